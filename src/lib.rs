@@ -1,0 +1,21 @@
+//! Reads battery management systems and publishes them to MQTT and Home Assistant.
+//!
+//! ```text
+//! battery <-> transport <-> poll --Reading--> derive --Snapshot--> board --> sinks
+//!                 |           |                                      ^         |
+//!               bytes      protocol (pure)                           +-commands+
+//! ```
+//!
+//! Drivers turn bytes into a [`model::Reading`] without doing IO; one task per line runs them;
+//! a [`board`] holds the newest state of every battery; sinks look at the board.
+
+pub mod board;
+pub mod command;
+pub mod config;
+pub mod model;
+pub mod poll;
+pub mod protocol;
+pub mod raw;
+pub mod sim;
+pub mod sink;
+pub mod transport;

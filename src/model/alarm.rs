@@ -1,0 +1,195 @@
+//! One vocabulary of protections, warnings and faults for all makes, so that an automation that
+//! watches `alarm_cell_overvoltage` works for every battery.
+
+use std::collections::BTreeMap;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The battery warns and goes on.
+    Warning,
+    /// The battery has cut something off to save itself.
+    Protection,
+    /// Something in the battery is broken.
+    Fault,
+}
+
+/// Declares the vocabulary: variant, name for topics and JSON, severity, words for people.
+macro_rules! alarms {
+    ($($variant:ident $name:literal $severity:ident $words:literal;)*) => {
+        /// A protection, warning or fault that some make documents.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(missing_docs)]
+        pub enum Alarm { $($variant,)* }
+
+        impl Alarm {
+            /// The whole vocabulary.
+            pub const ALL: &[Alarm] = &[$(Alarm::$variant,)*];
+
+            /// Name in topics and JSON.
+            pub fn name(self) -> &'static str {
+                match self { $(Alarm::$variant => $name,)* }
+            }
+
+            /// How bad it is.
+            pub fn severity(self) -> Severity {
+                match self { $(Alarm::$variant => Severity::$severity,)* }
+            }
+
+            /// What people read.
+            pub fn words(self) -> &'static str {
+                match self { $(Alarm::$variant => $words,)* }
+            }
+        }
+    };
+}
+
+// A protection has the plain name; a mere warning of the same kind ends in `_warning`.
+alarms! {
+    CellOvervoltage "cell_overvoltage" Protection "Cell overvoltage";
+    CellUndervoltage "cell_undervoltage" Protection "Cell undervoltage";
+    PackOvervoltage "pack_overvoltage" Protection "Pack overvoltage";
+    PackUndervoltage "pack_undervoltage" Protection "Pack undervoltage";
+    CellDifference "cell_voltage_difference" Protection "Cell voltage difference";
+    OvervoltageLockout "overvoltage_lockout" Protection "Locked after repeated overvoltage";
+    UndervoltageLockout "undervoltage_lockout" Protection "Locked after repeated undervoltage";
+    ChargeOvercurrent "charge_overcurrent" Protection "Charge overcurrent";
+    DischargeOvercurrent "discharge_overcurrent" Protection "Discharge overcurrent";
+    DischargeOvercurrent2 "discharge_overcurrent_2" Protection "Discharge overcurrent, second level";
+    OvercurrentLockout "overcurrent_lockout" Protection "Locked after repeated overcurrent";
+    ShortCircuit "short_circuit" Protection "Short circuit";
+    ReverseConnection "reverse_connection" Protection "Reverse connection";
+    ChargeOvertemperature "charge_overtemperature" Protection "Charge overtemperature";
+    ChargeUndertemperature "charge_undertemperature" Protection "Charge undertemperature";
+    DischargeOvertemperature "discharge_overtemperature" Protection "Discharge overtemperature";
+    DischargeUndertemperature "discharge_undertemperature" Protection "Discharge undertemperature";
+    AmbientOvertemperature "ambient_overtemperature" Protection "Ambient overtemperature";
+    AmbientUndertemperature "ambient_undertemperature" Protection "Ambient undertemperature";
+    MosOvertemperature "mos_overtemperature" Protection "MOSFET overtemperature";
+    MosUndertemperature "mos_undertemperature" Protection "MOSFET undertemperature";
+    LowBattery "low_battery" Protection "Low battery";
+    CellOvervoltageWarning "cell_overvoltage_warning" Warning "Cell overvoltage warning";
+    CellUndervoltageWarning "cell_undervoltage_warning" Warning "Cell undervoltage warning";
+    PackOvervoltageWarning "pack_overvoltage_warning" Warning "Pack overvoltage warning";
+    PackUndervoltageWarning "pack_undervoltage_warning" Warning "Pack undervoltage warning";
+    CellDifferenceWarning "cell_voltage_difference_warning" Warning "Cell voltage difference warning";
+    TemperatureDifferenceWarning "temperature_difference_warning" Warning "Temperature difference warning";
+    ChargeOvercurrentWarning "charge_overcurrent_warning" Warning "Charge overcurrent warning";
+    DischargeOvercurrentWarning "discharge_overcurrent_warning" Warning "Discharge overcurrent warning";
+    ChargeOvertemperatureWarning "charge_overtemperature_warning" Warning "Charge overtemperature warning";
+    ChargeUndertemperatureWarning "charge_undertemperature_warning" Warning "Charge undertemperature warning";
+    DischargeOvertemperatureWarning "discharge_overtemperature_warning" Warning "Discharge overtemperature warning";
+    DischargeUndertemperatureWarning "discharge_undertemperature_warning" Warning "Discharge undertemperature warning";
+    AmbientOvertemperatureWarning "ambient_overtemperature_warning" Warning "Ambient overtemperature warning";
+    AmbientUndertemperatureWarning "ambient_undertemperature_warning" Warning "Ambient undertemperature warning";
+    MosOvertemperatureWarning "mos_overtemperature_warning" Warning "MOSFET overtemperature warning";
+    MosUndertemperatureWarning "mos_undertemperature_warning" Warning "MOSFET undertemperature warning";
+    LowSocWarning "low_soc_warning" Warning "Low state of charge warning";
+    ChargeMosWarning "charge_mos_warning" Warning "Charge MOSFET warning";
+    ExternalStorageWarning "external_storage_warning" Warning "External storage warning";
+    InternalBusWarning "internal_bus_warning" Warning "Internal bus warning";
+    EepromWarning "eeprom_warning" Warning "EEPROM warning";
+    AfeWarning "afe_warning" Warning "Measuring chip warning";
+    AerosolWarning "aerosol_warning" Warning "Aerosol detected";
+    CellFailure "cell_failure" Fault "Cell failure";
+    FuseBlown "fuse_blown" Fault "Fuse blown";
+    HeaterFailure "heater_failure" Fault "Heater failure";
+    CurrentLimiterFailure "current_limiter_failure" Fault "Current limiter failure";
+    SamplingFailure "sampling_failure" Fault "Measuring failure";
+    TemperatureSensorFailure "temperature_sensor_failure" Fault "Temperature sensor failure";
+    ChargeMosFailure "charge_mos_failure" Fault "Charge MOSFET failure";
+    DischargeMosFailure "discharge_mos_failure" Fault "Discharge MOSFET failure";
+    AfeFailure "afe_failure" Fault "Measuring chip failure";
+    OscillatorFailure "oscillator_failure" Fault "Crystal oscillator failure";
+    EepromFailure "eeprom_failure" Fault "EEPROM failure";
+    SystemFailure "system_failure" Fault "System failure";
+}
+
+impl Alarm {
+    /// The alarm of that name.
+    pub fn named(name: &str) -> Option<Alarm> {
+        Alarm::ALL.iter().copied().find(|alarm| alarm.name() == name)
+    }
+}
+
+/// Which alarms a make knows, which of them are active, and the bits that nobody has explained.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlarmSet {
+    known: BTreeMap<Alarm, bool>,
+    unknown: BTreeMap<&'static str, u32>,
+}
+
+impl AlarmSet {
+    /// Records what one bit says. Several bits may stand for one alarm: any of them raises it.
+    pub fn note(&mut self, alarm: Alarm, active: bool) {
+        *self.known.entry(alarm).or_default() |= active;
+    }
+
+    /// Keeps the set bits of a status word that have no documented meaning. They are no problem.
+    pub fn note_unknown(&mut self, word: &'static str, bits: u32) {
+        if bits != 0 {
+            *self.unknown.entry(word).or_default() |= bits;
+        }
+    }
+
+    /// Every alarm that the make documents, and whether it is active.
+    pub fn iter(&self) -> impl Iterator<Item = (Alarm, bool)> + '_ {
+        self.known.iter().map(|(alarm, active)| (*alarm, *active))
+    }
+
+    /// The active ones.
+    pub fn active(&self) -> impl Iterator<Item = Alarm> + '_ {
+        self.iter().filter(|(_, active)| *active).map(|(alarm, _)| alarm)
+    }
+
+    /// Whether this alarm is active; `None` when the make does not know it.
+    pub fn get(&self, alarm: Alarm) -> Option<bool> {
+        self.known.get(&alarm).copied()
+    }
+
+    /// True when the make reported no alarm word at all.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Set bits without a documented meaning, by status word.
+    pub fn unknown(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
+        self.unknown.iter().map(|(word, bits)| (*word, *bits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_a_topic() {
+        let mut names: Vec<_> = Alarm::ALL.iter().map(|alarm| alarm.name()).collect();
+        for name in &names {
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            );
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Alarm::ALL.len());
+    }
+
+    #[test]
+    fn any_bit_raises_a_shared_alarm_and_none_clears_it() {
+        let mut set = AlarmSet::default();
+        set.note(Alarm::CellFailure, true);
+        set.note(Alarm::CellFailure, false);
+        assert_eq!(set.get(Alarm::CellFailure), Some(true));
+        assert_eq!(set.get(Alarm::FuseBlown), None);
+    }
+
+    #[test]
+    fn unexplained_bits_are_kept_apart() {
+        let mut set = AlarmSet::default();
+        set.note_unknown("io_status", 0x4000);
+        set.note_unknown("voltage_status", 0);
+        assert_eq!(set.unknown().collect::<Vec<_>>(), [("io_status", 0x4000)]);
+        assert_eq!(set.active().count(), 0);
+    }
+}

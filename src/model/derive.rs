@@ -1,0 +1,111 @@
+//! What follows from a reading: power, extremes, means. A make that reports such a value itself
+//! has filled the field, and it is left alone.
+
+use super::reading::{Place, Reading};
+use super::snapshot::{Activity, Derived};
+use super::units::{DeciCelsius, Milliwatts, divide_rounded};
+
+/// Everything that can be said from this reading alone.
+pub fn derive(reading: &Reading) -> Derived {
+    let voltages = || {
+        reading
+            .cells
+            .iter()
+            .enumerate()
+            .filter_map(|(index, cell)| Some((index + 1, cell.voltage?)))
+    };
+    let sensors: Vec<DeciCelsius> = reading
+        .probes
+        .iter()
+        .filter(|probe| probe.place == Place::Cells)
+        .filter_map(|probe| probe.value)
+        .collect();
+    Derived {
+        power: reading
+            .pack
+            .power
+            .or_else(|| Some(Milliwatts::product(reading.pack.voltage?, reading.pack.current?))),
+        // On equal voltages the first cell wins, in both directions.
+        lowest_cell: voltages().min_by_key(|(number, voltage)| (*voltage, *number)),
+        highest_cell: voltages().min_by_key(|(number, voltage)| (-voltage.0, *number)),
+        min_temp: sensors.iter().min().copied(),
+        max_temp: sensors.iter().max().copied(),
+        avg_temp: reported_average(reading).or_else(|| mean(&sensors)),
+        activity: reading.pack.current.map(|current| match current.0 {
+            0 => Activity::Idle,
+            1.. => Activity::Charging,
+            _ => Activity::Discharging,
+        }),
+        problem: (!reading.alarms.is_empty()).then(|| reading.alarms.active().next().is_some()),
+    }
+}
+
+fn reported_average(reading: &Reading) -> Option<DeciCelsius> {
+    reading.probes.iter().find(|probe| probe.place == Place::Average)?.value
+}
+
+fn mean(values: &[DeciCelsius]) -> Option<DeciCelsius> {
+    let count = i64::try_from(values.len()).ok().filter(|count| *count > 0)?;
+    let sum: i64 = values.iter().map(|value| i64::from(value.0)).sum();
+    i32::try_from(divide_rounded(sum, count)).ok().map(DeciCelsius)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Alarm;
+    use crate::model::reading::{Cell, Probe};
+    use crate::model::units::{Milliamps, Millivolts};
+
+    #[test]
+    fn an_empty_reading_gives_nothing() {
+        assert_eq!(derive(&Reading::default()), Derived::default());
+    }
+
+    #[test]
+    fn extremes_name_the_first_of_equal_cells_and_skip_unknown_ones() {
+        let mut reading = Reading::default();
+        reading.cells = [3320, 3309, 3326, 3326, 3309].map(|mv| Cell::of(Millivolts(mv))).to_vec();
+        reading.cells.insert(0, Cell::default());
+        let derived = derive(&reading);
+        assert_eq!(derived.lowest_cell, Some((3, Millivolts(3309))));
+        assert_eq!(derived.highest_cell, Some((4, Millivolts(3326))));
+    }
+
+    #[test]
+    fn power_of_the_battery_wins() {
+        let mut reading = Reading::default();
+        reading.pack.voltage = Some(Millivolts(52_000));
+        assert_eq!(derive(&reading).power, None);
+        reading.pack.current = Some(Milliamps(-2_000));
+        assert_eq!(derive(&reading).power, Some(Milliwatts(-104_000)));
+        assert_eq!(derive(&reading).activity, Some(Activity::Discharging));
+        reading.pack.power = Some(Milliwatts(-103_000));
+        assert_eq!(derive(&reading).power, Some(Milliwatts(-103_000)));
+    }
+
+    #[test]
+    fn missing_sensors_do_not_count_as_cold() {
+        let mut reading = Reading::default();
+        let probe = |place, value: Option<i32>| Probe { place, value: value.map(DeciCelsius) };
+        reading.probes = vec![
+            probe(Place::Cells, Some(215)),
+            probe(Place::Cells, None),
+            probe(Place::Cells, Some(220)),
+            probe(Place::Mosfet, Some(400)),
+        ];
+        let derived = derive(&reading);
+        assert_eq!(derived.min_temp, Some(DeciCelsius(215)));
+        assert_eq!(derived.max_temp, Some(DeciCelsius(220)));
+        assert_eq!(derived.avg_temp, Some(DeciCelsius(218)));
+    }
+
+    #[test]
+    fn a_problem_needs_an_active_alarm() {
+        let mut reading = Reading::default();
+        reading.alarms.note(Alarm::CellOvervoltage, false);
+        assert_eq!(derive(&reading).problem, Some(false));
+        reading.alarms.note(Alarm::LowSocWarning, true);
+        assert_eq!(derive(&reading).problem, Some(true));
+    }
+}

@@ -1,0 +1,20 @@
+//! What a battery is: readings, alarms, faults, and the tables that describe them.
+//!
+//! Nothing here does IO, looks at a clock or is async, so every rule can be tested as a function.
+
+pub mod alarm;
+pub mod catalog;
+pub mod derive;
+pub mod fault;
+pub mod profile;
+pub mod reading;
+pub mod snapshot;
+pub mod units;
+pub mod value;
+
+pub use alarm::{Alarm, AlarmSet, Severity};
+pub use fault::{Fault, FaultKind};
+pub use profile::{DeviceId, Profile};
+pub use reading::Reading;
+pub use snapshot::{Attempt, Counters, Derived, DeviceState, LinkState, Snapshot};
+pub use value::Value;

@@ -1,0 +1,50 @@
+//! What is known of a battery before it has said a word: its name and where it is.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Identity of a battery in topics and unique ids: `[A-Za-z0-9_-]+`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct DeviceId(String);
+
+impl DeviceId {
+    /// `None` when the text holds anything but letters, digits, `_` and `-`, or nothing.
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        (!text.is_empty() && text.bytes().all(fits)).then(|| DeviceId(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A configured battery as the sinks see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Identity.
+    pub id: DeviceId,
+    /// What people see.
+    pub name: String,
+    /// The configured type: `daren`, `simulated`, ...
+    pub make: String,
+    /// The make in words, for the manufacturer field: `Daren`.
+    pub title: String,
+    /// Serial device or `tcp://host:port`; `None` for Bluetooth.
+    pub port: Option<String>,
+    /// Address on the bus, or the Bluetooth address.
+    pub address: Option<String>,
+    /// Bluetooth adapter.
+    pub adapter: Option<String>,
+    /// Milliseconds between two reads.
+    pub interval_ms: u64,
+}

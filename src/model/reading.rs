@@ -1,0 +1,135 @@
+//! What a driver measured in one cycle. Every field is optional: `None` means that this make did
+//! not say, and stays absent all the way to the user. Never a zero, never a NaN.
+
+use std::collections::BTreeMap;
+
+use super::alarm::AlarmSet;
+use super::units::{
+    CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millivolts, MilliwattHours,
+    Milliwatts,
+};
+
+/// One cycle's worth of facts about a battery.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Who the battery says it is.
+    pub identity: Identity,
+    /// The pack as a whole.
+    pub pack: Pack,
+    /// Cells in order; the first one is cell 1.
+    pub cells: Vec<Cell>,
+    /// Temperature sensors in the order the battery lists them.
+    pub probes: Vec<Probe>,
+    /// What the battery lets happen.
+    pub switches: Switches,
+    /// Protections and warnings.
+    pub alarms: AlarmSet,
+    /// Further named states that are neither switch nor alarm (`heater_on`, `charger_online`).
+    pub states: BTreeMap<&'static str, bool>,
+    /// Which parts of the conversation arrived.
+    pub got: Parts,
+}
+
+/// Names, numbers and versions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Who made it.
+    pub manufacturer: Option<String>,
+    /// Model as the battery names it.
+    pub model: Option<String>,
+    /// Hardware version.
+    pub hardware: Option<String>,
+    /// Firmware version.
+    pub software: Option<String>,
+    /// Serial number.
+    pub serial: Option<String>,
+}
+
+/// The pack as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pack {
+    /// Terminal voltage.
+    pub voltage: Option<Millivolts>,
+    /// Positive while charging.
+    pub current: Option<Milliamps>,
+    /// Power where the battery itself reports it; otherwise it is derived.
+    pub power: Option<Milliwatts>,
+    /// State of charge.
+    pub soc: Option<CentiPercent>,
+    /// State of health.
+    pub soh: Option<CentiPercent>,
+    /// Charge left.
+    pub remaining: Option<MilliampHours>,
+    /// Charge when full, as learned by the battery.
+    pub full: Option<MilliampHours>,
+    /// Charge when full, as sold.
+    pub design: Option<MilliampHours>,
+    /// Energy left, where the battery counts in watt-hours.
+    pub remaining_energy: Option<MilliwattHours>,
+    /// Full cycles so far.
+    pub cycles: Option<u32>,
+    /// The battery's own error number; 0 is "no error".
+    pub error_code: Option<u32>,
+}
+
+/// One cell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// Its voltage.
+    pub voltage: Option<Millivolts>,
+    /// Its (or its wire's) resistance.
+    pub resistance: Option<Microohms>,
+    /// Its own temperature, where each cell has a sensor.
+    pub temperature: Option<DeciCelsius>,
+    /// Whether it is being balanced.
+    pub balancing: Option<bool>,
+}
+
+impl Cell {
+    /// A cell of which only the voltage is known.
+    pub fn of(voltage: Millivolts) -> Self {
+        Cell { voltage: Some(voltage), ..Cell::default() }
+    }
+}
+
+/// One temperature sensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// Where it sits.
+    pub place: Place,
+    /// `None`: fitted in the protocol, but not in this battery. It keeps its number.
+    pub value: Option<DeciCelsius>,
+}
+
+/// Where a temperature was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Among the cells: the numbered sensors `temp_1` to `temp_N`.
+    Cells,
+    /// At the power transistors.
+    Mosfet,
+    /// In the battery's case.
+    Ambient,
+    /// The battery's own mean over its cells.
+    Average,
+}
+
+/// What the battery lets happen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// Charging transistor on.
+    pub charging: Option<bool>,
+    /// Discharging transistor on.
+    pub discharging: Option<bool>,
+}
+
+/// Which parts of the conversation arrived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Names and versions.
+    pub device_info: bool,
+    /// The live values.
+    pub cell_info: bool,
+    /// Settings of the battery.
+    pub settings: bool,
+}

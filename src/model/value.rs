@@ -1,0 +1,118 @@
+//! One publishable value, exact until its text is made.
+
+use std::fmt;
+
+use serde_json::{Number, json};
+
+use super::units::divide_rounded;
+
+/// What a topic, a metric or a JSON field carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// `mantissa / 10^scale`.
+    Decimal {
+        /// The whole number of small units.
+        mantissa: i64,
+        /// Digits behind the point.
+        scale: u32,
+    },
+    /// A count.
+    Integer(i64),
+    /// Published as `ON` / `OFF`.
+    Switch(bool),
+    /// Words of the battery or of ours.
+    Text(String),
+}
+
+impl Value {
+    /// `mantissa / 10^scale`.
+    pub fn decimal(mantissa: i64, scale: u32) -> Self {
+        Value::Decimal { mantissa, scale }
+    }
+
+    /// The same value with at most `decimals` digits behind the point: the one place that rounds.
+    pub fn rounded(self, decimals: u32) -> Self {
+        match self {
+            Value::Decimal { mantissa, scale } if scale > decimals => {
+                let mantissa = divide_rounded(mantissa, 10_i64.pow(scale - decimals));
+                Value::Decimal { mantissa, scale: decimals }
+            }
+            other => other,
+        }
+    }
+
+    /// The value as a JSON number, string or boolean.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            // Decimals of up to 15 digits survive the way through a double and back unchanged.
+            Value::Decimal { .. } => self
+                .to_string()
+                .parse::<f64>()
+                .ok()
+                .and_then(Number::from_f64)
+                .map_or(serde_json::Value::Null, serde_json::Value::Number),
+            Value::Integer(n) => json!(n),
+            Value::Switch(on) => json!(on),
+            Value::Text(text) => json!(text),
+        }
+    }
+}
+
+/// Decimals look as a Python `float` would: as few digits as are needed, but always a point
+/// (`53.02`, `64.0`). That is what people's templates have been fed so far.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Decimal { mantissa, scale } => write_decimal(f, *mantissa, *scale),
+            Value::Integer(n) => write!(f, "{n}"),
+            Value::Switch(on) => f.write_str(if *on { "ON" } else { "OFF" }),
+            Value::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+fn write_decimal(f: &mut fmt::Formatter<'_>, mantissa: i64, scale: u32) -> fmt::Result {
+    let unit = 10_u64.pow(scale);
+    let (whole, rest) = (mantissa.unsigned_abs() / unit, mantissa.unsigned_abs() % unit);
+    let fraction = format!("{rest:0width$}", width = scale as usize);
+    let fraction = fraction.trim_end_matches('0');
+    let sign = if mantissa < 0 { "-" } else { "" };
+    write!(f, "{sign}{whole}.{}", if fraction.is_empty() { "0" } else { fraction })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_read_as_people_are_used_to() {
+        let cases = [
+            (53_020, 3, "53.02"),
+            (6400, 2, "64.0"),
+            (0, 3, "0.0"),
+            (17, 3, "0.017"),
+            (-11_160, 3, "-11.16"),
+            (-5, 1, "-0.5"),
+            (250_993, 3, "250.993"),
+            (7, 0, "7.0"),
+        ];
+        for (mantissa, scale, text) in cases {
+            assert_eq!(Value::decimal(mantissa, scale).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn rounding_happens_away_from_zero_and_only_downwards_in_digits() {
+        assert_eq!(Value::decimal(-591_750, 3).rounded(1).to_string(), "-591.8");
+        assert_eq!(Value::decimal(591_749, 3).rounded(1).to_string(), "591.7");
+        assert_eq!(Value::decimal(5, 1).rounded(3).to_string(), "0.5");
+        assert_eq!(Value::Integer(63).rounded(0).to_string(), "63");
+    }
+
+    #[test]
+    fn json_numbers_are_numbers() {
+        assert_eq!(Value::decimal(50_948, 3).to_json().to_string(), "50.948");
+        assert_eq!(Value::decimal(0, 3).to_json().to_string(), "0.0");
+        assert_eq!(Value::Switch(true).to_json().to_string(), "true");
+    }
+}

@@ -1,0 +1,1 @@
+//! Checked readers and checksums shared by drivers.

@@ -1,0 +1,201 @@
+//! The contract between a make's protocol and whoever moves its bytes.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::model::{FaultKind, Reading};
+
+/// One conversation with one battery. Pure: no clock, no IO, no logging.
+///
+/// The caller obeys [`step`](Driver::step) and reports what happened:
+///
+/// | step | the caller then calls |
+/// |---|---|
+/// | `Send` | [`advance`](Driver::advance) when the bytes are written |
+/// | `Pause` | `advance` when the time is over |
+/// | `Await` | [`receive`](Driver::receive) for each chunk, [`silence`](Driver::silence) when the time is over |
+/// | `Done`, `Failed` | nothing; [`start`](Driver::start) begins the next cycle |
+///
+/// An `Await` is one time limit: it goes on over several chunks until `step` returns something
+/// other than the same `Await`.
+pub trait Driver: Send {
+    /// The link is new: forget log-ins, subscriptions and half frames.
+    fn reset(&mut self);
+    /// Begins a cycle. What a session remembers (logged in, identity known) survives it.
+    fn start(&mut self, ask: Ask);
+    /// What the caller must do now. Calling it twice without input gives the same answer.
+    fn step(&mut self) -> Step;
+    /// The caller finished a `Send` or a `Pause`.
+    fn advance(&mut self);
+    /// Bytes that arrived, cut anywhere. Junk, echoes and stale replies are allowed.
+    fn receive(&mut self, bytes: &[u8]);
+    /// The `Await` ran out.
+    fn silence(&mut self);
+}
+
+/// What a cycle is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// The live values, and the identity once per session.
+    Read,
+}
+
+/// What the caller must do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Put these bytes on the line.
+    Send(Vec<u8>),
+    /// Feed me, or tell me about the silence.
+    Await(Duration),
+    /// Leave the line quiet.
+    Pause(Duration),
+    /// The cycle ended well.
+    Done(Box<Reading>),
+    /// The cycle ended badly.
+    Failed(ProtocolError),
+}
+
+/// What was wrong with the conversation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// Nothing usable came before the deadline.
+    #[error("no answer to {query}{}", Partial(*.received))]
+    Timeout {
+        /// The question.
+        query: String,
+        /// Bytes that did come, none of them a whole answer.
+        received: usize,
+    },
+    /// A frame arrived damaged.
+    #[error("wrong checksum in the answer to {query}: expected {expected:04X}, got {got:04X}")]
+    BadChecksum {
+        /// The question.
+        query: String,
+        /// Computed over the frame.
+        expected: u32,
+        /// Found in the frame.
+        got: u32,
+    },
+    /// A frame with a sound checksum makes no sense, or none could be found.
+    #[error("unreadable answer to {query}: {reason}")]
+    BadFrame {
+        /// The question.
+        query: String,
+        /// What did not fit.
+        reason: String,
+    },
+    /// A sound frame of a kind that this driver does not know.
+    #[error("unsupported answer to {query}: {reason}")]
+    Unsupported {
+        /// The question.
+        query: String,
+        /// What is unknown.
+        reason: String,
+    },
+    /// The battery said no.
+    #[error("the battery refused {query}: {reason} (code {code:02X})")]
+    Refused {
+        /// The question.
+        query: String,
+        /// Its code.
+        code: u32,
+        /// The code in words.
+        reason: &'static str,
+    },
+    /// A log-in failed.
+    #[error("log-in failed: {reason}")]
+    Login {
+        /// What the battery said.
+        reason: String,
+    },
+}
+
+struct Partial(usize);
+
+impl fmt::Display for Partial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            count => write!(f, " ({count} bytes came, but no whole answer)"),
+        }
+    }
+}
+
+impl ProtocolError {
+    /// The word of the contract.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            ProtocolError::Timeout { .. } => FaultKind::Timeout,
+            ProtocolError::BadChecksum { .. } => FaultKind::BadChecksum,
+            ProtocolError::BadFrame { .. } => FaultKind::BadFrame,
+            ProtocolError::Unsupported { .. } => FaultKind::UnsupportedFrame,
+            ProtocolError::Refused { .. } => FaultKind::BmsError,
+            ProtocolError::Login { .. } => FaultKind::AuthFailed,
+        }
+    }
+
+    /// What the operator can do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            ProtocolError::Timeout { received: 0, .. } => {
+                "check that the battery is awake, the wiring (A and B may be swapped), its address \
+                 and the baud rate"
+            }
+            ProtocolError::Timeout { .. } => {
+                "something talks on the line: check the baud rate, the battery's type and whether \
+                 another reader shares the bus"
+            }
+            ProtocolError::BadChecksum { .. } => {
+                "the line is noisy: check ground, termination and cable length, and that only one \
+                 reader is on the bus"
+            }
+            ProtocolError::BadFrame { .. } | ProtocolError::Unsupported { .. } => {
+                "check the battery's type; if it is right, report the frame that LOG_LEVEL=TRACE \
+                 shows"
+            }
+            ProtocolError::Refused { .. } => "check the address and the battery's type",
+            ProtocolError::Login { .. } => "check the password or serial number of the battery",
+        }
+    }
+}
+
+/// What a driver tells the rest of the program about its make.
+#[derive(Debug)]
+pub struct DriverInfo {
+    /// Configuration value, topic part, file name: `daren`.
+    pub name: &'static str,
+    /// The make in words.
+    pub title: &'static str,
+    /// How it is reached by wire.
+    pub serial: Option<SerialDefaults>,
+    /// Addresses that it can have on a bus.
+    pub addresses: std::ops::RangeInclusive<u8>,
+    /// How sure we are that it works: with what it was verified.
+    pub verified: &'static str,
+    /// A new conversation.
+    pub new: fn(&Options) -> Box<dyn Driver>,
+}
+
+/// Line settings of a make; always 8 data bits, no parity, one stop bit.
+#[derive(Debug, Clone, Copy)]
+pub struct SerialDefaults {
+    /// Baud rates in use, the usual one first. The others are tried on total silence.
+    pub bauds: &'static [u32],
+    /// Time for one answer.
+    pub timeout: Duration,
+}
+
+/// What the operator said about one battery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Address on the bus.
+    pub address: u8,
+    /// Time for one answer.
+    pub timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { address: 1, timeout: Duration::from_secs(2) }
+    }
+}

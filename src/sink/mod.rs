@@ -1,0 +1,3 @@
+//! Those who look at the board and tell the world.
+
+pub mod mqtt;

@@ -1,0 +1,141 @@
+//! Moving bytes; knows nothing of batteries.
+//!
+//! An enum, not a trait object: the set is closed and a reader sees all of it. Every wait in here
+//! has its own limit.
+
+pub mod memory;
+pub mod serial;
+pub mod tcp;
+
+use std::fmt;
+
+pub use memory::{MemoryLink, MemoryPort};
+pub use serial::SerialConfig;
+pub use tcp::TcpConfig;
+
+/// Where a line leads.
+#[derive(Debug, Clone)]
+pub enum Endpoint {
+    /// A serial port of this machine.
+    Serial(SerialConfig),
+    /// An RS485-to-Ethernet bridge.
+    Tcp(TcpConfig),
+    /// A simulator in this process.
+    Memory(MemoryPort),
+}
+
+impl Endpoint {
+    /// Opens the link. `baud` matters for serial ports only.
+    pub async fn open(&self, baud: u32) -> Result<Link, LinkError> {
+        match self {
+            Endpoint::Serial(config) => serial::open(config, baud).map(Link::Serial),
+            Endpoint::Tcp(config) => tcp::open(config).await.map(Link::Tcp),
+            Endpoint::Memory(port) => port.open().map(Link::Memory),
+        }
+    }
+}
+
+/// What people call the place: `/dev/ttyUSB0`, `tcp://10.0.0.5:8899`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Serial(config) => f.write_str(&config.path),
+            Endpoint::Tcp(config) => write!(f, "tcp://{}:{}", config.host, config.port),
+            Endpoint::Memory(port) => write!(f, "{port}"),
+        }
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub enum Link {
+    /// A serial port.
+    Serial(serial::SerialLink),
+    /// A TCP connection.
+    Tcp(tcp::TcpLink),
+    /// A simulator in this process.
+    Memory(MemoryLink),
+}
+
+impl Link {
+    /// Sends all bytes.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+        match self {
+            Link::Serial(link) => link.send(bytes).await,
+            Link::Tcp(link) => link.send(bytes).await,
+            Link::Memory(link) => link.send(bytes).await,
+        }
+    }
+
+    /// The next chunk. Cancel-safe. Never an empty chunk: the end of the stream is
+    /// [`LinkError::Gone`].
+    pub async fn receive(&mut self) -> Result<Vec<u8>, LinkError> {
+        match self {
+            Link::Serial(link) => link.receive().await,
+            Link::Tcp(link) => link.receive().await,
+            Link::Memory(link) => link.receive().await,
+        }
+    }
+
+    /// Forgets what arrived before the question. Never waits for more to come.
+    pub async fn drain(&mut self) -> Result<(), LinkError> {
+        match self {
+            Link::Serial(link) => link.drain().await,
+            Link::Tcp(link) => link.drain().await,
+            Link::Memory(link) => link.drain(),
+        }
+    }
+
+    /// Says goodbye, where the other side needs one.
+    pub async fn close(self) {
+        match self {
+            Link::Serial(_) | Link::Memory(_) => {}
+            Link::Tcp(link) => link.close().await,
+        }
+    }
+}
+
+/// What went wrong with a connection; `place` is the path or address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// The device or host does not exist.
+    #[error("{place} does not exist")]
+    NotFound {
+        /// Path or address.
+        place: String,
+    },
+    /// The system refuses access.
+    #[error("no permission to open {place}")]
+    Denied {
+        /// Path or address.
+        place: String,
+    },
+    /// Another program holds it.
+    #[error("{place} is in use by another program")]
+    Busy {
+        /// Path or address.
+        place: String,
+    },
+    /// It is there, but no connection came about.
+    #[error("cannot open {place}: {reason}")]
+    Open {
+        /// Path or address.
+        place: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// It was open and has gone away.
+    #[error("{place} went away: {reason}")]
+    Gone {
+        /// Path or address.
+        place: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// It took no bytes in time.
+    #[error("{place} takes no data")]
+    Stuck {
+        /// Path or address.
+        place: String,
+    },
+}
