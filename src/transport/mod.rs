@@ -139,3 +139,10 @@ pub enum LinkError {
         place: String,
     },
 }
+
+impl LinkError {
+    /// What the operator can do.
+    pub fn hint(&self) -> &'static str {
+        ""
+    }
+}
