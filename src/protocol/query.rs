@@ -369,14 +369,14 @@ impl<D: Dialect> Driver for Runner<D> {
     fn receive(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while self.listens() && !rest.is_empty() {
-            let room = BUFFER.saturating_sub(self.buffer.len()).max(1);
+            let room = BUFFER - self.buffer.len();
             let (piece, later) = rest.split_at(room.min(rest.len()));
             self.buffer.extend_from_slice(piece);
             self.received += piece.len();
             rest = later;
             self.digest();
-            while self.buffer.len() >= BUFFER {
-                self.buffer.remove(0);
+            if self.buffer.len() == BUFFER {
+                self.buffer.drain(..BUFFER / 2);
                 self.digest();
             }
         }
@@ -400,3 +400,6 @@ impl<D: Dialect> Driver for Runner<D> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
