@@ -140,6 +140,16 @@ impl Mosquitto {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// Waits until the broker has written this.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < deadline, "no {text:?} in\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn log_file(&self) -> PathBuf {
         self.folder.join("broker.log")
     }

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use bms_reader::sink::mqtt::{Discovery, Tls};
 
-use crate::mosquitto::{Mosquitto, PATIENCE};
+use crate::mosquitto::Mosquitto;
 use crate::rig::Rig;
 
 const CONNECTED: &str = "as bms-reader-rack";
@@ -16,7 +15,7 @@ fn a_private_authority_is_trusted_when_it_is_named() {
     let broker = encrypted("");
     let ca = path(broker.folder(), "ca.pem");
     let rig = start(&broker, Tls { ca_file: Some(ca), ..Tls::default() });
-    wait_for_log(&broker, CONNECTED);
+    broker.wait_for_log(CONNECTED);
     rig.stop();
 }
 
@@ -24,11 +23,11 @@ fn a_private_authority_is_trusted_when_it_is_named() {
 fn an_unknown_authority_is_not_trusted_unless_everything_is() {
     let broker = encrypted("");
     let rig = start(&broker, Tls::default());
-    wait_for_log(&broker, "unknown ca");
+    broker.wait_for_log("unknown ca");
     assert!(!broker.log().contains(CONNECTED), "{}", broker.log());
     rig.stop();
     let rig = start(&broker, Tls { insecure: true, ..Tls::default() });
-    wait_for_log(&broker, CONNECTED);
+    broker.wait_for_log(CONNECTED);
     rig.stop();
 }
 
@@ -42,7 +41,7 @@ fn a_broker_that_wants_a_certificate_gets_ours() {
         insecure: false,
     };
     let rig = start(&broker, tls);
-    wait_for_log(&broker, CONNECTED);
+    broker.wait_for_log(CONNECTED);
     rig.stop();
 }
 
@@ -50,14 +49,6 @@ fn start(broker: &Mosquitto, tls: Tls) -> Rig {
     let mut rig = Rig::prepared(broker, Discovery::Entity);
     rig.settings.tls = Some(tls);
     rig.run()
-}
-
-fn wait_for_log(broker: &Mosquitto, text: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while !broker.log().contains(text) {
-        assert!(Instant::now() < deadline, "no {text:?} in\n{}", broker.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// A broker with a certificate of an authority that nobody else knows.
