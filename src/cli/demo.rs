@@ -37,7 +37,9 @@ pub(super) async fn run(arguments: Arguments) -> u8 {
         Ok(prepared) => prepared,
         Err(code) => return code,
     };
-    start_log(&config.log);
+    if let Err(code) = start_log(&config.log) {
+        return code;
+    }
     let Ok(stop) = app::stop_on_signal() else { return FAILED };
     println!("{}", broker.words(&config));
     let house = House::build(&config, &stop);

@@ -99,10 +99,10 @@ async fn obey(command: Option<Command>) -> u8 {
 /// Loads the configuration, or prints every fault in it.
 async fn with_config<F: Future<Output = u8>>(run: impl FnOnce(Config) -> F) -> u8 {
     match config::load(config::environment()) {
-        Ok(config) => {
-            start_log(&config.log);
-            run(config).await
-        }
+        Ok(config) => match start_log(&config.log) {
+            Ok(()) => run(config).await,
+            Err(code) => code,
+        },
         Err(faults) => complain(&faults),
     }
 }
@@ -125,12 +125,17 @@ async fn serve(config: Config) -> u8 {
 }
 
 /// Logs go to stderr, without colour unless a person watches.
-fn start_log(log: &Log) {
+fn start_log(log: &Log) -> Result<(), u8> {
+    let filter = EnvFilter::try_new(&log.filter).map_err(|error| {
+        eprintln!("bms-reader: RUST_LOG is no log filter ({error}); for example: warn,bms_reader=debug");
+        MISCONFIGURED
+    })?;
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&log.filter))
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // A second start in one process (tests) keeps the first log.
     let _ = if log.json { builder.json().try_init() } else { builder.try_init() };
+    Ok(())
 }
