@@ -10,6 +10,7 @@ pub mod chance;
 pub mod daren;
 pub mod faults;
 mod house;
+pub mod serve;
 pub mod state;
 
 use std::ops::RangeInclusive;

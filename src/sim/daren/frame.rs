@@ -65,7 +65,8 @@ fn word(text: &[u8], index: usize) -> Option<u16> {
 
 /// A whole frame.
 pub fn frame(address: u8, code: u8, info: &[u8]) -> Vec<u8> {
-    let length = info.len() as u16 * 2 & 0xFFF;
+    // No answer comes near the 2047 bytes that the field can count.
+    let length = (info.len() * 2) as u16 & 0xFFF;
     let length = length_nibble(length) << 12 | length;
     let mut text = format!("{VERSION:02X}{address:02X}{CID1:02X}{code:02X}{length:04X}");
     for byte in info {
