@@ -110,6 +110,7 @@ pub struct Pacing {
 #[derive(Debug)]
 pub struct Runner<D: Dialect> {
     dialect: D,
+    ask: Ask,
     state: State,
     /// Still to be asked; the front one is being asked.
     queue: VecDeque<D::Query>,
@@ -120,6 +121,8 @@ pub struct Runner<D: Dialect> {
     received: usize,
     /// The most telling error of this question so far.
     error: Option<ProtocolError>,
+    /// The most telling error of the optional questions of this cycle.
+    worst: Option<ProtocolError>,
     reading: Reading,
     session: Session<D::Query>,
 }
@@ -154,6 +157,7 @@ impl<D: Dialect> Runner<D> {
     pub fn new(dialect: D) -> Self {
         let mut runner = Runner {
             dialect,
+            ask: Ask::Read,
             state: State::Done,
             queue: VecDeque::new(),
             request: Vec::new(),
@@ -161,6 +165,7 @@ impl<D: Dialect> Runner<D> {
             buffer: Vec::new(),
             received: 0,
             error: None,
+            worst: None,
             reading: Reading::default(),
             session: Session::default(),
         };
@@ -195,7 +200,11 @@ impl<D: Dialect> Runner<D> {
     fn finish(&mut self) {
         self.queue.clear();
         self.buffer.clear();
-        self.state = State::Done;
+        let nothing_new = self.ask == Ask::Identify && self.session.known == Reading::default();
+        self.state = match self.worst.take() {
+            Some(error) if nothing_new => State::Failed(error),
+            _ => State::Done,
+        };
     }
 
     fn listens(&self) -> bool {
@@ -264,9 +273,7 @@ impl<D: Dialect> Runner<D> {
 
     /// Keeps the more telling one of two errors.
     fn note(&mut self, error: ProtocolError) {
-        if self.error.as_ref().is_none_or(|known| weight(known) <= weight(&error)) {
-            self.error = Some(error);
-        }
+        self.error = more_telling(self.error.take(), error);
     }
 
     /// The question has failed for this cycle. A battery that says no is awake, so the next
@@ -287,7 +294,12 @@ impl<D: Dialect> Runner<D> {
             Need::Once => self.session.failure(query, refused),
         }
         self.queue.pop_front();
-        if refused { self.next() } else { self.finish() }
+        if refused || self.ask == Ask::Identify {
+            self.worst = more_telling(self.worst.take(), error);
+            self.next();
+        } else {
+            self.finish();
+        }
     }
 }
 
@@ -319,6 +331,10 @@ impl<Q: Copy + PartialEq> Session<Q> {
     }
 }
 
+fn more_telling(known: Option<ProtocolError>, new: ProtocolError) -> Option<ProtocolError> {
+    Some(known.filter(|known| weight(known) > weight(&new)).unwrap_or(new))
+}
+
 /// The contract: the most telling error wins. A battery that says no knows best; a frame that
 /// makes no sense says more than a damaged one, and that more than silence.
 fn weight(error: &ProtocolError) -> u8 {
@@ -338,9 +354,12 @@ impl<D: Dialect> Driver for Runner<D> {
     }
 
     fn start(&mut self, ask: Ask) {
-        match ask {
-            Ask::Read => self.queue = self.session.open(self.dialect.plan()),
+        self.queue = self.session.open(self.dialect.plan());
+        if ask == Ask::Identify {
+            self.queue.retain(|query| self.dialect.need(*query) == Need::Once);
         }
+        self.ask = ask;
+        self.worst = None;
         self.reading = self.session.known.clone();
         self.next();
     }
