@@ -1,10 +1,238 @@
 //! An attempt as the `raw` JSON that MQTT, HTTP, `read` and `decode` share.
+//!
+//! The names are those that flows of existing gateways read; a field that a make does not have is
+//! absent, and a failed read keeps the shape (`status` is the last known one with its old time).
 
-use serde_json::Value;
+use serde_json::{Map, Value as Json, json};
 
-use crate::model::DeviceState;
+use crate::model::reading::{Place, Reading};
+use crate::model::{DeviceState, Snapshot, Value};
 
 /// The whole state of a battery, in the shape of the contract.
-pub fn raw(_state: &DeviceState) -> Value {
-    Value::Null
+pub fn raw(state: &DeviceState) -> Json {
+    let profile = &state.profile;
+    let attempt = state.attempt.as_ref();
+    let fault = attempt.and_then(|attempt| attempt.fault.as_ref());
+    let good = state.snapshot.as_deref().filter(|_| attempt.is_some() && fault.is_none());
+    let got = good.map(|snapshot| snapshot.reading.got).unwrap_or_default();
+    let model = state.snapshot.as_deref().and_then(|s| s.reading.identity.model.clone());
+
+    let mut object = Object::default();
+    object.put("id", json!(profile.id));
+    object.put("type", json!(profile.make));
+    object.put_some("port", profile.port.as_ref());
+    object.put_some("address", profile.address.as_ref());
+    object.put_some("adapter", profile.adapter.as_ref());
+    object.put("connected", json!(attempt.is_some_and(|attempt| attempt.connected)));
+    object.put("model_nbr", json!(model));
+    object.put(
+        "got",
+        json!({
+            "device_info": got.device_info,
+            "cell_info": got.cell_info,
+            "settings": got.settings,
+        }),
+    );
+    object.put("status", state.snapshot.as_deref().map_or(Json::Null, status));
+    object.put("error", json!(fault));
+    object.into_json()
+}
+
+fn status(snapshot: &Snapshot) -> Json {
+    let reading = &snapshot.reading;
+    let seconds = i64::try_from(snapshot.taken.0).unwrap_or(i64::MAX);
+    let mut object = Object::default();
+    object.put("last_update", Value::decimal(seconds, 3).to_json());
+    object.put("device_info", device_info(reading));
+    object.put("cell_info", cell_info(snapshot));
+    object.put("warnings", reading.alarms.iter().map(|(a, on)| (a.name(), on)).collect());
+    if !reading.states.is_empty() {
+        object.put("states", reading.states.iter().map(|(name, on)| (*name, *on)).collect());
+    }
+    if reading.alarms.unknown().next().is_some() {
+        object.put("unknown_bits", reading.alarms.unknown().collect());
+    }
+    object.into_json()
+}
+
+fn device_info(reading: &Reading) -> Json {
+    let identity = &reading.identity;
+    let mut object = Object::default();
+    object.put_some("model", identity.model.as_ref());
+    object.put_some("hw_rev", identity.hardware.as_ref());
+    object.put_some("sw_rev", identity.software.as_ref());
+    object.put_some("serial_number", identity.serial.as_ref());
+    object.put_some("vendor_id", identity.manufacturer.as_ref());
+    object.into_json()
+}
+
+fn cell_info(snapshot: &Snapshot) -> Json {
+    let Snapshot { reading, derived, .. } = snapshot;
+    let pack = &reading.pack;
+    let mut object = Object::default();
+    object.put_value("total_voltage", pack.voltage);
+    object.put_value("current", pack.current);
+    object.put_value("power", derived.power.map(|power| Value::from(power).rounded(1)));
+    object.put_value("battery_soc", pack.soc);
+    object.put_value("battery_soh", pack.soh);
+    object.put_value("capacity_remain", pack.remaining);
+    object.put_value("full_capacity", pack.full);
+    object.put_value("nominal_capacity", pack.design);
+    object.put_value("energy_remain", pack.remaining_energy);
+    object.put_some("cycle_count", pack.cycles);
+    object.put_some("status", derived.activity.map(|activity| activity.name()));
+
+    let place = |place| reading.probes.iter().filter(move |probe| probe.place == place);
+    object.put_list("temperatures", place(Place::Cells).map(|probe| probe.value));
+    object.put_value("temp_mos", place(Place::Mosfet).find_map(|probe| probe.value));
+    object.put_value("temp_ambient", place(Place::Ambient).find_map(|probe| probe.value));
+    object.put_value("temp_average", derived.avg_temp);
+
+    object.put_list("voltages", reading.cells.iter().map(|cell| cell.voltage));
+    object.put_list("resistances", reading.cells.iter().map(|cell| cell.resistance));
+    object.put_list("cell_temperatures", reading.cells.iter().map(|cell| cell.temperature));
+    if let (Some((max_cell, max)), Some((min_cell, min))) =
+        (derived.highest_cell, derived.lowest_cell)
+    {
+        object.put("max_cell", json!(max_cell));
+        object.put("min_cell", json!(min_cell));
+        object.put_value("max_voltage", Some(max));
+        object.put_value("min_voltage", Some(min));
+        let spread = i64::from(max.0) - i64::from(min.0);
+        object.put_value("delta_cell_voltage", Some(Value::decimal(spread, 3)));
+    }
+    if let Some(cells) = snapshot.balancing_cells() {
+        object.put("balancing", json!(!cells.is_empty()));
+        object.put("balancing_cells", json!(cells));
+    }
+    object.put_some("charging_enabled", reading.switches.charging);
+    object.put_some("discharging_enabled", reading.switches.discharging);
+    object.put_some("error_code", pack.error_code);
+    object.into_json()
+}
+
+/// A JSON object in the making, into which unknown values do not get.
+#[derive(Default)]
+struct Object(Map<String, Json>);
+
+impl Object {
+    fn put(&mut self, key: &str, value: Json) {
+        self.0.insert(key.to_owned(), value);
+    }
+
+    fn put_some(&mut self, key: &str, value: Option<impl serde::Serialize>) {
+        if let Some(value) = value {
+            self.put(key, json!(value));
+        }
+    }
+
+    fn put_value(&mut self, key: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.put(key, value.into().to_json());
+        }
+    }
+
+    /// A list keeps the places of unknown members as `null`; a list of nothing but those is absent.
+    fn put_list(&mut self, key: &str, values: impl Iterator<Item = Option<impl Into<Value>>>) {
+        let list: Vec<Json> =
+            values.map(|value| value.map_or(Json::Null, |value| value.into().to_json())).collect();
+        if list.iter().any(|value| !value.is_null()) {
+            self.put(key, Json::Array(list));
+        }
+    }
+
+    fn into_json(self) -> Json {
+        Json::Object(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::derive::derive;
+    use crate::model::reading::{Cell, Parts, Probe};
+    use crate::model::units::{CentiPercent, DeciCelsius, Millis, Millivolts};
+    use crate::model::{Alarm, Attempt, DeviceId, Fault, FaultKind, Profile};
+
+    fn state() -> DeviceState {
+        DeviceState::new(Profile {
+            id: DeviceId::new("rack").expect("a good id"),
+            name: "Rack".into(),
+            make: "daren".into(),
+            title: "Daren".into(),
+            port: Some("/dev/ttyUSB0".into()),
+            address: Some("1".into()),
+            adapter: None,
+            interval_ms: 30_000,
+        })
+    }
+
+    fn attempt(fault: Option<Fault>) -> Option<Attempt> {
+        Some(Attempt { number: 1, ended: Millis(1), took_ms: 1, connected: true, fault })
+    }
+
+    fn snapshot() -> Snapshot {
+        let mut reading = Reading::default();
+        reading.pack.soc = Some(CentiPercent(6400));
+        reading.cells = vec![Cell::of(Millivolts(3309)), Cell::of(Millivolts(3326))];
+        reading.probes = vec![
+            Probe { place: Place::Cells, value: Some(DeciCelsius(220)) },
+            Probe { place: Place::Cells, value: None },
+        ];
+        reading.alarms.note(Alarm::CellOvervoltage, true);
+        reading.alarms.note_unknown("io_status", 0x4000);
+        reading.got = Parts { cell_info: true, ..Parts::default() };
+        let derived = derive(&reading);
+        let device = state().profile.id.clone();
+        let taken = Millis(1_771_097_625_510);
+        Snapshot { device, sequence: 1, taken, took_ms: 250, reading, derived }
+    }
+
+    #[test]
+    fn before_the_first_read_everything_is_unknown() {
+        let raw = raw(&state());
+        assert_eq!(raw["connected"], false);
+        assert_eq!(raw["status"], Json::Null);
+        assert_eq!(raw["error"], Json::Null);
+        assert_eq!(raw["got"]["cell_info"], false);
+    }
+
+    #[test]
+    fn a_good_read_has_the_contracts_shape() {
+        let mut state = state();
+        state.snapshot = Some(Arc::new(snapshot()));
+        state.attempt = attempt(None);
+        let expected = json!({
+            "id": "rack", "type": "daren", "port": "/dev/ttyUSB0", "address": "1",
+            "connected": true, "model_nbr": null,
+            "got": {"device_info": false, "cell_info": true, "settings": false},
+            "status": {
+                "last_update": 1771097625.51,
+                "device_info": {},
+                "cell_info": {
+                    "battery_soc": 64.0, "temperatures": [22.0, null], "temp_average": 22.0,
+                    "voltages": [3.309, 3.326], "max_cell": 2, "min_cell": 1,
+                    "max_voltage": 3.326, "min_voltage": 3.309, "delta_cell_voltage": 0.017,
+                },
+                "warnings": {"cell_overvoltage": true},
+                "unknown_bits": {"io_status": 16384},
+            },
+            "error": null,
+        });
+        assert_eq!(raw(&state), expected);
+    }
+
+    #[test]
+    fn a_failed_read_keeps_the_last_status_with_its_old_time() {
+        let mut state = state();
+        state.snapshot = Some(Arc::new(snapshot()));
+        state.attempt = attempt(Some(Fault::new(FaultKind::Timeout, "no answer", "wake it")));
+        let raw = raw(&state);
+        assert_eq!(raw["status"]["last_update"], 1771097625.51);
+        assert_eq!(raw["got"]["cell_info"], false);
+        let error = json!({"type": "timeout", "message": "no answer", "hint": "wake it"});
+        assert_eq!(raw["error"], error);
+    }
 }

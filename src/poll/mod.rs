@@ -1,11 +1,20 @@
 //! Where a driver meets a link: one task owns a line and serves its batteries in turn.
+//!
+//! A *line* is one serial port, Bluetooth device or TCP peer. Several addresses on one RS485 pair
+//! are one line, so there are no locks round a port, no interleaved requests, and two lines never
+//! share a failure.
+
+mod exchange;
+mod health;
+mod line;
+mod served;
+mod wire;
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+pub use exchange::{CycleError, Outcome, cycle};
+pub use line::{read_once, run_line};
 
-use crate::board::Board;
-use crate::command::CommandInbox;
 use crate::model::DeviceId;
 use crate::protocol::{DriverInfo, Options};
 use crate::transport::Endpoint;
@@ -15,7 +24,7 @@ use crate::transport::Endpoint;
 pub struct Line {
     /// Where it leads.
     pub endpoint: Endpoint,
-    /// Baud rates to try, the first one first; more than one only where none was configured.
+    /// Baud rates to try, the usual one first; more than one only where none was configured.
     pub bauds: Vec<u32>,
     /// Who answers there.
     pub members: Vec<Member>,
@@ -32,9 +41,4 @@ pub struct Member {
     pub options: Options,
     /// Time between two reads.
     pub interval: Duration,
-}
-
-/// Serves a line until the stop.
-pub async fn run_line(_line: Line, _board: Board, _inbox: CommandInbox, stop: CancellationToken) {
-    stop.cancelled().await;
 }

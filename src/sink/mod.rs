@@ -1,3 +1,4 @@
 //! Those who look at the board and tell the world.
 
+pub mod http;
 pub mod mqtt;

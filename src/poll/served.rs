@@ -1,0 +1,195 @@
+//! A battery while it is served: its driver, its health, and its slot on the board.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::Member;
+use super::exchange::CycleError;
+use super::health::{Change, Health, next_due};
+use crate::board::Board;
+use crate::command;
+use crate::model::derive::derive;
+use crate::model::units::Millis;
+use crate::model::{Attempt, DeviceState, Fault, LinkState, Reading, Snapshot};
+use crate::protocol::Driver;
+
+/// A whole cycle may take so many single answers' time.
+const ANSWERS_PER_CYCLE: u32 = 12;
+
+/// A battery while it is served.
+pub(super) struct Served {
+    pub(super) member: Member,
+    pub(super) driver: Box<dyn Driver>,
+    pub(super) due: Instant,
+    pub(super) paused: bool,
+    health: Health,
+    board: Board,
+}
+
+impl Served {
+    pub(super) fn new(member: Member, board: Board) -> Self {
+        let now = Instant::now();
+        Served {
+            driver: (member.driver.new)(&member.options),
+            due: now,
+            paused: false,
+            health: Health::new(now),
+            board,
+            member,
+        }
+    }
+
+    /// The longest time that one cycle may take.
+    pub(super) fn limit(&self) -> Duration {
+        self.member.options.timeout * ANSWERS_PER_CYCLE
+    }
+
+    /// Books an attempt that began at `started`, and plans the next one.
+    pub(super) fn record(
+        &mut self,
+        started: Instant,
+        connected: bool,
+        result: Result<Box<Reading>, CycleError>,
+    ) {
+        let now = Instant::now();
+        let took_ms = u64::try_from((now - started).as_millis()).unwrap_or(u64::MAX);
+        match result {
+            Ok(reading) => self.record_good(*reading, took_ms, now),
+            Err(error) => self.record_bad(&error, connected, took_ms, now),
+        }
+        self.due = next_due(self.due, self.member.interval, now);
+    }
+
+    fn record_good(&mut self, reading: Reading, took_ms: u64, now: Instant) {
+        let id = &self.member.id;
+        match self.health.succeed(now) {
+            Change::First => info!("{id}: answers ({})", summary(&reading)),
+            Change::Back(failures, time) => {
+                info!("{id}: answers again after {failures} failed reads in {} s", time.as_secs())
+            }
+            _ => {}
+        }
+        let taken = wall_clock();
+        let derived = derive(&reading);
+        self.update(took_ms, true, None, |state| {
+            state.counters.reads += 1;
+            state.link = LinkState::Online;
+            state.snapshot = Some(Arc::new(Snapshot {
+                device: state.profile.id.clone(),
+                sequence: state.counters.reads,
+                taken,
+                took_ms,
+                reading,
+                derived,
+            }));
+        });
+    }
+
+    fn record_bad(&mut self, error: &CycleError, connected: bool, took_ms: u64, now: Instant) {
+        let id = &self.member.id;
+        let fault = error.fault();
+        let change = self.health.fail(fault.kind, now);
+        // A lost connection is told once for the whole line, not by each of its batteries.
+        match change {
+            Change::Failing if !matches!(error, CycleError::Link(_)) => {
+                warn!("{id}: {}; {}", fault.message, fault.hint);
+            }
+            Change::Offline => {
+                let failures = self.health.consecutive();
+                warn!(
+                    "{id}: offline after {failures} failed reads: {}; {}",
+                    fault.message, fault.hint
+                );
+            }
+            _ => {}
+        }
+        let offline = self.health.online() == Some(false);
+        self.update(took_ms, connected, Some(fault), |state| {
+            state.counters.errors += 1;
+            if offline && !matches!(state.link, LinkState::Offline { .. }) {
+                state.link = LinkState::Offline { since: wall_clock() };
+            }
+        });
+    }
+
+    fn update(
+        &self,
+        took_ms: u64,
+        connected: bool,
+        fault: Option<Fault>,
+        change: impl FnOnce(&mut DeviceState),
+    ) {
+        self.board.update(&self.member.id, |state| {
+            let number = state.attempt.as_ref().map_or(0, |attempt| attempt.number) + 1;
+            let ended = wall_clock();
+            state.counters.consecutive_errors = self.health.consecutive();
+            state.attempt = Some(Attempt { number, ended, took_ms, connected, fault });
+            change(state);
+        });
+    }
+
+    /// Counts that the connection was opened again.
+    pub(super) fn reconnected(&mut self) {
+        self.driver.reset();
+        self.board.update(&self.member.id, |state| state.counters.reconnects += 1);
+    }
+
+    /// Takes over what an operator asked for at run time.
+    pub(super) fn configure(&mut self, change: &command::Change) -> Result<(), command::Refusal> {
+        let id = &self.member.id;
+        if change.address.is_some() || change.adapter.is_some() || change.scan_timeout.is_some() {
+            let text = "is wired: address, adapter and scan_timeout_s are for Bluetooth batteries";
+            return Err(command::Refusal(format!("{id} {text}")));
+        }
+        if let Some(timeout) = change.timeout {
+            self.member.options.timeout = timeout;
+            self.driver = (self.member.driver.new)(&self.member.options);
+        }
+        if let Some(interval) = change.interval {
+            self.member.interval = interval;
+            self.due = self.due.min(Instant::now() + interval);
+            let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+            self.board.update(id, |state| {
+                Arc::make_mut(&mut state.profile).interval_ms = interval_ms;
+            });
+        }
+        if let Some(paused) = change.paused {
+            self.pause(paused);
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, paused: bool) {
+        let id = &self.member.id;
+        if paused && !self.paused {
+            info!(
+                "{id}: paused on request; it is left alone until {{\"paused\": false}} or a restart"
+            );
+            self.health.pause();
+            let since = wall_clock();
+            self.board.update(id, |state| state.link = LinkState::Offline { since });
+        } else if !paused && self.paused {
+            info!("{id}: taken up again on request");
+            self.due = Instant::now();
+        }
+        self.paused = paused;
+    }
+}
+
+/// What a person looks for in the first line about a battery.
+fn summary(reading: &Reading) -> String {
+    let pack = &reading.pack;
+    let mut parts = Vec::new();
+    parts.extend(pack.soc.map(|soc| format!("{} %", crate::model::Value::from(soc))));
+    parts.extend(pack.voltage.map(|volts| format!("{} V", crate::model::Value::from(volts))));
+    parts.push(format!("{} cells", reading.cells.len()));
+    parts.join(", ")
+}
+
+fn wall_clock() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

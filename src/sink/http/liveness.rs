@@ -1,0 +1,92 @@
+//! Does every line still make its attempts? Counted by attempts, not by their time stamps, so that
+//! a clock that jumps (a Raspberry Pi has none of its own) does not look like a standstill.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::board::Board;
+use crate::model::{DeviceId, DeviceState, LinkState};
+
+/// Intervals without an attempt after which a line counts as stalled.
+const INTERVALS: u32 = 3;
+/// Even on a fast line a read may take this long: a slow bus with many silent batteries.
+const ALLOWANCE: Duration = Duration::from_secs(180);
+
+/// When each battery's last attempt was seen.
+#[derive(Clone)]
+pub(super) struct Liveness {
+    seen: Arc<Mutex<BTreeMap<DeviceId, (u64, Instant)>>>,
+}
+
+impl Liveness {
+    pub(super) fn new(board: &Board) -> Self {
+        let now = Instant::now();
+        let seen = board.devices().map(|id| (id.clone(), (0, now))).collect();
+        Liveness { seen: Arc::new(Mutex::new(seen)) }
+    }
+
+    /// The batteries that nobody has tried to read for too long.
+    pub(super) fn stalled(&self, board: &Board) -> Vec<DeviceId> {
+        let now = Instant::now();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stalled = Vec::new();
+        for (id, (number, since)) in seen.iter_mut() {
+            let Some(state) = board.latest(id) else { continue };
+            let attempts = state.attempt.as_ref().map_or(0, |attempt| attempt.number);
+            if attempts != *number || is_paused(&state) {
+                (*number, *since) = (attempts, now);
+            }
+            let interval = Duration::from_millis(state.profile.interval_ms);
+            if now - *since > interval * INTERVALS + ALLOWANCE {
+                stalled.push(id.clone());
+            }
+        }
+        stalled
+    }
+}
+
+/// A battery that was paused is offline although its last attempt was good.
+fn is_paused(state: &DeviceState) -> bool {
+    let last_was_good = state.attempt.as_ref().is_none_or(|attempt| attempt.fault.is_none());
+    matches!(state.link, LinkState::Offline { .. }) && last_was_good
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::units::Millis;
+    use crate::model::{Attempt, Profile};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_without_attempts_is_stalled_until_it_moves() {
+        let id = DeviceId::new("b").expect("a good id");
+        let board = Board::new([Profile {
+            id: id.clone(),
+            name: "B".into(),
+            make: "daren".into(),
+            title: "Daren".into(),
+            port: None,
+            address: None,
+            adapter: None,
+            interval_ms: 30_000,
+        }]);
+        let liveness = Liveness::new(&board);
+        tokio::time::advance(Duration::from_secs(269)).await;
+        assert_eq!(liveness.stalled(&board), []);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(liveness.stalled(&board), [id.clone()]);
+        board.update(&id, |state| {
+            state.attempt = Some(Attempt {
+                number: 1,
+                ended: Millis(0),
+                took_ms: 0,
+                connected: false,
+                fault: None,
+            });
+        });
+        assert_eq!(liveness.stalled(&board), []);
+    }
+}
