@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bms_reader::config::variables::VARIABLES;
 use serde_json::{Value, json};
 
 /// Manifest keys that we use or may come to use. The store refuses any key that it does not know.
@@ -260,6 +261,31 @@ fn every_option_is_translated() {
             }
         }
     }
+}
+
+/// Variables that make no sense in the app: one port for the dashboard, no folder for files, and
+/// the log level is an option already.
+const NOT_OPTIONS: &[&str] = &[
+    "BMS_OPTIONS_FILE",
+    "HTTP_LISTEN",
+    "MQTT_CA_FILE",
+    "MQTT_CLIENT_CERT_FILE",
+    "MQTT_CLIENT_KEY_FILE",
+    "DEBUG_MODE",
+    "RUST_LOG",
+];
+
+#[test]
+fn options_are_the_variables_that_this_version_acts_on() {
+    let schema = &manifest()["schema"];
+    let acting = || VARIABLES.iter().filter(|variable| !variable.idle);
+    let names: BTreeSet<String> = acting()
+        .filter(|variable| !NOT_OPTIONS.contains(&variable.name))
+        .map(|variable| variable.name.to_lowercase())
+        .collect();
+    assert_eq!(keys(schema), names);
+    let fields = acting().filter_map(|variable| variable.key).map(str::to_owned).collect();
+    assert_eq!(keys(&schema["devices"][0]), fields, "fields of a battery");
 }
 
 /// The Supervisor takes any such file anywhere in the repository for another app.

@@ -59,11 +59,7 @@ const RULES: &[Rule] = &[
         never: &["std::env"],
     },
     Rule { room: "sim", may: &["model", "protocol"], never: &["async", "tokio", "std::env"] },
-    Rule {
-        room: "sim::serve",
-        may: &["model", "protocol", "transport::memory"],
-        never: &["std::env"],
-    },
+    Rule { room: "sim::serve", may: &["model", "protocol", "transport"], never: &["std::env"] },
     Rule {
         room: "config",
         may: &["model", "protocol", "transport", "sink"],
