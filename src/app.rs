@@ -78,9 +78,9 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
         });
     }
     if let Some(listen) = config.http_listen {
-        let board = house.board.clone();
+        let (board, audience) = (house.board.clone(), config.http_audience);
         supervise(&mut sinks, "http", &stop_sinks, move |stop| {
-            http::run(listen, board.clone(), stop)
+            http::run(listen, audience, board.clone(), stop)
         });
     }
     if config.devices.is_empty() {

@@ -273,6 +273,9 @@ const NOT_OPTIONS: &[&str] = &[
     "MQTT_CLIENT_KEY_FILE",
     "DEBUG_MODE",
     "RUST_LOG",
+    // Home Assistant itself sets these.
+    "SUPERVISOR_API",
+    "SUPERVISOR_TOKEN",
 ];
 
 #[test]

@@ -6,16 +6,23 @@ use super::values::Values;
 use super::variables::{
     MQTT_BASE_TOPIC, MQTT_CA_FILE, MQTT_CLIENT_CERT_FILE, MQTT_CLIENT_ID, MQTT_CLIENT_KEY_FILE,
     MQTT_DISCOVERY, MQTT_HOST, MQTT_KEEP_ALIVE, MQTT_PASSWORD, MQTT_PORT, MQTT_PUBLISH,
-    MQTT_REFRESH, MQTT_TLS, MQTT_TLS_INSECURE, MQTT_TOPIC_PREFIX, MQTT_USER, Variable,
+    MQTT_REFRESH, MQTT_TLS, MQTT_TLS_INSECURE, MQTT_TOPIC_PREFIX, MQTT_USER, SUPERVISOR_API,
+    SUPERVISOR_TOKEN, Variable,
 };
-use crate::sink::mqtt::{Discovery, Publish, Settings, Tls};
+use crate::sink::mqtt::{Discovery, Publish, Settings, Supervisor, Tls};
 
 /// The settings; `None` when no broker was named. `ids`: batteries and banks, in order.
 pub(super) fn settings(values: &Values, ids: &[&str], findings: &mut Findings) -> Option<Settings> {
-    if !values.mentions(&MQTT_HOST) {
+    let supervisor = supervisor(values);
+    if !values.mentions(&MQTT_HOST) && supervisor.is_none() {
         findings.warn("MQTT_HOST is not set: nothing is published to MQTT");
         return None;
     }
+    // The Supervisor fills in what it knows.
+    let host = match supervisor {
+        Some(_) => String::new(),
+        None => values.given(&MQTT_HOST).and_then(rule::host)?,
+    };
     let text = |variable: &Variable| values.text(variable).map(str::to_owned);
     let login = login(values, findings);
     let tls = tls(values, findings);
@@ -25,7 +32,8 @@ pub(super) fn settings(values: &Values, ids: &[&str], findings: &mut Findings) -
         findings.fault(values.fault(&MQTT_BASE_TOPIC, allowed));
     }
     Some(Settings {
-        host: values.given(&MQTT_HOST).and_then(rule::host)?,
+        supervisor,
+        host,
         port: values.number(&MQTT_PORT).unwrap_or(if tls.is_some() { 8883 } else { 1883 }),
         login,
         client_id: text(&MQTT_CLIENT_ID).unwrap_or_else(|| match ids.first() {
@@ -46,6 +54,13 @@ pub(super) fn settings(values: &Values, ids: &[&str], findings: &mut Findings) -
             _ => Publish::Changes(values.seconds(&MQTT_REFRESH)?),
         },
     })
+}
+
+/// In the Home Assistant app, unless the operator named a broker.
+fn supervisor(values: &Values) -> Option<Supervisor> {
+    let token = values.given(&SUPERVISOR_TOKEN).filter(|_| !values.mentions(&MQTT_HOST))?;
+    let url = values.text(&SUPERVISOR_API)?;
+    Some(Supervisor { url: url.to_owned(), token: token.to_owned() })
 }
 
 fn login(values: &Values, findings: &mut Findings) -> Option<(String, String)> {

@@ -30,7 +30,7 @@ pub use source::environment;
 
 use crate::model::Profile;
 use crate::protocol::{DriverInfo, Options};
-use crate::sink::mqtt;
+use crate::sink::{http, mqtt};
 
 /// Everything the operator said, checked.
 pub struct Config {
@@ -42,6 +42,8 @@ pub struct Config {
     pub mqtt: Option<mqtt::Settings>,
     /// Where the HTTP server listens; `None`: nowhere.
     pub http_listen: Option<SocketAddr>,
+    /// Who may ask it.
+    pub http_audience: http::Audience,
     /// Own alarm limits.
     pub limits: Limits,
     /// How much of the past is kept.
@@ -66,6 +68,7 @@ impl fmt::Debug for Config {
             .field("banks", &self.banks)
             .field("mqtt", &mqtt)
             .field("http_listen", &self.http_listen)
+            .field("http_audience", &self.http_audience)
             .field("limits", &self.limits)
             .field("history", &self.history)
             .field("allow_control", &self.allow_control)
@@ -121,6 +124,10 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigE
         devices: batteries.devices,
         banks,
         mqtt,
+        http_audience: match values.mentions(&variables::SUPERVISOR_TOKEN) {
+            true => http::Audience::Ingress,
+            false => http::Audience::Everybody,
+        },
         http_listen: values.text(&variables::HTTP_LISTEN).and_then(rule::listen).flatten(),
         limits,
         history: service::history(&values),

@@ -351,6 +351,15 @@ variables! {
             default: Fallback::Text("/data/options.json"), rule: FILE, example: "/data/options.json",
             help: "The options of the Home Assistant add-on; read where it exists.",
         }
+        SUPERVISOR_TOKEN {
+            secret: true, example: "0123456789abcdef",
+            help: "Set by Home Assistant for its apps: without `MQTT_HOST` the Supervisor is asked for the broker.",
+        }
+        SUPERVISOR_API {
+            default: Fallback::Text("http://supervisor"),
+            rule: Rule::Shape { words: "a URL that begins with http://", fits: |text| text.starts_with("http://") },
+            example: "http://supervisor", help: "Where the Supervisor is asked.",
+        }
     }
 }
 

@@ -44,6 +44,7 @@ impl Rig {
     /// These batteries, not yet running.
     pub fn with(broker: &Mosquitto, board: Board, ids: &[String]) -> Self {
         let settings = Settings {
+            supervisor: None,
             host: "127.0.0.1".into(),
             port: broker.port(),
             login: None,

@@ -6,6 +6,7 @@
 mod mosquitto;
 mod rig;
 
+mod app;
 mod commands;
 mod endurance;
 mod faults;

@@ -1,11 +1,12 @@
 //! HTTP: the health of the program and the newest readings. Read-only.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
@@ -19,15 +20,37 @@ use crate::model::DeviceId;
 use crate::raw::raw;
 
 mod liveness;
+mod page;
 
 use liveness::Liveness;
 
 /// A port that is taken is tried again so often.
 const RETRY: Duration = Duration::from_secs(10);
 
+/// Home Assistant's ingress asks from this address (developer documentation, "Ingress").
+const INGRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 32, 2));
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Whoever reaches the port.
+    Everybody,
+    /// Home Assistant's ingress, which has logged its users in, and this machine.
+    Ingress,
+}
+
+impl Audience {
+    fn admits(self, from: IpAddr) -> bool {
+        let from = from.to_canonical();
+        self == Audience::Everybody || from == INGRESS || from.is_loopback()
+    }
+}
+
 /// Serves until the stop. A port that is taken is no reason to end: it is told and tried again.
-pub async fn run(listen: SocketAddr, board: Board, stop: CancellationToken) {
-    let routes = routes(board);
+pub async fn run(listen: SocketAddr, audience: Audience, board: Board, stop: CancellationToken) {
+    let routes = routes(board)
+        .layer(middleware::from_fn_with_state(audience, guard))
+        .into_make_service_with_connect_info::<SocketAddr>();
     let mut told = false;
     loop {
         match TcpListener::bind(listen).await {
@@ -67,10 +90,28 @@ struct Shared {
 fn routes(board: Board) -> Router {
     let liveness = Liveness::new(&board);
     Router::new()
+        .route("/", get(status_page))
         .route("/healthz", get(healthz))
         .route("/api/devices", get(devices))
         .route("/api/devices/{id}", get(device))
         .with_state(Shared { board, liveness })
+}
+
+async fn guard(
+    State(audience): State<Audience>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if audience.admits(from.ip()) {
+        next.run(request).await
+    } else {
+        (StatusCode::FORBIDDEN, "open this page in Home Assistant").into_response()
+    }
+}
+
+async fn status_page(State(shared): State<Shared>) -> Html<String> {
+    Html(page::page(&shared.board))
 }
 
 /// Whether this program does its work; never whether a battery or a broker can be reached.
@@ -94,6 +135,22 @@ async fn device(State(shared): State<Shared>, Path(id): Path<String>) -> Respons
         None => {
             let error = format!("no battery named {id}; /api/devices lists them");
             (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_the_app_only_the_ingress_and_this_machine_may_ask() {
+        let admits = |audience: Audience, from: &str| audience.admits(from.parse().unwrap());
+        assert!(admits(Audience::Everybody, "192.168.1.7"));
+        assert!(!admits(Audience::Ingress, "192.168.1.7"));
+        assert!(!admits(Audience::Ingress, "172.30.32.3"));
+        for from in ["172.30.32.2", "::ffff:172.30.32.2", "127.0.0.1", "::1"] {
+            assert!(admits(Audience::Ingress, from), "{from}");
         }
     }
 }

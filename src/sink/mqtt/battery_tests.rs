@@ -7,6 +7,7 @@ use crate::sink::mqtt::{Discovery, Publish, sample};
 
 fn settings() -> Settings {
     Settings {
+        supervisor: None,
         host: "localhost".into(),
         port: 1883,
         login: None,

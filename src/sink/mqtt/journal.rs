@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use super::Settings;
 use super::trouble::Trouble;
 
 /// Remembers what was said.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Journal {
     broker: String,
     /// Since when there is no connection; `None` while there is one or before the first try.
@@ -16,9 +17,9 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// For the broker of that name.
-    pub fn new(broker: String) -> Self {
-        Journal { broker, down_since: None, complaint: None, rival_named: false }
+    /// The next words are about this broker.
+    pub fn heads_for(&mut self, settings: &Settings) {
+        self.broker = format!("{}:{}", settings.host, settings.port);
     }
 
     /// The broker let us in.
@@ -37,7 +38,9 @@ impl Journal {
     /// A connection ended or did not come about.
     pub fn trouble(&mut self, trouble: &Trouble, now: Instant) {
         self.down_since.get_or_insert(now);
-        let (broker, text) = (&self.broker, trouble.to_string());
+        // Before the Supervisor has named it, the broker has no name.
+        let broker = if self.broker.is_empty() { "broker" } else { &self.broker };
+        let text = trouble.to_string();
         if self.complaint.as_ref() == Some(&text) {
             tracing::debug!("MQTT: {broker}: {text}");
         } else if trouble.is_denied() {

@@ -22,6 +22,7 @@ mod probe;
 #[cfg(test)]
 mod sample;
 mod session;
+mod supervisor;
 #[cfg(feature = "tls")]
 mod tls;
 mod topics;
@@ -42,6 +43,7 @@ use self::session::Publisher;
 use self::trouble::Trouble;
 
 pub use self::probe::probe;
+pub use self::supervisor::Supervisor;
 
 /// The goodbye takes no longer, whatever the broker does.
 const GOODBYE: Duration = Duration::from_millis(800);
@@ -51,6 +53,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 /// Everything the operator can say about the broker and what is published there.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Who knows host, port and login; `None`: they are given here.
+    pub supervisor: Option<Supervisor>,
     /// Name or address.
     pub host: String,
     /// Port.
@@ -106,7 +110,7 @@ pub enum Publish {
 
 /// Publishes until the stop, then says goodbye.
 pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: CancellationToken) {
-    let mut journal = Journal::new(format!("{}:{}", settings.host, settings.port));
+    let mut journal = Journal::default();
     let mut publisher = Publisher::new(settings, &board, commands);
     let mut backoff = Backoff::default();
     loop {
@@ -115,6 +119,10 @@ pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: C
         journal.trouble(&trouble, Instant::now());
         let pause = match publisher.end_of_connection() {
             Some(since) => backoff.next(Ending::Lost(since.elapsed()), chance()),
+            // The login changes when the broker's app is installed anew.
+            None if trouble.is_denied() && publisher.locate().await.is_ok_and(|news| news) => {
+                SHORTEST_PAUSE
+            }
             None if trouble.is_denied() => backoff.next(Ending::Denied, chance()),
             None => backoff
                 .next(Ending::Unreachable, chance())
@@ -137,6 +145,14 @@ async fn connection(
     journal: &mut Journal,
     stop: &CancellationToken,
 ) -> Option<Trouble> {
+    let located = tokio::select! {
+        () = stop.cancelled() => return None,
+        located = publisher.locate() => located,
+    };
+    if let Err(trouble) = located {
+        return Some(trouble);
+    }
+    journal.heads_for(publisher.settings());
     let (pump, mut link) = match client::open(publisher.settings(), publisher.router()) {
         Ok(ends) => ends,
         Err(trouble) => return Some(trouble),

@@ -14,7 +14,10 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// configuration may be connected meanwhile: the name at the broker is another one.
 pub async fn probe(settings: &Settings) -> Result<(), String> {
     let client_id = format!("{}-check", settings.client_id);
-    let settings = Settings { client_id, ..settings.clone() };
+    let mut settings = Settings { client_id, ..settings.clone() };
+    if let Some(supervisor) = settings.supervisor.clone() {
+        supervisor.locate(&mut settings).await.map_err(|trouble| trouble.to_string())?;
+    }
     let echo = topics::echo(&settings.client_id);
     let router = Router::new(Vec::new(), topics::birth(&settings.discovery_prefix), echo);
     let visit = async {

@@ -93,6 +93,14 @@ impl Publisher {
         &self.settings
     }
 
+    /// Finds out where the broker is, where only the Supervisor knows; true when that is news.
+    pub async fn locate(&mut self) -> Result<bool, Trouble> {
+        match self.settings.supervisor.clone() {
+            Some(supervisor) => supervisor.locate(&mut self.settings).await,
+            None => Ok(false),
+        }
+    }
+
     /// Since when the broker has us; forgets it.
     pub fn end_of_connection(&mut self) -> Option<Instant> {
         self.connected.take()

@@ -11,6 +11,9 @@ pub enum Trouble {
     /// No connection came about.
     #[error("{0}")]
     Unreachable(String),
+    /// Home Assistant has no broker.
+    #[error("there is none: install the Mosquitto broker app, or set mqtt_host")]
+    NoBroker,
     /// A connection came about, and no answer.
     #[error("no answer; is this an MQTT broker?")]
     Silent,
