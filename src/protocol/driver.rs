@@ -38,6 +38,8 @@ pub trait Driver: Send {
 pub enum Ask {
     /// The live values, and the identity once per session.
     Read,
+    /// The identity alone: frames that somebody recorded may hold nothing else.
+    Identify,
 }
 
 /// What the caller must do now.

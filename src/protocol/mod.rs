@@ -1,5 +1,6 @@
 //! Sans-IO drivers, one file per make, and the registry that lists them.
 
+pub mod ascii_frame;
 pub mod bytes;
 pub mod driver;
 pub mod query;

@@ -1,33 +1,85 @@
 //! The easy way to write a driver: a list of questions with one framed answer each.
+//!
+//! A make implements [`Dialect`]; [`Runner`] makes a [`Driver`] of it. How a question goes:
+//!
+//! ```text
+//! Pause(gap) -> Send -> Await(timeout) --good answer--> next question
+//!                ^            |  |
+//!                |         damaged  silence -> the question has failed
+//!                |            v
+//!                +-silence- Await(settle) --good answer--> next question
+//! ```
+//!
+//! After a damaged answer the runner listens on for a short while: a good one may stand right
+//! behind noise, and a question that is repeated too early collides with it. Only then it asks
+//! again. Silence is not asked again: one silent battery on a shared bus costs the others no more
+//! than one time-out a cycle, and so does a question that a battery does not know.
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::driver::ProtocolError;
+use super::driver::{Ask, Driver, ProtocolError, Step};
 use crate::model::Reading;
+
+/// Bytes that may wait for the rest of their frame. The longest answer of any make is well below;
+/// what is older than so many bytes belongs to no frame.
+const BUFFER: usize = 4096;
+
+/// Failures after which a question of [`Need::Once`] is not asked again in this session.
+const FAILURES: usize = 2;
 
 /// A make that asks a few questions and gets one framed answer to each.
 pub trait Dialect: Send {
     /// A question.
     type Query: Copy + PartialEq + Debug + Send + 'static;
-    /// The questions of this cycle, in order.
-    fn plan(&self) -> Vec<Self::Query>;
-    /// A required question that stays unanswered fails the cycle; an optional one leaves its
-    /// fields empty.
-    fn required(&self, query: Self::Query) -> bool;
+    /// The questions of a cycle, in order, the required ones first: silence of an optional one
+    /// must not delay or lose the live values.
+    fn plan(&self) -> &'static [Self::Query];
+    /// What it means when the question stays without an answer.
+    fn need(&self, query: Self::Query) -> Need;
+    /// The question as people call it, for messages.
+    fn describe(&self, query: Self::Query) -> String;
     /// The bytes of the question.
     fn encode(&self, query: Self::Query) -> Vec<u8>;
     /// Where does the first frame in `buffer` end?
     fn frame(&self, query: Self::Query, buffer: &[u8]) -> Framing;
-    /// Takes one frame apart.
+    /// Takes one frame apart. After an error the runner throws `into` away, so there are no half
+    /// values to be afraid of. It may be called more than once for a frame.
     fn decode(
         &mut self,
         query: Self::Query,
         frame: &[u8],
         into: &mut Reading,
-    ) -> Result<(), ProtocolError>;
+    ) -> Result<Answer, ProtocolError>;
     /// Limits and pauses.
     fn pacing(&self) -> Pacing;
+    /// Whether asking again may help after this answer.
+    fn worth_another_try(&mut self, _query: Self::Query, error: &ProtocolError) -> bool {
+        matches!(error, ProtocolError::BadChecksum { .. } | ProtocolError::BadFrame { .. })
+    }
+    /// No answer came, not even a damaged one. The dialect may ask differently in the next cycle.
+    fn unanswered(&mut self, _query: Self::Query) {}
+}
+
+/// How important a question is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Without an answer the cycle fails.
+    Required,
+    /// Without an answer its fields stay empty.
+    Optional,
+    /// Optional, and the answer holds for the whole session: it is part of every later reading.
+    Once,
+}
+
+/// For whom a sound frame was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It is the answer, and its values are in the reading.
+    Ours,
+    /// Somebody else's: the answer may still come.
+    Foreign,
 }
 
 /// What the front of a buffer is.
@@ -48,7 +100,325 @@ pub struct Pacing {
     pub timeout: Duration,
     /// Quiet time before each question.
     pub gap: Duration,
-    /// Further tries after a damaged answer. Silence is not tried again within a cycle, so that
-    /// one silent battery costs the others on its bus no more than one time-out.
+    /// Time to listen on after a damaged answer before the question is repeated.
+    pub settle: Duration,
+    /// Further tries after a damaged answer.
     pub retries: u8,
 }
+
+/// Asks the questions of a dialect.
+#[derive(Debug)]
+pub struct Runner<D: Dialect> {
+    dialect: D,
+    ask: Ask,
+    state: State,
+    /// Still to be asked; the front one is being asked.
+    queue: VecDeque<D::Query>,
+    request: Vec<u8>,
+    retries: u8,
+    buffer: Vec<u8>,
+    /// Bytes that came since the question, without its echo.
+    received: usize,
+    /// The most telling error of this question so far.
+    error: Option<ProtocolError>,
+    /// The most telling error of the optional questions of this cycle.
+    worst: Option<ProtocolError>,
+    reading: Reading,
+    session: Session<D::Query>,
+}
+
+/// What is remembered from one cycle to the next.
+#[derive(Debug)]
+struct Session<Q> {
+    /// What the answers to [`Need::Once`] said.
+    known: Reading,
+    /// Questions that are answered or refused: never asked again.
+    closed: Vec<Q>,
+    /// One entry for each failure of a question of [`Need::Once`].
+    failed: Vec<Q>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    /// The line is left quiet before the question.
+    Gap,
+    /// The question is being sent.
+    Asking,
+    /// The answer is awaited.
+    Listening,
+    /// A damaged answer came; perhaps a good one stands behind it.
+    Settling,
+    Done,
+    Failed(ProtocolError),
+}
+
+impl<D: Dialect> Runner<D> {
+    /// Ready for the first cycle of a session.
+    pub fn new(dialect: D) -> Self {
+        let mut runner = Runner {
+            dialect,
+            ask: Ask::Read,
+            state: State::Done,
+            queue: VecDeque::new(),
+            request: Vec::new(),
+            retries: 0,
+            buffer: Vec::new(),
+            received: 0,
+            error: None,
+            worst: None,
+            reading: Reading::default(),
+            session: Session::default(),
+        };
+        runner.start(Ask::Read);
+        runner
+    }
+
+    /// Begins with the question at the front of the queue, or ends the cycle.
+    fn next(&mut self) {
+        if self.queue.is_empty() {
+            return self.finish();
+        }
+        let pacing = self.dialect.pacing();
+        self.retries = pacing.retries;
+        self.error = None;
+        self.prepare();
+        if !pacing.gap.is_zero() {
+            self.state = State::Gap;
+        }
+    }
+
+    /// Makes the bytes of the question, which may differ from try to try.
+    fn prepare(&mut self) {
+        if let Some(&query) = self.queue.front() {
+            self.request = self.dialect.encode(query);
+        }
+        self.buffer.clear();
+        self.received = 0;
+        self.state = State::Asking;
+    }
+
+    fn finish(&mut self) {
+        self.queue.clear();
+        self.buffer.clear();
+        let nothing_new = self.ask == Ask::Identify && self.session.known == Reading::default();
+        self.state = match self.worst.take() {
+            Some(error) if nothing_new => State::Failed(error),
+            _ => State::Done,
+        };
+    }
+
+    fn listens(&self) -> bool {
+        matches!(self.state, State::Listening | State::Settling)
+    }
+
+    /// Takes whole frames from the front of the buffer until the question is settled.
+    fn digest(&mut self) {
+        while self.listens() {
+            let Some(&query) = self.queue.front() else { return };
+            if !self.request.is_empty() && self.buffer.starts_with(&self.request) {
+                // Two-wire adapters may hear what they say.
+                self.received = self.received.saturating_sub(self.request.len());
+                self.buffer.drain(..self.request.len());
+                continue;
+            }
+            if self.request.starts_with(&self.buffer) {
+                return;
+            }
+            match self.dialect.frame(query, &self.buffer) {
+                Framing::NeedMore | Framing::Junk(0) | Framing::Frame(0) => return,
+                Framing::Junk(count) => {
+                    self.buffer.drain(..count.min(self.buffer.len()));
+                }
+                Framing::Frame(count) => {
+                    let frame: Vec<u8> =
+                        self.buffer.drain(..count.min(self.buffer.len())).collect();
+                    self.judge(query, &frame);
+                }
+            }
+        }
+    }
+
+    fn judge(&mut self, query: D::Query, frame: &[u8]) {
+        match self.take(query, frame) {
+            Ok(Answer::Foreign) => {}
+            Ok(Answer::Ours) => {
+                self.queue.pop_front();
+                self.next();
+            }
+            Err(error) => {
+                let again = self.dialect.worth_another_try(query, &error);
+                self.note(error);
+                if again {
+                    self.state = State::Settling;
+                } else {
+                    self.give_up(query);
+                }
+            }
+        }
+    }
+
+    /// Decodes into copies, so that a bad frame leaves nothing behind.
+    fn take(&mut self, query: D::Query, frame: &[u8]) -> Result<Answer, ProtocolError> {
+        let mut reading = self.reading.clone();
+        let answer = self.dialect.decode(query, frame, &mut reading)?;
+        if answer == Answer::Ours {
+            if self.dialect.need(query) == Need::Once {
+                self.dialect.decode(query, frame, &mut self.session.known)?;
+                self.session.closed.push(query);
+            }
+            self.reading = reading;
+        }
+        Ok(answer)
+    }
+
+    /// Keeps the more telling one of two errors.
+    fn note(&mut self, error: ProtocolError) {
+        self.error = more_telling(self.error.take(), error);
+    }
+
+    /// The question has failed for this cycle. A battery that says no is awake, so the next
+    /// question follows; after anything else the optional ones have to wait for the next cycle.
+    fn give_up(&mut self, query: D::Query) {
+        let error = self.error.take().unwrap_or_else(|| ProtocolError::Timeout {
+            query: self.dialect.describe(query),
+            received: self.received,
+        });
+        let refused = matches!(error, ProtocolError::Refused { .. });
+        match self.dialect.need(query) {
+            Need::Required => {
+                self.finish();
+                self.state = State::Failed(error);
+                return;
+            }
+            Need::Optional => {}
+            Need::Once => self.session.failure(query, refused),
+        }
+        self.queue.pop_front();
+        if refused || self.ask == Ask::Identify {
+            self.worst = more_telling(self.worst.take(), error);
+            self.next();
+        } else {
+            self.finish();
+        }
+    }
+}
+
+impl<Q> Default for Session<Q> {
+    fn default() -> Self {
+        Session { known: Reading::default(), closed: Vec::new(), failed: Vec::new() }
+    }
+}
+
+impl<Q: Copy + PartialEq> Session<Q> {
+    fn failures(&self, query: Q) -> usize {
+        self.failed.iter().filter(|&&failed| failed == query).count()
+    }
+
+    fn failure(&mut self, query: Q, refused: bool) {
+        self.failed.push(query);
+        if refused || self.failures(query) >= FAILURES {
+            self.closed.push(query);
+        }
+    }
+
+    /// The questions that are still open. Those that failed before come last, so that one that is
+    /// never answered does not keep the others from being asked.
+    fn open(&self, plan: &[Q]) -> VecDeque<Q> {
+        let mut open: Vec<Q> =
+            plan.iter().copied().filter(|query| !self.closed.contains(query)).collect();
+        open.sort_by_key(|&query| self.failures(query));
+        open.into()
+    }
+}
+
+fn more_telling(known: Option<ProtocolError>, new: ProtocolError) -> Option<ProtocolError> {
+    Some(known.filter(|known| weight(known) > weight(&new)).unwrap_or(new))
+}
+
+/// The contract: the most telling error wins. A battery that says no knows best; a frame that
+/// makes no sense says more than a damaged one, and that more than silence.
+fn weight(error: &ProtocolError) -> u8 {
+    match error {
+        ProtocolError::Timeout { .. } => 0,
+        ProtocolError::BadChecksum { .. } => 1,
+        ProtocolError::BadFrame { .. } => 2,
+        ProtocolError::Unsupported { .. } => 3,
+        ProtocolError::Refused { .. } | ProtocolError::Login { .. } => 4,
+    }
+}
+
+impl<D: Dialect> Driver for Runner<D> {
+    fn reset(&mut self) {
+        self.session = Session::default();
+        self.start(Ask::Read);
+    }
+
+    fn start(&mut self, ask: Ask) {
+        self.queue = self.session.open(self.dialect.plan());
+        if ask == Ask::Identify {
+            self.queue.retain(|query| self.dialect.need(*query) == Need::Once);
+        }
+        self.ask = ask;
+        self.worst = None;
+        self.reading = self.session.known.clone();
+        self.next();
+    }
+
+    fn step(&mut self) -> Step {
+        let pacing = self.dialect.pacing();
+        match &self.state {
+            State::Gap => Step::Pause(pacing.gap),
+            State::Asking => Step::Send(self.request.clone()),
+            State::Listening => Step::Await(pacing.timeout),
+            State::Settling => Step::Await(pacing.settle.min(pacing.timeout)),
+            State::Done => Step::Done(Box::new(self.reading.clone())),
+            State::Failed(error) => Step::Failed(error.clone()),
+        }
+    }
+
+    fn advance(&mut self) {
+        match self.state {
+            State::Gap => self.state = State::Asking,
+            State::Asking => self.state = State::Listening,
+            _ => {}
+        }
+    }
+
+    /// What comes while nothing is awaited answers no question of ours and is dropped.
+    fn receive(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while self.listens() && !rest.is_empty() {
+            let room = BUFFER - self.buffer.len();
+            let (piece, later) = rest.split_at(room.min(rest.len()));
+            self.buffer.extend_from_slice(piece);
+            self.received += piece.len();
+            rest = later;
+            self.digest();
+            if self.buffer.len() == BUFFER {
+                self.buffer.drain(..BUFFER / 2);
+                self.digest();
+            }
+        }
+    }
+
+    fn silence(&mut self) {
+        let Some(&query) = self.queue.front() else { return };
+        match self.state {
+            State::Listening => {
+                if self.error.is_none() {
+                    self.dialect.unanswered(query);
+                }
+                self.give_up(query);
+            }
+            State::Settling if self.retries > 0 => {
+                self.retries -= 1;
+                self.prepare();
+            }
+            State::Settling => self.give_up(query),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

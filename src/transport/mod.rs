@@ -10,7 +10,7 @@ pub mod tcp;
 use std::fmt;
 
 pub use memory::{MemoryLink, MemoryPort};
-pub use serial::SerialConfig;
+pub use serial::{PortFound, SerialConfig};
 pub use tcp::TcpConfig;
 
 /// Where a line leads.
@@ -143,6 +143,34 @@ pub enum LinkError {
 impl LinkError {
     /// What the operator can do.
     pub fn hint(&self) -> &'static str {
-        ""
+        match self {
+            LinkError::NotFound { place } if place.starts_with("tcp://") => {
+                "check the name of the bridge and the name server"
+            }
+            LinkError::NotFound { .. } => {
+                "is the adapter plugged in? `bms-reader scan` lists the ports; in Docker pass the \
+                 port with --device"
+            }
+            LinkError::Denied { .. } => {
+                "add the user to the group that owns the device (often dialout); in Docker pass \
+                 --device, and --group-add with that group"
+            }
+            LinkError::Busy { .. } => {
+                "is another reader running? Only one program can use the port"
+            }
+            LinkError::Open { place, .. } if place.starts_with("tcp://") => {
+                "is the bridge switched on, in TCP server mode, and is the port number right?"
+            }
+            LinkError::Open { .. } => {
+                "check that this is the right path; `bms-reader scan` lists the ports"
+            }
+            LinkError::Gone { place, .. } if place.starts_with("tcp://") => {
+                "check the network, and that the bridge allows this connection next to others"
+            }
+            LinkError::Gone { .. } => "check the plug, the cable and the power of the adapter",
+            LinkError::Stuck { .. } => {
+                "the adapter hangs: unplug it and plug it in again; if it is a bridge, restart it"
+            }
+        }
     }
 }

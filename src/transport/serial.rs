@@ -1,6 +1,24 @@
 //! A serial port of this machine.
 
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_serial::{DataBits, ErrorKind, FlowControl, Parity, SerialStream, StopBits};
+
 use super::LinkError;
+
+/// A question is shorter than the kernel's buffer; a port that cannot take it in this time is dead.
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Longest chunk that one `receive` returns.
+const CHUNK: usize = 1024;
+
+/// Chunks that `drain` throws away at most: a port that talks without end must not hold us.
+const DRAIN_CHUNKS: usize = 64;
 
 /// Which port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,23 +29,315 @@ pub struct SerialConfig {
 
 /// An open port.
 #[derive(Debug)]
-pub struct SerialLink {}
+pub struct SerialLink {
+    place: String,
+    stream: SerialStream,
+}
 
-/// Opens the port with 8 data bits, no parity, one stop bit.
-pub fn open(config: &SerialConfig, _baud: u32) -> Result<SerialLink, LinkError> {
-    Err(LinkError::NotFound { place: config.path.clone() })
+/// Opens the port with 8 data bits, no parity, one stop bit. The port is ours alone until the link
+/// is dropped: two readers on one bus would read each other's answers.
+pub fn open(config: &SerialConfig, baud: u32) -> Result<SerialLink, LinkError> {
+    let port = tokio_serial::new(&config.path, baud)
+        .data_bits(DataBits::Eight)
+        .parity(Parity::None)
+        .stop_bits(StopBits::One)
+        .flow_control(FlowControl::None)
+        .exclusive(true);
+    match SerialStream::open(&port) {
+        Ok(stream) => Ok(SerialLink { place: config.path.clone(), stream }),
+        Err(error) => Err(opening_failed(config.path.clone(), &error)),
+    }
+}
+
+/// serialport 4.10 keeps the error number of only a few causes; the others are told apart by the
+/// text, which comes from its own table and not from the locale. A device node without a device
+/// (an adapter pulled out of a container) counts as missing.
+fn opening_failed(place: String, error: &tokio_serial::Error) -> LinkError {
+    match (error.kind, error.description.as_str()) {
+        (ErrorKind::NoDevice, _) => LinkError::Busy { place },
+        (ErrorKind::Io(io::ErrorKind::NotFound), _)
+        | (_, "No such device" | "No such device or address") => LinkError::NotFound { place },
+        (ErrorKind::Io(io::ErrorKind::PermissionDenied), _) | (_, "Operation not permitted") => {
+            LinkError::Denied { place }
+        }
+        (_, "Not a typewriter") => {
+            LinkError::Open { place, reason: "it is not a serial port".into() }
+        }
+        (_, words) => LinkError::Open { place, reason: words.into() },
+    }
 }
 
 impl SerialLink {
-    /// Sends all bytes.
-    pub async fn send(&mut self, _bytes: &[u8]) -> Result<(), LinkError> {
-        Ok(())
+    /// Sends all bytes. Does not wait until they have left: `flush` would block the whole thread,
+    /// and the answer tells more.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+        match timeout(WRITE_LIMIT, self.stream.write_all(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.gone(error.to_string())),
+            Err(_) => Err(LinkError::Stuck { place: self.place.clone() }),
+        }
     }
-    /// The next chunk.
+
+    /// The next chunk, never an empty one. Cancel-safe.
     pub async fn receive(&mut self) -> Result<Vec<u8>, LinkError> {
-        Ok(vec![])
+        let mut chunk = [0; CHUNK];
+        match self.stream.read(&mut chunk).await {
+            Ok(0) => Err(self.gone(UNPLUGGED)),
+            Ok(count) => Ok(chunk[..count].to_vec()),
+            Err(error) => Err(self.gone(error.to_string())),
+        }
     }
+
     pub(super) async fn drain(&mut self) -> Result<(), LinkError> {
+        let mut chunk = [0; CHUNK];
+        for _ in 0..DRAIN_CHUNKS {
+            match self.stream.try_read(&mut chunk) {
+                Ok(0) => return Err(self.gone(UNPLUGGED)),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(self.gone(error.to_string())),
+            }
+        }
         Ok(())
+    }
+
+    fn gone(&self, reason: impl Into<String>) -> LinkError {
+        LinkError::Gone { place: self.place.clone(), reason: reason.into() }
+    }
+}
+
+/// An unplugged adapter reads as an endless stream of nothing.
+const UNPLUGGED: &str = "the device was unplugged";
+
+/// Measured on Linux 6.18: the mark of exclusive use stays on the terminal after we close it, as
+/// long as anything else holds it open, and then refuses everybody but root.
+impl Drop for SerialLink {
+    fn drop(&mut self) {
+        let _ = self.stream.set_exclusive(false);
+    }
+}
+
+/// A port that this machine has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortFound {
+    /// The path to configure; one that names the adapter, where the system gives one.
+    pub path: String,
+    /// The device behind such a path: `/dev/ttyUSB0`.
+    pub device: Option<String>,
+}
+
+/// The serial ports of this machine.
+pub fn list() -> Vec<PortFound> {
+    list_under(Path::new("/"))
+}
+
+/// Adapters by their lasting names first, then devices that have no such name (in containers, on
+/// boards). `root` is `/`, except in tests.
+pub fn list_under(root: &Path) -> Vec<PortFound> {
+    let devices = root.join("dev");
+    let mut ports = Vec::new();
+    for link in names(&devices.join("serial/by-id")) {
+        let path = devices.join("serial/by-id").join(link);
+        if let Ok(device) = fs::canonicalize(&path) {
+            ports.push(PortFound {
+                path: path.display().to_string(),
+                device: Some(device.display().to_string()),
+            });
+        }
+    }
+    for name in names(&devices).into_iter().filter(|name| is_serial(root, name)) {
+        let path = devices.join(name).display().to_string();
+        if !ports.iter().any(|port| port.device.as_ref() == Some(&path)) {
+            ports.push(PortFound { path, device: None });
+        }
+    }
+    ports
+}
+
+fn is_serial(root: &Path, name: &str) -> bool {
+    let numbered = |prefix: &str| {
+        name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    // Most /dev/ttyS* are slots without hardware; type 0 is the kernel's PORT_UNKNOWN.
+    let has_uart = || {
+        fs::read_to_string(root.join("sys/class/tty").join(name).join("type"))
+            .is_ok_and(|kind| kind.trim() != "0")
+    };
+    ["ttyUSB", "ttyACM", "ttyAMA"].into_iter().any(numbered) || (numbered("ttyS") && has_uart())
+}
+
+/// The names in a folder, sorted; none when it cannot be read.
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<_> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+
+    use tokio_serial::SerialPort;
+
+    use super::*;
+
+    /// Long enough that only a hang fails a test.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn config(path: impl Into<String>) -> SerialConfig {
+        SerialConfig { path: path.into() }
+    }
+
+    /// The far end of a pseudo-terminal, our own handle on the near end, and its path.
+    fn terminal() -> (SerialStream, SerialStream, String) {
+        let (far, near) = SerialStream::pair().unwrap();
+        let path = near.name().unwrap();
+        (far, near, path)
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("bms-serial-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[tokio::test]
+    async fn bytes_travel_both_ways_unchanged() {
+        let (mut far, near, path) = terminal();
+        drop(near);
+        let mut link = open(&config(path), 9600).unwrap();
+        let every_byte: Vec<u8> = (0..=255).collect();
+        link.send(&every_byte).await.unwrap();
+        let mut heard = vec![0; 256];
+        timeout(PATIENCE, far.read_exact(&mut heard)).await.unwrap().unwrap();
+        assert_eq!(heard, every_byte);
+        far.write_all(&every_byte).await.unwrap();
+        let mut received = Vec::new();
+        while received.len() < every_byte.len() {
+            received.extend(timeout(PATIENCE, link.receive()).await.unwrap().unwrap());
+        }
+        assert_eq!(received, every_byte);
+    }
+
+    #[tokio::test]
+    async fn the_settings_are_8n1_at_the_asked_rate() {
+        let (_far, _near, path) = terminal();
+        let link = open(&config(path), 19_200).unwrap();
+        assert_eq!(link.stream.baud_rate().unwrap(), 19_200);
+        assert_eq!(link.stream.data_bits().unwrap(), DataBits::Eight);
+        assert_eq!(link.stream.parity().unwrap(), Parity::None);
+        assert_eq!(link.stream.stop_bits().unwrap(), StopBits::One);
+    }
+
+    #[tokio::test]
+    async fn an_unplugged_port_is_gone_in_every_way() {
+        let (far, _near, path) = terminal();
+        let mut link = open(&config(path.clone()), 9600).unwrap();
+        drop(far);
+        let gone = LinkError::Gone { place: path.clone(), reason: UNPLUGGED.into() };
+        assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap(), Err(gone.clone()));
+        assert_eq!(link.drain().await, Err(gone));
+        let sent = timeout(PATIENCE, link.send(b"?")).await.unwrap();
+        assert!(matches!(sent, Err(LinkError::Gone { .. })), "{sent:?}");
+    }
+
+    #[tokio::test]
+    async fn a_port_belongs_to_one_link_at_a_time() {
+        let (_far, _near, path) = terminal();
+        let first = open(&config(path.clone()), 9600).unwrap();
+        let second = open(&config(path.clone()), 9600);
+        assert_eq!(second.err(), Some(LinkError::Busy { place: path.clone() }));
+        drop(first);
+        open(&config(path), 9600).unwrap();
+    }
+
+    #[tokio::test]
+    async fn drain_forgets_what_came_and_nothing_that_comes_later() {
+        let (mut far, _near, path) = terminal();
+        let mut link = open(&config(path), 9600).unwrap();
+        link.drain().await.unwrap();
+        far.write_all(b"stale").await.unwrap();
+        timeout(PATIENCE, link.stream.readable()).await.unwrap().unwrap();
+        link.drain().await.unwrap();
+        far.write_all(b"fresh").await.unwrap();
+        assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap().unwrap(), b"fresh");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_port_that_takes_nothing_is_stuck() {
+        let (_far, _near, path) = terminal();
+        let mut link = open(&config(path.clone()), 9600).unwrap();
+        let sent = link.send(&vec![0x55; 1 << 20]).await;
+        assert_eq!(sent, Err(LinkError::Stuck { place: path }));
+    }
+
+    #[tokio::test]
+    async fn a_big_message_arrives_whole() {
+        let (mut far, _near, path) = terminal();
+        let mut link = open(&config(path), 115_200).unwrap();
+        let message: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+        let mut heard = vec![0; message.len()];
+        let (sent, read) = timeout(PATIENCE, async {
+            tokio::join!(link.send(&message), far.read_exact(&mut heard))
+        })
+        .await
+        .unwrap();
+        sent.unwrap();
+        read.unwrap();
+        assert_eq!(heard, message);
+    }
+
+    #[tokio::test]
+    async fn each_reason_for_not_opening_has_its_own_error() {
+        let folder = folder("reasons");
+        let path = |name: &str| folder.join(name).display().to_string();
+        let error = |path: String| open(&config(path), 9600).err().unwrap();
+        assert_eq!(error(path("none")), LinkError::NotFound { place: path("none") });
+
+        fs::write(folder.join("file"), "").unwrap();
+        let LinkError::Open { place, reason } = error(path("file")) else { panic!("opened") };
+        assert_eq!((place, reason.as_str()), (path("file"), "it is not a serial port"));
+
+        // A socket answers with "No such device or address", as a node without its device does.
+        let _socket = UnixListener::bind(folder.join("node")).unwrap();
+        assert_eq!(error(path("node")), LinkError::NotFound { place: path("node") });
+
+        let refused =
+            tokio_serial::Error::new(ErrorKind::Io(io::ErrorKind::PermissionDenied), "no");
+        assert_eq!(
+            opening_failed("/dev/ttyUSB0".into(), &refused),
+            LinkError::Denied { place: "/dev/ttyUSB0".into() }
+        );
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_list_prefers_lasting_names_and_leaves_empty_slots_out() {
+        let root = fs::canonicalize(folder("list")).unwrap();
+        fs::create_dir_all(root.join("dev/serial/by-id")).unwrap();
+        for name in ["ttyUSB0", "ttyUSB1", "ttyUSB10", "ttyS0", "ttyS1", "ttyS2", "tty0", "null"] {
+            fs::write(root.join("dev").join(name), "").unwrap();
+        }
+        symlink("../../ttyUSB1", root.join("dev/serial/by-id/usb-adapter-if00")).unwrap();
+        symlink("../../ttyUSB9", root.join("dev/serial/by-id/usb-pulled-if00")).unwrap();
+        for (name, kind) in [("ttyS0", "0\n"), ("ttyS1", "4\n")] {
+            fs::create_dir_all(root.join("sys/class/tty").join(name)).unwrap();
+            fs::write(root.join("sys/class/tty").join(name).join("type"), kind).unwrap();
+        }
+        let dev = |name: &str| root.join("dev").join(name).display().to_string();
+        let found = list_under(&root);
+        let paths: Vec<_> = found.iter().map(|port| port.path.clone()).collect();
+        assert_eq!(
+            paths,
+            ["serial/by-id/usb-adapter-if00", "ttyS1", "ttyUSB0", "ttyUSB10"].map(dev)
+        );
+        assert_eq!(found[0].device, Some(dev("ttyUSB1")));
+        assert_eq!(list_under(&root.join("nowhere")), []);
+        fs::remove_dir_all(root).unwrap();
     }
 }

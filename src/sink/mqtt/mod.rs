@@ -1,11 +1,49 @@
 //! MQTT with Home Assistant discovery.
+//!
+//! ```text
+//! board ──news──▶ session ──messages──▶ client ⇄ broker
+//!                 │      ◀──inputs─────
+//!                 battery: what is to be said (due, discovery, announce; all pure)
+//! ```
+//!
+//! Nothing is queued while the broker is away: the board keeps the newest values, and a new
+//! connection starts by saying everything, in the order subscribe, discovery, online, values.
 
-use std::time::Duration;
+mod announce;
+mod backoff;
+mod battery;
+mod client;
+mod discovery;
+mod due;
+mod inbound;
+mod journal;
+mod message;
+#[cfg(test)]
+mod sample;
+mod session;
+#[cfg(feature = "tls")]
+mod tls;
+mod topics;
+mod trouble;
 
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::command::CommandBus;
+
+use self::backoff::{Backoff, Ending};
+use self::journal::Journal;
+use self::session::Publisher;
+use self::trouble::Trouble;
+
+/// The goodbye takes no longer, whatever the broker does.
+const GOODBYE: Duration = Duration::from_millis(800);
+/// Even a broker that kept us waiting gets a moment's peace.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Everything the operator can say about the broker and what is published there.
 #[derive(Debug, Clone)]
@@ -64,11 +102,61 @@ pub enum Publish {
 }
 
 /// Publishes until the stop, then says goodbye.
-pub async fn run(
-    _settings: Settings,
-    _board: Board,
-    _commands: CommandBus,
-    stop: CancellationToken,
-) {
-    stop.cancelled().await;
+pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: CancellationToken) {
+    let mut journal = Journal::new(format!("{}:{}", settings.host, settings.port));
+    let mut publisher = Publisher::new(settings, &board, commands);
+    let mut backoff = Backoff::default();
+    loop {
+        let began = Instant::now();
+        let Some(trouble) = connection(&mut publisher, &mut journal, &stop).await else { return };
+        journal.trouble(&trouble, Instant::now());
+        let pause = match publisher.end_of_connection() {
+            Some(since) => backoff.next(Ending::Lost(since.elapsed()), chance()),
+            None if trouble.is_denied() => backoff.next(Ending::Denied, chance()),
+            None => backoff
+                .next(Ending::Unreachable, chance())
+                .saturating_sub(began.elapsed())
+                .max(SHORTEST_PAUSE),
+        };
+        if backoff.suspects_rival() {
+            journal.rival(&publisher.settings().client_id);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// One connection from its beginning to its end; `None` when the end was asked for.
+async fn connection(
+    publisher: &mut Publisher,
+    journal: &mut Journal,
+    stop: &CancellationToken,
+) -> Option<Trouble> {
+    let (pump, mut link) = match client::open(publisher.settings(), publisher.router()) {
+        Ok(ends) => ends,
+        Err(trouble) => return Some(trouble),
+    };
+    let session = async {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            trouble = publisher.serve(&mut link, journal) => return Some(trouble),
+        }
+        if publisher.is_connected() {
+            // Whatever hinders the goodbye, there is no time left to do anything about it.
+            let _ = timeout(GOODBYE, publisher.goodbye(&link)).await;
+        }
+        None
+    };
+    tokio::select! {
+        trouble = pump.run() => Some(trouble).filter(|_| !stop.is_cancelled()),
+        ended = session => ended,
+    }
+}
+
+/// A random number in `0.0..1.0`, good enough to keep programs out of step.
+fn chance() -> f64 {
+    f64::from((RandomState::new().hash_one(0u8) >> 32) as u32) / f64::from(u32::MAX)
 }

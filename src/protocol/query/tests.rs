@@ -1,0 +1,234 @@
+//! The runner with a toy dialect: question `a?`, answer `a;`, damaged answer `a!;`, refusal
+//! `no;`, somebody else's answer `z;`.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::units::DeciCelsius;
+use crate::model::{Alarm, reading::Probe};
+
+#[derive(Debug)]
+struct Toy;
+
+/// `a` is required, `b` may fail, `c` and `d` are asked once.
+const QUESTIONS: &[char] = &['a', 'b', 'c', 'd'];
+
+impl Dialect for Toy {
+    type Query = char;
+
+    fn plan(&self) -> &'static [char] {
+        QUESTIONS
+    }
+
+    fn need(&self, query: char) -> Need {
+        match query {
+            'a' => Need::Required,
+            'b' => Need::Optional,
+            _ => Need::Once,
+        }
+    }
+
+    fn describe(&self, query: char) -> String {
+        query.to_string()
+    }
+
+    fn encode(&self, query: char) -> Vec<u8> {
+        format!("{query}?").into_bytes()
+    }
+
+    fn frame(&self, _query: char, buffer: &[u8]) -> Framing {
+        match buffer.iter().position(|&c| c == b';') {
+            Some(end) => Framing::Frame(end + 1),
+            None => Framing::NeedMore,
+        }
+    }
+
+    fn decode(
+        &mut self,
+        query: char,
+        frame: &[u8],
+        into: &mut Reading,
+    ) -> Result<Answer, ProtocolError> {
+        // A half value, to be thrown away when the frame turns out bad.
+        into.alarms.note(Alarm::LowBattery, true);
+        let name = self.describe(query);
+        match frame {
+            [b'z', ..] => Ok(Answer::Foreign),
+            b"no;" => Err(ProtocolError::Refused { query: name, code: 7, reason: "no" }),
+            [letter, b';'] if char::from(*letter) == query => {
+                into.alarms = Default::default();
+                let value = Some(DeciCelsius(i32::from(*letter)));
+                into.probes.push(Probe { place: crate::model::reading::Place::Cells, value });
+                Ok(Answer::Ours)
+            }
+            [.., b'!', b';'] => {
+                Err(ProtocolError::BadChecksum { query: name, expected: 1, got: 2 })
+            }
+            _ => Err(ProtocolError::BadFrame { query: name, reason: "what?".to_owned() }),
+        }
+    }
+
+    fn pacing(&self) -> Pacing {
+        Pacing {
+            timeout: Duration::from_secs(2),
+            gap: Duration::from_millis(1),
+            settle: Duration::from_millis(300),
+            retries: 2,
+        }
+    }
+}
+
+/// Plays a cycle: each item answers one question; `""` is silence. Gives what was asked and how
+/// it ended.
+fn play(runner: &mut Runner<Toy>, answers: &[&str]) -> (String, Step) {
+    let mut asked = String::new();
+    let mut answers = answers.iter();
+    for _ in 0..200 {
+        match runner.step() {
+            Step::Pause(_) => runner.advance(),
+            Step::Send(bytes) => {
+                asked.push(char::from(bytes[0]));
+                runner.advance();
+            }
+            Step::Await(_) => {
+                if let State::Listening = runner.state {
+                    runner.receive(answers.next().unwrap_or(&"").as_bytes());
+                }
+                if matches!(runner.step(), Step::Await(_)) {
+                    runner.silence();
+                }
+            }
+            end => return (asked, end),
+        }
+    }
+    panic!("no end");
+}
+
+/// The letters that made it into the reading.
+fn letters(step: &Step) -> String {
+    let Step::Done(reading) = step else { panic!("{step:?}") };
+    assert!(reading.alarms.is_empty(), "half values of a bad frame");
+    let letter = |probe: &Probe| char::from(u8::try_from(probe.value.unwrap().0).unwrap());
+    let mut letters: Vec<char> = reading.probes.iter().map(letter).collect();
+    letters.sort_unstable();
+    letters.into_iter().collect()
+}
+
+fn error(step: Step) -> ProtocolError {
+    let Step::Failed(error) = step else { panic!("{step:?}") };
+    error
+}
+
+#[test]
+fn once_is_once_a_session_but_in_every_reading() {
+    let mut runner = Runner::new(Toy);
+    let (asked, end) = play(&mut runner, &["a;", "b;", "c;", "d;"]);
+    assert_eq!((asked.as_str(), letters(&end).as_str()), ("abcd", "abcd"));
+    runner.start(Ask::Read);
+    let (asked, end) = play(&mut runner, &["a;", "b;"]);
+    assert_eq!((asked.as_str(), letters(&end).as_str()), ("ab", "abcd"));
+    runner.reset();
+    let (asked, end) = play(&mut runner, &["a;", "b;", "c;", "d;"]);
+    assert_eq!((asked.as_str(), letters(&end).as_str()), ("abcd", "abcd"));
+}
+
+#[test]
+fn silence_costs_one_time_out_a_cycle_and_is_given_up() {
+    let mut runner = Runner::new(Toy);
+    let cycles = [
+        (&["a;", "b;", ""][..], "abc", "ab"),
+        (&["a;", "b;", "d;", ""], "abdc", "abd"),
+        (&["a;", "b;"], "ab", "abd"),
+        (&["a;", ""], "ab", "ad"),
+    ];
+    for (answers, asked, got) in cycles {
+        let (questions, end) = play(&mut runner, answers);
+        assert_eq!((questions.as_str(), letters(&end).as_str()), (asked, got));
+        runner.start(Ask::Read);
+    }
+    let (asked, end) = play(&mut runner, &[""]);
+    assert_eq!(asked, "a");
+    assert_eq!(error(end), ProtocolError::Timeout { query: "a".to_owned(), received: 0 });
+}
+
+#[test]
+fn a_refused_question_is_given_up_at_once() {
+    let mut runner = Runner::new(Toy);
+    let (asked, end) = play(&mut runner, &["a;", "no;", "no;", "d;"]);
+    assert_eq!((asked.as_str(), letters(&end).as_str()), ("abcd", "ad"));
+    runner.start(Ask::Read);
+    let (asked, end) = play(&mut runner, &["a;", "b;"]);
+    assert_eq!((asked.as_str(), letters(&end).as_str()), ("ab", "abd"));
+}
+
+#[test]
+fn damage_is_asked_again_and_no_more_often_than_the_pacing_says() {
+    let mut runner = Runner::new(Toy);
+    let (asked, end) = play(&mut runner, &["a!;", "a!;", "a;", "b;", "c!;", "c!;", "c!;"]);
+    assert_eq!((asked.as_str(), letters(&end).as_str()), ("aaabccc", "ab"));
+    runner.start(Ask::Read);
+    let (asked, end) = play(&mut runner, &["a!;", "a!;", "a!;", "a;"]);
+    assert_eq!(asked, "aaa");
+    assert!(matches!(error(end), ProtocolError::BadChecksum { .. }));
+}
+
+#[test]
+fn a_good_answer_behind_noise_needs_no_second_question() {
+    let mut runner = Runner::new(Toy);
+    let (asked, end) =
+        play(&mut runner, &["x;a!;z;a;", "b?b;", "c?;c;", "d;trailing noise that never ends"]);
+    assert_eq!((asked.as_str(), letters(&end).as_str()), ("abcd", "abcd"));
+}
+
+#[test]
+fn the_most_telling_error_wins() {
+    type Check = fn(&ProtocolError) -> bool;
+    let cases: &[(&[&str], Check)] = &[
+        (&["half"], |e| matches!(e, ProtocolError::Timeout { received: 4, .. })),
+        (&["a?"], |e| matches!(e, ProtocolError::Timeout { received: 0, .. })),
+        (&["z;"], |e| matches!(e, ProtocolError::Timeout { received: 2, .. })),
+        (&["a!;", ""], |e| matches!(e, ProtocolError::BadChecksum { .. })),
+        (&["what;", "a!;", "half"], |e| matches!(e, ProtocolError::BadFrame { .. })),
+        (&["a!;", "no;"], |e| matches!(e, ProtocolError::Refused { .. })),
+    ];
+    for (answers, fits) in cases {
+        let error = error(play(&mut Runner::new(Toy), answers).1);
+        assert!(fits(&error), "{answers:?}: {error:?}");
+    }
+}
+
+#[test]
+fn an_abandoned_cycle_leaves_nothing_behind() {
+    for steps in 0..8 {
+        let mut runner = Runner::new(Toy);
+        for _ in 0..steps {
+            match runner.step() {
+                Step::Await(_) => runner.receive(b"a;b"),
+                _ => runner.advance(),
+            }
+        }
+        runner.start(Ask::Read);
+        let (asked, end) = play(&mut runner, &["a;", "b;", "c;", "d;"]);
+        assert_eq!((asked.as_str(), letters(&end).as_str()), ("abcd", "abcd"), "after {steps}");
+    }
+}
+
+proptest! {
+    /// Whatever comes, in whatever chunks: the buffer is bounded, and the newest bytes are kept.
+    #[test]
+    fn the_buffer_is_bounded(
+        chunks in prop::collection::vec(prop::collection::vec(b'A'..=b'Z', 0..3000), 0..8),
+    ) {
+        let mut runner = Runner::new(Toy);
+        runner.advance();
+        runner.advance();
+        for chunk in &chunks {
+            runner.receive(chunk);
+            prop_assert!(runner.buffer.len() < BUFFER);
+            prop_assert!(runner.buffer.capacity() <= 2 * BUFFER);
+        }
+        let all = chunks.concat();
+        prop_assert!(all.ends_with(&runner.buffer));
+        prop_assert!(runner.buffer.len() >= all.len().min(BUFFER / 2));
+    }
+}

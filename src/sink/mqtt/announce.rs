@@ -1,0 +1,194 @@
+//! From what the broker keeps to what it shall keep: the messages that lead there, in the order
+//! Home Assistant needs. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::Discovery;
+use super::discovery::{self, Entity, Known, Subject};
+use super::message::Message;
+
+/// What the broker keeps of our announcements of one battery.
+#[derive(Debug, Clone, Default)]
+pub struct Announced {
+    /// Component and key, with the payload where we know it.
+    entities: BTreeMap<(String, String), Option<String>>,
+    /// The payload of the device's topic.
+    device: Option<Device>,
+}
+
+#[derive(Debug, Clone)]
+struct Device {
+    /// `None`: unknown, or to be sent again.
+    payload: Option<String>,
+    components: Map<String, Value>,
+}
+
+impl Announced {
+    /// The broker keeps an announcement of this entity.
+    pub fn found_entity(&mut self, component: &str, key: &str) {
+        self.entities.insert((component.to_owned(), key.to_owned()), None);
+    }
+
+    /// The broker keeps an announcement of the device with these components.
+    pub fn found_device(&mut self, components: Map<String, Value>) {
+        self.device = Some(Device { payload: None, components });
+    }
+
+    /// Everything will be sent again, as Home Assistant wishes after its start.
+    pub fn doubt(&mut self) {
+        self.entities.values_mut().for_each(|payload| *payload = None);
+        if let Some(device) = &mut self.device {
+            device.payload = None;
+        }
+    }
+}
+
+/// The messages of one change, and the keys that have lost their entity.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In this order.
+    pub messages: Vec<Message>,
+    /// Their values are of no use to anybody any more.
+    pub gone: BTreeSet<String>,
+}
+
+/// Brings the broker up to date.
+///
+/// `settled` says that the battery was read, so that all its entities are known. Before that
+/// nothing is taken away: after a restart beside a sleeping battery its entities would be lost
+/// together with the names and areas that people gave them.
+pub fn plan(
+    format: Discovery,
+    subject: &Subject<'_>,
+    known: &Known,
+    settled: bool,
+    announced: &mut Announced,
+) -> Plan {
+    let wanted = match format {
+        Discovery::Off => Vec::new(),
+        _ => discovery::entities(subject, known),
+    };
+    let mut plan = Plan::default();
+    match format {
+        Discovery::Off => {
+            remove_entities(subject, announced, &mut plan, |_| true);
+            remove_device(subject, announced, &mut plan);
+        }
+        Discovery::Entity => {
+            if announced.device.is_some() && !settled {
+                return plan;
+            }
+            by_entity(subject, &wanted, settled, announced, &mut plan);
+        }
+        Discovery::Device => {
+            if !announced.entities.is_empty() && !settled {
+                return plan;
+            }
+            by_device(subject, &wanted, settled, announced, &mut plan);
+        }
+    }
+    // Without discovery the values are all there is, and they stay.
+    plan.gone.retain(|key| format != Discovery::Off && wanted.iter().all(|e| e.key != *key));
+    plan
+}
+
+fn by_entity(
+    subject: &Subject<'_>,
+    wanted: &[Entity],
+    settled: bool,
+    announced: &mut Announced,
+    plan: &mut Plan,
+) {
+    if announced.device.is_some() {
+        plan.messages.push(migrate(subject.topics.device()));
+    }
+    for entity in wanted {
+        let payload = discovery::entity_payload(subject, entity).to_string();
+        let name = (entity.component.to_owned(), entity.key.clone());
+        let known = announced.entities.get(&name);
+        if known.is_none_or(|known| known.as_ref() != Some(&payload)) {
+            let topic = subject.topics.entity(entity.component, &entity.key);
+            plan.messages.push(Message::fact(topic, payload.clone()));
+            announced.entities.insert(name, Some(payload));
+        }
+    }
+    if settled {
+        let is_wanted = |name: &(String, String)| {
+            wanted.iter().any(|entity| entity.component == name.0 && entity.key == name.1)
+        };
+        remove_entities(subject, announced, plan, |name| !is_wanted(name));
+    }
+    remove_device(subject, announced, plan);
+}
+
+fn by_device(
+    subject: &Subject<'_>,
+    wanted: &[Entity],
+    settled: bool,
+    announced: &mut Announced,
+    plan: &mut Plan,
+) {
+    let old: Vec<_> = announced.entities.keys().cloned().collect();
+    let topics = old.iter().map(|(component, key)| subject.topics.entity(component, key));
+    plan.messages.extend(topics.map(migrate));
+
+    let mut components: Map<String, Value> =
+        wanted.iter().map(|e| (e.key.clone(), discovery::component(e))).collect();
+    let before = announced.device.take();
+    let kept = before.as_ref().map(|device| device.components.clone()).unwrap_or_default();
+    let missing: Vec<_> = kept.into_iter().filter(|(k, _)| !components.contains_key(k)).collect();
+    if settled && !missing.is_empty() {
+        // A component goes in two steps: first nothing but its platform, then not even that.
+        let mut farewell = components.clone();
+        for (key, component) in missing {
+            let platform = component.get("platform").and_then(Value::as_str).unwrap_or("sensor");
+            farewell.insert(key.clone(), Value::Object(discovery::platform_only(platform)));
+            plan.gone.insert(key);
+        }
+        let payload = discovery::device_payload(subject, farewell).to_string();
+        plan.messages.push(Message::fact(subject.topics.device(), payload));
+    } else {
+        components.extend(missing);
+    }
+    let payload = discovery::device_payload(subject, components.clone()).to_string();
+    if before.and_then(|device| device.payload).as_ref() != Some(&payload) {
+        plan.messages.push(Message::fact(subject.topics.device(), payload.clone()));
+    }
+    announced.device = Some(Device { payload: Some(payload), components });
+    remove_entities(subject, announced, plan, |_| true);
+}
+
+/// Home Assistant lets go of what was announced here, but keeps its names, areas and history for
+/// the announcement that follows elsewhere.
+fn migrate(topic: String) -> Message {
+    Message::event(topic, json!({ "migrate_discovery": true }).to_string())
+}
+
+fn remove_entities(
+    subject: &Subject<'_>,
+    announced: &mut Announced,
+    plan: &mut Plan,
+    goes: impl Fn(&(String, String)) -> bool,
+) {
+    announced.entities.retain(|name, _| {
+        let stays = !goes(name);
+        if !stays {
+            plan.messages.push(Message::erase(subject.topics.entity(&name.0, &name.1)));
+            plan.gone.insert(name.1.clone());
+        }
+        stays
+    });
+}
+
+fn remove_device(subject: &Subject<'_>, announced: &mut Announced, plan: &mut Plan) {
+    if let Some(device) = announced.device.take() {
+        plan.messages.push(Message::erase(subject.topics.device()));
+        plan.gone.extend(device.components.into_iter().map(|(key, _)| key));
+    }
+}
+
+#[cfg(test)]
+#[path = "announce_tests.rs"]
+mod tests;

@@ -1,0 +1,214 @@
+//! What is to be said about one battery, given what was said before. Pure: the clock is handed
+//! in, and messages come out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+
+use crate::model::catalog::{Get, entries};
+use crate::model::reading::Identity;
+use crate::model::{DeviceState, LinkState, Profile};
+use crate::raw;
+
+use super::Settings;
+use super::announce::{self, Announced};
+use super::discovery::{Known, Subject};
+use super::due::{Sent, due};
+use super::message::Message;
+use super::topics::Topics;
+
+/// One battery as the broker has heard of it.
+#[derive(Debug)]
+pub struct Battery {
+    topics: Topics,
+    /// Entities seen since the start of the program; a new connection does not change them.
+    known: Known,
+    /// Keys whose value the broker keeps, as far as we have sent it.
+    standing: BTreeSet<String>,
+    /// Number of the last attempt whose `raw` was sent.
+    raw_sent: u64,
+    /// What the broker keeps of our announcements.
+    pub announced: Announced,
+    /// What shaped the announcement; when it changes, discovery is due.
+    shaped_by: Option<(Arc<Profile>, Option<Identity>, bool)>,
+    /// Last text on each topic that is sent when it changes.
+    facts: BTreeMap<String, String>,
+    values: BTreeMap<String, Sent>,
+    /// Number of the last good read whose values were sent.
+    sequence: u64,
+}
+
+impl Battery {
+    /// A battery of which the broker has not heard.
+    pub fn new(topics: Topics) -> Self {
+        Battery {
+            topics,
+            known: Known::default(),
+            standing: BTreeSet::new(),
+            raw_sent: 0,
+            announced: Announced::default(),
+            shaped_by: None,
+            facts: BTreeMap::new(),
+            values: BTreeMap::new(),
+            sequence: 0,
+        }
+    }
+
+    /// Its topics.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// The connection is new: the broker may have lost everything.
+    pub fn start_over(&mut self) {
+        self.announced = Announced::default();
+        self.repeat();
+    }
+
+    /// Everything will be sent again.
+    pub fn repeat(&mut self) {
+        self.announced.doubt();
+        self.shaped_by = None;
+        self.facts.clear();
+        self.values.clear();
+        self.sequence = 0;
+    }
+
+    /// Discovery, when the set of entities or their description changed.
+    pub fn discovery(
+        &mut self,
+        state: &DeviceState,
+        settings: &Settings,
+        bridge: &str,
+    ) -> Vec<Message> {
+        let grown = self.known.update(&entries(state));
+        let identity = state.snapshot.as_ref().map(|snapshot| &snapshot.reading.identity);
+        let settled = state.snapshot.is_some();
+        let same = self.shaped_by.as_ref().is_some_and(|(profile, old, was_settled)| {
+            *profile == state.profile && old.as_ref() == identity && *was_settled == settled
+        });
+        if same && !grown {
+            return Vec::new();
+        }
+        self.shaped_by = Some((state.profile.clone(), identity.cloned(), settled));
+        let subject = Subject {
+            profile: &state.profile,
+            identity,
+            topics: &self.topics,
+            bridge,
+            publish: settings.publish,
+        };
+        let known = &self.known;
+        let plan =
+            announce::plan(settings.discovery, &subject, known, settled, &mut self.announced);
+        let mut messages = plan.messages;
+        for key in plan.gone {
+            self.values.remove(&key);
+            self.standing.remove(&key);
+            messages.push(Message::erase(self.topics.value(&key)));
+        }
+        messages
+    }
+
+    /// Whether it answers.
+    pub fn online(&mut self, state: &DeviceState) -> Vec<Message> {
+        let online = state.link == LinkState::Online;
+        self.fact(self.topics.online(), online.to_string()).into_iter().collect()
+    }
+
+    /// Who it is and what worries it. The worries of a battery that does not answer are not
+    /// repeated as if they were fresh.
+    pub fn facts(&mut self, state: &DeviceState) -> Vec<Message> {
+        let mut list = vec![(self.topics.meta(), meta(state).to_string())];
+        let current = state.snapshot.as_ref().filter(|_| state.link == LinkState::Online);
+        if let Some(alarms) = current.map(|it| &it.reading.alarms).filter(|it| !it.is_empty()) {
+            let names: Vec<&str> = alarms.active().map(|alarm| alarm.name()).collect();
+            list.push((self.topics.alarms(), json!(names).to_string()));
+        }
+        list.into_iter().filter_map(|(topic, text)| self.fact(topic, text)).collect()
+    }
+
+    fn fact(&mut self, topic: String, text: String) -> Option<Message> {
+        if self.facts.get(&topic) == Some(&text) {
+            return None;
+        }
+        self.facts.insert(topic.clone(), text.clone());
+        Some(Message::fact(topic, text))
+    }
+
+    /// The values that are due. Those of a read are sent once it is new; what the battery said
+    /// before it fell silent is never sent again.
+    pub fn values(
+        &mut self,
+        state: &DeviceState,
+        settings: &Settings,
+        now: Instant,
+    ) -> Vec<Message> {
+        let sequence = state.snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
+        let fresh = state.link == LinkState::Online && sequence != self.sequence;
+        let mut messages = Vec::new();
+        let mut present = BTreeSet::new();
+        for entry in entries(state) {
+            let text = entry.value.to_string();
+            let sendable = fresh || matches!(entry.quantity.get, Get::Link(_));
+            if sendable && due(self.values.get(&entry.key), &text, now, settings.publish) {
+                messages.push(Message::value(self.topics.value(&entry.key), text.clone()));
+                self.values.insert(entry.key.clone(), Sent { text, at: now });
+            }
+            present.insert(entry.key);
+        }
+        if fresh {
+            self.sequence = sequence;
+            for key in self.standing.difference(&present) {
+                messages.push(Message::erase(self.topics.value(key)));
+                self.values.remove(key);
+            }
+            self.standing = present;
+        }
+        messages
+    }
+
+    /// The whole reading, once for each attempt.
+    pub fn raw(&mut self, state: &DeviceState) -> Option<Message> {
+        let number = state.attempt.as_ref().map_or(0, |attempt| attempt.number);
+        if number == self.raw_sent {
+            return None;
+        }
+        self.raw_sent = number;
+        let text = raw::raw(state).to_string();
+        Some(Message { confirmed: false, ..Message::event(self.topics.raw(), text) })
+    }
+
+    /// The program stops, so nobody knows how the battery is.
+    pub fn goodbye(&self) -> Message {
+        Message::fact(self.topics.online(), "false")
+    }
+}
+
+/// Who and where a battery is; the names are those of the `raw` JSON.
+fn meta(state: &DeviceState) -> Value {
+    let profile = &*state.profile;
+    let identity = state.snapshot.as_ref().map(|snapshot| &snapshot.reading.identity);
+    let told = |get: fn(&Identity) -> &Option<String>| identity.and_then(|it| get(it).clone());
+    let facts = [
+        ("id", Some(profile.id.to_string())),
+        ("name", Some(profile.name.clone())),
+        ("type", Some(profile.make.clone())),
+        ("port", profile.port.clone()),
+        ("address", profile.address.clone()),
+        ("adapter", profile.adapter.clone()),
+        ("manufacturer", told(|it| &it.manufacturer)),
+        ("model", told(|it| &it.model)),
+        ("hw_rev", told(|it| &it.hardware)),
+        ("sw_rev", told(|it| &it.software)),
+        ("serial_number", told(|it| &it.serial)),
+    ];
+    let facts = facts.into_iter().filter_map(|(key, fact)| Some((key.to_owned(), json!(fact?))));
+    Value::Object(facts.collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+#[path = "battery_tests.rs"]
+mod tests;

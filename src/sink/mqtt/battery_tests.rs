@@ -1,0 +1,162 @@
+use std::time::Duration;
+
+use super::*;
+use crate::model::Alarm;
+use crate::model::units::Millis;
+use crate::sink::mqtt::{Discovery, Publish, sample};
+
+fn settings() -> Settings {
+    Settings {
+        host: "localhost".into(),
+        port: 1883,
+        login: None,
+        client_id: "c".into(),
+        keep_alive: Duration::from_secs(20),
+        tls: None,
+        base_topic: "bms/{id}".into(),
+        discovery_prefix: "homeassistant".into(),
+        discovery: Discovery::Entity,
+        publish: Publish::Changes(Duration::from_secs(300)),
+    }
+}
+
+fn battery() -> Battery {
+    Battery::new(Topics::new("bms/{id}", "homeassistant", &sample::profile()))
+}
+
+fn texts(messages: &[Message]) -> BTreeMap<&str, &str> {
+    messages.iter().map(|message| (&*message.topic, &*message.payload)).collect()
+}
+
+#[test]
+fn a_second_read_sends_only_what_moved() {
+    let (mut battery, settings, start) = (battery(), settings(), Instant::now());
+    let first = battery.values(&sample::read(sample::reading(16), 1), &settings, start);
+    assert_eq!(texts(&first)["bms/rack/cell_16_voltage"], "3.324");
+    assert!(first.iter().all(|message| message.retain && !message.confirmed));
+
+    let mut reading = sample::reading(16);
+    reading.cells[2] = crate::model::reading::Cell::of(crate::model::units::Millivolts(3300));
+    let later = start + Duration::from_secs(30);
+    let second = battery.values(&sample::read(reading.clone(), 2), &settings, later);
+    let topics: Vec<_> = texts(&second).into_keys().collect();
+    let moved = [
+        "bms/rack/cell_3_voltage",
+        "bms/rack/cell_voltage_diff",
+        "bms/rack/last_update",
+        "bms/rack/min_cell",
+        "bms/rack/min_cell_voltage",
+    ];
+    assert_eq!(topics, moved);
+
+    let refreshed = start + Duration::from_secs(301);
+    let third = battery.values(&sample::read(reading, 3), &settings, refreshed);
+    assert_eq!(third.len(), first.len() - 5 + 1, "all but those sent a moment ago");
+}
+
+#[test]
+fn the_same_read_is_not_sent_again_as_if_it_were_new() {
+    let mut settings = settings();
+    settings.publish = Publish::All;
+    let (mut battery, now) = (battery(), Instant::now());
+    let mut state = sample::read(sample::reading(4), 1);
+    battery.values(&state, &settings, now);
+    state.counters.errors = 1;
+    let topics = |messages: Vec<Message>| -> Vec<String> {
+        messages.into_iter().map(|message| message.topic).collect()
+    };
+    // A failed attempt: only what concerns the attempt itself.
+    assert_eq!(topics(battery.values(&state, &settings, now)), ["bms/rack/read_errors"]);
+    state.link = LinkState::Offline { since: Millis(1) };
+    battery.start_over();
+    assert_eq!(topics(battery.values(&state, &settings, now)), ["bms/rack/read_errors"]);
+    assert_eq!(texts(&battery.online(&state))["bms/rack/online"], "false");
+    state.link = LinkState::Online;
+    assert!(battery.values(&state, &settings, now).len() > 20);
+}
+
+#[test]
+fn a_value_that_vanished_is_cleared() {
+    let (mut battery, settings, now) = (battery(), settings(), Instant::now());
+    battery.values(&sample::read(sample::reading(4), 1), &settings, now);
+    let mut reading = sample::reading(4);
+    reading.pack.soh = None;
+    let next = battery.values(&sample::read(reading, 2), &settings, now);
+    assert!(next.contains(&Message::erase("bms/rack/soh")), "{next:?}");
+    let back = battery.values(&sample::read(sample::reading(4), 3), &settings, now);
+    assert_eq!(texts(&back)["bms/rack/soh"], "100.0");
+}
+
+#[test]
+fn a_cell_that_is_gone_takes_its_value_along() {
+    let (mut battery, settings, now) = (battery(), settings(), Instant::now());
+    for (cells, sequence) in [(4, 1), (3, 2)] {
+        let state = sample::read(sample::reading(cells), sequence);
+        let messages = battery.discovery(&state, &settings, "bms/bridge/c/online");
+        if cells == 3 {
+            assert!(messages.contains(&Message::erase("bms/rack/cell_4_voltage")));
+        }
+        battery.values(&state, &settings, now);
+    }
+}
+
+#[test]
+fn discovery_is_not_repeated_with_every_read() {
+    let (mut battery, settings) = (battery(), settings());
+    let bridge = "bms/bridge/c/online";
+    let before = battery.discovery(&sample::unread(), &settings, bridge);
+    assert_eq!(before.len(), 3);
+    assert!(battery.discovery(&sample::unread(), &settings, bridge).is_empty());
+    assert!(battery.discovery(&sample::read(sample::reading(4), 1), &settings, bridge).len() > 20);
+    let again = sample::read(sample::reading(4), 2);
+    assert!(battery.discovery(&again, &settings, bridge).is_empty());
+
+    let mut profile = sample::profile();
+    profile.interval_ms = 600_000;
+    let mut slower = sample::read(sample::reading(4), 3);
+    slower.profile = Arc::new(profile);
+    assert!(!battery.discovery(&slower, &settings, bridge).is_empty(), "values live longer now");
+}
+
+#[test]
+fn alarms_are_a_list_of_names_where_the_make_has_any() {
+    let mut battery = battery();
+    let mut reading = sample::reading(4);
+    let first = battery.facts(&sample::read(reading.clone(), 1));
+    assert_eq!(texts(&first)["bms/rack/alarms"], r#"["low_soc_warning"]"#);
+    assert!(battery.facts(&sample::read(reading.clone(), 2)).is_empty());
+    reading.alarms = crate::model::AlarmSet::default();
+    reading.alarms.note(Alarm::LowSocWarning, false);
+    let calm = battery.facts(&sample::read(reading.clone(), 3));
+    assert_eq!(calm, [Message::fact("bms/rack/alarms", "[]")]);
+    battery.start_over();
+    reading.alarms = crate::model::AlarmSet::default();
+    let mute = battery.facts(&sample::read(reading, 4));
+    assert_eq!(texts(&mute).into_keys().collect::<Vec<_>>(), ["bms/rack/meta"]);
+}
+
+#[test]
+fn meta_says_who_and_where() {
+    let unread = meta(&sample::unread());
+    assert_eq!(
+        unread.to_string(),
+        r#"{"id":"rack","name":"Rack battery","type":"daren","port":"/dev/ttyUSB0","address":"1"}"#
+    );
+    let read = meta(&sample::read(sample::reading(4), 1));
+    assert_eq!(read["model"], "DR-48100");
+    assert_eq!(read["sw_rev"], "4.1");
+    assert_eq!(read["serial_number"], "C0B1D2");
+}
+
+#[test]
+fn each_attempt_has_one_raw() {
+    let mut battery = battery();
+    assert_eq!(battery.raw(&sample::unread()), None);
+    let state = sample::read(sample::reading(4), 1);
+    let raw = battery.raw(&state).expect("one");
+    assert!(!raw.retain && raw.topic == "bms/rack/raw");
+    assert_eq!(battery.raw(&state), None);
+    battery.start_over();
+    assert_eq!(battery.raw(&state), None, "it is no news on a new connection");
+    assert!(battery.raw(&sample::read(sample::reading(4), 2)).is_some());
+}

@@ -1,0 +1,327 @@
+//! What Home Assistant is told about a battery: one description for each entity, and the two
+//! shapes in which the descriptions travel. Pure.
+//!
+//! Rules followed here (Home Assistant core, `components/mqtt`, `components/sensor/const.py`):
+//! a class accepts certain units and state classes only, and a wrong one loses the entity; at the
+//! top level, in `device` and in `origin` an unknown key loses the whole device; there is no class
+//! for ampere-hours, milliohms and cycles.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::model::Profile;
+use crate::model::catalog::{Audience, CATALOG, Entry, Get, Kind, Quantity};
+use crate::model::reading::Identity;
+
+use super::Publish;
+use super::topics::Topics;
+
+/// Tells our announcements from those of others.
+pub const ORIGIN: &str = "bms-reader";
+
+/// Main values without a name of their own: Home Assistant then shows the name of the class in
+/// the user's language.
+const NAMED_BY_CLASS: [&str; 4] = ["soc", "pack_voltage", "pack_current", "power"];
+
+/// A quantity that has an entity.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// The row of the catalogue.
+    pub quantity: &'static Quantity,
+    /// Key with the member filled in.
+    pub key: String,
+    /// Name with the member filled in.
+    pub name: String,
+}
+
+/// The quantities of one battery that have been seen.
+#[derive(Debug, Clone, Default)]
+pub struct Known(Vec<Described>);
+
+impl Known {
+    /// Takes note of what there is now; true when that changed the set.
+    ///
+    /// A single quantity that was seen once stays: a value that is only sometimes known must not
+    /// come and go as an entity. A family follows the battery (another pack may have fewer cells),
+    /// but a family that is missing as a whole was merely not read this time.
+    pub fn update(&mut self, entries: &[Entry]) -> bool {
+        let mut now: Vec<Described> = entries
+            .iter()
+            .map(|entry| Described {
+                quantity: entry.quantity,
+                key: entry.key.clone(),
+                name: entry.name.clone(),
+            })
+            .collect();
+        let absent = |row: &Quantity| now.iter().all(|new| !std::ptr::eq(new.quantity, row));
+        let kept: Vec<_> = self.0.iter().filter(|old| absent(old.quantity)).cloned().collect();
+        now.extend(kept);
+        now.sort_by_key(|described| position(described.quantity));
+        let changed = !now.iter().map(|new| &new.key).eq(self.0.iter().map(|old| &old.key));
+        self.0 = now;
+        changed
+    }
+}
+
+fn position(row: &Quantity) -> usize {
+    CATALOG.iter().position(|other| std::ptr::eq(other, row)).unwrap_or(CATALOG.len())
+}
+
+/// Everything that shapes the announcement of one battery.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Name and place.
+    pub profile: &'a Profile,
+    /// Who the battery says it is, once it has said so.
+    pub identity: Option<&'a Identity>,
+    /// Its topics.
+    pub topics: &'a Topics,
+    /// Topic of the program's own availability.
+    pub bridge: &'a str,
+    /// How seldom a value may come.
+    pub publish: Publish,
+}
+
+/// One entity: where it belongs and how it is described, without what the whole device shares.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entity {
+    /// `sensor`, `binary_sensor`, `button`.
+    pub component: &'static str,
+    /// Key in topics and payloads.
+    pub key: String,
+    /// The description.
+    pub body: Map<String, Value>,
+}
+
+/// All entities of a battery: the link's own first, they exist before the first read.
+pub fn entities(subject: &Subject<'_>, known: &Known) -> Vec<Entity> {
+    let mut list = vec![connection(subject), read_button(subject)];
+    list.extend(known.0.iter().map(|described| value_entity(subject, described)));
+    list
+}
+
+/// The payload of an entity's own topic.
+pub fn entity_payload(subject: &Subject<'_>, entity: &Entity) -> Value {
+    let mut payload = entity.body.clone();
+    if !payload.contains_key("availability") {
+        payload.extend(availability(&[subject.bridge, &subject.topics.online()]));
+    }
+    payload.insert("device".into(), device(subject));
+    payload.insert("origin".into(), origin());
+    Value::Object(payload)
+}
+
+/// What stands for an entity inside the payload of its device.
+pub fn component(entity: &Entity) -> Value {
+    let mut component = platform_only(entity.component);
+    component.extend(entity.body.clone());
+    Value::Object(component)
+}
+
+/// A component that holds only its platform is removed by Home Assistant.
+pub fn platform_only(platform: &str) -> Map<String, Value> {
+    object(json!({ "platform": platform }))
+}
+
+/// The payload of the device's topic.
+pub fn device_payload(subject: &Subject<'_>, components: Map<String, Value>) -> Value {
+    let mut payload = object(json!({ "device": device(subject), "origin": origin() }));
+    payload.extend(availability(&[subject.bridge, &subject.topics.online()]));
+    payload.insert("components".into(), Value::Object(components));
+    Value::Object(payload)
+}
+
+fn device(subject: &Subject<'_>) -> Value {
+    let (profile, identity) = (subject.profile, subject.identity);
+    let told = |get: fn(&Identity) -> &Option<String>| identity.and_then(|it| get(it).as_deref());
+    let mut device = object(json!({
+        "identifiers": [format!("bms_reader_{}", profile.id)],
+        "name": profile.name,
+        "manufacturer": told(|it| &it.manufacturer).unwrap_or(&profile.title),
+    }));
+    let facts = [
+        ("model", told(|it| &it.model)),
+        ("hw_version", told(|it| &it.hardware)),
+        ("sw_version", told(|it| &it.software)),
+        ("serial_number", told(|it| &it.serial)),
+    ];
+    let facts = facts.into_iter().filter_map(|(key, fact)| Some((key.to_owned(), json!(fact?))));
+    device.extend(facts);
+    Value::Object(device)
+}
+
+fn origin() -> Value {
+    json!({
+        "name": ORIGIN,
+        "sw_version": env!("CARGO_PKG_VERSION"),
+        "support_url": env!("CARGO_PKG_REPOSITORY"),
+    })
+}
+
+/// With two topics the mode has to be `all`: the default follows whichever spoke last.
+fn availability(topics: &[&str]) -> Map<String, Value> {
+    let watch = |topic: &&str| {
+        json!({
+            "topic": topic,
+            "payload_available": "true",
+            "payload_not_available": "false",
+        })
+    };
+    let list: Vec<Value> = topics.iter().map(watch).collect();
+    object(json!({ "availability": list, "availability_mode": "all" }))
+}
+
+/// Says whether the battery answers, so it must stay available when the battery does not.
+fn connection(subject: &Subject<'_>) -> Entity {
+    let mut body = identity_of(subject, "binary_sensor", "connection");
+    body.extend(object(json!({
+        "name": "Connection",
+        "state_topic": subject.topics.online(),
+        "payload_on": "true",
+        "payload_off": "false",
+        "device_class": "connectivity",
+        "entity_category": "diagnostic",
+    })));
+    body.extend(availability(&[subject.bridge]));
+    Entity { component: "binary_sensor", key: "connection".into(), body }
+}
+
+/// Reads the battery at once, which is most wanted while it does not answer.
+fn read_button(subject: &Subject<'_>) -> Entity {
+    let mut body = identity_of(subject, "button", "read");
+    body.extend(object(json!({
+        "name": "Read now",
+        "command_topic": subject.topics.read_command(),
+        "payload_press": "read",
+        "entity_category": "diagnostic",
+        "icon": "mdi:refresh",
+    })));
+    body.extend(availability(&[subject.bridge]));
+    Entity { component: "button", key: "read".into(), body }
+}
+
+/// `object_id` is for cores before 2025.10, `default_entity_id` for those since; each ignores the
+/// other's key.
+fn identity_of(subject: &Subject<'_>, component: &str, key: &str) -> Map<String, Value> {
+    let id = &subject.profile.id;
+    let slug: String = format!("{id}_{key}")
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .collect();
+    object(json!({
+        "unique_id": format!("{id}_{key}"),
+        "object_id": slug,
+        "default_entity_id": format!("{component}.{slug}"),
+    }))
+}
+
+fn value_entity(subject: &Subject<'_>, described: &Described) -> Entity {
+    let Described { quantity, key, name } = described;
+    let component = match quantity.kind {
+        Kind::Flag | Kind::Problem => "binary_sensor",
+        _ => "sensor",
+    };
+    let mut body = Map::new();
+    if !NAMED_BY_CLASS.contains(&key.as_str()) {
+        body.insert("name".into(), json!(name));
+    }
+    body.extend(identity_of(subject, component, key));
+    body.insert("state_topic".into(), json!(subject.topics.value(key)));
+    body.extend(look(quantity));
+    if quantity.audience == Audience::Diagnostic {
+        body.insert("entity_category".into(), json!("diagnostic"));
+    }
+    if !quantity.enabled {
+        body.insert("enabled_by_default".into(), json!(false));
+    }
+    if matches!(quantity.get, Get::Link(_)) {
+        body.extend(availability(&[subject.bridge]));
+    } else {
+        body.insert("expire_after".into(), json!(expiry(subject).as_secs()));
+    }
+    Entity { component, key: key.clone(), body }
+}
+
+/// Class, unit, state class, digits and icon of a quantity.
+fn look(quantity: &Quantity) -> Map<String, Value> {
+    let (class, state_class) = match quantity.kind {
+        Kind::Charge => (Some("battery"), Some("measurement")),
+        Kind::Voltage => (Some("voltage"), Some("measurement")),
+        Kind::Current => (Some("current"), Some("measurement")),
+        Kind::Power => (Some("power"), Some("measurement")),
+        Kind::StoredEnergy => (Some("energy_storage"), Some("measurement")),
+        Kind::Temperature => (Some("temperature"), Some("measurement")),
+        Kind::Duration => (Some("duration"), Some("measurement")),
+        // "battery" would make Home Assistant take the state of health for that of charge.
+        Kind::Share | Kind::Capacity | Kind::Resistance => (None, Some("measurement")),
+        Kind::Count => (None, Some("total_increasing")),
+        Kind::Words(_) => (Some("enum"), None),
+        Kind::Timestamp => (Some("timestamp"), None),
+        Kind::Problem => (Some("problem"), None),
+        Kind::Number | Kind::Text | Kind::Flag => (None, None),
+    };
+    let mut look = Map::new();
+    let mut set = |key: &str, value: Option<Value>| {
+        look.extend(value.map(|value| (key.to_owned(), value)));
+    };
+    set("device_class", class.map(Value::from));
+    set("unit_of_measurement", quantity.kind.unit().map(Value::from));
+    set("state_class", state_class.map(Value::from));
+    set("suggested_display_precision", shown_digits(quantity).map(Value::from));
+    if let Kind::Words(options) = quantity.kind {
+        set("options", Some(json!(options)));
+    }
+    set("icon", icon(quantity).map(Value::from));
+    look
+}
+
+/// Digits that people want to see; always said for a number, or Home Assistant shows volts
+/// without any.
+fn shown_digits(quantity: &Quantity) -> Option<u8> {
+    let wanted = match quantity.kind {
+        Kind::Voltage if quantity.key == "pack_voltage" => 2,
+        Kind::Voltage => 3,
+        Kind::Current => 2,
+        Kind::Charge | Kind::Temperature | Kind::Capacity | Kind::Resistance => 1,
+        Kind::Share | Kind::Power | Kind::StoredEnergy => 0,
+        Kind::Duration | Kind::Count | Kind::Number => 0,
+        Kind::Words(_) | Kind::Text | Kind::Timestamp | Kind::Flag | Kind::Problem => return None,
+    };
+    Some(quantity.decimals.min(wanted))
+}
+
+fn icon(quantity: &Quantity) -> Option<&'static str> {
+    Some(match (quantity.kind, quantity.key) {
+        (_, "soh") => "mdi:battery-heart-variant",
+        (_, "cycle_count") => "mdi:battery-sync",
+        (_, "charging_enabled") => "mdi:battery-arrow-up",
+        (_, "discharging_enabled") => "mdi:battery-arrow-down",
+        (_, "balancing" | "balancing_cells") => "mdi:scale-balance",
+        (Kind::Capacity, _) => "mdi:battery-medium",
+        (Kind::Resistance, _) => "mdi:omega",
+        _ => return None,
+    })
+}
+
+/// When a value counts as unknown. The last of three belts, behind the two availability topics,
+/// so it leaves room for a few lost reads and for the slowest refresh.
+fn expiry(subject: &Subject<'_>) -> Duration {
+    let interval = Duration::from_millis(subject.profile.interval_ms);
+    let refresh = match subject.publish {
+        Publish::Changes(refresh) => refresh,
+        Publish::All => Duration::ZERO,
+    };
+    (interval * 5).max(Duration::from_secs(120)).max(refresh * 2 + interval)
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+#[path = "discovery_tests.rs"]
+mod tests;

@@ -1,0 +1,77 @@
+//! Whether a value is sent: the change filter.
+
+use std::time::Instant;
+
+use super::Publish;
+
+/// What was sent last, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The text of the value.
+    pub text: String,
+    /// When it left.
+    pub at: Instant,
+}
+
+/// Whether `text` is to be sent at `now`. What was never sent always is.
+pub fn due(previous: Option<&Sent>, text: &str, now: Instant, policy: Publish) -> bool {
+    let Some(previous) = previous else { return true };
+    match policy {
+        Publish::All => true,
+        Publish::Changes(refresh) => {
+            previous.text != text || now.saturating_duration_since(previous.at) >= refresh
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_refresh_time_itself_is_due() {
+        let start = Instant::now();
+        let sent = Sent { text: "1.0".into(), at: start };
+        let policy = Publish::Changes(Duration::from_secs(300));
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(!due(Some(&sent), "1.0", after(299), policy));
+        assert!(due(Some(&sent), "1.0", after(300), policy));
+        assert!(due(Some(&sent), "1.1", after(0), policy));
+    }
+
+    proptest! {
+        #[test]
+        fn a_follower_never_sees_an_old_value(
+            readings in prop::collection::vec((0u8..4, 0u64..400), 1..60),
+            refresh in 1u64..600,
+        ) {
+            let policy = Publish::Changes(Duration::from_secs(refresh));
+            let mut now = Instant::now();
+            let mut sent: Option<Sent> = None;
+            for (value, seconds) in readings {
+                now += Duration::from_secs(seconds);
+                let text = value.to_string();
+                if due(sent.as_ref(), &text, now, policy) {
+                    sent = Some(Sent { text: text.clone(), at: now });
+                }
+                let last = sent.as_ref().expect("the first value is always due");
+                prop_assert_eq!(&last.text, &text);
+                prop_assert!(now.duration_since(last.at) < Duration::from_secs(refresh));
+            }
+        }
+
+        #[test]
+        fn nothing_is_sent_twice_within_the_refresh_time(value in 0u8..9, seconds in 0u64..300) {
+            let start = Instant::now();
+            let sent = Sent { text: value.to_string(), at: start };
+            let now = start + Duration::from_secs(seconds);
+            let policy = Publish::Changes(Duration::from_secs(300));
+            prop_assert!(!due(Some(&sent), &value.to_string(), now, policy));
+            prop_assert!(due(Some(&sent), &value.to_string(), now, Publish::All));
+        }
+    }
+}

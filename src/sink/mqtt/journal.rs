@@ -1,0 +1,62 @@
+//! What the log says about the connection: one line for each change, not one for each try.
+
+use std::time::Instant;
+
+use super::trouble::Trouble;
+
+/// Remembers what was said.
+#[derive(Debug)]
+pub struct Journal {
+    broker: String,
+    /// Since when there is no connection; `None` while there is one or before the first try.
+    down_since: Option<Instant>,
+    /// The last complaint; the same one is not repeated.
+    complaint: Option<String>,
+    rival_named: bool,
+}
+
+impl Journal {
+    /// For the broker of that name.
+    pub fn new(broker: String) -> Self {
+        Journal { broker, down_since: None, complaint: None, rival_named: false }
+    }
+
+    /// The broker let us in.
+    pub fn connected(&mut self, now: Instant) {
+        let broker = &self.broker;
+        match self.down_since.take() {
+            None => tracing::info!("MQTT: connected to {broker}"),
+            Some(since) => {
+                let seconds = now.saturating_duration_since(since).as_secs();
+                tracing::info!("MQTT: connected to {broker} again after {seconds} s");
+            }
+        }
+        self.complaint = None;
+    }
+
+    /// A connection ended or did not come about.
+    pub fn trouble(&mut self, trouble: &Trouble, now: Instant) {
+        self.down_since.get_or_insert(now);
+        let (broker, text) = (&self.broker, trouble.to_string());
+        if self.complaint.as_ref() == Some(&text) {
+            tracing::debug!("MQTT: {broker}: {text}");
+        } else if trouble.is_denied() {
+            tracing::error!("MQTT: {broker}: {text}; trying again every minute");
+        } else {
+            tracing::warn!("MQTT: {broker}: {text}; trying again");
+        }
+        self.complaint = Some(text);
+    }
+
+    /// Connections break again and again right after they came about.
+    pub fn rival(&mut self, client_id: &str) {
+        if !self.rival_named {
+            self.rival_named = true;
+            tracing::warn!(
+                "MQTT: the connection to {} breaks again and again; is another client with the \
+                 id \"{client_id}\" connected? Give each its own MQTT_CLIENT_ID",
+                self.broker
+            );
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A believable battery for the tests of this folder.
+
+use std::sync::Arc;
+
+use crate::model::derive::derive;
+use crate::model::reading::{Cell, Place, Probe, Reading};
+use crate::model::units::{
+    CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millis, Millivolts,
+};
+use crate::model::{Alarm, Attempt, DeviceId, DeviceState, LinkState, Profile, Snapshot};
+
+/// A rack battery on a serial port, read every 30 s.
+pub fn profile() -> Profile {
+    Profile {
+        id: DeviceId::new("rack").expect("a good id"),
+        name: "Rack battery".into(),
+        make: "daren".into(),
+        title: "Daren".into(),
+        port: Some("/dev/ttyUSB0".into()),
+        address: Some("1".into()),
+        adapter: None,
+        interval_ms: 30_000,
+    }
+}
+
+/// Before the first read.
+pub fn unread() -> DeviceState {
+    DeviceState::new(profile())
+}
+
+/// What a pack of so many cells says.
+pub fn reading(cells: i32) -> Reading {
+    let mut reading = Reading::default();
+    reading.identity.model = Some("DR-48100".into());
+    reading.identity.software = Some("4.1".into());
+    reading.identity.serial = Some("C0B1D2".into());
+    reading.pack.voltage = Some(Millivolts(53_020));
+    reading.pack.current = Some(Milliamps(-11_160));
+    reading.pack.soc = Some(CentiPercent(6400));
+    reading.pack.soh = Some(CentiPercent(10_000));
+    reading.pack.remaining = Some(MilliampHours(64_000));
+    reading.pack.full = Some(MilliampHours(100_000));
+    reading.pack.design = Some(MilliampHours(100_000));
+    reading.pack.cycles = Some(12);
+    reading.pack.error_code = Some(0);
+    reading.cells = (0..cells).map(|n| Cell::of(Millivolts(3309 + n))).collect();
+    reading.cells[0].balancing = Some(false);
+    reading.cells[0].resistance = Some(crate::model::units::Microohms(700));
+    let probe = |place, value| Probe { place, value: Some(DeciCelsius(value)) };
+    reading.probes = vec![
+        probe(Place::Cells, 215),
+        probe(Place::Cells, 220),
+        probe(Place::Mosfet, 230),
+        probe(Place::Ambient, 190),
+    ];
+    reading.switches.charging = Some(true);
+    reading.switches.discharging = Some(true);
+    reading.alarms.note(Alarm::CellOvervoltage, false);
+    reading.alarms.note(Alarm::LowSocWarning, true);
+    reading
+}
+
+/// After its `sequence`th good read.
+pub fn read(reading: Reading, sequence: u64) -> DeviceState {
+    let mut state = unread();
+    let taken = Millis(1_771_097_625_510 + 30_000 * sequence);
+    let derived = derive(&reading);
+    let device = state.profile.id.clone();
+    state.link = LinkState::Online;
+    state.snapshot =
+        Some(Arc::new(Snapshot { device, sequence, taken, took_ms: 250, reading, derived }));
+    state.attempt = Some(Attempt {
+        number: sequence,
+        ended: taken,
+        took_ms: 250,
+        connected: true,
+        fault: None,
+    });
+    state.counters.reads = sequence;
+    state
+}

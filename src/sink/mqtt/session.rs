@@ -1,0 +1,326 @@
+//! What is said on a connection, and in which order.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
+
+use crate::board::Board;
+use crate::command::{Change, Command, CommandBus, Refusal};
+use crate::model::{DeviceId, DeviceState, LinkState};
+
+use super::Settings;
+use super::battery::Battery;
+use super::client::{Event, Link};
+use super::inbound::{self, Input, Router};
+use super::journal::Journal;
+use super::message::Message;
+use super::topics::{self, Topics};
+use super::trouble::Trouble;
+
+/// The broker has to confirm our subscriptions within this time.
+const CONFIRMATION: Duration = Duration::from_secs(5);
+/// What the broker keeps has to arrive within this time; the rest is found at the next connection.
+const LEARNING: Duration = Duration::from_secs(3);
+/// Commands that are being carried out at the same time.
+const COMMANDS: usize = 16;
+/// A line that takes longer to accept a command is not going to.
+const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
+/// What became of a command; a read asks for no answer.
+struct Answer {
+    battery: usize,
+    change: Option<Change>,
+    result: Result<(), Refusal>,
+}
+
+/// One battery with the place where its news appear.
+struct Member {
+    id: DeviceId,
+    slot: watch::Receiver<DeviceState>,
+    battery: Battery,
+}
+
+/// Says everything about all batteries; lives as long as the program and outlasts connections.
+pub struct Publisher {
+    settings: Settings,
+    commands: CommandBus,
+    bridge: String,
+    members: Vec<Member>,
+    /// Rung when any slot changes.
+    bell: Arc<Notify>,
+    _ringers: JoinSet<()>,
+    /// Since when the broker has us; `None` when it has not.
+    connected: Option<Instant>,
+}
+
+impl Publisher {
+    /// For all batteries of the board.
+    pub fn new(settings: Settings, board: &Board, commands: CommandBus) -> Self {
+        let bell = Arc::new(Notify::new());
+        let mut ringers = JoinSet::new();
+        let mut members = Vec::new();
+        for id in board.devices() {
+            let (Some(slot), Some(mut followed)) = (board.follow(id), board.follow(id)) else {
+                continue;
+            };
+            let bell = bell.clone();
+            ringers.spawn(async move {
+                while followed.changed().await.is_ok() {
+                    bell.notify_one();
+                }
+            });
+            let profile = slot.borrow().profile.clone();
+            let topics = Topics::new(&settings.base_topic, &settings.discovery_prefix, &profile);
+            members.push(Member { id: id.clone(), slot, battery: Battery::new(topics) });
+        }
+        let bridge = topics::bridge_online(&settings.client_id);
+        Publisher { settings, commands, bridge, members, bell, _ringers: ringers, connected: None }
+    }
+
+    /// Understands what comes in for our batteries.
+    pub fn router(&self) -> Router {
+        let batteries = self.members.iter().map(|member| member.battery.topics().clone()).collect();
+        let birth = topics::birth(&self.settings.discovery_prefix);
+        Router::new(batteries, birth, topics::echo(&self.settings.client_id))
+    }
+
+    /// How we connect.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Since when the broker has us; forgets it.
+    pub fn end_of_connection(&mut self) -> Option<Instant> {
+        self.connected.take()
+    }
+
+    /// True once the broker has let us in.
+    pub fn is_connected(&self) -> bool {
+        self.connected.is_some()
+    }
+
+    /// Serves a new connection until it ends.
+    pub async fn serve(&mut self, link: &mut Link, journal: &mut Journal) -> Trouble {
+        match self.converse(link, journal).await {
+            Err(trouble) => trouble,
+        }
+    }
+
+    async fn converse(
+        &mut self,
+        link: &mut Link,
+        journal: &mut Journal,
+    ) -> Result<Infallible, Trouble> {
+        let early = self.set_up(link, journal).await?;
+        self.present_all(link).await?;
+
+        let mut answers = JoinSet::new();
+        for input in early {
+            self.obey(input, &mut answers, link).await?;
+        }
+        let mut birth = None;
+        loop {
+            tokio::select! {
+                event = link.next() => match event? {
+                    // Many programs hear of the birth at the same moment.
+                    Event::Input(Input::Birth) => {
+                        let wait = Duration::from_secs(1).mul_f64(1.0 + 2.0 * super::chance());
+                        birth = Some(tokio::time::Instant::now() + wait);
+                    }
+                    Event::Input(input) => self.obey(input, &mut answers, link).await?,
+                    Event::Connected | Event::Subscribed { .. } => {}
+                },
+                () = self.bell.notified() => self.present_news(link).await?,
+                Some(Ok(answer)) = answers.join_next(), if !answers.is_empty() => {
+                    link.publish(self.answer(answer)).await?;
+                }
+                () = sleep_until(birth.unwrap_or_else(tokio::time::Instant::now)),
+                    if birth.is_some() =>
+                {
+                    birth = None;
+                    self.members.iter_mut().for_each(|member| member.battery.repeat());
+                    self.present_all(link).await?;
+                }
+            }
+        }
+    }
+
+    /// Subscribes and learns what the broker keeps of us. Returns commands that came meanwhile.
+    async fn set_up(
+        &mut self,
+        link: &mut Link,
+        journal: &mut Journal,
+    ) -> Result<Vec<Input>, Trouble> {
+        let mut early = Vec::new();
+        self.members.iter_mut().for_each(|member| member.battery.start_over());
+        self.hear_until(link, &mut early, |event| matches!(event, Event::Connected)).await?;
+        self.connected = Some(Instant::now());
+        journal.connected(Instant::now());
+
+        // Subscriptions go alone: the library may give them the packet id of a waiting message.
+        let router = self.router();
+        let announcements = router.announcements();
+        let mut filters = router.filters();
+        filters.extend(announcements.iter().cloned());
+        link.subscribe(filters).await?;
+        let confirmed = |event: &Event| matches!(event, Event::Subscribed { .. });
+        timeout(CONFIRMATION, self.hear_until(link, &mut early, confirmed))
+            .await
+            .unwrap_or(Err(Trouble::Unconfirmed))?;
+
+        let echo = topics::echo(&self.settings.client_id);
+        link.publish([Message { confirmed: false, ..Message::event(echo, "echo") }]).await?;
+        let learned = |event: &Event| matches!(event, Event::Input(Input::Echo));
+        match timeout(LEARNING, self.hear_until(link, &mut early, learned)).await {
+            Ok(result) => result?,
+            Err(_) => tracing::debug!("MQTT: the broker does not send our own messages back"),
+        }
+        link.unsubscribe(announcements).await?;
+        Ok(early)
+    }
+
+    async fn hear_until(
+        &mut self,
+        link: &mut Link,
+        early: &mut Vec<Input>,
+        is_last: impl Fn(&Event) -> bool,
+    ) -> Result<(), Trouble> {
+        loop {
+            let event = link.next().await?;
+            let last = is_last(&event);
+            match event {
+                Event::Subscribed { refused } if refused > 0 => tracing::warn!(
+                    "MQTT: the broker refuses {refused} of our subscriptions; commands and the \
+                     removal of old entities will not work (see its access rules)"
+                ),
+                Event::Input(Input::KeptEntity(index, component, key)) => {
+                    self.members[index].battery.announced.found_entity(&component, &key);
+                }
+                Event::Input(Input::KeptDevice(index, components)) => {
+                    self.members[index].battery.announced.found_device(components);
+                }
+                // Everything is about to be sent anyway.
+                Event::Input(Input::Birth | Input::Echo) => {}
+                Event::Input(input) if early.len() < COMMANDS => early.push(input),
+                Event::Input(_) | Event::Connected | Event::Subscribed { .. } => {}
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Everything: discovery first, so that nothing is shown as available before it is known.
+    async fn present_all(&mut self, link: &Link) -> Result<(), Trouble> {
+        let now = Instant::now();
+        let states: Vec<DeviceState> =
+            self.members.iter_mut().map(|it| it.slot.borrow_and_update().clone()).collect();
+        for (member, state) in self.members.iter_mut().zip(&states) {
+            let messages = member.battery.discovery(state, &self.settings, &self.bridge);
+            link.publish(messages).await?;
+        }
+        link.publish([Message::fact(self.bridge.clone(), "true")]).await?;
+        for (member, state) in self.members.iter_mut().zip(&states) {
+            link.publish(member.battery.online(state)).await?;
+            link.publish(member.battery.facts(state)).await?;
+            link.publish(member.battery.values(state, &self.settings, now)).await?;
+            link.publish(member.battery.raw(state)).await?;
+        }
+        Ok(())
+    }
+
+    /// What is new on the board.
+    async fn present_news(&mut self, link: &Link) -> Result<(), Trouble> {
+        let now = Instant::now();
+        for member in &mut self.members {
+            if !member.slot.has_changed().unwrap_or(false) {
+                continue;
+            }
+            let state = member.slot.borrow_and_update().clone();
+            let battery = &mut member.battery;
+            link.publish(battery.discovery(&state, &self.settings, &self.bridge)).await?;
+            // Online comes behind the values and offline before them: nobody is to see an old
+            // value as if it were present.
+            if state.link != LinkState::Online {
+                link.publish(battery.online(&state)).await?;
+            }
+            link.publish(battery.facts(&state)).await?;
+            link.publish(battery.values(&state, &self.settings, now)).await?;
+            link.publish(battery.online(&state)).await?;
+            link.publish(battery.raw(&state)).await?;
+        }
+        Ok(())
+    }
+
+    async fn obey(
+        &mut self,
+        input: Input,
+        answers: &mut JoinSet<Answer>,
+        link: &Link,
+    ) -> Result<(), Trouble> {
+        let (battery, command, change) = match input {
+            Input::Read(index) => (index, Command::Read, None),
+            Input::Configure(index, Ok(change)) => {
+                (index, Command::Configure(change.clone()), Some(change))
+            }
+            Input::Configure(index, Err(error)) => {
+                return link.publish([self.result(index, &inbound::refused(&error))]).await;
+            }
+            Input::KeptCommand(topic) => {
+                tracing::warn!(
+                    "MQTT: ignored a command that the broker keeps on {topic}; send commands \
+                     without \"retain\""
+                );
+                return Ok(());
+            }
+            Input::Birth | Input::Echo | Input::KeptEntity(..) | Input::KeptDevice(..) => {
+                return Ok(());
+            }
+        };
+        if answers.len() >= COMMANDS {
+            let result = Err(Refusal("too many commands are waiting, try again".to_owned()));
+            return link.publish(self.answer(Answer { battery, change, result })).await;
+        }
+        let (commands, id) = (self.commands.clone(), self.members[battery].id.clone());
+        answers.spawn(async move {
+            let sent = timeout(COMMAND_LIMIT, commands.send(&id, command)).await;
+            let late = |_| Err(Refusal(format!("{id}: the line does not answer")));
+            Answer { battery, change, result: sent.unwrap_or_else(late) }
+        });
+        Ok(())
+    }
+
+    fn answer(&self, answer: Answer) -> Option<Message> {
+        match (answer.change, answer.result) {
+            (Some(change), Ok(())) => {
+                Some(self.result(answer.battery, &inbound::accepted(&change)))
+            }
+            (Some(_), Err(refusal)) => {
+                Some(self.result(answer.battery, &inbound::refused(&refusal.0)))
+            }
+            (None, Ok(())) => None,
+            (None, Err(refusal)) => {
+                tracing::warn!("MQTT: no read on command: {refusal}");
+                None
+            }
+        }
+    }
+
+    fn result(&self, battery: usize, result: &serde_json::Value) -> Message {
+        let topic = self.members[battery].battery.topics().config_result();
+        Message::event(topic, result.to_string())
+    }
+
+    /// The last words. A clean end suppresses the last will, so they have to be said.
+    pub async fn goodbye(&self, link: &Link) -> Result<(), Trouble> {
+        link.publish(self.members.iter().map(|member| member.battery.goodbye())).await?;
+        link.publish([Message::fact(self.bridge.clone(), "false")]).await?;
+        // Closing a socket with unread confirmations may destroy what is still on its way.
+        link.settle().await?;
+        link.disconnect().await
+    }
+}

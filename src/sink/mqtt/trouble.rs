@@ -1,0 +1,136 @@
+//! Why a connection to the broker did not come about or ended, in our own words.
+
+use std::error::Error;
+use std::io;
+
+use rumqttc::{ConnectReturnCode, ConnectionError, StateError};
+
+/// What went wrong. The texts follow the broker's name and a colon.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// No connection came about.
+    #[error("{0}")]
+    Unreachable(String),
+    /// A connection came about, and no answer.
+    #[error("no answer; is this an MQTT broker?")]
+    Silent,
+    /// The other side hung up instead of answering.
+    #[error("hung up without an answer; does it expect TLS, or none?")]
+    HungUp,
+    /// The broker does not accept our name or password.
+    #[error("log-in refused ({0}); check MQTT_USER and MQTT_PASSWORD")]
+    Denied(&'static str),
+    /// The broker refuses us for another reason.
+    #[error("refuses the connection: {0}")]
+    Refused(&'static str),
+    /// Certificates do not fit, or a file is missing.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// A connection that was up ended.
+    #[error("{0}")]
+    Broken(String),
+    /// The broker stopped taking what we send.
+    #[error("it takes no more messages")]
+    Stuck,
+    /// The broker did not confirm our subscriptions.
+    #[error("it does not answer our subscriptions")]
+    Unconfirmed,
+    /// The other end of the connection is gone already.
+    #[error("closed")]
+    Closed,
+}
+
+impl Trouble {
+    /// From the library's error; `connected` says whether the broker had let us in.
+    pub fn of(error: ConnectionError, connected: bool) -> Self {
+        match error {
+            ConnectionError::Io(error) => Trouble::of_io(&error, connected),
+            ConnectionError::MqttState(StateError::ConnectionAborted) if !connected => {
+                Trouble::HungUp
+            }
+            ConnectionError::MqttState(error) => {
+                let trouble = Trouble::of_state(error);
+                match trouble {
+                    Trouble::Broken(text) if !connected => Trouble::Unreachable(text),
+                    other => other,
+                }
+            }
+            ConnectionError::NetworkTimeout => Trouble::Silent,
+            ConnectionError::FlushTimeout => Trouble::Stuck,
+            ConnectionError::ConnectionRefused(code) => Trouble::of_code(code),
+            ConnectionError::NotConnAck(_) => Trouble::Silent,
+            ConnectionError::RequestsDone => Trouble::Closed,
+            #[cfg(feature = "tls")]
+            ConnectionError::Tls(error) => Trouble::Tls(innermost(&error)),
+        }
+    }
+
+    /// From the library's error on a connection that is up.
+    pub fn of_state(error: StateError) -> Self {
+        match error {
+            StateError::ConnectionAborted => Trouble::Broken("it closed the connection".to_owned()),
+            StateError::AwaitPingResp => Trouble::Broken("it no longer answers".to_owned()),
+            other => Trouble::Broken(innermost(&other)),
+        }
+    }
+
+    fn of_io(error: &io::Error, connected: bool) -> Self {
+        let text = match error.kind() {
+            io::ErrorKind::ConnectionRefused => "connection refused; is the broker running?".into(),
+            io::ErrorKind::InvalidData if connected => "it sent nonsense".into(),
+            _ => error.to_string(),
+        };
+        if connected { Trouble::Broken(text) } else { Trouble::Unreachable(text) }
+    }
+
+    fn of_code(code: ConnectReturnCode) -> Self {
+        match code {
+            ConnectReturnCode::BadUserNamePassword => Trouble::Denied("wrong user or password"),
+            ConnectReturnCode::NotAuthorized => Trouble::Denied("not authorised"),
+            ConnectReturnCode::BadClientId => Trouble::Refused("it dislikes MQTT_CLIENT_ID"),
+            ConnectReturnCode::RefusedProtocolVersion => Trouble::Refused("it lacks MQTT 3.1.1"),
+            ConnectReturnCode::ServiceUnavailable => Trouble::Refused("service unavailable"),
+            ConnectReturnCode::Success => Trouble::Silent,
+        }
+    }
+
+    /// True when trying again soon is of no use and might do harm.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Trouble::Denied(_))
+    }
+}
+
+/// The library wraps a cause up to three times; people need the cause.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_named_and_not_its_wrapping() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let text = Trouble::of(ConnectionError::Io(refused), false).to_string();
+        assert_eq!(text, "connection refused; is the broker running?");
+
+        let reset = io::Error::other("reset by peer");
+        let wrapped = StateError::Deserialization(rumqttc::mqttbytes::Error::Io(reset));
+        let text = Trouble::of(ConnectionError::MqttState(wrapped), true).to_string();
+        assert_eq!(text, "reset by peer");
+    }
+
+    #[test]
+    fn only_a_refused_login_is_left_to_the_operator() {
+        let denied =
+            |code| Trouble::of(ConnectionError::ConnectionRefused(code), false).is_denied();
+        assert!(denied(ConnectReturnCode::NotAuthorized));
+        assert!(denied(ConnectReturnCode::BadUserNamePassword));
+        assert!(!denied(ConnectReturnCode::ServiceUnavailable));
+    }
+}

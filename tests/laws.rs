@@ -1,0 +1,285 @@
+//! Properties that hold for every driver of the registry.
+//!
+//! That the runner's buffer is bounded is tested beside it; the other laws need nothing but the
+//! contract of `Driver`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use bms_reader::model::Reading;
+use bms_reader::protocol::{Ask, DRIVERS, Driver, DriverInfo, Step};
+use common::{Delivery, driver, play, vectors};
+use proptest::prelude::*;
+
+/// A battery made of recorded answers: the first one for each question.
+struct Recorded {
+    info: &'static DriverInfo,
+    answers: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Recorded {
+    fn each() -> impl Iterator<Item = Recorded> {
+        DRIVERS.iter().map(|&info| Recorded::of(info))
+    }
+
+    fn of(info: &'static DriverInfo) -> Recorded {
+        let mut answers = BTreeMap::new();
+        for vector in vectors(info.name).into_iter().filter(|v| v.kind == "response") {
+            answers.entry(vector.request).or_insert(vector.response);
+        }
+        Recorded { info, answers }
+    }
+
+    fn answer(&self, question: &[u8]) -> Vec<Vec<u8>> {
+        self.answers.get(question).into_iter().cloned().collect()
+    }
+
+    /// A cycle in which everything goes well.
+    fn good(&self) -> Reading {
+        self.cycle(driver(self.info).as_mut())
+    }
+
+    fn cycle(&self, driver: &mut dyn Driver) -> Reading {
+        play(driver, |question| self.answer(question)).unwrap().reading()
+    }
+
+    /// The questions of a good cycle.
+    fn questions(&self) -> Vec<Vec<u8>> {
+        play(driver(self.info).as_mut(), |question| self.answer(question)).unwrap().asked
+    }
+}
+
+/// What can be done to a driver, in an order that may break the contract.
+#[derive(Debug, Clone)]
+enum Act {
+    Start,
+    Reset,
+    Advance,
+    Silence,
+    Receive(Vec<u8>),
+    /// One of the recorded answers, with one byte changed.
+    Answer {
+        which: usize,
+        at: usize,
+        with: u8,
+    },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        1 => Just(Act::Start),
+        1 => Just(Act::Reset),
+        8 => Just(Act::Advance),
+        3 => Just(Act::Silence),
+        3 => prop::collection::vec(any::<u8>(), 0..300).prop_map(Act::Receive),
+        3 => prop::collection::vec(prop::sample::select(b"~\r0123456789ABCDEF".as_slice()), 0..60)
+            .prop_map(Act::Receive),
+        6 => (any::<usize>(), any::<usize>(), any::<u8>())
+            .prop_map(|(which, at, with)| Act::Answer { which, at, with }),
+    ]
+}
+
+fn perform(driver: &mut dyn Driver, act: &Act, answers: &[&Vec<u8>]) {
+    match act {
+        Act::Start => driver.start(Ask::Read),
+        Act::Reset => driver.reset(),
+        Act::Advance => driver.advance(),
+        Act::Silence => driver.silence(),
+        Act::Receive(bytes) => driver.receive(bytes),
+        Act::Answer { which, at, with } => {
+            let mut bytes = answers[which % answers.len()].clone();
+            let at = at % (bytes.len() + 1);
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = *with;
+            }
+            driver.receive(&bytes);
+        }
+    }
+}
+
+/// A stream in which good, damaged and foreign frames stand among noise.
+fn stream() -> impl Strategy<Value = Vec<Act>> {
+    prop::collection::vec(
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..40).prop_map(Act::Receive),
+            prop::collection::vec(prop::sample::select(b"~\r0".as_slice()), 0..10)
+                .prop_map(Act::Receive),
+            (any::<usize>(), any::<usize>(), any::<u8>())
+                .prop_map(|(which, at, with)| Act::Answer { which, at, with }),
+            // Past the end: undamaged.
+            any::<usize>().prop_map(|which| Act::Answer { which, at: usize::MAX, with: 0 }),
+        ],
+        0..6,
+    )
+}
+
+fn bytes(stream: &[Act], answers: &[&Vec<u8>]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for act in stream {
+        match act {
+            Act::Receive(bytes) => all.extend_from_slice(bytes),
+            Act::Answer { which, at, with } => {
+                let from = all.len();
+                all.extend_from_slice(answers[which % answers.len()]);
+                if let Some(byte) = all.get_mut(from.saturating_add(*at)) {
+                    *byte = *with;
+                }
+            }
+            _ => unreachable!("a stream is made of bytes"),
+        }
+    }
+    all
+}
+
+proptest! {
+    /// Never a panic, never an endless cycle, and whatever happened: a good cycle follows.
+    #[test]
+    fn nothing_disturbs_a_driver_for_good(acts in prop::collection::vec(act(), 0..60)) {
+        for battery in Recorded::each() {
+            let answers: Vec<_> = battery.answers.values().collect();
+            let mut driver = driver(battery.info);
+            for act in &acts {
+                perform(driver.as_mut(), act, &answers);
+                prop_assert_eq!(driver.step(), driver.step());
+            }
+            let end = play(driver.as_mut(), |_| Vec::new());
+            prop_assert!(end.is_ok(), "{:?}", end);
+
+            driver.reset();
+            prop_assert_eq!(battery.cycle(driver.as_mut()), battery.good());
+        }
+    }
+
+    /// After a reset everything is asked as in the beginning.
+    #[test]
+    fn a_reset_forgets_the_session(acts in prop::collection::vec(act(), 0..60)) {
+        for battery in Recorded::each() {
+            let answers: Vec<_> = battery.answers.values().collect();
+            let mut driver = driver(battery.info);
+            acts.iter().for_each(|act| perform(driver.as_mut(), act, &answers));
+            driver.reset();
+            let asked = play(driver.as_mut(), |question| battery.answer(question)).unwrap().asked;
+            prop_assert_eq!(asked, battery.questions());
+        }
+    }
+
+    /// How the bytes are cut has no influence on what they mean.
+    #[test]
+    fn chunking_changes_nothing(
+        streams in prop::collection::vec(stream(), 1..6),
+        seed in 1..u64::MAX,
+    ) {
+        for battery in Recorded::each() {
+            let answers: Vec<_> = battery.answers.values().collect();
+            let run = |delivery: Delivery| {
+                let mut streams = streams.iter();
+                let mut recorded = battery.answers.iter().cycle();
+                play(driver(battery.info).as_mut(), |question| {
+                    let response = match streams.next() {
+                        Some(stream) => bytes(stream, &answers),
+                        None => recorded.next().map(|(_, answer)| answer.clone()).unwrap(),
+                    };
+                    delivery.chunks(question, &response)
+                })
+            };
+            let whole = run(Delivery::Whole).unwrap();
+            for delivery in [Delivery::ByteByByte, Delivery::Cut(seed)] {
+                let cut = run(delivery).unwrap();
+                prop_assert_eq!(&whole.asked, &cut.asked);
+                prop_assert_eq!(&whole.end, &cut.end);
+            }
+        }
+    }
+}
+
+/// A flipped bit loses at most what its own answer would have said; it never changes a value.
+#[test]
+fn a_flipped_bit_never_changes_a_value() {
+    for battery in Recorded::each() {
+        let good = battery.good();
+        for question in battery.questions() {
+            let response = battery.answers[&question].clone();
+            for bit in 0..response.len() * 8 {
+                let mut flipped = Some(response.clone());
+                flipped.as_mut().unwrap()[bit / 8] ^= 1 << (bit % 8);
+                let outcome = play(driver(battery.info).as_mut(), |asked| {
+                    let damaged = (asked == question).then(|| flipped.take()).flatten();
+                    damaged.map_or_else(|| battery.answer(asked), |bytes| vec![bytes])
+                });
+                match outcome.unwrap().end {
+                    Step::Done(reading) => {
+                        assert!(says_no_more(&reading, &good), "bit {bit}: {reading:?}\n{good:?}");
+                    }
+                    Step::Failed(_) => {}
+                    step => panic!("{step:?}"),
+                }
+            }
+        }
+    }
+}
+
+/// The same live values, and of the rest nothing that the other does not say too.
+fn says_no_more(reading: &Reading, good: &Reading) -> bool {
+    fn absent_or_equal<T: PartialEq>(value: &Option<T>, good: &Option<T>) -> bool {
+        value.is_none() || value == good
+    }
+    let (names, known) = (&reading.identity, &good.identity);
+    let mut rest = reading.clone();
+    rest.identity = known.clone();
+    rest.pack.design = good.pack.design;
+    rest.got = good.got;
+    rest == *good
+        && absent_or_equal(&names.manufacturer, &known.manufacturer)
+        && absent_or_equal(&names.model, &known.model)
+        && absent_or_equal(&names.hardware, &known.hardware)
+        && absent_or_equal(&names.software, &known.software)
+        && absent_or_equal(&names.serial, &known.serial)
+        && absent_or_equal(&reading.pack.design, &good.pack.design)
+        && reading.got.device_info <= good.got.device_info
+        && reading.got.settings <= good.got.settings
+}
+
+/// The identity stays in every reading of a session, and its questions are asked once.
+#[test]
+fn the_second_cycle_says_the_same_with_no_more_questions() {
+    for battery in Recorded::each() {
+        let mut driver = driver(battery.info);
+        let first = battery.cycle(driver.as_mut());
+        driver.start(Ask::Read);
+        let second = play(driver.as_mut(), |question| battery.answer(question)).unwrap();
+        assert!(second.asked.len() <= battery.questions().len());
+        assert_eq!(second.reading(), first);
+    }
+}
+
+/// A megabyte of noise in front of the answer is only noise.
+#[test]
+fn a_flood_is_survived() {
+    for battery in Recorded::each() {
+        for noise in [b'~', b'\0', b'0', 0xDD] {
+            let mut flood = Some(vec![noise; 1 << 20]);
+            let outcome = play(driver(battery.info).as_mut(), |question| {
+                flood.take().into_iter().chain(battery.answer(question)).collect()
+            });
+            assert_eq!(outcome.unwrap().reading(), battery.good());
+        }
+    }
+}
+
+/// One silent battery costs the others on its bus one time-out a cycle: nothing is asked twice,
+/// and only one answer is waited for.
+#[test]
+fn silence_is_not_asked_again() {
+    for battery in Recorded::each() {
+        let mut driver = driver(battery.info);
+        for _ in 0..5 {
+            driver.start(Ask::Read);
+            let outcome = play(driver.as_mut(), |_| Vec::new()).unwrap();
+            assert_eq!(outcome.asked.len(), 1);
+            assert!(matches!(outcome.end, Step::Failed(_)));
+        }
+    }
+}
