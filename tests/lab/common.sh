@@ -11,8 +11,11 @@ LAB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPOSITORY=$(cd "$LAB/../.." && pwd)
 # shellcheck source=tests/lab/packages.sh
 . "$LAB/packages.sh"
-LAB_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/bms-reader
 STEP=$(basename "$0" .sh)
+# The state topics that Daren readers before this one have published.
+# shellcheck disable=SC2034
+ELEVEN=(soc pack_voltage pack_current remaining_capacity full_capacity cycle_count ambient_temp
+  mos_temp min_cell_voltage max_cell_voltage cell_voltage_diff)
 PASSED=0
 FAILED=0
 AT_EXIT=()
@@ -33,13 +36,13 @@ fail() {
 
 # check WHAT COMMAND...: one verdict from the command's status; its output is shown when it fails.
 check() {
-  local what=$1 said
+  local what=$1
   shift
-  if said=$("$@" 2>&1); then
+  if "$@" >"$WORK/said" 2>&1; then
     pass "$what"
   else
     fail "$what"
-    [ -z "$said" ] || printf '%s\n' "$said" | tail -n 12 | sed 's/^/      | /'
+    tail -n 12 "$WORK/said" | sed 's/^/      | /'
   fi
 }
 
@@ -99,6 +102,23 @@ start() {
   at_exit "end_process $STARTED"
 }
 
+# stops PID SECONDS: SIGTERM, and it must end by itself with status 0.
+stops() {
+  local i status=0
+  kill -TERM "$1"
+  for ((i = 0; i < $2 * 10; i++)); do
+    is_running "$1" || break
+    sleep 0.1
+  done
+  if is_running "$1"; then
+    echo "still there after $2 s"
+    return 1
+  fi
+  wait "$1" || status=$?
+  [ "$status" = 0 ] || echo "status $status"
+  [ "$status" = 0 ]
+}
+
 # wait_for SECONDS COMMAND...: until the command succeeds.
 wait_for() {
   local until=$((SECONDS + $1))
@@ -107,6 +127,33 @@ wait_for() {
     [ "$SECONDS" -lt "$until" ] || return 1
     sleep 0.2
   done
+}
+
+# a_reading FILE: what `read` printed must be the good reading of one battery.
+a_reading() {
+  python3 - "$1" <<'PY'
+import json, sys
+
+reading = json.load(open(sys.argv[1]))
+assert reading["error"] is None, reading["error"]
+assert reading["connected"] is True, reading
+cells = reading["status"]["cell_info"]
+assert 30 < cells["total_voltage"] < 70, cells
+assert len(cells["voltages"]) == 16, cells
+PY
+}
+
+# numbers_for FILE BASE KEY...: the lines `topic payload` of FILE hold a number for each key.
+numbers_for() {
+  local file=$1 base=$2 key missing=0
+  shift 2
+  for key in "$@"; do
+    grep -qE "^$base/$key -?[0-9]+(\\.[0-9]+)?\$" "$file" || {
+      echo "$base/$key has no number"
+      missing=1
+    }
+  done
+  return "$missing"
 }
 
 free_port() {
