@@ -9,7 +9,9 @@
 //! Drivers turn bytes into a [`model::Reading`] without doing IO; one task per line runs them;
 //! a [`board`] holds the newest state of every battery; sinks look at the board.
 
+pub mod app;
 pub mod board;
+pub mod cli;
 pub mod command;
 pub mod config;
 pub mod model;

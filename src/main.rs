@@ -1,1 +1,7 @@
-fn main() {}
+//! The program: argv in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bms_reader::cli::main()
+}

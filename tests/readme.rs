@@ -25,8 +25,9 @@ fn keys() -> String {
 }
 
 fn support() -> String {
-    let mut table =
-        String::from("| `BMS_TYPE` | make | wired, baud | addresses | verified with |\n|---|---|---|---|---|\n");
+    let mut table = String::from(
+        "| `BMS_TYPE` | make | wired, baud | addresses | verified with |\n|---|---|---|---|---|\n",
+    );
     for info in DRIVERS {
         let bauds = info.serial.map_or_else(String::new, |serial| {
             serial.bauds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -48,7 +49,8 @@ fn the_readme_shows_the_tables_of_the_code() {
     let mut readme = std::fs::read_to_string(path).unwrap();
     for (name, table) in [("keys", keys()), ("support", support())] {
         let (begin, end) = (format!("<!-- {name}: made from the code -->\n"), "<!-- end -->");
-        let start = readme.find(&begin).unwrap_or_else(|| panic!("{name} has no place")) + begin.len();
+        let start =
+            readme.find(&begin).unwrap_or_else(|| panic!("{name} has no place")) + begin.len();
         let stop = start + readme[start..].find(end).unwrap();
         if readme[start..stop] != table {
             assert!(

@@ -1,15 +1,38 @@
 //! Environment and add-on options to [`Config`]: every default, every message about a bad value.
 
+mod bank;
+mod broker;
+mod device;
+mod fault;
+mod nearest;
+mod place;
+mod reference;
+mod rule;
+mod secret;
+mod service;
+mod source;
+#[cfg(test)]
+mod tests;
+mod values;
+pub mod variables;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+pub use fault::ConfigError;
+pub use place::Place;
+pub use reference::reference;
+pub use rule::Rule;
+pub use service::{History, Limits, Log};
+pub use source::environment;
 
 use crate::model::Profile;
 use crate::protocol::{DriverInfo, Options};
 use crate::sink::mqtt;
 
 /// Everything the operator said, checked.
-#[derive(Debug)]
 pub struct Config {
     /// The batteries.
     pub devices: Vec<Device>,
@@ -19,10 +42,37 @@ pub struct Config {
     pub mqtt: Option<mqtt::Settings>,
     /// Where the HTTP server listens; `None`: nowhere.
     pub http_listen: Option<SocketAddr>,
+    /// Own alarm limits.
+    pub limits: Limits,
+    /// How much of the past is kept.
+    pub history: History,
+    /// Whether commands may change a battery.
+    pub allow_control: bool,
     /// How much is logged, and how.
     pub log: Log,
     /// What is worth a word, but no reason to stop.
     pub warnings: Vec<String>,
+}
+
+/// Without the password of the broker.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut mqtt = self.mqtt.clone();
+        if let Some((_, password)) = mqtt.as_mut().and_then(|mqtt| mqtt.login.as_mut()) {
+            secret::MASK.clone_into(password);
+        }
+        f.debug_struct("Config")
+            .field("devices", &self.devices)
+            .field("banks", &self.banks)
+            .field("mqtt", &mqtt)
+            .field("http_listen", &self.http_listen)
+            .field("limits", &self.limits)
+            .field("history", &self.history)
+            .field("allow_control", &self.allow_control)
+            .field("log", &self.log)
+            .field("warnings", &self.warnings)
+            .finish()
+    }
 }
 
 /// One battery.
@@ -42,25 +92,6 @@ pub struct Device {
     pub interval: Duration,
 }
 
-/// Where a battery is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// Serial device.
-    Serial {
-        /// Its path.
-        path: String,
-    },
-    /// RS485-to-Ethernet bridge.
-    Tcp {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// A simulator in this process.
-    Simulated,
-}
-
 /// A group of batteries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bank {
@@ -72,29 +103,29 @@ pub struct Bank {
     pub members: Vec<String>,
 }
 
-/// How much is logged, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// A filter in the words of `RUST_LOG`.
-    pub filter: String,
-    /// JSON lines instead of text.
-    pub json: bool,
-}
-
-/// One thing that is wrong with the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    /// The variable (or the place in `DEVICES`).
-    pub variable: String,
-    /// What was given; never a secret.
-    pub value: Option<String>,
-    /// What is allowed.
-    pub allowed: String,
-    /// A good value.
-    pub example: String,
-}
-
-/// Reads the sources and checks everything; all faults at once.
-pub fn load(_environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigError>> {
-    Err(Vec::new())
+/// Reads the sources and checks everything; all faults at once. Apart from the files that the
+/// environment names (and the add-on's options) the result follows from the argument alone.
+pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigError>> {
+    let mut findings = fault::Findings::default();
+    let values = source::collect(environment, &mut findings);
+    let batteries = device::all(&values, &mut findings);
+    let banks = bank::all(&values, &batteries, &mut findings);
+    let ids: Vec<&str> =
+        batteries.ids.iter().chain(banks.iter().map(|bank| &bank.id)).map(String::as_str).collect();
+    let mqtt = broker::settings(&values, &ids, &mut findings);
+    let limits = service::limits(&values, &mut findings);
+    if !findings.faults.is_empty() {
+        return Err(findings.faults);
+    }
+    Ok(Config {
+        devices: batteries.devices,
+        banks,
+        mqtt,
+        http_listen: values.text(&variables::HTTP_LISTEN).and_then(rule::listen).flatten(),
+        limits,
+        history: service::history(&values),
+        allow_control: values.switch(&variables::ALLOW_CONTROL),
+        log: service::log(&values),
+        warnings: findings.warnings,
+    })
 }

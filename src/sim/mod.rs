@@ -1,11 +1,62 @@
 //! The other side of every driver: simulated batteries.
 //!
-//! A [`Responder`] is pure: bytes of a request in, bytes of the answer out. `serve` puts it on a
-//! pseudo-terminal, a TCP port or a link in memory.
+//! A [`Responder`] is pure: bytes of a request in, bytes of the answer out. A [`Bus`] joins several
+//! of them and disturbs their answers on request; [`serve`] puts it on a pseudo-terminal, a TCP port
+//! or a link in memory.
+
+pub mod battery;
+pub mod bus;
+pub mod chance;
+pub mod daren;
+pub mod faults;
+mod house;
+pub mod serve;
+pub mod state;
+
+use std::ops::RangeInclusive;
+
+pub use battery::Battery;
+pub use bus::Bus;
+pub use faults::{Fault, Faults};
+pub use state::PackState;
 
 /// The battery's side of a protocol, for one address on a bus.
 pub trait Responder: Send {
     /// What the battery says when these bytes came along the line, and nothing when they were not
     /// for it. `seconds` is the simulated time since the start.
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>>;
+}
+
+/// A make that can be simulated.
+#[derive(Debug)]
+pub struct Make {
+    /// The name of its driver.
+    pub name: &'static str,
+    /// Addresses that it can have on a bus.
+    pub addresses: RangeInclusive<u8>,
+    /// A pack that says what the battery is and obeys the conditions among the faults.
+    pub new: fn(address: u8, battery: Battery, faults: Faults) -> Box<dyn Responder>,
+    /// Where the first request in a buffer ends.
+    pub request_end: fn(&[u8]) -> Option<usize>,
+    /// The same answer, spoiled as only somebody who knows the frame can do it.
+    pub spoil: fn(Spoil, &[u8]) -> Vec<u8>,
+}
+
+/// What can be wrong with an answer that still looks like one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoil {
+    /// The checksum does not fit.
+    Checksum,
+    /// It comes from another address.
+    Foreign,
+    /// The battery refuses, with this code.
+    Refused(u8),
+}
+
+/// Every make that can be simulated.
+pub static MAKES: &[&Make] = &[&daren::MAKE];
+
+/// The make of that name.
+pub fn find(name: &str) -> Option<&'static Make> {
+    MAKES.iter().copied().find(|make| make.name == name)
 }

@@ -40,7 +40,10 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Serial(config) => f.write_str(&config.path),
-            Endpoint::Tcp(config) => write!(f, "tcp://{}:{}", config.host, config.port),
+            Endpoint::Tcp(TcpConfig { host, port }) if host.contains(':') => {
+                write!(f, "tcp://[{host}]:{port}")
+            }
+            Endpoint::Tcp(TcpConfig { host, port }) => write!(f, "tcp://{host}:{port}"),
             Endpoint::Memory(port) => write!(f, "{port}"),
         }
     }

@@ -68,6 +68,11 @@ fn opening_failed(place: String, error: &tokio_serial::Error) -> LinkError {
 }
 
 impl SerialLink {
+    /// The far end of a pseudo-terminal, where a simulator sits.
+    pub fn simulated(place: String, stream: SerialStream) -> Self {
+        SerialLink { place, stream }
+    }
+
     /// Sends all bytes. Does not wait until they have left: `flush` would block the whole thread,
     /// and the answer tells more.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {

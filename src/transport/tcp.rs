@@ -78,6 +78,11 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 impl TcpLink {
+    /// A connection that the other side opened, as to a simulator.
+    pub fn accepted(place: String, stream: TcpStream) -> Self {
+        TcpLink { place, stream }
+    }
+
     /// Sends all bytes.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
         match timeout(WRITE_LIMIT, self.stream.write_all(bytes)).await {

@@ -2,6 +2,7 @@
 //! outside. A test that cannot find mosquitto fails.
 
 #![allow(dead_code, reason = "each test file uses another part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -139,6 +140,16 @@ impl Mosquitto {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// Waits until the broker has written this.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < deadline, "no {text:?} in\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn log_file(&self) -> PathBuf {
         self.folder.join("broker.log")
     }
@@ -147,7 +158,11 @@ impl Mosquitto {
     pub fn publish(&self, topic: &str, payload: &str, retain: bool) {
         let mut command = self.client("mosquitto_pub");
         command.args(["-q", "1", "-t", topic]);
-        if payload.is_empty() { command.arg("-n") } else { command.args(["-m", payload]) };
+        if payload.is_empty() {
+            command.arg("-n")
+        } else {
+            command.args(["-m", payload])
+        };
         if retain {
             command.arg("-r");
         }
@@ -159,7 +174,8 @@ impl Mosquitto {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let probe = format!("probe/{number}");
         let mut command = self.client("mosquitto_sub");
-        command.args(["-q", "1", "-t", "#", "-F", "%r\t%t\t%p"]).stdout(Stdio::piped());
+        // With QoS 1 the broker would let unconfirmed messages overtake confirmed ones.
+        command.args(["-q", "0", "-t", "#", "-F", "%r\t%t\t%p"]).stdout(Stdio::piped());
         let mut process = command.spawn().expect("mosquitto_sub starts");
         let output = process.stdout.take().expect("a pipe");
         let heard = Arc::new((Mutex::new(Vec::new()), Condvar::new()));

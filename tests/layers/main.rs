@@ -74,7 +74,7 @@ const RULES: &[Rule] = &[
 
 /// Crates with one home each, so that replacing one is a change in one place.
 const HOMES: &[(&str, &[&str])] = &[
-    ("rumqttc", &["sink::mqtt::client"]),
+    ("rumqttc", &["sink::mqtt::client", "sink::mqtt::trouble"]),
     ("axum", &["sink::http"]),
     ("envy", &["config::source"]),
     ("tokio_serial", &["transport::serial", "sim::serve"]),

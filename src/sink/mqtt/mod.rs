@@ -18,6 +18,7 @@ mod due;
 mod inbound;
 mod journal;
 mod message;
+mod probe;
 #[cfg(test)]
 mod sample;
 mod session;
@@ -39,6 +40,8 @@ use self::backoff::{Backoff, Ending};
 use self::journal::Journal;
 use self::session::Publisher;
 use self::trouble::Trouble;
+
+pub use self::probe::probe;
 
 /// The goodbye takes no longer, whatever the broker does.
 const GOODBYE: Duration = Duration::from_millis(800);

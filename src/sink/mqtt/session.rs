@@ -317,8 +317,9 @@ impl Publisher {
 
     /// The last words. A clean end suppresses the last will, so they have to be said.
     pub async fn goodbye(&self, link: &Link) -> Result<(), Trouble> {
-        link.publish(self.members.iter().map(|member| member.battery.goodbye())).await?;
-        link.publish([Message::fact(self.bridge.clone(), "false")]).await?;
+        let mut words: Vec<_> = self.members.iter().map(|it| it.battery.goodbye()).collect();
+        words.push(Message::fact(self.bridge.clone(), "false"));
+        link.publish(words).await?;
         // Closing a socket with unread confirmations may destroy what is still on its way.
         link.settle().await?;
         link.disconnect().await

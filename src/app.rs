@@ -1,0 +1,208 @@
+//! The composition root: tasks from a [`Config`], and an orderly end.
+//!
+//! Lines are tasks of their own; sinks are tasks that are started again should one of them break
+//! down. Nothing from outside ends the process; only the stop signal does.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::board::Board;
+use crate::command::CommandBus;
+use crate::config::{Config, Device, Place};
+use crate::poll::{Line, Member, run_line};
+use crate::sim::serve;
+use crate::sim::stage::Stage;
+use crate::sim::{self, Faults};
+use crate::sink::{http, mqtt};
+use crate::transport::{Endpoint, SerialConfig, TcpConfig, serial};
+
+/// Lines get so long to leave what they are doing.
+const LINES_STOP: Duration = Duration::from_millis(700);
+/// Sinks get so long for their goodbye.
+const SINKS_STOP: Duration = Duration::from_millis(1000);
+/// A sink that broke down is started again after this time.
+const RESTART: Duration = Duration::from_secs(5);
+/// The simulated batteries are the same at every start.
+const SEED: u64 = 1;
+/// Without a battery in the configuration, the ports are looked at so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn serve(config: Config) -> std::io::Result<()> {
+    let stop = stop_on_signal()?;
+    serve_until(config, stop).await;
+    info!("stopped");
+    Ok(())
+}
+
+/// A token that SIGTERM and SIGINT cancel. In an empty image this process is number 1, for which
+/// the kernel ignores signals without a handler.
+pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let cancel = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        cancel.cancel();
+    });
+    Ok(stop)
+}
+
+/// Runs until `stop`; on return every battery has been said offline and every link is closed, as
+/// far as that was possible in less than two seconds.
+pub async fn serve_until(config: Config, stop: CancellationToken) {
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let house = House::build(&config, &stop);
+    run_house(house, &config, stop).await;
+}
+
+/// Runs the sinks of a house until `stop`, then ends it in order.
+pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
+    let stop_sinks = CancellationToken::new();
+    let mut sinks = JoinSet::new();
+    if let Some(settings) = config.mqtt.clone() {
+        let (board, commands) = (house.board.clone(), house.commands.clone());
+        supervise(&mut sinks, "mqtt", &stop_sinks, move |stop| {
+            mqtt::run(settings.clone(), board.clone(), commands.clone(), stop)
+        });
+    }
+    if let Some(listen) = config.http_listen {
+        let board = house.board.clone();
+        supervise(&mut sinks, "http", &stop_sinks, move |stop| {
+            http::run(listen, board.clone(), stop)
+        });
+    }
+    if config.devices.is_empty() {
+        sinks.spawn(suggest_batteries(stop_sinks.clone()));
+    }
+    stop.cancelled().await;
+    end("a line", house.lines, LINES_STOP).await;
+    stop_sinks.cancel();
+    end("a sink", sinks, SINKS_STOP).await;
+}
+
+async fn end(what: &str, mut tasks: JoinSet<()>, limit: Duration) {
+    let all = async { while tasks.join_next().await.is_some() {} };
+    if timeout(limit, all).await.is_err() {
+        warn!("{what} did not end in {} ms and is abandoned", limit.as_millis());
+    }
+}
+
+/// Runs a sink and starts it again should it break down.
+fn supervise<F>(
+    tasks: &mut JoinSet<()>,
+    name: &'static str,
+    stop: &CancellationToken,
+    run: impl Fn(CancellationToken) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        while let Err(failure) = tokio::spawn(run(stop.clone())).await {
+            error!("{name} broke down ({failure}); please report this; it is started again");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(RESTART) => {}
+            }
+        }
+    });
+}
+
+/// The board with everything that feeds it.
+#[derive(Debug)]
+pub struct House {
+    board: Board,
+    commands: CommandBus,
+    lines: JoinSet<()>,
+}
+
+impl House {
+    /// Starts a task for each line.
+    pub fn build(config: &Config, stop: &CancellationToken) -> Self {
+        let board = Board::new(config.devices.iter().map(|device| device.profile.clone()));
+        let lines = lines(&config.devices, stop);
+        let members: Vec<_> =
+            lines.iter().map(|line| line.members.iter().map(|m| m.id.clone()).collect()).collect();
+        let (commands, inboxes) = CommandBus::new(&members);
+        let mut tasks = JoinSet::new();
+        for (line, inbox) in lines.into_iter().zip(inboxes) {
+            tasks.spawn(run_line(line, board.clone(), inbox, stop.clone()));
+        }
+        House { board, commands, lines: tasks }
+    }
+
+    /// The newest state of every battery.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+}
+
+/// Batteries that share a port share a line; all simulated ones share one simulated bus.
+pub fn lines(devices: &[Device], stop: &CancellationToken) -> Vec<Line> {
+    let mut places: Vec<(&Place, Vec<&Device>)> = Vec::new();
+    for device in devices {
+        match places.iter_mut().find(|(place, _)| *place == &device.place) {
+            Some((_, members)) => members.push(device),
+            None => places.push((&device.place, vec![device])),
+        }
+    }
+    places.into_iter().map(|(place, members)| line(place, &members, stop)).collect()
+}
+
+fn line(place: &Place, devices: &[&Device], stop: &CancellationToken) -> Line {
+    let endpoint = match place {
+        Place::Serial { path } => Endpoint::Serial(SerialConfig { path: path.clone() }),
+        Place::Tcp { host, port } => Endpoint::Tcp(TcpConfig { host: host.clone(), port: *port }),
+        Place::Simulated => {
+            let addresses: Vec<u8> = devices.iter().map(|it| it.options.address).collect();
+            let bus = sim::Bus::living(&sim::daren::MAKE, &addresses, SEED, Faults::default());
+            let stage = Stage::new(bus, 1.0, None);
+            Endpoint::Memory(serve::memory("simulated", stage, stop.clone()))
+        }
+    };
+    let member = |device: &&Device| Member {
+        id: device.profile.id.clone(),
+        driver: device.driver,
+        options: device.options.clone(),
+        interval: device.interval,
+    };
+    let bauds = devices.first().map(|device| device.bauds.clone()).unwrap_or_default();
+    Line { endpoint, bauds, members: devices.iter().map(member).collect() }
+}
+
+/// Nothing is configured: stay, look at the ports, and say which lines to add.
+async fn suggest_batteries(stop: CancellationToken) {
+    warn!(
+        "no battery is configured: set BMS_TYPE and BMS_PORT (one battery) or DEVICES (several); \
+         `bms-reader scan` shows what is connected"
+    );
+    let mut before = Vec::new();
+    loop {
+        let ports = serial::list();
+        if ports != before {
+            for port in &ports {
+                info!(
+                    "found {}: for a Daren battery set BMS_TYPE=daren BMS_PORT={}",
+                    port.path, port.path
+                );
+            }
+            before = ports;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(LOOK_AGAIN) => {}
+        }
+    }
+}

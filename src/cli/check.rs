@@ -1,0 +1,70 @@
+//! `check`: tries everything that the configuration names, and says for each what is fine and what
+//! to do.
+
+use super::{FAILED, FINE, complain, read};
+use crate::config::{self, Config};
+use crate::sink::mqtt;
+
+pub(super) async fn run() -> u8 {
+    let config = match config::load(config::environment()) {
+        Ok(config) => config,
+        Err(faults) => return complain(&faults),
+    };
+    println!("fine  configuration: {} batteries", config.devices.len());
+    for warning in &config.warnings {
+        println!("note  {warning}");
+    }
+    let batteries = batteries(&config).await;
+    let broker = broker(&config).await;
+    if batteries && broker { FINE } else { FAILED }
+}
+
+async fn batteries(config: &Config) -> bool {
+    if config.devices.is_empty() {
+        println!("note  no battery is configured; `bms-reader scan` shows what is connected");
+        return true;
+    }
+    let board = read::read(&config.devices).await;
+    let mut all_well = true;
+    for device in &config.devices {
+        let profile = &device.profile;
+        let place = profile.port.as_deref().unwrap_or(&profile.make);
+        let Some(state) = board.latest(&profile.id) else { continue };
+        match (state.attempt.and_then(|attempt| attempt.fault), state.snapshot) {
+            (None, Some(snapshot)) => {
+                let identity = &snapshot.reading.identity;
+                let model = identity.model.as_deref().unwrap_or("model unknown");
+                println!(
+                    "fine  {} at {place}: answers in {} ms, {model}, {} cells",
+                    profile.id,
+                    snapshot.took_ms,
+                    snapshot.reading.cells.len()
+                );
+            }
+            (fault, _) => {
+                all_well = false;
+                let text = fault.as_ref().map_or_else(|| "no answer".into(), ToString::to_string);
+                println!("FAIL  {} at {place}: {text}", profile.id);
+                println!("      {}", fault.map(|fault| fault.hint).unwrap_or_default());
+            }
+        }
+    }
+    all_well
+}
+
+async fn broker(config: &Config) -> bool {
+    let Some(settings) = &config.mqtt else {
+        println!("note  MQTT_HOST is not set: nothing is published");
+        return true;
+    };
+    match mqtt::probe(settings).await {
+        Ok(()) => {
+            println!("fine  broker {}:{} takes us", settings.host, settings.port);
+            true
+        }
+        Err(reason) => {
+            println!("FAIL  broker {}:{}: {reason}", settings.host, settings.port);
+            false
+        }
+    }
+}

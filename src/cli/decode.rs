@@ -1,0 +1,197 @@
+//! `decode`: frames as hex on stdin, one JSON object on stdout.
+//!
+//! The frames are played to the real driver: when it asks a question, it gets the chunks that
+//! follow that question in the input; chunks without a question above them answer whatever is asked
+//! first. Silence follows the last chunk.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use super::{FAILED, FINE, MISCONFIGURED};
+use crate::model::derive::derive;
+use crate::model::units::Millis;
+use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, Profile, Reading, Snapshot};
+use crate::poll::CycleError;
+use crate::protocol::{self, Ask, Driver, DriverInfo, Options, ProtocolError, Step};
+use crate::raw::raw;
+
+/// More than any capture of one reading holds.
+const LONGEST_INPUT: u64 = 4 * 1024 * 1024;
+/// A driver ends within a fixed number of steps; this is far beyond it.
+const MOST_STEPS: usize = 10_000;
+
+pub(super) fn run(make: &str) -> u8 {
+    let Some((info, id)) = protocol::find(make).zip(DeviceId::new(make)) else {
+        let known: Vec<_> = protocol::DRIVERS.iter().map(|info| info.name).collect();
+        eprintln!("bms-reader: no type named {make}; known are: {}", known.join(", "));
+        return MISCONFIGURED;
+    };
+    let mut text = String::new();
+    if let Err(error) = std::io::stdin().take(LONGEST_INPUT).read_to_string(&mut text) {
+        eprintln!("bms-reader: cannot read stdin: {error}");
+        return FAILED;
+    }
+    let state = decode(info, id, &text);
+    println!("{}", raw(&state));
+    if state.snapshot.is_some() { FINE } else { FAILED }
+}
+
+/// The state of a battery that said what is in `text`.
+fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
+    let mut state = DeviceState::new(Profile {
+        id,
+        name: info.title.to_owned(),
+        make: info.name.to_owned(),
+        title: info.title.to_owned(),
+        port: None,
+        address: None,
+        adapter: None,
+        interval_ms: 0,
+    });
+    let result = Dialogue::parse(text).and_then(|dialogue| dialogue.play_to_any(info));
+    let (fault, reading) = match result {
+        Ok(reading) => (None, Some(reading)),
+        Err(fault) => (Some(fault), None),
+    };
+    let connected = reading.is_some();
+    state.attempt = Some(Attempt { number: 1, ended: Millis(0), took_ms: 0, connected, fault });
+    state.snapshot = reading.map(|reading| {
+        let (device, derived) = (state.profile.id.clone(), derive(&reading));
+        Arc::new(Snapshot { device, sequence: 1, taken: Millis(0), took_ms: 0, reading, derived })
+    });
+    state
+}
+
+/// What was said, in order: each entry a question (if it was given) and the chunks after it.
+#[derive(Debug, Default, Clone)]
+struct Dialogue {
+    exchanges: Vec<(Option<Vec<u8>>, Vec<Vec<u8>>)>,
+}
+
+impl Dialogue {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let mut dialogue = Dialogue::default();
+        for (index, line) in text.lines().enumerate() {
+            let line: String = line.chars().filter(|c| !c.is_whitespace()).collect();
+            let (question, hex) = match line.strip_prefix('>') {
+                Some(rest) => (true, rest),
+                None => (false, line.as_str()),
+            };
+            if hex.is_empty() {
+                continue;
+            }
+            let bytes = from_hex(hex).ok_or_else(|| not_hex(index + 1))?;
+            if question {
+                dialogue.exchanges.push((Some(bytes), Vec::new()));
+            } else if let Some((_, chunks)) = dialogue.exchanges.last_mut() {
+                chunks.push(bytes);
+            } else {
+                dialogue.exchanges.push((None, vec![bytes]));
+            }
+        }
+        Ok(dialogue)
+    }
+
+    /// The frames may be of any address on a bus: the one that makes sense of them is theirs. Of
+    /// the failures the most telling one counts, and silence tells least.
+    fn play_to_any(&self, info: &DriverInfo) -> Result<Reading, Fault> {
+        let default = Options::default();
+        let mut addresses = vec![default.address];
+        addresses.extend(info.addresses.clone().filter(|address| *address != default.address));
+        let mut worst: Option<Fault> = None;
+        for address in addresses {
+            let mut driver = (info.new)(&Options { address, ..default.clone() });
+            match self.clone().play(&mut *driver) {
+                Ok(reading) => return Ok(reading),
+                Err(error) => {
+                    let fault = CycleError::Protocol(error).fault();
+                    let quiet = |fault: &Fault| fault.kind == FaultKind::Timeout;
+                    if worst.as_ref().is_none_or(|worst| quiet(worst) && !quiet(&fault)) {
+                        worst = Some(fault);
+                    }
+                }
+            }
+        }
+        Err(worst.unwrap_or_else(|| not_hex(0)))
+    }
+
+    fn play(mut self, driver: &mut dyn Driver) -> Result<Reading, ProtocolError> {
+        driver.start(Ask::Read);
+        let mut answer = Vec::new().into_iter();
+        for _ in 0..MOST_STEPS {
+            match driver.step() {
+                Step::Send(question) => {
+                    answer = self.answer(&question, answer).into_iter();
+                    driver.advance();
+                }
+                Step::Pause(_) => driver.advance(),
+                Step::Await(_) => match answer.next() {
+                    Some(chunk) => driver.receive(&chunk),
+                    None => driver.silence(),
+                },
+                Step::Done(reading) => return Ok(*reading),
+                Step::Failed(error) => return Err(error),
+            }
+        }
+        Err(ProtocolError::Timeout { query: "the frames".into(), received: 0 })
+    }
+
+    /// The chunks that answer this question: those given below it, else those given without any
+    /// question, else what the last answer left over.
+    fn answer(&mut self, question: &[u8], left_over: std::vec::IntoIter<Vec<u8>>) -> Vec<Vec<u8>> {
+        let named = self.exchanges.iter().position(|(q, _)| q.as_deref() == Some(question));
+        let unnamed = || self.exchanges.iter().position(|(q, _)| q.is_none());
+        match named.or_else(unnamed) {
+            Some(index) => self.exchanges.remove(index).1,
+            None => left_over.collect(),
+        }
+    }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+fn not_hex(line: usize) -> Fault {
+    Fault::new(
+        FaultKind::BadFrame,
+        format!("line {line} is not a sequence of bytes in hex"),
+        "write two digits for each byte; blanks do not matter; a request begins with >",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_is_whole_bytes_and_nothing_else() {
+        assert_eq!(from_hex("7E0d"), Some(vec![0x7E, 0x0D]));
+        assert_eq!(from_hex("7E0"), None);
+        assert_eq!(from_hex("7G"), None);
+        assert_eq!(from_hex("+7"), None);
+    }
+
+    #[test]
+    fn chunks_belong_to_the_question_above_them() {
+        let dialogue = Dialogue::parse("01 02\n\n03\n> AA\n04\n> BB\n05\n06\n").unwrap();
+        let expected: Vec<(Option<Vec<u8>>, Vec<Vec<u8>>)> = vec![
+            (None, vec![vec![1, 2], vec![3]]),
+            (Some(vec![0xAA]), vec![vec![4]]),
+            (Some(vec![0xBB]), vec![vec![5], vec![6]]),
+        ];
+        assert_eq!(dialogue.exchanges, expected);
+    }
+
+    #[test]
+    fn a_line_that_is_not_hex_is_named() {
+        let fault = Dialogue::parse("01\nxyz\n").unwrap_err();
+        assert_eq!(fault.kind, FaultKind::BadFrame);
+        assert!(fault.message.contains("line 2"), "{fault}");
+    }
+}

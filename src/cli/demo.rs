@@ -1,0 +1,218 @@
+//! `demo`: the main job with simulated batteries: no hardware, no broker, no configuration needed.
+
+use std::io::{IsTerminal, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{FAILED, FINE, complain, start_log};
+use crate::app::{self, House};
+use crate::board::Board;
+use crate::config::{self, Config};
+use crate::model::{DeviceState, LinkState, Value};
+
+/// Three packs on one simulated bus.
+const RACK: &str = r#"[
+    {"id": "rack_1", "name": "Rack 1", "type": "simulated", "slave_id": 1, "interval": 2},
+    {"id": "rack_2", "name": "Rack 2", "type": "simulated", "slave_id": 2, "interval": 2},
+    {"id": "rack_3", "name": "Rack 3", "type": "simulated", "slave_id": 3, "interval": 2}
+]"#;
+/// A broker on this machine answers at once or not at all.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Where Mosquitto is installed when it is not in the search path of a user.
+const MOSQUITTO: &[&str] = &["mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"];
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Stop after so many seconds
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+}
+
+pub(super) async fn run(arguments: Arguments) -> u8 {
+    let (broker, config) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(code) => return code,
+    };
+    if let Err(code) = start_log(&config.log) {
+        return code;
+    }
+    let Ok(stop) = app::stop_on_signal() else { return FAILED };
+    println!("{}", broker.words(&config));
+    let house = House::build(&config, &stop);
+    let board = house.board().clone();
+    let show = tokio::spawn(show(board, stop.clone()));
+    if let Some(seconds) = arguments.seconds {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(seconds)).await;
+            stop.cancel();
+        });
+    }
+    app::run_house(house, &config, stop).await;
+    // The table ends with the same stop; what it still had to say does not matter.
+    let _ = show.await;
+    broker.end();
+    FINE
+}
+
+/// The configuration of the demo: what the environment says about the broker, and our own rack.
+fn prepare() -> Result<(Broker, Config), u8> {
+    let mut environment = config::environment();
+    environment.retain(|name, _| !name.starts_with("BMS_") && name != "BANKS" && name != "BANK");
+    environment.insert("DEVICES".into(), RACK.into());
+    environment.entry("LOG_LEVEL".into()).or_insert_with(|| "WARNING".into());
+    let named = ["MQTT_HOST", "MQTT_BROKER"].iter().any(|name| environment.contains_key(*name));
+    let broker = if named { Broker::Configured } else { Broker::find() };
+    if let Some(port) = broker.port() {
+        environment.insert("MQTT_HOST".into(), Ipv4Addr::LOCALHOST.to_string());
+        environment.insert("MQTT_PORT".into(), port.to_string());
+    }
+    let config = config::load(environment).map_err(|faults| complain(&faults))?;
+    Ok((broker, config))
+}
+
+/// Where the demo publishes.
+enum Broker {
+    /// To `MQTT_HOST`.
+    Configured,
+    /// To one that runs on this machine.
+    Local(u16),
+    /// To one that was started for the demo.
+    Own(Child, u16),
+    /// Nowhere.
+    Missing,
+}
+
+impl Broker {
+    fn find() -> Self {
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 1883));
+        if TcpStream::connect_timeout(&local, PATIENCE).is_ok() {
+            return Broker::Local(1883);
+        }
+        Broker::start().unwrap_or(Broker::Missing)
+    }
+
+    /// Mosquitto without a configuration file listens on this machine only and asks no password.
+    fn start() -> Option<Self> {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+        let port = free.local_addr().ok()?.port();
+        drop(free);
+        let start = |program: &&str| {
+            let mut command = Command::new(program);
+            command.args(["-p", &port.to_string()]).stdin(Stdio::null());
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+        };
+        let child = MOSQUITTO.iter().find_map(start)?;
+        Some(Broker::Own(child, port))
+    }
+
+    fn port(&self) -> Option<u16> {
+        match self {
+            Broker::Local(port) | Broker::Own(_, port) => Some(*port),
+            Broker::Configured | Broker::Missing => None,
+        }
+    }
+
+    fn words(&self, config: &Config) -> String {
+        let watch = |port| format!("watch it with: mosquitto_sub -p {port} -t 'bms/#' -v");
+        match self {
+            Broker::Configured => {
+                let place = config.mqtt.as_ref().map(|mqtt| format!("{}:{}", mqtt.host, mqtt.port));
+                format!("Publishing to {}", place.unwrap_or_default())
+            }
+            Broker::Local(port) => {
+                format!("Publishing to the broker on localhost:{port}; {}", watch(port))
+            }
+            Broker::Own(_, port) => {
+                format!("Publishing to a mosquitto started on localhost:{port}; {}", watch(port))
+            }
+            Broker::Missing => "Not publishing: no broker here; get one with `apt install \
+                                mosquitto mosquitto-clients`, or set MQTT_HOST"
+                .to_owned(),
+        }
+    }
+
+    fn end(self) {
+        if let Broker::Own(mut child, _) = self {
+            // It may have ended by itself, on the same Ctrl-C.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A live table on a terminal, a line for each read otherwise.
+async fn show(board: Board, stop: CancellationToken) {
+    let devices: Vec<_> = board.devices().cloned().collect();
+    let terminal = std::io::stdout().is_terminal();
+    let mut shown = vec![0; devices.len()];
+    let mut tick = interval(Duration::from_millis(500));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    if terminal {
+        println!("Stop with Ctrl-C.\n\n{HEADING}{}", "\n".repeat(devices.len()));
+    }
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let states: Vec<_> = devices.iter().filter_map(|id| board.latest(id)).collect();
+        if terminal {
+            let rows: String =
+                states.iter().map(|state| format!("\x1b[2K{}\n", row(state))).collect();
+            print!("\x1b[{}A{rows}", states.len());
+        } else {
+            for (state, shown) in states.iter().zip(&mut shown) {
+                let number = state.attempt.as_ref().map_or(0, |attempt| attempt.number);
+                if number > *shown {
+                    *shown = number;
+                    println!("{}", line(state));
+                }
+            }
+        }
+        // A reader that went away ends the demo no sooner than its user does.
+        let _ = std::io::stdout().flush();
+    }
+}
+
+const HEADING: &str =
+    "battery         SoC     volts      amps      watts    cells min - max    temp  state";
+
+fn row(state: &DeviceState) -> String {
+    let name = &state.profile.name;
+    let Some(snapshot) = state.snapshot.as_deref() else { return format!("{name:<12} connecting") };
+    let (pack, derived) = (&snapshot.reading.pack, &snapshot.derived);
+    let soc = text(pack.soc, 1, "%");
+    let volts = text(pack.voltage, 2, "V");
+    let amps = text(pack.current, 2, "A");
+    let watts = text(derived.power, 0, "W");
+    let low = text(derived.lowest_cell.map(|cell| cell.1), 3, "");
+    let high = text(derived.highest_cell.map(|cell| cell.1), 3, "V");
+    let temp = text(derived.avg_temp, 1, "°C");
+    let status = match state.link {
+        LinkState::Offline { .. } => "offline",
+        _ => derived.activity.map_or("", |activity| activity.name()),
+    };
+    format!(
+        "{name:<12}{soc:>8}{volts:>10}{amps:>10}{watts:>10}  {low:>6} - {high:>7} {temp:>8}  {status}"
+    )
+}
+
+fn line(state: &DeviceState) -> String {
+    let fault = state.attempt.as_ref().and_then(|attempt| attempt.fault.as_ref());
+    match fault {
+        Some(fault) => format!("{}: {fault}", state.profile.id),
+        None => row(state).split_whitespace().collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// Fixed digits, because a table whose columns dance cannot be read.
+fn text(value: Option<impl Into<Value>>, decimals: usize, unit: &str) -> String {
+    let Some(value) = value else { return "-".to_owned() };
+    let number = value.into().to_json().as_f64().unwrap_or_default();
+    format!("{number:.decimals$} {unit}").trim_end().to_owned()
+}

@@ -1,0 +1,141 @@
+//! Sub-commands. Only this folder writes to stdout: what `read`, `scan`, `decode` and `check`
+//! answer. Logs and complaints go to stderr.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod check;
+mod decode;
+mod demo;
+mod healthcheck;
+mod read;
+mod scan;
+mod simulate;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::app;
+use crate::config::{self, Config, Log};
+
+/// Everything went well.
+const FINE: u8 = 0;
+/// Something that was asked for failed.
+const FAILED: u8 = 1;
+/// The configuration or the command line is wrong.
+const MISCONFIGURED: u8 = 2;
+
+/// Reads battery management systems and publishes them to MQTT and Home Assistant.
+///
+/// Without a command it runs as a service, configured by environment variables: BMS_PORT,
+/// MQTT_HOST and so on. `bms-reader check` tells what is wrong with them.
+#[derive(Debug, Parser)]
+#[command(name = "bms-reader", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read each battery once; one JSON object per battery on stdout
+    Read {
+        /// Only this battery
+        #[arg(long, value_name = "ID")]
+        device: Option<String>,
+    },
+    /// Try the configuration, the ports and the broker, and say what to do
+    Check,
+    /// List serial ports, with the lines to put into the configuration
+    Scan {
+        /// How long to look for Bluetooth devices
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        seconds: u64,
+        /// One JSON object instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Decode frames given as hex lines on stdin into one JSON object
+    Decode {
+        /// The make
+        #[arg(long = "type", value_name = "TYPE")]
+        make: String,
+    },
+    /// Simulate a battery on a pseudo-terminal or a TCP port, until stopped
+    Simulate(simulate::Arguments),
+    /// Everything at once with simulated batteries: no hardware, no broker, no configuration
+    Demo(demo::Arguments),
+    /// Ask the running service whether it is well (for Docker's HEALTHCHECK)
+    Healthcheck,
+}
+
+/// Parses the command line, obeys it, and gives the exit code.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => ExitCode::from(runtime.block_on(obey(arguments.command))),
+        Err(error) => {
+            eprintln!("bms-reader: cannot start: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+async fn obey(command: Option<Command>) -> u8 {
+    match command {
+        Some(Command::Decode { make }) => decode::run(&make),
+        Some(Command::Scan { seconds, json }) => scan::run(seconds, json),
+        Some(Command::Simulate(options)) => simulate::run(options).await,
+        Some(Command::Demo(arguments)) => demo::run(arguments).await,
+        Some(Command::Check) => check::run().await,
+        None => with_config(serve).await,
+        Some(Command::Read { device }) => with_config(|config| read::run(config, device)).await,
+        Some(Command::Healthcheck) => healthcheck::run(),
+    }
+}
+
+/// Loads the configuration, or prints every fault in it.
+async fn with_config<F: Future<Output = u8>>(run: impl FnOnce(Config) -> F) -> u8 {
+    match config::load(config::environment()) {
+        Ok(config) => match start_log(&config.log) {
+            Ok(()) => run(config).await,
+            Err(code) => code,
+        },
+        Err(faults) => complain(&faults),
+    }
+}
+
+fn complain(faults: &[config::ConfigError]) -> u8 {
+    for fault in faults {
+        eprintln!("bms-reader: {fault}");
+    }
+    MISCONFIGURED
+}
+
+async fn serve(config: Config) -> u8 {
+    match app::serve(config).await {
+        Ok(()) => FINE,
+        Err(error) => {
+            eprintln!("bms-reader: cannot handle signals: {error}");
+            FAILED
+        }
+    }
+}
+
+/// Logs go to stderr, without colour unless a person watches.
+fn start_log(log: &Log) -> Result<(), u8> {
+    let filter = EnvFilter::try_new(&log.filter).map_err(|error| {
+        eprintln!("bms-reader: RUST_LOG is no log filter ({error}); for example: warn,bms_reader=debug");
+        MISCONFIGURED
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    // A second start in one process (tests) keeps the first log.
+    let _ = if log.json { builder.json().try_init() } else { builder.try_init() };
+    Ok(())
+}

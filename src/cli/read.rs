@@ -1,0 +1,61 @@
+//! `read`: each battery once, one JSON object per battery on stdout.
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{FAILED, FINE, MISCONFIGURED};
+use crate::app;
+use crate::board::Board;
+use crate::config::{Config, Device};
+use crate::poll::read_once;
+use crate::raw::raw;
+
+pub(super) async fn run(config: Config, only: Option<String>) -> u8 {
+    let devices = match choose(config.devices, only.as_deref()) {
+        Ok(devices) => devices,
+        Err(complaint) => {
+            eprintln!("bms-reader: {complaint}");
+            return MISCONFIGURED;
+        }
+    };
+    let board = read(&devices).await;
+    let mut code = FINE;
+    for device in &devices {
+        let Some(state) = board.latest(&device.profile.id) else { continue };
+        println!("{}", raw(&state));
+        if state.attempt.is_none_or(|attempt| attempt.fault.is_some()) {
+            code = FAILED;
+        }
+    }
+    code
+}
+
+fn choose(devices: Vec<Device>, only: Option<&str>) -> Result<Vec<Device>, String> {
+    if devices.is_empty() {
+        return Err("no battery is configured: set BMS_TYPE and BMS_PORT, or DEVICES; \
+                    `bms-reader scan` shows what is connected"
+            .to_owned());
+    }
+    let Some(only) = only else { return Ok(devices) };
+    let names: Vec<_> = devices.iter().map(|device| device.profile.id.to_string()).collect();
+    let chosen: Vec<_> =
+        devices.into_iter().filter(|device| device.profile.id.as_str() == only).collect();
+    if chosen.is_empty() {
+        return Err(format!("no battery named {only}; configured are: {}", names.join(", ")));
+    }
+    Ok(chosen)
+}
+
+/// One attempt with each; lines at the same time, batteries of one line in turn.
+pub(super) async fn read(devices: &[Device]) -> Board {
+    let board = Board::new(devices.iter().map(|device| device.profile.clone()));
+    let stop = CancellationToken::new();
+    let mut lines = JoinSet::new();
+    for line in app::lines(devices, &stop) {
+        let board = board.clone();
+        lines.spawn(async move { read_once(line, &board).await });
+    }
+    while lines.join_next().await.is_some() {}
+    stop.cancel();
+    board
+}

@@ -1,0 +1,92 @@
+//! `simulate`: a simulated battery on a pseudo-terminal or a TCP port.
+
+use std::path::PathBuf;
+
+use crate::app;
+use crate::sim::serve::{self, Place, SimulateOptions};
+use crate::sim::{self, Faults, faults};
+
+use super::{FAILED, FINE, MISCONFIGURED};
+
+/// The rate that a line is paced at when nothing else is said.
+const BAUD: u32 = 9600;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The make
+    #[arg(long = "type", value_name = "TYPE", default_value = "daren")]
+    make: String,
+    /// Addresses on the bus, one battery each
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1")]
+    address: Vec<u8>,
+    /// Make this symbolic link to the pseudo-terminal
+    #[arg(long, value_name = "PATH", conflicts_with = "tcp")]
+    port_link: Option<PathBuf>,
+    /// Listen on this TCP port instead; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT")]
+    tcp: Option<String>,
+    /// Answer no faster than a line of this baud rate could (9600 without a number)
+    #[arg(long, value_name = "BAUD", num_args = 0..=1, default_missing_value = "9600")]
+    baud_pacing: Option<u32>,
+    /// What goes wrong: silence, noise, checksum, cut, echo, foreign, rtn=05, alarm=NAME,
+    /// cells=N; a chance as in noise=0.2, an address as in silence@2; several between commas
+    #[arg(long, value_name = "LIST", default_value = "")]
+    fault: String,
+    /// Simulated seconds in a second
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    speed: f64,
+    /// The same seed gives the same batteries
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
+impl Arguments {
+    fn options(self) -> Result<SimulateOptions, String> {
+        let make = sim::find(&self.make).ok_or_else(|| {
+            let known: Vec<_> = sim::MAKES.iter().map(|make| make.name).collect();
+            format!("no simulated type named {}; known are: {}", self.make, known.join(", "))
+        })?;
+        if let Some(address) = self.address.iter().find(|it| !make.addresses.contains(it)) {
+            let (first, last) = (make.addresses.start(), make.addresses.end());
+            return Err(format!("address {address} is not from {first} to {last}"));
+        }
+        if !(self.speed.is_finite() && self.speed >= 0.0) {
+            return Err(format!("--speed {} must be 0 or more", self.speed));
+        }
+        let rules = faults::parse(&self.fault).map_err(|error| format!("--fault: {error}"))?;
+        let terminal = Place::Terminal { link: self.port_link };
+        Ok(SimulateOptions {
+            make,
+            addresses: self.address,
+            seed: self.seed,
+            speed: self.speed,
+            pacing: self.baud_pacing.map(|baud| if baud == 0 { BAUD } else { baud }),
+            faults: Faults::new(rules),
+            place: self.tcp.map_or(terminal, Place::Tcp),
+        })
+    }
+}
+
+/// The place is the only thing on stdout, so that a script can take it from there.
+pub(super) async fn run(arguments: Arguments) -> u8 {
+    let options = match arguments.options() {
+        Ok(options) => options,
+        Err(complaint) => {
+            eprintln!("bms-reader: {complaint}");
+            return MISCONFIGURED;
+        }
+    };
+    let simulation = async {
+        let stop = app::stop_on_signal()?;
+        let stand = serve::Stand::open(&options).await?;
+        println!("{}", stand.place());
+        stand.serve(stop).await
+    };
+    match simulation.await {
+        Ok(()) => FINE,
+        Err(error) => {
+            eprintln!("bms-reader: cannot simulate: {error}");
+            FAILED
+        }
+    }
+}

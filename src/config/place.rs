@@ -1,0 +1,91 @@
+//! Where a battery is.
+
+use std::fmt;
+
+use super::rule;
+
+/// Where a battery is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Serial device.
+    Serial {
+        /// Its path.
+        path: String,
+    },
+    /// RS485-to-Ethernet bridge.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A simulator in this process.
+    Simulated,
+}
+
+impl Place {
+    /// A path (`/dev/ttyUSB0`) or `tcp://host:port`, with an IPv6 address in brackets.
+    pub fn parse(text: &str) -> Option<Place> {
+        if let Some(peer) = text.strip_prefix("tcp://") {
+            let (host, port) = peer.rsplit_once(':')?;
+            // Without brackets nobody can tell where the address ends and the port begins.
+            let host = rule::host(host).filter(|_| host.starts_with('[') || !host.contains(':'))?;
+            let port = port.parse().ok().filter(|port| *port != 0)?;
+            return Some(Place::Tcp { host, port });
+        }
+        // A name alone (`ttyUSB0`) would depend on the directory that we were started in.
+        let is_path = text.starts_with('/') && text.len() > 1 && !text.contains('\0');
+        is_path.then(|| Place::Serial { path: text.to_owned() })
+    }
+}
+
+/// As it is written in the configuration; `simulated` for a battery without a place.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Serial { path } => f.write_str(path),
+            Place::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
+            Place::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Place::Simulated => f.write_str(rule::SIMULATED),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_shown() {
+        for text in
+            ["/dev/ttyUSB0", "tcp://10.0.0.5:8899", "tcp://bridge.lan:23", "tcp://[fe80::1]:1"]
+        {
+            assert_eq!(Place::parse(text).map(|place| place.to_string()).as_deref(), Some(text));
+        }
+        assert_eq!(
+            Place::parse("tcp://[::1]:8899"),
+            Some(Place::Tcp { host: "::1".into(), port: 8899 })
+        );
+    }
+
+    #[test]
+    fn half_places_are_refused() {
+        for text in [
+            "ttyUSB0",
+            "/",
+            "tcp://",
+            "tcp://host",
+            "tcp://host:",
+            "tcp://host:0",
+            "tcp://:1",
+            "tcp://::1:80",
+            "tcp://host:70000",
+            "tcp://u@host:1",
+            "tcp://host:1/x",
+            "rfc2217://host:1",
+            "",
+        ] {
+            assert_eq!(Place::parse(text), None, "{text}");
+        }
+    }
+}

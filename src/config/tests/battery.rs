@@ -1,0 +1,221 @@
+//! Batteries and banks.
+
+use std::time::Duration;
+
+use super::{TWO, fault, faults, good, warnings};
+use crate::config::Place;
+use crate::protocol::{self, DRIVERS};
+
+#[test]
+fn a_missing_port_is_told_with_the_name_that_was_mistyped() {
+    let message = fault(&[("BMS_TYPE", "daren"), ("BMS_PROT", "/dev/ttyUSB0")]);
+    assert!(message.starts_with("BMS_PORT must be set"), "{message}");
+    assert!(message.contains("BMS_PROT is not known: was BMS_PORT meant?"), "{message}");
+}
+
+#[test]
+fn half_a_battery_is_warned_of() {
+    let [warning] = &warnings(&[("BMS_SLAVE_ID", "2")])[..] else { panic!("one warning") };
+    assert!(
+        warning.starts_with("BMS_SLAVE_ID without effect: no battery is configured"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn an_unknown_type_is_answered_with_the_known_ones() {
+    let message = fault(&[("BMS_TYPE", "darren"), ("BMS_PORT", "/dev/a")]);
+    assert!(message.contains("(is daren meant?)"), "{message}");
+    for driver in DRIVERS {
+        assert!(message.contains(driver.name), "{message}");
+    }
+    assert!(message.contains("simulated"), "{message}");
+    assert_eq!(good(&[("BMS_TYPE", "DAREN"), ("BMS_PORT", "/dev/a")]).devices.len(), 1);
+}
+
+#[test]
+fn a_promised_type_says_that_it_is_not_there_yet() {
+    for name in ["jbd", "jk", "daly", "pylontech-sc0500"] {
+        if protocol::find(name).is_none() {
+            let message = fault(&[("BMS_TYPE", name), ("BMS_PORT", "/dev/a")]);
+            assert!(
+                message.contains(&format!("this version does not know {name} yet")),
+                "{message}"
+            );
+        }
+    }
+    if protocol::find("pylontech-sc0500").is_none() {
+        let message = fault(&[("BMS_BARCODE", "ABCD1234EFGH5678"), ("BMS_PORT", "/dev/a")]);
+        assert!(message.starts_with("BMS_TYPE must be set: BMS_BARCODE alone means"), "{message}");
+    }
+}
+
+#[test]
+fn bluetooth_is_refused_in_words() {
+    for pairs in [
+        &[("BMS_ADDRESS", "C8:47:80:37:02:E8")][..],
+        &[("BMS_ADDRESS", "C8:47:80:37:02:E8"), ("BMS_TYPE", "daren")][..],
+    ] {
+        let message = fault(pairs);
+        assert!(message.contains("Bluetooth is not supported by this version yet"), "{message}");
+        assert!(message.starts_with("BMS_ADDRESS is \"C8:47:80:37:02:E8\""), "{message}");
+    }
+}
+
+#[test]
+fn a_simulated_battery_needs_no_port() {
+    let config = good(&[("BMS_TYPE", "simulated"), ("BMS_BAUDRATE", "9600")]);
+    let device = &config.devices[0];
+    assert_eq!(device.place, Place::Simulated);
+    assert_eq!((device.driver.name, device.profile.make.as_str()), ("daren", "simulated"));
+    assert_eq!(device.profile.port, None);
+    assert_eq!(device.bauds.len(), 1);
+    assert!(config.warnings.iter().any(|w| w == "BMS_BAUDRATE has no effect on simulated"));
+}
+
+#[test]
+fn a_bridge_has_one_rate_and_its_address_in_brackets() {
+    let config = good(&[("BMS_PORT", "tcp://[fe80::1]:8899"), ("BMS_TIMEOUT", "1.5")]);
+    let device = &config.devices[0];
+    assert_eq!(device.place, Place::Tcp { host: "fe80::1".into(), port: 8899 });
+    assert_eq!(device.profile.port.as_deref(), Some("tcp://[fe80::1]:8899"));
+    assert_eq!(device.bauds.len(), 1);
+    assert_eq!(device.options.timeout, Duration::from_millis(1500));
+}
+
+#[test]
+fn several_batteries() {
+    let config = good(&[
+        ("READ_INTERVAL", "20"),
+        (
+            "DEVICES",
+            r#"[{"id": "rack", "type": "daren", "port": "/dev/ttyUSB0", "slave_id": 1, "interval": 10},
+                {"id": "rack2", "name": "Second rack", "port": "/dev/ttyUSB0", "slave_id": "0x02", "timeout": 1.5,
+                 "baudrate": 19200},
+                {"id": "demo", "type": "simulated", "port": null}]"#,
+        ),
+    ]);
+    let seen: Vec<_> = config
+        .devices
+        .iter()
+        .map(|d| {
+            (d.profile.name.as_str(), d.options.address, d.interval.as_secs(), d.bauds.clone())
+        })
+        .collect();
+    let usual = protocol::daren::INFO.serial.unwrap().bauds;
+    assert_eq!(
+        seen,
+        [
+            ("Rack", 1, 10, vec![19_200]),
+            ("Second rack", 2, 20, vec![19_200]),
+            ("Demo", 1, 20, vec![usual[0]]),
+        ]
+    );
+    assert_eq!(config.devices[1].options.timeout, Duration::from_millis(1500));
+}
+
+#[test]
+fn faults_of_several_batteries_name_their_place() {
+    let messages = faults(&[(
+        "DEVICES",
+        r#"[{"id": "a", "port": "/dev/x", "baudrate": 9600},
+            {"id": "a", "port": "/dev/x", "slave_id": 1, "baudrate": 19200},
+            {"port": "ttyUSB0"}, {"id": "b b", "port": ["/dev/y"]}, 7,
+            {"id": "c", "prot": "/dev/z", "type": "daren"}]"#,
+    )]);
+    let expected = [
+        r#"DEVICES[2].port is "ttyUSB0", but it must be the path of a serial device"#,
+        "DEVICES[2].id must be set",
+        "DEVICES[3].port must be a text",
+        r#"DEVICES[3].id is "b b", but it must be letters"#,
+        "DEVICES[4] must be a JSON object",
+        r#"DEVICES[1].id is "a", but it must be an id that no other battery has"#,
+        r#"DEVICES[1].slave_id is "1", but it must be an address that no other battery on /dev/x has"#,
+        r#"DEVICES[1].baudrate is "19200", but it must be the same"#,
+        "DEVICES[3].port must be set",
+        "DEVICES[5].port must be set: the type daren is read over a serial line (DEVICES[5].prot is not known",
+    ];
+    for start in expected {
+        assert_eq!(
+            messages.iter().filter(|m| m.starts_with(start)).count(),
+            1,
+            "{start}\n{messages:#?}"
+        );
+    }
+    assert_eq!(messages.len(), expected.len(), "{messages:#?}");
+}
+
+#[test]
+fn broken_json_is_told_by_line_and_column() {
+    let message = fault(&[("DEVICES", "[{\"id\": \"a\",\n  \"password\": \"hunter2\" \"port\"}]")]);
+    assert!(message.starts_with("DEVICES must be a JSON array of objects"), "{message}");
+    assert!(message.contains("line 2 column 25"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
+    assert!(fault(&[("DEVICES", "{}")]).starts_with("DEVICES must be a JSON array"));
+}
+
+#[test]
+fn a_list_of_batteries_beats_the_flat_one() {
+    let pairs = [
+        ("DEVICES", r#"[{"id": "sim", "type": "simulated", "colour": "red"}]"#),
+        ("BMS_PORT", "/dev/ttyUSB0"),
+        ("READ_INTERVAL", "5"),
+    ];
+    assert_eq!(good(&pairs).devices[0].profile.id.as_str(), "sim");
+    let warnings = warnings(&pairs);
+    assert!(
+        warnings.contains(&"BMS_PORT ignored, because DEVICES is set".to_owned()),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings.iter().any(|w| w.starts_with("DEVICES[0].colour is not known")),
+        "{warnings:?}"
+    );
+    let empty = [("DEVICES", "[]"), ("BMS_PORT", "/dev/ttyUSB0")];
+    assert_eq!(good(&empty).devices.len(), 1);
+}
+
+#[test]
+fn banks_are_checked() {
+    let banks = r#"[{"id": "house", "members": ["a", "b"]}]"#;
+    let config = good(&[("DEVICES", TWO), ("BANKS", banks)]);
+    assert_eq!(config.banks[0].name, "House");
+    assert_eq!(config.banks[0].members, ["a", "b"]);
+    let messages = faults(&[
+        ("DEVICES", TWO),
+        (
+            "BANKS",
+            r#"[{"id": "a", "members": ["a", "a"]}, {"id": "x y", "members": []}, {"id": "z", "member": 1},
+                {"id": "q", "members": ["c"]}, {"id": "q", "name": "Q\n", "members": ["b"]}]"#,
+        ),
+    ]);
+    let expected = [
+        "BANKS[0].id is \"a\"",
+        "BANKS[0].members is \"a\", but it must be a list that names each battery once",
+        "BANKS[1].id is \"x y\"",
+        "BANKS[1].members is \"[]\"",
+        "BANKS[2] must be an object with id, name and members",
+        "BANKS[3].members is \"c\", but it must be a list of ids of batteries (a, b)",
+        "BANKS[4].id is \"q\", but it must be an id that no battery and no other bank has",
+        "BANKS[4].name",
+    ];
+    for start in expected {
+        assert_eq!(
+            messages.iter().filter(|m| m.starts_with(start)).count(),
+            1,
+            "{start}\n{messages:#?}"
+        );
+    }
+    assert_eq!(messages.len(), expected.len(), "{messages:#?}");
+    assert!(fault(&[("BANKS", "[1,")]).starts_with("BANKS is \"[1,\""));
+}
+
+#[test]
+fn one_switch_makes_a_bank_of_all() {
+    let config = good(&[("DEVICES", TWO), ("BANK", "on")]);
+    assert_eq!((config.banks[0].id.as_str(), config.banks[0].name.as_str()), ("bank", "Bank"));
+    assert_eq!(config.banks[0].members, ["a", "b"]);
+    assert!(good(&[("BMS_TYPE", "simulated"), ("BANK", "on")]).banks.is_empty());
+    let clash = r#"[{"id": "bank", "type": "simulated"}, {"id": "b", "type": "simulated"}]"#;
+    assert!(fault(&[("DEVICES", clash), ("BANK", "on")]).starts_with("BANK is \"on\""));
+}

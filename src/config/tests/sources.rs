@@ -1,0 +1,201 @@
+//! Names, aliases, secret files and the options of the add-on.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{TWO, fault, faults, good, warnings};
+
+/// A file that goes away with the test.
+struct Scrap(PathBuf);
+
+impl Scrap {
+    fn new(name: &str, content: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("bms-reader-{}-{name}", std::process::id()));
+        fs::write(&path, content).unwrap();
+        Scrap(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Scrap {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn aliases_stand_for_the_documented_names() {
+    let config = good(&[
+        ("SERIAL_PORT", "/dev/ttyUSB1"),
+        ("MQTT_BROKER", "192.168.1.100"),
+        ("HA_DISCOVERY_PREFIX", "ha"),
+        ("DEVICE_UNIQUE_ID", "pylontech_sc0500"),
+        ("DEVICE_NAME", "Pylontech BMS SC0500"),
+        ("BMS_TYPE", "daren"),
+    ]);
+    assert_eq!(config.devices[0].place.to_string(), "/dev/ttyUSB1");
+    assert_eq!(config.devices[0].profile.id.as_str(), "pylontech_sc0500");
+    assert_eq!(config.devices[0].profile.name, "Pylontech BMS SC0500");
+    let mqtt = config.mqtt.unwrap();
+    assert_eq!((mqtt.host.as_str(), mqtt.discovery_prefix.as_str()), ("192.168.1.100", "ha"));
+}
+
+#[test]
+fn the_documented_name_beats_its_alias_and_says_so() {
+    let both = [("BMS_PORT", "/dev/a"), ("SERIAL_PORT", "/dev/b")];
+    assert_eq!(good(&both).devices[0].place.to_string(), "/dev/a");
+    assert_eq!(warnings(&both), ["SERIAL_PORT is ignored, because BMS_PORT says otherwise"]);
+    assert!(warnings(&[("BMS_PORT", "/dev/a"), ("SERIAL_PORT", "/dev/a")]).is_empty());
+}
+
+#[test]
+fn a_fault_in_an_alias_is_named_as_it_was_written() {
+    let message = fault(&[("SERIAL_PORT", "ttyUSB0")]);
+    assert!(
+        message.starts_with("SERIAL_PORT is \"ttyUSB0\", but it must be the path"),
+        "{message}"
+    );
+    assert!(message.ends_with("for example: /dev/ttyUSB0"), "{message}");
+}
+
+#[test]
+fn blanks_do_not_matter_and_empty_is_unset() {
+    let config = good(&[
+        ("BMS_PORT", "  /dev/ttyUSB0\n"),
+        ("BMS_SLAVE_ID", " 0x0A "),
+        ("READ_INTERVAL", " 0.5 "),
+        ("MQTT_HOST", ""),
+        ("DEVICE_ID", "  "),
+        ("DEBUG_MODE", " YES "),
+    ]);
+    let device = &config.devices[0];
+    assert_eq!(device.place.to_string(), "/dev/ttyUSB0");
+    assert_eq!(device.options.address, 10);
+    assert_eq!(device.interval, Duration::from_millis(500));
+    assert_eq!(device.profile.id.as_str(), "bms");
+    assert_eq!(config.log.filter, "warn,bms_reader=debug");
+    assert!(config.mqtt.is_none());
+}
+
+#[test]
+fn names_count_in_any_case_and_capitals_win() {
+    assert_eq!(good(&[("bms_port", "/dev/a")]).devices[0].place.to_string(), "/dev/a");
+    let both = [("bms_port", "/dev/a"), ("BMS_PORT", "/dev/b")];
+    assert_eq!(good(&both).devices[0].place.to_string(), "/dev/b");
+}
+
+#[test]
+fn unknown_names_are_warned_of_with_the_nearest_one() {
+    assert_eq!(
+        warnings(&[("BMS_PROT", "/dev/x"), ("MQTT_PASSWORT", "hunter2"), ("HISTORY_HOUR", "1")]),
+        [
+            "BMS_PROT is not known and ignored; the nearest known name is BMS_PORT",
+            "HISTORY_HOUR is not known and ignored; the nearest known name is HISTORY_HOURS",
+            "MQTT_PASSWORT is not known and ignored; the nearest known name is MQTT_PASSWORD",
+        ]
+    );
+    assert!(
+        warnings(&[("HTTP_PROXY", "x"), ("HA_URL", "x"), ("PATH", "/bin"), ("HOME", "/")])
+            .is_empty()
+    );
+}
+
+#[test]
+fn secrets_come_from_files_too() {
+    let password = Scrap::new("password", b" hunter2 \r\n");
+    let login = |pairs: &[(&str, &str)]| {
+        let base = [("MQTT_HOST", "broker"), ("MQTT_USER", "me")];
+        good(&[&base[..], pairs].concat()).mqtt.unwrap().login.unwrap().1
+    };
+    assert_eq!(login(&[("MQTT_PASSWORD_FILE", password.path())]), " hunter2 ");
+    let both = [("MQTT_PASSWORD_FILE", password.path()), ("MQTT_PASSWORD", "direct")];
+    assert_eq!(login(&both), "direct");
+    assert!(
+        warnings(&both).contains(
+            &"MQTT_PASSWORD_FILE is ignored, because MQTT_PASSWORD is set, too".to_owned()
+        )
+    );
+    let devices = Scrap::new("devices", TWO.as_bytes());
+    assert_eq!(good(&[("DEVICES_FILE", devices.path())]).devices.len(), 2);
+}
+
+#[test]
+fn unreadable_secret_files_are_faults() {
+    let missing = fault(&[("MQTT_PASSWORD_FILE", "/nonexistent/secret")]);
+    assert!(missing.starts_with("MQTT_PASSWORD_FILE is \"/nonexistent/secret\""), "{missing}");
+    assert!(missing.ends_with("/run/secrets/mqtt_password"), "{missing}");
+    assert!(fault(&[("MQTT_PASSWORD_FILE", "/")]).contains("not a regular file"));
+    // It never ends; reading it would never, either.
+    assert!(fault(&[("MQTT_PASSWORD_FILE", "/dev/zero")]).contains("not a regular file"));
+    let large = Scrap::new("large", &vec![b'x'; (1 << 20) + 1]);
+    assert!(fault(&[("MQTT_PASSWORD_FILE", large.path())]).contains("larger than 1 MiB"));
+    let binary = Scrap::new("binary", &[0xFF, 0xFE]);
+    assert!(fault(&[("MQTT_PASSWORD_FILE", binary.path())]).contains("readable file"));
+    // The list is missing, so the flat battery must not silently take its place.
+    assert_eq!(faults(&[("DEVICES_FILE", "/nonexistent"), ("BMS_PORT", "/dev/a")]).len(), 1);
+}
+
+#[test]
+fn the_environment_beats_the_options_of_the_add_on() {
+    let options = Scrap::new(
+        "options.json",
+        br#"{"mqtt_host": "core-mosquitto", "mqtt_port": 1884, "read_interval": 10.0, "debug_mode": true,
+             "device_unique_id": "old", "devices": [], "banks": {}, "bms_port": "/dev/ttyUSB0", "mqtt_user": null,
+             "bms_slave_id": 2, "log_format": "", "mqtt_hsot": "x", "alarm_cell_low": "off"}"#,
+    );
+    let file = ("BMS_OPTIONS_FILE", options.path());
+    let config = good(&[file, ("MQTT_PORT", "1885"), ("DEVICE_ID", "new"), ("MQTT_HOST", " ")]);
+    let mqtt = config.mqtt.as_ref().unwrap();
+    assert_eq!((mqtt.host.as_str(), mqtt.port, &mqtt.login), ("core-mosquitto", 1885, &None));
+    let device = &config.devices[0];
+    assert_eq!(device.profile.id.as_str(), "new");
+    assert_eq!((device.options.address, device.interval), (2, Duration::from_secs(10)));
+    assert_eq!(config.log.filter, "warn,bms_reader=debug");
+    assert!(config.warnings.iter().any(|w| w.starts_with("option mqtt_hsot is not known")));
+    assert!(!config.warnings.iter().any(|w| w.contains("says otherwise")), "{:?}", config.warnings);
+}
+
+#[test]
+fn lists_in_the_options_are_the_json_of_the_environment() {
+    let options = Scrap::new(
+        "lists.json",
+        br#"{"devices": [{"id": "a", "type": "simulated"}, {"id": "b", "type": "simulated"}], "bank": true}"#,
+    );
+    let config = good(&[("BMS_OPTIONS_FILE", options.path())]);
+    assert_eq!(config.devices.len(), 2);
+    assert_eq!(config.banks[0].members, ["a", "b"]);
+}
+
+#[test]
+fn broken_options_are_a_fault_without_their_content() {
+    let options = Scrap::new("broken.json", b"{\"mqtt_password\": \"hunter2\"\n x}");
+    let message = fault(&[("BMS_OPTIONS_FILE", options.path())]);
+    assert!(message.contains("one JSON object (see line 2, column 2)"), "{message}");
+    assert!(!message.contains("hunter2"));
+    let list = Scrap::new("list.json", b"\"hunter2\"");
+    let message = fault(&[("BMS_OPTIONS_FILE", list.path())]);
+    assert!(
+        message.starts_with("BMS_OPTIONS_FILE is") && !message.contains("hunter2"),
+        "{message}"
+    );
+    assert!(fault(&[("BMS_OPTIONS_FILE", "/")]).contains("not a regular file"));
+}
+
+#[test]
+fn an_option_with_a_fault_is_named_as_an_option() {
+    let options = Scrap::new("fault.json", br#"{"mqtt_port": 0}"#);
+    let message = fault(&[("BMS_OPTIONS_FILE", options.path())]);
+    assert!(message.starts_with("option mqtt_port is \"0\""), "{message}");
+}
+
+#[test]
+fn a_name_cannot_begin_a_line_of_its_own() {
+    let warnings = warnings(&[("BMS_\nX", "1")]);
+    assert!(warnings[0].starts_with(r"BMS_\nX is not known"), "{warnings:?}");
+    let message = fault(&[("DEVICES", r#"[{"id": "a", "type": "simulated", "x\ny": []}]"#)]);
+    assert!(message.starts_with(r"DEVICES[0].x\ny must be"), "{message}");
+}

@@ -1,0 +1,180 @@
+//! The values of one source or one battery, by variable.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::fault::{ConfigError, Findings};
+use super::rule;
+use super::secret::Secret;
+use super::source::Spelling;
+use super::variables::{Fallback, Variable};
+
+/// A value as somebody gave it.
+#[derive(Debug, Clone)]
+pub(super) struct Given {
+    /// What they called it.
+    pub name: String,
+    /// What they said; `None` when it was refused, which has been reported.
+    pub text: Option<Secret>,
+}
+
+impl Given {
+    /// A fault that shows this value, unless it is secret.
+    pub fn fault(&self, variable: &Variable, allowed: impl Into<String>) -> ConfigError {
+        let fault = ConfigError::new(&self.name, allowed, variable.example);
+        match &self.text {
+            Some(text) if !variable.secret => fault.showing(text.expose()),
+            _ => fault,
+        }
+    }
+}
+
+/// A name that is not known, and the variable that was probably meant.
+#[derive(Debug, Clone)]
+pub(super) struct Stray {
+    /// What stands there.
+    pub name: String,
+    /// The nearest known name.
+    pub nearest: String,
+    /// The variable of that name.
+    pub variable: &'static Variable,
+    /// Typing errors between the two.
+    pub errors: usize,
+}
+
+/// What was given, with the defaults behind it. Every value has passed its rule.
+#[derive(Debug, Clone)]
+pub(super) struct Values {
+    spelling: Spelling,
+    given: BTreeMap<&'static str, Given>,
+    strays: Vec<Stray>,
+}
+
+impl Values {
+    pub fn new(spelling: Spelling) -> Self {
+        Values { spelling, given: BTreeMap::new(), strays: Vec::new() }
+    }
+
+    pub fn insert(&mut self, variable: &'static Variable, given: Given) {
+        self.given.insert(variable.name, given);
+    }
+
+    pub fn add_stray(&mut self, stray: Stray) {
+        self.strays.push(stray);
+    }
+
+    /// Lays the values of a stronger source over these; names are now spelled as there.
+    pub fn overlay(&mut self, stronger: Values) {
+        self.spelling = stronger.spelling;
+        self.given.extend(stronger.given);
+        self.strays.extend(stronger.strays);
+    }
+
+    /// Lets this battery have what the program as a whole says, where it says nothing itself.
+    pub fn inherit(&mut self, variable: &'static Variable, from: &Values) {
+        if let (false, Some(given)) = (self.mentions(variable), from.given.get(variable.name)) {
+            self.insert(variable, given.clone());
+        }
+    }
+
+    /// Whether somebody said something about it, be it wrong.
+    pub fn mentions(&self, variable: &Variable) -> bool {
+        self.given.contains_key(variable.name)
+    }
+
+    /// What somebody said about it.
+    pub fn given(&self, variable: &Variable) -> Option<&str> {
+        self.given.get(variable.name)?.text.as_ref().map(Secret::expose)
+    }
+
+    /// What counts: the given value, or the default.
+    pub fn text(&self, variable: &Variable) -> Option<&str> {
+        self.given(variable).or(match variable.default {
+            Fallback::Text(text) => Some(text),
+            Fallback::Unset | Fallback::Depends(_) => None,
+        })
+    }
+
+    /// The value of a switch.
+    pub fn switch(&self, variable: &Variable) -> bool {
+        self.text(variable).and_then(rule::switch).unwrap_or_default()
+    }
+
+    /// The word that was chosen.
+    pub fn choice(&self, variable: &Variable) -> Option<&'static str> {
+        self.text(variable).and_then(|text| variable.rule.choice(text))
+    }
+
+    /// A number in units of its last place; `None` when it is not set, or off.
+    pub fn number<T: TryFrom<i64>>(&self, variable: &Variable) -> Option<T> {
+        let number = self.text(variable).and_then(|text| variable.rule.number(text))?;
+        T::try_from(number).ok()
+    }
+
+    /// A time whose rule counts milliseconds.
+    pub fn millis(&self, variable: &Variable) -> Option<Duration> {
+        self.number(variable).map(Duration::from_millis)
+    }
+
+    /// A time whose rule counts seconds.
+    pub fn seconds(&self, variable: &Variable) -> Option<Duration> {
+        self.number(variable).map(Duration::from_secs)
+    }
+
+    /// The elements of a JSON array; `None` when it is not set, or is none, which is then a fault.
+    pub fn list(&self, variable: &Variable, findings: &mut Findings) -> Option<Vec<Value>> {
+        let allowed = match serde_json::from_str(self.given(variable)?) {
+            Ok(Value::Array(list)) => return Some(list),
+            Ok(_) => variable.rule.to_string(),
+            // Errors of syntax name the place and never the text.
+            Err(error) => format!("{} ({error})", variable.rule),
+        };
+        findings.fault(self.fault(variable, allowed));
+        None
+    }
+
+    /// What people called it, or should call it.
+    pub fn name(&self, variable: &Variable) -> String {
+        match (self.given.get(variable.name), self.spelling, variable.key) {
+            (Some(given), _, _) => given.name.clone(),
+            (None, Spelling::Element(_), Some(key)) => self.spelling.shown(key),
+            (None, ..) => variable.name.to_owned(),
+        }
+    }
+
+    /// A fault of this variable that shows its value, unless it is secret.
+    pub fn fault(&self, variable: &Variable, allowed: impl Into<String>) -> ConfigError {
+        match self.given.get(variable.name) {
+            Some(given) => given.fault(variable, allowed),
+            None => ConfigError::new(self.name(variable), allowed, variable.example),
+        }
+    }
+
+    /// The fault that this variable is not set; `None` when it was set wrongly, which is a fault
+    /// of its own. Names the value that was probably meant, as warnings are not shown beside
+    /// faults.
+    pub fn missing(&self, variable: &'static Variable, why: &str) -> Option<ConfigError> {
+        if self.mentions(variable) {
+            return None;
+        }
+        let meant = self
+            .strays
+            .iter()
+            .find(|stray| stray.variable.name == variable.name && stray.errors <= 3);
+        let hint = meant.map_or_else(String::new, |stray| {
+            format!(" ({} is not known: was {} meant?)", stray.name, stray.nearest)
+        });
+        Some(ConfigError::new(self.name(variable), format!("set: {why}{hint}"), variable.example))
+    }
+
+    /// Those of these variables that somebody set, as they called them.
+    pub fn set_among<'a>(
+        &self,
+        variables: impl IntoIterator<Item = &'a &'static Variable>,
+    ) -> Vec<String> {
+        let set = variables.into_iter().filter_map(|variable| self.given.get(variable.name));
+        set.map(|given| given.name.clone()).collect()
+    }
+}

@@ -1,0 +1,286 @@
+//! A believable LiFePO4 battery of a house with solar panels: full in the afternoon, at work in the
+//! evening, at rest at night.
+//!
+//! Everything is a whole number of the units in which Daren packs report, and follows from the seed
+//! and the time alone, so a test can compute what a reader must receive.
+
+use std::collections::BTreeSet;
+
+use super::chance::draw;
+use super::house;
+use super::state::{PackState, terminal_voltage};
+use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
+
+/// A battery in simulated time.
+#[derive(Debug, Clone)]
+pub struct Battery(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    Fixed(Box<PackState>),
+    Living(Living),
+}
+
+impl Battery {
+    /// A battery that never changes.
+    pub fn fixed(state: PackState) -> Self {
+        Battery(Source::Fixed(Box::new(state)))
+    }
+
+    /// A battery at work. The day begins at ten in the morning.
+    pub fn living(seed: u64) -> Self {
+        Battery(Source::Living(Living::new(seed)))
+    }
+
+    /// What the battery is at this time, whatever was asked before. Going on from the last time is
+    /// quick; going back begins again at the start.
+    pub fn state(&mut self, seconds: f64) -> PackState {
+        match &mut self.0 {
+            Source::Fixed(state) => (**state).clone().watch_limits(),
+            Source::Living(living) => {
+                living.go_to(step_at(seconds));
+                living.state().watch_limits()
+            }
+        }
+    }
+}
+
+/// Simulated seconds between two looks at the load.
+const STEP: i64 = 10;
+
+/// Time stands still after ten simulated years, so that no jump takes for ever.
+const HORIZON: f64 = 3650.0 * 86_400.0;
+
+const FULL: i64 = 100_000 * 3600;
+const CELLS: u64 = 16;
+const SENSORS: u64 = 4;
+
+/// The inverter leaves the battery alone below 15 %.
+const FLOOR: i64 = FULL * 15 / 100;
+
+fn step_at(seconds: f64) -> i64 {
+    // The cast rounds down and takes NaN for 0.
+    (seconds.clamp(0.0, HORIZON) / STEP as f64) as i64
+}
+
+#[derive(Debug, Clone)]
+struct Living {
+    seed: u64,
+    step: i64,
+    /// In mA·s, as the two that follow.
+    charge: i64,
+    charged: i64,
+    discharged: i64,
+    current: i64,
+    /// How much warmer than the case the cells are, in 0.001 °C.
+    warmth: i64,
+}
+
+impl Living {
+    fn new(seed: u64) -> Self {
+        let charge = FULL * (55 + draw(seed, 0, 20)) / 100;
+        let mut living =
+            Living { seed, step: 0, charge, charged: 0, discharged: 0, current: 0, warmth: 0 };
+        living.current = living.accepted(house::current(seed, 0));
+        living
+    }
+
+    fn go_to(&mut self, step: i64) {
+        if step < self.step {
+            *self = Living::new(self.seed);
+        }
+        while self.step < step {
+            let moved = (self.current * STEP).clamp(-self.charge, FULL - self.charge);
+            self.charge += moved;
+            self.charged += moved.max(0);
+            self.discharged -= moved.min(0);
+            self.warmth += (self.current.abs() / 4 - self.warmth) * STEP / 1800;
+            self.step += 1;
+            self.current = self.accepted(house::current(self.seed, self.step * STEP));
+        }
+    }
+
+    /// What of an offered current flows: less and less charge above 95 %, none when full, and no
+    /// discharge below the floor. Real packs show small currents as none.
+    fn accepted(&self, offered: i64) -> i64 {
+        let room = FULL - self.charge;
+        let current = match offered {
+            1.. if room == 0 => 0,
+            1.. => offered.min(500 + 25_000 * room / (FULL / 20)),
+            _ if self.charge <= FLOOR => 0,
+            _ => offered,
+        };
+        if current.abs() < 150 { 0 } else { current / 10 * 10 }
+    }
+
+    fn state(&self) -> PackState {
+        let soc = self.charge * 10_000 / FULL;
+        let cells: Vec<_> = (0..CELLS).map(|cell| self.cell(cell, soc)).collect();
+        let lowest = cells.iter().min().map_or(0, |cell| cell.0);
+        let ambient = house::ambient(self.step * STEP);
+        let sensors: Vec<_> = (0..SENSORS)
+            .map(|sensor| ambient + self.warmth / 100 + draw(self.seed, 200 + sensor, 8))
+            .collect();
+        let average = sensors.iter().sum::<i64>() / SENSORS as i64;
+        PackState {
+            voltage: terminal_voltage(&cells),
+            current: Milliamps(small(self.current)),
+            soc: CentiPercent(small(soc)),
+            soh: CentiPercent(9800),
+            full: MilliampHours(FULL / 3600),
+            remaining: MilliampHours(self.charge / 36_000 * 10),
+            design: MilliampHours(FULL / 3600),
+            charged: MilliampHours(6_400_000 + self.charged / 3_600_000 * 1000),
+            discharged: MilliampHours(6_300_000 + self.discharged / 3_600_000 * 1000),
+            cycles: 63 + u32::try_from(self.discharged / FULL).unwrap_or(u32::MAX - 63),
+            balancing: cells
+                .iter()
+                .map(|cell| self.current >= 0 && cell.0 > 3400 && cell.0 > lowest + 15)
+                .collect(),
+            cells,
+            ambient: DeciCelsius(small(ambient)),
+            average: DeciCelsius(small(average)),
+            mosfet: DeciCelsius(small(ambient + self.warmth / 50)),
+            sensors: sensors.into_iter().map(|sensor| DeciCelsius(small(sensor))).collect(),
+            charging: true,
+            discharging: true,
+            alarms: BTreeSet::new(),
+        }
+    }
+
+    /// Voltage at rest, what the current adds over the cell's resistance, how far the cell is from
+    /// its neighbours (further at both ends of the curve), and the last digit's trembling.
+    fn cell(&self, cell: u64, soc: i64) -> Millivolts {
+        let resistance = 900 + draw(self.seed, 100 + cell, 200);
+        let difference = draw(self.seed, 150 + cell, 13) - 6;
+        let spread = match soc {
+            9700.. => 100 + (soc - 9700) * 5 / 3,
+            2000.. => 100,
+            _ => 100 + (2000 - soc) / 8,
+        };
+        let tremble = draw(self.seed, 1_000_000 + self.step as u64 * CELLS + cell, 3) - 1;
+        let voltage = rest_voltage(soc)
+            + self.current * resistance / 1_000_000
+            + difference * spread / 100
+            + tremble;
+        Millivolts(small(voltage))
+    }
+}
+
+/// Open-circuit voltage of a LiFePO4 cell over the state of charge (0.01 %), in mV.
+fn rest_voltage(soc: i64) -> i64 {
+    const CURVE: [(i64, i64); 12] = [
+        (0, 2800),
+        (500, 3120),
+        (1000, 3205),
+        (2000, 3255),
+        (3000, 3285),
+        (4000, 3298),
+        (6400, 3314),
+        (7000, 3325),
+        (9000, 3335),
+        (9700, 3345),
+        (9900, 3400),
+        (10_000, 3480),
+    ];
+    let mut below = CURVE[0];
+    for above in CURVE {
+        if soc <= above.0 {
+            let width = (above.0 - below.0).max(1);
+            return below.1 + (above.1 - below.1) * (soc - below.0) / width;
+        }
+        below = above;
+    }
+    below.1
+}
+
+/// All quantities of one pack fit by far; the model keeps them small.
+fn small(value: i64) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: f64 = 3600.0;
+
+    /// Every ten minutes of three days.
+    fn three_days(seed: u64) -> Vec<PackState> {
+        let mut battery = Battery::living(seed);
+        (0..432).map(|n| battery.state(f64::from(n) * 600.0)).collect()
+    }
+
+    #[test]
+    fn the_state_depends_on_seed_and_time_alone() {
+        let mut asked_often = Battery::living(7);
+        for minute in 0..600 {
+            asked_often.state(f64::from(minute) * 60.0);
+        }
+        let state = asked_often.state(10.0 * HOUR);
+        assert_eq!(Battery::living(7).state(10.0 * HOUR), state);
+        asked_often.state(30.0 * HOUR);
+        assert_eq!(asked_often.state(10.0 * HOUR), state);
+        assert_ne!(Battery::living(8).state(10.0 * HOUR), state);
+    }
+
+    #[test]
+    fn charge_is_counted() {
+        let mut battery = Battery::living(3);
+        let mut counted = 0;
+        let before = battery.state(0.0).remaining.0;
+        for step in 0..360 {
+            counted += i64::from(battery.state(f64::from(step) * 10.0).current.0) * 10;
+        }
+        let after = battery.state(HOUR).remaining.0;
+        // `remaining` moves in steps of 10 mAh.
+        assert!((after - before - counted / 3600).abs() <= 10, "{before} {after} {counted}");
+    }
+
+    #[test]
+    fn a_day_has_sun_evening_and_night() {
+        for seed in 0..8 {
+            let states = three_days(seed);
+            let share = |test: fn(&PackState) -> bool| {
+                states.iter().filter(|state| test(state)).count() * 100 / states.len()
+            };
+            assert!(share(|state| state.current.0 > 0) >= 10, "seed {seed} never charges");
+            assert!(share(|state| state.current.0 < 0) >= 20, "seed {seed} never discharges");
+            assert!(share(|state| state.current.0 == 0) >= 10, "seed {seed} never rests");
+            assert!(states.iter().any(|state| state.soc.0 == 10_000), "seed {seed} is never full");
+            assert!(states.iter().any(|state| state.balancing.contains(&true)), "seed {seed}");
+            assert!(states.iter().any(|state| state.soc.0 < 6000), "seed {seed} hardly works");
+        }
+    }
+
+    #[test]
+    fn a_healthy_battery_stays_within_its_limits_and_units() {
+        for state in (0..8).flat_map(three_days) {
+            assert!(state.alarms.is_empty(), "{state:?}");
+            assert!((1480..=10_000).contains(&state.soc.0), "{state:?}");
+            assert!(state.cells.iter().all(|cell| (3100..=3600).contains(&cell.0)), "{state:?}");
+            assert!(state.sensors.iter().all(|sensor| (150..=400).contains(&sensor.0)));
+            assert_eq!((state.voltage.0 % 10, state.current.0 % 10), (0, 0));
+            assert_eq!((state.remaining.0 % 10, state.charged.0 % 1000), (0, 0));
+            let sum: i32 = state.cells.iter().map(|cell| cell.0).sum();
+            assert!((state.voltage.0 - sum).abs() <= 5);
+        }
+    }
+
+    #[test]
+    fn cycles_and_throughput_grow() {
+        let states = three_days(1);
+        let (first, last) = (&states[0], &states[states.len() - 1]);
+        assert!(last.cycles > first.cycles, "{} cycles", last.cycles);
+        assert!(last.charged > first.charged && last.discharged > first.discharged);
+    }
+
+    #[test]
+    fn odd_times_are_survived() {
+        let mut battery = Battery::living(1);
+        let start = battery.state(0.0);
+        assert_eq!(battery.state(f64::NAN), start);
+        assert_eq!(battery.state(-1.0), start);
+        assert_eq!(battery.state(f64::NEG_INFINITY), start);
+    }
+}

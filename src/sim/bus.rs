@@ -1,0 +1,290 @@
+//! Several simulated batteries on one pair of wires, and what goes wrong there.
+
+use std::fmt;
+
+use super::battery::Battery;
+use super::chance::Chance;
+use super::faults::{Fault, Faults};
+use super::{Make, Responder, Spoil};
+
+/// Bytes kept while a request is not complete: far more than any make asks at once.
+const REQUEST_LIMIT: usize = 1024;
+
+/// Longest noise at one side of an answer.
+const NOISE: usize = 12;
+
+/// Batteries of one make on one bus.
+pub struct Bus {
+    make: &'static Make,
+    packs: Vec<(u8, Box<dyn Responder>)>,
+    faults: Faults,
+    chance: Chance,
+    last_answer: Option<(u8, f64)>,
+}
+
+impl Bus {
+    /// A bus without batteries.
+    pub fn new(make: &'static Make, seed: u64, faults: Faults) -> Self {
+        Bus { make, packs: Vec::new(), faults, chance: Chance::new(seed), last_answer: None }
+    }
+
+    /// A bus with a battery at work at each address; [`Bus::battery`] says what each one is.
+    pub fn living(make: &'static Make, addresses: &[u8], seed: u64, faults: Faults) -> Self {
+        let mut bus = Bus::new(make, seed, faults.clone());
+        for &address in addresses {
+            bus.add(address, (make.new)(address, Bus::battery(seed, address), faults.clone()));
+        }
+        bus
+    }
+
+    /// The battery at this address of a [`Bus::living`].
+    pub fn battery(seed: u64, address: u8) -> Battery {
+        Battery::living(seed.wrapping_add(u64::from(address)))
+    }
+
+    /// Puts a battery on the bus.
+    pub fn add(&mut self, address: u8, pack: Box<dyn Responder>) {
+        self.packs.push((address, pack));
+    }
+
+    /// Which battery answered last, and at what simulated time.
+    pub fn last_answer(&self) -> Option<(u8, f64)> {
+        self.last_answer
+    }
+
+    /// What is heard on the bus after a request; often nothing.
+    pub fn answer(&mut self, request: &[u8], seconds: f64) -> Vec<u8> {
+        let answered = self
+            .packs
+            .iter_mut()
+            .find_map(|(address, pack)| Some((*address, pack.respond(request, seconds)?)));
+        match answered {
+            Some((address, own)) => {
+                self.last_answer = Some((address, seconds));
+                let faults = self.faults.befall(address, &mut self.chance);
+                self.disturb(request, Some(own), &faults)
+            }
+            None => {
+                let faults = self.faults.befall_the_line(&mut self.chance);
+                self.disturb(request, None, &faults)
+            }
+        }
+    }
+
+    fn disturb(&mut self, request: &[u8], own: Option<Vec<u8>>, faults: &[Fault]) -> Vec<u8> {
+        let struck = |fault| faults.contains(&fault);
+        let mut heard = Vec::new();
+        if struck(Fault::Echo) {
+            heard.extend(request);
+        }
+        if struck(Fault::Noise) {
+            self.add_noise(&mut heard);
+        }
+        if let Some(mut own) = own {
+            if struck(Fault::Foreign) {
+                heard.extend((self.make.spoil)(Spoil::Foreign, &own));
+            }
+            for fault in faults {
+                match fault {
+                    Fault::Refuse(code) => own = (self.make.spoil)(Spoil::Refused(*code), &own),
+                    Fault::Checksum => own = (self.make.spoil)(Spoil::Checksum, &own),
+                    _ => {}
+                }
+            }
+            if struck(Fault::Cut) {
+                own.truncate(1 + self.chance.below(own.len().saturating_sub(1)));
+            }
+            if !struck(Fault::Silence) {
+                heard.extend(own);
+            }
+        }
+        if struck(Fault::Noise) {
+            self.add_noise(&mut heard);
+        }
+        heard
+    }
+
+    fn add_noise(&mut self, heard: &mut Vec<u8>) {
+        for _ in 0..=self.chance.below(NOISE) {
+            // One byte of a well-mixed number.
+            heard.push((self.chance.draw() >> 24) as u8);
+        }
+    }
+
+    /// Somewhere to gather the requests of one connection.
+    pub fn listen(&self) -> Requests {
+        Requests { end: self.make.request_end, buffer: Vec::new() }
+    }
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<u8> = self.packs.iter().map(|(address, _)| *address).collect();
+        f.debug_struct("Bus")
+            .field("make", &self.make.name)
+            .field("addresses", &addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Gathers requests that arrive in pieces.
+#[derive(Debug)]
+pub struct Requests {
+    end: fn(&[u8]) -> Option<usize>,
+    buffer: Vec<u8>,
+}
+
+impl Requests {
+    /// Takes bytes in. Those that never become a request are forgotten in the end.
+    pub fn hear(&mut self, bytes: &[u8]) {
+        self.buffer.extend(bytes);
+        let excess = self.buffer.len().saturating_sub(REQUEST_LIMIT);
+        self.buffer.drain(..excess);
+    }
+
+    /// The next whole request.
+    pub fn next_request(&mut self) -> Option<Vec<u8>> {
+        let end = (self.end)(&self.buffer)?.min(self.buffer.len());
+        Some(self.buffer.drain(..end).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::daren::{self, DarenPack};
+    use crate::sim::faults::{Rule, parse};
+
+    const QUESTION: &[u8] = b"~22014A42E00201FD28\r";
+
+    fn bus(faults: &Faults) -> Bus {
+        let mut bus = Bus::new(&daren::MAKE, 1, faults.clone());
+        for address in [1, 2] {
+            let pack = DarenPack::fixed(address).heeding(faults.clone());
+            bus.add(address, Box::new(pack));
+        }
+        bus
+    }
+
+    /// What is heard with these faults and what without, the bytes of `to` asked.
+    fn heard(faults: &str, question: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let good = bus(&Faults::default()).answer(question, 0.0);
+        (bus(&Faults::new(parse(faults).unwrap())).answer(question, 0.0), good)
+    }
+
+    fn contains(heard: &[u8], part: &[u8]) -> bool {
+        heard.windows(part.len()).any(|window| window == part)
+    }
+
+    #[test]
+    fn silence_is_silent_and_keeps_to_its_address() {
+        assert_eq!(heard("silence", QUESTION).0, b"");
+        assert_eq!(heard("silence@1", QUESTION).0, b"");
+        let (other, good) = heard("silence@2", QUESTION);
+        assert_eq!(other, good);
+        assert!(!good.is_empty());
+    }
+
+    #[test]
+    fn noise_surrounds_the_unharmed_answer() {
+        let (noisy, good) = heard("noise", QUESTION);
+        let start = noisy.windows(good.len()).position(|window| window == good).unwrap();
+        assert!((1..=NOISE).contains(&start));
+        assert!((1..=NOISE).contains(&(noisy.len() - start - good.len())));
+    }
+
+    #[test]
+    fn a_wrong_checksum_differs_in_one_digit() {
+        let (spoiled, good) = heard("checksum", QUESTION);
+        assert_eq!(spoiled.len(), good.len());
+        assert_eq!(spoiled.iter().zip(&good).filter(|(a, b)| a != b).count(), 1);
+    }
+
+    #[test]
+    fn a_cut_answer_is_a_beginning() {
+        let (cut, good) = heard("cut", QUESTION);
+        assert!(!cut.is_empty() && cut.len() < good.len() && good.starts_with(&cut));
+    }
+
+    #[test]
+    fn the_echo_comes_first_even_when_nobody_answers() {
+        let (echoed, good) = heard("echo", QUESTION);
+        assert_eq!(echoed, [QUESTION, &good].concat());
+        assert_eq!(heard("echo", b"~22094A4F0000FD84\r").0, b"~22094A4F0000FD84\r");
+        assert_eq!(heard("checksum,cut,foreign", b"~22094A4F0000FD84\r").0, b"");
+    }
+
+    #[test]
+    fn a_foreign_answer_precedes_the_right_one_or_replaces_it() {
+        let (both, good) = heard("foreign", QUESTION);
+        assert!(both.starts_with(b"~22024A00E0C6"));
+        assert!(both.ends_with(&good) && both.len() == 2 * good.len());
+        assert_eq!(heard("foreign,silence", QUESTION).0, both[..good.len()]);
+    }
+
+    #[test]
+    fn refusals_and_conditions_reach_the_wire() {
+        assert_eq!(heard("rtn=05", QUESTION).0, b"~22014A050000FDA1\r");
+        assert!(heard("cells=15", QUESTION).0.starts_with(b"~22014A0020C2"));
+        let (alarmed, good) = heard("alarm=cell_overvoltage", QUESTION);
+        assert_eq!(alarmed.len(), good.len());
+        assert_ne!(alarmed, good);
+    }
+
+    #[test]
+    fn counted_faults_are_used_up_by_answers_alone() {
+        let faults = Faults::new(vec![Rule::next(Fault::Silence, 2).at(1)]);
+        let mut bus = bus(&faults);
+        assert!(bus.answer(b"~22094A4F0000FD84\r", 0.0).is_empty());
+        assert!(!bus.answer(b"~22024A4F0000FD8B\r", 0.0).is_empty());
+        let lengths = [(); 3].map(|()| bus.answer(QUESTION, 0.0).len());
+        assert_eq!(lengths, [0, 0, 216]);
+    }
+
+    #[test]
+    fn sixteen_packs_share_a_bus_and_each_answers_for_itself() {
+        let addresses: Vec<u8> = daren::MAKE.addresses.clone().collect();
+        assert_eq!(addresses.len(), 16);
+        let mut bus = Bus::living(&daren::MAKE, &addresses, 5, Faults::default());
+        for address in addresses {
+            // The right checksums from address 0 to 15, as the digits of the address add up.
+            let sum = 0xFD8D - u16::from(address % 10 + if address > 9 { 17 } else { 0 });
+            let question = format!("~22{address:02X}4A4F0000{sum:04X}\r");
+            let answer = String::from_utf8(bus.answer(question.as_bytes(), 7.0)).unwrap();
+            assert!(answer.starts_with(&format!("~22{address:02X}4A00E002C8")), "{answer}");
+            assert_eq!(bus.last_answer(), Some((address, 7.0)));
+        }
+    }
+
+    #[test]
+    fn what_a_living_pack_says_can_be_computed() {
+        let mut bus = Bus::living(&daren::MAKE, &[1, 2], 5, Faults::default());
+        let heard = String::from_utf8(bus.answer(QUESTION, 40_000.0)).unwrap();
+        let (address, seconds) = bus.last_answer().unwrap();
+        let state = Bus::battery(5, address).state(seconds);
+        let expected = format!("00{:04X}{:04X}10", state.soc.0, state.voltage.0 / 10);
+        assert_eq!(heard[13..25], expected);
+        assert_ne!(state, Bus::battery(5, 2).state(seconds));
+    }
+
+    #[test]
+    fn requests_are_gathered_from_pieces_and_never_pile_up() {
+        let mut requests = bus(&Faults::default()).listen();
+        for byte in QUESTION {
+            assert_eq!(requests.next_request(), None);
+            requests.hear(&[*byte]);
+        }
+        assert_eq!(requests.next_request().unwrap(), QUESTION);
+        requests.hear(&[QUESTION, b"half"].concat());
+        assert_eq!(requests.next_request().unwrap(), QUESTION);
+        assert_eq!(requests.next_request(), None);
+        for _ in 0..1000 {
+            requests.hear(&[0x55; 100]);
+            assert!(requests.buffer.len() <= REQUEST_LIMIT);
+        }
+        requests.hear(QUESTION);
+        let request = requests.next_request().unwrap();
+        assert!(contains(&request, QUESTION));
+        assert!(!bus(&Faults::default()).answer(&request, 0.0).is_empty());
+    }
+}

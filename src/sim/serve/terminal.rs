@@ -1,0 +1,114 @@
+//! A pseudo-terminal with the bus at its far end, and the link that gives it a lasting name.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use tokio_serial::{SerialPort, SerialStream};
+
+use super::Stage;
+use crate::transport::serial::SerialLink;
+use crate::transport::{Link, LinkError};
+
+/// An open pseudo-terminal.
+#[derive(Debug)]
+pub(super) struct Terminal {
+    far: SerialLink,
+    /// Kept open so that a reader can leave and come back: without it our end would read as gone
+    /// between two readers. It is no obstacle to "gone" at our end: closing the far end hangs up on
+    /// everybody.
+    _near: SerialStream,
+    path: String,
+    link: Option<PortLink>,
+}
+
+impl Terminal {
+    pub(super) fn open(link: Option<&Path>) -> io::Result<Self> {
+        let (far, near) = SerialStream::pair()?;
+        let path = near.name().ok_or_else(|| io::Error::other("the terminal has no name"))?;
+        let link = link.map(|link| PortLink::create(link, Path::new(&path))).transpose()?;
+        let far = SerialLink::simulated(format!("far end of {path}"), far);
+        Ok(Terminal { far, _near: near, path, link })
+    }
+
+    /// What to configure as the port.
+    pub(super) fn place(&self) -> String {
+        self.link.as_ref().map_or_else(|| self.path.clone(), |link| link.path.display().to_string())
+    }
+
+    pub(super) async fn serve(self, stage: &Stage) -> LinkError {
+        // Bound here, so that everything lives until the stop drops this future.
+        let Terminal { far, _near, path: _, link: _link } = self;
+        let mut far = Link::Serial(far);
+        loop {
+            match stage.converse(&mut far).await {
+                // The reader has stopped reading; the next one starts afresh.
+                LinkError::Stuck { .. } => {}
+                error => return error,
+            }
+        }
+    }
+}
+
+/// A symbolic link that exists as long as this value.
+#[derive(Debug)]
+struct PortLink {
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl PortLink {
+    /// Makes the link in one step, in place of an older link (a simulator that was killed leaves
+    /// one behind), but never in place of anything else.
+    fn create(path: &Path, target: &Path) -> io::Result<Self> {
+        if fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink()) {
+            let message = format!("{} exists and is no link", path.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
+        let mut draft = path.as_os_str().to_owned();
+        draft.push(format!(".{}", std::process::id()));
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot link {}: {error}", path.display()))
+        };
+        symlink(target, &draft).map_err(named)?;
+        fs::rename(&draft, path).map_err(|error| {
+            let _ = fs::remove_file(&draft);
+            named(error)
+        })?;
+        Ok(PortLink { path: path.into(), target: target.into() })
+    }
+}
+
+impl Drop for PortLink {
+    fn drop(&mut self) {
+        // Another simulator may have taken the name over.
+        if fs::read_link(&self.path).is_ok_and(|target| target == self.target) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_replaces_links_only_and_removes_only_itself() {
+        let name = format!("bms-simulator-file-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, "precious").unwrap();
+        let error = PortLink::create(&path, Path::new("/dev/pts/9")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
+
+        let first = PortLink::create(&path, Path::new("/dev/pts/8")).unwrap();
+        let second = PortLink::create(&path, Path::new("/dev/pts/9")).unwrap();
+        drop(first);
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("/dev/pts/9"));
+        drop(second);
+        assert!(fs::symlink_metadata(&path).is_err());
+        assert!(PortLink::create(Path::new("/nowhere/port"), Path::new("/dev/pts/9")).is_err());
+    }
+}

@@ -1,0 +1,163 @@
+//! Everything that a simulated pack can report, in whole numbers of the units in which Daren packs
+//! do it, so that nothing is lost on the way to a reader.
+
+use std::collections::BTreeSet;
+
+use crate::model::Alarm;
+use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
+
+/// What a battery is at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackState {
+    /// Terminal voltage, in steps of 10 mV.
+    pub voltage: Millivolts,
+    /// Positive while charging, in steps of 10 mA.
+    pub current: Milliamps,
+    /// State of charge.
+    pub soc: CentiPercent,
+    /// State of health, in whole per cent.
+    pub soh: CentiPercent,
+    /// Charge when full, in steps of 10 mAh, as the two that follow.
+    pub full: MilliampHours,
+    /// Charge left.
+    pub remaining: MilliampHours,
+    /// Charge when full, as sold.
+    pub design: MilliampHours,
+    /// Charge that ever went in, in whole ampere-hours.
+    pub charged: MilliampHours,
+    /// Charge that ever came out, in whole ampere-hours.
+    pub discharged: MilliampHours,
+    /// Full cycles so far.
+    pub cycles: u32,
+    /// Cell voltages.
+    pub cells: Vec<Millivolts>,
+    /// Which of the cells are being balanced; as long as `cells`.
+    pub balancing: Vec<bool>,
+    /// In the case.
+    pub ambient: DeciCelsius,
+    /// Mean of the sensors among the cells.
+    pub average: DeciCelsius,
+    /// At the power transistors.
+    pub mosfet: DeciCelsius,
+    /// Among the cells.
+    pub sensors: Vec<DeciCelsius>,
+    /// Charging transistor on.
+    pub charging: bool,
+    /// Discharging transistor on.
+    pub discharging: bool,
+    /// Active protections and warnings.
+    pub alarms: BTreeSet<Alarm>,
+}
+
+impl PackState {
+    /// A pack at rest with 64 % and sixteen cells that differ by 17 mV.
+    pub fn at_rest() -> Self {
+        let cells = [
+            3309, 3312, 3314, 3313, 3311, 3315, 3313, 3314, 3326, 3312, 3313, 3315, 3314, 3312,
+            3313, 3314,
+        ];
+        PackState {
+            voltage: Millivolts(53_020),
+            current: Milliamps(0),
+            soc: CentiPercent(6400),
+            soh: CentiPercent(10_000),
+            full: MilliampHours(100_000),
+            remaining: MilliampHours(64_000),
+            design: MilliampHours(100_000),
+            charged: MilliampHours(6_400_000),
+            discharged: MilliampHours(6_300_000),
+            cycles: 63,
+            cells: cells.map(Millivolts).to_vec(),
+            balancing: vec![false; cells.len()],
+            ambient: DeciCelsius(220),
+            average: DeciCelsius(215),
+            mosfet: DeciCelsius(210),
+            sensors: [220, 215, 215, 210].map(DeciCelsius).to_vec(),
+            charging: true,
+            discharging: true,
+            alarms: BTreeSet::new(),
+        }
+    }
+
+    /// The same pack built from another number of cells: the last one is left out or repeated.
+    pub fn with_cells(mut self, count: usize) -> Self {
+        let last = self.cells.last().copied().unwrap_or_default();
+        self.cells.resize(count, last);
+        self.balancing.resize(count, false);
+        self.voltage = terminal_voltage(&self.cells);
+        self
+    }
+
+    /// Raises what the pack's own limits demand. A captured pack warned, and charged on, with a
+    /// cell at 3.694 V and 325 mV of difference; the other limits are usual ones for LiFePO4.
+    pub(super) fn watch_limits(mut self) -> Self {
+        let lowest = self.cells.iter().min().map_or(3300, |cell| cell.0);
+        let highest = self.cells.iter().max().map_or(3300, |cell| cell.0);
+        let coldest = self.sensors.iter().min().map_or(200, |sensor| sensor.0);
+        let hottest = self.sensors.iter().max().map_or(200, |sensor| sensor.0);
+        let current = self.current.0;
+        let crossed = [
+            (Alarm::CellOvervoltageWarning, highest >= 3650),
+            (Alarm::CellOvervoltage, highest >= 3750),
+            (Alarm::CellUndervoltageWarning, lowest <= 2800),
+            (Alarm::CellUndervoltage, lowest <= 2500),
+            (Alarm::CellDifferenceWarning, highest - lowest >= 300),
+            (Alarm::LowSocWarning, self.soc.0 < 1000),
+            (Alarm::ChargeOvercurrentWarning, current >= 105_000),
+            (Alarm::ChargeOvercurrent, current >= 120_000),
+            (Alarm::DischargeOvercurrentWarning, current <= -105_000),
+            (Alarm::DischargeOvercurrent, current <= -120_000),
+            (Alarm::ChargeOvertemperatureWarning, hottest >= 500),
+            (Alarm::ChargeOvertemperature, hottest >= 550),
+            (Alarm::ChargeUndertemperatureWarning, coldest <= 50),
+            (Alarm::ChargeUndertemperature, coldest <= 0),
+        ];
+        self.alarms.extend(crossed.into_iter().filter(|(_, over)| *over).map(|(alarm, _)| alarm));
+        let forbids = |alarms: &[Alarm]| alarms.iter().any(|alarm| self.alarms.contains(alarm));
+        self.charging &= !forbids(&[
+            Alarm::CellOvervoltage,
+            Alarm::ChargeOvercurrent,
+            Alarm::ChargeOvertemperature,
+            Alarm::ChargeUndertemperature,
+        ]);
+        self.discharging &= !forbids(&[Alarm::CellUndervoltage, Alarm::DischargeOvercurrent]);
+        self
+    }
+}
+
+/// The sum of the cells as packs report it: in steps of 10 mV.
+pub(super) fn terminal_voltage(cells: &[Millivolts]) -> Millivolts {
+    Millivolts((cells.iter().map(|cell| cell.0).sum::<i32>() + 5) / 10 * 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crossed_limits_raise_alarms_and_open_switches() {
+        let mut state = PackState::at_rest();
+        state.cells[15] = Millivolts(3694);
+        let seen = state.clone().watch_limits();
+        assert_eq!(
+            seen.alarms,
+            BTreeSet::from([Alarm::CellOvervoltageWarning, Alarm::CellDifferenceWarning])
+        );
+        assert!(seen.charging);
+        state.cells[15] = Millivolts(3750);
+        let seen = state.watch_limits();
+        assert!(seen.alarms.contains(&Alarm::CellOvervoltage));
+        assert_eq!((seen.charging, seen.discharging), (false, true));
+    }
+
+    #[test]
+    fn the_pack_at_rest_adds_up() {
+        let state = PackState::at_rest();
+        assert_eq!(state.clone().watch_limits(), state);
+        assert_eq!(terminal_voltage(&state.cells), state.voltage);
+        assert_eq!(state.cells.iter().max(), Some(&Millivolts(3326)));
+        assert_eq!(state.cells.iter().min(), Some(&Millivolts(3309)));
+        let shorter = state.with_cells(15);
+        assert_eq!((shorter.cells.len(), shorter.voltage), (15, Millivolts(49_710)));
+    }
+}

@@ -1,0 +1,196 @@
+//! The sink with a board that the test fills, running on a thread of its own.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bms_reader::board::Board;
+use bms_reader::command::{Command, CommandBus, CommandInbox};
+use bms_reader::model::derive::derive;
+use bms_reader::model::reading::{Cell, Place, Probe};
+use bms_reader::model::units::{CentiPercent, DeciCelsius, Milliamps, Millis, Millivolts};
+use bms_reader::model::{
+    Alarm, Attempt, DeviceId, Fault, FaultKind, LinkState, Profile, Reading, Snapshot,
+};
+use bms_reader::sink::mqtt::{self, Discovery, Publish, Settings};
+use tokio_util::sync::CancellationToken;
+
+use crate::mosquitto::{Mosquitto, PATIENCE};
+
+/// A sink at a broker.
+pub struct Rig {
+    pub settings: Settings,
+    board: Board,
+    bus: CommandBus,
+    inboxes: Vec<CommandInbox>,
+    stop: CancellationToken,
+    kill: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Rig {
+    /// One battery called `rack`, not yet running.
+    pub fn prepared(broker: &Mosquitto, discovery: Discovery) -> Self {
+        let mut rig = Rig::with(broker, Board::new([profile("rack")]), &["rack".to_owned()]);
+        rig.settings.discovery = discovery;
+        rig
+    }
+
+    /// One battery called `rack`, running.
+    pub fn start(broker: &Mosquitto) -> Self {
+        Rig::prepared(broker, Discovery::Entity).run()
+    }
+
+    /// These batteries, not yet running.
+    pub fn with(broker: &Mosquitto, board: Board, ids: &[String]) -> Self {
+        let settings = Settings {
+            host: "127.0.0.1".into(),
+            port: broker.port(),
+            login: None,
+            client_id: "bms-reader-rack".into(),
+            keep_alive: Duration::from_secs(20),
+            tls: None,
+            base_topic: "bms/{id}".into(),
+            discovery_prefix: "homeassistant".into(),
+            discovery: Discovery::Entity,
+            publish: Publish::Changes(Duration::from_secs(300)),
+        };
+        let lines: Vec<Vec<DeviceId>> = ids.iter().map(|id| vec![device(id)]).collect();
+        let (bus, inboxes) = CommandBus::new(&lines);
+        let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+        Rig { settings, board, bus, inboxes, stop, kill, thread: None }
+    }
+
+    /// Starts the sink.
+    pub fn run(mut self) -> Self {
+        let sink = mqtt::run(
+            self.settings.clone(),
+            self.board.clone(),
+            self.bus.clone(),
+            self.stop.clone(),
+        );
+        let kill = self.kill.clone();
+        self.thread = Some(std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let task = tokio::spawn(sink);
+                let abort = task.abort_handle();
+                tokio::select! {
+                    _ = task => {}
+                    () = kill.cancelled() => abort.abort(),
+                }
+            });
+        }));
+        self
+    }
+
+    /// Ends the sink in good order.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    /// Ends it without a word.
+    pub fn kill(self) {
+        self.kill.cancel();
+        drop(self);
+    }
+
+    fn end(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the sink does not panic");
+        }
+    }
+
+    /// The battery was read.
+    pub fn read(&self, reading: Reading) {
+        self.read_one("rack", reading);
+    }
+
+    /// This battery was read.
+    pub fn read_one(&self, id: &str, reading: Reading) {
+        self.board.update(&device(id), |state| {
+            let sequence = state.snapshot.as_ref().map_or(1, |snapshot| snapshot.sequence + 1);
+            let derived = derive(&reading);
+            let taken = Millis(1_771_097_625_510 + sequence * 1000);
+            let device = state.profile.id.clone();
+            let snapshot = Snapshot { device, sequence, taken, took_ms: 250, reading, derived };
+            state.snapshot = Some(Arc::new(snapshot));
+            state.link = LinkState::Online;
+            state.counters.reads += 1;
+            state.attempt = Some(attempt(state.attempt.as_ref(), None));
+        });
+    }
+
+    /// A read failed.
+    pub fn fail(&self) {
+        let fault = Fault::new(FaultKind::Timeout, "no answer", "check the cable");
+        self.board.update(&device("rack"), |state| {
+            state.counters.errors += 1;
+            state.attempt = Some(attempt(state.attempt.as_ref(), Some(fault)));
+        });
+    }
+
+    /// Too many reads failed.
+    pub fn offline(&self) {
+        self.board.update(&device("rack"), |state| {
+            state.link = LinkState::Offline { since: Millis(1_771_097_700_000) };
+        });
+    }
+
+    /// The next command for the battery, which is accepted.
+    pub fn command(&mut self) -> Command {
+        let inbox = &mut self.inboxes[0];
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            if let Ok(request) = inbox.try_recv() {
+                request.reply.send(Ok(())).expect("somebody waits for the answer");
+                return request.command;
+            }
+            assert!(std::time::Instant::now() < deadline, "no command came");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn attempt(last: Option<&Attempt>, fault: Option<Fault>) -> Attempt {
+    let number = last.map_or(1, |last| last.number + 1);
+    let connected = fault.is_none();
+    Attempt { number, ended: Millis(1_771_097_625_510), took_ms: 250, connected, fault }
+}
+
+fn device(id: &str) -> DeviceId {
+    DeviceId::new(id).expect("a good id")
+}
+
+/// A rack battery.
+pub fn profile(id: &str) -> Profile {
+    Profile {
+        id: device(id),
+        name: "Rack battery".into(),
+        make: "daren".into(),
+        title: "Daren".into(),
+        port: Some("/dev/ttyUSB0".into()),
+        address: None,
+        adapter: None,
+        interval_ms: 30_000,
+    }
+}
+
+/// What a pack of so many cells says.
+pub fn pack(cells: i32) -> Reading {
+    let mut reading = Reading::default();
+    reading.pack.voltage = Some(Millivolts(53_020));
+    reading.pack.current = Some(Milliamps(-11_160));
+    reading.pack.soc = Some(CentiPercent(6400));
+    reading.cells = (0..cells).map(|number| Cell::of(Millivolts(3309 + number))).collect();
+    reading.probes = vec![Probe { place: Place::Cells, value: Some(DeciCelsius(215)) }];
+    reading.alarms.note(Alarm::CellOvervoltage, false);
+    reading
+}

@@ -1,0 +1,241 @@
+//! The sub-commands, as a person or a script uses them.
+
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::mosquitto::Mosquitto;
+use crate::rig::{Packs, Reader, objects, run};
+
+fn stderr(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn five_faults_are_five_messages_and_no_password_is_shown() {
+    let output = run(
+        &[],
+        &[
+            ("BMS_PORT", "ttyUSB0"),
+            ("BMS_SLAVE_ID", "300"),
+            ("READ_INTERVAL", "soon"),
+            ("MQTT_HOST", "mqtt://broker"),
+            ("MQTT_PASSWORD", "hunter2"),
+            ("MQTT_PASWORD", "hunter3"),
+            ("MQTT_KEEP_ALIVE", "0"),
+        ],
+        "",
+    );
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert_eq!(text.lines().count(), 5, "{text}");
+    for name in ["BMS_PORT", "BMS_SLAVE_ID", "READ_INTERVAL", "MQTT_HOST", "MQTT_KEEP_ALIVE"] {
+        assert!(text.lines().any(|line| line.contains(name)), "{name} in:\n{text}");
+    }
+    assert!(!text.contains("hunter"), "{text}");
+}
+
+#[test]
+fn a_bad_log_filter_is_a_fault_of_the_configuration() {
+    let output = run(&["read"], &[("RUST_LOG", "a=b=c")], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("RUST_LOG"), "{}", stderr(&output));
+}
+
+#[test]
+fn read_prints_one_object_for_each_battery_good_or_bad() {
+    let packs = Packs::on_terminal(&[1, 2]);
+    let devices = serde_json::json!([
+        {"id": "good", "type": "daren", "port": packs.port, "slave_id": 2},
+        {"id": "mute", "type": "daren", "port": packs.port, "slave_id": 9, "timeout": 0.2},
+        {"id": "gone", "type": "daren", "port": "/dev/does-not-exist"},
+        {"id": "file", "type": "daren", "port": "/etc/hostname"},
+        {"id": "shut", "type": "daren", "port": "tcp://127.0.0.1:1"},
+    ])
+    .to_string();
+    let output = run(&["read"], &[("DEVICES", &devices)], "");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let objects = objects(&output);
+    let kinds: Vec<_> = objects
+        .iter()
+        .map(|it| (it["id"].as_str().unwrap(), it["error"]["type"].as_str().unwrap_or("none")))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("good", "none"),
+            ("mute", "timeout"),
+            ("gone", "port_not_found"),
+            ("file", "connect_failed"),
+            ("shut", "connect_failed"),
+        ]
+    );
+    let voltage = bms_reader::model::Value::from(packs.state(2).voltage).to_json();
+    assert_eq!(objects[0]["status"]["cell_info"]["total_voltage"], voltage);
+    assert_eq!(objects[0]["got"]["device_info"], true);
+
+    let output = run(&["read", "--device", "good"], &[("DEVICES", &devices)], "");
+    assert_eq!((output.status.code(), crate::rig::objects(&output).len()), (Some(0), 1));
+    let output = run(&["read", "--device", "nobody"], &[("DEVICES", &devices)], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("good, mute"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_port_in_use_is_told_as_busy() {
+    let packs = Packs::on_terminal(&[1]);
+    let _holder = Reader::start(&[("BMS_PORT", &packs.port), ("READ_INTERVAL", "1")]);
+    _holder.wait_state("bms", "a good read", |state| state["connected"] == true);
+    let output = run(&["read"], &[("BMS_PORT", &packs.port)], "");
+    assert_eq!(objects(&output)[0]["error"]["type"], "port_busy");
+}
+
+#[test]
+fn check_names_what_is_wrong_and_what_to_do() {
+    let packs = Packs::on_terminal(&[1]);
+    let broker = Mosquitto::with_login("me", "secret");
+    let port = broker.port().to_string();
+    let variables = |password| {
+        [
+            ("BMS_PORT", packs.port.as_str()),
+            ("MQTT_HOST", "127.0.0.1"),
+            ("MQTT_PORT", port.as_str()),
+            ("MQTT_USER", "me"),
+            ("MQTT_PASSWORD", password),
+        ]
+    };
+    let output = run(&["check"], &variables("secret"), "");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let output = run(&["check"], &variables("wrong"), "");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("fine  bms at") && text.contains("MQTT_PASSWORD"), "{text}");
+    assert!(!text.contains("wrong\n") && !text.contains("secret"), "{text}");
+}
+
+/// Every vector that holds an answer, as `decode` takes it.
+fn vectors() -> Vec<Json> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/daren.json");
+    let file: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    file["vectors"].as_array().unwrap().clone()
+}
+
+fn decode(vector: &Json, with_request: bool) -> std::process::Output {
+    let request = vector["request_hex"].as_str().filter(|_| with_request);
+    let request = request.map_or_else(String::new, |hex| format!("> {hex}\n"));
+    let response = vector["response_hex"].as_str().unwrap();
+    run(&["decode", "--type", "daren"], &[], &format!("{request}{response}\n"))
+}
+
+#[test]
+fn decode_understands_the_vectors_and_names_the_bad_ones() {
+    let mut good = 0;
+    let mut bad = 0;
+    for vector in vectors() {
+        let (id, kind) = (vector["id"].as_str().unwrap(), vector["kind"].as_str().unwrap());
+        if vector["response_hex"].is_null() {
+            continue;
+        }
+        let is_live = vector["request_text"].as_str().is_some_and(|it| it.contains("4A42"));
+        let output = decode(&vector, !is_live);
+        let object = &objects(&output)[0];
+        match kind {
+            "response" | "stream" if vector["expected"]["soc_pct"].is_number() => {
+                assert_eq!(output.status.code(), Some(0), "{id}: {object}");
+                let soc = object["status"]["cell_info"]["battery_soc"].as_f64().unwrap();
+                assert!((soc - vector["expected"]["soc_pct"].as_f64().unwrap()).abs() < 0.005, "{id}");
+                good += 1;
+            }
+            "bad" => {
+                assert_eq!(output.status.code(), Some(1), "{id}: {object}");
+                assert!(object["error"]["type"].is_string(), "{id}: {object}");
+                assert!(object["status"].is_null(), "{id}: {object}");
+                bad += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(good >= 10 && bad >= 20, "{good} good, {bad} bad");
+}
+
+#[test]
+fn decode_takes_identity_frames_with_their_question() {
+    let vectors = vectors();
+    let vector = vectors.iter().find(|it| it["id"] == "daren-resp-51-T1").unwrap();
+    let output = decode(vector, true);
+    assert_eq!(output.status.code(), Some(0));
+    let object = &objects(&output)[0];
+    assert_eq!(object["got"]["device_info"], true);
+    assert_eq!(object["got"]["cell_info"], false);
+    assert!(object["status"]["device_info"]["sw_rev"].is_string(), "{object}");
+
+    let output = run(&["decode", "--type", "daren"], &[], "this is no hex\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(objects(&output)[0]["error"]["type"], "bad_frame");
+    assert_eq!(run(&["decode", "--type", "x"], &[], "").status.code(), Some(2));
+}
+
+#[test]
+fn healthcheck_follows_the_service() {
+    let packs = Packs::on_terminal(&[1]);
+    let reader = Reader::start(&[("BMS_PORT", &packs.port)]);
+    reader.wait_state("bms", "a state", |_| true);
+    let (status, body) = reader.get("/healthz").unwrap();
+    assert_eq!((status, &body["ok"]), (200, &Json::Bool(true)));
+    let listen = reader.listen();
+    let output = run(&["healthcheck"], &[("HTTP_LISTEN", &listen)], "");
+    assert_eq!(output.status.code(), Some(0));
+    drop(reader);
+    let output = run(&["healthcheck"], &[("HTTP_LISTEN", &listen)], "");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_taken_http_port_is_a_warning_and_not_the_end() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let packs = Packs::on_terminal(&[1]);
+    let mut reader = Reader::start_with(&[("BMS_PORT", &packs.port)], &listen);
+    reader.wait_log("HTTP_LISTEN");
+    reader.wait_log("answers");
+    assert!(reader.is_running());
+}
+
+#[test]
+fn without_any_configuration_the_program_stays_and_says_what_to_set() {
+    let mut reader = Reader::start(&[]);
+    reader.wait_log("no battery is configured");
+    reader.wait_log("MQTT_HOST");
+    assert!(reader.is_running());
+    reader.signal("-INT");
+    let status = reader.end_within(Duration::from_secs(2)).expect("it ends within two seconds");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn the_demo_needs_nothing() {
+    let path = std::env::var("PATH").unwrap();
+    let http = format!("127.0.0.1:{}", crate::mosquitto::free_port());
+    let variables = [("PATH", path.as_str()), ("HTTP_LISTEN", http.as_str())];
+    let output = run(&["demo", "--seconds", "3"], &variables, "");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(text.starts_with("Publishing to"), "{text}");
+    for name in ["Rack 1", "Rack 2", "Rack 3"] {
+        assert!(text.lines().any(|it| it.starts_with(name) && it.contains(" V ")), "{text}");
+    }
+}
+
+#[test]
+fn help_and_version_are_there() {
+    for arguments in [&["--help"][..], &["--version"], &["read", "--help"]] {
+        assert_eq!(run(arguments, &[], "").status.code(), Some(0), "{arguments:?}");
+    }
+    let help = String::from_utf8_lossy(&run(&["--help"], &[], "").stdout).into_owned();
+    for command in ["read", "check", "scan", "decode", "simulate", "demo", "healthcheck"] {
+        assert!(help.lines().any(|it| it.trim_start().starts_with(command)), "{command}:\n{help}");
+    }
+    assert_eq!(run(&["nonsense"], &[], "").status.code(), Some(2));
+    assert_eq!(run(&["scan", "--json"], &[], "").status.code(), Some(0));
+}

@@ -1,0 +1,104 @@
+//! Long outages and many batteries.
+
+use std::collections::BTreeSet;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::mosquitto::Mosquitto;
+use crate::rig::{Packs, Reader, borrowed, seed_environment};
+
+const BASE: &str = "bms/bms_lifepo4_01";
+/// What the memory of a process may move without anything being kept.
+const SLACK: u64 = 1 << 20;
+
+#[test]
+fn a_broker_that_comes_back_empty_finds_everything_again() {
+    let mut broker = Mosquitto::start();
+    let packs = Packs::on_terminal(&[1]);
+    let reader = Reader::start(&borrowed(&seed_environment(&packs, &broker)));
+    let ear = broker.subscribe();
+    ear.wait_for(&format!("{BASE}/online"), "true");
+    drop(ear);
+    let update = || {
+        let state = reader.wait_state("bms_lifepo4_01", "a state", |state| state["error"].is_null());
+        state["status"]["last_update"].as_f64().unwrap()
+    };
+    let (memory, before) = (reader.memory(), update());
+    broker.stop();
+    sleep(Duration::from_secs(20));
+    assert!(update() > before + 15.0, "reads go on");
+    assert!(reader.memory() < memory + SLACK, "from {memory} to {} bytes", reader.memory());
+
+    broker.restart();
+    let back = Instant::now();
+    let ear = broker.subscribe();
+    let topic = "homeassistant/sensor/bms_lifepo4_01/soc/config";
+    ear.wait("discovery", |it| it.topic == topic);
+    ear.wait_for(&format!("{BASE}/online"), "true");
+    ear.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "true");
+    ear.wait("a value", |it| it.topic == format!("{BASE}/cell_16_voltage"));
+    println!("everything was there {} ms after the broker", back.elapsed().as_millis());
+    let lines = reader.logged("MQTT:");
+    assert_eq!(lines, 3 + reader.logged("refused"), "few lines tell it:\n{}", reader.log());
+}
+
+#[test]
+fn sixteen_packs_on_one_bus_are_all_read() {
+    let broker = Mosquitto::start();
+    let ear = broker.subscribe();
+    let addresses: Vec<u8> = (0..16).collect();
+    let packs = Packs::on_terminal(&addresses);
+    let devices: Vec<_> = addresses
+        .iter()
+        .map(|address| {
+            json!({"id": format!("pack{address}"), "type": "daren", "port": packs.port,
+                   "slave_id": address, "interval": 5})
+        })
+        .collect();
+    let reader = Reader::start(&[
+        ("DEVICES", &json!(devices).to_string()),
+        ("MQTT_HOST", "127.0.0.1"),
+        ("MQTT_PORT", &broker.port().to_string()),
+    ]);
+    for address in addresses {
+        let soc = bms_reader::model::Value::from(packs.state(address).soc).to_string();
+        let wanted = format!("bms/pack{address}/soc");
+        let limit = Duration::from_secs(60);
+        ear.wait_up_to(limit, |it| it.topic == wanted && it.payload == soc)
+            .unwrap_or_else(|| panic!("{wanted} did not come:\n{}", reader.log()));
+    }
+    let (status, all) = reader.get("/api/devices").unwrap();
+    assert_eq!((status, all.as_array().unwrap().len()), (200, 16));
+    assert!(all.as_array().unwrap().iter().all(|state| state["error"].is_null()), "{all}");
+}
+
+#[test]
+fn sixty_four_lines_in_one_process() {
+    let packs: Vec<Packs> = (0..64).map(|_| Packs::on_tcp(&[1])).collect();
+    let devices: Vec<_> = packs
+        .iter()
+        .enumerate()
+        .map(|(number, packs)| {
+            json!({"id": format!("line{number}"), "type": "daren", "port": packs.port,
+                   "slave_id": 1, "interval": 2})
+        })
+        .collect();
+    let reader = Reader::start(&[("DEVICES", &json!(devices).to_string())]);
+    let ids: BTreeSet<String> = (0..64).map(|number| format!("line{number}")).collect();
+    let updates = |after: f64| -> f64 {
+        let states = ids.iter().map(|id| {
+            reader.wait_state(id, "a newer read", |state| {
+                state["status"]["last_update"].as_f64().is_some_and(|time| time > after)
+            })
+        });
+        states.map(|s| s["status"]["last_update"].as_f64().unwrap()).fold(0.0, f64::max)
+    };
+    let first = updates(0.0);
+    let second = updates(first);
+    updates(second);
+    let (_, all) = reader.get("/api/devices").unwrap();
+    assert!(all.as_array().unwrap().iter().all(|state| state["error"].is_null()), "{all}");
+    println!("64 lines in {} KiB", reader.memory() / 1024);
+}

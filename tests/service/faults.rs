@@ -1,0 +1,163 @@
+//! What goes wrong on the line: the right word for it, and never a wrong or repeated value.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::mosquitto::{Heard, Mosquitto, Subscriber};
+use crate::rig::{Packs, Reader, borrowed, seed_environment};
+
+const ID: &str = "bms_lifepo4_01";
+const BASE: &str = "bms/bms_lifepo4_01";
+/// Keys that tell about the conversation and may change while the battery says the same.
+const OF_THE_CONVERSATION: [&str; 3] = ["last_update", "read_duration", "read_errors"];
+
+struct Rig {
+    broker: Mosquitto,
+    ear: Subscriber,
+    packs: Packs,
+    reader: Reader,
+}
+
+impl Rig {
+    /// A pack that was read well at least once.
+    fn start(extra: &[(&'static str, &str)]) -> Self {
+        let broker = Mosquitto::start();
+        let ear = broker.subscribe();
+        let packs = Packs::on_terminal(&[1, 2]);
+        let mut variables = seed_environment(&packs, &broker);
+        variables.extend(extra.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let reader = Reader::start(&borrowed(&variables));
+        ear.wait_for(&format!("{BASE}/online"), "true");
+        ear.wait("the whole reading", is_raw);
+        Rig { broker, ear, packs, reader }
+    }
+
+    /// Everything published about the battery so far, by key, without the conversation.
+    fn values(&self) -> BTreeMap<String, Vec<String>> {
+        let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for heard in self.ear.all() {
+            let Some(key) = heard.topic.strip_prefix(BASE).and_then(|it| it.strip_prefix('/')) else {
+                continue;
+            };
+            let told = ["online", "raw", "meta", "alarms"];
+            if !told.contains(&key) && !OF_THE_CONVERSATION.contains(&key) {
+                values.entry(key.to_owned()).or_default().push(heard.payload);
+            }
+        }
+        values
+    }
+
+    fn wait_error(&self, kind: &str) -> Json {
+        let raw = self.ear.wait(kind, |it| is_raw(it) && parse(it)["error"]["type"] == kind);
+        parse(&raw)
+    }
+}
+
+fn is_raw(heard: &Heard) -> bool {
+    heard.topic == format!("{BASE}/raw")
+}
+
+fn parse(heard: &Heard) -> Json {
+    serde_json::from_str(&heard.payload).unwrap()
+}
+
+#[test]
+fn each_disturbance_has_its_word_and_publishes_no_value() {
+    // All values at every read, so that a repeated old one would be seen.
+    let rig = Rig::start(&[("MQTT_PUBLISH", "all"), ("BMS_TIMEOUT", "0.5")]);
+    let good: BTreeMap<String, String> =
+        rig.values().into_iter().map(|(key, mut all)| (key, all.remove(0))).collect();
+    assert!(good.len() > 40, "{good:?}");
+    for (fault, kind) in [
+        ("silence", "timeout"),
+        ("checksum", "bad_checksum"),
+        ("cut", "timeout"),
+        ("foreign,silence", "timeout"),
+        ("rtn=04", "bms_error"),
+    ] {
+        rig.packs.suffer(fault);
+        rig.ear.clear();
+        let failed = rig.wait_error(kind);
+        assert_eq!(failed["got"]["cell_info"], false);
+        assert!(failed["error"]["hint"].as_str().is_some_and(|hint| !hint.is_empty()));
+        assert!(failed["status"]["last_update"].is_number(), "the last known status stays");
+        // From the failed read on, nothing is repeated as if it were fresh.
+        rig.ear.clear();
+        rig.wait_error(kind);
+        assert_eq!(rig.values(), BTreeMap::new(), "during {fault}");
+
+        rig.packs.suffer("");
+        rig.ear.clear();
+        rig.ear.wait("a good read", |it| is_raw(it) && parse(it)["error"].is_null());
+    }
+    // These disturb, but the answer is there to be found.
+    for fault in ["echo", "noise", "foreign"] {
+        rig.packs.suffer(fault);
+        rig.ear.clear();
+        for _ in 0..2 {
+            rig.ear.wait("a good read", |it| is_raw(it) && parse(it)["error"].is_null());
+            rig.ear.forget(is_raw);
+        }
+    }
+    rig.packs.suffer("checksum=0.3,cut=0.2,noise=0.3,foreign=0.3,echo=0.3,silence=0.1");
+    rig.ear.clear();
+    for _ in 0..8 {
+        rig.ear.wait("a read", is_raw);
+        rig.ear.forget(is_raw);
+    }
+    for (key, published) in rig.values() {
+        assert!(published.iter().all(|it| *it == good[&key]), "{key}: {published:?}");
+    }
+    drop(rig.broker);
+}
+
+#[test]
+fn an_unplugged_adapter_is_offline_until_it_is_back() {
+    let mut rig = Rig::start(&[]);
+    rig.ear.clear();
+    rig.packs.unplug();
+    let failed = rig.ear.wait("a failed read", |it| is_raw(it) && !parse(it)["error"].is_null());
+    let kind = parse(&failed)["error"]["type"].as_str().unwrap().to_owned();
+    assert!(["disconnected", "port_not_found"].contains(&kind.as_str()), "{kind}");
+    rig.wait_error("port_not_found");
+    // Three failures and thirty seconds, then it is offline.
+    let offline = |it: &Heard| it.topic == format!("{BASE}/online") && it.payload == "false";
+    rig.ear.wait_up_to(Duration::from_secs(60), offline).expect("offline");
+    assert_eq!(rig.values(), BTreeMap::new(), "nothing old is repeated");
+    rig.packs.plug_in();
+    rig.ear.wait_for(&format!("{BASE}/online"), "true");
+    assert!(rig.reader.is_running());
+    let log = rig.reader.log();
+    assert_eq!(rig.reader.logged("WARN"), 2, "one line for the port, one for offline:\n{log}");
+    assert_eq!(rig.reader.logged("open again"), 1, "{log}");
+    assert_eq!(rig.reader.logged("answers again"), 1, "{log}");
+}
+
+#[test]
+fn commands_over_mqtt_are_obeyed_and_answered() {
+    let rig = Rig::start(&[("READ_INTERVAL", "3600")]);
+    rig.ear.clear();
+    rig.broker.publish(&format!("{BASE}/cmd/read"), "now", false);
+    rig.ear.wait("a read on command", is_raw);
+
+    let result = format!("{BASE}/cmd/config/result");
+    let ask = |payload: &str| {
+        rig.ear.clear();
+        rig.broker.publish(&format!("{BASE}/cmd/config"), payload, false);
+        parse(&rig.ear.wait("an answer", |it| it.topic == result))
+    };
+    assert_eq!(ask(r#"{"poll_interval_s": 1}"#)["ok"], true);
+    rig.ear.wait("the new beat", is_raw);
+    let refused = ask(r#"{"adapter": "hci1"}"#);
+    assert_eq!(refused["ok"], false);
+    assert!(refused["error"].as_str().unwrap().contains("Bluetooth"), "{refused}");
+    assert_eq!(ask("nonsense")["ok"], false);
+
+    assert_eq!(ask(r#"{"paused": true}"#)["ok"], true);
+    rig.ear.wait_for(&format!("{BASE}/online"), "false");
+    assert_eq!(ask(r#"{"paused": false}"#)["ok"], true);
+    rig.ear.wait_for(&format!("{BASE}/online"), "true");
+    rig.reader.wait_state(ID, "a good read", |state| state["error"].is_null());
+}

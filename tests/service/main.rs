@@ -1,0 +1,11 @@
+//! Simulator, program and broker together, as users run them: the program is its own process with
+//! its own environment, the broker a real Mosquitto, the battery on a pseudo-terminal or TCP port.
+
+#[path = "../common/mosquitto.rs"]
+mod mosquitto;
+mod rig;
+
+mod commands;
+mod endurance;
+mod faults;
+mod seed;
