@@ -17,7 +17,7 @@ use crate::command::CommandBus;
 use crate::config::{Config, Device, Place};
 use crate::poll::{Line, Member, run_line};
 use crate::sim::serve;
-use crate::sim::stage::Stage;
+use crate::sim::serve::Stage;
 use crate::sim::{self, Faults};
 use crate::sink::{http, mqtt};
 use crate::transport::{Endpoint, SerialConfig, TcpConfig, serial};

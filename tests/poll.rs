@@ -1,5 +1,6 @@
 //! A line with scripted batteries behind it: turns, outages, commands. The clock is paused, so
 //! minutes pass in no time and every order of events is repeatable.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,6 @@
 //! The README's tables are made from the tables of the code. `UPDATE_DOCS=1 cargo test --test
 //! readme` writes them anew.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fmt::Write as _;
 

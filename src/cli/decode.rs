@@ -62,10 +62,13 @@ fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
     state
 }
 
-/// What was said, in order: each entry a question (if it was given) and the chunks after it.
+/// A question, if it was given, and the chunks after it.
+type Exchange = (Option<Vec<u8>>, Vec<Vec<u8>>);
+
+/// What was said, in order.
 #[derive(Debug, Default, Clone)]
 struct Dialogue {
-    exchanges: Vec<(Option<Vec<u8>>, Vec<Vec<u8>>)>,
+    exchanges: Vec<Exchange>,
 }
 
 impl Dialogue {
@@ -101,22 +104,19 @@ impl Dialogue {
         let mut worst: Option<Fault> = None;
         for address in addresses {
             let mut driver = (info.new)(&Options { address, ..default.clone() });
-            match self.clone().play(&mut *driver) {
-                Ok(reading) => return Ok(reading),
-                Err(error) => {
-                    let fault = CycleError::Protocol(error).fault();
-                    let quiet = |fault: &Fault| fault.kind == FaultKind::Timeout;
-                    if worst.as_ref().is_none_or(|worst| quiet(worst) && !quiet(&fault)) {
-                        worst = Some(fault);
-                    }
+            // The second time, a driver may put its question in another form.
+            for ask in [Ask::Read, Ask::Read, Ask::Identify] {
+                match self.clone().play(&mut *driver, ask) {
+                    Ok(reading) => return Ok(reading),
+                    Err(error) => worst = Some(more_telling(worst, error)),
                 }
             }
         }
         Err(worst.unwrap_or_else(|| not_hex(0)))
     }
 
-    fn play(mut self, driver: &mut dyn Driver) -> Result<Reading, ProtocolError> {
-        driver.start(Ask::Read);
+    fn play(mut self, driver: &mut dyn Driver, ask: Ask) -> Result<Reading, ProtocolError> {
+        driver.start(ask);
         let mut answer = Vec::new().into_iter();
         for _ in 0..MOST_STEPS {
             match driver.step() {
@@ -146,6 +146,12 @@ impl Dialogue {
             None => left_over.collect(),
         }
     }
+}
+
+fn more_telling(known: Option<Fault>, error: ProtocolError) -> Fault {
+    let quiet = |fault: &Fault| fault.kind == FaultKind::Timeout;
+    let new = CycleError::Protocol(error).fault();
+    known.filter(|known| !quiet(known) || quiet(&new)).unwrap_or(new)
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
@@ -180,7 +186,7 @@ mod tests {
     #[test]
     fn chunks_belong_to_the_question_above_them() {
         let dialogue = Dialogue::parse("01 02\n\n03\n> AA\n04\n> BB\n05\n06\n").unwrap();
-        let expected: Vec<(Option<Vec<u8>>, Vec<Vec<u8>>)> = vec![
+        let expected: Vec<Exchange> = vec![
             (None, vec![vec![1, 2], vec![3]]),
             (Some(vec![0xAA]), vec![vec![4]]),
             (Some(vec![0xBB]), vec![vec![5], vec![6]]),

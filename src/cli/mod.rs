@@ -75,7 +75,12 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => ExitCode::from(runtime.block_on(obey(arguments.command))),
+        Ok(runtime) => {
+            let code = runtime.block_on(obey(arguments.command));
+            // A name server that does not answer must not hold up the end.
+            runtime.shutdown_background();
+            ExitCode::from(code)
+        }
         Err(error) => {
             eprintln!("bms-reader: cannot start: {error}");
             ExitCode::from(FAILED)
@@ -127,7 +132,9 @@ async fn serve(config: Config) -> u8 {
 /// Logs go to stderr, without colour unless a person watches.
 fn start_log(log: &Log) -> Result<(), u8> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|error| {
-        eprintln!("bms-reader: RUST_LOG is no log filter ({error}); for example: warn,bms_reader=debug");
+        eprintln!(
+            "bms-reader: RUST_LOG is no log filter ({error}); for example: warn,bms_reader=debug"
+        );
         MISCONFIGURED
     })?;
     let builder = tracing_subscriber::fmt()

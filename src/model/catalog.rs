@@ -365,14 +365,13 @@ mod tests {
 
     #[test]
     fn families_are_numbered_from_one_and_keep_gaps() {
-        let mut reading = Reading::default();
-        reading.cells =
-            vec![Cell::of(Millivolts(3309)), Cell::default(), Cell::of(Millivolts(3326))];
-        reading.probes = vec![
+        let cells = vec![Cell::of(Millivolts(3309)), Cell::default(), Cell::of(Millivolts(3326))];
+        let probes = vec![
             Probe { place: Place::Mosfet, value: Some(DeciCelsius(210)) },
             Probe { place: Place::Cells, value: None },
             Probe { place: Place::Cells, value: Some(DeciCelsius(-5)) },
         ];
+        let mut reading = Reading { cells, probes, ..Reading::default() };
         reading.alarms.note(Alarm::CellOvervoltage, true);
         let texts = texts(&state(reading));
         for (key, text) in [

@@ -64,9 +64,9 @@ mod tests {
 
     #[test]
     fn extremes_name_the_first_of_equal_cells_and_skip_unknown_ones() {
-        let mut reading = Reading::default();
-        reading.cells = [3320, 3309, 3326, 3326, 3309].map(|mv| Cell::of(Millivolts(mv))).to_vec();
-        reading.cells.insert(0, Cell::default());
+        let mut cells = vec![Cell::default()];
+        cells.extend([3320, 3309, 3326, 3326, 3309].map(|mv| Cell::of(Millivolts(mv))));
+        let reading = Reading { cells, ..Reading::default() };
         let derived = derive(&reading);
         assert_eq!(derived.lowest_cell, Some((3, Millivolts(3309))));
         assert_eq!(derived.highest_cell, Some((4, Millivolts(3326))));
@@ -86,14 +86,14 @@ mod tests {
 
     #[test]
     fn missing_sensors_do_not_count_as_cold() {
-        let mut reading = Reading::default();
         let probe = |place, value: Option<i32>| Probe { place, value: value.map(DeciCelsius) };
-        reading.probes = vec![
+        let probes = vec![
             probe(Place::Cells, Some(215)),
             probe(Place::Cells, None),
             probe(Place::Cells, Some(220)),
             probe(Place::Mosfet, Some(400)),
         ];
+        let reading = Reading { probes, ..Reading::default() };
         let derived = derive(&reading);
         assert_eq!(derived.min_temp, Some(DeciCelsius(215)));
         assert_eq!(derived.max_temp, Some(DeciCelsius(220)));

@@ -68,7 +68,8 @@ impl Served {
         match self.health.succeed(now) {
             Change::First => info!("{id}: answers ({})", summary(&reading)),
             Change::Back(failures, time) => {
-                info!("{id}: answers again after {failures} failed reads in {} s", time.as_secs())
+                let seconds = time.as_secs();
+                info!("{id}: answers again after {failures} failed reads in {seconds} s");
             }
             _ => {}
         }

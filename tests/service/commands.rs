@@ -144,7 +144,10 @@ fn decode_understands_the_vectors_and_names_the_bad_ones() {
             "response" | "stream" if vector["expected"]["soc_pct"].is_number() => {
                 assert_eq!(output.status.code(), Some(0), "{id}: {object}");
                 let soc = object["status"]["cell_info"]["battery_soc"].as_f64().unwrap();
-                assert!((soc - vector["expected"]["soc_pct"].as_f64().unwrap()).abs() < 0.005, "{id}");
+                assert!(
+                    (soc - vector["expected"]["soc_pct"].as_f64().unwrap()).abs() < 0.005,
+                    "{id}"
+                );
                 good += 1;
             }
             "bad" => {

@@ -22,7 +22,8 @@ fn a_broker_that_comes_back_empty_finds_everything_again() {
     ear.wait_for(&format!("{BASE}/online"), "true");
     drop(ear);
     let update = || {
-        let state = reader.wait_state("bms_lifepo4_01", "a state", |state| state["error"].is_null());
+        let state =
+            reader.wait_state("bms_lifepo4_01", "a state", |state| state["error"].is_null());
         state["status"]["last_update"].as_f64().unwrap()
     };
     let (memory, before) = (reader.memory(), update());

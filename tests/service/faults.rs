@@ -38,7 +38,8 @@ impl Rig {
     fn values(&self) -> BTreeMap<String, Vec<String>> {
         let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for heard in self.ear.all() {
-            let Some(key) = heard.topic.strip_prefix(BASE).and_then(|it| it.strip_prefix('/')) else {
+            let Some(key) = heard.topic.strip_prefix(BASE).and_then(|it| it.strip_prefix('/'))
+            else {
                 continue;
             };
             let told = ["online", "raw", "meta", "alarms"];

@@ -1,5 +1,6 @@
 //! Simulator, program and broker together, as users run them: the program is its own process with
 //! its own environment, the broker a real Mosquitto, the battery on a pseudo-terminal or TCP port.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../common/mosquitto.rs"]
 mod mosquitto;

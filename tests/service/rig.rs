@@ -59,7 +59,8 @@ impl Packs {
         let stopped = stop.clone();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let stand = Stand::open(&options).await.expect("a place for the packs");
                 tell.send(stand.place()).unwrap();

@@ -255,21 +255,21 @@ fn soc(raw: u16, remaining: u16, full: u16) -> Option<CentiPercent> {
     if full == 0 {
         return percent(hundredths);
     }
-    let expected = i32::from(remaining) * 100_00 / i32::from(full);
+    let expected = i32::from(remaining) * 10_000 / i32::from(full);
     let near = |value: i32| (value - expected).abs() <= TOLERANCE;
     percent(if !near(hundredths) && raw <= 100 && near(whole) { whole } else { hundredths })
 }
 
 /// A little above 100 % happens; far above it is no share of anything.
 fn percent(hundredths: i32) -> Option<CentiPercent> {
-    (hundredths <= 110_00).then_some(CentiPercent(hundredths))
+    (hundredths <= 11_000).then_some(CentiPercent(hundredths))
 }
 
 /// Tenths of a degree Celsius. A Node-RED description met Kelvin instead, which no sensor in
 /// Celsius can reach; what is plausible in neither is no temperature.
 fn temperature(raw: i16) -> Option<DeciCelsius> {
-    const PLAUSIBLE: std::ops::RangeInclusive<i32> = -60_0..=120_0;
-    const ZERO_CELSIUS: i32 = 273_1;
+    const PLAUSIBLE: std::ops::RangeInclusive<i32> = -600..=1_200;
+    const ZERO_CELSIUS: i32 = 2_731;
     let raw = i32::from(raw);
     [raw, raw - ZERO_CELSIUS].into_iter().find(|value| PLAUSIBLE.contains(value)).map(DeciCelsius)
 }
@@ -282,12 +282,12 @@ mod tests {
     fn the_scale_of_the_state_of_charge_follows_the_capacities() {
         let cases = [
             ("usual board", 6700, 5360, 8000, Some(67_00)),
-            ("whole per cent, full", 100, 10_507, 10_507, Some(100_00)),
+            ("whole per cent, full", 100, 10_507, 10_507, Some(10_000)),
             ("whole per cent, half", 50, 5000, 10_000, Some(50_00)),
             ("really empty", 50, 60, 10_000, Some(50)),
             ("near the border both fit", 10, 1500, 10_000, Some(10)),
             ("capacities unknown", 100, 0, 0, Some(1_00)),
-            ("remaining above full", 10_000, 10_100, 10_000, Some(100_00)),
+            ("remaining above full", 10_000, 10_100, 10_000, Some(10_000)),
             ("nonsense", 0xFFFF, 5000, 10_000, None),
         ];
         for (board, raw, remaining, full, expected) in cases {

@@ -77,7 +77,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(269)).await;
         assert_eq!(liveness.stalled(&board), []);
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(liveness.stalled(&board), [id.clone()]);
+        assert_eq!(liveness.stalled(&board), std::slice::from_ref(&id));
         board.update(&id, |state| {
             state.attempt = Some(Attempt {
                 number: 1,
