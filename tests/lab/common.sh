@@ -145,15 +145,15 @@ PY
 
 # numbers_for FILE BASE KEY...: the lines `topic payload` of FILE hold a number for each key.
 numbers_for() {
-  local file=$1 base=$2 key missing=0
+  local file=$1 base=$2 key lacking=0
   shift 2
   for key in "$@"; do
     grep -qE "^$base/$key -?[0-9]+(\\.[0-9]+)?\$" "$file" || {
       echo "$base/$key has no number"
-      missing=1
+      lacking=1
     }
   done
-  return "$missing"
+  return "$lacking"
 }
 
 free_port() {

@@ -65,7 +65,7 @@ mosquitto_image() {
     ldd "$program" | grep -o '/[^ ]*' | xargs -I{} cp -n --parents -L {} "$folder"
   done
   cp /bin/busybox "$folder/bin/busybox"
-  for program in sh cat chown chmod ls mkdir rm; do ln -sf busybox "$folder/bin/$program"; done
+  for program in sh base64 cat chmod chown head mv touch; do ln -sf busybox "$folder/bin/$program"; done
   printf 'root:x:0:0::/:/bin/sh\nmosquitto:x:1883:1883::/mosquitto:/bin/sh\n' >"$folder/etc/passwd"
   printf 'root:x:0:\nmosquitto:x:1883:\n' >"$folder/etc/group"
   chown -R 1883:1883 "$folder/mosquitto"

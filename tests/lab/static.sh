@@ -13,6 +13,7 @@ AMD64=$(binary BMS_READER dist/amd64/bms-reader)
 ARM64=$(binary BMS_READER_ARM64 dist/arm64/bms-reader)
 packages mosquitto mosquitto-clients openssl qemu-user-static || skip "packages cannot be installed"
 PATH=$PATH:/usr/sbin:/sbin
+CHROOT=$(command -v chroot)
 
 # A private authority and the broker's certificate.
 make_certificates() (
@@ -52,10 +53,10 @@ furnish() {
   local folder=$WORK/$1
   mkdir "$folder"
   cp "$2" "$folder/bms-reader"
-  ENTER=(chroot "$folder" /bms-reader)
+  ENTER=("$CHROOT" "$folder" /bms-reader)
   if [ "$1" = arm64 ]; then
     cp "$(command -v qemu-aarch64-static)" "$folder/qemu"
-    ENTER=(chroot "$folder" /qemu /bms-reader)
+    ENTER=("$CHROOT" "$folder" /qemu /bms-reader)
   fi
 }
 

@@ -33,6 +33,8 @@ BROKER_GONE = (
     "MQTT server disconnected",
     "Error talking to MQTT",
 )
+# So it says of a device's topic that is cleared after its entities have left it.
+TOPIC_CLEARED = ("No device components to cleanup",)
 
 
 class Story:
@@ -238,7 +240,9 @@ class Story:
             ]
             + [f"{name} is new" for unique, name in after.items() if unique not in before],
         )
-        self.nothing_complained(f"Home Assistant did not complain about the change to {form}")
+        self.nothing_complained(
+            f"Home Assistant did not complain about the change to {form}", TOPIC_CLEARED
+        )
 
     def killed(self, form):
         self.reader.process.kill()
