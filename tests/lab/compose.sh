@@ -16,7 +16,7 @@ project() {
   done
   # An engine that belongs to the machine may have these ports in use.
   [ -n "${BMS_LAB_APART:-}" ] ||
-    sed -i 's/"127.0.0.1:8099:8099"/"127.0.0.1::8099"/; s/"1883:1883"/"127.0.0.1::1883"/' \
+    sed -i 's/"127.0.0.1:8099:8099"/"127.0.0.1::8099"/; s/- "1883:1883"/- "127.0.0.1::1883"/' \
       "$folder/$first"
   at_exit "${COMPOSE[*]} down -v -t 2"
 }

@@ -18,8 +18,9 @@ LOGIN=lab
 PASSWORD=lab-secret
 LOCKED=(--user 65534:65534 --group-add 20 --read-only --cap-drop ALL
   --security-opt no-new-privileges)
-at_exit "docker ps -aq --filter name=$NAME | xargs -r docker rm -fv"
+at_exit "docker images -q $NAME | xargs -r docker rmi -f"
 at_exit "docker network rm $NAME"
+at_exit "docker ps -aq --filter name=$NAME | xargs -r docker rm -fv"
 
 # The folder that the Dockerfile is built from, with the binaries where a release has them.
 build_image() {

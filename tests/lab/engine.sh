@@ -5,6 +5,10 @@
 # its network, its rules and whatever it runs vanish with it.
 need_engine() {
   if docker info >/dev/null 2>&1; then
+    # A client without buildx cannot use BuildKit, unless it is as old as Debian's.
+    docker buildx version >/dev/null 2>&1 ||
+      ! packages docker.io || PATH=/usr/bin:$PATH
+    note "using the engine of this machine: $(docker version -f '{{.Server.Version}}')"
     return
   fi
   packages docker.io iptables iproute2 || skip "no Docker engine, and none can be installed"
