@@ -8,6 +8,8 @@
 mod common;
 #[path = "vectors/daren.rs"]
 mod daren;
+#[path = "vectors/daren_status.rs"]
+mod daren_status;
 
 use bms_reader::model::{FaultKind, Reading};
 use bms_reader::protocol::{DRIVERS, Step};

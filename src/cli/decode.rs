@@ -32,7 +32,12 @@ pub(super) fn run(make: &str) -> u8 {
         return FAILED;
     }
     let state = decode(info, id, &text);
-    println!("{}", raw(&state));
+    let mut object = raw(&state);
+    if let Some(status) = object["status"].as_object_mut() {
+        // Nobody knows when these frames were recorded.
+        status.shift_remove("last_update");
+    }
+    println!("{object}");
     if state.snapshot.is_some() { FINE } else { FAILED }
 }
 

@@ -107,7 +107,7 @@ async fn converse(
             }
             Step::Await(time) => {
                 let until = (Instant::now() + time).min(deadline);
-                listen(driver, link, until, heard).await?;
+                listen(driver, link, time, until, heard).await?;
             }
             Step::Done(reading) => return Ok(reading),
             Step::Failed(error) => return Err(error.into()),
@@ -115,14 +115,16 @@ async fn converse(
     }
 }
 
-/// Feeds the driver until it wants something else or the time is over.
+/// Feeds the driver until it wants something else (another time limit is something else) or the
+/// time is over.
 async fn listen(
     driver: &mut dyn Driver,
     link: &mut Link,
+    time: Duration,
     until: Instant,
     heard: &mut usize,
 ) -> Result<(), LinkError> {
-    while matches!(driver.step(), Step::Await(_)) {
+    while driver.step() == Step::Await(time) {
         match timeout_at(until, link.receive()).await {
             Ok(chunk) => {
                 let chunk = chunk?;
@@ -136,7 +138,7 @@ async fn listen(
             }
         }
         // A line that never falls silent is always ready to be read; the limit holds all the same.
-        if Instant::now() >= until && matches!(driver.step(), Step::Await(_)) {
+        if Instant::now() >= until && driver.step() == Step::Await(time) {
             driver.silence();
             break;
         }

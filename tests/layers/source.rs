@@ -241,7 +241,7 @@ fn spread(list: &[Token], i: usize, head: Vec<String>, tree: &mut Vec<Vec<String
 fn resolve(path: Vec<String>, module: &[String]) -> Vec<String> {
     let ups = path.iter().take_while(|part| *part == "super" || *part == "self").count();
     let levels = path.iter().take(ups).filter(|part| *part == "super").count();
-    let root = vec!["crate".to_owned()];
+    let root = ["crate".to_owned()];
     match path.first().map(String::as_str) {
         Some("self" | "super") => {
             let stays = module.len().saturating_sub(levels);

@@ -17,7 +17,7 @@ const SLACK: u64 = 1 << 20;
 fn a_broker_that_comes_back_empty_finds_everything_again() {
     let mut broker = Mosquitto::start();
     let packs = Packs::on_terminal(&[1]);
-    let reader = Reader::start(&borrowed(&seed_environment(&packs, &broker)));
+    let reader = Reader::start(&borrowed(&seed_environment(&packs.port, &broker)));
     let ear = broker.subscribe();
     ear.wait_for(&format!("{BASE}/online"), "true");
     drop(ear);

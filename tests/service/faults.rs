@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use crate::mosquitto::{Heard, Mosquitto, Subscriber};
-use crate::rig::{Packs, Reader, borrowed, seed_environment};
+use crate::rig::{Adapter, Packs, Reader, borrowed, seed_environment};
 
 const ID: &str = "bms_lifepo4_01";
 const BASE: &str = "bms/bms_lifepo4_01";
@@ -16,22 +16,20 @@ const OF_THE_CONVERSATION: [&str; 3] = ["last_update", "read_duration", "read_er
 struct Rig {
     broker: Mosquitto,
     ear: Subscriber,
-    packs: Packs,
     reader: Reader,
 }
 
 impl Rig {
     /// A pack that was read well at least once.
-    fn start(extra: &[(&'static str, &str)]) -> Self {
+    fn start(port: &str, extra: &[(&'static str, &str)]) -> Self {
         let broker = Mosquitto::start();
         let ear = broker.subscribe();
-        let packs = Packs::on_terminal(&[1, 2]);
-        let mut variables = seed_environment(&packs, &broker);
+        let mut variables = seed_environment(port, &broker);
         variables.extend(extra.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let reader = Reader::start(&borrowed(&variables));
         ear.wait_for(&format!("{BASE}/online"), "true");
         ear.wait("the whole reading", is_raw);
-        Rig { broker, ear, packs, reader }
+        Rig { broker, ear, reader }
     }
 
     /// Everything published about the battery so far, by key, without the conversation.
@@ -67,7 +65,8 @@ fn parse(heard: &Heard) -> Json {
 #[test]
 fn each_disturbance_has_its_word_and_publishes_no_value() {
     // All values at every read, so that a repeated old one would be seen.
-    let rig = Rig::start(&[("MQTT_PUBLISH", "all"), ("BMS_TIMEOUT", "0.5")]);
+    let packs = Packs::on_terminal(&[1, 2]);
+    let rig = Rig::start(&packs.port, &[("MQTT_PUBLISH", "all"), ("BMS_TIMEOUT", "0.5")]);
     let good: BTreeMap<String, String> =
         rig.values().into_iter().map(|(key, mut all)| (key, all.remove(0))).collect();
     assert!(good.len() > 40, "{good:?}");
@@ -78,7 +77,7 @@ fn each_disturbance_has_its_word_and_publishes_no_value() {
         ("foreign,silence", "timeout"),
         ("rtn=04", "bms_error"),
     ] {
-        rig.packs.suffer(fault);
+        packs.suffer(fault);
         rig.ear.clear();
         let failed = rig.wait_error(kind);
         assert_eq!(failed["got"]["cell_info"], false);
@@ -89,20 +88,20 @@ fn each_disturbance_has_its_word_and_publishes_no_value() {
         rig.wait_error(kind);
         assert_eq!(rig.values(), BTreeMap::new(), "during {fault}");
 
-        rig.packs.suffer("");
+        packs.suffer("");
         rig.ear.clear();
         rig.ear.wait("a good read", |it| is_raw(it) && parse(it)["error"].is_null());
     }
     // These disturb, but the answer is there to be found.
     for fault in ["echo", "noise", "foreign"] {
-        rig.packs.suffer(fault);
+        packs.suffer(fault);
         rig.ear.clear();
         for _ in 0..2 {
             rig.ear.wait("a good read", |it| is_raw(it) && parse(it)["error"].is_null());
             rig.ear.forget(is_raw);
         }
     }
-    rig.packs.suffer("checksum=0.3,cut=0.2,noise=0.3,foreign=0.3,echo=0.3,silence=0.1");
+    packs.suffer("checksum=0.3,cut=0.2,noise=0.3,foreign=0.3,echo=0.3,silence=0.1");
     rig.ear.clear();
     for _ in 0..8 {
         rig.ear.wait("a read", is_raw);
@@ -116,9 +115,10 @@ fn each_disturbance_has_its_word_and_publishes_no_value() {
 
 #[test]
 fn an_unplugged_adapter_is_offline_until_it_is_back() {
-    let mut rig = Rig::start(&[]);
+    let mut adapter = Adapter::plugged_in();
+    let mut rig = Rig::start(&adapter.port, &[]);
     rig.ear.clear();
-    rig.packs.unplug();
+    adapter.unplug();
     let failed = rig.ear.wait("a failed read", |it| is_raw(it) && !parse(it)["error"].is_null());
     let kind = parse(&failed)["error"]["type"].as_str().unwrap().to_owned();
     assert!(["disconnected", "port_not_found"].contains(&kind.as_str()), "{kind}");
@@ -127,7 +127,7 @@ fn an_unplugged_adapter_is_offline_until_it_is_back() {
     let offline = |it: &Heard| it.topic == format!("{BASE}/online") && it.payload == "false";
     rig.ear.wait_up_to(Duration::from_secs(60), offline).expect("offline");
     assert_eq!(rig.values(), BTreeMap::new(), "nothing old is repeated");
-    rig.packs.plug_in();
+    adapter.plug_in();
     rig.ear.wait_for(&format!("{BASE}/online"), "true");
     assert!(rig.reader.is_running());
     let log = rig.reader.log();
@@ -138,7 +138,8 @@ fn an_unplugged_adapter_is_offline_until_it_is_back() {
 
 #[test]
 fn commands_over_mqtt_are_obeyed_and_answered() {
-    let rig = Rig::start(&[("READ_INTERVAL", "3600")]);
+    let packs = Packs::on_terminal(&[1]);
+    let rig = Rig::start(&packs.port, &[("READ_INTERVAL", "3600")]);
     rig.ear.clear();
     rig.broker.publish(&format!("{BASE}/cmd/read"), "now", false);
     rig.ear.wait("a read on command", is_raw);

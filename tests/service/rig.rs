@@ -25,27 +25,24 @@ pub struct Packs {
     pub faults: Faults,
     /// What a reader has to open.
     pub port: String,
-    addresses: Vec<u8>,
     stop: CancellationToken,
-    thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Packs {
     /// On a pseudo-terminal with a lasting name.
     pub fn on_terminal(addresses: &[u8]) -> Self {
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("bms-reader-port-{}-{number}", std::process::id());
-        let link = std::env::temp_dir().join(name);
+        let link = fresh_name();
         let place = Place::Terminal { link: Some(link.clone()) };
-        Packs::start(addresses, place, Some(link), Faults::default())
+        Packs::start(addresses, place, Some(link))
     }
 
     /// On a TCP port.
     pub fn on_tcp(addresses: &[u8]) -> Self {
-        Packs::start(addresses, Place::Tcp("127.0.0.1:0".into()), None, Faults::default())
+        Packs::start(addresses, Place::Tcp("127.0.0.1:0".into()), None)
     }
 
-    fn start(addresses: &[u8], place: Place, link: Option<PathBuf>, faults: Faults) -> Self {
+    fn start(addresses: &[u8], place: Place, link: Option<PathBuf>) -> Self {
+        let faults = Faults::default();
         let options = SimulateOptions {
             make: &daren::MAKE,
             addresses: addresses.to_vec(),
@@ -58,7 +55,7 @@ impl Packs {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let (tell, told) = std::sync::mpsc::channel();
-        let thread = thread::spawn(move || {
+        thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -69,23 +66,7 @@ impl Packs {
         });
         let place = told.recv().expect("the packs are there");
         let port = link.map_or(place, |link| link.display().to_string());
-        Packs { faults, port, addresses: addresses.to_vec(), stop, thread: Some(thread) }
-    }
-
-    /// The adapter is pulled out.
-    pub fn unplug(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-    }
-
-    /// It is put back, under the same name.
-    pub fn plug_in(&mut self) {
-        let link = PathBuf::from(&self.port);
-        let place = Place::Terminal { link: Some(link.clone()) };
-        let again = Packs::start(&self.addresses, place, Some(link), self.faults.clone());
-        *self = again;
+        Packs { faults, port, stop }
     }
 
     /// What the pack at this address says.
@@ -102,6 +83,52 @@ impl Packs {
 impl Drop for Packs {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+fn fresh_name() -> PathBuf {
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("bms-reader-port-{}-{number}", std::process::id()))
+}
+
+/// A simulator in a process of its own: only there does its terminal really go away, because every
+/// child of this process inherits the terminals that are open here.
+pub struct Adapter {
+    /// What a reader has to open.
+    pub port: String,
+    process: Option<Child>,
+}
+
+impl Adapter {
+    /// With a pack at address 1.
+    pub fn plugged_in() -> Self {
+        let mut adapter = Adapter { port: fresh_name().display().to_string(), process: None };
+        adapter.plug_in();
+        adapter
+    }
+
+    pub fn plug_in(&mut self) {
+        let arguments = ["simulate", "--speed", "0", "--port-link", &self.port];
+        let mut process = program(&[]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), self.port);
+        self.process = Some(process);
+    }
+
+    /// Its name disappears, and whoever holds it open is hung up on.
+    pub fn unplug(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let id = process.id().to_string();
+            assert!(Command::new("kill").arg(&id).status().unwrap().success());
+            process.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Adapter {
+    fn drop(&mut self) {
+        self.unplug();
     }
 }
 
@@ -271,10 +298,10 @@ pub fn objects(output: &Output) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The environment block that users of the older container have, for this pack and broker.
-pub fn seed_environment(packs: &Packs, broker: &Mosquitto) -> Vec<(&'static str, String)> {
+/// The environment block that users of the older container have, for this port and broker.
+pub fn seed_environment(port: &str, broker: &Mosquitto) -> Vec<(&'static str, String)> {
     vec![
-        ("BMS_PORT", packs.port.clone()),
+        ("BMS_PORT", port.to_owned()),
         ("BMS_SLAVE_ID", "1".into()),
         ("READ_INTERVAL", "1".into()),
         ("MQTT_HOST", "127.0.0.1".into()),

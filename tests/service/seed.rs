@@ -32,7 +32,7 @@ fn the_old_environment_block_gives_the_old_topics_and_more() {
     let broker = Mosquitto::with_login("mqtt_user", "mqtt_password");
     let ear = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
-    let mut reader = Reader::start(&borrowed(&seed_environment(&packs, &broker)));
+    let mut reader = Reader::start(&borrowed(&seed_environment(&packs.port, &broker)));
     ear.wait_for(&format!("{BASE}/online"), "true");
 
     let pack = packs.state(1);
@@ -93,7 +93,7 @@ fn a_stop_says_goodbye_and_ends_with_success() {
     let broker = Mosquitto::start();
     let ear = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
-    let mut reader = Reader::start(&borrowed(&seed_environment(&packs, &broker)));
+    let mut reader = Reader::start(&borrowed(&seed_environment(&packs.port, &broker)));
     ear.wait_for(&format!("{BASE}/online"), "true");
     reader.signal("-TERM");
     let status = reader.end_within(Duration::from_secs(2)).expect("it ends within two seconds");
@@ -107,7 +107,7 @@ fn a_killed_program_is_reported_by_the_brokers_will() {
     let broker = Mosquitto::start();
     let ear = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
-    let mut reader = Reader::start(&borrowed(&seed_environment(&packs, &broker)));
+    let mut reader = Reader::start(&borrowed(&seed_environment(&packs.port, &broker)));
     ear.wait_for(&format!("{BASE}/online"), "true");
     ear.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "true");
     reader.kill();
@@ -119,7 +119,7 @@ fn a_frozen_broker_holds_up_neither_reads_nor_the_stop() {
     let broker = Mosquitto::start();
     let ear = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
-    let mut reader = Reader::start(&borrowed(&seed_environment(&packs, &broker)));
+    let mut reader = Reader::start(&borrowed(&seed_environment(&packs.port, &broker)));
     ear.wait_for(&format!("{BASE}/online"), "true");
     broker.freeze();
     let first = reader.wait_state("bms_lifepo4_01", "a read", |state| state["error"].is_null());

@@ -249,7 +249,7 @@ fn centi(raw: u16) -> i32 {
 /// The capacities tell which: whole per cent are believed only where hundredths are off by more
 /// than 20 points and whole ones are not.
 fn soc(raw: u16, remaining: u16, full: u16) -> Option<CentiPercent> {
-    const TOLERANCE: i32 = 20_00;
+    const TOLERANCE: i32 = 2_000;
     let hundredths = i32::from(raw);
     let whole = hundredths * 100;
     if full == 0 {
@@ -268,7 +268,7 @@ fn percent(hundredths: i32) -> Option<CentiPercent> {
 /// Tenths of a degree Celsius. A Node-RED description met Kelvin instead, which no sensor in
 /// Celsius can reach; what is plausible in neither is no temperature.
 fn temperature(raw: i16) -> Option<DeciCelsius> {
-    const PLAUSIBLE: std::ops::RangeInclusive<i32> = -600..=1_200;
+    const PLAUSIBLE: std::ops::RangeInclusive<i32> = -600..=1200;
     const ZERO_CELSIUS: i32 = 2_731;
     let raw = i32::from(raw);
     [raw, raw - ZERO_CELSIUS].into_iter().find(|value| PLAUSIBLE.contains(value)).map(DeciCelsius)
@@ -281,12 +281,12 @@ mod tests {
     #[test]
     fn the_scale_of_the_state_of_charge_follows_the_capacities() {
         let cases = [
-            ("usual board", 6700, 5360, 8000, Some(67_00)),
+            ("usual board", 6700, 5360, 8000, Some(6_700)),
             ("whole per cent, full", 100, 10_507, 10_507, Some(10_000)),
-            ("whole per cent, half", 50, 5000, 10_000, Some(50_00)),
+            ("whole per cent, half", 50, 5000, 10_000, Some(5_000)),
             ("really empty", 50, 60, 10_000, Some(50)),
             ("near the border both fit", 10, 1500, 10_000, Some(10)),
-            ("capacities unknown", 100, 0, 0, Some(1_00)),
+            ("capacities unknown", 100, 0, 0, Some(100)),
             ("remaining above full", 10_000, 10_100, 10_000, Some(10_000)),
             ("nonsense", 0xFFFF, 5000, 10_000, None),
         ];

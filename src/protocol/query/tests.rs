@@ -133,6 +133,25 @@ fn once_is_once_a_session_but_in_every_reading() {
 }
 
 #[test]
+fn the_identity_alone_is_asked_to_the_end_and_fails_only_when_nothing_is_known() {
+    let identify = |runner: &mut Runner<Toy>, answers: &[&str]| {
+        runner.start(Ask::Identify);
+        play(runner, answers)
+    };
+    let mut runner = Runner::new(Toy);
+    let (asked, end) = identify(&mut runner, &["", "d;"]);
+    assert_eq!((asked.as_str(), letters(&end).as_str()), ("cd", "d"), "silence of one is no end");
+    let (asked, end) = identify(&mut runner, &[""]);
+    assert_eq!((asked.as_str(), letters(&end).as_str()), ("c", "d"), "the rest is known");
+
+    let (asked, end) = identify(&mut Runner::new(Toy), &["no;", ""]);
+    assert_eq!(asked, "cd");
+    assert!(matches!(error(end), ProtocolError::Refused { .. }), "the more telling one");
+    let (_, end) = identify(&mut Runner::new(Toy), &["", ""]);
+    assert!(matches!(error(end), ProtocolError::Timeout { .. }));
+}
+
+#[test]
 fn silence_costs_one_time_out_a_cycle_and_is_given_up() {
     let mut runner = Runner::new(Toy);
     let cycles = [

@@ -39,7 +39,7 @@ pub struct SimulateOptions {
     pub addresses: Vec<u8>,
     /// The same seed gives the same batteries.
     pub seed: u64,
-    /// Simulated seconds in a second.
+    /// Simulated seconds in a second; at 0 the batteries never change.
     pub speed: f64,
     /// Answers leave no faster than a line of this baud rate would carry them.
     pub pacing: Option<u32>,
@@ -157,8 +157,8 @@ fn check(options: &SimulateOptions) -> io::Result<()> {
         "no address: a bus needs at least one battery".into()
     } else if addresses.len() < options.addresses.len() {
         "two batteries with one address would talk at the same time".into()
-    } else if !(options.speed > 0.0 && options.speed <= TOP_SPEED) {
-        format!("speed {}: it must be above 0 and at most {TOP_SPEED}", options.speed)
+    } else if !(0.0..=TOP_SPEED).contains(&options.speed) {
+        format!("speed {}: it must be from 0 (time stands still) to {TOP_SPEED}", options.speed)
     } else if options.pacing == Some(0) {
         "a line of 0 baud carries nothing".into()
     } else {
@@ -401,7 +401,7 @@ mod tests {
         assert!(refusal(|o| o.addresses = vec![1, 16]).await.starts_with("address 16: daren has"));
         assert!(refusal(|o| o.addresses.clear()).await.starts_with("no address"));
         assert!(refusal(|o| o.addresses = vec![1, 1]).await.starts_with("two batteries"));
-        assert!(refusal(|o| o.speed = 0.0).await.starts_with("speed 0"));
+        assert!(refusal(|o| o.speed = -1.0).await.starts_with("speed -1"));
         assert!(refusal(|o| o.speed = 1e9).await.starts_with("speed 1000000000"));
         assert!(refusal(|o| o.speed = f64::NAN).await.starts_with("speed NaN"));
         assert!(refusal(|o| o.pacing = Some(0)).await.starts_with("a line of 0 baud"));

@@ -1,0 +1,25 @@
+#![no_main]
+
+use bms_reader::protocol::ascii_frame::{self, Frame};
+use bms_reader::protocol::query::Framing;
+
+// The way through a buffer ends, a frame lies within it, and what parses is what its encoding
+// says, apart from the case of letters.
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let mut rest = input;
+    loop {
+        match ascii_frame::find(rest) {
+            Framing::NeedMore => break,
+            Framing::Junk(count) => {
+                assert!(count > 0);
+                rest = &rest[count..];
+            }
+            Framing::Frame(count) => {
+                if let Ok(frame) = Frame::parse(&rest[..count]) {
+                    assert_eq!(Frame::parse(&frame.encode()), Ok(frame));
+                }
+                rest = &rest[count..];
+            }
+        }
+    }
+});
