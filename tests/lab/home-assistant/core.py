@@ -1,0 +1,309 @@
+"""A real Home Assistant: started, logged into, asked what it made of our entities.
+
+Standard library only. The parts of its interface used here are the onboarding API, the REST API's
+`config` and the websocket API's registries and states.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import re
+import socket
+import struct
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from bed import HOST, BedError, Process, free_port, tail, wait_for_port
+
+CLIENT_ID = "http://127.0.0.1/"
+ENTRY_ID = "0123456789abcdef0123456789abcdef"
+PLATFORMS = ("sensor", "binary_sensor", "switch", "number", "select", "button", "event")
+
+
+def http(method, url, data=None, token=None, form=False):
+    body, headers = None, {}
+    if data is not None:
+        body = (urllib.parse.urlencode(data) if form else json.dumps(data)).encode()
+        kind = "x-www-form-urlencoded" if form else "json"
+        headers["Content-Type"] = f"application/{kind}"
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(url, body, headers, method=method)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=30) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+class WebSocket:
+    """The little of RFC 6455 that is needed: masked text out, text in."""
+
+    def __init__(self, port, token):
+        self.socket = socket.create_connection((HOST, port), 30)
+        self.file = self.socket.makefile("rb")
+        self.number = 0
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.socket.sendall(
+            f"GET /api/websocket HTTP/1.1\r\nHost: {HOST}:{port}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
+            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        if b" 101 " not in self.file.readline():
+            raise BedError("no websocket upgrade")
+        while self.file.readline() not in (b"\r\n", b""):
+            pass
+        self.receive()
+        self.send(1, json.dumps({"type": "auth", "access_token": token}).encode())
+        if self.receive().get("type") != "auth_ok":
+            raise BedError("websocket login refused")
+
+    def send(self, opcode, data):
+        mask, size = os.urandom(4), len(data)
+        if size < 126:
+            head = bytes([0x80 | opcode, 0x80 | size])
+        elif size < 65536:
+            head = bytes([0x80 | opcode, 0xFE]) + struct.pack(">H", size)
+        else:
+            head = bytes([0x80 | opcode, 0xFF]) + struct.pack(">Q", size)
+        masked = bytes(byte ^ mask[i & 3] for i, byte in enumerate(data))
+        self.socket.sendall(head + mask + masked)
+
+    def read(self, size):
+        data = self.file.read(size)
+        if len(data) != size:
+            raise BedError("websocket closed")
+        return data
+
+    def receive(self):
+        message = b""
+        while True:
+            first, second = self.read(2)
+            size = second & 127
+            if size == 126:
+                size = struct.unpack(">H", self.read(2))[0]
+            elif size == 127:
+                size = struct.unpack(">Q", self.read(8))[0]
+            data, opcode = self.read(size), first & 15
+            if opcode == 9:
+                self.send(10, data)
+            elif opcode == 8:
+                raise BedError("websocket closed")
+            elif opcode in (0, 1):
+                message += data
+                if first & 0x80:
+                    return json.loads(message)
+
+    def call(self, kind, **fields):
+        self.number += 1
+        self.send(1, json.dumps({"id": self.number, "type": kind, **fields}).encode())
+        while True:
+            answer = self.receive()
+            if answer.get("id") == self.number and answer.get("type") == "result":
+                if not answer.get("success"):
+                    raise LookupError(f"{kind}: {answer.get('error')}")
+                return answer["result"]
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.socket.close()
+
+
+class HomeAssistant:
+    def __init__(self, hass, work, broker):
+        self.hass, self.work, self.port = hass, work, free_port()
+        self.config = os.path.join(work, "home-assistant")
+        self.url = f"http://{HOST}:{self.port}"
+        self.process = self.token = self.socket = None
+        self.logs = []
+        os.makedirs(os.path.join(self.config, ".storage"))
+        with open(os.path.join(self.config, "configuration.yaml"), "w") as file:
+            file.write(
+                "homeassistant:\n  name: lab\n  unit_system: metric\n  time_zone: UTC\n"
+                f"  country: CZ\nhttp:\n  server_host: {HOST}\n  server_port: {self.port}\n"
+                "api:\nwebsocket_api:\nconfig:\nlogger:\n  default: warning\n"
+            )
+        # The oldest schema on purpose: every release migrates it to its own.
+        entry = {
+            "entry_id": ENTRY_ID,
+            "version": 1,
+            "minor_version": 1,
+            "domain": "mqtt",
+            "title": "lab",
+            "options": {},
+            "source": "user",
+            "unique_id": None,
+            "disabled_by": None,
+            "pref_disable_new_entities": False,
+            "pref_disable_polling": False,
+            "data": {
+                "broker": HOST,
+                "port": broker.port,
+                "username": broker.USER,
+                "password": broker.PASSWORD,
+                "protocol": "5",
+                "discovery": True,
+            },
+        }
+        store = {"version": 1, "minor_version": 1, "key": "core.config_entries"}
+        with open(os.path.join(self.config, ".storage", "core.config_entries"), "w") as file:
+            json.dump({**store, "data": {"entries": [entry]}}, file)
+
+    def start(self, limit=240):
+        log = os.path.join(self.work, f"home-assistant-{len(self.logs) + 1}.log")
+        self.logs.append(log)
+        environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+        environment["HA_DISABLE_LOG_FILE"] = "1"
+        argv = [self.hass, "-c", self.config, "--skip-pip", "--log-no-color"]
+        self.process = Process("Home Assistant", argv, log, environment)
+        wait_for_port(self.port, self.process, limit)
+        self.until(limit, "a login", self.log_in)
+        self.until(limit, "the state RUNNING", self.is_running)
+        self.socket = WebSocket(self.port, self.token)
+        self.until(60, "its mqtt integration", self.has_mqtt)
+
+    def until(self, limit, what, probe):
+        end = time.monotonic() + limit
+        while True:
+            with contextlib.suppress(urllib.error.URLError, OSError, KeyError, ValueError):
+                if probe():
+                    return
+            if not self.process.alive():
+                raise BedError(f"Home Assistant ended: {tail(self.process.log)}")
+            if time.monotonic() > end:
+                raise BedError(f"no {what} within {limit} s: {tail(self.process.log)}")
+            time.sleep(0.2)
+
+    def log_in(self):
+        if self.token is None:
+            owner = {
+                "client_id": CLIENT_ID,
+                "name": "lab",
+                "username": "lab",
+                "password": "lab",
+                "language": "en",
+            }
+            code = http("POST", self.url + "/api/onboarding/users", owner)["auth_code"]
+            grant = {"grant_type": "authorization_code", "code": code, "client_id": CLIENT_ID}
+            self.token = http("POST", self.url + "/auth/token", grant, form=True)["access_token"]
+        return True
+
+    def is_running(self):
+        return http("GET", self.url + "/api/config", token=self.token)["state"] == "RUNNING"
+
+    def has_mqtt(self):
+        entries = self.socket.call("config_entries/get", domain="mqtt")
+        return entries and entries[0]["state"] == "loaded"
+
+    def stop(self):
+        if self.socket:
+            self.socket.close()
+        if self.process:
+            self.process.stop(60)
+
+    def version(self):
+        return self.socket.call("get_config")["version"]
+
+    def devices(self):
+        """Our devices by identifier."""
+        listed = self.socket.call("config/device_registry/list")
+        ours = ((name[1], device) for device in listed for name in device["identifiers"])
+        return {name: device for name, device in ours if name.startswith("bms_reader_")}
+
+    def entities(self):
+        """What became of every announcement, by unique id."""
+        call = self.socket.call
+        listed = call("config/entity_registry/list")
+        ids = [entry["entity_id"] for entry in listed if entry["platform"] == "mqtt"]
+        entries = call("config/entity_registry/get_entries", entity_ids=ids) if ids else {}
+        states = {state["entity_id"]: state for state in call("get_states")}
+        # An entry that was removed since the list was made is null.
+        return {
+            entry["unique_id"]: entity(entry, states.get(name))
+            for name, entry in entries.items()
+            if entry
+        }
+
+    def without_unique_id(self):
+        known = {entry["entity_id"] for entry in self.socket.call("config/entity_registry/list")}
+        states = (state["entity_id"] for state in self.socket.call("get_states"))
+        return sorted(i for i in states if i not in known and i.split(".")[0] in PLATFORMS)
+
+    def change_entity(self, entity_id, **fields):
+        self.socket.call("config/entity_registry/update", entity_id=entity_id, **fields)
+
+    def discovery_topics(self):
+        """Where Home Assistant has each entity from."""
+        topics = {}
+        for device in self.devices().values():
+            info = self.socket.call("mqtt/device/debug_info", device_id=device["id"])
+            for entry in info["entities"]:
+                topics[entry["entity_id"]] = entry["discovery_data"]["topic"]
+        return topics
+
+    def repairs(self):
+        issues = self.socket.call("repairs/list_issues")["issues"]
+        return [issue["issue_id"] for issue in issues if issue["domain"] == "mqtt"]
+
+
+def entity(entry, state):
+    attributes = (state or {}).get("attributes", {})
+    shown = (entry.get("options") or {}).get("sensor") or {}
+    return {
+        "entity_id": entry["entity_id"],
+        "component": entry["entity_id"].split(".")[0],
+        "name": entry.get("name") or entry.get("original_name"),
+        "class": entry.get("device_class") or entry.get("original_device_class"),
+        "state_class": (entry.get("capabilities") or {}).get("state_class"),
+        "unit": attributes.get("unit_of_measurement"),
+        "precision": shown.get("suggested_display_precision"),
+        "category": entry.get("entity_category"),
+        "enabled": entry.get("disabled_by") is None,
+        "state": state["state"] if state else None,
+        "restored": bool(attributes.get("restored")),
+        "available": bool(state) and state["state"] != "unavailable",
+    }
+
+
+RECORD = re.compile(
+    r"^\d{4}-\d\d-\d\d [\d:.]+\S* (DEBUG|INFO|WARNING|ERROR|CRITICAL) \([^)]*\) \[([^\]]+)\] (.*)$"
+)
+# Where Home Assistant complains about what an MQTT device sends.
+LOGGERS = tuple(
+    f"homeassistant.{name}"
+    for name in (
+        "components.mqtt",
+        "components.sensor",
+        "components.binary_sensor",
+        "components.button",
+        "helpers.template",
+        "helpers.entity",
+        "helpers.device_registry",
+        "helpers.frame",
+        "util.json",
+    )
+)
+
+
+def complaints(log, words, start=0):
+    """Warnings and errors in the log from that byte on that concern MQTT or one of the words."""
+    with open(log, errors="replace") as file:
+        file.seek(start)
+        lines = file.read().splitlines()
+    records = []
+    for line in lines:
+        if found := RECORD.match(line):
+            records.append(list(found.groups()))
+        elif records:
+            records[-1][2] += " / " + line.strip()
+    return [
+        f"{level} {logger}: {text}"
+        for level, logger, text in records
+        if level in ("WARNING", "ERROR", "CRITICAL")
+        and (
+            "mqtt" in (logger + text).lower()
+            or logger.startswith(LOGGERS)
+            or any(word in text for word in words)
+        )
+    ]

@@ -1,0 +1,93 @@
+"""What Home Assistant must have made of every key: the words of the contract, written down by hand
+so that a slip in the program's own tables does not pass unseen."""
+
+import re
+
+DIAGNOSTIC, SHOWN, HIDDEN = "diagnostic", True, False
+
+# key: component, device class, state class, unit, category, digits shown, enabled by default
+ENTITIES = {
+    "soc": ("sensor", "battery", "measurement", "%", None, 1, SHOWN),
+    "soh": ("sensor", None, "measurement", "%", DIAGNOSTIC, 0, SHOWN),
+    "pack_voltage": ("sensor", "voltage", "measurement", "V", None, 2, SHOWN),
+    "pack_current": ("sensor", "current", "measurement", "A", None, 2, SHOWN),
+    "power": ("sensor", "power", "measurement", "W", None, 0, SHOWN),
+    "charge_power": ("sensor", "power", "measurement", "W", None, 0, SHOWN),
+    "discharge_power": ("sensor", "power", "measurement", "W", None, 0, SHOWN),
+    "remaining_capacity": ("sensor", None, "measurement", "Ah", None, 1, SHOWN),
+    "full_capacity": ("sensor", None, "measurement", "Ah", DIAGNOSTIC, 1, SHOWN),
+    "design_capacity": ("sensor", None, "measurement", "Ah", DIAGNOSTIC, 1, HIDDEN),
+    "cycle_count": ("sensor", None, "total_increasing", None, DIAGNOSTIC, 0, SHOWN),
+    "status": ("sensor", "enum", None, None, None, None, SHOWN),
+    "ambient_temp": ("sensor", "temperature", "measurement", "°C", DIAGNOSTIC, 1, SHOWN),
+    "mos_temp": ("sensor", "temperature", "measurement", "°C", DIAGNOSTIC, 1, SHOWN),
+    "min_temp": ("sensor", "temperature", "measurement", "°C", DIAGNOSTIC, 1, SHOWN),
+    "max_temp": ("sensor", "temperature", "measurement", "°C", DIAGNOSTIC, 1, SHOWN),
+    "avg_temp": ("sensor", "temperature", "measurement", "°C", None, 1, SHOWN),
+    "temp_N": ("sensor", "temperature", "measurement", "°C", DIAGNOSTIC, 1, SHOWN),
+    "min_cell_voltage": ("sensor", "voltage", "measurement", "V", None, 3, SHOWN),
+    "max_cell_voltage": ("sensor", "voltage", "measurement", "V", None, 3, SHOWN),
+    "cell_voltage_diff": ("sensor", "voltage", "measurement", "V", None, 3, SHOWN),
+    "min_cell": ("sensor", None, None, None, DIAGNOSTIC, 0, HIDDEN),
+    "max_cell": ("sensor", None, None, None, DIAGNOSTIC, 0, HIDDEN),
+    "cell_N_voltage": ("sensor", "voltage", "measurement", "V", DIAGNOSTIC, 3, SHOWN),
+    "charging_enabled": ("binary_sensor", None, None, None, DIAGNOSTIC, None, SHOWN),
+    "discharging_enabled": ("binary_sensor", None, None, None, DIAGNOSTIC, None, SHOWN),
+    "balancing": ("binary_sensor", None, None, None, DIAGNOSTIC, None, SHOWN),
+    "balancing_cells": ("sensor", None, None, None, DIAGNOSTIC, None, HIDDEN),
+    "problem": ("binary_sensor", "problem", None, None, None, None, SHOWN),
+    "alarm_N": ("binary_sensor", "problem", None, None, DIAGNOSTIC, None, SHOWN),
+    "last_update": ("sensor", "timestamp", None, None, DIAGNOSTIC, None, HIDDEN),
+    "read_duration": ("sensor", "duration", "measurement", "ms", DIAGNOSTIC, 0, HIDDEN),
+    "read_errors": ("sensor", None, "total_increasing", None, DIAGNOSTIC, 0, HIDDEN),
+    "connection": ("binary_sensor", "connectivity", None, None, DIAGNOSTIC, None, SHOWN),
+    "read": ("button", None, None, None, DIAGNOSTIC, None, SHOWN),
+}
+FIELDS = ("component", "class", "state_class", "unit", "category", "precision", "enabled")
+
+# What a simulated Daren pack has: every row above, and so many of each family.
+CELLS, PROBES = 16, 4
+# The program's own state, which is known while the battery is silent.
+OF_THE_LINK = {"connection", "read", "read_errors"}
+
+
+def row(key):
+    """The row that describes a key."""
+    if key in ENTITIES:
+        return key
+    for pattern, family in (
+        (r"cell_\d+_voltage", "cell_N_voltage"),
+        (r"temp_\d+", "temp_N"),
+        (r"alarm_\w+", "alarm_N"),
+    ):
+        if re.fullmatch(pattern, key):
+            return family
+    return None
+
+
+def faults_in_set(keys):
+    """Keys that must be there and are not, and the other way round."""
+    wanted = {key for key in ENTITIES if "_N" not in key}
+    wanted |= {f"cell_{n}_voltage" for n in range(1, CELLS + 1)}
+    wanted |= {f"temp_{n}" for n in range(1, PROBES + 1)}
+    faults = [f"{key} has no entity" for key in sorted(wanted - keys)]
+    extra = {key for key in keys - wanted if row(key) != "alarm_N"}
+    faults += [f"{key} has an entity that nobody expects" for key in sorted(extra)]
+    if not any(row(key) == "alarm_N" for key in keys):
+        faults.append("no alarm has an entity")
+    return faults
+
+
+def faults(key, entity, enabled_by_hand=False):
+    """Where an entity differs from its row."""
+    wanted = dict(zip(FIELDS, ENTITIES[row(key)], strict=True))
+    if enabled_by_hand:
+        wanted["enabled"] = True
+    elif not wanted["enabled"]:
+        # An entity that is switched off has no state, hence no unit and no digits either.
+        wanted["unit"] = wanted["precision"] = None
+    return [
+        f"{key}: {field} is {entity[field]!r} instead of {wanted[field]!r}"
+        for field in FIELDS
+        if entity[field] != wanted[field]
+    ]
