@@ -34,7 +34,7 @@ new_enough() {
 find_python() {
   local candidate
   for candidate in "${HOME_ASSISTANT_PYTHON:-}" python3.15 python3.14 python3; do
-    [ -n "$candidate" ] && command -v "$candidate" >/dev/null || continue
+    command -v "${candidate:-none}" >/dev/null || continue
     new_enough "$candidate" && command -v "$candidate" && return
   done
   return 1
@@ -43,23 +43,23 @@ find_python() {
 # Unpacks the newer suite's Python into the cache. Nothing of it is configured or installed into
 # the system; the interpreter is pointed at the C library unpacked beside it.
 unpack_python() {
-  local root=$CACHE/python libraries loader
-  UNPACKED=$root/usr/bin/$PYTHON_NAME
-  [ -e "$root/.done" ] && return
+  local unpacked=$CACHE/python libraries loader
+  UNPACKED=$unpacked/usr/bin/$PYTHON_NAME
+  [ -e "$unpacked/.done" ] && return
   say "no Python $PYTHON_AT_LEAST or newer here: unpacking the one of Debian $SUITE"
   packages mmdebstrap patchelf debian-archive-keyring || give_up "no tools to unpack a Python"
   [ "$(id -u)" = 0 ] || give_up "unpacking a Python needs root"
-  rm -rf "$root"
+  rm -rf "$unpacked"
   # A mirror's Release file can be older than its Valid-Until date; its signature is still checked.
   retry mmdebstrap --quiet --variant=extract --mode=root \
     --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
     --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='APT::Install-Recommends "false"' \
-    --include="$PYTHON_NAME,$PYTHON_NAME-venv" "$SUITE" "$root" 2>"$CACHE/mmdebstrap.log" ||
+    --include="$PYTHON_NAME,$PYTHON_NAME-venv" "$SUITE" "$unpacked" 2>"$CACHE/mmdebstrap.log" ||
     give_up "no Python: $(tail -n 1 "$CACHE/mmdebstrap.log")"
-  loader=$(find "$root/usr/lib" -name 'ld-linux-*.so.*' -print -quit)
+  loader=$(find "$unpacked/usr/lib" -name 'ld-linux-*.so.*' -print -quit)
   libraries=$(dirname "$loader")
   patchelf --set-interpreter "$loader" --force-rpath --set-rpath "$libraries" "$UNPACKED"
-  touch "$root/.done"
+  touch "$unpacked/.done"
 }
 
 # Home Assistant installs what an integration requires when it first loads it. The test runs it
