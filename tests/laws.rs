@@ -7,10 +7,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bms_reader::model::Reading;
-use bms_reader::protocol::{Ask, DRIVERS, Driver, DriverInfo, Step};
+use bms_reader::model::reading::Place;
+use bms_reader::protocol::{Ask, DRIVERS, Driver, DriverInfo, Options, Step, find};
+use bms_reader::sim::{Bus, Faults, MAKES, PackState};
 use common::{Delivery, driver, play, vectors};
 use proptest::prelude::*;
 
@@ -280,6 +282,48 @@ fn silence_is_not_asked_again() {
             let outcome = play(driver.as_mut(), |_| Vec::new()).unwrap();
             assert_eq!(outcome.asked.len(), 1);
             assert!(matches!(outcome.end, Step::Failed(_)));
+        }
+    }
+}
+
+/// What the simulator's battery is and what the driver reads are the same thing.
+fn reads_as(reading: &Reading, state: &PackState) {
+    let pack = &reading.pack;
+    assert_eq!(pack.voltage, Some(state.voltage));
+    assert_eq!(pack.current, Some(state.current));
+    assert_eq!((pack.soc, pack.soh), (Some(state.soc), Some(state.soh)));
+    assert_eq!((pack.remaining, pack.full), (Some(state.remaining), Some(state.full)));
+    assert_eq!(pack.cycles, Some(state.cycles));
+    let cells: Vec<_> = reading.cells.iter().map(|cell| cell.voltage.unwrap()).collect();
+    assert_eq!(cells, state.cells);
+    let balancing: Vec<_> = reading.cells.iter().map(|cell| cell.balancing.unwrap()).collect();
+    assert_eq!(balancing, state.balancing);
+    let at = |place| reading.probes.iter().filter(move |probe| probe.place == place);
+    let sensors: Vec<_> = at(Place::Cells).map(|probe| probe.value.unwrap()).collect();
+    assert_eq!(sensors, state.sensors);
+    assert_eq!(at(Place::Ambient).next().unwrap().value, Some(state.ambient));
+    assert_eq!(at(Place::Mosfet).next().unwrap().value, Some(state.mosfet));
+    assert_eq!(at(Place::Average).next().unwrap().value, Some(state.average));
+    assert_eq!(reading.switches.charging, Some(state.charging));
+    assert_eq!(reading.switches.discharging, Some(state.discharging));
+    assert_eq!(reading.alarms.active().collect::<BTreeSet<_>>(), state.alarms);
+    assert_eq!(reading.alarms.unknown().count(), 0);
+}
+
+proptest! {
+    /// Simulator to driver: for every simulated make, at any address and moment of its life.
+    #[test]
+    fn the_simulated_battery_is_read_as_it_is(
+        seed in any::<u64>(), pick in any::<prop::sample::Index>(), seconds in 0.0..400_000.0,
+    ) {
+        for make in MAKES {
+            let addresses: Vec<u8> = make.addresses.clone().collect();
+            let address = *pick.get(&addresses);
+            let mut bus = Bus::living(make, &addresses, seed, Faults::default());
+            let options = Options { address, ..Options::default() };
+            let mut driver = (find(make.name).unwrap().new)(&options);
+            let outcome = play(driver.as_mut(), |question| vec![bus.answer(question, seconds)]);
+            reads_as(&outcome.unwrap().reading(), &Bus::battery(seed, address).state(seconds));
         }
     }
 }
