@@ -104,6 +104,9 @@ fn by_entity(
     if announced.device.is_some() {
         plan.messages.push(migrate(subject.topics.device()));
     }
+    // Cleared before the entities are announced elsewhere, or Home Assistant warns of a conflict
+    // for each of them. It has let go of them already, so it drops none.
+    remove_device(subject, announced, plan);
     for entity in wanted {
         let payload = discovery::entity_payload(subject, entity).to_string();
         let name = (entity.component.to_owned(), entity.key.clone());
@@ -120,7 +123,6 @@ fn by_entity(
         };
         remove_entities(subject, announced, plan, |name| !is_wanted(name));
     }
-    remove_device(subject, announced, plan);
 }
 
 fn by_device(
@@ -130,9 +132,14 @@ fn by_device(
     announced: &mut Announced,
     plan: &mut Plan,
 ) {
-    let old: Vec<_> = announced.entities.keys().cloned().collect();
-    let topics = old.iter().map(|(component, key)| subject.topics.entity(component, key));
+    // Only what comes back is kept by Home Assistant; the rest is simply removed.
+    let comes_back = |(component, key): &(String, String)| {
+        wanted.iter().any(|entity| entity.component == component && entity.key == *key)
+    };
+    let moving = announced.entities.keys().filter(|name| comes_back(name));
+    let topics = moving.map(|(component, key)| subject.topics.entity(component, key));
     plan.messages.extend(topics.map(migrate));
+    remove_entities(subject, announced, plan, |_| true);
 
     let mut components: Map<String, Value> =
         wanted.iter().map(|e| (e.key.clone(), discovery::component(e))).collect();
@@ -157,7 +164,6 @@ fn by_device(
         plan.messages.push(Message::fact(subject.topics.device(), payload.clone()));
     }
     announced.device = Some(Device { payload: Some(payload), components });
-    remove_entities(subject, announced, plan, |_| true);
 }
 
 /// Home Assistant lets go of what was announced here, but keeps its names, areas and history for
