@@ -12,8 +12,10 @@ use bms_reader::model::units::Millivolts;
 use bms_reader::model::{DeviceId, DeviceState, FaultKind, LinkState, Profile, Reading};
 use bms_reader::poll::{Line, Member, run_line};
 use bms_reader::protocol::{Ask, Driver, DriverInfo, Options, ProtocolError, Step};
-use bms_reader::transport::{Endpoint, MemoryPort};
+use bms_reader::transport::{Endpoint, MemoryPort, SerialConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_serial::{SerialPort, SerialStream};
 use tokio_util::sync::CancellationToken;
 
 /// Asks with its address, understands one byte of answer (`!`), and panics over another (`#`).
@@ -311,4 +313,41 @@ async fn the_stop_does_not_wait_for_an_answer() {
     seconds(1).await;
     rig.stop.cancel();
     timeout(Duration::from_millis(700), rig.task).await.expect("the line ends").unwrap();
+}
+
+/// A battery that only hears its own baud rate.
+#[tokio::test]
+async fn the_other_baud_rate_is_tried_on_total_silence_and_kept() {
+    let (mut far, near) = SerialStream::pair().unwrap();
+    let path = near.name().unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = asked.clone();
+    tokio::spawn(async move {
+        let mut question = [0; 16];
+        while far.read(&mut question).await.is_ok() {
+            // Both ends of a pseudo-terminal share its settings.
+            let baud = near.baud_rate().unwrap();
+            heard.lock().unwrap().push(baud);
+            if baud == 19_200 {
+                far.write_all(b"!").await.unwrap();
+            }
+        }
+    });
+    let members = vec![Member {
+        id: id(1),
+        driver: &PLAIN,
+        options: Options { address: 1, timeout: Duration::from_millis(200) },
+        interval: Duration::from_millis(500),
+    }];
+    let board = Board::new([profile(&id(1))]);
+    let (_commands, mut inboxes) = CommandBus::new(&[vec![id(1)]]);
+    let stop = CancellationToken::new();
+    let endpoint = Endpoint::Serial(SerialConfig { path });
+    let line = Line { endpoint, bauds: vec![9600, 19_200], members };
+    let mut state = board.follow(&id(1)).unwrap();
+    tokio::spawn(run_line(line, board, inboxes.remove(0), stop.clone()));
+    let third = state.wait_for(|state| state.counters.reads == 3);
+    timeout(Duration::from_secs(20), third).await.expect("it answers").unwrap();
+    stop.cancel();
+    assert_eq!(*asked.lock().unwrap(), [9600, 9600, 19_200, 19_200, 19_200]);
 }

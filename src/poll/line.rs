@@ -2,7 +2,7 @@
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, info, trace_span, warn};
 
 use super::Line;
 use super::exchange::CycleError;
@@ -124,7 +124,9 @@ impl Station {
         let Some(served) = self.served.get_mut(index) else { return };
         let limit = served.limit();
         let connected = self.wire.is_open();
-        let result = match self.wire.attempt(&mut *served.driver, limit, self.patient).await {
+        let span = trace_span!("line", device = %served.member.id);
+        let attempt = self.wire.attempt(&mut *served.driver, limit, self.patient).instrument(span);
+        let result = match attempt.await {
             Ok(outcome) => outcome.result,
             Err(error) => Err(CycleError::Link(error)),
         };
