@@ -28,6 +28,8 @@ const LINES_STOP: Duration = Duration::from_millis(700);
 const SINKS_STOP: Duration = Duration::from_millis(1000);
 /// A sink that broke down is started again after this time.
 const RESTART: Duration = Duration::from_secs(5);
+/// A simulated second is a second.
+pub const REAL_TIME: f64 = 1.0;
 /// The simulated batteries are the same at every start.
 const SEED: u64 = 1;
 /// Without a battery in the configuration, the ports are looked at so often.
@@ -63,7 +65,7 @@ pub async fn serve_until(config: Config, stop: CancellationToken) {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let house = House::build(&config, &stop);
+    let house = House::build(&config, REAL_TIME, &stop);
     run_house(house, &config, stop).await;
 }
 
@@ -129,10 +131,10 @@ pub struct House {
 }
 
 impl House {
-    /// Starts a task for each line.
-    pub fn build(config: &Config, stop: &CancellationToken) -> Self {
+    /// Starts a task for each line; simulated batteries live `speed` times as fast as we do.
+    pub fn build(config: &Config, speed: f64, stop: &CancellationToken) -> Self {
         let board = Board::new(config.devices.iter().map(|device| device.profile.clone()));
-        let lines = lines(&config.devices, stop);
+        let lines = lines(&config.devices, speed, stop);
         let members: Vec<_> =
             lines.iter().map(|line| line.members.iter().map(|m| m.id.clone()).collect()).collect();
         let (commands, inboxes) = CommandBus::new(&members);
@@ -150,7 +152,7 @@ impl House {
 }
 
 /// Batteries that share a port share a line; all simulated ones share one simulated bus.
-pub fn lines(devices: &[Device], stop: &CancellationToken) -> Vec<Line> {
+pub fn lines(devices: &[Device], speed: f64, stop: &CancellationToken) -> Vec<Line> {
     let mut places: Vec<(&Place, Vec<&Device>)> = Vec::new();
     for device in devices {
         match places.iter_mut().find(|(place, _)| *place == &device.place) {
@@ -158,17 +160,17 @@ pub fn lines(devices: &[Device], stop: &CancellationToken) -> Vec<Line> {
             None => places.push((&device.place, vec![device])),
         }
     }
-    places.into_iter().map(|(place, members)| line(place, &members, stop)).collect()
+    places.into_iter().map(|(place, members)| line(place, &members, speed, stop)).collect()
 }
 
-fn line(place: &Place, devices: &[&Device], stop: &CancellationToken) -> Line {
+fn line(place: &Place, devices: &[&Device], speed: f64, stop: &CancellationToken) -> Line {
     let endpoint = match place {
         Place::Serial { path } => Endpoint::Serial(SerialConfig { path: path.clone() }),
         Place::Tcp { host, port } => Endpoint::Tcp(TcpConfig { host: host.clone(), port: *port }),
         Place::Simulated => {
             let addresses: Vec<u8> = devices.iter().map(|it| it.options.address).collect();
             let bus = sim::Bus::living(&sim::daren::MAKE, &addresses, SEED, Faults::default());
-            let stage = Stage::new(bus, 1.0, None);
+            let stage = Stage::new(bus, speed, None);
             Endpoint::Memory(serve::memory("simulated", stage, stop.clone()))
         }
     };

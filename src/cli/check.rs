@@ -10,7 +10,8 @@ pub(super) async fn run() -> u8 {
         Ok(config) => config,
         Err(faults) => return complain(&faults),
     };
-    println!("fine  configuration: {} batteries", config.devices.len());
+    let count = config.devices.len();
+    println!("fine  configuration: {count} {}", if count == 1 { "battery" } else { "batteries" });
     for warning in &config.warnings {
         println!("note  {warning}");
     }

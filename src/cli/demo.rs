@@ -30,6 +30,14 @@ pub(super) struct Arguments {
     /// Stop after so many seconds
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
+    /// Simulated seconds in a second: at 60 a day passes in 24 minutes
+    #[arg(long, value_name = "FACTOR", default_value_t = 60.0, value_parser = speed)]
+    speed: f64,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let fits = |speed: &f64| (0.0..=100_000.0).contains(speed);
+    text.parse().ok().filter(fits).ok_or_else(|| "a number from 0 to 100000".to_owned())
 }
 
 pub(super) async fn run(arguments: Arguments) -> u8 {
@@ -42,7 +50,7 @@ pub(super) async fn run(arguments: Arguments) -> u8 {
     }
     let Ok(stop) = app::stop_on_signal() else { return FAILED };
     println!("{}", broker.words(&config));
-    let house = House::build(&config, &stop);
+    let house = House::build(&config, arguments.speed, &stop);
     let board = house.board().clone();
     let show = tokio::spawn(show(board, stop.clone()));
     if let Some(seconds) = arguments.seconds {

@@ -49,7 +49,7 @@ enum Command {
     Check,
     /// List serial ports, with the lines to put into the configuration
     Scan {
-        /// How long to look for Bluetooth devices
+        /// How long to look for Bluetooth devices (this version knows serial ports only)
         #[arg(long, value_name = "N", default_value_t = 5)]
         seconds: u64,
         /// One JSON object instead of text

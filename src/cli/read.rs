@@ -51,7 +51,7 @@ pub(super) async fn read(devices: &[Device]) -> Board {
     let board = Board::new(devices.iter().map(|device| device.profile.clone()));
     let stop = CancellationToken::new();
     let mut lines = JoinSet::new();
-    for line in app::lines(devices, &stop) {
+    for line in app::lines(devices, app::REAL_TIME, &stop) {
         let board = board.clone();
         lines.spawn(async move { read_once(line, &board).await });
     }
