@@ -154,18 +154,13 @@ mod tests {
     use crate::model::derive::derive;
     use crate::model::reading::{Cell, Parts, Probe};
     use crate::model::units::{CentiPercent, DeciCelsius, Millis, Millivolts};
-    use crate::model::{Alarm, Attempt, DeviceId, Fault, FaultKind, Profile};
+    use crate::model::{Alarm, Attempt, Fault, FaultKind, Profile};
 
     fn state() -> DeviceState {
         DeviceState::new(Profile {
-            id: DeviceId::new("rack").expect("a good id"),
-            name: "Rack".into(),
-            make: "daren".into(),
-            title: "Daren".into(),
             port: Some("/dev/ttyUSB0".into()),
             address: Some("1".into()),
-            adapter: None,
-            interval_ms: 30_000,
+            ..Profile::sample("rack")
         })
     }
 

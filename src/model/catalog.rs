@@ -328,23 +328,14 @@ pub fn entries(state: &DeviceState) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Profile;
     use crate::model::derive::derive;
     use crate::model::reading::{Cell, Probe, Reading};
     use crate::model::units::{CentiPercent, Milliamps, Millis};
-    use crate::model::{DeviceId, Profile};
 
     fn state(reading: Reading) -> DeviceState {
-        let id = DeviceId::new("b").expect("a good id");
-        let mut state = DeviceState::new(Profile {
-            id: id.clone(),
-            name: "B".into(),
-            make: "daren".into(),
-            title: "Daren".into(),
-            port: None,
-            address: None,
-            adapter: None,
-            interval_ms: 30_000,
-        });
+        let mut state = DeviceState::new(Profile::sample("b"));
+        let id = state.profile.id.clone();
         let derived = derive(&reading);
         let taken = Millis(1_771_097_625_510);
         let snapshot = Snapshot { device: id, sequence: 1, taken, took_ms: 250, reading, derived };

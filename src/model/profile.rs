@@ -48,3 +48,20 @@ pub struct Profile {
     /// Milliseconds between two reads.
     pub interval_ms: u64,
 }
+
+#[cfg(test)]
+impl Profile {
+    /// A battery of no particular interest, at no particular place.
+    pub(crate) fn sample(id: &str) -> Self {
+        Profile {
+            id: DeviceId::new(id).expect("a good id"),
+            name: id.to_owned(),
+            make: "daren".into(),
+            title: "Daren".into(),
+            port: None,
+            address: None,
+            adapter: None,
+            interval_ms: 30_000,
+        }
+    }
+}

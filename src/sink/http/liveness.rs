@@ -62,17 +62,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_without_attempts_is_stalled_until_it_moves() {
-        let id = DeviceId::new("b").expect("a good id");
-        let board = Board::new([Profile {
-            id: id.clone(),
-            name: "B".into(),
-            make: "daren".into(),
-            title: "Daren".into(),
-            port: None,
-            address: None,
-            adapter: None,
-            interval_ms: 30_000,
-        }]);
+        let profile = Profile::sample("b");
+        let id = profile.id.clone();
+        let board = Board::new([profile]);
         let liveness = Liveness::new(&board);
         tokio::time::advance(Duration::from_secs(269)).await;
         assert_eq!(liveness.stalled(&board), []);

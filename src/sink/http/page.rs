@@ -107,20 +107,12 @@ impl fmt::Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{DeviceId, Profile};
+    use crate::model::Profile;
 
     #[test]
     fn names_are_text_and_links_are_relative() {
-        let board = Board::new([Profile {
-            id: DeviceId::new("b").unwrap(),
-            name: "<script>alert('x')</script>".into(),
-            make: "daren".into(),
-            title: "Daren".into(),
-            port: None,
-            address: None,
-            adapter: None,
-            interval_ms: 30_000,
-        }]);
+        let name = "<script>alert('x')</script>".into();
+        let board = Board::new([Profile { name, ..Profile::sample("b") }]);
         let page = page(&board);
         assert!(!page.contains("<script") && page.contains("&lt;script&gt;"), "{page}");
         assert!(page.contains("connecting"));
