@@ -152,8 +152,8 @@ impl ProtocolError {
                  reader is on the bus"
             }
             ProtocolError::BadFrame { .. } | ProtocolError::Unsupported { .. } => {
-                "check the battery's type; if it is right, report the frame that LOG_LEVEL=TRACE \
-                 shows"
+                "check the battery's type, the baud rate and the wiring; if they are right, report \
+                 the frame that LOG_LEVEL=TRACE shows"
             }
             ProtocolError::Refused { .. } => "check the address and the battery's type",
             ProtocolError::Login { .. } => "check the password or serial number of the battery",

@@ -117,12 +117,17 @@ pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: C
         let began = Instant::now();
         let Some(trouble) = connection(&mut publisher, &mut journal, &stop).await else { return };
         journal.trouble(&trouble, Instant::now());
+        let mut moved = false;
+        if trouble.is_denied() {
+            // The login changes when the broker's app is installed anew.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                located = publisher.locate() => moved = located.unwrap_or_default(),
+            }
+        }
         let pause = match publisher.end_of_connection() {
             Some(since) => backoff.next(Ending::Lost(since.elapsed()), chance()),
-            // The login changes when the broker's app is installed anew.
-            None if trouble.is_denied() && publisher.locate().await.is_ok_and(|news| news) => {
-                SHORTEST_PAUSE
-            }
+            None if moved => SHORTEST_PAUSE,
             None if trouble.is_denied() => backoff.next(Ending::Denied, chance()),
             None => backoff
                 .next(Ending::Unreachable, chance())
