@@ -61,6 +61,9 @@ static PLAIN: DriverInfo = DriverInfo {
     name: "plain",
     title: "Plain",
     serial: None,
+    gatt: None,
+    signs: &[],
+    controls: &[],
     addresses: 0..=255,
     verified: "for tests",
     new: |options| Box::new(Plain { options: options.clone(), at: At::Asking }),
@@ -126,7 +129,7 @@ impl Rig {
             .map(|address| Member {
                 id: id(*address),
                 driver: &PLAIN,
-                options: Options { address: *address, timeout: Duration::from_secs(2) },
+                options: Options { address: *address, ..Options::default() },
                 interval: Duration::from_secs(10),
             })
             .collect();
@@ -336,7 +339,7 @@ async fn the_other_baud_rate_is_tried_on_total_silence_and_kept() {
     let members = vec![Member {
         id: id(1),
         driver: &PLAIN,
-        options: Options { address: 1, timeout: Duration::from_millis(200) },
+        options: Options { timeout: Duration::from_millis(200), ..Options::default() },
         interval: Duration::from_millis(500),
     }];
     let board = Board::new([profile(&id(1))]);

@@ -174,7 +174,11 @@ fn read(values: &Values, findings: &mut Findings) -> Option<Device> {
             interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
         },
         driver: make.driver,
-        options: Options { address, timeout: values.millis(&BMS_TIMEOUT).unwrap_or(usual) },
+        options: Options {
+            address,
+            timeout: values.millis(&BMS_TIMEOUT).unwrap_or(usual),
+            ..Options::default()
+        },
         bauds: bauds(values, &place, make.driver, findings),
         place,
         interval,

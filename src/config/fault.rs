@@ -1,8 +1,7 @@
 //! What is wrong with the configuration, in lines that tell how to mend it.
 
+use crate::model::secret::MASK;
 use std::fmt;
-
-use super::secret::MASK;
 
 /// Longer values are cut in messages.
 const SHOWN: usize = 80;

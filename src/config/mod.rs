@@ -8,7 +8,6 @@ mod nearest;
 mod place;
 mod reference;
 mod rule;
-mod secret;
 mod service;
 mod source;
 #[cfg(test)]
@@ -28,7 +27,7 @@ pub use rule::Rule;
 pub use service::{History, Limits, Log};
 pub use source::environment;
 
-use crate::model::Profile;
+use crate::model::{Profile, secret};
 use crate::protocol::{DriverInfo, Options};
 use crate::sink::{http, mqtt};
 

@@ -9,9 +9,9 @@ use std::path::Path;
 use super::fault::{ConfigError, Findings};
 use super::nearest::nearest;
 use super::rule;
-use super::secret::Secret;
 use super::values::{Given, Stray, Values};
 use super::variables::{self, Fallback, VARIABLES, Variable};
+use crate::model::Secret;
 
 /// No file that we read has a reason to be larger.
 const LARGEST_FILE: u64 = 1 << 20;

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::fault::{ConfigError, Findings};
 use super::rule;
-use super::secret::Secret;
 use super::source::Spelling;
 use super::variables::{Fallback, Variable};
+use crate::model::Secret;
 
 /// A value as somebody gave it.
 #[derive(Debug, Clone)]

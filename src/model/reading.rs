@@ -121,6 +121,30 @@ pub struct Switches {
     pub charging: Option<bool>,
     /// Discharging transistor on.
     pub discharging: Option<bool>,
+    /// Balancing allowed; whether a cell is being balanced right now is a matter of the cell.
+    pub balancing: Option<bool>,
+}
+
+/// A switch of the battery that an operator may turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Switch {
+    /// Charging transistor.
+    Charging,
+    /// Discharging transistor.
+    Discharging,
+    /// Balancing.
+    Balancing,
+}
+
+impl Switches {
+    /// The state of one of them.
+    pub fn get(&self, switch: Switch) -> Option<bool> {
+        match switch {
+            Switch::Charging => self.charging,
+            Switch::Discharging => self.discharging,
+            Switch::Balancing => self.balancing,
+        }
+    }
 }
 
 /// Which parts of the conversation arrived.

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::{FaultKind, Reading};
+use crate::model::reading::Switch;
+use crate::model::{FaultKind, Reading, Secret};
 
 /// One conversation with one battery. Pure: no clock, no IO, no logging.
 ///
@@ -40,6 +41,18 @@ pub enum Ask {
     Read,
     /// The identity alone: frames that somebody recorded may hold nothing else.
     Identify,
+    /// Turns a switch of [`DriverInfo::controls`] and reads it back: the reading of `Done` says what
+    /// the battery made of it. The caller asks for it only where the operator allowed control.
+    Write(Setting),
+}
+
+/// What a battery is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Which switch.
+    pub switch: Switch,
+    /// Its new state.
+    pub on: bool,
 }
 
 /// What the caller must do now.
@@ -170,8 +183,14 @@ pub struct DriverInfo {
     pub title: &'static str,
     /// How it is reached by wire.
     pub serial: Option<SerialDefaults>,
+    /// How it is reached by Bluetooth.
+    pub gatt: Option<GattProfile>,
+    /// By what it is recognised in a Bluetooth scan; any one of them is a hint, none a proof.
+    pub signs: &'static [Sign],
     /// Addresses that it can have on a bus.
     pub addresses: std::ops::RangeInclusive<u8>,
+    /// Switches that [`Ask::Write`] can turn.
+    pub controls: &'static [Switch],
     /// How sure we are that it works: with what it was verified.
     pub verified: &'static str,
     /// A new conversation.
@@ -187,6 +206,55 @@ pub struct SerialDefaults {
     pub timeout: Duration,
 }
 
+/// Where a make keeps its conversation on Bluetooth.
+#[derive(Debug, Clone, Copy)]
+pub struct GattProfile {
+    /// Places to look for it, the usual one first; the first that the battery has is used.
+    pub places: &'static [GattPlace],
+    /// It sends unasked once it was started, so a link that stays open costs it nothing.
+    pub streams: bool,
+}
+
+/// One pair of characteristics. They are told apart by what they can do as well as by their UUIDs:
+/// some modules have two of the same UUID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GattPlace {
+    /// Service.
+    pub service: u128,
+    /// Characteristic whose notifications are the battery's words.
+    pub notify: u128,
+    /// Characteristic that takes ours.
+    pub write: u128,
+}
+
+/// A UUID from the 16 bits that Bluetooth assigns.
+pub const fn uuid16(short: u16) -> u128 {
+    const BASE: u128 = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
+    BASE | (short as u128) << 96
+}
+
+/// By what a make is recognised in a scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// The advertised name begins so, in any case.
+    Name(&'static str),
+    /// This service is advertised.
+    Service(u128),
+    /// The address begins so: `C8:47:80`.
+    Address(&'static str),
+    /// Manufacturer data: its company id and data together are the address backwards.
+    ReversedAddress,
+}
+
+/// What carries the conversation. Some makes speak another dialect on each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// Serial port or bridge.
+    Wire,
+    /// Bluetooth.
+    Radio,
+}
+
 /// What the operator said about one battery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -194,10 +262,41 @@ pub struct Options {
     pub address: u8,
     /// Time for one answer.
     pub timeout: Duration,
+    /// What carries the conversation.
+    pub carrier: Carrier,
+    /// Bluetooth address, which some handshakes are computed from.
+    pub mac: Option<[u8; 6]>,
+    /// PIN or password of the battery.
+    pub password: Option<Secret>,
+    /// Serial number of the battery's controller.
+    pub barcode: Option<String>,
+    /// In what a console counts charge, where consoles differ.
+    pub capacity_unit: CapacityUnit,
+    /// Dialect, where a make has several and the operator named one.
+    pub variant: Option<String>,
+}
+
+/// In what a console counts charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CapacityUnit {
+    /// As documented.
+    #[default]
+    WattHours,
+    /// As some do.
+    MilliampHours,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { address: 1, timeout: Duration::from_secs(2) }
+        Options {
+            address: 1,
+            timeout: Duration::from_secs(2),
+            carrier: Carrier::Wire,
+            mac: None,
+            password: None,
+            barcode: None,
+            capacity_unit: CapacityUnit::default(),
+            variant: None,
+        }
     }
 }

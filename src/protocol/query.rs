@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::driver::{Ask, Driver, ProtocolError, Step};
+use super::driver::{Ask, Driver, ProtocolError, Setting, Step};
 use crate::model::Reading;
 
 /// Bytes that may wait for the rest of their frame. The longest answer of any make is well below;
@@ -36,6 +36,11 @@ pub trait Dialect: Send {
     /// The questions of a cycle, in order, the required ones first: silence of an optional one
     /// must not delay or lose the live values.
     fn plan(&self) -> &'static [Self::Query];
+    /// The orders and questions that turn a switch and read it back, all of them required; none
+    /// for a make without control.
+    fn orders(&mut self, _setting: Setting) -> Vec<Self::Query> {
+        Vec::new()
+    }
     /// What it means when the question stays without an answer.
     fn need(&self, query: Self::Query) -> Need;
     /// The question as people call it, for messages.
@@ -354,7 +359,10 @@ impl<D: Dialect> Driver for Runner<D> {
     }
 
     fn start(&mut self, ask: Ask) {
-        self.queue = self.session.open(self.dialect.plan());
+        self.queue = match ask {
+            Ask::Write(setting) => self.dialect.orders(setting).into(),
+            Ask::Read | Ask::Identify => self.session.open(self.dialect.plan()),
+        };
         if ask == Ask::Identify {
             self.queue.retain(|query| self.dialect.need(*query) == Need::Once);
         }

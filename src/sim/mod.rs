@@ -25,6 +25,12 @@ pub trait Responder: Send {
     /// What the battery says when these bytes came along the line, and nothing when they were not
     /// for it. `seconds` is the simulated time since the start.
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>>;
+
+    /// What the battery says unasked at this moment; most never do. Asked every
+    /// [`Make::stream`] seconds.
+    fn unasked(&mut self, _seconds: f64) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// A make that can be simulated.
@@ -38,6 +44,10 @@ pub struct Make {
     pub new: fn(address: u8, battery: Battery, faults: Faults) -> Box<dyn Responder>,
     /// Where the first request in a buffer ends.
     pub request_end: fn(&[u8]) -> Option<usize>,
+    /// Seconds between two things that it says unasked; `None`: it only ever answers.
+    pub stream: Option<f64>,
+    /// Bytes of one Bluetooth notification; `None`: it is reached by wire.
+    pub notification: Option<usize>,
     /// The same answer, spoiled as only somebody who knows the frame can do it.
     pub spoil: fn(Spoil, &[u8]) -> Vec<u8>,
 }

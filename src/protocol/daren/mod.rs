@@ -21,7 +21,10 @@ pub static INFO: DriverInfo = DriverInfo {
     name: "daren",
     title: "Daren",
     serial: Some(SerialDefaults { bauds: &[9600, 19_200], timeout: Duration::from_secs(2) }),
+    gatt: None,
+    signs: &[],
     addresses: 0..=15,
+    controls: &[],
     verified: "recorded frames of six packs",
     new: |options: &Options| Box::new(Runner::new(Daren::new(options))),
 };

@@ -19,6 +19,8 @@ pub static MAKE: Make = Make {
     addresses: 0..=15,
     new: |address, battery, faults| Box::new(DarenPack::new(address, battery).heeding(faults)),
     request_end: |buffer| buffer.iter().position(|byte| *byte == b'\r').map(|cr| cr + 1),
+    stream: None,
+    notification: None,
     spoil: frame::spoil,
 };
 
