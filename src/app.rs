@@ -179,6 +179,7 @@ fn line(place: &Place, devices: &[&Device], speed: f64, stop: &CancellationToken
         driver: device.driver,
         options: device.options.clone(),
         interval: device.interval,
+        controls: device.profile.controls.clone(),
     };
     let bauds = devices.first().map(|device| device.bauds.clone()).unwrap_or_default();
     Line { endpoint, bauds, members: devices.iter().map(member).collect() }

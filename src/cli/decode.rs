@@ -52,6 +52,7 @@ fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
         address: None,
         adapter: None,
         interval_ms: 0,
+        controls: Vec::new(),
     });
     let result = Dialogue::parse(text).and_then(|dialogue| dialogue.play_to_any(info));
     let (fault, reading) = match result {

@@ -110,7 +110,13 @@ pub struct Bank {
 pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigError>> {
     let mut findings = fault::Findings::default();
     let values = source::collect(environment, &mut findings);
-    let batteries = device::all(&values, &mut findings);
+    let mut batteries = device::all(&values, &mut findings);
+    let allow_control = values.switch(&variables::ALLOW_CONTROL);
+    if allow_control {
+        for device in &mut batteries.devices {
+            device.profile.controls = device.driver.controls.to_vec();
+        }
+    }
     let banks = bank::all(&values, &batteries, &mut findings);
     let ids: Vec<&str> =
         batteries.ids.iter().chain(banks.iter().map(|bank| &bank.id)).map(String::as_str).collect();
@@ -130,7 +136,7 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigE
         http_listen: values.text(&variables::HTTP_LISTEN).and_then(rule::listen).flatten(),
         limits,
         history: service::history(&values),
-        allow_control: values.switch(&variables::ALLOW_CONTROL),
+        allow_control,
         log: service::log(&values),
         warnings: findings.warnings,
     })

@@ -327,8 +327,9 @@ variables! {
             help: "Where the history is kept over a restart.",
         }
         ALLOW_CONTROL {
-            default: Fallback::Text("false"), rule: Rule::Switch, idle: true, example: "false",
-            help: "Allow commands that change the battery.",
+            default: Fallback::Text("false"), rule: Rule::Switch, example: "false",
+            help: "Allow commands that change the battery: its charge, discharge and balance switches, where \
+                the type has them. Every change is read back and logged.",
         }
         LOG_LEVEL {
             default: Fallback::Text("INFO"),

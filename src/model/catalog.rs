@@ -181,6 +181,9 @@ pub static CATALOG: &[Quantity] = &[
     detail("discharging_enabled", "Discharging enabled", Kind::Flag, 0, |s| {
         Some(Value::Switch(s.reading.switches.discharging?))
     }),
+    detail("balancing_enabled", "Balancing enabled", Kind::Flag, 0, |s| {
+        Some(Value::Switch(s.reading.switches.balancing?))
+    }),
     detail("balancing", "Balancing", Kind::Flag, 0, |s| {
         Some(Value::Switch(!s.balancing_cells()?.is_empty()))
     }),

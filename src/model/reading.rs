@@ -2,6 +2,7 @@
 //! not say, and stays absent all the way to the user. Never a zero, never a NaN.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::alarm::AlarmSet;
 use super::units::{
@@ -134,6 +135,45 @@ pub enum Switch {
     Discharging,
     /// Balancing.
     Balancing,
+}
+
+impl Switch {
+    /// Every switch.
+    pub const ALL: [Switch; 3] = [Switch::Charging, Switch::Discharging, Switch::Balancing];
+
+    /// Its name in topics and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Switch::Charging => "charging",
+            Switch::Discharging => "discharging",
+            Switch::Balancing => "balancing",
+        }
+    }
+
+    /// Key of the value that says how it stands.
+    pub fn key(self) -> &'static str {
+        match self {
+            Switch::Charging => "charging_enabled",
+            Switch::Discharging => "discharging_enabled",
+            Switch::Balancing => "balancing_enabled",
+        }
+    }
+}
+
+/// What a battery is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Which switch.
+    pub switch: Switch,
+    /// Its new state.
+    pub on: bool,
+}
+
+/// For people: `charging off`.
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.switch.name(), if self.on { "on" } else { "off" })
+    }
 }
 
 impl Switches {

@@ -19,7 +19,10 @@ pub async fn run_line(line: Line, board: Board, mut inbox: CommandInbox, stop: C
         let wake = station.wake();
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(request) = inbox.recv() => station.obey(request).await,
+            Some(request) = inbox.recv() => tokio::select! {
+                () = stop.cancelled() => break,
+                () = station.obey(request) => {}
+            },
             () = until(wake) => tokio::select! {
                 () = stop.cancelled() => break,
                 () = station.turn() => {}
@@ -155,6 +158,13 @@ impl Station {
                 Ok(())
             }
             Command::Configure(change) => served.configure(change),
+            Command::Switch(setting) => {
+                if !self.wire.is_open() && !served.paused {
+                    // The reason of a failure is told by the order that follows.
+                    let _ = self.wire.open().await;
+                }
+                served.turn(&mut self.wire, *setting).await
+            }
         };
         // Whoever asked may have gone away meanwhile.
         let _ = request.reply.send(answer);

@@ -16,6 +16,7 @@ pub use exchange::{CycleError, Outcome, cycle};
 pub use line::{read_once, run_line};
 
 use crate::model::DeviceId;
+use crate::model::reading::Switch;
 use crate::protocol::{DriverInfo, Options};
 use crate::transport::Endpoint;
 
@@ -41,4 +42,6 @@ pub struct Member {
     pub options: Options,
     /// Time between two reads.
     pub interval: Duration,
+    /// Switches that may be turned on request.
+    pub controls: Vec<Switch>,
 }

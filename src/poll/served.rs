@@ -9,9 +9,11 @@ use tracing::{info, warn};
 use super::Member;
 use super::exchange::CycleError;
 use super::health::{Change, Health, next_due};
+use super::wire::Wire;
 use crate::board::Board;
 use crate::command;
 use crate::model::derive::derive;
+use crate::model::reading::Setting;
 use crate::model::units::Millis;
 use crate::model::{Attempt, DeviceState, Fault, LinkState, Reading, Snapshot};
 use crate::protocol::Driver;
@@ -136,6 +138,50 @@ impl Served {
     pub(super) fn reconnected(&mut self) {
         self.driver.reset();
         self.board.update(&self.member.id, |state| state.counters.reconnects += 1);
+    }
+
+    /// Turns a switch, reads it back, and says what came of it.
+    pub(super) async fn turn(
+        &mut self,
+        wire: &mut Wire,
+        setting: Setting,
+    ) -> Result<(), command::Refusal> {
+        let id = &self.member.id;
+        let refuse = |why: String| Err(command::Refusal(format!("{id}: {why}")));
+        if let Some(why) = self.forbids(setting) {
+            return refuse(why);
+        }
+        let limit = self.limit();
+        let told = wire.order(&mut *self.driver, setting, limit).await;
+        // Whatever happened, the next look shows how the battery stands now.
+        self.due = Instant::now();
+        if let Err(CycleError::Broken(_)) = &told {
+            self.driver = (self.member.driver.new)(&self.member.options);
+        }
+        let seen = told.map(|reading| reading.switches.get(setting.switch));
+        let why = match seen {
+            Ok(Some(on)) if on == setting.on => {
+                info!("{id}: {setting} on request, read back and confirmed");
+                return Ok(());
+            }
+            Ok(Some(_)) => "the battery accepted it, but did not do it".to_owned(),
+            Ok(None) => "the battery does not say how the switch stands now".to_owned(),
+            Err(error) => error.fault().message,
+        };
+        warn!("{id}: {setting} was asked for and not confirmed: {why}");
+        refuse(format!("{setting} is not confirmed: {why}"))
+    }
+
+    /// Why an order is not carried out at all.
+    fn forbids(&self, setting: Setting) -> Option<String> {
+        let name = setting.switch.name();
+        if !self.member.driver.controls.contains(&setting.switch) {
+            return Some(format!("the type {} has no {name} switch", self.member.driver.name));
+        }
+        if !self.member.controls.contains(&setting.switch) {
+            return Some(format!("{name} cannot be switched: set ALLOW_CONTROL=true to allow it"));
+        }
+        self.paused.then(|| "it is paused, so it is left alone".to_owned())
     }
 
     /// Takes over what an operator asked for at run time.

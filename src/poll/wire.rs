@@ -6,7 +6,8 @@ use tokio::time::{Instant, timeout};
 
 use super::exchange::{CycleError, Outcome, cycle};
 use super::health::Backoff;
-use crate::model::FaultKind;
+use crate::model::reading::Setting;
+use crate::model::{FaultKind, Reading};
 use crate::protocol::{Ask, Driver};
 use crate::transport::{Endpoint, Link, LinkError};
 
@@ -133,6 +134,19 @@ impl Wire {
             }
         }
         Err(self.why())
+    }
+
+    /// One order to one battery, on the connection as it is.
+    pub(super) async fn order(
+        &mut self,
+        driver: &mut dyn Driver,
+        setting: Setting,
+        limit: Duration,
+    ) -> Result<Box<Reading>, CycleError> {
+        let State::Open(link) = &mut self.state else { return Err(self.why().into()) };
+        let outcome = cycle(driver, link, Ask::Write(setting), limit).await;
+        self.note(&outcome).await;
+        outcome.result
     }
 
     /// Why it is closed.

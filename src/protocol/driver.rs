@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::reading::Switch;
+use crate::model::reading::{Setting, Switch};
 use crate::model::{FaultKind, Reading, Secret};
 
 /// One conversation with one battery. Pure: no clock, no IO, no logging.
@@ -44,15 +44,6 @@ pub enum Ask {
     /// Turns a switch of [`DriverInfo::controls`] and reads it back: the reading of `Done` says what
     /// the battery made of it. The caller asks for it only where the operator allowed control.
     Write(Setting),
-}
-
-/// What a battery is told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Setting {
-    /// Which switch.
-    pub switch: Switch,
-    /// Its new state.
-    pub on: bool,
 }
 
 /// What the caller must do now.

@@ -19,8 +19,9 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::driver::{Ask, Driver, ProtocolError, Setting, Step};
+use super::driver::{Ask, Driver, ProtocolError, Step};
 use crate::model::Reading;
+use crate::model::reading::Setting;
 
 /// Bytes that may wait for the rest of their frame. The longest answer of any make is well below;
 /// what is older than so many bytes belongs to no frame.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::Profile;
 use crate::model::catalog::{Audience, CATALOG, Entry, Get, Kind, Quantity};
-use crate::model::reading::Identity;
+use crate::model::reading::{Identity, Switch};
 
 use super::Publish;
 use super::topics::Topics;
@@ -97,6 +97,7 @@ pub struct Entity {
 /// All entities of a battery: the link's own first, they exist before the first read.
 pub fn entities(subject: &Subject<'_>, known: &Known) -> Vec<Entity> {
     let mut list = vec![connection(subject), read_button(subject)];
+    list.extend(subject.profile.controls.iter().map(|switch| control(subject, *switch)));
     list.extend(known.0.iter().map(|described| value_entity(subject, described)));
     list
 }
@@ -199,6 +200,27 @@ fn read_button(subject: &Subject<'_>) -> Entity {
     })));
     body.extend(availability(&[subject.bridge]));
     Entity { component: "button", key: "read".into(), body }
+}
+
+/// A switch that the operator allowed. It shows what the battery says, never what it was told.
+fn control(subject: &Subject<'_>, switch: Switch) -> Entity {
+    let key = format!("{}_switch", switch.name());
+    let mut body = identity_of(subject, "switch", &key);
+    let name = match switch {
+        Switch::Charging => "Charging",
+        Switch::Discharging => "Discharging",
+        Switch::Balancing => "Balancing allowed",
+    };
+    body.extend(object(json!({
+        "name": name,
+        "command_topic": subject.topics.switch_command(switch),
+        "state_topic": subject.topics.value(switch.key()),
+        "payload_on": "ON",
+        "payload_off": "OFF",
+        "optimistic": false,
+        "device_class": "switch",
+    })));
+    Entity { component: "switch", key, body }
 }
 
 /// `object_id` is for cores before 2025.10, `default_entity_id` for those since; each ignores the

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -127,6 +128,26 @@ fn every_entity_has_what_home_assistant_needs() {
             assert!(topic.chars().all(legal), "{topic}");
         }
     });
+}
+
+/// The switch shows the battery's own word, and there is none unless the operator allowed it.
+#[test]
+fn switches_appear_where_control_is_allowed() {
+    let mut state = pack();
+    let switches = |state: &DeviceState| {
+        with_subject(state, |subject| {
+            let list = entities(subject, &known(state));
+            list.into_iter().filter(|it| it.component == "switch").collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(switches(&state), []);
+    Arc::make_mut(&mut state.profile).controls = vec![Switch::Charging];
+    let list = switches(&state);
+    let [switch] = list.as_slice() else { panic!("{list:?}") };
+    assert_eq!(switch.body["command_topic"], "bms/rack/cmd/charging");
+    assert_eq!(switch.body["state_topic"], "bms/rack/charging_enabled");
+    assert_eq!(switch.body["optimistic"], false);
+    assert_eq!(switch.key, "charging_switch");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::command::Change;
+use crate::model::reading::{Setting, Switch};
 
 use super::discovery::ORIGIN;
 use super::topics::Topics;
@@ -20,6 +21,8 @@ pub enum Input {
     Read(usize),
     /// Ask this battery differently; or why we do not understand how.
     Configure(usize, Result<Change, String>),
+    /// Turn a switch of this battery; or why we do not understand how.
+    Switch(usize, Switch, Result<bool, String>),
     /// Home Assistant has started.
     Birth,
     /// Our own message came back.
@@ -36,6 +39,7 @@ pub enum Input {
 enum Route {
     Read(usize),
     Configure(usize),
+    Switch(usize, Switch),
     Device(usize),
     Birth,
     Echo,
@@ -54,6 +58,9 @@ impl Router {
         for (index, topics) in batteries.iter().enumerate() {
             routes.insert(topics.read_command(), Route::Read(index));
             routes.insert(topics.config_command(), Route::Configure(index));
+            for switch in Switch::ALL {
+                routes.insert(topics.switch_command(switch), Route::Switch(index, switch));
+            }
             routes.insert(topics.device(), Route::Device(index));
         }
         Router { routes, batteries }
@@ -62,11 +69,14 @@ impl Router {
     /// The meaning of a message; `None` when it has none for us.
     pub fn understand(&self, topic: &str, payload: &[u8], retained: bool) -> Option<Input> {
         match self.routes.get(topic) {
-            Some(Route::Read(_) | Route::Configure(_)) if retained => {
+            Some(Route::Read(_) | Route::Configure(_) | Route::Switch(..)) if retained => {
                 (!payload.is_empty()).then(|| Input::KeptCommand(topic.to_owned()))
             }
             Some(Route::Read(index)) => Some(Input::Read(*index)),
             Some(Route::Configure(index)) => Some(Input::Configure(*index, change(payload))),
+            Some(Route::Switch(index, switch)) => {
+                Some(Input::Switch(*index, *switch, on_or_off(payload)))
+            }
             Some(Route::Birth) => (payload == b"online").then_some(Input::Birth),
             Some(Route::Echo) => Some(Input::Echo),
             Some(Route::Device(index)) => {
@@ -131,6 +141,20 @@ fn change(payload: &[u8]) -> Result<Change, String> {
         }
     }
     Ok(change)
+}
+
+/// The payload of a switch.
+fn on_or_off(payload: &[u8]) -> Result<bool, String> {
+    match payload.trim_ascii().to_ascii_lowercase().as_slice() {
+        b"on" | b"true" | b"1" => Ok(true),
+        b"off" | b"false" | b"0" => Ok(false),
+        _ => Err("send ON or OFF".to_owned()),
+    }
+}
+
+/// What the battery was switched to.
+pub fn switched(setting: Setting) -> Value {
+    json!({ "ok": true, setting.switch.name(): if setting.on { "ON" } else { "OFF" } })
 }
 
 /// What was applied, in the names and units in which it was asked for.
@@ -318,6 +342,27 @@ mod tests {
             assert!(router.understand(topic, b"{}", false).is_some());
         }
         assert_eq!(router.understand("bms/rack/cmd/read", b"", false), Some(Input::Read(0)));
+    }
+
+    #[test]
+    fn a_switch_takes_on_and_off_in_all_spellings_and_nothing_else() {
+        let router = router();
+        let order =
+            |payload: &[u8]| match router.understand("bms/rack/cmd/charging", payload, false) {
+                Some(Input::Switch(0, Switch::Charging, order)) => order,
+                other => panic!("{other:?}"),
+            };
+        for (payload, on) in [(&b"ON"[..], true), (b"off", false), (b" True ", true), (b"0", false)]
+        {
+            assert_eq!(order(payload), Ok(on));
+        }
+        for payload in [&b""[..], b"toggle", b"2", b"\xff"] {
+            assert!(order(payload).is_err());
+        }
+        let kept = router.understand("bms/rack/cmd/balancing", b"ON", true);
+        assert_eq!(kept, Some(Input::KeptCommand("bms/rack/cmd/balancing".into())));
+        let done = switched(Setting { switch: Switch::Discharging, on: false });
+        assert_eq!(done.to_string(), r#"{"ok":true,"discharging":"OFF"}"#);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub fn profile() -> Profile {
         address: Some("1".into()),
         adapter: None,
         interval_ms: 30_000,
+        controls: Vec::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every topic string of the program. Nothing outside this file spells one.
 
 use crate::model::Profile;
+use crate::model::reading::Switch;
 
 /// Where one battery is published, commanded and announced.
 #[derive(Debug, Clone)]
@@ -60,6 +61,16 @@ impl Topics {
     /// What became of such a change.
     pub fn config_result(&self) -> String {
         self.value("cmd/config/result")
+    }
+
+    /// Turns a switch: `ON` or `OFF`.
+    pub fn switch_command(&self, switch: Switch) -> String {
+        self.value(&format!("cmd/{}", switch.name()))
+    }
+
+    /// What became of that.
+    pub fn switch_result(&self, switch: Switch) -> String {
+        self.value(&format!("cmd/{}/result", switch.name()))
     }
 
     /// Discovery of one entity.
