@@ -11,6 +11,7 @@
 
 pub mod app;
 pub mod board;
+pub mod capture;
 pub mod cli;
 pub mod command;
 pub mod config;

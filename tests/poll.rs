@@ -169,7 +169,7 @@ impl Rig {
         let ids = members.iter().map(|member| member.id.clone()).collect();
         let (commands, mut inboxes) = CommandBus::new(&[ids]);
         let stop = CancellationToken::new();
-        let line = Line { endpoint, bauds: vec![9600], members };
+        let line = Line { endpoint, bauds: vec![9600], members, recorder: None };
         let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));
         Rig { bus, board, commands, stop, task }
     }
@@ -420,7 +420,7 @@ async fn the_other_baud_rate_is_tried_on_total_silence_and_kept() {
     let (_commands, mut inboxes) = CommandBus::new(&[vec![id(1)]]);
     let stop = CancellationToken::new();
     let endpoint = Endpoint::Serial(SerialConfig { path });
-    let line = Line { endpoint, bauds: vec![9600, 19_200], members };
+    let line = Line { endpoint, bauds: vec![9600, 19_200], members, recorder: None };
     let mut state = board.follow(&id(1)).unwrap();
     tokio::spawn(run_line(line, board, inboxes.remove(0), stop.clone()));
     let third = state.wait_for(|state| state.counters.reads == 3);

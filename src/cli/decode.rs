@@ -160,7 +160,7 @@ fn more_telling(known: Option<Fault>, error: ProtocolError) -> Fault {
     known.filter(|known| !quiet(known) || quiet(&new)).unwrap_or(new)
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text
         .chars()
         .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))

@@ -7,10 +7,12 @@ mod decode;
 mod demo;
 mod healthcheck;
 mod read;
+mod replay;
 mod scan;
 mod simulate;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +46,14 @@ enum Command {
         /// Only this battery
         #[arg(long, value_name = "ID")]
         device: Option<String>,
+        /// Write everything that is said to this file, for a bug report
+        #[arg(long, value_name = "FILE")]
+        capture: Option<PathBuf>,
+    },
+    /// Play a capture back through the drivers; one JSON object per attempt on stdout
+    Replay {
+        /// What `read --capture` or BMS_CAPTURE wrote
+        file: PathBuf,
     },
     /// Try the configuration, the ports and the broker, and say what to do
     Check,
@@ -96,7 +106,10 @@ async fn obey(command: Option<Command>) -> u8 {
         Some(Command::Demo(arguments)) => demo::run(arguments).await,
         Some(Command::Check) => check::run().await,
         None => with_config(serve).await,
-        Some(Command::Read { device }) => with_config(|config| read::run(config, device)).await,
+        Some(Command::Read { device, capture }) => {
+            with_config(|config| read::run(config, device, capture)).await
+        }
+        Some(Command::Replay { file }) => replay::run(&file),
         Some(Command::Healthcheck) => healthcheck::run(),
     }
 }

@@ -18,6 +18,7 @@ pub mod variables;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use fault::ConfigError;
@@ -49,6 +50,8 @@ pub struct Config {
     pub history: History,
     /// Whether commands may change a battery.
     pub allow_control: bool,
+    /// Where everything that is said on the wires is written down.
+    pub capture: Option<PathBuf>,
     /// How much is logged, and how.
     pub log: Log,
     /// What is worth a word, but no reason to stop.
@@ -71,6 +74,7 @@ impl fmt::Debug for Config {
             .field("limits", &self.limits)
             .field("history", &self.history)
             .field("allow_control", &self.allow_control)
+            .field("capture", &self.capture)
             .field("log", &self.log)
             .field("warnings", &self.warnings)
             .finish()
@@ -137,6 +141,7 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigE
         limits,
         history: service::history(&values),
         allow_control,
+        capture: values.text(&variables::BMS_CAPTURE).map(PathBuf::from),
         log: service::log(&values),
         warnings: findings.warnings,
     })

@@ -15,6 +15,7 @@ use std::time::Duration;
 pub use exchange::{CycleError, Outcome, cycle};
 pub use line::{read_once, run_line};
 
+use crate::capture::Recorder;
 use crate::model::DeviceId;
 use crate::model::reading::Switch;
 use crate::protocol::{DriverInfo, Options};
@@ -29,6 +30,8 @@ pub struct Line {
     pub bauds: Vec<u32>,
     /// Who answers there.
     pub members: Vec<Member>,
+    /// Where everything that is said is written down.
+    pub recorder: Option<Recorder>,
 }
 
 /// A battery on a line.

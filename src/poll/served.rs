@@ -11,6 +11,7 @@ use super::exchange::CycleError;
 use super::health::{Change, Health, next_due};
 use super::wire::Wire;
 use crate::board::Board;
+use crate::capture::{Recorder, Tap};
 use crate::command;
 use crate::model::derive::derive;
 use crate::model::reading::Setting;
@@ -27,15 +28,20 @@ pub(super) struct Served {
     pub(super) driver: Box<dyn Driver>,
     pub(super) due: Instant,
     pub(super) paused: bool,
+    /// Where its conversation is written down.
+    pub(super) tap: Tap,
     health: Health,
     board: Board,
 }
 
 impl Served {
-    pub(super) fn new(member: Member, board: Board) -> Self {
+    pub(super) fn new(member: Member, board: Board, recorder: Option<&Recorder>) -> Self {
         let now = Instant::now();
+        let mut tap = Tap::new(&member.id, recorder);
+        tap.driver(member.driver.name, &member.options);
         Served {
             driver: (member.driver.new)(&member.options),
+            tap,
             due: now,
             paused: false,
             health: Health::new(now),
@@ -47,6 +53,12 @@ impl Served {
     /// The longest time that one cycle may take.
     pub(super) fn limit(&self) -> Duration {
         self.member.options.timeout * ANSWERS_PER_CYCLE
+    }
+
+    /// A driver that knows nothing yet.
+    pub(super) fn renew_driver(&mut self) {
+        self.driver = (self.member.driver.new)(&self.member.options);
+        self.tap.driver(self.member.driver.name, &self.member.options);
     }
 
     /// Books an attempt that began at `started`, and plans the next one.
@@ -61,6 +73,9 @@ impl Served {
         match result {
             Ok(reading) => self.record_good(*reading, took_ms, now),
             Err(error) => self.record_bad(&error, connected, took_ms, now),
+        }
+        if let Some(state) = self.board.latest(&self.member.id) {
+            self.tap.attempt(&state);
         }
         self.due = next_due(self.due, self.member.interval, now);
     }
@@ -137,6 +152,7 @@ impl Served {
     /// Counts that the connection was opened again.
     pub(super) fn reconnected(&mut self) {
         self.driver.reset();
+        self.tap.reset();
         self.board.update(&self.member.id, |state| state.counters.reconnects += 1);
     }
 
@@ -146,17 +162,17 @@ impl Served {
         wire: &mut Wire,
         setting: Setting,
     ) -> Result<(), command::Refusal> {
-        let id = &self.member.id;
+        let id = self.member.id.clone();
         let refuse = |why: String| Err(command::Refusal(format!("{id}: {why}")));
         if let Some(why) = self.forbids(setting) {
             return refuse(why);
         }
         let limit = self.limit();
-        let told = wire.order(&mut *self.driver, setting, limit).await;
+        let told = wire.order(&mut *self.driver, setting, limit, &mut self.tap).await;
         // Whatever happened, the next look shows how the battery stands now.
         self.due = Instant::now();
         if let Err(CycleError::Broken(_)) = &told {
-            self.driver = (self.member.driver.new)(&self.member.options);
+            self.renew_driver();
         }
         let seen = told.map(|reading| reading.switches.get(setting.switch));
         let why = match seen {
@@ -186,14 +202,14 @@ impl Served {
 
     /// Takes over what an operator asked for at run time.
     pub(super) fn configure(&mut self, change: &command::Change) -> Result<(), command::Refusal> {
-        let id = &self.member.id;
+        let id = &self.member.id.clone();
         if change.address.is_some() || change.adapter.is_some() || change.scan_timeout.is_some() {
             let text = "is wired: address, adapter and scan_timeout_s are for Bluetooth batteries";
             return Err(command::Refusal(format!("{id} {text}")));
         }
         if let Some(timeout) = change.timeout {
             self.member.options.timeout = timeout;
-            self.driver = (self.member.driver.new)(&self.member.options);
+            self.renew_driver();
         }
         if let Some(interval) = change.interval {
             self.member.interval = interval;

@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout};
 
 use super::exchange::{CycleError, Outcome, cycle};
 use super::health::Backoff;
+use crate::capture::Tap;
 use crate::model::reading::Setting;
 use crate::model::{FaultKind, Reading};
 use crate::protocol::{Ask, Driver};
@@ -115,6 +116,7 @@ impl Wire {
         driver: &mut dyn Driver,
         limit: Duration,
         patient: bool,
+        tap: &mut Tap,
     ) -> Result<Outcome, LinkError> {
         let tries = match (self.proven, patient) {
             (true, false) => 1,
@@ -123,7 +125,7 @@ impl Wire {
         };
         for number in 1.. {
             let State::Open(link) = &mut self.state else { break };
-            let outcome = cycle(driver, link, Ask::Read, limit).await;
+            let outcome = cycle(driver, link, Ask::Read, limit, tap).await;
             self.note(&outcome).await;
             if !was_silent(&outcome) || number >= tries {
                 return Ok(outcome);
@@ -131,6 +133,7 @@ impl Wire {
             if !self.proven && number % 2 == 0 {
                 self.next_baud().await?;
                 driver.reset();
+                tap.reset();
             }
         }
         Err(self.why())
@@ -142,9 +145,10 @@ impl Wire {
         driver: &mut dyn Driver,
         setting: Setting,
         limit: Duration,
+        tap: &mut Tap,
     ) -> Result<Box<Reading>, CycleError> {
         let State::Open(link) = &mut self.state else { return Err(self.why().into()) };
-        let outcome = cycle(driver, link, Ask::Write(setting), limit).await;
+        let outcome = cycle(driver, link, Ask::Write(setting), limit, tap).await;
         self.note(&outcome).await;
         outcome.result
     }

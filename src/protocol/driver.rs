@@ -32,6 +32,19 @@ pub trait Driver: Send {
     fn receive(&mut self, bytes: &[u8]);
     /// The `Await` ran out.
     fn silence(&mut self);
+    /// Overwrites the secrets in a copy of what one side said, for captures that people pass on.
+    /// The last frame may be incomplete; frames that were sound must be sound afterwards, and
+    /// damaged ones damaged, so that a replay comes to the same end.
+    fn blank(&self, _side: Side, _said: &mut [u8]) {}
+}
+
+/// Who said something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// We did.
+    Ours,
+    /// The battery did.
+    Battery,
 }
 
 /// What a cycle is for.

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::driver::{Ask, Driver, ProtocolError, Step};
+use super::driver::{Ask, Driver, ProtocolError, Side, Step};
 use crate::model::Reading;
 use crate::model::reading::Setting;
 
@@ -64,6 +64,8 @@ pub trait Dialect: Send {
     fn worth_another_try(&mut self, _query: Self::Query, error: &ProtocolError) -> bool {
         matches!(error, ProtocolError::BadChecksum { .. } | ProtocolError::BadFrame { .. })
     }
+    /// As [`Driver::blank`].
+    fn blank(&self, _side: Side, _said: &mut [u8]) {}
     /// No answer came, not even a damaged one. The dialect may ask differently in the next cycle.
     fn unanswered(&mut self, _query: Self::Query) {}
 }
@@ -408,6 +410,10 @@ impl<D: Dialect> Driver for Runner<D> {
                 self.digest();
             }
         }
+    }
+
+    fn blank(&self, side: Side, said: &mut [u8]) {
+        self.dialect.blank(side, said);
     }
 
     fn silence(&mut self) {
