@@ -134,7 +134,7 @@ fn every_capture_that_was_kept_replays_as_it_was() {
 #[tokio::test]
 async fn a_forged_capture_is_found_out() {
     let file = folder("forged.jsonl");
-    session(&MAKES[0], &file).await;
+    session(MAKES[0], &file).await;
     let text = fs::read_to_string(&file).unwrap();
     let mut forged = false;
     let lines: Vec<String> = text

@@ -5,6 +5,7 @@
 mod check;
 mod decode;
 mod demo;
+mod diagnose;
 mod healthcheck;
 mod read;
 mod replay;
@@ -57,6 +58,8 @@ enum Command {
     },
     /// Try the configuration, the ports and the broker, and say what to do
     Check,
+    /// Print what a bug report needs, as Markdown to paste; secrets and addresses are masked
+    Diagnose,
     /// List serial ports, with the lines to put into the configuration
     Scan {
         /// How long to look for Bluetooth devices (this version knows serial ports only)
@@ -104,6 +107,7 @@ async fn obey(command: Option<Command>) -> u8 {
         Some(Command::Scan { seconds, json }) => scan::run(seconds, json),
         Some(Command::Simulate(options)) => simulate::run(options).await,
         Some(Command::Demo(arguments)) => demo::run(arguments).await,
+        Some(Command::Diagnose) => diagnose::run().await,
         Some(Command::Check) => check::run().await,
         None => with_config(serve).await,
         Some(Command::Read { device, capture }) => {

@@ -12,6 +12,7 @@ mod service;
 mod source;
 #[cfg(test)]
 mod tests;
+mod told;
 mod values;
 pub mod variables;
 
@@ -27,6 +28,7 @@ pub use reference::reference;
 pub use rule::Rule;
 pub use service::{History, Limits, Log};
 pub use source::environment;
+pub use told::{Told, told};
 
 use crate::model::{Profile, secret};
 use crate::protocol::{DriverInfo, Options};
