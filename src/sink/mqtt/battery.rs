@@ -124,7 +124,7 @@ impl Battery {
         let mut list = vec![(self.topics.meta(), meta(state).to_string())];
         let current = state.snapshot.as_ref().filter(|_| state.link == LinkState::Online);
         if let Some(alarms) = current.map(|it| &it.reading.alarms).filter(|it| !it.is_empty()) {
-            let names: Vec<&str> = alarms.active().map(|alarm| alarm.name()).collect();
+            let names: Vec<String> = alarms.raised().collect();
             list.push((self.topics.alarms(), json!(names).to_string()));
         }
         list.into_iter().filter_map(|(topic, text)| self.fact(topic, text)).collect()
