@@ -24,6 +24,16 @@ pub struct Entry {
     pub enabled: bool,
 }
 
+impl Entry {
+    /// Its name where entries of several modules stand side by side.
+    pub fn title(&self) -> String {
+        match self.module {
+            Some(number) => format!("Module {number}: {}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
 /// Everything that is known of a battery now, in the order of the table, rounded for the edge.
 /// An unknown value has no entry.
 pub fn entries(state: &DeviceState) -> Vec<Entry> {
