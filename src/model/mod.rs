@@ -5,6 +5,7 @@
 pub mod alarm;
 pub mod catalog;
 pub mod derive;
+mod entries;
 pub mod fault;
 pub mod profile;
 pub mod reading;

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use super::alarm::AlarmSet;
+use super::snapshot::Activity;
 use super::units::{
     CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millivolts, MilliwattHours,
     Milliwatts,
@@ -21,6 +23,8 @@ pub struct Reading {
     pub cells: Vec<Cell>,
     /// Temperature sensors in the order the battery lists them.
     pub probes: Vec<Probe>,
+    /// Modules of a stack in the order of their cells; none for a battery that is one piece.
+    pub modules: Vec<Module>,
     /// What the battery lets happen.
     pub switches: Switches,
     /// Protections and warnings.
@@ -71,6 +75,23 @@ pub struct Pack {
     pub cycles: Option<u32>,
     /// The battery's own error number; 0 is "no error".
     pub error_code: Option<u32>,
+    /// What it says it is doing, where it says so; otherwise the sign of the current tells.
+    pub activity: Option<Activity>,
+    /// A console's words, as it prints them.
+    pub words: Words,
+}
+
+/// What a text console calls the state of a battery: `Charge`, `Normal`, `Low`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    /// What it is doing.
+    pub base: Option<String>,
+    /// Of its voltages.
+    pub voltage: Option<String>,
+    /// Of its current.
+    pub current: Option<String>,
+    /// Of its temperatures.
+    pub temperature: Option<String>,
 }
 
 /// One cell.
@@ -84,6 +105,10 @@ pub struct Cell {
     pub temperature: Option<DeciCelsius>,
     /// Whether it is being balanced.
     pub balancing: Option<bool>,
+    /// A console's word for the state of its voltage.
+    pub voltage_word: Option<String>,
+    /// A console's word for the state of its temperature.
+    pub temperature_word: Option<String>,
 }
 
 impl Cell {
@@ -91,6 +116,17 @@ impl Cell {
     pub fn of(voltage: Millivolts) -> Self {
         Cell { voltage: Some(voltage), ..Cell::default() }
     }
+}
+
+/// One module of a stack.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Module {
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// Where its cells stand in the list of all cells; empty when only its range is known.
+    pub cells: Range<usize>,
+    /// Its lowest and highest cell where the battery reports them; otherwise its cells tell.
+    pub range: Option<(Millivolts, Millivolts)>,
 }
 
 /// One temperature sensor.

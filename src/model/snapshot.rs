@@ -39,10 +39,12 @@ pub struct Derived {
     pub max_temp: Option<DeciCelsius>,
     /// The battery's own mean, or the mean of the cell sensors.
     pub avg_temp: Option<DeciCelsius>,
-    /// From the sign of the current.
+    /// The battery's own word, or the sign of the current.
     pub activity: Option<Activity>,
     /// Any alarm is active; `None` when the make reports none at all.
     pub problem: Option<bool>,
+    /// Lowest and highest cell voltage of each module of a stack.
+    pub modules: Vec<Option<(Millivolts, Millivolts)>>,
 }
 
 /// The `status` key.

@@ -2,15 +2,19 @@
 
 pub mod ascii_frame;
 pub mod bytes;
+pub mod console;
 pub mod driver;
 pub mod query;
 
 pub mod daren;
+pub mod pylontech_console;
+pub mod pylontech_sc0500;
 
 pub use driver::{Ask, Driver, DriverInfo, Options, ProtocolError, Step};
 
 /// Every make. Being in this list is being configurable, documented and tested.
-pub static DRIVERS: &[&DriverInfo] = &[&daren::INFO];
+pub static DRIVERS: &[&DriverInfo] =
+    &[&daren::INFO, &pylontech_sc0500::INFO, &pylontech_console::INFO];
 
 /// The driver of that name.
 pub fn find(name: &str) -> Option<&'static DriverInfo> {

@@ -29,8 +29,9 @@ pub enum Input {
     Echo,
     /// The broker keeps one of our announcements of an entity: component and key.
     KeptEntity(usize, String, String),
-    /// The broker keeps our announcement of a device with these components.
-    KeptDevice(usize, Map<String, Value>),
+    /// The broker keeps our announcement of a device, or of one module of it, with these
+    /// components.
+    KeptDevice(usize, Option<usize>, Map<String, Value>),
     /// A command that the broker keeps. It would be carried out at every connection, so it is not
     /// carried out at all.
     KeptCommand(String),
@@ -61,7 +62,7 @@ impl Router {
             for switch in Switch::ALL {
                 routes.insert(topics.switch_command(switch), Route::Switch(index, switch));
             }
-            routes.insert(topics.device(), Route::Device(index));
+            routes.insert(topics.device(None), Route::Device(index));
         }
         Router { routes, batteries }
     }
@@ -80,18 +81,17 @@ impl Router {
             Some(Route::Birth) => (payload == b"online").then_some(Input::Birth),
             Some(Route::Echo) => Some(Input::Echo),
             Some(Route::Device(index)) => {
-                let mut announcement = ours(payload).filter(|_| retained)?;
-                let components = match announcement.remove("components") {
-                    Some(Value::Object(components)) => components,
-                    _ => Map::new(),
-                };
-                Some(Input::KeptDevice(*index, components))
+                let announcement = ours(payload).filter(|_| retained)?;
+                Some(Input::KeptDevice(*index, None, components(announcement)))
             }
             None => {
                 let mut batteries = self.batteries.iter().enumerate();
                 let (index, (component, key)) =
                     batteries.find_map(|(i, topics)| Some((i, topics.parse_entity(topic)?)))?;
-                ours(payload).filter(|_| retained)?;
+                let announcement = ours(payload).filter(|_| retained)?;
+                if let Some(module) = Topics::module(component, key) {
+                    return Some(Input::KeptDevice(index, Some(module), components(announcement)));
+                }
                 Some(Input::KeptEntity(index, component.to_owned(), key.to_owned()))
             }
         }
@@ -107,6 +107,13 @@ impl Router {
     /// Filters for our own announcements that the broker keeps.
     pub fn announcements(&self) -> Vec<String> {
         self.batteries.iter().flat_map(Topics::announcements).collect()
+    }
+}
+
+fn components(mut announcement: Map<String, Value>) -> Map<String, Value> {
+    match announcement.remove("components") {
+        Some(Value::Object(components)) => components,
+        _ => Map::new(),
     }
 }
 
@@ -387,7 +394,7 @@ mod tests {
         }
         let device = br#"{"o": {"name": "bms-reader"}, "components": {"soc": {}}}"#;
         match router.understand("homeassistant/device/rack/config", device, true) {
-            Some(Input::KeptDevice(0, components)) => assert!(components.contains_key("soc")),
+            Some(Input::KeptDevice(0, None, components)) => assert!(components.contains_key("soc")),
             other => panic!("{other:?}"),
         }
     }

@@ -209,8 +209,8 @@ impl Publisher {
                 Event::Input(Input::KeptEntity(index, component, key)) => {
                     self.members[index].battery.announced.found_entity(&component, &key);
                 }
-                Event::Input(Input::KeptDevice(index, components)) => {
-                    self.members[index].battery.announced.found_device(components);
+                Event::Input(Input::KeptDevice(index, module, components)) => {
+                    self.members[index].battery.announced.found_device(module, components);
                 }
                 // Everything is about to be sent anyway.
                 Event::Input(Input::Birth | Input::Echo) => {}
