@@ -51,6 +51,9 @@ fn status(snapshot: &Snapshot) -> Json {
     if !reading.states.is_empty() {
         object.put("states", reading.states.iter().map(|(name, on)| (*name, *on)).collect());
     }
+    if !reading.counters.is_empty() {
+        object.put("counters", reading.counters.iter().map(|(name, n)| (*name, *n)).collect());
+    }
     if reading.alarms.unknown().next().is_some() {
         object.put("unknown_bits", reading.alarms.unknown().collect());
     }
@@ -65,6 +68,7 @@ fn device_info(reading: &Reading) -> Json {
     object.put_some("sw_rev", identity.software.as_ref());
     object.put_some("serial_number", identity.serial.as_ref());
     object.put_some("vendor_id", identity.manufacturer.as_ref());
+    object.put_some("production_date", identity.produced.as_ref());
     object.into_json()
 }
 

@@ -10,6 +10,8 @@ mod common;
 mod daren;
 #[path = "vectors/daren_status.rs"]
 mod daren_status;
+#[path = "vectors/jbd.rs"]
+mod jbd;
 
 use bms_reader::model::{FaultKind, Reading};
 use bms_reader::protocol::{DRIVERS, Step};
@@ -47,7 +49,7 @@ enum Compared {
     UnknownKey,
 }
 
-const MAKES: &[Make] = &[daren::MAKE];
+const MAKES: &[Make] = &[daren::MAKE, jbd::MAKE];
 
 fn each(kinds: &[&str], mut test: impl FnMut(&Make, &Vector)) {
     for info in DRIVERS {
@@ -163,10 +165,12 @@ const ERRORS: &[(&str, FaultKind)] = &[
     ("timeout_incomplete", FaultKind::Timeout),
     // Frames of other batteries are skipped until the time is over.
     ("wrong_address", FaultKind::Timeout),
+    ("other_register", FaultKind::Timeout),
     ("bad_checksum", FaultKind::BadChecksum),
     // The length field has a check of its own: it fails because the frame is damaged.
     ("bad_length_checksum", FaultKind::BadChecksum),
     ("bad_hex", FaultKind::BadFrame),
+    ("bad_end", FaultKind::BadFrame),
     ("length_mismatch", FaultKind::BadFrame),
     ("info_too_short", FaultKind::BadFrame),
     ("implausible", FaultKind::BadFrame),

@@ -67,6 +67,7 @@ alarms! {
     AmbientUndertemperature "ambient_undertemperature" Protection "Ambient undertemperature";
     MosOvertemperature "mos_overtemperature" Protection "MOSFET overtemperature";
     MosUndertemperature "mos_undertemperature" Protection "MOSFET undertemperature";
+    MosSoftwareLock "mos_software_lock" Protection "MOSFETs turned off by command";
     LowBattery "low_battery" Protection "Low battery";
     CellOvervoltageWarning "cell_overvoltage_warning" Warning "Cell overvoltage warning";
     CellUndervoltageWarning "cell_undervoltage_warning" Warning "Cell undervoltage warning";

@@ -31,6 +31,8 @@ pub struct Reading {
     pub alarms: AlarmSet,
     /// Further named states that are neither switch nor alarm (`heater_on`, `charger_online`).
     pub states: BTreeMap<&'static str, bool>,
+    /// How often each protection has struck so far, and other counts, by name.
+    pub counters: BTreeMap<&'static str, u32>,
     /// Which parts of the conversation arrived.
     pub got: Parts,
 }
@@ -48,6 +50,8 @@ pub struct Identity {
     pub software: Option<String>,
     /// Serial number.
     pub serial: Option<String>,
+    /// Day on which it was made: `2022-03-28`.
+    pub produced: Option<String>,
 }
 
 /// The pack as a whole.

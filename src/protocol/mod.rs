@@ -7,6 +7,7 @@ pub mod driver;
 pub mod query;
 
 pub mod daren;
+pub mod jbd;
 pub mod pylontech_console;
 pub mod pylontech_sc0500;
 
@@ -14,7 +15,7 @@ pub use driver::{Ask, Driver, DriverInfo, Options, ProtocolError, Step};
 
 /// Every make. Being in this list is being configurable, documented and tested.
 pub static DRIVERS: &[&DriverInfo] =
-    &[&daren::INFO, &pylontech_sc0500::INFO, &pylontech_console::INFO];
+    &[&daren::INFO, &jbd::INFO, &pylontech_sc0500::INFO, &pylontech_console::INFO];
 
 /// The driver of that name.
 pub fn find(name: &str) -> Option<&'static DriverInfo> {

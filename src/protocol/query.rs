@@ -68,6 +68,8 @@ pub trait Dialect: Send {
     fn blank(&self, _side: Side, _said: &mut [u8]) {}
     /// No answer came, not even a damaged one. The dialect may ask differently in the next cycle.
     fn unanswered(&mut self, _query: Self::Query) {}
+    /// The link is new: forget what belongs to the session.
+    fn reset(&mut self) {}
 }
 
 /// How important a question is.
@@ -99,6 +101,9 @@ pub enum Framing {
     Junk(usize),
     /// A frame of so many bytes.
     Frame(usize),
+    /// So many bytes look like a frame and are none, which decoding them will say. A frame of ours
+    /// may begin right behind the first of them.
+    Damaged(usize),
 }
 
 /// Limits and pauses of a make.
@@ -233,13 +238,20 @@ impl<D: Dialect> Runner<D> {
                 return;
             }
             match self.dialect.frame(query, &self.buffer) {
-                Framing::NeedMore | Framing::Junk(0) | Framing::Frame(0) => return,
+                Framing::NeedMore | Framing::Junk(0) | Framing::Frame(0) | Framing::Damaged(0) => {
+                    return;
+                }
                 Framing::Junk(count) => {
                     self.buffer.drain(..count.min(self.buffer.len()));
                 }
                 Framing::Frame(count) => {
                     let frame: Vec<u8> =
                         self.buffer.drain(..count.min(self.buffer.len())).collect();
+                    self.judge(query, &frame);
+                }
+                Framing::Damaged(count) => {
+                    let frame = self.buffer[..count.min(self.buffer.len())].to_vec();
+                    self.buffer.drain(..1);
                     self.judge(query, &frame);
                 }
             }
@@ -358,6 +370,7 @@ fn weight(error: &ProtocolError) -> u8 {
 impl<D: Dialect> Driver for Runner<D> {
     fn reset(&mut self) {
         self.session = Session::default();
+        self.dialect.reset();
         self.start(Ask::Read);
     }
 

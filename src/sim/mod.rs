@@ -10,6 +10,7 @@ pub mod chance;
 pub mod daren;
 pub mod faults;
 mod house;
+pub mod jbd;
 pub mod serve;
 pub mod state;
 
@@ -64,7 +65,7 @@ pub enum Spoil {
 }
 
 /// Every make that can be simulated.
-pub static MAKES: &[&Make] = &[&daren::MAKE];
+pub static MAKES: &[&Make] = &[&daren::MAKE, &jbd::MAKE];
 
 /// The make of that name.
 pub fn find(name: &str) -> Option<&'static Make> {
