@@ -14,6 +14,7 @@ pub mod board;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod history;
 pub mod model;
 pub mod poll;
 pub mod protocol;
