@@ -15,6 +15,7 @@ pub mod capture;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod history;
 pub mod model;
 pub mod poll;
 pub mod protocol;

@@ -280,6 +280,20 @@ impl Quantity {
     const fn each(self, get: Get) -> Self {
         Quantity { get, ..self }
     }
+
+    /// The row of a key with its member filled in: `cell_3_voltage`.
+    pub fn of(key: &str) -> Option<&'static Quantity> {
+        CATALOG.iter().find(|quantity| match quantity.key.split_once("{}") {
+            None => quantity.key == key,
+            Some((before, after)) => {
+                let rest = key.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+                rest.is_some_and(|member| match quantity.get {
+                    Get::Alarm(_) => Alarm::named(member).is_some(),
+                    _ => member.parse::<usize>().is_ok(),
+                })
+            }
+        })
+    }
 }
 
 fn flow(milliwatts: i64) -> Value {
@@ -413,5 +427,21 @@ mod tests {
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys.len(), CATALOG.len());
+    }
+    #[test]
+    fn a_key_leads_to_its_row() {
+        for (key, row) in [
+            ("soc", Some("soc")),
+            ("cell_12_voltage", Some("cell_{}_voltage")),
+            ("cell_12_temp", Some("cell_{}_temp")),
+            ("temp_3", Some("temp_{}")),
+            ("alarm_cell_overvoltage", Some("alarm_{}")),
+            ("alarm_unheard_of", None),
+            ("cell_x_voltage", None),
+            ("temp_", None),
+            ("", None),
+        ] {
+            assert_eq!(Quantity::of(key).map(|quantity| quantity.key), row, "{key}");
+        }
     }
 }

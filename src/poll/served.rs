@@ -125,8 +125,9 @@ impl Served {
             _ => {}
         }
         let offline = self.health.online() == Some(false);
+        let kind = fault.kind;
         self.update(took_ms, connected, Some(fault), |state| {
-            state.counters.errors += 1;
+            state.counters.note_fault(kind);
             if offline && !matches!(state.link, LinkState::Offline { .. }) {
                 state.link = LinkState::Offline { since: wall_clock() };
             }
