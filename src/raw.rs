@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::model::reading::{Place, Reading};
+use crate::model::reading::{Limits, Place, Reading};
 use crate::model::{DeviceState, Snapshot, Value};
 
 /// The whole state of a battery, in the shape of the contract.
@@ -45,6 +45,9 @@ fn status(snapshot: &Snapshot) -> Json {
     object.put("last_update", Value::decimal(seconds, 3).to_json());
     object.put("device_info", device_info(reading));
     object.put("cell_info", cell_info(snapshot));
+    if reading.limits != Limits::default() {
+        object.put("limits", limits(&reading.limits));
+    }
     object.put("warnings", reading.alarms.iter().map(|(a, on)| (a.name(), on)).collect());
     if !reading.states.is_empty() {
         object.put("states", reading.states.iter().map(|(name, on)| (*name, *on)).collect());
@@ -108,6 +111,19 @@ fn cell_info(snapshot: &Snapshot) -> Json {
     object.put_some("charging_enabled", reading.switches.charging);
     object.put_some("discharging_enabled", reading.switches.discharging);
     object.put_some("error_code", pack.error_code);
+    object.into_json()
+}
+
+fn limits(limits: &Limits) -> Json {
+    let mut object = Object::default();
+    object.put_value("charge_voltage", limits.charge_voltage);
+    object.put_value("discharge_voltage", limits.discharge_voltage);
+    object.put_value("charge_current", limits.charge_current);
+    object.put_value("discharge_current", limits.discharge_current);
+    object.put_value("cell_voltage_upper", limits.cell_upper);
+    object.put_value("cell_voltage_lower", limits.cell_lower);
+    object.put_value("pack_voltage_upper", limits.pack_upper);
+    object.put_value("pack_voltage_lower", limits.pack_lower);
     object.into_json()
 }
 

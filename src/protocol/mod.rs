@@ -1,16 +1,21 @@
 //! Sans-IO drivers, one file per make, and the registry that lists them.
 
+mod ascii_family;
 pub mod ascii_frame;
 pub mod bytes;
 pub mod driver;
 pub mod query;
+mod status_word;
 
 pub mod daren;
+pub mod pace;
+pub mod pylontech;
+pub mod seplos;
 
 pub use driver::{Ask, Driver, DriverInfo, Options, ProtocolError, Step};
 
 /// Every make. Being in this list is being configurable, documented and tested.
-pub static DRIVERS: &[&DriverInfo] = &[&daren::INFO];
+pub static DRIVERS: &[&DriverInfo] = &[&daren::INFO, &pylontech::INFO, &pace::INFO, &seplos::INFO];
 
 /// The driver of that name.
 pub fn find(name: &str) -> Option<&'static DriverInfo> {

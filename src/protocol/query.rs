@@ -65,6 +65,8 @@ pub trait Dialect: Send {
     }
     /// No answer came, not even a damaged one. The dialect may ask differently in the next cycle.
     fn unanswered(&mut self, _query: Self::Query) {}
+    /// The link is new: what was found out over the old one may be wrong.
+    fn forget(&mut self) {}
 }
 
 /// How important a question is.
@@ -355,6 +357,7 @@ fn weight(error: &ProtocolError) -> u8 {
 impl<D: Dialect> Driver for Runner<D> {
     fn reset(&mut self) {
         self.session = Session::default();
+        self.dialect.forget();
         self.start(Ask::Read);
     }
 
