@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::model::reading::{Place, Reading};
+use crate::model::reading::{Limits, Place, Reading};
 use crate::model::{DeviceState, Snapshot, Value};
 
 /// The whole state of a battery, in the shape of the contract.
@@ -45,6 +45,9 @@ fn status(snapshot: &Snapshot) -> Json {
     object.put("last_update", Value::decimal(seconds, 3).to_json());
     object.put("device_info", device_info(reading));
     object.put("cell_info", cell_info(snapshot));
+    if reading.limits != Limits::default() {
+        object.put("limits", limits(&reading.limits));
+    }
     let warnings = reading.alarms.iter().map(|(alarm, on)| (alarm.name(), on));
     let words = reading.alarms.words().map(|(subject, word)| (subject, word.is_some()));
     object.put("warnings", warnings.chain(words).collect());
@@ -148,6 +151,19 @@ fn modules(snapshot: &Snapshot) -> Json {
         object.into_json()
     });
     Json::Array(each.collect())
+}
+
+fn limits(limits: &Limits) -> Json {
+    let mut object = Object::default();
+    object.put_value("charge_voltage", limits.charge_voltage);
+    object.put_value("discharge_voltage", limits.discharge_voltage);
+    object.put_value("charge_current", limits.charge_current);
+    object.put_value("discharge_current", limits.discharge_current);
+    object.put_value("cell_voltage_upper", limits.cell_upper);
+    object.put_value("cell_voltage_lower", limits.cell_lower);
+    object.put_value("pack_voltage_upper", limits.pack_upper);
+    object.put_value("pack_voltage_lower", limits.pack_lower);
+    object.into_json()
 }
 
 /// A JSON object in the making, into which unknown values do not get.

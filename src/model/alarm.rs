@@ -68,6 +68,12 @@ alarms! {
     MosOvertemperature "mos_overtemperature" Protection "MOSFET overtemperature";
     MosUndertemperature "mos_undertemperature" Protection "MOSFET undertemperature";
     MosSoftwareLock "mos_software_lock" Protection "MOSFETs turned off by command";
+    CellOvertemperature "cell_overtemperature" Protection "Cell overtemperature";
+    CellUndertemperature "cell_undertemperature" Protection "Cell undertemperature";
+    ChargeOvervoltage "charge_overvoltage" Protection "Charge voltage too high";
+    ChargeForbidden "charge_forbidden" Protection "Charging forbidden, a cell is too low";
+    TransientOvercurrent "transient_overcurrent" Protection "Transient overcurrent";
+    ShortCircuitLockout "short_circuit_lockout" Protection "Locked after short circuit";
     LowBattery "low_battery" Protection "Low battery";
     CellOvervoltageWarning "cell_overvoltage_warning" Warning "Cell overvoltage warning";
     CellUndervoltageWarning "cell_undervoltage_warning" Warning "Cell undervoltage warning";
@@ -85,6 +91,8 @@ alarms! {
     AmbientUndertemperatureWarning "ambient_undertemperature_warning" Warning "Ambient undertemperature warning";
     MosOvertemperatureWarning "mos_overtemperature_warning" Warning "MOSFET overtemperature warning";
     MosUndertemperatureWarning "mos_undertemperature_warning" Warning "MOSFET undertemperature warning";
+    CellOvertemperatureWarning "cell_overtemperature_warning" Warning "Cell overtemperature warning";
+    CellUndertemperatureWarning "cell_undertemperature_warning" Warning "Cell undertemperature warning";
     LowSocWarning "low_soc_warning" Warning "Low state of charge warning";
     ChargeMosWarning "charge_mos_warning" Warning "Charge MOSFET warning";
     ExternalStorageWarning "external_storage_warning" Warning "External storage warning";
@@ -104,6 +112,13 @@ alarms! {
     OscillatorFailure "oscillator_failure" Fault "Crystal oscillator failure";
     EepromFailure "eeprom_failure" Fault "EEPROM failure";
     SystemFailure "system_failure" Fault "System failure";
+    VoltageSensorFailure "voltage_sensor_failure" Fault "Voltage sensor failure";
+    CurrentSensorFailure "current_sensor_failure" Fault "Current sensor failure";
+    KeySwitchFailure "key_switch_failure" Fault "Key switch failure";
+    CellDisconnected "cell_disconnected" Fault "Cell wire disconnected";
+    OutputConnectionFailure "output_connection_failure" Fault "Output connection failure";
+    ClockFailure "clock_failure" Fault "Clock failure";
+    OtherFailure "other_failure" Fault "Failure without a name";
 }
 
 impl Alarm {

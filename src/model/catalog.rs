@@ -203,6 +203,30 @@ pub static CATALOG: &[Quantity] = &[
             let (low, high) = module_range(s, index)?;
             Some(Millivolts(high.0 - low.0).into())
         })),
+    hidden("charge_voltage_limit", "Charge voltage limit", Kind::Voltage, 3, |s| {
+        Some(s.reading.limits.charge_voltage?.into())
+    }),
+    hidden("discharge_voltage_limit", "Discharge voltage limit", Kind::Voltage, 3, |s| {
+        Some(s.reading.limits.discharge_voltage?.into())
+    }),
+    hidden("charge_current_limit", "Charge current limit", Kind::Current, 3, |s| {
+        Some(s.reading.limits.charge_current?.into())
+    }),
+    hidden("discharge_current_limit", "Discharge current limit", Kind::Current, 3, |s| {
+        Some(s.reading.limits.discharge_current?.into())
+    }),
+    hidden("cell_voltage_upper_limit", "Upper limit of the cell voltage", Kind::Voltage, 3, |s| {
+        Some(s.reading.limits.cell_upper?.into())
+    }),
+    hidden("cell_voltage_lower_limit", "Lower limit of the cell voltage", Kind::Voltage, 3, |s| {
+        Some(s.reading.limits.cell_lower?.into())
+    }),
+    hidden("pack_voltage_upper_limit", "Upper limit of the pack voltage", Kind::Voltage, 3, |s| {
+        Some(s.reading.limits.pack_upper?.into())
+    }),
+    hidden("pack_voltage_lower_limit", "Lower limit of the pack voltage", Kind::Voltage, 3, |s| {
+        Some(s.reading.limits.pack_lower?.into())
+    }),
     detail("charging_enabled", "Charging enabled", Kind::Flag, 0, |s| {
         Some(Value::Switch(s.reading.switches.charging?))
     }),

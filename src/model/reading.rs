@@ -27,6 +27,8 @@ pub struct Reading {
     pub modules: Vec<Module>,
     /// What the battery lets happen.
     pub switches: Switches,
+    /// What the battery asks of chargers and loads, and where it protects itself.
+    pub limits: Limits,
     /// Protections and warnings.
     pub alarms: AlarmSet,
     /// Further named states that are neither switch nor alarm (`heater_on`, `charger_online`).
@@ -96,6 +98,27 @@ pub struct Words {
     pub current: Option<String>,
     /// Of its temperatures.
     pub temperature: Option<String>,
+}
+
+/// What the battery asks of chargers and loads at this moment, and where it protects itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Charge no higher than this.
+    pub charge_voltage: Option<Millivolts>,
+    /// Discharge no lower than this.
+    pub discharge_voltage: Option<Millivolts>,
+    /// Charge with no more than this.
+    pub charge_current: Option<Milliamps>,
+    /// Discharge with no more than this; negative like every discharge.
+    pub discharge_current: Option<Milliamps>,
+    /// A cell above it stops the charge.
+    pub cell_upper: Option<Millivolts>,
+    /// A cell below it stops the discharge.
+    pub cell_lower: Option<Millivolts>,
+    /// A pack above it stops the charge.
+    pub pack_upper: Option<Millivolts>,
+    /// A pack below it stops the discharge.
+    pub pack_lower: Option<Millivolts>,
 }
 
 /// One cell.

@@ -168,6 +168,28 @@ pub fn find(buffer: &[u8]) -> Framing {
     }
 }
 
+/// Return codes: 01 to 06 are in every document of the family, 07 and E1 to E4 in Seplos's, 09 in
+/// PACE's, 90 and 91 in Pylontech's.
+pub fn refusal(code: u8) -> &'static str {
+    match code {
+        0x01 => "version error",
+        0x02 => "checksum error",
+        0x03 => "length checksum error",
+        0x04 => "cid2 invalid",
+        0x05 => "command format error",
+        0x06 => "invalid data",
+        0x07 => "no data",
+        0x09 => "write error",
+        0x90 => "address error",
+        0x91 => "communication error",
+        0xE1 => "cid1 invalid",
+        0xE2 => "execution failure",
+        0xE3 => "device fault",
+        0xE4 => "no permission",
+        _ => "unknown",
+    }
+}
+
 fn hex(bytes: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     bytes.iter().flat_map(|b| [b >> 4, b & 0xF]).map(|n| DIGITS[usize::from(n)]).collect()

@@ -52,7 +52,7 @@ pub enum Turn {
 /// One conversation with a console, a whole answer at a time.
 pub trait Script: Send {
     /// The link is new.
-    fn forget(&mut self);
+    fn reset(&mut self);
     /// A cycle begins.
     fn begin(&mut self, ask: Ask);
     /// What to do now; the same until something is answered or stays unanswered.

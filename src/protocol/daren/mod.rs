@@ -227,7 +227,7 @@ impl Daren {
             code => Err(ProtocolError::Refused {
                 query: self.describe(query),
                 code: code.into(),
-                reason: status::refusal(code),
+                reason: ascii_frame::refusal(code),
             }),
         }
     }

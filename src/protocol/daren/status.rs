@@ -1,47 +1,9 @@
-//! Status words of service 42, and return codes. Bits 0 to 8 and the temperature word are in the
+//! Status words of service 42. Bits 0 to 8 and the temperature word are in the
 //! Basen document and in every other source; the rest is from the vendor's tool.
 
-use crate::model::{Alarm, Reading};
-
-/// What one bit says.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Bit {
-    /// Something is wrong.
-    Raises(Alarm),
-    /// Something is on.
-    State(&'static str),
-    /// The charging transistor is on.
-    ChargeSwitch,
-    /// The discharging transistor is on.
-    DischargeSwitch,
-}
-
-use Bit::{ChargeSwitch, DischargeSwitch, Raises, State};
-
-/// A status word: its name and the bits that have a documented meaning.
-#[derive(Debug)]
-pub(super) struct Word {
-    name: &'static str,
-    bits: &'static [(u8, Bit)],
-}
-
-impl Word {
-    /// Puts what the word says into the reading. Bits of other meaning are kept apart.
-    pub(super) fn note(&self, value: u16, into: &mut Reading) {
-        let mut unknown = value;
-        for &(number, bit) in self.bits {
-            let on = value & 1 << number != 0;
-            unknown &= !(1 << number);
-            match bit {
-                Raises(alarm) => into.alarms.note(alarm, on),
-                State(name) => *into.states.entry(name).or_default() |= on,
-                ChargeSwitch => into.switches.charging = Some(on),
-                DischargeSwitch => into.switches.discharging = Some(on),
-            }
-        }
-        into.alarms.note_unknown(self.name, unknown.into());
-    }
-}
+use crate::model::Alarm;
+use crate::protocol::status_word::Bit::{ChargeSwitch, DischargeSwitch, Raises, State};
+use crate::protocol::status_word::Word;
 
 pub(super) static VOLTAGE: Word = Word {
     name: "voltage_status",
@@ -183,18 +145,3 @@ pub(super) static IO: Word = Word {
         (13, Raises(Alarm::EepromFailure)),
     ],
 };
-
-/// Return codes: 01 to 06 from the Basen document, 90 and 91 from Pylontech's of the same frame.
-pub(super) fn refusal(code: u8) -> &'static str {
-    match code {
-        0x01 => "version error",
-        0x02 => "checksum error",
-        0x03 => "length checksum error",
-        0x04 => "cid2 invalid",
-        0x05 => "command format error",
-        0x06 => "invalid data",
-        0x90 => "address error",
-        0x91 => "communication error",
-        _ => "unknown",
-    }
-}

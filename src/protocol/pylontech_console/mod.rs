@@ -119,7 +119,7 @@ impl Questions for Console {
         }
     }
 
-    fn forget(&mut self) {
+    fn reset(&mut self) {
         self.info = None;
     }
 }

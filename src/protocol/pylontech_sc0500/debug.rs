@@ -202,7 +202,7 @@ impl Debug {
 }
 
 impl Script for Debug {
-    fn forget(&mut self) {
+    fn reset(&mut self) {
         self.session = Session::default();
         self.info_failures = 0;
     }

@@ -109,7 +109,7 @@ impl Questions for User {
         }
     }
 
-    fn forget(&mut self) {
+    fn reset(&mut self) {
         self.info = None;
     }
 }
