@@ -52,7 +52,7 @@ pub enum Turn {
 /// One conversation with a console, a whole answer at a time.
 pub trait Script: Send {
     /// The link is new.
-    fn reset(&mut self);
+    fn forget(&mut self);
     /// A cycle begins.
     fn begin(&mut self, ask: Ask);
     /// What to do now; the same until something is answered or stays unanswered.
@@ -155,7 +155,10 @@ impl<S: Script> Driver for Terminal<S> {
 
     fn silence(&mut self) {
         if self.state == State::Listening {
-            self.script.unanswered(self.listener.received());
+            match self.listener.conclude() {
+                Some(reply) => self.script.answered(&reply),
+                None => self.script.unanswered(self.listener.received()),
+            }
             self.go_on();
         }
     }

@@ -33,7 +33,7 @@ pub trait Questions: Send {
     /// Everything was asked: what follows from several answers together.
     fn complete(&self, reading: &mut Reading);
     /// The link is new.
-    fn reset(&mut self);
+    fn forget(&mut self);
 }
 
 /// Asks the questions.
@@ -103,7 +103,7 @@ impl<Q: Questions> Survey<Q> {
 }
 
 impl<Q: Questions> Script for Survey<Q> {
-    fn reset(&mut self) {
+    fn forget(&mut self) {
         self.questions.forget();
         self.closed.clear();
         self.failed.clear();

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use super::driver::{
     Carrier, Driver, DriverInfo, GattPlace, GattProfile, Options, ProtocolError, SerialDefaults,
-    Setting, Sign, uuid16,
+    Sign, uuid16,
 };
 use super::query::{Answer, Dialect, Framing, Need, Pacing, Runner};
 use crate::model::Reading;
-use crate::model::reading::Switch;
+use crate::model::reading::{Setting, Switch};
 
 pub use frame::checksum;
 pub use handshake::scramble;

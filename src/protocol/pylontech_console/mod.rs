@@ -119,7 +119,7 @@ impl Questions for Console {
         }
     }
 
-    fn reset(&mut self) {
+    fn forget(&mut self) {
         self.info = None;
     }
 }

@@ -202,7 +202,7 @@ impl Debug {
 }
 
 impl Script for Debug {
-    fn reset(&mut self) {
+    fn forget(&mut self) {
         self.session = Session::default();
         self.info_failures = 0;
     }

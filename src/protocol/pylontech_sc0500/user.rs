@@ -109,7 +109,7 @@ impl Questions for User {
         }
     }
 
-    fn reset(&mut self) {
+    fn forget(&mut self) {
         self.info = None;
     }
 }
