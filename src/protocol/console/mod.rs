@@ -155,7 +155,10 @@ impl<S: Script> Driver for Terminal<S> {
 
     fn silence(&mut self) {
         if self.state == State::Listening {
-            self.script.unanswered(self.listener.received());
+            match self.listener.conclude() {
+                Some(reply) => self.script.answered(&reply),
+                None => self.script.unanswered(self.listener.received()),
+            }
             self.go_on();
         }
     }
