@@ -53,6 +53,10 @@ pub struct Listener {
     lines: Vec<String>,
     /// The echo of our command came.
     echoed: bool,
+    /// Something stood behind the echo.
+    begun: bool,
+    /// A prompt came right behind the echo: that of an answer without a word, or a stale one.
+    bare: Option<Prompt>,
     /// Bytes of the answer so far.
     size: usize,
     received: usize,
@@ -92,9 +96,19 @@ impl Listener {
             };
         }
         let (_, prompt) = PROMPTS.iter().find(|(text, _)| self.line.ends_with(text))?;
+        if !self.begun {
+            self.bare = Some(*prompt);
+            return None;
+        }
         let lines = std::mem::take(&mut self.lines);
         *self = Listener { received: self.received, ..Listener::default() };
         Some(Reply { lines, prompt: *prompt })
+    }
+
+    /// Nothing more will come: a prompt right behind the echo was the whole answer.
+    pub fn conclude(&mut self) -> Option<Reply> {
+        let prompt = self.bare.take().filter(|_| !self.begun)?;
+        Some(Reply { lines: Vec::new(), prompt })
     }
 
     fn end_line(&mut self) {
@@ -102,23 +116,28 @@ impl Listener {
         let line = line.trim_ascii();
         if self.is_echo(line) {
             self.echoed = true;
+            self.begun = false;
             self.size = 0;
             self.lines.clear();
-        } else if self.echoed && !matches!(line, b"" | b"@" | b"$$") {
-            self.lines.push(line.iter().map(|byte| character(*byte)).collect());
+        } else if self.echoed && !line.is_empty() {
+            self.begun = true;
+            if !matches!(line, b"@" | b"$$") {
+                self.lines.push(line.iter().map(|byte| character(*byte)).collect());
+            }
         }
     }
 
-    /// Something may stand in front of the first echo: a prompt, or the end of an older answer. Not
-    /// another letter, though: `pwr` is the end of `getpwr`.
+    /// Something may stand in front of the first echo: a prompt, noise, the end of an older answer.
+    /// Not the beginning of a longer command, though: `pwr` is the end of `getpwr`.
     fn is_echo(&self, line: &[u8]) -> bool {
         let Some(before) = line.strip_suffix(self.command.as_slice()) else { return false };
         if self.command.is_empty() {
             return false;
         }
-        match before.last() {
-            None | Some(b'>') => true,
-            Some(letter) => !self.echoed && !letter.is_ascii_lowercase(),
+        match before {
+            [] | [.., b'>'] => true,
+            [.., a, b, c] if [a, b, c].iter().all(|byte| byte.is_ascii_lowercase()) => false,
+            _ => !self.echoed,
         }
     }
 }
@@ -156,7 +175,8 @@ mod tests {
 
     #[test]
     fn the_prompt_tells_the_mode_and_only_counts_behind_the_echo() {
-        let debug = replies("login debug", b"pylon>\r\npylon>login debug\r\n@\r\npylon_debug>");
+        let text = b"pylon>\r\npylon>login debug\r\n@\r\n$$\r\npylon_debug>";
+        let debug = replies("login debug", text);
         assert_eq!(debug.len(), 1);
         assert_eq!(debug[0].prompt, Prompt::Debug);
         assert_eq!(debug[0].headline(), "nothing");
@@ -168,6 +188,17 @@ mod tests {
     fn a_second_echo_begins_the_answer_anew() {
         let text = b"getpwr\r\n@\r\n1#\r\ngetpwr\r\n@\r\n2#\r\n$$\r\npylon_debug>";
         assert_eq!(replies("getpwr", text)[0].lines, ["2#"]);
+    }
+
+    #[test]
+    fn a_prompt_right_behind_the_echo_is_an_answer_only_when_nothing_follows() {
+        let mut listener = Listener::for_answer_to("login debug");
+        let text = b"login debug\r\npylon_debug>";
+        assert!(text.iter().all(|byte| listener.hear(*byte).is_none()));
+        assert_eq!(listener.conclude().map(|reply| reply.prompt), Some(Prompt::Debug));
+        assert_eq!(listener.conclude(), None);
+        let stale = b"time\npylon>time\r\n@\r\nRTC 1\r\npylon>";
+        assert_eq!(replies("time", stale)[0].lines, ["RTC 1"]);
     }
 
     #[test]
