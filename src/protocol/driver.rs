@@ -52,7 +52,8 @@ pub enum Side {
 pub enum Ask {
     /// The live values, and the identity once per session.
     Read,
-    /// The identity alone: frames that somebody recorded may hold nothing else.
+    /// The identity alone, or whatever part of a reading has a meaning by itself: frames that
+    /// somebody recorded may hold nothing else.
     Identify,
     /// Turns a switch of [`DriverInfo::controls`] and reads it back: the reading of `Done` says what
     /// the battery made of it. The caller asks for it only where the operator allowed control.

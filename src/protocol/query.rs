@@ -42,6 +42,11 @@ pub trait Dialect: Send {
     fn orders(&mut self, _setting: Setting) -> Vec<Self::Query> {
         Vec::new()
     }
+    /// Whether an answer tells by itself what it answers, so that it has a meaning where somebody
+    /// recorded nothing else ([`Ask::Identify`]). Others would be tried with what is not theirs.
+    fn stands_alone(&self, query: Self::Query) -> bool {
+        self.need(query) == Need::Once
+    }
     /// What it means when the question stays without an answer.
     fn need(&self, query: Self::Query) -> Need;
     /// The question as people call it, for messages.
@@ -213,7 +218,7 @@ impl<D: Dialect> Runner<D> {
     fn finish(&mut self) {
         self.queue.clear();
         self.buffer.clear();
-        let nothing_new = self.ask == Ask::Identify && self.session.known == Reading::default();
+        let nothing_new = self.ask == Ask::Identify && self.reading == Reading::default();
         self.state = match self.worst.take() {
             Some(error) if nothing_new => State::Failed(error),
             _ => State::Done,
@@ -305,12 +310,12 @@ impl<D: Dialect> Runner<D> {
         });
         let refused = matches!(error, ProtocolError::Refused { .. });
         match self.dialect.need(query) {
-            Need::Required => {
+            Need::Required if self.ask != Ask::Identify => {
                 self.finish();
                 self.state = State::Failed(error);
                 return;
             }
-            Need::Optional => {}
+            Need::Required | Need::Optional => {}
             Need::Once => self.session.failure(query, refused),
         }
         self.queue.pop_front();
@@ -380,7 +385,7 @@ impl<D: Dialect> Driver for Runner<D> {
             Ask::Read | Ask::Identify => self.session.open(self.dialect.plan()),
         };
         if ask == Ask::Identify {
-            self.queue.retain(|query| self.dialect.need(*query) == Need::Once);
+            self.queue.retain(|query| self.dialect.stands_alone(*query));
         }
         self.ask = ask;
         self.worst = None;

@@ -168,6 +168,7 @@ pub(super) fn cells(data: &[u8], into: &mut Reading) -> Result<(), Misfit> {
     for (cell, millivolts) in into.cells.iter_mut().zip(voltages) {
         cell.voltage = Some(Millivolts(millivolts.into()));
     }
+    into.got.cell_info = true;
     Ok(())
 }
 

@@ -212,6 +212,11 @@ impl Dialect for Jbd {
         vec![Query::Basic, Query::Switches, Query::Basic]
     }
 
+    /// An answer names its register.
+    fn stands_alone(&self, _query: Query) -> bool {
+        true
+    }
+
     fn need(&self, query: Query) -> Need {
         match query {
             Query::Basic | Query::Cells | Query::Switches => Need::Required,
