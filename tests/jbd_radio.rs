@@ -4,9 +4,9 @@
 
 mod common;
 
-use bms_reader::model::reading::Switch;
+use bms_reader::model::reading::{Setting, Switch};
 use bms_reader::model::{FaultKind, Secret};
-use bms_reader::protocol::driver::{Carrier, Setting};
+use bms_reader::protocol::driver::Carrier;
 use bms_reader::protocol::jbd::{INFO, checksum, request};
 use bms_reader::protocol::{Ask, Driver, Options, ProtocolError, Step};
 use bms_reader::sim::Responder;

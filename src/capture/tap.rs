@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tracing::trace;
+
 use super::event::{Entry, Event, Subject};
 use super::recorder::Recorder;
 use crate::model::units::Millis;
@@ -14,27 +16,25 @@ use crate::raw::raw;
 /// the longest of any make is well below.
 const MEMORY: usize = 1024;
 
-/// Where one battery's conversation is written down; the empty one writes nothing.
-#[derive(Debug, Default)]
-pub struct Tap(Option<Open>);
-
+/// Hears one battery's conversation, for the log of those who want every byte and for the capture
+/// where there is one. Neither gets to see a secret.
 #[derive(Debug)]
-struct Open {
+pub struct Tap {
     device: DeviceId,
-    recorder: Recorder,
+    recorder: Option<Recorder>,
     sent: Vec<u8>,
     received: Vec<u8>,
 }
 
 impl Tap {
-    /// A tap on this battery's line; without a recorder it writes nothing.
+    /// A tap on this battery's line; without a recorder nothing is kept.
     pub fn new(device: &DeviceId, recorder: Option<&Recorder>) -> Self {
-        Tap(recorder.map(|recorder| Open {
+        Tap {
             device: device.clone(),
-            recorder: recorder.clone(),
+            recorder: recorder.cloned(),
             sent: Vec::new(),
             received: Vec::new(),
-        }))
+        }
     }
 
     /// A driver was made.
@@ -44,10 +44,8 @@ impl Tap {
 
     /// The driver forgot its session.
     pub fn reset(&mut self) {
-        if let Some(open) = &mut self.0 {
-            open.sent.clear();
-            open.received.clear();
-        }
+        self.sent.clear();
+        self.received.clear();
         self.write(|| Event::Reset);
     }
 
@@ -58,18 +56,16 @@ impl Tap {
 
     /// We said this.
     pub fn sent(&mut self, driver: &dyn Driver, bytes: &[u8]) {
-        if let Some(open) = &mut self.0 {
-            let hex = blanked(driver, Side::Ours, &mut open.sent, bytes);
-            self.write(|| Event::Sent { hex });
-        }
+        let hex = blanked(driver, Side::Ours, &mut self.sent, bytes);
+        trace!(hex, "sent");
+        self.write(|| Event::Sent { hex });
     }
 
     /// The battery said this.
     pub fn received(&mut self, driver: &dyn Driver, bytes: &[u8]) {
-        if let Some(open) = &mut self.0 {
-            let hex = blanked(driver, Side::Battery, &mut open.received, bytes);
-            self.write(|| Event::Received { hex });
-        }
+        let hex = blanked(driver, Side::Battery, &mut self.received, bytes);
+        trace!(hex, "received");
+        self.write(|| Event::Received { hex });
     }
 
     /// The driver was told of silence.
@@ -87,9 +83,9 @@ impl Tap {
         self.write(|| Event::Attempt { raw: raw(state) });
     }
 
-    fn write(&mut self, event: impl FnOnce() -> Event) {
-        if let Some(open) = &self.0 {
-            open.recorder.write(Entry::new(now(), &open.device, event()));
+    fn write(&self, event: impl FnOnce() -> Event) {
+        if let Some(recorder) = &self.recorder {
+            recorder.write(Entry::new(now(), &self.device, event()));
         }
     }
 }

@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::trace;
 
 use crate::capture::Tap;
 use crate::model::{Fault, FaultKind, Reading};
@@ -121,7 +120,6 @@ async fn converse(
         }
         match driver.step() {
             Step::Send(bytes) => {
-                trace!(hex = %Hex(&bytes), "sent");
                 ear.tap.sent(driver, &bytes);
                 link.send(&bytes).await?;
                 driver.advance();
@@ -153,7 +151,6 @@ async fn listen(
         match timeout_at(until, link.receive()).await {
             Ok(chunk) => {
                 let chunk = chunk?;
-                trace!(hex = %Hex(&chunk), "received");
                 ear.heard += chunk.len();
                 ear.tap.received(driver, &chunk);
                 driver.receive(&chunk);
@@ -181,19 +178,12 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .to_owned()
 }
 
-struct Hex<'a>(&'a [u8]);
-
-impl std::fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+    use crate::model::DeviceId;
     use crate::transport::MemoryLink;
 
     /// A driver that plays a fixed list of steps and notes what it was told.
@@ -227,6 +217,10 @@ mod tests {
         }
     }
 
+    fn tap() -> Tap {
+        Tap::new(&DeviceId::new("b").unwrap(), None)
+    }
+
     const SECOND: Duration = Duration::from_secs(1);
 
     fn script(steps: impl Into<VecDeque<Step>>, chunks_wanted: usize) -> Script {
@@ -244,7 +238,7 @@ mod tests {
             far.send(b"a").await.unwrap();
             far.send(b"bc").await.unwrap();
         };
-        let mut tap = Tap::default();
+        let mut tap = tap();
         let (outcome, ()) =
             tokio::join!(cycle(&mut driver, &mut link, Ask::Read, SECOND * 9, &mut tap), answer);
         assert!(outcome.result.is_ok());
@@ -258,8 +252,7 @@ mod tests {
         far.send(b"stale").await.unwrap();
         let mut driver = script([Step::Await(SECOND), Step::Done(Box::default())], 1);
         let outcome =
-            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND * 9, &mut Tap::default())
-                .await;
+            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND * 9, &mut tap()).await;
         assert!(outcome.result.is_ok());
         assert_eq!(driver.told, ["silence"]);
     }
@@ -274,7 +267,7 @@ mod tests {
             }
         };
         let mut link = Link::Memory(near);
-        let mut tap = Tap::default();
+        let mut tap = tap();
         let outcome = tokio::select! {
             outcome = cycle(&mut driver, &mut link, Ask::Read, SECOND * 9, &mut tap) => outcome,
             () = babble => panic!("the link ended"),
@@ -289,8 +282,7 @@ mod tests {
         let pauses: VecDeque<Step> = std::iter::repeat_n(Step::Pause(SECOND), 100).collect();
         let mut driver = script(pauses, 0);
         let outcome =
-            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND * 9, &mut Tap::default())
-                .await;
+            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND * 9, &mut tap()).await;
         assert_eq!(outcome.result, Err(CycleError::Overrun(SECOND * 9)));
     }
 
@@ -299,8 +291,7 @@ mod tests {
         let (near, _far) = MemoryLink::pair("test");
         let mut driver = script([], 0);
         let outcome =
-            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND, &mut Tap::default())
-                .await;
+            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND, &mut tap()).await;
         assert_eq!(outcome.result, Err(CycleError::Broken("out of steps".into())));
     }
 
@@ -310,8 +301,7 @@ mod tests {
         drop(far);
         let mut driver = script([Step::Done(Box::default())], 0);
         let outcome =
-            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND, &mut Tap::default())
-                .await;
+            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND, &mut tap()).await;
         let fault = outcome.result.unwrap_err().fault();
         assert_eq!(fault.kind, FaultKind::Disconnected);
     }

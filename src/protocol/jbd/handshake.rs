@@ -67,9 +67,36 @@ pub fn scramble(password: [u8; 6], mac: [u8; 6], random: u8) -> [u8; 6] {
     std::array::from_fn(|index| (mac[index] ^ password[index]).wrapping_add(random))
 }
 
+/// Overwrites what [`Word::Key`] and [`Word::Password`] carry: the password can be computed from
+/// the second, too.
+pub(super) fn blank(said: &mut [u8]) {
+    for start in 0..said.len() {
+        let Some([0xFF, 0xAA, 0x15 | 0x18, 6, rest @ ..]) = said.get_mut(start..) else { continue };
+        let shown = rest.len().min(SECRET);
+        rest.iter_mut().take(shown).for_each(|byte| *byte = b'0');
+        if rest.len() > SECRET {
+            let sound = said.get(start + 2..start + 4 + SECRET).map(sum);
+            if let (Some(sum), Some(check)) = (sound, said.get_mut(start + 4 + SECRET)) {
+                *check = sum;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_passed_on_holds_no_secret() {
+        let mut said = [&[0xDD, 0xA5][..], &Word::Key(*b"123456").encode()].concat();
+        blank(&mut said);
+        assert_eq!(said, [&[0xDD, 0xA5][..], &Word::Key(*b"000000").encode()].concat());
+        let mut said = Word::Password([1, 2, 3, 4, 5, 6]).encode();
+        said.truncate(7);
+        blank(&mut said);
+        assert_eq!(said, [0xFF, 0xAA, 0x18, 6, 0x30, 0x30, 0x30], "a piece of one");
+    }
 
     #[test]
     fn recorded_words_are_said_as_recorded() {

@@ -15,9 +15,9 @@
 use std::time::Duration;
 
 use super::Jbd;
-use super::handshake::{SECRET, Word, scramble};
+use super::handshake::{self, SECRET, Word, scramble};
 use crate::model::Secret;
-use crate::protocol::driver::{Ask, Driver, Options, ProtocolError, Step};
+use crate::protocol::driver::{Ask, Driver, Options, ProtocolError, Side, Step};
 use crate::protocol::query::{Dialect, Runner};
 
 /// The key and the password as the factory sets them.
@@ -237,6 +237,12 @@ impl Driver for Radio {
                 }
             }
             State::Shaking { .. } | State::Over(_) => {}
+        }
+    }
+
+    fn blank(&self, side: Side, said: &mut [u8]) {
+        if side == Side::Ours {
+            handshake::blank(said);
         }
     }
 
