@@ -1,9 +1,11 @@
 //! Sans-IO drivers, one file per make, and the registry that lists them.
 
 pub mod ascii_frame;
+pub mod auto;
 pub mod bytes;
 pub mod driver;
 pub mod query;
+pub mod signs;
 
 pub mod daren;
 
