@@ -55,6 +55,13 @@ fn link_kind(error: &LinkError) -> FaultKind {
         LinkError::Busy { .. } => FaultKind::PortBusy,
         LinkError::Open { .. } => FaultKind::ConnectFailed,
         LinkError::Gone { .. } | LinkError::Stuck { .. } => FaultKind::Disconnected,
+        LinkError::NoBus { fault, .. } if fault.is_refusal() => FaultKind::PermissionDenied,
+        LinkError::NoBus { .. } | LinkError::NoAdapter { .. } | LinkError::AdapterOff { .. } => {
+            FaultKind::AdapterNotFound
+        }
+        LinkError::NotSeen { .. } => FaultKind::DeviceNotFound,
+        LinkError::NoService { .. } => FaultKind::ConnectFailed,
+        LinkError::Pairing { .. } => FaultKind::AuthFailed,
     }
 }
 

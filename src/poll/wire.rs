@@ -44,7 +44,7 @@ enum State {
 impl Wire {
     pub(super) fn new(endpoint: Endpoint, bauds: Vec<u32>, members: usize) -> Self {
         let longest = match endpoint {
-            Endpoint::Tcp(_) => LONGEST_PAUSE_REMOTE,
+            Endpoint::Tcp(_) | Endpoint::Ble(_) => LONGEST_PAUSE_REMOTE,
             Endpoint::Serial(_) | Endpoint::Memory(_) => LONGEST_PAUSE_LOCAL,
         };
         Wire {

@@ -76,6 +76,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["sink::http"]),
     ("envy", &["config::source"]),
     ("tokio_serial", &["transport::serial", "sim::serve"]),
+    ("bluer", &["transport::ble"]),
     ("clap", &["cli", "main"]),
 ];
 
