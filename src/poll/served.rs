@@ -9,12 +9,13 @@ use tracing::{info, warn};
 use super::Member;
 use super::exchange::CycleError;
 use super::health::{Change, Health, next_due};
+use super::search::Search;
 use crate::board::Board;
 use crate::command;
 use crate::model::derive::derive;
 use crate::model::units::Millis;
-use crate::model::{Attempt, DeviceState, Fault, LinkState, Reading, Snapshot};
-use crate::protocol::Driver;
+use crate::model::{Attempt, DeviceState, Fault, LinkState, Profile, Reading, Snapshot};
+use crate::protocol::{Driver, DriverInfo};
 
 /// A whole cycle may take so many single answers' time.
 const ANSWERS_PER_CYCLE: u32 = 12;
@@ -22,7 +23,11 @@ const ANSWERS_PER_CYCLE: u32 = 12;
 /// A battery while it is served.
 pub(super) struct Served {
     pub(super) member: Member,
-    pub(super) driver: Box<dyn Driver>,
+    /// `None` until it is found out what it is.
+    pub(super) driver: Option<Box<dyn Driver>>,
+    pub(super) search: Search,
+    /// Strength of its Bluetooth signal when it was last heard.
+    pub(super) signal: Option<i16>,
     pub(super) due: Instant,
     pub(super) paused: bool,
     health: Health,
@@ -33,7 +38,9 @@ impl Served {
     pub(super) fn new(member: Member, board: Board) -> Self {
         let now = Instant::now();
         Served {
-            driver: (member.driver.new)(&member.options),
+            driver: member.driver.map(|info| (info.new)(&member.options)),
+            search: Search::default(),
+            signal: None,
             due: now,
             paused: false,
             health: Health::new(now),
@@ -45,6 +52,26 @@ impl Served {
     /// The longest time that one cycle may take.
     pub(super) fn limit(&self) -> Duration {
         self.member.options.timeout * ANSWERS_PER_CYCLE
+    }
+
+    /// A new conversation: nothing is known of the state of the old one.
+    pub(super) fn renew(&mut self) {
+        self.driver = self.member.driver.map(|info| (info.new)(&self.member.options));
+    }
+
+    /// It was found out what it is.
+    pub(super) fn adopt(&mut self, info: &'static DriverInfo, driver: Box<dyn Driver>) {
+        self.member.driver = Some(info);
+        self.driver = Some(driver);
+        self.profile(|profile| {
+            info.name.clone_into(&mut profile.make);
+            info.title.clone_into(&mut profile.title);
+        });
+    }
+
+    /// Tells the board what has changed about the battery's name and place.
+    pub(super) fn profile(&self, change: impl FnOnce(&mut Profile)) {
+        self.board.update(&self.member.id, |state| change(Arc::make_mut(&mut state.profile)));
     }
 
     /// Books an attempt that began at `started`, and plans the next one.
@@ -128,39 +155,31 @@ impl Served {
             let ended = wall_clock();
             state.counters.consecutive_errors = self.health.consecutive();
             state.attempt = Some(Attempt { number, ended, took_ms, connected, fault });
+            state.rssi = self.signal.filter(|_| connected);
             change(state);
         });
     }
 
     /// Counts that the connection was opened again.
     pub(super) fn reconnected(&mut self) {
-        self.driver.reset();
         self.board.update(&self.member.id, |state| state.counters.reconnects += 1);
     }
 
-    /// Takes over what an operator asked for at run time.
-    pub(super) fn configure(&mut self, change: &command::Change) -> Result<(), command::Refusal> {
-        let id = &self.member.id;
-        if change.address.is_some() || change.adapter.is_some() || change.scan_timeout.is_some() {
-            let text = "is wired: address, adapter and scan_timeout_s are for Bluetooth batteries";
-            return Err(command::Refusal(format!("{id} {text}")));
-        }
+    /// Takes over what an operator asked for at run time, as far as it concerns the conversation.
+    pub(super) fn configure(&mut self, change: &command::Change) {
         if let Some(timeout) = change.timeout {
             self.member.options.timeout = timeout;
-            self.driver = (self.member.driver.new)(&self.member.options);
+            self.renew();
         }
         if let Some(interval) = change.interval {
             self.member.interval = interval;
             self.due = self.due.min(Instant::now() + interval);
             let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-            self.board.update(id, |state| {
-                Arc::make_mut(&mut state.profile).interval_ms = interval_ms;
-            });
+            self.profile(|profile| profile.interval_ms = interval_ms);
         }
         if let Some(paused) = change.paused {
             self.pause(paused);
         }
-        Ok(())
     }
 
     fn pause(&mut self, paused: bool) {
