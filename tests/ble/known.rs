@@ -42,19 +42,24 @@ fn a_connect_that_stays_in_progress_is_another_program() {
 }
 
 #[test]
-fn a_scan_that_bluez_did_not_stop_is_used_on() {
+fn a_scan_that_bluez_did_not_stop_is_used_and_left_with_its_connection() {
     on_fake(one(), async |rig| {
+        rig.scan_goes_on = true;
         rig.fault("StopDiscovery", json!({"error": "InProgress", "message": PENDING}), 1).await;
-        let _ = visit(&BleConfig { adapter: None, ..config(ADDRESS) }).await;
-        // BlueZ thinks that it scans for us; then it forgets the battery.
-        rig.order(json!({"cmd": "forget"})).await;
-        let first = visit(&config(ADDRESS)).await;
-        assert!(first.is_ok() || rig.count("StartDiscovery") > 1, "{first:?}");
-        rig.order(json!({"cmd": "calm"})).await;
-        // The scan of the played bluetoothd ends with the connection to the bus.
-        rig.order(json!({"cmd": "power", "on": false})).await;
-        rig.order(json!({"cmd": "power", "on": true})).await;
         visit(&config(ADDRESS)).await.unwrap();
+        let scanners = rig.state().await["scanners"].clone();
+        assert_eq!(scanners.as_array().map(Vec::len), Some(1));
+        // Now a new scan is refused: BlueZ thinks that it scans for us, and it does.
+        rig.order(json!({"cmd": "forget"})).await;
+        visit(&config(ADDRESS)).await.unwrap();
+        let refused =
+            |event: &Value| event["event"] == "error" && event["method"] == "StartDiscovery";
+        rig.heard(0, refused).await;
+        // That connection to the bus is not used again, and BlueZ ends the scan with it.
+        visit(&config(ADDRESS)).await.unwrap();
+        rig.scan_goes_on = false;
+        rig.nothing_is_held().await;
+        rig.scan_goes_on = true;
     });
 }
 

@@ -10,5 +10,6 @@ mod known;
 mod letting_go;
 mod rig;
 mod seen;
+mod soak;
 mod turns;
 mod usual;

@@ -64,16 +64,20 @@ fn of_two_characteristics_with_one_uuid_each_direction_has_its_own() {
 
 #[test]
 fn a_long_write_is_cut_to_what_one_packet_holds() {
-    for (mtu, longest) in [(23, 20), (100, 97), (0, 20)] {
-        on_fake(only(battery_with(ADDRESS, json!({"mtu": mtu}))), async |rig| {
-            let mut link = opened().await;
-            let message: Vec<u8> = (0..150).collect();
+    let modules = [("00:00:00:00:00:01", 23, 20), ("00:00:00:00:00:02", 100, 97), (ADDRESS, 0, 20)];
+    let batteries = modules.map(|(address, mtu, _)| battery_with(address, json!({"mtu": mtu})));
+    on_fake(json!({"devices": batteries}), async |rig| {
+        let message: Vec<u8> = (0..150).collect();
+        for (address, mtu, longest) in modules {
+            let before = rig.writes().len();
+            let mut link = open(&config(address)).await.unwrap();
             link.send(&message).await.unwrap();
-            let pieces: Vec<_> = rig.writes().into_iter().map(|(hex, _)| hex).collect();
+            let pieces =
+                rig.writes()[before..].iter().map(|(hex, _)| hex.clone()).collect::<Vec<_>>();
             assert_eq!(pieces, message.chunks(longest).map(hex).collect::<Vec<_>>(), "{mtu}");
             link.close().await;
-        });
-    }
+        }
+    });
 }
 
 #[test]
