@@ -23,6 +23,7 @@ pub fn raw(state: &DeviceState) -> Json {
     object.put_some("port", profile.port.as_ref());
     object.put_some("address", profile.address.as_ref());
     object.put_some("adapter", profile.adapter.as_ref());
+    object.put_some("rssi", state.rssi);
     object.put("connected", json!(attempt.is_some_and(|attempt| attempt.connected)));
     object.put("model_nbr", json!(model));
     object.put(

@@ -2,10 +2,12 @@
 
 mod ascii_family;
 pub mod ascii_frame;
+pub mod auto;
 pub mod bytes;
 pub mod console;
 pub mod driver;
 pub mod query;
+pub mod signs;
 mod status_word;
 
 pub mod daren;

@@ -250,6 +250,9 @@ impl<'a> Attempt<'a> {
         let until = begun + self.left(SLICE).min(*search);
         let mut scan = Scan::start(&reached.adapter).await?;
         let seen = scan.see(device, until).await?;
+        if scan.is_stale() {
+            reached.leave_bus().await;
+        }
         scan.stop().await?;
         *search = search.saturating_sub(begun.elapsed());
         Ok(seen)

@@ -39,6 +39,11 @@ impl Scan {
         }
     }
 
+    /// BlueZ refuses to begin because it has not ended an earlier one; only leaving the bus ends it.
+    pub(super) fn is_stale(&self) -> bool {
+        self.events.is_none()
+    }
+
     /// Stops, and waits until BlueZ has confirmed it: a connect during a scan often fails.
     pub(super) async fn stop(mut self) -> Result<(), Snag> {
         self.events = None;
@@ -141,6 +146,9 @@ async fn look_around(
             }
         }
         gather(&reached.adapter, &mut seen).await?;
+    }
+    if scan.is_stale() {
+        reached.leave_bus().await;
     }
     scan.stop().await?;
     Ok(seen)
