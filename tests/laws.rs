@@ -8,6 +8,7 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
 use bms_reader::model::reading::Place;
@@ -26,8 +27,10 @@ struct Recorded {
 }
 
 impl Recorded {
-    fn each() -> impl Iterator<Item = Recorded> {
-        DRIVERS.iter().map(|&info| Recorded::of(info))
+    fn each() -> impl Iterator<Item = &'static Recorded> {
+        static ALL: LazyLock<Vec<Recorded>> =
+            LazyLock::new(|| DRIVERS.iter().map(|&info| Recorded::of(info)).collect());
+        ALL.iter()
     }
 
     fn of(info: &'static DriverInfo) -> Recorded {

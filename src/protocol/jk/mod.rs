@@ -12,6 +12,7 @@ mod about;
 mod cells;
 mod errors;
 pub mod record;
+pub mod secrets;
 mod stream;
 
 use super::driver::{DriverInfo, GattPlace, GattProfile, Options, Sign, uuid16};

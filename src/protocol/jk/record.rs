@@ -19,7 +19,8 @@ pub const COMMAND_HEADER: [u8; 4] = [0xAA, 0x55, 0x90, 0xEB];
 /// The code of a command that is the battery's answer to any other.
 const ACKNOWLEDGEMENT: u8 = 0xC8;
 
-const NOISE: &[u8] = b"AT\r\n";
+/// What boards say to the module, over and over.
+pub(super) const NOISE: &[u8] = b"AT\r\n";
 
 /// What a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +146,7 @@ impl Reassembly {
     /// one record, so at worst one record is lost.
     pub fn push(&mut self, byte: u8) {
         self.buffer.push(byte);
-        if self.buffer.ends_with(NOISE) {
+        if byte == b'\n' && self.buffer.ends_with(NOISE) {
             self.buffer.truncate(self.buffer.len() - NOISE.len());
         }
     }
@@ -153,8 +154,10 @@ impl Reassembly {
     /// The next thing that is complete.
     pub fn next_word(&mut self) -> Option<Word> {
         loop {
-            self.drop_junk();
-            let length = self.length()?;
+            let length = self.length().or_else(|| {
+                self.drop_junk();
+                self.length()
+            })?;
             if self.buffer.len() < length {
                 return None;
             }
@@ -204,9 +207,9 @@ impl Reassembly {
 
     /// How long the thing at the front is.
     fn length(&self) -> Option<usize> {
-        match self.buffer.first_chunk()? {
-            &RECORD_HEADER => Some(RECORD),
-            &COMMAND_HEADER => Some(COMMAND),
+        match *self.buffer.first_chunk()? {
+            RECORD_HEADER => Some(RECORD),
+            COMMAND_HEADER => Some(COMMAND),
             _ => None,
         }
     }
@@ -227,23 +230,6 @@ impl Reassembly {
 /// The low byte of the sum, at the end of commands and records alike.
 pub fn checksum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
-}
-
-/// Where record 03 shows passcodes in clear.
-const PASSCODES: [std::ops::Range<usize>; 3] = [62..78, 97..102, 118..134];
-
-/// Takes the passcodes out of a record 03, for somebody who keeps what was said. The checksum
-/// follows, so a sound record stays sound and a damaged one stays damaged by as much as it was.
-/// Everything else is left alone.
-pub fn blank_secrets(record: &mut [u8]) {
-    let Some(record) = record.first_chunk_mut::<RECORD>() else { return };
-    if record[..4] != RECORD_HEADER || Kind::of(record[4]) != Some(Kind::Device) {
-        return;
-    }
-    for byte in PASSCODES.into_iter().flatten() {
-        let removed = std::mem::take(&mut record[byte]);
-        record[RECORD - 1] = record[RECORD - 1].wrapping_sub(removed);
-    }
 }
 
 #[cfg(test)]
@@ -322,29 +308,6 @@ mod tests {
         damaged[100] ^= 4;
         assert_eq!(found(&damaged), ["damaged"]);
         assert_eq!(found(&damaged[..250]), [] as [&str; 0]);
-    }
-
-    #[test]
-    fn passcodes_are_blanked_and_the_checksum_follows() {
-        let mut sound = record(3, b'7');
-        blank_secrets(&mut sound);
-        assert_eq!(found(&sound), ["Device"]);
-        let shown = |at: usize| sound[at] != 0;
-        assert_eq!((6..299).filter(|&at| !shown(at)).count(), 16 + 5 + 16);
-        assert!(!shown(62) && !shown(77) && shown(78) && !shown(97) && shown(102));
-        assert!(!shown(118) && !shown(133) && shown(134));
-
-        let mut damaged = record(3, b'7');
-        damaged[200] ^= 1;
-        blank_secrets(&mut damaged);
-        assert_eq!(found(&damaged), ["damaged"]);
-        assert_eq!(damaged[62..78], [0; 16]);
-
-        for other in [record(2, b'7'), acknowledgement(), vec![0x55, 0xAA]] {
-            let mut copy = other.clone();
-            blank_secrets(&mut copy);
-            assert_eq!(copy, other);
-        }
     }
 
     #[test]

@@ -364,3 +364,6 @@ impl Driver for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
