@@ -12,6 +12,7 @@ mod status_word;
 
 pub mod daren;
 pub mod jbd;
+pub mod jk;
 pub mod pace;
 pub mod pylontech;
 pub mod pylontech_console;
@@ -24,6 +25,7 @@ pub use driver::{Ask, Driver, DriverInfo, Options, ProtocolError, Step};
 pub static DRIVERS: &[&DriverInfo] = &[
     &daren::INFO,
     &jbd::INFO,
+    &jk::INFO,
     &pylontech_sc0500::INFO,
     &pylontech_console::INFO,
     &pylontech::INFO,
