@@ -79,6 +79,11 @@ pub fn usual(info: &DriverInfo) -> Options {
     Options { carrier, ..Options::default() }
 }
 
+/// A driver with the usual options.
+pub fn driver(info: &DriverInfo) -> Box<dyn Driver> {
+    (info.new)(&usual(info))
+}
+
 /// How a cycle went.
 #[derive(Debug)]
 pub struct Outcome {
