@@ -15,6 +15,8 @@ use tracing::{error, info, warn};
 use crate::board::Board;
 use crate::command::CommandBus;
 use crate::config::{Config, Device, Place};
+use crate::history::{self, History};
+use crate::model::Finding;
 use crate::poll::{Line, Member, run_line};
 use crate::sim::serve;
 use crate::sim::serve::Stage;
@@ -73,6 +75,11 @@ pub async fn serve_until(config: Config, stop: CancellationToken) {
 pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
     let stop_sinks = CancellationToken::new();
     let mut sinks = JoinSet::new();
+    let history = History::new(&house.board, config.history.span);
+    let (past, board, file) = (history.clone(), house.board.clone(), config.history.file.clone());
+    supervise(&mut sinks, "history", &stop_sinks, move |stop| {
+        history::run(past.clone(), board.clone(), file.clone(), stop)
+    });
     if let Some(settings) = config.mqtt.clone() {
         let (board, commands) = (house.board.clone(), house.commands.clone());
         supervise(&mut sinks, "mqtt", &stop_sinks, move |stop| {
@@ -82,11 +89,11 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
     if let Some(listen) = config.http_listen {
         let (board, audience) = (house.board.clone(), config.http_audience);
         supervise(&mut sinks, "http", &stop_sinks, move |stop| {
-            http::run(listen, audience, board.clone(), stop)
+            http::run(listen, audience, board.clone(), history.clone(), stop)
         });
     }
     if config.devices.is_empty() {
-        sinks.spawn(suggest_batteries(stop_sinks.clone()));
+        sinks.spawn(suggest_batteries(house.board.clone(), stop_sinks.clone()));
     }
     stop.cancelled().await;
     end("a line", house.lines, LINES_STOP).await;
@@ -185,7 +192,7 @@ fn line(place: &Place, devices: &[&Device], speed: f64, stop: &CancellationToken
 }
 
 /// Nothing is configured: stay, look at the ports, and say which lines to add.
-async fn suggest_batteries(stop: CancellationToken) {
+async fn suggest_batteries(board: Board, stop: CancellationToken) {
     warn!(
         "no battery is configured: set BMS_TYPE and BMS_PORT (one battery) or DEVICES (several); \
          `bms-reader scan` shows what is connected"
@@ -200,11 +207,21 @@ async fn suggest_batteries(stop: CancellationToken) {
                     port.path, port.path
                 );
             }
+            board.find(ports.iter().map(|port| finding(&port.path)).collect());
             before = ports;
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep(LOOK_AGAIN) => {}
         }
+    }
+}
+
+/// What the set-up page says of a serial port.
+fn finding(path: &str) -> Finding {
+    Finding {
+        place: path.to_owned(),
+        words: "a serial port; for a Daren battery:".to_owned(),
+        lines: vec!["BMS_TYPE=daren".to_owned(), format!("BMS_PORT={path}")],
     }
 }
