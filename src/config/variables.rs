@@ -337,11 +337,11 @@ variables! {
                 The container image sets `0.0.0.0:8099`.",
         }
         HISTORY_HOURS {
-            default: Fallback::Text("48"), rule: Rule::whole(1, 744, " hours"), idle: true, example: "48",
+            default: Fallback::Text("48"), rule: Rule::whole(1, 744, " hours"), example: "48",
             help: "How far back the history goes.",
         }
         HISTORY_FILE {
-            default: Fallback::Depends("memory only"), rule: FILE, idle: true, example: "/data/history.db",
+            default: Fallback::Depends("memory only"), rule: FILE, example: "/data/history.db",
             help: "Where the history is kept over a restart.",
         }
         ALLOW_CONTROL {

@@ -62,6 +62,10 @@ impl History {
         Some(self.tracks().get(device)?.size())
     }
 
+    fn is_empty(&self) -> bool {
+        self.tracks().values().all(|track| track.newest().is_none())
+    }
+
     fn tracks(&self) -> MutexGuard<'_, BTreeMap<DeviceId, Track>> {
         self.tracks.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -79,6 +79,11 @@ impl Track {
         self.coarse.forget(now);
     }
 
+    /// Time of the newest row.
+    pub(super) fn newest(&self) -> Option<Millis> {
+        self.fine.newest().max(self.coarse.newest())
+    }
+
     /// Memory that it takes.
     pub(super) fn size(&self) -> usize {
         self.fine.size() + self.coarse.size()
