@@ -9,10 +9,11 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bms_reader::model::Reading;
 use bms_reader::model::reading::Place;
+use bms_reader::model::{Alarm, Reading};
 use bms_reader::protocol::{Ask, DRIVERS, Driver, DriverInfo, Options, Step, find};
-use bms_reader::sim::{Bus, Faults, MAKES, PackState};
+use bms_reader::sim::faults::Rule;
+use bms_reader::sim::{Battery, Bus, Fault, Faults, MAKES, PackState};
 use common::{Delivery, driver, play, vectors};
 use proptest::prelude::*;
 
@@ -223,25 +224,42 @@ fn a_flipped_bit_never_changes_a_value() {
     }
 }
 
-/// The same live values, and of the rest nothing that the other does not say too.
+/// The same live values, and of the rest nothing that the other does not say too: what belongs to
+/// an optional question may be missing as a whole.
 fn says_no_more(reading: &Reading, good: &Reading) -> bool {
-    fn absent_or_equal<T: PartialEq>(value: &Option<T>, good: &Option<T>) -> bool {
-        value.is_none() || value == good
+    fn absent_or_equal<T: PartialEq + Default + Clone>(value: &mut T, good: &T) {
+        if *value == T::default() {
+            *value = good.clone();
+        }
     }
-    let (names, known) = (&reading.identity, &good.identity);
     let mut rest = reading.clone();
-    rest.identity = known.clone();
-    rest.pack.design = good.pack.design;
+    let (names, known) = (&mut rest.identity, &good.identity);
+    absent_or_equal(&mut names.manufacturer, &known.manufacturer);
+    absent_or_equal(&mut names.model, &known.model);
+    absent_or_equal(&mut names.hardware, &known.hardware);
+    absent_or_equal(&mut names.software, &known.software);
+    absent_or_equal(&mut names.serial, &known.serial);
+    absent_or_equal(&mut rest.pack.design, &good.pack.design);
+    let (limits, known) = (&mut rest.limits, &good.limits);
+    absent_or_equal(&mut limits.charge_voltage, &known.charge_voltage);
+    absent_or_equal(&mut limits.discharge_voltage, &known.discharge_voltage);
+    absent_or_equal(&mut limits.charge_current, &known.charge_current);
+    absent_or_equal(&mut limits.discharge_current, &known.discharge_current);
+    absent_or_equal(&mut limits.cell_upper, &known.cell_upper);
+    absent_or_equal(&mut limits.cell_lower, &known.cell_lower);
+    absent_or_equal(&mut limits.pack_upper, &known.pack_upper);
+    absent_or_equal(&mut limits.pack_lower, &known.pack_lower);
+    absent_or_equal(&mut rest.alarms, &good.alarms);
+    absent_or_equal(&mut rest.switches, &good.switches);
+    for (cell, known) in rest.cells.iter_mut().zip(&good.cells) {
+        absent_or_equal(&mut cell.balancing, &known.balancing);
+    }
+    for (name, known) in &good.states {
+        rest.states.entry(name).or_insert(*known);
+    }
+    let got = reading.got;
     rest.got = good.got;
-    rest == *good
-        && absent_or_equal(&names.manufacturer, &known.manufacturer)
-        && absent_or_equal(&names.model, &known.model)
-        && absent_or_equal(&names.hardware, &known.hardware)
-        && absent_or_equal(&names.software, &known.software)
-        && absent_or_equal(&names.serial, &known.serial)
-        && absent_or_equal(&reading.pack.design, &good.pack.design)
-        && reading.got.device_info <= good.got.device_info
-        && reading.got.settings <= good.got.settings
+    rest == *good && got.device_info <= good.got.device_info && got.settings <= good.got.settings
 }
 
 /// The identity stays in every reading of a session, and its questions are asked once.
@@ -286,28 +304,106 @@ fn silence_is_not_asked_again() {
     }
 }
 
+/// What a make tells of its battery, and how exactly.
+struct Tells {
+    /// Its step of the current, in mA.
+    current: i32,
+    soc: Soc,
+    soh: bool,
+    balancing: bool,
+    ambient: bool,
+    average: bool,
+}
+
+enum Soc {
+    /// Told, in steps of so many hundredths of a per cent.
+    Told(i32),
+    /// The driver computes it from two capacities.
+    Computed,
+}
+
+impl Tells {
+    const ALL: Tells = Tells {
+        current: 10,
+        soc: Soc::Told(1),
+        soh: true,
+        balancing: true,
+        ambient: true,
+        average: true,
+    };
+
+    fn of(make: &str) -> Tells {
+        match make {
+            "pylontech" => Tells {
+                current: 100,
+                soc: Soc::Computed,
+                soh: false,
+                balancing: false,
+                ambient: false,
+                average: false,
+            },
+            "pace" => Tells { soc: Soc::Computed, soh: false, average: false, ..Tells::ALL },
+            "seplos" => Tells { soc: Soc::Told(10), average: false, ..Tells::ALL },
+            _ => Tells::ALL,
+        }
+    }
+}
+
 /// What the simulator's battery is and what the driver reads are the same thing.
-fn reads_as(reading: &Reading, state: &PackState) {
+fn reads_as(make: &str, reading: &Reading, state: &PackState) {
+    let tells = Tells::of(make);
     let pack = &reading.pack;
     assert_eq!(pack.voltage, Some(state.voltage));
-    assert_eq!(pack.current, Some(state.current));
-    assert_eq!((pack.soc, pack.soh), (Some(state.soc), Some(state.soh)));
+    let current = state.current.0 / tells.current * tells.current;
+    assert_eq!(pack.current.map(|current| current.0), Some(current));
+    let soc = pack.soc.map(|soc| soc.0).unwrap();
+    match tells.soc {
+        Soc::Told(step) => assert_eq!(soc, state.soc.0 / step * step),
+        Soc::Computed => assert!((soc - state.soc.0).abs() <= 1, "{soc}, {:?}", state.soc),
+    }
+    assert_eq!(pack.soh, tells.soh.then_some(state.soh));
     assert_eq!((pack.remaining, pack.full), (Some(state.remaining), Some(state.full)));
     assert_eq!(pack.cycles, Some(state.cycles));
     let cells: Vec<_> = reading.cells.iter().map(|cell| cell.voltage.unwrap()).collect();
     assert_eq!(cells, state.cells);
-    let balancing: Vec<_> = reading.cells.iter().map(|cell| cell.balancing.unwrap()).collect();
-    assert_eq!(balancing, state.balancing);
+    for (cell, balancing) in reading.cells.iter().zip(&state.balancing) {
+        assert_eq!(cell.balancing, tells.balancing.then_some(*balancing));
+    }
     let at = |place| reading.probes.iter().filter(move |probe| probe.place == place);
     let sensors: Vec<_> = at(Place::Cells).map(|probe| probe.value.unwrap()).collect();
     assert_eq!(sensors, state.sensors);
-    assert_eq!(at(Place::Ambient).next().unwrap().value, Some(state.ambient));
-    assert_eq!(at(Place::Mosfet).next().unwrap().value, Some(state.mosfet));
-    assert_eq!(at(Place::Average).next().unwrap().value, Some(state.average));
+    let only = |place| at(place).map(|probe| probe.value.unwrap()).next();
+    assert_eq!(only(Place::Ambient), tells.ambient.then_some(state.ambient));
+    assert_eq!(only(Place::Mosfet), Some(state.mosfet));
+    assert_eq!(only(Place::Average), tells.average.then_some(state.average));
     assert_eq!(reading.switches.charging, Some(state.charging));
     assert_eq!(reading.switches.discharging, Some(state.discharging));
     assert_eq!(reading.alarms.active().collect::<BTreeSet<_>>(), state.alarms);
     assert_eq!(reading.alarms.unknown().count(), 0);
+}
+
+/// Every alarm that a driver knows is raised by the simulator's battery, and no other with it.
+#[test]
+fn every_alarm_of_a_make_is_read_as_itself() {
+    for name in ["daren", "pylontech", "pace", "seplos"] {
+        let make = MAKES.iter().find(|make| make.name == name).unwrap();
+        let options = common::options(find(name).unwrap());
+        let faults = Faults::default();
+        let mut bus = Bus::new(make, 1, faults.clone());
+        let battery = Battery::fixed(PackState::at_rest());
+        bus.add(options.address, (make.new)(options.address, battery, faults.clone()));
+        let mut read = || {
+            let mut driver = (find(name).unwrap().new)(&options);
+            play(driver.as_mut(), |question| vec![bus.answer(question, 0.0)]).unwrap().reading()
+        };
+        let known: Vec<Alarm> = read().alarms.iter().map(|(alarm, _)| alarm).collect();
+        assert!(known.len() >= 10, "{name} knows {known:?}");
+        for alarm in known {
+            faults.set(vec![Rule::always(Fault::Alarm(alarm))]);
+            let active: Vec<Alarm> = read().alarms.active().collect();
+            assert_eq!(active, [alarm], "{name}");
+        }
+    }
 }
 
 proptest! {
@@ -323,7 +419,7 @@ proptest! {
             let options = Options { address, ..Options::default() };
             let mut driver = (find(make.name).unwrap().new)(&options);
             let outcome = play(driver.as_mut(), |question| vec![bus.answer(question, seconds)]);
-            reads_as(&outcome.unwrap().reading(), &Bus::battery(seed, address).state(seconds));
+            reads_as(make.name, &outcome.unwrap().reading(), &Bus::battery(seed, address).state(seconds));
         }
     }
 }

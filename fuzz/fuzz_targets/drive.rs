@@ -11,7 +11,13 @@ const STEPS: usize = 200;
 pub fn drive(info: &DriverInfo, input: &[u8]) {
     let Some((&cut, input)) = input.split_first() else { return };
     let mut answers = input.split(|&byte| byte == 0xFF);
-    let mut driver = (info.new)(&Options::default());
+    // The addresses of the recorded frames, with which the fuzzer begins.
+    let address = match info.name {
+        "pylontech" => 2,
+        "seplos" => 0,
+        _ => Options::default().address,
+    };
+    let mut driver = (info.new)(&Options { address, ..Options::default() });
     for _ in 0..2 {
         driver.start(Ask::Read);
         let mut answer: Option<&[u8]> = None;

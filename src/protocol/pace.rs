@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use super::ascii_family::{
     Asked, Layout, Misfit, Pack, Part, Service, cell_count, is_text, keep, kelvin, note_state,
-    sensor_count, share,
-    temperature_warnings, words,
+    sensor_count, share, temperature_warnings, words,
 };
 use super::bytes::{Reader, text};
 use super::driver::{DriverInfo, Options, SerialDefaults};
@@ -43,22 +42,12 @@ static LAYOUT: Layout = Layout {
     groups: false,
 };
 
-static LIVE: Service = Service {
-    cid2: 0x42,
-    title: "live values",
-    part: Part::Live,
-    addressed: true,
-    decode: live,
-};
+static LIVE: Service =
+    Service { cid2: 0x42, title: "live values", part: Part::Live, addressed: true, decode: live };
 static ALARMS: Service =
     Service { cid2: 0x44, title: "alarms", part: Part::Alarms, addressed: true, decode: alarms };
-static HARDWARE: Service = Service {
-    cid2: 0xC1,
-    title: "hardware",
-    part: Part::Name,
-    addressed: false,
-    decode: hardware,
-};
+static HARDWARE: Service =
+    Service { cid2: 0xC1, title: "hardware", part: Part::Name, addressed: false, decode: hardware };
 static SERIAL: Service = Service {
     cid2: 0xC2,
     title: "serial number",

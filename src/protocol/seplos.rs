@@ -42,13 +42,8 @@ static LAYOUT: Layout = Layout {
     groups: false,
 };
 
-static LIVE: Service = Service {
-    cid2: 0x42,
-    title: "live values",
-    part: Part::Live,
-    addressed: true,
-    decode: live,
-};
+static LIVE: Service =
+    Service { cid2: 0x42, title: "live values", part: Part::Live, addressed: true, decode: live };
 static ALARMS: Service =
     Service { cid2: 0x44, title: "alarms", part: Part::Alarms, addressed: true, decode: alarms };
 static MAKER: Service = Service {
@@ -270,7 +265,12 @@ static CAPACITY: Word = Word {
 
 static SWITCHES: Word = Word {
     name: "switch_status",
-    bits: &[(0, DischargeSwitch), (1, ChargeSwitch), (2, State("current_limiting")), (3, State("heater_on"))],
+    bits: &[
+        (0, DischargeSwitch),
+        (1, ChargeSwitch),
+        (2, State("current_limiting")),
+        (3, State("heater_on")),
+    ],
 };
 
 static SYSTEM: Word = Word {

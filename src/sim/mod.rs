@@ -4,12 +4,17 @@
 //! of them and disturbs their answers on request; [`serve`] puts it on a pseudo-terminal, a TCP port
 //! or a link in memory.
 
+mod ascii_frame;
+mod ascii_pack;
 pub mod battery;
 pub mod bus;
 pub mod chance;
 pub mod daren;
 pub mod faults;
 mod house;
+pub mod pace;
+pub mod pylontech;
+pub mod seplos;
 pub mod serve;
 pub mod state;
 
@@ -64,7 +69,7 @@ pub enum Spoil {
 }
 
 /// Every make that can be simulated.
-pub static MAKES: &[&Make] = &[&daren::MAKE];
+pub static MAKES: &[&Make] = &[&daren::MAKE, &pylontech::MAKE, &pace::MAKE, &seplos::MAKE];
 
 /// The make of that name.
 pub fn find(name: &str) -> Option<&'static Make> {

@@ -66,9 +66,19 @@ pub fn unhex(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
 }
 
-/// A driver with default options.
+/// The options under which the recorded frames of a make were recorded.
+pub fn options(info: &DriverInfo) -> Options {
+    let address = match info.name {
+        "pylontech" => 2,
+        "seplos" => 0,
+        _ => Options::default().address,
+    };
+    Options { address, ..Options::default() }
+}
+
+/// A driver for the recorded frames.
 pub fn driver(info: &DriverInfo) -> Box<dyn Driver> {
-    (info.new)(&Options::default())
+    (info.new)(&options(info))
 }
 
 /// How a cycle went.
