@@ -4,15 +4,17 @@
 //! down. Nothing from outside ends the process; only the stop signal does.
 
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::board::Board;
+use crate::capture::Recorder;
 use crate::command::CommandBus;
 use crate::config::{Config, Device, Place};
 use crate::poll::{Line, Member, run_line};
@@ -24,6 +26,8 @@ use crate::transport::{Endpoint, SerialConfig, TcpConfig, serial};
 
 /// Lines get so long to leave what they are doing.
 const LINES_STOP: Duration = Duration::from_millis(700);
+/// The rest of a capture gets so long to reach the disk.
+const CAPTURE_STOP: Duration = Duration::from_millis(200);
 /// Sinks get so long for their goodbye.
 const SINKS_STOP: Duration = Duration::from_millis(1000);
 /// A sink that broke down is started again after this time.
@@ -90,6 +94,10 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
     }
     stop.cancelled().await;
     end("a line", house.lines, LINES_STOP).await;
+    if let Some(capture) = house.capture {
+        // The lines held the last handles of the recorder, so it is writing its last words.
+        let _ = timeout(CAPTURE_STOP, capture).await;
+    }
     stop_sinks.cancel();
     end("a sink", sinks, SINKS_STOP).await;
 }
@@ -128,13 +136,16 @@ pub struct House {
     board: Board,
     commands: CommandBus,
     lines: JoinSet<()>,
+    capture: Option<JoinHandle<()>>,
 }
 
 impl House {
     /// Starts a task for each line; simulated batteries live `speed` times as fast as we do.
     pub fn build(config: &Config, speed: f64, stop: &CancellationToken) -> Self {
         let board = Board::new(config.devices.iter().map(|device| device.profile.clone()));
-        let lines = lines(&config.devices, speed, stop);
+        let (recorder, capture) = config.capture.as_deref().and_then(recorder).unzip();
+        let mut lines = lines(&config.devices, speed, stop);
+        lines.iter_mut().for_each(|line| line.recorder.clone_from(&recorder));
         let members: Vec<_> =
             lines.iter().map(|line| line.members.iter().map(|m| m.id.clone()).collect()).collect();
         let (commands, inboxes) = CommandBus::new(&members);
@@ -142,12 +153,26 @@ impl House {
         for (line, inbox) in lines.into_iter().zip(inboxes) {
             tasks.spawn(run_line(line, board.clone(), inbox, stop.clone()));
         }
-        House { board, commands, lines: tasks }
+        House { board, commands, lines: tasks, capture }
     }
 
     /// The newest state of every battery.
     pub fn board(&self) -> &Board {
         &self.board
+    }
+}
+
+/// Opens the file of a capture; a service without one is better than none.
+fn recorder(path: &Path) -> Option<(Recorder, JoinHandle<()>)> {
+    match Recorder::open(path) {
+        Ok(open) => {
+            info!("everything that is said on the wires is written to {}", path.display());
+            Some(open)
+        }
+        Err(error) => {
+            warn!("BMS_CAPTURE: cannot write to {}: {error}; going on without", path.display());
+            None
+        }
     }
 }
 
@@ -179,9 +204,10 @@ fn line(place: &Place, devices: &[&Device], speed: f64, stop: &CancellationToken
         driver: device.driver,
         options: device.options.clone(),
         interval: device.interval,
+        controls: device.profile.controls.clone(),
     };
     let bauds = devices.first().map(|device| device.bauds.clone()).unwrap_or_default();
-    Line { endpoint, bauds, members: devices.iter().map(member).collect() }
+    Line { endpoint, bauds, members: devices.iter().map(member).collect(), recorder: None }
 }
 
 /// Nothing is configured: stay, look at the ports, and say which lines to add.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::model::DeviceId;
+use crate::model::reading::Setting;
 
 /// Requests that may wait for one battery; more are refused.
 const INBOX: usize = 8;
@@ -18,6 +19,8 @@ pub enum Command {
     Read,
     /// Ask it differently until the program ends.
     Configure(Change),
+    /// Turn one of its switches.
+    Switch(Setting),
 }
 
 /// `cmd/config`: what is `None` stays as it is.
@@ -49,7 +52,8 @@ pub struct Request {
     pub device: DeviceId,
     /// What to do.
     pub command: Command,
-    /// `Ok` as soon as the command is accepted (a read is not waited for).
+    /// `Ok` as soon as the command is accepted (a read is not waited for); for a switch when the
+    /// battery was read back and agrees.
     pub reply: oneshot::Sender<Result<(), Refusal>>,
 }
 

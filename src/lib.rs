@@ -11,9 +11,11 @@
 
 pub mod app;
 pub mod board;
+pub mod capture;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod history;
 pub mod model;
 pub mod poll;
 pub mod protocol;

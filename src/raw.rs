@@ -48,9 +48,14 @@ fn status(snapshot: &Snapshot) -> Json {
     if reading.limits != Limits::default() {
         object.put("limits", limits(&reading.limits));
     }
-    object.put("warnings", reading.alarms.iter().map(|(a, on)| (a.name(), on)).collect());
+    let warnings = reading.alarms.iter().map(|(alarm, on)| (alarm.name(), on));
+    let words = reading.alarms.words().map(|(subject, word)| (subject, word.is_some()));
+    object.put("warnings", warnings.chain(words).collect());
     if !reading.states.is_empty() {
         object.put("states", reading.states.iter().map(|(name, on)| (*name, *on)).collect());
+    }
+    if !reading.counters.is_empty() {
+        object.put("counters", reading.counters.iter().map(|(name, n)| (*name, *n)).collect());
     }
     if reading.alarms.unknown().next().is_some() {
         object.put("unknown_bits", reading.alarms.unknown().collect());
@@ -66,6 +71,7 @@ fn device_info(reading: &Reading) -> Json {
     object.put_some("sw_rev", identity.software.as_ref());
     object.put_some("serial_number", identity.serial.as_ref());
     object.put_some("vendor_id", identity.manufacturer.as_ref());
+    object.put_some("production_date", identity.produced.as_ref());
     object.into_json()
 }
 
@@ -84,6 +90,10 @@ fn cell_info(snapshot: &Snapshot) -> Json {
     object.put_value("energy_remain", pack.remaining_energy);
     object.put_some("cycle_count", pack.cycles);
     object.put_some("status", derived.activity.map(|activity| activity.name()));
+    object.put_some("base_status", pack.words.base.as_ref());
+    object.put_some("voltage_status", pack.words.voltage.as_ref());
+    object.put_some("current_status", pack.words.current.as_ref());
+    object.put_some("temperature_status", pack.words.temperature.as_ref());
 
     let place = |place| reading.probes.iter().filter(move |probe| probe.place == place);
     object.put_list("temperatures", place(Place::Cells).map(|probe| probe.value));
@@ -94,6 +104,9 @@ fn cell_info(snapshot: &Snapshot) -> Json {
     object.put_list("voltages", reading.cells.iter().map(|cell| cell.voltage));
     object.put_list("resistances", reading.cells.iter().map(|cell| cell.resistance));
     object.put_list("cell_temperatures", reading.cells.iter().map(|cell| cell.temperature));
+    object.put_list("cell_voltage_status", reading.cells.iter().map(|it| word(&it.voltage_word)));
+    let temperature_words = reading.cells.iter().map(|cell| word(&cell.temperature_word));
+    object.put_list("cell_temperature_status", temperature_words);
     if let (Some((max_cell, max)), Some((min_cell, min))) =
         (derived.highest_cell, derived.lowest_cell)
     {
@@ -111,7 +124,33 @@ fn cell_info(snapshot: &Snapshot) -> Json {
     object.put_some("charging_enabled", reading.switches.charging);
     object.put_some("discharging_enabled", reading.switches.discharging);
     object.put_some("error_code", pack.error_code);
+    if !reading.modules.is_empty() {
+        object.put("modules", modules(snapshot));
+    }
     object.into_json()
+}
+
+fn word(word: &Option<String>) -> Option<Value> {
+    word.clone().map(Value::Text)
+}
+
+/// The modules of a stack, each with the numbers (from 1) of its first and last cell.
+fn modules(snapshot: &Snapshot) -> Json {
+    let modules = snapshot.reading.modules.iter().zip(&snapshot.derived.modules);
+    let each = modules.map(|(module, range)| {
+        let mut object = Object::default();
+        object.put_some("serial_number", module.serial.as_ref());
+        if !module.cells.is_empty() {
+            object.put("first_cell", json!(module.cells.start + 1));
+            object.put("last_cell", json!(module.cells.end));
+        }
+        object.put_value("min_voltage", range.map(|(low, _)| low));
+        object.put_value("max_voltage", range.map(|(_, high)| high));
+        let spread = range.map(|(low, high)| Value::decimal((high.0 - low.0).into(), 3));
+        object.put_value("delta_cell_voltage", spread);
+        object.into_json()
+    });
+    Json::Array(each.collect())
 }
 
 fn limits(limits: &Limits) -> Json {
@@ -168,7 +207,7 @@ mod tests {
 
     use super::*;
     use crate::model::derive::derive;
-    use crate::model::reading::{Cell, Parts, Probe};
+    use crate::model::reading::{Cell, Module, Parts, Probe};
     use crate::model::units::{CentiPercent, DeciCelsius, Millis, Millivolts};
     use crate::model::{Alarm, Attempt, Fault, FaultKind, Profile};
 
@@ -233,6 +272,34 @@ mod tests {
             "error": null,
         });
         assert_eq!(raw(&state), expected);
+    }
+
+    #[test]
+    fn a_stack_tells_its_modules_and_words() {
+        let mut reading = Reading::default();
+        reading.cells = vec![Cell::of(Millivolts(3309)), Cell::of(Millivolts(3326))];
+        reading.cells[1].voltage_word = Some("High".into());
+        reading.pack.words.voltage = Some("High".into());
+        let serial = Some("HPTST1".to_owned());
+        reading.modules = vec![Module { serial, cells: 0..2, range: None }, Module::default()];
+        reading.alarms.note_word("voltage_status", Some("High"));
+        reading.alarms.note_word("current_status", None);
+        let derived = derive(&reading);
+        let mut state = state();
+        state.snapshot = Some(Arc::new(Snapshot { reading, derived, ..snapshot() }));
+        let raw = raw(&state);
+        let info = &raw["status"]["cell_info"];
+        let modules = json!([
+            {"serial_number": "HPTST1", "first_cell": 1, "last_cell": 2, "min_voltage": 3.309,
+             "max_voltage": 3.326, "delta_cell_voltage": 0.017},
+            {},
+        ]);
+        assert_eq!(info["modules"], modules);
+        assert_eq!(info["voltage_status"], "High");
+        assert_eq!(info["cell_voltage_status"], json!([null, "High"]));
+        assert_eq!(info.get("cell_temperature_status"), None);
+        let warnings = json!({"current_status": false, "voltage_status": true});
+        assert_eq!(raw["status"]["warnings"], warnings);
     }
 
     #[test]

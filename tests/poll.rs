@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bms_reader::board::Board;
 use bms_reader::command::{Change, Command, CommandBus};
+use bms_reader::model::reading::{Setting, Switch};
 use bms_reader::model::units::Millivolts;
 use bms_reader::model::{DeviceId, DeviceState, FaultKind, LinkState, Profile, Reading};
 use bms_reader::poll::{Line, Member, run_line};
@@ -18,9 +19,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_serial::{SerialPort, SerialStream};
 use tokio_util::sync::CancellationToken;
 
-/// Asks with its address, understands one byte of answer (`!`), and panics over another (`#`).
+/// Asks with its address, and with a second byte when it turns the charge switch. It understands one
+/// byte of answer (`!` is on, `-` is off) and panics over another (`#`).
 struct Plain {
     options: Options,
+    order: Option<bool>,
     at: At,
 }
 
@@ -32,12 +35,19 @@ enum At {
 
 impl Driver for Plain {
     fn reset(&mut self) {}
-    fn start(&mut self, _ask: Ask) {
+    fn start(&mut self, ask: Ask) {
+        self.order = match ask {
+            Ask::Write(setting) => Some(setting.on),
+            Ask::Read | Ask::Identify => None,
+        };
         self.at = At::Asking;
     }
     fn step(&mut self) -> Step {
         match &self.at {
-            At::Asking => Step::Send(vec![self.options.address]),
+            At::Asking => {
+                let order = self.order.map(u8::from);
+                Step::Send([self.options.address].into_iter().chain(order).collect())
+            }
             At::Waiting => Step::Await(self.options.timeout),
             At::Ended(Ok(reading)) => Step::Done(reading.clone()),
             At::Ended(Err(error)) => Step::Failed(error.clone()),
@@ -50,6 +60,7 @@ impl Driver for Plain {
         assert!(!bytes.contains(&b'#'), "this driver breaks down");
         let mut reading = Reading::default();
         reading.pack.voltage = Some(Millivolts(53_020));
+        reading.switches.charging = Some(bytes == b"!");
         self.at = At::Ended(Ok(Box::new(reading)));
     }
     fn silence(&mut self) {
@@ -63,10 +74,10 @@ static PLAIN: DriverInfo = DriverInfo {
     serial: None,
     gatt: None,
     signs: &[],
-    controls: &[],
+    controls: &[Switch::Charging],
     addresses: 0..=255,
     verified: "for tests",
-    new: |options| Box::new(Plain { options: options.clone(), at: At::Asking }),
+    new: |options| Box::new(Plain { options: options.clone(), order: None, at: At::Asking }),
 };
 
 /// What the far end of the line does, and what it saw.
@@ -75,6 +86,9 @@ struct Bus {
     asked: Arc<Mutex<Vec<(u8, Instant)>>>,
     silent: Arc<Mutex<Vec<u8>>>,
     breaks_driver: Arc<AtomicBool>,
+    orders: Arc<Mutex<Vec<u8>>>,
+    charging_off: Arc<AtomicBool>,
+    stubborn: Arc<AtomicBool>,
     unplugged: CancellationToken,
 }
 
@@ -97,9 +111,23 @@ impl Bus {
                     let Ok(request) = request else { break };
                     let address = request[0];
                     bus.asked.lock().unwrap().push((address, Instant::now()));
+                    if let Some(&order) = request.get(1) {
+                        bus.orders.lock().unwrap().push(order);
+                        if !bus.stubborn.load(Ordering::Relaxed) {
+                            bus.charging_off.store(order == 0, Ordering::Relaxed);
+                        }
+                    }
                     if !bus.silent.lock().unwrap().contains(&address) {
                         let broken = bus.breaks_driver.load(Ordering::Relaxed);
-                        let _ = link.send(if broken { b"#" } else { b"!" }).await;
+                        let off = bus.charging_off.load(Ordering::Relaxed);
+                        let answer = if broken {
+                            b"#"
+                        } else if off {
+                            b"-"
+                        } else {
+                            b"!"
+                        };
+                        let _ = link.send(answer).await;
                     }
                 }
             }
@@ -107,6 +135,9 @@ impl Bus {
         port
     }
 }
+
+/// The operator has not allowed to turn a switch of this one.
+const LOCKED: u8 = 9;
 
 struct Rig {
     bus: Bus,
@@ -131,13 +162,14 @@ impl Rig {
                 driver: &PLAIN,
                 options: Options { address: *address, ..Options::default() },
                 interval: Duration::from_secs(10),
+                controls: if *address == LOCKED { Vec::new() } else { vec![Switch::Charging] },
             })
             .collect();
         let board = Board::new(members.iter().map(|member| profile(&member.id)));
         let ids = members.iter().map(|member| member.id.clone()).collect();
         let (commands, mut inboxes) = CommandBus::new(&[ids]);
         let stop = CancellationToken::new();
-        let line = Line { endpoint, bauds: vec![9600], members };
+        let line = Line { endpoint, bauds: vec![9600], members, recorder: None };
         let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));
         Rig { bus, board, commands, stop, task }
     }
@@ -165,6 +197,7 @@ fn profile(id: &DeviceId) -> Profile {
         address: None,
         adapter: None,
         interval_ms: 10_000,
+        controls: Vec::new(),
     }
 }
 
@@ -310,6 +343,46 @@ async fn commands_read_at_once_change_the_beat_and_pause() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_switch_is_turned_and_believed_only_when_the_battery_agrees() {
+    let rig = Rig::new(&[1, LOCKED]);
+    seconds(1).await;
+    let one = id(1);
+    let order = |switch, on| rig.commands.send(&one, Command::Switch(Setting { switch, on }));
+    order(Switch::Charging, false).await.unwrap();
+    seconds(1).await;
+    let charging = || rig.state(1).snapshot.unwrap().reading.switches.charging;
+    assert_eq!(charging(), Some(false), "the next read follows at once");
+
+    rig.bus.stubborn.store(true, Ordering::Relaxed);
+    let refused = order(Switch::Charging, true).await.unwrap_err();
+    assert!(refused.0.contains("did not do it"), "{refused}");
+    rig.bus.silent.lock().unwrap().push(1);
+    let refused = order(Switch::Charging, true).await.unwrap_err();
+    assert!(refused.0.contains("not confirmed"), "{refused}");
+    assert_eq!(*rig.bus.orders.lock().unwrap(), [0, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_switched_that_was_not_allowed_or_is_not_there() {
+    let rig = Rig::new(&[1, LOCKED]);
+    seconds(1).await;
+    let order = |battery, switch| {
+        rig.commands.send(battery, Command::Switch(Setting { switch, on: false }))
+    };
+    let locked = id(LOCKED);
+    let refused = order(&locked, Switch::Charging).await.unwrap_err();
+    assert!(refused.0.contains("ALLOW_CONTROL"), "{refused}");
+    let one = id(1);
+    let refused = order(&one, Switch::Balancing).await.unwrap_err();
+    assert!(refused.0.contains("no balancing switch"), "{refused}");
+    let pause = Change { paused: Some(true), ..Change::default() };
+    rig.commands.send(&one, Command::Configure(pause)).await.unwrap();
+    let refused = order(&one, Switch::Charging).await.unwrap_err();
+    assert!(refused.0.contains("paused"), "{refused}");
+    assert!(rig.bus.orders.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_stop_does_not_wait_for_an_answer() {
     let rig = Rig::new(&[1]);
     rig.bus.silent.lock().unwrap().push(1);
@@ -341,12 +414,13 @@ async fn the_other_baud_rate_is_tried_on_total_silence_and_kept() {
         driver: &PLAIN,
         options: Options { timeout: Duration::from_millis(200), ..Options::default() },
         interval: Duration::from_millis(500),
+        controls: Vec::new(),
     }];
     let board = Board::new([profile(&id(1))]);
     let (_commands, mut inboxes) = CommandBus::new(&[vec![id(1)]]);
     let stop = CancellationToken::new();
     let endpoint = Endpoint::Serial(SerialConfig { path });
-    let line = Line { endpoint, bauds: vec![9600, 19_200], members };
+    let line = Line { endpoint, bauds: vec![9600, 19_200], members, recorder: None };
     let mut state = board.follow(&id(1)).unwrap();
     tokio::spawn(run_line(line, board, inboxes.remove(0), stop.clone()));
     let third = state.wait_for(|state| state.counters.reads == 3);

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use bms_reader::model::catalog::{CATALOG, Kind};
+use bms_reader::model::catalog::{CATALOG, Get, Kind};
 use bms_reader::model::reading::Switch;
 use bms_reader::protocol::DRIVERS;
 
@@ -20,6 +20,8 @@ fn keys() -> String {
             "alarm_{}" => "one for each protection and warning that the battery knows".to_owned(),
             _ => quantity.name.replace("{}", "N"),
         };
+        let of_module = matches!(quantity.get, Get::Module(_));
+        let name = if of_module { format!("{name} of module N of a stack") } else { name };
         let key = if quantity.key == "alarm_{}" { "alarm_NAME".to_owned() } else { key };
         writeln!(table, "| `{key}` | {unit} | {name} |").unwrap();
     }

@@ -14,10 +14,16 @@ mod common;
 mod daren;
 #[path = "vectors/daren_status.rs"]
 mod daren_status;
+#[path = "vectors/jbd.rs"]
+mod jbd;
+#[path = "vectors/pylontech_console.rs"]
+mod pylontech_console;
+#[path = "vectors/pylontech_sc0500.rs"]
+mod pylontech_sc0500;
 
 use bms_reader::model::{FaultKind, Reading};
-use bms_reader::protocol::{DRIVERS, Step};
-use common::{Delivery, Outcome, Vector, driver, play, vectors};
+use bms_reader::protocol::{DRIVERS, Options, Step};
+use common::{Delivery, Outcome, Vector, play, vectors};
 use serde_json::Value;
 
 /// What the runner has to know of a make.
@@ -51,16 +57,35 @@ enum Compared {
     UnknownKey,
 }
 
-const MAKES: &[Make] =
-    &[daren::MAKE, ascii_family::PYLONTECH, ascii_family::PACE, ascii_family::SEPLOS];
+const MAKES: &[Make] = &[
+    daren::MAKE,
+    jbd::MAKE,
+    pylontech_sc0500::MAKE,
+    pylontech_console::MAKE,
+    ascii_family::PYLONTECH,
+    ascii_family::PACE,
+    ascii_family::SEPLOS,
+];
+
+/// What the operator of this vector's battery said about it.
+fn options(make: &Make, vector: &Vector) -> Options {
+    match make.name {
+        "pylontech-sc0500" => pylontech_sc0500::options(vector),
+        name => common::options(DRIVERS.iter().find(|info| info.name == name).unwrap()),
+    }
+}
+
+/// Kinds that not every make has.
+const RARE: [&str; 5] = ["length-field", "checksum", "stream", "fragment", "bad"];
 
 fn each(kinds: &[&str], mut test: impl FnMut(&Make, &Vector)) {
     for info in DRIVERS {
         let make = MAKES.iter().find(|make| make.name == info.name);
         let make = make.unwrap_or_else(|| panic!("{} has no comparison", info.name));
         let vectors = vectors(info.name);
-        assert!(vectors.iter().any(|v| v.kind == "response"), "{} has no answer", info.name);
         let chosen = vectors.iter().filter(|vector| kinds.contains(&vector.kind.as_str()));
+        let rare = kinds.iter().all(|kind| RARE.contains(kind));
+        assert!(rare || chosen.clone().count() > 0, "{} has no {kinds:?}", info.name);
         chosen.for_each(|vector| test(make, vector));
     }
 }
@@ -68,16 +93,18 @@ fn each(kinds: &[&str], mut test: impl FnMut(&Make, &Vector)) {
 /// Plays one cycle of a new session with the vector's answer in it.
 fn session(make: &Make, vector: &Vector, delivery: Delivery) -> Outcome {
     let info = DRIVERS.iter().find(|info| info.name == make.name).unwrap();
-    play(driver(info).as_mut(), |question| match (make.session)(vector, question) {
-        Some(response) => delivery.chunks(question, &response),
-        None => Vec::new(),
+    play((info.new)(&options(make, vector)).as_mut(), |question| {
+        match (make.session)(vector, question) {
+            Some(response) => delivery.chunks(question, &response),
+            None => Vec::new(),
+        }
     })
     .unwrap_or_else(|reason| panic!("{}, {delivery:?}: {reason}", vector.id))
 }
 
 #[test]
 fn no_vector_is_of_an_unknown_kind_and_ids_are_unique() {
-    let kinds = ["request", "response", "bad", "stream", "length-field", "checksum"];
+    let kinds = ["request", "response", "bad", "stream", "length-field", "checksum", "fragment"];
     for info in DRIVERS {
         let mut ids: Vec<String> = vectors(info.name)
             .into_iter()
@@ -100,7 +127,7 @@ fn questions_are_as_recorded() {
 
 #[test]
 fn arithmetic_and_services_that_are_never_asked() {
-    each(&["length-field", "checksum"], |make, vector| (make.bare)(vector));
+    each(&["length-field", "checksum", "fragment"], |make, vector| (make.bare)(vector));
     each(&["response"], |make, vector| {
         if (make.role)(vector) == Role::NeverAsked {
             (make.bare)(vector);
@@ -168,16 +195,27 @@ const ERRORS: &[(&str, FaultKind)] = &[
     ("timeout_incomplete", FaultKind::Timeout),
     // Frames of other batteries are skipped until the time is over.
     ("wrong_address", FaultKind::Timeout),
+    ("other_register", FaultKind::Timeout),
     ("bad_checksum", FaultKind::BadChecksum),
     // The length field has a check of its own: it fails because the frame is damaged.
     ("bad_length_checksum", FaultKind::BadChecksum),
     ("bad_hex", FaultKind::BadFrame),
+    ("bad_end", FaultKind::BadFrame),
     ("length_mismatch", FaultKind::BadFrame),
     ("info_too_short", FaultKind::BadFrame),
     ("implausible", FaultKind::BadFrame),
     ("wrong_version", FaultKind::UnsupportedFrame),
     ("wrong_cid1", FaultKind::UnsupportedFrame),
     ("device_error", FaultKind::BmsError),
+    ("timeout", FaultKind::Timeout),
+    // Answers of consoles.
+    ("no_data", FaultKind::BadFrame),
+    ("malformed_record", FaultKind::BadFrame),
+    ("malformed_number", FaultKind::BadFrame),
+    ("unknown_command", FaultKind::UnsupportedFrame),
+    ("not_logged_in", FaultKind::AuthFailed),
+    ("login_failed", FaultKind::AuthFailed),
+    ("authorization_failed", FaultKind::AuthFailed),
 ];
 
 #[test]

@@ -9,15 +9,14 @@ const STEPS: usize = 200;
 /// answers one question, in chunks of a length that the first byte says. Two cycles, so that what
 /// a session remembers is used too.
 pub fn drive(info: &DriverInfo, input: &[u8]) {
+    drive_with(info, &Options::default(), input);
+}
+
+/// The same for a battery of which the operator has said more.
+pub fn drive_with(info: &DriverInfo, options: &Options, input: &[u8]) {
     let Some((&cut, input)) = input.split_first() else { return };
     let mut answers = input.split(|&byte| byte == 0xFF);
-    // The addresses of the recorded frames, with which the fuzzer begins.
-    let address = match info.name {
-        "pylontech" => 2,
-        "seplos" => 0,
-        _ => Options::default().address,
-    };
-    let mut driver = (info.new)(&Options { address, ..Options::default() });
+    let mut driver = (info.new)(options);
     for _ in 0..2 {
         driver.start(Ask::Read);
         let mut answer: Option<&[u8]> = None;

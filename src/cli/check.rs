@@ -25,7 +25,7 @@ async fn batteries(config: &Config) -> bool {
         println!("note  no battery is configured; `bms-reader scan` shows what is connected");
         return true;
     }
-    let board = read::read(&config.devices).await;
+    let board = read::read(&config.devices, None).await;
     let mut all_well = true;
     for device in &config.devices {
         let profile = &device.profile;

@@ -52,6 +52,7 @@ fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
         address: None,
         adapter: None,
         interval_ms: 0,
+        controls: Vec::new(),
     });
     let result = Dialogue::parse(text).and_then(|dialogue| dialogue.play_to_any(info));
     let (fault, reading) = match result {
@@ -126,7 +127,7 @@ impl Dialogue {
         for _ in 0..MOST_STEPS {
             match driver.step() {
                 Step::Send(question) => {
-                    answer = self.answer(&question, answer).into_iter();
+                    answer = self.answer(ask, &question, answer).into_iter();
                     driver.advance();
                 }
                 Step::Pause(_) => driver.advance(),
@@ -142,11 +143,20 @@ impl Dialogue {
     }
 
     /// The chunks that answer this question: those given below it, else those given without any
-    /// question, else what the last answer left over.
-    fn answer(&mut self, question: &[u8], left_over: std::vec::IntoIter<Vec<u8>>) -> Vec<Vec<u8>> {
+    /// question, else what the last answer left over. When the frames are but a part of a reading,
+    /// each question finds its own among all that were given without one.
+    fn answer(
+        &mut self,
+        ask: Ask,
+        question: &[u8],
+        left_over: std::vec::IntoIter<Vec<u8>>,
+    ) -> Vec<Vec<u8>> {
         let named = self.exchanges.iter().position(|(q, _)| q.as_deref() == Some(question));
         let unnamed = || self.exchanges.iter().position(|(q, _)| q.is_none());
         match named.or_else(unnamed) {
+            Some(index) if named.is_none() && ask == Ask::Identify => {
+                self.exchanges[index].1.clone()
+            }
             Some(index) => self.exchanges.remove(index).1,
             None => left_over.collect(),
         }
@@ -159,7 +169,7 @@ fn more_telling(known: Option<Fault>, error: ProtocolError) -> Fault {
     known.filter(|known| !quiet(known) || quiet(&new)).unwrap_or(new)
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text
         .chars()
         .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
@@ -197,6 +207,27 @@ mod tests {
             (Some(vec![0xBB]), vec![vec![5], vec![6]]),
         ];
         assert_eq!(dialogue.exchanges, expected);
+    }
+
+    /// A reading of JBD needs two answers; each of them, and those that need none, decode alone.
+    #[test]
+    fn a_part_of_a_reading_is_decoded_too() {
+        let basic = "DD03001D0618000001F201F400002C7C00000000000080640304030B8B0B8A0B84FA8D77";
+        let cells = "DD0400080F450F3D0F370F3DFEC677";
+        let name = "DD0500194A42442D53503034533033342D4C34532D323030412D422D55FA0877";
+        let told = |frames: &[&str]| {
+            let dialogue = Dialogue::parse(&frames.join("\n")).unwrap();
+            let reading = dialogue.play_to_any(&protocol::jbd::INFO).unwrap();
+            let voltages = reading.cells.iter().filter(|cell| cell.voltage.is_some()).count();
+            (reading.pack.soc.is_some(), voltages, reading.identity.model.is_some())
+        };
+        assert_eq!(told(&[basic, cells, name]), (true, 4, true));
+        assert_eq!(told(&[basic]), (true, 0, false));
+        assert_eq!(told(&[cells]), (false, 4, false));
+        assert_eq!(told(&[name, cells]), (false, 4, true));
+        let damaged = basic.replace("FA8D", "FA8E");
+        let fault = Dialogue::parse(&damaged).unwrap().play_to_any(&protocol::jbd::INFO);
+        assert_eq!(fault.unwrap_err().kind, FaultKind::BadChecksum);
     }
 
     #[test]

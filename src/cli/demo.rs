@@ -172,7 +172,7 @@ async fn show(board: Board, stop: CancellationToken) {
         if terminal {
             let rows: String =
                 states.iter().map(|state| format!("\x1b[2K{}\n", row(state))).collect();
-            print!("\x1b[{}A{rows}", states.len());
+            let _ = write!(std::io::stdout(), "\x1b[{}A{rows}", states.len());
         } else {
             for (state, shown) in states.iter().zip(&mut shown) {
                 let number = state.attempt.as_ref().map_or(0, |attempt| attempt.number);

@@ -2,15 +2,27 @@
 //! answer. Logs and complaints go to stderr.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+/// A line of the answer. The standard macro of this name panics when nobody listens any more, and
+/// a person who has seen enough (`bms-reader scan | head`) is no mistake of ours.
+macro_rules! println {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod check;
 mod decode;
 mod demo;
+mod diagnose;
 mod healthcheck;
 mod read;
+mod replay;
 mod scan;
 mod simulate;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -44,9 +56,19 @@ enum Command {
         /// Only this battery
         #[arg(long, value_name = "ID")]
         device: Option<String>,
+        /// Write everything that is said to this file, for a bug report
+        #[arg(long, value_name = "FILE")]
+        capture: Option<PathBuf>,
+    },
+    /// Play a capture back through the drivers; one JSON object per attempt on stdout
+    Replay {
+        /// What `read --capture` or BMS_CAPTURE wrote
+        file: PathBuf,
     },
     /// Try the configuration, the ports and the broker, and say what to do
     Check,
+    /// Print what a bug report needs, as Markdown to paste; secrets and addresses are masked
+    Diagnose,
     /// List serial ports, with the lines to put into the configuration
     Scan {
         /// How long to look for Bluetooth devices (this version knows serial ports only)
@@ -94,9 +116,13 @@ async fn obey(command: Option<Command>) -> u8 {
         Some(Command::Scan { seconds, json }) => scan::run(seconds, json),
         Some(Command::Simulate(options)) => simulate::run(options).await,
         Some(Command::Demo(arguments)) => demo::run(arguments).await,
+        Some(Command::Diagnose) => diagnose::run().await,
         Some(Command::Check) => check::run().await,
         None => with_config(serve).await,
-        Some(Command::Read { device }) => with_config(|config| read::run(config, device)).await,
+        Some(Command::Read { device, capture }) => {
+            with_config(|config| read::run(config, device, capture)).await
+        }
+        Some(Command::Replay { file }) => replay::run(&file),
         Some(Command::Healthcheck) => healthcheck::run(),
     }
 }

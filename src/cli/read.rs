@@ -1,16 +1,19 @@
 //! `read`: each battery once, one JSON object per battery on stdout.
 
-use tokio::task::JoinSet;
+use std::path::{Path, PathBuf};
+
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{FAILED, FINE, MISCONFIGURED};
 use crate::app;
 use crate::board::Board;
+use crate::capture::Recorder;
 use crate::config::{Config, Device};
 use crate::poll::read_once;
 use crate::raw::raw;
 
-pub(super) async fn run(config: Config, only: Option<String>) -> u8 {
+pub(super) async fn run(config: Config, only: Option<String>, capture: Option<PathBuf>) -> u8 {
     let devices = match choose(config.devices, only.as_deref()) {
         Ok(devices) => devices,
         Err(complaint) => {
@@ -18,7 +21,19 @@ pub(super) async fn run(config: Config, only: Option<String>) -> u8 {
             return MISCONFIGURED;
         }
     };
-    let board = read(&devices).await;
+    let (recorder, writer) = match capture.or(config.capture).map(|path| open(&path)) {
+        None => (None, None),
+        Some(Ok((recorder, writer))) => (Some(recorder), Some(writer)),
+        Some(Err(complaint)) => {
+            eprintln!("bms-reader: {complaint}");
+            return FAILED;
+        }
+    };
+    let board = read(&devices, recorder).await;
+    if let Some(writer) = writer {
+        // It ends when the last line has let go of it.
+        let _ = writer.await;
+    }
     let mut code = FINE;
     for device in &devices {
         let Some(state) = board.latest(&device.profile.id) else { continue };
@@ -28,6 +43,10 @@ pub(super) async fn run(config: Config, only: Option<String>) -> u8 {
         }
     }
     code
+}
+
+fn open(path: &Path) -> Result<(Recorder, JoinHandle<()>), String> {
+    Recorder::open(path).map_err(|error| format!("cannot write to {}: {error}", path.display()))
 }
 
 fn choose(devices: Vec<Device>, only: Option<&str>) -> Result<Vec<Device>, String> {
@@ -47,11 +66,12 @@ fn choose(devices: Vec<Device>, only: Option<&str>) -> Result<Vec<Device>, Strin
 }
 
 /// One attempt with each; lines at the same time, batteries of one line in turn.
-pub(super) async fn read(devices: &[Device]) -> Board {
+pub(super) async fn read(devices: &[Device], recorder: Option<Recorder>) -> Board {
     let board = Board::new(devices.iter().map(|device| device.profile.clone()));
     let stop = CancellationToken::new();
     let mut lines = JoinSet::new();
-    for line in app::lines(devices, app::REAL_TIME, &stop) {
+    for mut line in app::lines(devices, app::REAL_TIME, &stop) {
+        line.recorder.clone_from(&recorder);
         let board = board.clone();
         lines.spawn(async move { read_once(line, &board).await });
     }

@@ -172,6 +172,7 @@ fn read(values: &Values, findings: &mut Findings) -> Option<Device> {
             address: Some(address.to_string()),
             adapter: None,
             interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+            controls: Vec::new(),
         },
         driver: make.driver,
         options: Options {

@@ -12,12 +12,14 @@ mod service;
 mod source;
 #[cfg(test)]
 mod tests;
+mod told;
 mod values;
 pub mod variables;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use fault::ConfigError;
@@ -26,6 +28,7 @@ pub use reference::reference;
 pub use rule::Rule;
 pub use service::{History, Limits, Log};
 pub use source::environment;
+pub use told::{Told, told};
 
 use crate::model::{Profile, secret};
 use crate::protocol::{DriverInfo, Options};
@@ -49,6 +52,8 @@ pub struct Config {
     pub history: History,
     /// Whether commands may change a battery.
     pub allow_control: bool,
+    /// Where everything that is said on the wires is written down.
+    pub capture: Option<PathBuf>,
     /// How much is logged, and how.
     pub log: Log,
     /// What is worth a word, but no reason to stop.
@@ -71,6 +76,7 @@ impl fmt::Debug for Config {
             .field("limits", &self.limits)
             .field("history", &self.history)
             .field("allow_control", &self.allow_control)
+            .field("capture", &self.capture)
             .field("log", &self.log)
             .field("warnings", &self.warnings)
             .finish()
@@ -110,7 +116,13 @@ pub struct Bank {
 pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigError>> {
     let mut findings = fault::Findings::default();
     let values = source::collect(environment, &mut findings);
-    let batteries = device::all(&values, &mut findings);
+    let mut batteries = device::all(&values, &mut findings);
+    let allow_control = values.switch(&variables::ALLOW_CONTROL);
+    if allow_control {
+        for device in &mut batteries.devices {
+            device.profile.controls = device.driver.controls.to_vec();
+        }
+    }
     let banks = bank::all(&values, &batteries, &mut findings);
     let ids: Vec<&str> =
         batteries.ids.iter().chain(banks.iter().map(|bank| &bank.id)).map(String::as_str).collect();
@@ -130,7 +142,8 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigE
         http_listen: values.text(&variables::HTTP_LISTEN).and_then(rule::listen).flatten(),
         limits,
         history: service::history(&values),
-        allow_control: values.switch(&variables::ALLOW_CONTROL),
+        allow_control,
+        capture: values.text(&variables::BMS_CAPTURE).map(PathBuf::from),
         log: service::log(&values),
         warnings: findings.warnings,
     })

@@ -327,8 +327,14 @@ variables! {
             help: "Where the history is kept over a restart.",
         }
         ALLOW_CONTROL {
-            default: Fallback::Text("false"), rule: Rule::Switch, idle: true, example: "false",
-            help: "Allow commands that change the battery.",
+            default: Fallback::Text("false"), rule: Rule::Switch, example: "false",
+            help: "Allow commands that change the battery: its charge, discharge and balance switches, where \
+                the type has them. Every change is read back and logged.",
+        }
+        BMS_CAPTURE {
+            rule: FILE, example: "/data/capture.jsonl",
+            help: "Writes everything that is said on the wires to this file (JSON lines, secrets blanked, at most \
+                64 MiB) for a bug report; `bms-reader replay` plays it back.",
         }
         LOG_LEVEL {
             default: Fallback::Text("INFO"),

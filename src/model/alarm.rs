@@ -67,6 +67,7 @@ alarms! {
     AmbientUndertemperature "ambient_undertemperature" Protection "Ambient undertemperature";
     MosOvertemperature "mos_overtemperature" Protection "MOSFET overtemperature";
     MosUndertemperature "mos_undertemperature" Protection "MOSFET undertemperature";
+    MosSoftwareLock "mos_software_lock" Protection "MOSFETs turned off by command";
     CellOvertemperature "cell_overtemperature" Protection "Cell overtemperature";
     CellUndertemperature "cell_undertemperature" Protection "Cell undertemperature";
     ChargeOvervoltage "charge_overvoltage" Protection "Charge voltage too high";
@@ -132,6 +133,8 @@ impl Alarm {
 pub struct AlarmSet {
     known: BTreeMap<Alarm, bool>,
     unknown: BTreeMap<&'static str, u32>,
+    /// What a console says about a subject, where it is a worry.
+    words: BTreeMap<String, Option<String>>,
 }
 
 impl AlarmSet {
@@ -145,6 +148,31 @@ impl AlarmSet {
         if bits != 0 {
             *self.unknown.entry(word).or_default() |= bits;
         }
+    }
+
+    /// Records what a console says about a subject (`voltage_status`): a worry in its own word, or
+    /// nothing to worry about. Such a word raises a problem although nobody documented it.
+    pub fn note_word(&mut self, subject: impl Into<String>, worry: Option<&str>) {
+        self.words.insert(subject.into(), worry.map(str::to_owned));
+    }
+
+    /// Every subject that a console speaks of, with its word where that is a worry.
+    pub fn words(&self) -> impl Iterator<Item = (&str, Option<&str>)> + '_ {
+        self.words.iter().map(|(subject, word)| (subject.as_str(), word.as_deref()))
+    }
+
+    /// What is wrong, for lists: names of active alarms, then subjects with their words
+    /// (`voltage status: Low`).
+    pub fn raised(&self) -> impl Iterator<Item = String> + '_ {
+        let words = self.words().filter_map(|(subject, word)| {
+            Some(format!("{}: {}", subject.replace('_', " "), word?))
+        });
+        self.active().map(|alarm| alarm.name().to_owned()).chain(words)
+    }
+
+    /// Whether anything is wrong.
+    pub fn is_raised(&self) -> bool {
+        self.raised().next().is_some()
     }
 
     /// Every alarm that the make documents, and whether it is active.
@@ -164,7 +192,7 @@ impl AlarmSet {
 
     /// True when the make reported no alarm word at all.
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.known.is_empty() && self.words.is_empty()
     }
 
     /// Set bits without a documented meaning, by status word.
@@ -197,6 +225,18 @@ mod tests {
         set.note(Alarm::CellFailure, false);
         assert_eq!(set.get(Alarm::CellFailure), Some(true));
         assert_eq!(set.get(Alarm::FuseBlown), None);
+    }
+
+    #[test]
+    fn a_worried_word_is_raised_with_its_subject() {
+        let mut set = AlarmSet::default();
+        assert!(set.is_empty());
+        set.note_word("current_status", None);
+        assert!(!set.is_empty() && !set.is_raised());
+        set.note_word("voltage_status", Some("Low"));
+        set.note(Alarm::CellFailure, true);
+        let raised: Vec<_> = set.raised().collect();
+        assert_eq!(raised, ["cell_failure", "voltage status: Low"]);
     }
 
     #[test]

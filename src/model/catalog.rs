@@ -2,6 +2,7 @@
 //! metrics and the README's list of keys are all read from it.
 
 use super::alarm::Alarm;
+pub use super::entries::{Entry, entries};
 use super::reading::Place;
 use super::snapshot::{DeviceState, Snapshot};
 use super::units::{DeciCelsius, Millivolts, Milliwatts};
@@ -35,6 +36,9 @@ pub enum Get {
     Cell(fn(&Snapshot, usize) -> Option<Value>),
     /// A value for each cell sensor; the argument counts from 0.
     Probe(fn(&Snapshot, usize) -> Option<Value>),
+    /// A value for each module of a stack; the argument counts from 0. In Home Assistant a module is
+    /// a device of its own, so the name of the row does not repeat which one it is.
+    Module(fn(&Snapshot, usize) -> Option<Value>),
     /// A value for each alarm that the make knows.
     Alarm(fn(&Snapshot, Alarm) -> Option<Value>),
     /// Something about the conversation, not about the battery: known without a good read.
@@ -140,6 +144,15 @@ pub static CATALOG: &[Quantity] = &[
     main("status", "Status", Kind::Words(STATUS_WORDS), 0, |s| {
         Some(Value::Text(s.derived.activity?.name().to_owned()))
     }),
+    detail("voltage_status", "Voltage status", Kind::Text, 0, |s| {
+        word(&s.reading.pack.words.voltage)
+    }),
+    detail("current_status", "Current status", Kind::Text, 0, |s| {
+        word(&s.reading.pack.words.current)
+    }),
+    detail("temperature_status", "Temperature status", Kind::Text, 0, |s| {
+        word(&s.reading.pack.words.temperature)
+    }),
     detail("ambient_temp", "Ambient temperature", Kind::Temperature, 1, |s| {
         probe(s, Place::Ambient)
     }),
@@ -175,6 +188,21 @@ pub static CATALOG: &[Quantity] = &[
         .each(Get::Cell(|s, index| degrees(s.reading.cells.get(index)?.temperature))),
     hidden("cell_{}_resistance", "Cell {} resistance", Kind::Resistance, 3, |_| None)
         .each(Get::Cell(|s, index| Some(s.reading.cells.get(index)?.resistance?.into()))),
+    hidden("cell_{}_voltage_status", "Cell {} voltage status", Kind::Text, 0, |_| None)
+        .each(Get::Cell(|s, index| word(&s.reading.cells.get(index)?.voltage_word))),
+    hidden("cell_{}_temp_status", "Cell {} temperature status", Kind::Text, 0, |_| None)
+        .each(Get::Cell(|s, index| word(&s.reading.cells.get(index)?.temperature_word))),
+    detail("module_{}_serial_number", "Serial number", Kind::Text, 0, |_| None)
+        .each(Get::Module(|s, index| word(&s.reading.modules.get(index)?.serial))),
+    main("module_{}_min_cell_voltage", "Minimum cell voltage", Kind::Voltage, 3, |_| None)
+        .each(Get::Module(|s, index| Some(module_range(s, index)?.0.into()))),
+    main("module_{}_max_cell_voltage", "Maximum cell voltage", Kind::Voltage, 3, |_| None)
+        .each(Get::Module(|s, index| Some(module_range(s, index)?.1.into()))),
+    main("module_{}_cell_voltage_diff", "Cell voltage difference", Kind::Voltage, 3, |_| None)
+        .each(Get::Module(|s, index| {
+            let (low, high) = module_range(s, index)?;
+            Some(Millivolts(high.0 - low.0).into())
+        })),
     hidden("charge_voltage_limit", "Charge voltage limit", Kind::Voltage, 3, |s| {
         Some(s.reading.limits.charge_voltage?.into())
     }),
@@ -204,6 +232,9 @@ pub static CATALOG: &[Quantity] = &[
     }),
     detail("discharging_enabled", "Discharging enabled", Kind::Flag, 0, |s| {
         Some(Value::Switch(s.reading.switches.discharging?))
+    }),
+    detail("balancing_enabled", "Balancing enabled", Kind::Flag, 0, |s| {
+        Some(Value::Switch(s.reading.switches.balancing?))
     }),
     detail("balancing", "Balancing", Kind::Flag, 0, |s| {
         Some(Value::Switch(!s.balancing_cells()?.is_empty()))
@@ -273,6 +304,20 @@ impl Quantity {
     const fn each(self, get: Get) -> Self {
         Quantity { get, ..self }
     }
+
+    /// The row of a key with its member filled in: `cell_3_voltage`.
+    pub fn of(key: &str) -> Option<&'static Quantity> {
+        CATALOG.iter().find(|quantity| match quantity.key.split_once("{}") {
+            None => quantity.key == key,
+            Some((before, after)) => {
+                let rest = key.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+                rest.is_some_and(|member| match quantity.get {
+                    Get::Alarm(_) => Alarm::named(member).is_some(),
+                    _ => member.parse::<usize>().is_ok(),
+                })
+            }
+        })
+    }
 }
 
 fn flow(milliwatts: i64) -> Value {
@@ -285,6 +330,14 @@ fn degrees(value: Option<DeciCelsius>) -> Option<Value> {
 
 fn probe(snapshot: &Snapshot, place: Place) -> Option<Value> {
     degrees(snapshot.reading.probes.iter().find(|probe| probe.place == place)?.value)
+}
+
+fn word(word: &Option<String>) -> Option<Value> {
+    word.clone().map(Value::Text)
+}
+
+fn module_range(snapshot: &Snapshot, index: usize) -> Option<(Millivolts, Millivolts)> {
+    *snapshot.derived.modules.get(index)?
 }
 
 fn number(cell: Option<(usize, Millivolts)>) -> Option<Value> {
@@ -302,59 +355,12 @@ impl Snapshot {
     }
 }
 
-/// One published quantity of one battery: a row, or one member of a family.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// The row.
-    pub quantity: &'static Quantity,
-    /// Key with the member filled in.
-    pub key: String,
-    /// Name with the member filled in.
-    pub name: String,
-    /// What is published now.
-    pub value: Value,
-}
-
-/// Everything that is known of a battery now, in the order of the table, rounded for the edge.
-/// An unknown value has no entry.
-pub fn entries(state: &DeviceState) -> Vec<Entry> {
-    let mut list = Vec::new();
-    for quantity in CATALOG {
-        let mut push = |key_part: &str, name_part: &str, value: Option<Value>| {
-            list.extend(value.map(|value| Entry {
-                quantity,
-                key: quantity.key.replacen("{}", key_part, 1),
-                name: quantity.name.replacen("{}", name_part, 1),
-                value: value.rounded(quantity.decimals.into()),
-            }));
-        };
-        let snapshot = state.snapshot.as_deref();
-        match (quantity.get, snapshot) {
-            (Get::Link(get), _) => push("", "", get(state)),
-            (Get::One(get), Some(snapshot)) => push("", "", get(snapshot)),
-            (Get::Cell(get) | Get::Probe(get), Some(snapshot)) => {
-                for index in 0..snapshot.reading.cells.len().max(snapshot.reading.probes.len()) {
-                    let number = (index + 1).to_string();
-                    push(&number, &number, get(snapshot, index));
-                }
-            }
-            (Get::Alarm(get), Some(snapshot)) => {
-                for (alarm, _) in snapshot.reading.alarms.iter() {
-                    push(alarm.name(), alarm.words(), get(snapshot, alarm));
-                }
-            }
-            (_, None) => {}
-        }
-    }
-    list
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::Profile;
     use crate::model::derive::derive;
-    use crate::model::reading::{Cell, Probe, Reading};
+    use crate::model::reading::{Cell, Module, Probe, Reading};
     use crate::model::units::{CentiPercent, Milliamps, Millis};
 
     fn state(reading: Reading) -> DeviceState {
@@ -407,6 +413,22 @@ mod tests {
     }
 
     #[test]
+    fn many_cells_are_there_for_those_who_ask() {
+        let shown = |cells: usize| {
+            let cells = vec![Cell::of(Millivolts(3300)); cells];
+            let modules = vec![Module { cells: 0..2, ..Module::default() }];
+            let all = entries(&state(Reading { cells, modules, ..Reading::default() }));
+            let enabled = |key: &str| all.iter().find(|entry| entry.key == key).unwrap().enabled;
+            let module = all.iter().find(|entry| entry.key == "module_1_min_cell_voltage").unwrap();
+            assert_eq!(module.module, Some(1));
+            assert!(enabled("min_cell_voltage") && module.enabled);
+            enabled("cell_2_voltage")
+        };
+        assert!(shown(32));
+        assert!(!shown(33));
+    }
+
+    #[test]
     fn power_is_split_without_minus_signs() {
         let mut reading = Reading::default();
         reading.pack.voltage = Some(Millivolts(53_020));
@@ -429,5 +451,21 @@ mod tests {
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys.len(), CATALOG.len());
+    }
+    #[test]
+    fn a_key_leads_to_its_row() {
+        for (key, row) in [
+            ("soc", Some("soc")),
+            ("cell_12_voltage", Some("cell_{}_voltage")),
+            ("cell_12_temp", Some("cell_{}_temp")),
+            ("temp_3", Some("temp_{}")),
+            ("alarm_cell_overvoltage", Some("alarm_{}")),
+            ("alarm_unheard_of", None),
+            ("cell_x_voltage", None),
+            ("temp_", None),
+            ("", None),
+        ] {
+            assert_eq!(Quantity::of(key).map(|quantity| quantity.key), row, "{key}");
+        }
     }
 }

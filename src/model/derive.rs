@@ -1,9 +1,9 @@
 //! What follows from a reading: power, extremes, means. A make that reports such a value itself
 //! has filled the field, and it is left alone.
 
-use super::reading::{Place, Reading};
+use super::reading::{Module, Place, Reading};
 use super::snapshot::{Activity, Derived};
-use super::units::{DeciCelsius, Milliwatts, divide_rounded};
+use super::units::{DeciCelsius, Millivolts, Milliwatts, divide_rounded};
 
 /// Everything that can be said from this reading alone.
 pub fn derive(reading: &Reading) -> Derived {
@@ -14,12 +14,7 @@ pub fn derive(reading: &Reading) -> Derived {
             .enumerate()
             .filter_map(|(index, cell)| Some((index + 1, cell.voltage?)))
     };
-    let sensors: Vec<DeciCelsius> = reading
-        .probes
-        .iter()
-        .filter(|probe| probe.place == Place::Cells)
-        .filter_map(|probe| probe.value)
-        .collect();
+    let sensors = cell_temperatures(reading);
     Derived {
         power: reading
             .pack
@@ -31,13 +26,34 @@ pub fn derive(reading: &Reading) -> Derived {
         min_temp: sensors.iter().min().copied(),
         max_temp: sensors.iter().max().copied(),
         avg_temp: reported_average(reading).or_else(|| mean(&sensors)),
-        activity: reading.pack.current.map(|current| match current.0 {
-            0 => Activity::Idle,
-            1.. => Activity::Charging,
-            _ => Activity::Discharging,
+        activity: reading.pack.activity.or_else(|| {
+            reading.pack.current.map(|current| match current.0 {
+                0 => Activity::Idle,
+                1.. => Activity::Charging,
+                _ => Activity::Discharging,
+            })
         }),
-        problem: (!reading.alarms.is_empty()).then(|| reading.alarms.active().next().is_some()),
+        problem: (!reading.alarms.is_empty()).then(|| reading.alarms.is_raised()),
+        modules: reading.modules.iter().map(|module| range(module, reading)).collect(),
     }
+}
+
+/// Of the numbered sensors; where there are none, each cell may have its own.
+fn cell_temperatures(reading: &Reading) -> Vec<DeciCelsius> {
+    let among_cells = reading.probes.iter().filter(|probe| probe.place == Place::Cells);
+    let sensors: Vec<DeciCelsius> = among_cells.filter_map(|probe| probe.value).collect();
+    if sensors.is_empty() {
+        return reading.cells.iter().filter_map(|cell| cell.temperature).collect();
+    }
+    sensors
+}
+
+fn range(module: &Module, reading: &Reading) -> Option<(Millivolts, Millivolts)> {
+    module.range.or_else(|| {
+        let cells = reading.cells.get(module.cells.clone())?.iter();
+        let voltages = || cells.clone().filter_map(|cell| cell.voltage);
+        Some((voltages().min()?, voltages().max()?))
+    })
 }
 
 fn reported_average(reading: &Reading) -> Option<DeciCelsius> {
@@ -101,11 +117,49 @@ mod tests {
     }
 
     #[test]
+    fn cells_with_sensors_of_their_own_have_extremes_too() {
+        let cell = |value| Cell { temperature: Some(DeciCelsius(value)), ..Cell::default() };
+        let mut reading = Reading { cells: vec![cell(240), cell(255)], ..Reading::default() };
+        let derived = derive(&reading);
+        assert_eq!(derived.min_temp, Some(DeciCelsius(240)));
+        assert_eq!(derived.max_temp, Some(DeciCelsius(255)));
+        reading.probes = vec![Probe { place: Place::Cells, value: Some(DeciCelsius(100)) }];
+        assert_eq!(derive(&reading).max_temp, Some(DeciCelsius(100)), "numbered sensors win");
+    }
+
+    #[test]
+    fn a_module_has_the_range_of_its_own_cells() {
+        let cells = [3340, 3350, 3345, 3290].map(|mv| Cell::of(Millivolts(mv))).to_vec();
+        let module = |cells| Module { cells, ..Module::default() };
+        let told = Module { range: Some((Millivolts(1), Millivolts(2))), ..Module::default() };
+        let modules = vec![module(0..2), module(2..4), module(4..4), module(3..9), told];
+        let reading = Reading { cells, modules, ..Reading::default() };
+        let range = |low, high| Some((Millivolts(low), Millivolts(high)));
+        assert_eq!(
+            derive(&reading).modules,
+            [range(3340, 3350), range(3290, 3345), None, None, range(1, 2)]
+        );
+    }
+
+    #[test]
+    fn the_battery_knows_best_what_it_is_doing() {
+        let mut reading = Reading::default();
+        reading.pack.current = Some(Milliamps(12));
+        reading.pack.activity = Some(Activity::Idle);
+        assert_eq!(derive(&reading).activity, Some(Activity::Idle));
+    }
+
+    #[test]
     fn a_problem_needs_an_active_alarm() {
         let mut reading = Reading::default();
         reading.alarms.note(Alarm::CellOvervoltage, false);
         assert_eq!(derive(&reading).problem, Some(false));
         reading.alarms.note(Alarm::LowSocWarning, true);
+        assert_eq!(derive(&reading).problem, Some(true));
+        let mut reading = Reading::default();
+        reading.alarms.note_word("voltage_status", None);
+        assert_eq!(derive(&reading).problem, Some(false));
+        reading.alarms.note_word("voltage_status", Some("Low"));
         assert_eq!(derive(&reading).problem, Some(true));
     }
 }

@@ -5,11 +5,13 @@
 pub mod alarm;
 pub mod catalog;
 pub mod derive;
+mod entries;
 pub mod fault;
 pub mod profile;
 pub mod reading;
 pub mod secret;
 pub mod snapshot;
+pub mod surroundings;
 pub mod units;
 pub mod value;
 
@@ -19,4 +21,5 @@ pub use profile::{DeviceId, Profile};
 pub use reading::Reading;
 pub use secret::Secret;
 pub use snapshot::{Attempt, Counters, Derived, DeviceState, LinkState, Snapshot};
+pub use surroundings::{BrokerState, Finding};
 pub use value::Value;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::reading::Switch;
+
 /// Identity of a battery in topics and unique ids: `[A-Za-z0-9_-]+`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
@@ -47,6 +49,8 @@ pub struct Profile {
     pub adapter: Option<String>,
     /// Milliseconds between two reads.
     pub interval_ms: u64,
+    /// Switches that the operator allowed to be turned.
+    pub controls: Vec<Switch>,
 }
 
 #[cfg(test)]
@@ -62,6 +66,7 @@ impl Profile {
             address: None,
             adapter: None,
             interval_ms: 30_000,
+            controls: Vec::new(),
         }
     }
 }

@@ -2,8 +2,11 @@
 //! not say, and stays absent all the way to the user. Never a zero, never a NaN.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
 
 use super::alarm::AlarmSet;
+use super::snapshot::Activity;
 use super::units::{
     CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millivolts, MilliwattHours,
     Milliwatts,
@@ -20,6 +23,8 @@ pub struct Reading {
     pub cells: Vec<Cell>,
     /// Temperature sensors in the order the battery lists them.
     pub probes: Vec<Probe>,
+    /// Modules of a stack in the order of their cells; none for a battery that is one piece.
+    pub modules: Vec<Module>,
     /// What the battery lets happen.
     pub switches: Switches,
     /// What the battery asks of chargers and loads, and where it protects itself.
@@ -28,6 +33,8 @@ pub struct Reading {
     pub alarms: AlarmSet,
     /// Further named states that are neither switch nor alarm (`heater_on`, `charger_online`).
     pub states: BTreeMap<&'static str, bool>,
+    /// How often each protection has struck so far, and other counts, by name.
+    pub counters: BTreeMap<&'static str, u32>,
     /// Which parts of the conversation arrived.
     pub got: Parts,
 }
@@ -45,6 +52,8 @@ pub struct Identity {
     pub software: Option<String>,
     /// Serial number.
     pub serial: Option<String>,
+    /// Day on which it was made: `2022-03-28`.
+    pub produced: Option<String>,
 }
 
 /// The pack as a whole.
@@ -72,6 +81,23 @@ pub struct Pack {
     pub cycles: Option<u32>,
     /// The battery's own error number; 0 is "no error".
     pub error_code: Option<u32>,
+    /// What it says it is doing, where it says so; otherwise the sign of the current tells.
+    pub activity: Option<Activity>,
+    /// A console's words, as it prints them.
+    pub words: Words,
+}
+
+/// What a text console calls the state of a battery: `Charge`, `Normal`, `Low`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    /// What it is doing.
+    pub base: Option<String>,
+    /// Of its voltages.
+    pub voltage: Option<String>,
+    /// Of its current.
+    pub current: Option<String>,
+    /// Of its temperatures.
+    pub temperature: Option<String>,
 }
 
 /// What the battery asks of chargers and loads at this moment, and where it protects itself.
@@ -106,6 +132,10 @@ pub struct Cell {
     pub temperature: Option<DeciCelsius>,
     /// Whether it is being balanced.
     pub balancing: Option<bool>,
+    /// A console's word for the state of its voltage.
+    pub voltage_word: Option<String>,
+    /// A console's word for the state of its temperature.
+    pub temperature_word: Option<String>,
 }
 
 impl Cell {
@@ -113,6 +143,17 @@ impl Cell {
     pub fn of(voltage: Millivolts) -> Self {
         Cell { voltage: Some(voltage), ..Cell::default() }
     }
+}
+
+/// One module of a stack.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Module {
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// Where its cells stand in the list of all cells; empty when only its range is known.
+    pub cells: Range<usize>,
+    /// Its lowest and highest cell where the battery reports them; otherwise its cells tell.
+    pub range: Option<(Millivolts, Millivolts)>,
 }
 
 /// One temperature sensor.
@@ -157,6 +198,45 @@ pub enum Switch {
     Discharging,
     /// Balancing.
     Balancing,
+}
+
+impl Switch {
+    /// Every switch.
+    pub const ALL: [Switch; 3] = [Switch::Charging, Switch::Discharging, Switch::Balancing];
+
+    /// Its name in topics and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Switch::Charging => "charging",
+            Switch::Discharging => "discharging",
+            Switch::Balancing => "balancing",
+        }
+    }
+
+    /// Key of the value that says how it stands.
+    pub fn key(self) -> &'static str {
+        match self {
+            Switch::Charging => "charging_enabled",
+            Switch::Discharging => "discharging_enabled",
+            Switch::Balancing => "balancing_enabled",
+        }
+    }
+}
+
+/// What a battery is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Which switch.
+    pub switch: Switch,
+    /// Its new state.
+    pub on: bool,
+}
+
+/// For people: `charging off`.
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.switch.name(), if self.on { "on" } else { "off" })
+    }
 }
 
 impl Switches {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::fault::Fault;
+use super::fault::{Fault, FaultKind};
 use super::profile::{DeviceId, Profile};
 use super::reading::Reading;
 use super::units::{DeciCelsius, Millis, Millivolts, Milliwatts};
@@ -39,10 +39,12 @@ pub struct Derived {
     pub max_temp: Option<DeciCelsius>,
     /// The battery's own mean, or the mean of the cell sensors.
     pub avg_temp: Option<DeciCelsius>,
-    /// From the sign of the current.
+    /// The battery's own word, or the sign of the current.
     pub activity: Option<Activity>,
     /// Any alarm is active; `None` when the make reports none at all.
     pub problem: Option<bool>,
+    /// Lowest and highest cell voltage of each module of a stack.
+    pub modules: Vec<Option<(Millivolts, Millivolts)>>,
 }
 
 /// The `status` key.
@@ -138,4 +140,39 @@ pub struct Counters {
     pub consecutive_errors: u32,
     /// Times the link was opened again.
     pub reconnects: u64,
+    /// Failed reads by kind, in the order of [`FaultKind::ALL`].
+    pub kinds: [u64; FaultKind::ALL.len()],
+}
+
+impl Counters {
+    /// Counts a failed read.
+    pub fn note_fault(&mut self, kind: FaultKind) {
+        self.errors += 1;
+        if let Some(count) = self.kinds.get_mut(kind as usize) {
+            *count += 1;
+        }
+    }
+
+    /// Failed reads of each kind that happened.
+    pub fn faults(&self) -> impl Iterator<Item = (FaultKind, u64)> {
+        let kinds = FaultKind::ALL.iter().copied().zip(self.kinds);
+        kinds.filter(|(_, count)| *count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_fault_has_a_count_of_its_own() {
+        let mut counters = Counters::default();
+        for (number, kind) in FaultKind::ALL.iter().enumerate() {
+            (0..=number).for_each(|_| counters.note_fault(*kind));
+        }
+        let expected = FaultKind::ALL.iter().copied().zip(1..);
+        assert_eq!(counters.faults().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        let most = u64::try_from(FaultKind::ALL.len()).unwrap();
+        assert_eq!(counters.errors, most * (most + 1) / 2);
+    }
 }

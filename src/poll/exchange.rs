@@ -6,8 +6,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::trace;
 
+use crate::capture::Tap;
 use crate::model::{Fault, FaultKind, Reading};
 use crate::protocol::{Ask, Driver, ProtocolError, Step};
 use crate::transport::{Link, LinkError};
@@ -55,6 +55,13 @@ fn link_kind(error: &LinkError) -> FaultKind {
         LinkError::Busy { .. } => FaultKind::PortBusy,
         LinkError::Open { .. } => FaultKind::ConnectFailed,
         LinkError::Gone { .. } | LinkError::Stuck { .. } => FaultKind::Disconnected,
+        LinkError::NoBus { fault, .. } if fault.is_refusal() => FaultKind::PermissionDenied,
+        LinkError::NoBus { .. } | LinkError::NoAdapter { .. } | LinkError::AdapterOff { .. } => {
+            FaultKind::AdapterNotFound
+        }
+        LinkError::NotSeen { .. } => FaultKind::DeviceNotFound,
+        LinkError::NoService { .. } => FaultKind::ConnectFailed,
+        LinkError::Pairing { .. } => FaultKind::AuthFailed,
     }
 }
 
@@ -68,17 +75,32 @@ pub struct Outcome {
 }
 
 /// Runs one cycle within `limit`. A driver that panics is a failed cycle.
-pub async fn cycle(driver: &mut dyn Driver, link: &mut Link, ask: Ask, limit: Duration) -> Outcome {
-    let mut heard = 0;
+pub async fn cycle(
+    driver: &mut dyn Driver,
+    link: &mut Link,
+    ask: Ask,
+    limit: Duration,
+    tap: &mut Tap,
+) -> Outcome {
+    let mut ear = Ear { heard: 0, tap };
     let result = {
-        let mut conversation = pin!(converse(driver, link, ask, limit, &mut heard));
+        let mut conversation = pin!(converse(driver, link, ask, limit, &mut ear));
         poll_fn(|context| {
             catch_unwind(AssertUnwindSafe(|| conversation.as_mut().poll(context)))
                 .unwrap_or_else(|panic| Err(CycleError::Broken(panic_text(&*panic))).into())
         })
         .await
     };
-    Outcome { result, heard }
+    if !matches!(result, Ok(_) | Err(CycleError::Protocol(_))) {
+        ear.tap.broken();
+    }
+    Outcome { result, heard: ear.heard }
+}
+
+/// What is noted of a conversation besides its end.
+struct Ear<'a> {
+    heard: usize,
+    tap: &'a mut Tap,
 }
 
 async fn converse(
@@ -86,9 +108,10 @@ async fn converse(
     link: &mut Link,
     ask: Ask,
     limit: Duration,
-    heard: &mut usize,
+    ear: &mut Ear<'_>,
 ) -> Result<Box<Reading>, CycleError> {
     let deadline = Instant::now() + limit;
+    ear.tap.start(ask);
     link.drain().await?;
     driver.start(ask);
     loop {
@@ -97,7 +120,7 @@ async fn converse(
         }
         match driver.step() {
             Step::Send(bytes) => {
-                trace!(hex = %Hex(&bytes), "sent");
+                ear.tap.sent(driver, &bytes);
                 link.send(&bytes).await?;
                 driver.advance();
             }
@@ -107,7 +130,7 @@ async fn converse(
             }
             Step::Await(time) => {
                 let until = (Instant::now() + time).min(deadline);
-                listen(driver, link, time, until, heard).await?;
+                listen(driver, link, time, until, ear).await?;
             }
             Step::Done(reading) => return Ok(reading),
             Step::Failed(error) => return Err(error.into()),
@@ -122,23 +145,25 @@ async fn listen(
     link: &mut Link,
     time: Duration,
     until: Instant,
-    heard: &mut usize,
+    ear: &mut Ear<'_>,
 ) -> Result<(), LinkError> {
     while driver.step() == Step::Await(time) {
         match timeout_at(until, link.receive()).await {
             Ok(chunk) => {
                 let chunk = chunk?;
-                trace!(hex = %Hex(&chunk), "received");
-                *heard += chunk.len();
+                ear.heard += chunk.len();
+                ear.tap.received(driver, &chunk);
                 driver.receive(&chunk);
             }
             Err(_) => {
+                ear.tap.silence();
                 driver.silence();
                 break;
             }
         }
         // A line that never falls silent is always ready to be read; the limit holds all the same.
         if Instant::now() >= until && driver.step() == Step::Await(time) {
+            ear.tap.silence();
             driver.silence();
             break;
         }
@@ -153,19 +178,12 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .to_owned()
 }
 
-struct Hex<'a>(&'a [u8]);
-
-impl std::fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+    use crate::model::DeviceId;
     use crate::transport::MemoryLink;
 
     /// A driver that plays a fixed list of steps and notes what it was told.
@@ -199,6 +217,10 @@ mod tests {
         }
     }
 
+    fn tap() -> Tap {
+        Tap::new(&DeviceId::new("b").unwrap(), None)
+    }
+
     const SECOND: Duration = Duration::from_secs(1);
 
     fn script(steps: impl Into<VecDeque<Step>>, chunks_wanted: usize) -> Script {
@@ -216,8 +238,9 @@ mod tests {
             far.send(b"a").await.unwrap();
             far.send(b"bc").await.unwrap();
         };
+        let mut tap = tap();
         let (outcome, ()) =
-            tokio::join!(cycle(&mut driver, &mut link, Ask::Read, SECOND * 9), answer);
+            tokio::join!(cycle(&mut driver, &mut link, Ask::Read, SECOND * 9, &mut tap), answer);
         assert!(outcome.result.is_ok());
         assert_eq!(outcome.heard, 3);
         assert_eq!(driver.told, ["advance", "a", "bc"]);
@@ -228,7 +251,8 @@ mod tests {
         let (near, mut far) = MemoryLink::pair("test");
         far.send(b"stale").await.unwrap();
         let mut driver = script([Step::Await(SECOND), Step::Done(Box::default())], 1);
-        let outcome = cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND * 9).await;
+        let outcome =
+            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND * 9, &mut tap()).await;
         assert!(outcome.result.is_ok());
         assert_eq!(driver.told, ["silence"]);
     }
@@ -243,8 +267,9 @@ mod tests {
             }
         };
         let mut link = Link::Memory(near);
+        let mut tap = tap();
         let outcome = tokio::select! {
-            outcome = cycle(&mut driver, &mut link, Ask::Read, SECOND * 9) => outcome,
+            outcome = cycle(&mut driver, &mut link, Ask::Read, SECOND * 9, &mut tap) => outcome,
             () = babble => panic!("the link ended"),
         };
         assert!(outcome.result.is_ok());
@@ -256,7 +281,8 @@ mod tests {
         let (near, _far) = MemoryLink::pair("test");
         let pauses: VecDeque<Step> = std::iter::repeat_n(Step::Pause(SECOND), 100).collect();
         let mut driver = script(pauses, 0);
-        let outcome = cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND * 9).await;
+        let outcome =
+            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND * 9, &mut tap()).await;
         assert_eq!(outcome.result, Err(CycleError::Overrun(SECOND * 9)));
     }
 
@@ -264,7 +290,8 @@ mod tests {
     async fn a_panic_is_a_failed_cycle() {
         let (near, _far) = MemoryLink::pair("test");
         let mut driver = script([], 0);
-        let outcome = cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND).await;
+        let outcome =
+            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND, &mut tap()).await;
         assert_eq!(outcome.result, Err(CycleError::Broken("out of steps".into())));
     }
 
@@ -273,7 +300,8 @@ mod tests {
         let (near, far) = MemoryLink::pair("test");
         drop(far);
         let mut driver = script([Step::Done(Box::default())], 0);
-        let outcome = cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND).await;
+        let outcome =
+            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND, &mut tap()).await;
         let fault = outcome.result.unwrap_err().fault();
         assert_eq!(fault.kind, FaultKind::Disconnected);
     }

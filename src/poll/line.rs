@@ -19,7 +19,10 @@ pub async fn run_line(line: Line, board: Board, mut inbox: CommandInbox, stop: C
         let wake = station.wake();
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(request) = inbox.recv() => station.obey(request).await,
+            Some(request) = inbox.recv() => tokio::select! {
+                () = stop.cancelled() => break,
+                () = station.obey(request) => {}
+            },
             () = until(wake) => tokio::select! {
                 () = stop.cancelled() => break,
                 () = station.turn() => {}
@@ -62,7 +65,9 @@ struct Station {
 impl Station {
     fn new(line: Line, board: &Board, patient: bool) -> Self {
         let wire = Wire::new(line.endpoint, line.bauds, line.members.len());
-        let served = line.members.into_iter().map(|m| Served::new(m, board.clone())).collect();
+        let recorder = line.recorder.as_ref();
+        let serve = |member| Served::new(member, board.clone(), recorder);
+        let served = line.members.into_iter().map(serve).collect();
         Station { wire, served, opened: false, lost: None, patient }
     }
 
@@ -125,14 +130,17 @@ impl Station {
         let limit = served.limit();
         let connected = self.wire.is_open();
         let span = trace_span!("line", device = %served.member.id);
-        let attempt = self.wire.attempt(&mut *served.driver, limit, self.patient).instrument(span);
+        let attempt = self
+            .wire
+            .attempt(&mut *served.driver, limit, self.patient, &mut served.tap)
+            .instrument(span);
         let result = match attempt.await {
             Ok(outcome) => outcome.result,
             Err(error) => Err(CycleError::Link(error)),
         };
         if let Err(CycleError::Broken(_)) = &result {
             // Nothing is known of the state of a driver that panicked.
-            served.driver = (served.member.driver.new)(&served.member.options);
+            served.renew_driver();
         }
         let lost = match &result {
             Err(CycleError::Link(error)) => Some(error.clone()),
@@ -155,6 +163,13 @@ impl Station {
                 Ok(())
             }
             Command::Configure(change) => served.configure(change),
+            Command::Switch(setting) => {
+                if !self.wire.is_open() && !served.paused {
+                    // The reason of a failure is told by the order that follows.
+                    let _ = self.wire.open().await;
+                }
+                served.turn(&mut self.wire, *setting).await
+            }
         };
         // Whoever asked may have gone away meanwhile.
         let _ = request.reply.send(answer);

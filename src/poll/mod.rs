@@ -15,7 +15,9 @@ use std::time::Duration;
 pub use exchange::{CycleError, Outcome, cycle};
 pub use line::{read_once, run_line};
 
+use crate::capture::Recorder;
 use crate::model::DeviceId;
+use crate::model::reading::Switch;
 use crate::protocol::{DriverInfo, Options};
 use crate::transport::Endpoint;
 
@@ -28,6 +30,8 @@ pub struct Line {
     pub bauds: Vec<u32>,
     /// Who answers there.
     pub members: Vec<Member>,
+    /// Where everything that is said is written down.
+    pub recorder: Option<Recorder>,
 }
 
 /// A battery on a line.
@@ -41,4 +45,6 @@ pub struct Member {
     pub options: Options,
     /// Time between two reads.
     pub interval: Duration,
+    /// Switches that may be turned on request.
+    pub controls: Vec<Switch>,
 }

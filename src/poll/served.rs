@@ -9,9 +9,12 @@ use tracing::{info, warn};
 use super::Member;
 use super::exchange::CycleError;
 use super::health::{Change, Health, next_due};
+use super::wire::Wire;
 use crate::board::Board;
+use crate::capture::{Recorder, Tap};
 use crate::command;
 use crate::model::derive::derive;
+use crate::model::reading::Setting;
 use crate::model::units::Millis;
 use crate::model::{Attempt, DeviceState, Fault, LinkState, Reading, Snapshot};
 use crate::protocol::Driver;
@@ -25,15 +28,20 @@ pub(super) struct Served {
     pub(super) driver: Box<dyn Driver>,
     pub(super) due: Instant,
     pub(super) paused: bool,
+    /// Where its conversation is written down.
+    pub(super) tap: Tap,
     health: Health,
     board: Board,
 }
 
 impl Served {
-    pub(super) fn new(member: Member, board: Board) -> Self {
+    pub(super) fn new(member: Member, board: Board, recorder: Option<&Recorder>) -> Self {
         let now = Instant::now();
+        let mut tap = Tap::new(&member.id, recorder);
+        tap.driver(member.driver.name, &member.options);
         Served {
             driver: (member.driver.new)(&member.options),
+            tap,
             due: now,
             paused: false,
             health: Health::new(now),
@@ -45,6 +53,12 @@ impl Served {
     /// The longest time that one cycle may take.
     pub(super) fn limit(&self) -> Duration {
         self.member.options.timeout * ANSWERS_PER_CYCLE
+    }
+
+    /// A driver that knows nothing yet.
+    pub(super) fn renew_driver(&mut self) {
+        self.driver = (self.member.driver.new)(&self.member.options);
+        self.tap.driver(self.member.driver.name, &self.member.options);
     }
 
     /// Books an attempt that began at `started`, and plans the next one.
@@ -59,6 +73,9 @@ impl Served {
         match result {
             Ok(reading) => self.record_good(*reading, took_ms, now),
             Err(error) => self.record_bad(&error, connected, took_ms, now),
+        }
+        if let Some(state) = self.board.latest(&self.member.id) {
+            self.tap.attempt(&state);
         }
         self.due = next_due(self.due, self.member.interval, now);
     }
@@ -108,8 +125,9 @@ impl Served {
             _ => {}
         }
         let offline = self.health.online() == Some(false);
+        let kind = fault.kind;
         self.update(took_ms, connected, Some(fault), |state| {
-            state.counters.errors += 1;
+            state.counters.note_fault(kind);
             if offline && !matches!(state.link, LinkState::Offline { .. }) {
                 state.link = LinkState::Offline { since: wall_clock() };
             }
@@ -135,19 +153,64 @@ impl Served {
     /// Counts that the connection was opened again.
     pub(super) fn reconnected(&mut self) {
         self.driver.reset();
+        self.tap.reset();
         self.board.update(&self.member.id, |state| state.counters.reconnects += 1);
+    }
+
+    /// Turns a switch, reads it back, and says what came of it.
+    pub(super) async fn turn(
+        &mut self,
+        wire: &mut Wire,
+        setting: Setting,
+    ) -> Result<(), command::Refusal> {
+        let id = self.member.id.clone();
+        let refuse = |why: String| Err(command::Refusal(format!("{id}: {why}")));
+        if let Some(why) = self.forbids(setting) {
+            return refuse(why);
+        }
+        let limit = self.limit();
+        let told = wire.order(&mut *self.driver, setting, limit, &mut self.tap).await;
+        // Whatever happened, the next look shows how the battery stands now.
+        self.due = Instant::now();
+        if let Err(CycleError::Broken(_)) = &told {
+            self.renew_driver();
+        }
+        let seen = told.map(|reading| reading.switches.get(setting.switch));
+        let why = match seen {
+            Ok(Some(on)) if on == setting.on => {
+                info!("{id}: {setting} on request, read back and confirmed");
+                return Ok(());
+            }
+            Ok(Some(_)) => "the battery accepted it, but did not do it".to_owned(),
+            Ok(None) => "the battery does not say how the switch stands now".to_owned(),
+            Err(error) => error.fault().message,
+        };
+        warn!("{id}: {setting} was asked for and not confirmed: {why}");
+        refuse(format!("{setting} is not confirmed: {why}"))
+    }
+
+    /// Why an order is not carried out at all.
+    fn forbids(&self, setting: Setting) -> Option<String> {
+        let name = setting.switch.name();
+        if !self.member.driver.controls.contains(&setting.switch) {
+            return Some(format!("the type {} has no {name} switch", self.member.driver.name));
+        }
+        if !self.member.controls.contains(&setting.switch) {
+            return Some(format!("{name} cannot be switched: set ALLOW_CONTROL=true to allow it"));
+        }
+        self.paused.then(|| "it is paused, so it is left alone".to_owned())
     }
 
     /// Takes over what an operator asked for at run time.
     pub(super) fn configure(&mut self, change: &command::Change) -> Result<(), command::Refusal> {
-        let id = &self.member.id;
+        let id = &self.member.id.clone();
         if change.address.is_some() || change.adapter.is_some() || change.scan_timeout.is_some() {
             let text = "is wired: address, adapter and scan_timeout_s are for Bluetooth batteries";
             return Err(command::Refusal(format!("{id} {text}")));
         }
         if let Some(timeout) = change.timeout {
             self.member.options.timeout = timeout;
-            self.driver = (self.member.driver.new)(&self.member.options);
+            self.renew_driver();
         }
         if let Some(interval) = change.interval {
             self.member.interval = interval;

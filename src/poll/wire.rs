@@ -6,7 +6,9 @@ use tokio::time::{Instant, timeout};
 
 use super::exchange::{CycleError, Outcome, cycle};
 use super::health::Backoff;
-use crate::model::FaultKind;
+use crate::capture::Tap;
+use crate::model::reading::Setting;
+use crate::model::{FaultKind, Reading};
 use crate::protocol::{Ask, Driver};
 use crate::transport::{Endpoint, Link, LinkError};
 
@@ -44,7 +46,7 @@ enum State {
 impl Wire {
     pub(super) fn new(endpoint: Endpoint, bauds: Vec<u32>, members: usize) -> Self {
         let longest = match endpoint {
-            Endpoint::Tcp(_) => LONGEST_PAUSE_REMOTE,
+            Endpoint::Tcp(_) | Endpoint::Ble(_) => LONGEST_PAUSE_REMOTE,
             Endpoint::Serial(_) | Endpoint::Memory(_) => LONGEST_PAUSE_LOCAL,
         };
         Wire {
@@ -114,6 +116,7 @@ impl Wire {
         driver: &mut dyn Driver,
         limit: Duration,
         patient: bool,
+        tap: &mut Tap,
     ) -> Result<Outcome, LinkError> {
         let tries = match (self.proven, patient) {
             (true, false) => 1,
@@ -122,7 +125,7 @@ impl Wire {
         };
         for number in 1.. {
             let State::Open(link) = &mut self.state else { break };
-            let outcome = cycle(driver, link, Ask::Read, limit).await;
+            let outcome = cycle(driver, link, Ask::Read, limit, tap).await;
             self.note(&outcome).await;
             if !was_silent(&outcome) || number >= tries {
                 return Ok(outcome);
@@ -130,9 +133,24 @@ impl Wire {
             if !self.proven && number % 2 == 0 {
                 self.next_baud().await?;
                 driver.reset();
+                tap.reset();
             }
         }
         Err(self.why())
+    }
+
+    /// One order to one battery, on the connection as it is.
+    pub(super) async fn order(
+        &mut self,
+        driver: &mut dyn Driver,
+        setting: Setting,
+        limit: Duration,
+        tap: &mut Tap,
+    ) -> Result<Box<Reading>, CycleError> {
+        let State::Open(link) = &mut self.state else { return Err(self.why().into()) };
+        let outcome = cycle(driver, link, Ask::Write(setting), limit, tap).await;
+        self.note(&outcome).await;
+        outcome.result
     }
 
     /// Why it is closed.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::reading::Switch;
+use crate::model::reading::{Setting, Switch};
 use crate::model::{FaultKind, Reading, Secret};
 
 /// One conversation with one battery. Pure: no clock, no IO, no logging.
@@ -32,6 +32,19 @@ pub trait Driver: Send {
     fn receive(&mut self, bytes: &[u8]);
     /// The `Await` ran out.
     fn silence(&mut self);
+    /// Overwrites the secrets in a copy of what one side said, for captures that people pass on.
+    /// The last frame may be incomplete; frames that were sound must be sound afterwards, and
+    /// damaged ones damaged, so that a replay comes to the same end.
+    fn blank(&self, _side: Side, _said: &mut [u8]) {}
+}
+
+/// Who said something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// We did.
+    Ours,
+    /// The battery did.
+    Battery,
 }
 
 /// What a cycle is for.
@@ -39,20 +52,12 @@ pub trait Driver: Send {
 pub enum Ask {
     /// The live values, and the identity once per session.
     Read,
-    /// The identity alone: frames that somebody recorded may hold nothing else.
+    /// The identity alone, or whatever part of a reading has a meaning by itself: frames that
+    /// somebody recorded may hold nothing else.
     Identify,
     /// Turns a switch of [`DriverInfo::controls`] and reads it back: the reading of `Done` says what
     /// the battery made of it. The caller asks for it only where the operator allowed control.
     Write(Setting),
-}
-
-/// What a battery is told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Setting {
-    /// Which switch.
-    pub switch: Switch,
-    /// Its new state.
-    pub on: bool,
 }
 
 /// What the caller must do now.

@@ -3,19 +3,31 @@
 mod ascii_family;
 pub mod ascii_frame;
 pub mod bytes;
+pub mod console;
 pub mod driver;
 pub mod query;
 mod status_word;
 
 pub mod daren;
+pub mod jbd;
 pub mod pace;
 pub mod pylontech;
+pub mod pylontech_console;
+pub mod pylontech_sc0500;
 pub mod seplos;
 
 pub use driver::{Ask, Driver, DriverInfo, Options, ProtocolError, Step};
 
 /// Every make. Being in this list is being configurable, documented and tested.
-pub static DRIVERS: &[&DriverInfo] = &[&daren::INFO, &pylontech::INFO, &pace::INFO, &seplos::INFO];
+pub static DRIVERS: &[&DriverInfo] = &[
+    &daren::INFO,
+    &jbd::INFO,
+    &pylontech_sc0500::INFO,
+    &pylontech_console::INFO,
+    &pylontech::INFO,
+    &pace::INFO,
+    &seplos::INFO,
+];
 
 /// The driver of that name.
 pub fn find(name: &str) -> Option<&'static DriverInfo> {

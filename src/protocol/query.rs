@@ -19,14 +19,16 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::driver::{Ask, Driver, ProtocolError, Setting, Step};
+use super::driver::{Ask, Driver, ProtocolError, Side, Step};
 use crate::model::Reading;
+use crate::model::reading::Setting;
 
 /// Bytes that may wait for the rest of their frame. The longest answer of any make is well below;
 /// what is older than so many bytes belongs to no frame.
 const BUFFER: usize = 4096;
 
-/// Failures after which a question of [`Need::Once`] is not asked again in this session.
+/// Failures after which a question of [`Need::Once`], or one of [`Need::Steady`] that was never
+/// answered, is not asked again in this session.
 const FAILURES: usize = 2;
 
 /// A make that asks a few questions and gets one framed answer to each.
@@ -40,6 +42,11 @@ pub trait Dialect: Send {
     /// for a make without control.
     fn orders(&mut self, _setting: Setting) -> Vec<Self::Query> {
         Vec::new()
+    }
+    /// Whether an answer tells by itself what it answers, so that it has a meaning where somebody
+    /// recorded nothing else ([`Ask::Identify`]). Others would be tried with what is not theirs.
+    fn stands_alone(&self, query: Self::Query) -> bool {
+        self.need(query) == Need::Once
     }
     /// What it means when the question stays without an answer.
     fn need(&self, query: Self::Query) -> Need;
@@ -63,10 +70,12 @@ pub trait Dialect: Send {
     fn worth_another_try(&mut self, _query: Self::Query, error: &ProtocolError) -> bool {
         matches!(error, ProtocolError::BadChecksum { .. } | ProtocolError::BadFrame { .. })
     }
+    /// As [`Driver::blank`].
+    fn blank(&self, _side: Side, _said: &mut [u8]) {}
     /// No answer came, not even a damaged one. The dialect may ask differently in the next cycle.
     fn unanswered(&mut self, _query: Self::Query) {}
-    /// The link is new: what was found out over the old one may be wrong.
-    fn forget(&mut self) {}
+    /// The link is new: forget what belongs to the session.
+    fn reset(&mut self) {}
 }
 
 /// How important a question is.
@@ -76,6 +85,9 @@ pub enum Need {
     Required,
     /// Without an answer its fields stay empty.
     Optional,
+    /// Optional until it was answered once in the session, and required from then on: values that
+    /// come and go with the luck of one answer look like something that the battery lost.
+    Steady,
     /// Optional, and the answer holds for the whole session: it is part of every later reading.
     Once,
 }
@@ -98,6 +110,9 @@ pub enum Framing {
     Junk(usize),
     /// A frame of so many bytes.
     Frame(usize),
+    /// So many bytes look like a frame and are none, which decoding them will say. A frame of ours
+    /// may begin right behind the first of them.
+    Damaged(usize),
 }
 
 /// Limits and pauses of a make.
@@ -141,8 +156,10 @@ struct Session<Q> {
     known: Reading,
     /// Questions that are answered or refused: never asked again.
     closed: Vec<Q>,
-    /// One entry for each failure of a question of [`Need::Once`].
+    /// One entry for each failure of a question that may stay without an answer.
     failed: Vec<Q>,
+    /// Questions of [`Need::Steady`] that were answered.
+    steady: Vec<Q>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,7 +224,7 @@ impl<D: Dialect> Runner<D> {
     fn finish(&mut self) {
         self.queue.clear();
         self.buffer.clear();
-        let nothing_new = self.ask == Ask::Identify && self.session.known == Reading::default();
+        let nothing_new = self.ask == Ask::Identify && self.reading == Reading::default();
         self.state = match self.worst.take() {
             Some(error) if nothing_new => State::Failed(error),
             _ => State::Done,
@@ -232,13 +249,20 @@ impl<D: Dialect> Runner<D> {
                 return;
             }
             match self.dialect.frame(query, &self.buffer) {
-                Framing::NeedMore | Framing::Junk(0) | Framing::Frame(0) => return,
+                Framing::NeedMore | Framing::Junk(0) | Framing::Frame(0) | Framing::Damaged(0) => {
+                    return;
+                }
                 Framing::Junk(count) => {
                     self.buffer.drain(..count.min(self.buffer.len()));
                 }
                 Framing::Frame(count) => {
                     let frame: Vec<u8> =
                         self.buffer.drain(..count.min(self.buffer.len())).collect();
+                    self.judge(query, &frame);
+                }
+                Framing::Damaged(count) => {
+                    let frame = self.buffer[..count.min(self.buffer.len())].to_vec();
+                    self.buffer.drain(..1);
                     self.judge(query, &frame);
                 }
             }
@@ -269,9 +293,13 @@ impl<D: Dialect> Runner<D> {
         let mut reading = self.reading.clone();
         let answer = self.dialect.decode(query, frame, &mut reading)?;
         if answer == Answer::Ours {
-            if self.dialect.need(query) == Need::Once {
-                self.dialect.decode(query, frame, &mut self.session.known)?;
-                self.session.closed.push(query);
+            match self.dialect.need(query) {
+                Need::Once => {
+                    self.dialect.decode(query, frame, &mut self.session.known)?;
+                    self.session.closed.push(query);
+                }
+                Need::Steady => self.session.answered(query),
+                Need::Required | Need::Optional => {}
             }
             self.reading = reading;
         }
@@ -291,14 +319,15 @@ impl<D: Dialect> Runner<D> {
             received: self.received,
         });
         let refused = matches!(error, ProtocolError::Refused { .. });
-        match self.dialect.need(query) {
-            Need::Required => {
-                self.finish();
-                self.state = State::Failed(error);
-                return;
-            }
-            Need::Optional => {}
-            Need::Once => self.session.failure(query, refused),
+        let need = self.dialect.need(query);
+        let required = need == Need::Required || self.session.steady.contains(&query);
+        if required && self.ask != Ask::Identify {
+            self.finish();
+            self.state = State::Failed(error);
+            return;
+        }
+        if matches!(need, Need::Once | Need::Steady) {
+            self.session.failure(query, refused);
         }
         self.queue.pop_front();
         if refused || self.ask == Ask::Identify {
@@ -312,13 +341,25 @@ impl<D: Dialect> Runner<D> {
 
 impl<Q> Default for Session<Q> {
     fn default() -> Self {
-        Session { known: Reading::default(), closed: Vec::new(), failed: Vec::new() }
+        Session {
+            known: Reading::default(),
+            closed: Vec::new(),
+            failed: Vec::new(),
+            steady: Vec::new(),
+        }
     }
 }
 
 impl<Q: Copy + PartialEq> Session<Q> {
     fn failures(&self, query: Q) -> usize {
         self.failed.iter().filter(|&&failed| failed == query).count()
+    }
+
+    fn answered(&mut self, query: Q) {
+        if !self.steady.contains(&query) {
+            self.steady.push(query);
+            self.failed.retain(|failed| *failed != query);
+        }
     }
 
     fn failure(&mut self, query: Q, refused: bool) {
@@ -357,7 +398,7 @@ fn weight(error: &ProtocolError) -> u8 {
 impl<D: Dialect> Driver for Runner<D> {
     fn reset(&mut self) {
         self.session = Session::default();
-        self.dialect.forget();
+        self.dialect.reset();
         self.start(Ask::Read);
     }
 
@@ -367,7 +408,7 @@ impl<D: Dialect> Driver for Runner<D> {
             Ask::Read | Ask::Identify => self.session.open(self.dialect.plan()),
         };
         if ask == Ask::Identify {
-            self.queue.retain(|query| self.dialect.need(*query) == Need::Once);
+            self.queue.retain(|query| self.dialect.stands_alone(*query));
         }
         self.ask = ask;
         self.worst = None;
@@ -410,6 +451,10 @@ impl<D: Dialect> Driver for Runner<D> {
                 self.digest();
             }
         }
+    }
+
+    fn blank(&self, side: Side, said: &mut [u8]) {
+        self.dialect.blank(side, said);
     }
 
     fn silence(&mut self) {

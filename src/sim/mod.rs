@@ -12,6 +12,7 @@ pub mod chance;
 pub mod daren;
 pub mod faults;
 mod house;
+pub mod jbd;
 pub mod pace;
 pub mod pylontech;
 pub mod seplos;
@@ -69,7 +70,8 @@ pub enum Spoil {
 }
 
 /// Every make that can be simulated.
-pub static MAKES: &[&Make] = &[&daren::MAKE, &pylontech::MAKE, &pace::MAKE, &seplos::MAKE];
+pub static MAKES: &[&Make] =
+    &[&daren::MAKE, &jbd::MAKE, &pylontech::MAKE, &pace::MAKE, &seplos::MAKE];
 
 /// The make of that name.
 pub fn find(name: &str) -> Option<&'static Make> {

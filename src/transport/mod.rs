@@ -3,12 +3,14 @@
 //! An enum, not a trait object: the set is closed and a reader sees all of it. Every wait in here
 //! has its own limit.
 
+pub mod ble;
 pub mod memory;
 pub mod serial;
 pub mod tcp;
 
 use std::fmt;
 
+pub use ble::{AdapterFound, BleConfig, BleFound, BleLink, BlePlace, BusFault, Passkey};
 pub use memory::{MemoryLink, MemoryPort};
 pub use serial::{PortFound, SerialConfig};
 pub use tcp::TcpConfig;
@@ -20,6 +22,8 @@ pub enum Endpoint {
     Serial(SerialConfig),
     /// An RS485-to-Ethernet bridge.
     Tcp(TcpConfig),
+    /// A battery in reach of a Bluetooth adapter.
+    Ble(BleConfig),
     /// A simulator in this process.
     Memory(MemoryPort),
 }
@@ -30,12 +34,13 @@ impl Endpoint {
         match self {
             Endpoint::Serial(config) => serial::open(config, baud).map(Link::Serial),
             Endpoint::Tcp(config) => tcp::open(config).await.map(Link::Tcp),
+            Endpoint::Ble(config) => ble::open(config).await.map(Link::Ble),
             Endpoint::Memory(port) => port.open().map(Link::Memory),
         }
     }
 }
 
-/// What people call the place: `/dev/ttyUSB0`, `tcp://10.0.0.5:8899`.
+/// What people call the place: `/dev/ttyUSB0`, `tcp://10.0.0.5:8899`, `AA:BB:CC:DD:EE:FF`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -44,6 +49,7 @@ impl fmt::Display for Endpoint {
                 write!(f, "tcp://[{host}]:{port}")
             }
             Endpoint::Tcp(TcpConfig { host, port }) => write!(f, "tcp://{host}:{port}"),
+            Endpoint::Ble(config) => f.write_str(&config.address),
             Endpoint::Memory(port) => write!(f, "{port}"),
         }
     }
@@ -56,6 +62,8 @@ pub enum Link {
     Serial(serial::SerialLink),
     /// A TCP connection.
     Tcp(tcp::TcpLink),
+    /// A battery on Bluetooth.
+    Ble(BleLink),
     /// A simulator in this process.
     Memory(MemoryLink),
 }
@@ -66,6 +74,7 @@ impl Link {
         match self {
             Link::Serial(link) => link.send(bytes).await,
             Link::Tcp(link) => link.send(bytes).await,
+            Link::Ble(link) => link.send(bytes).await,
             Link::Memory(link) => link.send(bytes).await,
         }
     }
@@ -76,6 +85,7 @@ impl Link {
         match self {
             Link::Serial(link) => link.receive().await,
             Link::Tcp(link) => link.receive().await,
+            Link::Ble(link) => link.receive().await,
             Link::Memory(link) => link.receive().await,
         }
     }
@@ -85,6 +95,7 @@ impl Link {
         match self {
             Link::Serial(link) => link.drain().await,
             Link::Tcp(link) => link.drain().await,
+            Link::Ble(link) => link.drain(),
             Link::Memory(link) => link.drain(),
         }
     }
@@ -94,6 +105,7 @@ impl Link {
         match self {
             Link::Serial(_) | Link::Memory(_) => {}
             Link::Tcp(link) => link.close().await,
+            Link::Ble(link) => link.close().await,
         }
     }
 }
@@ -141,6 +153,48 @@ pub enum LinkError {
         /// Path or address.
         place: String,
     },
+    /// Bluetooth itself cannot be reached.
+    #[error("no Bluetooth: {} ({reason})", fault.words())]
+    NoBus {
+        /// What is in the way.
+        fault: BusFault,
+        /// The system's words.
+        reason: String,
+    },
+    /// This machine has no such Bluetooth adapter.
+    #[error("{place} is not there")]
+    NoAdapter {
+        /// The adapter.
+        place: String,
+    },
+    /// The Bluetooth adapter is switched off.
+    #[error("the Bluetooth adapter {place} is switched off")]
+    AdapterOff {
+        /// The adapter.
+        place: String,
+    },
+    /// The adapter works, but this battery is not in reach.
+    #[error("{adapter} does not see {place}")]
+    NotSeen {
+        /// Address of the battery.
+        place: String,
+        /// The adapter.
+        adapter: String,
+    },
+    /// It is connected, but has nothing to talk to.
+    #[error("{place} does not offer what this type of battery has")]
+    NoService {
+        /// Address of the battery.
+        place: String,
+    },
+    /// It wants to be paired, and that failed.
+    #[error("pairing with {place} failed: {reason}")]
+    Pairing {
+        /// Address of the battery.
+        place: String,
+        /// The system's words.
+        reason: String,
+    },
 }
 
 impl LinkError {
@@ -158,11 +212,19 @@ impl LinkError {
                 "add the user to the group that owns the device (often dialout); in Docker pass \
                  --device, and --group-add with that group"
             }
+            LinkError::Busy { place } if is_address(place) => {
+                "another program of this host reads it by Bluetooth: only one can; is the \
+                 Bluetooth integration of Home Assistant set to this battery, too?"
+            }
             LinkError::Busy { .. } => {
                 "is another reader running? Only one program can use the port"
             }
             LinkError::Open { place, .. } if place.starts_with("tcp://") => {
                 "is the bridge switched on, in TCP server mode, and is the port number right?"
+            }
+            LinkError::Open { place, .. } if is_address(place) => {
+                "is the signal weak, or a phone app connected to the battery? Bring the adapter \
+                 closer, away from USB 3 plugs; switch the Bluetooth of the phone off"
             }
             LinkError::Open { .. } => {
                 "check that this is the right path; `bms-reader scan` lists the ports"
@@ -170,10 +232,37 @@ impl LinkError {
             LinkError::Gone { place, .. } if place.starts_with("tcp://") => {
                 "check the network, and that the bridge allows this connection next to others"
             }
+            LinkError::Gone { place, .. } | LinkError::Stuck { place } if is_address(place) => {
+                "the radio link is weak, or the battery went to sleep: bring the adapter closer"
+            }
             LinkError::Gone { .. } => "check the plug, the cable and the power of the adapter",
             LinkError::Stuck { .. } => {
                 "the adapter hangs: unplug it and plug it in again; if it is a bridge, restart it"
             }
+            LinkError::NoBus { fault, .. } => fault.hint(),
+            LinkError::NoAdapter { .. } => {
+                "is the adapter plugged in? `bluetoothctl list` on the host shows those that work"
+            }
+            LinkError::AdapterOff { .. } => {
+                "switch it on: `bluetoothctl power on`, or `rfkill unblock bluetooth`, on the host"
+            }
+            LinkError::NotSeen { .. } => {
+                "is the address right (`bms-reader scan` lists what is in reach), the battery \
+                 awake and near enough? While a phone app is connected to it, nobody else sees it"
+            }
+            LinkError::NoService { .. } => {
+                "is the type right? If it is, BlueZ remembers the battery wrongly: on the host \
+                 remove it with `bluetoothctl remove ADDRESS`, delete its file under \
+                 /var/lib/bluetooth/*/cache, and restart bluetooth"
+            }
+            LinkError::Pairing { .. } => {
+                "check the password: it is the number that the battery's app asks for when pairing"
+            }
         }
     }
+}
+
+/// `AA:BB:CC:DD:EE:FF`: a place on Bluetooth.
+fn is_address(place: &str) -> bool {
+    place.len() == 17 && place.bytes().filter(|byte| *byte == b':').count() == 5
 }

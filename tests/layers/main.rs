@@ -46,11 +46,12 @@ const RULES: &[Rule] = &[
     Rule { room: "transport", may: &[], never: &["std::env"] },
     Rule {
         room: "poll",
-        may: &["model", "protocol", "transport", "board", "command"],
+        may: &["model", "protocol", "transport", "board", "command", "capture"],
         never: &["std::env"],
     },
     Rule { room: "board", may: &["model"], never: &["std::env", "tracing"] },
     Rule { room: "command", may: &["model"], never: &["std::env", "tracing"] },
+    Rule { room: "capture", may: &["model", "protocol", "raw"], never: &["std::env"] },
     Rule { room: "raw", may: &["model"], never: IMPURE },
     Rule { room: "history", may: &["model", "board"], never: &["std::env"] },
     Rule {
@@ -76,6 +77,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["sink::http"]),
     ("envy", &["config::source"]),
     ("tokio_serial", &["transport::serial", "sim::serve"]),
+    ("bluer", &["transport::ble"]),
     ("clap", &["cli", "main"]),
 ];
 

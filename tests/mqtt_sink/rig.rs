@@ -181,6 +181,7 @@ pub fn profile(id: &str) -> Profile {
         address: None,
         adapter: None,
         interval_ms: 30_000,
+        controls: Vec::new(),
     }
 }
 

@@ -89,3 +89,19 @@ fn options_and_supervisor_are_all_the_app_needs() {
         assert!(!log.contains(secret), "{log}");
     }
 }
+
+/// `bms-reader diagnose | head -1`: whoever has seen enough closes the pipe.
+#[test]
+fn a_listener_who_leaves_early_is_no_mistake() {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_bms-reader"))
+        .arg("diagnose")
+        .env_clear()
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panic"), "{output:?}");
+}

@@ -77,7 +77,8 @@ impl fmt::Display for Card<'_> {
             for entry in entries(state) {
                 if entry.quantity.audience == Audience::User {
                     let unit = entry.quantity.kind.unit().unwrap_or_default();
-                    let (name, value) = (Escaped(&entry.name), entry.value.to_string());
+                    let (name, value) = (entry.title(), entry.value.to_string());
+                    let name = Escaped(&name);
                     writeln!(f, "<tr><td>{name}<td>{} {unit}", Escaped(&value))?;
                 }
             }

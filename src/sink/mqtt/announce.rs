@@ -14,8 +14,8 @@ use super::message::Message;
 pub struct Announced {
     /// Component and key, with the payload where we know it.
     entities: BTreeMap<(String, String), Option<String>>,
-    /// The payload of the device's topic.
-    device: Option<Device>,
+    /// The payload of the device's topic, and of the topic of each module of a stack.
+    devices: BTreeMap<Option<usize>, Device>,
 }
 
 #[derive(Debug, Clone)]
@@ -31,17 +31,16 @@ impl Announced {
         self.entities.insert((component.to_owned(), key.to_owned()), None);
     }
 
-    /// The broker keeps an announcement of the device with these components.
-    pub fn found_device(&mut self, components: Map<String, Value>) {
-        self.device = Some(Device { payload: None, components });
+    /// The broker keeps an announcement of the device, or of one of its modules, with these
+    /// components.
+    pub fn found_device(&mut self, module: Option<usize>, components: Map<String, Value>) {
+        self.devices.insert(module, Device { payload: None, components });
     }
 
     /// Everything will be sent again, as Home Assistant wishes after its start.
     pub fn doubt(&mut self) {
         self.entities.values_mut().for_each(|payload| *payload = None);
-        if let Some(device) = &mut self.device {
-            device.payload = None;
-        }
+        self.devices.values_mut().for_each(|device| device.payload = None);
     }
 }
 
@@ -74,10 +73,10 @@ pub fn plan(
     match format {
         Discovery::Off => {
             remove_entities(subject, announced, &mut plan, |_| true);
-            remove_device(subject, announced, &mut plan);
+            remove_devices(subject, announced, &mut plan, |_| true);
         }
         Discovery::Entity => {
-            if announced.device.is_some() && !settled {
+            if !announced.devices.is_empty() && !settled {
                 return plan;
             }
             by_entity(subject, &wanted, settled, announced, &mut plan);
@@ -101,12 +100,11 @@ fn by_entity(
     announced: &mut Announced,
     plan: &mut Plan,
 ) {
-    if announced.device.is_some() {
-        plan.messages.push(migrate(subject.topics.device()));
-    }
+    let moving = announced.devices.keys().map(|module| migrate(subject.topics.device(*module)));
+    plan.messages.extend(moving);
     // Cleared before the entities are announced elsewhere, or Home Assistant warns of a conflict
     // for each of them. It has let go of them already, so it drops none.
-    remove_device(subject, announced, plan);
+    remove_devices(subject, announced, plan, |_| true);
     for entity in wanted {
         let payload = discovery::entity_payload(subject, entity).to_string();
         let name = (entity.component.to_owned(), entity.key.clone());
@@ -141,9 +139,28 @@ fn by_device(
     plan.messages.extend(topics.map(migrate));
     remove_entities(subject, announced, plan, |_| true);
 
+    let modules: BTreeSet<Option<usize>> = wanted.iter().map(|entity| entity.module).collect();
+    for module in &modules {
+        let own: Vec<_> = wanted.iter().filter(|entity| entity.module == *module).collect();
+        one_device(subject, *module, &own, settled, announced, plan);
+    }
+    if settled {
+        remove_devices(subject, announced, plan, |module| !modules.contains(module));
+    }
+}
+
+fn one_device(
+    subject: &Subject<'_>,
+    module: Option<usize>,
+    wanted: &[&Entity],
+    settled: bool,
+    announced: &mut Announced,
+    plan: &mut Plan,
+) {
+    let topic = subject.topics.device(module);
     let mut components: Map<String, Value> =
         wanted.iter().map(|e| (e.key.clone(), discovery::component(e))).collect();
-    let before = announced.device.take();
+    let before = announced.devices.remove(&module);
     let kept = before.as_ref().map(|device| device.components.clone()).unwrap_or_default();
     let missing: Vec<_> = kept.into_iter().filter(|(k, _)| !components.contains_key(k)).collect();
     if settled && !missing.is_empty() {
@@ -154,16 +171,16 @@ fn by_device(
             farewell.insert(key.clone(), Value::Object(discovery::platform_only(platform)));
             plan.gone.insert(key);
         }
-        let payload = discovery::device_payload(subject, farewell).to_string();
-        plan.messages.push(Message::fact(subject.topics.device(), payload));
+        let payload = discovery::device_payload(subject, module, farewell).to_string();
+        plan.messages.push(Message::fact(topic.clone(), payload));
     } else {
         components.extend(missing);
     }
-    let payload = discovery::device_payload(subject, components.clone()).to_string();
+    let payload = discovery::device_payload(subject, module, components.clone()).to_string();
     if before.and_then(|device| device.payload).as_ref() != Some(&payload) {
-        plan.messages.push(Message::fact(subject.topics.device(), payload.clone()));
+        plan.messages.push(Message::fact(topic, payload.clone()));
     }
-    announced.device = Some(Device { payload: Some(payload), components });
+    announced.devices.insert(module, Device { payload: Some(payload), components });
 }
 
 /// Home Assistant lets go of what was announced here, but keeps its names, areas and history for
@@ -188,9 +205,18 @@ fn remove_entities(
     });
 }
 
-fn remove_device(subject: &Subject<'_>, announced: &mut Announced, plan: &mut Plan) {
-    if let Some(device) = announced.device.take() {
-        plan.messages.push(Message::erase(subject.topics.device()));
+/// The modules first: a device must not vanish while others are announced under it.
+fn remove_devices(
+    subject: &Subject<'_>,
+    announced: &mut Announced,
+    plan: &mut Plan,
+    goes: impl Fn(&Option<usize>) -> bool,
+) {
+    let gone: Vec<_> =
+        announced.devices.keys().rev().filter(|module| goes(module)).copied().collect();
+    for module in gone {
+        let Some(device) = announced.devices.remove(&module) else { continue };
+        plan.messages.push(Message::erase(subject.topics.device(module)));
         plan.gone.extend(device.components.into_iter().map(|(key, _)| key));
     }
 }

@@ -15,6 +15,7 @@ fn planned(format: Discovery, state: &DeviceState, announced: &mut Announced) ->
     let subject = Subject {
         profile: &state.profile,
         identity: state.snapshot.as_ref().map(|snapshot| &snapshot.reading.identity),
+        modules: state.snapshot.as_ref().map_or(&[], |snapshot| &snapshot.reading.modules),
         topics: &topics,
         bridge: "bms/bridge/x/online",
         publish: Publish::Changes(Duration::from_secs(300)),
@@ -97,7 +98,7 @@ fn leftovers_wait_until_the_battery_was_read() {
 fn a_kept_device_keeps_its_components_until_the_battery_was_read() {
     let mut announced = Announced::default();
     let old = json!({ "soc": { "platform": "sensor", "unique_id": "rack_soc" } });
-    announced.found_device(old.as_object().cloned().expect("an object"));
+    announced.found_device(None, old.as_object().cloned().expect("an object"));
     let asleep = planned(Discovery::Device, &sample::unread(), &mut announced);
     let payload: Value = serde_json::from_str(&asleep.messages[0].payload).expect("JSON");
     assert_eq!(payload["components"]["soc"]["unique_id"], "rack_soc");
@@ -137,6 +138,44 @@ fn from_a_device_to_entities() {
     let facts = &steps[2..];
     assert!(facts.len() > 40 && facts.iter().all(|(kind, _)| *kind == "fact"));
     assert!(plan.gone.is_empty());
+}
+
+fn module(number: usize) -> String {
+    format!("homeassistant/device/rack/module_{number}/config")
+}
+
+#[test]
+fn each_module_of_a_stack_is_a_device_of_its_own_behind_the_stack() {
+    let mut announced = Announced::default();
+    let first = planned(Discovery::Device, &sample::stack(3), &mut announced);
+    let fact = |topic| ("fact", topic);
+    let all = [DEVICE.to_owned(), module(1), module(2), module(3)].map(fact);
+    assert_eq!(steps(&first), all);
+    assert_eq!(planned(Discovery::Device, &sample::stack(3), &mut announced), Plan::default());
+
+    let fewer = planned(Discovery::Device, &sample::stack(2), &mut announced);
+    let steps = steps(&fewer);
+    assert_eq!(steps.last(), Some(&("erase", module(3))), "{steps:?}");
+    assert!(fewer.gone.contains("module_3_min_cell_voltage"));
+    assert!(!fewer.gone.contains("module_2_min_cell_voltage"));
+}
+
+#[test]
+fn modules_move_between_the_formats_with_their_stack() {
+    let mut announced = Announced::default();
+    planned(Discovery::Device, &sample::stack(1), &mut announced);
+    let plan = planned(Discovery::Entity, &sample::stack(1), &mut announced);
+    let moved = [
+        ("migrate", DEVICE.to_owned()),
+        ("migrate", module(1)),
+        ("erase", module(1)),
+        ("erase", DEVICE.to_owned()),
+    ];
+    assert_eq!(steps(&plan)[..4], moved);
+    assert!(plan.gone.is_empty());
+    let back = steps(&planned(Discovery::Device, &sample::stack(1), &mut announced));
+    assert!(back.contains(&("migrate", entity("module_1_min_cell_voltage"))));
+    assert_eq!(back[back.len() - 2..], [("fact", DEVICE.to_owned()), ("fact", module(1))]);
 }
 
 #[test]

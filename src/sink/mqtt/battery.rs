@@ -32,12 +32,33 @@ pub struct Battery {
     /// What the broker keeps of our announcements.
     pub announced: Announced,
     /// What shaped the announcement; when it changes, discovery is due.
-    shaped_by: Option<(Arc<Profile>, Option<Identity>, bool)>,
+    shaped_by: Option<Shape>,
     /// Last text on each topic that is sent when it changes.
     facts: BTreeMap<String, String>,
     values: BTreeMap<String, Sent>,
     /// Number of the last good read whose values were sent.
     sequence: u64,
+}
+
+/// Everything beside the set of entities that an announcement is made of.
+#[derive(Debug, PartialEq)]
+struct Shape {
+    profile: Arc<Profile>,
+    identity: Option<Identity>,
+    /// Serial numbers of the modules.
+    modules: Vec<Option<String>>,
+}
+
+impl Shape {
+    fn of(state: &DeviceState) -> Self {
+        let reading = state.snapshot.as_ref().map(|snapshot| &snapshot.reading);
+        let modules = reading.map_or(&[][..], |reading| &reading.modules);
+        Shape {
+            profile: state.profile.clone(),
+            identity: reading.map(|reading| reading.identity.clone()),
+            modules: modules.iter().map(|module| module.serial.clone()).collect(),
+        }
+    }
 }
 
 impl Battery {
@@ -84,18 +105,17 @@ impl Battery {
         bridge: &str,
     ) -> Vec<Message> {
         let grown = self.known.update(&entries(state));
-        let identity = state.snapshot.as_ref().map(|snapshot| &snapshot.reading.identity);
-        let settled = state.snapshot.is_some();
-        let same = self.shaped_by.as_ref().is_some_and(|(profile, old, was_settled)| {
-            *profile == state.profile && old.as_ref() == identity && *was_settled == settled
-        });
-        if same && !grown {
+        let shape = Shape::of(state);
+        if self.shaped_by.as_ref() == Some(&shape) && !grown {
             return Vec::new();
         }
-        self.shaped_by = Some((state.profile.clone(), identity.cloned(), settled));
+        self.shaped_by = Some(shape);
+        let reading = state.snapshot.as_ref().map(|snapshot| &snapshot.reading);
+        let settled = reading.is_some();
         let subject = Subject {
             profile: &state.profile,
-            identity,
+            identity: reading.map(|reading| &reading.identity),
+            modules: reading.map_or(&[], |reading| &reading.modules),
             topics: &self.topics,
             bridge,
             publish: settings.publish,
@@ -124,7 +144,7 @@ impl Battery {
         let mut list = vec![(self.topics.meta(), meta(state).to_string())];
         let current = state.snapshot.as_ref().filter(|_| state.link == LinkState::Online);
         if let Some(alarms) = current.map(|it| &it.reading.alarms).filter(|it| !it.is_empty()) {
-            let names: Vec<&str> = alarms.active().map(|alarm| alarm.name()).collect();
+            let names: Vec<String> = alarms.raised().collect();
             list.push((self.topics.alarms(), json!(names).to_string()));
         }
         list.into_iter().filter_map(|(topic, text)| self.fact(topic, text)).collect()

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::Profile;
 use crate::model::catalog::{Audience, CATALOG, Entry, Get, Kind, Quantity};
-use crate::model::reading::Identity;
+use crate::model::reading::{Identity, Module, Switch};
 
 use super::Publish;
 use super::topics::Topics;
@@ -33,6 +33,10 @@ pub struct Described {
     pub key: String,
     /// Name with the member filled in.
     pub name: String,
+    /// The module of a stack that it belongs to, counted from 1.
+    pub module: Option<usize>,
+    /// Shown without being asked for.
+    pub enabled: bool,
 }
 
 /// The quantities of one battery that have been seen.
@@ -52,6 +56,8 @@ impl Known {
                 quantity: entry.quantity,
                 key: entry.key.clone(),
                 name: entry.name.clone(),
+                module: entry.module,
+                enabled: entry.enabled,
             })
             .collect();
         let absent = |row: &Quantity| now.iter().all(|new| !std::ptr::eq(new.quantity, row));
@@ -75,6 +81,8 @@ pub struct Subject<'a> {
     pub profile: &'a Profile,
     /// Who the battery says it is, once it has said so.
     pub identity: Option<&'a Identity>,
+    /// The modules of a stack.
+    pub modules: &'a [Module],
     /// Its topics.
     pub topics: &'a Topics,
     /// Topic of the program's own availability.
@@ -90,6 +98,8 @@ pub struct Entity {
     pub component: &'static str,
     /// Key in topics and payloads.
     pub key: String,
+    /// The module of a stack, counted from 1, whose device it belongs to.
+    pub module: Option<usize>,
     /// The description.
     pub body: Map<String, Value>,
 }
@@ -97,6 +107,7 @@ pub struct Entity {
 /// All entities of a battery: the link's own first, they exist before the first read.
 pub fn entities(subject: &Subject<'_>, known: &Known) -> Vec<Entity> {
     let mut list = vec![connection(subject), read_button(subject)];
+    list.extend(subject.profile.controls.iter().map(|switch| control(subject, *switch)));
     list.extend(known.0.iter().map(|described| value_entity(subject, described)));
     list
 }
@@ -107,7 +118,7 @@ pub fn entity_payload(subject: &Subject<'_>, entity: &Entity) -> Value {
     if !payload.contains_key("availability") {
         payload.extend(availability(&[subject.bridge, &subject.topics.online()]));
     }
-    payload.insert("device".into(), device(subject));
+    payload.insert("device".into(), device(subject, entity.module));
     payload.insert("origin".into(), origin());
     Value::Object(payload)
 }
@@ -124,21 +135,54 @@ pub fn platform_only(platform: &str) -> Map<String, Value> {
     object(json!({ "platform": platform }))
 }
 
-/// The payload of the device's topic.
-pub fn device_payload(subject: &Subject<'_>, components: Map<String, Value>) -> Value {
-    let mut payload = object(json!({ "device": device(subject), "origin": origin() }));
+/// The payload of the topic of the device, or of the device of one of its modules.
+pub fn device_payload(
+    subject: &Subject<'_>,
+    module: Option<usize>,
+    components: Map<String, Value>,
+) -> Value {
+    let mut payload = object(json!({ "device": device(subject, module), "origin": origin() }));
     payload.extend(availability(&[subject.bridge, &subject.topics.online()]));
     payload.insert("components".into(), Value::Object(components));
     Value::Object(payload)
 }
 
-fn device(subject: &Subject<'_>) -> Value {
+fn device(subject: &Subject<'_>, module: Option<usize>) -> Value {
+    match module {
+        None => whole(subject),
+        Some(number) => module_device(subject, number),
+    }
+}
+
+/// A module is a device of its own under its stack, so that five of them can be told apart and put
+/// into areas. `via_device` works in every version of Home Assistant, `child_devices` does not.
+fn module_device(subject: &Subject<'_>, number: usize) -> Value {
+    let profile = subject.profile;
+    let mut device = object(json!({
+        "identifiers": [format!("bms_reader_{}_module_{number}", profile.id)],
+        "name": format!("{} module {number}", profile.name),
+        "manufacturer": maker(subject),
+        "via_device": format!("bms_reader_{}", profile.id),
+    }));
+    let module = number.checked_sub(1).and_then(|index| subject.modules.get(index));
+    if let Some(serial) = module.and_then(|module| module.serial.as_ref()) {
+        device.insert("serial_number".into(), json!(serial));
+    }
+    Value::Object(device)
+}
+
+fn maker<'a>(subject: &Subject<'a>) -> &'a str {
+    let told = subject.identity.and_then(|identity| identity.manufacturer.as_deref());
+    told.unwrap_or(&subject.profile.title)
+}
+
+fn whole(subject: &Subject<'_>) -> Value {
     let (profile, identity) = (subject.profile, subject.identity);
     let told = |get: fn(&Identity) -> &Option<String>| identity.and_then(|it| get(it).as_deref());
     let mut device = object(json!({
         "identifiers": [format!("bms_reader_{}", profile.id)],
         "name": profile.name,
-        "manufacturer": told(|it| &it.manufacturer).unwrap_or(&profile.title),
+        "manufacturer": maker(subject),
     }));
     let facts = [
         ("model", told(|it| &it.model)),
@@ -184,7 +228,7 @@ fn connection(subject: &Subject<'_>) -> Entity {
         "entity_category": "diagnostic",
     })));
     body.extend(availability(&[subject.bridge]));
-    Entity { component: "binary_sensor", key: "connection".into(), body }
+    Entity { component: "binary_sensor", key: "connection".into(), module: None, body }
 }
 
 /// Reads the battery at once, which is most wanted while it does not answer.
@@ -198,7 +242,28 @@ fn read_button(subject: &Subject<'_>) -> Entity {
         "icon": "mdi:refresh",
     })));
     body.extend(availability(&[subject.bridge]));
-    Entity { component: "button", key: "read".into(), body }
+    Entity { component: "button", key: "read".into(), module: None, body }
+}
+
+/// A switch that the operator allowed. It shows what the battery says, never what it was told.
+fn control(subject: &Subject<'_>, switch: Switch) -> Entity {
+    let key = format!("{}_switch", switch.name());
+    let mut body = identity_of(subject, "switch", &key);
+    let name = match switch {
+        Switch::Charging => "Charging",
+        Switch::Discharging => "Discharging",
+        Switch::Balancing => "Balancing allowed",
+    };
+    body.extend(object(json!({
+        "name": name,
+        "command_topic": subject.topics.switch_command(switch),
+        "state_topic": subject.topics.value(switch.key()),
+        "payload_on": "ON",
+        "payload_off": "OFF",
+        "optimistic": false,
+        "device_class": "switch",
+    })));
+    Entity { component: "switch", key, module: None, body }
 }
 
 /// `object_id` is for cores before 2025.10, `default_entity_id` for those since; each ignores the
@@ -217,7 +282,7 @@ fn identity_of(subject: &Subject<'_>, component: &str, key: &str) -> Map<String,
 }
 
 fn value_entity(subject: &Subject<'_>, described: &Described) -> Entity {
-    let Described { quantity, key, name } = described;
+    let Described { quantity, key, name, module, enabled } = described;
     let component = match quantity.kind {
         Kind::Flag | Kind::Problem => "binary_sensor",
         _ => "sensor",
@@ -232,7 +297,7 @@ fn value_entity(subject: &Subject<'_>, described: &Described) -> Entity {
     if quantity.audience == Audience::Diagnostic {
         body.insert("entity_category".into(), json!("diagnostic"));
     }
-    if !quantity.enabled {
+    if !enabled {
         body.insert("enabled_by_default".into(), json!(false));
     }
     if matches!(quantity.get, Get::Link(_)) {
@@ -240,7 +305,7 @@ fn value_entity(subject: &Subject<'_>, described: &Described) -> Entity {
     } else {
         body.insert("expire_after".into(), json!(expiry(subject).as_secs()));
     }
-    Entity { component, key: key.clone(), body }
+    Entity { component, key: key.clone(), module: *module, body }
 }
 
 /// Class, unit, state class, digits and icon of a quantity.

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -12,6 +13,7 @@ fn with_subject<T>(state: &DeviceState, look: impl FnOnce(&Subject<'_>) -> T) ->
     look(&Subject {
         profile: &state.profile,
         identity: state.snapshot.as_ref().map(|snapshot| &snapshot.reading.identity),
+        modules: state.snapshot.as_ref().map_or(&[], |snapshot| &snapshot.reading.modules),
         topics: &topics,
         bridge: "bms/bridge/bms-reader-rack/online",
         publish: CHANGES,
@@ -54,9 +56,52 @@ fn a_pack_of_16_cells_by_device() {
     let all = with_subject(&state, |subject| {
         let list = entities(subject, &known(&state));
         let components = list.iter().map(|e| (e.key.clone(), component(e))).collect();
-        text(&device_payload(subject, components))
+        text(&device_payload(subject, None, components))
     });
     insta::assert_snapshot!(all);
+}
+
+#[test]
+fn a_module_is_a_device_under_its_stack() {
+    let state = sample::stack(2);
+    let payload = |module: usize| {
+        with_subject(&state, |subject| {
+            let list = entities(subject, &known(&state));
+            let key = format!("module_{module}_cell_voltage_diff");
+            let entity = list.iter().find(|entity| entity.key == key).expect("an entity");
+            entity_payload(subject, entity)
+        })
+    };
+    let device = json!({
+        "identifiers": ["bms_reader_rack_module_1"],
+        "name": "Rack battery module 1",
+        "manufacturer": "Daren",
+        "via_device": "bms_reader_rack",
+        "serial_number": "HPTST1",
+    });
+    assert_eq!(payload(1)["device"], device);
+    assert_eq!(payload(1)["name"], "Cell voltage difference");
+    assert_eq!(payload(1)["unique_id"], "rack_module_1_cell_voltage_diff");
+    assert_eq!(payload(1)["state_topic"], "bms/rack/module_1_cell_voltage_diff");
+    assert_eq!(payload(2)["device"].get("serial_number"), None, "unknown is absent");
+}
+
+#[test]
+fn the_cells_of_a_stack_wait_until_somebody_wants_them() {
+    for (modules, shown) in [(2, true), (3, false)] {
+        let state = sample::stack(modules);
+        with_subject(&state, |subject| {
+            for entity in entities(subject, &known(&state)) {
+                let enabled = entity.body.get("enabled_by_default") != Some(&json!(false));
+                if entity.key.starts_with("cell_") && entity.key.ends_with("_voltage") {
+                    assert_eq!(enabled, shown, "{} of {modules} modules", entity.key);
+                }
+                if entity.key.starts_with("module_") {
+                    assert!(enabled);
+                }
+            }
+        });
+    }
 }
 
 #[test]
@@ -127,6 +172,26 @@ fn every_entity_has_what_home_assistant_needs() {
             assert!(topic.chars().all(legal), "{topic}");
         }
     });
+}
+
+/// The switch shows the battery's own word, and there is none unless the operator allowed it.
+#[test]
+fn switches_appear_where_control_is_allowed() {
+    let mut state = pack();
+    let switches = |state: &DeviceState| {
+        with_subject(state, |subject| {
+            let list = entities(subject, &known(state));
+            list.into_iter().filter(|it| it.component == "switch").collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(switches(&state), []);
+    Arc::make_mut(&mut state.profile).controls = vec![Switch::Charging];
+    let list = switches(&state);
+    let [switch] = list.as_slice() else { panic!("{list:?}") };
+    assert_eq!(switch.body["command_topic"], "bms/rack/cmd/charging");
+    assert_eq!(switch.body["state_topic"], "bms/rack/charging_enabled");
+    assert_eq!(switch.body["optimistic"], false);
+    assert_eq!(switch.key, "charging_switch");
 }
 
 #[test]

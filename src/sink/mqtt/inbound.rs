@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::command::Change;
+use crate::model::reading::{Setting, Switch};
 
 use super::discovery::ORIGIN;
 use super::topics::Topics;
@@ -20,14 +21,17 @@ pub enum Input {
     Read(usize),
     /// Ask this battery differently; or why we do not understand how.
     Configure(usize, Result<Change, String>),
+    /// Turn a switch of this battery; or why we do not understand how.
+    Switch(usize, Switch, Result<bool, String>),
     /// Home Assistant has started.
     Birth,
     /// Our own message came back.
     Echo,
     /// The broker keeps one of our announcements of an entity: component and key.
     KeptEntity(usize, String, String),
-    /// The broker keeps our announcement of a device with these components.
-    KeptDevice(usize, Map<String, Value>),
+    /// The broker keeps our announcement of a device, or of one module of it, with these
+    /// components.
+    KeptDevice(usize, Option<usize>, Map<String, Value>),
     /// A command that the broker keeps. It would be carried out at every connection, so it is not
     /// carried out at all.
     KeptCommand(String),
@@ -36,6 +40,7 @@ pub enum Input {
 enum Route {
     Read(usize),
     Configure(usize),
+    Switch(usize, Switch),
     Device(usize),
     Birth,
     Echo,
@@ -54,7 +59,10 @@ impl Router {
         for (index, topics) in batteries.iter().enumerate() {
             routes.insert(topics.read_command(), Route::Read(index));
             routes.insert(topics.config_command(), Route::Configure(index));
-            routes.insert(topics.device(), Route::Device(index));
+            for switch in Switch::ALL {
+                routes.insert(topics.switch_command(switch), Route::Switch(index, switch));
+            }
+            routes.insert(topics.device(None), Route::Device(index));
         }
         Router { routes, batteries }
     }
@@ -62,26 +70,28 @@ impl Router {
     /// The meaning of a message; `None` when it has none for us.
     pub fn understand(&self, topic: &str, payload: &[u8], retained: bool) -> Option<Input> {
         match self.routes.get(topic) {
-            Some(Route::Read(_) | Route::Configure(_)) if retained => {
+            Some(Route::Read(_) | Route::Configure(_) | Route::Switch(..)) if retained => {
                 (!payload.is_empty()).then(|| Input::KeptCommand(topic.to_owned()))
             }
             Some(Route::Read(index)) => Some(Input::Read(*index)),
             Some(Route::Configure(index)) => Some(Input::Configure(*index, change(payload))),
+            Some(Route::Switch(index, switch)) => {
+                Some(Input::Switch(*index, *switch, on_or_off(payload)))
+            }
             Some(Route::Birth) => (payload == b"online").then_some(Input::Birth),
             Some(Route::Echo) => Some(Input::Echo),
             Some(Route::Device(index)) => {
-                let mut announcement = ours(payload).filter(|_| retained)?;
-                let components = match announcement.remove("components") {
-                    Some(Value::Object(components)) => components,
-                    _ => Map::new(),
-                };
-                Some(Input::KeptDevice(*index, components))
+                let announcement = ours(payload).filter(|_| retained)?;
+                Some(Input::KeptDevice(*index, None, components(announcement)))
             }
             None => {
                 let mut batteries = self.batteries.iter().enumerate();
                 let (index, (component, key)) =
                     batteries.find_map(|(i, topics)| Some((i, topics.parse_entity(topic)?)))?;
-                ours(payload).filter(|_| retained)?;
+                let announcement = ours(payload).filter(|_| retained)?;
+                if let Some(module) = Topics::module(component, key) {
+                    return Some(Input::KeptDevice(index, Some(module), components(announcement)));
+                }
                 Some(Input::KeptEntity(index, component.to_owned(), key.to_owned()))
             }
         }
@@ -97,6 +107,13 @@ impl Router {
     /// Filters for our own announcements that the broker keeps.
     pub fn announcements(&self) -> Vec<String> {
         self.batteries.iter().flat_map(Topics::announcements).collect()
+    }
+}
+
+fn components(mut announcement: Map<String, Value>) -> Map<String, Value> {
+    match announcement.remove("components") {
+        Some(Value::Object(components)) => components,
+        _ => Map::new(),
     }
 }
 
@@ -131,6 +148,20 @@ fn change(payload: &[u8]) -> Result<Change, String> {
         }
     }
     Ok(change)
+}
+
+/// The payload of a switch.
+fn on_or_off(payload: &[u8]) -> Result<bool, String> {
+    match payload.trim_ascii().to_ascii_lowercase().as_slice() {
+        b"on" | b"true" | b"1" => Ok(true),
+        b"off" | b"false" | b"0" => Ok(false),
+        _ => Err("send ON or OFF".to_owned()),
+    }
+}
+
+/// What the battery was switched to.
+pub fn switched(setting: Setting) -> Value {
+    json!({ "ok": true, setting.switch.name(): if setting.on { "ON" } else { "OFF" } })
 }
 
 /// What was applied, in the names and units in which it was asked for.
@@ -321,6 +352,27 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_takes_on_and_off_in_all_spellings_and_nothing_else() {
+        let router = router();
+        let order =
+            |payload: &[u8]| match router.understand("bms/rack/cmd/charging", payload, false) {
+                Some(Input::Switch(0, Switch::Charging, order)) => order,
+                other => panic!("{other:?}"),
+            };
+        for (payload, on) in [(&b"ON"[..], true), (b"off", false), (b" True ", true), (b"0", false)]
+        {
+            assert_eq!(order(payload), Ok(on));
+        }
+        for payload in [&b""[..], b"toggle", b"2", b"\xff"] {
+            assert!(order(payload).is_err());
+        }
+        let kept = router.understand("bms/rack/cmd/balancing", b"ON", true);
+        assert_eq!(kept, Some(Input::KeptCommand("bms/rack/cmd/balancing".into())));
+        let done = switched(Setting { switch: Switch::Discharging, on: false });
+        assert_eq!(done.to_string(), r#"{"ok":true,"discharging":"OFF"}"#);
+    }
+
+    #[test]
     fn only_online_is_a_birth() {
         let router = router();
         let status = |payload: &[u8]| router.understand("homeassistant/status", payload, false);
@@ -342,7 +394,7 @@ mod tests {
         }
         let device = br#"{"o": {"name": "bms-reader"}, "components": {"soc": {}}}"#;
         match router.understand("homeassistant/device/rack/config", device, true) {
-            Some(Input::KeptDevice(0, components)) => assert!(components.contains_key("soc")),
+            Some(Input::KeptDevice(0, None, components)) => assert!(components.contains_key("soc")),
             other => panic!("{other:?}"),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::derive::derive;
-use crate::model::reading::{Cell, Place, Probe, Reading};
+use crate::model::reading::{Cell, Module, Place, Probe, Reading};
 use crate::model::units::{
     CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millis, Millivolts,
 };
@@ -20,6 +20,7 @@ pub fn profile() -> Profile {
         address: Some("1".into()),
         adapter: None,
         interval_ms: 30_000,
+        controls: Vec::new(),
     }
 }
 
@@ -58,6 +59,20 @@ pub fn reading(cells: i32) -> Reading {
     reading.alarms.note(Alarm::CellOvervoltage, false);
     reading.alarms.note(Alarm::LowSocWarning, true);
     reading
+}
+
+/// A stack of modules of 15 cells each, of which the first has said its serial number.
+pub fn stack(modules: usize) -> DeviceState {
+    let mut reading = Reading::default();
+    reading.cells =
+        (0..15 * modules).map(|n| Cell::of(Millivolts(3300 + (n % 7) as i32))).collect();
+    let module = |n: usize| Module {
+        serial: (n == 0).then(|| "HPTST1".to_owned()),
+        cells: 15 * n..15 * (n + 1),
+        range: None,
+    };
+    reading.modules = (0..modules).map(module).collect();
+    read(reading, 1)
 }
 
 /// After its `sequence`th good read.

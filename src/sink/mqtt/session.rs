@@ -9,7 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use crate::board::Board;
-use crate::command::{Change, Command, CommandBus, Refusal};
+use crate::command::{Command, CommandBus, Refusal};
+use crate::model::reading::Setting;
 use crate::model::{DeviceId, DeviceState, LinkState};
 
 use super::Settings;
@@ -30,10 +31,10 @@ const COMMANDS: usize = 16;
 /// A line that takes longer to accept a command is not going to.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
-/// What became of a command; a read asks for no answer.
+/// What became of a command.
 struct Answer {
     battery: usize,
-    change: Option<Change>,
+    command: Command,
     result: Result<(), Refusal>,
 }
 
@@ -208,8 +209,8 @@ impl Publisher {
                 Event::Input(Input::KeptEntity(index, component, key)) => {
                     self.members[index].battery.announced.found_entity(&component, &key);
                 }
-                Event::Input(Input::KeptDevice(index, components)) => {
-                    self.members[index].battery.announced.found_device(components);
+                Event::Input(Input::KeptDevice(index, module, components)) => {
+                    self.members[index].battery.announced.found_device(module, components);
                 }
                 // Everything is about to be sent anyway.
                 Event::Input(Input::Birth | Input::Echo) => {}
@@ -270,13 +271,19 @@ impl Publisher {
         answers: &mut JoinSet<Answer>,
         link: &Link,
     ) -> Result<(), Trouble> {
-        let (battery, command, change) = match input {
-            Input::Read(index) => (index, Command::Read, None),
-            Input::Configure(index, Ok(change)) => {
-                (index, Command::Configure(change.clone()), Some(change))
+        let (battery, command) = match input {
+            Input::Read(index) => (index, Command::Read),
+            Input::Configure(index, Ok(change)) => (index, Command::Configure(change)),
+            Input::Switch(index, switch, Ok(on)) => {
+                (index, Command::Switch(Setting { switch, on }))
             }
             Input::Configure(index, Err(error)) => {
-                return link.publish([self.result(index, &inbound::refused(&error))]).await;
+                let topic = self.topics(index).config_result();
+                return link.publish([result(topic, &inbound::refused(&error))]).await;
+            }
+            Input::Switch(index, switch, Err(error)) => {
+                let topic = self.topics(index).switch_result(switch);
+                return link.publish([result(topic, &inbound::refused(&error))]).await;
             }
             Input::KeptCommand(topic) => {
                 tracing::warn!(
@@ -291,36 +298,40 @@ impl Publisher {
         };
         if answers.len() >= COMMANDS {
             let result = Err(Refusal("too many commands are waiting, try again".to_owned()));
-            return link.publish(self.answer(Answer { battery, change, result })).await;
+            return link.publish(self.answer(Answer { battery, command, result })).await;
         }
         let (commands, id) = (self.commands.clone(), self.members[battery].id.clone());
         answers.spawn(async move {
-            let sent = timeout(COMMAND_LIMIT, commands.send(&id, command)).await;
+            let sent = timeout(COMMAND_LIMIT, commands.send(&id, command.clone())).await;
             let late = |_| Err(Refusal(format!("{id}: the line does not answer")));
-            Answer { battery, change, result: sent.unwrap_or_else(late) }
+            Answer { battery, command, result: sent.unwrap_or_else(late) }
         });
         Ok(())
     }
 
     fn answer(&self, answer: Answer) -> Option<Message> {
-        match (answer.change, answer.result) {
-            (Some(change), Ok(())) => {
-                Some(self.result(answer.battery, &inbound::accepted(&change)))
+        let topics = self.topics(answer.battery);
+        let (topic, accepted) = match answer.command {
+            Command::Read => {
+                // Nobody waits for an answer to a read: the reading is the answer.
+                if let Err(refusal) = answer.result {
+                    tracing::warn!("MQTT: no read on command: {refusal}");
+                }
+                return None;
             }
-            (Some(_), Err(refusal)) => {
-                Some(self.result(answer.battery, &inbound::refused(&refusal.0)))
+            Command::Configure(change) => (topics.config_result(), inbound::accepted(&change)),
+            Command::Switch(setting) => {
+                (topics.switch_result(setting.switch), inbound::switched(setting))
             }
-            (None, Ok(())) => None,
-            (None, Err(refusal)) => {
-                tracing::warn!("MQTT: no read on command: {refusal}");
-                None
-            }
-        }
+        };
+        Some(match answer.result {
+            Ok(()) => result(topic, &accepted),
+            Err(refusal) => result(topic, &inbound::refused(&refusal.0)),
+        })
     }
 
-    fn result(&self, battery: usize, result: &serde_json::Value) -> Message {
-        let topic = self.members[battery].battery.topics().config_result();
-        Message::event(topic, result.to_string())
+    fn topics(&self, battery: usize) -> &Topics {
+        self.members[battery].battery.topics()
     }
 
     /// The last words. A clean end suppresses the last will, so they have to be said.
@@ -332,4 +343,8 @@ impl Publisher {
         link.settle().await?;
         link.disconnect().await
     }
+}
+
+fn result(topic: String, result: &serde_json::Value) -> Message {
+    Message::event(topic, result.to_string())
 }

@@ -1,6 +1,10 @@
 //! Every topic string of the program. Nothing outside this file spells one.
 
 use crate::model::Profile;
+use crate::model::reading::Switch;
+
+const DEVICE: &str = "device";
+const MODULE: &str = "module_";
 
 /// Where one battery is published, commanded and announced.
 #[derive(Debug, Clone)]
@@ -62,19 +66,38 @@ impl Topics {
         self.value("cmd/config/result")
     }
 
+    /// Turns a switch: `ON` or `OFF`.
+    pub fn switch_command(&self, switch: Switch) -> String {
+        self.value(&format!("cmd/{}", switch.name()))
+    }
+
+    /// What became of that.
+    pub fn switch_result(&self, switch: Switch) -> String {
+        self.value(&format!("cmd/{}/result", switch.name()))
+    }
+
     /// Discovery of one entity.
     pub fn entity(&self, component: &str, key: &str) -> String {
         format!("{}/{component}/{}/{key}/config", self.prefix, self.id)
     }
 
-    /// Discovery of the whole device.
-    pub fn device(&self) -> String {
-        format!("{}/device/{}/config", self.prefix, self.id)
+    /// Discovery of the whole device, or of the device of one module of a stack.
+    pub fn device(&self, module: Option<usize>) -> String {
+        match module {
+            None => format!("{}/device/{}/config", self.prefix, self.id),
+            Some(number) => self.entity(DEVICE, &format!("{MODULE}{number}")),
+        }
     }
 
-    /// Filters that match all discovery topics of this battery, in both formats.
+    /// The module whose device a component and key from [`Topics::parse_entity`] announce.
+    pub fn module(component: &str, key: &str) -> Option<usize> {
+        key.strip_prefix(MODULE).filter(|_| component == DEVICE)?.parse().ok()
+    }
+
+    /// Filters that match all discovery topics of this battery, in both formats. The devices of
+    /// modules look like entities of a component of their own.
     pub fn announcements(&self) -> [String; 2] {
-        [self.entity("+", "+"), self.device()]
+        [self.entity("+", "+"), self.device(None)]
     }
 
     /// Component and key, when the topic is one that [`Topics::entity`] makes.
@@ -124,7 +147,8 @@ mod tests {
         assert_eq!(topics.value("soc"), "bms/daren/rack/soc");
         assert_eq!(topics.config_result(), "bms/daren/rack/cmd/config/result");
         assert_eq!(topics.entity("sensor", "soc"), "homeassistant/sensor/rack/soc/config");
-        assert_eq!(topics.device(), "homeassistant/device/rack/config");
+        assert_eq!(topics.device(None), "homeassistant/device/rack/config");
+        assert_eq!(topics.device(Some(2)), "homeassistant/device/rack/module_2/config");
     }
 
     #[test]
@@ -132,6 +156,11 @@ mod tests {
         let topics = Topics::new("bms/{id}", "ha/x", &sample::profile());
         let made = topics.entity("sensor", "cell_1_voltage");
         assert_eq!(topics.parse_entity(&made), Some(("sensor", "cell_1_voltage")));
+        let module = topics.device(Some(2));
+        let (component, key) = topics.parse_entity(&module).expect("it looks like an entity");
+        assert_eq!(Topics::module(component, key), Some(2));
+        assert_eq!(Topics::module("sensor", "module_2"), None);
+        assert_eq!(Topics::module("device", "soc"), None);
         for stranger in [
             "ha/x/sensor/other/soc/config",
             "ha/x/sensor/rack/soc/state",

@@ -1,0 +1,182 @@
+//! The lines of a capture.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::DeviceId;
+use crate::model::reading::{Setting, Switch};
+use crate::model::units::Millis;
+use crate::protocol::driver::{CapacityUnit, Carrier};
+use crate::protocol::{Ask, Options};
+
+/// One line: when, about which battery, and what happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Wall clock, in milliseconds since 1970.
+    pub at: Millis,
+    /// Identity of the battery.
+    pub device: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A conversation begins, with a driver that knows nothing yet.
+    Driver(Box<Subject>),
+    /// The link is new: the driver forgot its session.
+    Reset,
+    /// A cycle begins.
+    Start {
+        /// What for.
+        ask: Asked,
+    },
+    /// We put these bytes on the line.
+    Sent {
+        /// In hex.
+        hex: String,
+    },
+    /// These bytes came.
+    Received {
+        /// In hex.
+        hex: String,
+    },
+    /// The driver was told that its time was over.
+    Silence,
+    /// The cycle ended without the driver: the link broke, or the time for all was over.
+    Broken,
+    /// An attempt was booked, with this outcome.
+    Attempt {
+        /// The `raw` JSON.
+        raw: serde_json::Value,
+    },
+    /// Lines are missing here: they came faster than they could be written.
+    Gap {
+        /// How many.
+        lines: u64,
+    },
+}
+
+/// Everything that a driver was made of, without secrets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Subject {
+    /// Version of the format.
+    pub format: u32,
+    /// Version of the program.
+    pub program: String,
+    /// The driver.
+    #[serde(rename = "type")]
+    pub make: String,
+    /// Address on the bus.
+    pub address: u8,
+    /// Time for one answer.
+    pub timeout_ms: u64,
+    /// By Bluetooth.
+    pub radio: bool,
+    /// Bluetooth address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<[u8; 6]>,
+    /// A password was set; which one stays unsaid.
+    #[serde(default)]
+    pub password: bool,
+    /// Serial number of the controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barcode: Option<String>,
+    /// The console counts in mAh.
+    #[serde(default)]
+    pub milliamp_hours: bool,
+    /// Dialect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+/// What a replayed driver is given in the place of a password.
+const PLACEHOLDER: &str = "000000";
+
+impl Subject {
+    /// What the driver `make` was made of.
+    pub fn of(make: &str, options: &Options) -> Self {
+        Subject {
+            format: super::FORMAT,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            make: make.to_owned(),
+            address: options.address,
+            timeout_ms: u64::try_from(options.timeout.as_millis()).unwrap_or(u64::MAX),
+            radio: options.carrier == Carrier::Radio,
+            mac: options.mac,
+            password: options.password.is_some(),
+            barcode: options.barcode.clone(),
+            milliamp_hours: options.capacity_unit == CapacityUnit::MilliampHours,
+            variant: options.variant.clone(),
+        }
+    }
+
+    /// The same options again, but for the password.
+    pub fn options(&self) -> Options {
+        Options {
+            address: self.address,
+            timeout: std::time::Duration::from_millis(self.timeout_ms),
+            carrier: if self.radio { Carrier::Radio } else { Carrier::Wire },
+            mac: self.mac,
+            password: self.password.then(|| crate::model::Secret::new(PLACEHOLDER)),
+            barcode: self.barcode.clone(),
+            capacity_unit: match self.milliamp_hours {
+                true => CapacityUnit::MilliampHours,
+                false => CapacityUnit::WattHours,
+            },
+            variant: self.variant.clone(),
+        }
+    }
+}
+
+/// What a cycle was for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// The live values.
+    Read,
+    /// The identity.
+    Identify,
+    /// A switch was turned.
+    Switch {
+        /// Which.
+        name: String,
+        /// Its new state.
+        on: bool,
+    },
+}
+
+impl From<Ask> for Asked {
+    fn from(ask: Ask) -> Self {
+        match ask {
+            Ask::Read => Asked::Read,
+            Ask::Identify => Asked::Identify,
+            Ask::Write(Setting { switch, on }) => {
+                Asked::Switch { name: switch.name().to_owned(), on }
+            }
+        }
+    }
+}
+
+impl Asked {
+    /// The driver's word for it; `None` when there is no such switch.
+    pub fn ask(&self) -> Option<Ask> {
+        Some(match self {
+            Asked::Read => Ask::Read,
+            Asked::Identify => Ask::Identify,
+            Asked::Switch { name, on } => {
+                let switch = Switch::ALL.into_iter().find(|switch| switch.name() == name)?;
+                Ask::Write(Setting { switch, on: *on })
+            }
+        })
+    }
+}
+
+impl Entry {
+    /// A line about this battery.
+    pub fn new(at: Millis, device: &DeviceId, event: Event) -> Self {
+        Entry { at, device: device.to_string(), event }
+    }
+}

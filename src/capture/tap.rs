@@ -1,0 +1,108 @@
+//! One battery's hold on the recorder: hears everything, blanks what is secret.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::trace;
+
+use super::event::{Entry, Event, Subject};
+use super::recorder::Recorder;
+use crate::model::units::Millis;
+use crate::model::{DeviceId, DeviceState};
+use crate::protocol::driver::Side;
+use crate::protocol::{Ask, Driver, Options};
+use crate::raw::raw;
+
+/// Bytes of each direction that are remembered: a frame that holds a secret may come in pieces, and
+/// the longest of any make is well below.
+const MEMORY: usize = 1024;
+
+/// Hears one battery's conversation, for the log of those who want every byte and for the capture
+/// where there is one. Neither gets to see a secret.
+#[derive(Debug)]
+pub struct Tap {
+    device: DeviceId,
+    recorder: Option<Recorder>,
+    sent: Vec<u8>,
+    received: Vec<u8>,
+}
+
+impl Tap {
+    /// A tap on this battery's line; without a recorder nothing is kept.
+    pub fn new(device: &DeviceId, recorder: Option<&Recorder>) -> Self {
+        Tap {
+            device: device.clone(),
+            recorder: recorder.cloned(),
+            sent: Vec::new(),
+            received: Vec::new(),
+        }
+    }
+
+    /// A driver was made.
+    pub fn driver(&mut self, make: &str, options: &Options) {
+        self.write(|| Event::Driver(Box::new(Subject::of(make, options))));
+    }
+
+    /// The driver forgot its session.
+    pub fn reset(&mut self) {
+        self.sent.clear();
+        self.received.clear();
+        self.write(|| Event::Reset);
+    }
+
+    /// A cycle begins.
+    pub fn start(&mut self, ask: Ask) {
+        self.write(|| Event::Start { ask: ask.into() });
+    }
+
+    /// We said this.
+    pub fn sent(&mut self, driver: &dyn Driver, bytes: &[u8]) {
+        let hex = blanked(driver, Side::Ours, &mut self.sent, bytes);
+        trace!(hex, "sent");
+        self.write(|| Event::Sent { hex });
+    }
+
+    /// The battery said this.
+    pub fn received(&mut self, driver: &dyn Driver, bytes: &[u8]) {
+        let hex = blanked(driver, Side::Battery, &mut self.received, bytes);
+        trace!(hex, "received");
+        self.write(|| Event::Received { hex });
+    }
+
+    /// The driver was told of silence.
+    pub fn silence(&mut self) {
+        self.write(|| Event::Silence);
+    }
+
+    /// The cycle ended without the driver.
+    pub fn broken(&mut self) {
+        self.write(|| Event::Broken);
+    }
+
+    /// An attempt was booked.
+    pub fn attempt(&mut self, state: &DeviceState) {
+        self.write(|| Event::Attempt { raw: raw(state) });
+    }
+
+    fn write(&self, event: impl FnOnce() -> Event) {
+        if let Some(recorder) = &self.recorder {
+            recorder.write(Entry::new(now(), &self.device, event()));
+        }
+    }
+}
+
+/// The bytes in hex, after the driver has overwritten what must not leave it. It sees them behind
+/// those that came before, since frames are cut anywhere.
+fn blanked(driver: &dyn Driver, side: Side, memory: &mut Vec<u8>, bytes: &[u8]) -> String {
+    memory.extend_from_slice(bytes);
+    let mut copy = memory.clone();
+    driver.blank(side, &mut copy);
+    let from = copy.len().saturating_sub(bytes.len());
+    let hex = copy.iter().skip(from).map(|byte| format!("{byte:02x}")).collect();
+    memory.drain(..memory.len().saturating_sub(MEMORY));
+    hex
+}
+
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,123 @@
+//! The answer to `info`: who a console belongs to, and the modules behind it.
+//!
+//! Keys come and go with the firmware; the blocks of the modules (BMU) may be missing altogether.
+//! (Log of a controller with eight modules in 70p4z/tparse; parser tests of juankypunk/PylonInsight.)
+
+use std::collections::BTreeMap;
+
+use super::table::field;
+use crate::model::reading::{Identity, Pack};
+use crate::model::units::MilliampHours;
+
+/// What `info` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Info {
+    /// Names and versions.
+    pub identity: Identity,
+    /// Number of the controller of a stack, which `tbar` wants.
+    pub module_barcode: Option<String>,
+    /// Charge when full, as sold.
+    pub design: Option<MilliampHours>,
+    /// Cells of the whole stack.
+    pub cells: Option<usize>,
+    /// Serial numbers of the modules by their BMU; 0 is next to the controller.
+    pub modules: BTreeMap<usize, String>,
+}
+
+impl Info {
+    /// Reads an answer; `None` when it says nothing of all this.
+    pub fn parse(lines: &[String]) -> Option<Info> {
+        let mut info = Info::default();
+        let mut barcode = None;
+        let mut soft = None;
+        let mut bmu = None;
+        for line in lines {
+            if let Some(number) = bmu_of(line) {
+                bmu = Some(number);
+                continue;
+            }
+            // `Module:   : HP...` has two colons.
+            if let (Some(number), Some(rest)) = (bmu, line.strip_prefix("Module:")) {
+                let serial = rest.trim_start_matches([' ', ':']).trim();
+                if !serial.is_empty() {
+                    info.modules.insert(number, serial.to_owned());
+                }
+                continue;
+            }
+            let Some((key, value)) = field(line) else { continue };
+            let text = Some(value.to_owned());
+            match key.as_str() {
+                "Manufacturer" => info.identity.manufacturer = text,
+                "Device name" => info.identity.model = text,
+                "Board version" => info.identity.hardware = info.identity.hardware.or(text),
+                "Hard version" => info.identity.hardware = text,
+                "Main Soft version" => info.identity.software = text,
+                "Soft version" => soft = text,
+                "Barcode" => barcode = text,
+                "Module Barcode" => info.module_barcode = text,
+                "Specification" => info.design = rated_charge(value),
+                "Cell Number" => info.cells = value.parse().ok(),
+                _ => {}
+            }
+        }
+        info.identity.software = info.identity.software.or(soft);
+        info.identity.serial = info.module_barcode.clone().or(barcode);
+        (info != Info::default()).then_some(info)
+    }
+
+    /// Takes over what a reading says of the battery as a whole.
+    pub fn tell(&self, identity: &mut Identity, pack: &mut Pack) {
+        *identity = self.identity.clone();
+        pack.design = self.design;
+    }
+}
+
+/// The number in `BMU 4 Barcode`.
+fn bmu_of(line: &str) -> Option<usize> {
+    line.strip_prefix("BMU ")?.split_whitespace().next()?.parse().ok()
+}
+
+/// The ampere-hours of `384V/50AH`.
+fn rated_charge(specification: &str) -> Option<MilliampHours> {
+    let (_, charge) = specification.split_once('/')?;
+    let hours: i64 = charge.trim().trim_end_matches(['A', 'a', 'H', 'h']).parse().ok()?;
+    Some(MilliampHours(hours.checked_mul(1000)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<Info> {
+        let lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+        Info::parse(&lines)
+    }
+
+    #[test]
+    fn a_single_pack_has_its_number_under_barcode() {
+        let info = parse(
+            "Device name : US2000C\nBoard version : PHANTOMSAV10R03\nSoft  version : V2.4\n\
+             Barcode : PPTBH02400710243\nSpecification : 48V/50AH\nCell Number : 15",
+        );
+        let info = info.unwrap();
+        assert_eq!(info.identity.serial.as_deref(), Some("PPTBH02400710243"));
+        assert_eq!(info.identity.hardware.as_deref(), Some("PHANTOMSAV10R03"));
+        assert_eq!(info.identity.software.as_deref(), Some("V2.4"));
+        assert_eq!((info.design, info.cells), (Some(MilliampHours(50_000)), Some(15)));
+        assert!(info.module_barcode.is_none() && info.modules.is_empty());
+    }
+
+    #[test]
+    fn a_board_in_front_of_the_modules_is_none_of_them() {
+        let info = parse("Module Barcode : PPTAP1\nBMU 1 Barcode\nModule:   : HP1   \nPCBA:  : H2")
+            .unwrap();
+        assert_eq!(info.modules, BTreeMap::from([(1, "HP1".to_owned())]));
+        assert_eq!(info.module_barcode.as_deref(), Some("PPTAP1"));
+    }
+
+    #[test]
+    fn an_answer_without_any_known_key_is_none() {
+        assert_eq!(parse("Command completed successfully"), None);
+        assert_eq!(parse("Specification : much"), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! What the tables of a low-voltage console say.
+
+use super::super::console::table::{Malformed, Row, Table, field, number};
+use super::super::console::words;
+use crate::model::Reading;
+use crate::model::reading::{Cell, Place, Probe, Words};
+use crate::model::units::CentiPercent;
+
+/// What is wrong with an answer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    #[error("no data in it")]
+    NoData,
+    #[error("no pack has this number")]
+    Absent,
+    #[error("cell {0} does not follow on its predecessor")]
+    Order(i32),
+    #[error(transparent)]
+    Number(#[from] Malformed),
+}
+
+/// The row of one pack.
+pub fn pwr(lines: &[String], pack: u8, into: &mut Reading) -> Result<(), Misfit> {
+    let table = Table::find(lines).ok_or(Misfit::NoData)?;
+    let mut own = None;
+    for row in table.rows() {
+        if row.number("Power")? == Some(pack.into()) {
+            own = Some(row);
+            break;
+        }
+    }
+    let row = own.filter(|row| !row.is_absent()).ok_or(Misfit::Absent)?;
+    into.pack.voltage = row.volts("Volt")?;
+    into.pack.current = row.amps("Curr")?;
+    into.pack.soc = row.share("Coulomb")?;
+    if into.pack.voltage.is_none() {
+        return Err(Misfit::NoData);
+    }
+    for (place, name) in [(Place::Ambient, "Tempr"), (Place::Mosfet, "MosTempr")] {
+        if let Some(value) = row.degrees(name)? {
+            into.probes.push(Probe { place, value: Some(value) });
+        }
+    }
+    let words =
+        Words { base: word(&row, "Base.St"), ..states(&row, ["Volt.St", "Curr.St", "Temp.St"]) };
+    words::note_pack(words, into);
+    for (subject, name) in [
+        ("cell_voltage_status", "B.V.St"),
+        ("cell_temperature_status", "B.T.St"),
+        ("mos_temperature_status", "M.T.St"),
+        ("system_alarm_status", "SysAlarm.St"),
+    ] {
+        words::note(into, subject, row.word(name));
+    }
+    into.got.cell_info = true;
+    Ok(())
+}
+
+fn states(row: &Row<'_>, [voltage, current, temperature]: [&str; 3]) -> Words {
+    Words {
+        base: None,
+        voltage: word(row, voltage),
+        current: word(row, current),
+        temperature: word(row, temperature),
+    }
+}
+
+fn word(row: &Row<'_>, name: &str) -> Option<String> {
+    row.word(name).map(str::to_owned)
+}
+
+/// The cells of one pack, numbered from 0.
+pub fn bat(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
+    let table = Table::find(lines).ok_or(Misfit::NoData)?;
+    let mut cells = Vec::new();
+    for row in table.rows() {
+        let index = row.number("Battery")?.ok_or(Misfit::NoData)?;
+        if usize::try_from(index) != Ok(cells.len()) {
+            return Err(Misfit::Order(index));
+        }
+        let words = states(&row, ["Volt. State", "Curr. State", "Temp. State"]);
+        cells.push(Cell {
+            voltage: row.volts("Volt")?,
+            temperature: row.degrees("Tempr")?,
+            balancing: row.word("BAL").map(|word| word == "Y"),
+            voltage_word: words.voltage,
+            temperature_word: words.temperature,
+            ..Cell::default()
+        });
+    }
+    if cells.is_empty() {
+        return Err(Misfit::NoData);
+    }
+    into.cells = cells;
+    Ok(())
+}
+
+/// The history of one pack: cycles and what is left of its capacity.
+pub fn stat(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
+    let mut known = false;
+    for (key, text) in lines.iter().filter_map(|line| field(line)) {
+        match key.as_str() {
+            "CYCLE Times" => {
+                into.pack.cycles = number(&key, text)?.and_then(|it| u32::try_from(it).ok());
+                known = true;
+            }
+            "SOH" => {
+                let percent = number(&key, text)?;
+                into.pack.soh = percent.map(|percent| CentiPercent(percent.saturating_mul(100)));
+                known = true;
+            }
+            _ => {}
+        }
+    }
+    if known { Ok(()) } else { Err(Misfit::NoData) }
+}

@@ -1,0 +1,90 @@
+//! An adapter does one thing at a time: batteries take turns in the order in which they came.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bluer::Address;
+use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard};
+use tokio::time::timeout;
+
+/// The longest wait for a turn. A turn has a limit too, so only many dead batteries reach it.
+pub(super) const TURN_LIMIT: Duration = Duration::from_secs(60);
+
+static RADIOS: LazyLock<Mutex<HashMap<String, Arc<Radio>>>> = LazyLock::new(Mutex::default);
+
+/// One adapter of this machine, as all batteries on it see it.
+#[derive(Debug, Default)]
+pub(super) struct Radio {
+    // Tokio's mutex hands out turns first come, first served.
+    turn: Arc<FairMutex<()>>,
+    known: Mutex<HashMap<Address, Known>>,
+}
+
+/// What earlier attempts taught about a battery.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known {
+    /// The last signal strength that was seen.
+    pub(super) rssi: Option<i16>,
+    /// The last attempt did not reach it: it must be seen before it is called again.
+    pub(super) elusive: bool,
+    /// Attempts in a row that reached it and failed.
+    pub(super) failures: u32,
+}
+
+/// The right to use the adapter, until it is dropped.
+pub(super) type Turn = OwnedMutexGuard<()>;
+
+impl Radio {
+    /// The adapter of that name; all callers get the same.
+    pub(super) fn of(adapter: &str) -> Arc<Radio> {
+        Arc::clone(lock(&RADIOS).entry(adapter.into()).or_default())
+    }
+
+    /// Waits for the others; `None` when that took too long.
+    pub(super) async fn turn(&self) -> Option<Turn> {
+        timeout(TURN_LIMIT, Arc::clone(&self.turn).lock_owned()).await.ok()
+    }
+
+    pub(super) fn known(&self, battery: Address) -> Known {
+        lock(&self.known).get(&battery).copied().unwrap_or_default()
+    }
+
+    pub(super) fn learn(&self, battery: Address, lesson: impl FnOnce(&mut Known)) {
+        lesson(lock(&self.known).entry(battery).or_default());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_come_in_the_order_of_asking_and_the_wait_has_an_end() {
+        let radio = Radio::of("turns");
+        let first = radio.turn().await.unwrap();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut waiting = Vec::new();
+        for name in 0..5 {
+            let (radio, order) = (Radio::of("turns"), Arc::clone(&order));
+            waiting.push(tokio::spawn(async move {
+                let _turn = radio.turn().await.unwrap();
+                lock(&order).push(name);
+            }));
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        for task in waiting {
+            task.await.unwrap();
+        }
+        assert_eq!(*lock(&order), [0, 1, 2, 3, 4]);
+
+        let _kept = radio.turn().await.unwrap();
+        assert!(radio.turn().await.is_none());
+        assert!(Radio::of("another").turn().await.is_some());
+    }
+}

@@ -1,0 +1,164 @@
+//! A capture of a session in which much goes wrong replays to the same readings and errors.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use bms_reader::board::Board;
+use bms_reader::capture::{Entry, Event, Recorder};
+use bms_reader::command::CommandBus;
+use bms_reader::model::{DeviceId, Profile};
+use bms_reader::poll::{Line, Member, run_line};
+use bms_reader::protocol::{Options, find};
+use bms_reader::raw::raw;
+use bms_reader::sim::faults::{Fault, Rule, When};
+use bms_reader::sim::serve::{Stage, memory};
+use bms_reader::sim::{Bus, Faults, MAKES, Make};
+use bms_reader::transport::Endpoint;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+const ATTEMPTS: u64 = 14;
+
+fn folder(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_file(&path);
+    path
+}
+
+fn replay(file: &std::path::Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bms-reader"));
+    command.arg("replay").arg(file).output().unwrap()
+}
+
+fn faults() -> Faults {
+    let often = |fault| Rule { fault, when: When::Sometimes(250_000), address: None };
+    Faults::new(vec![
+        often(Fault::Noise),
+        often(Fault::Checksum),
+        often(Fault::Cut),
+        often(Fault::Silence),
+        often(Fault::Refuse(4)),
+    ])
+}
+
+/// Reads a simulated battery of this make and returns the `raw` of every attempt.
+async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
+    let stop = CancellationToken::new();
+    let address = *make.addresses.start();
+    let bus = Bus::living(make, &[address], 7, faults());
+    let port = memory("simulated", Stage::new(bus, 600.0, None), stop.clone());
+    let id = DeviceId::new(make.name).unwrap();
+    let member = Member {
+        id: id.clone(),
+        driver: find(make.name).unwrap(),
+        options: Options { address, timeout: Duration::from_millis(60), ..Options::default() },
+        interval: Duration::from_millis(10),
+        controls: Vec::new(),
+    };
+    let board = Board::new([Profile {
+        id: id.clone(),
+        name: make.name.into(),
+        make: make.name.into(),
+        title: make.name.into(),
+        port: Some("simulated".into()),
+        address: Some(address.to_string()),
+        adapter: None,
+        interval_ms: 10,
+        controls: Vec::new(),
+    }]);
+    let (_commands, mut inboxes) = CommandBus::new(&[vec![id.clone()]]);
+    let (recorder, writer) = Recorder::open(file).unwrap();
+    let line = Line {
+        endpoint: Endpoint::Memory(port),
+        bauds: vec![9600],
+        members: vec![member],
+        recorder: Some(recorder),
+    };
+    let mut news = board.follow(&id).unwrap();
+    let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));
+    let mut seen = Vec::new();
+    while seen.len() < usize::try_from(ATTEMPTS).unwrap() {
+        news.changed().await.unwrap();
+        let state = news.borrow_and_update().clone();
+        if state.attempt.is_some() {
+            seen.push(raw(&state));
+        }
+    }
+    stop.cancel();
+    task.await.unwrap();
+    writer.await.unwrap();
+    seen
+}
+
+#[tokio::test]
+async fn a_faulty_session_replays_to_the_same_readings_and_errors() {
+    for make in MAKES {
+        let file = folder(&format!("{}.jsonl", make.name));
+        let live = session(make, &file).await;
+        let errors = live.iter().filter(|raw| !raw["error"].is_null()).count();
+        assert!(errors > 0 && errors < live.len(), "{}: {errors} errors", make.name);
+
+        let output = replay(&file);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {stderr}", make.name);
+        let played: Vec<Value> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        // The line may have begun one more attempt before the stop.
+        assert!(played.len() >= live.len(), "{}: {} attempts", make.name, played.len());
+        for (played, live) in played.iter().zip(&live) {
+            assert_eq!(played, live, "{}", make.name);
+        }
+    }
+}
+
+/// A capture that a user sends in is a test as soon as it lies in this folder.
+#[test]
+fn every_capture_that_was_kept_replays_as_it_was() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/captures");
+    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let output = replay(&file);
+        assert!(output.status.success(), "{}: {output:?}", file.display());
+        assert!(!output.stdout.is_empty(), "{} holds no attempt", file.display());
+    }
+}
+
+/// A replay that could not fail would prove nothing.
+#[tokio::test]
+async fn a_forged_capture_is_found_out() {
+    let file = folder("forged.jsonl");
+    session(MAKES[0], &file).await;
+    let text = fs::read_to_string(&file).unwrap();
+    let mut forged = false;
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let mut entry: Entry = serde_json::from_str(line).unwrap();
+            if let Event::Attempt { raw } = &mut entry.event
+                && !forged
+                && raw["error"].is_null()
+            {
+                raw["status"]["cell_info"]["battery_soc"] = Value::from(1.25);
+                forged = true;
+            }
+            serde_json::to_string(&entry).unwrap()
+        })
+        .collect();
+    assert!(forged, "no good attempt");
+    fs::write(&file, lines.join("\n")).unwrap();
+    let output = replay(&file);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 of the attempts"), "{output:?}");
+
+    fs::write(&file, "{\"at\": 1}\n").unwrap();
+    let output = replay(&file);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("line 1"), "{output:?}");
+}
