@@ -17,12 +17,14 @@ use crate::board::Board;
 use crate::capture::Recorder;
 use crate::command::CommandBus;
 use crate::config::{Config, Device, Place};
-use crate::poll::{Line, Member, run_line};
+use crate::model::Secret;
+use crate::poll::{self, Line, Member, Radio, Troubles, run_line};
 use crate::sim::serve;
 use crate::sim::serve::Stage;
 use crate::sim::{self, Faults};
 use crate::sink::{http, mqtt};
-use crate::transport::{Endpoint, SerialConfig, TcpConfig, serial};
+use crate::transport::ble::Passkey;
+use crate::transport::{BleConfig, Endpoint, SerialConfig, TcpConfig, serial};
 
 /// Lines get so long to leave what they are doing.
 const LINES_STOP: Duration = Duration::from_millis(700);
@@ -176,22 +178,33 @@ fn recorder(path: &Path) -> Option<(Recorder, JoinHandle<()>)> {
     }
 }
 
-/// Batteries that share a port share a line; all simulated ones share one simulated bus.
+/// Batteries that share a port share a line, and all simulated ones share one simulated bus. On
+/// Bluetooth each has its own; their adapter makes them take turns.
 pub fn lines(devices: &[Device], speed: f64, stop: &CancellationToken) -> Vec<Line> {
-    let mut places: Vec<(&Place, Vec<&Device>)> = Vec::new();
+    let mut groups: Vec<(&Device, Vec<&Device>)> = Vec::new();
     for device in devices {
-        match places.iter_mut().find(|(place, _)| *place == &device.place) {
+        match groups.iter_mut().find(|(first, _)| first.place == device.place) {
             Some((_, members)) => members.push(device),
-            None => places.push((&device.place, vec![device])),
+            None => groups.push((device, vec![device])),
         }
     }
-    places.into_iter().map(|(place, members)| line(place, &members, speed, stop)).collect()
+    let troubles = Troubles::default();
+    groups.iter().map(|(first, members)| line(first, members, speed, &troubles, stop)).collect()
 }
 
-fn line(place: &Place, devices: &[&Device], speed: f64, stop: &CancellationToken) -> Line {
-    let endpoint = match place {
+fn line(
+    first: &Device,
+    devices: &[&Device],
+    speed: f64,
+    troubles: &Troubles,
+    stop: &CancellationToken,
+) -> Line {
+    let endpoint = match &first.place {
         Place::Serial { path } => Endpoint::Serial(SerialConfig { path: path.clone() }),
         Place::Tcp { host, port } => Endpoint::Tcp(TcpConfig { host: host.clone(), port: *port }),
+        Place::Ble { address, adapter } => {
+            return radio_line(first, address, adapter.clone(), troubles);
+        }
         Place::Simulated => {
             let addresses: Vec<u8> = devices.iter().map(|it| it.options.address).collect();
             let bus = sim::Bus::living(&sim::daren::MAKE, &addresses, SEED, Faults::default());
@@ -199,15 +212,40 @@ fn line(place: &Place, devices: &[&Device], speed: f64, stop: &CancellationToken
             Endpoint::Memory(serve::memory("simulated", stage, stop.clone()))
         }
     };
-    let member = |device: &&Device| Member {
+    let members = devices.iter().map(|device| member(device)).collect();
+    Line { endpoint, bauds: first.bauds.clone(), members, radio: None, recorder: None }
+}
+
+fn radio_line(
+    device: &Device,
+    address: &str,
+    adapter: Option<String>,
+    troubles: &Troubles,
+) -> Line {
+    let limit = device.options.timeout;
+    let passkey = device.options.password.as_ref().map(Secret::expose).and_then(Passkey::parse);
+    let endpoint = Endpoint::Ble(BleConfig {
+        address: address.to_owned(),
+        adapter,
+        scan_timeout: device.scan_timeout,
+        timeout: limit,
+        passkey,
+        places: device.driver.map(poll::places).unwrap_or_default(),
+    });
+    let mut member = member(device);
+    member.options.timeout = poll::answer_limit(limit);
+    let radio = Radio { keep_connected: device.keep_connected, limit, troubles: troubles.clone() };
+    Line { endpoint, bauds: Vec::new(), members: vec![member], radio: Some(radio), recorder: None }
+}
+
+fn member(device: &Device) -> Member {
+    Member {
         id: device.profile.id.clone(),
         driver: device.driver,
         options: device.options.clone(),
         interval: device.interval,
-        controls: device.profile.controls.clone(),
-    };
-    let bauds = devices.first().map(|device| device.bauds.clone()).unwrap_or_default();
-    Line { endpoint, bauds, members: devices.iter().map(member).collect(), recorder: None }
+        control: device.control,
+    }
 }
 
 /// Nothing is configured: stay, look at the ports, and say which lines to add.

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use crate::model::reading::{Limits, Place, Reading};
+use crate::model::units::Microohms;
 use crate::model::{DeviceState, Snapshot, Value};
 
 /// The whole state of a battery, in the shape of the contract.
@@ -23,6 +24,7 @@ pub fn raw(state: &DeviceState) -> Json {
     object.put_some("port", profile.port.as_ref());
     object.put_some("address", profile.address.as_ref());
     object.put_some("adapter", profile.adapter.as_ref());
+    object.put_some("rssi", state.rssi);
     object.put("connected", json!(attempt.is_some_and(|attempt| attempt.connected)));
     object.put("model_nbr", json!(model));
     object.put(
@@ -70,7 +72,9 @@ fn device_info(reading: &Reading) -> Json {
     object.put_some("hw_rev", identity.hardware.as_ref());
     object.put_some("sw_rev", identity.software.as_ref());
     object.put_some("serial_number", identity.serial.as_ref());
-    object.put_some("vendor_id", identity.manufacturer.as_ref());
+    // JK boards fill their field of that name with the model.
+    let vendor = identity.manufacturer.as_ref().or(identity.model.as_ref());
+    object.put_some("vendor_id", vendor);
     object.put_some("production_date", identity.produced.as_ref());
     object.into_json()
 }
@@ -102,7 +106,9 @@ fn cell_info(snapshot: &Snapshot) -> Json {
     object.put_value("temp_average", derived.avg_temp);
 
     object.put_list("voltages", reading.cells.iter().map(|cell| cell.voltage));
-    object.put_list("resistances", reading.cells.iter().map(|cell| cell.resistance));
+    // In ohms, as JK gateways have it.
+    let ohms = |resistance: Microohms| Value::decimal(resistance.0.into(), 6);
+    object.put_list("resistances", reading.cells.iter().map(|cell| cell.resistance.map(ohms)));
     object.put_list("cell_temperatures", reading.cells.iter().map(|cell| cell.temperature));
     object.put_list("cell_voltage_status", reading.cells.iter().map(|it| word(&it.voltage_word)));
     let temperature_words = reading.cells.iter().map(|cell| word(&cell.temperature_word));

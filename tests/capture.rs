@@ -53,10 +53,10 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
     let id = DeviceId::new(make.name).unwrap();
     let member = Member {
         id: id.clone(),
-        driver: find(make.name).unwrap(),
+        driver: find(make.name),
         options: Options { address, timeout: Duration::from_millis(60), ..Options::default() },
         interval: Duration::from_millis(10),
-        controls: Vec::new(),
+        control: false,
     };
     let board = Board::new([Profile {
         id: id.clone(),
@@ -76,6 +76,7 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
         bauds: vec![9600],
         members: vec![member],
         recorder: Some(recorder),
+        radio: None,
     };
     let mut news = board.follow(&id).unwrap();
     let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));

@@ -6,20 +6,19 @@ use serde_json::Value;
 
 use super::Device;
 use super::fault::{ConfigError, Findings};
-use super::nearest::nearest;
+use super::make::Make;
 use super::place::Place;
-use super::rule::{self, SIMULATED, makes};
+use super::rule;
 use super::source::{Spelling, resolve};
 use super::values::Values;
 use super::variables::{
-    BMS_ADDRESS, BMS_BARCODE, BMS_BAUDRATE, BMS_PORT, BMS_SLAVE_ID, BMS_TIMEOUT, BMS_TYPE,
-    DEVICE_ID, DEVICE_NAME, DEVICES, Group, READ_INTERVAL, VARIABLES,
+    BMS_ADAPTER, BMS_ADDRESS, BMS_BARCODE, BMS_BAUDRATE, BMS_KEEP_CONNECTED, BMS_PASSWORD,
+    BMS_PORT, BMS_SCAN_TIMEOUT, BMS_SLAVE_ID, BMS_TIMEOUT, BMS_TYPE, BMS_VARIANT, DEVICE_ID,
+    DEVICE_NAME, DEVICES, Group, READ_INTERVAL, VARIABLES, Variable,
 };
-use crate::model::{DeviceId, Profile};
-use crate::protocol::{self, DriverInfo, Options};
-
-/// Makes that the contract names. Who asks for one before it is there gets an answer that says so.
-const PROMISED: [&str; 4] = ["pylontech-sc0500", "jbd", "jk", "daly"];
+use crate::model::{DeviceId, Profile, Secret};
+use crate::protocol::driver::Carrier;
+use crate::protocol::{DriverInfo, Options, signs};
 
 /// What people write in capitals in the middle of a name.
 const ABBREVIATIONS: [&str; 4] = ["bms", "jbd", "jk", "lfp"];
@@ -65,7 +64,8 @@ fn flat(values: &Values, findings: &mut Findings) -> Vec<Values> {
     let set = values.set_among(flat_variables());
     if !set.is_empty() {
         findings.warn(format!(
-            "{} without effect: no battery is configured, as neither BMS_PORT nor BMS_TYPE is set",
+            "{} without effect: no battery is configured, as neither BMS_PORT, BMS_ADDRESS nor BMS_TYPE is \
+             set",
             set.join(", ")
         ));
     }
@@ -73,7 +73,7 @@ fn flat(values: &Values, findings: &mut Findings) -> Vec<Values> {
 }
 
 /// The variables that describe one battery and nothing else.
-fn flat_variables() -> impl Iterator<Item = &'static &'static super::variables::Variable> {
+fn flat_variables() -> impl Iterator<Item = &'static &'static Variable> {
     VARIABLES.iter().filter(|v| v.group == Group::Battery && v.name != READ_INTERVAL.name)
 }
 
@@ -133,129 +133,120 @@ fn element(
     Some(values)
 }
 
-/// Which make, and whether it is only played.
-struct Make {
-    name: &'static str,
-    title: &'static str,
-    driver: &'static DriverInfo,
-    simulated: bool,
-}
-
-impl Make {
-    fn named(name: &str) -> Option<Make> {
-        if name == SIMULATED {
-            let driver = &protocol::daren::INFO;
-            return Some(Make { name: SIMULATED, title: "Simulated", driver, simulated: true });
-        }
-        let driver = protocol::find(name)?;
-        Some(Make { name: driver.name, title: driver.title, driver, simulated: false })
-    }
-}
-
 /// One battery; `None` when something about it is wrong, which is then among the findings.
 fn read(values: &Values, findings: &mut Findings) -> Option<Device> {
     let id = values.text(&DEVICE_ID).and_then(DeviceId::new);
-    let make = make(values, findings)?;
+    let make = Make::of(values, findings)?;
     let place = place(values, &make, findings);
     let address = address(values, make.driver, findings);
     let (id, place, address) = (id?, place?, address?);
+    warn_of_the_other_carrier(values, &place, findings);
     let interval = values.millis(&READ_INTERVAL)?;
-    let usual = make.driver.serial.map_or(Options::default().timeout, |serial| serial.timeout);
     let name = values.given(&DEVICE_NAME).map_or_else(|| title(id.as_str()), str::to_owned);
+    let radio = matches!(place, Place::Ble { .. });
     Some(Device {
         profile: Profile {
             id,
             name,
             make: make.name.to_owned(),
             title: make.title.to_owned(),
-            port: (!make.simulated).then(|| place.to_string()),
-            address: Some(address.to_string()),
-            adapter: None,
+            port: (!make.simulated && !radio).then(|| place.to_string()),
+            address: Some(if radio { place.to_string() } else { address.to_string() }),
+            adapter: values.given(&BMS_ADAPTER).filter(|_| radio).map(str::to_owned),
             interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
             controls: Vec::new(),
         },
         driver: make.driver,
         options: Options {
             address,
-            timeout: values.millis(&BMS_TIMEOUT).unwrap_or(usual),
+            timeout: values.millis(&BMS_TIMEOUT).unwrap_or_else(|| make.usual_timeout(&place)),
+            carrier: if radio { Carrier::Radio } else { Carrier::Wire },
+            mac: signs::address_bytes(&place.to_string()).filter(|_| radio),
+            password: values.given(&BMS_PASSWORD).map(Secret::new),
+            variant: values.given(&BMS_VARIANT).map(str::to_owned),
             ..Options::default()
         },
         bauds: bauds(values, &place, make.driver, findings),
         place,
         interval,
+        control: false,
+        scan_timeout: values.millis(&BMS_SCAN_TIMEOUT)?,
+        keep_connected: values
+            .mentions(&BMS_KEEP_CONNECTED)
+            .then(|| values.switch(&BMS_KEEP_CONNECTED)),
     })
 }
 
-fn make(values: &Values, findings: &mut Findings) -> Option<Make> {
-    if let Some(text) = values.given(&BMS_TYPE) {
-        let name = text.to_lowercase().replace('_', "-");
-        let known = Make::named(&name);
-        if known.is_none() {
-            findings.fault(values.fault(&BMS_TYPE, unknown_make(&name)));
-        }
-        return known;
-    }
-    if values.mentions(&BMS_BARCODE) {
-        let (name, barcode) = ("pylontech-sc0500", values.name(&BMS_BARCODE));
-        let known = Make::named(name);
-        if known.is_none() {
-            let why = format!("{barcode} alone means {name}, which this version does not know yet");
-            findings.faults.extend(values.missing(&BMS_TYPE, &why));
-        }
-        return known;
-    }
-    if values.mentions(&BMS_PORT) {
-        return Make::named(protocol::daren::INFO.name);
-    }
-    // There is nothing to go by but the place, and that is missing or on Bluetooth.
-    findings.faults.extend(no_port(values, "it says where the battery is"));
-    None
-}
-
-/// What to say to somebody who asks for a make that is not there.
-fn unknown_make(name: &str) -> String {
-    if PROMISED.contains(&name) {
-        return format!("{}; this version does not know {name} yet", BMS_TYPE.rule);
-    }
-    match nearest(name, makes()) {
-        Some((near, errors)) if errors <= 3 => format!("{} (is {near} meant?)", BMS_TYPE.rule),
-        _ => BMS_TYPE.rule.to_string(),
-    }
-}
-
 fn place(values: &Values, make: &Make, findings: &mut Findings) -> Option<Place> {
+    let (port, address) = (values.mentions(&BMS_PORT), values.mentions(&BMS_ADDRESS));
     if make.simulated {
-        if values.mentions(&BMS_PORT) {
-            let port = values.name(&BMS_PORT);
-            findings.warn(format!("{port} is ignored: a simulated battery is part of the program"));
+        for place in values.set_among(&[&BMS_PORT, &BMS_ADDRESS]) {
+            findings
+                .warn(format!("{place} is ignored: a simulated battery is part of the program"));
         }
         return Some(Place::Simulated);
     }
-    let place = values.given(&BMS_PORT).and_then(Place::parse);
-    if place.is_none() {
-        let why = format!("the type {} is read over a serial line", make.name);
-        findings.faults.extend(no_port(values, &why));
+    let serial = make.driver.is_none_or(|driver| driver.serial.is_some());
+    let radio = make.driver.is_none_or(|driver| driver.gatt.is_some());
+    match (port, address) {
+        (true, true) => {
+            let allowed =
+                format!("left out, as {} says where the battery is", values.name(&BMS_PORT));
+            findings.fault(values.fault(&BMS_ADDRESS, allowed));
+        }
+        (true, false) if !serial => {
+            let address = values.name(&BMS_ADDRESS);
+            let allowed = format!("left out, as {} has no wire: set {address}", make.name);
+            findings.fault(ConfigError {
+                example: format!("{address}={}", BMS_ADDRESS.example),
+                ..values.fault(&BMS_PORT, allowed)
+            });
+        }
+        (false, true) if !radio => {
+            let port = values.name(&BMS_PORT);
+            let allowed =
+                format!("left out, as {} is not read over Bluetooth: set {port}", make.name);
+            findings.fault(ConfigError {
+                example: format!("{port}={}", BMS_PORT.example),
+                ..values.fault(&BMS_ADDRESS, allowed)
+            });
+        }
+        (true, false) => return values.given(&BMS_PORT).and_then(Place::parse),
+        (false, true) => {
+            let adapter = values.given(&BMS_ADAPTER);
+            return values.given(&BMS_ADDRESS).map(|address| Place::on_radio(address, adapter));
+        }
+        (false, false) if serial => {
+            let or = if radio { " or, with its address, over Bluetooth" } else { "" };
+            let why = format!("the type {} is read over a serial line{or}", make.name);
+            findings.faults.extend(values.missing(&BMS_PORT, &why));
+        }
+        (false, false) => {
+            let why = format!("the type {} is read over Bluetooth", make.name);
+            findings.faults.extend(values.missing(&BMS_ADDRESS, &why));
+        }
     }
-    place
+    None
 }
 
-/// The fault that a battery has no port; a port that was refused is a fault already.
-fn no_port(values: &Values, why: &str) -> Option<ConfigError> {
-    if values.mentions(&BMS_PORT) || !values.mentions(&BMS_ADDRESS) {
-        return values.missing(&BMS_PORT, why);
+/// What only means something on the other kind of place.
+fn warn_of_the_other_carrier(values: &Values, place: &Place, findings: &mut Findings) {
+    let without_effect: &[&Variable] = match place {
+        Place::Ble { .. } => &[&BMS_SLAVE_ID],
+        _ => &[&BMS_ADAPTER, &BMS_SCAN_TIMEOUT, &BMS_KEEP_CONNECTED],
+    };
+    for variable in without_effect.iter().filter(|variable| values.mentions(variable)) {
+        findings.warn(format!("{} has no effect on {place}", values.name(variable)));
     }
-    let port = values.name(&BMS_PORT);
-    let allowed = format!("left out: Bluetooth is not supported by this version yet; set {port}");
-    let example = format!("{port}={}", BMS_PORT.example);
-    Some(ConfigError { example, ..values.fault(&BMS_ADDRESS, allowed) })
 }
 
-fn address(values: &Values, driver: &DriverInfo, findings: &mut Findings) -> Option<u8> {
-    let (first, last) = (driver.addresses.start(), driver.addresses.end());
+fn address(values: &Values, driver: Option<&DriverInfo>, findings: &mut Findings) -> Option<u8> {
     let address = values.text(&BMS_SLAVE_ID).and_then(rule::bus_address)?;
+    let Some(driver) = driver else { return Some(address) };
     if driver.addresses.contains(&address) {
         return Some(address);
     }
+    let (first, last) = (driver.addresses.start(), driver.addresses.end());
     if !values.mentions(&BMS_SLAVE_ID) {
         return Some(*first);
     }
@@ -264,9 +255,15 @@ fn address(values: &Values, driver: &DriverInfo, findings: &mut Findings) -> Opt
     None
 }
 
-/// The rates to try. Only a serial port of this machine has one that is ours to choose.
-fn bauds(values: &Values, place: &Place, driver: &DriverInfo, findings: &mut Findings) -> Vec<u32> {
-    let usual = driver.serial.map_or(&[][..], |serial| serial.bauds);
+/// The rates to try. Only a serial port of this machine has one that is ours to choose; while the
+/// make is to be found out there are none unless one was named, and each make brings its own.
+fn bauds(
+    values: &Values,
+    place: &Place,
+    driver: Option<&DriverInfo>,
+    findings: &mut Findings,
+) -> Vec<u32> {
+    let usual = driver.and_then(|driver| driver.serial).map_or(&[][..], |serial| serial.bauds);
     if let Place::Serial { .. } = place {
         return values.number(&BMS_BAUDRATE).map_or_else(|| usual.to_vec(), |rate| vec![rate]);
     }
@@ -283,10 +280,24 @@ fn check_buses(built: &mut [(&Values, Device)], findings: &mut Findings) {
     for later in 1..built.len() {
         let (before, rest) = built.split_at_mut(later);
         let Some((values, device)) = rest.first_mut() else { continue };
-        let mut neighbours: Vec<&mut (&Values, Device)> = before
-            .iter_mut()
-            .filter(|(_, other)| other.place == device.place && device.place != Place::Simulated)
-            .collect();
+        let mut neighbours: Vec<&mut (&Values, Device)> =
+            before.iter_mut().filter(|(_, other)| other.place.is_same(&device.place)).collect();
+        if let (Place::Ble { .. }, Some(other)) = (&device.place, neighbours.first()) {
+            let allowed = format!("another address than that of {}", other.1.profile.id);
+            findings.fault(values.fault(&BMS_ADDRESS, allowed));
+            continue;
+        }
+        if !neighbours.is_empty()
+            && neighbours.iter().map(|n| n.1.driver).any(|it| it.is_none())
+                | device.driver.is_none()
+        {
+            let allowed = format!(
+                "named, as several batteries are on {} and the search would disturb them",
+                device.place
+            );
+            findings.fault(values.fault(&BMS_TYPE, allowed));
+            continue;
+        }
         if let Some(other) =
             neighbours.iter().find(|n| n.1.options.address == device.options.address)
         {

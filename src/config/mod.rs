@@ -4,6 +4,7 @@ mod bank;
 mod broker;
 mod device;
 mod fault;
+mod make;
 mod nearest;
 mod place;
 mod reference;
@@ -88,8 +89,8 @@ impl fmt::Debug for Config {
 pub struct Device {
     /// Name and place.
     pub profile: Profile,
-    /// How to talk to it.
-    pub driver: &'static DriverInfo,
+    /// How to talk to it; `None`: that is to be found out.
+    pub driver: Option<&'static DriverInfo>,
     /// What the operator said about it.
     pub options: Options,
     /// Where it is.
@@ -98,6 +99,12 @@ pub struct Device {
     pub bauds: Vec<u32>,
     /// Time between two reads.
     pub interval: Duration,
+    /// Whether its switches may be turned.
+    pub control: bool,
+    /// Bluetooth: time to look for a device that the system does not know.
+    pub scan_timeout: Duration,
+    /// Bluetooth: whether the link stays open between two reads; `None`: as suits the make.
+    pub keep_connected: Option<bool>,
 }
 
 /// A group of batteries.
@@ -120,13 +127,16 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigE
     let allow_control = values.switch(&variables::ALLOW_CONTROL);
     if allow_control {
         for device in &mut batteries.devices {
-            device.profile.controls = device.driver.controls.to_vec();
+            device.control = true;
+            device.profile.controls =
+                device.driver.map(|info| info.controls.to_vec()).unwrap_or_default();
         }
     }
     let banks = bank::all(&values, &batteries, &mut findings);
     let ids: Vec<&str> =
         batteries.ids.iter().chain(banks.iter().map(|bank| &bank.id)).map(String::as_str).collect();
     let mqtt = broker::settings(&values, &ids, &mut findings);
+    warn_of_unknown_types(&batteries.devices, mqtt.as_ref(), &mut findings);
     let limits = service::limits(&values, &mut findings);
     if !findings.faults.is_empty() {
         return Err(findings.faults);
@@ -147,4 +157,19 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigE
         log: service::log(&values),
         warnings: findings.warnings,
     })
+}
+
+/// Topics are fixed at the start, and the type of these batteries is known later.
+fn warn_of_unknown_types(
+    devices: &[Device],
+    mqtt: Option<&mqtt::Settings>,
+    findings: &mut fault::Findings,
+) {
+    if mqtt.is_some_and(|mqtt| mqtt.base_topic.contains("{type}")) {
+        for device in devices.iter().filter(|device| device.driver.is_none()) {
+            let (id, name) = (&device.profile.id, variables::MQTT_BASE_TOPIC.name);
+            let make = &device.profile.make;
+            findings.warn(format!("{id}: {{type}} in {name} stays {make} until its type is set"));
+        }
+    }
 }

@@ -19,6 +19,13 @@ pub enum Place {
         /// Port.
         port: u16,
     },
+    /// Bluetooth.
+    Ble {
+        /// Its address: `C8:47:80:37:02:E8`.
+        address: String,
+        /// Which adapter; `None`: the first powered one.
+        adapter: Option<String>,
+    },
     /// A simulator in this process.
     Simulated,
 }
@@ -37,6 +44,24 @@ impl Place {
         let is_path = text.starts_with('/') && text.len() > 1 && !text.contains('\0');
         is_path.then(|| Place::Serial { path: text.to_owned() })
     }
+
+    /// A Bluetooth address in any spelling.
+    pub fn on_radio(address: &str, adapter: Option<&str>) -> Place {
+        Place::Ble {
+            address: address.replace('-', ":").to_uppercase(),
+            adapter: adapter.map(str::to_owned),
+        }
+    }
+
+    /// Whether two batteries are at one and the same place. A Bluetooth device is one device,
+    /// whichever adapter reaches it; of simulated batteries there are as many as are wanted.
+    pub fn is_same(&self, other: &Place) -> bool {
+        match (self, other) {
+            (Place::Simulated, _) => false,
+            (Place::Ble { address, .. }, Place::Ble { address: other, .. }) => address == other,
+            _ => self == other,
+        }
+    }
 }
 
 /// As it is written in the configuration; `simulated` for a battery without a place.
@@ -46,6 +71,7 @@ impl fmt::Display for Place {
             Place::Serial { path } => f.write_str(path),
             Place::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Place::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Place::Ble { address, .. } => f.write_str(address),
             Place::Simulated => f.write_str(rule::SIMULATED),
         }
     }
@@ -66,6 +92,15 @@ mod tests {
             Place::parse("tcp://[::1]:8899"),
             Some(Place::Tcp { host: "::1".into(), port: 8899 })
         );
+    }
+
+    #[test]
+    fn a_bluetooth_device_is_one_device_in_any_spelling() {
+        let place = Place::on_radio("c8-47-80-37-02-e8", None);
+        assert_eq!(place.to_string(), "C8:47:80:37:02:E8");
+        assert!(place.is_same(&Place::on_radio("C8:47:80:37:02:E8", Some("hci1"))));
+        assert!(!place.is_same(&Place::on_radio("C8:47:80:37:02:E9", None)));
+        assert!(!Place::Simulated.is_same(&Place::Simulated));
     }
 
     #[test]

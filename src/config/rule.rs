@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::protocol::DRIVERS;
+use crate::protocol::{DRIVERS, auto, signs};
 
 /// The type that needs no hardware.
 pub const SIMULATED: &str = "simulated";
@@ -103,7 +103,7 @@ impl fmt::Display for Rule {
 
 /// Every type that can be configured.
 pub fn makes() -> impl Iterator<Item = &'static str> {
-    DRIVERS.iter().map(|info| info.name).chain([SIMULATED])
+    DRIVERS.iter().map(|info| info.name).chain([auto::AUTO, SIMULATED])
 }
 
 /// A number of units of the last place, written with a point and no superfluous zeros.
@@ -174,9 +174,7 @@ pub fn bus_address(text: &str) -> Option<u8> {
 
 /// A Bluetooth address: six pairs of hexadecimal digits between colons or dashes.
 pub fn is_bluetooth_address(text: &str) -> bool {
-    let pairs: Vec<&str> = text.split([':', '-']).collect();
-    let is_pair = |pair: &&str| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
-    pairs.len() == 6 && pairs.iter().all(is_pair)
+    signs::address_bytes(text).is_some()
 }
 
 /// A host name or an IP address alone; an IPv6 address may stand in brackets, which are removed.

@@ -101,10 +101,11 @@ variables! {
     Battery {
         BMS_TYPE {
             key: Some("type"),
-            default: Fallback::Depends("`daren` with `BMS_PORT`; in a later version `pylontech-sc0500` \
-                with `BMS_BARCODE`, and recognised from its advertisement with `BMS_ADDRESS`"),
+            default: Fallback::Depends("`pylontech-sc0500` with `BMS_BARCODE`, `daren` with `BMS_PORT`, `auto` \
+                with `BMS_ADDRESS`"),
             rule: Rule::Make, example: "daren",
-            help: "The make of the battery; `simulated` needs no hardware.",
+            help: "The make of the battery. `auto` finds it out by asking: on Bluetooth those makes first that \
+                the advertisement speaks for, on a port every make at its usual rates. `simulated` needs no hardware.",
         }
         BMS_PORT {
             key: Some("port"), aliases: &["SERIAL_PORT"],
@@ -151,29 +152,46 @@ variables! {
             help: "SC0500: the unit of the fourth value, `Wh` (as documented) or `mAh` (as some consoles count).",
         }
         BMS_ADDRESS {
-            key: Some("address"), idle: true,
+            key: Some("address"),
             rule: Rule::Shape {
                 words: "a Bluetooth address: six pairs of hexadecimal digits",
                 fits: rule::is_bluetooth_address,
             },
-            example: "C8:47:80:37:02:E8", help: "Bluetooth address of the battery.",
+            example: "C8:47:80:37:02:E8",
+            help: "Bluetooth address of the battery, instead of `BMS_PORT`; `bms-reader scan` shows it.",
         }
         BMS_ADAPTER {
-            key: Some("adapter"), default: Fallback::Depends("the first powered one"), idle: true,
+            key: Some("adapter"), default: Fallback::Depends("the first powered one"),
             rule: Rule::Shape {
                 words: "the name of a Bluetooth adapter",
-                fits: |text| text.bytes().all(|b| b.is_ascii_alphanumeric()),
+                fits: |text| text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric()),
             },
-            example: "hci0", help: "Bluetooth adapter.",
+            example: "hci0", help: "Bluetooth adapter that reaches the battery best.",
         }
         BMS_SCAN_TIMEOUT {
-            key: Some("scan_timeout"), default: Fallback::Text("5"), idle: true,
+            key: Some("scan_timeout"), default: Fallback::Text("5"),
             rule: Rule::seconds(1000, 60_000), example: "5",
             help: "Seconds to look for a Bluetooth device that the system does not know yet.",
         }
         BMS_PASSWORD {
-            key: Some("password"), secret: true, idle: true, example: "123456",
-            help: "PIN or password of the battery, where it has one.",
+            key: Some("password"), secret: true, example: "123456",
+            help: "PIN or password of the battery, where it has one. Six digits also answer when a board wants \
+                to be paired by passkey.",
+        }
+        BMS_KEEP_CONNECTED {
+            key: Some("keep_connected"),
+            default: Fallback::Depends("`true` for types that send by themselves (JK), else `false`"),
+            rule: Rule::Switch, example: "true",
+            help: "Bluetooth: `true` stays connected, which keeps all other apps out and makes short intervals \
+                possible; `false` connects for each read and leaves the battery to the phone in between.",
+        }
+        BMS_VARIANT {
+            key: Some("variant"), default: Fallback::Depends("found out"),
+            rule: Rule::Shape {
+                words: "letters, digits, _ and -, at most 32 of them",
+                fits: |text| text.len() <= 32 && crate::model::DeviceId::new(text).is_some(),
+            },
+            example: "a5", help: "Dialect, for a type that has several and is not recognised by itself.",
         }
         READ_INTERVAL {
             key: Some("interval"), default: Fallback::Text("30"),

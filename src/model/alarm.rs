@@ -75,6 +75,10 @@ alarms! {
     TransientOvercurrent "transient_overcurrent" Protection "Transient overcurrent";
     ShortCircuitLockout "short_circuit_lockout" Protection "Locked after short circuit";
     LowBattery "low_battery" Protection "Low battery";
+    ChargeShortCircuit "charge_short_circuit" Protection "Short circuit while charging";
+    DischargeShortCircuit "discharge_short_circuit" Protection "Short circuit while discharging";
+    DischargeOvercurrent3 "discharge_overcurrent_3" Protection "Discharge overcurrent, third level";
+    GpsLock "gps_lock" Protection "Locked by the GPS module";
     CellOvervoltageWarning "cell_overvoltage_warning" Warning "Cell overvoltage warning";
     CellUndervoltageWarning "cell_undervoltage_warning" Warning "Cell undervoltage warning";
     PackOvervoltageWarning "pack_overvoltage_warning" Warning "Pack overvoltage warning";
@@ -100,6 +104,10 @@ alarms! {
     EepromWarning "eeprom_warning" Warning "EEPROM warning";
     AfeWarning "afe_warning" Warning "Measuring chip warning";
     AerosolWarning "aerosol_warning" Warning "Aerosol detected";
+    WireResistanceWarning "wire_resistance_warning" Warning "Resistance of a balance wire too high";
+    DefaultPasswordWarning "default_password_warning" Warning "Factory password still in use";
+    GpsDisconnectedWarning "gps_disconnected_warning" Warning "GPS module disconnected";
+    BatteryOvertemperatureWarning "battery_overtemperature_warning" Warning "Battery overtemperature warning";
     CellFailure "cell_failure" Fault "Cell failure";
     FuseBlown "fuse_blown" Fault "Fuse blown";
     HeaterFailure "heater_failure" Fault "Heater failure";
@@ -119,6 +127,11 @@ alarms! {
     OutputConnectionFailure "output_connection_failure" Fault "Output connection failure";
     ClockFailure "clock_failure" Fault "Clock failure";
     OtherFailure "other_failure" Fault "Failure without a name";
+    CellCountMismatch "cell_count_mismatch" Fault "Cell count differs from the setting";
+    CoprocessorFailure "coprocessor_failure" Fault "Coprocessor does not answer";
+    DischargeOnFailure "discharge_on_failure" Fault "Discharging could not be switched on";
+    ParallelModuleFailure "parallel_module_failure" Fault "Parallel module failure";
+    ShortCircuitReleaseFailure "short_circuit_release_failure" Fault "Short circuit could not be released";
 }
 
 impl Alarm {

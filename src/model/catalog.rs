@@ -68,6 +68,8 @@ pub enum Kind {
     Resistance,
     /// Milliseconds.
     Duration,
+    /// Strength of a radio signal in dBm.
+    Signal,
     /// Counts up for ever.
     Count,
     /// A number that names something.
@@ -97,6 +99,7 @@ impl Kind {
             Kind::Temperature => "°C",
             Kind::Resistance => "mΩ",
             Kind::Duration => "ms",
+            Kind::Signal => "dBm",
             _ => return None,
         })
     }
@@ -257,6 +260,8 @@ pub static CATALOG: &[Quantity] = &[
     hidden("last_update", "Last update", Kind::Timestamp, 0, |s| {
         Some(Value::Text(s.taken.iso8601()))
     }),
+    hidden("rssi", "Signal strength", Kind::Signal, 0, |_| None)
+        .each(Get::Link(|state| Some(Value::Integer(state.rssi?.into())))),
     hidden("read_duration", "Read duration", Kind::Duration, 0, |s| {
         Some(Value::Integer(i64::try_from(s.took_ms).ok()?))
     }),

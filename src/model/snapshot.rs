@@ -83,6 +83,8 @@ pub struct DeviceState {
     pub snapshot: Option<Arc<Snapshot>>,
     /// The last attempt; `None` before the first one ended.
     pub attempt: Option<Attempt>,
+    /// Strength of its Bluetooth signal in dBm, when it was last heard.
+    pub rssi: Option<i16>,
     /// What happened so far.
     pub counters: Counters,
 }
@@ -95,6 +97,7 @@ impl DeviceState {
             link: LinkState::Connecting,
             snapshot: None,
             attempt: None,
+            rssi: None,
             counters: Counters::default(),
         }
     }

@@ -24,6 +24,9 @@ pub enum CycleError {
     /// The driver went on for longer than a cycle may take.
     #[error("the read took longer than {} s", .0.as_secs())]
     Overrun(Duration),
+    /// Nobody of those that it may be.
+    #[error("nobody answers who is known; asked were {0}")]
+    Unrecognised(String),
     /// The driver panicked: our mistake, which costs this battery one read and the others nothing.
     #[error("the driver broke down: {0}")]
     Broken(String),
@@ -39,6 +42,11 @@ impl CycleError {
                 FaultKind::Timeout,
                 "something talks on the line without end: check that only one reader is on it",
             ),
+            CycleError::Unrecognised(_) => (
+                FaultKind::Timeout,
+                "check that the battery is awake and the wiring, and that it is one of the types \
+                 that are supported; set its type if you know it",
+            ),
             CycleError::Broken(_) => (
                 FaultKind::BadFrame,
                 "this is a mistake in bms-reader: please report it with the log of LOG_LEVEL=TRACE",
@@ -48,7 +56,7 @@ impl CycleError {
     }
 }
 
-fn link_kind(error: &LinkError) -> FaultKind {
+pub(super) fn link_kind(error: &LinkError) -> FaultKind {
     match error {
         LinkError::NotFound { .. } => FaultKind::PortNotFound,
         LinkError::Denied { .. } => FaultKind::PermissionDenied,

@@ -89,26 +89,30 @@ impl Health {
     }
 }
 
-/// Growing pauses between tries: doubled each time, with jitter so that many lines do not knock
-/// together.
+/// Growing pauses between tries, with jitter so that many lines do not knock together.
 #[derive(Debug, Clone)]
 pub struct Backoff {
-    first: Duration,
-    longest: Duration,
-    tries: u32,
+    pauses: &'static [Duration],
+    tries: usize,
 }
 
 impl Backoff {
-    /// Pauses from `first` to `longest`.
-    pub fn new(first: Duration, longest: Duration) -> Self {
-        Backoff { first, longest, tries: 0 }
+    /// These pauses, one after the other; the last one from then on.
+    pub fn new(pauses: &'static [Duration]) -> Self {
+        Backoff { pauses, tries: 0 }
     }
 
     /// The next pause: between three quarters and the whole of the nominal one.
     pub fn pause(&mut self) -> Duration {
-        let nominal = self.first.saturating_mul(1 << self.tries.min(16)).min(self.longest);
+        let last = self.pauses.last().copied().unwrap_or_default();
+        let nominal = self.pauses.get(self.tries).copied().unwrap_or(last);
         self.tries = self.tries.saturating_add(1);
         nominal.mul_f64(0.75 + 0.25 * random_share())
+    }
+
+    /// Pauses since all was well.
+    pub fn tries(&self) -> usize {
+        self.tries
     }
 
     /// All is well again.
@@ -188,12 +192,14 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_the_longest_and_start_over() {
-        let mut backoff = Backoff::new(SECOND, SECOND * 60);
+        const PAUSES: &[Duration] = &[SECOND, Duration::from_secs(5), Duration::from_secs(60)];
+        let mut backoff = Backoff::new(PAUSES);
         let pauses: Vec<_> = (0..40).map(|_| backoff.pause()).collect();
         for (tries, pause) in pauses.iter().enumerate() {
-            let nominal = SECOND * 2_u32.pow(u32::try_from(tries).unwrap().min(6)).min(60);
+            let nominal = PAUSES[tries.min(2)];
             assert!(*pause <= nominal && *pause >= nominal.mul_f64(0.75), "{tries}: {pause:?}");
         }
+        assert_eq!(backoff.tries(), 40);
         assert!(pauses[20..].windows(2).any(|pair| pair[0] != pair[1]), "no jitter");
         backoff.reset();
         assert!(backoff.pause() <= SECOND);

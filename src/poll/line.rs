@@ -4,13 +4,15 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, trace_span, warn};
 
-use super::Line;
-use super::exchange::CycleError;
+use super::exchange::{CycleError, link_kind};
+use super::radio::{self, Radio};
 use super::served::Served;
 use super::wire::Wire;
+use super::{Line, configure, control};
 use crate::board::Board;
 use crate::command::{Command, CommandInbox, Request};
-use crate::transport::LinkError;
+use crate::model::FaultKind;
+use crate::transport::{Link, LinkError};
 
 /// Serves a line until the stop.
 pub async fn run_line(line: Line, board: Board, mut inbox: CommandInbox, stop: CancellationToken) {
@@ -35,12 +37,17 @@ pub async fn run_line(line: Line, board: Board, mut inbox: CommandInbox, stop: C
 /// One attempt with every battery of the line, as `read` and `check` want it.
 pub async fn read_once(line: Line, board: &Board) {
     let mut station = Station::new(line, board, true);
-    station.open().await;
     for index in 0..station.served.len() {
-        if !station.wire.is_open() {
-            station.open().await;
+        loop {
+            if !station.wire.is_open() {
+                station.open().await;
+            }
+            if !station.wire.is_open() && station.wire.postpones() {
+                sleep_until(station.wire.wake(Instant::now())).await;
+            } else if station.attempt(index).await == Round::Over {
+                break;
+            }
         }
-        station.attempt(index).await;
     }
     station.wire.close().await;
 }
@@ -52,39 +59,58 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-struct Station {
-    wire: Wire,
-    served: Vec<Served>,
+/// Whether an attempt was booked, or another one with the same battery follows at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Round {
+    Over,
+    GoesOn,
+}
+
+pub(super) struct Station {
+    pub(super) wire: Wire,
+    pub(super) served: Vec<Served>,
+    pub(super) radio: Option<Radio>,
+    pub(super) board: Board,
     /// The connection was open before.
     opened: bool,
-    /// Since when the connection is lost, once that was told.
+    /// Since when the connection is lost.
     lost: Option<Instant>,
+    /// Which kinds of loss were told in this outage.
+    told: Vec<FaultKind>,
     patient: bool,
 }
 
 impl Station {
     fn new(line: Line, board: &Board, patient: bool) -> Self {
-        let wire = Wire::new(line.endpoint, line.bauds, line.members.len());
-        let recorder = line.recorder.as_ref();
-        let serve = |member| Served::new(member, board.clone(), recorder);
-        let served = line.members.into_iter().map(serve).collect();
-        Station { wire, served, opened: false, lost: None, patient }
+        let (members, radio, recorder) = (line.members, line.radio, line.recorder);
+        let wire = Wire::new(line.endpoint, line.bauds, members.len(), radio.is_some());
+        let serve = |member| Served::new(member, board.clone(), recorder.as_ref());
+        let served = members.into_iter().map(serve).collect();
+        let board = board.clone();
+        Station { wire, served, radio, board, opened: false, lost: None, told: vec![], patient }
     }
 
     fn active(&self) -> impl Iterator<Item = (usize, &Served)> {
         self.served.iter().enumerate().filter(|(_, served)| !served.paused)
     }
 
-    /// When there is something to do; `None` while everything is paused.
+    /// When the next battery is due; `None` while everything is paused.
+    fn due(&self) -> Option<Instant> {
+        self.active().map(|(_, served)| served.due).min()
+    }
+
+    /// When there is something to do.
     fn wake(&self) -> Option<Instant> {
-        let due = self.active().map(|(_, served)| served.due).min()?;
-        Some(self.wire.retry().map_or(due, |retry| due.min(retry)))
+        self.due().map(|due| self.wire.wake(due))
     }
 
     /// Opens the connection if it is time, then serves the battery that has waited longest.
     async fn turn(&mut self) {
-        if self.wire.retry().is_some_and(|retry| retry <= Instant::now()) {
+        if self.due().is_some_and(|due| self.wire.wants_open(due, Instant::now())) {
             self.open().await;
+        }
+        if !self.wire.is_open() && self.wire.postpones() {
+            return;
         }
         let due = self.active().min_by_key(|(_, served)| served.due);
         if let Some((index, served)) = due
@@ -94,53 +120,94 @@ impl Station {
         }
     }
 
-    async fn open(&mut self) {
-        match self.wire.open().await {
-            Ok(()) => self.note_open(),
+    pub(super) async fn open(&mut self) {
+        let rested = self.wire.is_resting();
+        let opened = match self.aim().await {
+            Ok(()) => self.wire.open().await,
+            Err(error) => {
+                self.wire.fail(error.clone()).await;
+                Err(error)
+            }
+        };
+        match opened {
+            Ok(()) => self.note_open(rested),
+            Err(error) if self.passes_over(&error).await => {}
             Err(error) => self.note_lost(&error),
         }
     }
 
-    fn note_open(&mut self) {
+    fn note_open(&mut self, rested: bool) {
+        if self.radio.as_ref().is_some_and(|radio| radio.troubles.over()) {
+            info!("Bluetooth works again");
+        }
         if let Some(since) = self.lost.take() {
-            let seconds = since.elapsed().as_secs();
-            info!("{}: open again after {seconds} s", self.wire.place());
+            if !std::mem::take(&mut self.told).is_empty() {
+                let seconds = since.elapsed().as_secs();
+                info!("{}: open again after {seconds} s", self.wire.endpoint);
+            }
             for served in &mut self.served {
                 served.due = Instant::now();
             }
         }
-        if self.opened {
-            self.served.iter_mut().for_each(Served::reconnected);
+        for served in &mut self.served {
+            if let Some(driver) = &mut served.driver {
+                driver.reset();
+                served.tap.reset();
+            }
+            if self.opened && !rested {
+                served.reconnected();
+            }
+            if let Some(Link::Ble(link)) = self.wire.link() {
+                served.signal = link.rssi();
+                let adapter = link.adapter().to_owned();
+                served.profile(|profile| profile.adapter = Some(adapter));
+            }
         }
         self.opened = true;
     }
 
-    fn note_lost(&mut self, error: &LinkError) {
-        if self.lost.is_none() {
-            self.lost = Some(Instant::now());
-            let names: Vec<_> = self.served.iter().map(|s| s.member.id.to_string()).collect();
-            warn!("{error}; {}; trying again, {} must wait", error.hint(), names.join(", "));
+    /// A lost connection is told once for the whole line, and so is each further reason that shows
+    /// while it lasts. The trouble of an adapter is told once for all its batteries.
+    pub(super) fn note_lost(&mut self, error: &LinkError) {
+        self.lost.get_or_insert_with(Instant::now);
+        let kind = link_kind(error);
+        if self.wire.postpones() || self.told.contains(&kind) {
+            return;
+        }
+        self.told.push(kind);
+        let hint = error.hint();
+        match &self.radio {
+            Some(radio) if radio::concerns_adapter(error) => {
+                if radio.troubles.is_news(error) {
+                    warn!("{error}; {hint}; trying again, batteries on Bluetooth must wait");
+                }
+            }
+            _ => {
+                let names: Vec<_> = self.served.iter().map(|s| s.member.id.to_string()).collect();
+                warn!("{error}; {hint}; trying again, {} must wait", names.join(", "));
+            }
         }
     }
 
     /// One attempt with one battery, booked whatever comes of it.
-    async fn attempt(&mut self, index: usize) {
+    async fn attempt(&mut self, index: usize) -> Round {
         let started = Instant::now();
-        let Some(served) = self.served.get_mut(index) else { return };
-        let limit = served.limit();
+        let limit = self.limit(index);
+        let Some(served) = self.served.get_mut(index) else { return Round::Over };
+        let Some(driver) = &mut served.driver else { return self.seek(index).await };
         let connected = self.wire.is_open();
         let span = trace_span!("line", device = %served.member.id);
-        let attempt = self
-            .wire
-            .attempt(&mut *served.driver, limit, self.patient, &mut served.tap)
-            .instrument(span);
+        let attempt = self.wire.attempt(&mut **driver, limit, self.patient, &mut served.tap);
+        let attempt = attempt.instrument(span);
         let result = match attempt.await {
             Ok(outcome) => outcome.result,
             Err(error) => Err(CycleError::Link(error)),
         };
         if let Err(CycleError::Broken(_)) = &result {
-            // Nothing is known of the state of a driver that panicked.
-            served.renew_driver();
+            served.renew();
+        }
+        if let Some(Link::Ble(link)) = self.wire.link() {
+            served.signal = link.rssi();
         }
         let lost = match &result {
             Err(CycleError::Link(error)) => Some(error.clone()),
@@ -150,25 +217,41 @@ impl Station {
         if let Some(error) = lost {
             self.note_lost(&error);
         }
-        self.wire.refresh_if_mute().await;
+        self.settle(index).await;
+        Round::Over
+    }
+
+    /// The longest time that one cycle with this battery may take.
+    pub(super) fn limit(&self, index: usize) -> std::time::Duration {
+        let usual = || self.served.get(index).map(Served::limit).unwrap_or_default();
+        self.radio.as_ref().map_or_else(usual, |radio| radio.limit)
+    }
+
+    /// After an attempt: leaves a battery that others want to have, too, and a line that is mute.
+    pub(super) async fn settle(&mut self, index: usize) {
+        let driver = self.served.get(index).and_then(|served| served.member.driver);
+        match &self.radio {
+            Some(radio) if self.wire.is_open() && !radio.keeps_connected(driver) => {
+                self.wire.rest().await;
+            }
+            _ => self.wire.refresh_if_mute().await,
+        }
     }
 
     async fn obey(&mut self, request: Request) {
-        let Some(served) = self.served.iter_mut().find(|s| s.member.id == request.device) else {
+        let Some(index) = self.served.iter().position(|s| s.member.id == request.device) else {
             return;
         };
         let answer = match &request.command {
             Command::Read => {
-                served.due = Instant::now();
+                self.served[index].due = Instant::now();
                 Ok(())
             }
-            Command::Configure(change) => served.configure(change),
+            Command::Configure(change) => configure::configure(self, index, change).await,
             Command::Switch(setting) => {
-                if !self.wire.is_open() && !served.paused {
-                    // The reason of a failure is told by the order that follows.
-                    let _ = self.wire.open().await;
-                }
-                served.turn(&mut self.wire, *setting).await
+                let answer = control::turn(self, index, *setting).await;
+                self.settle(index).await;
+                answer
             }
         };
         // Whoever asked may have gone away meanwhile.

@@ -4,9 +4,13 @@
 //! are one line, so there are no locks round a port, no interleaved requests, and two lines never
 //! share a failure.
 
+mod configure;
+mod control;
 mod exchange;
 mod health;
 mod line;
+mod radio;
+mod search;
 mod served;
 mod wire;
 
@@ -14,10 +18,10 @@ use std::time::Duration;
 
 pub use exchange::{CycleError, Outcome, cycle};
 pub use line::{read_once, run_line};
+pub use radio::{Radio, Troubles, answer_limit, places};
 
 use crate::capture::Recorder;
 use crate::model::DeviceId;
-use crate::model::reading::Switch;
 use crate::protocol::{DriverInfo, Options};
 use crate::transport::Endpoint;
 
@@ -30,6 +34,8 @@ pub struct Line {
     pub bauds: Vec<u32>,
     /// Who answers there.
     pub members: Vec<Member>,
+    /// How the battery is served where it is on Bluetooth.
+    pub radio: Option<Radio>,
     /// Where everything that is said is written down.
     pub recorder: Option<Recorder>,
 }
@@ -39,12 +45,12 @@ pub struct Line {
 pub struct Member {
     /// Which.
     pub id: DeviceId,
-    /// How to talk to it.
-    pub driver: &'static DriverInfo,
+    /// How to talk to it; `None`: that is to be found out.
+    pub driver: Option<&'static DriverInfo>,
     /// What the operator said about it.
     pub options: Options,
     /// Time between two reads.
     pub interval: Duration,
-    /// Switches that may be turned on request.
-    pub controls: Vec<Switch>,
+    /// Its switches may be turned on request.
+    pub control: bool,
 }

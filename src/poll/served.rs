@@ -9,15 +9,14 @@ use tracing::{info, warn};
 use super::Member;
 use super::exchange::CycleError;
 use super::health::{Change, Health, next_due};
-use super::wire::Wire;
+use super::search::Search;
 use crate::board::Board;
 use crate::capture::{Recorder, Tap};
 use crate::command;
 use crate::model::derive::derive;
-use crate::model::reading::Setting;
 use crate::model::units::Millis;
-use crate::model::{Attempt, DeviceState, Fault, LinkState, Reading, Snapshot};
-use crate::protocol::Driver;
+use crate::model::{Attempt, DeviceState, Fault, LinkState, Profile, Reading, Snapshot};
+use crate::protocol::{Driver, DriverInfo};
 
 /// A whole cycle may take so many single answers' time.
 const ANSWERS_PER_CYCLE: u32 = 12;
@@ -25,7 +24,11 @@ const ANSWERS_PER_CYCLE: u32 = 12;
 /// A battery while it is served.
 pub(super) struct Served {
     pub(super) member: Member,
-    pub(super) driver: Box<dyn Driver>,
+    /// `None` until it is found out what it is.
+    pub(super) driver: Option<Box<dyn Driver>>,
+    pub(super) search: Search,
+    /// Strength of its Bluetooth signal when it was last heard.
+    pub(super) signal: Option<i16>,
     pub(super) due: Instant,
     pub(super) paused: bool,
     /// Where its conversation is written down.
@@ -38,9 +41,13 @@ impl Served {
     pub(super) fn new(member: Member, board: Board, recorder: Option<&Recorder>) -> Self {
         let now = Instant::now();
         let mut tap = Tap::new(&member.id, recorder);
-        tap.driver(member.driver.name, &member.options);
+        if let Some(info) = member.driver {
+            tap.driver(info.name, &member.options);
+        }
         Served {
-            driver: (member.driver.new)(&member.options),
+            driver: member.driver.map(|info| (info.new)(&member.options)),
+            search: Search::default(),
+            signal: None,
             tap,
             due: now,
             paused: false,
@@ -55,10 +62,29 @@ impl Served {
         self.member.options.timeout * ANSWERS_PER_CYCLE
     }
 
-    /// A driver that knows nothing yet.
-    pub(super) fn renew_driver(&mut self) {
-        self.driver = (self.member.driver.new)(&self.member.options);
-        self.tap.driver(self.member.driver.name, &self.member.options);
+    /// A new conversation: nothing is known of the state of the old one.
+    pub(super) fn renew(&mut self) {
+        self.driver = self.member.driver.map(|info| (info.new)(&self.member.options));
+        if let Some(info) = self.member.driver {
+            self.tap.driver(info.name, &self.member.options);
+        }
+    }
+
+    /// It was found out what it is.
+    pub(super) fn adopt(&mut self, info: &'static DriverInfo, driver: Box<dyn Driver>) {
+        self.member.driver = Some(info);
+        self.driver = Some(driver);
+        let control = self.member.control;
+        self.profile(|profile| {
+            info.name.clone_into(&mut profile.make);
+            info.title.clone_into(&mut profile.title);
+            profile.controls = if control { info.controls.to_vec() } else { Vec::new() };
+        });
+    }
+
+    /// Tells the board what has changed about the battery's name and place.
+    pub(super) fn profile(&self, change: impl FnOnce(&mut Profile)) {
+        self.board.update(&self.member.id, |state| change(Arc::make_mut(&mut state.profile)));
     }
 
     /// Books an attempt that began at `started`, and plans the next one.
@@ -146,84 +172,31 @@ impl Served {
             let ended = wall_clock();
             state.counters.consecutive_errors = self.health.consecutive();
             state.attempt = Some(Attempt { number, ended, took_ms, connected, fault });
+            state.rssi = self.signal.filter(|_| connected);
             change(state);
         });
     }
 
     /// Counts that the connection was opened again.
     pub(super) fn reconnected(&mut self) {
-        self.driver.reset();
-        self.tap.reset();
         self.board.update(&self.member.id, |state| state.counters.reconnects += 1);
     }
 
-    /// Turns a switch, reads it back, and says what came of it.
-    pub(super) async fn turn(
-        &mut self,
-        wire: &mut Wire,
-        setting: Setting,
-    ) -> Result<(), command::Refusal> {
-        let id = self.member.id.clone();
-        let refuse = |why: String| Err(command::Refusal(format!("{id}: {why}")));
-        if let Some(why) = self.forbids(setting) {
-            return refuse(why);
-        }
-        let limit = self.limit();
-        let told = wire.order(&mut *self.driver, setting, limit, &mut self.tap).await;
-        // Whatever happened, the next look shows how the battery stands now.
-        self.due = Instant::now();
-        if let Err(CycleError::Broken(_)) = &told {
-            self.renew_driver();
-        }
-        let seen = told.map(|reading| reading.switches.get(setting.switch));
-        let why = match seen {
-            Ok(Some(on)) if on == setting.on => {
-                info!("{id}: {setting} on request, read back and confirmed");
-                return Ok(());
-            }
-            Ok(Some(_)) => "the battery accepted it, but did not do it".to_owned(),
-            Ok(None) => "the battery does not say how the switch stands now".to_owned(),
-            Err(error) => error.fault().message,
-        };
-        warn!("{id}: {setting} was asked for and not confirmed: {why}");
-        refuse(format!("{setting} is not confirmed: {why}"))
-    }
-
-    /// Why an order is not carried out at all.
-    fn forbids(&self, setting: Setting) -> Option<String> {
-        let name = setting.switch.name();
-        if !self.member.driver.controls.contains(&setting.switch) {
-            return Some(format!("the type {} has no {name} switch", self.member.driver.name));
-        }
-        if !self.member.controls.contains(&setting.switch) {
-            return Some(format!("{name} cannot be switched: set ALLOW_CONTROL=true to allow it"));
-        }
-        self.paused.then(|| "it is paused, so it is left alone".to_owned())
-    }
-
-    /// Takes over what an operator asked for at run time.
-    pub(super) fn configure(&mut self, change: &command::Change) -> Result<(), command::Refusal> {
-        let id = &self.member.id.clone();
-        if change.address.is_some() || change.adapter.is_some() || change.scan_timeout.is_some() {
-            let text = "is wired: address, adapter and scan_timeout_s are for Bluetooth batteries";
-            return Err(command::Refusal(format!("{id} {text}")));
-        }
+    /// Takes over what an operator asked for at run time, as far as it concerns the conversation.
+    pub(super) fn configure(&mut self, change: &command::Change) {
         if let Some(timeout) = change.timeout {
             self.member.options.timeout = timeout;
-            self.renew_driver();
+            self.renew();
         }
         if let Some(interval) = change.interval {
             self.member.interval = interval;
             self.due = self.due.min(Instant::now() + interval);
             let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-            self.board.update(id, |state| {
-                Arc::make_mut(&mut state.profile).interval_ms = interval_ms;
-            });
+            self.profile(|profile| profile.interval_ms = interval_ms);
         }
         if let Some(paused) = change.paused {
             self.pause(paused);
         }
-        Ok(())
     }
 
     fn pause(&mut self, paused: bool) {

@@ -247,6 +247,8 @@ pub enum Sign {
     Service(u128),
     /// The address begins so: `C8:47:80`.
     Address(&'static str),
+    /// Manufacturer data under this company id.
+    Manufacturer(u16),
     /// Manufacturer data: its company id and data together are the address backwards.
     ReversedAddress,
 }

@@ -2,14 +2,17 @@
 
 mod ascii_family;
 pub mod ascii_frame;
+pub mod auto;
 pub mod bytes;
 pub mod console;
 pub mod driver;
 pub mod query;
+pub mod signs;
 mod status_word;
 
 pub mod daren;
 pub mod jbd;
+pub mod jk;
 pub mod pace;
 pub mod pylontech;
 pub mod pylontech_console;
@@ -22,6 +25,7 @@ pub use driver::{Ask, Driver, DriverInfo, Options, ProtocolError, Step};
 pub static DRIVERS: &[&DriverInfo] = &[
     &daren::INFO,
     &jbd::INFO,
+    &jk::INFO,
     &pylontech_sc0500::INFO,
     &pylontech_console::INFO,
     &pylontech::INFO,

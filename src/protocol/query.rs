@@ -379,7 +379,10 @@ impl<Q: Copy + PartialEq> Session<Q> {
     }
 }
 
-fn more_telling(known: Option<ProtocolError>, new: ProtocolError) -> Option<ProtocolError> {
+pub(super) fn more_telling(
+    known: Option<ProtocolError>,
+    new: ProtocolError,
+) -> Option<ProtocolError> {
     Some(known.filter(|known| weight(known) > weight(&new)).unwrap_or(new))
 }
 

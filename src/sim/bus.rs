@@ -71,6 +71,26 @@ impl Bus {
         }
     }
 
+    /// What is heard on the bus although nobody asked; often nothing.
+    pub fn unasked(&mut self, seconds: f64) -> Vec<u8> {
+        let mut heard = Vec::new();
+        for index in 0..self.packs.len() {
+            let Some((address, pack)) = self.packs.get_mut(index) else { break };
+            let (address, said) = (*address, pack.unasked(seconds));
+            if let Some(own) = said {
+                self.last_answer = Some((address, seconds));
+                let faults = self.faults.befall(address, &mut self.chance);
+                heard.extend(self.disturb(&[], Some(own), &faults));
+            }
+        }
+        heard
+    }
+
+    /// The make of the batteries.
+    pub fn make(&self) -> &'static Make {
+        self.make
+    }
+
     fn disturb(&mut self, request: &[u8], own: Option<Vec<u8>>, faults: &[Fault]) -> Vec<u8> {
         let struck = |fault| faults.contains(&fault);
         let mut heard = Vec::new();
@@ -111,8 +131,9 @@ impl Bus {
         }
     }
 
-    /// Somewhere to gather the requests of one connection.
-    pub fn listen(&self) -> Requests {
+    /// Somewhere to gather the requests of a connection that begins now.
+    pub fn listen(&mut self) -> Requests {
+        self.packs.iter_mut().for_each(|(_, pack)| pack.connected());
         Requests { end: self.make.request_end, buffer: Vec::new() }
     }
 }

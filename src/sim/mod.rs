@@ -13,6 +13,7 @@ pub mod daren;
 pub mod faults;
 mod house;
 pub mod jbd;
+pub mod jk;
 pub mod pace;
 pub mod pylontech;
 pub mod seplos;
@@ -37,6 +38,9 @@ pub trait Responder: Send {
     fn unasked(&mut self, _seconds: f64) -> Option<Vec<u8>> {
         None
     }
+
+    /// Somebody new is on the line: what the last one had started is over.
+    fn connected(&mut self) {}
 }
 
 /// A make that can be simulated.
@@ -71,7 +75,7 @@ pub enum Spoil {
 
 /// Every make that can be simulated.
 pub static MAKES: &[&Make] =
-    &[&daren::MAKE, &jbd::MAKE, &pylontech::MAKE, &pace::MAKE, &seplos::MAKE];
+    &[&daren::MAKE, &jbd::MAKE, &jk::MAKE, &pylontech::MAKE, &pace::MAKE, &seplos::MAKE];
 
 /// The make of that name.
 pub fn find(name: &str) -> Option<&'static Make> {

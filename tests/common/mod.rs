@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use bms_reader::model::Reading;
+use bms_reader::protocol::driver::Carrier;
 use bms_reader::protocol::{Driver, DriverInfo, Options, ProtocolError, Step};
 use serde_json::Value;
 
@@ -20,6 +21,8 @@ pub struct Vector {
     pub kind: String,
     pub request: Vec<u8>,
     pub response: Vec<u8>,
+    /// The pieces in which a response by Bluetooth arrived; none where nobody wrote them down.
+    pub pieces: Vec<Vec<u8>>,
     pub json: Value,
 }
 
@@ -39,11 +42,15 @@ pub fn json(name: &str) -> Value {
 fn vector(json: &Value) -> Vector {
     let word = |key: &str| json[key].as_str().expect(key).to_owned();
     assert!(!word("origin").is_empty() && !word("source").is_empty(), "{json}");
+    let pieces = json["notifications_hex"].as_array().into_iter().flatten();
+    let pieces: Vec<_> = pieces.map(|piece| unhex(piece.as_str().expect("hex"))).collect();
+    let response = if pieces.is_empty() { bytes(json, "response") } else { pieces.concat() };
     Vector {
         id: word("id"),
         kind: word("kind"),
         request: bytes(json, "request"),
-        response: bytes(json, "response"),
+        response,
+        pieces,
         json: json.clone(),
     }
 }
@@ -66,19 +73,20 @@ pub fn unhex(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
 }
 
-/// The options under which the recorded frames of a make were recorded.
-pub fn options(info: &DriverInfo) -> Options {
+/// Default options, with the address of the recorded frames; by wire, unless the make knows none.
+pub fn usual(info: &DriverInfo) -> Options {
+    let carrier = if info.serial.is_some() { Carrier::Wire } else { Carrier::Radio };
     let address = match info.name {
         "pylontech" => 2,
         "seplos" => 0,
         _ => Options::default().address,
     };
-    Options { address, ..Options::default() }
+    Options { carrier, address, ..Options::default() }
 }
 
-/// A driver for the recorded frames.
+/// A driver with these options.
 pub fn driver(info: &DriverInfo) -> Box<dyn Driver> {
-    (info.new)(&options(info))
+    (info.new)(&usual(info))
 }
 
 /// How a cycle went.

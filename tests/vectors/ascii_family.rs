@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bms_reader::model::Reading;
 use bms_reader::model::reading::Place;
 use bms_reader::protocol::ascii_frame::{self, Frame};
-use bms_reader::protocol::{Ask, Driver, DriverInfo, Options, find};
+use bms_reader::protocol::{Ask, DriverInfo, Options, find};
 use serde_json::Value;
 
 use crate::ascii_status::{self, Family};
@@ -60,7 +60,9 @@ impl Known {
         let good = vectors(family.name()).into_iter().find(|v| v.kind == "response").unwrap();
         let live = Frame::parse(&good.response).unwrap().info;
         let info = find(family.name()).unwrap();
-        let outcome = play(common::driver(info).as_mut(), |question| vec![plain(question, &live)]);
+        let outcome = play((info.new)(&common::usual(info)).as_mut(), |question| {
+            vec![plain(question, &live)]
+        });
         Known { questions: outcome.unwrap().asked, live }
     }
 }
@@ -183,7 +185,7 @@ fn bare(vector: &Vector) {
         _ if dialect(vector) == EG4 || vector.id.starts_with("pace25-42-two-packs") => {
             let frame = frame.unwrap();
             let info = info(vector);
-            let outcome = play(common::driver(info).as_mut(), |question| {
+            let outcome = play((info.new)(&common::usual(info)).as_mut(), |question| {
                 let Frame { address, .. } = Frame::parse(question).unwrap();
                 vec![Frame { address, ..frame.clone() }.encode()]
             });
@@ -374,7 +376,7 @@ fn identity(key: &str, expected: &Value, reading: &Reading) -> Compared {
 /// A cycle of the battery of the recorded frames in which service 44 (or another one) answers so.
 pub fn read(family: Family, cid2: u8, info: &[u8]) -> Reading {
     let driver_info = find(family.name()).unwrap();
-    let mut driver: Box<dyn Driver> = common::driver(driver_info);
+    let mut driver = (driver_info.new)(&common::usual(driver_info));
     let outcome = play(driver.as_mut(), |question| {
         let frame = Frame::parse(question).unwrap();
         let answer = if frame.cid2 == cid2 {

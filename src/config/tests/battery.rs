@@ -51,23 +51,11 @@ fn a_promised_type_says_that_it_is_not_there_yet() {
 }
 
 #[test]
-fn bluetooth_is_refused_in_words() {
-    for pairs in [
-        &[("BMS_ADDRESS", "C8:47:80:37:02:E8")][..],
-        &[("BMS_ADDRESS", "C8:47:80:37:02:E8"), ("BMS_TYPE", "daren")][..],
-    ] {
-        let message = fault(pairs);
-        assert!(message.contains("Bluetooth is not supported by this version yet"), "{message}");
-        assert!(message.starts_with("BMS_ADDRESS is \"C8:47:80:37:02:E8\""), "{message}");
-    }
-}
-
-#[test]
 fn a_simulated_battery_needs_no_port() {
     let config = good(&[("BMS_TYPE", "simulated"), ("BMS_BAUDRATE", "9600")]);
     let device = &config.devices[0];
     assert_eq!(device.place, Place::Simulated);
-    assert_eq!((device.driver.name, device.profile.make.as_str()), ("daren", "simulated"));
+    assert_eq!((device.driver.unwrap().name, device.profile.make.as_str()), ("daren", "simulated"));
     assert_eq!(device.profile.port, None);
     assert_eq!(device.bauds.len(), 1);
     assert!(config.warnings.iter().any(|w| w == "BMS_BAUDRATE has no effect on simulated"));

@@ -2,6 +2,7 @@
 
 mod battery;
 mod program;
+mod radio;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -74,7 +75,7 @@ fn the_flat_variables_of_older_installations_work() {
     ]);
     let device = &config.devices[0];
     assert_eq!(device.place, Place::Serial { path: "/dev/ttyUSB0".into() });
-    assert_eq!(device.driver.name, "daren");
+    assert_eq!(device.driver.unwrap().name, "daren");
     assert_eq!(device.options.address, 1);
     assert_eq!(device.interval, Duration::from_secs(30));
     assert_eq!(device.profile.interval_ms, 30_000);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::sim::bus::{Bus, Requests};
 use crate::transport::{Link, LinkError};
@@ -18,13 +18,22 @@ pub struct Stage {
     start: Instant,
     speed: f64,
     pacing: Option<u32>,
+    /// Longest piece of what is said, as a Bluetooth module cuts it.
+    piece: Option<usize>,
 }
 
 impl Stage {
     /// The bus's time begins now and runs `speed` times as fast as ours. With `pacing`, answers
     /// leave no faster than a line of this baud rate would carry them.
     pub fn new(bus: Bus, speed: f64, pacing: Option<u32>) -> Self {
-        Stage { bus: Arc::new(Mutex::new(bus)), start: Instant::now(), speed, pacing }
+        let start = Instant::now();
+        Stage { bus: Arc::new(Mutex::new(bus)), start, speed, pacing, piece: None }
+    }
+
+    /// The same by Bluetooth: answers come in notifications, cut as the make's modules do it.
+    pub fn by_radio(self) -> Self {
+        let piece = self.with_bus(|bus| bus.make().notification);
+        Stage { piece, ..self }
     }
 
     /// Which battery answered last, and at what simulated time: what it said follows from that.
@@ -32,36 +41,60 @@ impl Stage {
         self.with_bus(|bus| bus.last_answer())
     }
 
-    /// Answers the requests of one reader until it leaves; the error says how it left.
+    /// Answers the requests of one reader until it leaves, and says what is said unasked; the
+    /// error says how it left.
     pub(super) async fn converse(&self, link: &mut Link) -> LinkError {
         let mut requests = self.with_bus(|bus| bus.listen());
+        let mut stream = self.with_bus(|bus| bus.make().stream).map(every);
         loop {
-            if let Err(error) = self.hear(link, &mut requests).await {
+            let talked = tokio::select! {
+                heard = link.receive() => match heard {
+                    Ok(bytes) => self.hear(link, &mut requests, &bytes).await,
+                    Err(error) => Err(error),
+                },
+                () = next(&mut stream) => self.speak(link, &self.unasked()).await,
+            };
+            if let Err(error) = talked {
                 return error;
             }
         }
     }
 
-    async fn hear(&self, link: &mut Link, requests: &mut Requests) -> Result<(), LinkError> {
-        requests.hear(&link.receive().await?);
+    async fn hear(
+        &self,
+        link: &mut Link,
+        requests: &mut Requests,
+        bytes: &[u8],
+    ) -> Result<(), LinkError> {
+        requests.hear(bytes);
         while let Some(request) = requests.next_request() {
             let asked = Instant::now();
             let answer = self.answer(&request);
-            match self.pacing {
-                _ if answer.is_empty() => {}
-                None => link.send(&answer).await?,
-                Some(baud) => {
-                    // A byte is there when all of its bits are, and the request passed before.
-                    let mut passed = request.len();
-                    for chunk in answer.chunks(PACED_CHUNK) {
-                        passed += chunk.len();
-                        sleep_until(asked + line_time(passed, baud)).await;
-                        link.send(chunk).await?;
-                    }
-                }
+            let Some(baud) = self.pacing else {
+                self.speak(link, &answer).await?;
+                continue;
+            };
+            // A byte is there when all of its bits are, and the request passed before.
+            let mut passed = request.len();
+            for chunk in answer.chunks(PACED_CHUNK) {
+                passed += chunk.len();
+                sleep_until(asked + line_time(passed, baud)).await;
+                link.send(chunk).await?;
             }
         }
         Ok(())
+    }
+
+    async fn speak(&self, link: &mut Link, words: &[u8]) -> Result<(), LinkError> {
+        for piece in words.chunks(self.piece.unwrap_or(words.len()).max(1)) {
+            link.send(piece).await?;
+        }
+        Ok(())
+    }
+
+    fn unasked(&self) -> Vec<u8> {
+        let seconds = self.start.elapsed().as_secs_f64() * self.speed;
+        self.with_bus(|bus| bus.unasked(seconds))
     }
 
     fn answer(&self, request: &[u8]) -> Vec<u8> {
@@ -72,6 +105,22 @@ impl Stage {
     fn with_bus<T>(&self, look: impl FnOnce(&mut Bus) -> T) -> T {
         // A panic in one conversation must not end the others.
         look(&mut self.bus.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn every(seconds: f64) -> Interval {
+    let period = Duration::from_secs_f64(seconds.clamp(0.01, 3600.0));
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn next(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => {
+            ticks.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

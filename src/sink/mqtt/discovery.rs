@@ -318,6 +318,7 @@ fn look(quantity: &Quantity) -> Map<String, Value> {
         Kind::StoredEnergy => (Some("energy_storage"), Some("measurement")),
         Kind::Temperature => (Some("temperature"), Some("measurement")),
         Kind::Duration => (Some("duration"), Some("measurement")),
+        Kind::Signal => (Some("signal_strength"), Some("measurement")),
         // "battery" would make Home Assistant take the state of health for that of charge.
         Kind::Share | Kind::Capacity | Kind::Resistance => (None, Some("measurement")),
         Kind::Count => (None, Some("total_increasing")),
@@ -350,7 +351,7 @@ fn shown_digits(quantity: &Quantity) -> Option<u8> {
         Kind::Current => 2,
         Kind::Charge | Kind::Temperature | Kind::Capacity | Kind::Resistance => 1,
         Kind::Share | Kind::Power | Kind::StoredEnergy => 0,
-        Kind::Duration | Kind::Count | Kind::Number => 0,
+        Kind::Duration | Kind::Signal | Kind::Count | Kind::Number => 0,
         Kind::Words(_) | Kind::Text | Kind::Timestamp | Kind::Flag | Kind::Problem => return None,
     };
     Some(quantity.decimals.min(wanted))

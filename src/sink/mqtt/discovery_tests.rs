@@ -128,6 +128,7 @@ fn classes_units_and_state_classes_fit_together() {
             Some("energy") => &[Some("Wh"), Some("kWh")],
             Some("temperature") => &[Some("°C")],
             Some("duration") => &[Some("ms"), Some("s")],
+            Some("signal_strength") => &[Some("dBm")],
             Some("enum" | "timestamp" | "problem") => &[None],
             Some(other) => panic!("{}: is {other} a class?", quantity.key),
             None => &[None, Some("Ah"), Some("%"), Some("mΩ")],

@@ -39,6 +39,11 @@ impl Scan {
         }
     }
 
+    /// BlueZ refuses to begin because it has not ended an earlier one; only leaving the bus ends it.
+    pub(super) fn is_stale(&self) -> bool {
+        self.events.is_none()
+    }
+
     /// Stops, and waits until BlueZ has confirmed it: a connect during a scan often fails.
     pub(super) async fn stop(mut self) -> Result<(), Snag> {
         self.events = None;
@@ -100,6 +105,16 @@ async fn strength(device: &Device) -> Result<Option<i16>, Snag> {
     }
 }
 
+/// How many devices the scan under way sees.
+pub(super) async fn in_reach(adapter: &Adapter) -> Result<usize, Snag> {
+    let mut seen = 0;
+    for address in ask("listing the devices", adapter.device_addresses()).await? {
+        let Ok(device) = adapter.device(address) else { continue };
+        seen += usize::from(strength(&device).await?.is_some());
+    }
+    Ok(seen)
+}
+
 /// What is in reach now, over the given time. The strongest signal comes first.
 pub async fn scan(adapter: Option<&str>, time: Duration) -> Result<Vec<BleFound>, LinkError> {
     let reached = bus::adapter(adapter).await?;
@@ -141,6 +156,9 @@ async fn look_around(
             }
         }
         gather(&reached.adapter, &mut seen).await?;
+    }
+    if scan.is_stale() {
+        reached.leave_bus().await;
     }
     scan.stop().await?;
     Ok(seen)

@@ -179,3 +179,86 @@ impl Snag {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(kind: ErrorKind, message: &str) -> Snag {
+        Snag::Said(Error { kind, message: message.into() })
+    }
+
+    fn bus(name: &str, message: &str) -> Snag {
+        let name = format!("org.freedesktop.DBus.Error.{name}");
+        said(ErrorKind::Internal(InternalErrorKind::DBus(name)), message)
+    }
+
+    /// The words are those of dbus-daemon 1.14, libdbus 1.14 and systemd 252.
+    #[test]
+    fn each_way_of_being_kept_from_bluetooth_has_its_own_remedy() {
+        let cases = [
+            (
+                "FileNotFound",
+                "Failed to connect to socket /run/dbus/system_bus_socket",
+                BusFault::Missing,
+            ),
+            ("NoServer", "Failed to connect to socket: Connection refused", BusFault::Closed),
+            (
+                "AccessDenied",
+                "An AppArmor policy prevents this sender from sending this message to this recipient",
+                BusFault::AppArmor,
+            ),
+            (
+                "AccessDenied",
+                "An SELinux policy prevents this sender from sending this message to this recipient",
+                BusFault::SeLinux,
+            ),
+            ("AccessDenied", "Rejected send message, 2 matched rules", BusFault::Denied),
+            (
+                "NoReply",
+                "Did not receive a reply. Possible causes include: the remote application did not \
+                 send a reply",
+                BusFault::HungUp,
+            ),
+            (
+                "NoReply",
+                "Message recipient disconnected from message bus without replying",
+                BusFault::NoBluez,
+            ),
+            ("ServiceUnknown", "The name org.bluez was not provided", BusFault::NoBluez),
+            ("Spawn.ServiceNotFound", "Unit dbus-org.bluez.service not found.", BusFault::NoBluez),
+            ("Timeout", "", BusFault::Silent),
+            ("Failed", "Failed to send message", BusFault::HungUp),
+        ];
+        for (name, message, fault) in cases {
+            assert_eq!(bus(name, message).bus(), Some(fault), "{name}: {message}");
+        }
+        assert_eq!(bus("UnknownObject", "").bus(), None);
+        let all = cases.map(|(.., fault)| fault);
+        for (index, fault) in all.iter().enumerate() {
+            let twin = all[..index].iter().find(|other| other.words() == fault.words());
+            assert!(twin.is_none_or(|twin| twin == fault), "{fault:?} and {twin:?}");
+            assert!(!fault.hint().is_empty());
+        }
+    }
+
+    #[test]
+    fn an_error_of_one_battery_is_none_of_the_bus() {
+        let at = |snag: Snag| snag.at("AA", "hci0");
+        let place = || "AA".to_owned();
+        assert_eq!(
+            at(said(ErrorKind::NotReady, "")),
+            LinkError::AdapterOff { place: "hci0".into() }
+        );
+        assert_eq!(at(said(ErrorKind::InProgress, "")), LinkError::Busy { place: place() });
+        let reason = "le-connection-abort-by-local".to_owned();
+        assert_eq!(
+            at(said(ErrorKind::Failed, &reason)),
+            LinkError::Open { place: place(), reason }
+        );
+        let reason = "connecting took too long".to_owned();
+        assert_eq!(at(Snag::Late("connecting")), LinkError::Open { place: place(), reason });
+        let refused = at(said(ErrorKind::AuthenticationFailed, "Authentication Failed"));
+        assert!(matches!(refused, LinkError::Pairing { .. }), "{refused:?}");
+    }
+}

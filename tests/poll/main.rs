@@ -2,208 +2,26 @@
 //! minutes pass in no time and every order of events is repeatable.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+mod radio;
+mod rig;
+mod search;
+
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bms_reader::board::Board;
 use bms_reader::command::{Change, Command, CommandBus};
 use bms_reader::model::reading::{Setting, Switch};
-use bms_reader::model::units::Millivolts;
-use bms_reader::model::{DeviceId, DeviceState, FaultKind, LinkState, Profile, Reading};
+use bms_reader::model::{DeviceId, FaultKind, LinkState};
 use bms_reader::poll::{Line, Member, run_line};
-use bms_reader::protocol::{Ask, Driver, DriverInfo, Options, ProtocolError, Step};
+use bms_reader::protocol::Options;
 use bms_reader::transport::{Endpoint, MemoryPort, SerialConfig};
+use rig::{Bus, LOCKED, PLAIN, Rig, id, profile, seconds};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tokio_serial::{SerialPort, SerialStream};
 use tokio_util::sync::CancellationToken;
-
-/// Asks with its address, and with a second byte when it turns the charge switch. It understands one
-/// byte of answer (`!` is on, `-` is off) and panics over another (`#`).
-struct Plain {
-    options: Options,
-    order: Option<bool>,
-    at: At,
-}
-
-enum At {
-    Asking,
-    Waiting,
-    Ended(Result<Box<Reading>, ProtocolError>),
-}
-
-impl Driver for Plain {
-    fn reset(&mut self) {}
-    fn start(&mut self, ask: Ask) {
-        self.order = match ask {
-            Ask::Write(setting) => Some(setting.on),
-            Ask::Read | Ask::Identify => None,
-        };
-        self.at = At::Asking;
-    }
-    fn step(&mut self) -> Step {
-        match &self.at {
-            At::Asking => {
-                let order = self.order.map(u8::from);
-                Step::Send([self.options.address].into_iter().chain(order).collect())
-            }
-            At::Waiting => Step::Await(self.options.timeout),
-            At::Ended(Ok(reading)) => Step::Done(reading.clone()),
-            At::Ended(Err(error)) => Step::Failed(error.clone()),
-        }
-    }
-    fn advance(&mut self) {
-        self.at = At::Waiting;
-    }
-    fn receive(&mut self, bytes: &[u8]) {
-        assert!(!bytes.contains(&b'#'), "this driver breaks down");
-        let mut reading = Reading::default();
-        reading.pack.voltage = Some(Millivolts(53_020));
-        reading.switches.charging = Some(bytes == b"!");
-        self.at = At::Ended(Ok(Box::new(reading)));
-    }
-    fn silence(&mut self) {
-        self.at = At::Ended(Err(ProtocolError::Timeout { query: "?".into(), received: 0 }));
-    }
-}
-
-static PLAIN: DriverInfo = DriverInfo {
-    name: "plain",
-    title: "Plain",
-    serial: None,
-    gatt: None,
-    signs: &[],
-    controls: &[Switch::Charging],
-    addresses: 0..=255,
-    verified: "for tests",
-    new: |options| Box::new(Plain { options: options.clone(), order: None, at: At::Asking }),
-};
-
-/// What the far end of the line does, and what it saw.
-#[derive(Clone, Default)]
-struct Bus {
-    asked: Arc<Mutex<Vec<(u8, Instant)>>>,
-    silent: Arc<Mutex<Vec<u8>>>,
-    breaks_driver: Arc<AtomicBool>,
-    orders: Arc<Mutex<Vec<u8>>>,
-    charging_off: Arc<AtomicBool>,
-    stubborn: Arc<AtomicBool>,
-    unplugged: CancellationToken,
-}
-
-impl Bus {
-    fn asked(&self, address: u8) -> usize {
-        self.asked.lock().unwrap().iter().filter(|(a, _)| *a == address).count()
-    }
-
-    fn serve(&self, name: &str) -> MemoryPort {
-        let (port, mut arrivals) = MemoryPort::new(name);
-        let bus = self.clone();
-        tokio::spawn(async move {
-            while let Some(mut link) = arrivals.recv().await {
-                let unplugged = bus.unplugged.clone();
-                loop {
-                    let request = tokio::select! {
-                        () = unplugged.cancelled() => return,
-                        request = link.receive() => request,
-                    };
-                    let Ok(request) = request else { break };
-                    let address = request[0];
-                    bus.asked.lock().unwrap().push((address, Instant::now()));
-                    if let Some(&order) = request.get(1) {
-                        bus.orders.lock().unwrap().push(order);
-                        if !bus.stubborn.load(Ordering::Relaxed) {
-                            bus.charging_off.store(order == 0, Ordering::Relaxed);
-                        }
-                    }
-                    if !bus.silent.lock().unwrap().contains(&address) {
-                        let broken = bus.breaks_driver.load(Ordering::Relaxed);
-                        let off = bus.charging_off.load(Ordering::Relaxed);
-                        let answer = if broken {
-                            b"#"
-                        } else if off {
-                            b"-"
-                        } else {
-                            b"!"
-                        };
-                        let _ = link.send(answer).await;
-                    }
-                }
-            }
-        });
-        port
-    }
-}
-
-/// The operator has not allowed to turn a switch of this one.
-const LOCKED: u8 = 9;
-
-struct Rig {
-    bus: Bus,
-    board: Board,
-    commands: CommandBus,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Rig {
-    fn new(addresses: &[u8]) -> Self {
-        let bus = Bus::default();
-        let endpoint = Endpoint::Memory(bus.serve("line"));
-        Rig::with(bus, endpoint, addresses)
-    }
-
-    fn with(bus: Bus, endpoint: Endpoint, addresses: &[u8]) -> Self {
-        let members: Vec<Member> = addresses
-            .iter()
-            .map(|address| Member {
-                id: id(*address),
-                driver: &PLAIN,
-                options: Options { address: *address, ..Options::default() },
-                interval: Duration::from_secs(10),
-                controls: if *address == LOCKED { Vec::new() } else { vec![Switch::Charging] },
-            })
-            .collect();
-        let board = Board::new(members.iter().map(|member| profile(&member.id)));
-        let ids = members.iter().map(|member| member.id.clone()).collect();
-        let (commands, mut inboxes) = CommandBus::new(&[ids]);
-        let stop = CancellationToken::new();
-        let line = Line { endpoint, bauds: vec![9600], members, recorder: None };
-        let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));
-        Rig { bus, board, commands, stop, task }
-    }
-
-    fn state(&self, address: u8) -> DeviceState {
-        self.board.latest(&id(address)).unwrap()
-    }
-
-    fn fault(&self, address: u8) -> Option<FaultKind> {
-        self.state(address).attempt.unwrap().fault.map(|fault| fault.kind)
-    }
-}
-
-fn id(address: u8) -> DeviceId {
-    DeviceId::new(&format!("b{address}")).unwrap()
-}
-
-fn profile(id: &DeviceId) -> Profile {
-    Profile {
-        id: id.clone(),
-        name: id.to_string(),
-        make: "plain".into(),
-        title: "Plain".into(),
-        port: None,
-        address: None,
-        adapter: None,
-        interval_ms: 10_000,
-        controls: Vec::new(),
-    }
-}
-
-async fn seconds(count: u64) {
-    sleep(Duration::from_secs(count)).await;
-}
 
 #[tokio::test(start_paused = true)]
 async fn batteries_of_one_bus_take_turns_and_keep_their_beat() {
@@ -411,16 +229,16 @@ async fn the_other_baud_rate_is_tried_on_total_silence_and_kept() {
     });
     let members = vec![Member {
         id: id(1),
-        driver: &PLAIN,
+        driver: Some(&PLAIN),
         options: Options { timeout: Duration::from_millis(200), ..Options::default() },
         interval: Duration::from_millis(500),
-        controls: Vec::new(),
+        control: false,
     }];
     let board = Board::new([profile(&id(1))]);
     let (_commands, mut inboxes) = CommandBus::new(&[vec![id(1)]]);
     let stop = CancellationToken::new();
     let endpoint = Endpoint::Serial(SerialConfig { path });
-    let line = Line { endpoint, bauds: vec![9600, 19_200], members, recorder: None };
+    let line = Line { endpoint, bauds: vec![9600, 19_200], members, radio: None, recorder: None };
     let mut state = board.follow(&id(1)).unwrap();
     tokio::spawn(run_line(line, board, inboxes.remove(0), stop.clone()));
     let third = state.wait_for(|state| state.counters.reads == 3);

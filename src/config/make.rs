@@ -1,0 +1,94 @@
+//! Which make a battery is: what the operator said, or what follows from the rest.
+
+use std::time::Duration;
+
+use super::fault::Findings;
+use super::nearest::nearest;
+use super::place::Place;
+use super::rule::{SIMULATED, makes};
+use super::values::Values;
+use super::variables::{BMS_ADDRESS, BMS_BARCODE, BMS_PORT, BMS_TYPE};
+use crate::protocol::{self, DriverInfo, auto};
+
+/// Makes that the contract names. Who asks for one before it is there gets an answer that says so.
+const PROMISED: [&str; 4] = ["pylontech-sc0500", "jbd", "jk", "daly"];
+
+/// Time for one whole read over Bluetooth.
+const WHOLE_READ: Duration = Duration::from_secs(20);
+
+/// Which make, and whether it is only played.
+pub(super) struct Make {
+    pub name: &'static str,
+    pub title: &'static str,
+    /// `None`: to be found out.
+    pub driver: Option<&'static DriverInfo>,
+    pub simulated: bool,
+}
+
+impl Make {
+    fn named(name: &str) -> Option<Make> {
+        if name == SIMULATED {
+            let driver = Some(&protocol::daren::INFO);
+            return Some(Make { name: SIMULATED, title: "Simulated", driver, simulated: true });
+        }
+        if name == auto::AUTO {
+            let (name, title) = (auto::AUTO, "Unknown make");
+            return Some(Make { name, title, driver: None, simulated: false });
+        }
+        let driver = protocol::find(name)?;
+        let (name, title) = (driver.name, driver.title);
+        Some(Make { name, title, driver: Some(driver), simulated: false })
+    }
+
+    /// Time for one answer on a wire, for one whole read on Bluetooth.
+    pub fn usual_timeout(&self, place: &Place) -> Duration {
+        let serial = self.driver.and_then(|driver| driver.serial);
+        match place {
+            Place::Ble { .. } => WHOLE_READ,
+            _ => serial.map_or(auto::TIMEOUT, |serial| serial.timeout),
+        }
+    }
+
+    /// What the operator said, or what follows from the rest; `None` is among the findings.
+    pub fn of(values: &Values, findings: &mut Findings) -> Option<Make> {
+        if let Some(text) = values.given(&BMS_TYPE) {
+            let name = text.to_lowercase().replace('_', "-");
+            let known = Make::named(&name);
+            if known.is_none() {
+                findings.fault(values.fault(&BMS_TYPE, unknown_make(&name)));
+            }
+            return known;
+        }
+        if values.mentions(&BMS_BARCODE) {
+            let (name, barcode) = ("pylontech-sc0500", values.name(&BMS_BARCODE));
+            let known = Make::named(name);
+            if known.is_none() {
+                let why =
+                    format!("{barcode} alone means {name}, which this version does not know yet");
+                findings.faults.extend(values.missing(&BMS_TYPE, &why));
+            }
+            return known;
+        }
+        if values.mentions(&BMS_PORT) {
+            return Make::named(protocol::daren::INFO.name);
+        }
+        if values.mentions(&BMS_ADDRESS) {
+            return Make::named(auto::AUTO);
+        }
+        // There is nothing to go by.
+        let why = "it says where the battery is, or BMS_ADDRESS does";
+        findings.faults.extend(values.missing(&BMS_PORT, why));
+        None
+    }
+}
+
+/// What to say to somebody who asks for a make that is not there.
+fn unknown_make(name: &str) -> String {
+    if PROMISED.contains(&name) {
+        return format!("{}; this version does not know {name} yet", BMS_TYPE.rule);
+    }
+    match nearest(name, makes()) {
+        Some((near, errors)) if errors <= 3 => format!("{} (is {near} meant?)", BMS_TYPE.rule),
+        _ => BMS_TYPE.rule.to_string(),
+    }
+}

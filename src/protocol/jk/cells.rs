@@ -1,0 +1,228 @@
+//! Record 02, the live values, in its three layouts. Offsets are those of syssi/esphome-jk-bms,
+//! and for 32 cells also of the vendor's Modbus papers (register + 6).
+
+use crate::model::Reading;
+use crate::model::reading::{Cell, Place, Probe};
+use crate::model::units::{
+    CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millivolts,
+};
+
+use super::errors;
+use super::record::Record;
+
+/// How record 02 is laid out. The record does not say which it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Active balancers: floats, and neither a current nor a temperature.
+    Jk04,
+    /// Firmware up to 10.
+    Cells24,
+    /// Firmware from 11 on, whatever the hardware.
+    Cells32,
+}
+
+/// The first firmware that speaks [`Layout::Cells32`].
+const FIRST_32: u32 = 11;
+/// The first firmware of boards with sensors T4 and T5. Those before send zeros in their place, and
+/// claim all the same that the sensors are there.
+const FIRST_WITH_T4: u32 = 14;
+
+/// The number in front of the first point of a version: `11.XW` and `15.41` begin with one.
+fn major(software: Option<&str>) -> Option<u32> {
+    software?.split('.').next()?.parse().ok()
+}
+
+/// Tells the layout from the record itself, and where that is undecided from the firmware version.
+///
+/// One of the first cells as a float in the range of a cell means floats. The mask of the cells
+/// that are there, ones without a gap, stands at another place with 24 cells than with 32; this
+/// was right for all of 2503 recorded records.
+pub fn layout(record: &Record, software: Option<&str>) -> Option<Layout> {
+    if (0..4).any(|cell| is_cell_voltage(record.f32(6 + 4 * cell))) {
+        return Some(Layout::Jk04);
+    }
+    let is_mask = |mask: u32| mask != 0 && mask & mask.wrapping_add(1) == 0;
+    match (is_mask(record.u32(MASK_24)), is_mask(record.u32(MASK_32))) {
+        (true, false) => Some(Layout::Cells24),
+        (false, true) => Some(Layout::Cells32),
+        _ if major(software)? >= FIRST_32 => Some(Layout::Cells32),
+        _ => Some(Layout::Cells24),
+    }
+}
+
+const MASK_24: usize = 54;
+const MASK_32: usize = 70;
+
+pub(super) fn is_cell_voltage(volts: f32) -> bool {
+    (0.3..=6.0).contains(&volts)
+}
+
+/// Puts the values of a record 02 into the reading, which knows the firmware if anybody does.
+pub(super) fn note(record: &Record, layout: Layout, into: &mut Reading) {
+    match layout {
+        Layout::Jk04 => floats(record, into),
+        Layout::Cells24 => integers(record, &AT_24, into),
+        Layout::Cells32 => {
+            integers(record, &AT_32, into);
+            into.states.insert("charger_plugged", record.u8(245) != 0);
+            into.states.insert("emergency", record.u16(218) != 0);
+        }
+    }
+    into.got.cell_info = true;
+}
+
+/// Where the fields of an integer layout begin.
+struct Offsets {
+    cells: u8,
+    mask: usize,
+    highest: usize,
+    resistances: usize,
+    mosfet: usize,
+    /// Position, and bit in the mask of fitted sensors, of each numbered one.
+    sensors: &'static [(usize, u8)],
+    voltage: usize,
+    error_bits: usize,
+    /// From here to the end both layouts have the same fields in the same distance.
+    balance: usize,
+}
+
+static AT_24: Offsets = Offsets {
+    cells: 24,
+    mask: MASK_24,
+    highest: 62,
+    resistances: 64,
+    mosfet: 134,
+    sensors: &[(130, 1), (132, 2)],
+    voltage: 118,
+    error_bits: 16,
+    balance: 138,
+};
+
+/// What stands at 254, before T4 and T5, is a copy of the transistors' temperature in all frames.
+static AT_32: Offsets = Offsets {
+    cells: 32,
+    mask: MASK_32,
+    highest: 78,
+    resistances: 80,
+    mosfet: 144,
+    sensors: &[(162, 1), (164, 2), (256, 4), (258, 5)],
+    voltage: 150,
+    error_bits: 32,
+    balance: 170,
+};
+
+fn integers(record: &Record, at: &Offsets, into: &mut Reading) {
+    let rest = at.balance;
+    let capacity = |at| MilliampHours(record.i32(at).into());
+    let pack = &mut into.pack;
+    pack.voltage = i32::try_from(record.u32(at.voltage)).ok().map(Millivolts);
+    // The power beside it has no sign, so it is derived.
+    pack.current = Some(Milliamps(record.i32(at.voltage + 8)));
+    pack.soc = percent(record.u8(rest + 3));
+    pack.remaining = Some(capacity(rest + 4));
+    pack.full = Some(capacity(rest + 8));
+    pack.cycles = Some(record.u32(rest + 12));
+    pack.soh = percent(record.u8(rest + 20));
+
+    into.switches.charging = Some(record.u8(rest + 28) != 0);
+    into.switches.discharging = Some(record.u8(rest + 29) != 0);
+    into.states.insert("precharging", record.u8(rest + 21) != 0);
+    into.states.insert("heating", record.u8(rest + 45) != 0);
+    let errors = if at.error_bits == 16 { record.u16(136).into() } else { record.u32(166) };
+    errors::note(errors, at.error_bits, into);
+
+    let voltage = |cell| Some(Millivolts(record.u16(6 + 2 * cell).into()));
+    let resistance = |cell| {
+        let milliohms = i32::from(record.u16(at.resistances + 2 * cell));
+        Some(Microohms(milliohms * 1000))
+    };
+    let balanced = balanced_cell(record.u8(rest + 2), record.u8(at.highest), at, record);
+    let present = (0..at.cells).filter(|cell| record.u32(at.mask) & 1 << cell != 0);
+    into.cells = cells(present, voltage, resistance, balanced);
+    probes(record, at, record.u8(rest + 44), into);
+}
+
+/// Which cell is being balanced: nobody says, or none, or this one, counted from 0.
+type Balanced = Option<Option<u8>>;
+
+/// A balancer that discharges a cell takes the highest, one that charges a cell the lowest. The
+/// board names both; its word counts, as the voltage of a cell at work says little.
+fn balanced_cell(state: u8, highest: u8, at: &Offsets, record: &Record) -> Balanced {
+    match state {
+        0 => Some(None),
+        1 => Some(Some(record.u8(at.highest + 1))),
+        2 => Some(Some(highest)),
+        _ => None,
+    }
+}
+
+/// The cells whose bit is set. They stand without a gap; if there ever is one, the cells behind it
+/// move up, as on the board's own display.
+fn cells(
+    present: impl Iterator<Item = u8>,
+    voltage: impl Fn(usize) -> Option<Millivolts>,
+    resistance: impl Fn(usize) -> Option<Microohms>,
+    balanced: Balanced,
+) -> Vec<Cell> {
+    present
+        .map(|cell| Cell {
+            voltage: voltage(cell.into()),
+            resistance: resistance(cell.into()),
+            temperature: None,
+            balancing: balanced.map(|balanced| balanced == Some(cell)),
+        })
+        .collect()
+}
+
+/// Sensors that are not fitted keep their number; those that a board of this firmware cannot have
+/// are left out.
+fn probes(record: &Record, at: &Offsets, fitted: u8, into: &mut Reading) {
+    const MISSING: i16 = -2000;
+    let value = |position: usize, bit: u8| {
+        let raw = record.i16(position);
+        (fitted & 1 << bit != 0 && raw != MISSING).then(|| DeciCelsius(raw.into()))
+    };
+    let absent = |position: usize| {
+        let early = major(into.identity.software.as_deref());
+        position > 250 && early.map_or(record.u32(256) == 0, |major| major < FIRST_WITH_T4)
+    };
+    let numbered = at.sensors.iter().filter(|(position, _)| !absent(*position));
+    let mosfet = Probe { place: Place::Mosfet, value: value(at.mosfet, 0) };
+    into.probes = std::iter::once(mosfet)
+        .chain(
+            numbered
+                .map(|&(position, bit)| Probe { place: Place::Cells, value: value(position, bit) }),
+        )
+        .collect();
+}
+
+fn percent(value: u8) -> Option<CentiPercent> {
+    (value <= 100).then(|| CentiPercent(i32::from(value) * 100))
+}
+
+fn floats(record: &Record, into: &mut Reading) {
+    let voltage = |cell| thousandths(record.f32(6 + 4 * cell), 65.0).map(Millivolts);
+    let resistance = |cell| {
+        let microohms = thousandths(record.f32(102 + 4 * cell), 65.0)?.checked_mul(1000)?;
+        Some(Microohms(microohms))
+    };
+    let balanced = match record.u8(220) {
+        0 => Some(None),
+        1 => Some(Some(record.u8(219))),
+        2 => Some(Some(record.u8(218))),
+        _ => None,
+    };
+    let present = |cell: &u8| record.u32(214) & 1 << *cell != 0;
+    into.cells = cells((0..24).filter(present), voltage, resistance, balanced);
+    // The balancer does not measure the pack.
+    let sum = (0..24).filter(present).map(|cell| record.f32(6 + 4 * usize::from(cell))).sum();
+    let known = into.cells.iter().all(|cell| cell.voltage.is_some());
+    into.pack.voltage =
+        thousandths(sum, 1000.0).filter(|_| known && !into.cells.is_empty()).map(Millivolts);
+}
+
+/// A float as a whole number of thousandths; what is no number, or beyond the limit, is unknown.
+pub(super) fn thousandths(value: f32, limit: f32) -> Option<i32> {
+    // Below a million, so the cast is exact.
+    (value.abs() <= limit).then(|| (f64::from(value) * 1000.0).round() as i32)
+}

@@ -1,0 +1,218 @@
+use super::*;
+use crate::protocol::jk::record::checksum;
+
+/// A record of this kind with these bytes in it.
+fn record(kind: u8, fields: &[(usize, &[u8])]) -> Vec<u8> {
+    let mut bytes = vec![0x55, 0xAA, 0xEB, 0x90, kind, 0];
+    bytes.resize(299, 0);
+    for (at, field) in fields {
+        bytes[*at..at + field.len()].copy_from_slice(field);
+    }
+    bytes.push(checksum(&bytes));
+    bytes
+}
+
+fn device() -> Vec<u8> {
+    record(3, &[(6, b"JK_X"), (30, b"15.41")])
+}
+
+fn settings(charge: u8) -> Vec<u8> {
+    record(1, &[(118, &[charge]), (122, &[1]), (126, &[1]), (130, &[0x40, 0x9C])])
+}
+
+/// One cell of so many millivolts.
+fn live(millivolts: u16, charge: u8) -> Vec<u8> {
+    let voltage = millivolts.to_le_bytes();
+    record(2, &[(6, &voltage), (70, &[1]), (198, &[charge, 1]), (214, &[0xFF])])
+}
+
+fn acknowledgement() -> Vec<u8> {
+    let mut bytes = vec![0xAA, 0x55, 0x90, 0xEB, 0xC8, 1, 1];
+    bytes.resize(19, 0);
+    bytes.push(checksum(&bytes));
+    bytes
+}
+
+fn driver() -> Stream {
+    let timeout = Duration::from_secs(20);
+    Stream::new(&Options { timeout, ..Options::default() })
+}
+
+/// Sends what is to be sent; the codes of the questions.
+fn asked(driver: &mut Stream) -> Vec<u8> {
+    let mut codes = Vec::new();
+    while let Step::Send(bytes) = driver.step() {
+        codes.push(bytes[4]);
+        driver.advance();
+    }
+    codes
+}
+
+fn cell(driver: &mut Stream) -> Option<i32> {
+    match driver.step() {
+        Step::Done(reading) => Some(reading.cells[0].voltage.unwrap().0),
+        _ => None,
+    }
+}
+
+/// A session whose stream runs.
+fn running() -> Stream {
+    let mut driver = driver();
+    asked(&mut driver);
+    driver.receive(&[device(), acknowledgement()].concat());
+    asked(&mut driver);
+    driver.receive(&[settings(1), acknowledgement(), live(3300, 1)].concat());
+    driver
+}
+
+#[test]
+fn a_session_asks_twice_and_then_only_listens() {
+    let mut driver = driver();
+    assert_eq!(asked(&mut driver), [0x97]);
+    driver.receive(&device());
+    assert_eq!(driver.step(), Step::Await(ACKNOWLEDGEMENT));
+    driver.receive(&acknowledgement());
+    assert_eq!(asked(&mut driver), [0x96]);
+    driver.receive(&[settings(1), acknowledgement(), live(3300, 1)].concat());
+    assert_eq!(cell(&mut driver), Some(3300));
+    for millivolts in 3301..3310 {
+        driver.start(Ask::Read);
+        assert!(matches!(driver.step(), Step::Await(_)), "no write per cycle");
+        driver.receive(&live(millivolts, 1));
+        assert_eq!(cell(&mut driver), Some(millivolts.into()));
+    }
+    let Step::Done(reading) = driver.step() else { panic!() };
+    assert_eq!(reading.identity.model.as_deref(), Some("JK_X"));
+    assert_eq!(reading.pack.design.map(|design| design.0), Some(40_000));
+    assert!(reading.got.device_info && reading.got.settings && reading.got.cell_info);
+}
+
+#[test]
+fn a_missing_acknowledgement_is_not_waited_for_long() {
+    let mut driver = driver();
+    asked(&mut driver);
+    driver.receive(&device());
+    driver.silence();
+    assert_eq!(asked(&mut driver), [0x96]);
+}
+
+#[test]
+fn a_stream_that_dries_up_is_asked_for_once_more() {
+    let mut driver = running();
+    driver.start(Ask::Read);
+    driver.silence();
+    assert_eq!(asked(&mut driver), [0x96]);
+    driver.receive(&live(3311, 1));
+    assert_eq!(cell(&mut driver), Some(3311));
+
+    driver.start(Ask::Read);
+    driver.silence();
+    asked(&mut driver);
+    driver.silence();
+    assert!(matches!(driver.step(), Step::Failed(ProtocolError::Timeout { received: 0, .. })));
+    driver.start(Ask::Read);
+    assert_eq!(asked(&mut driver), [0x96], "who it is was not forgotten");
+}
+
+#[test]
+fn lost_settings_are_asked_for_again_but_not_for_ever() {
+    let mut driver = driver();
+    asked(&mut driver);
+    driver.receive(&[device(), acknowledgement()].concat());
+    asked(&mut driver);
+    driver.receive(&[acknowledgement(), live(3300, 1)].concat());
+    assert_eq!(asked(&mut driver), [0x96]);
+    driver.receive(&[acknowledgement(), live(3301, 1)].concat());
+    assert_eq!(cell(&mut driver), Some(3301));
+    driver.start(Ask::Read);
+    driver.receive(&live(3302, 1));
+    assert_eq!(cell(&mut driver), Some(3302));
+}
+
+#[test]
+fn a_board_that_does_not_say_what_it_is_is_read_all_the_same() {
+    let mut driver = driver();
+    for questions in [&[0x97_u8][..], &[0x97], &[]] {
+        driver.start(Ask::Read);
+        assert_eq!(asked(&mut driver), questions);
+        driver.silence();
+        asked(&mut driver);
+        driver.receive(&[settings(1), live(3300, 1)].concat());
+        assert_eq!(cell(&mut driver), Some(3300));
+    }
+}
+
+#[test]
+fn damage_is_told_rather_than_silence() {
+    let mut driver = running();
+    driver.start(Ask::Read);
+    let mut damaged = live(3300, 1);
+    damaged[8] ^= 1;
+    driver.receive(&damaged);
+    driver.silence();
+    asked(&mut driver);
+    driver.silence();
+    assert!(matches!(driver.step(), Step::Failed(ProtocolError::BadChecksum { .. })));
+}
+
+fn switch_off() -> Ask {
+    Ask::Write(Setting { switch: Switch::Charging, on: false })
+}
+
+#[test]
+fn an_order_is_read_back_until_the_transistor_follows() {
+    let mut driver = running();
+    driver.start(switch_off());
+    let Step::Send(order) = driver.step() else { panic!() };
+    assert_eq!(order[4..10], [0x1D, 4, 0, 0, 0, 0]);
+    driver.advance();
+    driver.receive(&live(3300, 1));
+    driver.receive(&acknowledgement());
+    assert_eq!(asked(&mut driver), [0x96]);
+    driver.receive(&[live(3300, 0), settings(0), acknowledgement()].concat());
+    assert!(matches!(driver.step(), Step::Await(_)), "it was not read back yet");
+    driver.receive(&live(3300, 1));
+    assert!(matches!(driver.step(), Step::Await(_)), "it has not followed yet");
+    driver.receive(&live(3300, 0));
+    let Step::Done(reading) = driver.step() else { panic!() };
+    assert_eq!(reading.switches.charging, Some(false));
+    assert!(!reading.states["charge_switch"]);
+}
+
+#[test]
+fn a_board_that_does_not_obey_is_reported_as_it_is() {
+    let mut driver = running();
+    driver.start(switch_off());
+    asked(&mut driver);
+    driver.silence();
+    assert_eq!(asked(&mut driver), [0x96]);
+    driver.receive(&settings(1));
+    (0..LOOKS).for_each(|_| driver.receive(&live(3300, 1)));
+    let Step::Done(reading) = driver.step() else { panic!() };
+    assert_eq!(reading.switches.charging, Some(true));
+}
+
+#[test]
+fn nothing_is_ordered_before_the_layout_is_known() {
+    let mut driver = driver();
+    driver.start(switch_off());
+    assert_eq!(asked(&mut driver), [0x97]);
+    driver.receive(&[device(), acknowledgement()].concat());
+    assert_eq!(asked(&mut driver), [0x96]);
+    driver.receive(&[settings(1), acknowledgement(), live(3300, 1)].concat());
+    assert_eq!(asked(&mut driver), [0x1D]);
+}
+
+#[test]
+fn a_balancer_is_never_told_to_charge() {
+    let float = 3.3_f32.to_le_bytes();
+    let balancer = record(2, &[(6, &float), (214, &[1])]);
+    let settings = record(1, &[(38, &3.0_f32.to_le_bytes()), (114, &[1])]);
+    let mut driver = driver();
+    driver.start(switch_off());
+    asked(&mut driver);
+    driver.receive(&[device(), acknowledgement()].concat());
+    asked(&mut driver);
+    driver.receive(&[settings, balancer].concat());
+    assert!(matches!(driver.step(), Step::Failed(ProtocolError::Unsupported { .. })));
+}

@@ -1,0 +1,160 @@
+//! The JK driver against a simulated board: both layouts, the stream in real pieces, the orders, and
+//! what must not be told.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bms_reader::model::derive::derive;
+use bms_reader::model::reading::Switch;
+use bms_reader::model::units::Millis;
+use bms_reader::model::{DeviceId, DeviceState, Profile, Reading, Snapshot};
+use bms_reader::poll::cycle;
+use bms_reader::protocol::driver::{Carrier, Setting};
+use bms_reader::protocol::jk::INFO;
+use bms_reader::protocol::jk::record::checksum;
+use bms_reader::protocol::{Ask, Driver, Options};
+use bms_reader::raw::raw;
+use bms_reader::sim::jk::{JkBoard, Layout, MAKE};
+use bms_reader::sim::serve::{Stage, memory};
+use bms_reader::sim::{Battery, Bus, Faults, PackState, Responder};
+use common::{play, vectors};
+use tokio_util::sync::CancellationToken;
+
+fn driver() -> Box<dyn Driver> {
+    let timeout = Duration::from_secs(20);
+    (INFO.new)(&Options { carrier: Carrier::Radio, timeout, ..Options::default() })
+}
+
+fn board(layout: Layout) -> JkBoard {
+    JkBoard::new(Battery::fixed(PackState::at_rest())).speaking(layout)
+}
+
+/// One cycle with a board that speaks a few times after each question.
+fn ask(driver: &mut dyn Driver, board: &mut JkBoard, ask: Ask) -> Reading {
+    driver.start(ask);
+    let outcome = play(driver, |question| {
+        let mut said = vec![board.respond(question, 0.0).unwrap()];
+        said.extend((0..3).filter_map(|_| board.unasked(0.0)));
+        said
+    });
+    outcome.unwrap().reading()
+}
+
+#[test]
+fn both_layouts_say_the_same() {
+    let state = PackState::at_rest();
+    for (layout, sensors) in [(Layout::Cells24, 2), (Layout::Cells32, 4)] {
+        let reading = ask(driver().as_mut(), &mut board(layout), Ask::Read);
+        assert_eq!(reading.pack.voltage, Some(state.voltage));
+        assert_eq!(reading.pack.remaining, Some(state.remaining));
+        assert_eq!(reading.pack.design, Some(state.design));
+        let cells: Vec<_> = reading.cells.iter().map(|cell| cell.voltage.unwrap()).collect();
+        assert_eq!(cells, state.cells);
+        let probes: Vec<_> = reading.probes.iter().map(|probe| probe.value.unwrap()).collect();
+        let expected = [&[state.mosfet], &state.sensors[..sensors]].concat();
+        assert_eq!(probes, expected, "{layout:?}");
+        assert_eq!(reading.alarms.active().count(), 0);
+    }
+}
+
+#[test]
+fn every_switch_is_turned_and_read_back() {
+    for layout in [Layout::Cells24, Layout::Cells32] {
+        let (mut driver, mut board) = (driver(), board(layout));
+        for &switch in INFO.controls {
+            for on in [false, true] {
+                let setting = Setting { switch, on };
+                let reading = ask(driver.as_mut(), &mut board, Ask::Write(setting));
+                assert_eq!(reading.switches.get(switch), Some(on), "{layout:?} {setting:?}");
+                let others = INFO.controls.iter().filter(|other| **other != switch);
+                for other in others {
+                    assert_eq!(reading.switches.get(*other), Some(true));
+                }
+            }
+        }
+        assert_eq!(board.state(0.0), PackState::at_rest());
+    }
+    assert_eq!(INFO.controls, [Switch::Charging, Switch::Discharging, Switch::Balancing]);
+}
+
+/// Over a link, in pieces of a notification, with the noise of the module: two questions in a
+/// session, then a reading from each record that comes.
+#[tokio::test(start_paused = true)]
+async fn the_stream_is_read_as_it_comes() {
+    let stop = CancellationToken::new();
+    let bus = Bus::living(&MAKE, &[1], 7, Faults::default());
+    let stage = Stage::new(bus, 600.0, None).by_radio();
+    let port = memory("board", stage.clone(), stop.clone());
+    let endpoint = bms_reader::transport::Endpoint::Memory(port);
+    let mut link = endpoint.open(9600).await.unwrap();
+    let mut driver = driver();
+    for _ in 0..20 {
+        let outcome = cycle(&mut *driver, &mut link, Ask::Read, Duration::from_secs(20)).await;
+        let reading = outcome.result.unwrap();
+        let (address, seconds) = stage.last_answer().unwrap();
+        let state = Bus::battery(7, address).state(seconds);
+        let cells: Vec<_> = reading.cells.iter().map(|cell| cell.voltage.unwrap()).collect();
+        assert_eq!(cells, state.cells);
+        assert_eq!(reading.pack.current, Some(state.current));
+        assert!(reading.got.device_info && reading.got.settings);
+    }
+    stop.cancel();
+}
+
+const PASSCODES: [(usize, &[u8]); 3] = [(62, b"Sesame1"), (97, b"8371"), (118, b"Sesame2")];
+
+/// No text that leaves the driver has a passcode in it: the reading's own, the raw JSON, the error.
+#[test]
+fn passcodes_stay_in_the_driver() {
+    let all = vectors("jk");
+    let mut device =
+        all.iter().find(|v| v.id == "esphome_device_info_jk02_32s_v15").unwrap().response.clone();
+    for (at, passcode) in PASSCODES {
+        device[at..at + passcode.len()].copy_from_slice(passcode);
+    }
+    device[299] = checksum(&device[..299]);
+    let live = all.iter().find(|v| v.id == "esphome_cell_info_jk02_32s_v15").unwrap();
+
+    let mut driver = driver();
+    let outcome = play(driver.as_mut(), |_| vec![device.clone(), live.response.clone()]).unwrap();
+    let reading = outcome.reading();
+    assert!(reading.got.device_info);
+    let mut state = DeviceState::new(Profile {
+        id: DeviceId::new("jk1").unwrap(),
+        name: "JK1".into(),
+        make: "jk".into(),
+        title: INFO.title.into(),
+        port: None,
+        address: None,
+        adapter: None,
+        interval_ms: 1000,
+    });
+    let derived = derive(&reading);
+    let device_id = state.profile.id.clone();
+    let mut told = format!("{reading:?}");
+    state.snapshot = Some(Arc::new(Snapshot {
+        device: device_id,
+        sequence: 1,
+        taken: Millis(1),
+        took_ms: 1,
+        reading,
+        derived,
+    }));
+    told += &raw(&state).to_string();
+
+    let mut damaged = device.clone();
+    damaged[200] ^= 1;
+    let failed = play(driver.as_mut(), |_| Vec::new());
+    told += &format!("{failed:?}");
+    driver.reset();
+    let failed = play(driver.as_mut(), |_| vec![damaged.clone()]).unwrap().error();
+    told += &format!("{failed} {failed:?}");
+    for passcode in ["Sesame", "8371"] {
+        assert!(!told.contains(passcode), "{told}");
+    }
+    assert!(told.contains("JK_PB2A16S15P"), "{told}");
+}

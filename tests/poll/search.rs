@@ -1,0 +1,92 @@
+//! Batteries of which nobody said what they are.
+
+use std::time::Duration;
+
+use bms_reader::app;
+use bms_reader::board::Board;
+use bms_reader::config;
+use bms_reader::model::{FaultKind, LinkState};
+use bms_reader::poll::{Line, Member, read_once};
+use bms_reader::protocol;
+use bms_reader::sim::serve::{self, Place, SimulateOptions, Stage, Stand};
+use bms_reader::sim::{Bus as SimBus, Faults, MAKES, Make};
+use bms_reader::transport::Endpoint;
+use tokio_util::sync::CancellationToken;
+
+use crate::rig::{Bus, Rig, member, seconds};
+
+fn wired() -> impl Iterator<Item = &'static Make> {
+    let is_wired = |make: &&Make| protocol::find(make.name).is_some_and(|it| it.serial.is_some());
+    MAKES.iter().copied().filter(is_wired)
+}
+
+fn unknown(endpoint: Endpoint) -> Line {
+    let member = Member { driver: None, ..member(1) };
+    Line { endpoint, bauds: Vec::new(), members: vec![member], radio: None, recorder: None }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_stays_what_it_answered_to() {
+    let make = wired().next().expect("a wired make");
+    let bus = SimBus::living(make, &[1], 1, Faults::default());
+    let stage = Stage::new(bus, 1.0, None);
+    let port = serve::memory("somewhere", stage, CancellationToken::new());
+    let rig = Rig::on(Bus::default(), unknown(Endpoint::Memory(port)));
+    seconds(600).await;
+    let state = rig.state(1);
+    let info = protocol::find(make.name).expect("its driver");
+    assert_eq!(
+        (state.profile.make.as_str(), state.profile.title.as_str()),
+        (info.name, info.title)
+    );
+    assert_eq!(state.link, LinkState::Online);
+    assert!(state.counters.reads > 50, "{:?}", state.counters);
+    assert_eq!(state.counters.errors, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_found_where_nobody_answers() {
+    let bus = Bus::default();
+    bus.silent.lock().unwrap().extend(0..=255);
+    let rig = Rig::on(bus.clone(), unknown(Endpoint::Memory(bus.serve("somewhere"))));
+    seconds(600).await;
+    assert_eq!(rig.fault(1), Some(FaultKind::Timeout));
+    let fault = rig.state(1).attempt.unwrap().fault.unwrap();
+    assert!(fault.message.contains("daren at 9600 baud, "), "{fault}");
+    assert_eq!(rig.state(1).profile.make, "plain", "it stays what it was called");
+    let rounds = rig.state(1).counters.errors;
+    assert!((2..=60).contains(&rounds), "one failure for each round, not {rounds}");
+}
+
+#[tokio::test]
+async fn each_simulated_make_is_found_on_a_pseudo_terminal() {
+    for make in wired() {
+        let options = SimulateOptions {
+            make,
+            addresses: vec![*make.addresses.start().max(&1)],
+            seed: 1,
+            speed: 1.0,
+            pacing: None,
+            faults: Faults::default(),
+            place: Place::Terminal { link: None },
+        };
+        let stand = Stand::open(&options).await.unwrap();
+        let port = stand.place();
+        let stop = CancellationToken::new();
+        let simulator = tokio::spawn(stand.serve(stop.clone()));
+        let environment =
+            [("BMS_PORT", port.as_str()), ("BMS_TYPE", "auto"), ("BMS_TIMEOUT", "0.5")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = config::load(environment.into_iter().collect()).expect("a good configuration");
+        let board = Board::new(config.devices.iter().map(|device| device.profile.clone()));
+        let mut lines = app::lines(&config.devices, app::REAL_TIME, &stop);
+        let line = lines.pop().expect("a line");
+        tokio::time::timeout(Duration::from_secs(120), read_once(line, &board)).await.unwrap();
+        let state = board.latest(&config.devices[0].profile.id).expect("a battery");
+        assert_eq!(state.attempt.map(|attempt| attempt.fault), Some(None));
+        assert_eq!(state.profile.make, make.name);
+        stop.cancel();
+        simulator.await.unwrap().unwrap();
+    }
+    assert!(wired().count() > 0);
+}
