@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bms_reader::model::derive::derive;
-use bms_reader::model::reading::Switch;
+use bms_reader::model::reading::{Setting, Switch};
 use bms_reader::model::units::Millis;
 use bms_reader::model::{DeviceId, DeviceState, Profile, Reading, Snapshot};
 use bms_reader::poll::cycle;
-use bms_reader::protocol::driver::{Carrier, Setting};
+use bms_reader::protocol::driver::Carrier;
 use bms_reader::protocol::jk::INFO;
 use bms_reader::protocol::jk::record::checksum;
 use bms_reader::protocol::{Ask, Driver, Options};

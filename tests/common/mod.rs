@@ -89,6 +89,11 @@ pub fn driver(info: &DriverInfo) -> Box<dyn Driver> {
     (info.new)(&usual(info))
 }
 
+/// A driver with the usual options.
+pub fn driver(info: &DriverInfo) -> Box<dyn Driver> {
+    (info.new)(&usual(info))
+}
+
 /// How a cycle went.
 #[derive(Debug)]
 pub struct Outcome {

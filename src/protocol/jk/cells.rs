@@ -168,8 +168,8 @@ fn cells(
         .map(|cell| Cell {
             voltage: voltage(cell.into()),
             resistance: resistance(cell.into()),
-            temperature: None,
             balancing: balanced.map(|balanced| balanced == Some(cell)),
+            ..Cell::default()
         })
         .collect()
 }

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use super::cells::{self, Layout};
 use super::record::{Kind, Reassembly, Record, Word};
+use super::secrets::Blanker;
 use super::{Command, about, layout, order, request};
 use crate::model::Reading;
-use crate::model::reading::Switch;
-use crate::protocol::driver::{Ask, Driver, Options, ProtocolError, Setting, Step};
+use crate::model::reading::{Setting, Switch};
+use crate::protocol::driver::{Ask, Driver, Options, ProtocolError, Side, Step};
 use crate::protocol::query::more_telling;
 
 /// The acknowledgement follows its record at once; the next question must not collide with it.
@@ -292,6 +293,12 @@ impl Stream {
 }
 
 impl Driver for Stream {
+    fn blank(&self, side: Side, said: &mut [u8]) {
+        if side == Side::Battery {
+            Blanker::default().blank(said);
+        }
+    }
+
     fn reset(&mut self) {
         self.session = Session::default();
         self.start(Ask::Read);
