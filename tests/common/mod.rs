@@ -84,11 +84,6 @@ pub fn usual(info: &DriverInfo) -> Options {
     Options { carrier, address, ..Options::default() }
 }
 
-/// A driver with these options.
-pub fn driver(info: &DriverInfo) -> Box<dyn Driver> {
-    (info.new)(&usual(info))
-}
-
 /// A driver with the usual options.
 pub fn driver(info: &DriverInfo) -> Box<dyn Driver> {
     (info.new)(&usual(info))
