@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use bms_reader::model::catalog::{CATALOG, Get, Kind};
+use bms_reader::model::reading::Switch;
 use bms_reader::protocol::DRIVERS;
 
 fn keys() -> String {
@@ -29,21 +30,44 @@ fn keys() -> String {
 
 fn support() -> String {
     let mut table = String::from(
-        "| `BMS_TYPE` | make | wired, baud | addresses | verified with |\n|---|---|---|---|---|\n",
+        "| `BMS_TYPE` | make | wired, baud | addresses | Bluetooth | switches | verified with |\n\
+         |---|---|---|---|---|---|---|\n",
     );
     for info in DRIVERS {
-        let bauds = info.serial.map_or_else(String::new, |serial| {
+        let bauds = info.serial.map_or_else(none, |serial| {
             serial.bauds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         });
         let (first, last) = (info.addresses.start(), info.addresses.end());
+        let addresses = match info.serial {
+            Some(_) if first != last => format!("{first} to {last}"),
+            _ => none(),
+        };
+        let bluetooth = if info.gatt.is_some() { "yes".to_owned() } else { none() };
+        let (name, title, verified) = (info.name, info.title, info.verified);
+        let controls = controls(info.controls);
         writeln!(
             table,
-            "| `{}` | {} | {bauds} | {first} to {last} | {} |",
-            info.name, info.title, info.verified
+            "| `{name}` | {title} | {bauds} | {addresses} | {bluetooth} | {controls} | {verified} |"
         )
         .unwrap();
     }
     table
+}
+
+fn none() -> String {
+    "-".to_owned()
+}
+
+fn controls(switches: &[Switch]) -> String {
+    let word = |switch: &Switch| match switch {
+        Switch::Charging => "charging",
+        Switch::Discharging => "discharging",
+        Switch::Balancing => "balancing",
+    };
+    if switches.is_empty() {
+        return none();
+    }
+    switches.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 #[test]

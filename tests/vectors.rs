@@ -5,6 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "vectors/ascii_family.rs"]
+mod ascii_family;
+#[path = "vectors/ascii_status.rs"]
+mod ascii_status;
 mod common;
 #[path = "vectors/daren.rs"]
 mod daren;
@@ -55,8 +59,16 @@ enum Compared {
     UnknownKey,
 }
 
-const MAKES: &[Make] =
-    &[daren::MAKE, jbd::MAKE, jk::MAKE, pylontech_sc0500::MAKE, pylontech_console::MAKE];
+const MAKES: &[Make] = &[
+    daren::MAKE,
+    jbd::MAKE,
+    jk::MAKE,
+    pylontech_sc0500::MAKE,
+    pylontech_console::MAKE,
+    ascii_family::PYLONTECH,
+    ascii_family::PACE,
+    ascii_family::SEPLOS,
+];
 
 /// What the operator of this vector's battery said about it.
 fn options(make: &Make, vector: &Vector) -> Options {
@@ -67,7 +79,7 @@ fn options(make: &Make, vector: &Vector) -> Options {
 }
 
 /// Kinds that not every make has.
-const RARE: [&str; 4] = ["length-field", "checksum", "stream", "fragment"];
+const RARE: [&str; 5] = ["length-field", "checksum", "stream", "fragment", "bad"];
 
 /// Makes whose answers say what they are, so that one is good whatever was asked.
 const SELF_NAMING: &[&str] = &["jk"];

@@ -30,11 +30,8 @@ pub(super) struct Layout {
     pub answers: &'static [u8],
     /// CID1 of both.
     pub cid1: u8,
-    /// The questions of a cycle: the live values, the alarms, the names, the rest.
+    /// The questions of a cycle: the live values, what else changes, what stays.
     pub plan: &'static [&'static Service],
-    /// The same with the alarms last, for a battery that does not tell them: its silence must not
-    /// keep the rest from being asked.
-    pub patient_plan: &'static [&'static Service],
     /// The first module of a group answers for all of them, when asked with FF.
     pub groups: bool,
 }
@@ -117,10 +114,6 @@ pub(super) struct Pack {
     layout: &'static Layout,
     asked: Asked,
     timeout: Duration,
-    /// The alarms have been told in this session, so every later reading has to have them too: one
-    /// without them would look like one of a battery that knows none.
-    alarms_proven: bool,
-    alarms_late: bool,
 }
 
 impl Pack {
@@ -129,8 +122,6 @@ impl Pack {
             layout,
             asked: Asked { address: options.address, group: false },
             timeout: options.timeout,
-            alarms_proven: false,
-            alarms_late: false,
         }
     }
 
@@ -168,14 +159,13 @@ impl Dialect for Pack {
     type Query = &'static Service;
 
     fn plan(&self) -> &'static [&'static Service] {
-        if self.alarms_late { self.layout.patient_plan } else { self.layout.plan }
+        self.layout.plan
     }
 
     fn need(&self, query: &'static Service) -> Need {
         match query.part {
             Part::Live => Need::Required,
-            Part::Alarms if self.alarms_proven => Need::Required,
-            Part::Alarms | Part::Extra => Need::Optional,
+            Part::Alarms | Part::Extra => Need::Steady,
             Part::Name => Need::Once,
         }
     }
@@ -220,7 +210,6 @@ impl Dialect for Pack {
                 _ => ProtocolError::BadFrame { query, reason },
             }
         })?;
-        self.alarms_proven |= query.part == Part::Alarms;
         Ok(Answer::Ours)
     }
 
@@ -242,14 +231,8 @@ impl Dialect for Pack {
         }
     }
 
-    fn unanswered(&mut self, query: &'static Service) {
-        self.alarms_late |= query.part == Part::Alarms && !self.alarms_proven;
-    }
-
     fn reset(&mut self) {
         self.asked.group = false;
-        self.alarms_proven = false;
-        self.alarms_late = false;
     }
 }
 

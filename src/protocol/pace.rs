@@ -38,7 +38,6 @@ static LAYOUT: Layout = Layout {
     answers: &[0x25, 0x26],
     cid1: 0x46,
     plan: &[&LIVE, &ALARMS, &HARDWARE, &SERIAL],
-    patient_plan: &[&LIVE, &HARDWARE, &SERIAL, &ALARMS],
     groups: false,
 };
 

@@ -27,7 +27,8 @@ use crate::model::reading::Setting;
 /// what is older than so many bytes belongs to no frame.
 const BUFFER: usize = 4096;
 
-/// Failures after which a question of [`Need::Once`] is not asked again in this session.
+/// Failures after which a question of [`Need::Once`], or one of [`Need::Steady`] that was never
+/// answered, is not asked again in this session.
 const FAILURES: usize = 2;
 
 /// A make that asks a few questions and gets one framed answer to each.
@@ -84,6 +85,9 @@ pub enum Need {
     Required,
     /// Without an answer its fields stay empty.
     Optional,
+    /// Optional until it was answered once in the session, and required from then on: values that
+    /// come and go with the luck of one answer look like something that the battery lost.
+    Steady,
     /// Optional, and the answer holds for the whole session: it is part of every later reading.
     Once,
 }
@@ -152,8 +156,10 @@ struct Session<Q> {
     known: Reading,
     /// Questions that are answered or refused: never asked again.
     closed: Vec<Q>,
-    /// One entry for each failure of a question of [`Need::Once`].
+    /// One entry for each failure of a question that may stay without an answer.
     failed: Vec<Q>,
+    /// Questions of [`Need::Steady`] that were answered.
+    steady: Vec<Q>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -287,9 +293,13 @@ impl<D: Dialect> Runner<D> {
         let mut reading = self.reading.clone();
         let answer = self.dialect.decode(query, frame, &mut reading)?;
         if answer == Answer::Ours {
-            if self.dialect.need(query) == Need::Once {
-                self.dialect.decode(query, frame, &mut self.session.known)?;
-                self.session.closed.push(query);
+            match self.dialect.need(query) {
+                Need::Once => {
+                    self.dialect.decode(query, frame, &mut self.session.known)?;
+                    self.session.closed.push(query);
+                }
+                Need::Steady => self.session.answered(query),
+                Need::Required | Need::Optional => {}
             }
             self.reading = reading;
         }
@@ -309,14 +319,15 @@ impl<D: Dialect> Runner<D> {
             received: self.received,
         });
         let refused = matches!(error, ProtocolError::Refused { .. });
-        match self.dialect.need(query) {
-            Need::Required if self.ask != Ask::Identify => {
-                self.finish();
-                self.state = State::Failed(error);
-                return;
-            }
-            Need::Required | Need::Optional => {}
-            Need::Once => self.session.failure(query, refused),
+        let need = self.dialect.need(query);
+        let required = need == Need::Required || self.session.steady.contains(&query);
+        if required && self.ask != Ask::Identify {
+            self.finish();
+            self.state = State::Failed(error);
+            return;
+        }
+        if matches!(need, Need::Once | Need::Steady) {
+            self.session.failure(query, refused);
         }
         self.queue.pop_front();
         if refused || self.ask == Ask::Identify {
@@ -330,13 +341,25 @@ impl<D: Dialect> Runner<D> {
 
 impl<Q> Default for Session<Q> {
     fn default() -> Self {
-        Session { known: Reading::default(), closed: Vec::new(), failed: Vec::new() }
+        Session {
+            known: Reading::default(),
+            closed: Vec::new(),
+            failed: Vec::new(),
+            steady: Vec::new(),
+        }
     }
 }
 
 impl<Q: Copy + PartialEq> Session<Q> {
     fn failures(&self, query: Q) -> usize {
         self.failed.iter().filter(|&&failed| failed == query).count()
+    }
+
+    fn answered(&mut self, query: Q) {
+        if !self.steady.contains(&query) {
+            self.steady.push(query);
+            self.failed.retain(|failed| *failed != query);
+        }
     }
 
     fn failure(&mut self, query: Q, refused: bool) {

@@ -38,7 +38,6 @@ static LAYOUT: Layout = Layout {
     answers: &[0x20, 0x26],
     cid1: 0x46,
     plan: &[&LIVE, &ALARMS, &MAKER],
-    patient_plan: &[&LIVE, &MAKER, &ALARMS],
     groups: false,
 };
 

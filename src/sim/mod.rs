@@ -4,6 +4,8 @@
 //! of them and disturbs their answers on request; [`serve`] puts it on a pseudo-terminal, a TCP port
 //! or a link in memory.
 
+mod ascii_frame;
+mod ascii_pack;
 pub mod battery;
 pub mod bus;
 pub mod chance;
@@ -12,6 +14,9 @@ pub mod faults;
 mod house;
 pub mod jbd;
 pub mod jk;
+pub mod pace;
+pub mod pylontech;
+pub mod seplos;
 pub mod serve;
 pub mod state;
 
@@ -69,7 +74,8 @@ pub enum Spoil {
 }
 
 /// Every make that can be simulated.
-pub static MAKES: &[&Make] = &[&daren::MAKE, &jbd::MAKE, &jk::MAKE];
+pub static MAKES: &[&Make] =
+    &[&daren::MAKE, &jbd::MAKE, &jk::MAKE, &pylontech::MAKE, &pace::MAKE, &seplos::MAKE];
 
 /// The make of that name.
 pub fn find(name: &str) -> Option<&'static Make> {

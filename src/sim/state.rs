@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::faults::Fault;
 use crate::model::Alarm;
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 
@@ -85,6 +86,20 @@ impl PackState {
         self.cells.resize(count, last);
         self.balancing.resize(count, false);
         self.voltage = terminal_voltage(&self.cells);
+        self
+    }
+
+    /// The same pack with these alarms and cell counts come true.
+    pub(super) fn under(mut self, conditions: &[Fault]) -> Self {
+        for condition in conditions {
+            match *condition {
+                Fault::Alarm(alarm) => {
+                    self.alarms.insert(alarm);
+                }
+                Fault::Cells(count) => self = self.with_cells(count),
+                _ => {}
+            }
+        }
         self
     }
 

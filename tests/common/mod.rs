@@ -73,10 +73,15 @@ pub fn unhex(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
 }
 
-/// Default options; by wire, unless the make knows none.
+/// Default options, with the address of the recorded frames; by wire, unless the make knows none.
 pub fn usual(info: &DriverInfo) -> Options {
     let carrier = if info.serial.is_some() { Carrier::Wire } else { Carrier::Radio };
-    Options { carrier, ..Options::default() }
+    let address = match info.name {
+        "pylontech" => 2,
+        "seplos" => 0,
+        _ => Options::default().address,
+    };
+    Options { carrier, address, ..Options::default() }
 }
 
 /// A driver with the usual options.

@@ -144,18 +144,18 @@ fn value(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Com
 }
 
 /// A number of the vector in the model's small unit.
-fn scaled(expected: &Value, unit: f64) -> Option<i64> {
+pub fn scaled(expected: &Value, unit: f64) -> Option<i64> {
     #[allow(clippy::cast_possible_truncation)]
     let exact = (expected.as_f64().expect("a number") * unit).round() as i64;
     Some(exact)
 }
 
-fn probes(reading: &Reading, place: Place) -> Vec<Option<i64>> {
+pub fn probes(reading: &Reading, place: Place) -> Vec<Option<i64>> {
     let of_place = reading.probes.iter().filter(|probe| probe.place == place);
     of_place.map(|probe| probe.value.map(|value| value.0.into())).collect()
 }
 
-fn cell_voltages(reading: &Reading) -> Vec<i64> {
+pub fn cell_voltages(reading: &Reading) -> Vec<i64> {
     reading.cells.iter().map(|cell| cell.voltage.unwrap().0.into()).collect()
 }
 

@@ -31,7 +31,6 @@ static LAYOUT: Layout = Layout {
     answers: &[0x20],
     cid1: 0x46,
     plan: &[&LIVE, &ALARMS, &NAME],
-    patient_plan: &[&LIVE, &NAME, &ALARMS],
     groups: true,
 };
 

@@ -31,8 +31,7 @@ static LAYOUT: Layout = Layout {
     version: 0x20,
     answers: &[],
     cid1: 0x46,
-    plan: &[&LIVE, &ALARMS, &SERIAL, &FIRMWARE, &MAKER, &PARAMETERS, &MANAGEMENT],
-    patient_plan: &[&LIVE, &SERIAL, &FIRMWARE, &MAKER, &PARAMETERS, &MANAGEMENT, &ALARMS],
+    plan: &[&LIVE, &ALARMS, &MANAGEMENT, &SERIAL, &FIRMWARE, &PARAMETERS, &MAKER],
     groups: true,
 };
 

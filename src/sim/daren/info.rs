@@ -2,7 +2,7 @@
 
 use super::Nameplate;
 use crate::model::Alarm;
-use crate::model::units::{DeciCelsius, MilliampHours};
+use crate::sim::ascii_frame::Info;
 use crate::sim::state::PackState;
 
 /// Service 42: everything that changes.
@@ -34,7 +34,7 @@ pub fn live_values(state: &PackState) -> Vec<u8> {
     // The masks of single cells stayed empty on a captured pack with a cell in overvoltage.
     info.words(4, 0).word(balancing(state, 0)).word(balancing(state, 16)).words(4, 0);
     info.byte(alarm_bits(state, Word::Machine) as u8).word(alarm_bits(state, Word::Io));
-    info.0
+    info.into_bytes()
 }
 
 /// Service 47: limits and bar codes.
@@ -43,7 +43,7 @@ pub fn system_parameters(state: &PackState, nameplate: &Nameplate) -> Vec<u8> {
     info.byte(0).word(3650).word(2500).word(60).word(-5).word(12_000).word(3650).word(2500);
     info.word(small(state.cells.len() as u32)).word(12_000).capacity(state.full).word(1440).word(0);
     info.text(&nameplate.serial, 20, 0).text(&nameplate.bms_serial, 20, 0);
-    info.0
+    info.into_bytes()
 }
 
 /// Service 51: types and versions.
@@ -52,16 +52,16 @@ pub fn manufacturer(nameplate: &Nameplate) -> Vec<u8> {
     for text in [&nameplate.hardware, &nameplate.product, &nameplate.project] {
         info.text(text, 10, b' ');
     }
-    info.0.extend(nameplate.software);
-    info.0.extend(nameplate.boot);
-    info.0
+    info.extend(nameplate.software);
+    info.extend(nameplate.boot);
+    info.into_bytes()
 }
 
 /// Service 83: how often each protection tripped. Six further words follow the eight known ones.
 pub fn counters() -> Vec<u8> {
     let mut info = Info::default();
     info.byte(0x83).byte(1).word(3).word(1).words(12, 0);
-    info.0
+    info.into_bytes()
 }
 
 /// Service B0, module 3: who it is.
@@ -70,9 +70,9 @@ pub fn identity(nameplate: &Nameplate) -> Vec<u8> {
     for text in [&nameplate.serial, &nameplate.product_id, &nameplate.bms_serial] {
         info.text(text, 30, 0);
     }
-    info.0.extend(nameplate.born);
+    info.extend(nameplate.born);
     info.text(&nameplate.manufacturer, 20, 0);
-    info.0
+    info.into_bytes()
 }
 
 /// Service B0, module 4: capacities and what ever went through, in Ah and in 0.1 kWh.
@@ -84,51 +84,12 @@ pub fn capacities(state: &PackState) -> Vec<u8> {
     let through = [state.charged, state.discharged];
     for charge in through {
         let amp_hours = u32::try_from(charge.0 / 1000).unwrap_or(u32::MAX);
-        info.0.extend(amp_hours.to_be_bytes());
+        info.extend(amp_hours.to_be_bytes());
     }
     for charge in through {
         info.word((charge.0 * MEAN_MILLIVOLTS / 1000 / 100_000) as i32);
     }
-    info.0
-}
-
-/// The data part of a frame while it is put together.
-#[derive(Default)]
-struct Info(Vec<u8>);
-
-impl Info {
-    fn byte(&mut self, value: u8) -> &mut Self {
-        self.0.push(value);
-        self
-    }
-
-    /// The low 16 bits, as the pack has no more: counters wrap there, and signs survive.
-    fn word(&mut self, value: i32) -> &mut Self {
-        self.0.extend((value as u16).to_be_bytes());
-        self
-    }
-
-    fn words(&mut self, count: usize, value: i32) -> &mut Self {
-        for _ in 0..count {
-            self.word(value);
-        }
-        self
-    }
-
-    fn temperature(&mut self, value: DeciCelsius) -> &mut Self {
-        self.word(value.0)
-    }
-
-    fn capacity(&mut self, value: MilliampHours) -> &mut Self {
-        self.word((value.0 / 10) as i32)
-    }
-
-    /// Exactly `width` characters, filled up or cut.
-    fn text(&mut self, text: &str, width: usize, padding: u8) -> &mut Self {
-        let padding = std::iter::repeat(padding);
-        self.0.extend(text.bytes().chain(padding).take(width));
-        self
-    }
+    info.into_bytes()
 }
 
 fn small(value: u32) -> i32 {
@@ -242,7 +203,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::units::{CentiPercent, Milliamps, Millivolts};
+    use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 
     fn hex(info: &[u8]) -> String {
         info.iter().map(|byte| format!("{byte:02X}")).collect()
@@ -342,6 +303,6 @@ mod tests {
         assert_eq!(counters().len(), 30);
         let mut info = Info::default();
         info.text("too long", 3, 0);
-        assert_eq!(info.0, b"too");
+        assert_eq!(info.into_bytes(), b"too");
     }
 }

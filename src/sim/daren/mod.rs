@@ -4,24 +4,25 @@
 //! the vendor's protocol document (BMS-BASEN, DR-1363) and captured frames, which the tests below
 //! compare with. No error answer of a real pack is known; the codes follow the document.
 
-mod frame;
 mod info;
 
+use super::ascii_frame::{self, Marks, code};
 use super::battery::Battery;
-use super::faults::{Fault, Faults};
+use super::faults::Faults;
 use super::state::PackState;
 use super::{Make, Responder};
-use frame::{code, frame};
+
+const MARKS: Marks = Marks { version: 0x22, cid1: 0x4A };
 
 /// Daren, for the registry.
 pub static MAKE: Make = Make {
     name: "daren",
     addresses: 0..=15,
     new: |address, battery, faults| Box::new(DarenPack::new(address, battery).heeding(faults)),
-    request_end: |buffer| buffer.iter().position(|byte| *byte == b'\r').map(|cr| cr + 1),
+    request_end: ascii_frame::request_end,
     stream: None,
     notification: None,
-    spoil: frame::spoil,
+    spoil: |spoil, answer| MARKS.spoil(spoil, answer),
 };
 
 /// What a pack says about itself.
@@ -121,17 +122,7 @@ impl DarenPack {
 
     /// What the pack reports at this time.
     pub fn state(&mut self, seconds: f64) -> PackState {
-        let mut state = self.battery.state(seconds);
-        for condition in self.faults.conditions(self.address) {
-            match condition {
-                Fault::Alarm(alarm) => {
-                    state.alarms.insert(alarm);
-                }
-                Fault::Cells(count) => state = state.with_cells(count),
-                _ => {}
-            }
-        }
-        state
+        self.battery.state(seconds).under(&self.faults.conditions(self.address))
     }
 
     fn answer(&mut self, service: u8, info: &[u8], seconds: f64) -> Result<Vec<u8>, u8> {
@@ -167,15 +158,15 @@ impl DarenPack {
 
 impl Responder for DarenPack {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
-        let body = frame::body(request)?;
-        if frame::address(body)? != self.address {
+        let body = MARKS.body(request)?;
+        if ascii_frame::address(body)? != self.address {
             return None;
         }
         let answered =
-            frame::checked(body).and_then(|(service, info)| self.answer(service, &info, seconds));
+            MARKS.checked(body).and_then(|(service, info)| self.answer(service, &info, seconds));
         Some(match answered {
-            Ok(info) => frame(self.address, code::OK, &info),
-            Err(code) => frame(self.address, code, &[]),
+            Ok(info) => MARKS.frame(self.address, code::OK, &info),
+            Err(code) => MARKS.frame(self.address, code, &[]),
         })
     }
 }
@@ -185,7 +176,7 @@ mod tests {
     use super::*;
     use crate::model::Alarm;
     use crate::model::units::Millivolts;
-    use crate::sim::faults::{Rule, parse};
+    use crate::sim::faults::{Fault, Rule, parse};
 
     fn answer(pack: &mut DarenPack, request: &str) -> Option<String> {
         pack.respond(request.as_bytes(), 0.0).map(|answer| String::from_utf8(answer).unwrap())
@@ -193,8 +184,8 @@ mod tests {
 
     /// The code of an answer that carries no data.
     fn refusal(pack: &mut DarenPack, service: u8, info: &[u8]) -> Option<u8> {
-        let answer = pack.respond(&frame(1, service, info), 0.0)?;
-        (answer.len() == 18).then(|| frame::checked(frame::body(&answer).unwrap()).unwrap().0)
+        let answer = pack.respond(&MARKS.frame(1, service, info), 0.0)?;
+        (answer.len() == 18).then(|| MARKS.checked(MARKS.body(&answer).unwrap()).unwrap().0)
     }
 
     #[test]
@@ -248,7 +239,8 @@ mod tests {
     fn packs_differ_in_the_group_they_accept() {
         let tries = |group| {
             let mut pack = DarenPack::fixed(5).accepting(group);
-            [1, 5, 6].map(|info| pack.respond(&frame(5, 0x42, &[info]), 0.0).unwrap().len() > 18)
+            [1, 5, 6]
+                .map(|info| pack.respond(&MARKS.frame(5, 0x42, &[info]), 0.0).unwrap().len() > 18)
         };
         assert_eq!(tries(Group::Either), [true, true, false]);
         assert_eq!(tries(Group::One), [true, false, false]);
