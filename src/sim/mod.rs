@@ -7,9 +7,12 @@
 pub mod battery;
 pub mod bus;
 pub mod chance;
+pub mod console;
 pub mod daren;
 pub mod faults;
 mod house;
+pub mod pylontech_console;
+pub mod pylontech_sc0500;
 pub mod serve;
 pub mod state;
 
@@ -64,7 +67,7 @@ pub enum Spoil {
 }
 
 /// Every make that can be simulated.
-pub static MAKES: &[&Make] = &[&daren::MAKE];
+pub static MAKES: &[&Make] = &[&daren::MAKE, &pylontech_sc0500::MAKE, &pylontech_console::MAKE];
 
 /// The make of that name.
 pub fn find(name: &str) -> Option<&'static Make> {
