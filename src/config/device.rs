@@ -12,14 +12,16 @@ use super::rule::{self, SIMULATED, makes};
 use super::source::{Spelling, resolve};
 use super::values::Values;
 use super::variables::{
-    BMS_ADDRESS, BMS_BARCODE, BMS_BAUDRATE, BMS_PORT, BMS_SLAVE_ID, BMS_TIMEOUT, BMS_TYPE,
-    DEVICE_ID, DEVICE_NAME, DEVICES, Group, READ_INTERVAL, VARIABLES,
+    BMS_ADDRESS, BMS_BARCODE, BMS_BAUDRATE, BMS_CAPACITY_UNIT, BMS_PORT, BMS_SLAVE_ID, BMS_TIMEOUT,
+    BMS_TYPE, DEVICE_ID, DEVICE_NAME, DEVICES, Group, READ_INTERVAL, VARIABLES,
 };
 use crate::model::{DeviceId, Profile};
+use crate::protocol::driver::CapacityUnit;
+use crate::protocol::pylontech_sc0500::{Barcode, BarcodeError};
 use crate::protocol::{self, DriverInfo, Options};
 
 /// Makes that the contract names. Who asks for one before it is there gets an answer that says so.
-const PROMISED: [&str; 4] = ["pylontech-sc0500", "jbd", "jk", "daly"];
+const PROMISED: [&str; 3] = ["jbd", "jk", "daly"];
 
 /// What people write in capitals in the middle of a name.
 const ABBREVIATIONS: [&str; 4] = ["bms", "jbd", "jk", "lfp"];
@@ -158,6 +160,7 @@ fn read(values: &Values, findings: &mut Findings) -> Option<Device> {
     let make = make(values, findings)?;
     let place = place(values, &make, findings);
     let address = address(values, make.driver, findings);
+    let barcode = barcode(values, findings);
     let (id, place, address) = (id?, place?, address?);
     let interval = values.millis(&READ_INTERVAL)?;
     let usual = make.driver.serial.map_or(Options::default().timeout, |serial| serial.timeout);
@@ -177,6 +180,8 @@ fn read(values: &Values, findings: &mut Findings) -> Option<Device> {
         options: Options {
             address,
             timeout: values.millis(&BMS_TIMEOUT).unwrap_or(usual),
+            barcode,
+            capacity_unit: capacity_unit(values),
             ..Options::default()
         },
         bauds: bauds(values, &place, make.driver, findings),
@@ -195,13 +200,7 @@ fn make(values: &Values, findings: &mut Findings) -> Option<Make> {
         return known;
     }
     if values.mentions(&BMS_BARCODE) {
-        let (name, barcode) = ("pylontech-sc0500", values.name(&BMS_BARCODE));
-        let known = Make::named(name);
-        if known.is_none() {
-            let why = format!("{barcode} alone means {name}, which this version does not know yet");
-            findings.faults.extend(values.missing(&BMS_TYPE, &why));
-        }
-        return known;
+        return Make::named(protocol::pylontech_sc0500::INFO.name);
     }
     if values.mentions(&BMS_PORT) {
         return Make::named(protocol::daren::INFO.name);
@@ -261,6 +260,27 @@ fn address(values: &Values, driver: &DriverInfo, findings: &mut Findings) -> Opt
     let allowed = format!("a whole number from {first} to {last} for the type {}", driver.name);
     findings.fault(values.fault(&BMS_SLAVE_ID, allowed));
     None
+}
+
+/// The controller's number. One out of a document is refused at once: the controller may store
+/// what it is told.
+fn barcode(values: &Values, findings: &mut Findings) -> Option<String> {
+    match Barcode::parse(values.given(&BMS_BARCODE)?) {
+        Ok(barcode) => Some(barcode.as_str().to_owned()),
+        // The form is the rule of the variable, which has reported it.
+        Err(BarcodeError::Form) => None,
+        Err(sample @ BarcodeError::Sample) => {
+            findings.fault(values.fault(&BMS_BARCODE, sample.to_string()));
+            None
+        }
+    }
+}
+
+fn capacity_unit(values: &Values) -> CapacityUnit {
+    match values.choice(&BMS_CAPACITY_UNIT) {
+        Some("mAh") => CapacityUnit::MilliampHours,
+        _ => CapacityUnit::WattHours,
+    }
 }
 
 /// The rates to try. Only a serial port of this machine has one that is ours to choose.

@@ -101,8 +101,8 @@ variables! {
     Battery {
         BMS_TYPE {
             key: Some("type"),
-            default: Fallback::Depends("`daren` with `BMS_PORT`; in a later version `pylontech-sc0500` \
-                with `BMS_BARCODE`, and recognised from its advertisement with `BMS_ADDRESS`"),
+            default: Fallback::Depends("`pylontech-sc0500` with `BMS_BARCODE`, else `daren` with `BMS_PORT`; \
+                in a later version recognised from its advertisement with `BMS_ADDRESS`"),
             rule: Rule::Make, example: "daren",
             help: "The make of the battery; `simulated` needs no hardware.",
         }
@@ -137,16 +137,17 @@ variables! {
             help: "Seconds for one answer (serial) or one whole read (Bluetooth).",
         }
         BMS_BARCODE {
-            key: Some("barcode"), idle: true,
+            key: Some("barcode"),
             rule: Rule::Shape {
                 words: "16 letters and digits",
                 fits: |text| text.len() == 16 && text.bytes().all(|b| b.is_ascii_alphanumeric()),
             },
             example: "ABCD1234EFGH5678",
-            help: "SC0500: the serial number of the controller. Without it `tbar` is never sent.",
+            help: "SC0500: the serial number of the controller (`Module Barcode` in the answer to `info`), never \
+                a sample. Without it nobody logs in, and `tbar` is never sent.",
         }
         BMS_CAPACITY_UNIT {
-            key: Some("capacity_unit"), default: Fallback::Text("Wh"), idle: true,
+            key: Some("capacity_unit"), default: Fallback::Text("Wh"),
             rule: Rule::Choice(&["Wh", "mAh"]), example: "Wh",
             help: "SC0500: the unit of the fourth value, `Wh` (as documented) or `mAh` (as some consoles count).",
         }

@@ -263,3 +263,7 @@ impl Script for Debug {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "debug_tests.rs"]
+mod tests;
