@@ -11,3 +11,4 @@ mod commands;
 mod endurance;
 mod faults;
 mod seed;
+mod stack;
