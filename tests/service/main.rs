@@ -12,3 +12,4 @@ mod endurance;
 mod faults;
 mod past;
 mod seed;
+mod stack;
