@@ -231,17 +231,14 @@ fn name(quantity: &Quantity) -> String {
     quantity.key.replace("_{}", "")
 }
 
-/// The member of a family and what it is called.
+/// The member of a family and what it is called: `cell` of `cell_{}_voltage`.
 fn member(entry: &Entry) -> Option<(&'static str, String)> {
-    let label = match entry.quantity.get {
-        Get::Cell(_) => "cell",
-        Get::Probe(_) => "sensor",
-        Get::Module(_) => "module",
-        Get::Alarm(_) => "alarm",
-        Get::One(_) | Get::Link(_) => return None,
-    };
     let (before, after) = entry.quantity.key.split_once("{}")?;
     let member = entry.key.strip_prefix(before)?.strip_suffix(after)?;
+    let label = match before.trim_end_matches('_') {
+        "temp" => "sensor",
+        label => label,
+    };
     Some((label, member.to_owned()))
 }
 

@@ -110,6 +110,7 @@ fn routes(board: Board, history: History, stop: CancellationToken) -> Router {
         .route("/", get(page::page))
         .route("/app.js", get(page::script))
         .route("/chart.js", get(page::chart))
+        .route("/views.js", get(page::views))
         .route("/style.css", get(page::style))
         .route("/healthz", get(api::healthz))
         .route("/metrics", get(metrics::metrics))

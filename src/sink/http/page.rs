@@ -21,6 +21,10 @@ pub(super) async fn chart() -> Response {
     file("text/javascript; charset=utf-8", include_str!("page/chart.js"))
 }
 
+pub(super) async fn views() -> Response {
+    file("text/javascript; charset=utf-8", include_str!("page/views.js"))
+}
+
 pub(super) async fn style() -> Response {
     file("text/css; charset=utf-8", include_str!("page/style.css"))
 }

@@ -128,7 +128,7 @@ fn in_the_app_only_the_ingress_and_this_machine_may_ask() {
 async fn the_page_is_small_stands_alone_and_links_relatively() {
     let served = Served::start().await;
     let mut size = 0;
-    for path in ["/", "/app.js", "/chart.js", "/style.css"] {
+    for path in ["/", "/app.js", "/views.js", "/chart.js", "/style.css"] {
         let (status, head, body) = served.get(path).await;
         assert_eq!(status, 200, "{path}");
         assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");

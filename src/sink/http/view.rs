@@ -6,7 +6,7 @@ use crate::board::Board;
 use crate::history::History;
 use crate::model::catalog::{Audience, Get, entries};
 use crate::model::reading::Cell;
-use crate::model::{BrokerState, DeviceState, Finding, LinkState, Severity, Value};
+use crate::model::{BrokerState, DeviceState, Finding, LinkState, Profile, Severity, Value};
 
 /// Everything: all batteries, the broker, and what was found.
 pub(super) fn overview(board: &Board, history: &History) -> Json {
@@ -52,7 +52,7 @@ pub(super) fn battery(state: &DeviceState) -> Json {
     let counters = &state.counters;
     json!({
         "id": profile.id, "name": profile.name, "type": profile.make, "title": profile.title,
-        "place": profile.port.as_ref().or(profile.address.as_ref()),
+        "place": place(profile),
         "link": link, "since": since, "interval_ms": profile.interval_ms,
         "model": snapshot.and_then(|snapshot| snapshot.reading.identity.model.as_ref()),
         "updated": snapshot.map(|snapshot| snapshot.taken.0),
@@ -68,6 +68,13 @@ pub(super) fn battery(state: &DeviceState) -> Json {
             reading.alarms.active().map(alarm).collect()
         }),
     })
+}
+
+fn place(profile: &Profile) -> Option<String> {
+    match (&profile.port, &profile.address) {
+        (Some(port), Some(address)) => Some(format!("{port}, address {address}")),
+        (port, address) => port.as_ref().or(address.as_ref()).cloned(),
+    }
 }
 
 /// Every value but those of single cells and alarms, which have lists of their own.
@@ -104,7 +111,7 @@ mod tests {
     use super::*;
     use crate::model::derive::derive;
     use crate::model::units::{CentiPercent, Millis, Millivolts};
-    use crate::model::{Alarm, Profile, Reading, Snapshot};
+    use crate::model::{Alarm, Reading, Snapshot};
 
     fn online() -> DeviceState {
         let mut state = DeviceState::new(Profile::sample("rack"));
