@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::model::{DeviceId, DeviceState, Profile};
+use crate::model::{DeviceId, DeviceState, Profile, Restored, Totals};
 
 /// A handle on all slots; cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,5 +46,13 @@ impl Board {
         if let Some(slot) = self.slots.get(device) {
             slot.send_modify(change);
         }
+    }
+
+    /// Hands over the energy counters of an earlier run (see [`DeviceState::restore`]). `None`: no
+    /// such battery.
+    pub fn restore(&self, device: &DeviceId, found: Option<Totals>) -> Option<Restored> {
+        let mut restored = None;
+        self.update(device, |state| restored = Some(state.restore(found)));
+        restored
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bms_reader::board::Board;
 use bms_reader::command::{Change, Command, CommandBus};
 use bms_reader::model::units::Millivolts;
-use bms_reader::model::{DeviceId, DeviceState, FaultKind, LinkState, Profile, Reading};
+use bms_reader::model::{DeviceId, DeviceState, FaultKind, Limits, LinkState, Profile, Reading};
 use bms_reader::poll::{Line, Member, run_line};
 use bms_reader::protocol::{Ask, Driver, DriverInfo, Options, ProtocolError, Step};
 use bms_reader::transport::{Endpoint, MemoryPort, SerialConfig};
@@ -131,6 +131,7 @@ impl Rig {
                 driver: &PLAIN,
                 options: Options { address: *address, ..Options::default() },
                 interval: Duration::from_secs(10),
+                limits: Limits::default(),
             })
             .collect();
         let board = Board::new(members.iter().map(|member| profile(&member.id)));
@@ -341,6 +342,7 @@ async fn the_other_baud_rate_is_tried_on_total_silence_and_kept() {
         driver: &PLAIN,
         options: Options { timeout: Duration::from_millis(200), ..Options::default() },
         interval: Duration::from_millis(500),
+        limits: Limits::default(),
     }];
     let board = Board::new([profile(&id(1))]);
     let (_commands, mut inboxes) = CommandBus::new(&[vec![id(1)]]);

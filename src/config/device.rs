@@ -15,7 +15,7 @@ use super::variables::{
     BMS_ADDRESS, BMS_BARCODE, BMS_BAUDRATE, BMS_PORT, BMS_SLAVE_ID, BMS_TIMEOUT, BMS_TYPE,
     DEVICE_ID, DEVICE_NAME, DEVICES, Group, READ_INTERVAL, VARIABLES,
 };
-use crate::model::{DeviceId, Profile};
+use crate::model::{DeviceId, Limits, Profile};
 use crate::protocol::{self, DriverInfo, Options};
 
 /// Makes that the contract names. Who asks for one before it is there gets an answer that says so.
@@ -32,7 +32,7 @@ pub(super) struct Batteries {
 }
 
 /// Every battery that somebody described.
-pub(super) fn all(values: &Values, findings: &mut Findings) -> Batteries {
+pub(super) fn all(values: &Values, limits: &Limits, findings: &mut Findings) -> Batteries {
     let elements = elements(values, findings);
     let several = elements.is_some();
     if several {
@@ -50,7 +50,7 @@ pub(super) fn all(values: &Values, findings: &mut Findings) -> Batteries {
             }
             batteries.ids.push(id.to_owned());
         }
-        built.extend(read(values, findings).map(|device| (values, device)));
+        built.extend(read(values, limits, findings).map(|device| (values, device)));
     }
     check_buses(&mut built, findings);
     batteries.devices = built.into_iter().map(|(_, device)| device).collect();
@@ -153,7 +153,7 @@ impl Make {
 }
 
 /// One battery; `None` when something about it is wrong, which is then among the findings.
-fn read(values: &Values, findings: &mut Findings) -> Option<Device> {
+fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Device> {
     let id = values.text(&DEVICE_ID).and_then(DeviceId::new);
     let make = make(values, findings)?;
     let place = place(values, &make, findings);
@@ -182,6 +182,7 @@ fn read(values: &Values, findings: &mut Findings) -> Option<Device> {
         bauds: bauds(values, &place, make.driver, findings),
         place,
         interval,
+        limits: limits.clone(),
     })
 }
 

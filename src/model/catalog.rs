@@ -2,6 +2,9 @@
 //! metrics and the README's list of keys are all read from it.
 
 use super::alarm::Alarm;
+use super::bank::Whole;
+use super::ledger::Totals;
+use super::limits::Limit;
 use super::reading::Place;
 use super::snapshot::{DeviceState, Snapshot};
 use super::units::{DeciCelsius, Millivolts, Milliwatts};
@@ -56,6 +59,8 @@ pub enum Kind {
     Power,
     /// Watt-hours that are stored now.
     StoredEnergy,
+    /// Kilowatt-hours that have flowed so far.
+    Energy,
     /// Ampere-hours.
     Capacity,
     /// Degrees Celsius.
@@ -64,6 +69,8 @@ pub enum Kind {
     Resistance,
     /// Milliseconds.
     Duration,
+    /// Seconds.
+    Remaining,
     /// Counts up for ever.
     Count,
     /// A number that names something.
@@ -89,10 +96,12 @@ impl Kind {
             Kind::Current => "A",
             Kind::Power => "W",
             Kind::StoredEnergy => "Wh",
+            Kind::Energy => "kWh",
             Kind::Capacity => "Ah",
             Kind::Temperature => "°C",
             Kind::Resistance => "mΩ",
             Kind::Duration => "ms",
+            Kind::Remaining => "s",
             _ => return None,
         })
     }
@@ -134,6 +143,16 @@ pub static CATALOG: &[Quantity] = &[
     main("remaining_energy", "Remaining energy", Kind::StoredEnergy, 1, |s| {
         Some(s.reading.pack.remaining_energy?.into())
     }),
+    main("energy_charged", "Energy charged", Kind::Energy, 3, |s| Some(energy(s)?.charged.kwh())),
+    main("energy_discharged", "Energy discharged", Kind::Energy, 3, |s| {
+        Some(energy(s)?.discharged.kwh())
+    }),
+    main("time_to_full", "Time to full", Kind::Remaining, 0, |s| {
+        Some(Value::Integer(s.derived.times.to_full?.into()))
+    }),
+    main("time_to_empty", "Time to empty", Kind::Remaining, 0, |s| {
+        Some(Value::Integer(s.derived.times.to_empty?.into()))
+    }),
     detail("cycle_count", "Cycle count", Kind::Count, 0, |s| {
         Some(Value::Integer(s.reading.pack.cycles?.into()))
     }),
@@ -169,6 +188,21 @@ pub static CATALOG: &[Quantity] = &[
     }),
     hidden("min_cell", "Lowest cell", Kind::Number, 0, |s| number(s.derived.lowest_cell)),
     hidden("max_cell", "Highest cell", Kind::Number, 0, |s| number(s.derived.highest_cell)),
+    detail("min_cell_battery", "Battery with the lowest cell", Kind::Text, 0, |s| {
+        Some(Value::Text(bank(s)?.lowest_in.clone()?))
+    }),
+    detail("max_cell_battery", "Battery with the highest cell", Kind::Text, 0, |s| {
+        Some(Value::Text(bank(s)?.highest_in.clone()?))
+    }),
+    detail("pack_voltage_spread", "Spread between pack voltages", Kind::Voltage, 3, |s| {
+        Some(bank(s)?.voltage_spread?.into())
+    }),
+    detail("soc_spread", "Spread between states of charge", Kind::Share, 2, |s| {
+        Some(bank(s)?.soc_spread?.into())
+    }),
+    detail("members_missing", "Members missing", Kind::Text, 0, |s| {
+        Some(Value::Text(list(bank(s)?.missing.iter())))
+    }),
     detail("cell_{}_voltage", "Cell {} voltage", Kind::Voltage, 3, |_| None)
         .each(Get::Cell(|s, index| Some(s.reading.cells.get(index)?.voltage?.into()))),
     hidden("cell_{}_temp", "Cell {} temperature", Kind::Temperature, 1, |_| None)
@@ -185,8 +219,7 @@ pub static CATALOG: &[Quantity] = &[
         Some(Value::Switch(!s.balancing_cells()?.is_empty()))
     }),
     hidden("balancing_cells", "Balancing cells", Kind::Text, 0, |s| {
-        let cells: Vec<String> = s.balancing_cells()?.iter().map(ToString::to_string).collect();
-        Some(Value::Text(if cells.is_empty() { "none".to_owned() } else { cells.join(", ") }))
+        Some(Value::Text(list(s.balancing_cells()?.iter())))
     }),
     Quantity {
         audience: Audience::User,
@@ -199,6 +232,14 @@ pub static CATALOG: &[Quantity] = &[
     }),
     detail("alarm_{}", "{}", Kind::Problem, 0, |_| None)
         .each(Get::Alarm(|s, alarm| Some(Value::Switch(s.reading.alarms.get(alarm)?)))),
+    // Rows of their own and no family: a limit whose value was not read this time must not take
+    // its entity along.
+    own(Limit::CellLow, |s| crossed(s, Limit::CellLow)),
+    own(Limit::CellHigh, |s| crossed(s, Limit::CellHigh)),
+    own(Limit::CellDelta, |s| crossed(s, Limit::CellDelta)),
+    own(Limit::TempHigh, |s| crossed(s, Limit::TempHigh)),
+    own(Limit::TempLow, |s| crossed(s, Limit::TempLow)),
+    own(Limit::SocLow, |s| crossed(s, Limit::SocLow)),
     hidden("last_update", "Last update", Kind::Timestamp, 0, |s| {
         Some(Value::Text(s.taken.iso8601()))
     }),
@@ -207,6 +248,9 @@ pub static CATALOG: &[Quantity] = &[
     }),
     hidden("read_errors", "Read errors", Kind::Count, 0, |_| None)
         .each(Get::Link(|state| Some(Value::Integer(i64::try_from(state.counters.errors).ok()?)))),
+    hidden("readings_rejected", "Readings rejected", Kind::Count, 0, |_| None).each(Get::Link(
+        |state| Some(Value::Integer(i64::try_from(state.counters.rejected).ok()?)),
+    )),
 ];
 
 /// A row that everybody sees.
@@ -245,6 +289,11 @@ const fn hidden(
     Quantity { key, name, kind, decimals, audience: Audience::Diagnostic, enabled: false, get }
 }
 
+/// The alarm of a limit of ours.
+const fn own(limit: Limit, get: fn(&Snapshot) -> Option<Value>) -> Quantity {
+    detail(limit.key(), limit.words(), Kind::Problem, 0, get)
+}
+
 impl Quantity {
     const fn each(self, get: Get) -> Self {
         Quantity { get, ..self }
@@ -257,6 +306,24 @@ fn flow(milliwatts: i64) -> Value {
 
 fn degrees(value: Option<DeciCelsius>) -> Option<Value> {
     value.map(Value::from)
+}
+
+fn energy(snapshot: &Snapshot) -> Option<&Totals> {
+    snapshot.derived.energy.as_ref()
+}
+
+fn bank(snapshot: &Snapshot) -> Option<&Whole> {
+    snapshot.derived.bank.as_deref()
+}
+
+fn crossed(snapshot: &Snapshot, limit: Limit) -> Option<Value> {
+    Some(Value::Switch(snapshot.derived.limits.get(&limit)?.active))
+}
+
+/// Members of something, for people: a text is never empty.
+fn list(members: impl Iterator<Item: ToString>) -> String {
+    let members: Vec<String> = members.map(|member| member.to_string()).collect();
+    if members.is_empty() { "none".to_owned() } else { members.join(", ") }
 }
 
 fn probe(snapshot: &Snapshot, place: Place) -> Option<Value> {
@@ -326,84 +393,5 @@ pub fn entries(state: &DeviceState) -> Vec<Entry> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Profile;
-    use crate::model::derive::derive;
-    use crate::model::reading::{Cell, Probe, Reading};
-    use crate::model::units::{CentiPercent, Milliamps, Millis};
-
-    fn state(reading: Reading) -> DeviceState {
-        let mut state = DeviceState::new(Profile::sample("b"));
-        let id = state.profile.id.clone();
-        let derived = derive(&reading);
-        let taken = Millis(1_771_097_625_510);
-        let snapshot = Snapshot { device: id, sequence: 1, taken, took_ms: 250, reading, derived };
-        state.snapshot = Some(std::sync::Arc::new(snapshot));
-        state
-    }
-
-    fn texts(state: &DeviceState) -> Vec<(String, String)> {
-        entries(state).into_iter().map(|entry| (entry.key, entry.value.to_string())).collect()
-    }
-
-    #[test]
-    fn unknown_values_have_no_entry() {
-        let keys: Vec<_> =
-            texts(&state(Reading::default())).into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["last_update", "read_duration", "read_errors"]);
-    }
-
-    #[test]
-    fn families_are_numbered_from_one_and_keep_gaps() {
-        let cells = vec![Cell::of(Millivolts(3309)), Cell::default(), Cell::of(Millivolts(3326))];
-        let probes = vec![
-            Probe { place: Place::Mosfet, value: Some(DeciCelsius(210)) },
-            Probe { place: Place::Cells, value: None },
-            Probe { place: Place::Cells, value: Some(DeciCelsius(-5)) },
-        ];
-        let mut reading = Reading { cells, probes, ..Reading::default() };
-        reading.alarms.note(Alarm::CellOvervoltage, true);
-        let texts = texts(&state(reading));
-        for (key, text) in [
-            ("cell_1_voltage", "3.309"),
-            ("cell_3_voltage", "3.326"),
-            ("temp_2", "-0.5"),
-            ("mos_temp", "21.0"),
-            ("min_cell", "1"),
-            ("cell_voltage_diff", "0.017"),
-            ("alarm_cell_overvoltage", "ON"),
-            ("problem", "ON"),
-        ] {
-            assert!(texts.contains(&(key.into(), text.into())), "{key} is {text} in {texts:?}");
-        }
-        for key in ["cell_2_voltage", "temp_1", "cell_1_temp", "balancing"] {
-            assert!(texts.iter().all(|(other, _)| other != key), "{key} is unknown");
-        }
-    }
-
-    #[test]
-    fn power_is_split_without_minus_signs() {
-        let mut reading = Reading::default();
-        reading.pack.voltage = Some(Millivolts(53_020));
-        reading.pack.current = Some(Milliamps(-11_160));
-        reading.pack.soc = Some(CentiPercent(6400));
-        let texts = texts(&state(reading));
-        for (key, text) in [
-            ("power", "-591.7"),
-            ("charge_power", "0.0"),
-            ("discharge_power", "591.7"),
-            ("soc", "64.0"),
-        ] {
-            assert!(texts.contains(&(key.into(), text.into())), "{key} is {text} in {texts:?}");
-        }
-    }
-
-    #[test]
-    fn keys_and_names_are_unique() {
-        let mut keys: Vec<_> = CATALOG.iter().map(|quantity| quantity.key).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        assert_eq!(keys.len(), CATALOG.len());
-    }
-}
+#[path = "catalog_tests.rs"]
+mod tests;

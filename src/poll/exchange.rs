@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::trace;
 
+use crate::model::plausible::Implausible;
 use crate::model::{Fault, FaultKind, Reading};
 use crate::protocol::{Ask, Driver, ProtocolError, Step};
 use crate::transport::{Link, LinkError};
@@ -21,6 +22,9 @@ pub enum CycleError {
     /// The conversation.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// An answer that no battery gives, as long as a second one has not said the same.
+    #[error("not believed: {}", .0.0)]
+    Implausible(Implausible),
     /// The driver went on for longer than a cycle may take.
     #[error("the read took longer than {} s", .0.as_secs())]
     Overrun(Duration),
@@ -35,6 +39,11 @@ impl CycleError {
         let (kind, hint) = match self {
             CycleError::Link(error) => (link_kind(error), error.hint()),
             CycleError::Protocol(error) => (error.kind(), error.hint()),
+            CycleError::Implausible(_) => (
+                FaultKind::BadFrame,
+                "it is read again at once; when that happens often, look at the cable and at \
+                 BMS_TYPE",
+            ),
             CycleError::Overrun(_) => (
                 FaultKind::Timeout,
                 "something talks on the line without end: check that only one reader is on it",

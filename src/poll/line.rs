@@ -38,6 +38,9 @@ pub async fn read_once(line: Line, board: &Board) {
             station.open().await;
         }
         station.attempt(index).await;
+        if station.served.get(index).is_some_and(Served::is_doubted) {
+            station.attempt(index).await;
+        }
     }
     station.wire.close().await;
 }

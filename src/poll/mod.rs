@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use exchange::{CycleError, Outcome, cycle};
 pub use line::{read_once, run_line};
 
-use crate::model::DeviceId;
+use crate::model::{DeviceId, Limits};
 use crate::protocol::{DriverInfo, Options};
 use crate::transport::Endpoint;
 
@@ -41,4 +41,6 @@ pub struct Member {
     pub options: Options,
     /// Time between two reads.
     pub interval: Duration,
+    /// Own alarm limits.
+    pub limits: Limits,
 }

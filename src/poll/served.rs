@@ -11,9 +11,10 @@ use super::exchange::CycleError;
 use super::health::{Change, Health, next_due};
 use crate::board::Board;
 use crate::command;
-use crate::model::derive::derive;
+use crate::model::past::Past;
+use crate::model::plausible::Gate;
 use crate::model::units::Millis;
-use crate::model::{Attempt, DeviceState, Fault, LinkState, Reading, Snapshot};
+use crate::model::{Attempt, DeviceState, Fault, LinkState, Reading};
 use crate::protocol::Driver;
 
 /// A whole cycle may take so many single answers' time.
@@ -27,6 +28,11 @@ pub(super) struct Served {
     pub(super) paused: bool,
     health: Health,
     board: Board,
+    gate: Gate,
+    past: Past,
+    /// When its own clock began, which never jumps.
+    began: Instant,
+    doubted: bool,
 }
 
 impl Served {
@@ -38,6 +44,10 @@ impl Served {
             paused: false,
             health: Health::new(now),
             board,
+            gate: Gate::default(),
+            past: Past::new(member.limits.clone()),
+            began: now,
+            doubted: false,
             member,
         }
     }
@@ -55,15 +65,23 @@ impl Served {
         result: Result<Box<Reading>, CycleError>,
     ) {
         let now = Instant::now();
-        let took_ms = u64::try_from((now - started).as_millis()).unwrap_or(u64::MAX);
+        let took_ms = millis(now - started);
+        let at = Millis(millis(now - self.began));
+        let result = result
+            .and_then(|reading| self.gate.pass(*reading, at).map_err(CycleError::Implausible));
+        self.due = next_due(self.due, self.member.interval, now);
         match result {
-            Ok(reading) => self.record_good(*reading, took_ms, now),
+            Ok(reading) => self.record_good(reading, at, took_ms, now),
             Err(error) => self.record_bad(&error, connected, took_ms, now),
         }
-        self.due = next_due(self.due, self.member.interval, now);
     }
 
-    fn record_good(&mut self, reading: Reading, took_ms: u64, now: Instant) {
+    /// What it said last waits for a second answer like it.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted
+    }
+
+    fn record_good(&mut self, reading: Reading, at: Millis, took_ms: u64, now: Instant) {
         let id = &self.member.id;
         match self.health.succeed(now) {
             Change::First => info!("{id}: answers ({})", summary(&reading)),
@@ -73,25 +91,22 @@ impl Served {
             }
             _ => {}
         }
-        let taken = wall_clock();
-        let derived = derive(&reading);
+        let derived = self.past.derive(&reading, at, millis(self.member.interval));
+        self.doubted = false;
         self.update(took_ms, true, None, |state| {
-            state.counters.reads += 1;
-            state.link = LinkState::Online;
-            state.snapshot = Some(Arc::new(Snapshot {
-                device: state.profile.id.clone(),
-                sequence: state.counters.reads,
-                taken,
-                took_ms,
-                reading,
-                derived,
-            }));
+            state.accept(wall_clock(), took_ms, reading, derived);
         });
     }
 
     fn record_bad(&mut self, error: &CycleError, connected: bool, took_ms: u64, now: Instant) {
         let id = &self.member.id;
         let fault = error.fault();
+        let rejected = matches!(error, CycleError::Implausible(_));
+        if rejected && !self.doubted {
+            // An alarm must not wait for the next turn.
+            self.due = now;
+        }
+        self.doubted = rejected;
         let change = self.health.fail(fault.kind, now);
         // A lost connection is told once for the whole line, not by each of its batteries.
         match change {
@@ -110,6 +125,7 @@ impl Served {
         let offline = self.health.online() == Some(false);
         self.update(took_ms, connected, Some(fault), |state| {
             state.counters.errors += 1;
+            state.counters.rejected += u64::from(rejected);
             if offline && !matches!(state.link, LinkState::Offline { .. }) {
                 state.link = LinkState::Offline { since: wall_clock() };
             }
@@ -152,7 +168,7 @@ impl Served {
         if let Some(interval) = change.interval {
             self.member.interval = interval;
             self.due = self.due.min(Instant::now() + interval);
-            let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+            let interval_ms = millis(interval);
             self.board.update(id, |state| {
                 Arc::make_mut(&mut state.profile).interval_ms = interval_ms;
             });
@@ -188,6 +204,10 @@ fn summary(reading: &Reading) -> String {
     parts.extend(pack.voltage.map(|volts| format!("{} V", crate::model::Value::from(volts))));
     parts.push(format!("{} cells", reading.cells.len()));
     parts.join(", ")
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn wall_clock() -> Millis {

@@ -12,12 +12,16 @@ use crate::model::reading::Identity;
 use crate::model::{DeviceState, LinkState, Profile};
 use crate::raw;
 
-use super::Settings;
+use super::alarms::{self, ToldAlarms};
 use super::announce::{self, Announced};
 use super::discovery::{Known, Subject};
 use super::due::{Sent, due};
 use super::message::Message;
 use super::topics::Topics;
+use super::{Discovery, Settings};
+
+/// Home Assistant's word for a value that is not known (core, `components/mqtt/const.py`).
+const UNKNOWN: &str = "None";
 
 /// One battery as the broker has heard of it.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub struct Battery {
     values: BTreeMap<String, Sent>,
     /// Number of the last good read whose values were sent.
     sequence: u64,
+    /// Alarms that were told; a new connection does not change them.
+    alarms: ToldAlarms,
 }
 
 impl Battery {
@@ -53,6 +59,7 @@ impl Battery {
             facts: BTreeMap::new(),
             values: BTreeMap::new(),
             sequence: 0,
+            alarms: ToldAlarms::default(),
         }
     }
 
@@ -123,11 +130,28 @@ impl Battery {
     pub fn facts(&mut self, state: &DeviceState) -> Vec<Message> {
         let mut list = vec![(self.topics.meta(), meta(state).to_string())];
         let current = state.snapshot.as_ref().filter(|_| state.link == LinkState::Online);
-        if let Some(alarms) = current.map(|it| &it.reading.alarms).filter(|it| !it.is_empty()) {
-            let names: Vec<&str> = alarms.active().map(|alarm| alarm.name()).collect();
-            list.push((self.topics.alarms(), json!(names).to_string()));
+        let watched = current.is_some_and(|it| {
+            let derived = &it.derived;
+            !it.reading.alarms.is_empty() || !derived.limits.is_empty() || derived.bank.is_some()
+        });
+        if watched {
+            list.push((self.topics.alarms(), json!(alarms::active(state)).to_string()));
         }
         list.into_iter().filter_map(|(topic, text)| self.fact(topic, text)).collect()
+    }
+
+    /// What the broker keeps of the alarms that an earlier run has told.
+    pub fn remember_alarms(&mut self, list: Vec<Map<String, Value>>) {
+        self.alarms.remember(list);
+    }
+
+    /// Alarms that have started or ended since the last time this was asked.
+    pub fn events(&mut self, state: &DeviceState) -> Vec<Message> {
+        if state.link != LinkState::Online || state.snapshot.is_none() {
+            return Vec::new();
+        }
+        let events = self.alarms.events(state).into_iter();
+        events.map(|event| Message::event(self.topics.event(), event.to_string())).collect()
     }
 
     fn fact(&mut self, topic: String, text: String) -> Option<Message> {
@@ -162,7 +186,12 @@ impl Battery {
         if fresh {
             self.sequence = sequence;
             for key in self.standing.difference(&present) {
-                messages.push(Message::erase(self.topics.value(key)));
+                let topic = self.topics.value(key);
+                if settings.discovery != Discovery::Off {
+                    // Home Assistant ignores the empty message and would go on showing the value.
+                    messages.push(Message::event(topic.clone(), UNKNOWN));
+                }
+                messages.push(Message::erase(topic));
                 self.values.remove(key);
             }
             self.standing = present;

@@ -20,6 +20,11 @@ use super::topics::Topics;
 /// Tells our announcements from those of others.
 pub const ORIGIN: &str = "bms-reader";
 
+/// The two types of alarm events.
+pub const ALARM_STARTED: &str = "started";
+/// See [`ALARM_STARTED`].
+pub const ALARM_ENDED: &str = "ended";
+
 /// Main values without a name of their own: Home Assistant then shows the name of the class in
 /// the user's language.
 const NAMED_BY_CLASS: [&str; 4] = ["soc", "pack_voltage", "pack_current", "power"];
@@ -86,7 +91,7 @@ pub struct Subject<'a> {
 /// One entity: where it belongs and how it is described, without what the whole device shares.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entity {
-    /// `sensor`, `binary_sensor`, `button`.
+    /// `sensor`, `binary_sensor`, `button`, `event`.
     pub component: &'static str,
     /// Key in topics and payloads.
     pub key: String,
@@ -96,7 +101,7 @@ pub struct Entity {
 
 /// All entities of a battery: the link's own first, they exist before the first read.
 pub fn entities(subject: &Subject<'_>, known: &Known) -> Vec<Entity> {
-    let mut list = vec![connection(subject), read_button(subject)];
+    let mut list = vec![connection(subject), read_button(subject), alarm_event(subject)];
     list.extend(known.0.iter().map(|described| value_entity(subject, described)));
     list
 }
@@ -201,6 +206,19 @@ fn read_button(subject: &Subject<'_>) -> Entity {
     Entity { component: "button", key: "read".into(), body }
 }
 
+/// Fires once when an alarm starts and once when it ends; which one, and at which cell, is in its
+/// attributes. The types are few and fixed, so that an automation can name them.
+fn alarm_event(subject: &Subject<'_>) -> Entity {
+    let mut body = identity_of(subject, "event", "alarm");
+    body.extend(object(json!({
+        "name": "Alarm",
+        "state_topic": subject.topics.event(),
+        "event_types": [ALARM_STARTED, ALARM_ENDED],
+        "icon": "mdi:alert",
+    })));
+    Entity { component: "event", key: "alarm".into(), body }
+}
+
 /// `object_id` is for cores before 2025.10, `default_entity_id` for those since; each ignores the
 /// other's key.
 fn identity_of(subject: &Subject<'_>, component: &str, key: &str) -> Map<String, Value> {
@@ -252,7 +270,8 @@ fn look(quantity: &Quantity) -> Map<String, Value> {
         Kind::Power => (Some("power"), Some("measurement")),
         Kind::StoredEnergy => (Some("energy_storage"), Some("measurement")),
         Kind::Temperature => (Some("temperature"), Some("measurement")),
-        Kind::Duration => (Some("duration"), Some("measurement")),
+        Kind::Duration | Kind::Remaining => (Some("duration"), Some("measurement")),
+        Kind::Energy => (Some("energy"), Some("total_increasing")),
         // "battery" would make Home Assistant take the state of health for that of charge.
         Kind::Share | Kind::Capacity | Kind::Resistance => (None, Some("measurement")),
         Kind::Count => (None, Some("total_increasing")),
@@ -282,10 +301,10 @@ fn shown_digits(quantity: &Quantity) -> Option<u8> {
     let wanted = match quantity.kind {
         Kind::Voltage if quantity.key == "pack_voltage" => 2,
         Kind::Voltage => 3,
-        Kind::Current => 2,
+        Kind::Current | Kind::Energy => 2,
         Kind::Charge | Kind::Temperature | Kind::Capacity | Kind::Resistance => 1,
         Kind::Share | Kind::Power | Kind::StoredEnergy => 0,
-        Kind::Duration | Kind::Count | Kind::Number => 0,
+        Kind::Duration | Kind::Remaining | Kind::Count | Kind::Number => 0,
         Kind::Words(_) | Kind::Text | Kind::Timestamp | Kind::Flag | Kind::Problem => return None,
     };
     Some(quantity.decimals.min(wanted))
@@ -298,6 +317,10 @@ fn icon(quantity: &Quantity) -> Option<&'static str> {
         (_, "charging_enabled") => "mdi:battery-arrow-up",
         (_, "discharging_enabled") => "mdi:battery-arrow-down",
         (_, "balancing" | "balancing_cells") => "mdi:scale-balance",
+        (_, "energy_charged") => "mdi:battery-plus",
+        (_, "energy_discharged") => "mdi:battery-minus",
+        (_, "members_missing") => "mdi:battery-unknown",
+        (Kind::Remaining, _) => "mdi:timer-outline",
         (Kind::Capacity, _) => "mdi:battery-medium",
         (Kind::Resistance, _) => "mdi:omega",
         _ => return None,
