@@ -106,7 +106,7 @@ fn a_missing_member_takes_every_sum_along_and_is_named() {
     }
     let unread = DeviceState::new(Profile::sample("c"));
     let (_, derived) = combine(Wiring::Parallel, &[(&b, true), (&unread, true)]);
-    assert_eq!(derived.bank.unwrap().missing, [unread.profile.id]);
+    assert_eq!(derived.bank.unwrap().missing, [unread.profile.id.clone()]);
 }
 
 #[test]

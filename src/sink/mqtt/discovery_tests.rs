@@ -65,7 +65,7 @@ fn before_the_first_read_only_the_link_is_known() {
     let keys = with_subject(&state, |subject| {
         entities(subject, &known(&state)).into_iter().map(|e| e.key).collect::<Vec<_>>()
     });
-    assert_eq!(keys, ["connection", "read", "read_errors"]);
+    assert_eq!(keys, ["connection", "read", "alarm", "read_errors", "readings_rejected"]);
 }
 
 /// Home Assistant rejects an entity whose unit or state class does not fit its class.
