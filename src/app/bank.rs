@@ -134,13 +134,15 @@ impl Post {
             changed |= member.look(now);
         }
         let answering = self.members.iter().any(|member| member.present);
-        if answering && changed {
-            self.book_good(now);
-        } else if !answering && self.is_known_silent() {
-            let due = now >= self.booked + self.interval;
-            if changed || due || self.complete.is_none() {
-                self.book_bad(now);
+        let first = self.complete.is_none();
+        if first && self.is_undecided() {
+            // Said now, a member would be missing that is merely the next to be asked.
+        } else if answering {
+            if first || changed {
+                self.book_good(now);
             }
+        } else if first || changed || now >= self.booked + self.interval {
+            self.book_bad(now);
         }
         let stale = self.members.iter().filter(|member| member.present);
         let stale = stale.filter_map(Seen::holds_until).min();
@@ -148,10 +150,9 @@ impl Post {
         stale.map_or(beat, |stale| stale.min(beat))
     }
 
-    /// Nobody answers, and everybody had the chance to.
-    fn is_known_silent(&self) -> bool {
-        let waiting = |member: &Seen| member.slot.borrow().link == LinkState::Connecting;
-        !self.members.iter().any(waiting)
+    /// Somebody has not answered yet, and has not failed often enough to count as offline.
+    fn is_undecided(&self) -> bool {
+        self.members.iter().any(|member| member.slot.borrow().link == LinkState::Connecting)
     }
 
     fn book_good(&mut self, now: Instant) {

@@ -72,11 +72,11 @@ async fn a_bank_follows_its_members() {
     assert_eq!(rig.house().link, LinkState::Connecting, "nobody was asked yet");
     rig.read("a", 5);
     seconds(1).await;
-    assert_eq!(rig.seen(), (None, vec!["b".to_owned()]));
-    assert_eq!(rig.house().link, LinkState::Online);
+    assert_eq!(rig.house().link, LinkState::Connecting, "b is the next to be asked");
     rig.read("b", 7);
     seconds(1).await;
     assert_eq!(rig.seen(), (Some(12), vec![]));
+    assert_eq!(rig.house().link, LinkState::Online);
     let number = rig.house().attempt.expect("an attempt").number;
     seconds(5).await;
     assert_eq!(rig.house().attempt.expect("an attempt").number, number, "nothing new");
@@ -98,6 +98,18 @@ async fn a_member_that_is_offline_or_grew_old_is_missing() {
     rig.offline("b");
     seconds(1).await;
     assert_eq!(rig.seen(), (None, vec!["b".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_never_answers_holds_the_others_up_no_longer_than_until_it_is_offline() {
+    let rig = Rig::start();
+    rig.read("a", 5);
+    seconds(20).await;
+    assert!(rig.house().snapshot.is_none());
+    rig.offline("b");
+    seconds(1).await;
+    assert_eq!(rig.seen(), (None, vec!["b".to_owned()]));
+    assert_eq!(rig.house().link, LinkState::Online);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,4 +10,5 @@ mod app;
 mod commands;
 mod endurance;
 mod faults;
+mod house;
 mod seed;

@@ -17,6 +17,8 @@ ENTITIES = {
     "remaining_capacity": ("sensor", None, "measurement", "Ah", None, 1, SHOWN),
     "full_capacity": ("sensor", None, "measurement", "Ah", DIAGNOSTIC, 1, SHOWN),
     "design_capacity": ("sensor", None, "measurement", "Ah", DIAGNOSTIC, 1, HIDDEN),
+    "energy_charged": ("sensor", "energy", "total_increasing", "kWh", None, 2, SHOWN),
+    "energy_discharged": ("sensor", "energy", "total_increasing", "kWh", None, 2, SHOWN),
     "cycle_count": ("sensor", None, "total_increasing", None, DIAGNOSTIC, 0, SHOWN),
     "status": ("sensor", "enum", None, None, None, None, SHOWN),
     "ambient_temp": ("sensor", "temperature", "measurement", "°C", DIAGNOSTIC, 1, SHOWN),
@@ -40,7 +42,11 @@ ENTITIES = {
     "last_update": ("sensor", "timestamp", None, None, DIAGNOSTIC, None, HIDDEN),
     "read_duration": ("sensor", "duration", "measurement", "ms", DIAGNOSTIC, 0, HIDDEN),
     "read_errors": ("sensor", None, "total_increasing", None, DIAGNOSTIC, 0, HIDDEN),
+    "readings_rejected": ("sensor", None, "total_increasing", None, DIAGNOSTIC, 0, HIDDEN),
     "connection": ("binary_sensor", "connectivity", None, None, DIAGNOSTIC, None, SHOWN),
+    "alarm": ("event", None, None, None, None, None, SHOWN),
+    "time_to_full": ("sensor", "duration", "measurement", "s", None, 0, SHOWN),
+    "time_to_empty": ("sensor", "duration", "measurement", "s", None, 0, SHOWN),
     "read": ("button", None, None, None, DIAGNOSTIC, None, SHOWN),
 }
 FIELDS = ("component", "class", "state_class", "unit", "category", "precision", "enabled")
@@ -48,7 +54,9 @@ FIELDS = ("component", "class", "state_class", "unit", "category", "precision", 
 # What a simulated Daren pack has: every row above, and so many of each family.
 CELLS, PROBES = 16, 4
 # The program's own state, which is known while the battery is silent.
-OF_THE_LINK = {"connection", "read", "read_errors"}
+OF_THE_LINK = {"connection", "read", "alarm", "read_errors", "readings_rejected"}
+# What is known only while the current flows, and in one direction at a time.
+AT_TIMES = {"time_to_full", "time_to_empty"}
 
 
 def row(key):
@@ -67,11 +75,11 @@ def row(key):
 
 def faults_in_set(keys):
     """Keys that must be there and are not, and the other way round."""
-    wanted = {key for key in ENTITIES if "_N" not in key}
+    wanted = {key for key in ENTITIES if "_N" not in key} - AT_TIMES
     wanted |= {f"cell_{n}_voltage" for n in range(1, CELLS + 1)}
     wanted |= {f"temp_{n}" for n in range(1, PROBES + 1)}
     faults = [f"{key} has no entity" for key in sorted(wanted - keys)]
-    extra = {key for key in keys - wanted if row(key) != "alarm_N"}
+    extra = {key for key in keys - wanted - AT_TIMES if row(key) != "alarm_N"}
     faults += [f"{key} has an entity that nobody expects" for key in sorted(extra)]
     if not any(row(key) == "alarm_N" for key in keys):
         faults.append("no alarm has an entity")
