@@ -2,7 +2,7 @@
 //! minutes pass in no time and every order of events is repeatable.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_serial::{SerialPort, SerialStream};
 use tokio_util::sync::CancellationToken;
 
-/// Asks with its address, understands one byte of answer (`!`), and panics over another (`#`).
+/// Asks with its address, understands one byte of answer (`!`; `-` with half the voltage), and
+/// panics over another (`#`).
 struct Plain {
     options: Options,
     at: At,
@@ -49,7 +50,8 @@ impl Driver for Plain {
     fn receive(&mut self, bytes: &[u8]) {
         assert!(!bytes.contains(&b'#'), "this driver breaks down");
         let mut reading = Reading::default();
-        reading.pack.voltage = Some(Millivolts(53_020));
+        let halved = bytes.contains(&b'-');
+        reading.pack.voltage = Some(Millivolts(if halved { 26_510 } else { 53_020 }));
         self.at = At::Ended(Ok(Box::new(reading)));
     }
     fn silence(&mut self) {
@@ -75,6 +77,8 @@ struct Bus {
     asked: Arc<Mutex<Vec<(u8, Instant)>>>,
     silent: Arc<Mutex<Vec<u8>>>,
     breaks_driver: Arc<AtomicBool>,
+    /// So many answers are halves.
+    halves: Arc<AtomicUsize>,
     unplugged: CancellationToken,
 }
 
@@ -99,7 +103,15 @@ impl Bus {
                     bus.asked.lock().unwrap().push((address, Instant::now()));
                     if !bus.silent.lock().unwrap().contains(&address) {
                         let broken = bus.breaks_driver.load(Ordering::Relaxed);
-                        let _ = link.send(if broken { b"#" } else { b"!" }).await;
+                        let one_less = |left: usize| left.checked_sub(1);
+                        let half =
+                            bus.halves.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+                        let answer = match (broken, half) {
+                            (true, _) => b"#",
+                            (false, Ok(_)) => b"-",
+                            (false, Err(_)) => b"!",
+                        };
+                        let _ = link.send(answer).await;
                     }
                 }
             }
@@ -277,6 +289,26 @@ async fn a_driver_that_breaks_down_costs_one_battery_its_reads() {
     rig.bus.silent.lock().unwrap().clear();
     seconds(15).await;
     assert_eq!((rig.fault(1), rig.fault(2)), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_jumps_is_held_back_and_read_again_at_once() {
+    let rig = Rig::new(&[1]);
+    seconds(1).await;
+    let volts = || rig.state(1).snapshot.unwrap().reading.pack.voltage;
+    let mut states = rig.board.follow(&id(1)).unwrap();
+    rig.bus.halves.store(1, Ordering::Relaxed);
+    states.wait_for(|state| state.counters.rejected == 1).await.unwrap();
+    assert_eq!(volts(), Some(Millivolts(53_020)), "it was not published");
+    seconds(1).await;
+    assert_eq!((rig.state(1).counters.reads, rig.fault(1)), (2, None), "long before its turn");
+
+    // Twice the same is the truth, and it costs no turn.
+    rig.bus.halves.store(2, Ordering::Relaxed);
+    states.wait_for(|state| state.counters.rejected == 2).await.unwrap();
+    seconds(1).await;
+    assert_eq!(volts(), Some(Millivolts(26_510)));
+    assert_eq!(rig.state(1).link, LinkState::Online);
 }
 
 #[tokio::test(start_paused = true)]

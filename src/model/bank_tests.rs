@@ -10,8 +10,7 @@ use crate::model::{Alarm, Limits, Profile};
 
 /// A battery that has told everything.
 fn battery(id: &str, volts: i32, amps: i32, soc: i32, capacity: i64, cells: &[i32]) -> DeviceState {
-    let mut reading = Reading::default();
-    reading.pack = Pack {
+    let pack = Pack {
         voltage: Some(Millivolts(volts * 1000)),
         current: Some(Milliamps(amps * 1000)),
         soc: Some(CentiPercent(soc * 100)),
@@ -22,8 +21,9 @@ fn battery(id: &str, volts: i32, amps: i32, soc: i32, capacity: i64, cells: &[i3
         remaining_energy: Some(MilliwattHours(1000)),
         ..Pack::default()
     };
-    reading.cells = cells.iter().map(|mv| Cell::of(Millivolts(*mv))).collect();
-    reading.probes = vec![Probe { place: Place::Cells, value: Some(DeciCelsius(volts)) }];
+    let cells = cells.iter().map(|mv| Cell::of(Millivolts(*mv))).collect();
+    let probes = vec![Probe { place: Place::Cells, value: Some(DeciCelsius(volts)) }];
+    let mut reading = Reading { pack, cells, probes, ..Reading::default() };
     reading.alarms.note(Alarm::CellOvervoltage, false);
     told(id, reading)
 }
@@ -106,7 +106,7 @@ fn a_missing_member_takes_every_sum_along_and_is_named() {
     }
     let unread = DeviceState::new(Profile::sample("c"));
     let (_, derived) = combine(Wiring::Parallel, &[(&b, true), (&unread, true)]);
-    assert_eq!(derived.bank.unwrap().missing, [unread.profile.id.clone()]);
+    assert_eq!(derived.bank.unwrap().missing, std::slice::from_ref(&unread.profile.id));
 }
 
 #[test]
@@ -129,8 +129,8 @@ fn a_value_that_one_member_does_not_tell_is_absent_and_the_others_are_not() {
 #[test]
 fn alarms_of_a_member_are_alarms_of_the_bank() {
     let (a, b) = two();
-    let mut reading = Reading::default();
-    reading.cells = vec![Cell::of(Millivolts(3700))];
+    let cells = vec![Cell::of(Millivolts(3700))];
+    let mut reading = Reading { cells, ..Reading::default() };
     reading.alarms.note(Alarm::CellOvervoltage, true);
     let hot = told("hot", reading);
     let (_, derived) = combine(Wiring::Parallel, &[(&a, true), (&hot, true), (&b, false)]);

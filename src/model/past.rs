@@ -54,8 +54,8 @@ mod tests {
             (Some(false), 3700, Some(true)),
             (Some(false), 3600, Some(false)),
         ] {
-            let mut reading = Reading::default();
-            reading.cells = vec![Cell::of(Millivolts(millivolts))];
+            let cells = vec![Cell::of(Millivolts(millivolts))];
+            let mut reading = Reading { cells, ..Reading::default() };
             if let Some(active) = alarm {
                 reading.alarms.note(Alarm::FuseBlown, active);
             }

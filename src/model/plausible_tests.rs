@@ -6,8 +6,8 @@ use crate::model::units::{CentiPercent, DeciCelsius, Milliamps, Millivolts};
 
 /// A battery of so many cells in a row and strings side by side.
 fn battery(cell: i32, row: i32, strings: i32) -> Reading {
-    let mut reading = Reading::default();
-    reading.cells = (0..row * strings).map(|_| Cell::of(Millivolts(cell))).collect();
+    let cells = (0..row * strings).map(|_| Cell::of(Millivolts(cell))).collect();
+    let mut reading = Reading { cells, ..Reading::default() };
     reading.pack.voltage = Some(Millivolts(cell * row));
     reading.pack.current = Some(Milliamps(-11_160));
     reading.pack.soc = Some(CentiPercent(6400));
@@ -52,17 +52,18 @@ fn every_kind_of_battery_passes_at_the_first_read() {
 
 #[test]
 fn a_damaged_read_between_two_good_ones_is_held_back() {
-    let damages: [(&str, &dyn Fn(&mut Reading)); 6] = [
-        ("cell 3 jumped from 3.3 to 8.42 V", &|it| it.cells[2].voltage = Some(Millivolts(8420))),
-        ("cell 1 at 65.535 V cannot be", &|it| it.cells[0].voltage = Some(Millivolts(65_535))),
-        ("sensor 1 at -273.1 °C cannot be", &|it| it.probes[0].value = Some(DeciCelsius(-2731))),
-        ("sensor 1 jumped from 22.0 to 47.6 °C", &|it| {
-            it.probes[0].value = Some(DeciCelsius(476))
+    type Damage = fn(&mut Reading);
+    let damages: [(&str, Damage); 6] = [
+        ("cell 3 jumped from 3.3 to 8.42 V", |it| it.cells[2].voltage = Some(Millivolts(8420))),
+        ("cell 1 at 65.535 V cannot be", |it| it.cells[0].voltage = Some(Millivolts(65_535))),
+        ("sensor 1 at -273.1 °C cannot be", |it| it.probes[0].value = Some(DeciCelsius(-2731))),
+        ("sensor 1 jumped from 22.0 to 47.6 °C", |it| {
+            it.probes[0].value = Some(DeciCelsius(476));
         }),
-        ("the cells add up to 52.8 V, the pack says 49.0 V", &|it| {
+        ("the cells add up to 52.8 V, the pack says 49.0 V", |it| {
             it.pack.voltage = Some(Millivolts(49_000));
         }),
-        ("the state of charge jumped from 64.0 to 12.0 %", &|it| {
+        ("the state of charge jumped from 64.0 to 12.0 %", |it| {
             it.pack.soc = Some(CentiPercent(1200));
         }),
     ];
@@ -143,9 +144,9 @@ fn anything() -> impl Strategy<Value = Reading> {
     let probes = prop::collection::vec(prop::option::of(any::<i32>()), 0..8);
     let pack = prop::array::uniform3(prop::option::of(any::<i32>()));
     (cells, probes, pack).prop_map(|(cells, probes, [voltage, current, soc])| {
-        let mut reading = Reading::default();
         let cell = |mv: Option<i32>| Cell { voltage: mv.map(Millivolts), ..Cell::default() };
-        reading.cells = cells.into_iter().map(cell).collect();
+        let cells = cells.into_iter().map(cell).collect();
+        let mut reading = Reading { cells, ..Reading::default() };
         let probe = |dc: Option<i32>| Probe { place: Place::Cells, value: dc.map(DeciCelsius) };
         reading.probes = probes.into_iter().map(probe).collect();
         reading.pack.voltage = voltage.map(Millivolts);

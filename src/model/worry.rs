@@ -206,8 +206,8 @@ mod tests {
     }
 
     fn reading() -> Reading {
-        let mut reading = Reading::default();
-        reading.cells = [3300, 3310, 3660].map(|mv| Cell::of(Millivolts(mv))).to_vec();
+        let cells = [3300, 3310, 3660].map(|mv| Cell::of(Millivolts(mv))).to_vec();
+        let mut reading = Reading { cells, ..Reading::default() };
         reading.pack.soc = Some(CentiPercent(950));
         reading
     }

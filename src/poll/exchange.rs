@@ -286,4 +286,12 @@ mod tests {
         let fault = outcome.result.unwrap_err().fault();
         assert_eq!(fault.kind, FaultKind::Disconnected);
     }
+
+    #[test]
+    fn a_reading_that_is_not_believed_is_a_bad_frame() {
+        let why = Implausible("cell 3 at 65.535 V cannot be".into());
+        let fault = CycleError::Implausible(why).fault();
+        assert_eq!(fault.to_string(), "bad_frame: not believed: cell 3 at 65.535 V cannot be");
+        assert!(!fault.hint.is_empty());
+    }
 }
