@@ -27,6 +27,9 @@ pub struct Quantity {
     pub enabled: bool,
     /// One value, or one for each member.
     pub get: Get,
+    /// Whether this battery will know the value, though perhaps not now. Such a quantity is
+    /// announced before it has a value, so that nothing comes and goes with the current.
+    pub at_times: fn(&Snapshot) -> bool,
 }
 
 /// Where a row's values come from.
@@ -149,10 +152,12 @@ pub static CATALOG: &[Quantity] = &[
     }),
     main("time_to_full", "Time to full", Kind::Remaining, 0, |s| {
         Some(Value::Integer(s.derived.times.to_full?.into()))
-    }),
+    })
+    .at_times(|s| s.reading.pack.charge_and_current().is_some() && s.reading.pack.full.is_some()),
     main("time_to_empty", "Time to empty", Kind::Remaining, 0, |s| {
         Some(Value::Integer(s.derived.times.to_empty?.into()))
-    }),
+    })
+    .at_times(|s| s.reading.pack.charge_and_current().is_some()),
     detail("cycle_count", "Cycle count", Kind::Count, 0, |s| {
         Some(Value::Integer(s.reading.pack.cycles?.into()))
     }),
@@ -261,8 +266,8 @@ const fn main(
     decimals: u8,
     get: fn(&Snapshot) -> Option<Value>,
 ) -> Quantity {
-    let get = Get::One(get);
-    Quantity { key, name, kind, decimals, audience: Audience::User, enabled: true, get }
+    let (get, at_times) = (Get::One(get), never as fn(&Snapshot) -> bool);
+    Quantity { key, name, kind, decimals, audience: Audience::User, enabled: true, get, at_times }
 }
 
 /// A diagnostic row that is shown.
@@ -273,8 +278,7 @@ const fn detail(
     decimals: u8,
     get: fn(&Snapshot) -> Option<Value>,
 ) -> Quantity {
-    let get = Get::One(get);
-    Quantity { key, name, kind, decimals, audience: Audience::Diagnostic, enabled: true, get }
+    Quantity { audience: Audience::Diagnostic, ..main(key, name, kind, decimals, get) }
 }
 
 /// A diagnostic row that people switch on when they want it.
@@ -285,8 +289,7 @@ const fn hidden(
     decimals: u8,
     get: fn(&Snapshot) -> Option<Value>,
 ) -> Quantity {
-    let get = Get::One(get);
-    Quantity { key, name, kind, decimals, audience: Audience::Diagnostic, enabled: false, get }
+    Quantity { enabled: false, ..detail(key, name, kind, decimals, get) }
 }
 
 /// The alarm of a limit of ours.
@@ -298,6 +301,14 @@ impl Quantity {
     const fn each(self, get: Get) -> Self {
         Quantity { get, ..self }
     }
+
+    const fn at_times(self, at_times: fn(&Snapshot) -> bool) -> Self {
+        Quantity { at_times, ..self }
+    }
+}
+
+fn never(_: &Snapshot) -> bool {
+    false
 }
 
 fn flow(milliwatts: i64) -> Value {
@@ -390,6 +401,12 @@ pub fn entries(state: &DeviceState) -> Vec<Entry> {
         }
     }
     list
+}
+
+/// The quantities that this battery will know at times.
+pub fn at_times(state: &DeviceState) -> impl Iterator<Item = &'static Quantity> {
+    let snapshot = state.snapshot.as_deref();
+    CATALOG.iter().filter(move |row| snapshot.is_some_and(|snapshot| (row.at_times)(snapshot)))
 }
 
 #[cfg(test)]

@@ -72,6 +72,13 @@ pub struct Pack {
     pub error_code: Option<u32>,
 }
 
+impl Pack {
+    /// What it takes to tell how long the charge will last.
+    pub fn charge_and_current(&self) -> Option<(MilliampHours, Milliamps)> {
+        self.remaining.zip(self.current)
+    }
+}
+
 /// One cell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cell {

@@ -14,7 +14,7 @@ use crate::raw;
 
 use super::alarms::{self, ToldAlarms};
 use super::announce::{self, Announced};
-use super::discovery::{Known, Subject};
+use super::discovery::{CONNECTION, Known, Subject};
 use super::due::{Sent, due};
 use super::message::Message;
 use super::topics::Topics;
@@ -29,12 +29,12 @@ pub struct Battery {
     topics: Topics,
     /// Entities seen since the start of the program; a new connection does not change them.
     known: Known,
-    /// Keys whose value the broker keeps, as far as we have sent it.
+    /// Keys whose value the broker keeps, as far as we know.
     standing: BTreeSet<String>,
     /// Number of the last attempt whose `raw` was sent.
     raw_sent: u64,
     /// What the broker keeps of our announcements.
-    pub announced: Announced,
+    announced: Announced,
     /// What shaped the announcement; when it changes, discovery is due.
     shaped_by: Option<(Arc<Profile>, Option<Identity>, bool)>,
     /// Last text on each topic that is sent when it changes.
@@ -83,6 +83,28 @@ impl Battery {
         self.sequence = 0;
     }
 
+    /// The broker keeps our announcement of this entity, and perhaps a value that an earlier run has
+    /// sent: if the next read does not bring one, that value goes.
+    pub fn found_entity(&mut self, component: &str, key: &str) {
+        self.announced.found_entity(component, key);
+        self.doubt_value(component, key);
+    }
+
+    /// The broker keeps our announcement of the device with these components.
+    pub fn found_device(&mut self, components: Map<String, Value>) {
+        for (key, component) in &components {
+            let platform = component.get("platform").and_then(Value::as_str);
+            self.doubt_value(platform.unwrap_or_default(), key);
+        }
+        self.announced.found_device(components);
+    }
+
+    fn doubt_value(&mut self, component: &str, key: &str) {
+        if matches!(component, "sensor" | "binary_sensor") && key != CONNECTION {
+            self.standing.insert(key.to_owned());
+        }
+    }
+
     /// Discovery, when the set of entities or their description changed.
     pub fn discovery(
         &mut self,
@@ -90,9 +112,11 @@ impl Battery {
         settings: &Settings,
         bridge: &str,
     ) -> Vec<Message> {
-        let grown = self.known.update(&entries(state));
+        let grown = self.known.update(state);
         let identity = state.snapshot.as_ref().map(|snapshot| &snapshot.reading.identity);
-        let settled = state.snapshot.is_some();
+        let settled = state.snapshot.as_ref().is_some_and(|snapshot| {
+            snapshot.derived.bank.as_ref().is_none_or(|bank| bank.missing.is_empty())
+        });
         let same = self.shaped_by.as_ref().is_some_and(|(profile, old, was_settled)| {
             *profile == state.profile && old.as_ref() == identity && *was_settled == settled
         });

@@ -129,6 +129,44 @@ fn discovery_is_not_repeated_with_every_read() {
 }
 
 #[test]
+fn what_is_known_at_times_has_an_entity_all_the_time() {
+    let mut battery = battery();
+    let mut state = sample::read(sample::reading(4), 1);
+    let snapshot = state.snapshot.as_mut().expect("a read");
+    Arc::make_mut(snapshot).derived.times = Default::default();
+    battery.found_entity("sensor", "time_to_full");
+    battery.found_entity("binary_sensor", "connection");
+    let messages = battery.discovery(&state, &settings(), "bms/bridge/c/online");
+    for key in ["time_to_full", "time_to_empty"] {
+        let topic = format!("homeassistant/sensor/rack/{key}/config");
+        let told: Vec<_> = messages.iter().filter(|it| it.topic == topic).collect();
+        assert!(told.len() == 1 && !told[0].payload.is_empty(), "{key}: {told:?}");
+    }
+    let values = battery.values(&state, &settings(), Instant::now());
+    let gone =
+        [Message::event("bms/rack/time_to_full", "None"), Message::erase("bms/rack/time_to_full")];
+    assert!(values.ends_with(&gone), "what an earlier run has left: {values:?}");
+    assert!(values.iter().all(|it| it.topic != "bms/rack/connection"));
+}
+
+#[test]
+fn a_bank_that_starts_without_a_member_keeps_its_entities() {
+    let mut battery = battery();
+    let mut state = sample::read(sample::reading(4), 1);
+    let mut look = |missing: Vec<crate::model::DeviceId>| {
+        let snapshot = Arc::make_mut(state.snapshot.as_mut().expect("a read"));
+        let whole = crate::model::bank::Whole { missing, ..Default::default() };
+        snapshot.derived.bank = Some(Box::new(whole));
+        battery.found_entity("sensor", "pack_voltage_spread");
+        let messages = battery.discovery(&state, &settings(), "bms/bridge/c/online");
+        messages.iter().any(|it| it.payload.is_empty())
+    };
+    let member = sample::profile().id;
+    assert!(!look(vec![member]), "the sums are only not known now");
+    assert!(look(Vec::new()), "complete, and there is no spread");
+}
+
+#[test]
 fn alarms_are_a_list_in_words() {
     let mut battery = battery();
     let mut reading = sample::reading(4);

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::Profile;
-use crate::model::catalog::{Audience, CATALOG, Entry, Get, Kind, Quantity};
+use crate::model::catalog::{Audience, CATALOG, Get, Kind, Quantity, at_times, entries};
 use crate::model::reading::Identity;
+use crate::model::{DeviceState, Profile};
 
 use super::Publish;
 use super::topics::Topics;
@@ -24,6 +24,9 @@ pub const ORIGIN: &str = "bms-reader";
 pub const ALARM_STARTED: &str = "started";
 /// See [`ALARM_STARTED`].
 pub const ALARM_ENDED: &str = "ended";
+
+/// Key of the entity that shows `online`; no value has it.
+pub const CONNECTION: &str = "connection";
 
 /// Main values without a name of their own: Home Assistant then shows the name of the class in
 /// the user's language.
@@ -50,7 +53,8 @@ impl Known {
     /// A single quantity that was seen once stays: a value that is only sometimes known must not
     /// come and go as an entity. A family follows the battery (another pack may have fewer cells),
     /// but a family that is missing as a whole was merely not read this time.
-    pub fn update(&mut self, entries: &[Entry]) -> bool {
+    pub fn update(&mut self, state: &DeviceState) -> bool {
+        let (entries, dormant) = (entries(state), at_times(state));
         let mut now: Vec<Described> = entries
             .iter()
             .map(|entry| Described {
@@ -59,6 +63,12 @@ impl Known {
                 name: entry.name.clone(),
             })
             .collect();
+        for quantity in dormant {
+            if now.iter().all(|new| !std::ptr::eq(new.quantity, quantity)) {
+                let (key, name) = (quantity.key.to_owned(), quantity.name.to_owned());
+                now.push(Described { quantity, key, name });
+            }
+        }
         let absent = |row: &Quantity| now.iter().all(|new| !std::ptr::eq(new.quantity, row));
         let kept: Vec<_> = self.0.iter().filter(|old| absent(old.quantity)).cloned().collect();
         now.extend(kept);
@@ -179,7 +189,7 @@ fn availability(topics: &[&str]) -> Map<String, Value> {
 
 /// Says whether the battery answers, so it must stay available when the battery does not.
 fn connection(subject: &Subject<'_>) -> Entity {
-    let mut body = identity_of(subject, "binary_sensor", "connection");
+    let mut body = identity_of(subject, "binary_sensor", CONNECTION);
     body.extend(object(json!({
         "name": "Connection",
         "state_topic": subject.topics.online(),
@@ -189,7 +199,7 @@ fn connection(subject: &Subject<'_>) -> Entity {
         "entity_category": "diagnostic",
     })));
     body.extend(availability(&[subject.bridge]));
-    Entity { component: "binary_sensor", key: "connection".into(), body }
+    Entity { component: "binary_sensor", key: CONNECTION.into(), body }
 }
 
 /// Reads the battery at once, which is most wanted while it does not answer.

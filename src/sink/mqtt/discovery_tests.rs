@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::catalog::entries;
 use crate::model::{Alarm, DeviceState};
 use crate::sink::mqtt::sample;
 
@@ -20,7 +19,7 @@ fn with_subject<T>(state: &DeviceState, look: impl FnOnce(&Subject<'_>) -> T) ->
 
 fn known(state: &DeviceState) -> Known {
     let mut known = Known::default();
-    known.update(&entries(state));
+    known.update(state);
     known
 }
 
@@ -162,13 +161,13 @@ fn values_expire_later_than_they_are_refreshed() {
 fn single_quantities_stay_and_families_follow_the_battery() {
     let keys = |known: &Known| known.0.iter().map(|it| it.key.clone()).collect::<Vec<_>>();
     let mut known = Known::default();
-    assert!(known.update(&entries(&pack())));
+    assert!(known.update(&pack()));
     let all = keys(&known);
-    assert!(!known.update(&entries(&sample::read(sample::reading(16), 2))));
+    assert!(!known.update(&sample::read(sample::reading(16), 2)));
 
     let mut reading = sample::reading(15);
     reading.pack.soh = None;
-    assert!(known.update(&entries(&sample::read(reading, 3))));
+    assert!(known.update(&sample::read(reading, 3)));
     let fewer = keys(&known);
     let gone: Vec<_> = all.iter().filter(|key| !fewer.contains(key)).collect();
     assert_eq!(gone, ["cell_16_voltage"]);
@@ -178,11 +177,11 @@ fn single_quantities_stay_and_families_follow_the_battery() {
     reading.cells.clear();
     reading.alarms = crate::model::AlarmSet::default();
     let poor = sample::read(reading, 4);
-    assert!(!known.update(&entries(&poor)), "cells and alarms were only not read this time");
+    assert!(!known.update(&poor), "cells and alarms were only not read this time");
 
     let mut reading = sample::reading(15);
     reading.alarms.note(Alarm::FuseBlown, false);
-    assert!(known.update(&entries(&sample::read(reading, 5))));
+    assert!(known.update(&sample::read(reading, 5)));
     let order: Vec<_> = known.0.iter().map(|it| position(it.quantity)).collect();
     assert!(order.is_sorted(), "the order of the catalogue");
 }

@@ -251,10 +251,10 @@ impl Publisher {
                      access rules)"
                 ),
                 Event::Input(Input::KeptEntity(index, component, key)) => {
-                    self.members[index].battery.announced.found_entity(&component, &key);
+                    self.members[index].battery.found_entity(&component, &key);
                 }
                 Event::Input(Input::KeptDevice(index, components)) => {
-                    self.members[index].battery.announced.found_device(components);
+                    self.members[index].battery.found_device(components);
                 }
                 Event::Input(Input::KeptTotal(index, flow, energy)) => {
                     let kept = self.members[index].kept.get_or_insert_default();
