@@ -265,7 +265,9 @@ fn value_entity(subject: &Subject<'_>, described: &Described) -> Entity {
     }
     if matches!(quantity.get, Get::Link(_)) {
         body.extend(availability(&[subject.bridge]));
-    } else {
+    } else if quantity.kind != Kind::Remaining {
+        // Home Assistant shows a value that can expire as unavailable until it has come once, and
+        // a time may not come for days.
         body.insert("expire_after".into(), json!(expiry(subject).as_secs()));
     }
     Entity { component, key: key.clone(), body }
