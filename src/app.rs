@@ -3,6 +3,8 @@
 //! Lines are tasks of their own; sinks are tasks that are started again should one of them break
 //! down. Nothing from outside ends the process; only the stop signal does.
 
+mod bank;
+
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use crate::capture::Recorder;
 use crate::command::CommandBus;
 use crate::config::{Config, Device, Place};
 use crate::history::{self, History};
-use crate::model::{Finding, Secret};
+use crate::model::{DeviceId, Finding, Restored, Secret};
 use crate::poll::{self, Line, Member, Radio, Troubles, run_line};
 use crate::sim::serve;
 use crate::sim::serve::Stage;
@@ -97,6 +99,9 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
             http::run(listen, audience, board.clone(), history.clone(), stop)
         });
     }
+    if config.mqtt.is_none() {
+        start_counters_at_zero(&house.board);
+    }
     if config.devices.is_empty() {
         sinks.spawn(suggest_batteries(house.board.clone(), stop_sinks.clone()));
     }
@@ -108,6 +113,15 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
     }
     stop_sinks.cancel();
     end("a sink", sinks, SINKS_STOP).await;
+}
+
+/// Without a broker nobody has kept the energy counters of an earlier run. Whoever else keeps them
+/// has handed them over by now.
+fn start_counters_at_zero(board: &Board) {
+    let restored: Vec<_> = board.devices().filter_map(|id| board.restore(id, None)).collect();
+    if restored.contains(&Restored::FromZero) {
+        info!("energy counters start at 0: without MQTT nothing keeps them over a restart");
+    }
 }
 
 async fn end(what: &str, mut tasks: JoinSet<()>, limit: Duration) {
@@ -150,16 +164,24 @@ pub struct House {
 impl House {
     /// Starts a task for each line; simulated batteries live `speed` times as fast as we do.
     pub fn build(config: &Config, speed: f64, stop: &CancellationToken) -> Self {
-        let board = Board::new(config.devices.iter().map(|device| device.profile.clone()));
+        let batteries = config.devices.iter().map(|device| &device.profile);
+        let banks = config.banks.iter().map(|bank| &bank.profile);
+        let board = Board::new(batteries.chain(banks).cloned());
         let (recorder, capture) = config.capture.as_deref().and_then(recorder).unzip();
         let mut lines = lines(&config.devices, speed, stop);
         lines.iter_mut().for_each(|line| line.recorder.clone_from(&recorder));
-        let members: Vec<_> =
-            lines.iter().map(|line| line.members.iter().map(|m| m.id.clone()).collect()).collect();
-        let (commands, inboxes) = CommandBus::new(&members);
+        let of_line = |line: &Line| line.members.iter().map(|m| m.id.clone()).collect();
+        let mut groups: Vec<Vec<DeviceId>> = lines.iter().map(of_line).collect();
+        groups.extend(config.banks.iter().map(|bank| vec![bank.profile.id.clone()]));
+        let (commands, inboxes) = CommandBus::new(&groups);
+        let mut inboxes = inboxes.into_iter();
         let mut tasks = JoinSet::new();
-        for (line, inbox) in lines.into_iter().zip(inboxes) {
+        for (line, inbox) in lines.into_iter().zip(inboxes.by_ref()) {
             tasks.spawn(run_line(line, board.clone(), inbox, stop.clone()));
+        }
+        for (bank, inbox) in config.banks.iter().cloned().zip(inboxes) {
+            let (board, commands) = (board.clone(), commands.clone());
+            tasks.spawn(bank::run_bank(bank, board, commands, inbox, stop.clone()));
         }
         House { board, commands, lines: tasks, capture }
     }
@@ -251,6 +273,7 @@ fn member(device: &Device) -> Member {
         options: device.options.clone(),
         interval: device.interval,
         control: device.control,
+        limits: device.limits.clone(),
     }
 }
 

@@ -45,6 +45,9 @@ pub async fn read_once(line: Line, board: &Board) {
             if !station.wire.is_open() && station.wire.postpones() {
                 sleep_until(station.wire.wake(Instant::now())).await;
             } else if station.attempt(index).await == Round::Over {
+                if station.served.get(index).is_some_and(Served::is_doubted) {
+                    station.attempt(index).await;
+                }
                 break;
             }
         }
