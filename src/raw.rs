@@ -307,8 +307,8 @@ mod tests {
 
     #[test]
     fn a_stack_tells_its_modules_and_words() {
-        let mut reading = Reading::default();
-        reading.cells = vec![Cell::of(Millivolts(3309)), Cell::of(Millivolts(3326))];
+        let cells = vec![Cell::of(Millivolts(3309)), Cell::of(Millivolts(3326))];
+        let mut reading = Reading { cells, ..Reading::default() };
         reading.cells[1].voltage_word = Some("High".into());
         reading.pack.words.voltage = Some("High".into());
         let serial = Some("HPTST1".to_owned());

@@ -61,16 +61,14 @@ pub fn reading(cells: i32) -> Reading {
 
 /// A stack of modules of 15 cells each, of which the first has said its serial number.
 pub fn stack(modules: usize) -> DeviceState {
-    let mut reading = Reading::default();
-    reading.cells =
-        (0..15 * modules).map(|n| Cell::of(Millivolts(3300 + (n % 7) as i32))).collect();
+    let cells = (0..15 * modules).map(|n| Cell::of(Millivolts(3300 + (n % 7) as i32))).collect();
     let module = |n: usize| Module {
         serial: (n == 0).then(|| "HPTST1".to_owned()),
         cells: 15 * n..15 * (n + 1),
         range: None,
     };
-    reading.modules = (0..modules).map(module).collect();
-    read(reading, 1)
+    let modules = (0..modules).map(module).collect();
+    read(Reading { cells, modules, ..Reading::default() }, 1)
 }
 
 /// After its `sequence`th good read, by a program that has kept nothing of before.
