@@ -3,6 +3,8 @@
 //! Lines are tasks of their own; sinks are tasks that are started again should one of them break
 //! down. Nothing from outside ends the process; only the stop signal does.
 
+mod suggest;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use crate::sim::serve::Stage;
 use crate::sim::{self, Faults};
 use crate::sink::{http, mqtt};
 use crate::transport::ble::Passkey;
-use crate::transport::{BleConfig, Endpoint, SerialConfig, TcpConfig, serial};
+use crate::transport::{BleConfig, Endpoint, SerialConfig, TcpConfig};
 
 /// Lines get so long to leave what they are doing.
 const LINES_STOP: Duration = Duration::from_millis(700);
@@ -34,8 +36,6 @@ const RESTART: Duration = Duration::from_secs(5);
 pub const REAL_TIME: f64 = 1.0;
 /// The simulated batteries are the same at every start.
 const SEED: u64 = 1;
-/// Without a battery in the configuration, the ports are looked at so often.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> std::io::Result<()> {
@@ -88,7 +88,7 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
         });
     }
     if config.devices.is_empty() {
-        sinks.spawn(suggest_batteries(stop_sinks.clone()));
+        sinks.spawn(suggest::batteries(stop_sinks.clone()));
     }
     stop.cancelled().await;
     end("a line", house.lines, LINES_STOP).await;
@@ -219,30 +219,5 @@ fn member(device: &Device) -> Member {
         driver: device.driver,
         options: device.options.clone(),
         interval: device.interval,
-    }
-}
-
-/// Nothing is configured: stay, look at the ports, and say which lines to add.
-async fn suggest_batteries(stop: CancellationToken) {
-    warn!(
-        "no battery is configured: set BMS_TYPE and BMS_PORT (one battery) or DEVICES (several); \
-         `bms-reader scan` shows what is connected"
-    );
-    let mut before = Vec::new();
-    loop {
-        let ports = serial::list();
-        if ports != before {
-            for port in &ports {
-                info!(
-                    "found {}: for a Daren battery set BMS_TYPE=daren BMS_PORT={}",
-                    port.path, port.path
-                );
-            }
-            before = ports;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(LOOK_AGAIN) => {}
-        }
     }
 }

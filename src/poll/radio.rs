@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::model::FaultKind;
 use crate::protocol::DriverInfo;
+use crate::protocol::signs::Advertisement;
 use crate::transport::LinkError;
-use crate::transport::ble::BlePlace;
+use crate::transport::ble::{BleFound, BlePlace};
 
 /// Longest wait for one answer: the first after connecting takes a second or two, and a lost one
 /// must leave time to ask again within the read.
@@ -48,6 +49,16 @@ pub fn places(driver: &DriverInfo) -> Vec<BlePlace> {
         write: it.write,
     };
     places.iter().map(place).collect()
+}
+
+/// What a scan saw, in the words of those who recognise makes.
+pub fn advertisement(found: &BleFound) -> Advertisement<'_> {
+    Advertisement {
+        name: found.name.as_deref(),
+        address: &found.address,
+        services: &found.services,
+        manufacturer: &found.manufacturer,
+    }
 }
 
 /// Troubles of adapters that were told. One adapter carries several batteries, and its trouble is

@@ -6,10 +6,10 @@ use tracing::info;
 
 use super::exchange::CycleError;
 use super::line::{Round, Station};
+use super::radio::advertisement;
 use super::wire::Wire;
 use crate::model::FaultKind;
 use crate::protocol::auto::{self, Candidate};
-use crate::protocol::signs::Advertisement;
 use crate::transport::{Endpoint, LinkError, ble};
 
 /// How far the search for the make of one battery has come.
@@ -162,12 +162,7 @@ async fn candidates(wire: &Wire) -> Result<Vec<Candidate>, LinkError> {
     };
     let found = ble::scan(config.adapter.as_deref(), config.scan_timeout).await?;
     let found = found.into_iter().find(|it| it.address.eq_ignore_ascii_case(&config.address));
-    let seen = found.as_ref().map(|it| Advertisement {
-        name: it.name.as_deref(),
-        address: &it.address,
-        services: &it.services,
-        manufacturer: &it.manufacturer,
-    });
+    let seen = found.as_ref().map(advertisement);
     Ok(auto::on_radio(seen.as_ref()))
 }
 
