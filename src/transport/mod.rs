@@ -173,13 +173,15 @@ pub enum LinkError {
         /// The adapter.
         place: String,
     },
-    /// The adapter works, but this battery is not in reach.
-    #[error("{adapter} does not see {place}")]
+    /// The adapter works, but this battery is not in reach, or nothing at all.
+    #[error("{}", not_seen(place, adapter, *others))]
     NotSeen {
         /// Address of the battery.
         place: String,
         /// The adapter.
         adapter: String,
+        /// How many other devices it sees. None: the adapter may be deaf.
+        others: usize,
     },
     /// It is connected, but has nothing to talk to.
     #[error("{place} does not offer what this type of battery has")]
@@ -246,6 +248,11 @@ impl LinkError {
             LinkError::AdapterOff { .. } => {
                 "switch it on: `bluetoothctl power on`, or `rfkill unblock bluetooth`, on the host"
             }
+            LinkError::NotSeen { others: 0, .. } => {
+                "the adapter hears nothing at all: it may hang (unplug it and plug it in again, or \
+                 `systemctl restart bluetooth` on the host), or have no antenna; or no Bluetooth \
+                 device is near"
+            }
             LinkError::NotSeen { .. } => {
                 "is the address right (`bms-reader scan` lists what is in reach), the battery \
                  awake and near enough? While a phone app is connected to it, nobody else sees it"
@@ -265,4 +272,13 @@ impl LinkError {
 /// `AA:BB:CC:DD:EE:FF`: a place on Bluetooth.
 fn is_address(place: &str) -> bool {
     place.len() == 17 && place.bytes().filter(|byte| *byte == b':').count() == 5
+}
+
+/// An adapter that sees nothing says the same for each of its batteries.
+fn not_seen(place: &str, adapter: &str, others: usize) -> String {
+    match others {
+        0 => format!("{adapter} sees no Bluetooth device at all"),
+        1 => format!("{adapter} does not see {place}, but another device"),
+        _ => format!("{adapter} does not see {place}, but {others} other devices"),
+    }
 }

@@ -112,7 +112,8 @@ fn a_goodbye_that_hangs() {
         let begun = Instant::now();
         link.close().await;
         assert!(begun.elapsed() < LONGEST, "{:?}", begun.elapsed());
-        // The next one takes the connection over and ends it properly.
+        // It was said a second time.
+        assert_eq!(rig.state().await["devices"][ADDRESS]["connected"], false);
         visit(&config(ADDRESS)).await.unwrap();
     });
 }

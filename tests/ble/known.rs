@@ -6,7 +6,8 @@ use bms_reader::transport::{BleConfig, LinkError};
 use serde_json::{Value, json};
 
 use crate::battery::{
-    ADDRESS, battery, battery_with, config, one, only, open, opened, read, visit, with_passkey,
+    ADDRESS, OTHER, battery, battery_with, config, one, only, open, opened, read, visit,
+    with_passkey,
 };
 use crate::rig::on_fake;
 
@@ -22,10 +23,10 @@ fn a_connect_in_progress_is_cancelled_and_tried_again() {
     on_fake(one(), async |rig| {
         rig.fault("Connect", json!({"error": "InProgress", "message": PENDING}), 1).await;
         visit(&config(ADDRESS)).await.unwrap();
-        let calls = rig.calls();
+        let calls = rig.calls().await;
         let at = |method| calls.iter().position(|call| call == method).unwrap();
         assert!(at("Connect") < at("Disconnect"), "{calls:?}");
-        assert_eq!(rig.count("Connect"), 2);
+        assert_eq!(rig.count("Connect").await, 2);
     });
 }
 
@@ -34,7 +35,7 @@ fn a_connect_that_stays_in_progress_is_another_program() {
     on_fake(one(), async |rig| {
         rig.fault("Connect", json!({"error": "InProgress", "message": PENDING}), 99).await;
         assert_eq!(open(&config(ADDRESS)).await.unwrap_err(), busy());
-        let tries = rig.count("Connect");
+        let tries = rig.count("Connect").await;
         assert!(tries <= 3, "{tries}");
         rig.order(json!({"cmd": "calm"})).await;
         visit(&config(ADDRESS)).await.unwrap();
@@ -70,7 +71,7 @@ fn a_battery_that_another_program_listens_to_is_busy_and_stays_with_it() {
         rig.fault("StartNotify", json!({"error": "NotPermitted", "message": "Notify acquired"}), 1)
             .await;
         assert_eq!(open(&config(ADDRESS)).await.unwrap_err(), busy());
-        assert_eq!(rig.count("Disconnect"), 0);
+        assert_eq!(rig.count("Disconnect").await, 0);
         assert_eq!(rig.state().await["devices"][ADDRESS]["connected"], true);
         visit(&config(ADDRESS)).await.unwrap();
     });
@@ -92,7 +93,7 @@ fn an_aborted_set_up_is_tried_again() {
     on_fake(one(), async |rig| {
         rig.fault("Connect", json!({"error": "Failed", "message": ABORTED}), 2).await;
         visit(&config(ADDRESS)).await.unwrap();
-        assert_eq!(rig.count("Connect"), 3);
+        assert_eq!(rig.count("Connect").await, 3);
     });
 }
 
@@ -102,7 +103,7 @@ fn a_set_up_that_always_aborts_has_an_end_and_a_reason() {
         rig.fault("Connect", json!({"error": "Failed", "message": ABORTED}), 99).await;
         let error = open(&config(ADDRESS)).await.unwrap_err();
         assert_eq!(error, LinkError::Open { place: ADDRESS.into(), reason: ABORTED.into() });
-        assert_eq!(rig.count("Connect"), 3);
+        assert_eq!(rig.count("Connect").await, 3);
         rig.order(json!({"cmd": "calm"})).await;
         visit(&config(ADDRESS)).await.unwrap();
     });
@@ -128,7 +129,7 @@ fn remembering(services: Value) -> Value {
 fn resolved_without_any_service_is_asked_anew() {
     on_fake(remembering(json!([])), async |rig| {
         visit(&config(ADDRESS)).await.unwrap();
-        assert_eq!((rig.count("RemoveDevice"), rig.count("StartDiscovery")), (1, 2));
+        assert_eq!((rig.count("RemoveDevice").await, rig.count("StartDiscovery").await), (1, 2));
     });
 }
 
@@ -138,7 +139,7 @@ fn services_of_another_firmware_are_asked_anew() {
         {"uuid": "fff1", "properties": ["notify"]}]}]);
     on_fake(remembering(old), async |rig| {
         visit(&config(ADDRESS)).await.unwrap();
-        assert_eq!(rig.count("RemoveDevice"), 1);
+        assert_eq!(rig.count("RemoveDevice").await, 1);
     });
 }
 
@@ -151,7 +152,7 @@ fn a_battery_without_the_services_is_told_from_one_that_is_not_there() {
         assert_eq!(error, LinkError::NoService { place: ADDRESS.into() });
         assert!(error.hint().contains("cache"), "{}", error.hint());
         // Once, not for ever.
-        assert_eq!(rig.count("RemoveDevice"), 1);
+        assert_eq!(rig.count("RemoveDevice").await, 1);
     });
 }
 
@@ -161,12 +162,26 @@ fn a_battery_out_of_reach_is_not_seen() {
         let config = BleConfig { scan_timeout: Duration::from_secs(2), ..config(ADDRESS) };
         let begun = Instant::now();
         let error = open(&config).await.unwrap_err();
-        let expected = LinkError::NotSeen { place: ADDRESS.into(), adapter: "hci0".into() };
-        assert_eq!(error, expected);
+        let (place, adapter) = (ADDRESS.to_owned(), "hci0".to_owned());
+        assert_eq!(error, LinkError::NotSeen { place, adapter, others: 0 });
         assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
-        assert_eq!(rig.count("Connect"), 0);
+        assert_eq!(rig.count("Connect").await, 0);
         rig.order(json!({"cmd": "visible", "on": true})).await;
         visit(&config).await.unwrap();
+    });
+}
+
+#[test]
+fn an_adapter_that_hears_nothing_is_told_from_a_battery_that_is_away() {
+    let away = battery_with(ADDRESS, json!({"visible": false}));
+    on_fake(json!({"devices": [away, battery(OTHER)]}), async |rig| {
+        let config = BleConfig { scan_timeout: Duration::from_secs(1), ..config(ADDRESS) };
+        let away = open(&config).await.unwrap_err();
+        assert_eq!(away.to_string(), format!("hci0 does not see {ADDRESS}, but another device"));
+        rig.order(json!({"cmd": "visible", "on": false})).await;
+        let deaf = open(&config).await.unwrap_err();
+        assert_eq!(deaf.to_string(), "hci0 sees no Bluetooth device at all");
+        assert_ne!(away.hint(), deaf.hint());
     });
 }
 
@@ -179,7 +194,7 @@ fn a_battery_that_bluez_remembers_but_is_away_is_not_seen_either() {
             let error = open(&config).await.unwrap_err();
             assert!(matches!(error, LinkError::NotSeen { .. }), "{error:?}");
             // Called once; from then on it has to be seen first.
-            assert_eq!((rig.count("Connect"), round > 0), (1, true));
+            assert_eq!((rig.count("Connect").await, round > 0), (1, true));
         }
         rig.order(json!({"cmd": "visible", "on": true})).await;
         visit(&config).await.unwrap();
@@ -192,7 +207,7 @@ fn a_battery_that_bluez_has_dropped_since_is_looked_for_again() {
         visit(&config(ADDRESS)).await.unwrap();
         rig.order(json!({"cmd": "forget"})).await;
         visit(&config(ADDRESS)).await.unwrap();
-        assert_eq!(rig.count("StartDiscovery"), 2);
+        assert_eq!(rig.count("StartDiscovery").await, 2);
     });
 }
 
@@ -200,7 +215,7 @@ fn a_battery_that_bluez_has_dropped_since_is_looked_for_again() {
 fn a_connection_of_a_crashed_run_is_taken_over() {
     on_fake(only(battery_with(ADDRESS, json!({"connected": true}))), async |rig| {
         visit(&config(ADDRESS)).await.unwrap();
-        assert_eq!((rig.count("Connect"), rig.count("StartDiscovery")), (0, 0));
+        assert_eq!((rig.count("Connect").await, rig.count("StartDiscovery").await), (0, 0));
         assert_eq!(rig.state().await["devices"][ADDRESS]["connected"], false);
         visit(&config(ADDRESS)).await.unwrap();
     });
@@ -211,7 +226,7 @@ fn a_useless_connection_of_a_crashed_run_is_closed_and_made_anew() {
     on_fake(only(battery_with(ADDRESS, json!({"connected": true}))), async |rig| {
         rig.fault("StartNotify", json!({"error": "Failed", "message": "Not connected"}), 1).await;
         visit(&config(ADDRESS)).await.unwrap();
-        assert_eq!(rig.count("Connect"), 1);
+        assert_eq!(rig.count("Connect").await, 1);
     });
 }
 
@@ -240,11 +255,11 @@ fn after_three_failures_bluez_starts_over() {
             let error = open(&config(ADDRESS)).await.unwrap_err();
             assert!(matches!(error, LinkError::Open { .. }), "{error:?}");
         }
-        assert_eq!(rig.count("RemoveDevice"), 0);
+        assert_eq!(rig.count("RemoveDevice").await, 0);
         visit(&config(ADDRESS)).await.unwrap();
-        assert_eq!(rig.count("RemoveDevice"), 1);
+        assert_eq!(rig.count("RemoveDevice").await, 1);
         visit(&config(ADDRESS)).await.unwrap();
-        assert_eq!(rig.count("RemoveDevice"), 1);
+        assert_eq!(rig.count("RemoveDevice").await, 1);
     });
 }
 
@@ -254,7 +269,7 @@ fn a_board_that_wants_to_be_paired_is_paired_once() {
         for _ in 0..2 {
             visit(&with_passkey("012345")).await.unwrap();
         }
-        assert_eq!((rig.count("RegisterAgent"), rig.count("Pair")), (1, 1));
+        assert_eq!((rig.count("RegisterAgent").await, rig.count("Pair").await), (1, 1));
         // A pairing is not lost for a firmware with other services.
         assert_eq!(rig.state().await["agents"], json!([]));
     });
@@ -267,7 +282,7 @@ fn a_wrong_passkey_is_told() {
         assert!(matches!(error, LinkError::Pairing { .. }), "{error:?}");
         assert!(!format!("{error:?} {error}").contains("543210"));
         visit(&with_passkey("012345")).await.unwrap();
-        assert_eq!(rig.count("Pair"), 2);
+        assert_eq!(rig.count("Pair").await, 2);
     });
 }
 
@@ -275,6 +290,6 @@ fn a_wrong_passkey_is_told() {
 fn without_a_passkey_there_is_no_agent_and_no_pairing() {
     on_fake(one(), async |rig| {
         visit(&config(ADDRESS)).await.unwrap();
-        assert_eq!((rig.count("RegisterAgent"), rig.count("Pair")), (0, 0));
+        assert_eq!((rig.count("RegisterAgent").await, rig.count("Pair").await), (0, 0));
     });
 }

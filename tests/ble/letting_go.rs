@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bms_reader::transport::LinkError;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::battery::{ADDRESS, battery_with, config, one, only, open, opened, read, visit};
+use crate::battery::{ADDRESS, OTHER, battery_with, config, one, only, open, opened, read, visit};
 use crate::rig::on_fake;
 
 #[test]
@@ -15,7 +16,44 @@ fn a_dropped_link_says_goodbye() {
         read(&mut link).await.unwrap();
         drop(link);
         rig.nothing_is_left().await;
-        assert_eq!(rig.count("Disconnect"), 1);
+        assert_eq!(rig.count("Disconnect").await, 1);
+    });
+}
+
+#[test]
+fn a_second_conversation_waits_for_the_end_of_the_first() {
+    on_fake(one(), async |rig| {
+        let mut first = opened().await;
+        read(&mut first).await.unwrap();
+        drop(first);
+        drop(opened().await);
+        // Nobody took over what was about to be ended.
+        assert_eq!(rig.count("Connect").await, 2);
+        rig.nothing_is_left().await;
+
+        let mut kept = opened().await;
+        let error = open(&config(ADDRESS)).await.unwrap_err();
+        assert_eq!(error, LinkError::Busy { place: ADDRESS.into() });
+        read(&mut kept).await.unwrap();
+        kept.close().await;
+    });
+}
+
+#[test]
+fn two_that_give_up_at_once_do_not_get_in_each_others_way() {
+    let slow = |address| battery_with(address, json!({"connect_ms": 300}));
+    on_fake(json!({"devices": [slow(ADDRESS), slow(OTHER)]}), async |_| {
+        for patience in (0..1200).step_by(150) {
+            let both = [ADDRESS, OTHER].map(|address| {
+                tokio::spawn(async move {
+                    let config = config(address);
+                    let _ = timeout(Duration::from_millis(patience), open(&config)).await;
+                })
+            });
+            for one in both {
+                one.await.unwrap();
+            }
+        }
     });
 }
 

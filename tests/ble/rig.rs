@@ -37,7 +37,6 @@ fn bus_config(folder: &Path, policy: &str) -> String {
 }
 
 /// A process that ends with the test.
-#[derive(Debug)]
 struct Kept(Child);
 
 impl Drop for Kept {
@@ -71,8 +70,9 @@ fn wait(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A Python that has dbus-fast; `./test` makes one.
+/// A Python that has dbus-fast; `./test` makes one. `None` when there is no dbus-daemon either.
 fn python() -> Option<PathBuf> {
+    Command::new("dbus-daemon").arg("--version").stdout(Stdio::null()).status().ok()?;
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
@@ -173,7 +173,6 @@ fn ends(mut child: Kept, limit: Duration) -> Option<ExitStatus> {
 }
 
 /// The played bluetoothd, and what it told.
-#[derive(Debug)]
 pub struct Rig {
     folder: PathBuf,
     spec: PathBuf,
@@ -184,9 +183,8 @@ pub struct Rig {
     pub scan_goes_on: bool,
 }
 
-#[derive(Debug)]
 struct Fake {
-    process: Kept,
+    _process: Kept,
     orders: ChildStdin,
 }
 
@@ -221,7 +219,7 @@ impl Rig {
                 events.lock().unwrap().push(serde_json::from_str(&line).unwrap());
             }
         });
-        self.fake = Some(Fake { process: Kept(process), orders });
+        self.fake = Some(Fake { _process: Kept(process), orders });
         wait(|| self.events.lock().unwrap()[before..].iter().any(|e| e["event"] == "ready"));
     }
 
@@ -274,18 +272,21 @@ impl Rig {
     }
 
     /// The methods that were called, in order.
-    pub fn calls(&self) -> Vec<String> {
+    pub async fn calls(&mut self) -> Vec<String> {
+        // What was told before this order has arrived when its answer does.
+        self.state().await;
         let events = self.events();
         let calls = events.iter().filter(|event| event["event"] == "call");
         calls.map(|event| event["method"].as_str().unwrap().to_owned()).collect()
     }
 
-    pub fn count(&self, method: &str) -> usize {
-        self.calls().iter().filter(|call| *call == method).count()
+    pub async fn count(&mut self, method: &str) -> usize {
+        self.calls().await.iter().filter(|call| *call == method).count()
     }
 
     /// What was written: hex and kind of each.
-    pub fn writes(&self) -> Vec<(String, String)> {
+    pub async fn writes(&mut self) -> Vec<(String, String)> {
+        self.state().await;
         let text = |event: &Value, key: &str| event[key].as_str().unwrap().to_owned();
         let events = self.events();
         let writes = events.iter().filter(|event| event["event"] == "write");

@@ -23,13 +23,17 @@ fn an_unknown_battery_is_looked_for_read_and_let_go() {
         link.close().await;
         // Closed means closed: the goodbye is over when `close` returns.
         assert_eq!(rig.state().await["devices"][ADDRESS]["connected"], false);
-        let mut calls = rig.calls();
+        let mut calls = rig.calls().await;
         let steps =
             ["SetDiscoveryFilter", "StartDiscovery", "StopDiscovery", "Connect", "StartNotify"];
         assert_eq!(calls.drain(..5).collect::<Vec<_>>(), steps);
         assert_eq!(calls.drain(..2).collect::<Vec<_>>(), ["WriteValue", "WriteValue"]);
         assert!(calls.contains(&"Disconnect".to_owned()), "{calls:?}");
-        assert!(rig.writes().iter().all(|(_, kind)| kind == "command"), "{:?}", rig.writes());
+        assert!(
+            rig.writes().await.iter().all(|(_, kind)| kind == "command"),
+            "{:?}",
+            rig.writes().await
+        );
     });
 }
 
@@ -37,7 +41,7 @@ fn an_unknown_battery_is_looked_for_read_and_let_go() {
 fn a_battery_that_bluez_knows_needs_no_scan() {
     on_fake(only(battery_with(ADDRESS, json!({"known": true}))), async |rig| {
         visit(&config(ADDRESS)).await.unwrap();
-        assert_eq!(rig.count("StartDiscovery"), 0);
+        assert_eq!(rig.count("StartDiscovery").await, 0);
         let mut link = opened().await;
         assert_eq!(ble_link(&link).rssi(), None);
         read(&mut link).await.unwrap();
@@ -55,7 +59,7 @@ fn of_two_characteristics_with_one_uuid_each_direction_has_its_own() {
         let mut link = open(&config).await.unwrap();
         assert_eq!(ble_link(&link).place(), 1);
         link.send(b"?").await.unwrap();
-        assert_eq!(rig.writes(), [("3f".into(), "request".into())]);
+        assert_eq!(rig.writes().await, [("3f".into(), "request".into())]);
         rig.order(json!({"cmd": "notify", "char": "ffe1", "hex": "2121"})).await;
         assert_eq!(receive(&mut link).await.unwrap(), b"!!");
         link.close().await;
@@ -69,11 +73,11 @@ fn a_long_write_is_cut_to_what_one_packet_holds() {
     on_fake(json!({"devices": batteries}), async |rig| {
         let message: Vec<u8> = (0..150).collect();
         for (address, mtu, longest) in modules {
-            let before = rig.writes().len();
+            let before = rig.writes().await.len();
             let mut link = open(&config(address)).await.unwrap();
             link.send(&message).await.unwrap();
             let pieces =
-                rig.writes()[before..].iter().map(|(hex, _)| hex.clone()).collect::<Vec<_>>();
+                rig.writes().await[before..].iter().map(|(hex, _)| hex.clone()).collect::<Vec<_>>();
             assert_eq!(pieces, message.chunks(longest).map(hex).collect::<Vec<_>>(), "{mtu}");
             link.close().await;
         }
@@ -164,7 +168,7 @@ fn a_scan_lists_what_is_in_reach_or_connected_and_nothing_that_is_only_remembere
         assert_eq!(*manufacturer, [(101, vec![1, 2])]);
         assert!(found[2].connected && found[2].rssi.is_none());
         // Looking disturbs nobody: the other program's connection stays.
-        assert_eq!((rig.count("Connect"), rig.count("Disconnect")), (0, 0));
+        assert_eq!((rig.count("Connect").await, rig.count("Disconnect").await), (0, 0));
         rig.order(json!({"cmd": "drop"})).await;
     });
 }
@@ -174,6 +178,6 @@ fn a_wrong_address_is_refused_without_a_call() {
     on_fake(only(battery(ADDRESS)), async |rig| {
         let error = open(&config("A4:C1:37")).await.unwrap_err();
         assert!(matches!(error, LinkError::Open { .. }), "{error:?}");
-        assert_eq!(rig.calls(), [""; 0]);
+        assert_eq!(rig.calls().await, [""; 0]);
     });
 }

@@ -1,7 +1,6 @@
 //! The way to an open conversation: find, connect, pair, look, listen.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bluer::gatt::WriteOp;
@@ -13,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::bus::{self, Reached, ask, to_the_end, within};
 use super::radio::{Radio, TURN_LIMIT, Turn};
-use super::scan::Scan;
+use super::scan::{Scan, in_reach};
 use super::trouble::Snag;
 use super::{BleConfig, LinkError, gatt, pairing};
 
@@ -30,8 +29,8 @@ const PAIR_LIMIT: Duration = Duration::from_secs(20);
 const RESOLVE_LIMIT: Duration = Duration::from_secs(12);
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(6);
 
-/// For BlueZ to say that the link has ended.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// For BlueZ to say that the link has ended, after it was asked twice if need be.
+const FAREWELL: Duration = Duration::from_secs(8);
 
 /// Attempts in a row that reach a battery and fail before BlueZ is made to forget it.
 const ROUNDS: u32 = 3;
@@ -54,11 +53,17 @@ pub(super) struct Dialed {
 #[derive(Debug, Default)]
 pub(super) struct Claim {
     device: Option<Device>,
+    turn: Option<Turn>,
 }
 
 impl Claim {
-    /// Says goodbye and waits until it has arrived.
+    /// Says goodbye, waits until it has arrived, and lets others use the adapter.
     pub(super) async fn release(&mut self) {
+        self.hang_up().await;
+        self.turn = None;
+    }
+
+    async fn hang_up(&mut self) {
         if let Some(device) = self.device.take() {
             hang_up(&device).await;
         }
@@ -66,16 +71,22 @@ impl Claim {
 }
 
 async fn hang_up(device: &Device) {
-    if let Err(snag) = ask("disconnecting", device.disconnect()).await {
-        debug!("{}: no goodbye: {}", device.address(), snag.reason());
-    }
-    let ended = async {
-        while matches!(ask("looking at the link", device.is_connected()).await, Ok(true)) {
-            sleep(PAUSE / 5).await;
+    let parting = async {
+        loop {
+            if let Err(snag) = ask("disconnecting", device.disconnect()).await {
+                debug!("{}: no goodbye: {}", device.address(), snag.reason());
+            }
+            // BlueZ takes up to two seconds for it.
+            for _ in 0..40 {
+                if !matches!(ask("looking at the link", device.is_connected()).await, Ok(true)) {
+                    return;
+                }
+                sleep(PAUSE / 5).await;
+            }
         }
     };
-    if timeout(FAREWELL, ended).await.is_err() {
-        debug!("{}: BlueZ still calls it connected", device.address());
+    if timeout(FAREWELL, parting).await.is_err() {
+        warn!("{}: BlueZ does not end the connection", device.address());
     }
 }
 
@@ -88,6 +99,8 @@ pub(super) struct Attempt<'a> {
     /// Found connected, by an earlier run or by another program.
     taken_over: bool,
     rssi: Option<i16>,
+    /// Other devices that a scan saw in vain.
+    others: usize,
 }
 
 /// How an attempt to find a conversation on a connected battery ends.
@@ -106,7 +119,7 @@ impl<'a> Attempt<'a> {
             });
         };
         let deadline = Instant::now() + config.timeout;
-        Ok(Attempt { config, claim, address, deadline, taken_over: false, rssi: None })
+        Ok(Attempt { config, claim, address, deadline, taken_over: false, rssi: None, others: 0 })
     }
 
     pub(super) async fn dial(mut self) -> Result<Dialed, LinkError> {
@@ -166,31 +179,40 @@ impl<'a> Attempt<'a> {
     }
 
     /// Waits for the others; what that takes is not ours.
-    async fn turn(&mut self, radio: &Radio) -> Result<Turn, LinkError> {
+    async fn take_turn(&mut self, radio: &Radio) -> Result<(), LinkError> {
+        // Let go first: whoever is next in line goes before us.
+        self.claim.turn = None;
         let asked = Instant::now();
-        let turn = radio.turn().await;
+        self.claim.turn = radio.turn().await;
         self.deadline += asked.elapsed();
-        turn.ok_or_else(|| LinkError::Open {
+        if self.claim.turn.is_some() {
+            return Ok(());
+        }
+        let limit = TURN_LIMIT.as_secs();
+        Err(LinkError::Open {
             place: self.place(),
-            reason: format!("other batteries kept the adapter busy for {} s", TURN_LIMIT.as_secs()),
+            reason: format!("other batteries kept the adapter busy for {limit} s"),
         })
     }
 
     /// The device, connected.
-    async fn reach(&mut self, reached: &Reached, radio: &Arc<Radio>) -> Result<Device, LinkError> {
-        let name = reached.adapter.name().to_owned();
+    async fn reach(&mut self, reached: &Reached, radio: &Radio) -> Result<Device, LinkError> {
+        let adapter = reached.adapter.name();
         let mut search = self.config.scan_timeout;
         loop {
-            let _turn = self.turn(radio).await?;
-            let step = self.reach_in_turn(reached, radio, &mut search).await;
-            match step {
-                Ok(Some(device)) => return Ok(device),
+            self.take_turn(radio).await?;
+            match self.reach_in_turn(reached, radio, &mut search).await {
+                Ok(Some(device)) => {
+                    self.claim.turn = None;
+                    return Ok(device);
+                }
                 Ok(None) if search.is_zero() || self.left(PAUSE).is_zero() => {
                     radio.learn(self.address, |known| known.elusive = true);
-                    return Err(LinkError::NotSeen { place: self.place(), adapter: name });
+                    let (place, others) = (self.place(), self.others);
+                    return Err(LinkError::NotSeen { place, adapter: adapter.into(), others });
                 }
                 Ok(None) => {}
-                Err(snag) => return Err(self.failed(reached, &snag, &name).await),
+                Err(snag) => return Err(self.failed(reached, &snag, adapter).await),
             }
         }
     }
@@ -231,7 +253,7 @@ impl<'a> Attempt<'a> {
         match self.connect(&device, if seen { CONNECT_SEEN } else { CONNECT_KNOWN }).await {
             Ok(()) => Ok(Some(device)),
             Err(snag) => {
-                self.claim.release().await;
+                self.claim.hang_up().await;
                 radio.learn(self.address, |known| known.elusive = true);
                 // Nobody has seen it today: a scan tells whether it is there at all.
                 let doubtful = !seen && snag.bus().is_none();
@@ -250,6 +272,9 @@ impl<'a> Attempt<'a> {
         let until = begun + self.left(SLICE).min(*search);
         let mut scan = Scan::start(&reached.adapter).await?;
         let seen = scan.see(device, until).await?;
+        if seen.is_none() {
+            self.others = self.others.max(in_reach(&reached.adapter).await?);
+        }
         if scan.is_stale() {
             reached.leave_bus().await;
         }
@@ -278,7 +303,7 @@ impl<'a> Attempt<'a> {
                     | ErrorKind::NotAvailable,
                 ) if tries < CONNECT_TRIES && !self.left(PAUSE).is_zero() => {
                     debug!("{}: try {tries}: {}", self.place(), snag.reason());
-                    self.claim.release().await;
+                    self.claim.hang_up().await;
                     sleep(PAUSE).await;
                 }
                 _ => return Err(snag),

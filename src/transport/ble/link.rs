@@ -16,7 +16,7 @@ use tracing::debug;
 use super::bus::{ask, within};
 use super::dial::{Attempt, Claim, Dialed};
 use super::trouble::Snag;
-use super::{BleConfig, LinkError, gatt};
+use super::{BleConfig, LinkError, gatt, radio};
 
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -70,6 +70,17 @@ pub(super) async fn open(config: BleConfig) -> Result<BleLink, LinkError> {
 
 /// From the first step to the goodbye.
 async fn converse(config: BleConfig, mut answer: oneshot::Sender<Result<BleLink, LinkError>>) {
+    let _alone = tokio::select! {
+        biased;
+        () = answer.closed() => return,
+        alone = radio::alone_with(&config.address) => match alone {
+            Some(alone) => alone,
+            None => {
+                let _ = answer.send(Err(LinkError::Busy { place: config.address }));
+                return;
+            }
+        },
+    };
     let mut claim = Claim::default();
     let dialed = tokio::select! {
         biased;

@@ -11,7 +11,20 @@ use tokio::time::timeout;
 /// The longest wait for a turn. A turn has a limit too, so only many dead batteries reach it.
 pub(super) const TURN_LIMIT: Duration = Duration::from_secs(60);
 
+/// The longest wait for the goodbye of our own last conversation with a battery.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(15);
+
 static RADIOS: LazyLock<Mutex<HashMap<String, Arc<Radio>>>> = LazyLock::new(Mutex::default);
+
+static BATTERIES: LazyLock<Mutex<HashMap<String, Arc<FairMutex<()>>>>> =
+    LazyLock::new(Mutex::default);
+
+/// The right to talk to a battery; without it a new conversation would take the connection over
+/// that the last one is about to end. `None` when the last one does not end.
+pub(super) async fn alone_with(address: &str) -> Option<Turn> {
+    let battery = Arc::clone(lock(&BATTERIES).entry(address.into()).or_default());
+    timeout(GOODBYE_LIMIT, battery.lock_owned()).await.ok()
+}
 
 /// One adapter of this machine, as all batteries on it see it.
 #[derive(Debug, Default)]
@@ -32,7 +45,7 @@ pub(super) struct Known {
     pub(super) failures: u32,
 }
 
-/// The right to use the adapter, until it is dropped.
+/// The right to use an adapter or a battery, until it is dropped.
 pub(super) type Turn = OwnedMutexGuard<()>;
 
 impl Radio {

@@ -105,6 +105,16 @@ async fn strength(device: &Device) -> Result<Option<i16>, Snag> {
     }
 }
 
+/// How many devices the scan under way sees.
+pub(super) async fn in_reach(adapter: &Adapter) -> Result<usize, Snag> {
+    let mut seen = 0;
+    for address in ask("listing the devices", adapter.device_addresses()).await? {
+        let Ok(device) = adapter.device(address) else { continue };
+        seen += usize::from(strength(&device).await?.is_some());
+    }
+    Ok(seen)
+}
+
 /// What is in reach now, over the given time. The strongest signal comes first.
 pub async fn scan(adapter: Option<&str>, time: Duration) -> Result<Vec<BleFound>, LinkError> {
     let reached = bus::adapter(adapter).await?;
