@@ -72,8 +72,8 @@ pub(super) struct Station {
     opened: bool,
     /// Since when the connection is lost.
     lost: Option<Instant>,
-    /// Which kinds of loss were told in this outage.
-    told: Vec<FaultKind>,
+    /// Which kinds of loss were told in this outage; whether of the adapter or of one battery.
+    told: Vec<(FaultKind, bool)>,
     patient: bool,
 }
 
@@ -165,14 +165,15 @@ impl Station {
     /// while it lasts. The trouble of an adapter is told once for all its batteries.
     pub(super) fn note_lost(&mut self, error: &LinkError) {
         self.lost.get_or_insert_with(Instant::now);
-        let kind = link_kind(error);
+        let of_adapter = self.radio.is_some() && radio::concerns_adapter(error);
+        let kind = (link_kind(error), of_adapter);
         if self.wire.postpones() || self.told.contains(&kind) {
             return;
         }
         self.told.push(kind);
         let hint = error.hint();
         match &self.radio {
-            Some(radio) if radio::concerns_adapter(error) => {
+            Some(radio) if of_adapter => {
                 if radio.troubles.is_news(error) {
                     warn!("{error}; {hint}; trying again, batteries on Bluetooth must wait");
                 }

@@ -79,11 +79,15 @@ impl Troubles {
     }
 }
 
-/// Whether it is the trouble of an adapter, or of all of them, and not of one battery.
+/// Whether it is the trouble of an adapter, or of all of them, and not of one battery. One that
+/// hears nothing at all is as good as dead.
 pub(super) fn concerns_adapter(error: &LinkError) -> bool {
     matches!(
         error,
-        LinkError::NoBus { .. } | LinkError::NoAdapter { .. } | LinkError::AdapterOff { .. }
+        LinkError::NoBus { .. }
+            | LinkError::NoAdapter { .. }
+            | LinkError::AdapterOff { .. }
+            | LinkError::NotSeen { others: 0, .. }
     )
 }
 
@@ -114,6 +118,18 @@ mod tests {
         assert!(same.is_news(&off("hci1")) && another.is_news(&off("hci0")));
         assert!(same.over() && !one.over());
         assert!(one.is_news(&off("hci0")));
+    }
+
+    #[test]
+    fn a_deaf_adapter_is_told_from_a_battery_that_is_away() {
+        let not_seen = |place: &str, others| LinkError::NotSeen {
+            place: place.into(),
+            adapter: "hci0".into(),
+            others,
+        };
+        assert!(concerns_adapter(&not_seen("A", 0)) && !concerns_adapter(&not_seen("A", 1)));
+        let troubles = Troubles::default();
+        assert!(troubles.is_news(&not_seen("A", 0)) && !troubles.is_news(&not_seen("B", 0)));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 mod battery;
 mod buses;
 mod hangs;
+mod house;
 mod known;
 mod letting_go;
 mod rig;
