@@ -153,7 +153,7 @@ impl Station {
                 served.reconnected();
             }
             if let Some(Link::Ble(link)) = self.wire.link() {
-                served.signal = link.rssi();
+                served.signal = link.rssi().or(served.signal);
                 let adapter = link.adapter().to_owned();
                 served.profile(|profile| profile.adapter = Some(adapter));
             }
@@ -202,7 +202,7 @@ impl Station {
             served.renew();
         }
         if let Some(Link::Ble(link)) = self.wire.link() {
-            served.signal = link.rssi();
+            served.signal = link.rssi().or(served.signal);
         }
         let lost = match &result {
             Err(CycleError::Link(error)) => Some(error.clone()),

@@ -8,7 +8,7 @@ use crate::battery::{ADDRESS, OTHER, battery, battery_with, one, only};
 use crate::rig::{Bus, on_bus, on_fake};
 
 /// What the program answers about the battery at [`ADDRESS`]. It inherits the bus of the test.
-async fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+pub async fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bms-reader"));
     command
         .args(arguments)
@@ -20,7 +20,7 @@ async fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 

@@ -15,6 +15,7 @@ mod hangs;
 mod house;
 mod known;
 mod letting_go;
+mod living;
 mod rig;
 mod seen;
 mod soak;

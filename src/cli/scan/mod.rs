@@ -83,7 +83,7 @@ pub(super) async fn run(arguments: Arguments) -> u8 {
     if arguments.json {
         println!("{}", object(&findings));
     } else {
-        print!("{}", text::render(&findings));
+        println!("{}", text::render(&findings).trim_end());
     }
     FINE
 }
