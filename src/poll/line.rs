@@ -4,14 +4,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, trace_span, warn};
 
-use super::exchange::{CycleError, link_kind};
+use super::exchange::CycleError;
 use super::radio::{self, Radio};
 use super::served::Served;
 use super::wire::Wire;
 use super::{Line, configure};
 use crate::board::Board;
 use crate::command::{Command, CommandInbox, Request};
-use crate::model::FaultKind;
 use crate::transport::{Link, LinkError};
 
 /// Serves a line until the stop.
@@ -63,6 +62,13 @@ pub(super) enum Round {
     GoesOn,
 }
 
+/// Whose trouble keeps a line from being open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Line,
+    Adapter,
+}
+
 pub(super) struct Station {
     pub(super) wire: Wire,
     pub(super) served: Vec<Served>,
@@ -72,8 +78,8 @@ pub(super) struct Station {
     opened: bool,
     /// Since when the connection is lost.
     lost: Option<Instant>,
-    /// Which kinds of loss were told in this outage; whether of the adapter or of one battery.
-    told: Vec<(FaultKind, bool)>,
+    /// Whose troubles were told in this outage.
+    told: Vec<Whose>,
     patient: bool,
 }
 
@@ -161,19 +167,21 @@ impl Station {
         self.opened = true;
     }
 
-    /// A lost connection is told once for the whole line, and so is each further reason that shows
-    /// while it lasts. The trouble of an adapter is told once for all its batteries.
+    /// A lost connection is told once for the whole line. The trouble of a Bluetooth adapter is
+    /// another matter than that of one battery, and told once for all that are on it.
     pub(super) fn note_lost(&mut self, error: &LinkError) {
         self.lost.get_or_insert_with(Instant::now);
-        let of_adapter = self.radio.is_some() && radio::concerns_adapter(error);
-        let kind = (link_kind(error), of_adapter);
-        if self.wire.postpones() || self.told.contains(&kind) {
+        let whose = match &self.radio {
+            Some(_) if radio::concerns_adapter(error) => Whose::Adapter,
+            _ => Whose::Line,
+        };
+        if self.wire.postpones() || self.told.contains(&whose) {
             return;
         }
-        self.told.push(kind);
+        self.told.push(whose);
         let hint = error.hint();
         match &self.radio {
-            Some(radio) if of_adapter => {
+            Some(radio) if whose == Whose::Adapter => {
                 if radio.troubles.is_news(error) {
                     warn!("{error}; {hint}; trying again, batteries on Bluetooth must wait");
                 }
