@@ -4,6 +4,7 @@
 //! down. Nothing from outside ends the process; only the stop signal does.
 
 mod bank;
+mod suggest;
 
 use std::future::Future;
 use std::path::Path;
@@ -20,14 +21,14 @@ use crate::capture::Recorder;
 use crate::command::CommandBus;
 use crate::config::{Config, Device, Place};
 use crate::history::{self, History};
-use crate::model::{DeviceId, Finding, Restored, Secret};
+use crate::model::{DeviceId, Restored, Secret};
 use crate::poll::{self, Line, Member, Radio, Troubles, run_line};
 use crate::sim::serve;
 use crate::sim::serve::Stage;
 use crate::sim::{self, Faults};
 use crate::sink::{http, mqtt};
 use crate::transport::ble::Passkey;
-use crate::transport::{BleConfig, Endpoint, SerialConfig, TcpConfig, serial};
+use crate::transport::{BleConfig, Endpoint, SerialConfig, TcpConfig};
 
 /// Lines get so long to leave what they are doing.
 const LINES_STOP: Duration = Duration::from_millis(700);
@@ -41,8 +42,6 @@ const RESTART: Duration = Duration::from_secs(5);
 pub const REAL_TIME: f64 = 1.0;
 /// The simulated batteries are the same at every start.
 const SEED: u64 = 1;
-/// Without a battery in the configuration, the ports are looked at so often.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> std::io::Result<()> {
@@ -103,7 +102,7 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
         start_counters_at_zero(&house.board);
     }
     if config.devices.is_empty() {
-        sinks.spawn(suggest_batteries(house.board.clone(), stop_sinks.clone()));
+        sinks.spawn(suggest::batteries(house.board.clone(), stop_sinks.clone()));
     }
     stop.cancelled().await;
     end("a line", house.lines, LINES_STOP).await;
@@ -274,40 +273,5 @@ fn member(device: &Device) -> Member {
         interval: device.interval,
         control: device.control,
         limits: device.limits.clone(),
-    }
-}
-
-/// Nothing is configured: stay, look at the ports, and say which lines to add.
-async fn suggest_batteries(board: Board, stop: CancellationToken) {
-    warn!(
-        "no battery is configured: set BMS_TYPE and BMS_PORT (one battery) or DEVICES (several); \
-         `bms-reader scan` shows what is connected"
-    );
-    let mut before = Vec::new();
-    loop {
-        let ports = serial::list();
-        if ports != before {
-            for port in &ports {
-                info!(
-                    "found {}: for a Daren battery set BMS_TYPE=daren BMS_PORT={}",
-                    port.path, port.path
-                );
-            }
-            board.find(ports.iter().map(|port| finding(&port.path)).collect());
-            before = ports;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(LOOK_AGAIN) => {}
-        }
-    }
-}
-
-/// What the set-up page says of a serial port.
-fn finding(path: &str) -> Finding {
-    Finding {
-        place: path.to_owned(),
-        words: "a serial port; for a Daren battery:".to_owned(),
-        lines: vec!["BMS_TYPE=daren".to_owned(), format!("BMS_PORT={path}")],
     }
 }

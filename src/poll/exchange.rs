@@ -65,7 +65,7 @@ impl CycleError {
     }
 }
 
-pub(super) fn link_kind(error: &LinkError) -> FaultKind {
+fn link_kind(error: &LinkError) -> FaultKind {
     match error {
         LinkError::NotFound { .. } => FaultKind::PortNotFound,
         LinkError::Denied { .. } => FaultKind::PermissionDenied,

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use exchange::{CycleError, Outcome, cycle};
 pub use line::{read_once, run_line};
-pub use radio::{Radio, Troubles, answer_limit, places};
+pub use radio::{Radio, Troubles, advertisement, answer_limit, places};
 
 use crate::capture::Recorder;
 use crate::model::{DeviceId, Limits};
