@@ -519,6 +519,9 @@ fn every_alarm_of_a_make_is_read_as_itself() {
 }
 
 proptest! {
+    // Years of simulated life pass in these.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     /// Simulator to driver: for every simulated make, at any address and moment of its life.
     #[test]
     fn the_simulated_battery_is_read_as_it_is(
