@@ -17,7 +17,8 @@ use crate::board::Board;
 use crate::capture::Recorder;
 use crate::command::CommandBus;
 use crate::config::{Config, Device, Place};
-use crate::model::Secret;
+use crate::history::{self, History};
+use crate::model::{Finding, Secret};
 use crate::poll::{self, Line, Member, Radio, Troubles, run_line};
 use crate::sim::serve;
 use crate::sim::serve::Stage;
@@ -79,6 +80,11 @@ pub async fn serve_until(config: Config, stop: CancellationToken) {
 pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
     let stop_sinks = CancellationToken::new();
     let mut sinks = JoinSet::new();
+    let history = History::new(&house.board, config.history.span);
+    let (past, board, file) = (history.clone(), house.board.clone(), config.history.file.clone());
+    supervise(&mut sinks, "history", &stop_sinks, move |stop| {
+        history::run(past.clone(), board.clone(), file.clone(), stop)
+    });
     if let Some(settings) = config.mqtt.clone() {
         let (board, commands) = (house.board.clone(), house.commands.clone());
         supervise(&mut sinks, "mqtt", &stop_sinks, move |stop| {
@@ -88,11 +94,11 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
     if let Some(listen) = config.http_listen {
         let (board, audience) = (house.board.clone(), config.http_audience);
         supervise(&mut sinks, "http", &stop_sinks, move |stop| {
-            http::run(listen, audience, board.clone(), stop)
+            http::run(listen, audience, board.clone(), history.clone(), stop)
         });
     }
     if config.devices.is_empty() {
-        sinks.spawn(suggest_batteries(stop_sinks.clone()));
+        sinks.spawn(suggest_batteries(house.board.clone(), stop_sinks.clone()));
     }
     stop.cancelled().await;
     end("a line", house.lines, LINES_STOP).await;
@@ -249,7 +255,7 @@ fn member(device: &Device) -> Member {
 }
 
 /// Nothing is configured: stay, look at the ports, and say which lines to add.
-async fn suggest_batteries(stop: CancellationToken) {
+async fn suggest_batteries(board: Board, stop: CancellationToken) {
     warn!(
         "no battery is configured: set BMS_TYPE and BMS_PORT (one battery) or DEVICES (several); \
          `bms-reader scan` shows what is connected"
@@ -264,11 +270,21 @@ async fn suggest_batteries(stop: CancellationToken) {
                     port.path, port.path
                 );
             }
+            board.find(ports.iter().map(|port| finding(&port.path)).collect());
             before = ports;
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep(LOOK_AGAIN) => {}
         }
+    }
+}
+
+/// What the set-up page says of a serial port.
+fn finding(path: &str) -> Finding {
+    Finding {
+        place: path.to_owned(),
+        words: "a serial port; for a Daren battery:".to_owned(),
+        lines: vec!["BMS_TYPE=daren".to_owned(), format!("BMS_PORT={path}")],
     }
 }

@@ -16,6 +16,7 @@ use bms_reader::protocol::driver::Carrier;
 use bms_reader::protocol::jk::{Command, request};
 use bms_reader::protocol::{Ask, DRIVERS, Driver, DriverInfo, Options, Step, find};
 use bms_reader::sim::faults::Rule;
+use bms_reader::sim::pylontech_sc0500::{self, StackState};
 use bms_reader::sim::{Battery, Bus, Fault, Faults, MAKES, PackState};
 use common::{Delivery, Vector, play, usual, vectors};
 use proptest::prelude::*;
@@ -367,6 +368,71 @@ fn silence_is_not_asked_again() {
     }
 }
 
+/// What the simulator's battery is and what the driver reads are the same thing, as far as the
+/// make's protocol can say it.
+fn reads_as(make: &str, reading: &Reading, battery: &mut Battery, seconds: f64) {
+    match make {
+        "pylontech-sc0500" => {
+            let stack = StackState::of(battery, pylontech_sc0500::MODULES, seconds);
+            reads_as_stack(reading, &stack);
+        }
+        "pylontech-console" => {
+            reads_as_console(reading, &battery.state(seconds).with_cells(15));
+        }
+        _ => reads_as_pack(make, reading, &battery.state(seconds)),
+    }
+}
+
+/// Both ways to read a stack. The one with a log-in counts cells from the controller on and knows
+/// the cycles; the other counts from the far end and knows the charge.
+fn reads_as_stack(reading: &Reading, stack: &StackState) {
+    let pack = &reading.pack;
+    assert_eq!((pack.voltage, pack.current), (Some(stack.voltage()), Some(stack.current())));
+    assert_eq!(pack.remaining_energy.map(|it| it.0), Some(stack.energy() * 1000));
+    let words = &pack.words;
+    let words = [&words.base, &words.voltage, &words.current, &words.temperature];
+    assert_eq!(words.map(|word| word.clone().unwrap()), stack.words());
+    let logged_in = pack.cycles.is_some();
+    let mut modules: Vec<usize> = (0..stack.modules.len()).collect();
+    let mut cells: Vec<_> = stack.cells().collect();
+    if logged_in {
+        assert_eq!(pack.cycles, Some(stack.cycles()));
+        assert_eq!(pack.soc, None);
+    } else {
+        assert_eq!(pack.soc.map(|soc| soc.0 / 100), Some(stack.percent()));
+        assert_eq!(pack.remaining.map(|it| it.0), Some(stack.charge()));
+        modules.reverse();
+        cells = cells.chunks(15).rev().flatten().copied().collect();
+    }
+    let read = reading.cells.iter().map(|cell| (cell.voltage.unwrap(), cell.temperature.unwrap()));
+    assert_eq!(read.collect::<Vec<_>>(), cells);
+    let serials: Vec<_> =
+        modules.into_iter().map(|module| Some(StackState::serial(module))).collect();
+    let read: Vec<_> = reading.modules.iter().map(|module| module.serial.clone()).collect();
+    assert_eq!(read, serials);
+    assert!(reading.modules.iter().zip(0..).all(|(it, n)| it.cells == (15 * n..15 * (n + 1))));
+    assert_eq!(reading.identity.serial.as_deref(), Some(pylontech_sc0500::BARCODE));
+    assert_eq!(pack.error_code, Some(stack.error_code()));
+    assert!(!reading.alarms.is_empty() && !reading.alarms.is_raised());
+}
+
+fn reads_as_console(reading: &Reading, state: &PackState) {
+    let pack = &reading.pack;
+    assert_eq!((pack.voltage, pack.current), (Some(state.voltage), Some(state.current)));
+    assert_eq!(pack.soc.map(|soc| soc.0 / 100), Some(state.soc.0 / 100));
+    assert_eq!((pack.soh, pack.cycles), (Some(state.soh), Some(state.cycles)));
+    let cells: Vec<_> = reading.cells.iter().map(|cell| cell.voltage.unwrap()).collect();
+    assert_eq!(cells, state.cells);
+    let balancing: Vec<_> = reading.cells.iter().map(|cell| cell.balancing.unwrap()).collect();
+    assert_eq!(balancing, state.balancing);
+    let temperatures = (0..15).map(|index| Some(state.sensors[index * state.sensors.len() / 15]));
+    assert!(reading.cells.iter().map(|cell| cell.temperature).eq(temperatures));
+    let at = |place| reading.probes.iter().find(|probe| probe.place == place).unwrap().value;
+    assert_eq!(at(Place::Ambient), Some(state.ambient));
+    assert_eq!(at(Place::Mosfet), Some(state.mosfet));
+    assert!(!reading.alarms.is_empty() && !reading.alarms.is_raised());
+}
+
 /// What a make has no word for.
 const UNSAID: &[(&str, &[&str])] = &[
     ("jbd", &["soh", "ambient", "mosfet", "average"]),
@@ -386,9 +452,7 @@ fn soc_step(make: &str) -> i32 {
     }
 }
 
-/// What the simulator's battery is and what the driver reads are the same thing, as far as the
-/// make can say it.
-fn reads_as(make: &str, reading: &Reading, state: &PackState) {
+fn reads_as_pack(make: &str, reading: &Reading, state: &PackState) {
     let says = |what| !UNSAID.iter().any(|(name, unsaid)| *name == make && unsaid.contains(&what));
     let pack = &reading.pack;
     assert_eq!(pack.voltage, Some(state.voltage));
@@ -461,17 +525,22 @@ proptest! {
         seed in any::<u64>(), pick in any::<prop::sample::Index>(), seconds in 0.0..400_000.0,
     ) {
         for make in MAKES {
+            let info = find(make.name).unwrap();
             let addresses: Vec<u8> = make.addresses.clone().collect();
             let address = *pick.get(&addresses);
             let mut bus = Bus::living(make, &addresses, seed, Faults::default());
             let carrier = if make.notification.is_some() { Carrier::Radio } else { Carrier::Wire };
-            let options = Options { address, carrier, ..Options::default() };
-            let mut driver = (find(make.name).unwrap().new)(&options);
-            let outcome = play(driver.as_mut(), |question| {
-                vec![bus.answer(question, seconds), bus.unasked(seconds)]
-            });
-            let state = Bus::battery(seed, address).state(seconds);
-            reads_as(make.name, &outcome.unwrap().reading(), &state);
+            for options in ways(info) {
+                let number = pylontech_sc0500::BARCODE.to_owned();
+                let barcode = options.barcode.is_some().then_some(number);
+                let options = Options { address, barcode, carrier, ..options };
+                let mut driver = (info.new)(&options);
+                let outcome = play(driver.as_mut(), |question| {
+                    vec![bus.answer(question, seconds), bus.unasked(seconds)]
+                });
+                let reading = outcome.unwrap().reading();
+                reads_as(make.name, &reading, &mut Bus::battery(seed, address), seconds);
+            }
         }
     }
 }

@@ -12,12 +12,13 @@ use super::rule;
 use super::source::{Spelling, resolve};
 use super::values::Values;
 use super::variables::{
-    BMS_ADAPTER, BMS_ADDRESS, BMS_BARCODE, BMS_BAUDRATE, BMS_KEEP_CONNECTED, BMS_PASSWORD,
-    BMS_PORT, BMS_SCAN_TIMEOUT, BMS_SLAVE_ID, BMS_TIMEOUT, BMS_TYPE, BMS_VARIANT, DEVICE_ID,
-    DEVICE_NAME, DEVICES, Group, READ_INTERVAL, VARIABLES, Variable,
+    BMS_ADAPTER, BMS_ADDRESS, BMS_BARCODE, BMS_BAUDRATE, BMS_CAPACITY_UNIT, BMS_KEEP_CONNECTED,
+    BMS_PASSWORD, BMS_PORT, BMS_SCAN_TIMEOUT, BMS_SLAVE_ID, BMS_TIMEOUT, BMS_TYPE, BMS_VARIANT,
+    DEVICE_ID, DEVICE_NAME, DEVICES, Group, READ_INTERVAL, VARIABLES, Variable,
 };
 use crate::model::{DeviceId, Profile, Secret};
-use crate::protocol::driver::Carrier;
+use crate::protocol::driver::{CapacityUnit, Carrier};
+use crate::protocol::pylontech_sc0500::{Barcode, BarcodeError};
 use crate::protocol::{DriverInfo, Options, signs};
 
 /// What people write in capitals in the middle of a name.
@@ -139,6 +140,7 @@ fn read(values: &Values, findings: &mut Findings) -> Option<Device> {
     let make = Make::of(values, findings)?;
     let place = place(values, &make, findings);
     let address = address(values, make.driver, findings);
+    let barcode = barcode(values, findings);
     let (id, place, address) = (id?, place?, address?);
     warn_of_the_other_carrier(values, &place, findings);
     let interval = values.millis(&READ_INTERVAL)?;
@@ -164,6 +166,8 @@ fn read(values: &Values, findings: &mut Findings) -> Option<Device> {
             mac: signs::address_bytes(&place.to_string()).filter(|_| radio),
             password: values.given(&BMS_PASSWORD).map(Secret::new),
             variant: values.given(&BMS_VARIANT).map(str::to_owned),
+            barcode,
+            capacity_unit: capacity_unit(values),
             ..Options::default()
         },
         bauds: bauds(values, &place, make.driver, findings),
@@ -253,6 +257,27 @@ fn address(values: &Values, driver: Option<&DriverInfo>, findings: &mut Findings
     let allowed = format!("a whole number from {first} to {last} for the type {}", driver.name);
     findings.fault(values.fault(&BMS_SLAVE_ID, allowed));
     None
+}
+
+/// The controller's number. One out of a document is refused at once: the controller may store
+/// what it is told.
+fn barcode(values: &Values, findings: &mut Findings) -> Option<String> {
+    match Barcode::parse(values.given(&BMS_BARCODE)?) {
+        Ok(barcode) => Some(barcode.as_str().to_owned()),
+        // The form is the rule of the variable, which has reported it.
+        Err(BarcodeError::Form) => None,
+        Err(sample @ BarcodeError::Sample) => {
+            findings.fault(values.fault(&BMS_BARCODE, sample.to_string()));
+            None
+        }
+    }
+}
+
+fn capacity_unit(values: &Values) -> CapacityUnit {
+    match values.choice(&BMS_CAPACITY_UNIT) {
+        Some("mAh") => CapacityUnit::MilliampHours,
+        _ => CapacityUnit::WattHours,
+    }
 }
 
 /// The rates to try. Only a serial port of this machine has one that is ours to choose; while the

@@ -138,16 +138,17 @@ variables! {
             help: "Seconds for one answer (serial) or one whole read (Bluetooth).",
         }
         BMS_BARCODE {
-            key: Some("barcode"), idle: true,
+            key: Some("barcode"),
             rule: Rule::Shape {
                 words: "16 letters and digits",
                 fits: |text| text.len() == 16 && text.bytes().all(|b| b.is_ascii_alphanumeric()),
             },
             example: "ABCD1234EFGH5678",
-            help: "SC0500: the serial number of the controller. Without it `tbar` is never sent.",
+            help: "SC0500: the serial number of the controller (`Module Barcode` in the answer to `info`), never \
+                a sample. Without it nobody logs in, and `tbar` is never sent.",
         }
         BMS_CAPACITY_UNIT {
-            key: Some("capacity_unit"), default: Fallback::Text("Wh"), idle: true,
+            key: Some("capacity_unit"), default: Fallback::Text("Wh"),
             rule: Rule::Choice(&["Wh", "mAh"]), example: "Wh",
             help: "SC0500: the unit of the fourth value, `Wh` (as documented) or `mAh` (as some consoles count).",
         }
@@ -337,11 +338,11 @@ variables! {
                 The container image sets `0.0.0.0:8099`.",
         }
         HISTORY_HOURS {
-            default: Fallback::Text("48"), rule: Rule::whole(1, 744, " hours"), idle: true, example: "48",
+            default: Fallback::Text("48"), rule: Rule::whole(1, 744, " hours"), example: "48",
             help: "How far back the history goes.",
         }
         HISTORY_FILE {
-            default: Fallback::Depends("memory only"), rule: FILE, idle: true, example: "/data/history.db",
+            default: Fallback::Depends("memory only"), rule: FILE, example: "/data/history.db",
             help: "Where the history is kept over a restart.",
         }
         ALLOW_CONTROL {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Values are packed (see `packed`): 48 hours of a battery with 16 cells that is read every ten
-//! seconds take about 300 kB, whatever is asked. The time of a row is the battery's own reading
-//! time, so a clock that jumps moves rows, but loses and doubles none.
+//! seconds take less than 400 kB, even when every value moves all the time. The time of a row is
+//! the battery's own reading time, so a clock that jumps moves rows, but loses and doubles none.
 
 mod packed;
 mod query;
@@ -60,6 +60,10 @@ impl History {
     /// Memory that a battery's past takes.
     pub fn size(&self, device: &DeviceId) -> Option<usize> {
         Some(self.tracks().get(device)?.size())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tracks().values().all(|track| track.newest().is_none())
     }
 
     fn tracks(&self) -> MutexGuard<'_, BTreeMap<DeviceId, Track>> {

@@ -24,7 +24,10 @@ pub async fn run(history: History, board: Board, file: Option<String>, stop: Can
     let mut recorder = Recorder { history, keeper: None, seen: BTreeMap::new(), ended: Vec::new() };
     if let Some(file) = file {
         recorder.keeper = Some(Keeper::new(file));
-        recorder.load().await;
+        // Started again after a breakdown, everything is here already.
+        if recorder.history.is_empty() {
+            recorder.load().await;
+        }
     }
     let mut news = board.news();
     loop {

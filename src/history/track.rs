@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::packed::{Series, Spread};
 use super::ring::{Ring, Sample};
-use crate::model::catalog::{Kind, entries};
+use crate::model::catalog::{Entry, entries};
 use crate::model::units::{Millis, divide_rounded};
 use crate::model::{DeviceState, Value};
 
@@ -79,6 +79,11 @@ impl Track {
         self.coarse.forget(now);
     }
 
+    /// Time of the newest row.
+    pub(super) fn newest(&self) -> Option<Millis> {
+        self.fine.newest().max(self.coarse.newest())
+    }
+
     /// Memory that it takes.
     pub(super) fn size(&self) -> usize {
         self.fine.size() + self.coarse.size()
@@ -138,26 +143,18 @@ impl Minute {
     }
 }
 
-/// What of a reading has a past: measured numbers. States and counts are not drawn, and the
-/// resistances of the cells would take more room than anything else.
+/// Units of what is worth a chart. States and counts are not drawn, and the resistances of the
+/// cells would take more room than anything else.
+const UNITS: &[&str] = &["%", "V", "A", "W", "Wh", "kWh", "Ah", "°C"];
+
+/// What of a reading has a past.
 pub(super) fn samples(state: &DeviceState) -> Vec<(Series, i64)> {
-    let sample = |entry: crate::model::catalog::Entry| {
-        let kept = matches!(
-            entry.quantity.kind,
-            Kind::Charge
-                | Kind::Share
-                | Kind::Voltage
-                | Kind::Current
-                | Kind::Power
-                | Kind::StoredEnergy
-                | Kind::Capacity
-                | Kind::Temperature
-        );
+    let sample = |entry: Entry| {
+        let unit = entry.quantity.kind.unit().filter(|unit| UNITS.contains(unit))?;
         let Value::Decimal { mantissa, scale } = entry.value else { return None };
         let decimals = u32::from(entry.quantity.decimals);
         let value = mantissa.checked_mul(10_i64.checked_pow(decimals.checked_sub(scale)?)?)?;
-        let unit = entry.quantity.kind.unit().unwrap_or_default();
-        kept.then_some((Series { key: entry.key, unit, decimals }, value))
+        Some((Series { key: entry.key, unit, decimals }, value))
     };
     entries(state).into_iter().filter_map(sample).collect()
 }

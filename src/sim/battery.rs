@@ -32,6 +32,15 @@ impl Battery {
         Battery(Source::Living(Living::new(seed)))
     }
 
+    /// Another battery of the same kind: so many seeds further. One that never changes has neighbours
+    /// like itself.
+    pub fn neighbour(&self, seeds: i64) -> Battery {
+        match &self.0 {
+            Source::Fixed(_) => self.clone(),
+            Source::Living(living) => Battery::living(living.seed.wrapping_add_signed(seeds)),
+        }
+    }
+
     /// What the battery is at this time, whatever was asked before. Going on from the last time is
     /// quick; going back begins again at the start.
     pub fn state(&mut self, seconds: f64) -> PackState {

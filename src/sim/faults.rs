@@ -28,12 +28,28 @@ pub enum Fault {
     Alarm(Alarm),
     /// The battery has another number of cells.
     Cells(usize),
+    /// The stack has another number of modules.
+    Modules(usize),
+    /// The console lets nobody log in.
+    Login,
+    /// The console refuses the number that `tbar` brings.
+    Tbar,
+    /// The console falls back to the user's prompt before every command.
+    Logout,
 }
 
 impl Fault {
     /// A condition is part of what the battery is; everything else befalls an answer.
     fn is_condition(self) -> bool {
-        matches!(self, Fault::Alarm(_) | Fault::Cells(_))
+        matches!(
+            self,
+            Fault::Alarm(_)
+                | Fault::Cells(_)
+                | Fault::Modules(_)
+                | Fault::Login
+                | Fault::Tbar
+                | Fault::Logout
+        )
     }
 
     /// The line itself does it, whether or not a battery answers.
@@ -161,7 +177,7 @@ impl Faults {
 /// What can be asked for, for messages and help.
 pub const SYNTAX: &str = "a comma list of silence, noise, checksum, cut, echo, foreign \
     (each with =PROBABILITY from 0 to 1 or *COUNT), rtn=CODE in hex (with *COUNT), alarm=NAME, \
-    cells=1..32; @ADDRESS at the end limits one to that battery";
+    cells=1..32, modules=1..8, login, tbar, logout; @ADDRESS at the end limits one to that battery";
 
 /// A text that names no fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -231,6 +247,13 @@ fn fault<'a>(name: &str, value: Option<&'a str>) -> Result<(Fault, Option<&'a st
             Ok(count @ 1..=32) => Ok((Fault::Cells(count), None)),
             _ => Err("the number of cells is not 1 to 32"),
         },
+        "modules" => match needed("how many modules?")?.parse() {
+            Ok(count @ 1..=8) => Ok((Fault::Modules(count), None)),
+            _ => Err("the number of modules is not 1 to 8"),
+        },
+        "login" => Ok((Fault::Login, None)),
+        "tbar" => Ok((Fault::Tbar, None)),
+        "logout" => Ok((Fault::Logout, None)),
         _ => Err("no fault has this name"),
     }
 }
@@ -258,6 +281,10 @@ impl fmt::Display for Rule {
             Fault::Refuse(code) => write!(f, "rtn={code:02X}")?,
             Fault::Alarm(alarm) => write!(f, "alarm={}", alarm.name())?,
             Fault::Cells(count) => write!(f, "cells={count}")?,
+            Fault::Modules(count) => write!(f, "modules={count}")?,
+            Fault::Login => f.write_str("login")?,
+            Fault::Tbar => f.write_str("tbar")?,
+            Fault::Logout => f.write_str("logout")?,
         }
         match self.when {
             When::Always => {}
@@ -275,7 +302,7 @@ mod tests {
     #[test]
     fn every_form_is_understood_and_written_back() {
         let list = "silence,noise=0.2,checksum*3@2,cut@15,echo,foreign=1,rtn=0A*1,\
-                    alarm=cell_overvoltage@1,cells=15";
+                    alarm=cell_overvoltage@1,cells=15,modules=8,login,tbar,logout@1";
         let rules = parse(list).unwrap();
         assert_eq!(rules[1].when, When::Sometimes(200_000));
         assert_eq!(rules[2], Rule::next(Fault::Checksum, 3).at(2));
@@ -300,6 +327,7 @@ mod tests {
             ("alarm=fuse_blown*2", "this one cannot be counted"),
             ("cells=0", "the number of cells is not 1 to 32"),
             ("cells=33", "the number of cells is not 1 to 32"),
+            ("modules=9", "the number of modules is not 1 to 8"),
             ("rtn=xyz", "the code is no hex number"),
         ];
         for (text, reason) in cases {

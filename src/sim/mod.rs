@@ -9,6 +9,7 @@ mod ascii_pack;
 pub mod battery;
 pub mod bus;
 pub mod chance;
+pub mod console;
 pub mod daren;
 pub mod faults;
 mod house;
@@ -16,6 +17,8 @@ pub mod jbd;
 pub mod jk;
 pub mod pace;
 pub mod pylontech;
+pub mod pylontech_console;
+pub mod pylontech_sc0500;
 pub mod seplos;
 pub mod serve;
 pub mod state;
@@ -74,8 +77,16 @@ pub enum Spoil {
 }
 
 /// Every make that can be simulated.
-pub static MAKES: &[&Make] =
-    &[&daren::MAKE, &jbd::MAKE, &jk::MAKE, &pylontech::MAKE, &pace::MAKE, &seplos::MAKE];
+pub static MAKES: &[&Make] = &[
+    &daren::MAKE,
+    &jbd::MAKE,
+    &jk::MAKE,
+    &pylontech_sc0500::MAKE,
+    &pylontech_console::MAKE,
+    &pylontech::MAKE,
+    &pace::MAKE,
+    &seplos::MAKE,
+];
 
 /// The make of that name.
 pub fn find(name: &str) -> Option<&'static Make> {

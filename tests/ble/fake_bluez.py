@@ -83,6 +83,7 @@ class Fake:
         self.devs = [Dev(d, self.hci) for d in spec["devices"]]
         self.faults = [dict(f) for f in spec.get("faults", [])]
         self.objs["/org/bluez"] = {"org.bluez.AgentManager1": {}}
+        self.gone = set()                # clients that have left the bus
         self.agents = {}                 # sender -> object path
         self.adapter_up()
 
@@ -150,7 +151,7 @@ class Fake:
                 emit(event="fault", method=m.member, path=m.path)
                 if f.get("delay_ms"):
                     await asyncio.sleep(f["delay_ms"] / 1000)
-                if f.get("hang"):
+                if f.get("hang") or m.sender in self.gone:   # nobody is there any more to hold it
                     return
                 if f.get("error"):
                     raise DBusFail(f["error"], f.get("message", ""))
@@ -407,6 +408,7 @@ class Fake:
             emit(event="disconnected", address=d.addr)
 
     def client_gone(self, name):
+        self.gone.add(name)
         self.agents.pop(name, None)
         t = self.scanners.pop(name, None)
         if t:

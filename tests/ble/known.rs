@@ -51,11 +51,14 @@ fn a_scan_that_bluez_did_not_stop_is_used_and_left_with_its_connection() {
         let scanners = rig.state().await["scanners"].clone();
         assert_eq!(scanners.as_array().map(Vec::len), Some(1));
         // Now a new scan is refused: BlueZ thinks that it scans for us, and it does.
+        rig.order(json!({"cmd": "visible", "on": false})).await;
         rig.order(json!({"cmd": "forget"})).await;
-        visit(&config(ADDRESS)).await.unwrap();
+        let second = tokio::spawn(async { visit(&config(ADDRESS)).await });
         let refused =
             |event: &Value| event["event"] == "error" && event["method"] == "StartDiscovery";
         rig.heard(0, refused).await;
+        rig.order(json!({"cmd": "visible", "on": true})).await;
+        second.await.unwrap().unwrap();
         // That connection to the bus is not used again, and BlueZ ends the scan with it.
         visit(&config(ADDRESS)).await.unwrap();
         rig.scan_goes_on = false;

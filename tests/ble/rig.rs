@@ -348,7 +348,6 @@ impl Rig {
         if self.fake.is_none() {
             return;
         }
-        // A connection to the bus that was left is closed by bluer after half a minute.
         let end = Instant::now() + PATIENCE;
         loop {
             let left = self.leftovers().await;

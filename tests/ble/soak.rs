@@ -23,8 +23,8 @@ const WARM_UP: u32 = 20;
 /// No attempt of a battery with the settings below takes longer, goodbye and all.
 const LONGEST: Duration = Duration::from_secs(25);
 
-/// A connection to the bus that was left is closed by bluer after half a minute.
-const SETTLE: Duration = Duration::from_secs(90);
+/// bluer gives a call up after two minutes.
+const SETTLE: Duration = Duration::from_secs(150);
 
 /// Pages of memory that an allocator may keep for itself.
 const RSS_SLACK_KB: u64 = 4096;
@@ -45,6 +45,7 @@ impl Chance {
 struct Held {
     descriptors: usize,
     tasks: usize,
+    threads: usize,
     rss_kb: u64,
 }
 
@@ -54,6 +55,7 @@ impl Held {
         let resident: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
         Held {
             descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
+            threads: fs::read_dir("/proc/self/task").unwrap().count(),
             tasks: Handle::current().metrics().num_alive_tasks(),
             rss_kb: resident * 4,
         }
@@ -64,7 +66,9 @@ impl Held {
         let end = Instant::now() + SETTLE;
         loop {
             let held = Held::now();
-            let as_before = held.descriptors <= before.descriptors && held.tasks <= before.tasks;
+            let as_before = held.descriptors <= before.descriptors
+                && held.tasks <= before.tasks
+                && held.threads <= before.threads;
             if as_before || Instant::now() > end {
                 return held;
             }
@@ -245,6 +249,7 @@ async fn soak(rig: &mut Rig, cycles: u32) {
     println!("measured: before {before:?}, after {after:?}");
     println!("measured: {struck:?}");
     assert!(after.descriptors <= before.descriptors, "{before:?} {after:?}");
+    assert!(after.threads <= before.threads, "{before:?} {after:?}");
     assert!(after.tasks <= before.tasks, "{before:?} {after:?}");
     assert!(after.rss_kb <= before.rss_kb + RSS_SLACK_KB, "{before:?} {after:?}");
 }

@@ -76,6 +76,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rumqttc", &["sink::mqtt::client", "sink::mqtt::trouble"]),
     ("axum", &["sink::http"]),
     ("envy", &["config::source"]),
+    ("rusqlite", &["history::store"]),
+    ("prometheus_client", &["sink::http::metrics"]),
     ("tokio_serial", &["transport::serial", "sim::serve"]),
     ("bluer", &["transport::ble"]),
     ("clap", &["cli", "main"]),

@@ -10,4 +10,6 @@ mod app;
 mod commands;
 mod endurance;
 mod faults;
+mod past;
 mod seed;
+mod stack;

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bms_reader::sim::pylontech_sc0500::{self, StackState};
 use bms_reader::sim::serve::{Place, SimulateOptions, Stand};
-use bms_reader::sim::{Bus, Faults, PackState, daren, faults};
+use bms_reader::sim::{Bus, Faults, Make, PackState, daren, faults};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -31,20 +32,34 @@ pub struct Packs {
 impl Packs {
     /// On a pseudo-terminal with a lasting name.
     pub fn on_terminal(addresses: &[u8]) -> Self {
+        Packs::of(&daren::MAKE, addresses)
+    }
+
+    /// A stack behind an SC0500, on a pseudo-terminal.
+    pub fn stack() -> Self {
+        Packs::of(&pylontech_sc0500::MAKE, &[1])
+    }
+
+    /// The same on a TCP port, where somebody else may type, too.
+    pub fn stack_on_tcp() -> Self {
+        Packs::start(&pylontech_sc0500::MAKE, &[1], Place::Tcp("127.0.0.1:0".into()), None)
+    }
+
+    fn of(make: &'static Make, addresses: &[u8]) -> Self {
         let link = fresh_name();
         let place = Place::Terminal { link: Some(link.clone()) };
-        Packs::start(addresses, place, Some(link))
+        Packs::start(make, addresses, place, Some(link))
     }
 
     /// On a TCP port.
     pub fn on_tcp(addresses: &[u8]) -> Self {
-        Packs::start(addresses, Place::Tcp("127.0.0.1:0".into()), None)
+        Packs::start(&daren::MAKE, addresses, Place::Tcp("127.0.0.1:0".into()), None)
     }
 
-    fn start(addresses: &[u8], place: Place, link: Option<PathBuf>) -> Self {
+    fn start(make: &'static Make, addresses: &[u8], place: Place, link: Option<PathBuf>) -> Self {
         let faults = Faults::default();
         let options = SimulateOptions {
-            make: &daren::MAKE,
+            make,
             addresses: addresses.to_vec(),
             seed: SEED,
             speed: 0.0,
@@ -74,6 +89,11 @@ impl Packs {
         Bus::battery(SEED, address).state(0.0)
     }
 
+    /// What the stack says while nothing is wrong with it.
+    pub fn stack_state(&self) -> StackState {
+        StackState::of(&mut Bus::battery(SEED, 1), pylontech_sc0500::MODULES, 0.0)
+    }
+
     /// From now on these go wrong, in the words of `simulate --fault`.
     pub fn suffer(&self, list: &str) {
         self.faults.set(faults::parse(list).unwrap());
@@ -96,19 +116,27 @@ fn fresh_name() -> PathBuf {
 pub struct Adapter {
     /// What a reader has to open.
     pub port: String,
+    make: &'static str,
     process: Option<Child>,
 }
 
 impl Adapter {
     /// With a pack at address 1.
     pub fn plugged_in() -> Self {
-        let mut adapter = Adapter { port: fresh_name().display().to_string(), process: None };
+        Adapter::to("daren")
+    }
+
+    /// With a battery of this make.
+    pub fn to(make: &'static str) -> Self {
+        let port = fresh_name().display().to_string();
+        let mut adapter = Adapter { port, make, process: None };
         adapter.plug_in();
         adapter
     }
 
     pub fn plug_in(&mut self) {
-        let arguments = ["simulate", "--speed", "0", "--port-link", &self.port];
+        let arguments =
+            ["simulate", "--type", self.make, "--speed", "0", "--port-link", &self.port];
         let mut process = program(&[]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();

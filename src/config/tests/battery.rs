@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{TWO, fault, faults, good, warnings};
 use crate::config::Place;
+use crate::protocol::driver::CapacityUnit;
 use crate::protocol::{self, DRIVERS};
 
 #[test]
@@ -35,7 +36,7 @@ fn an_unknown_type_is_answered_with_the_known_ones() {
 
 #[test]
 fn a_promised_type_says_that_it_is_not_there_yet() {
-    for name in ["jbd", "jk", "daly", "pylontech-sc0500"] {
+    for name in ["jbd", "jk", "daly"] {
         if protocol::find(name).is_none() {
             let message = fault(&[("BMS_TYPE", name), ("BMS_PORT", "/dev/a")]);
             assert!(
@@ -44,10 +45,57 @@ fn a_promised_type_says_that_it_is_not_there_yet() {
             );
         }
     }
-    if protocol::find("pylontech-sc0500").is_none() {
-        let message = fault(&[("BMS_BARCODE", "ABCD1234EFGH5678"), ("BMS_PORT", "/dev/a")]);
-        assert!(message.starts_with("BMS_TYPE must be set: BMS_BARCODE alone means"), "{message}");
+}
+
+#[test]
+fn a_barcode_alone_means_an_sc0500() {
+    let port = ("BMS_PORT", "/dev/ttyUSB0");
+    let config = good(&[port, ("BMS_BARCODE", "pptap02218c10427")]);
+    let device = &config.devices[0];
+    assert_eq!(device.driver.unwrap().name, "pylontech-sc0500");
+    assert_eq!(device.bauds, [115_200]);
+    assert_eq!(device.options.barcode.as_deref(), Some("PPTAP02218C10427"));
+    assert_eq!(device.options.capacity_unit, CapacityUnit::WattHours);
+    assert_eq!(device.options.timeout, Duration::from_secs(5));
+
+    let config = good(&[port, ("BMS_TYPE", "pylontech_sc0500"), ("BMS_CAPACITY_UNIT", "MAH")]);
+    let device = &config.devices[0];
+    assert_eq!((device.driver.unwrap().name, &device.options.barcode), ("pylontech-sc0500", &None));
+    assert_eq!(device.options.capacity_unit, CapacityUnit::MilliampHours);
+}
+
+#[test]
+fn a_barcode_out_of_a_document_is_refused() {
+    for (sample, reason) in [
+        ("PPTAP01419B15082", "this one is a sample"),
+        ("ABCD1234EFGH5678", "this one is a sample"),
+        ("YOUR_BMS_SERIAL_NUMBER_HERE", "16 letters and digits"),
+    ] {
+        let message = fault(&[("BMS_PORT", "/dev/a"), ("BMS_BARCODE", sample)]);
+        assert!(message.starts_with(&format!("BMS_BARCODE is \"{sample}\"")), "{message}");
+        assert!(message.contains(reason), "{message}");
     }
+}
+
+#[test]
+fn the_environment_block_of_the_older_sc0500_program_works() {
+    let config = good(&[
+        ("SERIAL_PORT", "/dev/ttyUSB0"),
+        ("BMS_BARCODE", "PPTAP02218C10427"),
+        ("MQTT_BROKER", "192.168.1.100"),
+        ("MQTT_PORT", "1883"),
+        ("MQTT_USER", "your_mqtt_user"),
+        ("MQTT_PASSWORD", "your_super_secret_password"),
+        ("HA_DISCOVERY_PREFIX", "homeassistant"),
+        ("DEVICE_UNIQUE_ID", "pylontech_sc0500"),
+        ("DEVICE_NAME", "Pylontech BMS SC0500"),
+        ("DEBUG_MODE", "false"),
+    ]);
+    let device = &config.devices[0];
+    assert_eq!(device.driver.unwrap().name, "pylontech-sc0500");
+    assert_eq!(device.profile.id.as_str(), "pylontech_sc0500");
+    assert_eq!(device.profile.name, "Pylontech BMS SC0500");
+    assert_eq!(config.mqtt.as_ref().map(|it| it.host.as_str()), Some("192.168.1.100"));
 }
 
 #[test]

@@ -170,18 +170,30 @@ impl Debug {
 
     /// `getpwr` has said nothing readable.
     fn ask_for_authority(&mut self, said: &str) {
-        self.phase = match &self.session.authorised {
-            None if !self.session.proven => Phase::Authorise,
-            Some(Ok(())) if said.is_empty() => Phase::Failed(silent(GETPWR, 0)),
-            Some(Err(refusal)) => {
-                let reason = format!("the console refused `tbar`: {refusal}; it is not sent again");
-                Phase::Failed(ProtocolError::Login { reason })
-            }
-            _ => Phase::Failed(unreadable(GETPWR, format!("no data in it: {said}"))),
-        };
+        if self.session.authorised.is_none() && !self.session.proven {
+            self.phase = Phase::Authorise;
+            return;
+        }
+        if let Some(Err(refusal)) = &self.session.authorised {
+            let reason = format!("the console refused `tbar`: {refusal}; it is not sent again");
+            self.phase = Phase::Failed(ProtocolError::Login { reason });
+            return;
+        }
+        self.phase = Phase::Failed(match said {
+            "" => silent(GETPWR, 0),
+            said => unreadable(GETPWR, format!("no data in it: {said}")),
+        });
+        // What worked before does no longer: perhaps it does after another log-in.
+        self.session = Session::default();
     }
 
     fn authorised(&mut self, reply: &Reply) {
+        if let Some(complaint) = reply.complaint() {
+            let reason = format!("the console does not take `tbar`: {complaint}");
+            self.session = Session::default();
+            self.phase = Phase::Failed(ProtocolError::Login { reason });
+            return;
+        }
         let passed = reply.lines.iter().any(|line| line.to_ascii_lowercase().contains("pass"));
         self.session.authorised = Some(match passed {
             true => Ok(()),
@@ -263,3 +275,7 @@ impl Script for Debug {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "debug_tests.rs"]
+mod tests;

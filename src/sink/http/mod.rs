@@ -1,27 +1,34 @@
-//! HTTP: the health of the program and the newest readings. Read-only.
+//! HTTP: a dashboard, the newest readings, their past, metrics, and the health of the program.
+//! Read-only.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::board::Board;
-use crate::model::DeviceId;
-use crate::raw::raw;
+use crate::history::History;
 
+mod api;
+mod events;
 mod liveness;
+mod metrics;
 mod page;
+mod past;
+#[cfg(test)]
+mod tests;
+mod view;
 
+use events::Events;
 use liveness::Liveness;
 
 /// A port that is taken is tried again so often.
@@ -47,8 +54,14 @@ impl Audience {
 }
 
 /// Serves until the stop. A port that is taken is no reason to end: it is told and tried again.
-pub async fn run(listen: SocketAddr, audience: Audience, board: Board, stop: CancellationToken) {
-    let routes = routes(board)
+pub async fn run(
+    listen: SocketAddr,
+    audience: Audience,
+    board: Board,
+    history: History,
+    stop: CancellationToken,
+) {
+    let routes = routes(board, history, stop.clone())
         .layer(middleware::from_fn_with_state(audience, guard))
         .into_make_service_with_connect_info::<SocketAddr>();
     let mut told = false;
@@ -81,20 +94,35 @@ pub async fn run(listen: SocketAddr, audience: Audience, board: Board, stop: Can
     }
 }
 
+/// What the routes know.
 #[derive(Clone)]
 struct Shared {
     board: Board,
+    history: History,
     liveness: Liveness,
+    events: Events,
 }
 
-fn routes(board: Board) -> Router {
+fn routes(board: Board, history: History, stop: CancellationToken) -> Router {
     let liveness = Liveness::new(&board);
+    let events = Events::new(board.clone(), stop);
     Router::new()
-        .route("/", get(status_page))
-        .route("/healthz", get(healthz))
-        .route("/api/devices", get(devices))
-        .route("/api/devices/{id}", get(device))
-        .with_state(Shared { board, liveness })
+        .route("/", get(page::page))
+        .route("/app.js", get(page::script))
+        .route("/chart.js", get(page::chart))
+        .route("/views.js", get(page::views))
+        .route("/style.css", get(page::style))
+        .route("/healthz", get(api::healthz))
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/overview", get(api::overview))
+        .route("/api/events", get(events::events))
+        .route("/api/devices", get(api::devices))
+        .route("/api/devices/{id}", get(api::device))
+        .route("/api/devices/{id}/history", get(past::history))
+        // What flows of a Node-RED gateway ask for.
+        .route("/{make}/{id}/latest", get(past::latest))
+        .route("/{make}/{id}/history48h", get(past::history48h))
+        .with_state(Shared { board, history, liveness, events })
 }
 
 async fn guard(
@@ -107,50 +135,5 @@ async fn guard(
         next.run(request).await
     } else {
         (StatusCode::FORBIDDEN, "open this page in Home Assistant").into_response()
-    }
-}
-
-async fn status_page(State(shared): State<Shared>) -> Html<String> {
-    Html(page::page(&shared.board))
-}
-
-/// Whether this program does its work; never whether a battery or a broker can be reached.
-async fn healthz(State(shared): State<Shared>) -> Response {
-    let stalled = shared.liveness.stalled(&shared.board);
-    let status = if stalled.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let version = env!("CARGO_PKG_VERSION");
-    let body = json!({"ok": stalled.is_empty(), "version": version, "stalled": stalled});
-    (status, Json(body)).into_response()
-}
-
-async fn devices(State(shared): State<Shared>) -> Response {
-    let states = shared.board.devices().filter_map(|id| shared.board.latest(id));
-    Json(states.map(|state| raw(&state)).collect::<Vec<_>>()).into_response()
-}
-
-async fn device(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
-    let state = DeviceId::new(&id).and_then(|id| shared.board.latest(&id));
-    match state {
-        Some(state) => Json(raw(&state)).into_response(),
-        None => {
-            let error = format!("no battery named {id}; /api/devices lists them");
-            (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn in_the_app_only_the_ingress_and_this_machine_may_ask() {
-        let admits = |audience: Audience, from: &str| audience.admits(from.parse().unwrap());
-        assert!(admits(Audience::Everybody, "192.168.1.7"));
-        assert!(!admits(Audience::Ingress, "192.168.1.7"));
-        assert!(!admits(Audience::Ingress, "172.30.32.3"));
-        for from in ["172.30.32.2", "::ffff:172.30.32.2", "127.0.0.1", "::1"] {
-            assert!(admits(Audience::Ingress, from), "{from}");
-        }
     }
 }

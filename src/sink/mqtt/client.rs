@@ -23,6 +23,7 @@ use super::inbound::{Input, Router};
 use super::message::Message;
 use super::topics;
 use super::trouble::Trouble;
+use crate::board::Waiting;
 
 /// Largest packet, both ways. The library's 10 KiB would break on the announcement of a device
 /// with many cells.
@@ -76,13 +77,19 @@ pub struct Pump {
     router: Router,
     orders: mpsc::Receiver<Order>,
     events: mpsc::Sender<Event>,
+    /// Where others see how much waits for the socket or for the broker's confirmation.
+    waiting: Waiting,
     connected: bool,
     settling: Option<oneshot::Sender<()>>,
     overrun: bool,
 }
 
 /// Makes the two ends; nothing moves before [`Pump::run`].
-pub fn open(settings: &Settings, router: Router) -> Result<(Pump, Link), Trouble> {
+pub fn open(
+    settings: &Settings,
+    router: Router,
+    waiting: Waiting,
+) -> Result<(Pump, Link), Trouble> {
     let (orders_in, orders) = mpsc::channel(ORDERS);
     let (events, events_out) = mpsc::channel(EVENTS);
     // The library's own request queue stays empty: it flushes after each message.
@@ -92,6 +99,7 @@ pub fn open(settings: &Settings, router: Router) -> Result<(Pump, Link), Trouble
         router,
         orders,
         events,
+        waiting,
         connected: false,
         settling: None,
         overrun: false,
@@ -212,6 +220,7 @@ impl Pump {
                     timeout(WRITE_LIMIT, self.write(order)).await.unwrap_or(Err(Trouble::Stuck))
                 }
             };
+            self.waiting.set(self.orders.len() + usize::from(self.eventloop.state.inflight()));
             if let Err(trouble) = result {
                 return trouble;
             }

@@ -61,7 +61,14 @@ impl Known {
             })
             .collect();
         let absent = |row: &Quantity| now.iter().all(|new| !std::ptr::eq(new.quantity, row));
-        let kept: Vec<_> = self.0.iter().filter(|old| absent(old.quantity)).cloned().collect();
+        // A module that is gone takes everything along.
+        let gone = |module: Option<usize>| {
+            module.is_some()
+                && now.iter().any(|new| new.module.is_some())
+                && now.iter().all(|new| new.module != module)
+        };
+        let kept = self.0.iter().filter(|old| absent(old.quantity) && !gone(old.module));
+        let kept: Vec<_> = kept.cloned().collect();
         now.extend(kept);
         now.sort_by_key(|described| position(described.quantity));
         let changed = !now.iter().map(|new| &new.key).eq(self.0.iter().map(|old| &old.key));

@@ -105,6 +105,22 @@ fn the_cells_of_a_stack_wait_until_somebody_wants_them() {
 }
 
 #[test]
+fn a_module_that_is_gone_takes_even_what_was_not_read_this_time() {
+    let with_serials = |modules: usize, told: bool| {
+        let mut reading = sample::stack(modules).snapshot.expect("a read").reading.clone();
+        for module in &mut reading.modules {
+            module.serial = told.then(|| "HPTST".to_owned());
+        }
+        sample::read(reading, 1)
+    };
+    let mut known = known(&with_serials(3, true));
+    known.update(&entries(&with_serials(2, false)));
+    let serials: Vec<_> = known.0.iter().filter(|it| it.key.ends_with("serial_number")).collect();
+    assert_eq!(serials.len(), 2, "those of the others were only not read");
+    assert!(known.0.iter().all(|it| it.module != Some(3)));
+}
+
+#[test]
 fn before_the_first_read_only_the_link_is_known() {
     let state = sample::unread();
     let keys = with_subject(&state, |subject| {

@@ -117,6 +117,7 @@ pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: C
         let began = Instant::now();
         let Some(trouble) = connection(&mut publisher, &mut journal, &stop).await else { return };
         journal.trouble(&trouble, Instant::now());
+        publisher.tell_trouble(&trouble);
         let mut moved = false;
         if trouble.is_denied() {
             // The login changes when the broker's app is installed anew.
@@ -158,7 +159,7 @@ async fn connection(
         return Some(trouble);
     }
     journal.heads_for(publisher.settings());
-    let (pump, mut link) = match client::open(publisher.settings(), publisher.router()) {
+    let (pump, mut link) = match publisher.open() {
         Ok(ends) => ends,
         Err(trouble) => return Some(trouble),
     };

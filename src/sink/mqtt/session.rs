@@ -15,7 +15,7 @@ use crate::model::{DeviceId, DeviceState, LinkState};
 
 use super::Settings;
 use super::battery::Battery;
-use super::client::{Event, Link};
+use super::client::{self, Event, Link, Pump};
 use super::inbound::{self, Input, Router};
 use super::journal::Journal;
 use super::message::Message;
@@ -48,6 +48,7 @@ struct Member {
 /// Says everything about all batteries; lives as long as the program and outlasts connections.
 pub struct Publisher {
     settings: Settings,
+    board: Board,
     commands: CommandBus,
     bridge: String,
     members: Vec<Member>,
@@ -79,7 +80,28 @@ impl Publisher {
             members.push(Member { id: id.clone(), slot, battery: Battery::new(topics) });
         }
         let bridge = topics::bridge_online(&settings.client_id);
-        Publisher { settings, commands, bridge, members, bell, _ringers: ringers, connected: None }
+        let board = board.clone();
+        board.update_broker(|_| {});
+        let (_ringers, connected) = (ringers, None);
+        Publisher { settings, board, commands, bridge, members, bell, _ringers, connected }
+    }
+
+    /// Makes the two ends of a new connection.
+    pub fn open(&self) -> Result<(Pump, Link), Trouble> {
+        let settings = &self.settings;
+        self.board.update_broker(|broker| {
+            broker.address = format!("{}:{}", settings.host, settings.port);
+        });
+        client::open(settings, self.router(), self.board.waiting().clone())
+    }
+
+    /// Tells on the board why there is no connection.
+    pub fn tell_trouble(&self, trouble: &Trouble) {
+        self.board.waiting().set(0);
+        self.board.update_broker(|broker| {
+            broker.connected = false;
+            broker.trouble = Some(trouble.to_string());
+        });
     }
 
     /// Understands what comes in for our batteries.
@@ -169,6 +191,11 @@ impl Publisher {
         self.hear_until(link, &mut early, |event| matches!(event, Event::Connected)).await?;
         self.connected = Some(Instant::now());
         journal.connected(Instant::now());
+        self.board.update_broker(|broker| {
+            broker.connected = true;
+            broker.connections += 1;
+            broker.trouble = None;
+        });
 
         // Subscriptions go alone: the library may give them the packet id of a waiting message.
         let router = self.router();

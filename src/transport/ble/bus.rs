@@ -1,9 +1,14 @@
 //! The one connection to the system bus that all batteries share.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use bluer::{Adapter, Session};
-use tokio::sync::Mutex;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
@@ -17,29 +22,58 @@ static BUS: Mutex<Option<Bus>> = Mutex::const_new(None);
 
 /// A connection to the bus, and which one of those that this process had.
 #[derive(Debug, Clone)]
-struct Bus {
-    session: Session,
+pub(super) struct Bus {
+    pub(super) session: Session,
     number: u64,
+    home: Arc<Home>,
+}
+
+/// Where the tasks live that bluer starts for a connection. It has no way to end them: one waits
+/// for ever, another holds the connection open for half a minute. They end with their runtime.
+#[derive(Debug)]
+struct Home {
+    tasks: Handle,
+    /// The thread ends when this is dropped.
+    _open: oneshot::Sender<()>,
+}
+
+impl Home {
+    fn new() -> io::Result<Home> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let tasks = runtime.handle().clone();
+        let (open, closed) = oneshot::channel();
+        thread::Builder::new().name("bluetooth".into()).spawn(move || {
+            let _ = runtime.block_on(closed);
+            // Joining a bus that hangs takes libdbus 25 s, and nobody shall wait for that.
+            runtime.shutdown_background();
+        })?;
+        Ok(Home { tasks, _open: open })
+    }
+}
+
+impl Bus {
+    /// For a call that must run to its end even when nobody waits for it any more: what it returns
+    /// has to be dropped to be undone (bluer ends a scan or a subscription only if it saw it begin).
+    pub(super) async fn to_the_end<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = bluer::Result<T>> + Send + 'static,
+    ) -> bluer::Result<T> {
+        self.home.tasks.spawn(call).await?
+    }
 }
 
 /// An adapter, reached over one connection to the bus.
 #[derive(Debug, Clone)]
 pub(super) struct Reached {
     pub(super) adapter: Adapter,
-    number: u64,
+    pub(super) bus: Bus,
 }
 
 impl Reached {
-    /// The connection to the bus that the adapter is reached over, for what concerns no adapter.
-    pub(super) async fn session(&self) -> Option<Session> {
-        let slot = BUS.lock().await;
-        slot.as_ref().filter(|bus| bus.number == self.number).map(|bus| bus.session.clone())
-    }
-
     /// Never uses this connection again. Whoever still holds a link over it keeps it alive until
     /// he lets go; then BlueZ sees us leave and gives up what we held.
     pub(super) async fn leave_bus(&self) {
-        forget(self.number).await;
+        forget(self.bus.number).await;
     }
 }
 
@@ -73,14 +107,6 @@ pub(super) async fn within<T>(
     }
 }
 
-/// For a call that must run to its end even when nobody waits for it any more: what it returns has
-/// to be dropped to be undone (bluer ends a scan or a subscription only if it saw it begin).
-pub(super) async fn to_the_end<T: Send + 'static>(
-    call: impl Future<Output = bluer::Result<T>> + Send + 'static,
-) -> bluer::Result<T> {
-    tokio::spawn(call).await?
-}
-
 /// The names of the adapters, over a connection that works: one that does not is replaced once.
 async fn names() -> Result<(Bus, Vec<String>), LinkError> {
     let mut again = true;
@@ -107,19 +133,24 @@ async fn names() -> Result<(Bus, Vec<String>), LinkError> {
 }
 
 async fn join() -> Result<Bus, LinkError> {
-    static JOINED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    static JOINED: AtomicU64 = AtomicU64::new(0);
 
     let mut slot = BUS.lock().await;
     if let Some(bus) = &*slot {
         return Ok(bus.clone());
     }
-    match ask("joining D-Bus", Session::new()).await {
-        Ok(session) => {
-            let number = JOINED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let joined = async {
+        let home = Home::new()?;
+        let session = home.tasks.spawn(Session::new()).await??;
+        Ok((session, home))
+    };
+    match ask("joining D-Bus", joined).await {
+        Ok((session, home)) => {
+            let number = JOINED.fetch_add(1, Ordering::Relaxed);
             if number > 0 {
                 info!("joined D-Bus anew");
             }
-            let bus = Bus { session, number };
+            let bus = Bus { session, number, home: Arc::new(home) };
             *slot = Some(bus.clone());
             Ok(bus)
         }
@@ -140,7 +171,7 @@ pub(super) async fn adapter(wanted: Option<&str>) -> Result<Reached, LinkError> 
             wanted == found.name || wanted.eq_ignore_ascii_case(&found.address)
         });
         if fits && found.powered {
-            return Ok(Reached { adapter, number: bus.number });
+            return Ok(Reached { adapter, bus });
         }
         if fits && off.is_none() {
             off = Some(name);

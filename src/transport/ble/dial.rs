@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use super::bus::{self, Reached, ask, to_the_end, within};
+use super::bus::{self, Bus, Reached, ask, within};
 use super::radio::{Radio, TURN_LIMIT, Turn};
 use super::scan::{Scan, in_reach};
 use super::trouble::Snag;
@@ -54,13 +54,15 @@ pub(super) struct Dialed {
 pub(super) struct Claim {
     device: Option<Device>,
     turn: Option<Turn>,
+    /// Keeps the connection to the bus until the goodbye.
+    bus: Option<Bus>,
 }
 
 impl Claim {
     /// Says goodbye, waits until it has arrived, and lets others use the adapter.
     pub(super) async fn release(&mut self) {
         self.hang_up().await;
-        self.turn = None;
+        (self.turn, self.bus) = (None, None);
     }
 
     async fn hang_up(&mut self) {
@@ -126,6 +128,7 @@ impl<'a> Attempt<'a> {
         let mut fresh = false;
         loop {
             let reached = bus::adapter(self.config.adapter.as_deref()).await?;
+            self.claim.bus = Some(reached.bus.clone());
             let radio = Radio::of(reached.adapter.name());
             let device = self.reach(&reached, &radio).await?;
             let outcome = self.find_conversation(&reached, &device).await;
@@ -270,7 +273,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<Option<i16>, Snag> {
         let begun = Instant::now();
         let until = begun + self.left(SLICE).min(*search);
-        let mut scan = Scan::start(&reached.adapter).await?;
+        let mut scan = Scan::start(reached).await?;
         let seen = scan.see(device, until).await?;
         if seen.is_none() {
             self.others = self.others.max(in_reach(&reached.adapter).await?);
@@ -319,16 +322,17 @@ impl<'a> Attempt<'a> {
         // Before anything else, so that no end of the link is missed.
         let events = ask("watching the device", device.events()).await?.boxed();
         if let Some(passkey) = self.config.passkey {
-            let session = reached.session().await.ok_or(Snag::Silent("the connection to D-Bus"))?;
             let limit = self.left(PAIR_LIMIT);
-            within(limit, "pairing", pairing::pair(&session, device, passkey)).await?;
+            let paired = pairing::pair(&reached.bus, device, passkey);
+            within(limit, "pairing", paired).await?;
         }
         let limit = self.left(RESOLVE_LIMIT);
         let offers = within(limit, "reading its services", gatt::offers(device)).await?;
         let Some(chosen) = gatt::choose(&offers, &self.config.places) else {
             return Ok(Found::NoPlace);
         };
-        let listen = to_the_end(async move { Ok(chosen.notify.notify().await?.boxed()) });
+        let notify = async move { Ok(chosen.notify.notify().await?.boxed()) };
+        let listen = reached.bus.to_the_end(notify);
         let limit = self.left(SUBSCRIBE_LIMIT);
         let notifications = match within(limit, "subscribing", listen).await {
             Ok(notifications) => notifications,

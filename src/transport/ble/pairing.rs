@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bluer::agent::{Agent, AgentHandle, ReqError};
-use bluer::{Device, ErrorKind, Result, Session};
+use bluer::{Device, ErrorKind, Result};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::Passkey;
-use super::bus::to_the_end;
+use super::bus::Bus;
 
 /// A program can have one agent at a time.
 static PAIRING: Mutex<()> = Mutex::const_new(());
@@ -19,12 +19,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Pairs, if that was not done before. An agent exists only as long as this takes; the caller sets
 /// the limit.
-pub(super) async fn pair(session: &Session, device: &Device, passkey: Passkey) -> Result<()> {
+pub(super) async fn pair(bus: &Bus, device: &Device, passkey: Passkey) -> Result<()> {
     if device.is_paired().await? {
         return Ok(());
     }
     let _alone = PAIRING.lock().await;
-    let _agent = agent(session, device, passkey).await?;
+    let _agent = agent(bus, device, passkey).await?;
     debug!("{} is not paired: pairing", device.address());
     match device.pair().await {
         Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(()),
@@ -36,11 +36,7 @@ pub(super) async fn pair(session: &Session, device: &Device, passkey: Passkey) -
     }
 }
 
-async fn agent(
-    session: &Session,
-    device: &Device,
-    Passkey(number): Passkey,
-) -> Result<AgentHandle> {
+async fn agent(bus: &Bus, device: &Device, Passkey(number): Passkey) -> Result<AgentHandle> {
     let address = device.address();
     loop {
         let agent = Agent {
@@ -53,8 +49,8 @@ async fn agent(
             display_passkey: Some(Box::new(|_| Box::pin(async { Err(ReqError::Rejected) }))),
             ..Default::default()
         };
-        let session = session.clone();
-        match to_the_end(async move { session.register_agent(agent).await }).await {
+        let session = bus.session.clone();
+        match bus.to_the_end(async move { session.register_agent(agent).await }).await {
             Err(error) if error.kind == ErrorKind::AlreadyExists => sleep(PAUSE).await,
             other => return other,
         }

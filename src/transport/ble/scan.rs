@@ -8,7 +8,7 @@ use bluer::{Adapter, AdapterEvent, Device, DiscoveryFilter, DiscoveryTransport, 
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
-use super::bus::{self, Reached, ask, to_the_end};
+use super::bus::{self, Reached, ask};
 use super::radio::Radio;
 use super::trouble::Snag;
 use super::{BleFound, LinkError};
@@ -27,11 +27,12 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    pub(super) async fn start(adapter: &Adapter) -> Result<Scan, Snag> {
-        settle(adapter).await?;
+    pub(super) async fn start(reached: &Reached) -> Result<Scan, Snag> {
+        let adapter = reached.adapter.clone();
+        settle(&adapter).await?;
         let scan = Scan { adapter: adapter.clone(), events: None };
-        let adapter = adapter.clone();
-        let started = to_the_end(async move { Ok(adapter.discover_devices().await?.boxed()) });
+        let discover = async move { Ok(adapter.discover_devices().await?.boxed()) };
+        let started = reached.bus.to_the_end(discover);
         match ask("starting a scan", started).await {
             Ok(events) => Ok(Scan { events: Some(events), ..scan }),
             Err(snag) if snag.kind() == Some(&ErrorKind::InProgress) => Ok(scan),
@@ -143,7 +144,7 @@ async fn look_around(
 ) -> Result<BTreeMap<String, BleFound>, Snag> {
     let until = Instant::now() + time;
     let mut seen = BTreeMap::new();
-    let mut scan = Scan::start(&reached.adapter).await?;
+    let mut scan = Scan::start(reached).await?;
     while Instant::now() < until {
         let round = until.min(Instant::now() + ROUND);
         while let Ok(going_on) = timeout_at(round, scan.attend()).await {

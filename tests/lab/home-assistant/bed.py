@@ -118,8 +118,8 @@ class Battery:
         self.port = os.path.join(work, f"tty-{name}")
         self.process = None
 
-    def start(self):
-        argv = [self.program, "simulate", "--type", "daren", "--port-link", self.port]
+    def start(self, *more):
+        argv = [self.program, "simulate", "--type", "daren", "--port-link", self.port, *more]
         log = os.path.join(self.work, f"battery-{self.name}.log")
         self.process = Process("the simulated battery", argv, log)
         end = time.monotonic() + 20
@@ -137,6 +137,6 @@ class Reader:
         self.log = os.path.join(work, "reader.log")
         self.process = None
 
-    def start(self, **more):
+    def start(self, *command, **more):
         environment = {**self.environment, **more}
-        self.process = Process("bms-reader", [self.program], self.log, environment)
+        self.process = Process("bms-reader", [self.program, *command], self.log, environment)

@@ -1,0 +1,115 @@
+//! The side of a text console that commands are typed at: echo, prompt, and line ends of every kind.
+//!
+//! It has words of its own on purpose: a mistake shared with the reader would hide itself.
+
+use super::Spoil;
+
+/// Line ends as they were seen on wires of the family, one after the other.
+const ENDS: [&str; 4] = ["\r\n", "\n", "\r\r\n", "\n\r"];
+
+const SUCCESS: &str = "Command completed successfully";
+
+/// A console somebody may be logged in at.
+#[derive(Debug, Default)]
+pub struct Shell {
+    /// In debug mode.
+    pub debug: bool,
+    lines: usize,
+}
+
+/// Where the first command in a buffer ends.
+pub fn request_end(buffer: &[u8]) -> Option<usize> {
+    buffer.iter().position(|byte| matches!(byte, b'\r' | b'\n')).map(|end| end + 1)
+}
+
+/// The command in a request.
+pub fn command(request: &[u8]) -> Option<&str> {
+    std::str::from_utf8(request).ok().map(str::trim)
+}
+
+impl Shell {
+    /// What a terminal shows of a command that worked.
+    pub fn succeed(&mut self, command: &str, lines: &[String]) -> Vec<u8> {
+        self.frame(command, lines.iter().map(String::as_str).chain([SUCCESS]))
+    }
+
+    /// What it shows of one that did not, with the words for it.
+    pub fn fail(&mut self, command: &str, words: &str) -> Vec<u8> {
+        self.frame(command, [words])
+    }
+
+    /// What it shows of a command that it does not have.
+    pub fn unknown(&mut self, command: &str) -> Vec<u8> {
+        self.fail(command, &format!("Unknown command '{command}' - try 'help'"))
+    }
+
+    /// What it shows of an empty line.
+    pub fn prompt(&self) -> &'static str {
+        if self.debug { "pylon_debug>" } else { "pylon>" }
+    }
+
+    fn frame<'a>(&mut self, command: &'a str, lines: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+        let mut text = String::new();
+        for line in [command, "@"].into_iter().chain(lines).chain(["$$"]) {
+            text += line;
+            text += ENDS[self.lines % ENDS.len()];
+            self.lines += 1;
+        }
+        (text + self.prompt()).into_bytes()
+    }
+}
+
+/// Spoils an answer. A console has no checksum: a damaged digit is the nearest thing.
+pub fn spoil(spoil: Spoil, answer: &[u8]) -> Vec<u8> {
+    let mut shell = Shell { debug: answer.ends_with(b"pylon_debug>"), lines: 0 };
+    let echo = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next().and_then(command);
+    match spoil {
+        Spoil::Refused(_) => shell.unknown(echo.unwrap_or_default()),
+        Spoil::Foreign => shell.succeed("time", &["RTC 2026-01-01 00:00:00".to_owned()]),
+        Spoil::Checksum => {
+            let mut answer = answer.to_vec();
+            if let Some(middle) = middle_of_longest_number(&answer) {
+                answer[middle] = b'O';
+            }
+            answer
+        }
+    }
+}
+
+fn middle_of_longest_number(text: &[u8]) -> Option<usize> {
+    let mut longest = 0..0;
+    let mut start = 0;
+    for (at, byte) in text.iter().enumerate() {
+        if !byte.is_ascii_digit() {
+            start = at + 1;
+        } else if at + 1 - start > longest.len() {
+            longest = start..at + 1;
+        }
+    }
+    (!longest.is_empty()).then_some(longest.start + longest.len() / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_echo_frame_and_prompt() {
+        let mut shell = Shell::default();
+        let answer = shell.succeed("time", &["RTC 1".to_owned()]);
+        let text = "time\r\n@\nRTC 1\r\r\nCommand completed successfully\n\r$$\r\npylon>";
+        assert_eq!(answer, text.as_bytes());
+        shell.debug = true;
+        assert!(shell.unknown("x").ends_with(b"pylon_debug>"));
+    }
+
+    #[test]
+    fn spoiled_answers_are_wrong_in_one_way_only() {
+        let good = Shell::default().succeed("pwr", &["1 402855 34000".to_owned()]);
+        let damaged = spoil(Spoil::Checksum, &good);
+        assert!(String::from_utf8(damaged).unwrap().contains("1 402O55 34000"));
+        let refused = String::from_utf8(spoil(Spoil::Refused(4), &good)).unwrap();
+        assert!(refused.contains("Unknown command 'pwr'") && refused.ends_with("pylon>"));
+        assert!(spoil(Spoil::Foreign, &good).starts_with(b"time\r\n"));
+    }
+}

@@ -1,0 +1,209 @@
+//! The console of low-voltage packs: the other side of `protocol::pylontech_console`.
+//!
+//! One console speaks for the whole stack, so whichever pack is on the bus first answers for all
+//! four of them. Forms are those of a US2000C (see the driver).
+
+use super::battery::Battery;
+use super::console::{Shell, command, request_end, spoil};
+use super::faults::{Fault, Faults};
+use super::state::PackState;
+use super::{Make, Responder};
+
+/// Low-voltage console, for the registry.
+pub static MAKE: Make = Make {
+    name: "pylontech-console",
+    addresses: 1..=PACKS,
+    new: |address, battery, faults| Box::new(Console::new(address, battery).heeding(faults)),
+    request_end,
+    stream: None,
+    notification: None,
+    spoil,
+};
+
+const PACKS: u8 = 4;
+const CELLS: usize = 15;
+/// Rows of the table, most of them usually absent.
+const ROWS: u8 = 16;
+
+/// The console with the batteries of its packs.
+#[derive(Debug)]
+pub struct Console {
+    packs: Vec<Battery>,
+    faults: Faults,
+    shell: Shell,
+}
+
+impl Console {
+    /// The console in the pack with this number; the others are the batteries of theirs.
+    pub fn new(address: u8, battery: Battery) -> Self {
+        let other = |pack| battery.neighbour(i64::from(pack) - i64::from(address));
+        let packs = (1..=PACKS).map(other).collect();
+        Console { packs, faults: Faults::default(), shell: Shell::default() }
+    }
+
+    /// Lets the alarms among these faults come true.
+    pub fn heeding(self, faults: Faults) -> Self {
+        Console { faults, ..self }
+    }
+
+    /// What a pack from 1 to 4 is at this time: always fifteen cells.
+    pub fn state(&mut self, pack: u8, seconds: f64) -> PackState {
+        let battery = &mut self.packs[usize::from(pack - 1)];
+        let mut state = battery.state(seconds).with_cells(CELLS);
+        for condition in self.faults.conditions(pack) {
+            if let Fault::Alarm(alarm) = condition {
+                state.alarms.insert(alarm);
+            }
+        }
+        state
+    }
+
+    fn answer(&mut self, command: &str, seconds: f64) -> Option<Vec<String>> {
+        if command == "pwr" {
+            let rows = (1..=ROWS).map(|pack| match pack {
+                ..=PACKS => row(pack, &self.state(pack, seconds)),
+                _ => absent(pack),
+            });
+            return Some([vec![HEAD.to_owned()], rows.collect()].concat());
+        }
+        let (name, pack) = command.split_once(' ')?;
+        let pack = pack.parse().ok().filter(|pack| (1..=PACKS).contains(pack))?;
+        let state = self.state(pack, seconds);
+        match name {
+            "bat" => Some(bat(&state)),
+            "stat" => Some(stat(pack, &state)),
+            "info" => Some(info(pack)),
+            _ => None,
+        }
+    }
+}
+
+impl Responder for Console {
+    fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
+        let command = command(request)?;
+        if command.is_empty() {
+            return Some(format!("\r\n{}", self.shell.prompt()).into_bytes());
+        }
+        Some(match self.answer(command, seconds) {
+            Some(lines) => self.shell.succeed(command, &lines),
+            None => self.shell.unknown(command),
+        })
+    }
+}
+
+const HEAD: &str = "Power Volt   Curr   Tempr  Tlow   Thigh  Vlow   Vhigh  Base.St  Volt.St  Curr.St  Temp.St  Coulomb  Time                 B.V.St   B.T.St   MosTempr M.T.St";
+
+fn absent(pack: u8) -> String {
+    format!(
+        "{pack:<6}-      -      -      -      -      -      -      Absent   -        -        -        -        -                    -        -"
+    )
+}
+
+fn base(state: &PackState) -> &'static str {
+    match state.current.0 {
+        0 => "Idle",
+        1.. => "Charge",
+        _ => "Dischg",
+    }
+}
+
+/// The voltage is the only one of the words that this battery's alarms change.
+fn voltage_word(state: &PackState) -> &'static str {
+    let active = |part: &str| state.alarms.iter().any(|alarm| alarm.name().contains(part));
+    match (active("overvoltage"), active("undervoltage")) {
+        (true, _) => "High",
+        (_, true) => "Low",
+        _ => "Normal",
+    }
+}
+
+fn row(pack: u8, state: &PackState) -> String {
+    let volts = || state.cells.iter().map(|cell| cell.0);
+    let degrees = || state.sensors.iter().map(|sensor| sensor.0 * 100);
+    [
+        format!(
+            "{pack:<6}{:<7}{:<7}{:<7}",
+            state.voltage.0,
+            state.current.0,
+            state.ambient.0 * 100
+        ),
+        format!("{:<7}{:<7}", degrees().min().unwrap_or(0), degrees().max().unwrap_or(0)),
+        format!("{:<7}{:<7}", volts().min().unwrap_or(0), volts().max().unwrap_or(0)),
+        format!("{:<9}{:<9}Normal   Normal   ", base(state), voltage_word(state)),
+        format!("{:<9}2026-07-17 01:20:56  ", format!("{}%", state.soc.0 / 100)),
+        format!("Normal   Normal   {:<9}Normal", state.mosfet.0 * 100),
+    ]
+    .concat()
+}
+
+fn bat(state: &PackState) -> Vec<String> {
+    let head = "Battery  Volt     Curr     Tempr    Base State   Volt. State  Curr. State  Temp. State  SOC          Coulomb      BAL";
+    let mut lines = vec![head.to_owned()];
+    for (index, cell) in state.cells.iter().enumerate() {
+        let degrees = state.sensors[index * state.sensors.len() / CELLS].0 * 100;
+        let balancing = if state.balancing[index] { 'Y' } else { 'N' };
+        lines.push(format!(
+            "{index:<9}{:<9}{:<9}{degrees:<9}{:<13}Normal       Normal       Normal       {}%         {} mAH      {balancing}",
+            cell.0, state.current.0, base(state), state.soc.0 / 100, state.remaining.0,
+        ));
+    }
+    lines
+}
+
+fn stat(pack: u8, state: &PackState) -> Vec<String> {
+    vec![
+        format!("Device address           {pack}"),
+        "Charge Times    :    26076".to_owned(),
+        format!("CYCLE Times     : {:>8}", state.cycles),
+        format!("SOH             : {:>8}", state.soh.0 / 100),
+        format!("Pwr Percent     : {:>8}", state.soc.0 / 100),
+    ]
+}
+
+fn info(pack: u8) -> Vec<String> {
+    vec![
+        format!("Device address      : {pack}"),
+        "Manufacturer        : Pylon".to_owned(),
+        "Device name         : US2000C".to_owned(),
+        "Main Soft version   : B67.5".to_owned(),
+        format!("Barcode             : {}", serial(pack)),
+        "Specification       : 48V/100AH".to_owned(),
+        format!("Cell Number         : {CELLS}"),
+    ]
+}
+
+/// Serial number of a pack.
+pub fn serial(pack: u8) -> String {
+    format!("PPSIM{pack:011}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::faults::parse;
+
+    fn say(console: &mut Console, command: &str) -> String {
+        let answer = console.respond(format!("{command}\n").as_bytes(), 0.0).unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[test]
+    fn one_console_speaks_for_every_pack() {
+        let faults = Faults::new(parse("alarm=cell_undervoltage@3").unwrap());
+        let mut console = Console::new(1, Battery::living(5)).heeding(faults);
+        let table = say(&mut console, "pwr");
+        assert_eq!(table.matches("Absent").count(), usize::from(ROWS - PACKS));
+        assert_eq!(table.matches("Low  ").count(), 1);
+        assert_eq!(say(&mut console, "bat 4").matches(" mAH ").count(), CELLS);
+        assert!(say(&mut console, "info 2").contains(&serial(2)));
+        for unknown in ["bat 5", "bat 0", "bat", "getpwr", "shut"] {
+            assert!(say(&mut console, unknown).contains("Unknown command"), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_pack_is_the_battery_of_its_address() {
+        let mut console = Console::new(2, Battery::living(12));
+        assert_eq!(console.state(4, 700.0), Battery::living(14).state(700.0).with_cells(CELLS));
+    }
+}

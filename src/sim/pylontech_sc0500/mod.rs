@@ -1,0 +1,297 @@
+//! A stack of H48050 modules behind an SC0500, as a terminal meets it: the other side of
+//! `protocol::pylontech_sc0500`.
+//!
+//! Forms are those of the logs and captures that the driver names. What `tbar` really does is not
+//! known; here it opens `getpwr` to who knows the number, as the older program describes it.
+
+mod tables;
+
+use super::battery::Battery;
+use super::chance::draw;
+use super::console::{Shell, command, request_end, spoil};
+use super::faults::{Fault, Faults};
+use super::state::PackState;
+use super::{Make, Responder};
+use crate::model::units::{DeciCelsius, Milliamps, Millivolts};
+use crate::model::{Alarm, Severity};
+
+/// SC0500, for the registry.
+pub static MAKE: Make = Make {
+    name: "pylontech-sc0500",
+    addresses: 1..=1,
+    new: |address, battery, faults| Box::new(Sc0500::new(address, battery).heeding(faults)),
+    request_end,
+    stream: None,
+    notification: None,
+    spoil,
+};
+
+/// Number of the simulated controller.
+pub const BARCODE: &str = "PPTAP02218C10427";
+
+/// Modules unless a fault says otherwise.
+pub const MODULES: usize = 5;
+
+/// The controller drives no more.
+pub const MOST_MODULES: usize = 8;
+
+const CELLS: usize = 15;
+
+/// What a stack is at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackState {
+    /// Its modules, the one next to the controller first. As they are in series, current and charge
+    /// are the same for all of them; alarms are told of the first.
+    pub modules: Vec<PackState>,
+}
+
+impl StackState {
+    /// A stack of so many modules with this battery as the first of them.
+    pub fn of(battery: &mut Battery, modules: usize, seconds: f64) -> Self {
+        let first = battery.state(seconds).with_cells(CELLS);
+        let modules = (0..modules.clamp(1, MOST_MODULES)).map(|number| module(&first, number));
+        StackState { modules: modules.collect() }
+    }
+
+    fn first(&self) -> &PackState {
+        &self.modules[0]
+    }
+
+    /// Cells with their temperatures, those of the first module first.
+    pub fn cells(&self) -> impl DoubleEndedIterator<Item = (Millivolts, DeciCelsius)> + '_ {
+        self.modules.iter().flat_map(|module| {
+            let sensors = module.sensors.len();
+            let cells = module.cells.iter().enumerate();
+            cells.map(move |(index, cell)| (*cell, module.sensors[index * sensors / CELLS]))
+        })
+    }
+
+    /// Terminal voltage.
+    pub fn voltage(&self) -> Millivolts {
+        Millivolts(self.cells().map(|(cell, _)| cell.0).sum())
+    }
+
+    /// Positive while charging.
+    pub fn current(&self) -> Milliamps {
+        self.first().current
+    }
+
+    /// Whole per cent of charge.
+    pub fn percent(&self) -> i32 {
+        self.first().soc.0 / 100
+    }
+
+    /// Charge left, in mAh.
+    pub fn charge(&self) -> i64 {
+        self.first().remaining.0
+    }
+
+    /// Energy left, in Wh.
+    pub fn energy(&self) -> i64 {
+        self.charge() * i64::from(self.voltage().0) / 1_000_000
+    }
+
+    /// The controller's own.
+    pub fn temperature(&self) -> DeciCelsius {
+        self.first().mosfet
+    }
+
+    /// Full cycles.
+    pub fn cycles(&self) -> u32 {
+        self.first().cycles
+    }
+
+    /// Words for what it does, its voltage, its current and its temperature.
+    pub fn words(&self) -> [&'static str; 4] {
+        let active = |part: &str| {
+            self.first().alarms.iter().find(|alarm| alarm.name().contains(part)).is_some()
+        };
+        let either = |high: &str, low: &str| match (active(high), active(low)) {
+            (true, _) => "High",
+            (_, true) => "Low",
+            _ => "Normal",
+        };
+        let base = match self.current().0 {
+            _ if self.error_code() != 0 => "SysError",
+            0 => "Idle",
+            1.. => "Charge",
+            _ => "Dischg",
+        };
+        [
+            base,
+            either("overvoltage", "undervoltage"),
+            either("overcurrent", "short_circuit"),
+            either("overtemperature", "undertemperature"),
+        ]
+    }
+
+    /// 0 unless something is broken.
+    pub fn error_code(&self) -> u32 {
+        let broken = |alarm: &&Alarm| alarm.severity() == Severity::Fault;
+        u32::from(self.first().alarms.iter().any(|alarm| broken(&alarm))) * 12
+    }
+
+    /// Serial number of a module, counted from the controller on.
+    pub fn serial(index: usize) -> String {
+        format!("HPSIM{:011}", 1000 + index)
+    }
+}
+
+/// A module further from the controller: its cells differ by some millivolts, and it is warmer, as
+/// heat rises.
+fn module(first: &PackState, number: usize) -> PackState {
+    let mut module = first.clone();
+    for (cell, index) in module.cells.iter_mut().zip(0..) {
+        let seed = number as u64;
+        cell.0 += if number == 0 { 0 } else { draw(seed, index, 9) as i32 - 4 };
+    }
+    for sensor in &mut module.sensors {
+        sensor.0 += 3 * number as i32;
+    }
+    module
+}
+
+/// The controller with its stack.
+#[derive(Debug)]
+pub struct Sc0500 {
+    address: u8,
+    battery: Battery,
+    faults: Faults,
+    shell: Shell,
+    authorised: bool,
+}
+
+impl Sc0500 {
+    /// A stack with this battery as its first module.
+    pub fn new(address: u8, battery: Battery) -> Self {
+        let shell = Shell::default();
+        Sc0500 { address, battery, faults: Faults::default(), shell, authorised: false }
+    }
+
+    /// A stack that never changes.
+    pub fn fixed() -> Self {
+        Sc0500::new(1, Battery::fixed(PackState::at_rest()))
+    }
+
+    /// Lets the conditions among these faults come true.
+    pub fn heeding(self, faults: Faults) -> Self {
+        Sc0500 { faults, ..self }
+    }
+
+    /// What the stack reports at this time.
+    pub fn state(&mut self, seconds: f64) -> StackState {
+        let mut modules = MODULES;
+        let mut alarms = Vec::new();
+        for condition in self.faults.conditions(self.address) {
+            match condition {
+                Fault::Modules(count) => modules = count,
+                Fault::Alarm(alarm) => alarms.push(alarm),
+                _ => {}
+            }
+        }
+        let mut state = StackState::of(&mut self.battery, modules, seconds);
+        state.modules[0].alarms.extend(alarms);
+        state
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.faults.conditions(self.address).contains(&fault)
+    }
+
+    fn login(&mut self, command: &str) -> Vec<u8> {
+        if self.has(Fault::Login) || command != "login debug" {
+            return self.shell.fail(command, "Password error");
+        }
+        self.shell.debug = true;
+        self.authorised = false;
+        self.shell.succeed(command, &["Login as debug".to_owned()])
+    }
+
+    fn authorise(&mut self, command: &str, number: &str) -> Vec<u8> {
+        self.authorised = number == BARCODE && !self.has(Fault::Tbar);
+        let barcode = format!("Barcode:{number}");
+        match self.authorised {
+            true => self.shell.succeed(command, &["Test result:pass".to_owned(), barcode]),
+            false => self.shell.fail(command, "Test result:fail"),
+        }
+    }
+}
+
+impl Responder for Sc0500 {
+    fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
+        let command = command(request)?;
+        if command.is_empty() {
+            return Some(format!("\r\n{}", self.shell.prompt()).into_bytes());
+        }
+        if self.has(Fault::Logout) && !command.starts_with("login") {
+            self.shell.debug = false;
+        }
+        let debug = self.shell.debug;
+        let state = self.state(seconds);
+        let answer = match command.split_once(' ') {
+            Some(("login", _)) => return Some(self.login(command)),
+            Some(("tbar", number)) if debug => return Some(self.authorise(command, number)),
+            None if command == "logout" => {
+                self.shell.debug = false;
+                Vec::new()
+            }
+            None if command == "info" => tables::info(&state),
+            None if command == "pwr" => tables::pwr(&state),
+            None if command == "unit" => tables::unit(&state),
+            None if command == "bat" => tables::bat(&state),
+            None if command == "getpwr" && debug && self.authorised => tables::getpwr(&state),
+            _ => return Some(self.shell.unknown(command)),
+        };
+        Some(self.shell.succeed(command, &answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::faults::parse;
+
+    fn say(stack: &mut Sc0500, command: &str) -> String {
+        String::from_utf8(stack.respond(format!("{command}\n").as_bytes(), 0.0).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn values_come_after_log_in_and_number_only() {
+        let mut stack = Sc0500::fixed();
+        assert!(say(&mut stack, "getpwr").contains("Unknown command 'getpwr'"));
+        assert!(say(&mut stack, "login wrong").ends_with("pylon>"));
+        assert!(say(&mut stack, "login debug").ends_with("pylon_debug>"));
+        assert!(say(&mut stack, "getpwr").contains("Unknown command 'getpwr'"));
+        assert!(say(&mut stack, "tbar PPTAP00000000000").contains("Test result:fail"));
+        assert!(say(&mut stack, &format!("tbar {BARCODE}")).contains("Test result:pass"));
+        let values = say(&mut stack, "getpwr").matches('#').count();
+        assert_eq!(values, 8 + 4 * CELLS * MODULES + 2);
+        assert!(say(&mut stack, "logout").ends_with("pylon>"));
+        assert!(say(&mut stack, "getpwr").contains("Unknown command"));
+    }
+
+    #[test]
+    fn conditions_come_true_while_they_last() {
+        let faults = Faults::new(parse("modules=2,login,alarm=cell_undervoltage").unwrap());
+        let mut stack = Sc0500::fixed().heeding(faults.clone());
+        assert!(say(&mut stack, "login debug").contains("Password error"));
+        assert_eq!(stack.state(0.0).cells().count(), 30);
+        assert_eq!(stack.state(0.0).words(), ["Idle", "Low", "Normal", "Normal"]);
+        faults.set(parse("tbar").unwrap());
+        say(&mut stack, "login debug");
+        assert!(say(&mut stack, &format!("tbar {BARCODE}")).contains("Test result:fail"));
+        faults.set(parse("logout").unwrap());
+        assert!(say(&mut stack, "info").ends_with("pylon>"));
+        assert_eq!(stack.state(0.0).cells().count(), 75);
+    }
+
+    #[test]
+    fn modules_differ_and_hang_together() {
+        let mut battery = Battery::living(3);
+        let state = StackState::of(&mut battery, 8, 5000.0);
+        assert_eq!(state.modules.len(), MOST_MODULES);
+        assert_eq!(state.modules[0].current, state.current());
+        assert_ne!(state.modules[0].cells, state.modules[1].cells);
+        assert_eq!(StackState::of(&mut battery, 8, 5000.0), state);
+    }
+}

@@ -1,0 +1,205 @@
+// Lines over time with a cursor that pointer and arrow keys move.
+
+const NAME_SPACE = "http://www.w3.org/2000/svg";
+const HEIGHT = 176, LEFT = 44, RIGHT = 8, TOP = 8, BOTTOM = 22;
+
+export function svg(tag, attributes = {}, ...children) {
+  const node = document.createElementNS(NAME_SPACE, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+// With a minus sign that is as wide as the plus sign.
+export const fixed = (number, digits) => number.toFixed(digits).replace("-", "−");
+const pad = (number) => String(number).padStart(2, "0");
+export const clock = (date) => `${pad(date.getHours())}:${pad(date.getMinutes())}`;
+const day = (date) => date.toLocaleDateString(undefined, { weekday: "short", day: "numeric" });
+
+// Distances of marks on an axis that people like.
+function nice(span, count) {
+  const raw = span / count, power = 10 ** Math.floor(Math.log10(raw));
+  return [1, 2, 2.5, 5, 10].map((n) => n * power).find((step) => step >= raw * .999);
+}
+
+function hourStep(hours) {
+  return hours <= 1 ? 1 / 6 : hours <= 6 ? 1 : hours <= 12 ? 2 : hours <= 24 ? 4 : hours <= 48 ? 8 : Math.ceil(hours / 144) * 24;
+}
+
+// `lines`: [{key, name, part}], part being mean, min or max. `band`: shade from the first line to the last.
+export class Chart {
+  constructor(label, unit, decimals, lines, { band = false, zero = false, least = 0 } = {}) {
+    Object.assign(this, { label, unit, decimals, lines, band, zero, least });
+    this.keys = document.createElement("span");
+    this.keys.className = "keys";
+    this.plot = document.createElement("div");
+    this.plot.className = "plot";
+    this.plot.tabIndex = 0;
+    this.plot.setAttribute("role", "slider");
+    this.plot.setAttribute("aria-label", `${label} over time; arrow keys move the cursor`);
+    this.plot.addEventListener("pointermove", (event) => this.point(event));
+    this.plot.addEventListener("pointerdown", (event) => this.point(event));
+    this.plot.addEventListener("pointerleave", () => this.mark(null));
+    this.plot.addEventListener("blur", () => this.mark(null));
+    this.plot.addEventListener("keydown", (event) => this.key(event));
+    this.observer = new ResizeObserver(() => this.draw());
+    this.observer.observe(this.plot);
+    this.times = [];
+    this.mark(null);
+  }
+
+  close() {
+    this.observer.disconnect();
+  }
+
+  // `history` as the API gives it; `from` and `to` in seconds; points farther apart than `gap` are not joined.
+  show(history, from, to, gap) {
+    this.times = history.times;
+    this.values = this.lines.map(({ key, part }) => history.series[key]?.[part] ?? []);
+    const only = this.lines.length === 1 ? history.series[this.lines[0].key] : null;
+    this.edges = this.band ? [this.values.at(-1), this.values[0]] : only ? [only.min, only.max] : null;
+    Object.assign(this, { from, to, gap });
+    this.draw();
+  }
+
+  get known() {
+    return this.values?.some((list) => list.some((value) => value !== null)) ?? false;
+  }
+
+  scale() {
+    const all = [...this.values, ...(this.edges ?? [])].flat().filter((value) => value !== null);
+    let low = Math.min(...all), high = Math.max(...all);
+    if (this.zero) [low, high] = [Math.min(low, 0), Math.max(high, 0)];
+    const room = Math.max(this.least - (high - low), 0) / 2 || (high === low ? .5 : 0);
+    [low, high] = [low - room, high + room];
+    const step = nice(high - low, 4);
+    return { low: Math.floor(low / step + 1e-9) * step, high: Math.ceil(high / step - 1e-9) * step, step };
+  }
+
+  draw() {
+    const width = this.plot.clientWidth;
+    if (!width || !this.values) return;
+    const root = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, "aria-hidden": "true" });
+    this.plot.replaceChildren(root);
+    this.cursor = null;
+    if (!this.known) {
+      root.append(svg("text", { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle", class: "none" }, "Nothing recorded in this time"));
+      return this.mark(null);
+    }
+    const { low, high, step } = this.scale();
+    this.x = (time) => LEFT + (time - this.from) / (this.to - this.from) * (width - LEFT - RIGHT);
+    this.y = (value) => TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM);
+    this.width = width;
+    const digits = [0, 1, 2, 3].find((n) => Math.abs(step * 10 ** n - Math.round(step * 10 ** n)) < 1e-6) ?? 3;
+    for (let value = low; value <= high + step / 2; value += step) {
+      const y = this.y(value), zero = Math.abs(value) < step / 1e6;
+      root.append(svg("line", { x1: LEFT, x2: width - RIGHT, y1: y, y2: y, class: zero && this.zero ? "zero" : "net" }));
+      root.append(svg("text", { x: LEFT - 6, y: y + 4, "text-anchor": "end" }, fixed(zero ? 0 : value, digits)));
+    }
+    this.drawTimes(root, width);
+    if (this.edges) root.append(...this.runs(this.edges[0]).map((run) => this.area(run)));
+    this.values.forEach((list, place) => {
+      for (const run of this.runs(list)) {
+        const points = run.map((i) => `${this.x(this.times[i]).toFixed(1)},${this.y(list[i]).toFixed(1)}`);
+        if (points.length === 1) points.push(points[0]);
+        root.append(svg("polyline", { points: points.join(" "), class: `line c${this.colour(place)}` }));
+      }
+    });
+    this.cursor = svg("g", { visibility: "hidden" });
+    root.append(this.cursor);
+    this.mark(this.marked ?? null);
+  }
+
+  colour(place) {
+    return this.lines[place].colour ?? place;
+  }
+
+  drawTimes(root, width) {
+    const hours = (this.to - this.from) / 3600, step = hourStep(hours) * 3600;
+    const zone = new Date(this.to * 1000).getTimezoneOffset() * 60;
+    let before = -Infinity;
+    for (let time = Math.ceil((this.from - zone) / step) * step + zone; time <= this.to; time += step) {
+      const x = this.x(time), date = new Date(time * 1000);
+      const text = date.getHours() === 0 && date.getMinutes() === 0 ? day(date) : clock(date);
+      if (x - before < 44 || x > width - 14) continue;
+      before = x;
+      root.append(svg("text", { x, y: HEIGHT - 4, "text-anchor": "middle" }, text));
+    }
+  }
+
+  // Stretches without a gap, as lists of indices.
+  runs(list) {
+    const runs = [];
+    let run = null;
+    list.forEach((value, i) => {
+      if (value === null) return;
+      if (!run || this.times[i] - this.times[run.at(-1)] > this.gap) runs.push(run = []);
+      run.push(i);
+    });
+    return runs;
+  }
+
+  area(run) {
+    const [below, above] = this.edges;
+    const at = (list) => (i) => `${this.x(this.times[i]).toFixed(1)} ${this.y(list[i] ?? below[i]).toFixed(1)}`;
+    const path = `M${run.map(at(above)).join("L")}L${run.toReversed().map(at(below)).join("L")}Z`;
+    return svg("path", { d: path, class: `band c${this.colour(0)}` });
+  }
+
+  point(event) {
+    if (!this.known) return;
+    const box = this.plot.getBoundingClientRect();
+    const time = this.from + (event.clientX - box.left - LEFT) / (this.width - LEFT - RIGHT) * (this.to - this.from);
+    let best = 0;
+    this.times.forEach((other, i) => {
+      if (Math.abs(other - time) < Math.abs(this.times[best] - time)) best = i;
+    });
+    this.mark(best);
+  }
+
+  key(event) {
+    const last = this.times.length - 1, now = this.marked ?? last;
+    const jump = Math.max(1, Math.round(last / 20));
+    const to = {
+      ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1,
+      PageDown: now - jump, PageUp: now + jump, Home: 0, End: last,
+    }[event.key];
+    if (event.key === "Escape") this.mark(null);
+    if (to === undefined || !this.known) return;
+    event.preventDefault();
+    this.mark(Math.max(0, Math.min(last, to)));
+  }
+
+  // Shows the values at a point; null: the newest ones.
+  mark(place) {
+    this.marked = place;
+    const known = this.known, at = place ?? this.times.length - 1;
+    const date = known ? new Date(this.times[at] * 1000) : null;
+    const texts = this.lines.map(({ name }, i) => {
+      const value = known ? this.values[i][at] : null;
+      return [name, value === null || value === undefined ? "–" : `${fixed(value, this.decimals)} ${this.unit}`];
+    });
+    const when = !date ? "" : place === null ? "" : `${day(date)} ${clock(date)}`;
+    this.keys.replaceChildren(when, ...texts.map(([name, text], i) => {
+      const part = document.createElement("span"), swatch = document.createElement("i"), bold = document.createElement("b");
+      swatch.className = `c${this.colour(i)}`;
+      bold.textContent = text;
+      part.append(swatch, name ? `${name} ` : "", bold);
+      return part;
+    }));
+    const words = texts.map(([name, text]) => `${name} ${text}`.trim()).join(", ");
+    this.plot.setAttribute("aria-valuemin", 0);
+    this.plot.setAttribute("aria-valuemax", Math.max(0, this.times.length - 1));
+    this.plot.setAttribute("aria-valuenow", Math.max(0, at));
+    this.plot.setAttribute("aria-valuetext", known ? `${day(date)} ${clock(date)}: ${words}` : "nothing recorded");
+    if (!this.cursor) return;
+    this.cursor.setAttribute("visibility", place === null || !known ? "hidden" : "visible");
+    if (place === null || !known) return;
+    const x = this.x(this.times[at]);
+    this.cursor.replaceChildren(svg("line", { x1: x, x2: x, y1: TOP, y2: HEIGHT - BOTTOM, class: "cursor" }));
+    this.values.forEach((list, i) => {
+      if (list[at] === null || list[at] === undefined) return;
+      this.cursor.append(svg("circle", { cx: x, cy: this.y(list[at]), r: 3.5, class: `c${this.colour(i)}` }));
+    });
+  }
+}

@@ -1,0 +1,313 @@
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::model::derive::derive;
+use crate::model::reading::{Cell, Place, Probe, Reading};
+use crate::model::units::{CentiPercent, DeciCelsius, Microohms, Milliamps, Millis, Millivolts};
+use crate::model::{Alarm, Attempt, DeviceId, Fault, FaultKind, LinkState, Profile, Snapshot};
+
+/// A server for two batteries: `rack` has answered, `shed` has not.
+struct Served {
+    at: SocketAddr,
+    board: Board,
+    history: History,
+    stop: CancellationToken,
+}
+
+impl Served {
+    async fn start() -> Self {
+        let name = "Rack \"1\" <b>".into();
+        let board =
+            Board::new([Profile { name, ..Profile::sample("rack") }, Profile::sample("shed")]);
+        board.update(&id("rack"), |state| {
+            state.link = LinkState::Online;
+            state.snapshot = Some(Arc::new(snapshot(now_ms(), 1)));
+            state.counters.reads = 1;
+            state.attempt = Some(attempt(None));
+        });
+        let history = History::new(&board, Duration::from_secs(48 * 3600));
+        let stop = CancellationToken::new();
+        tokio::spawn(crate::history::run(history.clone(), board.clone(), None, stop.clone()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let routes = routes(board.clone(), history.clone(), stop.clone());
+        let until = stop.clone().cancelled_owned();
+        let served = axum::serve(listener, routes).with_graceful_shutdown(until);
+        tokio::spawn(async move { served.await.unwrap() });
+        Served { at, board, history, stop }
+    }
+
+    async fn ask(&self, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.at).await.unwrap();
+        let question = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(question.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Status, head and body.
+    async fn get(&self, path: &str) -> (u16, String, String) {
+        let mut answer = String::new();
+        self.ask(path).await.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_lowercase(), body.to_owned())
+    }
+
+    async fn json(&self, path: &str) -> Json {
+        let (status, _, body) = self.get(path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// Waits until the recorder has seen the reading.
+    async fn recorded(&self) {
+        while self.history.answer(&id("rack"), &everything()).unwrap().times.is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn id(name: &str) -> DeviceId {
+    DeviceId::new(name).unwrap()
+}
+
+fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_millis()).unwrap()
+}
+
+fn everything() -> crate::history::Query {
+    let (from, to) = (Millis(0), Millis(u64::MAX));
+    crate::history::Query { from, to, step: None, keys: None }
+}
+
+fn attempt(fault: Option<Fault>) -> Attempt {
+    Attempt { number: 1, ended: Millis(now_ms()), took_ms: 250, connected: true, fault }
+}
+
+fn snapshot(taken: u64, sequence: u64) -> Snapshot {
+    let mut reading = Reading::default();
+    reading.identity.model = Some("DR-48100".into());
+    reading.pack.voltage = Some(Millivolts(53_020));
+    reading.pack.current = Some(Milliamps(-11_160));
+    reading.pack.soc = Some(CentiPercent(6350));
+    reading.pack.cycles = Some(12);
+    reading.cells = vec![Cell::of(Millivolts(3309)), Cell::default(), Cell::of(Millivolts(3326))];
+    reading.cells[0].resistance = Some(Microohms(70));
+    reading.cells[2].balancing = Some(true);
+    let probe = |value| Probe { place: Place::Cells, value: Some(DeciCelsius(value)) };
+    reading.probes = vec![probe(-15), probe(220)];
+    reading.alarms.note(Alarm::CellOvervoltage, true);
+    reading.alarms.note(Alarm::FuseBlown, false);
+    let derived = derive(&reading);
+    Snapshot { device: id("rack"), sequence, taken: Millis(taken), took_ms: 250, reading, derived }
+}
+
+#[test]
+fn in_the_app_only_the_ingress_and_this_machine_may_ask() {
+    let admits = |audience: Audience, from: &str| audience.admits(from.parse().unwrap());
+    assert!(admits(Audience::Everybody, "192.168.1.7"));
+    assert!(!admits(Audience::Ingress, "192.168.1.7"));
+    assert!(!admits(Audience::Ingress, "172.30.32.3"));
+    for from in ["172.30.32.2", "::ffff:172.30.32.2", "127.0.0.1", "::1"] {
+        assert!(admits(Audience::Ingress, from), "{from}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_small_stands_alone_and_links_relatively() {
+    let served = Served::start().await;
+    let mut size = 0;
+    for path in ["/", "/app.js", "/views.js", "/chart.js", "/style.css"] {
+        let (status, head, body) = served.get(path).await;
+        assert_eq!(status, 200, "{path}");
+        assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
+        for far in ["href=\"/", "src=\"/", "url(", "fetch(\"/", "@import", "//cdn"] {
+            assert!(!body.contains(far), "{path}: {far} leaves the place where it is served");
+        }
+        // A name space is no address.
+        let addresses = body.matches("http").count() - body.matches("http://www.w3.org/").count();
+        assert_eq!(addresses, 0, "{path} names another server");
+        size += body.len();
+    }
+    println!("{size} bytes");
+    assert!(size < 60_000, "{size} bytes");
+}
+
+#[tokio::test]
+async fn the_history_comes_in_columns() {
+    let served = Served::start().await;
+    served.recorded().await;
+    let all = served.json("/api/devices/rack/history").await;
+    assert_eq!(all["id"], "rack");
+    assert_eq!(all["step"], 300.0);
+    let taken = served.board.latest(&id("rack")).unwrap().snapshot.unwrap().taken.0;
+    let seconds = all["times"][0].as_f64().unwrap();
+    assert_eq!((seconds * 1000.0).round() as u64, taken);
+    let volts = json!({"unit": "V", "mean": [3.326], "min": [3.326], "max": [3.326]});
+    assert_eq!(all["series"]["cell_3_voltage"], volts);
+    assert_eq!(all["series"]["temp_1"]["mean"], json!([-1.5]));
+    for absent in ["cell_2_voltage", "cycle_count", "cell_1_resistance", "alarm_fuse_blown"] {
+        assert_eq!(all["series"][absent], Json::Null, "{absent}");
+    }
+    let some = served.json("/api/devices/rack/history?hours=1&keys=soc,power&step=60").await;
+    assert_eq!(some["step"], 60.0);
+    let keys: Vec<_> = some["series"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["soc", "power"]);
+    let none = served.json("/api/devices/shed/history").await;
+    assert_eq!((&none["times"], &none["series"]), (&json!([]), &json!({})));
+}
+
+#[tokio::test]
+async fn a_wrong_question_is_answered_in_words() {
+    let served = Served::start().await;
+    for (path, status, words) in [
+        ("/api/devices/nobody", 404, "no battery named nobody"),
+        ("/api/devices/rack/history?hours=two", 400, "hours is a number like 48, not two"),
+        ("/api/devices/rack/history?hours=inf", 400, "hours is a number"),
+        ("/api/devices/rack/history?step=0", 400, "1 to 86400"),
+        ("/api/devices/rack/history?keys=soc,volts", 400, "no value has the key \"volts\""),
+        ("/api/devices/rack/history?from=1", 400, "from is not known"),
+        ("/jk/rack/latest", 404, "rack is of the type daren, not jk"),
+        ("/daren/nobody/history48h", 404, "no battery named nobody"),
+    ] {
+        let (got, _, body) = served.get(path).await;
+        assert_eq!(got, status, "{path}");
+        let body: Json = serde_json::from_str(&body).unwrap();
+        assert!(body["error"].as_str().unwrap().contains(words), "{path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn flows_of_the_gateway_find_what_they_read() {
+    let served = Served::start().await;
+    served.recorded().await;
+    let taken = served.board.latest(&id("rack")).unwrap().snapshot.unwrap().taken.0;
+    let expected = json!({"ts": taken, "v": 53.02, "a": -11.16, "soc": 64, "t1": -1.5, "t2": 22.0,
+        "tmos": null, "dv": 0.017, "p": -591.7});
+    let latest = served.json("/daren/rack/latest").await;
+    assert_eq!(latest["metrics"], expected);
+    assert_eq!(latest["raw"]["status"]["cell_info"]["battery_soc"], 63.5);
+    assert_eq!(served.json("/daren/rack/history48h").await, json!([expected]));
+    assert_eq!(served.json("/daren/shed/latest").await["metrics"], Json::Null);
+    assert_eq!(served.json("/daren/shed/history48h").await, json!([]));
+}
+
+#[tokio::test]
+async fn metrics_tell_what_is_known_and_nothing_else() {
+    let served = Served::start().await;
+    served.board.update_broker(|broker| broker.connections = 2);
+    served.board.waiting().set(7);
+    served.board.update(&id("shed"), |state| {
+        state.counters.note_fault(FaultKind::Timeout);
+        state.counters.note_fault(FaultKind::Timeout);
+        state.counters.note_fault(FaultKind::BadChecksum);
+    });
+    let (status, head, text) = served.get("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("application/openmetrics-text; version=1.0.0"), "{head}");
+    // Ages and sizes are as they are.
+    let is_steady = |line: &&str| {
+        !["bms_reading_age_seconds{", "bms_history_bytes{"]
+            .iter()
+            .any(|name| line.starts_with(name))
+    };
+    let steady: Vec<&str> = text.lines().filter(is_steady).collect();
+    insta::assert_snapshot!(steady.join("\n"));
+    assert!(text.contains("bms_reading_age_seconds{device=\"rack\"}"), "{text}");
+}
+
+#[tokio::test]
+async fn a_battery_that_is_gone_leaves_no_gauge() {
+    let served = Served::start().await;
+    served.board.update(&id("rack"), |state| {
+        state.link = LinkState::Offline { since: Millis(1) };
+        state.attempt = Some(attempt(Some(Fault::new(FaultKind::Timeout, "no answer", "wake it"))));
+    });
+    let (_, _, text) = served.get("/metrics").await;
+    let of_rack: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("device=\"rack\"") && !line.contains("history_bytes"))
+        .map(|line| line.split('{').next().unwrap())
+        .collect();
+    let names = ["bms_device_info", "bms_up", "bms_reads_total", "bms_reconnects_total"];
+    assert_eq!(of_rack, names, "{text}");
+    assert!(text.contains("bms_up{device=\"rack\"} 0.0"), "{text}");
+}
+
+/// What came so far, until it satisfies.
+async fn heard(stream: &mut TcpStream, so_far: &mut String, what: &str) {
+    let until = async {
+        while !so_far.contains(what) {
+            let mut bytes = [0; 4096];
+            let count = stream.read(&mut bytes).await.unwrap();
+            assert!(count > 0, "ended before {what} came: {so_far}");
+            so_far.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), until).await.expect(what);
+}
+
+#[tokio::test]
+async fn changes_are_told_as_they_happen() {
+    let served = Served::start().await;
+    let mut stream = served.ask("/api/events").await;
+    let mut text = String::new();
+    heard(&mut stream, &mut text, "\"id\":\"shed\"").await;
+    heard(&mut stream, &mut text, "event: broker\ndata: null").await;
+    assert!(text.contains("text/event-stream") && text.contains("\"id\":\"rack\""), "{text}");
+
+    text.clear();
+    served.board.update(&id("rack"), |state| state.link = LinkState::Offline { since: Millis(1) });
+    served.board.update_broker(|broker| broker.connected = true);
+    heard(&mut stream, &mut text, "\"link\":\"offline\"").await;
+    heard(&mut stream, &mut text, "\"connected\":true").await;
+    assert!(!text.contains("\"id\":\"shed\""), "only what changed: {text}");
+
+    served.stop.cancel();
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
+    ended.await.expect("the stop ends it").unwrap();
+}
+
+#[tokio::test]
+async fn listeners_are_counted_and_bounded() {
+    let served = Served::start().await;
+    let mut listening = Vec::new();
+    loop {
+        let mut stream = served.ask("/api/events").await;
+        let mut text = String::new();
+        heard(&mut stream, &mut text, "\r\n\r\n").await;
+        if text.starts_with("HTTP/1.1 503 ") {
+            break;
+        }
+        listening.push(stream);
+        assert!(listening.len() < 100, "nobody is turned away");
+    }
+    assert!(listening.len() >= 16, "{}", listening.len());
+    let (_, _, text) = served.get("/metrics").await;
+    let count = format!("bms_event_listeners {}.0", listening.len());
+    assert!(text.contains(&count), "{text}");
+    // A place that is left is free again, at the next news.
+    drop(listening);
+    loop {
+        served.board.update(&id("rack"), |state| state.counters.reads += 1);
+        let mut stream = served.ask("/api/events").await;
+        let mut text = String::new();
+        heard(&mut stream, &mut text, "\r\n\r\n").await;
+        if text.starts_with("HTTP/1.1 200 ") {
+            break;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
