@@ -3,6 +3,9 @@
 //! Lines are tasks of their own; sinks are tasks that are started again should one of them break
 //! down. Nothing from outside ends the process; only the stop signal does.
 
+mod bank;
+mod suggest;
+
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
@@ -18,14 +21,14 @@ use crate::capture::Recorder;
 use crate::command::CommandBus;
 use crate::config::{Config, Device, Place};
 use crate::history::{self, History};
-use crate::model::{Finding, Secret};
+use crate::model::{DeviceId, Restored, Secret};
 use crate::poll::{self, Line, Member, Radio, Troubles, run_line};
 use crate::sim::serve;
 use crate::sim::serve::Stage;
 use crate::sim::{self, Faults};
 use crate::sink::{http, mqtt};
 use crate::transport::ble::Passkey;
-use crate::transport::{BleConfig, Endpoint, SerialConfig, TcpConfig, serial};
+use crate::transport::{BleConfig, Endpoint, SerialConfig, TcpConfig};
 
 /// Lines get so long to leave what they are doing.
 const LINES_STOP: Duration = Duration::from_millis(700);
@@ -39,8 +42,6 @@ const RESTART: Duration = Duration::from_secs(5);
 pub const REAL_TIME: f64 = 1.0;
 /// The simulated batteries are the same at every start.
 const SEED: u64 = 1;
-/// Without a battery in the configuration, the ports are looked at so often.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> std::io::Result<()> {
@@ -97,8 +98,11 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
             http::run(listen, audience, board.clone(), history.clone(), stop)
         });
     }
+    if config.mqtt.is_none() {
+        start_counters_at_zero(&house.board);
+    }
     if config.devices.is_empty() {
-        sinks.spawn(suggest_batteries(house.board.clone(), stop_sinks.clone()));
+        sinks.spawn(suggest::batteries(house.board.clone(), stop_sinks.clone()));
     }
     stop.cancelled().await;
     end("a line", house.lines, LINES_STOP).await;
@@ -108,6 +112,15 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
     }
     stop_sinks.cancel();
     end("a sink", sinks, SINKS_STOP).await;
+}
+
+/// Without a broker nobody has kept the energy counters of an earlier run. Whoever else keeps them
+/// has handed them over by now.
+fn start_counters_at_zero(board: &Board) {
+    let restored: Vec<_> = board.devices().filter_map(|id| board.restore(id, None)).collect();
+    if restored.contains(&Restored::FromZero) {
+        info!("energy counters start at 0: without MQTT nothing keeps them over a restart");
+    }
 }
 
 async fn end(what: &str, mut tasks: JoinSet<()>, limit: Duration) {
@@ -150,16 +163,24 @@ pub struct House {
 impl House {
     /// Starts a task for each line; simulated batteries live `speed` times as fast as we do.
     pub fn build(config: &Config, speed: f64, stop: &CancellationToken) -> Self {
-        let board = Board::new(config.devices.iter().map(|device| device.profile.clone()));
+        let batteries = config.devices.iter().map(|device| &device.profile);
+        let banks = config.banks.iter().map(|bank| &bank.profile);
+        let board = Board::new(batteries.chain(banks).cloned());
         let (recorder, capture) = config.capture.as_deref().and_then(recorder).unzip();
         let mut lines = lines(&config.devices, speed, stop);
         lines.iter_mut().for_each(|line| line.recorder.clone_from(&recorder));
-        let members: Vec<_> =
-            lines.iter().map(|line| line.members.iter().map(|m| m.id.clone()).collect()).collect();
-        let (commands, inboxes) = CommandBus::new(&members);
+        let of_line = |line: &Line| line.members.iter().map(|m| m.id.clone()).collect();
+        let mut groups: Vec<Vec<DeviceId>> = lines.iter().map(of_line).collect();
+        groups.extend(config.banks.iter().map(|bank| vec![bank.profile.id.clone()]));
+        let (commands, inboxes) = CommandBus::new(&groups);
+        let mut inboxes = inboxes.into_iter();
         let mut tasks = JoinSet::new();
-        for (line, inbox) in lines.into_iter().zip(inboxes) {
+        for (line, inbox) in lines.into_iter().zip(inboxes.by_ref()) {
             tasks.spawn(run_line(line, board.clone(), inbox, stop.clone()));
+        }
+        for (bank, inbox) in config.banks.iter().cloned().zip(inboxes) {
+            let (board, commands) = (board.clone(), commands.clone());
+            tasks.spawn(bank::run_bank(bank, board, commands, inbox, stop.clone()));
         }
         House { board, commands, lines: tasks, capture }
     }
@@ -251,40 +272,6 @@ fn member(device: &Device) -> Member {
         options: device.options.clone(),
         interval: device.interval,
         control: device.control,
-    }
-}
-
-/// Nothing is configured: stay, look at the ports, and say which lines to add.
-async fn suggest_batteries(board: Board, stop: CancellationToken) {
-    warn!(
-        "no battery is configured: set BMS_TYPE and BMS_PORT (one battery) or DEVICES (several); \
-         `bms-reader scan` shows what is connected"
-    );
-    let mut before = Vec::new();
-    loop {
-        let ports = serial::list();
-        if ports != before {
-            for port in &ports {
-                info!(
-                    "found {}: for a Daren battery set BMS_TYPE=daren BMS_PORT={}",
-                    port.path, port.path
-                );
-            }
-            board.find(ports.iter().map(|port| finding(&port.path)).collect());
-            before = ports;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(LOOK_AGAIN) => {}
-        }
-    }
-}
-
-/// What the set-up page says of a serial port.
-fn finding(path: &str) -> Finding {
-    Finding {
-        place: path.to_owned(),
-        words: "a serial port; for a Daren battery:".to_owned(),
-        lines: vec!["BMS_TYPE=daren".to_owned(), format!("BMS_PORT={path}")],
+        limits: device.limits.clone(),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
-use crate::model::{BrokerState, DeviceId, DeviceState, Finding, Profile};
+use crate::model::{BrokerState, DeviceId, DeviceState, Finding, Profile, Restored, Totals};
 
 /// A handle on all slots; cheap to clone.
 #[derive(Debug, Clone)]
@@ -72,6 +72,14 @@ impl Board {
             slot.send_modify(change);
             self.changes.send_modify(|count| *count = count.wrapping_add(1));
         }
+    }
+
+    /// Hands over the energy counters of an earlier run (see [`DeviceState::restore`]). `None`: no
+    /// such battery.
+    pub fn restore(&self, device: &DeviceId, found: Option<Totals>) -> Option<Restored> {
+        let mut restored = None;
+        self.update(device, |state| restored = Some(state.restore(found)));
+        restored
     }
 
     /// How the connection to the broker stands; `None` where none is configured.

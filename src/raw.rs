@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::model::bank::Whole;
 use crate::model::reading::{Limits, Place, Reading};
 use crate::model::units::Microohms;
 use crate::model::{DeviceState, Snapshot, Value};
@@ -35,12 +36,12 @@ pub fn raw(state: &DeviceState) -> Json {
             "settings": got.settings,
         }),
     );
-    object.put("status", state.snapshot.as_deref().map_or(Json::Null, status));
+    object.put("status", state.snapshot.as_deref().map_or(Json::Null, |it| status(state, it)));
     object.put("error", json!(fault));
     object.into_json()
 }
 
-fn status(snapshot: &Snapshot) -> Json {
+fn status(state: &DeviceState, snapshot: &Snapshot) -> Json {
     let reading = &snapshot.reading;
     let seconds = i64::try_from(snapshot.taken.0).unwrap_or(i64::MAX);
     let mut object = Object::default();
@@ -53,6 +54,10 @@ fn status(snapshot: &Snapshot) -> Json {
     let warnings = reading.alarms.iter().map(|(alarm, on)| (alarm.name(), on));
     let words = reading.alarms.words().map(|(subject, word)| (subject, word.is_some()));
     object.put("warnings", warnings.chain(words).collect());
+    object.put("alarms", json!(state.worries()));
+    if let Some(bank) = snapshot.derived.bank.as_deref() {
+        object.put("bank", members(bank));
+    }
     if !reading.states.is_empty() {
         object.put("states", reading.states.iter().map(|(name, on)| (*name, *on)).collect());
     }
@@ -62,6 +67,17 @@ fn status(snapshot: &Snapshot) -> Json {
     if reading.alarms.unknown().next().is_some() {
         object.put("unknown_bits", reading.alarms.unknown().collect());
     }
+    object.into_json()
+}
+
+/// What only a bank has.
+fn members(bank: &Whole) -> Json {
+    let mut object = Object::default();
+    object.put("members_missing", json!(bank.missing));
+    object.put_some("min_cell_battery", bank.lowest_in.as_ref());
+    object.put_some("max_cell_battery", bank.highest_in.as_ref());
+    object.put_value("pack_voltage_spread", bank.voltage_spread);
+    object.put_value("soc_spread", bank.soc_spread);
     object.into_json()
 }
 
@@ -93,6 +109,10 @@ fn cell_info(snapshot: &Snapshot) -> Json {
     object.put_value("nominal_capacity", pack.design);
     object.put_value("energy_remain", pack.remaining_energy);
     object.put_some("cycle_count", pack.cycles);
+    object.put_value("energy_charged", derived.energy.map(|it| it.charged.kwh().rounded(3)));
+    object.put_value("energy_discharged", derived.energy.map(|it| it.discharged.kwh().rounded(3)));
+    object.put_some("time_to_full", derived.times.to_full);
+    object.put_some("time_to_empty", derived.times.to_empty);
     object.put_some("status", derived.activity.map(|activity| activity.name()));
     object.put_some("base_status", pack.words.base.as_ref());
     object.put_some("voltage_status", pack.words.voltage.as_ref());
@@ -273,6 +293,11 @@ mod tests {
                     "max_voltage": 3.326, "min_voltage": 3.309, "delta_cell_voltage": 0.017,
                 },
                 "warnings": {"cell_overvoltage": true},
+                "alarms": [{
+                    "name": "cell_overvoltage", "battery": "rack",
+                    "words": "Cell overvoltage: cell 2 of rack at 3.326 V", "cell": 2,
+                    "value": 3.326, "unit": "V", "source": "bms", "severity": "protection",
+                }],
                 "unknown_bits": {"io_status": 16384},
             },
             "error": null,
@@ -282,8 +307,8 @@ mod tests {
 
     #[test]
     fn a_stack_tells_its_modules_and_words() {
-        let mut reading = Reading::default();
-        reading.cells = vec![Cell::of(Millivolts(3309)), Cell::of(Millivolts(3326))];
+        let cells = vec![Cell::of(Millivolts(3309)), Cell::of(Millivolts(3326))];
+        let mut reading = Reading { cells, ..Reading::default() };
         reading.cells[1].voltage_word = Some("High".into());
         reading.pack.words.voltage = Some("High".into());
         let serial = Some("HPTST1".to_owned());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bms_reader::board::Board;
 use bms_reader::capture::{Entry, Event, Recorder};
 use bms_reader::command::CommandBus;
-use bms_reader::model::{DeviceId, Profile};
+use bms_reader::model::{DeviceId, Limits, Profile};
 use bms_reader::poll::{Line, Member, run_line};
 use bms_reader::protocol::{Options, find};
 use bms_reader::raw::raw;
@@ -57,6 +57,7 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
         options: Options { address, timeout: Duration::from_millis(60), ..Options::default() },
         interval: Duration::from_millis(10),
         control: false,
+        limits: Limits::default(),
     };
     let board = Board::new([Profile {
         id: id.clone(),
@@ -81,11 +82,22 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
     let mut news = board.follow(&id).unwrap();
     let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));
     let mut seen = Vec::new();
+    // These follow from more than the conversation.
+    let as_played = |mut raw: Value| {
+        if let Some(status) = raw["status"].as_object_mut() {
+            status.remove("alarms");
+            let cells = status["cell_info"].as_object_mut().unwrap();
+            for key in ["energy_charged", "energy_discharged", "time_to_full", "time_to_empty"] {
+                cells.remove(key);
+            }
+        }
+        raw
+    };
     while seen.len() < usize::try_from(ATTEMPTS).unwrap() {
         news.changed().await.unwrap();
         let state = news.borrow_and_update().clone();
         if state.attempt.is_some() {
-            seen.push(raw(&state));
+            seen.push(as_played(raw(&state)));
         }
     }
     stop.cancel();

@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 
 use bms_reader::board::Board;
 use bms_reader::command::{Change, Command};
+use bms_reader::model::Alarm;
 use bms_reader::sink::mqtt::Discovery;
 use mosquitto::Mosquitto;
 use rig::{Rig, pack};
 
 const DEVICE: &str = "homeassistant/device/rack/config";
+const EVENT: &str = "bms/rack/event";
 const OURS: &str = r#"{"origin":{"name":"bms-reader"},"state_topic":"x","unique_id":"y"}"#;
 
 #[test]
@@ -189,6 +191,45 @@ fn everything_is_said_again_when_home_assistant_starts() {
     ear.wait_for("bms/rack/cell_16_voltage", "3.324");
     let at = |what: &str| ear.position(|it| it.topic == what).expect(what);
     assert!(at("homeassistant/sensor/rack/soc/config") < at("bms/rack/online"));
+    drop(rig);
+}
+
+#[test]
+fn an_alarm_is_told_once_whatever_happens_to_the_connection() {
+    let mut broker = Mosquitto::start();
+    let ear = broker.subscribe();
+    let mut burning = pack(16);
+    burning.alarms.note(Alarm::CellOvervoltage, true);
+    let rig = Rig::start(&broker);
+    rig.read(pack(16));
+    ear.wait_for("bms/rack/online", "true");
+    rig.read(burning.clone());
+    ear.wait("the start", |it| it.topic == EVENT && it.payload.contains("started"));
+    ear.wait("its words", |it| it.topic == "bms/rack/alarms" && it.payload.contains("3.324 V"));
+    let refreshed = |ear: &mosquitto::Subscriber| {
+        ear.wait_for("bms/rack/cell_16_voltage", "3.324");
+        ear.wait("the last word of a presentation", |it| it.topic == "bms/rack/readings_rejected");
+    };
+    ear.clear();
+    broker.publish("homeassistant/status", "online", false);
+    refreshed(&ear);
+    assert!(ear.on(EVENT).is_empty(), "Home Assistant started");
+
+    ear.clear();
+    drop(rig);
+    ear.wait_for("bms/bridge/bms-reader-rack/online", "false");
+    let rig = Rig::prepared(&broker, Discovery::Entity);
+    rig.read(burning.clone());
+    let rig = rig.run();
+    refreshed(&ear);
+    assert!(ear.on(EVENT).is_empty(), "the program started, and the broker remembers");
+
+    broker.restart();
+    let ear = broker.subscribe();
+    refreshed(&ear);
+    assert!(ear.on(EVENT).is_empty(), "the broker started, and the program remembers");
+    rig.read(pack(16));
+    ear.wait("the end", |it| it.topic == EVENT && it.payload.contains("ended"));
     drop(rig);
 }
 

@@ -1,4 +1,4 @@
-//! `decode`: frames as hex on stdin, one JSON object on stdout.
+//! `decode`: frames as hex, or the text of a console, on stdin; one JSON object on stdout.
 //!
 //! The frames are played to the real driver: when it asks a question, it gets the chunks that
 //! follow that question in the input; chunks without a question above them answer whatever is asked
@@ -12,7 +12,8 @@ use crate::model::derive::derive;
 use crate::model::units::Millis;
 use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, Profile, Reading, Snapshot};
 use crate::poll::CycleError;
-use crate::protocol::{self, Ask, Driver, DriverInfo, Options, ProtocolError, Step};
+use crate::protocol::pylontech_sc0500::RECORDED;
+use crate::protocol::{self, Ask, Driver, DriverInfo, Options, ProtocolError, Step, console};
 use crate::raw::raw;
 
 /// More than any capture of one reading holds.
@@ -54,7 +55,10 @@ fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
         interval_ms: 0,
         controls: Vec::new(),
     });
-    let result = Dialogue::parse(text).and_then(|dialogue| dialogue.play_to_any(info));
+    let result = match console::MAKES.contains(&info.name) {
+        true => play_text(info, text),
+        false => Dialogue::parse(text).and_then(|dialogue| dialogue.play_to_any(info)),
+    };
     let (fault, reading) = match result {
         Ok(reading) => (None, Some(reading)),
         Err(fault) => (Some(fault), None),
@@ -112,34 +116,15 @@ impl Dialogue {
             let mut driver = (info.new)(&Options { address, ..default.clone() });
             // The second time, a driver may put its question in another form.
             for ask in [Ask::Read, Ask::Read, Ask::Identify] {
-                match self.clone().play(&mut *driver, ask) {
+                let mut dialogue = self.clone();
+                let answer = |question: &[u8], rest| dialogue.answer(ask, question, rest);
+                match play(&mut *driver, ask, answer) {
                     Ok(reading) => return Ok(reading),
                     Err(error) => worst = Some(more_telling(worst, error)),
                 }
             }
         }
         Err(worst.unwrap_or_else(|| not_hex(0)))
-    }
-
-    fn play(mut self, driver: &mut dyn Driver, ask: Ask) -> Result<Reading, ProtocolError> {
-        driver.start(ask);
-        let mut answer = Vec::new().into_iter();
-        for _ in 0..MOST_STEPS {
-            match driver.step() {
-                Step::Send(question) => {
-                    answer = self.answer(ask, &question, answer).into_iter();
-                    driver.advance();
-                }
-                Step::Pause(_) => driver.advance(),
-                Step::Await(_) => match answer.next() {
-                    Some(chunk) => driver.receive(&chunk),
-                    None => driver.silence(),
-                },
-                Step::Done(reading) => return Ok(*reading),
-                Step::Failed(error) => return Err(error),
-            }
-        }
-        Err(ProtocolError::Timeout { query: "the frames".into(), received: 0 })
     }
 
     /// The chunks that answer this question: those given below it, else those given without any
@@ -161,6 +146,55 @@ impl Dialogue {
             None => left_over.collect(),
         }
     }
+}
+
+/// Obeys a driver; `answer` gives the chunks that answer a question, given what is left of the
+/// answer before.
+fn play(
+    driver: &mut dyn Driver,
+    ask: Ask,
+    mut answer: impl FnMut(&[u8], std::vec::IntoIter<Vec<u8>>) -> Vec<Vec<u8>>,
+) -> Result<Reading, ProtocolError> {
+    driver.start(ask);
+    let mut chunks = Vec::new().into_iter();
+    for _ in 0..MOST_STEPS {
+        match driver.step() {
+            Step::Send(question) => {
+                chunks = answer(&question, chunks).into_iter();
+                driver.advance();
+            }
+            Step::Pause(_) => driver.advance(),
+            Step::Await(_) => match chunks.next() {
+                Some(chunk) => driver.receive(&chunk),
+                None => driver.silence(),
+            },
+            Step::Done(reading) => return Ok(*reading),
+            Step::Failed(error) => return Err(error),
+        }
+    }
+    Err(ProtocolError::Timeout { query: "the frames".into(), received: 0 })
+}
+
+/// The text of a console answers every command: the driver finds the echo of what it typed. What
+/// people copy from a terminal may lack the prompt at the end.
+fn play_text(info: &DriverInfo, text: &str) -> Result<Reading, Fault> {
+    let text = format!("{}\r\npylon>", text.trim_end());
+    let mut worst: Option<Fault> = None;
+    let ways =
+        || info.addresses.clone().flat_map(|address| [(address, None), (address, Some(RECORDED))]);
+    // Names alone are worth something only where there are no values.
+    for ask in [Ask::Read, Ask::Identify] {
+        for (address, variant) in ways() {
+            let variant = variant.map(str::to_owned);
+            let mut driver = (info.new)(&Options { address, variant, ..Options::default() });
+            let answer = |_: &[u8], _| vec![text.clone().into_bytes()];
+            match play(&mut *driver, ask, answer) {
+                Ok(reading) => return Ok(reading),
+                Err(error) => worst = Some(more_telling(worst, error)),
+            }
+        }
+    }
+    Err(worst.unwrap_or_else(|| not_hex(0)))
 }
 
 fn more_telling(known: Option<Fault>, error: ProtocolError) -> Fault {

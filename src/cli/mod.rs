@@ -65,19 +65,12 @@ enum Command {
         /// What `read --capture` or BMS_CAPTURE wrote
         file: PathBuf,
     },
-    /// Try the configuration, the ports and the broker, and say what to do
+    /// Try the configuration, the ports, Bluetooth and the broker, and say what to do
     Check,
     /// Print what a bug report needs, as Markdown to paste; secrets and addresses are masked
     Diagnose,
-    /// List serial ports, with the lines to put into the configuration
-    Scan {
-        /// How long to look for Bluetooth devices (this version knows serial ports only)
-        #[arg(long, value_name = "N", default_value_t = 5)]
-        seconds: u64,
-        /// One JSON object instead of text
-        #[arg(long)]
-        json: bool,
-    },
+    /// List serial ports and Bluetooth devices, with the lines to put into the configuration
+    Scan(scan::Arguments),
     /// Decode frames given as hex lines on stdin into one JSON object
     Decode {
         /// The make
@@ -113,7 +106,7 @@ pub fn main() -> ExitCode {
 async fn obey(command: Option<Command>) -> u8 {
     match command {
         Some(Command::Decode { make }) => decode::run(&make),
-        Some(Command::Scan { seconds, json }) => scan::run(seconds, json),
+        Some(Command::Scan(arguments)) => scan::run(arguments).await,
         Some(Command::Simulate(options)) => simulate::run(options).await,
         Some(Command::Demo(arguments)) => demo::run(arguments).await,
         Some(Command::Diagnose) => diagnose::run().await,

@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 use super::{FAILED, FINE};
 use crate::capture::{Entry, Event, FORMAT, Subject};
 use crate::model::derive::derive;
+use crate::model::plausible::Gate;
 use crate::model::units::Millis;
 use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, Profile, Snapshot};
 use crate::poll::CycleError;
@@ -61,7 +62,7 @@ fn replay(file: &Path) -> Result<usize, String> {
         let Some(battery) = batteries.get_mut(&entry.device) else {
             return Err(wrong(format!("{} has no driver yet", entry.device)));
         };
-        if let Some(ended) = battery.follow(entry.event).map_err(wrong)? {
+        if let Some(ended) = battery.follow(entry.event, entry.at).map_err(wrong)? {
             println!("{}", ended.came_to);
             differences += usize::from(ended.differs());
         }
@@ -74,6 +75,7 @@ struct Battery {
     driver: Box<dyn Driver>,
     /// The last good reading, as the attempts that follow show it.
     snapshot: Option<Arc<Snapshot>>,
+    gate: Gate,
     broken: bool,
 }
 
@@ -97,10 +99,10 @@ impl Battery {
         let info = protocol::find(&subject.make)
             .ok_or_else(|| format!("no type named {}", subject.make))?;
         let driver = (info.new)(&subject.options());
-        Ok(Battery { driver, snapshot: None, broken: false })
+        Ok(Battery { driver, snapshot: None, gate: Gate::default(), broken: false })
     }
 
-    fn follow(&mut self, event: Event) -> Result<Option<Ended>, String> {
+    fn follow(&mut self, event: Event, at: Millis) -> Result<Option<Ended>, String> {
         match event {
             Event::Driver(_) | Event::Gap { .. } => {}
             Event::Reset => self.driver.reset(),
@@ -127,7 +129,7 @@ impl Battery {
                 self.pass_pauses();
             }
             Event::Broken => self.broken = true,
-            Event::Attempt { raw: recorded } => return self.end(recorded).map(Some),
+            Event::Attempt { raw: recorded } => return self.end(recorded, at).map(Some),
         }
         Ok(None)
     }
@@ -140,28 +142,47 @@ impl Battery {
 
     /// What the attempt came to. Only the conversation is played again: who the battery is, when
     /// it was, and how its link broke is taken from the capture.
-    fn end(&mut self, recorded: Json) -> Result<Ended, String> {
+    fn end(&mut self, mut recorded: Json, at: Millis) -> Result<Ended, String> {
         let mut state = DeviceState::new(profile(&recorded)?);
         let mut fault = None;
         match self.driver.step() {
             _ if self.broken => fault = recorded_fault(&recorded),
-            Step::Done(reading) => {
-                let (device, derived) = (state.profile.id.clone(), derive(&reading));
-                let taken = recorded["status"]["last_update"].as_f64().unwrap_or_default();
-                // A time in milliseconds is exact as a double.
-                let taken = Millis((taken * 1000.0).round() as u64);
-                let reading = *reading;
-                let snapshot =
-                    Snapshot { device, sequence: 1, taken, took_ms: 0, reading, derived };
-                self.snapshot = Some(Arc::new(snapshot));
-            }
+            Step::Done(reading) => match self.gate.pass(*reading, at) {
+                Ok(reading) => {
+                    let (device, derived) = (state.profile.id.clone(), derive(&reading));
+                    let taken = recorded["status"]["last_update"].as_f64().unwrap_or_default();
+                    // A time in milliseconds is exact as a double.
+                    let taken = Millis((taken * 1000.0).round() as u64);
+                    let snapshot =
+                        Snapshot { device, sequence: 1, taken, took_ms: 0, reading, derived };
+                    self.snapshot = Some(Arc::new(snapshot));
+                }
+                Err(why) => fault = Some(CycleError::Implausible(why).fault()),
+            },
             Step::Failed(error) => fault = Some(CycleError::Protocol(error).fault()),
             step => fault = Some(unfinished(&step)),
         }
         let connected = recorded["connected"] == Json::Bool(true);
         state.snapshot = self.snapshot.clone();
         state.attempt = Some(Attempt { number: 1, ended: Millis(0), took_ms: 0, connected, fault });
-        Ok(Ended { came_to: raw(&state), recorded })
+        let mut came_to = raw(&state);
+        forget_the_past(&mut came_to);
+        forget_the_past(&mut recorded);
+        Ok(Ended { came_to, recorded })
+    }
+}
+
+/// Takes out what follows from earlier readings, settings and the radio: a capture holds none of them.
+fn forget_the_past(raw: &mut Json) {
+    for (part, keys) in [
+        ("", &["rssi"][..]),
+        ("/status", &["alarms"]),
+        ("/status/cell_info", &["energy_charged", "energy_discharged"]),
+        ("/status/cell_info", &["time_to_full", "time_to_empty"]),
+    ] {
+        if let Some(object) = raw.pointer_mut(part).and_then(Json::as_object_mut) {
+            keys.iter().for_each(|key| drop(object.shift_remove(*key)));
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "BAUD", num_args = 0..=1, default_missing_value = "9600")]
     baud_pacing: Option<u32>,
     /// What goes wrong: silence, noise, checksum, cut, echo, foreign, rtn=05, alarm=NAME,
-    /// cells=N; a chance as in noise=0.2, an address as in silence@2; several between commas
+    /// cells=N, and at consoles modules=N, login, tbar, logout; a chance as in noise=0.2, an address as in silence@2; several between commas
     #[arg(long, value_name = "LIST", default_value = "")]
     fault: String,
     /// Simulated seconds in a second

@@ -7,7 +7,8 @@ use super::device::Batteries;
 use super::fault::{ConfigError, Findings};
 use super::values::Values;
 use super::variables::{BANK, BANKS};
-use crate::model::DeviceId;
+use crate::model::bank::Wiring;
+use crate::model::{DeviceId, Profile};
 
 /// An element of `BANKS`.
 #[derive(Deserialize)]
@@ -15,8 +16,13 @@ use crate::model::DeviceId;
 struct Entry {
     id: String,
     name: Option<String>,
+    wiring: Option<String>,
     members: Vec<String>,
 }
+
+/// The type of a bank, where a battery has the name of its make.
+const MAKE: &str = "bank";
+const EXAMPLE_WIRING: &str = "series";
 
 /// The banks that somebody described, or the one of all batteries that they switched on.
 pub(super) fn all(values: &Values, batteries: &Batteries, findings: &mut Findings) -> Vec<Bank> {
@@ -32,12 +38,11 @@ pub(super) fn all(values: &Values, batteries: &Batteries, findings: &mut Finding
         match serde_json::from_value::<Entry>(element) {
             Ok(entry) => {
                 check(index, &entry, &banks, batteries, findings);
-                let name = entry.name.unwrap_or_else(|| super::device::title(&entry.id));
-                banks.push(Bank { id: entry.id, name, members: entry.members });
+                banks.extend(bank(entry, batteries));
             }
             Err(error) => {
                 let example = BANKS.example.trim_matches(['[', ']']);
-                let allowed = format!("an object with id, name and members ({error})");
+                let allowed = format!("an object with id, name, wiring and members ({error})");
                 findings.fault(ConfigError::new(format!("BANKS[{index}]"), allowed, example));
             }
         }
@@ -58,7 +63,38 @@ fn bank_of_all(values: &Values, batteries: &Batteries, findings: &mut Findings) 
         let allowed = "off while a battery has the id bank, or BANKS must give the bank another id";
         findings.fault(ConfigError { example: "false".into(), ..values.fault(&BANK, allowed) });
     }
-    vec![Bank { id: "bank".into(), name: "Bank".into(), members: batteries.ids.clone() }]
+    let id = "bank".to_owned();
+    bank(Entry { id, name: None, wiring: None, members: batteries.ids.clone() }, batteries)
+        .into_iter()
+        .collect()
+}
+
+/// `None` only where something is wrong, which is then among the findings.
+fn bank(entry: Entry, batteries: &Batteries) -> Option<Bank> {
+    let members: Option<Vec<DeviceId>> = entry.members.iter().map(|id| DeviceId::new(id)).collect();
+    let members = members?;
+    let of_members = batteries.devices.iter().filter(|it| members.contains(&it.profile.id));
+    // Complete only as often as its slowest member speaks.
+    let interval_ms = of_members.map(|it| it.profile.interval_ms).max().unwrap_or_default();
+    Some(Bank {
+        profile: Profile {
+            name: entry.name.unwrap_or_else(|| super::device::title(&entry.id)),
+            id: DeviceId::new(&entry.id)?,
+            make: MAKE.to_owned(),
+            title: "Battery bank".to_owned(),
+            port: None,
+            address: None,
+            adapter: None,
+            interval_ms,
+            controls: Vec::new(),
+        },
+        wiring: entry.wiring.as_deref().map_or(Some(Wiring::default()), wiring)?,
+        members,
+    })
+}
+
+fn wiring(word: &str) -> Option<Wiring> {
+    Wiring::ALL.iter().copied().find(|wiring| wiring.name().eq_ignore_ascii_case(word.trim()))
 }
 
 fn check(
@@ -75,11 +111,16 @@ fn check(
     if DeviceId::new(&entry.id).is_none() || entry.id.len() > 64 {
         fault("id", &entry.id, "letters, digits, _ and -, at most 64 of them", "house");
     }
-    if batteries.ids.contains(&entry.id) || banks.iter().any(|bank| bank.id == entry.id) {
+    if batteries.ids.contains(&entry.id)
+        || banks.iter().any(|bank| bank.profile.id.as_str() == entry.id)
+    {
         fault("id", &entry.id, "an id that no battery and no other bank has", "house");
     }
     if let Some(name) = entry.name.as_ref().filter(|name| !super::rule::is_title(name)) {
         fault("name", name, "one line of at most 100 letters", "House bank");
+    }
+    if let Some(word) = entry.wiring.as_ref().filter(|word| wiring(word).is_none()) {
+        fault("wiring", word, "parallel or series", EXAMPLE_WIRING);
     }
     let example = r#"["rack1", "rack2"]"#;
     if entry.members.is_empty() {

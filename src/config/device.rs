@@ -16,7 +16,7 @@ use super::variables::{
     BMS_PASSWORD, BMS_PORT, BMS_SCAN_TIMEOUT, BMS_SLAVE_ID, BMS_TIMEOUT, BMS_TYPE, BMS_VARIANT,
     DEVICE_ID, DEVICE_NAME, DEVICES, Group, READ_INTERVAL, VARIABLES, Variable,
 };
-use crate::model::{DeviceId, Profile, Secret};
+use crate::model::{DeviceId, Limits, Profile, Secret};
 use crate::protocol::driver::{CapacityUnit, Carrier};
 use crate::protocol::pylontech_sc0500::{Barcode, BarcodeError};
 use crate::protocol::{DriverInfo, Options, signs};
@@ -32,7 +32,7 @@ pub(super) struct Batteries {
 }
 
 /// Every battery that somebody described.
-pub(super) fn all(values: &Values, findings: &mut Findings) -> Batteries {
+pub(super) fn all(values: &Values, limits: &Limits, findings: &mut Findings) -> Batteries {
     let elements = elements(values, findings);
     let several = elements.is_some();
     if several {
@@ -50,7 +50,7 @@ pub(super) fn all(values: &Values, findings: &mut Findings) -> Batteries {
             }
             batteries.ids.push(id.to_owned());
         }
-        built.extend(read(values, findings).map(|device| (values, device)));
+        built.extend(read(values, limits, findings).map(|device| (values, device)));
     }
     check_buses(&mut built, findings);
     batteries.devices = built.into_iter().map(|(_, device)| device).collect();
@@ -135,7 +135,7 @@ fn element(
 }
 
 /// One battery; `None` when something about it is wrong, which is then among the findings.
-fn read(values: &Values, findings: &mut Findings) -> Option<Device> {
+fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Device> {
     let id = values.text(&DEVICE_ID).and_then(DeviceId::new);
     let make = Make::of(values, findings)?;
     let place = place(values, &make, findings);
@@ -178,6 +178,7 @@ fn read(values: &Values, findings: &mut Findings) -> Option<Device> {
         keep_connected: values
             .mentions(&BMS_KEEP_CONNECTED)
             .then(|| values.switch(&BMS_KEEP_CONNECTED)),
+        limits: limits.clone(),
     })
 }
 

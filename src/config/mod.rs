@@ -27,11 +27,12 @@ pub use fault::ConfigError;
 pub use place::Place;
 pub use reference::reference;
 pub use rule::Rule;
-pub use service::{History, Limits, Log};
+pub use service::{History, Log};
 pub use source::environment;
 pub use told::{Told, told};
 
-use crate::model::{Profile, secret};
+use crate::model::bank::Wiring;
+use crate::model::{DeviceId, Limits, Profile, secret};
 use crate::protocol::{DriverInfo, Options};
 use crate::sink::{http, mqtt};
 
@@ -47,8 +48,6 @@ pub struct Config {
     pub http_listen: Option<SocketAddr>,
     /// Who may ask it.
     pub http_audience: http::Audience,
-    /// Own alarm limits.
-    pub limits: Limits,
     /// How much of the past is kept.
     pub history: History,
     /// Whether commands may change a battery.
@@ -74,7 +73,6 @@ impl fmt::Debug for Config {
             .field("mqtt", &mqtt)
             .field("http_listen", &self.http_listen)
             .field("http_audience", &self.http_audience)
-            .field("limits", &self.limits)
             .field("history", &self.history)
             .field("allow_control", &self.allow_control)
             .field("capture", &self.capture)
@@ -105,17 +103,19 @@ pub struct Device {
     pub scan_timeout: Duration,
     /// Bluetooth: whether the link stays open between two reads; `None`: as suits the make.
     pub keep_connected: Option<bool>,
+    /// Own alarm limits.
+    pub limits: Limits,
 }
 
 /// A group of batteries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bank {
-    /// Identity.
-    pub id: String,
-    /// What people see.
-    pub name: String,
-    /// Ids of its batteries.
-    pub members: Vec<String>,
+    /// Identity, name, and what else is seen of it.
+    pub profile: Profile,
+    /// Its batteries.
+    pub members: Vec<DeviceId>,
+    /// How they are connected.
+    pub wiring: Wiring,
 }
 
 /// Reads the sources and checks everything; all faults at once. Apart from the files that the
@@ -123,7 +123,8 @@ pub struct Bank {
 pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigError>> {
     let mut findings = fault::Findings::default();
     let values = source::collect(environment, &mut findings);
-    let mut batteries = device::all(&values, &mut findings);
+    let limits = service::limits(&values, &mut findings);
+    let mut batteries = device::all(&values, &limits, &mut findings);
     let allow_control = values.switch(&variables::ALLOW_CONTROL);
     if allow_control {
         for device in &mut batteries.devices {
@@ -133,11 +134,10 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigE
         }
     }
     let banks = bank::all(&values, &batteries, &mut findings);
-    let ids: Vec<&str> =
-        batteries.ids.iter().chain(banks.iter().map(|bank| &bank.id)).map(String::as_str).collect();
+    let of_banks = banks.iter().map(|bank| bank.profile.id.as_str());
+    let ids: Vec<&str> = batteries.ids.iter().map(String::as_str).chain(of_banks).collect();
     let mqtt = broker::settings(&values, &ids, &mut findings);
     warn_of_unknown_types(&batteries.devices, mqtt.as_ref(), &mut findings);
-    let limits = service::limits(&values, &mut findings);
     if !findings.faults.is_empty() {
         return Err(findings.faults);
     }
@@ -150,7 +150,6 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigE
             false => http::Audience::Everybody,
         },
         http_listen: values.text(&variables::HTTP_LISTEN).and_then(rule::listen).flatten(),
-        limits,
         history: service::history(&values),
         allow_control,
         capture: values.text(&variables::BMS_CAPTURE).map(PathBuf::from),

@@ -20,7 +20,6 @@ names in lower case (`mqtt_host`); an environment variable wins over an option.
 * An older name still works; the newer one wins where both are set.
 * A wrong value stops the start with exit code 2 and one message for each fault. An unknown
   `BMS_*` or `MQTT_*` name is a warning with the nearest known name.
-* Variables marked *later* are understood and checked, but no part of this version acts on them.
 ";
 
 /// The whole reference as Markdown.
@@ -70,10 +69,8 @@ fn row(variable: &Variable) -> String {
     for alias in variable.aliases {
         let _ = write!(name, "<br>older: `{alias}`");
     }
-    for (mark, holds) in [("secret", variable.secret), ("later", variable.idle)] {
-        if holds {
-            let _ = write!(name, "<br>*{mark}*");
-        }
+    if variable.secret {
+        name.push_str("<br>*secret*");
     }
     let default = match variable.default {
         Fallback::Unset => String::new(),

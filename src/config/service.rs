@@ -8,24 +8,8 @@ use super::variables::{
     ALARM_CELL_DELTA, ALARM_CELL_HIGH, ALARM_CELL_LOW, ALARM_SOC_LOW, ALARM_TEMP_HIGH,
     ALARM_TEMP_LOW, DEBUG_MODE, HISTORY_FILE, HISTORY_HOURS, LOG_FORMAT, LOG_LEVEL, RUST_LOG,
 };
+use crate::model::Limits;
 use crate::model::units::{CentiPercent, DeciCelsius, Millivolts};
-
-/// Own alarm limits; `None` means no such alarm.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// A cell below this.
-    pub cell_low: Option<Millivolts>,
-    /// A cell above this.
-    pub cell_high: Option<Millivolts>,
-    /// Cells that differ by more than this.
-    pub cell_delta: Option<Millivolts>,
-    /// A temperature above this.
-    pub temp_high: Option<DeciCelsius>,
-    /// A temperature below this.
-    pub temp_low: Option<DeciCelsius>,
-    /// A state of charge below this.
-    pub soc_low: Option<CentiPercent>,
-}
 
 /// How much of the past is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

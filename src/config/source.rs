@@ -8,7 +8,6 @@ use std::path::Path;
 
 use super::fault::{ConfigError, Findings};
 use super::nearest::nearest;
-use super::rule;
 use super::values::{Given, Stray, Values};
 use super::variables::{self, Fallback, VARIABLES, Variable};
 use crate::model::Secret;
@@ -175,11 +174,6 @@ fn check(variable: &Variable, given: Given, findings: &mut Findings) -> Given {
     if !variable.rule.admits(text.expose()) {
         findings.fault(given.fault(variable, variable.rule.to_string()));
         return Given { text: None, ..given };
-    }
-    // A switch that is off asks for nothing.
-    if variable.idle && rule::switch(text.expose()) != Some(false) {
-        let name = &given.name;
-        findings.warn(format!("{name} is understood but has no effect in this version"));
     }
     given
 }

@@ -23,8 +23,6 @@ pub struct Variable {
     pub help: &'static str,
     /// It may hold a password: its value is never shown, and `<name>_FILE` names a file with it.
     pub secret: bool,
-    /// Read and checked, but no part of this version acts on it.
-    pub idle: bool,
     /// Where it stands in the reference.
     pub group: Group,
 }
@@ -72,7 +70,6 @@ impl Variable {
             example: "",
             help: "",
             secret: false,
-            idle: false,
             group,
         }
     }
@@ -221,12 +218,12 @@ variables! {
                 `READ_INTERVAL`. Never shown, as it may hold passwords.",
         }
         BANKS {
-            idle: true, rule: Rule::Shape { words: "a JSON array of objects", fits: |_| true },
+            rule: Rule::Shape { words: "a JSON array of objects", fits: |_| true },
             example: r#"[{"id": "house", "name": "House bank", "members": ["rack1", "rack2"]}]"#,
-            help: "Batteries that are also shown as one.",
+            help: "Batteries that are also shown as one. `wiring` is `parallel` (the default) or `series`.",
         }
         BANK {
-            default: Fallback::Text("false"), rule: Rule::Switch, idle: true, example: "true",
+            default: Fallback::Text("false"), rule: Rule::Switch, example: "true",
             help: "One bank of all batteries, where `BANKS` says nothing else.",
         }
     }
@@ -302,28 +299,28 @@ variables! {
     }
     Alarms {
         ALARM_CELL_LOW {
-            default: Fallback::Text("3.0"), rule: Rule::limit(500, 5000, 3, " V"), idle: true, example: "3.0",
-            help: "Alarm when a cell is below this voltage.",
+            default: Fallback::Text("3.0"), rule: Rule::limit(500, 5000, 3, " V"), example: "3.0",
+            help: "Alarm when a cell is below this voltage; it ends 20 mV above.",
         }
         ALARM_CELL_HIGH {
-            default: Fallback::Text("3.65"), rule: Rule::limit(500, 5000, 3, " V"), idle: true, example: "3.65",
-            help: "Alarm when a cell is above this voltage.",
+            default: Fallback::Text("3.65"), rule: Rule::limit(500, 5000, 3, " V"), example: "3.65",
+            help: "Alarm when a cell is above this voltage; it ends 20 mV below. For NMC set it to 4.2.",
         }
         ALARM_CELL_DELTA {
-            rule: Rule::limit(1, 2000, 3, " V"), idle: true, example: "0.05",
-            help: "Alarm when the cells differ by more than this voltage.",
+            rule: Rule::limit(1, 2000, 3, " V"), example: "0.05",
+            help: "Alarm when the cells differ by more than this voltage; it ends 10 mV (at most a fifth) below.",
         }
         ALARM_TEMP_HIGH {
-            default: Fallback::Text("45"), rule: Rule::limit(-400, 1500, 1, " °C"), idle: true, example: "45",
-            help: "Alarm above this temperature.",
+            default: Fallback::Text("45"), rule: Rule::limit(-400, 1500, 1, " °C"), example: "45",
+            help: "Alarm when a sensor of the cells is above this temperature; it ends 2 °C below.",
         }
         ALARM_TEMP_LOW {
-            rule: Rule::limit(-400, 1500, 1, " °C"), idle: true, example: "0",
-            help: "Alarm below this temperature.",
+            rule: Rule::limit(-400, 1500, 1, " °C"), example: "0",
+            help: "Alarm when a sensor of the cells is below this temperature; it ends 2 °C above.",
         }
         ALARM_SOC_LOW {
-            rule: Rule::limit(0, 10_000, 2, " %"), idle: true, example: "10",
-            help: "Alarm below this state of charge.",
+            rule: Rule::limit(0, 10_000, 2, " %"), example: "10",
+            help: "Alarm below this state of charge; it ends 2 % above.",
         }
     }
     Service {

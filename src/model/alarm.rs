@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The battery warns and goes on.
     Warning,
@@ -234,6 +237,7 @@ mod tests {
             assert!(
                 name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
             );
+            assert!(!name.starts_with("limit_"), "{name} belongs to the limits of ours");
         }
         names.sort_unstable();
         names.dedup();

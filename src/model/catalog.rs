@@ -2,7 +2,10 @@
 //! metrics and the README's list of keys are all read from it.
 
 use super::alarm::Alarm;
-pub use super::entries::{Entry, entries};
+use super::bank::Whole;
+pub use super::entries::{Entry, at_times, entries};
+use super::ledger::Totals;
+use super::limits::Limit;
 use super::reading::Place;
 use super::snapshot::{DeviceState, Snapshot};
 use super::units::{DeciCelsius, Millivolts, Milliwatts};
@@ -25,6 +28,9 @@ pub struct Quantity {
     pub enabled: bool,
     /// One value, or one for each member.
     pub get: Get,
+    /// Whether this battery will know the value, though perhaps not now. Such a quantity is
+    /// announced before it has a value, so that nothing comes and goes with the current.
+    pub at_times: fn(&Snapshot) -> bool,
 }
 
 /// Where a row's values come from.
@@ -60,6 +66,8 @@ pub enum Kind {
     Power,
     /// Watt-hours that are stored now.
     StoredEnergy,
+    /// Kilowatt-hours that have flowed so far.
+    Energy,
     /// Ampere-hours.
     Capacity,
     /// Degrees Celsius.
@@ -70,6 +78,8 @@ pub enum Kind {
     Duration,
     /// Strength of a radio signal in dBm.
     Signal,
+    /// Seconds.
+    Remaining,
     /// Counts up for ever.
     Count,
     /// A number that names something.
@@ -95,11 +105,13 @@ impl Kind {
             Kind::Current => "A",
             Kind::Power => "W",
             Kind::StoredEnergy => "Wh",
+            Kind::Energy => "kWh",
             Kind::Capacity => "Ah",
             Kind::Temperature => "°C",
             Kind::Resistance => "mΩ",
             Kind::Duration => "ms",
             Kind::Signal => "dBm",
+            Kind::Remaining => "s",
             _ => return None,
         })
     }
@@ -141,6 +153,18 @@ pub static CATALOG: &[Quantity] = &[
     main("remaining_energy", "Remaining energy", Kind::StoredEnergy, 1, |s| {
         Some(s.reading.pack.remaining_energy?.into())
     }),
+    main("energy_charged", "Energy charged", Kind::Energy, 3, |s| Some(energy(s)?.charged.kwh())),
+    main("energy_discharged", "Energy discharged", Kind::Energy, 3, |s| {
+        Some(energy(s)?.discharged.kwh())
+    }),
+    main("time_to_full", "Time to full", Kind::Remaining, 0, |s| {
+        Some(Value::Integer(s.derived.times.to_full?.into()))
+    })
+    .at_times(|s| s.reading.pack.charge_and_current().is_some() && s.reading.pack.full.is_some()),
+    main("time_to_empty", "Time to empty", Kind::Remaining, 0, |s| {
+        Some(Value::Integer(s.derived.times.to_empty?.into()))
+    })
+    .at_times(|s| s.reading.pack.charge_and_current().is_some()),
     detail("cycle_count", "Cycle count", Kind::Count, 0, |s| {
         Some(Value::Integer(s.reading.pack.cycles?.into()))
     }),
@@ -185,6 +209,21 @@ pub static CATALOG: &[Quantity] = &[
     }),
     hidden("min_cell", "Lowest cell", Kind::Number, 0, |s| number(s.derived.lowest_cell)),
     hidden("max_cell", "Highest cell", Kind::Number, 0, |s| number(s.derived.highest_cell)),
+    detail("min_cell_battery", "Battery with the lowest cell", Kind::Text, 0, |s| {
+        Some(Value::Text(bank(s)?.lowest_in.clone()?))
+    }),
+    detail("max_cell_battery", "Battery with the highest cell", Kind::Text, 0, |s| {
+        Some(Value::Text(bank(s)?.highest_in.clone()?))
+    }),
+    detail("pack_voltage_spread", "Spread between pack voltages", Kind::Voltage, 3, |s| {
+        Some(bank(s)?.voltage_spread?.into())
+    }),
+    detail("soc_spread", "Spread between states of charge", Kind::Share, 2, |s| {
+        Some(bank(s)?.soc_spread?.into())
+    }),
+    detail("members_missing", "Members missing", Kind::Text, 0, |s| {
+        Some(Value::Text(list(bank(s)?.missing.iter())))
+    }),
     detail("cell_{}_voltage", "Cell {} voltage", Kind::Voltage, 3, |_| None)
         .each(Get::Cell(|s, index| Some(s.reading.cells.get(index)?.voltage?.into()))),
     hidden("cell_{}_temp", "Cell {} temperature", Kind::Temperature, 1, |_| None)
@@ -243,8 +282,7 @@ pub static CATALOG: &[Quantity] = &[
         Some(Value::Switch(!s.balancing_cells()?.is_empty()))
     }),
     hidden("balancing_cells", "Balancing cells", Kind::Text, 0, |s| {
-        let cells: Vec<String> = s.balancing_cells()?.iter().map(ToString::to_string).collect();
-        Some(Value::Text(if cells.is_empty() { "none".to_owned() } else { cells.join(", ") }))
+        Some(Value::Text(list(s.balancing_cells()?.iter())))
     }),
     Quantity {
         audience: Audience::User,
@@ -257,6 +295,14 @@ pub static CATALOG: &[Quantity] = &[
     }),
     detail("alarm_{}", "{}", Kind::Problem, 0, |_| None)
         .each(Get::Alarm(|s, alarm| Some(Value::Switch(s.reading.alarms.get(alarm)?)))),
+    // Rows of their own and no family: a limit whose value was not read this time must not take
+    // its entity along.
+    own(Limit::CellLow, |s| crossed(s, Limit::CellLow)),
+    own(Limit::CellHigh, |s| crossed(s, Limit::CellHigh)),
+    own(Limit::CellDelta, |s| crossed(s, Limit::CellDelta)),
+    own(Limit::TempHigh, |s| crossed(s, Limit::TempHigh)),
+    own(Limit::TempLow, |s| crossed(s, Limit::TempLow)),
+    own(Limit::SocLow, |s| crossed(s, Limit::SocLow)),
     hidden("last_update", "Last update", Kind::Timestamp, 0, |s| {
         Some(Value::Text(s.taken.iso8601()))
     }),
@@ -267,6 +313,9 @@ pub static CATALOG: &[Quantity] = &[
     }),
     hidden("read_errors", "Read errors", Kind::Count, 0, |_| None)
         .each(Get::Link(|state| Some(Value::Integer(i64::try_from(state.counters.errors).ok()?)))),
+    hidden("readings_rejected", "Readings rejected", Kind::Count, 0, |_| None).each(Get::Link(
+        |state| Some(Value::Integer(i64::try_from(state.counters.rejected).ok()?)),
+    )),
 ];
 
 /// A row that everybody sees.
@@ -277,8 +326,8 @@ const fn main(
     decimals: u8,
     get: fn(&Snapshot) -> Option<Value>,
 ) -> Quantity {
-    let get = Get::One(get);
-    Quantity { key, name, kind, decimals, audience: Audience::User, enabled: true, get }
+    let (get, at_times) = (Get::One(get), never as fn(&Snapshot) -> bool);
+    Quantity { key, name, kind, decimals, audience: Audience::User, enabled: true, get, at_times }
 }
 
 /// A diagnostic row that is shown.
@@ -289,8 +338,7 @@ const fn detail(
     decimals: u8,
     get: fn(&Snapshot) -> Option<Value>,
 ) -> Quantity {
-    let get = Get::One(get);
-    Quantity { key, name, kind, decimals, audience: Audience::Diagnostic, enabled: true, get }
+    Quantity { audience: Audience::Diagnostic, ..main(key, name, kind, decimals, get) }
 }
 
 /// A diagnostic row that people switch on when they want it.
@@ -301,8 +349,12 @@ const fn hidden(
     decimals: u8,
     get: fn(&Snapshot) -> Option<Value>,
 ) -> Quantity {
-    let get = Get::One(get);
-    Quantity { key, name, kind, decimals, audience: Audience::Diagnostic, enabled: false, get }
+    Quantity { enabled: false, ..detail(key, name, kind, decimals, get) }
+}
+
+/// The alarm of a limit of ours.
+const fn own(limit: Limit, get: fn(&Snapshot) -> Option<Value>) -> Quantity {
+    detail(limit.key(), limit.words(), Kind::Problem, 0, get)
 }
 
 impl Quantity {
@@ -323,6 +375,14 @@ impl Quantity {
             }
         })
     }
+
+    const fn at_times(self, at_times: fn(&Snapshot) -> bool) -> Self {
+        Quantity { at_times, ..self }
+    }
+}
+
+fn never(_: &Snapshot) -> bool {
+    false
 }
 
 fn flow(milliwatts: i64) -> Value {
@@ -331,6 +391,24 @@ fn flow(milliwatts: i64) -> Value {
 
 fn degrees(value: Option<DeciCelsius>) -> Option<Value> {
     value.map(Value::from)
+}
+
+fn energy(snapshot: &Snapshot) -> Option<&Totals> {
+    snapshot.derived.energy.as_ref()
+}
+
+fn bank(snapshot: &Snapshot) -> Option<&Whole> {
+    snapshot.derived.bank.as_deref()
+}
+
+fn crossed(snapshot: &Snapshot, limit: Limit) -> Option<Value> {
+    Some(Value::Switch(snapshot.derived.limits.get(&limit)?.active))
+}
+
+/// Members of something, for people: a text is never empty.
+fn list(members: impl Iterator<Item: ToString>) -> String {
+    let members: Vec<String> = members.map(|member| member.to_string()).collect();
+    if members.is_empty() { "none".to_owned() } else { members.join(", ") }
 }
 
 fn probe(snapshot: &Snapshot, place: Place) -> Option<Value> {
@@ -361,116 +439,5 @@ impl Snapshot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Profile;
-    use crate::model::derive::derive;
-    use crate::model::reading::{Cell, Module, Probe, Reading};
-    use crate::model::units::{CentiPercent, Milliamps, Millis};
-
-    fn state(reading: Reading) -> DeviceState {
-        let mut state = DeviceState::new(Profile::sample("b"));
-        let id = state.profile.id.clone();
-        let derived = derive(&reading);
-        let taken = Millis(1_771_097_625_510);
-        let snapshot = Snapshot { device: id, sequence: 1, taken, took_ms: 250, reading, derived };
-        state.snapshot = Some(std::sync::Arc::new(snapshot));
-        state
-    }
-
-    fn texts(state: &DeviceState) -> Vec<(String, String)> {
-        entries(state).into_iter().map(|entry| (entry.key, entry.value.to_string())).collect()
-    }
-
-    #[test]
-    fn unknown_values_have_no_entry() {
-        let keys: Vec<_> =
-            texts(&state(Reading::default())).into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["last_update", "read_duration", "read_errors"]);
-    }
-
-    #[test]
-    fn families_are_numbered_from_one_and_keep_gaps() {
-        let cells = vec![Cell::of(Millivolts(3309)), Cell::default(), Cell::of(Millivolts(3326))];
-        let probes = vec![
-            Probe { place: Place::Mosfet, value: Some(DeciCelsius(210)) },
-            Probe { place: Place::Cells, value: None },
-            Probe { place: Place::Cells, value: Some(DeciCelsius(-5)) },
-        ];
-        let mut reading = Reading { cells, probes, ..Reading::default() };
-        reading.alarms.note(Alarm::CellOvervoltage, true);
-        let texts = texts(&state(reading));
-        for (key, text) in [
-            ("cell_1_voltage", "3.309"),
-            ("cell_3_voltage", "3.326"),
-            ("temp_2", "-0.5"),
-            ("mos_temp", "21.0"),
-            ("min_cell", "1"),
-            ("cell_voltage_diff", "0.017"),
-            ("alarm_cell_overvoltage", "ON"),
-            ("problem", "ON"),
-        ] {
-            assert!(texts.contains(&(key.into(), text.into())), "{key} is {text} in {texts:?}");
-        }
-        for key in ["cell_2_voltage", "temp_1", "cell_1_temp", "balancing"] {
-            assert!(texts.iter().all(|(other, _)| other != key), "{key} is unknown");
-        }
-    }
-
-    #[test]
-    fn many_cells_are_there_for_those_who_ask() {
-        let shown = |cells: usize| {
-            let cells = vec![Cell::of(Millivolts(3300)); cells];
-            let modules = vec![Module { cells: 0..2, ..Module::default() }];
-            let all = entries(&state(Reading { cells, modules, ..Reading::default() }));
-            let enabled = |key: &str| all.iter().find(|entry| entry.key == key).unwrap().enabled;
-            let module = all.iter().find(|entry| entry.key == "module_1_min_cell_voltage").unwrap();
-            assert_eq!(module.module, Some(1));
-            assert!(enabled("min_cell_voltage") && module.enabled);
-            enabled("cell_2_voltage")
-        };
-        assert!(shown(32));
-        assert!(!shown(33));
-    }
-
-    #[test]
-    fn power_is_split_without_minus_signs() {
-        let mut reading = Reading::default();
-        reading.pack.voltage = Some(Millivolts(53_020));
-        reading.pack.current = Some(Milliamps(-11_160));
-        reading.pack.soc = Some(CentiPercent(6400));
-        let texts = texts(&state(reading));
-        for (key, text) in [
-            ("power", "-591.7"),
-            ("charge_power", "0.0"),
-            ("discharge_power", "591.7"),
-            ("soc", "64.0"),
-        ] {
-            assert!(texts.contains(&(key.into(), text.into())), "{key} is {text} in {texts:?}");
-        }
-    }
-
-    #[test]
-    fn keys_and_names_are_unique() {
-        let mut keys: Vec<_> = CATALOG.iter().map(|quantity| quantity.key).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        assert_eq!(keys.len(), CATALOG.len());
-    }
-    #[test]
-    fn a_key_leads_to_its_row() {
-        for (key, row) in [
-            ("soc", Some("soc")),
-            ("cell_12_voltage", Some("cell_{}_voltage")),
-            ("cell_12_temp", Some("cell_{}_temp")),
-            ("temp_3", Some("temp_{}")),
-            ("alarm_cell_overvoltage", Some("alarm_{}")),
-            ("alarm_unheard_of", None),
-            ("cell_x_voltage", None),
-            ("temp_", None),
-            ("", None),
-        ] {
-            assert_eq!(Quantity::of(key).map(|quantity| quantity.key), row, "{key}");
-        }
-    }
-}
+#[path = "catalog_tests.rs"]
+mod tests;

@@ -26,15 +26,10 @@ pub fn derive(reading: &Reading) -> Derived {
         min_temp: sensors.iter().min().copied(),
         max_temp: sensors.iter().max().copied(),
         avg_temp: reported_average(reading).or_else(|| mean(&sensors)),
-        activity: reading.pack.activity.or_else(|| {
-            reading.pack.current.map(|current| match current.0 {
-                0 => Activity::Idle,
-                1.. => Activity::Charging,
-                _ => Activity::Discharging,
-            })
-        }),
+        activity: reading.pack.activity.or_else(|| reading.pack.current.map(Activity::of)),
         problem: (!reading.alarms.is_empty()).then(|| reading.alarms.is_raised()),
         modules: reading.modules.iter().map(|module| range(module, reading)).collect(),
+        ..Derived::default()
     }
 }
 

@@ -77,3 +77,9 @@ pub fn entries(state: &DeviceState) -> Vec<Entry> {
     }
     list
 }
+
+/// The quantities that this battery will know at times.
+pub fn at_times(state: &DeviceState) -> impl Iterator<Item = &'static Quantity> {
+    let snapshot = state.snapshot.as_deref();
+    CATALOG.iter().filter(move |row| snapshot.is_some_and(|snapshot| (row.at_times)(snapshot)))
+}

@@ -121,6 +121,13 @@ pub struct Limits {
     pub pack_lower: Option<Millivolts>,
 }
 
+impl Pack {
+    /// What it takes to tell how long the charge will last.
+    pub fn charge_and_current(&self) -> Option<(MilliampHours, Milliamps)> {
+        self.remaining.zip(self.current)
+    }
+}
+
 /// One cell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cell {

@@ -1,11 +1,16 @@
 //! A reading with everything that sinks need to know about it, and the state of its battery.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::bank::Whole;
 use super::fault::{Fault, FaultKind};
+use super::forecast::Times;
+use super::ledger::Totals;
+use super::limits::{Limit, Standing};
 use super::profile::{DeviceId, Profile};
 use super::reading::Reading;
-use super::units::{DeciCelsius, Millis, Millivolts, Milliwatts};
+use super::units::{DeciCelsius, Milliamps, Millis, Millivolts, Milliwatts};
 
 /// One good read of one battery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub struct Snapshot {
     pub derived: Derived,
 }
 
-/// What follows from a reading alone (see `derive`).
+/// What follows from a reading (see `derive`) and from those before it (see `past`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Derived {
     /// Signed like the current.
@@ -41,10 +46,20 @@ pub struct Derived {
     pub avg_temp: Option<DeciCelsius>,
     /// The battery's own word, or the sign of the current.
     pub activity: Option<Activity>,
-    /// Any alarm is active; `None` when the make reports none at all.
+    /// Any alarm is active; `None` when the make reports none at all and no limit is watched.
     pub problem: Option<bool>,
     /// Lowest and highest cell voltage of each module of a stack.
     pub modules: Vec<Option<(Millivolts, Millivolts)>>,
+    /// How it stands to the limits of ours.
+    pub limits: BTreeMap<Limit, Standing>,
+    /// Energy that was counted since the program started.
+    pub counted: Totals,
+    /// Energy that was counted altogether; `None` until it is known what was counted before.
+    pub energy: Option<Totals>,
+    /// How long it will last.
+    pub times: Times,
+    /// What only a bank has.
+    pub bank: Option<Box<Whole>>,
 }
 
 /// The `status` key.
@@ -61,6 +76,15 @@ pub enum Activity {
 impl Activity {
     /// Every state, for Home Assistant's list of options.
     pub const ALL: &[Activity] = &[Activity::Charging, Activity::Discharging, Activity::Idle];
+
+    /// What a current of this sign does.
+    pub fn of(current: Milliamps) -> Self {
+        match current.0 {
+            0 => Activity::Idle,
+            1.. => Activity::Charging,
+            _ => Activity::Discharging,
+        }
+    }
 
     /// The word of the contract.
     pub fn name(self) -> &'static str {
@@ -87,6 +111,19 @@ pub struct DeviceState {
     pub rssi: Option<i16>,
     /// What happened so far.
     pub counters: Counters,
+    /// Energy that was counted before the program started; `None` until somebody knows.
+    pub before: Option<Totals>,
+}
+
+/// What became of the energy counters of an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restored {
+    /// They go on from there.
+    GoesOn(Totals),
+    /// Nobody has kept them: they start at zero.
+    FromZero,
+    /// They were known already.
+    Known,
 }
 
 impl DeviceState {
@@ -99,7 +136,52 @@ impl DeviceState {
             attempt: None,
             rssi: None,
             counters: Counters::default(),
+            before: None,
         }
+    }
+
+    /// Takes over a good read.
+    pub fn accept(&mut self, taken: Millis, took_ms: u64, reading: Reading, derived: Derived) {
+        self.counters.reads += 1;
+        self.link = LinkState::Online;
+        let energy = self.before.map(|before| before + derived.counted);
+        self.snapshot = Some(Arc::new(Snapshot {
+            device: self.profile.id.clone(),
+            sequence: self.counters.reads,
+            taken,
+            took_ms,
+            reading,
+            derived: Derived { energy, ..derived },
+        }));
+    }
+
+    /// Takes over the energy counters of an earlier run, from whoever has kept them; `None` says
+    /// that somebody looked and found nothing.
+    ///
+    /// What was found is added to what has been counted since the start. Whoever comes later can
+    /// only raise the totals to what it has found, so that the same past, kept twice, is not
+    /// counted twice, and no total ever falls.
+    pub fn restore(&mut self, found: Option<Totals>) -> Restored {
+        let counted = self.snapshot.as_ref().map_or(Totals::default(), |it| it.derived.counted);
+        let restored = match (self.before, found) {
+            (None, Some(found)) => {
+                self.before = Some(found);
+                Restored::GoesOn(found)
+            }
+            (None, None) => {
+                self.before = Some(Totals::default());
+                Restored::FromZero
+            }
+            (Some(before), Some(found)) => {
+                self.before = Some(before.max(found.beyond(counted)));
+                Restored::Known
+            }
+            (Some(_), None) => Restored::Known,
+        };
+        if let Some(snapshot) = &mut self.snapshot {
+            Arc::make_mut(snapshot).derived.energy = self.before.map(|before| before + counted);
+        }
+        restored
     }
 }
 
@@ -139,6 +221,8 @@ pub struct Counters {
     pub reads: u64,
     /// Failed reads.
     pub errors: u64,
+    /// Those of them that brought a reading that no battery gives.
+    pub rejected: u64,
     /// Failed reads since the last good one.
     pub consecutive_errors: u32,
     /// Times the link was opened again.
@@ -165,7 +249,20 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::model::ledger::Energy;
+
+    fn totals(charged: u64, discharged: u64) -> Totals {
+        Totals { charged: Energy(charged), discharged: Energy(discharged) }
+    }
+
+    fn read(state: &mut DeviceState, counted: Totals) -> Option<Totals> {
+        let derived = Derived { counted, ..Derived::default() };
+        state.accept(Millis(1), 1, Reading::default(), derived);
+        state.snapshot.as_ref()?.derived.energy
+    }
 
     #[test]
     fn every_kind_of_fault_has_a_count_of_its_own() {
@@ -177,5 +274,44 @@ mod tests {
         assert_eq!(counters.faults().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         let most = u64::try_from(FaultKind::ALL.len()).unwrap();
         assert_eq!(counters.errors, most * (most + 1) / 2);
+    }
+
+    #[test]
+    fn what_was_counted_before_is_added_once() {
+        let mut state = DeviceState::new(Profile::sample("b"));
+        assert_eq!(read(&mut state, totals(3, 1)), None, "nobody knows yet");
+        assert_eq!(state.restore(Some(totals(100, 50))), Restored::GoesOn(totals(100, 50)));
+        let energy = |state: &DeviceState| state.snapshot.as_ref().unwrap().derived.energy;
+        assert_eq!(energy(&state), Some(totals(103, 51)), "the present read knows it at once");
+        assert_eq!(read(&mut state, totals(7, 1)), Some(totals(107, 51)));
+        // Our own value, read back from the broker after the sink was started again.
+        assert_eq!(state.restore(Some(totals(107, 51))), Restored::Known);
+        assert_eq!(energy(&state), Some(totals(107, 51)));
+        // A second keeper that knows more of the same past.
+        assert_eq!(state.restore(Some(totals(110, 20))), Restored::Known);
+        assert_eq!(energy(&state), Some(totals(110, 51)));
+        assert_eq!(state.restore(None), Restored::Known);
+        assert_eq!(energy(&state), Some(totals(110, 51)));
+    }
+
+    #[test]
+    fn without_a_keeper_it_starts_at_zero() {
+        let mut state = DeviceState::new(Profile::sample("b"));
+        assert_eq!(state.restore(None), Restored::FromZero);
+        assert_eq!(read(&mut state, totals(3, 1)), Some(totals(3, 1)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_keeper_makes_a_total_fall(found in prop::collection::vec(prop::option::of((0u64..1000, 0u64..1000)), 1..9)) {
+            let mut state = DeviceState::new(Profile::sample("b"));
+            let mut last = Totals::default();
+            for (step, found) in (0u64..).zip(found) {
+                state.restore(found.map(|(charged, discharged)| totals(charged, discharged)));
+                let now = read(&mut state, totals(step, 2 * step)).expect("known");
+                prop_assert_eq!(now.max(last), now);
+                last = now;
+            }
+        }
     }
 }

@@ -64,6 +64,7 @@ async fn on_radio(station: &mut Station, index: usize, change: &Change) {
         served.member.options.mac = address_bytes(address);
         served.renew();
         served.search.start_over();
+        served.signal = None;
     }
     served.profile(|profile| {
         profile.address = change.address.clone().or_else(|| profile.address.take());

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::capture::Tap;
+use crate::model::plausible::Implausible;
 use crate::model::{Fault, FaultKind, Reading};
 use crate::protocol::{Ask, Driver, ProtocolError, Step};
 use crate::transport::{Link, LinkError};
@@ -21,6 +22,9 @@ pub enum CycleError {
     /// The conversation.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// An answer that no battery gives, as long as a second one has not said the same.
+    #[error("not believed: {}", .0.0)]
+    Implausible(Implausible),
     /// The driver went on for longer than a cycle may take.
     #[error("the read took longer than {} s", .0.as_secs())]
     Overrun(Duration),
@@ -38,6 +42,11 @@ impl CycleError {
         let (kind, hint) = match self {
             CycleError::Link(error) => (link_kind(error), error.hint()),
             CycleError::Protocol(error) => (error.kind(), error.hint()),
+            CycleError::Implausible(_) => (
+                FaultKind::BadFrame,
+                "it is read again at once; when that happens often, look at the cable and at \
+                 BMS_TYPE",
+            ),
             CycleError::Overrun(_) => (
                 FaultKind::Timeout,
                 "something talks on the line without end: check that only one reader is on it",
@@ -56,7 +65,7 @@ impl CycleError {
     }
 }
 
-pub(super) fn link_kind(error: &LinkError) -> FaultKind {
+fn link_kind(error: &LinkError) -> FaultKind {
     match error {
         LinkError::NotFound { .. } => FaultKind::PortNotFound,
         LinkError::Denied { .. } => FaultKind::PermissionDenied,
@@ -312,5 +321,13 @@ mod tests {
             cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND, &mut tap()).await;
         let fault = outcome.result.unwrap_err().fault();
         assert_eq!(fault.kind, FaultKind::Disconnected);
+    }
+
+    #[test]
+    fn a_reading_that_is_not_believed_is_a_bad_frame() {
+        let why = Implausible("cell 3 at 65.535 V cannot be".into());
+        let fault = CycleError::Implausible(why).fault();
+        assert_eq!(fault.to_string(), "bad_frame: not believed: cell 3 at 65.535 V cannot be");
+        assert!(!fault.hint.is_empty());
     }
 }

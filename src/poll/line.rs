@@ -4,14 +4,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, trace_span, warn};
 
-use super::exchange::{CycleError, link_kind};
+use super::exchange::CycleError;
 use super::radio::{self, Radio};
 use super::served::Served;
 use super::wire::Wire;
 use super::{Line, configure, control};
 use crate::board::Board;
 use crate::command::{Command, CommandInbox, Request};
-use crate::model::FaultKind;
 use crate::transport::{Link, LinkError};
 
 /// Serves a line until the stop.
@@ -45,6 +44,9 @@ pub async fn read_once(line: Line, board: &Board) {
             if !station.wire.is_open() && station.wire.postpones() {
                 sleep_until(station.wire.wake(Instant::now())).await;
             } else if station.attempt(index).await == Round::Over {
+                if station.served.get(index).is_some_and(Served::is_doubted) {
+                    station.attempt(index).await;
+                }
                 break;
             }
         }
@@ -66,6 +68,13 @@ pub(super) enum Round {
     GoesOn,
 }
 
+/// Whose trouble keeps a line from being open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Line,
+    Adapter,
+}
+
 pub(super) struct Station {
     pub(super) wire: Wire,
     pub(super) served: Vec<Served>,
@@ -75,8 +84,8 @@ pub(super) struct Station {
     opened: bool,
     /// Since when the connection is lost.
     lost: Option<Instant>,
-    /// Which kinds of loss were told in this outage.
-    told: Vec<FaultKind>,
+    /// Whose troubles were told in this outage.
+    told: Vec<Whose>,
     patient: bool,
 }
 
@@ -158,7 +167,7 @@ impl Station {
                 served.reconnected();
             }
             if let Some(Link::Ble(link)) = self.wire.link() {
-                served.signal = link.rssi();
+                served.signal = link.rssi().or(served.signal);
                 let adapter = link.adapter().to_owned();
                 served.profile(|profile| profile.adapter = Some(adapter));
             }
@@ -166,18 +175,21 @@ impl Station {
         self.opened = true;
     }
 
-    /// A lost connection is told once for the whole line, and so is each further reason that shows
-    /// while it lasts. The trouble of an adapter is told once for all its batteries.
+    /// A lost connection is told once for the whole line. The trouble of a Bluetooth adapter is
+    /// another matter than that of one battery, and told once for all that are on it.
     pub(super) fn note_lost(&mut self, error: &LinkError) {
         self.lost.get_or_insert_with(Instant::now);
-        let kind = link_kind(error);
-        if self.wire.postpones() || self.told.contains(&kind) {
+        let whose = match &self.radio {
+            Some(_) if radio::concerns_adapter(error) => Whose::Adapter,
+            _ => Whose::Line,
+        };
+        if self.wire.postpones() || self.told.contains(&whose) {
             return;
         }
-        self.told.push(kind);
+        self.told.push(whose);
         let hint = error.hint();
         match &self.radio {
-            Some(radio) if radio::concerns_adapter(error) => {
+            Some(radio) if whose == Whose::Adapter => {
                 if radio.troubles.is_news(error) {
                     warn!("{error}; {hint}; trying again, batteries on Bluetooth must wait");
                 }
@@ -207,7 +219,7 @@ impl Station {
             served.renew();
         }
         if let Some(Link::Ble(link)) = self.wire.link() {
-            served.signal = link.rssi();
+            served.signal = link.rssi().or(served.signal);
         }
         let lost = match &result {
             Err(CycleError::Link(error)) => Some(error.clone()),

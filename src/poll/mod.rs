@@ -18,10 +18,10 @@ use std::time::Duration;
 
 pub use exchange::{CycleError, Outcome, cycle};
 pub use line::{read_once, run_line};
-pub use radio::{Radio, Troubles, answer_limit, places};
+pub use radio::{Radio, Troubles, advertisement, answer_limit, places};
 
 use crate::capture::Recorder;
-use crate::model::DeviceId;
+use crate::model::{DeviceId, Limits};
 use crate::protocol::{DriverInfo, Options};
 use crate::transport::Endpoint;
 
@@ -53,4 +53,6 @@ pub struct Member {
     pub interval: Duration,
     /// Its switches may be turned on request.
     pub control: bool,
+    /// Own alarm limits.
+    pub limits: Limits,
 }

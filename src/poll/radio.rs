@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::model::FaultKind;
 use crate::protocol::DriverInfo;
+use crate::protocol::signs::Advertisement;
 use crate::transport::LinkError;
-use crate::transport::ble::BlePlace;
+use crate::transport::ble::{BleFound, BlePlace};
 
 /// Longest wait for one answer: the first after connecting takes a second or two, and a lost one
 /// must leave time to ask again within the read.
@@ -50,6 +51,16 @@ pub fn places(driver: &DriverInfo) -> Vec<BlePlace> {
     places.iter().map(place).collect()
 }
 
+/// What a scan saw, in the words of those who recognise makes.
+pub fn advertisement(found: &BleFound) -> Advertisement<'_> {
+    Advertisement {
+        name: found.name.as_deref(),
+        address: &found.address,
+        services: &found.services,
+        manufacturer: &found.manufacturer,
+    }
+}
+
 /// Troubles of adapters that were told. One adapter carries several batteries, and its trouble is
 /// one, so it is told once and not by each of them.
 #[derive(Debug, Clone, Default)]
@@ -68,11 +79,15 @@ impl Troubles {
     }
 }
 
-/// Whether it is the trouble of an adapter, or of all of them, and not of one battery.
+/// Whether it is the trouble of an adapter, or of all of them, and not of one battery. One that
+/// hears nothing at all is as good as dead.
 pub(super) fn concerns_adapter(error: &LinkError) -> bool {
     matches!(
         error,
-        LinkError::NoBus { .. } | LinkError::NoAdapter { .. } | LinkError::AdapterOff { .. }
+        LinkError::NoBus { .. }
+            | LinkError::NoAdapter { .. }
+            | LinkError::AdapterOff { .. }
+            | LinkError::NotSeen { others: 0, .. }
     )
 }
 
@@ -103,6 +118,18 @@ mod tests {
         assert!(same.is_news(&off("hci1")) && another.is_news(&off("hci0")));
         assert!(same.over() && !one.over());
         assert!(one.is_news(&off("hci0")));
+    }
+
+    #[test]
+    fn a_deaf_adapter_is_told_from_a_battery_that_is_away() {
+        let not_seen = |place: &str, others| LinkError::NotSeen {
+            place: place.into(),
+            adapter: "hci0".into(),
+            others,
+        };
+        assert!(concerns_adapter(&not_seen("A", 0)) && !concerns_adapter(&not_seen("A", 1)));
+        let troubles = Troubles::default();
+        assert!(troubles.is_news(&not_seen("A", 0)) && !troubles.is_news(&not_seen("B", 0)));
     }
 
     #[test]

@@ -6,10 +6,10 @@ use tracing::info;
 
 use super::exchange::CycleError;
 use super::line::{Round, Station};
+use super::radio::advertisement;
 use super::wire::Wire;
 use crate::model::FaultKind;
 use crate::protocol::auto::{self, Candidate};
-use crate::protocol::signs::Advertisement;
 use crate::transport::{Endpoint, LinkError, ble};
 
 /// How far the search for the make of one battery has come.
@@ -79,7 +79,7 @@ impl Station {
             return Ok(());
         };
         if self.served[index].search.candidates.is_empty() {
-            let candidates = candidates(&self.wire).await?;
+            let (candidates, signal) = candidates(&self.wire).await?;
             let place = self.wire.endpoint.to_string();
             let served = &mut self.served[index];
             if !std::mem::replace(&mut served.search.told, true) {
@@ -87,6 +87,7 @@ impl Station {
                 info!("{id}: finding out what is at {place}: asking as {names}");
             }
             served.search.candidates = candidates;
+            served.signal = signal;
         }
         if let Some(candidate) = self.served[index].search.current() {
             self.wire.aim(&candidate).await;
@@ -154,22 +155,17 @@ impl Station {
     }
 }
 
-/// What it may be, the likeliest first.
-async fn candidates(wire: &Wire) -> Result<Vec<Candidate>, LinkError> {
+/// What it may be, the likeliest first, and how well it is heard on Bluetooth.
+async fn candidates(wire: &Wire) -> Result<(Vec<Candidate>, Option<i16>), LinkError> {
     let config = match &wire.endpoint {
         Endpoint::Ble(config) => config,
-        Endpoint::Tcp(_) => return Ok(auto::behind_bridge()),
-        _ => return Ok(auto::on_wire(wire.bauds())),
+        Endpoint::Tcp(_) => return Ok((auto::behind_bridge(), None)),
+        _ => return Ok((auto::on_wire(wire.bauds()), None)),
     };
     let found = ble::scan(config.adapter.as_deref(), config.scan_timeout).await?;
     let found = found.into_iter().find(|it| it.address.eq_ignore_ascii_case(&config.address));
-    let seen = found.as_ref().map(|it| Advertisement {
-        name: it.name.as_deref(),
-        address: &it.address,
-        services: &it.services,
-        manufacturer: &it.manufacturer,
-    });
-    Ok(auto::on_radio(seen.as_ref()))
+    let seen = found.as_ref().map(advertisement);
+    Ok((auto::on_radio(seen.as_ref()), found.as_ref().and_then(|it| it.rssi)))
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use super::search::Search;
 use crate::board::Board;
 use crate::capture::{Recorder, Tap};
 use crate::command;
-use crate::model::derive::derive;
+use crate::model::past::Past;
+use crate::model::plausible::Gate;
 use crate::model::units::Millis;
-use crate::model::{Attempt, DeviceState, Fault, LinkState, Profile, Reading, Snapshot};
+use crate::model::{Attempt, DeviceState, Fault, LinkState, Profile, Reading};
 use crate::protocol::{Driver, DriverInfo};
 
 /// A whole cycle may take so many single answers' time.
@@ -35,6 +36,11 @@ pub(super) struct Served {
     pub(super) tap: Tap,
     health: Health,
     board: Board,
+    gate: Gate,
+    past: Past,
+    /// When its own clock began, which never jumps.
+    began: Instant,
+    doubted: bool,
 }
 
 impl Served {
@@ -53,6 +59,10 @@ impl Served {
             paused: false,
             health: Health::new(now),
             board,
+            gate: Gate::default(),
+            past: Past::new(member.limits.clone()),
+            began: now,
+            doubted: false,
             member,
         }
     }
@@ -95,18 +105,26 @@ impl Served {
         result: Result<Box<Reading>, CycleError>,
     ) {
         let now = Instant::now();
-        let took_ms = u64::try_from((now - started).as_millis()).unwrap_or(u64::MAX);
+        let took_ms = millis(now - started);
+        let at = Millis(millis(now - self.began));
+        let result = result
+            .and_then(|reading| self.gate.pass(*reading, at).map_err(CycleError::Implausible));
+        self.due = next_due(self.due, self.member.interval, now);
         match result {
-            Ok(reading) => self.record_good(*reading, took_ms, now),
+            Ok(reading) => self.record_good(reading, at, took_ms, now),
             Err(error) => self.record_bad(&error, connected, took_ms, now),
         }
         if let Some(state) = self.board.latest(&self.member.id) {
             self.tap.attempt(&state);
         }
-        self.due = next_due(self.due, self.member.interval, now);
     }
 
-    fn record_good(&mut self, reading: Reading, took_ms: u64, now: Instant) {
+    /// What it said last waits for a second answer like it.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted
+    }
+
+    fn record_good(&mut self, reading: Reading, at: Millis, took_ms: u64, now: Instant) {
         let id = &self.member.id;
         match self.health.succeed(now) {
             Change::First => info!("{id}: answers ({})", summary(&reading)),
@@ -116,25 +134,22 @@ impl Served {
             }
             _ => {}
         }
-        let taken = wall_clock();
-        let derived = derive(&reading);
+        let derived = self.past.derive(&reading, at, millis(self.member.interval));
+        self.doubted = false;
         self.update(took_ms, true, None, |state| {
-            state.counters.reads += 1;
-            state.link = LinkState::Online;
-            state.snapshot = Some(Arc::new(Snapshot {
-                device: state.profile.id.clone(),
-                sequence: state.counters.reads,
-                taken,
-                took_ms,
-                reading,
-                derived,
-            }));
+            state.accept(wall_clock(), took_ms, reading, derived);
         });
     }
 
     fn record_bad(&mut self, error: &CycleError, connected: bool, took_ms: u64, now: Instant) {
         let id = &self.member.id;
         let fault = error.fault();
+        let rejected = matches!(error, CycleError::Implausible(_));
+        if rejected && !self.doubted {
+            // An alarm must not wait for the next turn.
+            self.due = now;
+        }
+        self.doubted = rejected;
         let change = self.health.fail(fault.kind, now);
         // A lost connection is told once for the whole line, not by each of its batteries.
         match change {
@@ -154,6 +169,7 @@ impl Served {
         let kind = fault.kind;
         self.update(took_ms, connected, Some(fault), |state| {
             state.counters.note_fault(kind);
+            state.counters.rejected += u64::from(rejected);
             if offline && !matches!(state.link, LinkState::Offline { .. }) {
                 state.link = LinkState::Offline { since: wall_clock() };
             }
@@ -191,7 +207,7 @@ impl Served {
         if let Some(interval) = change.interval {
             self.member.interval = interval;
             self.due = self.due.min(Instant::now() + interval);
-            let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+            let interval_ms = millis(interval);
             self.profile(|profile| profile.interval_ms = interval_ms);
         }
         if let Some(paused) = change.paused {
@@ -224,6 +240,10 @@ fn summary(reading: &Reading) -> String {
     parts.extend(pack.voltage.map(|volts| format!("{} V", crate::model::Value::from(volts))));
     parts.push(format!("{} cells", reading.cells.len()));
     parts.join(", ")
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn wall_clock() -> Millis {

@@ -12,8 +12,10 @@
 mod battery;
 mod buses;
 mod hangs;
+mod house;
 mod known;
 mod letting_go;
+mod living;
 mod rig;
 mod seen;
 mod soak;

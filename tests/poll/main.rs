@@ -13,7 +13,8 @@ use std::time::Duration;
 use bms_reader::board::Board;
 use bms_reader::command::{Change, Command, CommandBus};
 use bms_reader::model::reading::{Setting, Switch};
-use bms_reader::model::{DeviceId, FaultKind, LinkState};
+use bms_reader::model::units::Millivolts;
+use bms_reader::model::{DeviceId, FaultKind, Limits, LinkState};
 use bms_reader::poll::{Line, Member, run_line};
 use bms_reader::protocol::Options;
 use bms_reader::transport::{Endpoint, MemoryPort, SerialConfig};
@@ -130,6 +131,26 @@ async fn a_driver_that_breaks_down_costs_one_battery_its_reads() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reading_that_jumps_is_held_back_and_read_again_at_once() {
+    let rig = Rig::new(&[1]);
+    seconds(1).await;
+    let volts = || rig.state(1).snapshot.unwrap().reading.pack.voltage;
+    let mut states = rig.board.follow(&id(1)).unwrap();
+    rig.bus.halves.store(1, Ordering::Relaxed);
+    states.wait_for(|state| state.counters.rejected == 1).await.unwrap();
+    assert_eq!(volts(), Some(Millivolts(53_020)), "it was not published");
+    seconds(1).await;
+    assert_eq!((rig.state(1).counters.reads, rig.fault(1)), (2, None), "long before its turn");
+
+    // Twice the same is the truth, and it costs no turn.
+    rig.bus.halves.store(2, Ordering::Relaxed);
+    states.wait_for(|state| state.counters.rejected == 2).await.unwrap();
+    seconds(1).await;
+    assert_eq!(volts(), Some(Millivolts(26_510)));
+    assert_eq!(rig.state(1).link, LinkState::Online);
+}
+
+#[tokio::test(start_paused = true)]
 async fn commands_read_at_once_change_the_beat_and_pause() {
     let rig = Rig::new(&[1]);
     seconds(1).await;
@@ -233,6 +254,7 @@ async fn the_other_baud_rate_is_tried_on_total_silence_and_kept() {
         options: Options { timeout: Duration::from_millis(200), ..Options::default() },
         interval: Duration::from_millis(500),
         control: false,
+        limits: Limits::default(),
     }];
     let board = Board::new([profile(&id(1))]);
     let (_commands, mut inboxes) = CommandBus::new(&[vec![id(1)]]);

@@ -8,7 +8,7 @@ use bms_reader::board::Board;
 use bms_reader::command::CommandBus;
 use bms_reader::model::reading::Switch;
 use bms_reader::model::units::Millivolts;
-use bms_reader::model::{DeviceId, DeviceState, FaultKind, Profile, Reading};
+use bms_reader::model::{DeviceId, DeviceState, FaultKind, Limits, Profile, Reading};
 use bms_reader::poll::{Line, Member, run_line};
 use bms_reader::protocol::{Ask, Driver, DriverInfo, Options, ProtocolError, Step};
 use bms_reader::transport::{Endpoint, MemoryPort};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// Asks with its address, and with a second byte when it turns the charge switch. It understands one
-/// byte of answer (`!` is on, `-` is off) and panics over another (`#`).
+/// byte of answer (`!` is on, `-` is off, `/` has half the voltage) and panics over another (`#`).
 struct Plain {
     options: Options,
     order: Option<bool>,
@@ -55,7 +55,8 @@ impl Driver for Plain {
     fn receive(&mut self, bytes: &[u8]) {
         assert!(!bytes.contains(&b'#'), "this driver breaks down");
         let mut reading = Reading::default();
-        reading.pack.voltage = Some(Millivolts(53_020));
+        let halved = bytes.contains(&b'/');
+        reading.pack.voltage = Some(Millivolts(if halved { 26_510 } else { 53_020 }));
         reading.switches.charging = Some(bytes == b"!");
         self.at = At::Ended(Ok(Box::new(reading)));
     }
@@ -86,6 +87,8 @@ pub struct Bus {
     pub orders: Arc<Mutex<Vec<u8>>>,
     pub charging_off: Arc<AtomicBool>,
     pub stubborn: Arc<AtomicBool>,
+    /// So many answers are halves.
+    pub halves: Arc<AtomicUsize>,
     /// Links that were opened, and those of them that are open now.
     pub opened: Arc<AtomicUsize>,
     pub held: Arc<AtomicUsize>,
@@ -95,6 +98,11 @@ pub struct Bus {
 impl Bus {
     pub fn asked(&self, address: u8) -> usize {
         self.asked.lock().unwrap().iter().filter(|(a, _)| *a == address).count()
+    }
+
+    fn halves(&self) -> bool {
+        let one_less = |left: usize| left.checked_sub(1);
+        self.halves.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
     fn obey(&self, order: Option<u8>) {
@@ -125,10 +133,11 @@ impl Bus {
                     if !bus.silent.lock().unwrap().contains(&address) {
                         let broken = bus.breaks_driver.load(Ordering::Relaxed);
                         let off = bus.charging_off.load(Ordering::Relaxed);
-                        let answer = match (broken, off) {
-                            (true, _) => b"#",
-                            (false, true) => b"-",
-                            (false, false) => b"!",
+                        let answer = match (broken, bus.halves(), off) {
+                            (true, ..) => b"#",
+                            (false, true, _) => b"/",
+                            (false, false, true) => b"-",
+                            (false, false, false) => b"!",
                         };
                         let _ = link.send(answer).await;
                     }
@@ -193,6 +202,7 @@ pub fn member(address: u8) -> Member {
         options: Options { address, ..Options::default() },
         interval: Duration::from_secs(10),
         control: address != LOCKED,
+        limits: Limits::default(),
     }
 }
 

@@ -164,6 +164,37 @@ fn decode_understands_the_vectors_and_names_the_bad_ones() {
 }
 
 #[test]
+fn decode_takes_the_text_of_a_console() {
+    let file = |make: &str| -> Json {
+        let path = format!("{}/tests/vectors/{make}.json", env!("CARGO_MANIFEST_DIR"));
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let text = |make: &str, id: &str| -> String {
+        let file = file(make);
+        let vector = file["vectors"].as_array().unwrap().iter().find(|it| it["id"] == id).unwrap();
+        vector["response_text"].as_str().unwrap().to_owned()
+    };
+    let decode = |make: &str, text: &str| {
+        let output = run(&["decode", "--type", make], &[], text);
+        (output.status.code(), objects(&output).remove(0))
+    };
+    let stack = "pylontech-sc0500";
+    let getpwr = text(stack, "sc0500-getpwr-5-modules");
+    let (code, object) = decode(stack, &format!("{getpwr}\n{}", text(stack, "sc0500-info-5")));
+    assert_eq!(code, Some(0), "{object}");
+    assert_eq!(object["status"]["cell_info"]["total_voltage"], 250.993);
+    assert_eq!(object["status"]["cell_info"]["modules"][4]["serial_number"], "HPTST00000001004");
+    let (code, object) = decode(stack, &text(stack, "cmu-pwr-8-modules"));
+    assert_eq!((code, &object["status"]["cell_info"]["battery_soc"]), (Some(0), &Json::from(84.0)));
+    let (code, object) = decode("pylontech-console", &text("pylontech-console", "us2000c-pwr"));
+    assert_eq!(code, Some(0), "{object}");
+    assert_eq!(object["status"]["cell_info"]["total_voltage"], 49.726);
+    let (code, object) = decode(stack, &text(stack, "sc0500-missing-cell"));
+    assert_eq!((code, &object["error"]["type"]), (Some(1), &Json::from("bad_frame")));
+    assert_eq!(object["status"], Json::Null);
+}
+
+#[test]
 fn decode_takes_identity_frames_with_their_question() {
     let vectors = vectors();
     let vector = vectors.iter().find(|it| it["id"] == "daren-resp-51-T1").unwrap();

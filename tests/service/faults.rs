@@ -10,8 +10,18 @@ use crate::rig::{Adapter, Packs, Reader, borrowed, seed_environment};
 
 const ID: &str = "bms_lifepo4_01";
 const BASE: &str = "bms/bms_lifepo4_01";
-/// Keys that tell about the conversation and may change while the battery says the same.
-const OF_THE_CONVERSATION: [&str; 3] = ["last_update", "read_duration", "read_errors"];
+/// Keys that tell about the conversation and the time, and may change while the battery says the
+/// same.
+const OF_THE_CONVERSATION: [&str; 8] = [
+    "last_update",
+    "read_duration",
+    "read_errors",
+    "readings_rejected",
+    "energy_charged",
+    "energy_discharged",
+    "time_to_full",
+    "time_to_empty",
+];
 
 struct Rig {
     broker: Mosquitto,

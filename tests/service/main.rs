@@ -10,6 +10,7 @@ mod app;
 mod commands;
 mod endurance;
 mod faults;
+mod house;
 mod past;
 mod seed;
 mod stack;

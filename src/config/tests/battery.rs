@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{TWO, fault, faults, good, warnings};
 use crate::config::Place;
+use crate::model::bank::Wiring;
 use crate::protocol::driver::CapacityUnit;
 use crate::protocol::{self, DRIVERS};
 
@@ -202,8 +203,15 @@ fn a_list_of_batteries_beats_the_flat_one() {
 fn banks_are_checked() {
     let banks = r#"[{"id": "house", "members": ["a", "b"]}]"#;
     let config = good(&[("DEVICES", TWO), ("BANKS", banks)]);
-    assert_eq!(config.banks[0].name, "House");
-    assert_eq!(config.banks[0].members, ["a", "b"]);
+    let bank = &config.banks[0];
+    assert_eq!((bank.profile.name.as_str(), bank.profile.make.as_str()), ("House", "bank"));
+    assert_eq!(bank.members.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!((bank.wiring, bank.profile.interval_ms), (Wiring::Parallel, 30_000));
+    let row = r#"[{"id": "row", "wiring": "Series", "members": ["a", "b"]}]"#;
+    assert_eq!(good(&[("DEVICES", TWO), ("BANKS", row)]).banks[0].wiring, Wiring::Series);
+    let star = r#"[{"id": "star", "wiring": "star", "members": ["a"]}]"#;
+    let message = fault(&[("DEVICES", TWO), ("BANKS", star)]);
+    assert!(message.starts_with("BANKS[0].wiring is \"star\", but it must be parallel or series"));
     let messages = faults(&[
         ("DEVICES", TWO),
         (
@@ -217,7 +225,7 @@ fn banks_are_checked() {
         "BANKS[0].members is \"a\", but it must be a list that names each battery once",
         "BANKS[1].id is \"x y\"",
         "BANKS[1].members is \"[]\"",
-        "BANKS[2] must be an object with id, name and members",
+        "BANKS[2] must be an object with id, name, wiring and members",
         "BANKS[3].members is \"c\", but it must be a list of ids of batteries (a, b)",
         "BANKS[4].id is \"q\", but it must be an id that no battery and no other bank has",
         "BANKS[4].name",
@@ -236,8 +244,9 @@ fn banks_are_checked() {
 #[test]
 fn one_switch_makes_a_bank_of_all() {
     let config = good(&[("DEVICES", TWO), ("BANK", "on")]);
-    assert_eq!((config.banks[0].id.as_str(), config.banks[0].name.as_str()), ("bank", "Bank"));
-    assert_eq!(config.banks[0].members, ["a", "b"]);
+    let bank = &config.banks[0];
+    assert_eq!((bank.profile.id.as_str(), bank.profile.name.as_str()), ("bank", "Bank"));
+    assert_eq!(bank.members.len(), 2);
     assert!(good(&[("BMS_TYPE", "simulated"), ("BANK", "on")]).banks.is_empty());
     let clash = r#"[{"id": "bank", "type": "simulated"}, {"id": "b", "type": "simulated"}]"#;
     assert!(fault(&[("DEVICES", clash), ("BANK", "on")]).starts_with("BANK is \"on\""));

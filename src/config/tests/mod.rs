@@ -51,8 +51,6 @@ fn nothing_at_all_is_no_fault() {
     let config = good(&[]);
     assert!(config.devices.is_empty() && config.banks.is_empty() && config.mqtt.is_none());
     assert_eq!(config.http_listen, Some("127.0.0.1:8099".parse().unwrap()));
-    assert_eq!(config.limits.cell_high, Some(Millivolts(3650)));
-    assert_eq!(config.limits.soc_low, None);
     assert_eq!(config.history.span, Duration::from_secs(48 * 3600));
     assert_eq!(config.log.filter, "warn,bms_reader=info");
     assert!(!config.log.json && !config.allow_control);
@@ -82,6 +80,8 @@ fn the_flat_variables_of_older_installations_work() {
     assert_eq!(device.profile.id.as_str(), "bms_lifepo4_01");
     assert_eq!(device.profile.port.as_deref(), Some("/dev/ttyUSB0"));
     assert_eq!(device.profile.address.as_deref(), Some("1"));
+    assert_eq!(device.limits.cell_high, Some(Millivolts(3650)));
+    assert_eq!(device.limits.soc_low, None);
     assert!(device.bauds.len() > 1, "without BMS_BAUDRATE all usual rates are tried");
     let mqtt = config.mqtt.as_ref().unwrap();
     assert_eq!((mqtt.host.as_str(), mqtt.port), ("10.4.8.213", 1883));

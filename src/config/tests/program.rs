@@ -64,7 +64,9 @@ fn log_filters() {
 
 #[test]
 fn limits_can_be_off_but_not_crossed() {
-    let limits = good(&[("ALARM_CELL_LOW", "off"), ("ALARM_TEMP_LOW", "0")]).limits;
+    let config =
+        good(&[("BMS_TYPE", "simulated"), ("ALARM_CELL_LOW", "off"), ("ALARM_TEMP_LOW", "0")]);
+    let limits = &config.devices[0].limits;
     assert_eq!(limits.cell_low, None);
     assert_eq!(limits.temp_low.map(|t| t.0), Some(0));
     let message = fault(&[("ALARM_CELL_LOW", "3.7")]);
@@ -73,11 +75,7 @@ fn limits_can_be_off_but_not_crossed() {
 }
 
 #[test]
-fn what_has_no_effect_yet_is_said_once() {
-    let idle = |name: &str| format!("{name} is understood but has no effect in this version");
-    assert_eq!(
-        warnings(&[("HISTORY_HOURS", "24"), ("ALLOW_CONTROL", "false"), ("ALARM_SOC_LOW", "10")]),
-        [idle("ALARM_SOC_LOW")]
-    );
+fn control_is_off_unless_somebody_allows_it() {
+    assert!(!good(&[]).allow_control);
     assert!(good(&[("ALLOW_CONTROL", "yes")]).allow_control);
 }

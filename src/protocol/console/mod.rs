@@ -27,6 +27,10 @@ pub const SETTLING: Duration = Duration::from_secs(2);
 /// Time to leave a console between two commands.
 pub const GAP: Duration = Duration::from_millis(100);
 
+/// Makes whose conversations are text.
+pub const MAKES: [&str; 2] =
+    [super::pylontech_sc0500::INFO.name, super::pylontech_console::INFO.name];
+
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {

@@ -10,6 +10,7 @@
 mod barcode;
 mod debug;
 mod getpwr;
+mod recorded;
 mod user;
 
 use std::time::Duration;
@@ -33,10 +34,16 @@ pub static INFO: DriverInfo = DriverInfo {
     controls: &[],
     verified: "recorded answers of relatives; `getpwr` of a whole stack from its description",
     new: |options: &Options| match options.barcode.as_deref().map(Barcode::parse) {
+        _ if options.variant.as_deref() == Some(RECORDED) => {
+            Box::new(Terminal::new(Survey::new(recorded::Recorded::new(options))))
+        }
         Some(Ok(barcode)) => Box::new(Terminal::new(debug::Debug::new(barcode, options))),
         _ => Box::new(Terminal::new(Survey::new(user::User::new(options)))),
     },
 };
+
+/// The variant for a recorded `getpwr`, which needs no log-in any more.
+pub const RECORDED: &str = "recorded";
 
 /// Cells of an H48050.
 const CELLS_PER_MODULE: usize = 15;

@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::DeviceState;
-use crate::model::catalog::entries;
 use crate::sink::mqtt::topics::Topics;
 use crate::sink::mqtt::{Publish, sample};
 
@@ -11,7 +10,7 @@ const DEVICE: &str = "homeassistant/device/rack/config";
 fn planned(format: Discovery, state: &DeviceState, announced: &mut Announced) -> Plan {
     let topics = Topics::new("bms/{id}", "homeassistant", &state.profile);
     let mut known = Known::default();
-    known.update(&entries(state));
+    known.update(state);
     let subject = Subject {
         profile: &state.profile,
         identity: state.snapshot.as_ref().map(|snapshot| &snapshot.reading.identity),

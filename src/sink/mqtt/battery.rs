@@ -12,12 +12,16 @@ use crate::model::reading::Identity;
 use crate::model::{DeviceState, LinkState, Profile};
 use crate::raw;
 
-use super::Settings;
+use super::alarms::{self, ToldAlarms};
 use super::announce::{self, Announced};
-use super::discovery::{Known, Subject};
+use super::discovery::{CONNECTION, Known, Subject};
 use super::due::{Sent, due};
 use super::message::Message;
 use super::topics::Topics;
+use super::{Discovery, Settings};
+
+/// Home Assistant's word for a value that is not known (core, `components/mqtt/const.py`).
+const UNKNOWN: &str = "None";
 
 /// One battery as the broker has heard of it.
 #[derive(Debug)]
@@ -25,12 +29,12 @@ pub struct Battery {
     topics: Topics,
     /// Entities seen since the start of the program; a new connection does not change them.
     known: Known,
-    /// Keys whose value the broker keeps, as far as we have sent it.
+    /// Keys whose value the broker keeps, as far as we know.
     standing: BTreeSet<String>,
     /// Number of the last attempt whose `raw` was sent.
     raw_sent: u64,
     /// What the broker keeps of our announcements.
-    pub announced: Announced,
+    announced: Announced,
     /// What shaped the announcement; when it changes, discovery is due.
     shaped_by: Option<Shape>,
     /// Last text on each topic that is sent when it changes.
@@ -38,6 +42,8 @@ pub struct Battery {
     values: BTreeMap<String, Sent>,
     /// Number of the last good read whose values were sent.
     sequence: u64,
+    /// Alarms that were told; a new connection does not change them.
+    alarms: ToldAlarms,
 }
 
 /// Everything beside the set of entities that an announcement is made of.
@@ -47,6 +53,8 @@ struct Shape {
     identity: Option<Identity>,
     /// Serial numbers of the modules.
     modules: Vec<Option<String>>,
+    /// It was read, and a bank had all its members: the set of entities is what it will be.
+    settled: bool,
 }
 
 impl Shape {
@@ -57,6 +65,9 @@ impl Shape {
             profile: state.profile.clone(),
             identity: reading.map(|reading| reading.identity.clone()),
             modules: modules.iter().map(|module| module.serial.clone()).collect(),
+            settled: state.snapshot.as_ref().is_some_and(|snapshot| {
+                snapshot.derived.bank.as_ref().is_none_or(|bank| bank.missing.is_empty())
+            }),
         }
     }
 }
@@ -74,6 +85,7 @@ impl Battery {
             facts: BTreeMap::new(),
             values: BTreeMap::new(),
             sequence: 0,
+            alarms: ToldAlarms::default(),
         }
     }
 
@@ -97,6 +109,28 @@ impl Battery {
         self.sequence = 0;
     }
 
+    /// The broker keeps our announcement of this entity, and perhaps a value that an earlier run has
+    /// sent: if the next read does not bring one, that value goes.
+    pub fn found_entity(&mut self, component: &str, key: &str) {
+        self.announced.found_entity(component, key);
+        self.doubt_value(component, key);
+    }
+
+    /// The broker keeps our announcement of the device with these components.
+    pub fn found_device(&mut self, module: Option<usize>, components: Map<String, Value>) {
+        for (key, component) in &components {
+            let platform = component.get("platform").and_then(Value::as_str);
+            self.doubt_value(platform.unwrap_or_default(), key);
+        }
+        self.announced.found_device(module, components);
+    }
+
+    fn doubt_value(&mut self, component: &str, key: &str) {
+        if matches!(component, "sensor" | "binary_sensor") && key != CONNECTION {
+            self.standing.insert(key.to_owned());
+        }
+    }
+
     /// Discovery, when the set of entities or their description changed.
     pub fn discovery(
         &mut self,
@@ -104,14 +138,14 @@ impl Battery {
         settings: &Settings,
         bridge: &str,
     ) -> Vec<Message> {
-        let grown = self.known.update(&entries(state));
+        let grown = self.known.update(state);
         let shape = Shape::of(state);
         if self.shaped_by.as_ref() == Some(&shape) && !grown {
             return Vec::new();
         }
+        let settled = shape.settled;
         self.shaped_by = Some(shape);
         let reading = state.snapshot.as_ref().map(|snapshot| &snapshot.reading);
-        let settled = reading.is_some();
         let subject = Subject {
             profile: &state.profile,
             identity: reading.map(|reading| &reading.identity),
@@ -143,11 +177,28 @@ impl Battery {
     pub fn facts(&mut self, state: &DeviceState) -> Vec<Message> {
         let mut list = vec![(self.topics.meta(), meta(state).to_string())];
         let current = state.snapshot.as_ref().filter(|_| state.link == LinkState::Online);
-        if let Some(alarms) = current.map(|it| &it.reading.alarms).filter(|it| !it.is_empty()) {
-            let names: Vec<String> = alarms.raised().collect();
-            list.push((self.topics.alarms(), json!(names).to_string()));
+        let watched = current.is_some_and(|it| {
+            let derived = &it.derived;
+            !it.reading.alarms.is_empty() || !derived.limits.is_empty() || derived.bank.is_some()
+        });
+        if watched {
+            list.push((self.topics.alarms(), json!(alarms::active(state)).to_string()));
         }
         list.into_iter().filter_map(|(topic, text)| self.fact(topic, text)).collect()
+    }
+
+    /// What the broker keeps of the alarms that an earlier run has told.
+    pub fn remember_alarms(&mut self, list: Vec<Map<String, Value>>) {
+        self.alarms.remember(list);
+    }
+
+    /// Alarms that have started or ended since the last time this was asked.
+    pub fn events(&mut self, state: &DeviceState) -> Vec<Message> {
+        if state.link != LinkState::Online || state.snapshot.is_none() {
+            return Vec::new();
+        }
+        let events = self.alarms.events(state).into_iter();
+        events.map(|event| Message::event(self.topics.event(), event.to_string())).collect()
     }
 
     fn fact(&mut self, topic: String, text: String) -> Option<Message> {
@@ -182,7 +233,12 @@ impl Battery {
         if fresh {
             self.sequence = sequence;
             for key in self.standing.difference(&present) {
-                messages.push(Message::erase(self.topics.value(key)));
+                let topic = self.topics.value(key);
+                if settings.discovery != Discovery::Off {
+                    // Home Assistant ignores the empty message and would go on showing the value.
+                    messages.push(Message::event(topic.clone(), UNKNOWN));
+                }
+                messages.push(Message::erase(topic));
                 self.values.remove(key);
             }
             self.standing = present;

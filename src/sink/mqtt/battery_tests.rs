@@ -67,10 +67,11 @@ fn the_same_read_is_not_sent_again_as_if_it_were_new() {
         messages.into_iter().map(|message| message.topic).collect()
     };
     // A failed attempt: only what concerns the attempt itself.
-    assert_eq!(topics(battery.values(&state, &settings, now)), ["bms/rack/read_errors"]);
+    let of_the_link = ["bms/rack/read_errors", "bms/rack/readings_rejected"];
+    assert_eq!(topics(battery.values(&state, &settings, now)), of_the_link);
     state.link = LinkState::Offline { since: Millis(1) };
     battery.start_over();
-    assert_eq!(topics(battery.values(&state, &settings, now)), ["bms/rack/read_errors"]);
+    assert_eq!(topics(battery.values(&state, &settings, now)), of_the_link);
     assert_eq!(texts(&battery.online(&state))["bms/rack/online"], "false");
     state.link = LinkState::Online;
     assert!(battery.values(&state, &settings, now).len() > 20);
@@ -83,9 +84,17 @@ fn a_value_that_vanished_is_cleared() {
     let mut reading = sample::reading(4);
     reading.pack.soh = None;
     let next = battery.values(&sample::read(reading, 2), &settings, now);
-    assert!(next.contains(&Message::erase("bms/rack/soh")), "{next:?}");
+    let about: Vec<_> = next.iter().filter(|it| it.topic == "bms/rack/soh").collect();
+    let expected = [Message::event("bms/rack/soh", "None"), Message::erase("bms/rack/soh")];
+    assert_eq!(about, [&expected[0], &expected[1]], "Home Assistant needs a word for unknown");
     let back = battery.values(&sample::read(sample::reading(4), 3), &settings, now);
     assert_eq!(texts(&back)["bms/rack/soh"], "100.0");
+
+    let quiet = Settings { discovery: Discovery::Off, ..settings };
+    let mut reading = sample::reading(4);
+    reading.pack.soh = None;
+    let next = battery.values(&sample::read(reading, 4), &quiet, now);
+    assert_eq!(texts(&next)["bms/rack/soh"], "", "nobody there knows that word");
 }
 
 #[test]
@@ -106,7 +115,7 @@ fn discovery_is_not_repeated_with_every_read() {
     let (mut battery, settings) = (battery(), settings());
     let bridge = "bms/bridge/c/online";
     let before = battery.discovery(&sample::unread(), &settings, bridge);
-    assert_eq!(before.len(), 3);
+    assert_eq!(before.len(), 5);
     assert!(battery.discovery(&sample::unread(), &settings, bridge).is_empty());
     assert!(battery.discovery(&sample::read(sample::reading(4), 1), &settings, bridge).len() > 20);
     let again = sample::read(sample::reading(4), 2);
@@ -120,20 +129,87 @@ fn discovery_is_not_repeated_with_every_read() {
 }
 
 #[test]
-fn alarms_are_a_list_of_names_where_the_make_has_any() {
+fn what_is_known_at_times_has_an_entity_all_the_time() {
+    let mut battery = battery();
+    let mut state = sample::read(sample::reading(4), 1);
+    let snapshot = state.snapshot.as_mut().expect("a read");
+    Arc::make_mut(snapshot).derived.times = Default::default();
+    battery.found_entity("sensor", "time_to_full");
+    battery.found_entity("binary_sensor", "connection");
+    let messages = battery.discovery(&state, &settings(), "bms/bridge/c/online");
+    for key in ["time_to_full", "time_to_empty"] {
+        let topic = format!("homeassistant/sensor/rack/{key}/config");
+        let told: Vec<_> = messages.iter().filter(|it| it.topic == topic).collect();
+        assert!(told.len() == 1 && !told[0].payload.is_empty(), "{key}: {told:?}");
+    }
+    let values = battery.values(&state, &settings(), Instant::now());
+    let gone =
+        [Message::event("bms/rack/time_to_full", "None"), Message::erase("bms/rack/time_to_full")];
+    assert!(values.ends_with(&gone), "what an earlier run has left: {values:?}");
+    assert!(values.iter().all(|it| it.topic != "bms/rack/connection"));
+}
+
+#[test]
+fn a_bank_that_starts_without_a_member_keeps_its_entities() {
+    let mut battery = battery();
+    let mut state = sample::read(sample::reading(4), 1);
+    let mut look = |missing: Vec<crate::model::DeviceId>| {
+        let snapshot = Arc::make_mut(state.snapshot.as_mut().expect("a read"));
+        let whole = crate::model::bank::Whole { missing, ..Default::default() };
+        snapshot.derived.bank = Some(Box::new(whole));
+        battery.found_entity("sensor", "pack_voltage_spread");
+        let messages = battery.discovery(&state, &settings(), "bms/bridge/c/online");
+        messages.iter().any(|it| it.payload.is_empty())
+    };
+    let member = sample::profile().id;
+    assert!(!look(vec![member]), "the sums are only not known now");
+    assert!(look(Vec::new()), "complete, and there is no spread");
+}
+
+#[test]
+fn alarms_are_a_list_in_words() {
     let mut battery = battery();
     let mut reading = sample::reading(4);
     let first = battery.facts(&sample::read(reading.clone(), 1));
-    assert_eq!(texts(&first)["bms/rack/alarms"], r#"["low_soc_warning"]"#);
+    let list = r#"[{"name":"low_soc_warning","battery":"rack","words":"Low state of charge warning: Rack battery at 64.0 %","value":64.0,"unit":"%","source":"bms","severity":"warning"}]"#;
+    assert_eq!(texts(&first)["bms/rack/alarms"], list);
     assert!(battery.facts(&sample::read(reading.clone(), 2)).is_empty());
     reading.alarms = crate::model::AlarmSet::default();
-    reading.alarms.note(Alarm::LowSocWarning, false);
     let calm = battery.facts(&sample::read(reading.clone(), 3));
-    assert_eq!(calm, [Message::fact("bms/rack/alarms", "[]")]);
+    assert_eq!(calm, [Message::fact("bms/rack/alarms", "[]")], "limits of ours are watched");
     battery.start_over();
-    reading.alarms = crate::model::AlarmSet::default();
+    reading.cells.clear();
     let mute = battery.facts(&sample::read(reading, 4));
     assert_eq!(texts(&mute).into_keys().collect::<Vec<_>>(), ["bms/rack/meta"]);
+}
+
+#[test]
+fn an_alarm_is_an_event_once_and_not_again_on_a_new_connection() {
+    let mut battery = battery();
+    let mut state = sample::read(sample::reading(4), 1);
+    battery.remember_alarms(Vec::new());
+    let events = battery.events(&state);
+    assert_eq!(events.len(), 1);
+    assert_eq!((events[0].topic.as_str(), events[0].retain), ("bms/rack/event", false));
+    let event: Value = serde_json::from_str(&events[0].payload).expect("JSON");
+    assert_eq!(
+        (&event["event_type"], &event["name"]),
+        (&json!("started"), &json!("low_soc_warning"))
+    );
+    battery.start_over();
+    battery.repeat();
+    battery.remember_alarms(Vec::new());
+    assert!(battery.events(&state).is_empty());
+
+    let mut reading = sample::reading(4);
+    reading.alarms = crate::model::AlarmSet::default();
+    reading.alarms.note(Alarm::LowSocWarning, false);
+    let mut silent = sample::read(reading.clone(), 2);
+    silent.link = LinkState::Offline { since: Millis(1) };
+    assert!(battery.events(&silent).is_empty(), "nobody knows");
+    assert_eq!(battery.events(&sample::read(reading, 3)).len(), 1);
+    state.snapshot = None;
+    assert!(battery.events(&state).is_empty());
 }
 
 #[test]

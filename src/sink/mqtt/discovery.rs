@@ -10,15 +10,23 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::Profile;
-use crate::model::catalog::{Audience, CATALOG, Entry, Get, Kind, Quantity};
+use crate::model::catalog::{Audience, CATALOG, Get, Kind, Quantity, at_times, entries};
 use crate::model::reading::{Identity, Module, Switch};
+use crate::model::{DeviceState, Profile};
 
 use super::Publish;
 use super::topics::Topics;
 
 /// Tells our announcements from those of others.
 pub const ORIGIN: &str = "bms-reader";
+
+/// The two types of alarm events.
+pub const ALARM_STARTED: &str = "started";
+/// See [`ALARM_STARTED`].
+pub const ALARM_ENDED: &str = "ended";
+
+/// Key of the entity that shows `online`; no value has it.
+pub const CONNECTION: &str = "connection";
 
 /// Main values without a name of their own: Home Assistant then shows the name of the class in
 /// the user's language.
@@ -49,7 +57,8 @@ impl Known {
     /// A single quantity that was seen once stays: a value that is only sometimes known must not
     /// come and go as an entity. A family follows the battery (another pack may have fewer cells),
     /// but a family that is missing as a whole was merely not read this time.
-    pub fn update(&mut self, entries: &[Entry]) -> bool {
+    pub fn update(&mut self, state: &DeviceState) -> bool {
+        let (entries, dormant) = (entries(state), at_times(state));
         let mut now: Vec<Described> = entries
             .iter()
             .map(|entry| Described {
@@ -60,6 +69,18 @@ impl Known {
                 enabled: entry.enabled,
             })
             .collect();
+        for quantity in dormant {
+            if now.iter().all(|new| !std::ptr::eq(new.quantity, quantity)) {
+                let (key, name) = (quantity.key.to_owned(), quantity.name.to_owned());
+                now.push(Described {
+                    quantity,
+                    key,
+                    name,
+                    module: None,
+                    enabled: quantity.enabled,
+                });
+            }
+        }
         let absent = |row: &Quantity| now.iter().all(|new| !std::ptr::eq(new.quantity, row));
         // A module that is gone takes everything along.
         let gone = |module: Option<usize>| {
@@ -101,7 +122,7 @@ pub struct Subject<'a> {
 /// One entity: where it belongs and how it is described, without what the whole device shares.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entity {
-    /// `sensor`, `binary_sensor`, `button`.
+    /// `sensor`, `binary_sensor`, `button`, `event`.
     pub component: &'static str,
     /// Key in topics and payloads.
     pub key: String,
@@ -113,7 +134,7 @@ pub struct Entity {
 
 /// All entities of a battery: the link's own first, they exist before the first read.
 pub fn entities(subject: &Subject<'_>, known: &Known) -> Vec<Entity> {
-    let mut list = vec![connection(subject), read_button(subject)];
+    let mut list = vec![connection(subject), read_button(subject), alarm_event(subject)];
     list.extend(subject.profile.controls.iter().map(|switch| control(subject, *switch)));
     list.extend(known.0.iter().map(|described| value_entity(subject, described)));
     list
@@ -225,7 +246,7 @@ fn availability(topics: &[&str]) -> Map<String, Value> {
 
 /// Says whether the battery answers, so it must stay available when the battery does not.
 fn connection(subject: &Subject<'_>) -> Entity {
-    let mut body = identity_of(subject, "binary_sensor", "connection");
+    let mut body = identity_of(subject, "binary_sensor", CONNECTION);
     body.extend(object(json!({
         "name": "Connection",
         "state_topic": subject.topics.online(),
@@ -235,7 +256,7 @@ fn connection(subject: &Subject<'_>) -> Entity {
         "entity_category": "diagnostic",
     })));
     body.extend(availability(&[subject.bridge]));
-    Entity { component: "binary_sensor", key: "connection".into(), module: None, body }
+    Entity { component: "binary_sensor", key: CONNECTION.into(), module: None, body }
 }
 
 /// Reads the battery at once, which is most wanted while it does not answer.
@@ -271,6 +292,19 @@ fn control(subject: &Subject<'_>, switch: Switch) -> Entity {
         "device_class": "switch",
     })));
     Entity { component: "switch", key, module: None, body }
+}
+
+/// Fires once when an alarm starts and once when it ends; which one, and at which cell, is in its
+/// attributes. The types are few and fixed, so that an automation can name them.
+fn alarm_event(subject: &Subject<'_>) -> Entity {
+    let mut body = identity_of(subject, "event", "alarm");
+    body.extend(object(json!({
+        "name": "Alarm",
+        "state_topic": subject.topics.event(),
+        "event_types": [ALARM_STARTED, ALARM_ENDED],
+        "icon": "mdi:alert",
+    })));
+    Entity { component: "event", key: "alarm".into(), module: None, body }
 }
 
 /// `object_id` is for cores before 2025.10, `default_entity_id` for those since; each ignores the
@@ -309,7 +343,9 @@ fn value_entity(subject: &Subject<'_>, described: &Described) -> Entity {
     }
     if matches!(quantity.get, Get::Link(_)) {
         body.extend(availability(&[subject.bridge]));
-    } else {
+    } else if quantity.kind != Kind::Remaining {
+        // Home Assistant shows a value that can expire as unavailable until it has come once, and
+        // a time may not come for days.
         body.insert("expire_after".into(), json!(expiry(subject).as_secs()));
     }
     Entity { component, key: key.clone(), module: *module, body }
@@ -324,7 +360,8 @@ fn look(quantity: &Quantity) -> Map<String, Value> {
         Kind::Power => (Some("power"), Some("measurement")),
         Kind::StoredEnergy => (Some("energy_storage"), Some("measurement")),
         Kind::Temperature => (Some("temperature"), Some("measurement")),
-        Kind::Duration => (Some("duration"), Some("measurement")),
+        Kind::Duration | Kind::Remaining => (Some("duration"), Some("measurement")),
+        Kind::Energy => (Some("energy"), Some("total_increasing")),
         Kind::Signal => (Some("signal_strength"), Some("measurement")),
         // "battery" would make Home Assistant take the state of health for that of charge.
         Kind::Share | Kind::Capacity | Kind::Resistance => (None, Some("measurement")),
@@ -355,10 +392,10 @@ fn shown_digits(quantity: &Quantity) -> Option<u8> {
     let wanted = match quantity.kind {
         Kind::Voltage if quantity.key == "pack_voltage" => 2,
         Kind::Voltage => 3,
-        Kind::Current => 2,
+        Kind::Current | Kind::Energy => 2,
         Kind::Charge | Kind::Temperature | Kind::Capacity | Kind::Resistance => 1,
         Kind::Share | Kind::Power | Kind::StoredEnergy => 0,
-        Kind::Duration | Kind::Signal | Kind::Count | Kind::Number => 0,
+        Kind::Duration | Kind::Remaining | Kind::Signal | Kind::Count | Kind::Number => 0,
         Kind::Words(_) | Kind::Text | Kind::Timestamp | Kind::Flag | Kind::Problem => return None,
     };
     Some(quantity.decimals.min(wanted))
@@ -371,6 +408,10 @@ fn icon(quantity: &Quantity) -> Option<&'static str> {
         (_, "charging_enabled") => "mdi:battery-arrow-up",
         (_, "discharging_enabled") => "mdi:battery-arrow-down",
         (_, "balancing" | "balancing_cells") => "mdi:scale-balance",
+        (_, "energy_charged") => "mdi:battery-plus",
+        (_, "energy_discharged") => "mdi:battery-minus",
+        (_, "members_missing") => "mdi:battery-unknown",
+        (Kind::Remaining, _) => "mdi:timer-outline",
         (Kind::Capacity, _) => "mdi:battery-medium",
         (Kind::Resistance, _) => "mdi:omega",
         _ => return None,

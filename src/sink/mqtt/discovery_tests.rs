@@ -2,7 +2,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::model::catalog::entries;
 use crate::model::{Alarm, DeviceState};
 use crate::sink::mqtt::sample;
 
@@ -22,7 +21,7 @@ fn with_subject<T>(state: &DeviceState, look: impl FnOnce(&Subject<'_>) -> T) ->
 
 fn known(state: &DeviceState) -> Known {
     let mut known = Known::default();
-    known.update(&entries(state));
+    known.update(state);
     known
 }
 
@@ -114,7 +113,7 @@ fn a_module_that_is_gone_takes_even_what_was_not_read_this_time() {
         sample::read(reading, 1)
     };
     let mut known = known(&with_serials(3, true));
-    known.update(&entries(&with_serials(2, false)));
+    known.update(&with_serials(2, false));
     let serials: Vec<_> = known.0.iter().filter(|it| it.key.ends_with("serial_number")).collect();
     assert_eq!(serials.len(), 2, "those of the others were only not read");
     assert!(known.0.iter().all(|it| it.module != Some(3)));
@@ -126,7 +125,7 @@ fn before_the_first_read_only_the_link_is_known() {
     let keys = with_subject(&state, |subject| {
         entities(subject, &known(&state)).into_iter().map(|e| e.key).collect::<Vec<_>>()
     });
-    assert_eq!(keys, ["connection", "read", "read_errors"]);
+    assert_eq!(keys, ["connection", "read", "alarm", "read_errors", "readings_rejected"]);
 }
 
 /// Home Assistant rejects an entity whose unit or state class does not fit its class.
@@ -244,13 +243,13 @@ fn values_expire_later_than_they_are_refreshed() {
 fn single_quantities_stay_and_families_follow_the_battery() {
     let keys = |known: &Known| known.0.iter().map(|it| it.key.clone()).collect::<Vec<_>>();
     let mut known = Known::default();
-    assert!(known.update(&entries(&pack())));
+    assert!(known.update(&pack()));
     let all = keys(&known);
-    assert!(!known.update(&entries(&sample::read(sample::reading(16), 2))));
+    assert!(!known.update(&sample::read(sample::reading(16), 2)));
 
     let mut reading = sample::reading(15);
     reading.pack.soh = None;
-    assert!(known.update(&entries(&sample::read(reading, 3))));
+    assert!(known.update(&sample::read(reading, 3)));
     let fewer = keys(&known);
     let gone: Vec<_> = all.iter().filter(|key| !fewer.contains(key)).collect();
     assert_eq!(gone, ["cell_16_voltage"]);
@@ -260,11 +259,11 @@ fn single_quantities_stay_and_families_follow_the_battery() {
     reading.cells.clear();
     reading.alarms = crate::model::AlarmSet::default();
     let poor = sample::read(reading, 4);
-    assert!(!known.update(&entries(&poor)), "cells and alarms were only not read this time");
+    assert!(!known.update(&poor), "cells and alarms were only not read this time");
 
     let mut reading = sample::reading(15);
     reading.alarms.note(Alarm::FuseBlown, false);
-    assert!(known.update(&entries(&sample::read(reading, 5))));
+    assert!(known.update(&sample::read(reading, 5)));
     let order: Vec<_> = known.0.iter().map(|it| position(it.quantity)).collect();
     assert!(order.is_sorted(), "the order of the catalogue");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::command::Change;
+use crate::model::ledger::Energy;
 use crate::model::reading::{Setting, Switch};
 
 use super::discovery::ORIGIN;
@@ -32,9 +33,22 @@ pub enum Input {
     /// The broker keeps our announcement of a device, or of one module of it, with these
     /// components.
     KeptDevice(usize, Option<usize>, Map<String, Value>),
+    /// The broker keeps an energy counter of ours.
+    KeptTotal(usize, Flow, Energy),
+    /// The broker keeps our list of active alarms.
+    KeptAlarms(usize, Vec<Map<String, Value>>),
     /// A command that the broker keeps. It would be carried out at every connection, so it is not
     /// carried out at all.
     KeptCommand(String),
+}
+
+/// Which of the two energy counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Into the battery.
+    In,
+    /// Out of it.
+    Out,
 }
 
 enum Route {
@@ -42,8 +56,17 @@ enum Route {
     Configure(usize),
     Switch(usize, Switch),
     Device(usize),
+    Total(usize, Flow),
+    Alarms(usize),
     Birth,
     Echo,
+}
+
+impl Route {
+    /// We ourselves publish there.
+    fn is_ours(&self) -> bool {
+        matches!(self, Route::Device(_) | Route::Total(..) | Route::Alarms(_))
+    }
 }
 
 /// Knows which topic means what.
@@ -63,6 +86,10 @@ impl Router {
                 routes.insert(topics.switch_command(switch), Route::Switch(index, switch));
             }
             routes.insert(topics.device(None), Route::Device(index));
+            let [charged, discharged] = topics.totals();
+            routes.insert(charged, Route::Total(index, Flow::In));
+            routes.insert(discharged, Route::Total(index, Flow::Out));
+            routes.insert(topics.alarms(), Route::Alarms(index));
         }
         Router { routes, batteries }
     }
@@ -84,6 +111,14 @@ impl Router {
                 let announcement = ours(payload).filter(|_| retained)?;
                 Some(Input::KeptDevice(*index, None, components(announcement)))
             }
+            Some(Route::Total(index, flow)) => {
+                let text = std::str::from_utf8(payload).ok().filter(|_| retained)?;
+                Some(Input::KeptTotal(*index, *flow, Energy::from_kwh(text)?))
+            }
+            Some(Route::Alarms(index)) if retained => {
+                Some(Input::KeptAlarms(*index, serde_json::from_slice(payload).ok()?))
+            }
+            Some(Route::Alarms(_)) => None,
             None => {
                 let mut batteries = self.batteries.iter().enumerate();
                 let (index, (component, key)) =
@@ -97,16 +132,21 @@ impl Router {
         }
     }
 
-    /// Every filter to subscribe to, apart from the announcements.
+    /// Every filter to subscribe to for good.
     pub fn filters(&self) -> Vec<String> {
-        let listens = |route: &Route| !matches!(route, Route::Device(_));
-        let routes = self.routes.iter().filter(|(_, route)| listens(route));
-        routes.map(|(topic, _)| topic.clone()).collect()
+        self.topics_where(|route| !route.is_ours())
     }
 
-    /// Filters for our own announcements that the broker keeps.
-    pub fn announcements(&self) -> Vec<String> {
-        self.batteries.iter().flat_map(Topics::announcements).collect()
+    /// Filters for what the broker keeps of us, which is asked for once after connecting.
+    pub fn kept(&self) -> Vec<String> {
+        let announcements = self.batteries.iter().flat_map(Topics::announcements);
+        let ours = self.topics_where(|route| route.is_ours() && !matches!(route, Route::Device(_)));
+        announcements.chain(ours).collect()
+    }
+
+    fn topics_where(&self, fits: impl Fn(&Route) -> bool) -> Vec<String> {
+        let routes = self.routes.iter().filter(|(_, route)| fits(route));
+        routes.map(|(topic, _)| topic.clone()).collect()
     }
 }
 
@@ -378,6 +418,28 @@ mod tests {
         let status = |payload: &[u8]| router.understand("homeassistant/status", payload, false);
         assert_eq!(status(b"online"), Some(Input::Birth));
         assert_eq!(status(b"offline"), None);
+    }
+
+    #[test]
+    fn kept_counters_and_alarms_are_understood() {
+        let router = router();
+        let kept = |topic: &str, payload: &str| {
+            router.understand(&format!("bms/rack/{topic}"), payload.as_bytes(), true)
+        };
+        let charged = Energy::from_kwh("12.345").map(|it| Input::KeptTotal(0, Flow::In, it));
+        assert_eq!(kept("energy_charged", "12.345"), charged);
+        assert!(matches!(
+            kept("energy_discharged", "0.0"),
+            Some(Input::KeptTotal(0, Flow::Out, _))
+        ));
+        assert_eq!(kept("energy_charged", "unknown"), None);
+        assert_eq!(router.understand("bms/rack/energy_charged", b"1.0", false), None, "our own");
+        assert_eq!(kept("alarms", "[]"), Some(Input::KeptAlarms(0, Vec::new())));
+        assert_eq!(kept("alarms", r#"["fuse_blown"]"#), None, "not in this form");
+        for topic in ["bms/rack/energy_charged", "bms/rack/alarms"] {
+            assert!(router.kept().contains(&topic.to_owned()));
+            assert!(!router.filters().contains(&topic.to_owned()), "{topic} for good");
+        }
     }
 
     #[test]

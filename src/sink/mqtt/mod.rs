@@ -9,6 +9,7 @@
 //! Nothing is queued while the broker is away: the board keeps the newest values, and a new
 //! connection starts by saying everything, in the order subscribe, discovery, online, values.
 
+mod alarms;
 mod announce;
 mod backoff;
 mod battery;

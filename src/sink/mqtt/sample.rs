@@ -1,13 +1,11 @@
 //! A believable battery for the tests of this folder.
 
-use std::sync::Arc;
-
-use crate::model::derive::derive;
+use crate::model::past::Past;
 use crate::model::reading::{Cell, Module, Place, Probe, Reading};
 use crate::model::units::{
     CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millis, Millivolts,
 };
-use crate::model::{Alarm, Attempt, DeviceId, DeviceState, LinkState, Profile, Snapshot};
+use crate::model::{Alarm, Attempt, DeviceId, DeviceState, Limits, Profile};
 
 /// A rack battery on a serial port, read every 30 s.
 pub fn profile() -> Profile {
@@ -63,27 +61,26 @@ pub fn reading(cells: i32) -> Reading {
 
 /// A stack of modules of 15 cells each, of which the first has said its serial number.
 pub fn stack(modules: usize) -> DeviceState {
-    let mut reading = Reading::default();
-    reading.cells =
-        (0..15 * modules).map(|n| Cell::of(Millivolts(3300 + (n % 7) as i32))).collect();
+    let cells = (0..15 * modules).map(|n| Cell::of(Millivolts(3300 + (n % 7) as i32))).collect();
     let module = |n: usize| Module {
         serial: (n == 0).then(|| "HPTST1".to_owned()),
         cells: 15 * n..15 * (n + 1),
         range: None,
     };
-    reading.modules = (0..modules).map(module).collect();
-    read(reading, 1)
+    let modules = (0..modules).map(module).collect();
+    read(Reading { cells, modules, ..Reading::default() }, 1)
 }
 
-/// After its `sequence`th good read.
+/// After its `sequence`th good read, by a program that has kept nothing of before.
 pub fn read(reading: Reading, sequence: u64) -> DeviceState {
     let mut state = unread();
     let taken = Millis(1_771_097_625_510 + 30_000 * sequence);
-    let derived = derive(&reading);
-    let device = state.profile.id.clone();
-    state.link = LinkState::Online;
-    state.snapshot =
-        Some(Arc::new(Snapshot { device, sequence, taken, took_ms: 250, reading, derived }));
+    let limits = Limits { cell_high: Some(Millivolts(3650)), ..Limits::default() };
+    let mut derived = Past::new(limits).derive(&reading, Millis(0), 30_000);
+    derived.times.to_empty = Some(20_700);
+    state.restore(None);
+    state.counters.reads = sequence - 1;
+    state.accept(taken, 250, reading, derived);
     state.attempt = Some(Attempt {
         number: sequence,
         ended: taken,
@@ -91,6 +88,5 @@ pub fn read(reading: Reading, sequence: u64) -> DeviceState {
         connected: true,
         fault: None,
     });
-    state.counters.reads = sequence;
     state
 }

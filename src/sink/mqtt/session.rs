@@ -11,12 +11,12 @@ use tokio::time::{sleep_until, timeout};
 use crate::board::Board;
 use crate::command::{Command, CommandBus, Refusal};
 use crate::model::reading::Setting;
-use crate::model::{DeviceId, DeviceState, LinkState};
+use crate::model::{DeviceId, DeviceState, LinkState, Restored, Totals, Value};
 
 use super::Settings;
 use super::battery::Battery;
 use super::client::{self, Event, Link, Pump};
-use super::inbound::{self, Input, Router};
+use super::inbound::{self, Flow, Input, Router};
 use super::journal::Journal;
 use super::message::Message;
 use super::topics::{self, Topics};
@@ -43,6 +43,8 @@ struct Member {
     id: DeviceId,
     slot: watch::Receiver<DeviceState>,
     battery: Battery,
+    /// Energy counters that the broker keeps.
+    kept: Option<Totals>,
 }
 
 /// Says everything about all batteries; lives as long as the program and outlasts connections.
@@ -57,6 +59,8 @@ pub struct Publisher {
     _ringers: JoinSet<()>,
     /// Since when the broker has us; `None` when it has not.
     connected: Option<Instant>,
+    /// The broker was asked for the energy counters of an earlier run.
+    restored: bool,
 }
 
 impl Publisher {
@@ -77,13 +81,27 @@ impl Publisher {
             });
             let profile = slot.borrow().profile.clone();
             let topics = Topics::new(&settings.base_topic, &settings.discovery_prefix, &profile);
-            members.push(Member { id: id.clone(), slot, battery: Battery::new(topics) });
+            members.push(Member {
+                id: id.clone(),
+                slot,
+                battery: Battery::new(topics),
+                kept: None,
+            });
         }
         let bridge = topics::bridge_online(&settings.client_id);
         let board = board.clone();
         board.update_broker(|_| {});
-        let (_ringers, connected) = (ringers, None);
-        Publisher { settings, board, commands, bridge, members, bell, _ringers, connected }
+        Publisher {
+            settings,
+            board,
+            commands,
+            bridge,
+            members,
+            bell,
+            _ringers: ringers,
+            connected: None,
+            restored: false,
+        }
     }
 
     /// Makes the two ends of a new connection.
@@ -199,9 +217,9 @@ impl Publisher {
 
         // Subscriptions go alone: the library may give them the packet id of a waiting message.
         let router = self.router();
-        let announcements = router.announcements();
+        let kept = router.kept();
         let mut filters = router.filters();
-        filters.extend(announcements.iter().cloned());
+        filters.extend(kept.iter().cloned());
         link.subscribe(filters).await?;
         let confirmed = |event: &Event| matches!(event, Event::Subscribed { .. });
         timeout(CONFIRMATION, self.hear_until(link, &mut early, confirmed))
@@ -215,8 +233,32 @@ impl Publisher {
             Ok(result) => result?,
             Err(_) => tracing::debug!("MQTT: the broker does not send our own messages back"),
         }
-        link.unsubscribe(announcements).await?;
+        link.unsubscribe(kept).await?;
+        self.restore();
         Ok(early)
+    }
+
+    /// Lets the energy counters go on from what the broker keeps. That is done once: later it keeps
+    /// what we ourselves have sent.
+    fn restore(&mut self) {
+        if std::mem::replace(&mut self.restored, true) {
+            return;
+        }
+        for member in &self.members {
+            match self.board.restore(&member.id, member.kept) {
+                Some(Restored::GoesOn(totals)) => tracing::info!(
+                    "{}: the energy counters go on from {} kWh in and {} kWh out, as the broker                      kept them",
+                    member.id,
+                    rounded(totals.charged.kwh()),
+                    rounded(totals.discharged.kwh())
+                ),
+                Some(Restored::FromZero) => tracing::info!(
+                    "{}: the energy counters start at 0, as the broker keeps none of before",
+                    member.id
+                ),
+                Some(Restored::Known) | None => {}
+            }
+        }
     }
 
     async fn hear_until(
@@ -231,13 +273,24 @@ impl Publisher {
             match event {
                 Event::Subscribed { refused } if refused > 0 => tracing::warn!(
                     "MQTT: the broker refuses {refused} of our subscriptions; commands and the \
-                     removal of old entities will not work (see its access rules)"
+                     removal of old entities will not work, and energy counters start at 0 (see its \
+                     access rules)"
                 ),
                 Event::Input(Input::KeptEntity(index, component, key)) => {
-                    self.members[index].battery.announced.found_entity(&component, &key);
+                    self.members[index].battery.found_entity(&component, &key);
                 }
                 Event::Input(Input::KeptDevice(index, module, components)) => {
-                    self.members[index].battery.announced.found_device(module, components);
+                    self.members[index].battery.found_device(module, components);
+                }
+                Event::Input(Input::KeptTotal(index, flow, energy)) => {
+                    let kept = self.members[index].kept.get_or_insert_default();
+                    match flow {
+                        Flow::In => kept.charged = energy,
+                        Flow::Out => kept.discharged = energy,
+                    }
+                }
+                Event::Input(Input::KeptAlarms(index, list)) => {
+                    self.members[index].battery.remember_alarms(list);
                 }
                 // Everything is about to be sent anyway.
                 Event::Input(Input::Birth | Input::Echo) => {}
@@ -263,6 +316,7 @@ impl Publisher {
         for (member, state) in self.members.iter_mut().zip(&states) {
             link.publish(member.battery.online(state)).await?;
             link.publish(member.battery.facts(state)).await?;
+            link.publish(member.battery.events(state)).await?;
             link.publish(member.battery.values(state, &self.settings, now)).await?;
             link.publish(member.battery.raw(state)).await?;
         }
@@ -285,6 +339,7 @@ impl Publisher {
                 link.publish(battery.online(&state)).await?;
             }
             link.publish(battery.facts(&state)).await?;
+            link.publish(battery.events(&state)).await?;
             link.publish(battery.values(&state, &self.settings, now)).await?;
             link.publish(battery.online(&state)).await?;
             link.publish(battery.raw(&state)).await?;
@@ -319,9 +374,12 @@ impl Publisher {
                 );
                 return Ok(());
             }
-            Input::Birth | Input::Echo | Input::KeptEntity(..) | Input::KeptDevice(..) => {
-                return Ok(());
-            }
+            Input::Birth
+            | Input::Echo
+            | Input::KeptEntity(..)
+            | Input::KeptDevice(..)
+            | Input::KeptTotal(..)
+            | Input::KeptAlarms(..) => return Ok(()),
         };
         if answers.len() >= COMMANDS {
             let result = Err(Refusal("too many commands are waiting, try again".to_owned()));
@@ -374,4 +432,9 @@ impl Publisher {
 
 fn result(topic: String, result: &serde_json::Value) -> Message {
     Message::event(topic, result.to_string())
+}
+
+/// Whole watt-hours, as they are published.
+fn rounded(kwh: Value) -> Value {
+    kwh.rounded(3)
 }

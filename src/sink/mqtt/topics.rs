@@ -51,6 +51,16 @@ impl Topics {
         self.value("alarms")
     }
 
+    /// An alarm starts or ends.
+    pub fn event(&self) -> String {
+        self.value("event")
+    }
+
+    /// Energy in and out, whose last values are the only memory that a program without a file has.
+    pub fn totals(&self) -> [String; 2] {
+        [self.value("energy_charged"), self.value("energy_discharged")]
+    }
+
     /// Anything published here triggers a read.
     pub fn read_command(&self) -> String {
         self.value("cmd/read")

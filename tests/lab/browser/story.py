@@ -17,11 +17,10 @@ import tempfile
 import time
 import urllib.request
 
+import past
 from bed import HOST, Battery, BedError, Broker, Reader, free_port, tail
 from playwright.sync_api import Error, sync_playwright
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-
-import past
 from proxy import Proxy
 
 WELL, ALARMED, LOST = "rack_1", "rack_2", "shed"
@@ -402,6 +401,8 @@ class Story:
             self.go(page, LOST)
             page.wait_for_selector(".cells li")
             self.house.batteries[LOST].process.kill()
+            # Somebody else may get the number of its terminal.
+            os.unlink(self.house.batteries[LOST].port)
             self.expect(
                 "a lost battery is offline while the page is open",
                 page,

@@ -17,6 +17,8 @@ ENTITIES = {
     "remaining_capacity": ("sensor", None, "measurement", "Ah", None, 1, SHOWN),
     "full_capacity": ("sensor", None, "measurement", "Ah", DIAGNOSTIC, 1, SHOWN),
     "design_capacity": ("sensor", None, "measurement", "Ah", DIAGNOSTIC, 1, HIDDEN),
+    "energy_charged": ("sensor", "energy", "total_increasing", "kWh", None, 2, SHOWN),
+    "energy_discharged": ("sensor", "energy", "total_increasing", "kWh", None, 2, SHOWN),
     "cycle_count": ("sensor", None, "total_increasing", None, DIAGNOSTIC, 0, SHOWN),
     "status": ("sensor", "enum", None, None, None, None, SHOWN),
     "ambient_temp": ("sensor", "temperature", "measurement", "°C", DIAGNOSTIC, 1, SHOWN),
@@ -40,7 +42,11 @@ ENTITIES = {
     "last_update": ("sensor", "timestamp", None, None, DIAGNOSTIC, None, HIDDEN),
     "read_duration": ("sensor", "duration", "measurement", "ms", DIAGNOSTIC, 0, HIDDEN),
     "read_errors": ("sensor", None, "total_increasing", None, DIAGNOSTIC, 0, HIDDEN),
+    "readings_rejected": ("sensor", None, "total_increasing", None, DIAGNOSTIC, 0, HIDDEN),
     "connection": ("binary_sensor", "connectivity", None, None, DIAGNOSTIC, None, SHOWN),
+    "alarm": ("event", None, None, None, None, None, SHOWN),
+    "time_to_full": ("sensor", "duration", "measurement", "s", None, 0, SHOWN),
+    "time_to_empty": ("sensor", "duration", "measurement", "s", None, 0, SHOWN),
     "read": ("button", None, None, None, DIAGNOSTIC, None, SHOWN),
 }
 FIELDS = ("component", "class", "state_class", "unit", "category", "precision", "enabled")
@@ -48,7 +54,9 @@ FIELDS = ("component", "class", "state_class", "unit", "category", "precision", 
 # What a simulated Daren pack has: every row above, and so many of each family.
 CELLS, PROBES = 16, 4
 # The program's own state, which is known while the battery is silent.
-OF_THE_LINK = {"connection", "read", "read_errors"}
+OF_THE_LINK = {"connection", "read", "read_errors", "readings_rejected"}
+# What has no state until something happens: a press, an alarm, a current that flows for a while.
+AT_TIMES = {"read", "alarm", "time_to_full", "time_to_empty"}
 
 
 def row(key):

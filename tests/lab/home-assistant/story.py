@@ -111,7 +111,8 @@ class Story:
         entities = self.of(battery) if entities is None else entities
         shown = {k: e for k, e in entities.items() if e["enabled"] and k not in skip}
         bad = {k: e for k, e in shown.items() if not e["available"] or e["restored"]}
-        bad |= {k: e for k, e in shown.items() if e["state"] in (None, "unknown") and k != "read"}
+        always = {k: e for k, e in shown.items() if k not in expected.AT_TIMES}
+        bad |= {k: e for k, e in always.items() if e["state"] in (None, "unknown")}
         return [f"{e['entity_id']} is {e['state']}" for e in bad.values()] or (
             [] if len(shown) > len(expected.OF_THE_LINK) else [f"{battery} has no entities"]
         )

@@ -1,6 +1,8 @@
 //! `check`: tries everything that the configuration names, and says for each what is fine and what
 //! to do.
 
+mod air;
+
 use super::{FAILED, FINE, complain, read};
 use crate::config::{self, Config};
 use crate::sink::mqtt;
@@ -15,9 +17,10 @@ pub(super) async fn run() -> u8 {
     for warning in &config.warnings {
         println!("note  {warning}");
     }
+    let adapters = air::adapters(&config).await;
     let batteries = batteries(&config).await;
     let broker = broker(&config).await;
-    if batteries && broker { FINE } else { FAILED }
+    if adapters && batteries && broker { FINE } else { FAILED }
 }
 
 async fn batteries(config: &Config) -> bool {
@@ -29,24 +32,32 @@ async fn batteries(config: &Config) -> bool {
     let mut all_well = true;
     for device in &config.devices {
         let profile = &device.profile;
-        let place = profile.port.as_deref().unwrap_or(&profile.make);
+        let place = &device.place;
         let Some(state) = board.latest(&profile.id) else { continue };
         match (state.attempt.and_then(|attempt| attempt.fault), state.snapshot) {
             (None, Some(snapshot)) => {
                 let identity = &snapshot.reading.identity;
                 let model = identity.model.as_deref().unwrap_or("model unknown");
+                let title = &state.profile.title;
                 println!(
-                    "fine  {} at {place}: answers in {} ms, {model}, {} cells",
+                    "fine  {} at {place}: {title} answers in {} ms, {model}, {} cells",
                     profile.id,
                     snapshot.took_ms,
                     snapshot.reading.cells.len()
                 );
+                if device.driver.is_none() {
+                    println!("note  {}: set its type to {}", profile.id, state.profile.make);
+                }
             }
             (fault, _) => {
                 all_well = false;
                 let text = fault.as_ref().map_or_else(|| "no answer".into(), ToString::to_string);
                 println!("FAIL  {} at {place}: {text}", profile.id);
-                println!("      {}", fault.map(|fault| fault.hint).unwrap_or_default());
+                let Some(fault) = fault else { continue };
+                println!("      {}", fault.hint);
+                if let Some(more) = air::more(place, &fault, device.scan_timeout).await {
+                    println!("      {more}");
+                }
             }
         }
     }

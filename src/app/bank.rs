@@ -1,0 +1,240 @@
+//! A bank at work: follows its members and puts what they are together on the board.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::board::Board;
+use crate::command::{Command, CommandBus, CommandInbox, Refusal, Request};
+use crate::config;
+use crate::model::bank::{Bank, Member};
+use crate::model::units::Millis;
+use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, LinkState};
+
+/// A member whose last good read is older than so many of its intervals is missing.
+const INTERVALS: u32 = 3;
+/// A battery that answered so recently is never missing, as it is never offline.
+const GRACE: Duration = Duration::from_secs(30);
+/// Members of one bus are read one after the other; so long the bank waits for the next one.
+const SETTLE: Duration = Duration::from_millis(500);
+/// Commands that are being handed on at the same time.
+const ERRANDS: usize = 8;
+
+/// Keeps a bank up to date until the stop.
+pub(super) async fn run_bank(
+    bank: config::Bank,
+    board: Board,
+    commands: CommandBus,
+    mut inbox: CommandInbox,
+    stop: CancellationToken,
+) {
+    let bell = Arc::new(Notify::new());
+    let mut ringers = JoinSet::new();
+    let mut members = Vec::new();
+    for id in &bank.members {
+        let (Some(slot), Some(mut followed)) = (board.follow(id), board.follow(id)) else {
+            continue;
+        };
+        members.push(Seen { slot, sequence: 0, heard: None, present: false });
+        let bell = bell.clone();
+        ringers.spawn(async move {
+            while followed.changed().await.is_ok() {
+                bell.notify_one();
+            }
+        });
+    }
+    let mut post = Post::new(bank, members, board);
+    let mut errands = JoinSet::new();
+    loop {
+        let wake = post.look(Instant::now());
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(request) = inbox.recv() => post.obey(request, &commands, &mut errands),
+            Some(_) = errands.join_next(), if !errands.is_empty() => {}
+            () = bell.notified() => tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(SETTLE) => {}
+            },
+            () = sleep_until(wake) => {}
+        }
+    }
+}
+
+/// A member, and when something was heard of it.
+struct Seen {
+    slot: watch::Receiver<DeviceState>,
+    /// Number of its last good read.
+    sequence: u64,
+    heard: Option<Instant>,
+    present: bool,
+}
+
+impl Seen {
+    /// Until when what it said holds.
+    fn holds_until(&self) -> Option<Instant> {
+        let interval = Duration::from_millis(self.slot.borrow().profile.interval_ms);
+        Some(self.heard? + (interval * INTERVALS).max(GRACE))
+    }
+
+    /// Takes note of what is new; true when that changes the bank.
+    fn look(&mut self, now: Instant) -> bool {
+        let (sequence, online) = {
+            let state = self.slot.borrow_and_update();
+            (state.snapshot.as_ref().map_or(0, |it| it.sequence), state.link == LinkState::Online)
+        };
+        let moved = sequence != self.sequence;
+        if moved {
+            self.sequence = sequence;
+            self.heard = Some(now);
+        }
+        let present = online && self.holds_until().is_some_and(|until| now < until);
+        let changed = present != self.present;
+        self.present = present;
+        changed || (moved && present)
+    }
+}
+
+struct Post {
+    id: DeviceId,
+    bank: Bank,
+    members: Vec<Seen>,
+    board: Board,
+    began: Instant,
+    /// When the last attempt was booked.
+    booked: Instant,
+    interval: Duration,
+    /// Whether all were there; `None` before the first time.
+    complete: Option<bool>,
+}
+
+impl Post {
+    fn new(bank: config::Bank, members: Vec<Seen>, board: Board) -> Self {
+        let now = Instant::now();
+        Post {
+            id: bank.profile.id,
+            bank: Bank::new(bank.wiring),
+            members,
+            board,
+            began: now,
+            booked: now,
+            interval: Duration::from_millis(bank.profile.interval_ms).max(SETTLE),
+            complete: None,
+        }
+    }
+
+    /// Puts what is new on the board; returns when to look again although nothing was heard.
+    fn look(&mut self, now: Instant) -> Instant {
+        let mut changed = false;
+        for member in &mut self.members {
+            changed |= member.look(now);
+        }
+        let answering = self.members.iter().any(|member| member.present);
+        let first = self.complete.is_none();
+        if first && self.is_undecided() {
+            // Said now, a member would be missing that is merely the next to be asked.
+        } else if answering {
+            if first || changed {
+                self.book_good(now);
+            }
+        } else if first || changed || now >= self.booked + self.interval {
+            self.book_bad(now);
+        }
+        let stale = self.members.iter().filter(|member| member.present);
+        let stale = stale.filter_map(Seen::holds_until).min();
+        let beat = self.booked.max(now) + self.interval;
+        stale.map_or(beat, |stale| stale.min(beat))
+    }
+
+    /// Somebody has not answered yet, and has not failed often enough to count as offline.
+    fn is_undecided(&self) -> bool {
+        self.members.iter().any(|member| member.slot.borrow().link == LinkState::Connecting)
+    }
+
+    fn book_good(&mut self, now: Instant) {
+        let states: Vec<(DeviceState, bool)> =
+            self.members.iter().map(|it| (it.slot.borrow().clone(), it.present)).collect();
+        let members: Vec<Member<'_>> =
+            states.iter().map(|(state, present)| Member { state, present: *present }).collect();
+        let at = u64::try_from((now - self.began).as_millis()).unwrap_or(u64::MAX);
+        let (reading, derived) = self.bank.combine(&members, Millis(at));
+        let missing: Vec<_> =
+            derived.bank.iter().flat_map(|it| &it.missing).map(ToString::to_string).collect();
+        self.tell(missing.is_empty(), &missing.join(", "));
+        self.book(now, None, |state| state.accept(wall_clock(), 0, reading, derived));
+    }
+
+    fn book_bad(&mut self, now: Instant) {
+        self.tell(false, "anybody");
+        let message = "no battery of the bank answers";
+        let hint = "each battery says what is wrong with it";
+        let fault = Fault::new(FaultKind::Timeout, message, hint);
+        self.book(now, Some(fault), |state| {
+            state.counters.errors += 1;
+            if !matches!(state.link, LinkState::Offline { .. }) {
+                state.link = LinkState::Offline { since: wall_clock() };
+            }
+        });
+    }
+
+    fn book(&mut self, now: Instant, fault: Option<Fault>, change: impl FnOnce(&mut DeviceState)) {
+        self.booked = now;
+        self.board.update(&self.id, |state| {
+            let number = state.attempt.as_ref().map_or(0, |attempt| attempt.number) + 1;
+            let connected = fault.is_none();
+            state.counters.consecutive_errors =
+                if connected { 0 } else { state.counters.consecutive_errors.saturating_add(1) };
+            let ended = wall_clock();
+            state.attempt = Some(Attempt { number, ended, took_ms: 0, connected, fault });
+            change(state);
+        });
+    }
+
+    fn tell(&mut self, complete: bool, missing: &str) {
+        let id = &self.id;
+        match (self.complete, complete) {
+            (None | Some(true), false) => {
+                warn!("{id}: without {missing}; what stands for all batteries is not published");
+            }
+            (Some(false), true) => info!("{id}: complete again"),
+            _ => {}
+        }
+        self.complete = Some(complete);
+    }
+
+    /// A read of the bank is one of each member; nothing else can be asked of it.
+    fn obey(&self, request: Request, commands: &CommandBus, errands: &mut JoinSet<()>) {
+        let refuse = |why: &str| Err(Refusal(format!("{} {why}", self.id)));
+        let answer = match request.command {
+            Command::Read if errands.len() < ERRANDS => {
+                let members = self.members.iter();
+                for id in members.map(|member| member.slot.borrow().profile.id.clone()) {
+                    let commands = commands.clone();
+                    errands.spawn(async move {
+                        // A member that cannot be read says so itself.
+                        let _ = commands.send(&id, Command::Read).await;
+                    });
+                }
+                Ok(())
+            }
+            Command::Read => refuse("is being read already"),
+            Command::Configure(_) => refuse("is a bank: configure its batteries"),
+            Command::Switch(_) => refuse("is a bank: switch its batteries"),
+        };
+        // Whoever asked may have gone away meanwhile.
+        let _ = request.reply.send(answer);
+    }
+}
+
+fn wall_clock() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+#[path = "bank_tests.rs"]
+mod tests;

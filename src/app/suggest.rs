@@ -1,0 +1,89 @@
+//! No battery is configured: stay, look around, and say which lines to add.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::board::Board;
+use crate::model::Finding;
+use crate::poll::advertisement;
+use crate::protocol::signs::recognise;
+use crate::protocol::{DRIVERS, auto};
+use crate::transport::ble::{self, BleFound};
+use crate::transport::serial;
+
+/// So often.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Batteries advertise every second or two.
+const LISTEN: Duration = Duration::from_secs(5);
+
+/// Until the stop. Each find is told once; the set-up page shows the newest look.
+pub(super) async fn batteries(board: Board, stop: CancellationToken) {
+    warn!(
+        "no battery is configured: set BMS_TYPE and BMS_PORT or BMS_ADDRESS (one battery) or \
+         DEVICES (several); `bms-reader scan` shows what is there"
+    );
+    let mut told = BTreeSet::new();
+    loop {
+        let around = async {
+            let findings = look_around().await;
+            for finding in &findings {
+                let line = told_as(finding);
+                if told.insert(line.clone()) {
+                    info!("{line}");
+                }
+            }
+            board.find(findings);
+            sleep(LOOK_AGAIN).await;
+        };
+        if stop.run_until_cancelled(around).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn told_as(finding: &Finding) -> String {
+    let Finding { place, words, lines } = finding;
+    if lines.is_empty() {
+        return format!("{place}: {words}");
+    }
+    format!("found {place}, {words}: set {}", lines.join(" "))
+}
+
+/// Each thing that may be a battery.
+async fn look_around() -> Vec<Finding> {
+    let mut findings: Vec<Finding> = serial::list().iter().map(|found| port(&found.path)).collect();
+    match ble::scan(None, LISTEN).await {
+        Ok(found) => findings.extend(found.iter().filter_map(device)),
+        Err(error) => findings.push(Finding {
+            place: "Bluetooth".to_owned(),
+            words: format!("batteries are not seen: {error}; {}", error.hint()),
+            lines: Vec::new(),
+        }),
+    }
+    findings
+}
+
+fn port(path: &str) -> Finding {
+    Finding {
+        place: path.to_owned(),
+        words: "a serial port".to_owned(),
+        lines: vec![format!("BMS_TYPE={}", auto::AUTO), format!("BMS_PORT={path}")],
+    }
+}
+
+/// What to say about a device that advertises like a battery.
+fn device(found: &BleFound) -> Option<Finding> {
+    let guess = recognise(DRIVERS.iter().copied(), &advertisement(found)).into_iter().next()?;
+    let (address, title) = (&found.address, guess.driver.title);
+    let kind = if guess.likely { guess.driver.name } else { auto::AUTO };
+    let name = found.name.as_deref().unwrap_or("without a name").replace(char::is_control, " ");
+    Some(Finding {
+        place: address.clone(),
+        words: format!("{name}, perhaps {title}"),
+        lines: vec![format!("BMS_TYPE={kind}"), format!("BMS_ADDRESS={address}")],
+    })
+}

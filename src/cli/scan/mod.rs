@@ -1,0 +1,208 @@
+//! `scan`: what is connected and in reach, and the lines to put into the configuration.
+
+mod probe;
+mod text;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::FINE;
+use crate::model::Fault;
+use crate::poll::{CycleError, advertisement};
+use crate::protocol::signs::{Guess, recognise};
+use crate::protocol::{DRIVERS, DriverInfo, auto};
+use crate::transport::ble::{self, BleFound};
+use crate::transport::serial::{self, PortFound};
+use probe::Answer;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// How long to look for Bluetooth devices
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u64).range(1..=120))]
+    seconds: u64,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+    /// Ask who is there, with harmless read requests: at every port and on Bluetooth, or at these
+    /// ports and addresses only
+    #[arg(long, value_name = "PLACE", num_args = 0..)]
+    probe: Option<Vec<String>>,
+}
+
+/// What was found.
+#[derive(Debug)]
+struct Findings {
+    ports: Vec<Port>,
+    /// The strongest signal first; or why nothing is known.
+    devices: Result<Vec<Device>, Fault>,
+}
+
+impl Findings {
+    /// Places that somebody wants to have asked, and that are not there.
+    fn missing<'a>(&self, wanted: &'a [String]) -> Vec<&'a String> {
+        let devices = self.devices.as_ref().map(Vec::as_slice).unwrap_or_default();
+        let known = |place: &&String| {
+            self.ports.iter().any(|port| names(&port.found, place))
+                || devices.iter().any(|it| it.found.address.eq_ignore_ascii_case(place))
+        };
+        wanted.iter().filter(|place| !known(place)).collect()
+    }
+}
+
+/// A serial port or a bridge.
+#[derive(Debug)]
+struct Port {
+    found: PortFound,
+    answer: Option<Answer>,
+}
+
+/// A Bluetooth device.
+#[derive(Debug)]
+struct Device {
+    found: BleFound,
+    guesses: Vec<Guess>,
+    answer: Option<Answer>,
+}
+
+pub(super) async fn run(arguments: Arguments) -> u8 {
+    let wanted = arguments.probe;
+    let (ports, radio) = tokio::join!(
+        ports(wanted.as_deref()),
+        ble::scan(None, Duration::from_secs(arguments.seconds))
+    );
+    let devices = match radio {
+        Ok(found) => Ok(devices(found, wanted.as_deref()).await),
+        Err(error) => Err(CycleError::Link(error).fault()),
+    };
+    let findings = Findings { ports, devices };
+    for place in findings.missing(wanted.as_deref().unwrap_or_default()) {
+        eprintln!("bms-reader: {place} was not asked: it is no port, and no device in reach");
+    }
+    if arguments.json {
+        println!("{}", object(&findings));
+    } else {
+        println!("{}", text::render(&findings).trim_end());
+    }
+    FINE
+}
+
+async fn ports(wanted: Option<&[String]>) -> Vec<Port> {
+    let mut found = serial::list();
+    // A port that was named may be one that no list shows: a bridge, a pseudo-terminal.
+    for place in wanted.unwrap_or_default().iter().filter(|place| probe::is_port(place)) {
+        if !found.iter().any(|port| names(port, place)) {
+            found.push(PortFound { path: place.clone(), device: None });
+        }
+    }
+    let asked = found.iter().filter(|port| {
+        wanted.is_some_and(|list| list.is_empty() || list.iter().any(|place| names(port, place)))
+    });
+    let mut answers = probe::ports(asked.map(|port| port.path.clone())).await;
+    let answered = |found: PortFound| Port { answer: answers.remove(&found.path), found };
+    found.into_iter().map(answered).collect()
+}
+
+fn names(port: &PortFound, place: &str) -> bool {
+    port.path == place || port.device.as_deref() == Some(place)
+}
+
+async fn devices(found: Vec<BleFound>, wanted: Option<&[String]>) -> Vec<Device> {
+    let mut devices = Vec::new();
+    for found in found {
+        let guesses = recognise(DRIVERS.iter().copied(), &advertisement(&found));
+        let named = |list: &[String]| list.iter().any(|it| it.eq_ignore_ascii_case(&found.address));
+        let asked =
+            wanted.is_some_and(|list| named(list) || (list.is_empty() && !guesses.is_empty()));
+        let answer = if asked { Some(probe::device(&found).await) } else { None };
+        devices.push(Device { found, guesses, answer });
+    }
+    devices
+}
+
+impl Port {
+    /// The type to configure.
+    fn kind(&self) -> &'static str {
+        answered(self.answer.as_ref()).map_or(auto::AUTO, |driver| driver.name)
+    }
+
+    fn environment(&self) -> Vec<(&'static str, &str)> {
+        vec![("BMS_TYPE", self.kind()), ("BMS_PORT", &self.found.path)]
+    }
+}
+
+impl Device {
+    /// The type to configure; the search finds it where a guess would be a mere guess.
+    fn kind(&self) -> &'static str {
+        let likely = || self.guesses.first().filter(|guess| guess.likely).map(|it| it.driver);
+        answered(self.answer.as_ref()).or_else(likely).map_or(auto::AUTO, |driver| driver.name)
+    }
+
+    fn environment(&self) -> Vec<(&'static str, &str)> {
+        vec![("BMS_TYPE", self.kind()), ("BMS_ADDRESS", &self.found.address)]
+    }
+
+    /// Whether it may be a battery at all.
+    fn is_of_interest(&self) -> bool {
+        !self.guesses.is_empty() || self.answer.is_some()
+    }
+}
+
+fn answered(answer: Option<&Answer>) -> Option<&'static DriverInfo> {
+    answer.and_then(|answer| answer.as_ref().ok()).map(|answered| answered.driver)
+}
+
+fn object(findings: &Findings) -> Value {
+    let map = |environment: Vec<(&'static str, &str)>| {
+        environment.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
+    };
+    let ports: Vec<Value> = findings
+        .ports
+        .iter()
+        .map(|port| {
+            let mut object = json!({"path": port.found.path, "device": port.found.device});
+            object["environment"] = Value::Object(map(port.environment()));
+            put_answer(&mut object, port.answer.as_ref());
+            object
+        })
+        .collect();
+    let devices = findings.devices.as_ref().map(Vec::as_slice).unwrap_or_default();
+    let devices: Vec<Value> = devices
+        .iter()
+        .map(|device| {
+            let found = &device.found;
+            let mut object = json!({
+                "address": found.address,
+                "name": found.name,
+                "adapter": found.adapter,
+                "rssi": found.rssi,
+                "connected": found.connected,
+                "services": found.services.iter().map(|it| text::uuid(*it)).collect::<Vec<_>>(),
+                "types": device.guesses.iter().map(|it| it.driver.name).collect::<Vec<_>>(),
+                "likely": device.guesses.first().is_some_and(|it| it.likely),
+            });
+            if device.is_of_interest() {
+                object["environment"] = Value::Object(map(device.environment()));
+            }
+            put_answer(&mut object, device.answer.as_ref());
+            object
+        })
+        .collect();
+    json!({
+        "serial": ports,
+        "bluetooth": devices,
+        "bluetooth_error": findings.devices.as_ref().err(),
+    })
+}
+
+fn put_answer(object: &mut Value, answer: Option<&Answer>) {
+    match answer {
+        None => {}
+        Some(Ok(answered)) => object["answered"] = json!(answered.driver.name),
+        Some(Err(fault)) => object["error"] = json!(fault),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Asks who is at a port or a Bluetooth address, with the search that a battery of type `auto` has.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::app;
+use crate::board::Board;
+use crate::config::{Device, Place};
+use crate::model::{DeviceId, Fault, FaultKind, Limits, Profile};
+use crate::poll::read_once;
+use crate::protocol::driver::Carrier;
+use crate::protocol::{self, DriverInfo, Options, auto, signs};
+use crate::transport::ble::BleFound;
+
+/// Time for a whole read over Bluetooth, and for finding the device again.
+const WHOLE_READ: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Who is there, or why nobody can be named.
+pub(super) type Answer = Result<Answered, Fault>;
+
+/// Who is there.
+#[derive(Debug, Clone)]
+pub(super) struct Answered {
+    /// The make that it answered as.
+    pub driver: &'static DriverInfo,
+    /// What it calls itself.
+    pub model: Option<String>,
+}
+
+/// Whether this is a port, and not a Bluetooth address.
+pub(super) fn is_port(place: &str) -> bool {
+    Place::parse(place).is_some()
+}
+
+/// Who is at each of these ports; all are asked at the same time.
+pub(super) async fn ports(ports: impl Iterator<Item = String>) -> BTreeMap<String, Answer> {
+    let mut asking = JoinSet::new();
+    for path in ports {
+        if let Some(place) = Place::parse(&path) {
+            asking.spawn(async move { (path, ask(place).await) });
+        }
+    }
+    asking.join_all().await.into_iter().collect()
+}
+
+/// Who is at this address.
+pub(super) async fn device(found: &BleFound) -> Answer {
+    ask(Place::on_radio(&found.address, Some(&found.adapter))).await
+}
+
+async fn ask(place: Place) -> Answer {
+    let nobody = || Fault::new(FaultKind::Timeout, "it was not asked", "please report this");
+    let radio = matches!(place, Place::Ble { .. });
+    let id = DeviceId::new("probe").ok_or_else(nobody)?;
+    let device = Device {
+        profile: Profile {
+            id: id.clone(),
+            name: place.to_string(),
+            make: auto::AUTO.to_owned(),
+            title: String::new(),
+            port: None,
+            address: None,
+            adapter: None,
+            interval_ms: 0,
+            controls: Vec::new(),
+        },
+        driver: None,
+        options: Options {
+            timeout: if radio { WHOLE_READ } else { auto::TIMEOUT },
+            carrier: if radio { Carrier::Radio } else { Carrier::Wire },
+            mac: signs::address_bytes(&place.to_string()).filter(|_| radio),
+            ..Options::default()
+        },
+        place,
+        bauds: Vec::new(),
+        interval: WHOLE_READ,
+        control: false,
+        limits: Limits::default(),
+        scan_timeout: LOOK,
+        keep_connected: None,
+    };
+    let board = Board::new([device.profile.clone()]);
+    for line in app::lines(&[device], app::REAL_TIME, &CancellationToken::new()) {
+        read_once(line, &board).await;
+    }
+    let state = board.latest(&id).ok_or_else(nobody)?;
+    match protocol::find(&state.profile.make).zip(state.snapshot) {
+        Some((driver, snapshot)) => {
+            Ok(Answered { driver, model: snapshot.reading.identity.model.clone() })
+        }
+        None => Err(state.attempt.and_then(|attempt| attempt.fault).unwrap_or_else(nobody)),
+    }
+}

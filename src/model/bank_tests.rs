@@ -1,0 +1,183 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::ledger::Energy;
+use crate::model::past::Past;
+use crate::model::reading::{Cell, Place, Probe};
+use crate::model::{Alarm, Limits, Profile};
+
+/// A battery that has told everything.
+fn battery(id: &str, volts: i32, amps: i32, soc: i32, capacity: i64, cells: &[i32]) -> DeviceState {
+    let pack = Pack {
+        voltage: Some(Millivolts(volts * 1000)),
+        current: Some(Milliamps(amps * 1000)),
+        soc: Some(CentiPercent(soc * 100)),
+        soh: Some(CentiPercent(10_000)),
+        remaining: Some(MilliampHours(capacity * 10 * i64::from(soc))),
+        full: Some(MilliampHours(capacity * 1000)),
+        design: Some(MilliampHours(capacity * 1000)),
+        remaining_energy: Some(MilliwattHours(1000)),
+        ..Pack::default()
+    };
+    let cells = cells.iter().map(|mv| Cell::of(Millivolts(*mv))).collect();
+    let probes = vec![Probe { place: Place::Cells, value: Some(DeciCelsius(volts)) }];
+    let mut reading = Reading { pack, cells, probes, ..Reading::default() };
+    reading.alarms.note(Alarm::CellOvervoltage, false);
+    told(id, reading)
+}
+
+fn told(id: &str, reading: Reading) -> DeviceState {
+    let mut state =
+        DeviceState::new(Profile { name: format!("Name of {id}"), ..Profile::sample(id) });
+    let derived = Past::new(Limits::default()).derive(&reading, Millis(0), 1000);
+    state.accept(Millis(0), 1, reading, derived);
+    state
+}
+
+fn combine(wiring: Wiring, members: &[(&DeviceState, bool)]) -> (Reading, Derived) {
+    let members: Vec<Member<'_>> =
+        members.iter().map(|(state, present)| Member { state, present: *present }).collect();
+    Bank::new(wiring).combine(&members, Millis(0))
+}
+
+fn two() -> (DeviceState, DeviceState) {
+    (battery("a", 52, 10, 50, 100, &[3300, 3310]), battery("b", 53, -4, 80, 300, &[3290, 3320]))
+}
+
+#[test]
+fn side_by_side_currents_and_charges_add_up() {
+    let (a, b) = two();
+    let (reading, derived) = combine(Wiring::Parallel, &[(&a, true), (&b, true)]);
+    let pack = &reading.pack;
+    assert_eq!(pack.voltage, Some(Millivolts(52_500)));
+    assert_eq!(pack.current, Some(Milliamps(6000)));
+    assert_eq!(pack.power, Some(Milliwatts(520_000 - 212_000)));
+    assert_eq!(pack.remaining, Some(MilliampHours(50_000 + 240_000)));
+    assert_eq!(pack.full, Some(MilliampHours(400_000)));
+    assert_eq!(pack.soc, Some(CentiPercent(7250)), "the larger one counts three times");
+    assert_eq!(pack.remaining_energy, Some(MilliwattHours(2000)));
+    assert_eq!(derived.power, pack.power);
+    assert_eq!(derived.activity, Some(Activity::Charging));
+    assert_eq!(derived.lowest_cell, Some((1, Millivolts(3290))));
+    assert_eq!(derived.highest_cell, Some((2, Millivolts(3320))));
+    assert_eq!(
+        (derived.min_temp, derived.max_temp),
+        (Some(DeciCelsius(52)), Some(DeciCelsius(53)))
+    );
+    let whole = derived.bank.unwrap();
+    assert_eq!(whole.lowest_in.as_deref(), Some("Name of b"));
+    assert_eq!(whole.voltage_spread, Some(Millivolts(1000)));
+    assert_eq!(whole.soc_spread, Some(CentiPercent(3000)));
+    assert!(whole.missing.is_empty());
+    assert_eq!(derived.problem, Some(false));
+    assert_eq!(reading.identity.model.as_deref(), Some("2 batteries in parallel"));
+}
+
+#[test]
+fn in_a_row_voltages_add_up_and_the_weakest_decides() {
+    let (a, b) = two();
+    let (reading, derived) = combine(Wiring::Series, &[(&a, true), (&b, true)]);
+    let pack = &reading.pack;
+    assert_eq!(pack.voltage, Some(Millivolts(105_000)));
+    assert_eq!(pack.current, Some(Milliamps(3000)));
+    assert_eq!(pack.power, Some(Milliwatts(308_000)));
+    assert_eq!(pack.remaining, Some(MilliampHours(50_000)));
+    assert_eq!(pack.full, Some(MilliampHours(100_000)));
+    assert_eq!(pack.soc, Some(CentiPercent(5000)));
+    assert_eq!(derived.lowest_cell, Some((1, Millivolts(3290))));
+}
+
+#[test]
+fn a_missing_member_takes_every_sum_along_and_is_named() {
+    let (mut a, b) = two();
+    let snapshot = a.snapshot.as_mut().unwrap();
+    Arc::make_mut(snapshot).derived.counted = Totals { charged: Energy(5), discharged: Energy(7) };
+    for wiring in Wiring::ALL {
+        let (reading, derived) = combine(*wiring, &[(&a, false), (&b, true)]);
+        assert_eq!(reading.pack, Pack::default());
+        let whole = derived.bank.as_deref().unwrap();
+        assert_eq!(whole.missing, [a.profile.id.clone()]);
+        assert_eq!(derived.counted.charged, Energy(5), "what was counted stays counted");
+        let rest = Derived { bank: None, counted: Totals::default(), ..derived.clone() };
+        assert_eq!(rest, Derived::default());
+        assert_eq!(Whole { missing: Vec::new(), ..whole.clone() }, Whole::default());
+    }
+    let unread = DeviceState::new(Profile::sample("c"));
+    let (_, derived) = combine(Wiring::Parallel, &[(&b, true), (&unread, true)]);
+    assert_eq!(derived.bank.unwrap().missing, std::slice::from_ref(&unread.profile.id));
+}
+
+#[test]
+fn a_value_that_one_member_does_not_tell_is_absent_and_the_others_are_not() {
+    let (a, _) = two();
+    let mut poor = Reading::default();
+    poor.pack.voltage = Some(Millivolts(54_000));
+    poor.pack.current = Some(Milliamps(1000));
+    poor.pack.soc = Some(CentiPercent(100));
+    let poor = told("b", poor);
+    let (reading, derived) = combine(Wiring::Parallel, &[(&a, true), (&poor, true)]);
+    assert_eq!(reading.pack.voltage, Some(Millivolts(53_000)));
+    assert_eq!(reading.pack.soc, None, "nobody knows how much it weighs");
+    assert_eq!(reading.pack.remaining, None);
+    assert_eq!(derived.lowest_cell, None);
+    assert_eq!(derived.problem, None, "it says nothing about alarms");
+    assert!(derived.bank.unwrap().missing.is_empty());
+}
+
+#[test]
+fn alarms_of_a_member_are_alarms_of_the_bank() {
+    let (a, b) = two();
+    let cells = vec![Cell::of(Millivolts(3700))];
+    let mut reading = Reading { cells, ..Reading::default() };
+    reading.alarms.note(Alarm::CellOvervoltage, true);
+    let hot = told("hot", reading);
+    let (_, derived) = combine(Wiring::Parallel, &[(&a, true), (&hot, true), (&b, false)]);
+    assert_eq!(derived.problem, Some(true));
+    let worries = &derived.bank.as_ref().unwrap().worries;
+    assert_eq!(worries.len(), 1);
+    assert_eq!(worries[0].words, "Cell overvoltage: cell 1 of Name of hot at 3.7 V");
+    let mut bank = DeviceState::new(Profile::sample("bank"));
+    bank.accept(Millis(0), 0, Reading::default(), derived);
+    assert_eq!(bank.worries().len(), 1);
+    assert!(bank.knows_about("a", "cell_overvoltage"));
+    assert!(!bank.knows_about("b", "cell_overvoltage"), "nobody knows");
+}
+
+proptest! {
+    /// The capacity-weighted mean lies between the extremes, and no order of members changes it.
+    #[test]
+    fn the_mean_lies_between_its_members(packs in prop::collection::vec((0i32..=100, 1i64..1000), 1..9)) {
+        let states: Vec<_> = packs
+            .iter()
+            .enumerate()
+            .map(|(n, (soc, capacity))| battery(&format!("b{n}"), 52, 1, *soc, *capacity, &[3300]))
+            .collect();
+        let forward: Vec<_> = states.iter().map(|state| (state, true)).collect();
+        let backward: Vec<_> = forward.iter().rev().copied().collect();
+        for wiring in Wiring::ALL {
+            let soc = combine(*wiring, &forward).0.pack.soc.unwrap().0;
+            let (low, high) = (packs.iter().map(|p| p.0).min().unwrap(), packs.iter().map(|p| p.0).max().unwrap());
+            prop_assert!((low * 100..=high * 100).contains(&soc), "{soc}");
+            prop_assert_eq!(combine(*wiring, &backward).0.pack, combine(*wiring, &forward).0.pack);
+        }
+    }
+
+    /// Whoever is missing, no sum is formed without them.
+    #[test]
+    fn there_is_no_smaller_sum(present in prop::collection::vec(any::<bool>(), 1..9)) {
+        let states: Vec<_> =
+            (0..present.len()).map(|n| battery(&format!("b{n}"), 52, 1, 50, 100, &[3300])).collect();
+        let members: Vec<_> = states.iter().zip(present.iter().copied()).collect();
+        for wiring in Wiring::ALL {
+            let (reading, derived) = combine(*wiring, &members);
+            let complete = present.iter().all(|it| *it);
+            prop_assert_eq!(reading.pack.current.is_some(), complete);
+            prop_assert_eq!(reading.pack.remaining.is_some(), complete);
+            prop_assert_eq!(derived.lowest_cell.is_some(), complete);
+            let missing = present.iter().filter(|it| !**it).count();
+            prop_assert_eq!(derived.bank.unwrap().missing.len(), missing);
+        }
+    }
+}

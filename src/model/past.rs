@@ -1,0 +1,68 @@
+//! What a battery's past adds to a reading: limits with hysteresis, energy, times.
+
+use super::derive::derive;
+use super::forecast::Forecast;
+use super::ledger::Ledger;
+use super::limits::{Limits, Watch};
+use super::reading::Reading;
+use super::snapshot::Derived;
+use super::units::Millis;
+
+/// The past of one battery, as far as it matters.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    watch: Watch,
+    ledger: Ledger,
+    forecast: Forecast,
+}
+
+impl Past {
+    /// Of a battery that is watched with these limits.
+    pub fn new(limits: Limits) -> Self {
+        Past { watch: Watch::new(limits), ..Past::default() }
+    }
+
+    /// Everything that can be said from this reading and those before it. `at` is a moment of a
+    /// clock that never jumps.
+    pub fn derive(&mut self, reading: &Reading, at: Millis, interval_ms: u64) -> Derived {
+        let mut derived = derive(reading);
+        derived.limits = self.watch.look(reading, &derived);
+        if !derived.limits.is_empty() {
+            let crossed = derived.limits.values().any(|standing| standing.active);
+            derived.problem = Some(crossed || derived.problem == Some(true));
+        }
+        derived.counted = self.ledger.count(at, derived.power, interval_ms);
+        derived.times = self.forecast.look(at, &reading.pack);
+        derived
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Alarm;
+    use crate::model::reading::Cell;
+    use crate::model::units::Millivolts;
+
+    #[test]
+    fn own_limits_and_the_batterys_alarms_are_one_problem() {
+        let limits = Limits { cell_high: Some(Millivolts(3650)), ..Limits::default() };
+        for (alarm, millivolts, problem) in [
+            (None, 3600, Some(false)),
+            (None, 3700, Some(true)),
+            (Some(true), 3600, Some(true)),
+            (Some(false), 3700, Some(true)),
+            (Some(false), 3600, Some(false)),
+        ] {
+            let cells = vec![Cell::of(Millivolts(millivolts))];
+            let mut reading = Reading { cells, ..Reading::default() };
+            if let Some(active) = alarm {
+                reading.alarms.note(Alarm::FuseBlown, active);
+            }
+            let derived = Past::new(limits.clone()).derive(&reading, Millis(0), 1000);
+            assert_eq!(derived.problem, problem, "{alarm:?} {millivolts}");
+        }
+        let silent = Past::new(limits).derive(&Reading::default(), Millis(0), 1000);
+        assert_eq!(silent.problem, None, "nothing is known");
+    }
+}

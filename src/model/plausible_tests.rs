@@ -1,0 +1,196 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::reading::{Cell, Place, Probe};
+use crate::model::units::{CentiPercent, DeciCelsius, Milliamps, Millivolts};
+
+/// A battery of so many cells in a row and strings side by side.
+fn battery(cell: i32, row: i32, strings: i32) -> Reading {
+    let cells = (0..row * strings).map(|_| Cell::of(Millivolts(cell))).collect();
+    let mut reading = Reading { cells, ..Reading::default() };
+    reading.pack.voltage = Some(Millivolts(cell * row));
+    reading.pack.current = Some(Milliamps(-11_160));
+    reading.pack.soc = Some(CentiPercent(6400));
+    reading.probes = vec![Probe { place: Place::Cells, value: Some(DeciCelsius(220)) }];
+    reading
+}
+
+fn with(change: impl Fn(&mut Reading)) -> Reading {
+    let mut reading = battery(3300, 16, 1);
+    change(&mut reading);
+    reading
+}
+
+fn words(result: Result<Reading, Implausible>) -> String {
+    result.expect_err("is strange").0
+}
+
+#[test]
+fn every_kind_of_battery_passes_at_the_first_read() {
+    let kinds = [
+        ("LFP", 3300, 16, 1),
+        ("LFP, empty", 2000, 16, 1),
+        ("NMC, full", 4250, 13, 1),
+        ("LTO", 1800, 24, 1),
+        ("lead", 2250, 6, 1),
+        ("lead blocks", 14_400, 4, 1),
+        ("sodium", 1500, 16, 1),
+        ("one cell", 3300, 1, 1),
+        ("32 cells", 3300, 32, 1),
+        ("high-voltage stack", 3300, 75, 1),
+        ("larger stack", 3300, 240, 1),
+        ("five modules side by side", 3300, 15, 5),
+        ("a deeply discharged cell", 0, 1, 1),
+    ];
+    for (name, cell, row, strings) in kinds {
+        let reading = battery(cell, row, strings);
+        assert_eq!(Gate::default().pass(reading.clone(), Millis(0)), Ok(reading), "{name}");
+    }
+    let empty = Reading::default();
+    assert_eq!(Gate::default().pass(empty.clone(), Millis(0)), Ok(empty));
+}
+
+#[test]
+fn a_damaged_read_between_two_good_ones_is_held_back() {
+    type Damage = fn(&mut Reading);
+    let damages: [(&str, Damage); 6] = [
+        ("cell 3 jumped from 3.3 to 8.42 V", |it| it.cells[2].voltage = Some(Millivolts(8420))),
+        ("cell 1 at 65.535 V cannot be", |it| it.cells[0].voltage = Some(Millivolts(65_535))),
+        ("sensor 1 at -273.1 °C cannot be", |it| it.probes[0].value = Some(DeciCelsius(-2731))),
+        ("sensor 1 jumped from 22.0 to 47.6 °C", |it| {
+            it.probes[0].value = Some(DeciCelsius(476));
+        }),
+        ("the cells add up to 52.8 V, the pack says 49.0 V", |it| {
+            it.pack.voltage = Some(Millivolts(49_000));
+        }),
+        ("the state of charge jumped from 64.0 to 12.0 %", |it| {
+            it.pack.soc = Some(CentiPercent(1200));
+        }),
+    ];
+    for (expected, damage) in damages {
+        let mut gate = Gate::default();
+        gate.pass(battery(3300, 16, 1), Millis(0)).unwrap();
+        let said = gate.pass(with(damage), Millis(1000));
+        let said = words(said);
+        assert!(said.contains(expected), "{said}");
+        assert!(gate.pass(battery(3300, 16, 1), Millis(2000)).is_ok(), "{expected}");
+    }
+}
+
+#[test]
+fn a_second_read_that_says_the_same_is_the_truth() {
+    let mut gate = Gate::default();
+    gate.pass(battery(3300, 16, 1), Millis(0)).unwrap();
+    let full = with(|it| it.pack.soc = Some(CentiPercent(10_000)));
+    assert!(gate.pass(full.clone(), Millis(1000)).is_err());
+    assert_eq!(gate.pass(full.clone(), Millis(1100)), Ok(full.clone()));
+    assert_eq!(gate.pass(full.clone(), Millis(30_000)), Ok(full));
+}
+
+#[test]
+fn what_cannot_exist_stays_out_and_the_rest_is_published() {
+    let mut gate = Gate::default();
+    let loose = with(|it| it.probes[0].value = Some(DeciCelsius(-2731)));
+    assert!(gate.pass(loose.clone(), Millis(0)).is_err());
+    for second in 1..5 {
+        let passed = gate.pass(loose.clone(), Millis(second * 1000)).expect("the second read");
+        assert_eq!(passed.probes[0].value, None);
+        assert_eq!(passed.cells, loose.cells);
+    }
+    let fixed = gate.pass(battery(3300, 16, 1), Millis(9000)).expect("it is back");
+    assert_eq!(fixed.probes[0].value, Some(DeciCelsius(220)));
+}
+
+#[test]
+fn a_sum_that_never_fits_is_accepted_from_the_second_read_on() {
+    let mut gate = Gate::default();
+    let odd = with(|it| it.pack.voltage = Some(Millivolts(49_000)));
+    let said = words(gate.pass(odd.clone(), Millis(0)));
+    assert_eq!(said, "the cells add up to 52.8 V, the pack says 49.0 V");
+    for second in 1..100 {
+        assert!(gate.pass(odd.clone(), Millis(second * 30_000)).is_ok());
+    }
+}
+
+#[test]
+fn damage_that_comes_back_does_not_confirm_itself() {
+    let mut gate = Gate::default();
+    let (ours, neighbour) = (battery(3300, 16, 1), battery(2700, 16, 1));
+    gate.pass(ours.clone(), Millis(0)).unwrap();
+    for second in 1..9 {
+        assert!(gate.pass(neighbour.clone(), Millis(second * 1000)).is_err());
+        assert!(gate.pass(ours.clone(), Millis(second * 1000 + 500)).is_ok());
+    }
+}
+
+#[test]
+fn after_a_long_silence_every_value_may_be_another() {
+    let mut gate = Gate::default();
+    gate.pass(battery(3300, 16, 1), Millis(0)).unwrap();
+    assert!(gate.pass(battery(2600, 16, 1), Millis(300_001)).is_ok());
+}
+
+#[test]
+fn another_number_of_cells_is_another_battery() {
+    let mut gate = Gate::default();
+    gate.pass(battery(3300, 16, 1), Millis(0)).unwrap();
+    assert!(gate.pass(battery(3300, 15, 1), Millis(1000)).is_ok());
+    assert!(gate.pass(battery(3300, 4, 1), Millis(2000)).is_err());
+    assert!(gate.pass(battery(3300, 4, 1), Millis(3000)).is_ok());
+}
+
+fn anything() -> impl Strategy<Value = Reading> {
+    let cells = prop::collection::vec(prop::option::of(any::<i32>()), 0..40);
+    let probes = prop::collection::vec(prop::option::of(any::<i32>()), 0..8);
+    let pack = prop::array::uniform3(prop::option::of(any::<i32>()));
+    (cells, probes, pack).prop_map(|(cells, probes, [voltage, current, soc])| {
+        let cell = |mv: Option<i32>| Cell { voltage: mv.map(Millivolts), ..Cell::default() };
+        let cells = cells.into_iter().map(cell).collect();
+        let mut reading = Reading { cells, ..Reading::default() };
+        let probe = |dc: Option<i32>| Probe { place: Place::Cells, value: dc.map(DeciCelsius) };
+        reading.probes = probes.into_iter().map(probe).collect();
+        reading.pack.voltage = voltage.map(Millivolts);
+        reading.pack.current = current.map(Milliamps);
+        reading.pack.soc = soc.map(CentiPercent);
+        reading
+    })
+}
+
+proptest! {
+    /// The promise of the gate: whatever a battery says, it is heard when it repeats itself.
+    #[test]
+    fn nobody_is_refused_twice(before in prop::collection::vec(anything(), 0..4), steady in anything()) {
+        let mut gate = Gate::default();
+        for reading in before {
+            let _ = gate.pass(reading, Millis(0));
+        }
+        let _ = gate.pass(steady.clone(), Millis(1000));
+        prop_assert!(gate.pass(steady.clone(), Millis(2000)).is_ok());
+        prop_assert!(gate.pass(steady, Millis(3000)).is_ok());
+    }
+
+    #[test]
+    fn what_passes_can_exist(readings in prop::collection::vec(anything(), 1..9)) {
+        let mut gate = Gate::default();
+        for reading in readings {
+            if let Ok(passed) = gate.pass(reading, Millis(0)) {
+                prop_assert!(passed.cells.iter().filter_map(|it| it.voltage).all(|it| CELL_MV.contains(&it.0)));
+                prop_assert!(passed.probes.iter().filter_map(|it| it.value).all(|it| TEMPERATURE_DC.contains(&it.0)));
+            }
+        }
+    }
+
+    /// Believable batteries with an ordinary load are never held up.
+    #[test]
+    fn ordinary_life_passes(start in 2500i32..3600, row in 1i32..33, steps in prop::collection::vec((-60i32..60, -30i32..30, -200i32..200), 1..60)) {
+        let mut gate = Gate::default();
+        let (mut cell, mut temp, mut soc) = (start, 200, 5000);
+        for (second, (volts, degrees, charge)) in (0u64..).zip(steps) {
+            (cell, temp, soc) = (cell + volts, temp + degrees, (soc + charge).clamp(0, 10_000));
+            let mut reading = battery(cell.clamp(1500, 4400), row, 1);
+            reading.probes[0].value = Some(DeciCelsius(temp.clamp(-300, 800)));
+            reading.pack.soc = Some(CentiPercent(soc));
+            prop_assert!(gate.pass(reading, Millis(second * 30_000)).is_ok());
+        }
+    }
+}
