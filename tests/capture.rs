@@ -51,10 +51,10 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
     let address = *make.addresses.start();
     let bus = Bus::living(make, &[address], 7, faults());
     let port = memory("simulated", Stage::new(bus, 600.0, None), stop.clone());
-    let id = DeviceId::new(make.name).unwrap();
+    let id = DeviceId::new(&make.name.replace(':', "-")).unwrap();
     let member = Member {
         id: id.clone(),
-        driver: find(make.name),
+        driver: find(make.driver()),
         options: Options { address, timeout: Duration::from_millis(60), ..Options::default() },
         interval: Duration::from_millis(10),
         control: false,
@@ -63,7 +63,7 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
     let board = Board::new([Profile {
         id: id.clone(),
         name: make.name.into(),
-        make: make.name.into(),
+        make: make.driver().into(),
         title: make.name.into(),
         port: Some("simulated".into()),
         address: Some(address.to_string()),

@@ -10,6 +10,8 @@ mod ascii_family;
 #[path = "vectors/ascii_status.rs"]
 mod ascii_status;
 mod common;
+#[path = "vectors/daly.rs"]
+mod daly;
 #[path = "vectors/daren.rs"]
 mod daren;
 #[path = "vectors/daren_status.rs"]
@@ -68,12 +70,14 @@ const MAKES: &[Make] = &[
     ascii_family::PYLONTECH,
     ascii_family::PACE,
     ascii_family::SEPLOS,
+    daly::MAKE,
 ];
 
 /// What the operator of this vector's battery said about it.
 fn options(make: &Make, vector: &Vector) -> Options {
     match make.name {
         "pylontech-sc0500" => pylontech_sc0500::options(vector),
+        "daly" => daly::options(vector),
         _ => usual(find(make.name).unwrap()),
     }
 }
@@ -175,7 +179,9 @@ fn an_answer_to_another_question_is_refused() {
         let good = || all.iter().filter(|v| v.kind == "response");
         for (asked, given) in good().flat_map(|a| good().map(move |b| (a, b))) {
             let make = MAKES.iter().find(|make| make.name == info.name).unwrap();
-            if asked.request == given.request || (make.role)(asked) == Role::NeverAsked {
+            let same = asked.request == given.request
+                || info.name == "daly" && daly::is_same_question(asked, given);
+            if same || (make.role)(asked) == Role::NeverAsked {
                 continue;
             }
             let vector = Vector { response: given.response.clone(), ..asked.clone() };
@@ -202,6 +208,9 @@ const ERRORS: &[(&str, FaultKind)] = &[
     // Frames of other batteries are skipped until the time is over.
     ("wrong_address", FaultKind::Timeout),
     ("other_register", FaultKind::Timeout),
+    ("wrong_command", FaultKind::Timeout),
+    ("echo", FaultKind::Timeout),
+    ("missing_frames", FaultKind::Timeout),
     ("bad_checksum", FaultKind::BadChecksum),
     // The length field has a check of its own: it fails because the frame is damaged.
     ("bad_length_checksum", FaultKind::BadChecksum),

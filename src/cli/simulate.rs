@@ -16,8 +16,8 @@ pub(super) struct Arguments {
     /// The make
     #[arg(long = "type", value_name = "TYPE", default_value = "daren")]
     make: String,
-    /// Addresses on the bus, one battery each
-    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1")]
+    /// Addresses on the bus, one battery each; left out, 1 or the first one that the make has
+    #[arg(long, value_name = "N", value_delimiter = ',')]
     address: Vec<u8>,
     /// Make this symbolic link to the pseudo-terminal
     #[arg(long, value_name = "PATH", conflicts_with = "tcp")]
@@ -46,7 +46,9 @@ impl Arguments {
             let known: Vec<_> = sim::MAKES.iter().map(|make| make.name).collect();
             format!("no simulated type named {}; known are: {}", self.make, known.join(", "))
         })?;
-        if let Some(address) = self.address.iter().find(|it| !make.addresses.contains(it)) {
+        let usual = if make.addresses.contains(&1) { 1 } else { *make.addresses.start() };
+        let addresses = if self.address.is_empty() { vec![usual] } else { self.address };
+        if let Some(address) = addresses.iter().find(|it| !make.addresses.contains(it)) {
             let (first, last) = (make.addresses.start(), make.addresses.end());
             return Err(format!("address {address} is not from {first} to {last}"));
         }
@@ -57,7 +59,7 @@ impl Arguments {
         let terminal = Place::Terminal { link: self.port_link };
         Ok(SimulateOptions {
             make,
-            addresses: self.address,
+            addresses,
             seed: self.seed,
             speed: self.speed,
             pacing: self.baud_pacing.map(|baud| if baud == 0 { BAUD } else { baud }),

@@ -10,9 +10,6 @@ use super::values::Values;
 use super::variables::{BMS_ADDRESS, BMS_BARCODE, BMS_PORT, BMS_TYPE};
 use crate::protocol::{self, DriverInfo, auto};
 
-/// Makes that the contract names. Who asks for one before it is there gets an answer that says so.
-const PROMISED: [&str; 4] = ["pylontech-sc0500", "jbd", "jk", "daly"];
-
 /// Time for one whole read over Bluetooth.
 const WHOLE_READ: Duration = Duration::from_secs(20);
 
@@ -84,9 +81,6 @@ impl Make {
 
 /// What to say to somebody who asks for a make that is not there.
 fn unknown_make(name: &str) -> String {
-    if PROMISED.contains(&name) {
-        return format!("{}; this version does not know {name} yet", BMS_TYPE.rule);
-    }
     match nearest(name, makes()) {
         Some((near, errors)) if errors <= 3 => format!("{} (is {near} meant?)", BMS_TYPE.rule),
         _ => BMS_TYPE.rule.to_string(),

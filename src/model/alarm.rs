@@ -73,6 +73,8 @@ alarms! {
     MosSoftwareLock "mos_software_lock" Protection "MOSFETs turned off by command";
     CellOvertemperature "cell_overtemperature" Protection "Cell overtemperature";
     CellUndertemperature "cell_undertemperature" Protection "Cell undertemperature";
+    TemperatureDifference "temperature_difference" Protection "Temperature difference";
+    ThermalRunaway "thermal_runaway" Protection "Thermal runaway";
     ChargeOvervoltage "charge_overvoltage" Protection "Charge voltage too high";
     ChargeForbidden "charge_forbidden" Protection "Charging forbidden, a cell is too low";
     TransientOvercurrent "transient_overcurrent" Protection "Transient overcurrent";
@@ -101,6 +103,9 @@ alarms! {
     CellOvertemperatureWarning "cell_overtemperature_warning" Warning "Cell overtemperature warning";
     CellUndertemperatureWarning "cell_undertemperature_warning" Warning "Cell undertemperature warning";
     LowSocWarning "low_soc_warning" Warning "Low state of charge warning";
+    LowSohWarning "low_soh_warning" Warning "Low state of health warning";
+    ChargeUndervoltageWarning "charge_undervoltage_warning" Warning "Charge voltage too low warning";
+    DischargeOvervoltageWarning "discharge_overvoltage_warning" Warning "Discharge voltage too high warning";
     ChargeMosWarning "charge_mos_warning" Warning "Charge MOSFET warning";
     ExternalStorageWarning "external_storage_warning" Warning "External storage warning";
     InternalBusWarning "internal_bus_warning" Warning "Internal bus warning";
@@ -129,6 +134,10 @@ alarms! {
     CellDisconnected "cell_disconnected" Fault "Cell wire disconnected";
     OutputConnectionFailure "output_connection_failure" Fault "Output connection failure";
     ClockFailure "clock_failure" Fault "Clock failure";
+    FlashFailure "flash_failure" Fault "Flash memory failure";
+    PrechargeFailure "precharge_failure" Fault "Precharge failure";
+    CommunicationFailure "communication_failure" Fault "Communication failure";
+    InternalCommunicationFailure "internal_communication_failure" Fault "Internal communication failure";
     OtherFailure "other_failure" Fault "Failure without a name";
     CellCountMismatch "cell_count_mismatch" Fault "Cell count differs from the setting";
     CoprocessorFailure "coprocessor_failure" Fault "Coprocessor does not answer";

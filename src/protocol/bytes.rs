@@ -44,6 +44,11 @@ impl<'a> Reader<'a> {
         self.array().map(u16::from_be_bytes)
     }
 
+    /// Four bytes, unsigned.
+    pub fn u32(&mut self) -> Result<u32, Exhausted> {
+        self.array().map(u32::from_be_bytes)
+    }
+
     /// Two bytes, two's complement.
     pub fn i16(&mut self) -> Result<i16, Exhausted> {
         self.array().map(i16::from_be_bytes)

@@ -6,10 +6,12 @@ pub mod auto;
 pub mod bytes;
 pub mod console;
 pub mod driver;
+pub mod modbus;
 pub mod query;
 pub mod signs;
 mod status_word;
 
+pub mod daly;
 pub mod daren;
 pub mod jbd;
 pub mod jk;
@@ -31,6 +33,7 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &pylontech::INFO,
     &pace::INFO,
     &seplos::INFO,
+    &daly::INFO,
 ];
 
 /// The driver of that name.

@@ -15,6 +15,8 @@
 //! again. Silence is not asked again: one silent battery on a shared bus costs the others no more
 //! than one time-out a cycle, and so does a question that a battery does not know.
 
+mod session;
+
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Duration;
@@ -22,14 +24,11 @@ use std::time::Duration;
 use super::driver::{Ask, Driver, ProtocolError, Side, Step};
 use crate::model::Reading;
 use crate::model::reading::Setting;
+use session::Session;
 
 /// Bytes that may wait for the rest of their frame. The longest answer of any make is well below;
 /// what is older than so many bytes belongs to no frame.
 const BUFFER: usize = 4096;
-
-/// Failures after which a question of [`Need::Once`], or one of [`Need::Steady`] that was never
-/// answered, is not asked again in this session.
-const FAILURES: usize = 2;
 
 /// A make that asks a few questions and gets one framed answer to each.
 pub trait Dialect: Send {
@@ -74,6 +73,15 @@ pub trait Dialect: Send {
     fn blank(&self, _side: Side, _said: &mut [u8]) {}
     /// No answer came, not even a damaged one. The dialect may ask differently in the next cycle.
     fn unanswered(&mut self, _query: Self::Query) {}
+    /// No answer came either: what is asked instead in this cycle, for a make that does not know
+    /// yet which of its languages the battery speaks.
+    fn instead(&mut self, _query: Self::Query, _ask: Ask) -> Option<Vec<Self::Query>> {
+        None
+    }
+    /// A good answer repeats the question to the letter, so it cannot be told from its echo.
+    fn repeats(&self, _query: Self::Query) -> bool {
+        false
+    }
     /// The link is new: forget what belongs to the session.
     fn reset(&mut self) {}
 }
@@ -149,19 +157,6 @@ pub struct Runner<D: Dialect> {
     session: Session<D::Query>,
 }
 
-/// What is remembered from one cycle to the next.
-#[derive(Debug)]
-struct Session<Q> {
-    /// What the answers to [`Need::Once`] said.
-    known: Reading,
-    /// Questions that are answered or refused: never asked again.
-    closed: Vec<Q>,
-    /// One entry for each failure of a question that may stay without an answer.
-    failed: Vec<Q>,
-    /// Questions of [`Need::Steady`] that were answered.
-    steady: Vec<Q>,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     /// The line is left quiet before the question.
@@ -231,6 +226,13 @@ impl<D: Dialect> Runner<D> {
         };
     }
 
+    /// Frames that somebody recorded are only tried with what names itself.
+    fn leave_to_the_ask(&mut self) {
+        if self.ask == Ask::Identify {
+            self.queue.retain(|query| self.dialect.stands_alone(*query));
+        }
+    }
+
     fn listens(&self) -> bool {
         matches!(self.state, State::Listening | State::Settling)
     }
@@ -239,13 +241,14 @@ impl<D: Dialect> Runner<D> {
     fn digest(&mut self) {
         while self.listens() {
             let Some(&query) = self.queue.front() else { return };
-            if !self.request.is_empty() && self.buffer.starts_with(&self.request) {
+            let echo = !self.dialect.repeats(query);
+            if echo && !self.request.is_empty() && self.buffer.starts_with(&self.request) {
                 // Two-wire adapters may hear what they say.
                 self.received = self.received.saturating_sub(self.request.len());
                 self.buffer.drain(..self.request.len());
                 continue;
             }
-            if self.request.starts_with(&self.buffer) {
+            if echo && self.request.starts_with(&self.buffer) {
                 return;
             }
             match self.dialect.frame(query, &self.buffer) {
@@ -339,46 +342,6 @@ impl<D: Dialect> Runner<D> {
     }
 }
 
-impl<Q> Default for Session<Q> {
-    fn default() -> Self {
-        Session {
-            known: Reading::default(),
-            closed: Vec::new(),
-            failed: Vec::new(),
-            steady: Vec::new(),
-        }
-    }
-}
-
-impl<Q: Copy + PartialEq> Session<Q> {
-    fn failures(&self, query: Q) -> usize {
-        self.failed.iter().filter(|&&failed| failed == query).count()
-    }
-
-    fn answered(&mut self, query: Q) {
-        if !self.steady.contains(&query) {
-            self.steady.push(query);
-            self.failed.retain(|failed| *failed != query);
-        }
-    }
-
-    fn failure(&mut self, query: Q, refused: bool) {
-        self.failed.push(query);
-        if refused || self.failures(query) >= FAILURES {
-            self.closed.push(query);
-        }
-    }
-
-    /// The questions that are still open. Those that failed before come last, so that one that is
-    /// never answered does not keep the others from being asked.
-    fn open(&self, plan: &[Q]) -> VecDeque<Q> {
-        let mut open: Vec<Q> =
-            plan.iter().copied().filter(|query| !self.closed.contains(query)).collect();
-        open.sort_by_key(|&query| self.failures(query));
-        open.into()
-    }
-}
-
 pub(super) fn more_telling(
     known: Option<ProtocolError>,
     new: ProtocolError,
@@ -410,10 +373,8 @@ impl<D: Dialect> Driver for Runner<D> {
             Ask::Write(setting) => self.dialect.orders(setting).into(),
             Ask::Read | Ask::Identify => self.session.open(self.dialect.plan()),
         };
-        if ask == Ask::Identify {
-            self.queue.retain(|query| self.dialect.stands_alone(*query));
-        }
         self.ask = ask;
+        self.leave_to_the_ask();
         self.worst = None;
         self.reading = self.session.known.clone();
         self.next();
@@ -466,6 +427,11 @@ impl<D: Dialect> Driver for Runner<D> {
             State::Listening => {
                 if self.error.is_none() {
                     self.dialect.unanswered(query);
+                    if let Some(instead) = self.dialect.instead(query, self.ask) {
+                        self.queue = self.session.open(&instead);
+                        self.leave_to_the_ask();
+                        return self.next();
+                    }
                 }
                 self.give_up(query);
             }

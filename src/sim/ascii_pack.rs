@@ -38,12 +38,6 @@ impl Responder for AsciiPack {
     }
 }
 
-/// The bits of a status byte, from bit 0 up; `None` is a bit without an alarm.
-pub fn bits(state: &PackState, alarms: &[Option<Alarm>]) -> u8 {
-    let set = |alarm: &Option<Alarm>| alarm.is_some_and(|alarm| state.alarms.contains(&alarm));
-    alarms.iter().enumerate().fold(0, |byte, (bit, alarm)| byte | u8::from(set(alarm)) << bit)
-}
-
 /// The state byte of a value: 01 below its lower limit, 02 above its upper one.
 pub fn limit_state(state: &PackState, below: Alarm, above: Alarm) -> u8 {
     match (state.alarms.contains(&below), state.alarms.contains(&above)) {

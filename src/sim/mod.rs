@@ -10,6 +10,7 @@ pub mod battery;
 pub mod bus;
 pub mod chance;
 pub mod console;
+pub mod daly;
 pub mod daren;
 pub mod faults;
 mod house;
@@ -49,7 +50,7 @@ pub trait Responder: Send {
 /// A make that can be simulated.
 #[derive(Debug)]
 pub struct Make {
-    /// The name of its driver.
+    /// The name of its driver, and behind a colon its dialect where there are several.
     pub name: &'static str,
     /// Addresses that it can have on a bus.
     pub addresses: RangeInclusive<u8>,
@@ -63,6 +64,14 @@ pub struct Make {
     pub notification: Option<usize>,
     /// The same answer, spoiled as only somebody who knows the frame can do it.
     pub spoil: fn(Spoil, &[u8]) -> Vec<u8>,
+}
+
+impl Make {
+    /// The name of the driver that reads it: a make of several dialects is simulated in each of
+    /// them, and `daly:a5` is read by `daly`.
+    pub fn driver(&self) -> &'static str {
+        self.name.split(':').next().unwrap_or(self.name)
+    }
 }
 
 /// What can be wrong with an answer that still looks like one.
@@ -86,6 +95,9 @@ pub static MAKES: &[&Make] = &[
     &pylontech::MAKE,
     &pace::MAKE,
     &seplos::MAKE,
+    &daly::MAKE,
+    &daly::MAKE_A5,
+    &daly::MAKE_P81,
 ];
 
 /// The make of that name.

@@ -4,7 +4,7 @@
 
 use super::Make;
 use super::ascii_frame::{self, Info, Marks, code};
-use super::ascii_pack::{AsciiPack, bits, cell_states, limit_state};
+use super::ascii_pack::{AsciiPack, cell_states, limit_state};
 use super::state::PackState;
 use crate::model::Alarm::{
     self, AmbientOvertemperature, AmbientOvertemperatureWarning, AmbientUndertemperature,
@@ -82,7 +82,7 @@ fn alarms(info: &mut Info, state: &PackState) {
     info.byte(limits(PackUndervoltageWarning, PackOvervoltageWarning));
     info.byte(limits(DischargeOvercurrentWarning, DischargeOvercurrentWarning));
     let [protect1, protect2, system, fault, warning1, warning2] =
-        [PROTECT_1, PROTECT_2, SYSTEM, FAULT, WARNING_1, WARNING_2].map(|it| bits(state, it));
+        [PROTECT_1, PROTECT_2, SYSTEM, FAULT, WARNING_1, WARNING_2].map(|it| state.bits(it));
     let switches = u8::from(state.charging) << 1 | u8::from(state.discharging) << 2;
     let moving = u8::from(state.current.0 < 0) << 3 | u8::from(state.current.0 > 0) << 5;
     info.byte(protect1).byte(protect2).byte(system | switches | moving).byte(0).byte(fault);

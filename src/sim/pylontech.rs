@@ -4,7 +4,7 @@
 
 use super::Make;
 use super::ascii_frame::{self, Info, Marks, code};
-use super::ascii_pack::{AsciiPack, bits, cell_states, limit_state};
+use super::ascii_pack::{AsciiPack, cell_states, limit_state};
 use super::state::PackState;
 use crate::model::Alarm::{
     CellFailure, CellOvertemperature, CellOvervoltage, CellUndertemperature, CellUndervoltage,
@@ -100,23 +100,20 @@ fn alarms(info: &mut Info, state: &PackState) {
     info.byte(either(ChargeOvercurrent));
     info.byte(limit_state(state, PackUndervoltage, PackOvervoltage));
     info.byte(either(DischargeOvercurrent));
-    info.byte(bits(
-        state,
-        &[
-            Some(PackOvervoltage),
-            Some(CellUndervoltage),
-            Some(ChargeOvercurrent),
-            None,
-            Some(DischargeOvercurrent),
-            Some(DischargeOvertemperature),
-            Some(ChargeOvertemperature),
-            Some(PackUndervoltage),
-        ],
-    ));
+    info.byte(state.bits(&[
+        Some(PackOvervoltage),
+        Some(CellUndervoltage),
+        Some(ChargeOvercurrent),
+        None,
+        Some(DischargeOvercurrent),
+        Some(DischargeOvertemperature),
+        Some(ChargeOvertemperature),
+        Some(PackUndervoltage),
+    ]));
     // Bit 3: the module itself supplies its electronics.
     info.byte(u8::from(state.charging) << 1 | u8::from(state.discharging) << 2 | 8);
     let moving = u8::from(state.current.0 < 0) << 6 | u8::from(state.current.0 > 0) << 7;
-    info.byte(moving).byte(bits(state, &[Some(CellFailure)])).byte(0);
+    info.byte(moving).byte(state.bits(&[Some(CellFailure)])).byte(0);
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use super::Make;
 use super::ascii_frame::{self, Info, Marks, code};
-use super::ascii_pack::{AsciiPack, bits, cell_states, limit_state};
+use super::ascii_pack::{AsciiPack, cell_states, limit_state};
 use super::state::PackState;
 use crate::model::Alarm::{
     self, AmbientOvertemperature, AmbientOvertemperatureWarning, AmbientUndertemperature,
@@ -88,15 +88,15 @@ fn alarms(info: &mut Info, state: &PackState) {
     info.byte(limits(PackUndervoltageWarning, PackOvervoltageWarning));
     info.byte(20);
     for event in EVENTS_1_TO_6 {
-        info.byte(bits(state, event));
+        info.byte(state.bits(event));
     }
     info.byte(u8::from(state.discharging) | u8::from(state.charging) << 1);
     let balancing = state.balancing.iter().take(16).enumerate();
     let balancing = balancing.fold(0_u16, |mask, (bit, on)| mask | u16::from(*on) << bit);
     info.extend(balancing.to_le_bytes());
     info.byte(u8::from(state.current.0 < 0) | u8::from(state.current.0 > 0) << 1);
-    info.byte(bits(state, &[Some(CellDisconnected)])).byte(0);
-    info.byte(0).byte(bits(state, &[Some(EepromFailure), Some(ClockFailure)])).words(3, 0);
+    info.byte(state.bits(&[Some(CellDisconnected)])).byte(0);
+    info.byte(0).byte(state.bits(&[Some(EepromFailure), Some(ClockFailure)])).words(3, 0);
 }
 
 const EVENTS_1_TO_6: [&[Option<Alarm>]; 6] = [

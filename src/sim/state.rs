@@ -103,6 +103,12 @@ impl PackState {
         self
     }
 
+    /// A status byte, from bit 0 up; `None` is a bit without an alarm.
+    pub(super) fn bits(&self, alarms: &[Option<Alarm>]) -> u8 {
+        let set = |alarm: &Option<Alarm>| alarm.is_some_and(|alarm| self.alarms.contains(&alarm));
+        alarms.iter().enumerate().fold(0, |byte, (bit, alarm)| byte | u8::from(set(alarm)) << bit)
+    }
+
     /// Raises what the pack's own limits demand. A captured pack warned, and charged on, with a
     /// cell at 3.694 V and 325 mV of difference; the other limits are usual ones for LiFePO4.
     pub(super) fn watch_limits(mut self) -> Self {

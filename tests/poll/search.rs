@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::rig::{Bus, Rig, member, seconds};
 
 fn wired() -> impl Iterator<Item = &'static Make> {
-    let is_wired = |make: &&Make| protocol::find(make.name).is_some_and(|it| it.serial.is_some());
+    let is_wired =
+        |make: &&Make| protocol::find(make.driver()).is_some_and(|it| it.serial.is_some());
     MAKES.iter().copied().filter(is_wired)
 }
 
@@ -34,7 +35,7 @@ async fn it_stays_what_it_answered_to() {
     let rig = Rig::on(Bus::default(), unknown(Endpoint::Memory(port)));
     seconds(600).await;
     let state = rig.state(1);
-    let info = protocol::find(make.name).expect("its driver");
+    let info = protocol::find(make.driver()).expect("its driver");
     assert_eq!(
         (state.profile.make.as_str(), state.profile.title.as_str()),
         (info.name, info.title)
@@ -84,7 +85,7 @@ async fn each_simulated_make_is_found_on_a_pseudo_terminal() {
         tokio::time::timeout(Duration::from_secs(120), read_once(line, &board)).await.unwrap();
         let state = board.latest(&config.devices[0].profile.id).expect("a battery");
         assert_eq!(state.attempt.map(|attempt| attempt.fault), Some(None));
-        assert_eq!(state.profile.make, make.name);
+        assert_eq!(state.profile.make, make.driver());
         stop.cancel();
         simulator.await.unwrap().unwrap();
     }

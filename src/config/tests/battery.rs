@@ -36,19 +36,6 @@ fn an_unknown_type_is_answered_with_the_known_ones() {
 }
 
 #[test]
-fn a_promised_type_says_that_it_is_not_there_yet() {
-    for name in ["jbd", "jk", "daly"] {
-        if protocol::find(name).is_none() {
-            let message = fault(&[("BMS_TYPE", name), ("BMS_PORT", "/dev/a")]);
-            assert!(
-                message.contains(&format!("this version does not know {name} yet")),
-                "{message}"
-            );
-        }
-    }
-}
-
-#[test]
 fn a_barcode_alone_means_an_sc0500() {
     let port = ("BMS_PORT", "/dev/ttyUSB0");
     let config = good(&[port, ("BMS_BARCODE", "pptap02218c10427")]);
