@@ -34,8 +34,9 @@ pub(super) struct Stream {
     reassembly: Reassembly,
     /// How often the present question was asked.
     tries: u8,
-    /// Bytes since the present question.
+    /// Bytes of this cycle, and how many of them came before the present question.
     received: usize,
+    earlier: usize,
     acknowledged: bool,
     /// The newest record 02 of this cycle.
     newest: Option<(Box<Record>, Layout)>,
@@ -94,6 +95,7 @@ impl Stream {
             reassembly: Reassembly::default(),
             tries: 0,
             received: 0,
+            earlier: 0,
             acknowledged: false,
             newest: None,
             ordered: None,
@@ -152,7 +154,7 @@ impl Stream {
 
     fn asks_again(&mut self, phase: Phase) {
         self.tries += 1;
-        self.received = 0;
+        self.earlier = self.received;
         self.acknowledged = false;
         self.reassembly.clear();
         self.state = State::Asking(phase);
@@ -160,7 +162,7 @@ impl Stream {
 
     /// Something came, but not what was wanted: asking again may help, after silence it does not.
     fn worth_another_try(&self) -> bool {
-        self.received > 0 && self.tries < TRIES
+        self.received > self.earlier && self.tries < TRIES
     }
 
     fn take(&mut self, phase: Phase, word: Word) {
