@@ -12,40 +12,88 @@ use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
 use bms_reader::model::reading::Place;
-use bms_reader::model::units::CentiPercent;
+use bms_reader::model::units::{CentiPercent, DeciCelsius};
 use bms_reader::protocol::driver::Carrier;
 use bms_reader::protocol::jk::{Command, request};
-use bms_reader::protocol::{Ask, DRIVERS, Driver, DriverInfo, Options, Step, find};
+use bms_reader::protocol::{Ask, DRIVERS, Driver, DriverInfo, Options, Step};
 use bms_reader::sim::{Bus, Faults, MAKES, PackState};
-use common::{Delivery, Vector, driver, play, vectors};
+use common::{Delivery, Vector, play, vectors};
 use proptest::prelude::*;
 
 /// A battery made of recorded answers: the first one for each question.
 struct Recorded {
     info: &'static DriverInfo,
+    options: Options,
     answers: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// What operators say about a battery of this make: a driver may go another way for each.
+fn ways(info: &DriverInfo) -> Vec<Options> {
+    let variant =
+        |name: &str, address| Options { variant: Some(name.into()), address, ..Options::default() };
+    match info.name {
+        "jk" => {
+            let radio = Options { carrier: Carrier::Radio, ..Options::default() };
+            vec![radio, variant("ttl", 1), variant("pb", 3)]
+        }
+        _ => vec![Options::default()],
+    }
 }
 
 impl Recorded {
     fn each() -> impl Iterator<Item = &'static Recorded> {
-        static ALL: LazyLock<Vec<Recorded>> =
-            LazyLock::new(|| DRIVERS.iter().map(|&info| Recorded::of(info)).collect());
+        static ALL: LazyLock<Vec<Recorded>> = LazyLock::new(|| {
+            let each = |&info: &&'static DriverInfo| {
+                ways(info).into_iter().map(move |options| Recorded::of(info, options))
+            };
+            DRIVERS.iter().flat_map(each).collect()
+        });
         ALL.iter()
     }
 
-    fn of(info: &'static DriverInfo) -> Recorded {
+    fn of(info: &'static DriverInfo, options: Options) -> Recorded {
         let mut answers: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         let mut said = BTreeSet::new();
+        let mut battery = Recorded { info, options, answers: BTreeMap::new() };
         for vector in vectors(info.name).into_iter().filter(|v| v.kind == "response") {
-            let Some(question) = question(info, &vector) else { continue };
+            let Some(question) = battery.question(&vector) else { continue };
             // A stream says several things after one question, each of them again and again.
             let kind = vector.json["expected"]["frame"].as_str().map(str::to_owned);
-            let news = said.insert((question.clone(), kind.filter(|_| streams(info))));
+            let news = said.insert((question.clone(), kind.filter(|_| battery.streams())));
             if news {
                 answers.entry(question).or_default().extend(vector.response);
             }
         }
-        Recorded { info, answers }
+        battery.answers = answers;
+        battery
+    }
+
+    fn driver(&self) -> Box<dyn Driver> {
+        (self.info.new)(&self.options)
+    }
+
+    fn streams(&self) -> bool {
+        let radio = self.options.carrier == Carrier::Radio;
+        radio && self.info.gatt.is_some_and(|gatt| gatt.streams)
+    }
+
+    /// The question that a vector answers, as our driver puts it; `None` when it belongs to another
+    /// way than this one.
+    fn question(&self, vector: &Vector) -> Option<Vec<u8>> {
+        let device = || request(Command::Device);
+        let transport = match (self.info.name, self.options.variant.as_deref()) {
+            ("jk", Some("ttl")) => "uart-ttl",
+            ("jk", Some("pb")) => "rs485-pb",
+            ("jk", _) => "ble",
+            _ => return Some(vector.request.clone()),
+        };
+        match transport {
+            _ if vector.json["transport"] != transport => None,
+            // The padding of the recorded questions is random.
+            "ble" if vector.request[4] == device()[4] => Some(device()),
+            "ble" => Some(request(Command::Stream)),
+            _ => Some(vector.request.clone()),
+        }
     }
 
     fn answer(&self, question: &[u8]) -> Vec<Vec<u8>> {
@@ -54,7 +102,7 @@ impl Recorded {
 
     /// A cycle in which everything goes well.
     fn good(&self) -> Reading {
-        self.cycle(driver(self.info).as_mut())
+        self.cycle(self.driver().as_mut())
     }
 
     fn cycle(&self, driver: &mut dyn Driver) -> Reading {
@@ -63,24 +111,7 @@ impl Recorded {
 
     /// The questions of a good cycle.
     fn questions(&self) -> Vec<Vec<u8>> {
-        play(driver(self.info).as_mut(), |question| self.answer(question)).unwrap().asked
-    }
-}
-
-fn streams(info: &DriverInfo) -> bool {
-    info.gatt.is_some_and(|gatt| gatt.streams)
-}
-
-/// The question that a vector answers, as our driver puts it; `None` when it belongs to another
-/// carrier than the one under test.
-fn question(info: &DriverInfo, vector: &Vector) -> Option<Vec<u8>> {
-    let device = || request(Command::Device);
-    match info.name {
-        // The padding of the recorded questions is random.
-        "jk" if vector.json["transport"] != "ble" => None,
-        "jk" if vector.request[4] == device()[4] => Some(device()),
-        "jk" => Some(request(Command::Stream)),
-        _ => Some(vector.request.clone()),
+        play(self.driver().as_mut(), |question| self.answer(question)).unwrap().asked
     }
 }
 
@@ -172,7 +203,7 @@ proptest! {
     fn nothing_disturbs_a_driver_for_good(acts in prop::collection::vec(act(), 0..60)) {
         for battery in Recorded::each() {
             let answers: Vec<_> = battery.answers.values().collect();
-            let mut driver = driver(battery.info);
+            let mut driver = battery.driver();
             for act in &acts {
                 perform(driver.as_mut(), act, &answers);
                 prop_assert_eq!(driver.step(), driver.step());
@@ -190,7 +221,7 @@ proptest! {
     fn a_reset_forgets_the_session(acts in prop::collection::vec(act(), 0..60)) {
         for battery in Recorded::each() {
             let answers: Vec<_> = battery.answers.values().collect();
-            let mut driver = driver(battery.info);
+            let mut driver = battery.driver();
             acts.iter().for_each(|act| perform(driver.as_mut(), act, &answers));
             driver.reset();
             let asked = play(driver.as_mut(), |question| battery.answer(question)).unwrap().asked;
@@ -209,7 +240,7 @@ proptest! {
             let run = |delivery: Delivery| {
                 let mut streams = streams.iter();
                 let mut recorded = battery.answers.iter().cycle();
-                play(driver(battery.info).as_mut(), |question| {
+                play(battery.driver().as_mut(), |question| {
                     let response = match streams.next() {
                         Some(stream) => bytes(stream, &answers),
                         None => recorded.next().map(|(_, answer)| answer.clone()).unwrap(),
@@ -237,7 +268,7 @@ fn a_flipped_bit_never_changes_a_value() {
             for bit in 0..response.len() * 8 {
                 let mut flipped = Some(response.clone());
                 flipped.as_mut().unwrap()[bit / 8] ^= 1 << (bit % 8);
-                let outcome = play(driver(battery.info).as_mut(), |asked| {
+                let outcome = play(battery.driver().as_mut(), |asked| {
                     let damaged = (asked == question).then(|| flipped.take()).flatten();
                     damaged.map_or_else(|| battery.answer(asked), |bytes| vec![bytes])
                 });
@@ -263,7 +294,12 @@ fn says_no_more(reading: &Reading, good: &Reading) -> bool {
     rest.identity = known.clone();
     rest.pack.design = good.pack.design;
     rest.got = good.got;
+    rest.switches.balancing = good.switches.balancing;
+    let known_states = reading.states.iter().all(|(name, on)| good.states.get(name) == Some(on));
+    rest.states = good.states.clone();
     rest == *good
+        && known_states
+        && absent_or_equal(&reading.switches.balancing, &good.switches.balancing)
         && absent_or_equal(&names.manufacturer, &known.manufacturer)
         && absent_or_equal(&names.model, &known.model)
         && absent_or_equal(&names.hardware, &known.hardware)
@@ -278,7 +314,7 @@ fn says_no_more(reading: &Reading, good: &Reading) -> bool {
 #[test]
 fn the_second_cycle_says_the_same_with_no_more_questions() {
     for battery in Recorded::each() {
-        let mut driver = driver(battery.info);
+        let mut driver = battery.driver();
         let first = battery.cycle(driver.as_mut());
         driver.start(Ask::Read);
         let second = play(driver.as_mut(), |question| battery.answer(question)).unwrap();
@@ -293,7 +329,7 @@ fn a_flood_is_survived() {
     for battery in Recorded::each() {
         for noise in [b'~', b'\0', b'0', 0xDD] {
             let mut flood = Some(vec![noise; 1 << 20]);
-            let outcome = play(driver(battery.info).as_mut(), |question| {
+            let outcome = play(battery.driver().as_mut(), |question| {
                 flood.take().into_iter().chain(battery.answer(question)).collect()
             });
             assert_eq!(outcome.unwrap().reading(), battery.good());
@@ -306,13 +342,13 @@ fn a_flood_is_survived() {
 #[test]
 fn silence_is_not_asked_again() {
     for battery in Recorded::each() {
-        let mut driver = driver(battery.info);
+        let mut driver = battery.driver();
         for _ in 0..5 {
             driver.start(Ask::Read);
             let outcome = play(driver.as_mut(), |_| Vec::new()).unwrap();
             // A stream has a battery and a link of its own, so nobody else waits for it: one more
             // question may start it.
-            let most = if streams(battery.info) { 2 } else { 1 };
+            let most = if battery.streams() { 2 } else { 1 };
             assert!((1..=most).contains(&outcome.asked.len()), "{:?}", outcome.asked);
             assert!(matches!(outcome.end, Step::Failed(_)));
         }
@@ -322,52 +358,83 @@ fn silence_is_not_asked_again() {
 /// What a make's protocol cannot tell of the simulator's battery.
 struct Limits {
     name: &'static str,
-    /// Steps of the state of charge, in 0.01 %.
-    soc: i32,
-    /// One cell at most is told to be balanced.
-    one_balancer: bool,
-    /// Temperatures that nobody measures.
-    unmeasured: &'static [Place],
+    /// One cell at most is told to be balanced; `None`: no cell is.
+    balancers: Option<usize>,
+    /// Numbered sensors.
+    sensors: usize,
+    /// What is coarser than the simulator's battery, or nobody measures.
+    unsaid: &'static [&'static str],
 }
 
-static LIMITS: &[Limits] = &[Limits {
-    name: "jk",
-    soc: 100,
-    one_balancer: true,
-    unmeasured: &[Place::Ambient, Place::Average],
-}];
+static LIMITS: &[Limits] = &[
+    Limits {
+        name: "jk",
+        balancers: Some(1),
+        sensors: 4,
+        unsaid: &["hundredths of soc", "ambient", "average"],
+    },
+    Limits {
+        name: "jk-pb",
+        balancers: Some(1),
+        sensors: 4,
+        unsaid: &["hundredths of soc", "ambient", "average"],
+    },
+    Limits {
+        name: "jk-ttl",
+        balancers: None,
+        sensors: 1,
+        unsaid: &["hundredths of soc", "soh", "average", "remaining", "tenths of degrees"],
+    },
+];
 
-static NO_LIMITS: Limits = Limits { name: "", soc: 1, one_balancer: false, unmeasured: &[] };
+static NO_LIMITS: Limits =
+    Limits { name: "", balancers: Some(usize::MAX), sensors: usize::MAX, unsaid: &[] };
 
-/// What the simulator's battery is and what the driver reads are the same thing.
+/// What the simulator's battery is and what the driver reads are the same thing, as far as the
+/// make can say it.
 fn reads_as(make: &str, reading: &Reading, state: &PackState) {
     let limits = LIMITS.iter().find(|limits| limits.name == make).unwrap_or(&NO_LIMITS);
+    let says = |what| !limits.unsaid.contains(&what);
     let pack = &reading.pack;
     assert_eq!(pack.voltage, Some(state.voltage));
     assert_eq!(pack.current, Some(state.current));
-    let soc = CentiPercent(state.soc.0 / limits.soc * limits.soc);
-    assert_eq!((pack.soc, pack.soh), (Some(soc), Some(state.soh)));
-    assert_eq!((pack.remaining, pack.full), (Some(state.remaining), Some(state.full)));
-    assert_eq!(pack.design, Some(state.design));
+    let step = if says("hundredths of soc") { 1 } else { 100 };
+    assert_eq!(pack.soc, Some(CentiPercent(state.soc.0 / step * step)));
+    assert_eq!(pack.soh, says("soh").then_some(state.soh));
+    assert_eq!(
+        pack.remaining.filter(|_| says("remaining")),
+        says("remaining").then_some(state.remaining)
+    );
+    assert_eq!((pack.full, pack.design), (Some(state.full), Some(state.design)));
     assert_eq!(pack.cycles, Some(state.cycles));
     let cells: Vec<_> = reading.cells.iter().map(|cell| cell.voltage.unwrap()).collect();
     assert_eq!(cells, state.cells);
-    let balancing: Vec<_> = reading.cells.iter().map(|cell| cell.balancing.unwrap()).collect();
-    let mut balanced = state.balancing.clone();
-    if let (true, Some(first)) = (limits.one_balancer, balanced.iter().position(|on| *on)) {
-        balanced[first + 1..].fill(false);
-    }
-    assert_eq!(balancing, balanced);
+    let balancing: Option<Vec<bool>> = reading.cells.iter().map(|cell| cell.balancing).collect();
+    let told = limits.balancers.map(|most| {
+        let mut left = most;
+        let mut told = state.balancing.clone();
+        told.iter_mut().filter(|on| **on).for_each(|on| {
+            *on = left > 0;
+            left = left.saturating_sub(1);
+        });
+        told
+    });
+    assert_eq!(balancing, told);
+    let degrees = |value: DeciCelsius| {
+        let step = if says("tenths of degrees") { 1 } else { 10 };
+        Some(DeciCelsius(value.0 / step * step))
+    };
     let at = |place| reading.probes.iter().filter(move |probe| probe.place == place);
-    let sensors: Vec<_> = at(Place::Cells).map(|probe| probe.value.unwrap()).collect();
-    assert_eq!(sensors, state.sensors);
-    for (place, value) in [
-        (Place::Ambient, state.ambient),
-        (Place::Mosfet, state.mosfet),
-        (Place::Average, state.average),
+    let sensors: Vec<_> = at(Place::Cells).map(|probe| probe.value).collect();
+    let expected = state.sensors.iter().take(limits.sensors);
+    assert_eq!(sensors, expected.map(|&value| degrees(value)).collect::<Vec<_>>());
+    for (what, place, value) in [
+        ("ambient", Place::Ambient, state.ambient),
+        ("mosfet", Place::Mosfet, state.mosfet),
+        ("average", Place::Average, state.average),
     ] {
-        let found: Vec<_> = at(place).map(|probe| probe.value.unwrap()).collect();
-        assert_eq!(found, if limits.unmeasured.contains(&place) { vec![] } else { vec![value] });
+        let read = at(place).next().and_then(|probe| probe.value);
+        assert_eq!(read, degrees(value).filter(|_| says(what)), "{what}");
     }
     assert_eq!(reading.switches.charging, Some(state.charging));
     assert_eq!(reading.switches.discharging, Some(state.discharging));
@@ -385,9 +452,10 @@ proptest! {
             let addresses: Vec<u8> = make.addresses.clone().collect();
             let address = *pick.get(&addresses);
             let mut bus = Bus::living(make, &addresses, seed, Faults::default());
+            let (info, variant) = make.read_by().unwrap();
             let carrier = if make.notification.is_some() { Carrier::Radio } else { Carrier::Wire };
-            let options = Options { address, carrier, ..Options::default() };
-            let mut driver = (find(make.name).unwrap().new)(&options);
+            let variant = variant.map(str::to_owned);
+            let mut driver = (info.new)(&Options { address, carrier, variant, ..Options::default() });
             let outcome = play(driver.as_mut(), |question| {
                 vec![bus.answer(question, seconds), bus.unasked(seconds)]
             });

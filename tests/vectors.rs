@@ -14,8 +14,8 @@ mod daren_status;
 mod jk;
 
 use bms_reader::model::{FaultKind, Reading};
-use bms_reader::protocol::{DRIVERS, Step};
-use common::{Delivery, Outcome, Vector, driver, play, vectors};
+use bms_reader::protocol::{DRIVERS, Options, Step};
+use common::{Delivery, Outcome, Vector, play, vectors};
 use serde_json::Value;
 
 /// What the runner has to know of a make.
@@ -51,6 +51,14 @@ enum Compared {
 
 const MAKES: &[Make] = &[daren::MAKE, jk::MAKE];
 
+/// What the operator of this vector's battery said about it.
+fn options(make: &Make, vector: &Vector) -> Options {
+    match make.name {
+        "jk" => jk::options(vector),
+        _ => Options::default(),
+    }
+}
+
 /// Makes whose answers say what they are, so that one is good whatever was asked.
 const SELF_NAMING: &[&str] = &["jk"];
 
@@ -70,9 +78,11 @@ fn each(kinds: &[&str], mut test: impl FnMut(&Make, &Vector)) {
 /// Plays one cycle of a new session with the vector's answer in it.
 fn session(make: &Make, vector: &Vector, delivery: Delivery) -> Outcome {
     let info = DRIVERS.iter().find(|info| info.name == make.name).unwrap();
-    play(driver(info).as_mut(), |question| match (make.session)(vector, question) {
-        Some(response) => delivery.chunks(question, &response),
-        None => Vec::new(),
+    play((info.new)(&options(make, vector)).as_mut(), |question| {
+        match (make.session)(vector, question) {
+            Some(response) => delivery.chunks(question, &response),
+            None => Vec::new(),
+        }
     })
     .unwrap_or_else(|reason| panic!("{}, {delivery:?}: {reason}", vector.id))
 }

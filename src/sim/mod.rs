@@ -16,6 +16,8 @@ pub mod state;
 
 use std::ops::RangeInclusive;
 
+use crate::protocol::{self, DriverInfo};
+
 pub use battery::Battery;
 pub use bus::Bus;
 pub use faults::{Fault, Faults};
@@ -40,7 +42,7 @@ pub trait Responder: Send {
 /// A make that can be simulated.
 #[derive(Debug)]
 pub struct Make {
-    /// The name of its driver.
+    /// The name of its driver, and behind a hyphen the dialect where a make has several: `jk-pb`.
     pub name: &'static str,
     /// Addresses that it can have on a bus.
     pub addresses: RangeInclusive<u8>,
@@ -56,6 +58,17 @@ pub struct Make {
     pub spoil: fn(Spoil, &[u8]) -> Vec<u8>,
 }
 
+impl Make {
+    /// The driver that reads it, and the dialect to tell that driver.
+    pub fn read_by(&self) -> Option<(&'static DriverInfo, Option<&'static str>)> {
+        let whole = protocol::find(self.name).map(|info| (info, None));
+        whole.or_else(|| {
+            let (name, variant) = self.name.rsplit_once('-')?;
+            Some((protocol::find(name)?, Some(variant)))
+        })
+    }
+}
+
 /// What can be wrong with an answer that still looks like one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spoil {
@@ -68,7 +81,7 @@ pub enum Spoil {
 }
 
 /// Every make that can be simulated.
-pub static MAKES: &[&Make] = &[&daren::MAKE, &jk::MAKE];
+pub static MAKES: &[&Make] = &[&daren::MAKE, &jk::MAKE, &jk::TTL, &jk::PB];
 
 /// The make of that name.
 pub fn find(name: &str) -> Option<&'static Make> {

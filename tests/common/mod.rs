@@ -7,7 +7,6 @@ use std::fs;
 use std::path::Path;
 
 use bms_reader::model::Reading;
-use bms_reader::protocol::driver::Carrier;
 use bms_reader::protocol::{Driver, DriverInfo, Options, ProtocolError, Step};
 use serde_json::Value;
 
@@ -73,10 +72,9 @@ pub fn unhex(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
 }
 
-/// A driver with default options; by wire, unless its make knows none.
+/// A driver with default options.
 pub fn driver(info: &DriverInfo) -> Box<dyn Driver> {
-    let carrier = if info.serial.is_some() { Carrier::Wire } else { Carrier::Radio };
-    (info.new)(&Options { carrier, ..Options::default() })
+    (info.new)(&Options::default())
 }
 
 /// How a cycle went.

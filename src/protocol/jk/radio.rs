@@ -27,7 +27,7 @@ const FAILURES: u8 = 2;
 const LOOKS: u8 = 4;
 
 /// A conversation over Bluetooth.
-pub(super) struct Stream {
+pub(super) struct Radio {
     timeout: Duration,
     ask: Ask,
     state: State,
@@ -86,9 +86,9 @@ enum State {
     Failed(ProtocolError),
 }
 
-impl Stream {
+impl Radio {
     pub(super) fn new(options: &Options) -> Self {
-        let mut stream = Stream {
+        let mut radio = Radio {
             timeout: options.timeout,
             ask: Ask::Read,
             state: State::Asking(Phase::Device),
@@ -103,8 +103,8 @@ impl Stream {
             error: None,
             session: Session::default(),
         };
-        stream.start(Ask::Read);
-        stream
+        radio.start(Ask::Read);
+        radio
     }
 
     /// The time-out is that of a whole read, which has room for both questions and a repetition.
@@ -168,12 +168,7 @@ impl Stream {
     fn take(&mut self, phase: Phase, word: Word) {
         match word {
             Word::Acknowledged => self.acknowledge(phase),
-            Word::Damaged { expected, got } => self.note(ProtocolError::BadChecksum {
-                query: Self::describe(phase),
-                expected: expected.into(),
-                got: got.into(),
-            }),
-            Word::Unknown(code) => self.unsupported(phase, format!("a record of kind {code:02X}")),
+            Word::Flawed(flaw) => self.note(flaw.in_answer_to(Self::describe(phase))),
             Word::Record(record) => match record.kind() {
                 Kind::Device => self.take_device(phase, &record),
                 Kind::Settings => self.take_settings(phase, &record),
@@ -293,7 +288,7 @@ impl Stream {
     }
 }
 
-impl Driver for Stream {
+impl Driver for Radio {
     fn reset(&mut self) {
         self.session = Session::default();
         self.start(Ask::Read);
