@@ -12,6 +12,8 @@ mod daren;
 mod daren_status;
 #[path = "vectors/jk.rs"]
 mod jk;
+#[path = "vectors/jk_wires.rs"]
+mod jk_wires;
 
 use bms_reader::model::{FaultKind, Reading};
 use bms_reader::protocol::{DRIVERS, Options, Step};

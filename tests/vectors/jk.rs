@@ -12,6 +12,7 @@ use bms_reader::protocol::{Ask, Driver, Options, Step};
 use serde_json::Value;
 
 use crate::common::{Delivery, Vector, play, vectors};
+use crate::jk_wires::{session_on_wire, tags};
 use crate::{Compared, Make, Role};
 
 pub const MAKE: Make =
@@ -87,29 +88,15 @@ fn kinds(stream: &[u8]) -> Vec<Kind> {
 
 static ALL: LazyLock<Vec<Vector>> = LazyLock::new(|| vectors("jk"));
 
-fn recorded(id: &str) -> Option<Vec<u8>> {
+pub fn recorded(id: &str) -> Option<Vec<u8>> {
     ALL.iter().find(|vector| vector.id == id).map(|vector| vector.response.clone())
-}
-
-/// On a wire the answer under test, and what another board said to the other questions.
-fn on_wire(vector: &Vector, question: &[u8]) -> Option<Vec<u8>> {
-    if question == vector.request {
-        return Some(vector.response.clone());
-    }
-    let others = [
-        (Topic::Live, "jk_pb_rs485_addr3_status"),
-        (Topic::Settings, "jk_pb_rs485_addr3_settings"),
-        (Topic::Device, "jk_pb_rs485_addr3_about"),
-    ];
-    let (_, id) = others.into_iter().find(|(topic, _)| question == pb::trigger(*topic, 3))?;
-    recorded(id)
 }
 
 /// The answer under test, and around it what a board needs for a whole cycle: the device
 /// information of the same board, and live values where the answer has none.
 fn session(vector: &Vector, question: &[u8]) -> Option<Vec<u8>> {
     if !is_bluetooth(vector) {
-        return on_wire(vector, question);
+        return session_on_wire(vector, question);
     }
     let asked = match question {
         asked if asked == request(Command::Device) => Command::Device,
@@ -463,62 +450,4 @@ fn temperatures(vector: &Vector, expected: &Value, reading: &Reading) {
         sensors.extend([at("t4", 4), at("t5", 5)]);
     }
     assert_eq!(found(Place::Cells), sensors, "{}", vector.id);
-}
-
-/// The values of a "4E 57" answer.
-fn tags(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Compared {
-    let (id, pack) = (&vector.id, &reading.pack);
-    let number = expected.as_i64();
-    let state = |name: &str| reading.states.get(name).copied();
-    let names = &reading.identity;
-    let at = |place| {
-        let probe = reading.probes.iter().find(|probe| probe.place == place).unwrap();
-        Some(i64::from(probe.value.unwrap().0) / 10)
-    };
-    match key {
-        "cell_mv" => {
-            let cells = reading.cells.iter().map(|cell| cell.voltage.unwrap().0);
-            assert_eq!(Value::from(cells.collect::<Vec<_>>()), *expected, "{id}");
-        }
-        "cell_count" => assert_eq!(Some(reading.cells.len() as u64), expected.as_u64(), "{id}"),
-        "temp_mos_c" => assert_eq!(at(Place::Mosfet), number, "{id}"),
-        "temp_box_c" => assert_eq!(at(Place::Ambient), number, "{id}"),
-        "temp_batt_c" => assert_eq!(at(Place::Cells), number, "{id}"),
-        "pack_cv" => assert_eq!(pack.voltage.map(|v| i64::from(v.0) / 10), number, "{id}"),
-        "current_ca" => assert_eq!(pack.current.map(|v| i64::from(v.0) / 10), number, "{id}"),
-        "soc_pct" => assert_eq!(pack.soc.map(|v| i64::from(v.0) / 100), number, "{id}"),
-        "cycles" => assert_eq!(pack.cycles.map(i64::from), number, "{id}"),
-        "warning_bits" => {
-            let bits = expected.as_array().unwrap().len();
-            assert_eq!(reading.alarms.active().count(), bits, "{id}");
-            assert!(!reading.alarms.is_empty());
-        }
-        "charge_mos_on" => assert_eq!(reading.switches.charging, expected.as_bool(), "{id}"),
-        "discharge_mos_on" => assert_eq!(reading.switches.discharging, expected.as_bool(), "{id}"),
-        "balancing" | "charge_switch" | "discharge_switch" => {
-            assert_eq!(state(key), expected.as_bool(), "{id}");
-        }
-        "capacity_ah" => assert_eq!(pack.design.map(|v| v.0 / 1000), number, "{id}"),
-        "software" => {
-            let both = expected.as_str().unwrap();
-            let parts = [names.hardware.as_deref().unwrap(), names.software.as_deref().unwrap()];
-            assert!(
-                both.starts_with(parts[0]) && both.contains(&format!("_S{}", parts[1])),
-                "{id}"
-            );
-        }
-        "manufacturer_id" => {
-            let model = expected.as_str().and_then(|text| text.get(12..));
-            let model = model.filter(|text| text.starts_with("JK"));
-            assert_eq!(names.model.as_deref(), model, "{id}");
-        }
-        "command" | "source" | "frame_type" => return Compared::No("checked by the driver"),
-        "warnings" | "status" => return Compared::No("bit by bit"),
-        "protocol_version" => return Compared::No("in the sign of the current"),
-        "ntc_count" | "cycle_capacity_ah" | "working_min" => {
-            return Compared::No("no part of a reading");
-        }
-        _ => return Compared::UnknownKey,
-    }
-    Compared::Yes
 }
