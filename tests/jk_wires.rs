@@ -80,6 +80,16 @@ fn the_dialect_is_found_by_trying_and_then_kept() {
 }
 
 #[test]
+fn silence_identifies_nobody() {
+    let mut reader = driver(1);
+    for _ in 0..4 {
+        reader.start(Ask::Identify);
+        let outcome = play(reader.as_mut(), |_| Vec::new()).unwrap();
+        assert!(matches!(outcome.end, Step::Failed(ProtocolError::Timeout { .. })));
+    }
+}
+
+#[test]
 fn an_operator_may_name_the_dialect() {
     for (variant, expected) in [("ttl", ttl::request()), ("pb", trigger(Topic::Live, 1))] {
         let variant = Some(variant.to_owned());

@@ -92,9 +92,10 @@ impl Wire {
 
     /// Begins to ask, in the dialect that is known or next.
     fn speak(&mut self) {
-        let ask = self.ask;
         self.state = State::Speaking;
         self.current = self.dialect.unwrap_or(self.next);
+        // The one answer of the socket has everything in it.
+        let ask = if self.current == Use::Ttl { Ask::Read } else { self.ask };
         self.next = if self.next == Use::Ttl { Use::Pb } else { Use::Ttl };
         self.ear.clear();
         if let Some(runner) = self.runner() {
