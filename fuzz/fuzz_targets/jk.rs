@@ -5,7 +5,7 @@ mod drive;
 use bms_reader::protocol::driver::Carrier;
 use bms_reader::protocol::jk::INFO;
 use bms_reader::protocol::jk::record::{RECORD, RECORD_HEADER, checksum};
-use bms_reader::protocol::jk::secrets::Blanker;
+use bms_reader::protocol::jk::secrets::{Blanker, TtlBlanker};
 use bms_reader::protocol::{Options, Step};
 
 // Records are full of FF, where `drive` cuts, so the whole input answers every question, too: as it
@@ -21,6 +21,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         }
     }
     Blanker::default().blank(&mut sound.clone());
+    TtlBlanker::default().blank(&mut input.to_vec());
 });
 
 /// The first byte chooses the kind.

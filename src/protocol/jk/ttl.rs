@@ -14,14 +14,14 @@ use crate::model::Reading;
 use crate::protocol::driver::{Options, ProtocolError};
 use crate::protocol::query::{Answer, Dialect, Framing, Need, Pacing};
 
-const HEADER: [u8; 2] = [0x4E, 0x57];
+pub(super) const HEADER: [u8; 2] = [0x4E, 0x57];
 /// Header, length, terminal, command, source and type.
-const HEAD: usize = 11;
+pub(super) const HEAD: usize = 11;
 /// Record number, end mark and sum.
-const TAIL: usize = 9;
+pub(super) const TAIL: usize = 9;
 const END_MARK: u8 = 0x68;
 /// The longest recorded answer has 285 bytes, with 14 of 24 cells.
-const LONGEST: usize = 512;
+pub(super) const LONGEST: usize = 512;
 
 const READ_ALL: u8 = 0x06;
 /// Some boards answer as if a single value had been asked for.
