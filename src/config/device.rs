@@ -168,7 +168,6 @@ fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Dev
             variant: values.given(&BMS_VARIANT).map(str::to_owned),
             barcode,
             capacity_unit: capacity_unit(values),
-            ..Options::default()
         },
         bauds: bauds(values, &place, make.driver, findings),
         place,

@@ -87,10 +87,11 @@ impl Served {
         self.member.driver = Some(info);
         self.driver = Some(driver);
         let control = self.member.control;
+        let controls = info.controls_by(self.member.options.carrier);
         self.profile(|profile| {
             info.name.clone_into(&mut profile.make);
             info.title.clone_into(&mut profile.title);
-            profile.controls = if control { info.controls.to_vec() } else { Vec::new() };
+            profile.controls = if control { controls.to_vec() } else { Vec::new() };
         });
     }
 
