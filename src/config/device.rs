@@ -165,7 +165,7 @@ fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Dev
             carrier: if radio { Carrier::Radio } else { Carrier::Wire },
             mac: signs::address_bytes(&place.to_string()).filter(|_| radio),
             password: values.given(&BMS_PASSWORD).map(Secret::new),
-            variant: values.given(&BMS_VARIANT).map(str::to_owned),
+            variant: values.given(&BMS_VARIANT).filter(|_| !make.simulated).map(str::to_owned),
             barcode,
             capacity_unit: capacity_unit(values),
         },

@@ -120,7 +120,7 @@ fn a_house_of_two_leaves_both_when_it_stops() {
             let environment = [options, ("DEVICES".to_owned(), devices)];
             let config = config::load(environment.into_iter().collect()).unwrap();
             let stop = CancellationToken::new();
-            let house = app::House::build(&config, app::REAL_TIME, &stop);
+            let house = app::House::build(&config, &app::Play::default(), &stop);
             for id in ["kept", "lent"] {
                 let id = DeviceId::new(id).unwrap();
                 let mut state = house.board().follow(&id).unwrap();
