@@ -12,6 +12,7 @@ pub mod chance;
 pub mod console;
 pub mod daren;
 pub mod faults;
+pub mod gatt;
 mod house;
 pub mod jbd;
 pub mod jk;
