@@ -98,12 +98,15 @@ gets_nothing() {
   ! values_arrive "$1" && is_running "$2"
 }
 
-# start_bus SOCKET RULE: a system bus where everybody may do everything but what the rule denies.
+# start_bus SOCKET RULE: a system bus where everybody may do everything but what the rule denies, and
+# that could start bluetoothd on demand.
 start_bus() {
+  mkdir "$1.services"
+  printf '[D-BUS Service]\nName=org.bluez\nExec=/bin/false\nUser=root\n' >"$1.services/org.bluez.service"
   cat >"$1.conf" <<CONF
 <!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path=$1</listen><auth>EXTERNAL</auth>
+<busconfig><type>system</type><listen>unix:path=$1</listen><auth>EXTERNAL</auth><servicedir>$1.services</servicedir>
 <policy context="default"><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/>
 <allow user="*"/>$2</policy></busconfig>
 CONF

@@ -38,7 +38,7 @@ start_bluetoothd
 . ./environment
 ./bms-reader >reader.log 2>&1 &
 reader=$!
-until [ -e done/stop ]; do
+until [ -e done/end ]; do
   for order in orders/*; do
     [ -e "$order" ] || continue
     obey "${order#orders/}"
