@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn every_make_is_written_down_or_has_no_bluetooth() {
         for make in MAKES {
-            let radio = protocol::find(make.name).unwrap().gatt.is_some();
+            let radio = protocol::find(make.name).is_some_and(|it| it.gatt.is_some());
             let written = device(make, ADDRESS, PackState::at_rest());
             assert_eq!(written.is_ok(), radio, "{}: {written:?}", make.name);
         }
