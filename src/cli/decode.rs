@@ -105,15 +105,20 @@ impl Dialogue {
         Ok(dialogue)
     }
 
-    /// The frames may be of any address on a bus: the one that makes sense of them is theirs. Of
-    /// the failures the most telling one counts, and silence tells least.
+    /// The frames may be of any address on a bus, and of any dialect: the one that makes sense of
+    /// them is theirs. Of the failures the most telling one counts, and silence tells least.
     fn play_to_any(&self, info: &DriverInfo) -> Result<Reading, Fault> {
         let default = Options::default();
         let mut addresses = vec![default.address];
         addresses.extend(info.addresses.clone().filter(|address| *address != default.address));
+        let variants = protocol::variants(info).iter().map(|name| Some((*name).to_owned()));
+        let variants: Vec<_> = std::iter::once(None).chain(variants).collect();
+        let ways =
+            addresses.iter().flat_map(|address| variants.iter().map(move |it| (*address, it)));
         let mut worst: Option<Fault> = None;
-        for address in addresses {
-            let mut driver = (info.new)(&Options { address, ..default.clone() });
+        for (address, variant) in ways {
+            let variant = variant.clone();
+            let mut driver = (info.new)(&Options { address, variant, ..default.clone() });
             // The second time, a driver may put its question in another form.
             for ask in [Ask::Read, Ask::Read, Ask::Identify] {
                 let mut dialogue = self.clone();
@@ -269,5 +274,15 @@ mod tests {
         let fault = Dialogue::parse("01\nxyz\n").unwrap_err();
         assert_eq!(fault.kind, FaultKind::BadFrame);
         assert!(fault.message.contains("line 2"), "{fault}");
+    }
+
+    #[test]
+    fn frames_of_every_dialect_are_understood_without_their_questions() {
+        let frames = "a501900802100000753001f4ea\na5019408030100000200000048\n\
+                      a5019508010ec00ec20ec720d7\n";
+        let dialogue = Dialogue::parse(frames).unwrap();
+        let reading = dialogue.play_to_any(protocol::find("daly").unwrap()).unwrap();
+        assert_eq!(reading.cells.len(), 3);
+        assert_eq!(reading.pack.soc.map(|soc| soc.0), Some(5000));
     }
 }

@@ -36,6 +36,11 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &daly::INFO,
 ];
 
+/// What `BMS_VARIANT` can name: the dialects of a make that has several.
+pub fn variants(info: &DriverInfo) -> &'static [&'static str] {
+    if info.name == daly::INFO.name { daly::VARIANTS } else { &[] }
+}
+
 /// The driver of that name.
 pub fn find(name: &str) -> Option<&'static DriverInfo> {
     DRIVERS.iter().copied().find(|info| info.name == name)
