@@ -20,7 +20,7 @@ use bms_reader::transport::Endpoint;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-const ATTEMPTS: u64 = 14;
+const ATTEMPTS: u64 = 12;
 
 fn folder(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -34,7 +34,8 @@ fn replay(file: &std::path::Path) -> Output {
 }
 
 fn faults() -> Faults {
-    let often = |fault| Rule { fault, when: When::Sometimes(250_000), address: None };
+    // A console is asked many questions in one read, and one failure fails it.
+    let often = |fault| Rule { fault, when: When::Sometimes(60_000), address: None };
     Faults::new(vec![
         often(Fault::Noise),
         often(Fault::Checksum),
@@ -108,11 +109,13 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_faulty_session_replays_to_the_same_readings_and_errors() {
+    let mut failed = 0;
     for make in MAKES {
         let file = folder(&format!("{}.jsonl", make.name));
         let live = session(make, &file).await;
         let errors = live.iter().filter(|raw| !raw["error"].is_null()).count();
-        assert!(errors > 0 && errors < live.len(), "{}: {errors} errors", make.name);
+        assert!(errors < live.len(), "{}: {errors} errors", make.name);
+        failed += errors;
 
         let output = replay(&file);
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -128,6 +131,7 @@ async fn a_faulty_session_replays_to_the_same_readings_and_errors() {
             assert_eq!(played, live, "{}", make.name);
         }
     }
+    assert!(failed > MAKES.len(), "{failed} errors are too few to show anything");
 }
 
 /// A capture that a user sends in is a test as soon as it lies in this folder.

@@ -20,6 +20,8 @@ mod daren_status;
 mod jbd;
 #[path = "vectors/jk.rs"]
 mod jk;
+#[path = "vectors/jk_wires.rs"]
+mod jk_wires;
 #[path = "vectors/pylontech_console.rs"]
 mod pylontech_console;
 #[path = "vectors/pylontech_sc0500.rs"]
@@ -78,6 +80,7 @@ fn options(make: &Make, vector: &Vector) -> Options {
     match make.name {
         "pylontech-sc0500" => pylontech_sc0500::options(vector),
         "daly" => daly::options(vector),
+        "jk" => jk::options(vector),
         _ => usual(find(make.name).unwrap()),
     }
 }

@@ -12,6 +12,7 @@ use crate::model::derive::derive;
 use crate::model::units::Millis;
 use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, Profile, Reading, Snapshot};
 use crate::poll::CycleError;
+use crate::protocol::driver::Carrier;
 use crate::protocol::pylontech_sc0500::RECORDED;
 use crate::protocol::{self, Ask, Driver, DriverInfo, Options, ProtocolError, Step, console};
 use crate::raw::raw;
@@ -105,20 +106,13 @@ impl Dialogue {
         Ok(dialogue)
     }
 
-    /// The frames may be of any address on a bus, and of any dialect: the one that makes sense of
-    /// them is theirs. Of the failures the most telling one counts, and silence tells least.
+    /// The frames may have come by Bluetooth, from any address on a bus, and in any dialect: the
+    /// way that makes sense of them is theirs. Of the failures the most telling one counts, and silence tells
+    /// least.
     fn play_to_any(&self, info: &DriverInfo) -> Result<Reading, Fault> {
-        let default = Options::default();
-        let mut addresses = vec![default.address];
-        addresses.extend(info.addresses.clone().filter(|address| *address != default.address));
-        let variants = protocol::variants(info).iter().map(|name| Some((*name).to_owned()));
-        let variants: Vec<_> = std::iter::once(None).chain(variants).collect();
-        let ways =
-            addresses.iter().flat_map(|address| variants.iter().map(move |it| (*address, it)));
         let mut worst: Option<Fault> = None;
-        for (address, variant) in ways {
-            let variant = variant.clone();
-            let mut driver = (info.new)(&Options { address, variant, ..default.clone() });
+        for options in ways(info) {
+            let mut driver = (info.new)(&options);
             // The second time, a driver may put its question in another form.
             for ask in [Ask::Read, Ask::Read, Ask::Identify] {
                 let mut dialogue = self.clone();
@@ -200,6 +194,22 @@ fn play_text(info: &DriverInfo, text: &str) -> Result<Reading, Fault> {
         }
     }
     Err(worst.unwrap_or_else(|| not_hex(0)))
+}
+
+/// Every way in which frames of this make may have come.
+fn ways(info: &DriverInfo) -> Vec<Options> {
+    let default = Options::default();
+    let mut addresses = vec![default.address];
+    addresses.extend(info.addresses.clone().filter(|address| *address != default.address));
+    let radio = info.gatt.map(|_| Options { carrier: Carrier::Radio, ..default.clone() });
+    let wire = addresses.into_iter().filter(|_| info.serial.is_some());
+    let wire = wire.map(|address| Options { address, ..default.clone() });
+    let variants = protocol::variants(info).iter().map(|name| Some((*name).to_owned()));
+    let variants: Vec<Option<String>> = std::iter::once(None).chain(variants).collect();
+    let in_each = |way: Options| {
+        variants.iter().map(move |variant| Options { variant: variant.clone(), ..way.clone() })
+    };
+    radio.into_iter().chain(wire).flat_map(in_each).collect()
 }
 
 fn more_telling(known: Option<Fault>, error: ProtocolError) -> Fault {

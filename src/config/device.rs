@@ -169,7 +169,6 @@ fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Dev
             variant,
             barcode,
             capacity_unit: capacity_unit(values),
-            ..Options::default()
         },
         bauds: bauds(values, &place, make.driver, findings),
         place,

@@ -129,8 +129,8 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigE
     if allow_control {
         for device in &mut batteries.devices {
             device.control = true;
-            device.profile.controls =
-                device.driver.map(|info| info.controls.to_vec()).unwrap_or_default();
+            let controls = device.driver.map(|info| info.controls_by(device.options.carrier));
+            device.profile.controls = controls.unwrap_or_default().to_vec();
         }
     }
     let banks = bank::all(&values, &batteries, &mut findings);

@@ -83,6 +83,8 @@ alarms! {
     ChargeShortCircuit "charge_short_circuit" Protection "Short circuit while charging";
     DischargeShortCircuit "discharge_short_circuit" Protection "Short circuit while discharging";
     DischargeOvercurrent3 "discharge_overcurrent_3" Protection "Discharge overcurrent, third level";
+    ChipProtectionA "chip_protection_a" Protection "Protection by the measuring chip, A";
+    ChipProtectionB "chip_protection_b" Protection "Protection by the measuring chip, B";
     GpsLock "gps_lock" Protection "Locked by the GPS module";
     CellOvervoltageWarning "cell_overvoltage_warning" Warning "Cell overvoltage warning";
     CellUndervoltageWarning "cell_undervoltage_warning" Warning "Cell undervoltage warning";
@@ -115,6 +117,7 @@ alarms! {
     WireResistanceWarning "wire_resistance_warning" Warning "Resistance of a balance wire too high";
     DefaultPasswordWarning "default_password_warning" Warning "Factory password still in use";
     GpsDisconnectedWarning "gps_disconnected_warning" Warning "GPS module disconnected";
+    BatteryUndertemperatureWarning "battery_undertemperature_warning" Warning "Battery undertemperature warning";
     BatteryOvertemperatureWarning "battery_overtemperature_warning" Warning "Battery overtemperature warning";
     CellFailure "cell_failure" Fault "Cell failure";
     FuseBlown "fuse_blown" Fault "Fuse blown";

@@ -54,8 +54,11 @@ const UNKNOWN: &str = "nobody knows yet what it is";
 fn forbids(served: &Served, setting: Setting) -> Option<String> {
     let name = setting.switch.name();
     let Some(driver) = served.member.driver else { return Some(UNKNOWN.to_owned()) };
-    if !driver.controls.contains(&setting.switch) {
-        return Some(format!("the type {} has no {name} switch", driver.name));
+    if !driver.controls_by(served.member.options.carrier).contains(&setting.switch) {
+        return Some(format!(
+            "the type {} has no {name} switch that we could turn here",
+            driver.name
+        ));
     }
     if !served.member.control {
         return Some(format!("{name} cannot be switched: set ALLOW_CONTROL=true to allow it"));

@@ -21,6 +21,8 @@ use crate::protocol::{Driver, DriverInfo};
 
 /// A whole cycle may take so many single answers' time.
 const ANSWERS_PER_CYCLE: u32 = 12;
+/// And at least this: a console wants to be left quiet before it is spoken to.
+const SHORTEST_LIMIT: Duration = Duration::from_secs(10);
 
 /// A battery while it is served.
 pub(super) struct Served {
@@ -69,7 +71,7 @@ impl Served {
 
     /// The longest time that one cycle may take.
     pub(super) fn limit(&self) -> Duration {
-        self.member.options.timeout * ANSWERS_PER_CYCLE
+        (self.member.options.timeout * ANSWERS_PER_CYCLE).max(SHORTEST_LIMIT)
     }
 
     /// A new conversation: nothing is known of the state of the old one.
@@ -85,10 +87,11 @@ impl Served {
         self.member.driver = Some(info);
         self.driver = Some(driver);
         let control = self.member.control;
+        let controls = info.controls_by(self.member.options.carrier);
         self.profile(|profile| {
             info.name.clone_into(&mut profile.make);
             info.title.clone_into(&mut profile.title);
-            profile.controls = if control { info.controls.to_vec() } else { Vec::new() };
+            profile.controls = if control { controls.to_vec() } else { Vec::new() };
         });
     }
 

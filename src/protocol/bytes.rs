@@ -70,6 +70,18 @@ pub fn text(field: &[u8]) -> Option<String> {
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
+/// The CRC of Modbus RTU, which goes low byte first.
+pub fn crc16_modbus(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0xFFFF, |crc, &byte| {
+        (0..8).fold(
+            crc ^ u16::from(byte),
+            |crc, _| {
+                if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0xA001 }
+            },
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +106,10 @@ mod tests {
         for empty in [&b"\xFF\xFF"[..], b"\0\0", b"   ", b""] {
             assert_eq!(text(empty), None);
         }
+    }
+
+    #[test]
+    fn the_crc_is_that_of_modbus() {
+        assert_eq!(crc16_modbus(b"123456789"), 0x4B37);
     }
 }

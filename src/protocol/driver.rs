@@ -196,10 +196,19 @@ pub struct DriverInfo {
     pub addresses: std::ops::RangeInclusive<u8>,
     /// Switches that [`Ask::Write`] can turn.
     pub controls: &'static [Switch],
+    /// It takes orders by wire, too, and not by Bluetooth only.
+    pub obeys_on_wire: bool,
     /// How sure we are that it works: with what it was verified.
     pub verified: &'static str,
     /// A new conversation.
     pub new: fn(&Options) -> Box<dyn Driver>,
+}
+
+impl DriverInfo {
+    /// The switches that can be turned by this way.
+    pub fn controls_by(&self, carrier: Carrier) -> &'static [Switch] {
+        if carrier == Carrier::Radio || self.obeys_on_wire { self.controls } else { &[] }
+    }
 }
 
 /// Line settings of a make; always 8 data bits, no parity, one stop bit.

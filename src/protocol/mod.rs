@@ -38,7 +38,11 @@ pub static DRIVERS: &[&DriverInfo] = &[
 
 /// What `BMS_VARIANT` can name: the dialects of a make that has several.
 pub fn variants(info: &DriverInfo) -> &'static [&'static str] {
-    if info.name == daly::INFO.name { daly::VARIANTS } else { &[] }
+    match info.name {
+        "daly" => daly::VARIANTS,
+        "jk" => jk::VARIANTS,
+        _ => &[],
+    }
 }
 
 /// The driver of that name.

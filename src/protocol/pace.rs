@@ -29,6 +29,7 @@ pub static INFO: DriverInfo = DriverInfo {
     signs: &[],
     addresses: 0..=15,
     controls: &[],
+    obeys_on_wire: true,
     verified: "recorded frames of one pack; alarms from a table only",
     new: |options: &Options| Box::new(Runner::new(Pack::new(&LAYOUT, options))),
 };

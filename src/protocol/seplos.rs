@@ -28,6 +28,7 @@ pub static INFO: DriverInfo = DriverInfo {
     signs: &[],
     addresses: 0..=15,
     controls: &[],
+    obeys_on_wire: true,
     verified: "recorded frames of two packs; most alarms from the document only",
     new: |options: &Options| Box::new(Runner::new(Pack::new(&LAYOUT, options))),
 };

@@ -115,6 +115,7 @@ mod tests {
             signs,
             addresses: 1..=1,
             controls: &[],
+            obeys_on_wire: true,
             verified: "for tests",
             new: crate::protocol::daren::INFO.new,
         }

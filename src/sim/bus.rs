@@ -20,12 +20,14 @@ pub struct Bus {
     faults: Faults,
     chance: Chance,
     last_answer: Option<(u8, f64)>,
+    questions: u64,
 }
 
 impl Bus {
     /// A bus without batteries.
     pub fn new(make: &'static Make, seed: u64, faults: Faults) -> Self {
-        Bus { make, packs: Vec::new(), faults, chance: Chance::new(seed), last_answer: None }
+        let chance = Chance::new(seed);
+        Bus { make, packs: Vec::new(), faults, chance, last_answer: None, questions: 0 }
     }
 
     /// A bus with a battery at work at each address; [`Bus::battery`] says what each one is.
@@ -52,8 +54,18 @@ impl Bus {
         self.last_answer
     }
 
+    /// How many requests readers have sent.
+    pub fn questions(&self) -> u64 {
+        self.questions
+    }
+
     /// What is heard on the bus after a request; often nothing.
     pub fn answer(&mut self, request: &[u8], seconds: f64) -> Vec<u8> {
+        self.questions += 1;
+        self.carry(request, seconds)
+    }
+
+    fn carry(&mut self, request: &[u8], seconds: f64) -> Vec<u8> {
         let answered = self
             .packs
             .iter_mut()
@@ -71,17 +83,21 @@ impl Bus {
         }
     }
 
-    /// What is heard on the bus although nobody asked; often nothing.
+    /// What is heard on the bus although no reader asked; often nothing. Where a pack asks another
+    /// one, that is heard with its answer.
     pub fn unasked(&mut self, seconds: f64) -> Vec<u8> {
+        let said: Vec<_> = self
+            .packs
+            .iter_mut()
+            .filter_map(|(address, pack)| Some((*address, pack.unasked(seconds)?)))
+            .collect();
         let mut heard = Vec::new();
-        for index in 0..self.packs.len() {
-            let Some((address, pack)) = self.packs.get_mut(index) else { break };
-            let (address, said) = (*address, pack.unasked(seconds));
-            if let Some(own) = said {
-                self.last_answer = Some((address, seconds));
-                let faults = self.faults.befall(address, &mut self.chance);
-                heard.extend(self.disturb(&[], Some(own), &faults));
-            }
+        for (address, own) in said {
+            self.last_answer = Some((address, seconds));
+            let answer = self.carry(&own, seconds);
+            let faults = self.faults.befall(address, &mut self.chance);
+            heard.extend(self.disturb(&[], Some(own), &faults));
+            heard.extend(answer);
         }
         heard
     }

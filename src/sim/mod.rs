@@ -72,6 +72,11 @@ impl Make {
     pub fn driver(&self) -> &'static str {
         self.name.split(':').next().unwrap_or(self.name)
     }
+
+    /// The dialect to tell that driver, where it does not find it out.
+    pub fn variant(&self) -> Option<&'static str> {
+        self.name.split(':').nth(1)
+    }
 }
 
 /// What can be wrong with an answer that still looks like one.
@@ -90,6 +95,8 @@ pub static MAKES: &[&Make] = &[
     &daren::MAKE,
     &jbd::MAKE,
     &jk::MAKE,
+    &jk::TTL,
+    &jk::PB,
     &pylontech_sc0500::MAKE,
     &pylontech_console::MAKE,
     &pylontech::MAKE,

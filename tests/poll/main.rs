@@ -213,7 +213,7 @@ async fn nothing_is_switched_that_was_not_allowed_or_is_not_there() {
     assert!(refused.0.contains("ALLOW_CONTROL"), "{refused}");
     let one = id(1);
     let refused = order(&one, Switch::Balancing).await.unwrap_err();
-    assert!(refused.0.contains("no balancing switch"), "{refused}");
+    assert!(refused.0.contains("has no balancing switch"), "{refused}");
     let pause = Change { paused: Some(true), ..Change::default() };
     rig.commands.send(&one, Command::Configure(pause)).await.unwrap();
     let refused = order(&one, Switch::Charging).await.unwrap_err();

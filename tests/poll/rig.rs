@@ -72,6 +72,7 @@ pub static PLAIN: DriverInfo = DriverInfo {
     gatt: None,
     signs: &[],
     controls: &[Switch::Charging],
+    obeys_on_wire: true,
     addresses: 0..=255,
     verified: "for tests",
     new: |options| Box::new(Plain { options: options.clone(), order: None, at: At::Asking }),

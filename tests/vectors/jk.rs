@@ -4,12 +4,15 @@ use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
 use bms_reader::model::reading::{Place, Switch};
+use bms_reader::protocol::driver::Carrier;
+use bms_reader::protocol::jk::pb::{self, Topic};
 use bms_reader::protocol::jk::record::{Kind, Reassembly, Word};
-use bms_reader::protocol::jk::{Command, INFO, Layout, order, request};
-use bms_reader::protocol::{Ask, Step};
+use bms_reader::protocol::jk::{Command, INFO, Layout, order, request, ttl};
+use bms_reader::protocol::{Ask, Driver, Options, Step};
 use serde_json::Value;
 
-use crate::common::{Delivery, Vector, driver, play, vectors};
+use crate::common::{Delivery, Vector, play, vectors};
+use crate::jk_wires::{session_on_wire, tags};
 use crate::{Compared, Make, Role};
 
 pub const MAKE: Make =
@@ -21,12 +24,30 @@ fn is_bluetooth(vector: &Vector) -> bool {
     vector.json["transport"] == "ble"
 }
 
+/// Who read the battery of this vector, and how.
+pub fn options(vector: &Vector) -> Options {
+    let wire = |variant: &str, address| Options {
+        variant: Some(variant.into()),
+        address,
+        ..Options::default()
+    };
+    match vector.json["transport"].as_str() {
+        Some("uart-ttl") => wire("ttl", 1),
+        Some("rs485-pb") => wire("pb", vector.request[0]),
+        _ => Options { carrier: Carrier::Radio, ..Options::default() },
+    }
+}
+
+fn driver(vector: &Vector) -> Box<dyn Driver> {
+    (INFO.new)(&options(vector))
+}
+
 fn is_bad(vector: &Vector) -> bool {
     vector.kind == "bad"
 }
 
-/// Which question a vector answers. The padding of a recorded one is random, and streams that were
-/// made from recorded ones have none.
+/// Which question of Bluetooth a vector answers. The padding of a recorded one is random, and
+/// streams that were made from recorded ones have none.
 fn command(vector: &Vector) -> Option<Command> {
     match vector.request.get(4) {
         Some(0x97) => Some(Command::Device),
@@ -36,11 +57,16 @@ fn command(vector: &Vector) -> Option<Command> {
 }
 
 fn role(vector: &Vector) -> Role {
-    match command(vector) {
-        _ if !is_bluetooth(vector) => Role::NeverAsked,
-        None => Role::NeverAsked,
-        Some(Command::Device) => Role::Optional,
-        Some(Command::Stream) => Role::Required,
+    let live = || pb::trigger(Topic::Live, vector.request[0]);
+    match vector.json["transport"].as_str().unwrap() {
+        "uart-ttl" => Role::Required,
+        "rs485-pb" if vector.request == live() => Role::Required,
+        "rs485-pb" => Role::Optional,
+        _ => match command(vector) {
+            None => Role::NeverAsked,
+            Some(Command::Device) => Role::Optional,
+            Some(Command::Stream) => Role::Required,
+        },
     }
 }
 
@@ -62,13 +88,16 @@ fn kinds(stream: &[u8]) -> Vec<Kind> {
 
 static ALL: LazyLock<Vec<Vector>> = LazyLock::new(|| vectors("jk"));
 
-fn recorded(id: &str) -> Option<Vec<u8>> {
+pub fn recorded(id: &str) -> Option<Vec<u8>> {
     ALL.iter().find(|vector| vector.id == id).map(|vector| vector.response.clone())
 }
 
 /// The answer under test, and around it what a board needs for a whole cycle: the device
 /// information of the same board, and live values where the answer has none.
 fn session(vector: &Vector, question: &[u8]) -> Option<Vec<u8>> {
+    if !is_bluetooth(vector) {
+        return session_on_wire(vector, question);
+    }
     let asked = match question {
         asked if asked == request(Command::Device) => Command::Device,
         _ => Command::Stream,
@@ -91,6 +120,20 @@ fn session(vector: &Vector, question: &[u8]) -> Option<Vec<u8>> {
 
 fn check_request(vector: &Vector) {
     let expected = &vector.json["expected"];
+    if let Some(topic) = expected["topic"].as_str() {
+        let topic = match topic {
+            "live" => Topic::Live,
+            "settings" => Topic::Settings,
+            _ => Topic::Device,
+        };
+        let address = u8::try_from(expected["address"].as_u64().unwrap()).unwrap();
+        assert_eq!(pb::trigger(topic, address), vector.request, "{}", vector.id);
+        return;
+    }
+    if vector.json["transport"] == "uart-ttl" {
+        assert_eq!(ttl::request(), vector.request, "{}", vector.id);
+        return;
+    }
     let made = match (expected["command"].as_str(), expected["switch"].as_str()) {
         (Some("device"), _) => Some(request(Command::Device)),
         (Some("stream"), _) => Some(request(Command::Stream)),
@@ -112,13 +155,9 @@ fn check_request(vector: &Vector) {
     assert_eq!(made.as_ref(), Some(&vector.request), "{}", vector.id);
 }
 
-/// Vectors of dialects that are not spoken yet, by what carries them; and the logbook, which is
-/// never asked for.
+/// The logbook is never asked for.
 fn bare(vector: &Vector) {
-    match vector.json["transport"].as_str() {
-        Some("uart-ttl" | "rs485-pb") => {}
-        _ => assert_eq!(kinds(&vector.response), [Kind::Logbook], "{}", vector.id),
-    }
+    assert_eq!(kinds(&vector.response), [Kind::Logbook], "{}", vector.id);
 }
 
 fn detail(key: &str, _expected: &Value, _message: &str) -> Compared {
@@ -175,7 +214,7 @@ fn code(kind: Kind) -> u8 {
 fn pieces_and_noise_change_nothing() {
     for vector in ALL.iter().filter(|v| is_bluetooth(v) && v.kind != "bad" && v.kind != "request") {
         let reading = |cut: &dyn Fn(&[u8]) -> Vec<Vec<u8>>| {
-            let outcome = play(driver(&INFO).as_mut(), |question| {
+            let outcome = play(driver(vector).as_mut(), |question| {
                 session(vector, question).map(|stream| cut(&stream)).unwrap_or_default()
             });
             outcome.unwrap().reading()
@@ -208,9 +247,9 @@ fn pieces_and_noise_change_nothing() {
 #[test]
 fn a_lone_record_says_what_it_can() {
     let alone = |id: &str, ask| {
-        let stream = recorded(id).unwrap();
-        let mut once = Some(vec![stream]);
-        let mut driver = driver(&INFO);
+        let vector = ALL.iter().find(|vector| vector.id == id).unwrap();
+        let mut once = Some(vec![vector.response.clone()]);
+        let mut driver = driver(vector);
         driver.start(ask);
         play(driver.as_mut(), |_| once.take().unwrap_or_default()).unwrap().end
     };
@@ -224,6 +263,12 @@ fn a_lone_record_says_what_it_can() {
 }
 
 fn value(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Compared {
+    if vector.json["transport"] == "uart-ttl" {
+        return tags(vector, key, expected, reading);
+    }
+    if key.starts_with("ack_") {
+        return Compared::No("an answer that somebody else acknowledges is none");
+    }
     match vector.json["expected"]["frame"].as_str() {
         Some("device_info") => device(key, expected, reading),
         Some("settings") => settings(vector, key, expected, reading),

@@ -34,6 +34,7 @@ pub static INFO: DriverInfo = DriverInfo {
     signs: &[Sign::Name("DL-"), Sign::Name("JHB-")],
     addresses: 1..=15,
     controls: &[Switch::Charging, Switch::Discharging],
+    obeys_on_wire: true,
     verified: "recorded frames of fifteen boards in three dialects; most alarms and all switching \
                from documents only",
     new: |options: &Options| Box::new(Runner::new(Daly::new(options))),

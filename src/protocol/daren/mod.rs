@@ -25,6 +25,7 @@ pub static INFO: DriverInfo = DriverInfo {
     signs: &[],
     addresses: 0..=15,
     controls: &[],
+    obeys_on_wire: true,
     verified: "recorded frames of six packs",
     new: |options: &Options| Box::new(Runner::new(Daren::new(options))),
 };

@@ -37,6 +37,7 @@ pub static INFO: DriverInfo = DriverInfo {
     signs: SIGNS,
     addresses: 1..=1,
     controls: &[Switch::Charging, Switch::Discharging],
+    obeys_on_wire: true,
     verified: "recorded frames of ten packs",
     new,
 };

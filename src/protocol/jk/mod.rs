@@ -1,4 +1,5 @@
-//! Jikong (JK) boards: Bluetooth.
+//! Jikong (JK) boards: over Bluetooth, on the socket for GPS and RS485 ("4E 57"), and on the RS485
+//! bus of the PB series.
 //!
 //! Over Bluetooth the board is asked twice in a session (what it is; its settings) and from then
 //! on sends its live values about twice a second, so a cycle takes the next record of the stream
@@ -11,14 +12,25 @@
 mod about;
 mod cells;
 mod errors;
+mod listener;
+pub mod pb;
+mod radio;
 pub mod record;
 pub mod secrets;
-mod stream;
+mod tags;
+pub mod ttl;
+mod wire;
 
-use super::driver::{DriverInfo, GattPlace, GattProfile, Options, Sign, uuid16};
+use std::time::Duration;
+
+use super::driver::{
+    Carrier, DriverInfo, GattPlace, GattProfile, Options, SerialDefaults, Sign, uuid16,
+};
 use crate::model::reading::Switch;
+use radio::Radio;
 use record::{COMMAND, COMMAND_HEADER, checksum};
-use stream::Stream;
+pub use wire::VARIANTS;
+use wire::Wire;
 
 pub use cells::{Layout, layout};
 
@@ -26,13 +38,17 @@ pub use cells::{Layout, layout};
 pub static INFO: DriverInfo = DriverInfo {
     name: "jk",
     title: "JK (Jikong)",
-    serial: None,
+    serial: Some(SerialDefaults { bauds: &[115_200, 9600], timeout: Duration::from_secs(1) }),
     gatt: Some(GattProfile { places: PLACES, streams: true }),
     signs: SIGNS,
-    addresses: 1..=15,
+    addresses: 0..=15,
     controls: &[Switch::Charging, Switch::Discharging, Switch::Balancing],
-    verified: "recorded frames of nine boards",
-    new: |options: &Options| Box::new(Stream::new(options)),
+    obeys_on_wire: false,
+    verified: "recorded frames of a dozen boards by Bluetooth and of six by wire",
+    new: |options: &Options| match options.carrier {
+        Carrier::Radio => Box::new(Radio::new(options)),
+        Carrier::Wire => Box::new(Wire::new(options)),
+    },
 };
 
 /// New modules have two characteristics FFE1, one for each direction; old ones have one for both,

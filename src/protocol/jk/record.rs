@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::protocol::driver::ProtocolError;
+
 /// Length of a record, checksum included.
 pub const RECORD: usize = 300;
 /// Length of a command and of its acknowledgement.
@@ -60,7 +62,47 @@ impl fmt::Debug for Record {
     }
 }
 
+/// Why so many bytes are no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// Another checksum was expected than it got.
+    Checksum {
+        /// Computed.
+        expected: u8,
+        /// Found.
+        got: u8,
+    },
+    /// A kind that nobody has described.
+    Kind(u8),
+}
+
+impl Flaw {
+    /// The same as an error of the conversation.
+    pub(super) fn in_answer_to(self, query: String) -> ProtocolError {
+        match self {
+            Flaw::Checksum { expected, got } => {
+                ProtocolError::BadChecksum { query, expected: expected.into(), got: got.into() }
+            }
+            Flaw::Kind(code) => {
+                let reason = format!("a record of kind {code:02X}");
+                ProtocolError::Unsupported { query, reason }
+            }
+        }
+    }
+}
+
 impl Record {
+    /// Looks whether these bytes are one.
+    pub fn parse(bytes: &[u8; RECORD]) -> Result<Record, Flaw> {
+        let (body, got) = (&bytes[..RECORD - 1], bytes[RECORD - 1]);
+        let expected = checksum(body);
+        if expected != got {
+            return Err(Flaw::Checksum { expected, got });
+        }
+        let kind = Kind::of(bytes[4]).ok_or(Flaw::Kind(bytes[4]))?;
+        Ok(Record { kind, bytes: *bytes })
+    }
+
     /// What it is about.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -115,15 +157,8 @@ pub enum Word {
     Record(Box<Record>),
     /// The battery has heard a command.
     Acknowledged,
-    /// It looked like a record, but its checksum is another one.
-    Damaged {
-        /// Computed.
-        expected: u8,
-        /// Found.
-        got: u8,
-    },
-    /// A record of a kind that nobody has described.
-    Unknown(u8),
+    /// It looked like a record.
+    Flawed(Flaw),
 }
 
 /// Puts records together. It holds at most one of them.
@@ -161,35 +196,42 @@ impl Reassembly {
             if self.buffer.len() < length {
                 return None;
             }
-            let (whole, expected, got) = self.sums(length)?;
-            if expected == got {
-                if length == COMMAND {
-                    let acknowledged = self.buffer.get(4) == Some(&ACKNOWLEDGEMENT);
-                    self.buffer.drain(..length);
-                    if acknowledged {
-                        return Some(Word::Acknowledged);
-                    }
-                    // An echo of our own.
-                    continue;
+            if length == COMMAND {
+                match self.take_command() {
+                    Some(true) => return Some(Word::Acknowledged),
+                    Some(false) => continue,
+                    None => return None,
                 }
-                let bytes: [u8; RECORD] = whole.try_into().ok()?;
-                let code = bytes[4];
-                let known = Kind::of(code);
+            }
+            match Record::parse(self.buffer.first_chunk()?) {
+                Ok(record) => {
+                    self.buffer.drain(..RECORD);
+                    return Some(Word::Record(Box::new(record)));
+                }
+                // What looks like the checksum may be the beginning of the noise.
+                Err(_) if self.noise_begun() > self.buffer.len() - RECORD => return None,
                 // Behind a false header a true one may stand.
-                self.buffer.drain(..if known.is_some() { length } else { 1 });
-                return Some(known.map_or(Word::Unknown(code), |kind| {
-                    Word::Record(Box::new(Record { kind, bytes }))
-                }));
-            }
-            // What looks like the checksum may be the beginning of the noise.
-            if self.noise_begun() > self.buffer.len() - length {
-                return None;
-            }
-            self.buffer.remove(0);
-            if length == RECORD {
-                return Some(Word::Damaged { expected, got });
+                Err(flaw) => {
+                    self.buffer.remove(0);
+                    return Some(Word::Flawed(flaw));
+                }
             }
         }
+    }
+
+    /// Takes the command at the front away: is it an acknowledgement? It is not when it is damaged
+    /// or an echo of ours; `None` when the noise has begun in its place.
+    fn take_command(&mut self) -> Option<bool> {
+        let frame: [u8; COMMAND] = *self.buffer.first_chunk()?;
+        if checksum(&frame[..COMMAND - 1]) == frame[COMMAND - 1] {
+            self.buffer.drain(..COMMAND);
+            return Some(frame[4] == ACKNOWLEDGEMENT);
+        }
+        if self.noise_begun() > self.buffer.len() - COMMAND {
+            return None;
+        }
+        self.buffer.remove(0);
+        Some(false)
     }
 
     /// Makes the buffer begin with a header, or with what may become one when the noise that has
@@ -212,13 +254,6 @@ impl Reassembly {
             COMMAND_HEADER => Some(COMMAND),
             _ => None,
         }
-    }
-
-    /// The thing at the front, the checksum that it should have, and the one it has.
-    fn sums(&self, length: usize) -> Option<(&[u8], u8, u8)> {
-        let whole = self.buffer.get(..length)?;
-        let (got, body) = whole.split_last()?;
-        Some((whole, checksum(body), *got))
     }
 
     /// How many bytes at the end are the beginning of the noise.
@@ -260,8 +295,8 @@ mod tests {
         let word = |word: &Word| match word {
             Word::Record(record) => format!("{:?}", record.kind()),
             Word::Acknowledged => "ack".into(),
-            Word::Damaged { .. } => "damaged".into(),
-            Word::Unknown(code) => format!("{code:02X}"),
+            Word::Flawed(Flaw::Checksum { .. }) => "damaged".into(),
+            Word::Flawed(Flaw::Kind(code)) => format!("{code:02X}"),
         };
         words.iter().map(word).collect()
     }

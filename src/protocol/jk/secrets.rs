@@ -1,14 +1,19 @@
-//! Record 03 shows three passcodes in clear. Whoever keeps what was said has to take them out.
+//! Record 03 shows three passcodes in clear, and "4E 57" answers show one. Whoever keeps what was
+//! said has to take them out.
+//!
+//! Both blankers follow the conversation however it is cut. The checksum follows, too, so what was
+//! sound stays sound and what was damaged stays damaged by as much as it was.
 
 use super::record::{NOISE, RECORD, RECORD_HEADER};
+use super::tags;
+use super::ttl::{HEAD, HEADER, LONGEST, TAIL};
 
 /// Where they stand: of the device, of the dealer, of the settings.
 const PASSCODES: [std::ops::Range<usize>; 3] = [62..78, 97..102, 118..134];
 /// The fifth byte of a record is its kind.
 const DEVICE: u8 = 3;
 
-/// Takes the passcodes out of what a board says, however it is cut. The checksum follows, so a
-/// sound record stays sound and a damaged one stays damaged by as much as it was.
+/// Takes the passcodes out of records.
 #[derive(Debug, Default, Clone)]
 pub struct Blanker {
     /// How far the record reaches that is going by, or what may become one.
@@ -51,10 +56,146 @@ impl Blanker {
     }
 }
 
+/// Takes the password out of "4E 57" answers.
+#[derive(Debug, Default, Clone)]
+pub struct TtlBlanker {
+    /// How far the answer reaches that is going by, or what may become one.
+    position: usize,
+    /// Where it ends.
+    end: usize,
+    /// The tag whose value is going by, and how much of it is left. Cells come with their length.
+    tag: Option<u8>,
+    left: usize,
+    /// Sum of what has gone by, and of what was taken out of it.
+    sum: u32,
+    removed: u32,
+}
+
+impl TtlBlanker {
+    /// The tag of the password.
+    const PASSWORD: u8 = 0xB2;
+    /// Cells, whose value begins with its length.
+    const CELLS: u8 = 0x79;
+
+    /// Blanks the next piece.
+    pub fn blank(&mut self, piece: &mut [u8]) {
+        piece.iter_mut().for_each(|byte| self.pass(byte));
+    }
+
+    fn pass(&mut self, byte: &mut u8) {
+        let said = *byte;
+        if HEADER.get(self.position).is_some_and(|expected| *expected != said) {
+            *self = TtlBlanker::default();
+            if said != HEADER[0] {
+                return;
+            }
+        }
+        match self.position {
+            2 => self.end = usize::from(said) << 8,
+            3 => {
+                self.end += usize::from(said) + HEADER.len();
+                if !(HEAD + TAIL..=LONGEST).contains(&self.end) {
+                    *self = TtlBlanker::default();
+                    return;
+                }
+            }
+            at if at >= HEAD && at + TAIL < self.end => self.pass_data(byte),
+            _ => {}
+        }
+        // The sum is in the last two of its four bytes, the end mark before them.
+        let shown = self.sum & 0xFFFF;
+        let without = shown.wrapping_sub(self.removed) & 0xFFFF;
+        let difference = match self.end.saturating_sub(self.position) {
+            2 => (without >> 8).wrapping_sub(shown >> 8),
+            1 => without.wrapping_sub(shown),
+            _ => 0,
+        };
+        if self.position + 4 < self.end || self.position < HEAD {
+            self.sum += u32::from(said);
+        }
+        // Each of the two bytes of the sum is moved for itself, so only the low byte counts.
+        *byte = byte.wrapping_add(difference.to_le_bytes()[0]);
+        self.position += 1;
+        if self.position > 3 && self.position >= self.end {
+            *self = TtlBlanker::default();
+        }
+    }
+
+    fn pass_data(&mut self, byte: &mut u8) {
+        match self.tag {
+            // An unknown tag hides where the next one begins: nothing behind it is trusted.
+            Some(tag) if self.left == usize::MAX => {
+                if tag == Self::CELLS {
+                    self.left = usize::from(*byte);
+                    self.tag = Some(tag).filter(|_| self.left > 0);
+                } else {
+                    self.remove(byte);
+                }
+            }
+            Some(tag) => {
+                if tag == Self::PASSWORD {
+                    self.remove(byte);
+                }
+                self.left -= 1;
+                self.tag = Some(tag).filter(|_| self.left > 0);
+            }
+            None => {
+                self.tag = Some(*byte);
+                self.left = tags::length(*byte).unwrap_or(usize::MAX);
+            }
+        }
+    }
+
+    fn remove(&mut self, byte: &mut u8) {
+        self.removed += u32::from(*byte);
+        *byte = 0;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::protocol::jk::record::checksum;
+
+    /// An answer with these tags.
+    fn answer(data: &[u8]) -> Vec<u8> {
+        let mut frame = HEADER.to_vec();
+        let length = u16::try_from(HEAD + data.len() + TAIL - HEADER.len()).unwrap();
+        frame.extend(length.to_be_bytes());
+        frame.extend([0, 0, 0, 0, 6, 0, 1]);
+        frame.extend(data);
+        frame.extend([0, 0, 0, 0, 0x68]);
+        let sum: u32 = frame.iter().map(|&byte| u32::from(byte)).sum();
+        frame.extend((sum & 0xFFFF).to_be_bytes());
+        frame
+    }
+
+    fn tags(password: &[u8; 10]) -> Vec<u8> {
+        let cells = [0x79, 3, 1, 0xB2, 0xB2, 0x85, 0xB2, 0x83, 0xB2, 0x79];
+        [&cells[..], &[0xB2], password, &[0xC0, 1]].concat()
+    }
+
+    #[test]
+    fn the_password_is_taken_out_and_the_sum_follows() {
+        // Sums that lose their high byte and such that do not.
+        for password in [*b"1234567890", [0xFF; 10], [1, 0, 0, 0, 0, 0, 0, 0, 0, 0], [0; 10]] {
+            let spoken = [&b"\x4E\x4E"[..], &answer(&tags(&password)), b"\0\x57"].concat();
+            let expected = [&b"\x4E\x4E"[..], &answer(&tags(&[0; 10])), b"\0\x57"].concat();
+            for cut in [1, 3, 10, 64] {
+                let mut said = [&spoken[..], &spoken].concat();
+                let mut blanker = TtlBlanker::default();
+                said.chunks_mut(cut).for_each(|piece| blanker.blank(piece));
+                assert_eq!(said, [&expected[..], &expected].concat(), "{password:?}, {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_behind_an_unknown_tag_is_kept() {
+        let mut said = answer(&[0x85, 50, 0x77, 0xB2, b'1', b'2']);
+        TtlBlanker::default().blank(&mut said);
+        assert_eq!(said, answer(&[0x85, 50, 0x77, 0, 0, 0]));
+    }
 
     fn record(kind: u8) -> Vec<u8> {
         let mut bytes = [&RECORD_HEADER[..], &[kind, 9], &[b'7'; RECORD - 7]].concat();

@@ -23,6 +23,7 @@ pub static INFO: DriverInfo = DriverInfo {
     signs: &[],
     addresses: 2..=0xFE,
     controls: &[],
+    obeys_on_wire: true,
     verified: "recorded frames of six modules; alarms from the document only",
     new: |options: &Options| Box::new(Runner::new(Pack::new(&LAYOUT, options))),
 };

@@ -27,6 +27,7 @@ pub static INFO: DriverInfo = DriverInfo {
     signs: &[],
     addresses: 1..=16,
     controls: &[],
+    obeys_on_wire: true,
     verified: "recorded answers of a US2000C",
     new: |options: &Options| Box::new(Terminal::new(Survey::new(Console::new(options)))),
 };

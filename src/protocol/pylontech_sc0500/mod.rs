@@ -32,6 +32,7 @@ pub static INFO: DriverInfo = DriverInfo {
     // One console, one stack.
     addresses: 1..=1,
     controls: &[],
+    obeys_on_wire: true,
     verified: "recorded answers of relatives; `getpwr` of a whole stack from its description",
     new: |options: &Options| match options.barcode.as_deref().map(Barcode::parse) {
         _ if options.variant.as_deref() == Some(RECORDED) => {

@@ -129,6 +129,8 @@ enum Misfit {
     NoData,
     #[error(transparent)]
     Number(#[from] Malformed),
+    #[error("this is the console of a low-voltage pack (pylontech-console)")]
+    LowVoltage,
     #[error("cell {0} does not follow on its predecessor")]
     Order(i32),
 }
@@ -136,6 +138,10 @@ enum Misfit {
 fn pwr(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
     let table = Table::find(lines).ok_or(Misfit::NoData)?;
     let row = table.rows().next().ok_or(Misfit::NoData)?;
+    // Its rows are packs, and their charge is a share only.
+    if row.word("Coulomb").is_some() && row.word("CoulombAH").is_none() {
+        return Err(Misfit::LowVoltage);
+    }
     let pack = &mut into.pack;
     pack.voltage = row.volts("Volt")?;
     pack.current = row.amps("Curr")?;

@@ -1,14 +1,18 @@
-//! A JK board as the reader meets it over Bluetooth: the other side of `protocol::jk`.
+//! JK boards as the reader meets them: the other side of `protocol::jk`, over Bluetooth here and on
+//! wires in `wires`.
 //!
 //! It has encoders of its own on purpose: a mistake in a shared one would hide itself.
 
 mod record;
+mod wires;
 
 use super::battery::Battery;
 use super::faults::{Fault, Faults};
 use super::state::PackState;
 use super::{Make, Responder, Spoil};
 use record::{NOISE, Wanted};
+
+pub use wires::{PB, PB_WITH_MASTER, PbPack, TTL};
 
 /// JK over Bluetooth, for the registry.
 pub static MAKE: Make = Make {

@@ -41,6 +41,11 @@ impl Stage {
         self.with_bus(|bus| bus.last_answer())
     }
 
+    /// How many requests readers have sent.
+    pub fn questions(&self) -> u64 {
+        self.with_bus(|bus| bus.questions())
+    }
+
     /// Answers the requests of one reader until it leaves, and says what is said unasked; the
     /// error says how it left.
     pub(super) async fn converse(&self, link: &mut Link) -> LinkError {

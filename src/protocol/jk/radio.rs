@@ -28,15 +28,16 @@ const FAILURES: u8 = 2;
 const LOOKS: u8 = 4;
 
 /// A conversation over Bluetooth.
-pub(super) struct Stream {
+pub(super) struct Radio {
     timeout: Duration,
     ask: Ask,
     state: State,
     reassembly: Reassembly,
     /// How often the present question was asked.
     tries: u8,
-    /// Bytes since the present question.
+    /// Bytes of this cycle, and how many of them came before the present question.
     received: usize,
+    earlier: usize,
     acknowledged: bool,
     /// The newest record 02 of this cycle.
     newest: Option<(Box<Record>, Layout)>,
@@ -86,15 +87,16 @@ enum State {
     Failed(ProtocolError),
 }
 
-impl Stream {
+impl Radio {
     pub(super) fn new(options: &Options) -> Self {
-        let mut stream = Stream {
+        let mut radio = Radio {
             timeout: options.timeout,
             ask: Ask::Read,
             state: State::Asking(Phase::Device),
             reassembly: Reassembly::default(),
             tries: 0,
             received: 0,
+            earlier: 0,
             acknowledged: false,
             newest: None,
             ordered: None,
@@ -102,8 +104,8 @@ impl Stream {
             error: None,
             session: Session::default(),
         };
-        stream.start(Ask::Read);
-        stream
+        radio.start(Ask::Read);
+        radio
     }
 
     /// The time-out is that of a whole read, which has room for both questions and a repetition.
@@ -153,7 +155,7 @@ impl Stream {
 
     fn asks_again(&mut self, phase: Phase) {
         self.tries += 1;
-        self.received = 0;
+        self.earlier = self.received;
         self.acknowledged = false;
         self.reassembly.clear();
         self.state = State::Asking(phase);
@@ -161,18 +163,13 @@ impl Stream {
 
     /// Something came, but not what was wanted: asking again may help, after silence it does not.
     fn worth_another_try(&self) -> bool {
-        self.received > 0 && self.tries < TRIES
+        self.received > self.earlier && self.tries < TRIES
     }
 
     fn take(&mut self, phase: Phase, word: Word) {
         match word {
             Word::Acknowledged => self.acknowledge(phase),
-            Word::Damaged { expected, got } => self.note(ProtocolError::BadChecksum {
-                query: Self::describe(phase),
-                expected: expected.into(),
-                got: got.into(),
-            }),
-            Word::Unknown(code) => self.unsupported(phase, format!("a record of kind {code:02X}")),
+            Word::Flawed(flaw) => self.note(flaw.in_answer_to(Self::describe(phase))),
             Word::Record(record) => match record.kind() {
                 Kind::Device => self.take_device(phase, &record),
                 Kind::Settings => self.take_settings(phase, &record),
@@ -292,7 +289,7 @@ impl Stream {
     }
 }
 
-impl Driver for Stream {
+impl Driver for Radio {
     fn blank(&self, side: Side, said: &mut [u8]) {
         if side == Side::Battery {
             Blanker::default().blank(said);

@@ -33,13 +33,13 @@ fn acknowledgement() -> Vec<u8> {
     bytes
 }
 
-fn driver() -> Stream {
+fn driver() -> Radio {
     let timeout = Duration::from_secs(20);
-    Stream::new(&Options { timeout, ..Options::default() })
+    Radio::new(&Options { timeout, ..Options::default() })
 }
 
 /// Sends what is to be sent; the codes of the questions.
-fn asked(driver: &mut Stream) -> Vec<u8> {
+fn asked(driver: &mut Radio) -> Vec<u8> {
     let mut codes = Vec::new();
     while let Step::Send(bytes) = driver.step() {
         codes.push(bytes[4]);
@@ -48,7 +48,7 @@ fn asked(driver: &mut Stream) -> Vec<u8> {
     codes
 }
 
-fn cell(driver: &mut Stream) -> Option<i32> {
+fn cell(driver: &mut Radio) -> Option<i32> {
     match driver.step() {
         Step::Done(reading) => Some(reading.cells[0].voltage.unwrap().0),
         _ => None,
@@ -56,7 +56,7 @@ fn cell(driver: &mut Stream) -> Option<i32> {
 }
 
 /// A session whose stream runs.
-fn running() -> Stream {
+fn running() -> Radio {
     let mut driver = driver();
     asked(&mut driver);
     driver.receive(&[device(), acknowledgement()].concat());

@@ -1,0 +1,214 @@
+//! Boards of the PB series on RS485: a Modbus write that changes nothing makes the board say a whole
+//! record of the Bluetooth kind, and then acknowledge the write.
+//!
+//! ```text
+//! addr 10 16 20 00 01 02 00 00 crc  ->  55 AA EB 90 ... (300), often 00, addr 10 16 20 00 01 crc
+//! ```
+//!
+//! The record does not say whose it is, only the acknowledgement does. Plain Modbus reads are known
+//! as well, but lose half of the answers on a quiet bus (measured by dbus-serialbattery).
+
+use std::time::Duration;
+
+use super::about;
+use super::cells::{self, Layout};
+use super::record::{Kind, RECORD, RECORD_HEADER, Record};
+use crate::model::Reading;
+use crate::protocol::bytes::crc16_modbus;
+use crate::protocol::driver::{Options, ProtocolError};
+use crate::protocol::query::{Answer, Dialect, Framing, Need, Pacing};
+
+/// Length of a trigger and of its acknowledgement.
+pub(super) const TRIGGER: usize = 11;
+pub(super) const ACKNOWLEDGEMENT: usize = 8;
+
+/// The records that can be triggered. Writing anything else there would change the board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// Record 02.
+    Live,
+    /// Record 01.
+    Settings,
+    /// Record 03.
+    Device,
+}
+
+const PLAN: &[Topic] = &[Topic::Live, Topic::Settings, Topic::Device];
+
+impl Topic {
+    fn register(self) -> u8 {
+        match self {
+            Topic::Live => 0x20,
+            Topic::Settings => 0x1E,
+            Topic::Device => 0x1C,
+        }
+    }
+
+    pub(super) fn of_register(register: u8) -> Option<Topic> {
+        PLAN.iter().copied().find(|topic| topic.register() == register)
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Topic::Live => Kind::Cells,
+            Topic::Settings => Kind::Settings,
+            Topic::Device => Kind::Device,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Topic::Live => "trigger 1620 (live values)",
+            Topic::Settings => "trigger 161E (settings)",
+            Topic::Device => "trigger 161C (device information)",
+        }
+    }
+}
+
+/// The bytes of a trigger.
+pub fn trigger(topic: Topic, address: u8) -> Vec<u8> {
+    let mut frame = vec![address, 0x10, 0x16, topic.register(), 0, 1, 2, 0, 0];
+    frame.extend(crc16_modbus(&frame).to_le_bytes());
+    frame
+}
+
+/// Whose trigger these bytes are, and what for.
+pub(super) fn triggered(bytes: &[u8]) -> Option<(u8, Topic)> {
+    written(bytes, TRIGGER).filter(|_| bytes.get(6..9) == Some(&[2, 0, 0]))
+}
+
+/// Who acknowledges with these bytes, and what.
+pub(super) fn acknowledged(bytes: &[u8]) -> Option<(u8, Topic)> {
+    written(bytes, ACKNOWLEDGEMENT)
+}
+
+fn written(bytes: &[u8], length: usize) -> Option<(u8, Topic)> {
+    let (body, crc) = bytes.get(..length)?.split_last_chunk()?;
+    let &[address, 0x10, 0x16, register, 0, 1, ..] = body else { return None };
+    let sound = crc16_modbus(body) == u16::from_le_bytes(*crc);
+    Some((address, Topic::of_register(register)?)).filter(|_| sound)
+}
+
+/// The acknowledgement at most one byte behind a record, and where it ends.
+fn trailer(behind: &[u8]) -> Option<(usize, u8, Topic)> {
+    (0..2).find_map(|pad| {
+        let (address, topic) = acknowledged(behind.get(pad..)?)?;
+        Some((pad + ACKNOWLEDGEMENT, address, topic))
+    })
+}
+
+/// Puts what a record says into the reading.
+pub(super) fn note(record: &Record, into: &mut Reading) {
+    match record.kind() {
+        Kind::Cells => cells::note(record, Layout::Cells32, into),
+        Kind::Settings => about::settings(record, into),
+        Kind::Device => about::device(record, into),
+        Kind::Logbook => {}
+    }
+}
+
+/// The conversation with the board at one address, by us alone.
+#[derive(Debug)]
+pub(super) struct Pb {
+    address: u8,
+    timeout: Duration,
+}
+
+impl Pb {
+    pub(super) fn new(options: &Options) -> Self {
+        Pb { address: options.address, timeout: options.timeout }
+    }
+}
+
+impl Dialect for Pb {
+    type Query = Topic;
+
+    fn plan(&self) -> &'static [Topic] {
+        PLAN
+    }
+
+    /// Settings may be changed by telephone meanwhile, the identity not. Firmware from 15.36 on may
+    /// leave the question for it unanswered now and then.
+    fn need(&self, topic: Topic) -> Need {
+        match topic {
+            Topic::Live => Need::Required,
+            Topic::Settings => Need::Optional,
+            Topic::Device => Need::Once,
+        }
+    }
+
+    fn describe(&self, topic: Topic) -> String {
+        format!("{} at address {}", topic.title(), self.address)
+    }
+
+    fn encode(&self, topic: Topic) -> Vec<u8> {
+        trigger(topic, self.address)
+    }
+
+    fn frame(&self, _topic: Topic, buffer: &[u8]) -> Framing {
+        let header = RECORD_HEADER.len();
+        match buffer.windows(header).position(|seen| seen == RECORD_HEADER) {
+            None if buffer.len() < header => Framing::NeedMore,
+            None => Framing::Junk(buffer.len() + 1 - header),
+            Some(0) => match buffer.get(RECORD..).map(|behind| (behind.len(), trailer(behind))) {
+                Some((_, Some((end, ..)))) => Framing::Frame(RECORD + end),
+                // Nobody has answered for it.
+                Some((length, None)) if length > ACKNOWLEDGEMENT => Framing::Frame(RECORD),
+                _ => Framing::NeedMore,
+            },
+            Some(start) => Framing::Junk(start),
+        }
+    }
+
+    fn decode(
+        &mut self,
+        topic: Topic,
+        frame: &[u8],
+        into: &mut Reading,
+    ) -> Result<Answer, ProtocolError> {
+        let Some((bytes, behind)) = frame.split_first_chunk() else { return Ok(Answer::Foreign) };
+        match trailer(behind) {
+            Some((_, address, answered)) if (address, answered) == (self.address, topic) => {}
+            _ => return Ok(Answer::Foreign),
+        }
+        let record =
+            Record::parse(bytes).map_err(|flaw| flaw.in_answer_to(self.describe(topic)))?;
+        if record.kind() != topic.kind() {
+            return Ok(Answer::Foreign);
+        }
+        note(&record, into);
+        Ok(Answer::Ours)
+    }
+
+    /// The vendor's tool leaves 100 ms between two triggers, dbus-serialbattery 120.
+    fn pacing(&self) -> Pacing {
+        Pacing {
+            timeout: self.timeout,
+            gap: Duration::from_millis(120),
+            settle: Duration::from_millis(200),
+            retries: 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sound_writes_to_the_known_registers_count() {
+        let sound = trigger(Topic::Live, 3);
+        assert_eq!(sound, [3, 0x10, 0x16, 0x20, 0, 1, 2, 0, 0, 0xCF, 0x91]);
+        assert_eq!(triggered(&sound), Some((3, Topic::Live)));
+        assert_eq!(acknowledged(&sound), None);
+        for at in 0..sound.len() {
+            let mut other = sound.clone();
+            other[at] ^= 1;
+            assert_eq!(triggered(&other), None, "byte {at}");
+        }
+        assert_eq!(triggered(&sound[..10]), None);
+        let answer = [3, 0x10, 0x16, 0x1C, 0, 1, 0xC5, 0xA5];
+        assert_eq!(acknowledged(&answer), Some((3, Topic::Device)));
+        assert_eq!(triggered(&answer), None);
+    }
+}

@@ -1,0 +1,251 @@
+//! The two conversations on wires: "4E 57", and the triggers of the PB series with or without a
+//! master among the packs.
+
+use super::{JkBoard, Layout, record};
+use crate::model::Alarm;
+use crate::sim::battery::Battery;
+use crate::sim::faults::Faults;
+use crate::sim::state::PackState;
+use crate::sim::{Make, Responder, Spoil};
+
+/// The socket for GPS and RS485, for the registry.
+pub static TTL: Make = Make {
+    name: "jk:ttl",
+    addresses: 1..=1,
+    new: |address, battery, faults| {
+        Box::new(TtlBoard(JkBoard::new(battery).heeding(address, faults)))
+    },
+    request_end: ttl_end,
+    stream: None,
+    notification: None,
+    spoil: |spoil, answer| match spoil {
+        Spoil::Checksum => record::damaged(answer),
+        // There is one board, and it never says no.
+        Spoil::Foreign | Spoil::Refused(_) => Vec::new(),
+    },
+};
+
+/// Packs of the PB series that wait to be asked, for the registry.
+pub static PB: Make = Make {
+    name: "jk:pb",
+    addresses: 1..=15,
+    new: |address, battery, faults| Box::new(PbPack::new(address, battery, faults)),
+    request_end: pb_end,
+    stream: None,
+    notification: None,
+    spoil: pb_spoil,
+};
+
+/// The same with a pack of address 0, which asks all the others, one after the other.
+pub static PB_WITH_MASTER: Make = Make {
+    name: "jk:pb",
+    addresses: 0..=15,
+    new: |address, battery, faults| Box::new(PbPack::new(address, battery, faults)),
+    request_end: pb_end,
+    stream: Some(0.3),
+    notification: None,
+    spoil: pb_spoil,
+};
+
+#[derive(Debug)]
+struct TtlBoard(JkBoard);
+
+const TTL_HEADER: [u8; 2] = [0x4E, 0x57];
+
+fn ttl_end(buffer: &[u8]) -> Option<usize> {
+    let start = buffer.windows(2).position(|seen| seen == TTL_HEADER)?;
+    let length = usize::from(u16::from_be_bytes(*buffer.get(start + 2..)?.first_chunk()?));
+    let end = start + 2 + length;
+    (buffer.len() >= end).then_some(end)
+}
+
+/// The sum of all bytes up to the end mark, in four.
+fn ttl_close(mut frame: Vec<u8>) -> Vec<u8> {
+    frame.extend([0, 0, 0, 0, 0x68]);
+    let length = u16::try_from(frame.len() + 2).unwrap_or_default();
+    frame.splice(2..4, length.to_be_bytes());
+    let sum: u32 = frame.iter().map(|&byte| u32::from(byte)).sum();
+    frame.extend((sum & 0xFFFF).to_be_bytes());
+    frame
+}
+
+impl Responder for TtlBoard {
+    fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
+        let start = request.windows(2).position(|seen| seen == TTL_HEADER)?;
+        let (body, sum) = request.get(start..)?.split_last_chunk::<4>()?;
+        let sound = body.iter().map(|&byte| u32::from(byte)).sum::<u32>() & 0xFFFF;
+        let asks_for_all = body.get(8) == Some(&6) && sound == u32::from_be_bytes(*sum);
+        asks_for_all.then(|| {
+            let mut frame = TTL_HEADER.to_vec();
+            frame.extend([0, 0, 0, 0, 0, 0, 6, 0, 1]);
+            frame.extend(tags(&self.0.state(seconds), self.0.wanted.balancing));
+            ttl_close(frame)
+        })
+    }
+}
+
+/// What the board can say, in the order of recorded answers.
+fn tags(state: &PackState, balancing: bool) -> Vec<u8> {
+    let mut data = vec![0x79, u8::try_from(3 * state.cells.len()).unwrap_or_default()];
+    for (number, cell) in (1_u8..).zip(&state.cells) {
+        data.push(number);
+        data.extend(word(cell.0));
+    }
+    let celsius = |deci: i32| if deci < 0 { 100 - deci / 10 } else { deci / 10 };
+    let current = state.current.0 / 10;
+    let sign = if current > 0 { 0x8000 } else { 0 };
+    let status = i32::from(state.charging)
+        | i32::from(state.discharging) << 1
+        | i32::from(state.balancing.contains(&true)) << 2
+        | 1 << 3;
+    let sensor = state.sensors.first().map_or(0, |sensor| sensor.0);
+    let words = [
+        (0x80, celsius(state.mosfet.0)),
+        (0x81, celsius(state.ambient.0)),
+        (0x82, celsius(sensor)),
+        (0x83, state.voltage.0 / 10),
+        (0x84, sign | current.abs()),
+        (0x87, i32::try_from(state.cycles).unwrap_or_default()),
+        (0x8A, i32::try_from(state.cells.len()).unwrap_or_default()),
+        (0x8B, warnings(state)),
+        (0x8C, status),
+        (0x8E, 5840),
+    ];
+    for (tag, value) in words {
+        data.push(tag);
+        data.extend(word(value));
+    }
+    let share = u8::try_from(state.soc.0 / 100).unwrap_or_default();
+    data.extend([0x85, share, 0x86, 2, 0x9D, balancing.into(), 0xAB, 1, 0xAC, 1]);
+    for (tag, capacity) in [(0xAA, state.design.0), (0xB9, state.full.0)] {
+        data.push(tag);
+        data.extend(u32::try_from(capacity / 1000).unwrap_or_default().to_be_bytes());
+    }
+    data.push(0xB2);
+    data.extend(*b"123456\0\0\0\0");
+    data.push(0xB7);
+    data.extend(*b"11.XW_S11.26___");
+    data.push(0xBA);
+    data.extend(*b"Input UserdaJK_SIM16S\0\0\0");
+    data.extend([0xC0, 1]);
+    data
+}
+
+fn word(value: i32) -> [u8; 2] {
+    u16::try_from(value).unwrap_or_default().to_be_bytes()
+}
+
+fn warnings(state: &PackState) -> i32 {
+    const BITS: [(i32, Alarm); 8] = [
+        (0, Alarm::LowSocWarning),
+        (1, Alarm::MosOvertemperature),
+        (2, Alarm::PackOvervoltage),
+        (3, Alarm::PackUndervoltage),
+        (5, Alarm::ChargeOvercurrent),
+        (6, Alarm::DischargeOvercurrent),
+        (10, Alarm::CellOvervoltage),
+        (11, Alarm::CellUndervoltage),
+    ];
+    BITS.iter().filter(|(_, alarm)| state.alarms.contains(alarm)).map(|(bit, _)| 1 << bit).sum()
+}
+
+/// One pack of the PB series.
+#[derive(Debug)]
+pub struct PbPack {
+    address: u8,
+    board: JkBoard,
+    /// Whose turn it is, for a master.
+    turn: u8,
+}
+
+const TRIGGER: usize = 11;
+
+fn crc(bytes: &[u8]) -> [u8; 2] {
+    let mut crc = 0xFFFF_u16;
+    for byte in bytes {
+        crc ^= u16::from(*byte);
+        for _ in 0..8 {
+            let carry = crc & 1 != 0;
+            crc >>= 1;
+            if carry {
+                crc ^= 0xA001;
+            }
+        }
+    }
+    crc.to_le_bytes()
+}
+
+/// Address and register of a trigger at the end of these bytes.
+fn triggered(bytes: &[u8]) -> Option<(u8, u8)> {
+    let (body, sum) = bytes.last_chunk::<TRIGGER>()?.split_last_chunk::<2>()?;
+    match *body {
+        [address, 0x10, 0x16, register, 0, 1, 2, 0, 0] if crc(body) == *sum => {
+            Some((address, register))
+        }
+        _ => None,
+    }
+}
+
+/// The first place where a trigger ends.
+fn pb_end(buffer: &[u8]) -> Option<usize> {
+    (TRIGGER..=buffer.len()).find(|&end| triggered(&buffer[..end]).is_some())
+}
+
+fn closed(mut frame: Vec<u8>) -> Vec<u8> {
+    frame.extend(crc(&frame));
+    frame
+}
+
+fn pb_spoil(spoil: Spoil, answer: &[u8]) -> Vec<u8> {
+    let behind = answer.len().saturating_sub(8);
+    let (record, acknowledgement) = answer.split_at(behind);
+    let address = acknowledgement.first().copied().unwrap_or_default();
+    match spoil {
+        Spoil::Checksum => record::damaged(answer),
+        Spoil::Foreign => {
+            let mut foreign = acknowledgement.get(..6).unwrap_or_default().to_vec();
+            foreign.splice(..1.min(foreign.len()), [address + 1]);
+            [record, &closed(foreign)].concat()
+        }
+        Spoil::Refused(code) => closed(vec![address, 0x90, code]),
+    }
+}
+
+impl PbPack {
+    /// A pack at this address; at address 0 it is the master.
+    pub fn new(address: u8, battery: Battery, faults: Faults) -> Self {
+        PbPack { address, board: JkBoard::new(battery).heeding(address, faults), turn: 0 }
+    }
+
+    fn record(&mut self, register: u8, seconds: f64) -> Option<Vec<u8>> {
+        let state = self.board.state(seconds);
+        Some(match register {
+            0x20 => record::cells(Layout::Cells32, &state, 0),
+            0x1E => record::settings(&state, self.board.wanted),
+            0x1C => record::device(Layout::Cells32),
+            _ => return None,
+        })
+    }
+}
+
+impl Responder for PbPack {
+    fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
+        let (_, register) = triggered(request).filter(|(address, _)| *address == self.address)?;
+        let record = self.record(register, seconds)?;
+        let acknowledgement = closed(vec![self.address, 0x10, 0x16, register, 0, 1]);
+        Some([record, vec![0], acknowledgement].concat())
+    }
+
+    /// A master tells of itself, then asks each of the others.
+    fn unasked(&mut self, seconds: f64) -> Option<Vec<u8>> {
+        if self.address != 0 {
+            return None;
+        }
+        let turn = self.turn;
+        self.turn = (turn + 1) % 16;
+        match turn {
+            0 => self.record(0x20, seconds),
+            other => Some(closed(vec![other, 0x10, 0x16, 0x20, 0, 1, 2, 0, 0])),
+        }
+    }
+}

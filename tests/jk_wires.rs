@@ -1,0 +1,193 @@
+//! JK boards on wires: the dialect is found, a master is never disturbed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use bms_reader::capture::Tap;
+use bms_reader::model::reading::{Setting, Switch};
+use bms_reader::model::units::CentiPercent;
+use bms_reader::model::{DeviceId, Reading};
+use bms_reader::poll::cycle;
+use bms_reader::protocol::jk::pb::{Topic, trigger};
+use bms_reader::protocol::jk::{INFO, ttl};
+use bms_reader::protocol::{Ask, Driver, Options, ProtocolError, Step};
+use bms_reader::sim::jk::{PB, PB_WITH_MASTER, PbPack, TTL};
+use bms_reader::sim::serve::{Stage, memory};
+use bms_reader::sim::{Battery, Bus, Faults, Make, PackState};
+use bms_reader::transport::{Endpoint, Link};
+use common::{Outcome, play};
+use tokio_util::sync::CancellationToken;
+
+fn driver(address: u8) -> Box<dyn Driver> {
+    (INFO.new)(&Options { address, timeout: Duration::from_secs(1), ..Options::default() })
+}
+
+/// A pack whose state of charge is its address.
+fn pack(address: u8) -> PbPack {
+    let soc = CentiPercent(i32::from(address) * 100);
+    let state = PackState { soc, ..PackState::at_rest() };
+    PbPack::new(address, Battery::fixed(state), Faults::default())
+}
+
+fn bus(make: &'static Make, addresses: &[u8]) -> Bus {
+    let mut bus = Bus::new(make, 1, Faults::default());
+    for &address in addresses {
+        bus.add(address, Box::new(pack(address)));
+    }
+    bus
+}
+
+fn soc(reading: &Reading) -> Option<i32> {
+    reading.pack.soc.map(|soc| soc.0 / 100)
+}
+
+/// One cycle on a line where nobody speaks unasked.
+fn quiet(driver: &mut dyn Driver, bus: &mut Bus) -> Outcome {
+    driver.start(Ask::Read);
+    play(driver, |question| vec![bus.answer(question, 0.0)]).unwrap()
+}
+
+#[test]
+fn the_dialect_is_found_by_trying_and_then_kept() {
+    let mut socket = Bus::living(&TTL, &[1], 1, Faults::default());
+    let mut reader = driver(1);
+    for _ in 0..3 {
+        let outcome = quiet(reader.as_mut(), &mut socket);
+        assert_eq!(outcome.asked, [ttl::request()]);
+        assert!(outcome.reading().got.cell_info);
+    }
+
+    let mut bus = bus(&PB, &[4, 5]);
+    let mut reader = driver(4);
+    let first = quiet(reader.as_mut(), &mut bus);
+    assert_eq!(first.asked, [ttl::request()], "one question for one silent cycle");
+    assert!(matches!(first.end, Step::Failed(ProtocolError::Timeout { .. })));
+    let second = quiet(reader.as_mut(), &mut bus);
+    assert_eq!(second.asked[0], trigger(Topic::Live, 4));
+    let reading = second.reading();
+    assert_eq!(soc(&reading), Some(4));
+    assert!(reading.got.device_info && reading.got.settings);
+    for _ in 0..3 {
+        let further = quiet(reader.as_mut(), &mut bus);
+        assert_eq!(further.asked, [Topic::Live, Topic::Settings].map(|topic| trigger(topic, 4)));
+    }
+    reader.reset();
+    assert_eq!(reader.step(), Step::Await(Duration::from_secs(5)), "a new line is listened to");
+    assert_eq!(soc(&quiet(reader.as_mut(), &mut bus).reading()), Some(4));
+}
+
+#[test]
+fn silence_identifies_nobody() {
+    let mut reader = driver(1);
+    for _ in 0..4 {
+        reader.start(Ask::Identify);
+        let outcome = play(reader.as_mut(), |_| Vec::new()).unwrap();
+        assert!(matches!(outcome.end, Step::Failed(ProtocolError::Timeout { .. })));
+    }
+}
+
+#[test]
+fn an_operator_may_name_the_dialect() {
+    for (variant, expected) in [("ttl", ttl::request()), ("pb", trigger(Topic::Live, 1))] {
+        let variant = Some(variant.to_owned());
+        let mut reader = (INFO.new)(&Options { variant, ..Options::default() });
+        for _ in 0..3 {
+            reader.start(Ask::Read);
+            let asked = play(reader.as_mut(), |_| Vec::new()).unwrap().asked;
+            assert_eq!(asked, [expected.as_slice()]);
+        }
+    }
+}
+
+async fn line(stage: &Stage, stop: &CancellationToken) -> Link {
+    Endpoint::Memory(memory("bus", stage.clone(), stop.clone())).open(115_200).await.unwrap()
+}
+
+fn tap() -> Tap {
+    Tap::new(&DeviceId::new("jk").unwrap(), None)
+}
+
+const LIMIT: Duration = Duration::from_secs(12);
+
+async fn read(reader: &mut dyn Driver, link: &mut Link) -> Option<Reading> {
+    cycle(reader, link, Ask::Read, LIMIT, &mut tap()).await.result.ok().map(|reading| *reading)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_master_and_its_packs_are_read_without_a_word() {
+    let stop = CancellationToken::new();
+    let stage = Stage::new(bus(&PB_WITH_MASTER, &[0, 1, 2, 3]), 1.0, None);
+    let mut link = line(&stage, &stop).await;
+    let mut readers = [0, 1, 2, 3].map(driver);
+    for _ in 0..5 {
+        for (address, reader) in (0..).zip(&mut readers) {
+            let reading = read(&mut **reader, &mut link).await;
+            assert_eq!(reading.as_ref().and_then(soc), Some(address));
+        }
+    }
+    assert_eq!(stage.questions(), 0, "every question would have been a collision");
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pack_that_the_master_does_not_know_is_silent() {
+    let stop = CancellationToken::new();
+    let stage = Stage::new(bus(&PB_WITH_MASTER, &[0, 1]), 1.0, None);
+    let mut link = line(&stage, &stop).await;
+    let mut reader = driver(9);
+    for _ in 0..3 {
+        let outcome = cycle(&mut *reader, &mut link, Ask::Read, LIMIT, &mut tap()).await;
+        let fault = outcome.result.unwrap_err().fault();
+        assert!(fault.message.contains("the master's question to address 9"), "{fault}");
+    }
+    assert_eq!(stage.questions(), 0);
+    stop.cancel();
+}
+
+#[test]
+fn a_master_that_appears_silences_us_and_one_that_leaves_is_replaced() {
+    let mut bus = bus(&PB, &[1, 2]);
+    let mut reader = (INFO.new)(&Options { variant: Some("pb".into()), ..Options::default() });
+    assert_eq!(soc(&quiet(reader.as_mut(), &mut bus).reading()), Some(1));
+
+    // While an answer is awaited, somebody else asks another pack.
+    reader.start(Ask::Read);
+    let outcome = play(reader.as_mut(), |_| {
+        let foreign = trigger(Topic::Live, 2);
+        let ours = trigger(Topic::Live, 1);
+        let answers = [bus.answer(&foreign, 0.0), ours.clone(), bus.answer(&ours, 0.0)];
+        vec![[foreign, answers.concat()].concat()]
+    });
+    assert_eq!(soc(&outcome.unwrap().reading()), Some(1));
+
+    // From now on nothing is asked, until nobody has been heard twice.
+    for expected in [0, 0, 2] {
+        assert_eq!(quiet(reader.as_mut(), &mut bus).asked.len(), expected);
+    }
+}
+
+#[test]
+fn a_wire_takes_no_orders() {
+    let mut reader = driver(1);
+    reader.start(Ask::Write(Setting { switch: Switch::Charging, on: false }));
+    let outcome = play(reader.as_mut(), |_| Vec::new()).unwrap();
+    assert!(outcome.asked.is_empty());
+    assert!(matches!(outcome.error(), ProtocolError::Unsupported { .. }));
+}
+
+/// Passwords are in the answers of both dialects.
+#[test]
+fn passwords_stay_in_the_driver() {
+    let mut socket = Bus::living(&TTL, &[1], 1, Faults::default());
+    let mut packs = Bus::living(&PB, &[1], 1, Faults::default());
+    let mut reader = driver(1);
+    let told = format!("{:?}", quiet(reader.as_mut(), &mut socket).reading());
+    let mut reader = driver(1);
+    quiet(reader.as_mut(), &mut packs);
+    let told = told + &format!("{:?}", quiet(reader.as_mut(), &mut packs).reading());
+    assert!(told.contains("JK_SIM16S"), "{told}");
+    assert!(!told.contains("123456"), "{told}");
+}
