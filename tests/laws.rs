@@ -329,7 +329,14 @@ fn says_no_more(reading: &Reading, good: &Reading) -> bool {
     absent_or_equal(&mut names.software, &known.software);
     absent_or_equal(&mut names.serial, &known.serial);
     absent_or_equal(&mut names.produced, &known.produced);
-    absent_or_equal(&mut rest.pack.design, &good.pack.design);
+    let (pack, known) = (&mut rest.pack, &good.pack);
+    absent_or_equal(&mut pack.design, &known.design);
+    absent_or_equal(&mut pack.remaining, &known.remaining);
+    absent_or_equal(&mut pack.cycles, &known.cycles);
+    absent_or_equal(&mut pack.error_code, &known.error_code);
+    if good.probes.starts_with(&rest.probes) {
+        rest.probes.clone_from(&good.probes);
+    }
     let (limits, known) = (&mut rest.limits, &good.limits);
     absent_or_equal(&mut limits.charge_voltage, &known.charge_voltage);
     absent_or_equal(&mut limits.discharge_voltage, &known.discharge_voltage);
@@ -364,9 +371,12 @@ fn a_later_cycle_says_the_same_with_no_more_questions() {
             driver.start(Ask::Read);
             play(driver.as_mut(), |question| battery.answer(question)).unwrap()
         };
-        let before = (0..CYCLES_TO_GIVE_UP).map(|_| cycle()).next_back().unwrap();
-        let after = cycle();
-        assert!(after.asked.len() <= before.asked.len());
+        for _ in 1..CYCLES_TO_GIVE_UP {
+            cycle();
+        }
+        let (before, after) = (cycle(), cycle());
+        let (few, many) = (after.asked.len(), before.asked.len());
+        assert!(few <= many, "{}: {:x?} after {:x?}", battery.info.name, after.asked, before.asked);
         assert_eq!(after.reading(), before.reading());
     }
 }

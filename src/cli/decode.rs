@@ -106,8 +106,8 @@ impl Dialogue {
         Ok(dialogue)
     }
 
-    /// The frames may have come by Bluetooth, or from any address on a bus: the way that makes
-    /// sense of them is theirs. Of the failures the most telling one counts, and silence tells
+    /// The frames may have come by Bluetooth, from any address on a bus, and in any dialect: the
+    /// way that makes sense of them is theirs. Of the failures the most telling one counts, and silence tells
     /// least.
     fn play_to_any(&self, info: &DriverInfo) -> Result<Reading, Fault> {
         let mut worst: Option<Fault> = None;
@@ -204,7 +204,12 @@ fn ways(info: &DriverInfo) -> Vec<Options> {
     let radio = info.gatt.map(|_| Options { carrier: Carrier::Radio, ..default.clone() });
     let wire = addresses.into_iter().filter(|_| info.serial.is_some());
     let wire = wire.map(|address| Options { address, ..default.clone() });
-    radio.into_iter().chain(wire).collect()
+    let variants = protocol::variants(info).iter().map(|name| Some((*name).to_owned()));
+    let variants: Vec<Option<String>> = std::iter::once(None).chain(variants).collect();
+    let in_each = |way: Options| {
+        variants.iter().map(move |variant| Options { variant: variant.clone(), ..way.clone() })
+    };
+    radio.into_iter().chain(wire).flat_map(in_each).collect()
 }
 
 fn more_telling(known: Option<Fault>, error: ProtocolError) -> Fault {
@@ -279,5 +284,15 @@ mod tests {
         let fault = Dialogue::parse("01\nxyz\n").unwrap_err();
         assert_eq!(fault.kind, FaultKind::BadFrame);
         assert!(fault.message.contains("line 2"), "{fault}");
+    }
+
+    #[test]
+    fn frames_of_every_dialect_are_understood_without_their_questions() {
+        let frames = "a501900802100000753001f4ea\na5019408030100000200000048\n\
+                      a5019508010ec00ec20ec720d7\n";
+        let dialogue = Dialogue::parse(frames).unwrap();
+        let reading = dialogue.play_to_any(protocol::find("daly").unwrap()).unwrap();
+        assert_eq!(reading.cells.len(), 3);
+        assert_eq!(reading.pack.soc.map(|soc| soc.0), Some(5000));
     }
 }

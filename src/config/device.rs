@@ -19,7 +19,7 @@ use super::variables::{
 use crate::model::{DeviceId, Limits, Profile, Secret};
 use crate::protocol::driver::{CapacityUnit, Carrier};
 use crate::protocol::pylontech_sc0500::{Barcode, BarcodeError};
-use crate::protocol::{DriverInfo, Options, signs};
+use crate::protocol::{self, DriverInfo, Options, signs};
 
 /// What people write in capitals in the middle of a name.
 const ABBREVIATIONS: [&str; 4] = ["bms", "jbd", "jk", "lfp"];
@@ -141,6 +141,7 @@ fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Dev
     let place = place(values, &make, findings);
     let address = address(values, make.driver, findings);
     let barcode = barcode(values, findings);
+    let variant = if make.simulated { None } else { variant(values, make.driver, findings) };
     let (id, place, address) = (id?, place?, address?);
     warn_of_the_other_carrier(values, &place, findings);
     let interval = values.millis(&READ_INTERVAL)?;
@@ -165,7 +166,7 @@ fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Dev
             carrier: if radio { Carrier::Radio } else { Carrier::Wire },
             mac: signs::address_bytes(&place.to_string()).filter(|_| radio),
             password: values.given(&BMS_PASSWORD).map(Secret::new),
-            variant: values.given(&BMS_VARIANT).filter(|_| !make.simulated).map(str::to_owned),
+            variant,
             barcode,
             capacity_unit: capacity_unit(values),
         },
@@ -179,6 +180,28 @@ fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Dev
             .then(|| values.switch(&BMS_KEEP_CONNECTED)),
         limits: limits.clone(),
     })
+}
+
+/// The dialect, where the make has several; one that finds its make may be of any.
+fn variant(
+    values: &Values,
+    driver: Option<&DriverInfo>,
+    findings: &mut Findings,
+) -> Option<String> {
+    let said = values.given(&BMS_VARIANT)?.to_lowercase();
+    let Some(driver) = driver else { return Some(said) };
+    let known = protocol::variants(driver);
+    if known.contains(&said.as_str()) {
+        return Some(said);
+    }
+    if known.is_empty() {
+        let name = values.name(&BMS_VARIANT);
+        findings.warn(format!("{name} has no effect: the type {} has one dialect", driver.name));
+    } else {
+        let allowed = format!("one of {} for the type {}", known.join(", "), driver.name);
+        findings.fault(values.fault(&BMS_VARIANT, allowed));
+    }
+    None
 }
 
 fn place(values: &Values, make: &Make, findings: &mut Findings) -> Option<Place> {

@@ -36,6 +36,15 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &daly::INFO,
 ];
 
+/// What `BMS_VARIANT` can name: the dialects of a make that has several.
+pub fn variants(info: &DriverInfo) -> &'static [&'static str] {
+    match info.name {
+        "daly" => daly::VARIANTS,
+        "jk" => jk::VARIANTS,
+        _ => &[],
+    }
+}
+
 /// The driver of that name.
 pub fn find(name: &str) -> Option<&'static DriverInfo> {
     DRIVERS.iter().copied().find(|info| info.name == name)

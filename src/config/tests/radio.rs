@@ -155,3 +155,14 @@ fn topics_do_not_change_when_the_type_is_found() {
     let [told] = &warnings(&broker)[..] else { panic!("one warning") };
     assert!(told.starts_with("bms: {type} in MQTT_BASE_TOPIC stays auto"), "{told}");
 }
+
+#[test]
+fn a_dialect_is_one_that_the_type_has() {
+    let port = ("BMS_PORT", "/dev/ttyUSB0");
+    let config = good(&[port, ("BMS_TYPE", "daly"), ("BMS_VARIANT", "D2")]);
+    assert_eq!(config.devices[0].options.variant.as_deref(), Some("d2"));
+    let message = fault(&[port, ("BMS_TYPE", "daly"), ("BMS_VARIANT", "modbus")]);
+    assert!(message.contains("one of a5, d2, p81"), "{message}");
+    let config = good(&[port, ("BMS_TYPE", "daren"), ("BMS_VARIANT", "d2")]);
+    assert_eq!(config.devices[0].options.variant, None);
+}

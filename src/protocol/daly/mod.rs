@@ -8,6 +8,7 @@ mod a5;
 mod d2;
 mod p81;
 mod status;
+mod way;
 
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use super::query::{Answer, Dialect, Framing, Need, Pacing, Runner};
 use crate::model::Reading;
 use crate::model::reading::{Setting, Switch};
 use a5::{Counts, command};
+pub use way::VARIANTS;
+use way::{Query, Way};
 
 /// What the rest of the program knows about this make.
 pub static INFO: DriverInfo = DriverInfo {
@@ -42,77 +45,6 @@ const PLACES: &[GattPlace] = &[place(0xFFF0, 0xFFF1, 0xFFF2), place(0xFF00, 0xFF
 
 const fn place(service: u16, notify: u16, write: u16) -> GattPlace {
     GattPlace { service: uuid16(service), notify: uuid16(notify), write: uuid16(write) }
-}
-
-/// What `BMS_VARIANT` may say.
-pub const VARIANTS: &[&str] = &["a5", "d2", "p81"];
-
-/// A way to ask. The A5 dialect has two: boards listen to the byte that says who asks, and one
-/// Bluetooth module knows only that of a wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    D2,
-    P81,
-    A5App,
-    A5,
-}
-
-impl Way {
-    fn live(self) -> Query {
-        match self {
-            Way::D2 => Query::Status,
-            Way::P81 => Query::First,
-            Way::A5App | Way::A5 => Query::Totals,
-        }
-    }
-
-    fn plan(self) -> &'static [Query] {
-        match self {
-            Way::D2 => &[Query::Status, Query::Board, Query::Settings, Query::Versions],
-            Way::P81 => &[Query::First, Query::Second, Query::About],
-            Way::A5App | Way::A5 => &[
-                Query::Totals,
-                Query::Counts,
-                Query::Cells,
-                Query::Switches,
-                Query::Temperatures,
-                Query::Balancing,
-                Query::Failures,
-                Query::Rated,
-            ],
-        }
-    }
-
-    /// Where the state of the switches stands.
-    fn proof(self) -> Query {
-        match self {
-            Way::D2 => Query::Status,
-            Way::P81 => Query::Second,
-            Way::A5App | Way::A5 => Query::Switches,
-        }
-    }
-}
-
-/// The questions that are ever asked, and the one order. What sets limits, the clock or the state
-/// of charge, restarts the board or reads its password is not among them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Query {
-    Totals,
-    Counts,
-    Cells,
-    Switches,
-    Temperatures,
-    Balancing,
-    Failures,
-    Rated,
-    Status,
-    Board,
-    Settings,
-    Versions,
-    First,
-    Second,
-    About,
-    Turn,
 }
 
 /// Why an answer makes no sense.
@@ -352,6 +284,11 @@ impl Dialect for Daly {
         }
         self.wanted = Some(setting);
         vec![self.way().live(), Query::Turn, self.way().proof()]
+    }
+
+    /// An answer names its command, or has a length that only it has.
+    fn stands_alone(&self, query: Query) -> bool {
+        query != Query::Turn
     }
 
     fn need(&self, query: Query) -> Need {

@@ -29,6 +29,7 @@ use super::driver::{
 use crate::model::reading::Switch;
 use radio::Radio;
 use record::{COMMAND, COMMAND_HEADER, checksum};
+pub use wire::VARIANTS;
 use wire::Wire;
 
 pub use cells::{Layout, layout};

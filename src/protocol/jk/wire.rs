@@ -13,6 +13,9 @@ use super::ttl::Ttl;
 use crate::protocol::driver::{Ask, Driver, Options, ProtocolError, Side, Step};
 use crate::protocol::query::Runner;
 
+/// What `BMS_VARIANT` may say about a wire.
+pub const VARIANTS: &[&str] = &["ttl", "pb"];
+
 /// A master asks one pack after the other and is never quiet for so long.
 const SURVEY: Duration = Duration::from_secs(5);
 /// Cycles in which nothing at all is heard, before we take the master for gone.
