@@ -23,6 +23,7 @@ use crate::config::{Config, Device, Place};
 use crate::history::{self, History};
 use crate::model::{DeviceId, Restored, Secret};
 use crate::poll::{self, Line, Member, Radio, Troubles, run_line};
+use crate::protocol::driver::Carrier;
 use crate::sim::serve;
 use crate::sim::serve::Stage;
 use crate::sim::{self, Faults};
@@ -39,7 +40,7 @@ const SINKS_STOP: Duration = Duration::from_millis(1000);
 /// A sink that broke down is started again after this time.
 const RESTART: Duration = Duration::from_secs(5);
 /// A simulated second is a second.
-pub const REAL_TIME: f64 = 1.0;
+const REAL_TIME: f64 = 1.0;
 /// The simulated batteries are the same at every start.
 const SEED: u64 = 1;
 
@@ -73,7 +74,7 @@ pub async fn serve_until(config: Config, stop: CancellationToken) {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let house = House::build(&config, REAL_TIME, &stop);
+    let house = House::build(&config, &Play::default(), &stop);
     run_house(house, &config, stop).await;
 }
 
@@ -161,13 +162,13 @@ pub struct House {
 }
 
 impl House {
-    /// Starts a task for each line; simulated batteries live `speed` times as fast as we do.
-    pub fn build(config: &Config, speed: f64, stop: &CancellationToken) -> Self {
+    /// Starts a task for each line; simulated batteries live as `play` says.
+    pub fn build(config: &Config, play: &Play, stop: &CancellationToken) -> Self {
         let batteries = config.devices.iter().map(|device| &device.profile);
         let banks = config.banks.iter().map(|bank| &bank.profile);
         let board = Board::new(batteries.chain(banks).cloned());
         let (recorder, capture) = config.capture.as_deref().and_then(recorder).unzip();
-        let mut lines = lines(&config.devices, speed, stop);
+        let mut lines = lines(&config.devices, play, stop);
         lines.iter_mut().for_each(|line| line.recorder.clone_from(&recorder));
         let of_line = |line: &Line| line.members.iter().map(|m| m.id.clone()).collect();
         let mut groups: Vec<Vec<DeviceId>> = lines.iter().map(of_line).collect();
@@ -205,24 +206,56 @@ fn recorder(path: &Path) -> Option<(Recorder, JoinHandle<()>)> {
     }
 }
 
-/// Batteries that share a port share a line, and all simulated ones share one simulated bus. On
-/// Bluetooth each has its own; their adapter makes them take turns.
-pub fn lines(devices: &[Device], speed: f64, stop: &CancellationToken) -> Vec<Line> {
+/// How the simulated batteries live.
+#[derive(Debug, Clone)]
+pub struct Play {
+    /// So many times as fast as we do.
+    pub speed: f64,
+    /// What goes wrong on the simulated wires.
+    pub faults: Faults,
+}
+
+impl Default for Play {
+    fn default() -> Self {
+        Play { speed: REAL_TIME, faults: Faults::default() }
+    }
+}
+
+/// Batteries that share a port share a line, and so do simulated ones of one make. On Bluetooth
+/// each has its own; their adapter makes them take turns.
+pub fn lines(devices: &[Device], play: &Play, stop: &CancellationToken) -> Vec<Line> {
     let mut groups: Vec<(&Device, Vec<&Device>)> = Vec::new();
     for device in devices {
-        match groups.iter_mut().find(|(first, _)| first.place == device.place) {
+        match groups.iter_mut().find(|(first, _)| share_a_line(first, device)) {
             Some((_, members)) => members.push(device),
             None => groups.push((device, vec![device])),
         }
     }
     let troubles = Troubles::default();
-    groups.iter().map(|(first, members)| line(first, members, speed, &troubles, stop)).collect()
+    let groups = groups.iter().zip(SEED..);
+    groups.map(|((first, group), seed)| line(first, group, play, seed, &troubles, stop)).collect()
+}
+
+fn share_a_line(one: &Device, other: &Device) -> bool {
+    match (&one.place, &other.place) {
+        (Place::Simulated, Place::Simulated) => {
+            let (one, other) = (played(one), played(other));
+            one.name == other.name && one.notification.is_none()
+        }
+        (one, other) => one == other,
+    }
+}
+
+/// The make that a simulated battery plays.
+fn played(device: &Device) -> &'static sim::Make {
+    device.driver.and_then(|info| sim::find(info.name)).unwrap_or(&sim::daren::MAKE)
 }
 
 fn line(
     first: &Device,
     devices: &[&Device],
-    speed: f64,
+    play: &Play,
+    seed: u64,
     troubles: &Troubles,
     stop: &CancellationToken,
 ) -> Line {
@@ -233,14 +266,30 @@ fn line(
             return radio_line(first, address, adapter.clone(), troubles);
         }
         Place::Simulated => {
-            let addresses: Vec<u8> = devices.iter().map(|it| it.options.address).collect();
-            let bus = sim::Bus::living(&sim::daren::MAKE, &addresses, SEED, Faults::default());
-            let stage = Stage::new(bus, speed, None);
-            Endpoint::Memory(serve::memory("simulated", stage, stop.clone()))
+            return simulated_line(played(first), devices, play, seed, stop);
         }
     };
     let members = devices.iter().map(|device| member(device)).collect();
     Line { endpoint, bauds: first.bauds.clone(), members, radio: None, recorder: None }
+}
+
+fn simulated_line(
+    make: &'static sim::Make,
+    devices: &[&Device],
+    play: &Play,
+    seed: u64,
+    stop: &CancellationToken,
+) -> Line {
+    let addresses: Vec<u8> = devices.iter().map(|it| it.options.address).collect();
+    let bus = sim::Bus::living(make, &addresses, seed, play.faults.clone());
+    let mut stage = Stage::new(bus, play.speed, None);
+    let mut members: Vec<Member> = devices.iter().map(|device| member(device)).collect();
+    if make.notification.is_some() {
+        stage = stage.by_radio();
+        members.iter_mut().for_each(|member| member.options.carrier = Carrier::Radio);
+    }
+    let endpoint = Endpoint::Memory(serve::memory("simulated", stage, stop.clone()));
+    Line { endpoint, bauds: Vec::new(), members, radio: None, recorder: None }
 }
 
 fn radio_line(

@@ -9,17 +9,35 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{FAILED, FINE, complain, start_log};
-use crate::app::{self, House};
+use crate::app::{self, House, Play};
 use crate::board::Board;
 use crate::config::{self, Config};
-use crate::model::{DeviceState, LinkState, Value};
+use crate::model::{Alarm, DeviceState, LinkState, Value};
+use crate::sim::Faults;
+use crate::sim::faults::{Fault, Rule};
 
-/// Three packs on one simulated bus.
-const RACK: &str = r#"[
+/// A rack on one bus, two boards in the garage, one in the camper, and a stack with its controller.
+const HOUSE: &str = r#"[
     {"id": "rack_1", "name": "Rack 1", "type": "simulated", "slave_id": 1, "interval": 2},
     {"id": "rack_2", "name": "Rack 2", "type": "simulated", "slave_id": 2, "interval": 2},
-    {"id": "rack_3", "name": "Rack 3", "type": "simulated", "slave_id": 3, "interval": 2}
+    {"id": "rack_3", "name": "Rack 3", "type": "simulated", "slave_id": 3, "interval": 2},
+    {"id": "garage_left", "type": "simulated", "variant": "jbd", "interval": 2},
+    {"id": "garage_right", "type": "simulated", "variant": "jbd", "interval": 2},
+    {"id": "camper", "type": "simulated", "variant": "jk", "interval": 2},
+    {"id": "cellar", "name": "Cellar stack", "type": "simulated", "variant": "pylontech-sc0500", "interval": 5}
 ]"#;
+/// The rack as one battery, and the two in the garage.
+const BANKS: &str = r#"[
+    {"id": "rack", "name": "Rack", "members": ["rack_1", "rack_2", "rack_3"]},
+    {"id": "garage", "name": "Garage", "members": ["garage_left", "garage_right"]}
+]"#;
+/// What happens in the demo, again and again: so long after the last event.
+const STORY: &[(u64, Event)] = &[
+    (20, Event::AlarmStarts),
+    (25, Event::AlarmEnds),
+    (15, Event::DropsOut),
+    (60, Event::Returns),
+];
 /// A broker on this machine answers at once or not at all.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// Where Mosquitto is installed when it is not in the search path of a user.
@@ -49,8 +67,13 @@ pub(super) async fn run(arguments: Arguments) -> u8 {
         return code;
     }
     let Ok(stop) = app::stop_on_signal() else { return FAILED };
+    if let Some(listen) = config.http_listen {
+        println!("Dashboard: http://{listen}/");
+    }
     println!("{}", broker.words(&config));
-    let house = House::build(&config, arguments.speed, &stop);
+    let play = Play { speed: arguments.speed, faults: Faults::default() };
+    let house = House::build(&config, &play, &stop);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(tell_story(play.faults)));
     let board = house.board().clone();
     let show = tokio::spawn(show(board, stop.clone()));
     if let Some(seconds) = arguments.seconds {
@@ -67,11 +90,36 @@ pub(super) async fn run(arguments: Arguments) -> u8 {
     FINE
 }
 
+/// Something to watch.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// A cell of the second pack is too full.
+    AlarmStarts,
+    AlarmEnds,
+    /// The third pack says no more.
+    DropsOut,
+    Returns,
+}
+
+async fn tell_story(faults: Faults) {
+    for (pause, event) in STORY.iter().cycle() {
+        sleep(Duration::from_secs(*pause)).await;
+        match event {
+            Event::AlarmStarts => {
+                faults.add(Rule::always(Fault::Alarm(Alarm::CellOvervoltageWarning)).at(2));
+            }
+            Event::DropsOut => faults.add(Rule::always(Fault::Silence).at(3)),
+            Event::AlarmEnds | Event::Returns => faults.clear(),
+        }
+    }
+}
+
 /// The configuration of the demo: what the environment says about the broker, and our own rack.
 fn prepare() -> Result<(Broker, Config), u8> {
     let mut environment = config::environment();
     environment.retain(|name, _| !name.starts_with("BMS_") && name != "BANKS" && name != "BANK");
-    environment.insert("DEVICES".into(), RACK.into());
+    environment.insert("DEVICES".into(), HOUSE.into());
+    environment.insert("BANKS".into(), BANKS.into());
     environment.entry("LOG_LEVEL".into()).or_insert_with(|| "WARNING".into());
     let named = ["MQTT_HOST", "MQTT_BROKER"].iter().any(|name| environment.contains_key(*name));
     let broker = if named { Broker::Configured } else { Broker::find() };

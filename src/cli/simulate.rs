@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use crate::app;
 use crate::sim::serve::{self, Place, SimulateOptions};
-use crate::sim::{self, Faults, faults};
+use crate::sim::{self, Battery, Faults, Make, faults, gatt};
 
 use super::{FAILED, FINE, MISCONFIGURED};
 
@@ -38,16 +40,30 @@ pub(super) struct Arguments {
     /// The same seed gives the same batteries
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Print what the Bluetooth module of a battery at this address says to each question, as JSON
+    /// for programs that play radios, and end
+    #[arg(long, value_name = "MAC", hide = true, conflicts_with_all = ["port_link", "tcp"])]
+    gatt_spec: Option<String>,
 }
 
 impl Arguments {
-    fn options(self) -> Result<SimulateOptions, String> {
-        let make = sim::find(&self.make).ok_or_else(|| {
+    fn make(&self) -> Result<&'static Make, String> {
+        sim::find(&self.make).ok_or_else(|| {
             let known: Vec<_> = sim::MAKES.iter().map(|make| make.name).collect();
             format!("no simulated type named {}; known are: {}", self.make, known.join(", "))
-        })?;
+        })
+    }
+
+    /// A battery as the seed makes it, at its first moment.
+    fn spec(&self, address: &str) -> Result<Value, String> {
+        let state = Battery::living(self.seed).state(0.0);
+        gatt::device(self.make()?, address, state).map_err(|error| error.to_string())
+    }
+
+    fn options(self) -> Result<SimulateOptions, String> {
+        let make = self.make()?;
         let usual = if make.addresses.contains(&1) { 1 } else { *make.addresses.start() };
-        let addresses = if self.address.is_empty() { vec![usual] } else { self.address };
+        let addresses = if self.address.is_empty() { vec![usual] } else { self.address.clone() };
         if let Some(address) = addresses.iter().find(|it| !make.addresses.contains(it)) {
             let (first, last) = (make.addresses.start(), make.addresses.end());
             return Err(format!("address {address} is not from {first} to {last}"));
@@ -71,6 +87,9 @@ impl Arguments {
 
 /// The place is the only thing on stdout, so that a script can take it from there.
 pub(super) async fn run(arguments: Arguments) -> u8 {
+    if let Some(address) = &arguments.gatt_spec {
+        return print(arguments.spec(address));
+    }
     let options = match arguments.options() {
         Ok(options) => options,
         Err(complaint) => {
@@ -89,6 +108,19 @@ pub(super) async fn run(arguments: Arguments) -> u8 {
         Err(error) => {
             eprintln!("bms-reader: cannot simulate: {error}");
             FAILED
+        }
+    }
+}
+
+fn print(spec: Result<Value, String>) -> u8 {
+    match spec {
+        Ok(spec) => {
+            println!("{spec}");
+            FINE
+        }
+        Err(complaint) => {
+            eprintln!("bms-reader: {complaint}");
+            MISCONFIGURED
         }
     }
 }

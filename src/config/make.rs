@@ -7,7 +7,7 @@ use super::nearest::nearest;
 use super::place::Place;
 use super::rule::{SIMULATED, makes};
 use super::values::Values;
-use super::variables::{BMS_ADDRESS, BMS_BARCODE, BMS_PORT, BMS_TYPE};
+use super::variables::{BMS_ADDRESS, BMS_BARCODE, BMS_PORT, BMS_TYPE, BMS_VARIANT};
 use crate::protocol::{self, DriverInfo, auto};
 
 /// Time for one whole read over Bluetooth.
@@ -24,10 +24,6 @@ pub(super) struct Make {
 
 impl Make {
     fn named(name: &str) -> Option<Make> {
-        if name == SIMULATED {
-            let driver = Some(&protocol::daren::INFO);
-            return Some(Make { name: SIMULATED, title: "Simulated", driver, simulated: true });
-        }
         if name == auto::AUTO {
             let (name, title) = (auto::AUTO, "Unknown make");
             return Some(Make { name, title, driver: None, simulated: false });
@@ -35,6 +31,20 @@ impl Make {
         let driver = protocol::find(name)?;
         let (name, title) = (driver.name, driver.title);
         Some(Make { name, title, driver: Some(driver), simulated: false })
+    }
+
+    /// A simulated battery; its variant is the make that is played.
+    fn played(values: &Values, findings: &mut Findings) -> Option<Make> {
+        let driver = match values.given(&BMS_VARIANT) {
+            None => Some(&protocol::daren::INFO),
+            Some(name) => protocol::find(&name.to_lowercase().replace('_', "-")),
+        };
+        if driver.is_none() {
+            let allowed = format!("for a simulated battery {}", BMS_TYPE.rule);
+            findings.fault(values.fault(&BMS_VARIANT, allowed));
+        }
+        let title = driver?.title;
+        Some(Make { name: SIMULATED, title, driver, simulated: true })
     }
 
     /// Time for one answer on a wire, for one whole read on Bluetooth.
@@ -50,6 +60,9 @@ impl Make {
     pub fn of(values: &Values, findings: &mut Findings) -> Option<Make> {
         if let Some(text) = values.given(&BMS_TYPE) {
             let name = text.to_lowercase().replace('_', "-");
+            if name == SIMULATED {
+                return Make::played(values, findings);
+            }
             let known = Make::named(&name);
             if known.is_none() {
                 findings.fault(values.fault(&BMS_TYPE, unknown_make(&name)));

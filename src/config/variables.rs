@@ -189,7 +189,9 @@ variables! {
                 words: "letters, digits, _ and -, at most 32 of them",
                 fits: |text| text.len() <= 32 && crate::model::DeviceId::new(text).is_some(),
             },
-            example: "a5", help: "Dialect, for a type that has several and is not recognised by itself.",
+            example: "a5",
+            help: "Dialect, for a type that has several and is not recognised by itself. For `simulated`: the type \
+                that is played.",
         }
         READ_INTERVAL {
             key: Some("interval"), default: Fallback::Text("30"),

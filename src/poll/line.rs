@@ -82,8 +82,8 @@ pub(super) struct Station {
     pub(super) board: Board,
     /// The connection was open before.
     opened: bool,
-    /// Since when the connection is lost.
-    lost: Option<Instant>,
+    /// Since when the connection is lost, and to what.
+    lost: Option<(Instant, LinkError)>,
     /// Whose troubles were told in this outage.
     told: Vec<Whose>,
     patient: bool,
@@ -149,10 +149,12 @@ impl Station {
         if self.radio.as_ref().is_some_and(|radio| radio.troubles.over()) {
             info!("Bluetooth works again");
         }
-        if let Some(since) = self.lost.take() {
+        if let Some((since, error)) = self.lost.take() {
+            let seconds = since.elapsed().as_secs();
             if !std::mem::take(&mut self.told).is_empty() {
-                let seconds = since.elapsed().as_secs();
                 info!("{}: open again after {seconds} s", self.wire.endpoint);
+            } else if radio::broke_off(&error) {
+                info!("{error}; open again after {seconds} s");
             }
             for served in &mut self.served {
                 served.due = Instant::now();
@@ -178,7 +180,7 @@ impl Station {
     /// A lost connection is told once for the whole line. The trouble of a Bluetooth adapter is
     /// another matter than that of one battery, and told once for all that are on it.
     pub(super) fn note_lost(&mut self, error: &LinkError) {
-        self.lost.get_or_insert_with(Instant::now);
+        self.lost.get_or_insert_with(|| (Instant::now(), error.clone()));
         let whose = match &self.radio {
             Some(_) if radio::concerns_adapter(error) => Whose::Adapter,
             _ => Whose::Line,

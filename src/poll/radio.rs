@@ -96,6 +96,12 @@ pub(super) fn may_pass(error: &LinkError) -> bool {
     matches!(error, LinkError::Open { .. } | LinkError::Gone { .. } | LinkError::Busy { .. })
 }
 
+/// Whether an open link ended; told even when the next one is there before anybody misses it. Tries
+/// in vain to open one are nobody's business.
+pub(super) fn broke_off(error: &LinkError) -> bool {
+    matches!(error, LinkError::Gone { .. } | LinkError::Stuck { .. })
+}
+
 /// Whether a conversation that failed so leaves the link in doubt. A battery that says no is awake
 /// and hears us.
 pub(super) fn leaves_doubt(kind: FaultKind) -> bool {

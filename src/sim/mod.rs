@@ -13,6 +13,7 @@ pub mod console;
 pub mod daly;
 pub mod daren;
 pub mod faults;
+pub mod gatt;
 mod house;
 pub mod jbd;
 pub mod jk;

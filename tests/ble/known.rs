@@ -160,6 +160,19 @@ fn a_battery_without_the_services_is_told_from_one_that_is_not_there() {
 }
 
 #[test]
+fn an_adapter_that_holds_a_link_is_not_deaf() {
+    let away = battery_with(ADDRESS, json!({"visible": false}));
+    on_fake(json!({"devices": [away, battery(OTHER)]}), async |_| {
+        let held = open(&config(OTHER)).await.unwrap();
+        let config = BleConfig { scan_timeout: Duration::from_secs(2), ..config(ADDRESS) };
+        let error = open(&config).await.unwrap_err();
+        let (place, adapter) = (ADDRESS.to_owned(), "hci0".to_owned());
+        assert_eq!(error, LinkError::NotSeen { place, adapter, others: 1 });
+        held.close().await;
+    });
+}
+
+#[test]
 fn a_battery_out_of_reach_is_not_seen() {
     on_fake(only(battery_with(ADDRESS, json!({"visible": false}))), async |rig| {
         let config = BleConfig { scan_timeout: Duration::from_secs(2), ..config(ADDRESS) };

@@ -1,14 +1,12 @@
-//! Simulated batteries on the radio, read by the whole program: each make that only ever answers.
-//! Makes that stream are read in their own tests.
+//! Simulated batteries on the radio, read by the whole program: each make that has Bluetooth.
 
 use std::time::Duration;
 
 use bms_reader::app;
 use bms_reader::config;
 use bms_reader::model::{DeviceId, LinkState};
-use bms_reader::protocol::driver::{Carrier, GattPlace};
-use bms_reader::protocol::{self, Ask, DriverInfo, Options, Step};
-use bms_reader::sim::{Battery, Faults, MAKES, Make, PackState};
+use bms_reader::protocol;
+use bms_reader::sim::{MAKES, Make, PackState, gatt};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -17,69 +15,25 @@ use crate::battery::{ADDRESS, OTHER};
 use crate::house::{program, said};
 use crate::rig::{PATIENCE, on_fake};
 
-/// Longer than any cycle.
-const STEPS: usize = 200;
-
-/// Makes that are reached by radio and say nothing unasked.
-fn makes() -> impl Iterator<Item = (&'static Make, &'static DriverInfo, GattPlace)> {
-    MAKES.iter().filter(|make| make.stream.is_none()).filter_map(|make| {
-        let driver = protocol::find(make.name)?;
-        let place = driver.gatt?.places.first()?;
-        Some((*make, driver, *place))
-    })
+/// Makes that are reached by radio.
+fn makes() -> impl Iterator<Item = &'static Make> {
+    MAKES
+        .iter()
+        .copied()
+        .filter(|make| protocol::find(make.name).is_some_and(|it| it.gatt.is_some()))
 }
 
-fn uuid(uuid: u128) -> String {
-    let hex = format!("{uuid:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A battery that never changes, at this address: all that its driver asks, with the answers.
-fn device(address: &str, make: &Make, driver: &DriverInfo, place: GattPlace) -> Value {
-    let battery = Battery::fixed(PackState::at_rest());
-    let mut pack = (make.new)(*make.addresses.start(), battery, Faults::default());
-    let options = Options { carrier: Carrier::Radio, ..Options::default() };
-    let mut driver = (driver.new)(&options);
-    driver.start(Ask::Read);
-    let (mut replies, mut answer) = (Vec::new(), None);
-    for _ in 0..STEPS {
-        match driver.step() {
-            Step::Send(question) => {
-                answer = pack.respond(&question, 0.0);
-                if let Some(answer) = &answer {
-                    let notify =
-                        json!({"char": uuid(place.notify), "after_ms": 2, "hex": hex(answer)});
-                    let on = uuid(place.write);
-                    replies.push(json!({"on": on, "match": hex(&question), "notify": [notify]}));
-                }
-                driver.advance();
-            }
-            Step::Pause(_) => driver.advance(),
-            Step::Await(_) => match answer.take() {
-                Some(answer) => driver.receive(&answer),
-                None => driver.silence(),
-            },
-            Step::Done(_) => break,
-            Step::Failed(error) => panic!("{error}"),
-        }
-    }
-    json!({
-        "address": address, "name": "Battery", "adv_services": [uuid(place.service)],
-        "fragment": make.notification.unwrap_or(20), "replies": replies,
-        "services": [{"uuid": uuid(place.service), "characteristics": [
-            {"uuid": uuid(place.notify), "properties": ["notify"]},
-            {"uuid": uuid(place.write), "properties": ["write-without-response"]}]}],
-    })
+/// A battery that never changes, at this address, which nothing but its services gives away.
+fn device(address: &str, make: &Make) -> Value {
+    let mut device = gatt::device(make, address, PackState::at_rest()).unwrap();
+    device["name"] = json!("Battery");
+    device
 }
 
 #[test]
 fn an_address_is_enough_to_read_a_battery() {
-    for (make, driver, place) in makes() {
-        on_fake(json!({"devices": [device(ADDRESS, make, driver, place)]}), async |_| {
+    for make in makes() {
+        on_fake(json!({"devices": [device(ADDRESS, make)]}), async |_| {
             let output = program(&["read"], &[]).await;
             let object: Value = serde_json::from_str(&said(&output)).unwrap();
             assert_eq!(output.status.code(), Some(0), "{object}");
@@ -107,8 +61,8 @@ fn an_address_is_enough_to_read_a_battery() {
 
 #[test]
 fn a_house_of_two_leaves_both_when_it_stops() {
-    for (make, driver, place) in makes() {
-        let devices = [ADDRESS, OTHER].map(|address| device(address, make, driver, place));
+    for make in makes() {
+        let devices = [ADDRESS, OTHER].map(|address| device(address, make));
         on_fake(json!({"devices": devices}), async |rig| {
             let devices = format!(
                 r#"[{{"id": "kept", "address": "{ADDRESS}", "interval": 1, "keep_connected": true}},
@@ -120,7 +74,7 @@ fn a_house_of_two_leaves_both_when_it_stops() {
             let environment = [options, ("DEVICES".to_owned(), devices)];
             let config = config::load(environment.into_iter().collect()).unwrap();
             let stop = CancellationToken::new();
-            let house = app::House::build(&config, app::REAL_TIME, &stop);
+            let house = app::House::build(&config, &app::Play::default(), &stop);
             for id in ["kept", "lent"] {
                 let id = DeviceId::new(id).unwrap();
                 let mut state = house.board().follow(&id).unwrap();

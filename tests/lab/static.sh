@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
 # The two static binaries, each in a folder that holds nothing else: version, one read through
-# tcp://, and the service with MQTT over TLS. The foreign one runs under qemu.
+# tcp://, the service with MQTT over TLS, and Bluetooth where D-Bus is missing or refuses. The foreign
+# one runs under qemu.
 #
 #   BMS_READER, BMS_READER_ARM64   the binaries (default: dist/amd64 and dist/arm64)
-#
-# A refusal by D-Bus belongs here as well, once the program speaks it.
 . "$(dirname "$0")/common.sh"
 
 [ "$(uname -m)" = x86_64 ] || skip "this bed emulates arm64 on x86_64 only"
 [ "$(id -u)" = 0 ] || skip "an empty root folder needs root"
 AMD64=$(binary BMS_READER dist/amd64/bms-reader)
 ARM64=$(binary BMS_READER_ARM64 dist/arm64/bms-reader)
-packages mosquitto mosquitto-clients openssl qemu-user-static || skip "packages cannot be installed"
+packages mosquitto mosquitto-clients openssl qemu-user-static dbus-daemon || skip "packages cannot be installed"
 PATH=$PATH:/usr/sbin:/sbin
 CHROOT=$(command -v chroot)
 
@@ -99,6 +98,41 @@ gets_nothing() {
   ! values_arrive "$1" && is_running "$2"
 }
 
+# start_bus SOCKET RULE: a system bus where everybody may do everything but what the rule denies, and
+# that could start bluetoothd on demand.
+start_bus() {
+  mkdir "$1.services"
+  printf '[D-BUS Service]\nName=org.bluez\nExec=/bin/false\nUser=root\n' >"$1.services/org.bluez.service"
+  cat >"$1.conf" <<CONF
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>unix:path=$1</listen><auth>EXTERNAL</auth><servicedir>$1.services</servicedir>
+<policy context="default"><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/>
+<allow user="*"/>$2</policy></busconfig>
+CONF
+  start dbus dbus-daemon --config-file="$1.conf" --nofork --nopidfile
+  wait_for 20 test -S "$1" || die "no bus: $(tail -n 3 "$WORK/dbus.log")"
+}
+
+# without_bluetooth BUS TYPE WORDS HINT: one JSON object says why, and what to do.
+without_bluetooth() {
+  local status=0
+  env -i BMS_TYPE=jbd BMS_ADDRESS=A4:C1:37:00:12:34 DBUS_SYSTEM_BUS_ADDRESS="$1" \
+    "${ENTER[@]}" read >"$WORK/refused.json" || status=$?
+  [ "$status" = 1 ] || {
+    echo "status $status"
+    return 1
+  }
+  python3 - "$WORK/refused.json" "$2" "$3" "$4" <<'PY'
+import json, sys
+
+reading, (kind, words, hint) = json.load(open(sys.argv[1])), sys.argv[2:]
+error = reading["error"]
+assert error["type"] == kind and words in error["message"] and hint in error["hint"], error
+assert reading["connected"] is False and reading["status"] is None, reading
+PY
+}
+
 make_certificates >"$WORK/openssl.log" 2>&1 || die "no certificates: $(tail -n 2 "$WORK/openssl.log")"
 start_broker
 start_battery
@@ -113,6 +147,12 @@ for arch in amd64 arm64; do
   check "$arch: the service publishes over TLS with a private authority" \
     publishes_over_tls "tls_$arch"
   check "$arch: SIGTERM ends it with status 0" stops "$STARTED" "${PATIENCE[$arch]}"
+  start_bus "$WORK/$arch/forbidding" '<deny send_destination="org.bluez"/>'
+  start_bus "$WORK/$arch/closing" '<deny user="*"/>'
+  check "$arch: no D-Bus socket" without_bluetooth unix:path=/none adapter_not_found "socket is missing" "-v /run/dbus"
+  check "$arch: D-Bus forbids Bluetooth" \
+    without_bluetooth unix:path=/forbidding permission_denied "refuses access" "group bluetooth"
+  check "$arch: D-Bus hangs up" without_bluetooth unix:path=/closing permission_denied "D-Bus hangs up" "run as root"
 done
 
 furnish bundled "$AMD64"

@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::rig::{Bus, Rig, member, seconds};
 
+/// What sends by itself does so over Bluetooth.
 fn wired() -> impl Iterator<Item = &'static Make> {
     let is_wired =
         |make: &&Make| protocol::find(make.driver()).is_some_and(|it| it.serial.is_some());
-    MAKES.iter().copied().filter(is_wired)
+    MAKES.iter().copied().filter(is_wired).filter(|make| make.stream.is_none())
 }
 
 fn unknown(endpoint: Endpoint) -> Line {
@@ -80,7 +81,7 @@ async fn each_simulated_make_is_found_on_a_pseudo_terminal() {
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = config::load(environment.into_iter().collect()).expect("a good configuration");
         let board = Board::new(config.devices.iter().map(|device| device.profile.clone()));
-        let mut lines = app::lines(&config.devices, app::REAL_TIME, &stop);
+        let mut lines = app::lines(&config.devices, &app::Play::default(), &stop);
         let line = lines.pop().expect("a line");
         tokio::time::timeout(Duration::from_secs(120), read_once(line, &board)).await.unwrap();
         let state = board.latest(&config.devices[0].profile.id).expect("a battery");

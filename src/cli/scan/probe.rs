@@ -84,7 +84,7 @@ async fn ask(place: Place) -> Answer {
         keep_connected: None,
     };
     let board = Board::new([device.profile.clone()]);
-    for line in app::lines(&[device], app::REAL_TIME, &CancellationToken::new()) {
+    for line in app::lines(&[device], &app::Play::default(), &CancellationToken::new()) {
         read_once(line, &board).await;
     }
     let state = board.latest(&id).ok_or_else(nobody)?;

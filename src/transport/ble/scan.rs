@@ -106,12 +106,20 @@ async fn strength(device: &Device) -> Result<Option<i16>, Snag> {
     }
 }
 
-/// How many devices the scan under way sees.
+async fn is_connected(device: &Device) -> Result<bool, Snag> {
+    match ask("looking for a connection", device.is_connected()).await {
+        Err(snag) if snag.is_missing() => Ok(false),
+        other => other,
+    }
+}
+
+/// How many devices the adapter reaches: the scan under way sees them, or they are connected, which
+/// most do not tell the scan any more.
 pub(super) async fn in_reach(adapter: &Adapter) -> Result<usize, Snag> {
     let mut seen = 0;
     for address in ask("listing the devices", adapter.device_addresses()).await? {
         let Ok(device) = adapter.device(address) else { continue };
-        seen += usize::from(strength(&device).await?.is_some());
+        seen += usize::from(strength(&device).await?.is_some() || is_connected(&device).await?);
     }
     Ok(seen)
 }

@@ -1,0 +1,226 @@
+#!/usr/bin/env bash
+# A real bluetoothd on a real Linux, in an emulated machine, with a JBD and a JK board on its one
+# adapter, and Mosquitto: both are read, and both come back after whatever fails.
+#
+# What is played: the radio with the two boards, by bluetooth/peripheral.py. It speaks HCI at
+# the guest's second serial port. What the boards say comes from the program's own simulators.
+#
+#   BMS_READER   the program under test (default: dist/amd64)
+. "$(dirname "$0")/common.sh"
+
+BUMBLE=0.0.236
+JBD=A4:C1:37:00:12:34
+JK=C8:47:80:00:12:34
+# Longest time for the guest to boot and both boards to be found, and for a board to come back.
+PATIENCE=180
+
+[ "$(uname -m)" = x86_64 ] || skip "this bed emulates x86_64 machines only"
+grep -qx 'ID=debian' /etc/os-release || skip "the guest is made of Debian's packages, by Debian's tools"
+[ "$(id -u)" = 0 ] || skip "unpacking the guest's packages needs root"
+READER=$(binary BMS_READER dist/amd64/bms-reader)
+packages qemu-system-x86 cpio kmod mmdebstrap dbus-daemon mosquitto mosquitto-clients python3-venv ||
+  skip "qemu cannot be installed"
+PATH=$PATH:/usr/sbin:/sbin
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/bms-reader/bluetooth
+GUEST=$CACHE/guest
+VENV=$CACHE/bumble-$BUMBLE
+JOB=$WORK/job
+
+retry "$LAB/bluetooth/build-guest.sh" "$GUEST" >"$WORK/guest.log" 2>&1 ||
+  die "no guest: $(tail -n 3 "$WORK/guest.log")"
+if [ ! -x "$VENV/ready/python" ]; then
+  rm -rf "$VENV"
+  python3 -m venv "$VENV" || die "no virtual environment in $VENV"
+  retry "$VENV/bin/pip" --quiet --disable-pip-version-check install "bumble==$BUMBLE" ||
+    skip "bumble cannot be installed here"
+  ln -s bin "$VENV/ready"
+fi
+
+# Two boards with different values, and one adapter.
+make_spec() {
+  "$READER" simulate --type jbd --seed 1 --gatt-spec "$JBD" >"$WORK/jbd1.json"
+  "$READER" simulate --type jk --seed 2 --gatt-spec "$JK" >"$WORK/jk1.json"
+  python3 - "$WORK" <<'PY'
+import json, sys
+
+boards = [json.load(open(f"{sys.argv[1]}/{name}.json")) for name in ("jbd1", "jk1")]
+assert boards[0]["says"] != boards[1]["says"]
+json.dump({"devices": boards}, open(f"{sys.argv[1]}/spec.json", "w"))
+PY
+}
+
+start_broker() {
+  BROKER=$(free_port)
+  printf 'listener %s 127.0.0.1\nallow_anonymous true\npersistence false\n' "$BROKER" >"$WORK/mosquitto.conf"
+  start mosquitto mosquitto -c "$WORK/mosquitto.conf"
+  wait_for 20 port_answers "$BROKER" || die "no broker: $(tail -n 3 "$WORK/mosquitto.log")"
+  start heard mosquitto_sub -h 127.0.0.1 -p "$BROKER" -v -t 'bms/+/online' -t 'bms/+/raw'
+}
+
+start_radio() {
+  mkfifo "$WORK/radio"
+  exec 9<>"$WORK/radio"
+  "$VENV/bin/python" "$LAB/bluetooth/peripheral.py" "$WORK/spec.json" "unix-server:$WORK/hci" \
+    <&9 >"$WORK/radio.log" 2>&1 &
+  at_exit "end_process $!"
+  wait_for 60 grep -q '"ready"' "$WORK/radio.log" || die "no radio: $(tail -n 3 "$WORK/radio.log")"
+}
+
+start_guest() {
+  mkdir -p "$JOB/orders" "$JOB/done"
+  cp "$LAB/bluetooth/guest-init.sh" "$LAB/bluetooth/inside.sh" "$JOB"
+  cp "$READER" "$JOB/bms-reader"
+  cat >"$JOB/environment" <<ENVIRONMENT
+export DEVICES='[{"id": "jbd1", "address": "$JBD", "keep_connected": true},
+  {"id": "jk1", "address": "$JK"}]'
+export READ_INTERVAL=2 MQTT_HOST=10.0.2.100 MQTT_PORT=1883 HTTP_LISTEN=off LOG_LEVEL=INFO
+ENVIRONMENT
+  start qemu timeout -k 5 900 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 384 \
+    -nodefaults -display none -no-reboot -kernel "$GUEST/vmlinux" -initrd "$GUEST/initramfs.cpio" \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable" \
+    -chardev "file,id=console,path=$WORK/console.log" -serial chardev:console \
+    -chardev "socket,id=hci,path=$WORK/hci" -serial chardev:hci \
+    -netdev "user,id=net,restrict=on,guestfwd=tcp:10.0.2.100:1883-cmd:$CACHE/guest/root/bin/busybox nc 127.0.0.1 $BROKER" \
+    -device virtio-net-pci,netdev=net,romfile= \
+    -fsdev "local,id=root,path=$GUEST/root,security_model=none,readonly=on" \
+    -device virtio-9p-pci,fsdev=root,mount_tag=root \
+    -fsdev "local,id=job,path=$JOB,security_model=none" -device virtio-9p-pci,fsdev=job,mount_tag=job
+  QEMU=$STARTED
+}
+
+# order NAME: something is done in the guest.
+order() {
+  rm -f "$JOB/done/$1"
+  touch "$JOB/orders/$1"
+  wait_for 60 test -e "$JOB/done/$1" || die "the guest does not obey: $(tail -n 3 "$WORK/console.log")"
+}
+
+# radio JSON: something happens on the air.
+radio() {
+  local before
+  before=$(grep -c '"done"' "$WORK/radio.log" || true)
+  printf '%s\n' "$1" >&9
+  wait_for 60 eval "[ \"\$(grep -c '\"done\"' $WORK/radio.log)\" -gt $before ]" || die "the radio does not obey"
+}
+
+# From here on counts what is heard and logged.
+mark() {
+  HEARD=$(wc -l <"$WORK/heard.log")
+  LOGGED=$(wc -l <"$JOB/reader.log")
+}
+
+heard() { tail -n "+$((HEARD + 1))" "$WORK/heard.log"; }
+
+logged() { tail -n "+$((LOGGED + 1))" "$JOB/reader.log"; }
+
+# hears PATTERN SECONDS: on MQTT, since the mark.
+hears() {
+  local until=$((SECONDS + $2))
+  until heard | grep -qE "$1"; do
+    [ "$SECONDS" -lt "$until" ] || { heard | cut -c1-160 | tail -n 3; logged | tail -n 6; return 1; }
+    sleep 0.5
+  done
+}
+
+goes_offline() { hears "^bms/$1/online false" 120; }
+
+comes_back() { hears "^bms/$1/online true" "$PATIENCE" && reads "$1"; }
+
+# reads ID: a good reading since the mark.
+reads() { hears "^bms/$1/raw .*\"error\":null" "$PATIENCE"; }
+
+stays_online() { ! heard | grep -E "^bms/$1/online false"; }
+
+# once PATTERN: the log says it in one line, since the mark.
+once() {
+  local count
+  count=$(logged | grep -cE "$1" || true)
+  [ "$count" = 1 ] && return
+  echo "$count lines, not one:"
+  logged
+  return 1
+}
+
+# values_of ID: what is retained is what the board says.
+values_of() {
+  mosquitto_sub -h 127.0.0.1 -p "$BROKER" -v -W 2 --retained-only -t "bms/$1/+" >"$WORK/$1.values" || true
+  python3 - "$WORK/$1.json" "$WORK/$1.values" <<'PY'
+import json, sys
+
+says = json.load(open(sys.argv[1]))["says"]
+lines = (line.rstrip("\n").split(" ", 1) for line in open(sys.argv[2]) if " " in line)
+published = {topic.rsplit("/", 1)[1]: payload for topic, payload in lines}
+wrong = {key: (published.get(key), value) for key, value in says.items()
+         if key not in published or float(published[key]) != float(value)}
+assert len(says) > 15 and not wrong, wrong
+PY
+}
+
+# BlueZ itself takes two seconds to end a connection.
+links_are_closed() {
+  python3 - "$WORK/radio.log" <<'PY'
+import json, sys
+
+events = [json.loads(line)["event"] for line in open(sys.argv[1]) if line.startswith("{")]
+assert events.count("connected") == events.count("disconnected") > 0
+PY
+}
+
+make_spec || die "the program writes down no boards"
+start_broker
+start_radio
+: >"$WORK/heard.log"
+start_guest
+wait_for 120 test -s "$JOB/reader.log" || die "the guest does not start: $(tail -n 5 "$WORK/console.log")"
+HEARD=0 LOGGED=0
+for id in jbd1 jk1; do
+  check "$id: found by its address alone and read" reads "$id"
+  check "$id: the values are the board's" wait_for 30 values_of "$id"
+  check "$id: one line says that it answers" once "$id: answers \("
+done
+
+mark
+radio '{"cmd": "drop", "address": "'$JBD'"}'
+check "a link that drops: one line says so" wait_for "$PATIENCE" once "$JBD went away: .*; open again after"
+mark
+for id in jbd1 jk1; do
+  check "a link that drops: $id is read" reads "$id"
+  check "a link that drops: $id stays online" stays_online "$id"
+done
+
+mark
+radio '{"cmd": "visible", "on": false, "address": "'$JBD'"}'
+radio '{"cmd": "drop", "address": "'$JBD'"}'
+check "a board that is gone: jbd1 is offline" goes_offline jbd1
+check "a board that is gone: one line says so" once "WARN .*does not see $JBD, but another device; .*jbd1 must wait"
+check "a board that is gone: jk1 is still read" eval "stays_online jk1 && reads jk1"
+radio '{"cmd": "visible", "on": true, "address": "'$JBD'"}'
+check "a board that is gone: jbd1 comes back" comes_back jbd1
+check "a board that is gone: one line says that it is back" once "jbd1: answers again after"
+
+# fault WHAT ORDER ORDER PATTERN PATTERN: of the whole adapter, and its end; a line of the log for each.
+fault() {
+  local id
+  mark
+  order "$2"
+  for id in jbd1 jk1; do check "$1: $id is offline" goes_offline "$id"; done
+  check "$1: one line says so" once "$4"
+  order "$3"
+  for id in jbd1 jk1; do
+    check "$1: $id comes back" comes_back "$id"
+    check "$1: one line says that $id is back" once "$id: answers again after"
+  done
+  check "$1: one line says that Bluetooth works again" once "$5"
+}
+
+fault "bluetoothd killed" kill-bluetoothd start-bluetoothd "WARN no Bluetooth: .*bluetoothd. is not running" "Bluetooth works again"
+fault "adapter off" adapter-off adapter-on "WARN the Bluetooth adapter hci0 is switched off" "Bluetooth works again"
+
+mark
+order stop
+check "SIGTERM ends it with status 0" test "$(cat "$JOB/status")" = 0
+for id in jbd1 jk1; do check "$id: goodbye on MQTT" hears "^bms/$id/online false" 10; done
+check "both links are closed" wait_for 20 links_are_closed
+order end
+wait_for 30 eval "! is_running $QEMU" || die "the guest does not end"
+finish
