@@ -11,6 +11,7 @@ use bms_reader::capture::{Entry, Event, Recorder};
 use bms_reader::command::CommandBus;
 use bms_reader::model::{DeviceId, Limits, Profile};
 use bms_reader::poll::{Line, Member, run_line};
+use bms_reader::protocol::driver::Carrier;
 use bms_reader::protocol::{Options, find};
 use bms_reader::raw::raw;
 use bms_reader::sim::faults::{Fault, Rule, When};
@@ -55,7 +56,14 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
     let member = Member {
         id: id.clone(),
         driver: find(make.driver()),
-        options: Options { address, timeout: Duration::from_millis(60), ..Options::default() },
+        options: Options {
+            address,
+            timeout: Duration::from_millis(60),
+            // What sends by itself does so over Bluetooth.
+            carrier: if make.stream.is_some() { Carrier::Radio } else { Carrier::Wire },
+            variant: make.variant().map(str::to_owned),
+            ..Options::default()
+        },
         interval: Duration::from_millis(10),
         control: false,
         limits: Limits::default(),

@@ -348,7 +348,10 @@ fn says_no_more(reading: &Reading, good: &Reading) -> bool {
     absent_or_equal(&mut limits.pack_lower, &known.pack_lower);
     absent_or_equal(&mut rest.counters, &good.counters);
     absent_or_equal(&mut rest.alarms, &good.alarms);
-    absent_or_equal(&mut rest.switches, &good.switches);
+    let (switches, known) = (&mut rest.switches, &good.switches);
+    absent_or_equal(&mut switches.charging, &known.charging);
+    absent_or_equal(&mut switches.discharging, &known.discharging);
+    absent_or_equal(&mut switches.balancing, &known.balancing);
     for (cell, known) in rest.cells.iter_mut().zip(&good.cells) {
         absent_or_equal(&mut cell.balancing, &known.balancing);
     }

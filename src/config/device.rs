@@ -141,7 +141,7 @@ fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Dev
     let place = place(values, &make, findings);
     let address = address(values, make.driver, findings);
     let barcode = barcode(values, findings);
-    let variant = if make.simulated { None } else { variant(values, make.driver, findings) };
+    let variant = variant(values, &make, findings);
     let (id, place, address) = (id?, place?, address?);
     warn_of_the_other_carrier(values, &place, findings);
     let interval = values.millis(&READ_INTERVAL)?;
@@ -182,14 +182,11 @@ fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Dev
     })
 }
 
-/// The dialect, where the make has several; one that finds its make may be of any.
-fn variant(
-    values: &Values,
-    driver: Option<&DriverInfo>,
-    findings: &mut Findings,
-) -> Option<String> {
-    let said = values.given(&BMS_VARIANT)?.to_lowercase();
-    let Some(driver) = driver else { return Some(said) };
+/// The dialect, where the make has several; one that is found out may be of any. For a simulated
+/// battery the same variable says what is played.
+fn variant(values: &Values, make: &Make, findings: &mut Findings) -> Option<String> {
+    let said = values.given(&BMS_VARIANT).filter(|_| !make.simulated)?.to_lowercase();
+    let Some(driver) = make.driver else { return Some(said) };
     let known = protocol::variants(driver);
     if known.contains(&said.as_str()) {
         return Some(said);

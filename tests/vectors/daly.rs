@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use bms_reader::model::reading::{Place, Setting, Switch};
 use bms_reader::model::{Alarm, Reading};
+use bms_reader::protocol::bytes::crc16_modbus;
 use bms_reader::protocol::driver::Carrier;
-use bms_reader::protocol::{Ask, Driver, Options, Step, daly, modbus};
+use bms_reader::protocol::{Ask, Driver, Options, Step, daly};
 use serde_json::Value;
 
 use crate::common::{Vector, play};
@@ -74,7 +75,7 @@ fn sum(mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 fn closed(mut frame: Vec<u8>) -> Vec<u8> {
-    frame.extend(modbus::crc(&frame).to_le_bytes());
+    frame.extend(crc16_modbus(&frame).to_le_bytes());
     frame
 }
 

@@ -98,7 +98,7 @@ fn status(charging: u16, discharging: u16) -> Vec<u8> {
     registers[0x36] = discharging;
     let mut frame = vec![0xD2, 3, 124];
     frame.extend(registers.iter().flat_map(|register| register.to_be_bytes()));
-    frame.extend(modbus::crc(&frame).to_le_bytes());
+    frame.extend(crate::protocol::bytes::crc16_modbus(&frame).to_le_bytes());
     frame
 }
 
