@@ -139,11 +139,12 @@ fn energy_goes_on_from_the_file_where_the_broker_keeps_nothing() {
     let broker = Mosquitto::start();
     let mut reader = Reader::start(&borrowed(&variables(&broker)));
     let kept = wait_energy(&reader, ID, 0.002);
-    // What was known when a minute ended is in the file soon after it.
+    // What was known when a minute ended is in the file soon after it; a write takes a moment.
     let over = UNIX_EPOCH + Duration::from_secs_f64((now() / 60.0).floor() * 60.0 + 60.0);
     let written = || {
         let changed = std::fs::metadata(format!("{}-wal", file.0)).and_then(|it| it.modified());
-        changed.is_ok_and(|changed| changed > over)
+        let rests = |at: SystemTime| at.elapsed().is_ok_and(|age| age > Duration::from_secs(2));
+        changed.is_ok_and(|changed| changed > over && rests(changed))
     };
     let deadline = Instant::now() + Duration::from_secs(120);
     while !written() {

@@ -33,7 +33,7 @@ NAMES = {
     STACK: "Stack",
 }
 MEMBERS = [WELL, ALARMED, LOST]
-MAKES = {**dict.fromkeys(MEMBERS, "daren"), STACK: "pylontech_sc0500"}
+MAKES = {**dict.fromkeys(MEMBERS, "daren"), STACK: "pylontech-sc0500"}
 PHONE, DESK = (360, 740), (1280, 800)
 # Upper limits. They only keep a failed run short.
 SOON, OFFLINE = 20, 75
