@@ -158,7 +158,7 @@ export class Overview {
 class Members {
   constructor() {
     this.rows = h("tbody");
-    this.node = h("table", {}, h("caption", { class: "unseen" }, "Batteries of this bank"), this.rows);
+    this.node = h("table", { class: "members" }, h("caption", { class: "unseen" }, "Batteries of this bank"), this.rows);
     this.cells = new Map();
   }
 
