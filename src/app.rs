@@ -39,6 +39,10 @@ const CAPTURE_STOP: Duration = Duration::from_millis(200);
 const SINKS_STOP: Duration = Duration::from_millis(1000);
 /// A sink that broke down is started again after this time.
 const RESTART: Duration = Duration::from_secs(5);
+/// The file of the history gets so long for its energy counters before the broker is asked for them.
+const FILE_READ: Duration = Duration::from_secs(5);
+/// After a power cut, a broker on a slow machine takes minutes to be there again.
+const BROKER_COMES: Duration = Duration::from_secs(5 * 60);
 /// A simulated second is a second.
 const REAL_TIME: f64 = 1.0;
 /// The simulated batteries are the same at every start.
@@ -87,20 +91,29 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
     supervise(&mut sinks, "history", &stop_sinks, move |stop| {
         history::run(past.clone(), board.clone(), file.clone(), stop)
     });
+    if let Some(listen) = config.http_listen {
+        let (board, audience, history) =
+            (house.board.clone(), config.http_audience, history.clone());
+        supervise(&mut sinks, "http", &stop_sinks, move |stop| {
+            http::run(listen, audience, board.clone(), history.clone(), stop)
+        });
+    }
+    // The file kept the energy counters to the milliwatt-hour, so it is asked before the broker.
+    let file_read = timeout(FILE_READ, history.restored());
+    if let Some(Err(_)) = stop.run_until_cancelled(file_read).await {
+        warn!("the history file takes long; energy counters go on without it until it is read");
+    }
     if let Some(settings) = config.mqtt.clone() {
         let (board, commands) = (house.board.clone(), house.commands.clone());
         supervise(&mut sinks, "mqtt", &stop_sinks, move |stop| {
             mqtt::run(settings.clone(), board.clone(), commands.clone(), stop)
         });
-    }
-    if let Some(listen) = config.http_listen {
-        let (board, audience) = (house.board.clone(), config.http_audience);
-        supervise(&mut sinks, "http", &stop_sinks, move |stop| {
-            http::run(listen, audience, board.clone(), history.clone(), stop)
-        });
-    }
-    if config.mqtt.is_none() {
-        start_counters_at_zero(&house.board);
+        sinks.spawn(start_counters_without_broker(house.board.clone(), stop_sinks.clone()));
+    } else if config.history.file.is_some() {
+        start_counters_at_zero(&house.board, "the history file keeps them from now on");
+    } else {
+        let why = "without MQTT and HISTORY_FILE nothing keeps them over a restart";
+        start_counters_at_zero(&house.board, why);
     }
     if config.devices.is_empty() {
         sinks.spawn(suggest::batteries(house.board.clone(), stop_sinks.clone()));
@@ -115,12 +128,21 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
     end("a sink", sinks, SINKS_STOP).await;
 }
 
-/// Without a broker nobody has kept the energy counters of an earlier run. Whoever else keeps them
-/// has handed them over by now.
-fn start_counters_at_zero(board: &Board) {
+/// Nobody kept the energy counters of an earlier run of those batteries that have none by now.
+fn start_counters_at_zero(board: &Board, why: &str) {
     let restored: Vec<_> = board.devices().filter_map(|id| board.restore(id, None)).collect();
     if restored.contains(&Restored::FromZero) {
-        info!("energy counters start at 0: without MQTT nothing keeps them over a restart");
+        info!("energy counters start at 0: {why}");
+    }
+}
+
+/// Counters that wait for a broker that never comes would be unknown for ever. Should it come after
+/// all, it still raises them to what it has kept.
+async fn start_counters_without_broker(board: Board, stop: CancellationToken) {
+    if stop.run_until_cancelled(sleep(BROKER_COMES)).await.is_some() {
+        let why = "the broker that may have kept them is not there; they go on from its values \
+                   should it come";
+        start_counters_at_zero(&board, why);
     }
 }
 
@@ -322,5 +344,40 @@ fn member(device: &Device) -> Member {
         interval: device.interval,
         control: device.control,
         limits: device.limits.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ledger::Energy;
+    use crate::model::{Profile, Totals};
+
+    fn totals(charged: u64) -> Totals {
+        Totals { charged: Energy(charged), ..Totals::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counters_do_not_wait_for_ever_for_a_broker_which_may_still_raise_them() {
+        let board = Board::new(["a", "b"].map(Profile::sample));
+        let [a, b] = ["a", "b"].map(|name| DeviceId::new(name).unwrap());
+        let before = |id| board.latest(id).and_then(|state| state.before);
+        board.restore(&a, Some(totals(7)));
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(start_counters_without_broker(board.clone(), stop));
+        sleep(BROKER_COMES / 2).await;
+        assert_eq!((before(&a), before(&b)), (Some(totals(7)), None));
+        task.await.unwrap();
+        assert_eq!((before(&a), before(&b)), (Some(totals(7)), Some(totals(0))));
+        board.restore(&b, Some(totals(5)));
+        assert_eq!(before(&b), Some(totals(5)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_does_not_wait_for_the_broker() {
+        let (board, stop) = (Board::new([Profile::sample("a")]), CancellationToken::new());
+        stop.cancel();
+        start_counters_without_broker(board.clone(), stop).await;
+        assert_eq!(board.states().next().unwrap().before, None);
     }
 }

@@ -9,7 +9,8 @@ use crate::config::{self, Config, Told};
 use crate::model::secret::MASK;
 use crate::raw::raw;
 use crate::sink::mqtt;
-use crate::transport::serial;
+use crate::transport::ble::{self, AdapterFound};
+use crate::transport::{LinkError, serial};
 
 /// A text as short as this may stand in a report by chance.
 const SHORTEST_SECRET: usize = 3;
@@ -60,6 +61,9 @@ async fn write_findings(out: &mut String, config: &Config) -> std::fmt::Result {
         writeln!(out, "{} {}", port.path, port.device.as_deref().unwrap_or_default())?;
     }
     writeln!(out, "```")?;
+    section(out, "Bluetooth")?;
+    writeln!(out, "{}", adapters(&ble::adapters().await))?;
+    writeln!(out, "```")?;
     section(out, "Broker")?;
     match &config.mqtt {
         None => writeln!(out, "not set")?,
@@ -77,6 +81,18 @@ async fn write_findings(out: &mut String, config: &Config) -> std::fmt::Result {
         writeln!(out, "```")?;
     }
     Ok(())
+}
+
+/// A line about each adapter, or why there is none.
+fn adapters(found: &Result<Vec<AdapterFound>, LinkError>) -> String {
+    let line = |it: &AdapterFound| {
+        format!("{} {} is {}", it.name, it.address, if it.powered { "on" } else { "off" })
+    };
+    match found {
+        Ok(adapters) if adapters.is_empty() => "no adapter".to_owned(),
+        Ok(adapters) => adapters.iter().map(line).collect::<Vec<_>>().join("\n"),
+        Err(error) => format!("{error}\n{}", error.hint()),
+    }
 }
 
 fn section(out: &mut String, title: &str) -> std::fmt::Result {
@@ -152,6 +168,22 @@ mod tests {
         let report = "as hunter2 at C8:47:80:37:02:E8, dev_c8_47_80_37_02_e8; 12:34:56 is a time";
         let shown = masked(report, &told);
         assert_eq!(shown, "as *** at C8:47:80:xx:xx:xx, dev_c8_47_80_xx_xx_xx; 12:34:56 is a time");
+    }
+
+    #[test]
+    fn adapters_are_listed_or_the_reason_why_there_is_none() {
+        let adapter = |name: &str, powered| AdapterFound {
+            name: name.into(),
+            address: "C8:47:80:37:02:E8".into(),
+            powered,
+        };
+        let found = Ok(vec![adapter("hci0", true), adapter("hci1", false)]);
+        let lines = "hci0 C8:47:80:37:02:E8 is on\nhci1 C8:47:80:37:02:E8 is off";
+        assert_eq!(adapters(&found), lines);
+        assert_eq!(adapters(&Ok(Vec::new())), "no adapter");
+        let error = LinkError::NoAdapter { place: "hci7".into() };
+        let (words, hint) = (error.to_string(), error.hint());
+        assert_eq!(adapters(&Err(error)), format!("{words}\n{hint}"));
     }
 
     #[test]

@@ -342,7 +342,7 @@ variables! {
         }
         HISTORY_FILE {
             default: Fallback::Depends("memory only"), rule: FILE, example: "/data/history.db",
-            help: "Where the history is kept over a restart.",
+            help: "Where the history and the energy counters are kept over a restart.",
         }
         ALLOW_CONTROL {
             default: Fallback::Text("false"), rule: Rule::Switch, example: "false",

@@ -3,6 +3,7 @@
 //! ```text
 //! board ──news──▶ record ──▶ track: readings of 2 h, minutes of HISTORY_HOURS ──▶ query ──▶ http
 //!                   └─minutes, once a minute─▶ store (SQLite) ──at the start──▶ track
+//! board ──energy counters, once a minute────────▶ store (SQLite) ──at the start──▶ board
 //! ```
 //!
 //! Values are packed (see `packed`): 48 hours of a battery with 16 cells that is read every ten
@@ -20,6 +21,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::board::Board;
 use crate::model::DeviceId;
 use crate::model::units::Millis;
@@ -35,13 +38,15 @@ use track::{MinuteRow, Track};
 pub struct History {
     span: Duration,
     tracks: Arc<Mutex<BTreeMap<DeviceId, Track>>>,
+    /// The energy counters that the file kept are on the board.
+    restored: Arc<watch::Sender<bool>>,
 }
 
 impl History {
     /// An empty past for each battery of the board, which is going to reach back so far.
     pub fn new(board: &Board, span: Duration) -> Self {
         let tracks = board.devices().map(|id| (id.clone(), Track::new(span))).collect();
-        History { span, tracks: Arc::new(Mutex::new(tracks)) }
+        History { span, tracks: Arc::new(Mutex::new(tracks)), restored: Arc::default() }
     }
 
     /// How far back it goes.
@@ -60,6 +65,17 @@ impl History {
     /// Memory that a battery's past takes.
     pub fn size(&self, device: &DeviceId) -> Option<usize> {
         Some(self.tracks().get(device)?.size())
+    }
+
+    /// Waits until the energy counters that the file kept are on the board; where there is no file,
+    /// or it cannot be read, until that is known. Whoever else has kept them comes afterwards.
+    pub async fn restored(&self) {
+        // We hold the sender ourselves, so it cannot go away.
+        let _ = self.restored.subscribe().wait_for(|restored| *restored).await;
+    }
+
+    fn tell_restored(&self) {
+        self.restored.send_replace(true);
     }
 
     fn is_empty(&self) -> bool {

@@ -12,7 +12,7 @@ use super::store::Keeper;
 use super::track::{MinuteRow, samples};
 use crate::board::Board;
 use crate::model::units::Millis;
-use crate::model::{DeviceId, DeviceState};
+use crate::model::{DeviceId, DeviceState, Restored, Totals};
 
 /// The file is written so often, right after a minute of the clock ended.
 const MINUTE: u64 = 60_000;
@@ -21,13 +21,13 @@ const GRACE: u64 = 1_000;
 
 /// Records until the stop; with a file, from what it kept and into it.
 pub async fn run(history: History, board: Board, file: Option<String>, stop: CancellationToken) {
-    let mut recorder = Recorder { history, keeper: None, seen: BTreeMap::new(), ended: Vec::new() };
-    if let Some(file) = file {
-        recorder.keeper = Some(Keeper::new(file));
-        // Started again after a breakdown, everything is here already.
-        if recorder.history.is_empty() {
-            recorder.load().await;
-        }
+    let keeper = file.map(Keeper::new);
+    let (seen, ended) = (BTreeMap::new(), Vec::new());
+    let mut recorder = Recorder { history, board: board.clone(), keeper, seen, ended };
+    recorder.restore_counters().await;
+    // Started again after a breakdown, everything is here already.
+    if recorder.history.is_empty() {
+        recorder.load().await;
     }
     let mut news = board.news();
     loop {
@@ -57,6 +57,7 @@ pub async fn run(history: History, board: Board, file: Option<String>, stop: Can
 
 struct Recorder {
     history: History,
+    board: Board,
     keeper: Option<Keeper>,
     /// The last reading of each battery that was recorded.
     seen: BTreeMap<DeviceId, u64>,
@@ -85,6 +86,23 @@ impl Recorder {
         }
     }
 
+    /// Lets the energy counters go on from what the file kept. What it does not know, somebody else
+    /// may have kept.
+    async fn restore_counters(&mut self) {
+        let kept = self.with_keeper(Keeper::counters).await.unwrap_or_default();
+        for (id, totals) in kept {
+            if let Some(Restored::GoesOn(totals)) = self.board.restore(&id, Some(totals)) {
+                tracing::info!(
+                    "{id}: the energy counters go on from {} kWh in and {} kWh out, as the history \
+                     file kept them",
+                    totals.charged.kwh().rounded(3),
+                    totals.discharged.kwh().rounded(3)
+                );
+            }
+        }
+        self.history.tell_restored();
+    }
+
     async fn load(&mut self) {
         let history = self.history.clone();
         let now = wall_clock();
@@ -95,25 +113,40 @@ impl Recorder {
         let ended = std::mem::take(&mut self.ended);
         let span = u64::try_from(self.history.span().as_millis()).unwrap_or(u64::MAX);
         let oldest = Millis(wall_clock().0.saturating_sub(span));
-        self.with_keeper(move |keeper| keeper.write(ended, oldest)).await;
+        let counters: Vec<_> = self.board.states().filter_map(|state| counters(&state)).collect();
+        self.with_keeper(move |keeper| keeper.write(ended, oldest, &counters)).await;
     }
 
     /// Lets the keeper work where a slow card holds up nobody.
-    async fn with_keeper(&mut self, work: impl FnOnce(&mut Keeper) + Send + 'static) {
-        let Some(mut keeper) = self.keeper.take() else { return };
+    /// `None`: there is no file, or no keeper any more.
+    async fn with_keeper<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Keeper) -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut keeper = self.keeper.take()?;
         let done = spawn_blocking(move || {
-            work(&mut keeper);
-            keeper
+            let result = work(&mut keeper);
+            (keeper, result)
         });
         match done.await {
-            Ok(keeper) => self.keeper = Some(keeper),
+            Ok((keeper, result)) => {
+                self.keeper = Some(keeper);
+                Some(result)
+            }
             Err(failure) => {
                 tracing::error!(
                     "history: the file is no longer written ({failure}); please report this"
                 );
+                None
             }
         }
     }
+}
+
+/// What was counted altogether, where that is known.
+fn counters(state: &DeviceState) -> Option<(DeviceId, Totals)> {
+    let totals = state.snapshot.as_ref()?.derived.energy?;
+    Some((state.profile.id.clone(), totals))
 }
 
 fn wall_clock() -> Millis {

@@ -16,8 +16,10 @@ use rusqlite::{Connection, ErrorCode, params};
 use super::packed::{Series, Spread};
 use super::track::MinuteRow;
 use super::{History, Millis};
-use crate::model::DeviceId;
 use crate::model::catalog::Quantity;
+use crate::model::ledger::Energy;
+use crate::model::units::MilliwattHours;
+use crate::model::{DeviceId, Totals};
 
 /// "BMSr" in the head of our files (`PRAGMA application_id`).
 const APPLICATION: i64 = 0x424d_5372;
@@ -45,6 +47,14 @@ const SCHEMA: &str = "
     PRAGMA application_id = 1112363890;
     PRAGMA user_version = 1;
     COMMIT;";
+
+/// The energy counters have a table of their own: they outlive the minutes of a battery that was
+/// away for longer than the history goes back, and are finer than what is drawn. In
+/// milliwatt-hours. Files that were begun without it get it when they are opened.
+const COUNTERS: &str = "
+    CREATE TABLE IF NOT EXISTS counters (
+        device TEXT PRIMARY KEY, charged INTEGER NOT NULL, discharged INTEGER NOT NULL)
+        WITHOUT ROWID;";
 
 /// Why the file cannot be used now.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +103,7 @@ impl Store {
         if tables == 0 {
             connection.execute_batch(SCHEMA)?;
         }
+        connection.execute_batch(COUNTERS)?;
         Ok(Store { connection, series: BTreeMap::new() })
     }
 
@@ -135,8 +146,30 @@ impl Store {
         Ok(())
     }
 
-    /// Adds minutes and forgets those before `oldest`.
-    fn write(&mut self, rows: &[(DeviceId, MinuteRow)], oldest: Millis) -> Result<(), StoreError> {
+    /// The energy counters of every battery that it ever knew. What is no counter is none.
+    fn counters(&self) -> Result<Vec<(DeviceId, Totals)>, StoreError> {
+        let energy = |mwh| Energy::of(MilliwattHours(mwh));
+        let mut select =
+            self.connection.prepare("SELECT device, charged, discharged FROM counters")?;
+        let mut rows = select.query([])?;
+        let mut counters = Vec::new();
+        while let Some(row) = rows.next()? {
+            let device = DeviceId::new(row.get_ref(0)?.as_str().unwrap_or_default());
+            let flows = (energy(row.get(1)?), energy(row.get(2)?));
+            if let (Some(device), (Some(charged), Some(discharged))) = (device, flows) {
+                counters.push((device, Totals { charged, discharged }));
+            }
+        }
+        Ok(counters)
+    }
+
+    /// Adds minutes, forgets those before `oldest`, and lets the energy counters grow.
+    fn write(
+        &mut self,
+        rows: &[(DeviceId, MinuteRow)],
+        oldest: Millis,
+        counters: &[(DeviceId, Totals)],
+    ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
         {
             let mut insert = transaction
@@ -159,6 +192,19 @@ impl Store {
             }
         }
         transaction.execute("DELETE FROM minutes WHERE time < ?1", [signed(oldest)])?;
+        for (device, Totals { charged, discharged }) in counters {
+            // A run that could not read the file began anew; what it kept is not lost for that.
+            transaction.execute(
+                "INSERT INTO counters VALUES (?1, ?2, ?3) ON CONFLICT (device) DO UPDATE SET
+                 charged = max(charged, excluded.charged),
+                 discharged = max(discharged, excluded.discharged)",
+                params![
+                    device.as_str(),
+                    charged.milliwatt_hours().0,
+                    discharged.milliwatt_hours().0
+                ],
+            )?;
+        }
         Ok(transaction.commit()?)
     }
 }
@@ -213,6 +259,17 @@ impl Keeper {
         Keeper { path: path.into(), store: None, waiting: Vec::new(), complaint: None }
     }
 
+    /// The energy counters that the file kept.
+    pub(super) fn counters(&mut self) -> Vec<(DeviceId, Totals)> {
+        let mut counters = Vec::new();
+        // What is wrong with the file was told.
+        let _ = self.attempt(|store| {
+            counters = store.counters()?;
+            Ok(())
+        });
+        counters
+    }
+
     /// Gives back to the history what the file kept.
     pub(super) fn load(&mut self, history: &History, now: Millis) {
         let span = u64::try_from(history.span().as_millis()).unwrap_or(u64::MAX);
@@ -229,13 +286,19 @@ impl Keeper {
         }
     }
 
-    /// Adds minutes to the file and forgets those before `oldest`. What cannot be written waits.
-    pub(super) fn write(&mut self, rows: Vec<(DeviceId, MinuteRow)>, oldest: Millis) {
+    /// Adds minutes to the file, forgets those before `oldest`, and notes the energy counters.
+    /// Minutes that cannot be written wait; of the counters only the newest matter.
+    pub(super) fn write(
+        &mut self,
+        rows: Vec<(DeviceId, MinuteRow)>,
+        oldest: Millis,
+        counters: &[(DeviceId, Totals)],
+    ) {
         self.waiting.extend(rows);
         let too_many = self.waiting.len().saturating_sub(MOST_WAITING);
         self.waiting.drain(..too_many);
         let waiting = std::mem::take(&mut self.waiting);
-        if self.attempt(|store| store.write(&waiting, oldest)).is_err() {
+        if self.attempt(|store| store.write(&waiting, oldest, counters)).is_err() {
             self.waiting = waiting;
         }
     }

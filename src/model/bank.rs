@@ -43,6 +43,8 @@ impl Wiring {
 /// What only a bank has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Whole {
+    /// Every member, in the order of the configuration.
+    pub members: Vec<DeviceId>,
     /// Members that do not answer, in the order of the configuration.
     pub missing: Vec<DeviceId>,
     /// Name of the battery with the lowest cell.
@@ -90,14 +92,14 @@ impl Bank {
     pub fn combine(&mut self, members: &[Member<'_>], at: Millis) -> (Reading, Derived) {
         let group = Group { wiring: self.wiring, members };
         let pack = group.pack();
+        let id = |member: &Member<'_>| member.state.profile.id.clone();
         let missing = members.iter().filter(|member| member.snapshot().is_none());
-        let missing: Vec<DeviceId> =
-            missing.map(|member| member.state.profile.id.clone()).collect();
         let lowest = group.extreme(|derived| derived.lowest_cell, |voltage| voltage.0);
         let highest = group.extreme(|derived| derived.highest_cell, |voltage| -voltage.0);
         let answering = || members.iter().filter(|member| member.snapshot().is_some());
         let whole = Whole {
-            missing,
+            members: members.iter().map(id).collect(),
+            missing: missing.map(id).collect(),
             lowest_in: lowest.as_ref().map(|it| it.0.clone()),
             highest_in: highest.as_ref().map(|it| it.0.clone()),
             voltage_spread: group.spread(|s| s.reading.pack.voltage.map(|it| it.0)).map(Millivolts),

@@ -98,11 +98,12 @@ fn a_missing_member_takes_every_sum_along_and_is_named() {
         let (reading, derived) = combine(*wiring, &[(&a, false), (&b, true)]);
         assert_eq!(reading.pack, Pack::default());
         let whole = derived.bank.as_deref().unwrap();
-        assert_eq!(whole.missing, [a.profile.id.clone()]);
+        let members = vec![a.profile.id.clone(), b.profile.id.clone()];
+        let missing = vec![a.profile.id.clone()];
+        assert_eq!(*whole, Whole { members, missing, ..Whole::default() });
         assert_eq!(derived.counted.charged, Energy(5), "what was counted stays counted");
         let rest = Derived { bank: None, counted: Totals::default(), ..derived.clone() };
         assert_eq!(rest, Derived::default());
-        assert_eq!(Whole { missing: Vec::new(), ..whole.clone() }, Whole::default());
     }
     let unread = DeviceState::new(Profile::sample("c"));
     let (_, derived) = combine(Wiring::Parallel, &[(&b, true), (&unread, true)]);

@@ -40,6 +40,12 @@ impl Energy {
         Some(Energy(mwh * MWMS_PER_MWH))
     }
 
+    /// So many milliwatt-hours; `None` when no counter has so many.
+    pub fn of(amount: MilliwattHours) -> Option<Self> {
+        let mwh = u64::try_from(amount.0).ok()?;
+        (mwh / MWH_PER_KWH <= LARGEST_KWH).then(|| Energy(mwh * MWMS_PER_MWH))
+    }
+
     /// Whole milliwatt-hours.
     pub fn milliwatt_hours(self) -> MilliwattHours {
         MilliwattHours(i64::try_from(self.0 / MWMS_PER_MWH).unwrap_or(i64::MAX))
@@ -201,6 +207,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_counter_is_negative_or_larger_than_any_battery_gets() {
+        for wrong in [-1, i64::MIN, i64::MAX, 1_000_001_000_000] {
+            assert_eq!(Energy::of(MilliwattHours(wrong)), None, "{wrong}");
+        }
+    }
+
     fn reads() -> impl Strategy<Value = Vec<(u64, Option<i64>)>> {
         let power =
             prop::option::weighted(0.9, prop_oneof![-20_000_000i64..20_000_000, any::<i64>()]);
@@ -231,6 +244,7 @@ mod tests {
         fn published_totals_come_back(mwh in 0u64..1_000_000 * MWH_PER_KWH) {
             let energy = Energy(mwh * MWMS_PER_MWH);
             prop_assert_eq!(Energy::from_kwh(&energy.kwh().to_string()), Some(energy));
+            prop_assert_eq!(Energy::of(energy.milliwatt_hours()), Some(energy));
         }
     }
 }

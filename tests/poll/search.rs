@@ -85,7 +85,7 @@ async fn each_simulated_make_is_found_on_a_pseudo_terminal() {
         let line = lines.pop().expect("a line");
         tokio::time::timeout(Duration::from_secs(120), read_once(line, &board)).await.unwrap();
         let state = board.latest(&config.devices[0].profile.id).expect("a battery");
-        assert_eq!(state.attempt.map(|attempt| attempt.fault), Some(None));
+        assert_eq!(state.attempt.map(|attempt| attempt.fault), Some(None), "{}", make.name);
         assert_eq!(state.profile.make, make.driver());
         stop.cancel();
         simulator.await.unwrap().unwrap();

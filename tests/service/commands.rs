@@ -256,8 +256,8 @@ fn the_demo_needs_nothing() {
     let output = run(&["demo", "--seconds", "3"], &variables, "");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(text.starts_with("Publishing to"), "{text}");
-    for name in ["Rack 1", "Rack 2", "Rack 3"] {
+    assert!(text.starts_with(&format!("Dashboard: http://{http}/\nPublishing to")), "{text}");
+    for name in ["Rack 1", "Rack 2", "Rack 3", "Garage left", "Camper"] {
         assert!(text.lines().any(|it| it.starts_with(name) && it.contains(" V ")), "{text}");
     }
 }

@@ -67,7 +67,7 @@ fn write(keeper: &mut Keeper, minutes: std::ops::Range<u64>) {
     let rows = minutes.rev().flat_map(|ago| {
         [(id("a"), minute(ago, 6400, LIVELY)), (id("b"), minute(ago, 100, Spread::of(3000)))]
     });
-    keeper.write(rows.collect(), Millis(NOW.0 - 172_800_000));
+    keeper.write(rows.collect(), Millis(NOW.0 - 172_800_000), &[]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn old_minutes_leave_the_file() {
     let folder = Folder::new();
     let mut keeper = folder.keeper();
     write(&mut keeper, 100..130);
-    keeper.write(vec![(id("a"), minute(0, 1, LIVELY))], Millis(NOW.0 - 110 * 60_000));
+    keeper.write(vec![(id("a"), minute(0, 1, LIVELY))], Millis(NOW.0 - 110 * 60_000), &[]);
     assert_eq!(known(&mut keeper).0, 12);
 }
 
@@ -137,7 +137,7 @@ fn what_cannot_be_written_waits_and_does_not_pile_up() {
     write(&mut keeper, 0..4000);
     assert_eq!(keeper.waiting.len(), MOST_WAITING);
     fs::create_dir(place.parent().unwrap()).unwrap();
-    keeper.write(Vec::new(), Millis(0));
+    keeper.write(Vec::new(), Millis(0), &[]);
     assert_eq!((keeper.waiting.len(), &keeper.complaint), (0, &None));
     assert_eq!(known(&mut keeper), (MOST_WAITING / 2, Some(LIVELY)));
     // A file that somebody deleted is written anew.
@@ -151,7 +151,7 @@ fn what_cannot_be_written_waits_and_does_not_pile_up() {
 fn people_can_read_it() {
     let folder = Folder::new();
     let mut keeper = folder.keeper();
-    keeper.write(vec![(id("a"), minute(0, 6400, LIVELY))], Millis(0));
+    keeper.write(vec![(id("a"), minute(0, 6400, LIVELY))], Millis(0), &[]);
     drop(keeper);
     let connection = Connection::open(folder.file()).unwrap();
     let mut select = connection
@@ -181,4 +181,50 @@ fn people_can_read_it() {
             (time, text("a"), text("soc"), 64.0, 64.0, 64.0, text("%")),
         ]
     );
+}
+
+fn totals(charged: i64, discharged: i64) -> Totals {
+    let energy = |mwh| Energy::of(MilliwattHours(mwh)).unwrap();
+    Totals { charged: energy(charged), discharged: energy(discharged) }
+}
+
+fn count(keeper: &mut Keeper, counters: &[(&str, Totals)]) {
+    let counters: Vec<_> = counters.iter().map(|(name, totals)| (id(name), *totals)).collect();
+    // Much later than any minute that is kept.
+    keeper.write(Vec::new(), Millis(u64::MAX), &counters);
+}
+
+#[test]
+fn energy_counters_outlive_the_minutes_and_never_fall() {
+    let folder = Folder::new();
+    let mut keeper = folder.keeper();
+    assert_eq!(keeper.counters(), []);
+    count(&mut keeper, &[("a", totals(123_456_789, 5)), ("b", totals(1, 2))]);
+    count(&mut keeper, &[("a", totals(123_456_788, 7))]);
+    std::mem::forget(keeper);
+    let kept = [(id("a"), totals(123_456_789, 7)), (id("b"), totals(1, 2))];
+    assert_eq!(folder.keeper().counters(), kept);
+}
+
+#[test]
+fn a_file_that_was_begun_without_counters_gets_them() {
+    let folder = Folder::new();
+    let mut keeper = folder.keeper();
+    write(&mut keeper, 0..3);
+    drop(keeper);
+    Connection::open(folder.file()).unwrap().execute_batch("DROP TABLE counters").unwrap();
+    let mut keeper = folder.keeper();
+    assert_eq!(keeper.counters(), []);
+    count(&mut keeper, &[("a", totals(1, 2))]);
+    assert_eq!(keeper.counters(), [(id("a"), totals(1, 2))]);
+}
+
+#[test]
+fn what_is_no_counter_is_none() {
+    let folder = Folder::new();
+    let mut keeper = folder.keeper();
+    count(&mut keeper, &[("a", totals(1, 2)), ("b", totals(3, 4))]);
+    let connection = Connection::open(folder.file()).unwrap();
+    connection.execute("UPDATE counters SET charged = -1 WHERE device = 'a'", []).unwrap();
+    assert_eq!(keeper.counters(), [(id("b"), totals(3, 4))]);
 }

@@ -218,7 +218,7 @@ pub(super) fn single(
     Ok(())
 }
 
-/// 90. A raw current above 30000 discharges, as two recorded boards prove, in contrast to the
+/// Question 90: a raw current above 30000 discharges, as two recorded boards prove, in contrast to the
 /// other dialects.
 fn totals(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
     const STILL: i32 = 30_000;
@@ -235,7 +235,7 @@ fn totals(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
     Ok(())
 }
 
-/// 94. Some boards have a 0 where the paper has the cycles and the count further behind, so a 0 is
+/// Question 94: some boards have a 0 where the paper has the cycles and the count further behind, so a 0 is
 /// taken for unknown.
 fn count(reader: &mut Reader<'_>, into: &mut Reading) -> Result<Counts, Misfit> {
     const MOST_CELLS: u8 = 48;

@@ -125,7 +125,8 @@ pub(super) fn note_levels(bytes: [u8; LEVELS], into: &mut Reading) {
                 into.alarms.note(protection, count > 1);
             }
         }
-        let counted = u8::from(level.low.is_some()) * 0x07 | u8::from(level.high.is_some()) * 0x38;
+        let counted = |said: bool, bits: u8| if said { bits } else { 0 };
+        let counted = counted(level.low.is_some(), 0x07) | counted(level.high.is_some(), 0x38);
         flags.note((byte & !counted).into(), into);
     }
 }

@@ -169,7 +169,7 @@ fn d2(state: &PackState, register: u16) -> Option<u16> {
         0xA9..=0xB0 => text(b"SIM_1.0", 0xA9),
         0xB1..=0xB8 => text(b"SIMULATED-D2", 0xB1),
         0xB9..=0xC8 => text(b"SIMDALY0001", 0xB9),
-        0x00..=0xA8 => 0,
+        register if register <= 0xA8 => 0,
         _ => return None,
     })
 }
@@ -214,7 +214,7 @@ fn p81(state: &PackState, register: u16) -> Option<u16> {
         0x178..=0x185 => text(b"SIM_1.0ESS", 0x178),
         0x186..=0x18C => text(b"SIMULATED-81", 0x186),
         0x18D..=0x198 => text(b"SIMDALY0081", 0x18D),
-        0x00..=0x1C2 => 0,
+        register if register <= 0x1C2 => 0,
         _ => return None,
     })
 }

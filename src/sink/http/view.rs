@@ -6,7 +6,7 @@ use crate::board::Board;
 use crate::history::History;
 use crate::model::catalog::{Audience, Get, entries};
 use crate::model::reading::Cell;
-use crate::model::{BrokerState, DeviceState, Finding, LinkState, Profile, Severity, Value};
+use crate::model::{BrokerState, DeviceState, Finding, LinkState, Profile, Snapshot, Value};
 
 /// Everything: all batteries, the broker, and what was found.
 pub(super) fn overview(board: &Board, history: &History) -> Json {
@@ -61,12 +61,8 @@ pub(super) fn battery(state: &DeviceState) -> Json {
         "reads": counters.reads, "errors": counters.errors, "reconnects": counters.reconnects,
         "values": if live.is_some() { values(state) } else { Vec::new() },
         "cells": reading.map_or(Vec::new(), |reading| reading.cells.iter().map(cell).collect()),
-        "alarms": reading.map_or(Vec::new(), |reading| {
-            let alarm = |alarm: crate::model::Alarm| json!({
-                "name": alarm.name(), "words": alarm.words(), "severity": severity(alarm.severity()),
-            });
-            reading.alarms.active().map(alarm).collect()
-        }),
+        "alarms": if live.is_some() { state.worries() } else { Vec::new() },
+        "members": snapshot.map_or(Vec::new(), |snapshot| members(snapshot, live.is_some())),
     })
 }
 
@@ -75,6 +71,13 @@ fn place(profile: &Profile) -> Option<String> {
         (Some(port), Some(address)) => Some(format!("{port}, address {address}")),
         (port, address) => port.as_ref().or(address.as_ref()).cloned(),
     }
+}
+
+/// The batteries of a bank. What they say stands with themselves.
+fn members(snapshot: &Snapshot, live: bool) -> Vec<Json> {
+    let Some(whole) = &snapshot.derived.bank else { return Vec::new() };
+    let member = |id| json!({"id": id, "missing": live && whole.missing.contains(id)});
+    whole.members.iter().map(member).collect()
 }
 
 /// Every value but those of single cells and alarms, which have lists of their own.
@@ -86,6 +89,7 @@ fn values(state: &DeviceState) -> Vec<Json> {
         json!({
             "key": entry.key, "name": entry.name, "unit": entry.quantity.kind.unit(),
             "value": entry.value.to_json(), "main": entry.quantity.audience == Audience::User,
+            "module": entry.module,
         })
     };
     listed.map(value).collect()
@@ -96,22 +100,16 @@ fn cell(cell: &Cell) -> Json {
     json!({"voltage": voltage, "balancing": cell.balancing})
 }
 
-fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Warning => "warning",
-        Severity::Protection => "protection",
-        Severity::Fault => "fault",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::model::bank::{Bank, Member};
     use crate::model::derive::derive;
+    use crate::model::reading::Module;
     use crate::model::units::{CentiPercent, Millis, Millivolts};
-    use crate::model::{Alarm, Reading, Snapshot};
+    use crate::model::{Alarm, Derived, Reading};
 
     fn online() -> DeviceState {
         let mut state = DeviceState::new(Profile::sample("rack"));
@@ -133,13 +131,46 @@ mod tests {
     fn a_battery_that_answers_has_values_cells_and_alarms_in_words() {
         let view = battery(&online());
         assert_eq!(view["link"], "online");
-        let soc = json!({"key": "soc", "name": "State of charge", "unit": "%", "value": 64.0, "main": true});
+        let soc = json!({"key": "soc", "name": "State of charge", "unit": "%", "value": 64.0, "main": true, "module": null});
         assert_eq!(view["values"][0], soc);
         let cells =
             json!([{"voltage": 3.309, "balancing": true}, {"voltage": null, "balancing": null}]);
         assert_eq!(view["cells"], cells);
-        let alarms = json!([{"name": "cell_overvoltage", "words": "Cell overvoltage", "severity": "protection"}]);
+        let alarms = json!([{
+            "name": "cell_overvoltage", "battery": "rack", "source": "bms", "severity": "protection",
+            "words": "Cell overvoltage: cell 1 of rack at 3.309 V", "cell": 1, "value": 3.309, "unit": "V",
+        }]);
         assert_eq!(view["alarms"], alarms);
+        assert_eq!(view["members"], json!([]));
+    }
+
+    #[test]
+    fn a_bank_names_its_members_and_who_is_missing() {
+        let (rack, away) = (online(), DeviceState::new(Profile::sample("away")));
+        let mut bank = DeviceState::new(Profile::sample("house"));
+        let present = |state| Member { state, present: true };
+        let members = [present(&rack), Member { state: &away, present: false }];
+        let (reading, derived) = Bank::default().combine(&members, Millis(7));
+        bank.accept(Millis(7), 0, reading, derived);
+        let view = battery(&bank);
+        let told = json!([{"id": "rack", "missing": false}, {"id": "away", "missing": true}]);
+        assert_eq!(view["members"], told);
+        assert_eq!(view["alarms"][0]["battery"], "rack");
+        bank.link = LinkState::Offline { since: Millis(9) };
+        let told = json!([{"id": "rack", "missing": false}, {"id": "away", "missing": false}]);
+        assert_eq!(battery(&bank)["members"], told, "that was then");
+    }
+
+    #[test]
+    fn a_value_of_a_module_says_of_which() {
+        let mut state = DeviceState::new(Profile::sample("stack"));
+        let module = Module { serial: Some("X1".into()), ..Module::default() };
+        let reading = Reading { modules: vec![Module::default(), module], ..Reading::default() };
+        state.accept(Millis(7), 1, reading, Derived::default());
+        let view = battery(&state);
+        let values = view["values"].as_array().unwrap();
+        let serial = values.iter().find(|value| value["value"] == "X1").expect("its number");
+        assert_eq!(serial["module"], 2);
     }
 
     #[test]

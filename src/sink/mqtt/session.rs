@@ -247,7 +247,8 @@ impl Publisher {
         for member in &self.members {
             match self.board.restore(&member.id, member.kept) {
                 Some(Restored::GoesOn(totals)) => tracing::info!(
-                    "{}: the energy counters go on from {} kWh in and {} kWh out, as the broker                      kept them",
+                    "{}: the energy counters go on from {} kWh in and {} kWh out, as the broker \
+                     kept them",
                     member.id,
                     rounded(totals.charged.kwh()),
                     rounded(totals.discharged.kwh())

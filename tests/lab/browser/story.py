@@ -3,8 +3,8 @@
 
     story.py BMS_READER CHROMIUM FOLDER
 
-Three simulated batteries are read: one that is well, one with an alarm, one that is going to be
-lost. Pictures of every view go to FOLDER. Each step prints its verdict; status 0 when all were
+Four simulated batteries are read: one that is well, one with an alarm, one that is going to be
+lost, one of several modules. The first three are a bank, too. Pictures of every view go to FOLDER. Each step prints its verdict; status 0 when all were
 good, 1 when not, 2 when the test bed itself failed.
 """
 
@@ -23,8 +23,17 @@ from playwright.sync_api import Error, sync_playwright
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from proxy import Proxy
 
-WELL, ALARMED, LOST = "rack_1", "rack_2", "shed"
-NAMES = {WELL: "Rack 1", ALARMED: "Rack 2", LOST: "Garden shed"}
+BANK, WELL, ALARMED, LOST, STACK = "bank", "rack_1", "rack_2", "shed", "stack"
+# In the order of the page.
+NAMES = {
+    BANK: "House bank",
+    WELL: "Rack 1",
+    ALARMED: "Rack 2",
+    LOST: "Garden shed",
+    STACK: "Stack",
+}
+MEMBERS = [WELL, ALARMED, LOST]
+MAKES = {**dict.fromkeys(MEMBERS, "daren"), STACK: "pylontech-sc0500"}
 PHONE, DESK = (360, 740), (1280, 800)
 # Upper limits. They only keep a failed run short.
 SOON, OFFLINE = 20, 75
@@ -49,7 +58,7 @@ class House:
     def __init__(self, program, work):
         self.program, self.work = program, work
         self.broker = Broker(work)
-        self.batteries = {name: Battery(program, work, name) for name in NAMES}
+        self.batteries = {name: Battery(program, work, name, make) for name, make in MAKES.items()}
         self.history = os.path.join(work, "history.db")
         self.port = free_port()
         self.proxy = Proxy(self.port)
@@ -57,11 +66,18 @@ class House:
 
     def environment(self):
         devices = [
-            {"id": name, "name": NAMES[name], "type": "daren", "port": battery.port, "interval": 1}
+            {
+                "id": name,
+                "name": NAMES[name],
+                "type": MAKES[name],
+                "port": battery.port,
+                "interval": 1,
+            }
             for name, battery in self.batteries.items()
         ]
         return {
             "DEVICES": json.dumps(devices),
+            "BANKS": json.dumps([{"id": BANK, "name": NAMES[BANK], "members": MEMBERS}]),
             "BMS_TIMEOUT": "1",
             "MQTT_HOST": HOST,
             "MQTT_PORT": str(self.broker.port),
@@ -76,6 +92,7 @@ class House:
         self.batteries[WELL].start("--seed", "3")
         self.batteries[ALARMED].start("--seed", "5", "--fault", "alarm=cell_overvoltage")
         self.batteries[LOST].start("--seed", "9")
+        self.batteries[STACK].start()
         self.run(self.environment())
         self.wait_for_file()
         self.give_a_past(lambda: self.run(self.environment()))
@@ -216,6 +233,9 @@ class Story:
     def picture(self, page, name, whole=True):
         page.screenshot(path=os.path.join(self.folder, f"{name}.png"), full_page=whole)
 
+    def card(self, page, place):
+        return page.locator(".card", has=page.get_by_role("link", name=NAMES[place], exact=True))
+
     def go(self, page, place):
         page.evaluate(f"location.hash = '#/{place}'")
 
@@ -231,7 +251,7 @@ class Story:
                     page.wait_for_selector(".card .worry li")
                     self.verdict(f"all batteries, {name}", page.evaluate(self.look))
                     self.picture(page, f"batteries-{name}")
-                    for place in (WELL, ALARMED):
+                    for place in (WELL, ALARMED, BANK, STACK):
                         self.go(page, place)
                         page.wait_for_selector(".plot .line", state="attached")
                         page.locator("summary").first.click()
@@ -252,7 +272,7 @@ class Story:
         with self.page() as page:
             page.wait_for_selector(".card .power small")
             state = json.loads(self.house.ask(f"api/devices/{WELL}"))["status"]["cell_info"]
-            card = page.locator(".card", has_text=NAMES[WELL])
+            card = self.card(page, WELL)
             text = card.inner_text()
             faults = []
             for wanted in (f"{int(state['battery_soc'])}\n%", "online", " V", " A", "Δ "):
@@ -262,10 +282,13 @@ class Story:
             if abs(volts - state["total_voltage"]) > 0.5:
                 faults.append(f"{volts} V on the card, {state['total_voltage']} V in the JSON")
             self.verdict("a card shows what the battery says", faults)
-            alarms = page.locator(".card", has_text=NAMES[ALARMED]).locator(".worry").inner_text()
-            self.verdict(
-                "an alarm is said in words", [] if "Cell overvoltage" in alarms else [alarms]
-            )
+            wanted = re.compile(r"Cell overvoltage: cell \d+ of Rack 2 at \d\.\d+ V")
+            for place in (ALARMED, BANK):
+                alarms = self.card(page, place).locator(".worry").inner_text()
+                self.verdict(
+                    f"an alarm is said in words, {NAMES[place]}",
+                    [] if wanted.search(alarms) else [alarms],
+                )
             card.get_by_role("link").click()
             self.expect(
                 "a card leads to its battery",
@@ -273,7 +296,11 @@ class Story:
                 f"location.hash === '#/{WELL}' && document.activeElement.tagName === 'H1'",
             )
             page.go_back()
-            self.expect("back leads back", page, "document.querySelectorAll('.card').length === 3")
+            self.expect(
+                "back leads back",
+                page,
+                f"document.querySelectorAll('.card').length === {len(NAMES)}",
+            )
 
     def live(self):
         with self.page() as page:
@@ -312,6 +339,51 @@ class Story:
             if widths[volts.index(max(volts))] != max(widths) or min(widths) < 1:
                 faults.append(f"bars {widths} for {volts}")
             self.verdict("sixteen cells, the lowest and the highest marked", faults)
+
+    def bank(self):
+        with self.page() as page:
+            self.go(page, BANK)
+            page.wait_for_selector(".panel table th a")
+            rows = page.locator("table").first.locator("tr")
+            told = [row.inner_text().split("\t") for row in rows.all()]
+            faults = (
+                [] if [row[0] for row in told] == [NAMES[id] for id in MEMBERS] else [str(told)]
+            )
+            faults += [
+                str(row) for row in told if row[1] != "online" or not re.match(r"\d.* %", row[2])
+            ]
+            if page.locator(".cells").is_visible():
+                faults.append("cells of nobody")
+            self.verdict("a bank shows its batteries", faults)
+            link = page.get_by_role("link", name=NAMES[WELL])
+            link.focus()
+            focused = "document.activeElement.textContent"
+            self.expect(
+                "the focus stays on a battery of the bank",
+                page,
+                f"performance.now() > {page.evaluate('performance.now()')} + 2500 && {focused} === '{NAMES[WELL]}'",
+            )
+            page.keyboard.press("Enter")
+            self.expect("which leads to it", page, f"location.hash === '#/{WELL}'")
+
+    def modules(self):
+        with self.page() as page:
+            self.go(page, STACK)
+            page.wait_for_selector("#title")
+            page.locator("summary").first.click()
+            page.wait_for_selector("tr.module")
+            parts = page.locator("details tbody").evaluate_all(
+                "(all) => all.map((part) => [...part.querySelectorAll('th')].map((th) => th.textContent))"
+            )
+            faults = [
+                f"{name} twice" for part in parts for name in set(part) if part.count(name) > 1
+            ]
+            headings = [part[0] for part in parts[1:]]
+            if len(headings) < 2 or headings != [
+                f"Module {number}" for number in range(1, len(headings) + 1)
+            ]:
+                faults.append(f"headings {headings}")
+            self.verdict("the values of a module stand below its name", faults)
 
     def charts(self):
         with self.page() as page:
@@ -359,7 +431,7 @@ class Story:
             page.wait_for_selector(".card h2 a")
             described = "(document.activeElement.getAttribute('aria-label') || document.activeElement.textContent).trim()"
             order = []
-            for _ in range(8):
+            for _ in range(5 + len(NAMES)):
                 page.keyboard.press("Tab")
                 order.append(page.evaluate(described))
             wanted = [
@@ -380,7 +452,7 @@ class Story:
             page.keyboard.press("Tab")
             first = page.evaluate(described)
             self.verdict(
-                "the first link skips to the content", [] if first == NAMES[WELL] else [first]
+                "the first link skips to the content", [] if first == NAMES[BANK] else [first]
             )
 
     def theme(self):
@@ -426,11 +498,26 @@ class Story:
             page.wait_for_selector(".card .worry .quiet")
             self.verdict("all batteries, one of them lost", page.evaluate(self.look))
             self.picture(page, "batteries-one-lost-1280-light")
+            self.go(page, BANK)
+            page.wait_for_selector(".panel table th a")
+            row = f"[...document.querySelectorAll('tr')].find((row) => row.textContent.startsWith('{NAMES[LOST]}'))"
+            self.expect(
+                "a bank says who is missing", page, f"{row}.textContent.includes('offline since')"
+            )
+            text = page.inner_text("main")
+            self.verdict(
+                "a bank does not show the sum of the others",
+                [text[:200]] if "Remaining capacity" in text else [],
+            )
+            self.verdict("the page of a bank without a member", page.evaluate(self.look))
+            self.picture(page, "bank-one-lost-1280-light")
+            self.go(page, "")
             self.house.batteries[LOST].start("--seed", "9")
             self.expect(
                 "it comes back by itself",
                 page,
-                "document.querySelectorAll('.pill.online').length === 4",
+                # The batteries, the bank and the broker.
+                f"document.querySelectorAll('.pill.online').length === {len(NAMES) + 1}",
                 OFFLINE,
             )
 
@@ -543,7 +630,16 @@ class Story:
     def tell(self):
         self.metrics()
         self.every_view()
-        for step in (self.overview, self.live, self.cells, self.charts, self.keyboard, self.theme):
+        for step in (
+            self.overview,
+            self.live,
+            self.cells,
+            self.bank,
+            self.modules,
+            self.charts,
+            self.keyboard,
+            self.theme,
+        ):
             step()
         self.no_complaint("using it")
         self.lost_broker()

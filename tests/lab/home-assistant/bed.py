@@ -113,13 +113,13 @@ class Broker:
 class Battery:
     """A simulated battery on a pseudo-terminal."""
 
-    def __init__(self, program, work, name):
-        self.program, self.work, self.name = program, work, name
+    def __init__(self, program, work, name, make="daren"):
+        self.program, self.work, self.name, self.make = program, work, name, make
         self.port = os.path.join(work, f"tty-{name}")
         self.process = None
 
     def start(self, *more):
-        argv = [self.program, "simulate", "--type", "daren", "--port-link", self.port, *more]
+        argv = [self.program, "simulate", "--type", self.make, "--port-link", self.port, *more]
         log = os.path.join(self.work, f"battery-{self.name}.log")
         self.process = Process("the simulated battery", argv, log)
         end = time.monotonic() + 20

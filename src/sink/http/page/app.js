@@ -28,8 +28,9 @@ function say(text) {
 function tellChange(before, battery) {
   if (!before) return;
   if (before.link !== battery.link) say(`${battery.name} is ${battery.link}`);
-  const fresh = battery.alarms.filter(({ name }) => !before.alarms.some((old) => old.name === name));
-  if (fresh.length) say(`${battery.name}: ${fresh.map(({ words }) => words).join(", ")}`);
+  // The words name the battery, so those of a bank have been said.
+  const fresh = battery.members.length ? [] : battery.alarms.filter(({ name }) => !before.alarms.some((old) => old.name === name));
+  if (fresh.length) say(fresh.map(({ words }) => words).join(", "));
 }
 
 /* Where we are */

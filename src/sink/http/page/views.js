@@ -154,6 +154,44 @@ export class Overview {
   close() {}
 }
 
+// The batteries of a bank, each with a way to it. The rows stay, so a link keeps the focus.
+class Members {
+  constructor() {
+    this.rows = h("tbody");
+    this.node = h("table", {}, h("caption", { class: "unseen" }, "Batteries of this bank"), this.rows);
+    this.cells = new Map();
+  }
+
+  show(members, house, now) {
+    if (members.length !== this.cells.size) {
+      this.cells = new Map(members.map(({ id }) => [id, { link: h("span"), soc: h("td"), power: h("td") }]));
+      this.rows.replaceChildren(...[...this.cells].map(([id, { link, soc, power }]) =>
+        h("tr", {}, h("th", { scope: "row" }, h("a", { href: `#/${id}` }, house.batteries.get(id)?.name ?? id)), h("td", {}, link), soc, power)));
+    }
+    for (const { id, missing } of members) {
+      const member = house.batteries.get(id), cells = this.cells.get(id);
+      if (!member) continue;
+      const lost = missing && member.link === "online";
+      cells.link.className = `pill ${lost ? "offline" : member.link}`;
+      cells.link.textContent = lost ? "missing: its last answer is too old" : link(member, now);
+      const [soc, power] = ["soc", "power"].map((key) => find(member, key));
+      cells.soc.textContent = soc ? words(soc) : "–";
+      cells.power.textContent = power ? words(power) : "–";
+    }
+  }
+}
+
+// Names repeat from module to module of a stack, so each has a heading.
+function valueRows(values) {
+  const rows = (entries) => entries.map((entry) => h("tr", {}, h("th", { scope: "row" }, entry.name), h("td", {}, words(entry))));
+  const modules = [...new Set(values.map(({ module }) => module).filter(Boolean))].sort((a, b) => a - b);
+  return [
+    h("tbody", {}, ...rows(values.filter(({ module }) => !module))),
+    ...modules.map((number) => h("tbody", {},
+      h("tr", { class: "module" }, h("th", { colspan: 2, scope: "rowgroup" }, `Module ${number}`)), ...rows(values.filter(({ module }) => module === number)))),
+  ];
+}
+
 function panel(title, kind, ...children) {
   const extra = h("span");
   return { extra, node: h("section", { class: `panel ${kind}` }, h("h2", {}, title, extra), ...children) };
@@ -181,13 +219,15 @@ export class Battery {
     this.heat = h("dl", { class: "grid" });
     this.bars = h("ul", { class: "cells" });
     this.legend = h("p", { class: "legend" });
-    this.rows = h("tbody");
+    this.members = new Members();
+    this.rows = h("table");
     this.raw = h("pre", { tabindex: "0", "aria-label": "Raw JSON" });
     this.rawBox = h("details", { class: "panel" }, h("summary", {}, "Raw JSON"), this.raw);
     this.rawBox.addEventListener("toggle", () => this.askRaw());
     this.panels = {
       now: panel("Now", "most", h("div", { class: "big" }, this.ring.node, h("div", {}, this.power, this.status), this.summary)),
       worry: panel("Alarms", "third", this.calm, this.worry),
+      members: panel("Batteries of this bank", "", this.members.node),
       cells: panel("Cells", "", this.bars, this.legend),
       heat: panel("Temperatures", "half", this.heat),
       talk: panel("Connection", "half", this.talk),
@@ -207,9 +247,9 @@ export class Battery {
     this.node = h("article", { "aria-labelledby": "title" },
       h("div", { class: "head" }, this.heading, this.link, this.about),
       h("div", { class: "board" },
-        this.panels.now.node, this.panels.worry.node, this.panels.cells.node, this.panels.heat.node, this.panels.talk.node,
+        this.panels.now.node, this.panels.worry.node, this.panels.members.node, this.panels.cells.node, this.panels.heat.node, this.panels.talk.node,
         this.ranges(house.history_hours), ...this.charts.map(({ node }) => node),
-        h("details", { class: "panel" }, h("summary", {}, "All values"), h("table", {}, h("caption", { class: "unseen" }, "All values"), this.rows)),
+        h("details", { class: "panel" }, h("summary", {}, "All values"), this.rows),
         this.rawBox));
   }
 
@@ -244,12 +284,14 @@ export class Battery {
     this.about.textContent = [battery.title, battery.model, battery.place].filter(Boolean).join(" · ");
     const online = battery.link === "online";
     for (const name of ["now", "cells", "heat"]) this.panels[name].node.hidden = !online;
+    this.panels.members.node.hidden = !battery.members.length;
+    this.members.show(battery.members, house, now);
     this.panels.cells.node.hidden ||= !battery.cells.length;
     this.ring.show(soc?.value);
     power(battery, this.power);
     this.status.textContent = known(battery, "status") ?? "";
     this.showList(this.summary, SUMMARY.map((key) => find(battery, key)).filter(Boolean));
-    this.showList(this.heat, battery.values.filter((entry) => entry.unit === "°C"));
+    this.showList(this.heat, battery.values.filter((entry) => entry.unit === "°C" && !entry.module));
     this.panels.heat.node.hidden ||= !this.heat.children.length;
     const worry = worries(battery, true);
     this.worry.replaceChildren(...worry);
@@ -257,7 +299,7 @@ export class Battery {
     this.calm.textContent = online ? "No alarm." : "Nothing is known while it does not answer.";
     this.showCells(battery);
     this.showTalk(battery, now);
-    this.rows.replaceChildren(...battery.values.map((entry) => h("tr", {}, h("th", { scope: "row" }, entry.name), h("td", {}, words(entry)))));
+    this.rows.replaceChildren(h("caption", { class: "unseen" }, "All values"), ...valueRows(battery.values));
     if (this.rawBox.open && battery.attempted !== this.rawOf) this.askRaw();
     this.rawOf = battery.attempted;
   }
