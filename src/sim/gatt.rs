@@ -42,10 +42,11 @@ pub enum Unwritable {
 /// publish of it, by the names of the contract.
 pub fn device(make: &Make, address: &str, state: PackState) -> Result<Value, Unwritable> {
     let wired = || Unwritable::Wired(make.name);
-    let info = protocol::find(make.name).ok_or_else(wired)?;
+    let info = protocol::find(make.driver()).ok_or_else(wired)?;
     let place = info.gatt.and_then(|gatt| gatt.places.first().copied()).ok_or_else(wired)?;
     let says = says(&state);
-    let options = Options { carrier: Carrier::Radio, ..Options::default() };
+    let variant = make.variant().map(str::to_owned);
+    let options = Options { carrier: Carrier::Radio, variant, ..Options::default() };
     let mut scribe = Scribe {
         board: (make.new)(*make.addresses.start(), Battery::fixed(state), Faults::default()),
         stream: make.stream,
@@ -201,7 +202,9 @@ mod tests {
     #[test]
     fn every_make_is_written_down_or_has_no_bluetooth() {
         for make in MAKES {
-            let radio = protocol::find(make.name).is_some_and(|it| it.gatt.is_some());
+            // JK boards have these dialects on their wires only.
+            let wire = ["jk:ttl", "jk:pb"].contains(&make.name);
+            let radio = !wire && protocol::find(make.driver()).unwrap().gatt.is_some();
             let written = device(make, ADDRESS, PackState::at_rest());
             assert_eq!(written.is_ok(), radio, "{}: {written:?}", make.name);
         }

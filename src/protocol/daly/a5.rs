@@ -218,8 +218,8 @@ pub(super) fn single(
     Ok(())
 }
 
-/// Question 90: a raw current above 30000 discharges, as two recorded boards prove, in contrast to the
-/// other dialects.
+/// Command 90: a raw current above 30000 discharges, as two recorded boards prove, in contrast to
+/// the other dialects.
 fn totals(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
     const STILL: i32 = 30_000;
     let voltage = reader.u16()?;
@@ -235,8 +235,8 @@ fn totals(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
     Ok(())
 }
 
-/// Question 94: some boards have a 0 where the paper has the cycles and the count further behind, so a 0 is
-/// taken for unknown.
+/// Command 94: some boards have a 0 where the paper has the cycles and the count further behind, so
+/// a 0 is taken for unknown.
 fn count(reader: &mut Reader<'_>, into: &mut Reading) -> Result<Counts, Misfit> {
     const MOST_CELLS: u8 = 48;
     const MOST_SENSORS: u8 = 16;
@@ -250,14 +250,14 @@ fn count(reader: &mut Reader<'_>, into: &mut Reading) -> Result<Counts, Misfit> 
     Ok(Counts { cells, sensors })
 }
 
-/// 95: three cells in each frame, after its number. Values behind the last cell are old ones.
+/// Command 95: three cells in each frame, after its number. Values behind the last cell are old ones.
 pub(super) fn cells(frames: &[[u8; DATA - 1]], counts: Counts, into: &mut Reading) {
     let words = frames.iter().flat_map(|data| data[..2 * CELLS_EACH].as_chunks::<2>().0);
     let voltages = words.map(|word| Millivolts(u16::from_be_bytes(*word).into()));
     into.cells = voltages.take(counts.cells).map(Cell::of).collect();
 }
 
-/// 96: seven whole degrees in each frame, from -40 on; FF is a sensor that is not there.
+/// Command 96: seven whole degrees in each frame, from -40 on; FF is a sensor that is not there.
 pub(super) fn temperatures(frames: &[[u8; DATA - 1]], counts: Counts, into: &mut Reading) {
     let raw = frames.iter().flatten().take(counts.sensors);
     let value = |raw: &u8| (*raw != 0xFF).then(|| DeciCelsius((i32::from(*raw) - 40) * 10));
