@@ -597,7 +597,8 @@ class Story:
         self.house.start_demo()
         ids = [battery["id"] for battery in json.loads(self.house.ask("api/overview"))["batteries"]]
         with self.page((1280, 430)) as page:
-            page.wait_for_selector(".card .spark polyline", state="attached")
+            # Nine batteries with two days of past are loaded from the file first.
+            page.wait_for_selector(".card .spark polyline", state="attached", timeout=180_000)
             self.verdict("the demo", page.evaluate(self.look))
             self.picture(page, "demo-batteries", whole=False)
         with self.page((1280, 1100), "dark") as page:
