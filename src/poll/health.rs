@@ -19,6 +19,8 @@ pub struct Health {
     consecutive: u32,
     /// The last good read, or the start.
     good: Instant,
+    /// It has answered since the start.
+    heard: bool,
     online: Option<bool>,
     told: Vec<FaultKind>,
 }
@@ -41,7 +43,7 @@ pub enum Change {
 impl Health {
     /// Nothing is known yet.
     pub fn new(now: Instant) -> Self {
-        Health { consecutive: 0, good: now, online: None, told: Vec::new() }
+        Health { consecutive: 0, good: now, heard: false, online: None, told: Vec::new() }
     }
 
     /// Failed reads since the last good one.
@@ -56,12 +58,12 @@ impl Health {
 
     /// A good read.
     pub fn succeed(&mut self, now: Instant) -> Change {
-        let change = match (self.online, self.told.is_empty()) {
-            (None, true) => Change::First,
-            (Some(true), true) => Change::None,
+        let change = match (self.heard, self.online, self.told.is_empty()) {
+            (false, ..) => Change::First,
+            (true, Some(true), true) => Change::None,
             _ => Change::Back(self.consecutive, now - self.good),
         };
-        *self = Health { online: Some(true), ..Health::new(now) };
+        *self = Health { heard: true, online: Some(true), ..Health::new(now) };
         change
     }
 
@@ -182,12 +184,15 @@ mod tests {
     fn each_kind_of_failure_is_told_once_in_an_outage() {
         let start = Instant::now();
         let mut health = Health::new(start);
-        assert_eq!(health.fail(FaultKind::Timeout, start), Change::Failing);
-        assert_eq!(health.fail(FaultKind::BadChecksum, start), Change::Failing);
-        assert_eq!(health.fail(FaultKind::Timeout, start), Change::None);
-        assert_eq!(health.fail(FaultKind::BadChecksum, start), Change::None);
-        assert_eq!(health.succeed(start), Change::Back(4, Duration::ZERO));
-        assert_eq!(health.succeed(start), Change::None);
+        for answer in [Change::First, Change::Back(5, Duration::ZERO)] {
+            health.fail(FaultKind::Disconnected, start);
+            assert_eq!(health.fail(FaultKind::Timeout, start), Change::Failing);
+            assert_eq!(health.fail(FaultKind::BadChecksum, start), Change::Failing);
+            assert_eq!(health.fail(FaultKind::Timeout, start), Change::None);
+            assert_eq!(health.fail(FaultKind::BadChecksum, start), Change::None);
+            assert_eq!(health.succeed(start), answer);
+            assert_eq!(health.succeed(start), Change::None);
+        }
     }
 
     #[test]
