@@ -2,11 +2,17 @@
 //! readme` writes them anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use bms_reader::model::catalog::{CATALOG, Get, Kind};
-use bms_reader::model::reading::Switch;
-use bms_reader::protocol::DRIVERS;
+use bms_reader::model::reading::{Limits, Switch};
+use bms_reader::protocol::driver::Carrier;
+use bms_reader::protocol::{DRIVERS, DriverInfo, Options};
+use bms_reader::sim::{Bus, Faults, MAKES, Make, pylontech_sc0500};
+use common::{play, usual};
 
 fn keys() -> String {
     let mut table = String::from("| key | unit | meaning |\n|---|---|---|\n");
@@ -28,46 +34,101 @@ fn keys() -> String {
     table
 }
 
+/// A line for each make and way to reach it.
 fn support() -> String {
     let mut table = String::from(
-        "| `BMS_TYPE` | make | wired, baud | addresses | Bluetooth | switches | verified with |\n\
-         |---|---|---|---|---|---|---|\n",
+        "| `BMS_TYPE` | make | reached by | values | switches | verified with |\n\
+         |---|---|---|---|---|---|\n",
     );
     for info in DRIVERS {
-        let bauds = info.serial.map_or_else(none, |serial| {
-            serial.bauds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        });
-        let (first, last) = (info.addresses.start(), info.addresses.end());
-        let addresses = match info.serial {
-            Some(_) if first != last => format!("{first} to {last}"),
-            _ => none(),
-        };
-        let bluetooth = if info.gatt.is_some() { "yes".to_owned() } else { none() };
-        let (name, title, verified) = (info.name, info.title, info.verified);
-        let controls = controls(info.controls);
-        writeln!(
-            table,
-            "| `{name}` | {title} | {bauds} | {addresses} | {bluetooth} | {controls} | {verified} |"
-        )
-        .unwrap();
+        for (carrier, way) in ways(info) {
+            let (name, title, verified) = (info.name, info.title, info.verified);
+            let (values, switches) = (values(info, carrier), switches(info.controls_by(carrier)));
+            writeln!(table, "| `{name}` | {title} | {way} | {values} | {switches} | {verified} |")
+                .unwrap();
+        }
     }
     table
 }
 
-fn none() -> String {
-    "-".to_owned()
+fn ways(info: &DriverInfo) -> Vec<(Carrier, String)> {
+    let mut ways = Vec::new();
+    if let Some(serial) = info.serial {
+        let bauds: Vec<_> = serial.bauds.iter().map(ToString::to_string).collect();
+        let (first, last) = (info.addresses.start(), info.addresses.end());
+        let addresses = match first == last {
+            true => String::new(),
+            false => format!(", addresses {first} to {last}"),
+        };
+        ways.push((Carrier::Wire, format!("wire, {} baud{addresses}", bauds.join(" or "))));
+    }
+    if info.gatt.is_some() {
+        ways.push((Carrier::Radio, "Bluetooth".to_owned()));
+    }
+    ways
 }
 
-fn controls(switches: &[Switch]) -> String {
+/// What the driver finds out about a simulated battery, which says what recorded ones say.
+fn values(info: &DriverInfo, carrier: Carrier) -> String {
+    let (by_radio, by_wire): (Vec<&'static Make>, Vec<&'static Make>) = MAKES
+        .iter()
+        .copied()
+        .filter(|make| make.driver() == info.name)
+        .partition(|make| make.notification.is_some());
+    // Some say the same both ways, and are simulated once.
+    let (makes, others) = match carrier {
+        Carrier::Radio => (by_radio, by_wire),
+        Carrier::Wire => (by_wire, by_radio),
+    };
+    let makes = if makes.is_empty() { others } else { makes };
+    let said: BTreeSet<_> = makes.iter().flat_map(|make| said(info, make, carrier)).collect();
+    assert!(!said.is_empty(), "{} by {carrier:?}", info.name);
+    said.into_iter().map(|(_, word)| word).collect::<Vec<_>>().join(", ")
+}
+
+/// The values of one simulated battery, in words with their places in the list.
+fn said(info: &DriverInfo, make: &'static Make, carrier: Carrier) -> Vec<(usize, &'static str)> {
+    let address = *make.addresses.start().max(&1);
+    let mut bus = Bus::living(make, &[address], 1, Faults::default());
+    let variant = make.variant().map(str::to_owned);
+    // The console of a stack tells the most to those who know the number of its controller.
+    let barcode = Some(pylontech_sc0500::BARCODE.to_owned());
+    let options = Options { address, carrier, variant, barcode, ..usual(info) };
+    let reading = play((info.new)(&options).as_mut(), |question| {
+        vec![bus.answer(question, 0.0), bus.unasked(0.0)]
+    })
+    .unwrap()
+    .reading();
+    let (pack, limits) = (&reading.pack, &reading.limits);
+    let words = [
+        (pack.soc.is_some(), "SoC"),
+        (pack.soh.is_some(), "SoH"),
+        (pack.voltage.is_some(), "V"),
+        (pack.current.is_some(), "A"),
+        (pack.remaining.is_some(), "Ah"),
+        (pack.remaining_energy.is_some(), "Wh"),
+        (pack.cycles.is_some(), "cycles"),
+        (!reading.cells.is_empty(), "cells"),
+        (!reading.probes.is_empty(), "temperatures"),
+        (reading.cells.iter().any(|cell| cell.balancing.is_some()), "balancing"),
+        (limits != &Limits::default(), "limits"),
+        (reading.switches.charging.is_some(), "switch states"),
+        (!reading.alarms.is_empty(), "alarms"),
+    ];
+    let said = words.into_iter().enumerate().filter(|(_, (said, _))| *said);
+    said.map(|(place, (_, word))| (place, word)).collect()
+}
+
+fn switches(switches: &[Switch]) -> String {
     let word = |switch: &Switch| match switch {
         Switch::Charging => "charging",
         Switch::Discharging => "discharging",
         Switch::Balancing => "balancing",
     };
-    if switches.is_empty() {
-        return none();
+    match switches {
+        [] => "-".to_owned(),
+        some => some.iter().map(word).collect::<Vec<_>>().join(", "),
     }
-    switches.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 #[test]
