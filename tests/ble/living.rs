@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::battery::{ADDRESS, OTHER};
 use crate::house::{program, said};
 use crate::rig::{PATIENCE, on_fake};
 
@@ -30,43 +29,59 @@ fn device(address: &str, make: &Make) -> Value {
     device
 }
 
+/// Such an address for each make, and each house.
+fn address(make: usize, battery: usize) -> String {
+    format!("A4:C1:38:00:0{make}:0{battery}")
+}
+
 #[test]
 fn an_address_is_enough_to_read_a_battery() {
-    for make in makes() {
-        on_fake(json!({"devices": [device(ADDRESS, make)]}), async |_| {
-            let output = program(&["read"], &[]).await;
+    let devices: Vec<_> =
+        makes().enumerate().map(|(number, make)| device(&address(number, 0), make)).collect();
+    on_fake(json!({"devices": devices}), async |_| {
+        for (number, make) in makes().enumerate() {
+            let address = address(number, 0);
+            let environment = [("BMS_ADDRESS", address.as_str())];
+            let output = program(&["read"], &environment).await;
             let object: Value = serde_json::from_str(&said(&output)).unwrap();
             assert_eq!(output.status.code(), Some(0), "{object}");
             assert_eq!((&object["type"], &object["error"]), (&json!(make.name), &Value::Null));
             assert_eq!((&object["adapter"], &object["connected"]), (&json!("hci0"), &json!(true)));
             assert!(object["rssi"].as_i64().unwrap() < 0, "{object}");
 
-            let output =
-                program(&["scan", "--seconds", "2", "--json", "--probe", ADDRESS], &[]).await;
+            let probe = ["scan", "--seconds", "2", "--json", "--probe", &address];
+            let output = program(&probe, &environment).await;
             let object: Value = serde_json::from_str(&said(&output)).unwrap();
-            let found = &object["bluetooth"][0];
+            let found = object["bluetooth"].as_array().unwrap();
+            let found = found.iter().find(|it| it["address"] == address.as_str()).unwrap();
             assert_eq!(found["answered"], make.name, "{object}");
             assert_eq!(
                 found["environment"],
-                json!({"BMS_TYPE": make.name, "BMS_ADDRESS": ADDRESS})
+                json!({"BMS_TYPE": make.name, "BMS_ADDRESS": address})
             );
 
-            let output = program(&["check"], &[("BMS_TYPE", make.name)]).await;
+            let environment = [("BMS_ADDRESS", address.as_str()), ("BMS_TYPE", make.name)];
+            let output = program(&["check"], &environment).await;
             let text = said(&output);
             assert_eq!(output.status.code(), Some(0), "{text}");
-            assert!(text.contains(&format!("fine  bms at {ADDRESS}: ")), "{text}");
-        });
-    }
+            assert!(text.contains(&format!("fine  bms at {address}: ")), "{text}");
+        }
+    });
 }
 
 #[test]
 fn a_house_of_two_leaves_both_when_it_stops() {
-    for make in makes() {
-        let devices = [ADDRESS, OTHER].map(|address| device(address, make));
-        on_fake(json!({"devices": devices}), async |rig| {
+    let devices: Vec<_> = makes()
+        .enumerate()
+        .flat_map(|(number, make)| [0, 1].map(|battery| device(&address(number, battery), make)))
+        .collect();
+    on_fake(json!({"devices": devices}), async |rig| {
+        for (number, make) in makes().enumerate() {
+            let before = rig.count("Connect").await;
+            let (kept, lent) = (address(number, 0), address(number, 1));
             let devices = format!(
-                r#"[{{"id": "kept", "address": "{ADDRESS}", "interval": 1, "keep_connected": true}},
-                    {{"id": "lent", "type": "{}", "address": "{OTHER}", "interval": 1,
+                r#"[{{"id": "kept", "address": "{kept}", "interval": 1, "keep_connected": true}},
+                    {{"id": "lent", "type": "{}", "address": "{lent}", "interval": 1,
                       "keep_connected": false}}]"#,
                 make.name
             );
@@ -86,12 +101,12 @@ fn a_house_of_two_leaves_both_when_it_stops() {
                 );
                 assert_eq!(state.profile.adapter.as_deref(), Some("hci0"));
             }
-            let connects = rig.count("Connect").await;
+            let connects = rig.count("Connect").await - before;
             assert!(connects >= 4, "one is kept and one is connected for each read: {connects}");
             let running = app::run_house(house, &config, stop.clone());
             stop.cancel();
             timeout(Duration::from_secs(5), running).await.expect("the house ends");
             rig.nothing_is_left().await;
-        });
-    }
+        }
+    });
 }
