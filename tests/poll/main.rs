@@ -2,6 +2,9 @@
 //! minutes pass in no time and every order of events is repeatable.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../common/mod.rs"]
+mod common;
+mod gateway;
 mod radio;
 mod rig;
 mod search;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::rig::{Bus, Rig, member, seconds};
 
 /// What sends by itself does so over Bluetooth.
-fn wired() -> impl Iterator<Item = &'static Make> {
+pub fn wired() -> impl Iterator<Item = &'static Make> {
     let is_wired =
         |make: &&Make| protocol::find(make.driver()).is_some_and(|it| it.serial.is_some());
     MAKES.iter().copied().filter(is_wired).filter(|make| make.stream.is_none())

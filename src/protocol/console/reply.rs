@@ -55,6 +55,8 @@ pub struct Listener {
     echoed: bool,
     /// Something stood behind the echo.
     begun: bool,
+    /// The mark behind the echo came.
+    opened: bool,
     /// A prompt came right behind the echo: that of an answer without a word, or a stale one.
     bare: Option<Prompt>,
     /// Bytes of the answer so far.
@@ -89,11 +91,7 @@ impl Listener {
         }
         self.size += 1;
         if self.size > LONGEST_ANSWER {
-            *self = Listener {
-                command: std::mem::take(&mut self.command),
-                received: self.received,
-                ..Listener::default()
-            };
+            self.begin_again();
         }
         let (_, prompt) = PROMPTS.iter().find(|(text, _)| self.line.ends_with(text))?;
         if !self.begun {
@@ -117,14 +115,25 @@ impl Listener {
         if self.is_echo(line) {
             self.echoed = true;
             self.begun = false;
+            self.opened = false;
             self.size = 0;
             self.lines.clear();
         } else if self.echoed && !line.is_empty() {
             self.begun = true;
-            if !matches!(line, b"@" | b"$$") {
-                self.lines.push(line.iter().map(|byte| character(*byte)).collect());
+            match line {
+                // The answer to another command stands in ours, and whose the rest is cannot be told.
+                b"@" if self.opened => self.begin_again(),
+                b"@" => self.opened = true,
+                b"$$" => {}
+                _ => self.lines.push(line.iter().map(|byte| character(*byte)).collect()),
             }
         }
+    }
+
+    /// Forgets all but what is waited for: the answer has to come once more, from its echo on.
+    fn begin_again(&mut self) {
+        let command = std::mem::take(&mut self.command);
+        *self = Listener { command, received: self.received, ..Listener::default() };
     }
 
     /// Something may stand in front of the first echo: a prompt, noise, the end of an older answer.
@@ -188,6 +197,17 @@ mod tests {
     fn a_second_echo_begins_the_answer_anew() {
         let text = b"getpwr\r\n@\r\n1#\r\ngetpwr\r\n@\r\n2#\r\n$$\r\npylon_debug>";
         assert_eq!(replies("getpwr", text)[0].lines, ["2#"]);
+    }
+
+    #[test]
+    fn an_answer_with_another_one_in_it_is_none() {
+        let other = "bat 2\r\n@\r\n3300\r\nCommand completed successfully\r\n$$\r\npylon>";
+        for end in [other.len(), other.len() / 2] {
+            let text = format!("bat 1\r\n@\r\n3317\r\n{}\r\n3318\r\n$$\r\npylon>", &other[..end]);
+            assert!(replies("bat 1", text.as_bytes()).is_empty(), "{text}");
+            let text = text + "bat 1\r\n@\r\n3317\r\n3318\r\n$$\r\npylon>";
+            assert_eq!(replies("bat 1", text.as_bytes())[0].lines, ["3317", "3318"]);
+        }
     }
 
     #[test]
