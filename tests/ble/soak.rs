@@ -167,7 +167,7 @@ async fn strike(rig: &mut Rig, fault: &str) -> Option<Value> {
 fn settings(address: &str) -> BleConfig {
     BleConfig {
         scan_timeout: Duration::from_secs(1),
-        timeout: Duration::from_secs(6),
+        timeout: Duration::from_secs(2),
         ..config(address)
     }
 }
