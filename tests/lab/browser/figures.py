@@ -17,7 +17,7 @@ SERIES = "soc,power,pack_voltage,pack_current,min_cell_voltage,max_cell_voltage,
 def fluid(page, what):
     """What the browser does while news come in."""
     session, news = page.context.new_cdp_session(page), []
-    session.on("Network.eventSourceMessageReceived", news.append)
+    session.on("Network.eventSourceMessageReceived", lambda one: news.append(one))
     session.send("Network.enable")
     session.send("Performance.enable")
 

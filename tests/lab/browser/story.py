@@ -605,13 +605,17 @@ class Story:
         self.house.stop_reader()
         self.house.start_demo()
         ids = [battery["id"] for battery in json.loads(self.house.ask("api/overview"))["batteries"]]
+        drawn = (
+            "[...document.querySelectorAll('.spark')].every((spark) =>"
+            " spark.querySelector('polyline')?.points.length > 200)"
+        )
         calm = (
             "document.querySelectorAll('.card').length === %d && !document.querySelector('.worry li')"
             " && !document.querySelector('.card .pill:not(.online)')" % len(ids)
         )
         with self.page((1280, 860)) as page:
             # Nine batteries with two days of past are loaded from the file first.
-            page.wait_for_selector(".card .spark polyline", state="attached", timeout=180_000)
+            self.expect("every card shows the last day", page, drawn, 180)
             # In the demo something goes wrong every two minutes.
             self.expect("the demo is calm at times", page, calm, 150)
             self.verdict("the demo", page.evaluate(self.look))
