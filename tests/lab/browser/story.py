@@ -238,7 +238,7 @@ class Story:
         """The page from its top to the panel around `last`."""
         box = last.locator("xpath=ancestor::section").bounding_box()
         clip = {"x": 0, "y": 0, "width": page.viewport_size["width"]}
-        clip["height"] = page.evaluate("scrollY") + box["y"] + box["height"] + 24
+        clip["height"] = page.evaluate("scrollY") + box["y"] + box["height"] + 8
         path = os.path.join(self.folder, f"{name}.png")
         page.screenshot(path=path, full_page=True, clip=clip)
 
@@ -605,13 +605,14 @@ class Story:
         self.house.stop_reader()
         self.house.start_demo()
         ids = [battery["id"] for battery in json.loads(self.house.ask("api/overview"))["batteries"]]
+        cards = f"document.querySelectorAll('.card').length === {len(ids)}"
         drawn = (
-            "[...document.querySelectorAll('.spark')].every((spark) =>"
+            f"{cards} && [...document.querySelectorAll('.spark')].every((spark) =>"
             " spark.querySelector('polyline')?.points.length > 200)"
         )
         calm = (
-            "document.querySelectorAll('.card').length === %d && !document.querySelector('.worry li')"
-            " && !document.querySelector('.card .pill:not(.online)')" % len(ids)
+            f"{cards} && !document.querySelector('.worry li')"
+            " && !document.querySelector('.card .pill:not(.online)')"
         )
         with self.page((1280, 860)) as page:
             # Nine batteries with two days of past are loaded from the file first.
