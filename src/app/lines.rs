@@ -42,7 +42,8 @@ pub fn lines(devices: &[Device], play: &Play, stop: &CancellationToken) -> Vec<L
         }
     }
     let troubles = Troubles::default();
-    let groups = groups.iter().zip(SEED..);
+    // A bus adds the address to its seed, and no two batteries shall be the same.
+    let groups = groups.iter().zip((SEED..).step_by(256));
     groups.map(|((first, group), seed)| line(first, group, play, seed, &troubles, stop)).collect()
 }
 

@@ -7,6 +7,9 @@ const DAY: i64 = 86_400;
 /// When a simulation begins.
 const MORNING: i64 = 10 * 3600;
 
+/// The kettle is one for all batteries: with one each, some of a bank would feed the others.
+const KETTLE: u64 = 2;
+
 /// Sun minus load so long after the start, in mA.
 pub(super) fn current(seed: u64, since_start: i64) -> i64 {
     let seconds = MORNING + since_start;
@@ -44,7 +47,7 @@ fn load(seed: u64, seconds: i64, of_day: i64) -> i64 {
     };
     let block = seconds / BLOCK;
     let wavering = base * (85 + draw(seed, 20_000_000 + block as u64, 31)) / 100;
-    let kettle = base > 2000 && draw(seed, 40_000_000 + block as u64, 14) == 0;
+    let kettle = base > 2000 && draw(KETTLE, 40_000_000 + block as u64, 14) == 0;
     wavering + if kettle { 26_000 } else { 0 }
 }
 
@@ -72,6 +75,16 @@ mod tests {
             assert!(sun(seed, 0, 12 * HOUR) > 10_000);
         }
         assert_ne!(current(1, 2 * HOUR), current(1, 2 * HOUR + DAY), "no day is like another");
+    }
+
+    #[test]
+    fn the_kettle_is_on_for_all_batteries_or_for_none() {
+        let blocks = || (0..160).map(|block| 7 * 3600 + block * 180);
+        let on = |seed, at| load(seed, at, at) > 26_000;
+        assert!(blocks().any(|at| on(1, at)));
+        for at in blocks() {
+            assert_eq!(on(1, at), on(9, at), "at second {at}");
+        }
     }
 
     #[test]

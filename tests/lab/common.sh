@@ -164,7 +164,8 @@ port_answers() { (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # binary VARIABLE DEFAULT: the path of a program under test, absolute.
 binary() {
-  local path=${!1:-$REPOSITORY/$2}
+  local path=${!1:-$2}
+  [ "${path#/}" != "$path" ] || [ -n "${!1:-}" ] || path=$REPOSITORY/$path
   [ -x "$path" ] || die "$path is missing: set $1 to the program under test"
   (cd "$(dirname "$path")" && printf '%s/%s\n' "$PWD" "$(basename "$path")")
 }

@@ -67,6 +67,9 @@ pub(super) fn battery(state: &DeviceState) -> Json {
 }
 
 fn place(profile: &Profile) -> Option<String> {
+    if profile.make == "simulated" {
+        return Some("simulated".to_owned());
+    }
     match (&profile.port, &profile.address) {
         (Some(port), Some(address)) => Some(format!("{port}, address {address}")),
         (port, address) => port.as_ref().or(address.as_ref()).cloned(),

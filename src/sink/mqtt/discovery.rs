@@ -382,6 +382,11 @@ fn look(quantity: &Quantity) -> Map<String, Value> {
     if let Kind::Words(options) = quantity.kind {
         set("options", Some(json!(options)));
     }
+    // The empty message that erases a value: numbers ignore it, a text would be shown as empty, and
+    // a word that is none of its options is a warning in the log.
+    if matches!(quantity.kind, Kind::Words(_) | Kind::Text | Kind::Timestamp) {
+        set("value_template", Some(json!("{{ value or 'None' }}")));
+    }
     set("icon", icon(quantity).map(Value::from));
     look
 }
@@ -392,6 +397,7 @@ fn shown_digits(quantity: &Quantity) -> Option<u8> {
     let wanted = match quantity.kind {
         Kind::Voltage if quantity.key == "pack_voltage" => 2,
         Kind::Voltage => 3,
+        Kind::Share if quantity.key == "soc_spread" => 1,
         Kind::Current | Kind::Energy => 2,
         Kind::Charge | Kind::Temperature | Kind::Capacity | Kind::Resistance => 1,
         Kind::Share | Kind::Power | Kind::StoredEnergy => 0,

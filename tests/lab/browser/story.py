@@ -17,6 +17,7 @@ import tempfile
 import time
 import urllib.request
 
+import figures
 import past
 from bed import HOST, Battery, BedError, Broker, Reader, free_port, tail
 from playwright.sync_api import Error, sync_playwright
@@ -232,6 +233,14 @@ class Story:
 
     def picture(self, page, name, whole=True):
         page.screenshot(path=os.path.join(self.folder, f"{name}.png"), full_page=whole)
+
+    def picture_down_to(self, page, name, last):
+        """The page from its top to the panel around `last`."""
+        box = last.locator("xpath=ancestor::section").bounding_box()
+        clip = {"x": 0, "y": 0, "width": page.viewport_size["width"]}
+        clip["height"] = page.evaluate("scrollY") + box["y"] + box["height"] + 8
+        path = os.path.join(self.folder, f"{name}.png")
+        page.screenshot(path=path, full_page=True, clip=clip)
 
     def card(self, page, place):
         return page.locator(".card", has=page.get_by_role("link", name=NAMES[place], exact=True))
@@ -596,16 +605,31 @@ class Story:
         self.house.stop_reader()
         self.house.start_demo()
         ids = [battery["id"] for battery in json.loads(self.house.ask("api/overview"))["batteries"]]
-        with self.page((1280, 430)) as page:
+        cards = f"document.querySelectorAll('.card').length === {len(ids)}"
+        drawn = (
+            f"{cards} && [...document.querySelectorAll('.spark')].every((spark) =>"
+            " spark.querySelector('polyline')?.points.length > 200)"
+        )
+        calm = (
+            f"{cards} && !document.querySelector('.worry li')"
+            " && !document.querySelector('.card .pill:not(.online)')"
+        )
+        with self.page((1280, 860)) as page:
             # Nine batteries with two days of past are loaded from the file first.
-            page.wait_for_selector(".card .spark polyline", state="attached", timeout=180_000)
+            self.expect("every card shows the last day", page, drawn, 180)
+            # In the demo something goes wrong every two minutes.
+            self.expect("the demo is calm at times", page, calm, 150)
             self.verdict("the demo", page.evaluate(self.look))
-            self.picture(page, "demo-batteries", whole=False)
+            self.picture(page, "demo-batteries")
+            figures.fluid(page, "all batteries")
         with self.page((1280, 1100), "dark") as page:
             self.go(page, ids[0])
             page.wait_for_selector(".plot .line", state="attached")
             self.verdict("a battery of the demo", page.evaluate(self.look))
-            self.picture(page, "demo-battery", whole=False)
+            self.picture_down_to(page, "demo-battery", page.locator(".plot").nth(1))
+            page.get_by_text("48 h").click()
+            figures.fluid(page, "one battery with 48 h of charts")
+        figures.past(self.house, ids)
         self.no_complaint("the demo")
 
     def metrics(self):

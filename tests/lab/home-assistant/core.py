@@ -1,7 +1,7 @@
 """A real Home Assistant: started, logged into, asked what it made of our entities.
 
 Standard library only. The parts of its interface used here are the onboarding API, the REST API's
-`config` and the websocket API's registries and states.
+`config` and the websocket API's registries, states, services, statistics and energy preferences.
 """
 
 import base64
@@ -43,7 +43,7 @@ class WebSocket:
     def __init__(self, port, token):
         self.socket = socket.create_connection((HOST, port), 30)
         self.file = self.socket.makefile("rb")
-        self.number = 0
+        self.number, self.events = 0, []
         key = base64.b64encode(os.urandom(16)).decode()
         self.socket.sendall(
             f"GET /api/websocket HTTP/1.1\r\nHost: {HOST}:{port}\r\nUpgrade: websocket\r\n"
@@ -100,7 +100,9 @@ class WebSocket:
         self.send(1, json.dumps({"id": self.number, "type": kind, **fields}).encode())
         while True:
             answer = self.receive()
-            if answer.get("id") == self.number and answer.get("type") == "result":
+            if answer.get("type") == "event":
+                self.events.append(answer)
+            elif answer.get("id") == self.number:
                 if not answer.get("success"):
                     raise LookupError(f"{kind}: {answer.get('error')}")
                 return answer["result"]
@@ -122,7 +124,7 @@ class HomeAssistant:
             file.write(
                 "homeassistant:\n  name: lab\n  unit_system: metric\n  time_zone: UTC\n"
                 f"  country: CZ\nhttp:\n  server_host: {HOST}\n  server_port: {self.port}\n"
-                "api:\nwebsocket_api:\nconfig:\nlogger:\n  default: warning\n"
+                "api:\nwebsocket_api:\nconfig:\nenergy:\nlogger:\n  default: warning\n"
             )
         # The oldest schema on purpose: every release migrates it to its own.
         entry = {
@@ -233,6 +235,40 @@ class HomeAssistant:
     def change_entity(self, entity_id, **fields):
         self.socket.call("config/entity_registry/update", entity_id=entity_id, **fields)
 
+    def turn(self, entity_id, on):
+        """A press on a switch."""
+        service, target = f"turn_{'on' if on else 'off'}", {"entity_id": entity_id}
+        self.socket.call("call_service", domain="switch", service=service, target=target)
+
+    def watch(self, entity_id):
+        """Every change of an entity from now on; gives what `seen` wants."""
+        trigger = {"trigger": "state", "entity_id": entity_id}
+        self.socket.call("subscribe_trigger", trigger=trigger)
+        return self.socket.number
+
+    def seen(self, number):
+        """The states that were watched, each with its attributes."""
+        # What was sent before this answer has been read with it.
+        self.socket.call("get_config")
+        events = [one["event"] for one in self.socket.events if one["id"] == number]
+        return [event["variables"]["trigger"]["to_state"] for event in events]
+
+    def statistics(self):
+        """What Home Assistant makes statistics of, by entity."""
+        listed = self.socket.call("recorder/list_statistic_ids")
+        return {one["statistic_id"]: one for one in listed}
+
+    def energy_issues(self, **preferences):
+        """What the energy dashboard finds wrong with these settings: issue to its entities."""
+        self.socket.call("energy/save_prefs", **preferences)
+        told = self.socket.call("energy/validate")
+        issues = [issue for group in told.values() for source in group for issue in source]
+        return {
+            (issue["type"], entity): detail
+            for issue in issues
+            for entity, detail in issue["affected_entities"]
+        }
+
     def discovery_topics(self):
         """Where Home Assistant has each entity from."""
         topics = {}
@@ -277,6 +313,9 @@ LOGGERS = tuple(
         "components.sensor",
         "components.binary_sensor",
         "components.button",
+        "components.switch",
+        "components.event",
+        "components.energy",
         "helpers.template",
         "helpers.entity",
         "helpers.device_registry",

@@ -47,12 +47,44 @@ ENTITIES = {
     "alarm": ("event", None, None, None, None, None, SHOWN),
     "time_to_full": ("sensor", "duration", "measurement", "s", None, 0, SHOWN),
     "time_to_empty": ("sensor", "duration", "measurement", "s", None, 0, SHOWN),
+    "min_cell_battery": ("sensor", None, None, None, DIAGNOSTIC, None, SHOWN),
+    "max_cell_battery": ("sensor", None, None, None, DIAGNOSTIC, None, SHOWN),
+    "pack_voltage_spread": ("sensor", "voltage", "measurement", "V", DIAGNOSTIC, 3, SHOWN),
+    "soc_spread": ("sensor", None, "measurement", "%", DIAGNOSTIC, 1, SHOWN),
+    "members_missing": ("sensor", None, None, None, DIAGNOSTIC, None, SHOWN),
+    "charging_switch": ("switch", "switch", None, None, None, None, SHOWN),
+    "discharging_switch": ("switch", "switch", None, None, None, None, SHOWN),
     "read": ("button", None, None, None, DIAGNOSTIC, None, SHOWN),
 }
 FIELDS = ("component", "class", "state_class", "unit", "category", "precision", "enabled")
 
-# What a simulated Daren pack has: every row above, and so many of each family.
+# What only a bank has, what it has not, and what a battery has that may be controlled.
+OF_A_BANK = {
+    "min_cell_battery",
+    "max_cell_battery",
+    "pack_voltage_spread",
+    "soc_spread",
+    "members_missing",
+}
+NOT_OF_A_BANK = {
+    "cycle_count",
+    "ambient_temp",
+    "mos_temp",
+    "charging_enabled",
+    "discharging_enabled",
+    "balancing",
+    "balancing_cells",
+}
+SWITCHES = {"charging_switch", "discharging_switch"}
+SINGLE = {key for key in ENTITIES if "_N" not in key}
+# What a simulated Daren pack has: so many of each family.
 CELLS, PROBES = 16, 4
+PACK = (
+    SINGLE - OF_A_BANK - SWITCHES
+    | {f"cell_{n}_voltage" for n in range(1, CELLS + 1)}
+    | {f"temp_{n}" for n in range(1, PROBES + 1)}
+)
+BANK = SINGLE - NOT_OF_A_BANK - SWITCHES
 # The program's own state, which is known while the battery is silent.
 OF_THE_LINK = {"connection", "read", "read_errors", "readings_rejected"}
 # What has no state until something happens: a press, an alarm, a current that flows for a while.
@@ -73,15 +105,12 @@ def row(key):
     return None
 
 
-def faults_in_set(keys):
+def faults_in_set(keys, wanted=PACK):
     """Keys that must be there and are not, and the other way round."""
-    wanted = {key for key in ENTITIES if "_N" not in key}
-    wanted |= {f"cell_{n}_voltage" for n in range(1, CELLS + 1)}
-    wanted |= {f"temp_{n}" for n in range(1, PROBES + 1)}
     faults = [f"{key} has no entity" for key in sorted(wanted - keys)]
     extra = {key for key in keys - wanted if row(key) != "alarm_N"}
     faults += [f"{key} has an entity that nobody expects" for key in sorted(extra)]
-    if not any(row(key) == "alarm_N" for key in keys):
+    if wanted is PACK and not any(row(key) == "alarm_N" for key in keys):
         faults.append("no alarm has an entity")
     return faults
 

@@ -70,7 +70,7 @@ import importlib.util, json, pathlib
 import homeassistant.bootstrap as boot
 
 home = pathlib.Path(importlib.util.find_spec("homeassistant").submodule_search_locations[0])
-todo = {"mqtt", "hassio", "isal", "network", "system_log", "frontend", "api", "websocket_api",
+todo = {"mqtt", "hassio", "isal", "energy", "network", "system_log", "frontend", "api", "websocket_api",
         "config", *boot.CORE_INTEGRATIONS, *getattr(boot, "DEFAULT_INTEGRATIONS", ())}
 seen, requirements = set(), set()
 while todo:

@@ -107,12 +107,24 @@ async function askAll() {
   }
 }
 
+// The batteries of a bus answer close together, and a bank follows: one turn shows them all.
+let due = false;
+
+function renderSoon() {
+  if (due || !loaded) return;
+  due = true;
+  setTimeout(() => {
+    due = false;
+    render();
+  }, 100);
+}
+
 function listen() {
   const events = new EventSource("api/events");
   events.addEventListener("battery", (event) => {
     take(JSON.parse(event.data));
     heard();
-    if (loaded) render();
+    renderSoon();
   });
   events.addEventListener("broker", (event) => {
     house.broker = JSON.parse(event.data);
