@@ -29,6 +29,9 @@ const PAIR_LIMIT: Duration = Duration::from_secs(20);
 const RESOLVE_LIMIT: Duration = Duration::from_secs(12);
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(6);
 
+/// BlueZ takes up to two seconds to end a link.
+const PARTING: Duration = Duration::from_secs(2);
+
 /// For BlueZ to say that the link has ended, after it was asked twice if need be.
 const FAREWELL: Duration = Duration::from_secs(8);
 
@@ -78,17 +81,20 @@ async fn hang_up(device: &Device) {
             if let Err(snag) = ask("disconnecting", device.disconnect()).await {
                 debug!("{}: no goodbye: {}", device.address(), snag.reason());
             }
-            // BlueZ takes up to two seconds for it.
-            for _ in 0..40 {
-                if !matches!(ask("looking at the link", device.is_connected()).await, Ok(true)) {
-                    return;
-                }
-                sleep(PAUSE / 5).await;
+            if timeout(PARTING, parted(device)).await.is_ok() {
+                return;
             }
         }
     };
     if timeout(FAREWELL, parting).await.is_err() {
         warn!("{}: BlueZ does not end the connection", device.address());
+    }
+}
+
+/// Waits until the device is not connected, as far as BlueZ knows.
+async fn parted(device: &Device) {
+    while matches!(ask("looking at the link", device.is_connected()).await, Ok(true)) {
+        sleep(PAUSE / 5).await;
     }
 }
 

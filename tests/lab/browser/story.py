@@ -246,7 +246,15 @@ class Story:
         return page.locator(".card", has=page.get_by_role("link", name=NAMES[place], exact=True))
 
     def go(self, page, place):
-        page.evaluate(f"location.hash = '#/{place}'")
+        """To a battery, or to all of them; the view before has gone when this returns."""
+        page.evaluate(
+            """(hash) => location.hash === hash || new Promise((done) => {
+                addEventListener("hashchange", done, { once: true });
+                location.hash = hash;
+            })""",
+            f"#/{place}",
+        )
+        page.wait_for_selector("#title")
 
     # steps
 
@@ -314,7 +322,6 @@ class Story:
     def live(self):
         with self.page() as page:
             self.go(page, WELL)
-            page.wait_for_selector("#title")
             reads = "[...document.querySelectorAll('.grid dt')].find((dt) => dt.textContent === 'Good reads').nextSibling.textContent"
             before = int(page.evaluate(reads))
             page.locator("summary").last.focus()
@@ -378,7 +385,6 @@ class Story:
     def modules(self):
         with self.page() as page:
             self.go(page, STACK)
-            page.wait_for_selector("#title")
             page.locator("summary").first.click()
             page.wait_for_selector("tr.module")
             parts = page.locator("details tbody").evaluate_all(
