@@ -129,7 +129,7 @@ async fn converse(
 ) -> Result<Box<Reading>, CycleError> {
     let deadline = Instant::now() + limit;
     ear.tap.start(ask);
-    link.drain().await?;
+    link.drain()?;
     driver.start(ask);
     loop {
         if Instant::now() >= deadline {

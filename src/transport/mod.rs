@@ -6,6 +6,7 @@
 pub mod ble;
 pub mod memory;
 pub mod serial;
+mod stream;
 pub mod tcp;
 
 use std::fmt;
@@ -91,10 +92,10 @@ impl Link {
     }
 
     /// Forgets what arrived before the question. Never waits for more to come.
-    pub async fn drain(&mut self) -> Result<(), LinkError> {
+    pub fn drain(&mut self) -> Result<(), LinkError> {
         match self {
-            Link::Serial(link) => link.drain().await,
-            Link::Tcp(link) => link.drain().await,
+            Link::Serial(link) => link.drain(),
+            Link::Tcp(link) => link.drain(),
             Link::Ble(link) => link.drain(),
             Link::Memory(link) => link.drain(),
         }

@@ -3,22 +3,11 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
 use tokio_serial::{DataBits, ErrorKind, FlowControl, Parity, SerialStream, StopBits};
 
 use super::LinkError;
-
-/// A question is shorter than the kernel's buffer; a port that cannot take it in this time is dead.
-const WRITE_LIMIT: Duration = Duration::from_secs(5);
-
-/// Longest chunk that one `receive` returns.
-const CHUNK: usize = 1024;
-
-/// Chunks that `drain` throws away at most: a port that talks without end must not hold us.
-const DRAIN_CHUNKS: usize = 64;
+use super::stream::{ByteStream, StreamLink};
 
 /// Which port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +17,21 @@ pub struct SerialConfig {
 }
 
 /// An open port.
-#[derive(Debug)]
-pub struct SerialLink {
-    place: String,
-    stream: SerialStream,
+pub type SerialLink = StreamLink<SerialStream>;
+
+impl ByteStream for SerialStream {
+    /// An unplugged adapter reads as an endless stream of nothing.
+    const ENDED: &'static str = "the device was unplugged";
+
+    fn try_read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        SerialStream::try_read(self, chunk)
+    }
+
+    /// Measured on Linux 6.18: the mark of exclusive use stays on the terminal after we close it,
+    /// as long as anything else holds it open, and then refuses everybody but root.
+    fn leave(&mut self) {
+        let _ = self.set_exclusive(false);
+    }
 }
 
 /// Opens the port with 8 data bits, no parity, one stop bit. The port is ours alone until the link
@@ -44,7 +44,7 @@ pub fn open(config: &SerialConfig, baud: u32) -> Result<SerialLink, LinkError> {
         .flow_control(FlowControl::None)
         .exclusive(true);
     match SerialStream::open(&port) {
-        Ok(stream) => Ok(SerialLink { place: config.path.clone(), stream }),
+        Ok(stream) => Ok(SerialLink::new(config.path.clone(), stream)),
         Err(error) => Err(opening_failed(config.path.clone(), &error)),
     }
 }
@@ -64,61 +64,6 @@ fn opening_failed(place: String, error: &tokio_serial::Error) -> LinkError {
             LinkError::Open { place, reason: "it is not a serial port".into() }
         }
         (_, words) => LinkError::Open { place, reason: words.into() },
-    }
-}
-
-impl SerialLink {
-    /// The far end of a pseudo-terminal, where a simulator sits.
-    pub fn simulated(place: String, stream: SerialStream) -> Self {
-        SerialLink { place, stream }
-    }
-
-    /// Sends all bytes. Does not wait until they have left: `flush` would block the whole thread,
-    /// and the answer tells more.
-    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
-        match timeout(WRITE_LIMIT, self.stream.write_all(bytes)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.gone(error.to_string())),
-            Err(_) => Err(LinkError::Stuck { place: self.place.clone() }),
-        }
-    }
-
-    /// The next chunk, never an empty one. Cancel-safe.
-    pub async fn receive(&mut self) -> Result<Vec<u8>, LinkError> {
-        let mut chunk = [0; CHUNK];
-        match self.stream.read(&mut chunk).await {
-            Ok(0) => Err(self.gone(UNPLUGGED)),
-            Ok(count) => Ok(chunk[..count].to_vec()),
-            Err(error) => Err(self.gone(error.to_string())),
-        }
-    }
-
-    pub(super) async fn drain(&mut self) -> Result<(), LinkError> {
-        let mut chunk = [0; CHUNK];
-        for _ in 0..DRAIN_CHUNKS {
-            match self.stream.try_read(&mut chunk) {
-                Ok(0) => return Err(self.gone(UNPLUGGED)),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(self.gone(error.to_string())),
-            }
-        }
-        Ok(())
-    }
-
-    fn gone(&self, reason: impl Into<String>) -> LinkError {
-        LinkError::Gone { place: self.place.clone(), reason: reason.into() }
-    }
-}
-
-/// An unplugged adapter reads as an endless stream of nothing.
-const UNPLUGGED: &str = "the device was unplugged";
-
-/// Measured on Linux 6.18: the mark of exclusive use stays on the terminal after we close it, as
-/// long as anything else holds it open, and then refuses everybody but root.
-impl Drop for SerialLink {
-    fn drop(&mut self) {
-        let _ = self.stream.set_exclusive(false);
     }
 }
 
@@ -185,7 +130,10 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
+    use std::time::Duration;
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
     use tokio_serial::SerialPort;
 
     use super::*;
@@ -244,9 +192,9 @@ mod tests {
         let (far, _near, path) = terminal();
         let mut link = open(&config(path.clone()), 9600).unwrap();
         drop(far);
-        let gone = LinkError::Gone { place: path.clone(), reason: UNPLUGGED.into() };
+        let gone = LinkError::Gone { place: path.clone(), reason: SerialStream::ENDED.into() };
         assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap(), Err(gone.clone()));
-        assert_eq!(link.drain().await, Err(gone));
+        assert_eq!(link.drain(), Err(gone));
         let sent = timeout(PATIENCE, link.send(b"?")).await.unwrap();
         assert!(matches!(sent, Err(LinkError::Gone { .. })), "{sent:?}");
     }
@@ -265,10 +213,10 @@ mod tests {
     async fn drain_forgets_what_came_and_nothing_that_comes_later() {
         let (mut far, _near, path) = terminal();
         let mut link = open(&config(path), 9600).unwrap();
-        link.drain().await.unwrap();
+        link.drain().unwrap();
         far.write_all(b"stale").await.unwrap();
         timeout(PATIENCE, link.stream.readable()).await.unwrap().unwrap();
-        link.drain().await.unwrap();
+        link.drain().unwrap();
         far.write_all(b"fresh").await.unwrap();
         assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap().unwrap(), b"fresh");
     }

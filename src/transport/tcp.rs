@@ -4,25 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::LinkError;
+use super::stream::{ByteStream, StreamLink};
 
 /// For the name, and again for all of its addresses together.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-const WRITE_LIMIT: Duration = Duration::from_secs(5);
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Addresses of one name that are tried.
 const ADDRESSES: usize = 4;
-
-/// Longest chunk that one `receive` returns.
-const CHUNK: usize = 4096;
-
-/// Chunks that `drain` throws away at most.
-const DRAIN_CHUNKS: usize = 64;
 
 /// Which bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +28,14 @@ pub struct TcpConfig {
 }
 
 /// An open connection.
-#[derive(Debug)]
-pub struct TcpLink {
-    place: String,
-    stream: TcpStream,
+pub type TcpLink = StreamLink<TcpStream>;
+
+impl ByteStream for TcpStream {
+    const ENDED: &'static str = "the other side closed the connection";
+
+    fn try_read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        TcpStream::try_read(self, chunk)
+    }
 }
 
 /// Connects.
@@ -49,7 +47,7 @@ pub async fn open(config: &TcpConfig) -> Result<TcpLink, LinkError> {
     let mut reason = String::new();
     for address in addresses {
         match timeout(share, connect(address)).await {
-            Ok(Ok(stream)) => return Ok(TcpLink { place, stream }),
+            Ok(Ok(stream)) => return Ok(TcpLink::new(place, stream)),
             Ok(Err(error)) => reason = error.to_string(),
             Err(_) => reason = format!("{address} does not answer"),
         }
@@ -78,59 +76,14 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 impl TcpLink {
-    /// A connection that the other side opened, as to a simulator.
-    pub fn accepted(place: String, stream: TcpStream) -> Self {
-        TcpLink { place, stream }
-    }
-
-    /// Sends all bytes.
-    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
-        match timeout(WRITE_LIMIT, self.stream.write_all(bytes)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.gone(error.to_string())),
-            Err(_) => Err(LinkError::Stuck { place: self.place.clone() }),
-        }
-    }
-
-    /// The next chunk, never an empty one. Cancel-safe.
-    pub async fn receive(&mut self) -> Result<Vec<u8>, LinkError> {
-        let mut chunk = vec![0; CHUNK];
-        match self.stream.read(&mut chunk).await {
-            Ok(0) => Err(self.gone(HUNG_UP)),
-            Ok(count) => {
-                chunk.truncate(count);
-                Ok(chunk)
-            }
-            Err(error) => Err(self.gone(error.to_string())),
-        }
-    }
-
-    pub(super) async fn drain(&mut self) -> Result<(), LinkError> {
-        let mut chunk = vec![0; CHUNK];
-        for _ in 0..DRAIN_CHUNKS {
-            match self.stream.try_read(&mut chunk) {
-                Ok(0) => return Err(self.gone(HUNG_UP)),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(self.gone(error.to_string())),
-            }
-        }
-        Ok(())
-    }
-
     pub(super) async fn close(mut self) {
         let _ = timeout(CLOSE_LIMIT, self.stream.shutdown()).await;
     }
-
-    fn gone(&self, reason: impl Into<String>) -> LinkError {
-        LinkError::Gone { place: self.place.clone(), reason: reason.into() }
-    }
 }
-
-const HUNG_UP: &str = "the other side closed the connection";
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -186,9 +139,9 @@ mod tests {
     async fn the_end_of_the_stream_is_gone_everywhere() {
         let (far, mut link) = connected().await;
         drop(far);
-        let gone = LinkError::Gone { place: link.place.clone(), reason: HUNG_UP.into() };
+        let gone = LinkError::Gone { place: link.place.clone(), reason: TcpStream::ENDED.into() };
         assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap(), Err(gone.clone()));
-        assert_eq!(link.drain().await, Err(gone));
+        assert_eq!(link.drain(), Err(gone));
     }
 
     #[tokio::test]
@@ -212,10 +165,10 @@ mod tests {
     #[tokio::test]
     async fn drain_forgets_what_came_and_nothing_that_comes_later() {
         let (mut far, mut link) = connected().await;
-        link.drain().await.unwrap();
+        link.drain().unwrap();
         far.write_all(b"stale").await.unwrap();
         timeout(PATIENCE, link.stream.readable()).await.unwrap().unwrap();
-        link.drain().await.unwrap();
+        link.drain().unwrap();
         far.write_all(b"fresh").await.unwrap();
         assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap().unwrap(), b"fresh");
     }

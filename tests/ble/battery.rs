@@ -85,7 +85,7 @@ pub fn ble(link: &Link) -> &BleLink {
 
 /// Asks, and collects the answer.
 pub async fn read(link: &mut Link) -> Result<String, LinkError> {
-    link.drain().await?;
+    link.drain()?;
     link.send(&QUESTION).await?;
     let mut heard = String::new();
     while heard.len() < ANSWER.len() {

@@ -108,7 +108,7 @@ fn a_stream_that_nobody_reads_keeps_its_newest_part_only() {
             tokio::time::sleep(Duration::from_millis(300)).await;
             news += 1;
         }
-        link.drain().await.unwrap();
+        link.drain().unwrap();
         rig.order(json!({"cmd": "notify", "char": "ff01", "hex": "cc"})).await;
         while receive(&mut link).await.unwrap() != [0xcc] {}
 

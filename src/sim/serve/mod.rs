@@ -172,7 +172,7 @@ async fn accept(listener: TcpListener, stage: &Stage) -> LinkError {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let link = TcpLink::accepted(format!("tcp://{peer}"), stream);
+                let link = TcpLink::new(format!("tcp://{peer}"), stream);
                 admit(&mut readers, stage, Link::Tcp(link));
             }
             Err(error) => {

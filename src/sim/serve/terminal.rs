@@ -28,7 +28,7 @@ impl Terminal {
         let (far, near) = SerialStream::pair()?;
         let path = near.name().ok_or_else(|| io::Error::other("the terminal has no name"))?;
         let link = link.map(|link| PortLink::create(link, Path::new(&path))).transpose()?;
-        let far = SerialLink::simulated(format!("far end of {path}"), far);
+        let far = SerialLink::new(format!("far end of {path}"), far);
         Ok(Terminal { far, _near: near, path, link })
     }
 
