@@ -39,7 +39,6 @@ impl Spread {
 pub(super) struct Block {
     columns: Arc<[Series]>,
     rows: usize,
-    first: Millis,
     last: Millis,
     bytes: Vec<u8>,
 }
@@ -61,8 +60,7 @@ impl Block {
     /// An empty block, and what its first row is compared with.
     pub(super) fn new(columns: Arc<[Series]>) -> (Self, Before) {
         let before = Before::new(columns.len());
-        let zero = Millis(0);
-        (Block { columns, rows: 0, first: zero, last: zero, bytes: Vec::new() }, before)
+        (Block { columns, rows: 0, last: Millis(0), bytes: Vec::new() }, before)
     }
 
     pub(super) fn columns(&self) -> &Arc<[Series]> {
@@ -71,11 +69,6 @@ impl Block {
 
     pub(super) fn rows(&self) -> usize {
         self.rows
-    }
-
-    /// Time of the first row.
-    pub(super) fn first(&self) -> Millis {
-        self.first
     }
 
     /// Time of the newest row.
@@ -112,9 +105,6 @@ impl Block {
                 put(&mut self.bytes, u128::from(spread.high.abs_diff(spread.mean)));
             }
             *mean = spread.mean;
-        }
-        if self.rows == 0 {
-            self.first = time;
         }
         self.last = time;
         self.rows += 1;

@@ -1,10 +1,10 @@
 //! Questions about the past, answered in steps that fit on a screen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::packed::{Block, Series, Spread};
-use super::track::Track;
+use super::track::{MINUTE, Track, millis};
 use crate::model::units::{Millis, divide_rounded};
 
 /// An answer has at most so many points; the step grows until they suffice.
@@ -84,16 +84,21 @@ struct Point {
 }
 
 impl Track {
-    /// Minutes as far back as they go, and single readings from where those begin.
+    /// Single readings where there are any, and the other minutes. Not simply the older ones: a
+    /// clock that is set after the start leaves readings of another year before those of a file.
     pub(super) fn answer(&self, query: &Query) -> Answer {
         let step = query.step();
-        let fine_from = self.fine.oldest().unwrap_or(Millis(u64::MAX));
         let mut gathered = Gathered { query, step, columns: Vec::new(), points: BTreeMap::new() };
-        for block in self.coarse.blocks() {
-            gathered.add(block, |time| time < fine_from);
-        }
+        let minute = |time: Millis| time.0 / millis(MINUTE);
+        let mut fine = BTreeSet::new();
         for block in self.fine.blocks() {
-            gathered.add(block, |time| time >= fine_from);
+            block.each(|time, _| {
+                fine.insert(minute(time));
+            });
+            gathered.add(block, |_| true);
+        }
+        for block in self.coarse.blocks() {
+            gathered.add(block, |time| !fine.contains(&minute(time)));
         }
         gathered.answer()
     }
@@ -155,6 +160,7 @@ impl Gathered<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::track::MinuteRow;
     use super::*;
 
     const HOUR: u64 = 3_600_000;
@@ -205,6 +211,23 @@ mod tests {
         let fine = steps.iter().filter(|step| **step == 30).count();
         assert!((240..=400).contains(&fine), "{fine}");
         assert!(steps.iter().all(|step| *step == 60 || *step == 30), "no gap, nothing twice");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_after_the_start_hides_nothing() {
+        let mut track = Track::new(Duration::from_secs(48 * 3600));
+        let row = |minute: u64, value| MinuteRow {
+            time: Millis(30 * HOUR + minute * 60_000),
+            samples: vec![(sample("a", 0).0, Spread::of(value))],
+        };
+        track.restore(&row(0, 1));
+        track.restore(&row(1, 2));
+        for (time, value) in [(HOUR, 3), (30 * HOUR + 120_000, 4), (30 * HOUR + 125_000, 5)] {
+            track.note(Millis(time), vec![sample("a", value)]);
+        }
+        let answer = track.answer(&query(30 * HOUR, 31 * HOUR, Some(2)));
+        let means: Vec<_> = answer.columns[0].1.iter().map(|it| it.unwrap().mean).collect();
+        assert_eq!(means, [1, 2, 4, 5]);
     }
 
     #[test]

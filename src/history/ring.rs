@@ -85,11 +85,6 @@ impl Ring {
         }
     }
 
-    /// Time of the oldest row.
-    pub(super) fn oldest(&self) -> Option<Millis> {
-        self.blocks.front().map(|block| block.first())
-    }
-
     /// Time of the newest row.
     pub(super) fn newest(&self) -> Option<Millis> {
         self.blocks.back().map(|block| block.last())

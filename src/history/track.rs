@@ -13,7 +13,7 @@ const FINE_SPAN: Duration = Duration::from_secs(2 * 3600);
 /// Of readings that come faster, one in this time.
 const FINE_STEP: Duration = Duration::from_secs(5);
 /// Older ones are kept as least, mean and greatest value of a minute.
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
 /// A row of the minutes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Track {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -200,7 +200,7 @@ impl AlarmSet {
 
     /// Whether anything is wrong.
     pub fn is_raised(&self) -> bool {
-        self.raised().next().is_some()
+        self.active().next().is_some() || self.words.values().any(Option::is_some)
     }
 
     /// Every alarm that the make documents, and whether it is active.

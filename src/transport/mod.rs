@@ -46,10 +46,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Serial(config) => f.write_str(&config.path),
-            Endpoint::Tcp(TcpConfig { host, port }) if host.contains(':') => {
-                write!(f, "tcp://[{host}]:{port}")
-            }
-            Endpoint::Tcp(TcpConfig { host, port }) => write!(f, "tcp://{host}:{port}"),
+            Endpoint::Tcp(config) => config.fmt(f),
             Endpoint::Ble(config) => f.write_str(&config.address),
             Endpoint::Memory(port) => write!(f, "{port}"),
         }

@@ -1,5 +1,6 @@
 //! An RS485-to-Ethernet bridge.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,6 +28,15 @@ pub struct TcpConfig {
     pub port: u16,
 }
 
+impl fmt::Display for TcpConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "tcp://[{}]:{}", self.host, self.port),
+            false => write!(f, "tcp://{}:{}", self.host, self.port),
+        }
+    }
+}
+
 /// An open connection.
 pub type TcpLink = StreamLink<TcpStream>;
 
@@ -40,7 +50,7 @@ impl ByteStream for TcpStream {
 
 /// Connects.
 pub async fn open(config: &TcpConfig) -> Result<TcpLink, LinkError> {
-    let place = format!("tcp://{}:{}", config.host, config.port);
+    let place = config.to_string();
     let addresses = resolve(config, &place).await?;
     // Each address gets its share, so that a dead one in front cannot eat the time of the others.
     let share = CONNECT_LIMIT / u32::try_from(addresses.len()).unwrap_or(1).max(1);

@@ -63,7 +63,7 @@ const RULES: &[Rule] = &[
     Rule { room: "sim::serve", may: &["model", "protocol", "transport"], never: &["std::env"] },
     Rule {
         room: "config",
-        may: &["model", "protocol", "transport", "sink"],
+        may: &["model", "protocol", "sink"],
         never: &["async", "tokio", "tracing"],
     },
     Rule { room: "app", may: ANY, never: &["std::env"] },
@@ -265,7 +265,7 @@ fn good_examples_pass() {
         ("src/protocol/jbd.rs", "use std::time::Duration; use crate::model::{self as m, Reading};"),
         ("src/sink/mqtt/mod.rs", "use crate::sink::mqtt::topics; use crate::sink::Stopped;"),
         ("src/sim/serve.rs", "use crate::transport::memory::MemoryPort; use tokio::time;"),
-        ("src/config/mod.rs", "use crate::sink::mqtt; use crate::transport::SerialConfig;"),
+        ("src/config/mod.rs", "use crate::sink::mqtt; use crate::protocol::Options;"),
         ("src/cli/read.rs", "fn f() { println!(\"x\") }"),
         ("src/main.rs", "fn main() { bms_reader::cli::run() }"),
     ] {

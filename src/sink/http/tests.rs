@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,6 +10,9 @@ use crate::model::derive::derive;
 use crate::model::reading::{Cell, Place, Probe, Reading};
 use crate::model::units::{CentiPercent, DeciCelsius, Microohms, Milliamps, Millis, Millivolts};
 use crate::model::{Alarm, Attempt, DeviceId, Fault, FaultKind, LinkState, Profile, Snapshot};
+
+/// Long enough that only a hang fails a test.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server for two batteries: `rack` has answered, `shed` has not.
 struct Served {
@@ -65,7 +69,9 @@ impl Served {
 
     /// Waits until the recorder has seen the reading.
     async fn recorded(&self) {
+        let end = Instant::now() + PATIENCE;
         while self.history.answer(&id("rack"), &everything()).unwrap().times.is_empty() {
+            assert!(Instant::now() < end, "it was never recorded");
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -255,7 +261,7 @@ async fn heard(stream: &mut TcpStream, so_far: &mut String, what: &str) {
             so_far.push_str(&String::from_utf8_lossy(&bytes[..count]));
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), until).await.expect(what);
+    tokio::time::timeout(PATIENCE, until).await.expect(what);
 }
 
 #[tokio::test]
@@ -276,7 +282,7 @@ async fn changes_are_told_as_they_happen() {
 
     served.stop.cancel();
     let mut rest = Vec::new();
-    let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
+    let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest));
     ended.await.expect("the stop ends it").unwrap();
 }
 
@@ -300,7 +306,9 @@ async fn listeners_are_counted_and_bounded() {
     assert!(text.contains(&count), "{text}");
     // A place that is left is free again, at the next news.
     drop(listening);
+    let end = Instant::now() + PATIENCE;
     loop {
+        assert!(Instant::now() < end, "the place was never free again");
         served.board.update(&id("rack"), |state| state.counters.reads += 1);
         let mut stream = served.ask("/api/events").await;
         let mut text = String::new();
