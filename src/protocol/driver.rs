@@ -158,8 +158,8 @@ impl ProtocolError {
     pub fn hint(&self) -> &'static str {
         match self {
             ProtocolError::Timeout { received: 0, .. } => {
-                "check that the battery is awake, the wiring (A and B may be swapped), its address \
-                 and the baud rate"
+                "check that the battery is awake, its type, address and baud rate, and the wiring (A \
+                 and B may be swapped); BMS_TYPE=auto finds the type"
             }
             ProtocolError::Timeout { .. } => {
                 "something talks on the line: check the baud rate, the battery's type and whether \
@@ -174,7 +174,9 @@ impl ProtocolError {
                  the frame that LOG_LEVEL=TRACE shows"
             }
             ProtocolError::Refused { .. } => "check the address and the battery's type",
-            ProtocolError::Login { .. } => "check the password or serial number of the battery",
+            ProtocolError::Login { .. } => {
+                "check BMS_PASSWORD or BMS_BARCODE, whichever this type of battery has"
+            }
         }
     }
 }

@@ -64,7 +64,7 @@ impl Trouble {
             ConnectionError::NotConnAck(_) => Trouble::Silent,
             ConnectionError::RequestsDone => Trouble::Closed,
             #[cfg(feature = "tls")]
-            ConnectionError::Tls(error) => Trouble::Tls(innermost(&error)),
+            ConnectionError::Tls(error) => Trouble::of_tls(&error),
         }
     }
 
@@ -78,12 +78,36 @@ impl Trouble {
     }
 
     fn of_io(error: &io::Error, connected: bool) -> Self {
+        let text = error.to_string();
         let text = match error.kind() {
             io::ErrorKind::ConnectionRefused => "connection refused; is the broker running?".into(),
             io::ErrorKind::InvalidData if connected => "it sent nonsense".into(),
-            _ => error.to_string(),
+            // The standard library has no kind for it.
+            _ if text.starts_with("failed to lookup address") => {
+                "nobody knows this name; check MQTT_HOST and the name server".into()
+            }
+            _ => text,
         };
         if connected { Trouble::Broken(text) } else { Trouble::Unreachable(text) }
+    }
+
+    /// A broker without TLS takes the first message for nonsense, and hangs up.
+    #[cfg(feature = "tls")]
+    fn of_tls(error: &(dyn Error + 'static)) -> Self {
+        let text = innermost(error);
+        let mut plain = text.contains("corrupt message");
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+            plain |= kind.is_some_and(|kind| HUNG_UP.contains(&kind));
+            cause = error.source();
+        }
+        match plain {
+            true => Trouble::Tls(format!(
+                "{text}; is this the port for TLS, often 8883? Otherwise MQTT_TLS=false"
+            )),
+            false => Trouble::Tls(text),
+        }
     }
 
     fn of_code(code: ConnectReturnCode) -> Self {
@@ -102,6 +126,15 @@ impl Trouble {
         matches!(self, Trouble::Denied(_))
     }
 }
+
+/// What the end of a connection looks like that the other side did not want.
+#[cfg(feature = "tls")]
+const HUNG_UP: &[io::ErrorKind] = &[
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::ConnectionAborted,
+    io::ErrorKind::UnexpectedEof,
+    io::ErrorKind::BrokenPipe,
+];
 
 /// The library wraps a cause up to three times; people need the cause.
 fn innermost(error: &(dyn Error + 'static)) -> String {
@@ -122,10 +155,23 @@ mod tests {
         let text = Trouble::of(ConnectionError::Io(refused), false).to_string();
         assert_eq!(text, "connection refused; is the broker running?");
 
+        let unknown =
+            io::Error::other("failed to lookup address information: Name does not resolve");
+        let text = Trouble::of(ConnectionError::Io(unknown), false).to_string();
+        assert_eq!(text, "nobody knows this name; check MQTT_HOST and the name server");
+
         let reset = io::Error::other("reset by peer");
         let wrapped = StateError::Deserialization(rumqttc::mqttbytes::Error::Io(reset));
         let text = Trouble::of(ConnectionError::MqttState(wrapped), true).to_string();
         assert_eq!(text, "reset by peer");
+    }
+
+    #[test]
+    #[cfg(feature = "tls")]
+    fn a_broker_without_tls_is_guessed_and_a_bad_certificate_is_not() {
+        let text = |kind| Trouble::of_tls(&io::Error::from(kind)).to_string();
+        assert!(text(io::ErrorKind::ConnectionReset).contains("MQTT_TLS=false"));
+        assert!(!text(io::ErrorKind::InvalidData).contains("MQTT_TLS=false"));
     }
 
     #[test]
