@@ -308,8 +308,10 @@ pub static CATALOG: &[Quantity] = &[
     }),
     hidden("rssi", "Signal strength", Kind::Signal, 0, |_| None)
         .each(Get::Link(|state| Some(Value::Integer(state.rssi?.into())))),
-    hidden("read_duration", "Read duration", Kind::Duration, 0, |s| {
-        Some(Value::Integer(i64::try_from(s.took_ms).ok()?))
+    // A bank is put together, not read.
+    hidden("read_duration", "Read duration", Kind::Duration, 0, |s| match s.derived.bank {
+        Some(_) => None,
+        None => Some(Value::Integer(i64::try_from(s.took_ms).ok()?)),
     }),
     hidden("read_errors", "Read errors", Kind::Count, 0, |_| None)
         .each(Get::Link(|state| Some(Value::Integer(i64::try_from(state.counters.errors).ok()?)))),
