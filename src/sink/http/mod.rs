@@ -1,6 +1,7 @@
 //! HTTP: a dashboard, the newest readings, their past, metrics, and the health of the program.
 //! Read-only.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -79,10 +80,10 @@ pub async fn run(
             }
             Err(error) if !told => {
                 told = true;
-                let every = RETRY.as_secs();
+                let (every, remedy) = (RETRY.as_secs(), remedy(&error));
                 warn!(
-                    "http: cannot listen on {listen}: {error}; set HTTP_LISTEN to a free port or \
-                     to off; trying again every {every} s"
+                    "http: cannot listen on {listen}: {error}; {remedy}, or to off; trying again \
+                     every {every} s"
                 );
             }
             Err(_) => {}
@@ -91,6 +92,17 @@ pub async fn run(
             () = stop.cancelled() => return,
             () = sleep(RETRY) => {}
         }
+    }
+}
+
+/// What the operator can do about a place where nobody can listen.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            "set HTTP_LISTEN to an address of this machine, to 0.0.0.0 with a port for all of them"
+        }
+        io::ErrorKind::PermissionDenied => "set HTTP_LISTEN to a port from 1024 on",
+        _ => "set HTTP_LISTEN to a free port",
     }
 }
 
