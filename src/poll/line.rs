@@ -256,6 +256,11 @@ impl Station {
         let Some(index) = self.served.iter().position(|s| s.member.id == request.device) else {
             return;
         };
+        if request.is_given_up() {
+            // A switch that turns minutes after its "failed" is worse than one that does not.
+            info!("{}: a command came too late and is left alone", request.device);
+            return;
+        }
         let answer = match &request.command {
             Command::Read => {
                 self.served[index].due = Instant::now();
@@ -263,7 +268,7 @@ impl Station {
             }
             Command::Configure(change) => configure::configure(self, index, change).await,
             Command::Switch(setting) => {
-                let answer = control::turn(self, index, *setting).await;
+                let answer = control::turn(self, index, *setting, &request).await;
                 self.settle(index).await;
                 answer
             }

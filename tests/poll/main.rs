@@ -204,6 +204,19 @@ async fn a_switch_is_turned_and_believed_only_when_the_battery_agrees() {
     assert_eq!(*rig.bus.orders.lock().unwrap(), [0, 1, 1]);
 }
 
+/// The line is busy with a silent battery meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_switch_is_not_turned_for_somebody_who_has_given_up() {
+    let rig = Rig::new(&[1]);
+    rig.bus.silent.lock().unwrap().push(1);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let order = Command::Switch(Setting { switch: Switch::Charging, on: false });
+    let given_up = timeout(Duration::from_millis(100), rig.commands.send(&id(1), order)).await;
+    assert!(given_up.is_err());
+    seconds(30).await;
+    assert!(rig.bus.orders.lock().unwrap().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_switched_that_was_not_allowed_or_is_not_there() {
     let rig = Rig::new(&[1, LOCKED]);
