@@ -103,6 +103,8 @@ pub struct DeviceState {
     pub profile: Arc<Profile>,
     /// Whether it answers.
     pub link: LinkState,
+    /// It is left alone on request.
+    pub paused: bool,
     /// The last good read, with its own time.
     pub snapshot: Option<Arc<Snapshot>>,
     /// The last attempt; `None` before the first one ended.
@@ -132,6 +134,7 @@ impl DeviceState {
         DeviceState {
             profile: Arc::new(profile),
             link: LinkState::Connecting,
+            paused: false,
             snapshot: None,
             attempt: None,
             rssi: None,

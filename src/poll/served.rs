@@ -226,9 +226,13 @@ impl Served {
             );
             self.health.pause();
             let since = wall_clock();
-            self.board.update(id, |state| state.link = LinkState::Offline { since });
+            self.board.update(id, |state| {
+                state.paused = true;
+                state.link = LinkState::Offline { since };
+            });
         } else if !paused && self.paused {
             info!("{id}: taken up again on request");
+            self.board.update(id, |state| state.paused = false);
             self.due = Instant::now();
         }
         self.paused = paused;
