@@ -99,7 +99,7 @@ impl Activity {
 /// Everything that sinks know about one battery. Each attempt, good or bad, is one new state.
 #[derive(Debug, Clone)]
 pub struct DeviceState {
-    /// Name and place; changes only by `cmd/config`.
+    /// Name and place; changes by `cmd/config`, and when it is found out what and where it is.
     pub profile: Arc<Profile>,
     /// Whether it answers.
     pub link: LinkState,

@@ -1,6 +1,5 @@
 //! A battery while it is served: its driver, its health, and its slot on the board.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -97,7 +96,7 @@ impl Served {
 
     /// Tells the board what has changed about the battery's name and place.
     pub(super) fn profile(&self, change: impl FnOnce(&mut Profile)) {
-        self.board.update(&self.member.id, |state| change(Arc::make_mut(&mut state.profile)));
+        self.board.describe(&self.member.id, change);
     }
 
     /// Books an attempt that began at `started`, and plans the next one.
