@@ -107,6 +107,7 @@ struct Post {
     began: Instant,
     /// When the last attempt was booked.
     booked: Instant,
+    /// That of its slowest member.
     interval: Duration,
     /// Whether all were there; `None` before the first time.
     complete: Option<bool>,
@@ -122,7 +123,7 @@ impl Post {
             board,
             began: now,
             booked: now,
-            interval: Duration::from_millis(bank.profile.interval_ms).max(SETTLE),
+            interval: SETTLE,
             complete: None,
         }
     }
@@ -133,6 +134,7 @@ impl Post {
         for member in &mut self.members {
             changed |= member.look(now);
         }
+        self.keep_pace();
         let answering = self.members.iter().any(|member| member.present);
         let first = self.complete.is_none();
         if first && self.is_undecided() {
@@ -146,8 +148,16 @@ impl Post {
         }
         let stale = self.members.iter().filter(|member| member.present);
         let stale = stale.filter_map(Seen::holds_until).min();
-        let beat = self.booked.max(now) + self.interval;
+        let beat = now + self.interval;
         stale.map_or(beat, |stale| stale.min(beat))
+    }
+
+    /// Operators change how often the members are read while the program runs.
+    fn keep_pace(&mut self) {
+        let paces = self.members.iter().map(|it| it.slot.borrow().profile.interval_ms);
+        let Some(slowest) = paces.max() else { return };
+        self.interval = Duration::from_millis(slowest).max(SETTLE);
+        self.board.describe(&self.id, |profile| profile.interval_ms = slowest);
     }
 
     /// Somebody has not answered yet, and has not failed often enough to count as offline.

@@ -135,6 +135,28 @@ async fn a_bank_without_anybody_is_offline_and_says_so_at_its_beat() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bank_is_as_slow_as_its_slowest_member_is_made() {
+    let rig = Rig::start();
+    let pace = |name: &str, interval_ms| {
+        rig.board.describe(&id(name), |profile| profile.interval_ms = interval_ms);
+    };
+    seconds(1).await;
+    assert_eq!(rig.house().profile.interval_ms, 30_000);
+    pace("a", 600_000);
+    seconds(1).await;
+    assert_eq!(rig.house().profile.interval_ms, 600_000);
+    rig.offline("a");
+    rig.offline("b");
+    seconds(1).await;
+    let errors = rig.house().counters.errors;
+    seconds(1210).await;
+    assert_eq!(rig.house().counters.errors - errors, 2, "its own beat is the slower one, too");
+    pace("a", 10_000);
+    seconds(1).await;
+    assert_eq!(rig.house().profile.interval_ms, 30_000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn its_counters_go_on_like_those_of_a_battery() {
     let rig = Rig::start();
     let kept = Totals { charged: crate::model::ledger::Energy(500), ..Totals::default() };
