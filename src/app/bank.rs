@@ -14,7 +14,7 @@ use crate::command::{Command, CommandBus, CommandInbox, Refusal, Request};
 use crate::config;
 use crate::model::bank::{Bank, Member};
 use crate::model::units::Millis;
-use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, LinkState};
+use crate::model::{DeviceId, DeviceState, Fault, FaultKind, LinkState};
 
 /// A member whose last good read is older than so many of its intervals is missing.
 const INTERVALS: u32 = 3;
@@ -183,23 +183,13 @@ impl Post {
         let message = "no battery of the bank answers";
         let hint = "each battery says what is wrong with it";
         let fault = Fault::new(FaultKind::Timeout, message, hint);
-        self.book(now, Some(fault), |state| {
-            state.counters.errors += 1;
-            if !matches!(state.link, LinkState::Offline { .. }) {
-                state.link = LinkState::Offline { since: wall_clock() };
-            }
-        });
+        self.book(now, Some(fault), |state| state.lose(wall_clock()));
     }
 
     fn book(&mut self, now: Instant, fault: Option<Fault>, change: impl FnOnce(&mut DeviceState)) {
         self.booked = now;
         self.board.update(&self.id, |state| {
-            let number = state.attempt.as_ref().map_or(0, |attempt| attempt.number) + 1;
-            let connected = fault.is_none();
-            state.counters.consecutive_errors =
-                if connected { 0 } else { state.counters.consecutive_errors.saturating_add(1) };
-            let ended = wall_clock();
-            state.attempt = Some(Attempt { number, ended, took_ms: 0, connected, fault });
+            state.book(wall_clock(), 0, fault.is_none(), fault);
             change(state);
         });
     }

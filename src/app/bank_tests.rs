@@ -124,6 +124,8 @@ async fn a_bank_without_anybody_is_offline_and_says_so_at_its_beat() {
     let state = rig.house();
     assert!(matches!(state.link, LinkState::Offline { .. }));
     assert_eq!(state.attempt.and_then(|it| it.fault).map(|it| it.kind), Some(FaultKind::Timeout));
+    let counted: Vec<_> = state.counters.faults().collect();
+    assert_eq!(counted, [(FaultKind::Timeout, state.counters.errors)], "as the metrics want it");
     let errors = state.counters.errors;
     seconds(301).await;
     assert!((9..=11).contains(&(rig.house().counters.errors - errors)));

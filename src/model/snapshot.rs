@@ -143,6 +143,23 @@ impl DeviceState {
         }
     }
 
+    /// Books an attempt, and counts its fault where it has one.
+    pub fn book(&mut self, ended: Millis, took_ms: u64, connected: bool, fault: Option<Fault>) {
+        let number = self.attempt.as_ref().map_or(0, |attempt| attempt.number) + 1;
+        match &fault {
+            Some(fault) => self.counters.note_fault(fault.kind),
+            None => self.counters.consecutive_errors = 0,
+        }
+        self.attempt = Some(Attempt { number, ended, took_ms, connected, fault });
+    }
+
+    /// It counts as offline; since when is kept where it did before.
+    pub fn lose(&mut self, now: Millis) {
+        if !matches!(self.link, LinkState::Offline { .. }) {
+            self.link = LinkState::Offline { since: now };
+        }
+    }
+
     /// Takes over a good read.
     pub fn accept(&mut self, taken: Millis, took_ms: u64, reading: Reading, derived: Derived) {
         self.counters.reads += 1;
@@ -238,6 +255,7 @@ impl Counters {
     /// Counts a failed read.
     pub fn note_fault(&mut self, kind: FaultKind) {
         self.errors += 1;
+        self.consecutive_errors = self.consecutive_errors.saturating_add(1);
         if let Some(count) = self.kinds.get_mut(kind as usize) {
             *count += 1;
         }
@@ -277,6 +295,19 @@ mod tests {
         assert_eq!(counters.faults().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         let most = u64::try_from(FaultKind::ALL.len()).unwrap();
         assert_eq!(counters.errors, most * (most + 1) / 2);
+    }
+
+    #[test]
+    fn every_attempt_is_one_more_and_its_fault_is_counted() {
+        let mut state = DeviceState::new(Profile::sample("b"));
+        let fault = Fault::new(FaultKind::Timeout, "no answer", "look at the cable");
+        for (fault, in_a_row) in [(None, 0), (Some(&fault), 1), (Some(&fault), 2), (None, 0)] {
+            state.book(Millis(7), 5, true, fault.cloned());
+            assert_eq!(state.counters.consecutive_errors, in_a_row);
+        }
+        assert_eq!(state.counters.errors, 2);
+        assert_eq!(state.counters.faults().collect::<Vec<_>>(), [(FaultKind::Timeout, 2)]);
+        assert_eq!(state.attempt.map(|attempt| (attempt.number, attempt.fault)), Some((4, None)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::command;
 use crate::model::past::Past;
 use crate::model::plausible::Gate;
 use crate::model::units::Millis;
-use crate::model::{Attempt, DeviceState, Fault, LinkState, Profile, Reading};
+use crate::model::{DeviceState, Fault, LinkState, Profile, Reading};
 use crate::protocol::{Driver, DriverInfo};
 
 /// A whole cycle may take so many single answers' time.
@@ -168,12 +168,10 @@ impl Served {
             _ => {}
         }
         let offline = self.health.online() == Some(false);
-        let kind = fault.kind;
         self.update(took_ms, connected, Some(fault), |state| {
-            state.counters.note_fault(kind);
             state.counters.rejected += u64::from(rejected);
-            if offline && !matches!(state.link, LinkState::Offline { .. }) {
-                state.link = LinkState::Offline { since: wall_clock() };
+            if offline {
+                state.lose(wall_clock());
             }
         });
     }
@@ -186,10 +184,7 @@ impl Served {
         change: impl FnOnce(&mut DeviceState),
     ) {
         self.board.update(&self.member.id, |state| {
-            let number = state.attempt.as_ref().map_or(0, |attempt| attempt.number) + 1;
-            let ended = wall_clock();
-            state.counters.consecutive_errors = self.health.consecutive();
-            state.attempt = Some(Attempt { number, ended, took_ms, connected, fault });
+            state.book(wall_clock(), took_ms, connected, fault);
             state.rssi = self.signal.filter(|_| connected);
             change(state);
         });
