@@ -16,10 +16,6 @@ use crate::model::bank::{Bank, Member};
 use crate::model::units::Millis;
 use crate::model::{DeviceId, DeviceState, Fault, FaultKind, LinkState};
 
-/// A member whose last good read is older than so many of its intervals is missing.
-const INTERVALS: u32 = 3;
-/// A battery that answered so recently is never missing, as it is never offline.
-const GRACE: Duration = Duration::from_secs(30);
 /// Members of one bus are read one after the other; so long the bank waits for the next one.
 const SETTLE: Duration = Duration::from_millis(500);
 /// Commands that are being handed on at the same time.
@@ -75,10 +71,10 @@ struct Seen {
 }
 
 impl Seen {
-    /// Until when what it said holds.
+    /// Until when what it said holds; afterwards it is missing.
     fn holds_until(&self) -> Option<Instant> {
         let interval = Duration::from_millis(self.slot.borrow().profile.interval_ms);
-        Some(self.heard? + (interval * INTERVALS).max(GRACE))
+        Some(self.heard? + LinkState::patience(interval))
     }
 
     /// Takes note of what is new; true when that changes the bank.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bank::Whole;
 use super::fault::{Fault, FaultKind};
@@ -217,6 +218,19 @@ pub enum LinkState {
         /// When that was decided.
         since: Millis,
     },
+}
+
+impl LinkState {
+    /// Failed reads in a row until a battery is offline.
+    pub const FAILURES: u32 = 3;
+    /// A battery that answered so recently is never offline: on a slow bus the reads of a fast
+    /// battery come late.
+    pub const GRACE: Duration = Duration::from_secs(30);
+
+    /// How long a reading holds without another one, where one comes at this interval.
+    pub fn patience(interval: Duration) -> Duration {
+        interval.saturating_mul(Self::FAILURES).max(Self::GRACE)
+    }
 }
 
 /// One try at a read, however it ended.
