@@ -52,6 +52,7 @@ pub(super) async fn turn(
     refuse(format!("{setting} is not confirmed: {why}"))
 }
 
+pub(super) const PAUSED: &str = "it is paused, so it is left alone";
 const UNKNOWN: &str = "nobody knows yet what it is";
 
 /// Why an order is not carried out at all.
@@ -67,5 +68,5 @@ fn forbids(served: &Served, setting: Setting) -> Option<String> {
     if !served.member.control {
         return Some(format!("{name} cannot be switched: set ALLOW_CONTROL=true to allow it"));
     }
-    served.paused.then(|| "it is paused, so it is left alone".to_owned())
+    served.paused.then(|| PAUSED.to_owned())
 }

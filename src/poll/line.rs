@@ -10,7 +10,7 @@ use super::served::Served;
 use super::wire::Wire;
 use super::{Line, configure, control};
 use crate::board::Board;
-use crate::command::{Command, CommandInbox, Request};
+use crate::command::{Command, CommandInbox, Refusal, Request};
 use crate::transport::{Link, LinkError};
 
 /// Serves a line until the stop.
@@ -262,6 +262,9 @@ impl Station {
             return;
         }
         let answer = match &request.command {
+            Command::Read if self.served[index].paused => {
+                Err(Refusal(format!("{}: {}", request.device, control::PAUSED)))
+            }
             Command::Read => {
                 self.served[index].due = Instant::now();
                 Ok(())

@@ -173,8 +173,12 @@ async fn commands_read_at_once_change_the_beat_and_pause() {
     seconds(60).await;
     assert_eq!(rig.bus.asked(1), before);
     assert!(matches!(rig.state(1).link, LinkState::Offline { .. }));
+    assert!(rig.state(1).paused);
+    let refused = rig.commands.send(&id(1), Command::Read).await.unwrap_err();
+    assert!(refused.0.contains("paused"), "{refused}");
     rig.commands.send(&id(1), pause(false)).await.unwrap();
     seconds(1).await;
+    assert!(!rig.state(1).paused);
     assert_eq!(rig.state(1).link, LinkState::Online);
 
     let bluetooth = Change { adapter: Some(None), ..Change::default() };
