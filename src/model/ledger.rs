@@ -129,6 +129,11 @@ impl Ledger {
         self.last = Some((at, power));
         self.counted
     }
+
+    /// What flows until the next read is not known; what was counted stays counted.
+    pub fn interrupt(&mut self) {
+        self.last = None;
+    }
 }
 
 fn area(first: Milliwatts, second: Milliwatts, elapsed: u64) -> Totals {

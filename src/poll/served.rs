@@ -94,6 +94,24 @@ impl Served {
         });
     }
 
+    /// Another battery is meant from now on: what the old one said says nothing of it.
+    pub(super) fn change_battery(&mut self) {
+        self.renew();
+        self.search.start_over();
+        self.signal = None;
+        self.health = Health::new(Instant::now());
+        self.gate = Gate::default();
+        self.doubted = false;
+        self.past.change_battery(self.member.limits.clone());
+        let paused = self.paused;
+        self.board.update(&self.member.id, |state| {
+            state.counters.consecutive_errors = 0;
+            if !paused {
+                state.link = LinkState::Connecting;
+            }
+        });
+    }
+
     /// Tells the board what has changed about the battery's name and place.
     pub(super) fn profile(&self, change: impl FnOnce(&mut Profile)) {
         self.board.describe(&self.member.id, change);
