@@ -74,6 +74,23 @@ impl Board {
         }
     }
 
+    /// Changes what is known of a battery's name and place; nobody is woken when it stays as it was.
+    pub fn describe(&self, device: &DeviceId, change: impl FnOnce(&mut Profile)) {
+        let Some(slot) = self.slots.get(device) else { return };
+        let changed = slot.send_if_modified(|state| {
+            let mut profile = Profile::clone(&state.profile);
+            change(&mut profile);
+            let differs = profile != *state.profile;
+            if differs {
+                state.profile = Arc::new(profile);
+            }
+            differs
+        });
+        if changed {
+            self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
     /// Hands over the energy counters of an earlier run (see [`DeviceState::restore`]). `None`: no
     /// such battery.
     pub fn restore(&self, device: &DeviceId, found: Option<Totals>) -> Option<Restored> {
@@ -165,6 +182,10 @@ mod tests {
             board.update(&DeviceId::new(id).unwrap(), |state| state.counters.reads += 1);
         }
         assert_eq!(names(news.next().await), ["a", "c"]);
+        let b = DeviceId::new("b").unwrap();
+        board.describe(&b, |profile| profile.adapter = Some("hci1".to_owned()));
+        assert_eq!(names(news.next().await), ["b"]);
+        board.describe(&b, |profile| profile.adapter = Some("hci1".to_owned()));
         let nothing = tokio::time::timeout(std::time::Duration::from_millis(20), news.next());
         assert!(nothing.await.is_err());
     }

@@ -57,6 +57,13 @@ pub struct Request {
     pub reply: oneshot::Sender<Result<(), Refusal>>,
 }
 
+impl Request {
+    /// Whoever asked has gone away, or was told already that nothing came of it.
+    pub fn is_given_up(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
+
 /// Where a line finds its commands.
 pub type CommandInbox = mpsc::Receiver<Request>;
 

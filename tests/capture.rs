@@ -12,14 +12,14 @@ use bms_reader::command::CommandBus;
 use bms_reader::model::{DeviceId, Limits, Profile};
 use bms_reader::poll::{Line, Member, run_line};
 use bms_reader::protocol::driver::Carrier;
-use bms_reader::protocol::{Options, find};
+use bms_reader::protocol::{Ask, Options, find};
 use bms_reader::raw::raw;
 use bms_reader::sim::faults::{Fault, Rule, When};
 use bms_reader::sim::serve::{Stage, memory};
 use bms_reader::sim::{Bus, Faults, MAKES, Make};
 use bms_reader::transport::Endpoint;
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 const ATTEMPTS: u64 = 12;
@@ -190,4 +190,32 @@ async fn a_forged_capture_is_found_out() {
     let output = replay(&file);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("line 1"), "{output:?}");
+}
+
+/// As after a change of `timeout_s`.
+#[tokio::test]
+async fn a_driver_that_is_made_anew_leaves_the_last_reading() {
+    let file = folder("renewed.jsonl");
+    session(MAKES[0], &file).await;
+    let text = fs::read_to_string(&file).unwrap();
+    let mut entries: Vec<Entry> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let good =
+        |entry: &Entry| matches!(&entry.event, Event::Attempt { raw } if raw["error"].is_null());
+    entries.truncate(entries.iter().rposition(good).expect("a good attempt") + 1);
+    let last = entries.last().unwrap().clone();
+    let Event::Attempt { mut raw } = last.event.clone() else { panic!("{last:?}") };
+    raw["got"] = json!({"device_info": false, "cell_info": false, "settings": false});
+    raw["error"] = json!({"type": "disconnected", "message": "it went away", "hint": "wait"});
+    let renewed = [
+        entries[0].event.clone(),
+        Event::Start { ask: Ask::Read.into() },
+        Event::Broken,
+        Event::Attempt { raw },
+    ];
+    entries.extend(renewed.map(|event| Entry { event, ..last.clone() }));
+    let lines: Vec<_> = entries.iter().map(|it| serde_json::to_string(it).unwrap()).collect();
+    fs::write(&file, lines.join("\n")).unwrap();
+    let output = replay(&file);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

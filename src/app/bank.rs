@@ -14,12 +14,8 @@ use crate::command::{Command, CommandBus, CommandInbox, Refusal, Request};
 use crate::config;
 use crate::model::bank::{Bank, Member};
 use crate::model::units::Millis;
-use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, LinkState};
+use crate::model::{DeviceId, DeviceState, Fault, FaultKind, LinkState};
 
-/// A member whose last good read is older than so many of its intervals is missing.
-const INTERVALS: u32 = 3;
-/// A battery that answered so recently is never missing, as it is never offline.
-const GRACE: Duration = Duration::from_secs(30);
 /// Members of one bus are read one after the other; so long the bank waits for the next one.
 const SETTLE: Duration = Duration::from_millis(500);
 /// Commands that are being handed on at the same time.
@@ -75,10 +71,10 @@ struct Seen {
 }
 
 impl Seen {
-    /// Until when what it said holds.
+    /// Until when what it said holds; afterwards it is missing.
     fn holds_until(&self) -> Option<Instant> {
         let interval = Duration::from_millis(self.slot.borrow().profile.interval_ms);
-        Some(self.heard? + (interval * INTERVALS).max(GRACE))
+        Some(self.heard? + LinkState::patience(interval))
     }
 
     /// Takes note of what is new; true when that changes the bank.
@@ -107,6 +103,7 @@ struct Post {
     began: Instant,
     /// When the last attempt was booked.
     booked: Instant,
+    /// That of its slowest member.
     interval: Duration,
     /// Whether all were there; `None` before the first time.
     complete: Option<bool>,
@@ -122,7 +119,7 @@ impl Post {
             board,
             began: now,
             booked: now,
-            interval: Duration::from_millis(bank.profile.interval_ms).max(SETTLE),
+            interval: SETTLE,
             complete: None,
         }
     }
@@ -133,6 +130,7 @@ impl Post {
         for member in &mut self.members {
             changed |= member.look(now);
         }
+        self.keep_pace();
         let answering = self.members.iter().any(|member| member.present);
         let first = self.complete.is_none();
         if first && self.is_undecided() {
@@ -146,8 +144,16 @@ impl Post {
         }
         let stale = self.members.iter().filter(|member| member.present);
         let stale = stale.filter_map(Seen::holds_until).min();
-        let beat = self.booked.max(now) + self.interval;
+        let beat = now + self.interval;
         stale.map_or(beat, |stale| stale.min(beat))
+    }
+
+    /// Operators change how often the members are read while the program runs.
+    fn keep_pace(&mut self) {
+        let paces = self.members.iter().map(|it| it.slot.borrow().profile.interval_ms);
+        let Some(slowest) = paces.max() else { return };
+        self.interval = Duration::from_millis(slowest).max(SETTLE);
+        self.board.describe(&self.id, |profile| profile.interval_ms = slowest);
     }
 
     /// Somebody has not answered yet, and has not failed often enough to count as offline.
@@ -173,23 +179,13 @@ impl Post {
         let message = "no battery of the bank answers";
         let hint = "each battery says what is wrong with it";
         let fault = Fault::new(FaultKind::Timeout, message, hint);
-        self.book(now, Some(fault), |state| {
-            state.counters.errors += 1;
-            if !matches!(state.link, LinkState::Offline { .. }) {
-                state.link = LinkState::Offline { since: wall_clock() };
-            }
-        });
+        self.book(now, Some(fault), |state| state.lose(wall_clock()));
     }
 
     fn book(&mut self, now: Instant, fault: Option<Fault>, change: impl FnOnce(&mut DeviceState)) {
         self.booked = now;
         self.board.update(&self.id, |state| {
-            let number = state.attempt.as_ref().map_or(0, |attempt| attempt.number) + 1;
-            let connected = fault.is_none();
-            state.counters.consecutive_errors =
-                if connected { 0 } else { state.counters.consecutive_errors.saturating_add(1) };
-            let ended = wall_clock();
-            state.attempt = Some(Attempt { number, ended, took_ms: 0, connected, fault });
+            state.book(wall_clock(), 0, fault.is_none(), fault);
             change(state);
         });
     }

@@ -124,6 +124,8 @@ async fn a_bank_without_anybody_is_offline_and_says_so_at_its_beat() {
     let state = rig.house();
     assert!(matches!(state.link, LinkState::Offline { .. }));
     assert_eq!(state.attempt.and_then(|it| it.fault).map(|it| it.kind), Some(FaultKind::Timeout));
+    let counted: Vec<_> = state.counters.faults().collect();
+    assert_eq!(counted, [(FaultKind::Timeout, state.counters.errors)], "as the metrics want it");
     let errors = state.counters.errors;
     seconds(301).await;
     assert!((9..=11).contains(&(rig.house().counters.errors - errors)));
@@ -132,6 +134,28 @@ async fn a_bank_without_anybody_is_offline_and_says_so_at_its_beat() {
     seconds(1).await;
     assert_eq!(rig.house().link, LinkState::Online);
     assert_eq!(rig.house().counters.consecutive_errors, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bank_is_as_slow_as_its_slowest_member_is_made() {
+    let rig = Rig::start();
+    let pace = |name: &str, interval_ms| {
+        rig.board.describe(&id(name), |profile| profile.interval_ms = interval_ms);
+    };
+    seconds(1).await;
+    assert_eq!(rig.house().profile.interval_ms, 30_000);
+    pace("a", 600_000);
+    seconds(1).await;
+    assert_eq!(rig.house().profile.interval_ms, 600_000);
+    rig.offline("a");
+    rig.offline("b");
+    seconds(1).await;
+    let errors = rig.house().counters.errors;
+    seconds(1210).await;
+    assert_eq!(rig.house().counters.errors - errors, 2, "its own beat is the slower one, too");
+    pace("a", 10_000);
+    seconds(1).await;
+    assert_eq!(rig.house().profile.interval_ms, 30_000);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tracing::trace;
+use tracing::{Level, enabled, trace};
 
 use super::event::{Entry, Event, Subject};
 use super::recorder::Recorder;
@@ -56,16 +56,20 @@ impl Tap {
 
     /// We said this.
     pub fn sent(&mut self, driver: &dyn Driver, bytes: &[u8]) {
-        let hex = blanked(driver, Side::Ours, &mut self.sent, bytes);
-        trace!(hex, "sent");
-        self.write(|| Event::Sent { hex });
+        let wanted = self.is_wanted();
+        if let Some(hex) = blanked(driver, Side::Ours, &mut self.sent, bytes, wanted) {
+            trace!(hex, "sent");
+            self.write(|| Event::Sent { hex });
+        }
     }
 
     /// The battery said this.
     pub fn received(&mut self, driver: &dyn Driver, bytes: &[u8]) {
-        let hex = blanked(driver, Side::Battery, &mut self.received, bytes);
-        trace!(hex, "received");
-        self.write(|| Event::Received { hex });
+        let wanted = self.is_wanted();
+        if let Some(hex) = blanked(driver, Side::Battery, &mut self.received, bytes, wanted) {
+            trace!(hex, "received");
+            self.write(|| Event::Received { hex });
+        }
     }
 
     /// The driver was told of silence.
@@ -83,6 +87,11 @@ impl Tap {
         self.write(|| Event::Attempt { raw: raw(state) });
     }
 
+    /// Whether anybody looks at the bytes.
+    fn is_wanted(&self) -> bool {
+        self.recorder.is_some() || enabled!(Level::TRACE)
+    }
+
     fn write(&self, event: impl FnOnce() -> Event) {
         if let Some(recorder) = &self.recorder {
             recorder.write(Entry::new(now(), &self.device, event()));
@@ -90,14 +99,22 @@ impl Tap {
     }
 }
 
-/// The bytes in hex, after the driver has overwritten what must not leave it. It sees them behind
+/// The bytes in hex where they are wanted, after the driver has overwritten what must not leave it. It sees them behind
 /// those that came before, since frames are cut anywhere.
-fn blanked(driver: &dyn Driver, side: Side, memory: &mut Vec<u8>, bytes: &[u8]) -> String {
+fn blanked(
+    driver: &dyn Driver,
+    side: Side,
+    memory: &mut Vec<u8>,
+    bytes: &[u8],
+    wanted: bool,
+) -> Option<String> {
     memory.extend_from_slice(bytes);
-    let mut copy = memory.clone();
-    driver.blank(side, &mut copy);
-    let from = copy.len().saturating_sub(bytes.len());
-    let hex = copy.iter().skip(from).map(|byte| format!("{byte:02x}")).collect();
+    let hex = wanted.then(|| {
+        let mut copy = memory.clone();
+        driver.blank(side, &mut copy);
+        let from = copy.len().saturating_sub(bytes.len());
+        copy.iter().skip(from).map(|byte| format!("{byte:02x}")).collect()
+    });
     memory.drain(..memory.len().saturating_sub(MEMORY));
     hex
 }
@@ -105,4 +122,37 @@ fn blanked(driver: &dyn Driver, side: Side, memory: &mut Vec<u8>, bytes: &[u8]) 
 fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Step;
+
+    /// Whoever looks at its bytes is told.
+    struct Shy;
+
+    impl Driver for Shy {
+        fn reset(&mut self) {}
+        fn start(&mut self, _ask: Ask) {}
+        fn step(&mut self) -> Step {
+            Step::Await(std::time::Duration::ZERO)
+        }
+        fn advance(&mut self) {}
+        fn receive(&mut self, _bytes: &[u8]) {}
+        fn silence(&mut self) {}
+        fn blank(&self, _side: Side, _said: &mut [u8]) {
+            panic!("nobody wants to see it");
+        }
+    }
+
+    #[test]
+    fn bytes_that_nobody_looks_at_are_remembered_and_no_more() {
+        let mut tap = Tap::new(&DeviceId::new("b").unwrap(), None);
+        for _ in 0..3 {
+            tap.received(&Shy, &[7; 600]);
+            tap.sent(&Shy, &[8; 20]);
+        }
+        assert_eq!((tap.received.len(), tap.sent.len()), (MEMORY, 60));
+    }
 }

@@ -55,8 +55,13 @@ fn replay(file: &Path) -> Result<usize, String> {
             .map_err(|error| format!("line {number} is not a line of a capture: {error}"))?;
         let wrong = |why: String| format!("line {number}: {why}");
         if let Event::Driver(subject) = &entry.event {
-            let battery = Battery::new(subject).map_err(wrong)?;
-            batteries.insert(entry.device, battery);
+            let driver = driver(subject).map_err(wrong)?;
+            match batteries.get_mut(&entry.device) {
+                Some(battery) => battery.renew(driver, subject.mac),
+                None => {
+                    batteries.insert(entry.device, Battery::new(driver, subject.mac));
+                }
+            }
             continue;
         }
         let Some(battery) = batteries.get_mut(&entry.device) else {
@@ -73,6 +78,8 @@ fn replay(file: &Path) -> Result<usize, String> {
 /// One battery while its conversation is played again.
 struct Battery {
     driver: Box<dyn Driver>,
+    /// Bluetooth address.
+    mac: Option<[u8; 6]>,
     /// The last good reading, as the attempts that follow show it.
     snapshot: Option<Arc<Snapshot>>,
     gate: Gate,
@@ -91,15 +98,27 @@ impl Ended {
     }
 }
 
+/// The driver of a new conversation.
+fn driver(subject: &Subject) -> Result<Box<dyn Driver>, String> {
+    if subject.format != FORMAT {
+        return Err(format!("format {} is not known, only {FORMAT}", subject.format));
+    }
+    let info =
+        protocol::find(&subject.make).ok_or_else(|| format!("no type named {}", subject.make))?;
+    Ok((info.new)(&subject.options()))
+}
+
 impl Battery {
-    fn new(subject: &Subject) -> Result<Self, String> {
-        if subject.format != FORMAT {
-            return Err(format!("format {} is not known, only {FORMAT}", subject.format));
+    fn new(driver: Box<dyn Driver>, mac: Option<[u8; 6]>) -> Self {
+        Battery { driver, mac, snapshot: None, gate: Gate::default(), broken: false }
+    }
+
+    /// A new conversation; with another address it is one with another battery.
+    fn renew(&mut self, driver: Box<dyn Driver>, mac: Option<[u8; 6]>) {
+        if mac != self.mac {
+            self.gate = Gate::default();
         }
-        let info = protocol::find(&subject.make)
-            .ok_or_else(|| format!("no type named {}", subject.make))?;
-        let driver = (info.new)(&subject.options());
-        Ok(Battery { driver, snapshot: None, gate: Gate::default(), broken: false })
+        (self.driver, self.mac) = (driver, mac);
     }
 
     fn follow(&mut self, event: Event, at: Millis) -> Result<Option<Ended>, String> {

@@ -1,9 +1,11 @@
 //! Energy in and out, integrated from the power.
 
 use std::ops::Add;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use super::snapshot::LinkState;
 use super::units::{Millis, MilliwattHours, Milliwatts};
 use super::value::Value;
 
@@ -15,11 +17,9 @@ const MWH_PER_KWH: u64 = 1_000_000;
 const LARGEST_KWH: u64 = 1_000_000;
 /// A gigawatt: no battery has more, and its square times a day still fits the arithmetic.
 const LARGEST_MW: i64 = 1_000_000_000_000;
-/// Longer gaps between two reads are not counted: nobody knows what flowed.
-const INTERVALS: u64 = 5;
-/// On a slow bus the reads of a fast battery come late. Within this time it still counts as
-/// online, so its power is known well enough.
-const GRACE_MS: u64 = 30_000;
+/// Longer gaps between two reads are not counted: nobody knows what flowed. While a battery counts
+/// as online its power is known well enough.
+const INTERVALS: u32 = 5;
 
 /// An amount of energy, exact: milliwatts times milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
@@ -121,12 +121,18 @@ impl Ledger {
         let power = Milliwatts(power.0.clamp(-LARGEST_MW, LARGEST_MW));
         if let Some((before, first)) = self.last {
             let elapsed = at.since(before);
-            if elapsed <= interval_ms.saturating_mul(INTERVALS).max(GRACE_MS) {
+            let usual = Duration::from_millis(interval_ms).saturating_mul(INTERVALS);
+            if Duration::from_millis(elapsed) <= usual.max(LinkState::GRACE) {
                 self.counted = self.counted + area(first, power, elapsed);
             }
         }
         self.last = Some((at, power));
         self.counted
+    }
+
+    /// What flows until the next read is not known; what was counted stays counted.
+    pub fn interrupt(&mut self) {
+        self.last = None;
     }
 }
 

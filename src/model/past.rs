@@ -22,6 +22,12 @@ impl Past {
         Past { watch: Watch::new(limits), ..Past::default() }
     }
 
+    /// Another battery is watched from now on; what was counted stays counted.
+    pub fn change_battery(&mut self, limits: Limits) {
+        self.ledger.interrupt();
+        *self = Past { ledger: std::mem::take(&mut self.ledger), ..Past::new(limits) };
+    }
+
     /// Everything that can be said from this reading and those before it. `at` is a moment of a
     /// clock that never jumps.
     pub fn derive(&mut self, reading: &Reading, at: Millis, interval_ms: u64) -> Derived {
@@ -42,7 +48,7 @@ mod tests {
     use super::*;
     use crate::model::Alarm;
     use crate::model::reading::Cell;
-    use crate::model::units::Millivolts;
+    use crate::model::units::{Milliamps, Millivolts};
 
     #[test]
     fn own_limits_and_the_batterys_alarms_are_one_problem() {
@@ -64,5 +70,23 @@ mod tests {
         }
         let silent = Past::new(limits).derive(&Reading::default(), Millis(0), 1000);
         assert_eq!(silent.problem, None, "nothing is known");
+    }
+
+    #[test]
+    fn nothing_is_counted_between_two_batteries() {
+        let mut reading = Reading::default();
+        reading.pack.voltage = Some(Millivolts(50_000));
+        reading.pack.current = Some(Milliamps(10_000));
+        let mut past = Past::default();
+        let count = |past: &mut Past, second: u64| {
+            let counted = past.derive(&reading, Millis(second * 1000), 30_000).counted;
+            // Watt-seconds.
+            counted.charged.0 / 1_000_000
+        };
+        count(&mut past, 0);
+        assert_eq!(count(&mut past, 10), 5000);
+        past.change_battery(Limits::default());
+        assert_eq!(count(&mut past, 20), 5000);
+        assert_eq!(count(&mut past, 30), 10_000);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bank::Whole;
 use super::fault::{Fault, FaultKind};
@@ -99,10 +100,12 @@ impl Activity {
 /// Everything that sinks know about one battery. Each attempt, good or bad, is one new state.
 #[derive(Debug, Clone)]
 pub struct DeviceState {
-    /// Name and place; changes only by `cmd/config`.
+    /// Name and place; changes by `cmd/config`, and when it is found out what and where it is.
     pub profile: Arc<Profile>,
     /// Whether it answers.
     pub link: LinkState,
+    /// It is left alone on request.
+    pub paused: bool,
     /// The last good read, with its own time.
     pub snapshot: Option<Arc<Snapshot>>,
     /// The last attempt; `None` before the first one ended.
@@ -132,11 +135,29 @@ impl DeviceState {
         DeviceState {
             profile: Arc::new(profile),
             link: LinkState::Connecting,
+            paused: false,
             snapshot: None,
             attempt: None,
             rssi: None,
             counters: Counters::default(),
             before: None,
+        }
+    }
+
+    /// Books an attempt, and counts its fault where it has one.
+    pub fn book(&mut self, ended: Millis, took_ms: u64, connected: bool, fault: Option<Fault>) {
+        let number = self.attempt.as_ref().map_or(0, |attempt| attempt.number) + 1;
+        match &fault {
+            Some(fault) => self.counters.note_fault(fault.kind),
+            None => self.counters.consecutive_errors = 0,
+        }
+        self.attempt = Some(Attempt { number, ended, took_ms, connected, fault });
+    }
+
+    /// It counts as offline; since when is kept where it did before.
+    pub fn lose(&mut self, now: Millis) {
+        if !matches!(self.link, LinkState::Offline { .. }) {
+            self.link = LinkState::Offline { since: now };
         }
     }
 
@@ -199,6 +220,19 @@ pub enum LinkState {
     },
 }
 
+impl LinkState {
+    /// Failed reads in a row until a battery is offline.
+    pub const FAILURES: u32 = 3;
+    /// A battery that answered so recently is never offline: on a slow bus the reads of a fast
+    /// battery come late.
+    pub const GRACE: Duration = Duration::from_secs(30);
+
+    /// How long a reading holds without another one, where one comes at this interval.
+    pub fn patience(interval: Duration) -> Duration {
+        interval.saturating_mul(Self::FAILURES).max(Self::GRACE)
+    }
+}
+
 /// One try at a read, however it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
@@ -235,6 +269,7 @@ impl Counters {
     /// Counts a failed read.
     pub fn note_fault(&mut self, kind: FaultKind) {
         self.errors += 1;
+        self.consecutive_errors = self.consecutive_errors.saturating_add(1);
         if let Some(count) = self.kinds.get_mut(kind as usize) {
             *count += 1;
         }
@@ -274,6 +309,19 @@ mod tests {
         assert_eq!(counters.faults().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         let most = u64::try_from(FaultKind::ALL.len()).unwrap();
         assert_eq!(counters.errors, most * (most + 1) / 2);
+    }
+
+    #[test]
+    fn every_attempt_is_one_more_and_its_fault_is_counted() {
+        let mut state = DeviceState::new(Profile::sample("b"));
+        let fault = Fault::new(FaultKind::Timeout, "no answer", "look at the cable");
+        for (fault, in_a_row) in [(None, 0), (Some(&fault), 1), (Some(&fault), 2), (None, 0)] {
+            state.book(Millis(7), 5, true, fault.cloned());
+            assert_eq!(state.counters.consecutive_errors, in_a_row);
+        }
+        assert_eq!(state.counters.errors, 2);
+        assert_eq!(state.counters.faults().collect::<Vec<_>>(), [(FaultKind::Timeout, 2)]);
+        assert_eq!(state.attempt.map(|attempt| (attempt.number, attempt.fault)), Some((4, None)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use tracing::info;
 
 use super::line::Station;
 use super::radio::answer_limit;
+use crate::board::Board;
 use crate::command::{Change, Refusal};
 use crate::model::DeviceId;
 use crate::protocol::signs::address_bytes;
@@ -39,10 +40,11 @@ pub(super) async fn configure(
 /// Another battery that has this address already.
 fn holder(station: &Station, id: &DeviceId, address: &str) -> Option<DeviceId> {
     let board = &station.board;
-    let has = |other: &&DeviceId| {
-        board.latest(other).is_some_and(|state| state.profile.address.as_deref() == Some(address))
-    };
-    board.devices().filter(|other| *other != id).find(has).cloned()
+    board.devices().filter(|other| *other != id).find(|other| is_at(board, other, address)).cloned()
+}
+
+fn is_at(board: &Board, id: &DeviceId, address: &str) -> bool {
+    board.latest(id).is_some_and(|state| state.profile.address.as_deref() == Some(address))
 }
 
 async fn on_radio(station: &mut Station, index: usize, change: &Change) {
@@ -60,11 +62,10 @@ async fn on_radio(station: &mut Station, index: usize, change: &Change) {
     if change.address.is_none() && change.adapter.is_none() {
         return;
     }
-    if let Some(address) = &change.address {
+    let moved = |address: &&String| !is_at(&station.board, &served.member.id, address);
+    if let Some(address) = change.address.as_ref().filter(moved) {
         served.member.options.mac = address_bytes(address);
-        served.renew();
-        served.search.start_over();
-        served.signal = None;
+        served.change_battery();
     }
     served.profile(|profile| {
         profile.address = change.address.clone().or_else(|| profile.address.take());

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use super::exchange::CycleError;
 use super::line::Station;
 use super::served::Served;
-use crate::command::Refusal;
+use crate::command::{Refusal, Request};
 use crate::model::reading::Setting;
 
 /// Turns a switch, reads it back, and says what came of it.
@@ -14,6 +14,7 @@ pub(super) async fn turn(
     station: &mut Station,
     index: usize,
     setting: Setting,
+    request: &Request,
 ) -> Result<(), Refusal> {
     let Some(served) = station.served.get(index) else { return Ok(()) };
     let id = served.member.id.clone();
@@ -24,6 +25,9 @@ pub(super) async fn turn(
     if !station.wire.is_open() {
         // Why it cannot be opened is told by the order, which then fails.
         station.open().await;
+        if request.is_given_up() {
+            return refuse("the connection took too long".to_owned());
+        }
     }
     let limit = station.limit(index);
     let served = &mut station.served[index];
@@ -48,6 +52,7 @@ pub(super) async fn turn(
     refuse(format!("{setting} is not confirmed: {why}"))
 }
 
+pub(super) const PAUSED: &str = "it is paused, so it is left alone";
 const UNKNOWN: &str = "nobody knows yet what it is";
 
 /// Why an order is not carried out at all.
@@ -63,5 +68,5 @@ fn forbids(served: &Served, setting: Setting) -> Option<String> {
     if !served.member.control {
         return Some(format!("{name} cannot be switched: set ALLOW_CONTROL=true to allow it"));
     }
-    served.paused.then(|| "it is paused, so it is left alone".to_owned())
+    served.paused.then(|| PAUSED.to_owned())
 }

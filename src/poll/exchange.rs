@@ -26,8 +26,13 @@ pub enum CycleError {
     #[error("not believed: {}", .0.0)]
     Implausible(Implausible),
     /// The driver went on for longer than a cycle may take.
-    #[error("the read took longer than {} s", .0.as_secs())]
-    Overrun(Duration),
+    #[error("the read took longer than {} s", limit.as_secs())]
+    Overrun {
+        /// Time for the whole cycle.
+        limit: Duration,
+        /// Bytes that came in.
+        heard: usize,
+    },
     /// Nobody of those that it may be.
     #[error("nobody answers who is known; asked were {0}")]
     Unrecognised(String),
@@ -47,7 +52,9 @@ impl CycleError {
                 "it is read again at once; when that happens often, look at the cable and at \
                  BMS_TYPE",
             ),
-            CycleError::Overrun(_) => (
+            // Several answers that stay out may take longer than the whole read may.
+            CycleError::Overrun { heard: 0, .. } => (FaultKind::Timeout, silence().hint()),
+            CycleError::Overrun { .. } => (
                 FaultKind::Timeout,
                 "something talks on the line without end: check that only one reader is on it",
             ),
@@ -63,6 +70,10 @@ impl CycleError {
         };
         Fault::new(kind, self.to_string(), hint)
     }
+}
+
+fn silence() -> ProtocolError {
+    ProtocolError::Timeout { query: String::new(), received: 0 }
 }
 
 fn link_kind(error: &LinkError) -> FaultKind {
@@ -133,7 +144,7 @@ async fn converse(
     driver.start(ask);
     loop {
         if Instant::now() >= deadline {
-            return Err(CycleError::Overrun(limit));
+            return Err(CycleError::Overrun { limit, heard: ear.heard });
         }
         match driver.step() {
             Step::Send(bytes) => {
@@ -300,7 +311,11 @@ mod tests {
         let mut driver = script(pauses, 0);
         let outcome =
             cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND * 9, &mut tap()).await;
-        assert_eq!(outcome.result, Err(CycleError::Overrun(SECOND * 9)));
+        let overrun = outcome.result.unwrap_err();
+        assert_eq!(overrun, CycleError::Overrun { limit: SECOND * 9, heard: 0 });
+        assert!(overrun.fault().hint.contains("awake"), "nothing was heard: {overrun:?}");
+        let babble = CycleError::Overrun { limit: SECOND * 9, heard: 1 };
+        assert!(babble.fault().hint.contains("without end"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,12 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::FaultKind;
-
-/// Failed reads in a row until a battery is offline.
-const FAILURES: u32 = 3;
-/// A battery that answered so recently is never offline.
-const GRACE: Duration = Duration::from_secs(30);
+use crate::model::{FaultKind, LinkState};
 
 /// Counts failures in a row and decides when they amount to "offline".
 #[derive(Debug)]
@@ -71,7 +66,8 @@ impl Health {
     /// in a row is.
     pub fn fail(&mut self, kind: FaultKind, now: Instant) -> Change {
         self.consecutive = self.consecutive.saturating_add(1);
-        let late = self.consecutive >= FAILURES && now - self.good >= GRACE;
+        let often = self.consecutive >= LinkState::FAILURES;
+        let late = often && now - self.good >= LinkState::GRACE;
         if late && self.online != Some(false) {
             self.online = Some(false);
             self.told.push(kind);

@@ -10,7 +10,7 @@ use super::served::Served;
 use super::wire::Wire;
 use super::{Line, configure, control};
 use crate::board::Board;
-use crate::command::{Command, CommandInbox, Request};
+use crate::command::{Command, CommandInbox, Refusal, Request};
 use crate::transport::{Link, LinkError};
 
 /// Serves a line until the stop.
@@ -38,8 +38,8 @@ pub async fn read_once(line: Line, board: &Board) {
     let mut station = Station::new(line, board, true);
     for index in 0..station.served.len() {
         loop {
-            if !station.wire.is_open() {
-                station.open().await;
+            if !station.wire.is_open() && station.open().await == Round::Over {
+                break;
             }
             if !station.wire.is_open() && station.wire.postpones() {
                 sleep_until(station.wire.wake(Instant::now())).await;
@@ -115,8 +115,9 @@ impl Station {
 
     /// Opens the connection if it is time, then serves the battery that has waited longest.
     async fn turn(&mut self) {
-        if self.due().is_some_and(|due| self.wire.wants_open(due, Instant::now())) {
-            self.open().await;
+        let wants_open = self.due().is_some_and(|due| self.wire.wants_open(due, Instant::now()));
+        if wants_open && self.open().await == Round::Over {
+            return;
         }
         if !self.wire.is_open() && self.wire.postpones() {
             return;
@@ -129,7 +130,8 @@ impl Station {
         }
     }
 
-    pub(super) async fn open(&mut self) {
+    /// The round is over when it was a search that ended with this.
+    pub(super) async fn open(&mut self) -> Round {
         let rested = self.wire.is_resting();
         let opened = match self.aim().await {
             Ok(()) => self.wire.open().await,
@@ -140,9 +142,12 @@ impl Station {
         };
         match opened {
             Ok(()) => self.note_open(rested),
-            Err(error) if self.passes_over(&error).await => {}
-            Err(error) => self.note_lost(&error),
+            Err(error) => match self.pass_over(&error).await {
+                Some(round) => return round,
+                None => self.note_lost(&error),
+            },
         }
+        Round::GoesOn
     }
 
     fn note_open(&mut self, rested: bool) {
@@ -256,14 +261,22 @@ impl Station {
         let Some(index) = self.served.iter().position(|s| s.member.id == request.device) else {
             return;
         };
+        if request.is_given_up() {
+            // A switch that turns minutes after its "failed" is worse than one that does not.
+            info!("{}: a command came too late and is left alone", request.device);
+            return;
+        }
         let answer = match &request.command {
+            Command::Read if self.served[index].paused => {
+                Err(Refusal(format!("{}: {}", request.device, control::PAUSED)))
+            }
             Command::Read => {
                 self.served[index].due = Instant::now();
                 Ok(())
             }
             Command::Configure(change) => configure::configure(self, index, change).await,
             Command::Switch(setting) => {
-                let answer = control::turn(self, index, *setting).await;
+                let answer = control::turn(self, index, *setting, &request).await;
                 self.settle(index).await;
                 answer
             }

@@ -95,13 +95,12 @@ impl Station {
         Ok(())
     }
 
-    /// A connection that did not come about may only mean that it is another make; true when that
-    /// is so.
-    pub(super) async fn passes_over(&mut self, error: &LinkError) -> bool {
-        let searching = self.served.iter().position(|served| served.driver.is_none());
-        let (Some(index), LinkError::NoService { .. }) = (searching, error) else { return false };
-        self.next_candidate(index, Instant::now(), CycleError::Link(error.clone())).await;
-        true
+    /// A connection that did not come about may only mean that it is another make; `None` when
+    /// it means something else.
+    pub(super) async fn pass_over(&mut self, error: &LinkError) -> Option<Round> {
+        let LinkError::NoService { .. } = error else { return None };
+        let index = self.served.iter().position(|served| served.driver.is_none())?;
+        Some(self.next_candidate(index, Instant::now(), CycleError::Link(error.clone())).await)
     }
 
     /// Asks as one make. Not until all of them were asked in vain is a failure booked.

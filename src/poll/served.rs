@@ -1,6 +1,5 @@
 //! A battery while it is served: its driver, its health, and its slot on the board.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -16,7 +15,7 @@ use crate::command;
 use crate::model::past::Past;
 use crate::model::plausible::Gate;
 use crate::model::units::Millis;
-use crate::model::{Attempt, DeviceState, Fault, LinkState, Profile, Reading};
+use crate::model::{DeviceState, Fault, LinkState, Profile, Reading};
 use crate::protocol::{Driver, DriverInfo};
 
 /// A whole cycle may take so many single answers' time.
@@ -95,9 +94,27 @@ impl Served {
         });
     }
 
+    /// Another battery is meant from now on: what the old one said says nothing of it.
+    pub(super) fn change_battery(&mut self) {
+        self.renew();
+        self.search.start_over();
+        self.signal = None;
+        self.health = Health::new(Instant::now());
+        self.gate = Gate::default();
+        self.doubted = false;
+        self.past.change_battery(self.member.limits.clone());
+        let paused = self.paused;
+        self.board.update(&self.member.id, |state| {
+            state.counters.consecutive_errors = 0;
+            if !paused {
+                state.link = LinkState::Connecting;
+            }
+        });
+    }
+
     /// Tells the board what has changed about the battery's name and place.
     pub(super) fn profile(&self, change: impl FnOnce(&mut Profile)) {
-        self.board.update(&self.member.id, |state| change(Arc::make_mut(&mut state.profile)));
+        self.board.describe(&self.member.id, change);
     }
 
     /// Books an attempt that began at `started`, and plans the next one.
@@ -169,12 +186,10 @@ impl Served {
             _ => {}
         }
         let offline = self.health.online() == Some(false);
-        let kind = fault.kind;
         self.update(took_ms, connected, Some(fault), |state| {
-            state.counters.note_fault(kind);
             state.counters.rejected += u64::from(rejected);
-            if offline && !matches!(state.link, LinkState::Offline { .. }) {
-                state.link = LinkState::Offline { since: wall_clock() };
+            if offline {
+                state.lose(wall_clock());
             }
         });
     }
@@ -187,10 +202,7 @@ impl Served {
         change: impl FnOnce(&mut DeviceState),
     ) {
         self.board.update(&self.member.id, |state| {
-            let number = state.attempt.as_ref().map_or(0, |attempt| attempt.number) + 1;
-            let ended = wall_clock();
-            state.counters.consecutive_errors = self.health.consecutive();
-            state.attempt = Some(Attempt { number, ended, took_ms, connected, fault });
+            state.book(wall_clock(), took_ms, connected, fault);
             state.rssi = self.signal.filter(|_| connected);
             change(state);
         });
@@ -226,9 +238,13 @@ impl Served {
             );
             self.health.pause();
             let since = wall_clock();
-            self.board.update(id, |state| state.link = LinkState::Offline { since });
+            self.board.update(id, |state| {
+                state.paused = true;
+                state.link = LinkState::Offline { since };
+            });
         } else if !paused && self.paused {
             info!("{id}: taken up again on request");
+            self.board.update(id, |state| state.paused = false);
             self.due = Instant::now();
         }
         self.paused = paused;

@@ -226,6 +226,10 @@ impl LinkError {
                 "is the signal weak, or a phone app connected to the battery? Bring the adapter \
                  closer, away from USB 3 plugs; switch the Bluetooth of the phone off"
             }
+            LinkError::Open { place, .. } if place.starts_with("hci") => {
+                "the adapter is busy, or it hangs: try again; if that does not help, unplug it and \
+                 plug it in again, or `systemctl restart bluetooth` on the host"
+            }
             LinkError::Open { .. } => {
                 "check that this is the right path; `bms-reader scan` lists the ports"
             }

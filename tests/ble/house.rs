@@ -75,6 +75,20 @@ fn a_battery_that_another_program_holds_is_told_as_such() {
     });
 }
 
+/// It offers what one make has and does not answer it; the last one that it may be finds nothing
+/// to talk to.
+#[test]
+fn a_battery_that_nobody_knows_is_told_as_such() {
+    let properties = json!(["read", "notify", "write-without-response", "write"]);
+    let service = json!({"uuid": "ffe0",
+        "characteristics": [{"uuid": "ffe1", "properties": properties}]});
+    let silent = json!({"name": "?", "adv_services": [], "replies": [], "services": [service]});
+    on_fake(only(battery_with(ADDRESS, silent)), async |_| {
+        let error = failed_read(&[("BMS_TIMEOUT", "2")]).await;
+        assert_error(&error, "timeout", "asked were ", "it is one of the types");
+    });
+}
+
 #[test]
 fn an_adapter_that_is_off_is_told_as_such() {
     on_fake(one(), async |rig| {

@@ -173,8 +173,12 @@ async fn commands_read_at_once_change_the_beat_and_pause() {
     seconds(60).await;
     assert_eq!(rig.bus.asked(1), before);
     assert!(matches!(rig.state(1).link, LinkState::Offline { .. }));
+    assert!(rig.state(1).paused);
+    let refused = rig.commands.send(&id(1), Command::Read).await.unwrap_err();
+    assert!(refused.0.contains("paused"), "{refused}");
     rig.commands.send(&id(1), pause(false)).await.unwrap();
     seconds(1).await;
+    assert!(!rig.state(1).paused);
     assert_eq!(rig.state(1).link, LinkState::Online);
 
     let bluetooth = Change { adapter: Some(None), ..Change::default() };
@@ -202,6 +206,19 @@ async fn a_switch_is_turned_and_believed_only_when_the_battery_agrees() {
     let refused = order(Switch::Charging, true).await.unwrap_err();
     assert!(refused.0.contains("not confirmed"), "{refused}");
     assert_eq!(*rig.bus.orders.lock().unwrap(), [0, 1, 1]);
+}
+
+/// The line is busy with a silent battery meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_switch_is_not_turned_for_somebody_who_has_given_up() {
+    let rig = Rig::new(&[1]);
+    rig.bus.silent.lock().unwrap().push(1);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let order = Command::Switch(Setting { switch: Switch::Charging, on: false });
+    let given_up = timeout(Duration::from_millis(100), rig.commands.send(&id(1), order)).await;
+    assert!(given_up.is_err());
+    seconds(30).await;
+    assert!(rig.bus.orders.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -145,6 +145,11 @@ async fn it_moves_to_another_address_at_once() {
     assert!(refused.0.contains("is the address of b2"), "{refused}");
     assert_eq!(links(&rig), (1, 1));
 
+    configure(to("C8:47:80:37:02:E8")).await.unwrap();
+    assert_eq!(rig.state(1).link, LinkState::Online, "it is there already");
+    seconds(1).await;
+    assert_eq!((links(&rig), rig.state(1).counters.reads), ((2, 1), 2));
+
     let change = Change {
         adapter: Some(None),
         interval: Some(Duration::from_secs(60)),
@@ -152,16 +157,20 @@ async fn it_moves_to_another_address_at_once() {
         scan_timeout: Some(Duration::from_secs(9)),
         ..to("C8:47:80:37:02:EA")
     };
+    rig.bus.silent.lock().unwrap().push(1);
     configure(change).await.unwrap();
     let state = rig.state(1);
+    assert_eq!(state.link, LinkState::Connecting, "what the old one said is not the new one's");
     assert_eq!(state.profile.address.as_deref(), Some("C8:47:80:37:02:EA"));
     assert_eq!((&state.profile.adapter, state.profile.interval_ms), (&None, 60_000));
-    seconds(1).await;
-    assert_eq!(links(&rig), (2, 1), "connected anew");
-    assert_eq!(rig.state(1).counters.reads, 2, "and read at once");
-
-    rig.bus.silent.lock().unwrap().push(1);
-    rig.commands.send(&id(1), Command::Read).await.unwrap();
     tokio::time::sleep(Duration::from_millis(3100)).await;
-    assert_eq!(rig.fault(1), Some(FaultKind::Timeout), "after the new time limit");
+    assert_eq!(rig.fault(1), Some(FaultKind::Timeout), "read at once, with the new time limit");
+    assert_eq!(rig.bus.opened.load(Ordering::Relaxed), 3, "connected anew");
+
+    rig.bus.silent.lock().unwrap().clear();
+    rig.bus.halves.store(1, Ordering::Relaxed);
+    rig.commands.send(&battery, Command::Read).await.unwrap();
+    seconds(1).await;
+    assert_eq!(rig.state(1).link, LinkState::Online);
+    assert_eq!(rig.state(1).counters.rejected, 0, "another voltage is no jump");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::board::Board;
-use crate::model::{DeviceId, DeviceState, LinkState};
+use crate::model::DeviceId;
 
 /// Intervals without an attempt after which a line counts as stalled.
 const INTERVALS: u32 = 3;
@@ -36,7 +36,7 @@ impl Liveness {
         for (id, (number, since)) in seen.iter_mut() {
             let Some(state) = board.latest(id) else { continue };
             let attempts = state.attempt.as_ref().map_or(0, |attempt| attempt.number);
-            if attempts != *number || is_paused(&state) {
+            if attempts != *number || state.paused {
                 (*number, *since) = (attempts, now);
             }
             let interval = Duration::from_millis(state.profile.interval_ms);
@@ -48,17 +48,11 @@ impl Liveness {
     }
 }
 
-/// A battery that was paused is offline although its last attempt was good.
-fn is_paused(state: &DeviceState) -> bool {
-    let last_was_good = state.attempt.as_ref().is_none_or(|attempt| attempt.fault.is_none());
-    matches!(state.link, LinkState::Offline { .. }) && last_was_good
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::units::Millis;
-    use crate::model::{Attempt, Profile};
+    use crate::model::{Attempt, Fault, FaultKind, Profile};
 
     #[tokio::test(start_paused = true)]
     async fn a_line_without_attempts_is_stalled_until_it_moves() {
@@ -80,5 +74,28 @@ mod tests {
             });
         });
         assert_eq!(liveness.stalled(&board), []);
+    }
+
+    /// That it failed is the usual reason to pause a battery.
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_battery_is_not_stalled_whatever_its_last_attempt_was() {
+        let profile = Profile::sample("b");
+        let id = profile.id.clone();
+        let board = Board::new([profile]);
+        let liveness = Liveness::new(&board);
+        let fault = Fault::new(FaultKind::Timeout, "no answer", "look at the cable");
+        board.update(&id, |state| {
+            let (number, ended, took_ms) = (1, Millis(0), 0);
+            let (connected, fault) = (true, Some(fault));
+            state.attempt = Some(Attempt { number, ended, took_ms, connected, fault });
+            state.paused = true;
+        });
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(liveness.stalled(&board), []);
+        board.update(&id, |state| state.paused = false);
+        tokio::time::advance(Duration::from_secs(269)).await;
+        assert_eq!(liveness.stalled(&board), []);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(liveness.stalled(&board), [id]);
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::bus::{self, Bus, Reached, ask, within};
-use super::radio::{Radio, TURN_LIMIT, Turn};
+use super::radio::{Radio, Turn};
 use super::scan::{Scan, in_reach};
 use super::trouble::Snag;
 use super::{BleConfig, LinkError, gatt, pairing};
@@ -192,16 +192,10 @@ impl<'a> Attempt<'a> {
         // Let go first: whoever is next in line goes before us.
         self.claim.turn = None;
         let asked = Instant::now();
-        self.claim.turn = radio.turn().await;
+        let turn = radio.turn(&self.config.address).await;
         self.deadline += asked.elapsed();
-        if self.claim.turn.is_some() {
-            return Ok(());
-        }
-        let limit = TURN_LIMIT.as_secs();
-        Err(LinkError::Open {
-            place: self.place(),
-            reason: format!("other batteries kept the adapter busy for {limit} s"),
-        })
+        self.claim.turn = Some(turn?);
+        Ok(())
     }
 
     /// The device, connected.

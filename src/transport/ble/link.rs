@@ -74,9 +74,9 @@ async fn converse(config: BleConfig, mut answer: oneshot::Sender<Result<BleLink,
         biased;
         () = answer.closed() => return,
         alone = radio::alone_with(&config.address) => match alone {
-            Some(alone) => alone,
-            None => {
-                let _ = answer.send(Err(LinkError::Busy { place: config.address }));
+            Ok(alone) => alone,
+            Err(error) => {
+                let _ = answer.send(Err(error));
                 return;
             }
         },

@@ -8,8 +8,10 @@ use bluer::Address;
 use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
+use super::LinkError;
+
 /// The longest wait for a turn. A turn has a limit too, so only many dead batteries reach it.
-pub(super) const TURN_LIMIT: Duration = Duration::from_secs(60);
+const TURN_LIMIT: Duration = Duration::from_secs(60);
 
 /// The longest wait for the goodbye of our own last conversation with a battery.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(15);
@@ -20,10 +22,14 @@ static BATTERIES: LazyLock<Mutex<HashMap<String, Arc<FairMutex<()>>>>> =
     LazyLock::new(Mutex::default);
 
 /// The right to talk to a battery; without it a new conversation would take the connection over
-/// that the last one is about to end. `None` when the last one does not end.
-pub(super) async fn alone_with(address: &str) -> Option<Turn> {
+/// that the last one is about to end.
+pub(super) async fn alone_with(address: &str) -> Result<Turn, LinkError> {
     let battery = Arc::clone(lock(&BATTERIES).entry(address.into()).or_default());
-    timeout(GOODBYE_LIMIT, battery.lock_owned()).await.ok()
+    let limit = GOODBYE_LIMIT.as_secs();
+    timeout(GOODBYE_LIMIT, battery.lock_owned()).await.map_err(|_| LinkError::Open {
+        place: address.into(),
+        reason: format!("our last connection to it has not ended for {limit} s"),
+    })
 }
 
 /// One adapter of this machine, as all batteries on it see it.
@@ -54,9 +60,14 @@ impl Radio {
         Arc::clone(lock(&RADIOS).entry(adapter.into()).or_default())
     }
 
-    /// Waits for the others; `None` when that took too long.
-    pub(super) async fn turn(&self) -> Option<Turn> {
-        timeout(TURN_LIMIT, Arc::clone(&self.turn).lock_owned()).await.ok()
+    /// Waits for the others, on behalf of whoever wants to reach this place.
+    pub(super) async fn turn(&self, place: &str) -> Result<Turn, LinkError> {
+        let limit = TURN_LIMIT.as_secs();
+        let turn = timeout(TURN_LIMIT, Arc::clone(&self.turn).lock_owned()).await;
+        turn.map_err(|_| LinkError::Open {
+            place: place.into(),
+            reason: format!("other batteries kept the adapter busy for {limit} s"),
+        })
     }
 
     pub(super) fn known(&self, battery: Address) -> Known {
@@ -79,13 +90,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn turns_come_in_the_order_of_asking_and_the_wait_has_an_end() {
         let radio = Radio::of("turns");
-        let first = radio.turn().await.unwrap();
+        let first = radio.turn("A").await.unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut waiting = Vec::new();
         for name in 0..5 {
             let (radio, order) = (Radio::of("turns"), Arc::clone(&order));
             waiting.push(tokio::spawn(async move {
-                let _turn = radio.turn().await.unwrap();
+                let _turn = radio.turn("A").await.unwrap();
                 lock(&order).push(name);
             }));
             tokio::task::yield_now().await;
@@ -96,8 +107,19 @@ mod tests {
         }
         assert_eq!(*lock(&order), [0, 1, 2, 3, 4]);
 
-        let _kept = radio.turn().await.unwrap();
-        assert!(radio.turn().await.is_none());
-        assert!(Radio::of("another").turn().await.is_some());
+        let _kept = radio.turn("A").await.unwrap();
+        let refused = radio.turn("B").await.unwrap_err().to_string();
+        assert_eq!(refused, "cannot open B: other batteries kept the adapter busy for 60 s");
+        let scan = radio.turn("hci0").await.unwrap_err();
+        assert!(scan.hint().contains("the adapter is busy"), "{}", scan.hint());
+        assert!(Radio::of("another").turn("B").await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn our_own_goodbye_is_no_other_program() {
+        let _kept = alone_with("A").await.unwrap();
+        let refused = alone_with("A").await.unwrap_err().to_string();
+        assert_eq!(refused, "cannot open A: our last connection to it has not ended for 15 s");
+        assert!(alone_with("B").await.is_ok());
     }
 }

@@ -129,9 +129,7 @@ pub async fn scan(adapter: Option<&str>, time: Duration) -> Result<Vec<BleFound>
     let reached = bus::adapter(adapter).await?;
     let name = reached.adapter.name();
     let radio = Radio::of(name);
-    let Some(_turn) = radio.turn().await else {
-        return Err(LinkError::Busy { place: name.into() });
-    };
+    let _turn = radio.turn(name).await?;
     let seen = match look_around(&reached, time).await {
         Ok(seen) => seen,
         Err(snag) => {
