@@ -11,7 +11,7 @@ use tokio::time::{sleep_until, timeout};
 use crate::board::Board;
 use crate::command::{Command, CommandBus, Refusal};
 use crate::model::reading::Setting;
-use crate::model::{DeviceId, DeviceState, LinkState, Restored, Totals, Value};
+use crate::model::{DeviceId, DeviceState, Restored, Totals, Value};
 
 use super::Settings;
 use super::battery::Battery;
@@ -304,7 +304,9 @@ impl Publisher {
         }
     }
 
-    /// Everything: discovery first, so that nothing is shown as available before it is known.
+    /// Everything. Discovery comes first, so that nothing is shown as available before it is known,
+    /// and the program's own `online` last: until then the broker may keep what an earlier
+    /// connection has said, and nobody is to take that for present.
     async fn present_all(&mut self, link: &Link) -> Result<(), Trouble> {
         let now = Instant::now();
         let states: Vec<DeviceState> =
@@ -313,13 +315,12 @@ impl Publisher {
             let messages = member.battery.discovery(state, &self.settings, &self.bridge);
             link.publish(messages).await?;
         }
+        for (member, state) in self.members.iter_mut().zip(&states) {
+            link.publish(member.battery.report(state, &self.settings, now)).await?;
+        }
         link.publish([Message::fact(self.bridge.clone(), "true")]).await?;
         for (member, state) in self.members.iter_mut().zip(&states) {
-            link.publish(member.battery.online(state)).await?;
-            link.publish(member.battery.facts(state)).await?;
-            link.publish(member.battery.events(state)).await?;
-            link.publish(member.battery.values(state, &self.settings, now)).await?;
-            link.publish(member.battery.raw(state)).await?;
+            tell_events(&mut member.battery, state, link).await?;
         }
         Ok(())
     }
@@ -334,16 +335,8 @@ impl Publisher {
             let state = member.slot.borrow_and_update().clone();
             let battery = &mut member.battery;
             link.publish(battery.discovery(&state, &self.settings, &self.bridge)).await?;
-            // Online comes behind the values and offline before them: nobody is to see an old
-            // value as if it were present.
-            if state.link != LinkState::Online {
-                link.publish(battery.online(&state)).await?;
-            }
-            link.publish(battery.facts(&state)).await?;
-            link.publish(battery.events(&state)).await?;
-            link.publish(battery.values(&state, &self.settings, now)).await?;
-            link.publish(battery.online(&state)).await?;
-            link.publish(battery.raw(&state)).await?;
+            link.publish(battery.report(&state, &self.settings, now)).await?;
+            tell_events(battery, &state, link).await?;
         }
         Ok(())
     }
@@ -429,6 +422,22 @@ impl Publisher {
         link.settle().await?;
         link.disconnect().await
     }
+}
+
+/// Events come behind `online`: of an entity that is not available, Home Assistant shows none. Only
+/// what the broker has confirmed counts as told; the rest is told at the next connection.
+async fn tell_events(
+    battery: &mut Battery,
+    state: &DeviceState,
+    link: &Link,
+) -> Result<(), Trouble> {
+    let events = battery.events(state);
+    if !events.is_empty() {
+        link.publish(events).await?;
+        link.settle().await?;
+    }
+    battery.events_told(state);
+    Ok(())
 }
 
 fn result(topic: String, result: &serde_json::Value) -> Message {
