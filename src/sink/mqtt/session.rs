@@ -10,6 +10,7 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::board::Board;
 use crate::command::{Command, CommandBus, Refusal};
+use crate::model::ledger::Energy;
 use crate::model::reading::Setting;
 use crate::model::{DeviceId, DeviceState, Restored, Totals, Value};
 
@@ -24,7 +25,7 @@ use super::trouble::Trouble;
 
 /// The broker has to confirm our subscriptions within this time.
 const CONFIRMATION: Duration = Duration::from_secs(5);
-/// What the broker keeps has to arrive within this time; the rest is found at the next connection.
+/// So long we wait for what the broker keeps; then everything else is said without it.
 const LEARNING: Duration = Duration::from_secs(3);
 /// Commands that are being carried out at the same time.
 const COMMANDS: usize = 16;
@@ -43,8 +44,10 @@ struct Member {
     id: DeviceId,
     slot: watch::Receiver<DeviceState>,
     battery: Battery,
-    /// Energy counters that the broker keeps.
-    kept: Option<Totals>,
+    /// Energy counters that the broker keeps, as far as they have arrived: in and out.
+    kept: [Option<Energy>; 2],
+    /// They have been handed over. Later the broker keeps what we ourselves have sent.
+    restored: bool,
 }
 
 /// Says everything about all batteries; lives as long as the program and outlasts connections.
@@ -59,8 +62,6 @@ pub struct Publisher {
     _ringers: JoinSet<()>,
     /// Since when the broker has us; `None` when it has not.
     connected: Option<Instant>,
-    /// The broker was asked for the energy counters of an earlier run.
-    restored: bool,
 }
 
 impl Publisher {
@@ -85,7 +86,8 @@ impl Publisher {
                 id: id.clone(),
                 slot,
                 battery: Battery::new(topics),
-                kept: None,
+                kept: [None; 2],
+                restored: false,
             });
         }
         let bridge = topics::bridge_online(&settings.client_id);
@@ -100,7 +102,6 @@ impl Publisher {
             bell,
             _ringers: ringers,
             connected: None,
-            restored: false,
         }
     }
 
@@ -229,23 +230,34 @@ impl Publisher {
         let echo = topics::echo(&self.settings.client_id);
         link.publish([Message { confirmed: false, ..Message::event(echo, "echo") }]).await?;
         let learned = |event: &Event| matches!(event, Event::Input(Input::Echo));
-        match timeout(LEARNING, self.hear_until(link, &mut early, learned)).await {
-            Ok(result) => result?,
-            Err(_) => tracing::debug!("MQTT: the broker does not send our own messages back"),
-        }
+        let everything = match timeout(LEARNING, self.hear_until(link, &mut early, learned)).await {
+            Ok(result) => {
+                result?;
+                true
+            }
+            Err(_) => {
+                tracing::debug!("MQTT: the broker does not send our messages back in time");
+                false
+            }
+        };
         link.unsubscribe(kept).await?;
-        self.restore();
+        self.restore(everything);
         Ok(early)
     }
 
-    /// Lets the energy counters go on from what the broker keeps. That is done once: later it keeps
-    /// what we ourselves have sent.
-    fn restore(&mut self) {
-        if std::mem::replace(&mut self.restored, true) {
-            return;
-        }
-        for member in &self.members {
-            match self.board.restore(&member.id, member.kept) {
+    /// Lets the energy counters go on from what the broker keeps. Until it has sent `everything`,
+    /// only counters that have arrived both are taken: what is missing may still come, and zeros
+    /// would replace it.
+    fn restore(&mut self, everything: bool) {
+        for member in &mut self.members {
+            let complete = everything || member.kept.iter().all(Option::is_some);
+            if !complete || std::mem::replace(&mut member.restored, true) {
+                continue;
+            }
+            let [charged, discharged] = member.kept.map(Option::unwrap_or_default);
+            let found = member.kept.iter().any(Option::is_some);
+            let found = found.then_some(Totals { charged, discharged });
+            match self.board.restore(&member.id, found) {
                 Some(Restored::GoesOn(totals)) => tracing::info!(
                     "{}: the energy counters go on from {} kWh in and {} kWh out, as the broker \
                      kept them",
@@ -284,11 +296,7 @@ impl Publisher {
                     self.members[index].battery.found_device(module, components);
                 }
                 Event::Input(Input::KeptTotal(index, flow, energy)) => {
-                    let kept = self.members[index].kept.get_or_insert_default();
-                    match flow {
-                        Flow::In => kept.charged = energy,
-                        Flow::Out => kept.discharged = energy,
-                    }
+                    self.keep(index, flow, energy);
                 }
                 Event::Input(Input::KeptAlarms(index, list)) => {
                     self.members[index].battery.remember_alarms(list);
@@ -301,6 +309,14 @@ impl Publisher {
             if last {
                 return Ok(());
             }
+        }
+    }
+
+    fn keep(&mut self, battery: usize, flow: Flow, energy: Energy) {
+        let [charged, discharged] = &mut self.members[battery].kept;
+        match flow {
+            Flow::In => *charged = Some(energy),
+            Flow::Out => *discharged = Some(energy),
         }
     }
 
@@ -368,11 +384,18 @@ impl Publisher {
                 );
                 return Ok(());
             }
+            // A slow broker.
+            Input::KeptTotal(index, flow, energy) => {
+                self.keep(index, flow, energy);
+                return Ok(());
+            }
+            Input::Echo => {
+                self.restore(true);
+                return Ok(());
+            }
             Input::Birth
-            | Input::Echo
             | Input::KeptEntity(..)
             | Input::KeptDevice(..)
-            | Input::KeptTotal(..)
             | Input::KeptAlarms(..) => return Ok(()),
         };
         if answers.len() >= COMMANDS {
