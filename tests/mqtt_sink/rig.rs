@@ -10,7 +10,8 @@ use bms_reader::model::derive::derive;
 use bms_reader::model::reading::{Cell, Place, Probe};
 use bms_reader::model::units::{CentiPercent, DeciCelsius, Milliamps, Millis, Millivolts};
 use bms_reader::model::{
-    Alarm, Attempt, DeviceId, Fault, FaultKind, LinkState, Profile, Reading, Snapshot,
+    Alarm, Attempt, BrokerState, DeviceId, Fault, FaultKind, LinkState, Profile, Reading, Snapshot,
+    Totals,
 };
 use bms_reader::sink::mqtt::{self, Discovery, Publish, Settings};
 use tokio_util::sync::CancellationToken;
@@ -137,6 +138,26 @@ impl Rig {
         self.board.update(&device("rack"), |state| {
             state.link = LinkState::Offline { since: Millis(1_771_097_700_000) };
         });
+    }
+
+    /// Energy that this battery is known to have counted before the start.
+    pub fn before(&self, id: &str) -> Option<Totals> {
+        self.board.latest(&device(id)).expect("such a battery").before
+    }
+
+    /// How the connection stands.
+    pub fn broker(&self) -> BrokerState {
+        self.board.broker().expect("the sink runs")
+    }
+
+    /// Waits until something is so.
+    #[track_caller]
+    pub fn wait(&self, what: &str, is_so: impl Fn(&Rig) -> bool) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !is_so(self) {
+            assert!(std::time::Instant::now() < deadline, "waited for {what} in vain");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The next command for the battery, which is accepted.

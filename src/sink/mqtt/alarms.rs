@@ -12,48 +12,53 @@ use super::discovery::{ALARM_ENDED, ALARM_STARTED};
 #[derive(Debug, Default)]
 pub struct ToldAlarms {
     /// `None`: nothing was told yet, and nobody has said what an earlier run told.
-    known: Option<BTreeMap<Key, Map<String, Value>>>,
+    known: Option<Alarms>,
 }
 
 /// Battery and name: in a bank two members may have the same alarm.
 type Key = (String, String);
+type Alarms = BTreeMap<Key, Map<String, Value>>;
 
 impl ToldAlarms {
     /// What an earlier run of the program has told, so that an alarm that outlasts a restart does
     /// not start twice. In the course of a run it is of no interest.
     pub fn remember(&mut self, list: Vec<Map<String, Value>>) {
-        if self.known.is_none() {
-            self.known = Some(list.into_iter().filter_map(|it| Some((key(&it)?, it))).collect());
-        }
+        self.known.get_or_insert_with(|| by_key(list));
     }
 
     /// The events that lead from what was told to what is. The state is that of a good read.
-    pub fn events(&mut self, state: &DeviceState) -> Vec<Value> {
-        let known = self.known.get_or_insert_default();
-        let objects = active(state);
-        let now: BTreeMap<Key, Map<String, Value>> =
-            objects.into_iter().filter_map(|it| Some((key(&it)?, it))).collect();
-        let mut events = Vec::new();
-        known.retain(|key, told| {
-            let ended = !now.contains_key(key) && state.knows_about(&key.0, &key.1);
-            if ended {
-                events.push(event(ALARM_ENDED, told));
-            }
-            !ended
-        });
-        for (key, alarm) in now {
-            if known.insert(key, alarm.clone()).is_none() {
-                events.push(event(ALARM_STARTED, &alarm));
-            }
-        }
-        events
+    pub fn events(&self, state: &DeviceState) -> Vec<Value> {
+        let none = Alarms::new();
+        let known = self.known.as_ref().unwrap_or(&none);
+        let now = by_key(active(state));
+        let ended = known.iter().filter(|(key, _)| has_ended(key, &now, state));
+        let started = now.iter().filter(|(key, _)| !known.contains_key(*key));
+        let ends = ended.map(|(_, alarm)| event(ALARM_ENDED, alarm));
+        ends.chain(started.map(|(_, alarm)| event(ALARM_STARTED, alarm))).collect()
     }
+
+    /// Those events were told.
+    pub fn told(&mut self, state: &DeviceState) {
+        let known = self.known.get_or_insert_default();
+        let now = by_key(active(state));
+        known.retain(|key, _| !has_ended(key, &now, state));
+        known.extend(now);
+    }
+}
+
+/// An alarm that is not active has ended only if the battery knows about it.
+fn has_ended(key: &Key, now: &Alarms, state: &DeviceState) -> bool {
+    !now.contains_key(key) && state.knows_about(&key.0, &key.1)
 }
 
 /// The active alarms as the objects of the list.
 pub fn active(state: &DeviceState) -> Vec<Map<String, Value>> {
     let objects = state.worries().into_iter().map(|worry| json!(worry));
     objects.filter_map(|it| it.as_object().cloned()).collect()
+}
+
+fn by_key(list: Vec<Map<String, Value>>) -> Alarms {
+    list.into_iter().filter_map(|it| Some((key(&it)?, it))).collect()
 }
 
 fn key(alarm: &Map<String, Value>) -> Option<Key> {
@@ -90,6 +95,13 @@ mod tests {
             .collect()
     }
 
+    /// What is to be told, all of which arrives.
+    fn tell(alarms: &mut ToldAlarms, state: &DeviceState) -> Vec<Value> {
+        let events = alarms.events(state);
+        alarms.told(state);
+        events
+    }
+
     #[test]
     fn an_alarm_starts_once_and_ends_once() {
         use Alarm::{CellOvervoltage, FuseBlown};
@@ -97,25 +109,26 @@ mod tests {
         let calm = state(&[(CellOvervoltage, false), (FuseBlown, false)]);
         let one = state(&[(CellOvervoltage, true), (FuseBlown, false)]);
         let both = state(&[(CellOvervoltage, true), (FuseBlown, true)]);
-        assert!(alarms.events(&calm).is_empty());
-        let events = alarms.events(&one);
+        assert!(tell(&mut alarms, &calm).is_empty());
+        assert_eq!(told(&alarms.events(&one)).len(), 1, "and that one was lost on its way");
+        let events = tell(&mut alarms, &one);
         assert_eq!(told(&events), [("started", "cell_overvoltage")]);
         assert_eq!(events[0]["words"], "Cell overvoltage: cell 4 of Rack battery at 3.312 V");
-        assert!(alarms.events(&one).is_empty());
-        assert_eq!(told(&alarms.events(&both)), [("started", "fuse_blown")]);
-        let ends = alarms.events(&calm);
+        assert!(tell(&mut alarms, &one).is_empty());
+        assert_eq!(told(&tell(&mut alarms, &both)), [("started", "fuse_blown")]);
+        let ends = tell(&mut alarms, &calm);
         assert_eq!(told(&ends), [("ended", "cell_overvoltage"), ("ended", "fuse_blown")]);
         assert_eq!(ends[0]["cell"], 4, "an end says what has ended");
-        assert!(alarms.events(&calm).is_empty());
+        assert!(tell(&mut alarms, &calm).is_empty());
     }
 
     #[test]
     fn what_is_not_known_any_more_has_not_ended() {
         let mut alarms = ToldAlarms::default();
-        alarms.events(&state(&[(Alarm::FuseBlown, true)]));
-        assert!(alarms.events(&state(&[])).is_empty());
-        assert!(alarms.events(&state(&[(Alarm::FuseBlown, true)])).is_empty());
-        assert_eq!(told(&alarms.events(&state(&[(Alarm::FuseBlown, false)]))).len(), 1);
+        tell(&mut alarms, &state(&[(Alarm::FuseBlown, true)]));
+        assert!(tell(&mut alarms, &state(&[])).is_empty());
+        assert!(tell(&mut alarms, &state(&[(Alarm::FuseBlown, true)])).is_empty());
+        assert_eq!(told(&tell(&mut alarms, &state(&[(Alarm::FuseBlown, false)]))).len(), 1);
     }
 
     #[test]
@@ -123,16 +136,16 @@ mod tests {
         let burning = state(&[(Alarm::FuseBlown, true)]);
         let mut alarms = ToldAlarms::default();
         alarms.remember(active(&burning));
-        assert!(alarms.events(&burning).is_empty());
+        assert!(tell(&mut alarms, &burning).is_empty());
         alarms.remember(Vec::new());
-        assert!(alarms.events(&burning).is_empty(), "a new connection changes nothing");
+        assert!(tell(&mut alarms, &burning).is_empty(), "a new connection changes nothing");
         let mut fresh = ToldAlarms::default();
         fresh.remember(Vec::new());
-        assert_eq!(told(&fresh.events(&burning)), [("started", "fuse_blown")]);
+        assert_eq!(told(&tell(&mut fresh, &burning)), [("started", "fuse_blown")]);
         let mut ended = ToldAlarms::default();
         ended.remember(active(&burning));
         assert_eq!(
-            told(&ended.events(&state(&[(Alarm::FuseBlown, false)]))),
+            told(&tell(&mut ended, &state(&[(Alarm::FuseBlown, false)]))),
             [("ended", "fuse_blown")]
         );
     }

@@ -166,15 +166,34 @@ impl Battery {
         messages
     }
 
+    /// How it is. Its `online` comes behind the values when it is true and before them when it is
+    /// false: nobody is to see an old value as if it were present.
+    pub fn report(
+        &mut self,
+        state: &DeviceState,
+        settings: &Settings,
+        now: Instant,
+    ) -> Vec<Message> {
+        let mut messages = Vec::new();
+        if state.link != LinkState::Online {
+            messages.extend(self.online(state));
+        }
+        messages.extend(self.facts(state));
+        messages.extend(self.values(state, settings, now));
+        messages.extend(self.online(state));
+        messages.extend(self.raw(state));
+        messages
+    }
+
     /// Whether it answers.
-    pub fn online(&mut self, state: &DeviceState) -> Vec<Message> {
+    fn online(&mut self, state: &DeviceState) -> Option<Message> {
         let online = state.link == LinkState::Online;
-        self.fact(self.topics.online(), online.to_string()).into_iter().collect()
+        self.fact(self.topics.online(), online.to_string())
     }
 
     /// Who it is and what worries it. The worries of a battery that does not answer are not
     /// repeated as if they were fresh.
-    pub fn facts(&mut self, state: &DeviceState) -> Vec<Message> {
+    fn facts(&mut self, state: &DeviceState) -> Vec<Message> {
         let mut list = vec![(self.topics.meta(), meta(state).to_string())];
         let current = state.snapshot.as_ref().filter(|_| state.link == LinkState::Online);
         let watched = current.is_some_and(|it| {
@@ -192,13 +211,20 @@ impl Battery {
         self.alarms.remember(list);
     }
 
-    /// Alarms that have started or ended since the last time this was asked.
-    pub fn events(&mut self, state: &DeviceState) -> Vec<Message> {
-        if state.link != LinkState::Online || state.snapshot.is_none() {
+    /// Alarms that have started or ended since the last ones that were told.
+    pub fn events(&self, state: &DeviceState) -> Vec<Message> {
+        if !tells_alarms(state) {
             return Vec::new();
         }
         let events = self.alarms.events(state).into_iter();
         events.map(|event| Message::event(self.topics.event(), event.to_string())).collect()
+    }
+
+    /// Those events have arrived.
+    pub fn events_told(&mut self, state: &DeviceState) {
+        if tells_alarms(state) {
+            self.alarms.told(state);
+        }
     }
 
     fn fact(&mut self, topic: String, text: String) -> Option<Message> {
@@ -211,12 +237,7 @@ impl Battery {
 
     /// The values that are due. Those of a read are sent once it is new; what the battery said
     /// before it fell silent is never sent again.
-    pub fn values(
-        &mut self,
-        state: &DeviceState,
-        settings: &Settings,
-        now: Instant,
-    ) -> Vec<Message> {
+    fn values(&mut self, state: &DeviceState, settings: &Settings, now: Instant) -> Vec<Message> {
         let sequence = state.snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
         let fresh = state.link == LinkState::Online && sequence != self.sequence;
         let mut messages = Vec::new();
@@ -247,7 +268,7 @@ impl Battery {
     }
 
     /// The whole reading, once for each attempt.
-    pub fn raw(&mut self, state: &DeviceState) -> Option<Message> {
+    fn raw(&mut self, state: &DeviceState) -> Option<Message> {
         let number = state.attempt.as_ref().map_or(0, |attempt| attempt.number);
         if number == self.raw_sent {
             return None;
@@ -261,6 +282,11 @@ impl Battery {
     pub fn goodbye(&self) -> Message {
         Message::fact(self.topics.online(), "false")
     }
+}
+
+/// It was read a moment ago, so its alarms are those of now.
+fn tells_alarms(state: &DeviceState) -> bool {
+    state.link == LinkState::Online && state.snapshot.is_some()
 }
 
 /// Who and where a battery is; the names are those of the `raw` JSON.

@@ -72,7 +72,8 @@ fn the_same_read_is_not_sent_again_as_if_it_were_new() {
     state.link = LinkState::Offline { since: Millis(1) };
     battery.start_over();
     assert_eq!(topics(battery.values(&state, &settings, now)), of_the_link);
-    assert_eq!(texts(&battery.online(&state))["bms/rack/online"], "false");
+    let offline = Message::fact("bms/rack/online", "false");
+    assert_eq!(battery.online(&state), Some(offline));
     state.link = LinkState::Online;
     assert!(battery.values(&state, &settings, now).len() > 20);
 }
@@ -196,6 +197,8 @@ fn an_alarm_is_an_event_once_and_not_again_on_a_new_connection() {
         (&event["event_type"], &event["name"]),
         (&json!("started"), &json!("low_soc_warning"))
     );
+    assert_eq!(battery.events(&state), events, "it was not told yet");
+    battery.events_told(&state);
     battery.start_over();
     battery.repeat();
     battery.remember_alarms(Vec::new());
@@ -207,9 +210,29 @@ fn an_alarm_is_an_event_once_and_not_again_on_a_new_connection() {
     let mut silent = sample::read(reading.clone(), 2);
     silent.link = LinkState::Offline { since: Millis(1) };
     assert!(battery.events(&silent).is_empty(), "nobody knows");
+    battery.events_told(&silent);
     assert_eq!(battery.events(&sample::read(reading, 3)).len(), 1);
     state.snapshot = None;
     assert!(battery.events(&state).is_empty());
+}
+
+#[test]
+fn true_comes_behind_the_values_and_false_before_them() {
+    let (mut battery, settings, now) = (battery(), settings(), Instant::now());
+    let mut state = sample::read(sample::reading(4), 1);
+    let place = |messages: &[Message], topic: &str| {
+        messages.iter().position(|it| it.topic == topic).expect("said")
+    };
+    let online = battery.report(&state, &settings, now);
+    for earlier in ["alarms", "soc", "read_errors"] {
+        let earlier = place(&online, &format!("bms/rack/{earlier}"));
+        assert!(earlier < place(&online, "bms/rack/online"));
+    }
+    state.link = LinkState::Offline { since: Millis(1) };
+    state.counters.errors = 1;
+    let offline = battery.report(&state, &settings, now);
+    assert_eq!(place(&offline, "bms/rack/online"), 0);
+    assert_eq!(place(&offline, "bms/rack/read_errors"), 1);
 }
 
 #[test]

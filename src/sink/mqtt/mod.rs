@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Nothing is queued while the broker is away: the board keeps the newest values, and a new
-//! connection starts by saying everything, in the order subscribe, discovery, online, values.
+//! connection starts by saying everything, in the order subscribe, discovery, values, `online` of
+//! each battery, `online` of the program, events.
 
 mod alarms;
 mod announce;

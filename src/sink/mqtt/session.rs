@@ -10,8 +10,9 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::board::Board;
 use crate::command::{Command, CommandBus, Refusal};
+use crate::model::ledger::Energy;
 use crate::model::reading::Setting;
-use crate::model::{DeviceId, DeviceState, LinkState, Restored, Totals, Value};
+use crate::model::{DeviceId, DeviceState, Restored, Totals, Value};
 
 use super::Settings;
 use super::battery::Battery;
@@ -24,7 +25,7 @@ use super::trouble::Trouble;
 
 /// The broker has to confirm our subscriptions within this time.
 const CONFIRMATION: Duration = Duration::from_secs(5);
-/// What the broker keeps has to arrive within this time; the rest is found at the next connection.
+/// So long we wait for what the broker keeps; then everything else is said without it.
 const LEARNING: Duration = Duration::from_secs(3);
 /// Commands that are being carried out at the same time.
 const COMMANDS: usize = 16;
@@ -43,8 +44,10 @@ struct Member {
     id: DeviceId,
     slot: watch::Receiver<DeviceState>,
     battery: Battery,
-    /// Energy counters that the broker keeps.
-    kept: Option<Totals>,
+    /// Energy counters that the broker keeps, as far as they have arrived: in and out.
+    kept: [Option<Energy>; 2],
+    /// They have been handed over. Later the broker keeps what we ourselves have sent.
+    restored: bool,
 }
 
 /// Says everything about all batteries; lives as long as the program and outlasts connections.
@@ -59,8 +62,6 @@ pub struct Publisher {
     _ringers: JoinSet<()>,
     /// Since when the broker has us; `None` when it has not.
     connected: Option<Instant>,
-    /// The broker was asked for the energy counters of an earlier run.
-    restored: bool,
 }
 
 impl Publisher {
@@ -85,7 +86,8 @@ impl Publisher {
                 id: id.clone(),
                 slot,
                 battery: Battery::new(topics),
-                kept: None,
+                kept: [None; 2],
+                restored: false,
             });
         }
         let bridge = topics::bridge_online(&settings.client_id);
@@ -100,7 +102,6 @@ impl Publisher {
             bell,
             _ringers: ringers,
             connected: None,
-            restored: false,
         }
     }
 
@@ -229,23 +230,34 @@ impl Publisher {
         let echo = topics::echo(&self.settings.client_id);
         link.publish([Message { confirmed: false, ..Message::event(echo, "echo") }]).await?;
         let learned = |event: &Event| matches!(event, Event::Input(Input::Echo));
-        match timeout(LEARNING, self.hear_until(link, &mut early, learned)).await {
-            Ok(result) => result?,
-            Err(_) => tracing::debug!("MQTT: the broker does not send our own messages back"),
-        }
+        let everything = match timeout(LEARNING, self.hear_until(link, &mut early, learned)).await {
+            Ok(result) => {
+                result?;
+                true
+            }
+            Err(_) => {
+                tracing::debug!("MQTT: the broker does not send our messages back in time");
+                false
+            }
+        };
         link.unsubscribe(kept).await?;
-        self.restore();
+        self.restore(everything);
         Ok(early)
     }
 
-    /// Lets the energy counters go on from what the broker keeps. That is done once: later it keeps
-    /// what we ourselves have sent.
-    fn restore(&mut self) {
-        if std::mem::replace(&mut self.restored, true) {
-            return;
-        }
-        for member in &self.members {
-            match self.board.restore(&member.id, member.kept) {
+    /// Lets the energy counters go on from what the broker keeps. Until it has sent `everything`,
+    /// only counters that have arrived both are taken: what is missing may still come, and zeros
+    /// would replace it.
+    fn restore(&mut self, everything: bool) {
+        for member in &mut self.members {
+            let complete = everything || member.kept.iter().all(Option::is_some);
+            if !complete || std::mem::replace(&mut member.restored, true) {
+                continue;
+            }
+            let [charged, discharged] = member.kept.map(Option::unwrap_or_default);
+            let found = member.kept.iter().any(Option::is_some);
+            let found = found.then_some(Totals { charged, discharged });
+            match self.board.restore(&member.id, found) {
                 Some(Restored::GoesOn(totals)) => tracing::info!(
                     "{}: the energy counters go on from {} kWh in and {} kWh out, as the broker \
                      kept them",
@@ -284,11 +296,7 @@ impl Publisher {
                     self.members[index].battery.found_device(module, components);
                 }
                 Event::Input(Input::KeptTotal(index, flow, energy)) => {
-                    let kept = self.members[index].kept.get_or_insert_default();
-                    match flow {
-                        Flow::In => kept.charged = energy,
-                        Flow::Out => kept.discharged = energy,
-                    }
+                    self.keep(index, flow, energy);
                 }
                 Event::Input(Input::KeptAlarms(index, list)) => {
                     self.members[index].battery.remember_alarms(list);
@@ -304,7 +312,17 @@ impl Publisher {
         }
     }
 
-    /// Everything: discovery first, so that nothing is shown as available before it is known.
+    fn keep(&mut self, battery: usize, flow: Flow, energy: Energy) {
+        let [charged, discharged] = &mut self.members[battery].kept;
+        match flow {
+            Flow::In => *charged = Some(energy),
+            Flow::Out => *discharged = Some(energy),
+        }
+    }
+
+    /// Everything. Discovery comes first, so that nothing is shown as available before it is known,
+    /// and the program's own `online` last: until then the broker may keep what an earlier
+    /// connection has said, and nobody is to take that for present.
     async fn present_all(&mut self, link: &Link) -> Result<(), Trouble> {
         let now = Instant::now();
         let states: Vec<DeviceState> =
@@ -313,13 +331,12 @@ impl Publisher {
             let messages = member.battery.discovery(state, &self.settings, &self.bridge);
             link.publish(messages).await?;
         }
+        for (member, state) in self.members.iter_mut().zip(&states) {
+            link.publish(member.battery.report(state, &self.settings, now)).await?;
+        }
         link.publish([Message::fact(self.bridge.clone(), "true")]).await?;
         for (member, state) in self.members.iter_mut().zip(&states) {
-            link.publish(member.battery.online(state)).await?;
-            link.publish(member.battery.facts(state)).await?;
-            link.publish(member.battery.events(state)).await?;
-            link.publish(member.battery.values(state, &self.settings, now)).await?;
-            link.publish(member.battery.raw(state)).await?;
+            tell_events(&mut member.battery, state, link).await?;
         }
         Ok(())
     }
@@ -334,16 +351,8 @@ impl Publisher {
             let state = member.slot.borrow_and_update().clone();
             let battery = &mut member.battery;
             link.publish(battery.discovery(&state, &self.settings, &self.bridge)).await?;
-            // Online comes behind the values and offline before them: nobody is to see an old
-            // value as if it were present.
-            if state.link != LinkState::Online {
-                link.publish(battery.online(&state)).await?;
-            }
-            link.publish(battery.facts(&state)).await?;
-            link.publish(battery.events(&state)).await?;
-            link.publish(battery.values(&state, &self.settings, now)).await?;
-            link.publish(battery.online(&state)).await?;
-            link.publish(battery.raw(&state)).await?;
+            link.publish(battery.report(&state, &self.settings, now)).await?;
+            tell_events(battery, &state, link).await?;
         }
         Ok(())
     }
@@ -375,11 +384,18 @@ impl Publisher {
                 );
                 return Ok(());
             }
+            // A slow broker.
+            Input::KeptTotal(index, flow, energy) => {
+                self.keep(index, flow, energy);
+                return Ok(());
+            }
+            Input::Echo => {
+                self.restore(true);
+                return Ok(());
+            }
             Input::Birth
-            | Input::Echo
             | Input::KeptEntity(..)
             | Input::KeptDevice(..)
-            | Input::KeptTotal(..)
             | Input::KeptAlarms(..) => return Ok(()),
         };
         if answers.len() >= COMMANDS {
@@ -429,6 +445,22 @@ impl Publisher {
         link.settle().await?;
         link.disconnect().await
     }
+}
+
+/// Events come behind `online`: of an entity that is not available, Home Assistant shows none. Only
+/// what the broker has confirmed counts as told; the rest is told at the next connection.
+async fn tell_events(
+    battery: &mut Battery,
+    state: &DeviceState,
+    link: &Link,
+) -> Result<(), Trouble> {
+    let events = battery.events(state);
+    if !events.is_empty() {
+        link.publish(events).await?;
+        link.settle().await?;
+    }
+    battery.events_told(state);
+    Ok(())
 }
 
 fn result(topic: String, result: &serde_json::Value) -> Message {
