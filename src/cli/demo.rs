@@ -127,7 +127,7 @@ fn prepare() -> Result<(Broker, Config), u8> {
         environment.insert("MQTT_HOST".into(), Ipv4Addr::LOCALHOST.to_string());
         environment.insert("MQTT_PORT".into(), port.to_string());
     }
-    let config = config::load(environment).map_err(|faults| complain(&faults))?;
+    let config = config::load(environment).map_err(|rejected| complain(&rejected))?;
     Ok((broker, config))
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{FINE, read};
-use crate::config::{self, Config, Told};
+use crate::config::{self, Config, Rejected, Told};
 use crate::model::secret::MASK;
 use crate::raw::raw;
 use crate::sink::mqtt;
@@ -28,7 +28,7 @@ pub(super) async fn run() -> u8 {
 async fn write_report(
     out: &mut String,
     told: &Told,
-    loaded: &Result<Config, Vec<config::ConfigError>>,
+    loaded: &Result<Config, Rejected>,
 ) -> std::fmt::Result {
     writeln!(out, "### bms-reader {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out)?;
@@ -41,9 +41,10 @@ async fn write_report(
     }
     writeln!(out, "```")?;
     match loaded {
-        Err(faults) => {
+        Err(rejected) => {
+            warnings(out, &rejected.warnings)?;
             section(out, "Faults in the configuration")?;
-            faults.iter().try_for_each(|fault| writeln!(out, "{fault}"))?;
+            rejected.faults.iter().try_for_each(|fault| writeln!(out, "{fault}"))?;
             writeln!(out, "```")
         }
         Ok(config) => write_findings(out, config).await,
@@ -51,11 +52,7 @@ async fn write_report(
 }
 
 async fn write_findings(out: &mut String, config: &Config) -> std::fmt::Result {
-    if !config.warnings.is_empty() {
-        section(out, "Warnings")?;
-        config.warnings.iter().try_for_each(|warning| writeln!(out, "{warning}"))?;
-        writeln!(out, "```")?;
-    }
+    warnings(out, &config.warnings)?;
     section(out, "Serial ports")?;
     for port in serial::list() {
         writeln!(out, "{} {}", port.path, port.device.as_deref().unwrap_or_default())?;
@@ -81,6 +78,15 @@ async fn write_findings(out: &mut String, config: &Config) -> std::fmt::Result {
         writeln!(out, "```")?;
     }
     Ok(())
+}
+
+fn warnings(out: &mut String, warnings: &[String]) -> std::fmt::Result {
+    if warnings.is_empty() {
+        return Ok(());
+    }
+    section(out, "Warnings")?;
+    warnings.iter().try_for_each(|warning| writeln!(out, "{warning}"))?;
+    writeln!(out, "```")
 }
 
 /// A line about each adapter, or why there is none.

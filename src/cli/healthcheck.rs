@@ -16,7 +16,7 @@ const LONGEST_ANSWER: u64 = 16 * 1024;
 pub(super) fn run() -> u8 {
     let config = match config::load(config::environment()) {
         Ok(config) => config,
-        Err(faults) => return complain(&faults),
+        Err(rejected) => return complain(&rejected),
     };
     let Some(listen) = config.http_listen else {
         println!("HTTP_LISTEN is off: nothing to ask");

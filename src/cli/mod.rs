@@ -31,7 +31,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app;
-use crate::config::{self, Config, Log};
+use crate::config::{self, Config, Log, Rejected};
 
 /// Everything went well.
 const FINE: u8 = 0;
@@ -122,19 +122,23 @@ async fn obey(command: Option<Command>) -> u8 {
     }
 }
 
-/// Loads the configuration, or prints every fault in it.
+/// Loads the configuration, or prints everything that there is to say about it.
 async fn with_config<F: Future<Output = u8>>(run: impl FnOnce(Config) -> F) -> u8 {
     match config::load(config::environment()) {
         Ok(config) => match start_log(&config.log) {
             Ok(()) => run(config).await,
             Err(code) => code,
         },
-        Err(faults) => complain(&faults),
+        Err(rejected) => complain(&rejected),
     }
 }
 
-fn complain(faults: &[config::ConfigError]) -> u8 {
-    for fault in faults {
+/// The warnings first: the faults that they led to are the last thing to be read.
+fn complain(rejected: &Rejected) -> u8 {
+    for warning in &rejected.warnings {
+        eprintln!("bms-reader: warning: {warning}");
+    }
+    for fault in &rejected.faults {
         eprintln!("bms-reader: {fault}");
     }
     MISCONFIGURED

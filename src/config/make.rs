@@ -86,8 +86,8 @@ impl Make {
             return Make::named(auto::AUTO);
         }
         // There is nothing to go by.
-        let why = "it says where the battery is, or BMS_ADDRESS does";
-        findings.faults.extend(values.missing(&BMS_PORT, why));
+        let why = format!("it says where the battery is, or {} does", values.name(&BMS_ADDRESS));
+        findings.faults.extend(values.missing(&BMS_PORT, &why));
         None
     }
 }

@@ -82,6 +82,16 @@ impl fmt::Debug for Config {
     }
 }
 
+/// What keeps the program from starting. The warnings are told with the faults, as a name that is
+/// spelled wrongly is often the reason of one.
+#[derive(Debug)]
+pub struct Rejected {
+    /// Each thing that is wrong.
+    pub faults: Vec<ConfigError>,
+    /// What would be worth a word anyway.
+    pub warnings: Vec<String>,
+}
+
 /// One battery.
 #[derive(Debug, Clone)]
 pub struct Device {
@@ -120,7 +130,7 @@ pub struct Bank {
 
 /// Reads the sources and checks everything; all faults at once. Apart from the files that the
 /// environment names (and the add-on's options) the result follows from the argument alone.
-pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigError>> {
+pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Rejected> {
     let mut findings = fault::Findings::default();
     let values = source::collect(environment, &mut findings);
     let limits = service::limits(&values, &mut findings);
@@ -139,7 +149,7 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Vec<ConfigE
     let mqtt = broker::settings(&values, &ids, &mut findings);
     warn_of_unknown_types(&batteries.devices, mqtt.as_ref(), &mut findings);
     if !findings.faults.is_empty() {
-        return Err(findings.faults);
+        return Err(Rejected { faults: findings.faults, warnings: findings.warnings });
     }
     Ok(Config {
         devices: batteries.devices,

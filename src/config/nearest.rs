@@ -1,14 +1,43 @@
 //! Which known name did somebody mean who wrote an unknown one?
 
+use std::cmp::Reverse;
+
 /// Longer words are compared by their beginning only, so that a huge name costs nothing.
 const COMPARED: usize = 64;
 
-/// The name that is closest to `word`, ignoring case, and how many typing errors lie between.
+/// Parts of so many names that sharing them says nothing.
+const COMMON: [&str; 3] = ["bms", "mqtt", "file"];
+
+/// Shorter beginnings of a word are chance: `bar` is no `barcode`.
+const SHORTEST_BEGINNING: usize = 4;
+
+/// The name that was probably meant, ignoring case, and how many typing errors lie between. The
+/// one that shares most words counts, of several the closest; where nothing is close, none.
 pub fn nearest<'a>(
-    word: &str,
-    names: impl IntoIterator<Item = &'a str>,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
 ) -> Option<(&'a str, usize)> {
-    names.into_iter().map(|name| (name, distance(word, name))).min_by_key(|(_, distance)| *distance)
+    let name: String = name.chars().take(COMPARED).collect::<String>().to_lowercase();
+    let ranked =
+        known.into_iter().map(|known| (shared(&name, known), distance(&name, known), known));
+    let (shared, errors, known) =
+        ranked.min_by_key(|(shared, errors, _)| (Reverse(*shared), *errors))?;
+    let letters: usize = words(&name).map(|word| word.chars().count()).sum();
+    // With more than a third of its letters wrong it is another word.
+    (shared > 0 || errors <= letters.div_ceil(3)).then_some((known, errors))
+}
+
+/// How many words of the one stand in the other, too, whole or as a beginning.
+fn shared(name: &str, known: &str) -> usize {
+    let known = known.to_lowercase();
+    let begins =
+        |long: &str, short: &str| short.len() >= SHORTEST_BEGINNING && long.starts_with(short);
+    let same = |one: &str, other: &str| one == other || begins(one, other) || begins(other, one);
+    words(name).filter(|word| words(&known).any(|other| same(word, other))).count()
+}
+
+fn words(name: &str) -> impl Iterator<Item = &str> {
+    name.split(['_', '-']).filter(|word| !word.is_empty() && !COMMON.contains(word))
 }
 
 /// Letters to insert, drop, replace or swap with their neighbour (optimal string alignment).
@@ -55,6 +84,23 @@ mod tests {
         assert_eq!(nearest("mqtt_hsot", names), Some(("MQTT_HOST", 1)));
         assert_eq!(nearest("MQTT_USERS", names), Some(("MQTT_USER", 1)));
         assert_eq!(nearest("x", []), None);
+    }
+
+    #[test]
+    fn a_shared_word_counts_more_than_letters() {
+        let names = ["MQTT_HOST", "MQTT_BASE_TOPIC", "MQTT_PORT", "MQTT_PASSWORD"];
+        let name = |name| nearest(name, names).map(|(near, _)| near);
+        assert_eq!(name("MQTT_TOPIC"), Some("MQTT_BASE_TOPIC"));
+        assert_eq!(name("MQTT_PASS"), Some("MQTT_PASSWORD"));
+        assert_eq!(name("MQTT_HOSTNAME"), Some("MQTT_HOST"));
+    }
+
+    #[test]
+    fn nothing_is_named_that_is_far_away() {
+        let name = |name| nearest(name, ["BMS_PORT", "BMS_BARCODE", "history_file", "name"]);
+        for far in ["BMS_FOO_BAR", "unknown_thing", "enabled", "BMS_", "x"] {
+            assert_eq!(name(far), None, "{far}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::fault::{ConfigError, Findings};
 use super::nearest::nearest;
-use super::values::{Given, Stray, Values};
+use super::values::{Given, Values};
 use super::variables::{self, Fallback, VARIABLES, Variable};
 use crate::model::Secret;
 
@@ -93,13 +93,8 @@ pub(super) fn resolve(
         }
     }
     for name in entries.keys() {
-        if let Some(stray) = stray(name, spelling) {
-            findings.warn(format!(
-                "{} is not known and ignored; the nearest known name is {}",
-                spelling.shown(name),
-                stray.nearest
-            ));
-            values.add_stray(stray);
+        if let Some(warning) = stray(name, spelling) {
+            findings.warn(warning);
         }
     }
     values
@@ -178,29 +173,36 @@ fn check(variable: &Variable, given: Given, findings: &mut Findings) -> Given {
     given
 }
 
-/// A name that nobody knows, if it is any business of ours.
-fn stray(name: &str, spelling: Spelling) -> Option<Stray> {
-    let known: Vec<(String, &'static Variable)> = VARIABLES
-        .iter()
-        .copied()
-        .flat_map(|variable| {
-            let names = spelling.names(variable);
-            let file = names.first().filter(|_| variable.secret).map(|n| format!("{n}_file"));
-            names.into_iter().chain(file).map(move |name| (name, variable))
-        })
-        .collect();
-    let (nearest, errors) = nearest(name, known.iter().map(|(name, _)| name.as_str()))?;
+/// The warning of a name that nobody knows, if it is any business of ours.
+fn stray(name: &str, spelling: Spelling) -> Option<String> {
+    let plain: Vec<String> = VARIABLES.iter().flat_map(|it| spelling.names(it)).collect();
+    let secrets = VARIABLES.iter().filter(|variable| variable.secret);
+    let files = secrets.filter_map(|it| Some(format!("{}_file", spelling.names(it).first()?)));
+    let known: Vec<String> = plain.iter().cloned().chain(files).collect();
+    let near = nearest(name, known.iter().map(String::as_str));
+    let no_secret = name.strip_suffix("_file").filter(|stem| plain.iter().any(|it| it == stem));
     let begins = |with: &[&str]| with.iter().any(|beginning| name.starts_with(beginning));
     let ours = match spelling {
-        Spelling::Environment => begins(&OURS) || (begins(&SHARED) && errors <= 2),
+        Spelling::Environment => {
+            let almost = no_secret.is_some() || near.is_some_and(|(_, errors)| errors <= 2);
+            begins(&OURS) || (begins(&SHARED) && almost)
+        }
         Spelling::Options | Spelling::Element(_) => true,
     };
-    let variable = known.iter().find(|(name, _)| name == nearest)?.1;
-    let nearest = match spelling {
-        Spelling::Environment => nearest.to_uppercase(),
-        _ => nearest.to_owned(),
+    let cased = |name: &str| match spelling {
+        Spelling::Environment => name.to_uppercase(),
+        _ => name.to_owned(),
     };
-    ours.then(|| Stray { name: spelling.shown(name), nearest, variable, errors })
+    let advice = match (spelling, name, no_secret, near) {
+        // An older program switches batteries off with it.
+        (Spelling::Element(_), "enabled", ..) => {
+            "; a battery that shall not be read is left out of the list".to_owned()
+        }
+        (_, _, Some(stem), _) => format!("; only secrets may be in a file: set {}", cased(stem)),
+        (.., Some((near, _))) => format!("; the nearest known name is {}", cased(near)),
+        (.., None) => String::new(),
+    };
+    ours.then(|| format!("{} is not known and ignored{advice}", spelling.shown(name)))
 }
 
 /// The options of the add-on; nothing where there is no such file.

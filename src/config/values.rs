@@ -31,45 +31,26 @@ impl Given {
     }
 }
 
-/// A name that is not known, and the variable that was probably meant.
-#[derive(Debug, Clone)]
-pub(super) struct Stray {
-    /// What stands there.
-    pub name: String,
-    /// The nearest known name.
-    pub nearest: String,
-    /// The variable of that name.
-    pub variable: &'static Variable,
-    /// Typing errors between the two.
-    pub errors: usize,
-}
-
 /// What was given, with the defaults behind it. Every value has passed its rule.
 #[derive(Debug, Clone)]
 pub(super) struct Values {
     spelling: Spelling,
     given: BTreeMap<&'static str, Given>,
-    strays: Vec<Stray>,
 }
 
 impl Values {
     pub fn new(spelling: Spelling) -> Self {
-        Values { spelling, given: BTreeMap::new(), strays: Vec::new() }
+        Values { spelling, given: BTreeMap::new() }
     }
 
     pub fn insert(&mut self, variable: &'static Variable, given: Given) {
         self.given.insert(variable.name, given);
     }
 
-    pub fn add_stray(&mut self, stray: Stray) {
-        self.strays.push(stray);
-    }
-
     /// Lays the values of a stronger source over these; names are now spelled as there.
     pub fn overlay(&mut self, stronger: Values) {
         self.spelling = stronger.spelling;
         self.given.extend(stronger.given);
-        self.strays.extend(stronger.strays);
     }
 
     /// Lets this battery have what the program as a whole says, where it says nothing itself.
@@ -153,20 +134,12 @@ impl Values {
     }
 
     /// The fault that this variable is not set; `None` when it was set wrongly, which is a fault
-    /// of its own. Names the value that was probably meant, as warnings are not shown beside
-    /// faults.
-    pub fn missing(&self, variable: &'static Variable, why: &str) -> Option<ConfigError> {
+    /// of its own.
+    pub fn missing(&self, variable: &Variable, why: &str) -> Option<ConfigError> {
         if self.mentions(variable) {
             return None;
         }
-        let meant = self
-            .strays
-            .iter()
-            .find(|stray| stray.variable.name == variable.name && stray.errors <= 3);
-        let hint = meant.map_or_else(String::new, |stray| {
-            format!(" ({} is not known: was {} meant?)", stray.name, stray.nearest)
-        });
-        Some(ConfigError::new(self.name(variable), format!("set: {why}{hint}"), variable.example))
+        Some(ConfigError::new(self.name(variable), format!("set: {why}"), variable.example))
     }
 
     /// Those of these variables that somebody set, as they called them.

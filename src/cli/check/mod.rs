@@ -10,7 +10,7 @@ use crate::sink::mqtt;
 pub(super) async fn run() -> u8 {
     let config = match config::load(config::environment()) {
         Ok(config) => config,
-        Err(faults) => return complain(&faults),
+        Err(rejected) => return complain(&rejected),
     };
     let count = config.devices.len();
     println!("fine  configuration: {count} {}", if count == 1 { "battery" } else { "batteries" });

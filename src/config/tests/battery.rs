@@ -2,17 +2,29 @@
 
 use std::time::Duration;
 
-use super::{TWO, fault, faults, good, warnings};
+use super::{TWO, fault, faults, good, rejected, warnings};
 use crate::config::Place;
 use crate::model::bank::Wiring;
 use crate::protocol::driver::CapacityUnit;
 use crate::protocol::{self, DRIVERS};
 
 #[test]
-fn a_missing_port_is_told_with_the_name_that_was_mistyped() {
-    let message = fault(&[("BMS_TYPE", "daren"), ("BMS_PROT", "/dev/ttyUSB0")]);
-    assert!(message.starts_with("BMS_PORT must be set"), "{message}");
-    assert!(message.contains("BMS_PROT is not known: was BMS_PORT meant?"), "{message}");
+fn unknown_names_are_told_beside_the_fault_that_they_led_to() {
+    let told = |pairs: &[(&str, &str)], fault: &str, warning: &str| {
+        let rejected = rejected(pairs);
+        assert!(rejected.faults[0].to_string().starts_with(fault), "{rejected:#?}");
+        assert!(rejected.warnings.iter().any(|it| it.starts_with(warning)), "{rejected:#?}");
+    };
+    told(
+        &[("BMS_TYPE", "daren"), ("BMS_PROT", "/dev/ttyUSB0")],
+        "BMS_PORT must be set",
+        "BMS_PROT is not known and ignored; the nearest known name is BMS_PORT",
+    );
+    told(
+        &[("DEVICES", r#"[{"id": "a", "type": "jbd", "adress": "AA:BB:CC:DD:EE:FF"}]"#)],
+        "DEVICES[0].port must be set",
+        "DEVICES[0].adress is not known and ignored; the nearest known name is address",
+    );
 }
 
 #[test]
@@ -157,7 +169,7 @@ fn faults_of_several_batteries_name_their_place() {
         r#"DEVICES[1].slave_id is "1", but it must be an address that no other battery on /dev/x has"#,
         r#"DEVICES[1].baudrate is "19200", but it must be the same"#,
         "DEVICES[3].port must be set",
-        "DEVICES[5].port must be set: the type daren is read over a serial line (DEVICES[5].prot is not known",
+        "DEVICES[5].port must be set: the type daren is read over a serial line",
     ];
     for start in expected {
         assert_eq!(
@@ -194,6 +206,12 @@ fn a_list_of_batteries_beats_the_flat_one() {
     assert!(
         warnings.iter().any(|w| w.starts_with("DEVICES[0].colour is not known")),
         "{warnings:?}"
+    );
+    let disabled = r#"[{"id": "sim", "type": "simulated", "enabled": false}]"#;
+    let advice = super::warnings(&[("DEVICES", disabled)]).join("\n");
+    assert!(
+        advice.ends_with("a battery that shall not be read is left out of the list"),
+        "{advice}"
     );
     let empty = [("DEVICES", "[]"), ("BMS_PORT", "/dev/ttyUSB0")];
     assert_eq!(good(&empty).devices.len(), 1);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::variables::VARIABLES;
-use super::{Config, Place, load};
+use super::{Config, Place, Rejected, load};
 use crate::model::units::Millivolts;
 use crate::sink::mqtt::{Discovery, Publish};
 
@@ -22,11 +22,15 @@ fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn good(pairs: &[(&str, &str)]) -> Config {
-    load(environment(pairs)).unwrap_or_else(|faults| panic!("{faults:#?}"))
+    load(environment(pairs)).unwrap_or_else(|rejected| panic!("{rejected:#?}"))
+}
+
+fn rejected(pairs: &[(&str, &str)]) -> Rejected {
+    load(environment(pairs)).expect_err("is wrong")
 }
 
 fn faults(pairs: &[(&str, &str)]) -> Vec<String> {
-    load(environment(pairs)).expect_err("is wrong").iter().map(ToString::to_string).collect()
+    rejected(pairs).faults.iter().map(ToString::to_string).collect()
 }
 
 fn fault(pairs: &[(&str, &str)]) -> String {
@@ -166,9 +170,9 @@ proptest! {
                 let shown = format!("{config:?}");
                 prop_assert!(shown.starts_with("Config"));
             }
-            Err(faults) => {
-                prop_assert!(!faults.is_empty());
-                for fault in faults {
+            Err(rejected) => {
+                prop_assert!(!rejected.faults.is_empty());
+                for fault in rejected.faults {
                     prop_assert!(!fault.to_string().contains('\n'), "{fault}");
                 }
             }

@@ -98,6 +98,10 @@ fn unknown_names_are_warned_of_with_the_nearest_one() {
             "MQTT_PASSWORT is not known and ignored; the nearest known name is MQTT_PASSWORD",
         ]
     );
+    let named = |name: &str| warnings(&[(name, "x")]).join("\n");
+    assert!(named("MQTT_TOPIC").ends_with("the nearest known name is MQTT_BASE_TOPIC"));
+    assert!(named("MQTT_USER_FILE").ends_with("only secrets may be in a file: set MQTT_USER"));
+    assert!(named("BMS_FOO_BAR").ends_with("is not known and ignored"));
     assert!(
         warnings(&[("HTTP_PROXY", "x"), ("HA_URL", "x"), ("PATH", "/bin"), ("HOME", "/")])
             .is_empty()
@@ -145,7 +149,7 @@ fn the_environment_beats_the_options_of_the_add_on() {
         "options.json",
         br#"{"mqtt_host": "core-mosquitto", "mqtt_port": 1884, "read_interval": 10.0, "debug_mode": true,
              "device_unique_id": "old", "devices": [], "banks": {}, "bms_port": "/dev/ttyUSB0", "mqtt_user": null,
-             "bms_slave_id": 2, "log_format": "", "mqtt_hsot": "x", "alarm_cell_low": "off"}"#,
+             "bms_slave_id": 2, "log_format": "", "mqtt_hsot": "x", "unknown_thing": 1, "alarm_cell_low": "off"}"#,
     );
     let file = ("BMS_OPTIONS_FILE", options.path());
     let config = good(&[file, ("MQTT_PORT", "1885"), ("DEVICE_ID", "new"), ("MQTT_HOST", " ")]);
@@ -156,6 +160,7 @@ fn the_environment_beats_the_options_of_the_add_on() {
     assert_eq!((device.options.address, device.interval), (2, Duration::from_secs(10)));
     assert_eq!(config.log.filter, "warn,bms_reader=debug");
     assert!(config.warnings.iter().any(|w| w.starts_with("option mqtt_hsot is not known")));
+    assert!(config.warnings.contains(&"option unknown_thing is not known and ignored".to_owned()));
     assert!(!config.warnings.iter().any(|w| w.contains("says otherwise")), "{:?}", config.warnings);
 }
 
