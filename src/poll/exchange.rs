@@ -60,8 +60,8 @@ impl CycleError {
             ),
             CycleError::Unrecognised(_) => (
                 FaultKind::Timeout,
-                "check that the battery is awake and the wiring, and that it is one of the types \
-                 that are supported; set its type if you know it",
+                "check that the battery is awake and of a type that is supported, and the wiring \
+                 or the distance; set its type if you know it",
             ),
             CycleError::Broken(_) => (
                 FaultKind::BadFrame,

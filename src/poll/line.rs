@@ -195,6 +195,11 @@ impl Station {
         }
         self.told.push(whose);
         let hint = error.hint();
+        if self.patient {
+            // Somebody waits for this one attempt.
+            warn!("{error}; {hint}");
+            return;
+        }
         match &self.radio {
             Some(radio) if whose == Whose::Adapter => {
                 if radio.troubles.is_news(error) {

@@ -4,6 +4,7 @@
 //! are one line, so there are no locks round a port, no interleaved requests, and two lines never
 //! share a failure.
 
+mod alarms;
 mod configure;
 mod control;
 mod exchange;

@@ -21,6 +21,8 @@ pub(super) struct Search {
     tried: usize,
     /// The most telling answer of this round that was not a good one.
     telling: Option<CycleError>,
+    /// A connection came about in this round, though a wrong guess may have ended it.
+    reached: bool,
     /// What is being done was told.
     told: bool,
 }
@@ -100,6 +102,7 @@ impl Station {
     pub(super) async fn pass_over(&mut self, error: &LinkError) -> Option<Round> {
         let LinkError::NoService { .. } = error else { return None };
         let index = self.served.iter().position(|served| served.driver.is_none())?;
+        self.served[index].search.reached = true;
         Some(self.next_candidate(index, Instant::now(), CycleError::Link(error.clone())).await)
     }
 
@@ -114,6 +117,7 @@ impl Station {
             self.note_lost(&why);
             return Round::Over;
         };
+        served.search.reached = true;
         let options = candidate.options(&served.member.options);
         let mut driver = (candidate.driver.new)(&options);
         served.tap.driver(candidate.driver.name, &options);
@@ -137,11 +141,11 @@ impl Station {
     }
 
     async fn next_candidate(&mut self, index: usize, started: Instant, why: CycleError) -> Round {
-        let connected = self.wire.is_open();
         let served = &mut self.served[index];
+        let reached = served.search.reached;
         if let Some(verdict) = served.search.rule_out(why) {
-            served.record(started, connected, Err(verdict));
-            if connected {
+            served.record(started, reached, Err(verdict));
+            if self.wire.is_open() {
                 self.wire.rest().await;
             }
             return Round::Over;

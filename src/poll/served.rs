@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Member;
+use super::alarms::ToldAlarms;
 use super::exchange::CycleError;
 use super::health::{Change, Health, next_due};
 use super::search::Search;
@@ -39,6 +40,7 @@ pub(super) struct Served {
     board: Board,
     gate: Gate,
     past: Past,
+    alarms: ToldAlarms,
     /// When its own clock began, which never jumps.
     began: Instant,
     doubted: bool,
@@ -62,6 +64,7 @@ impl Served {
             board,
             gate: Gate::default(),
             past: Past::new(member.limits.clone()),
+            alarms: ToldAlarms::default(),
             began: now,
             doubted: false,
             member,
@@ -103,6 +106,7 @@ impl Served {
         self.gate = Gate::default();
         self.doubted = false;
         self.past.change_battery(self.member.limits.clone());
+        self.alarms = ToldAlarms::default();
         let paused = self.paused;
         self.board.update(&self.member.id, |state| {
             state.counters.consecutive_errors = 0;
@@ -159,6 +163,10 @@ impl Served {
         self.update(took_ms, true, None, |state| {
             state.accept(wall_clock(), took_ms, reading, derived);
         });
+        debug!("{id}: read in {took_ms} ms");
+        if let Some(state) = self.board.latest(id) {
+            self.alarms.tell(&state);
+        }
     }
 
     fn record_bad(&mut self, error: &CycleError, connected: bool, took_ms: u64, now: Instant) {
@@ -183,7 +191,7 @@ impl Served {
                     fault.message, fault.hint
                 );
             }
-            _ => {}
+            _ => debug!("{id}: {} after {took_ms} ms", fault.message),
         }
         let offline = self.health.online() == Some(false);
         self.update(took_ms, connected, Some(fault), |state| {
@@ -218,8 +226,11 @@ impl Served {
         if let Some(timeout) = change.timeout {
             self.member.options.timeout = timeout;
             self.renew();
+            let seconds = timeout.as_secs_f64();
+            info!("{}: an answer may take {seconds} s, on request", self.member.id);
         }
         if let Some(interval) = change.interval {
+            info!("{}: read every {} s, on request", self.member.id, interval.as_secs_f64());
             self.member.interval = interval;
             self.due = self.due.min(Instant::now() + interval);
             let interval_ms = millis(interval);
