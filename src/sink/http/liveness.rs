@@ -90,6 +90,7 @@ mod tests {
             state.attempt = Some(Attempt { number, ended, took_ms, connected, fault });
             state.paused = true;
         });
+        assert_eq!(liveness.stalled(&board), []);
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(liveness.stalled(&board), []);
         board.update(&id, |state| state.paused = false);
