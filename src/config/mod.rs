@@ -5,7 +5,6 @@ mod broker;
 mod device;
 mod fault;
 mod make;
-mod nearest;
 mod place;
 mod reference;
 mod rule;
