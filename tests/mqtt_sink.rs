@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use bms_reader::board::Board;
 use bms_reader::command::{Change, Command};
-use bms_reader::model::Alarm;
+use bms_reader::model::{Alarm, Secret};
 use bms_reader::sink::mqtt::Discovery;
 use mosquitto::Mosquitto;
 use rig::{Rig, pack};
@@ -356,16 +356,16 @@ fn a_retained_command_is_not_carried_out() {
 fn a_wrong_password_is_not_tried_again_at_once() {
     let broker = Mosquitto::with_login("reader", "right");
     let mut rig = Rig::prepared(&broker, Discovery::Entity);
-    rig.settings.login = Some(("reader".into(), "wrong".into()));
+    rig.settings.login = Some(("reader".into(), Secret::new("wrong")));
     let rig = rig.run();
     let refusals = || broker.log().matches("disconnected, not authorised").count();
     broker.wait_for_log("disconnected, not authorised");
-    std::thread::sleep(Duration::from_secs(4));
-    assert_eq!(refusals(), 1, "{}", broker.log());
+    rig.wait("the reason", |rig| rig.broker().trouble.is_some());
     rig.stop();
+    assert_eq!(refusals(), 1, "{}", broker.log());
 
     let mut rig = Rig::prepared(&broker, Discovery::Entity);
-    rig.settings.login = Some(("reader".into(), "right".into()));
+    rig.settings.login = Some(("reader".into(), Secret::new("right")));
     let ear = broker.subscribe();
     let rig = rig.run();
     ear.wait_for(BRIDGE, "true");
@@ -422,25 +422,25 @@ fn a_frozen_broker_is_left_and_found_again() {
     rig.read(pack(16));
     ear.wait_for("bms/rack/online", "true");
     broker.freeze();
-    // Two keep-alives, and some room.
-    std::thread::sleep(Duration::from_secs(3));
+    rig.wait("the end of the connection", |rig| !rig.broker().connected);
     let mut changed = pack(16);
     changed.pack.cycles = Some(77);
     rig.read(changed);
     broker.thaw();
     ear.wait_for("bms/rack/cycle_count", "77");
     ear.wait_for(BRIDGE, "true");
-    let connected = || broker.log().matches(" as bms-reader-rack ").count();
-    assert!(connected() >= 2, "{}", broker.log());
+    assert!(rig.broker().connections >= 2, "{}", broker.log());
     drop(rig);
 }
 
 #[test]
 fn two_programs_with_one_client_id_do_not_spin() {
     let broker = Mosquitto::start();
+    let began = Instant::now();
     let (first, second) = (Rig::start(&broker), Rig::start(&broker));
-    std::thread::sleep(Duration::from_secs(5));
-    let connections = broker.log().matches(" as bms-reader-rack ").count();
-    assert!((2..=12).contains(&connections), "{connections}: {}", broker.log());
+    let connections = || broker.log().matches(" as bms-reader-rack ").count();
+    first.wait("five connections", |_| connections() >= 5);
+    // They throw each other out: pauses of half a second or more twice, then of a second.
+    assert!(began.elapsed() >= Duration::from_secs(2), "{}", broker.log());
     drop((first, second));
 }

@@ -9,6 +9,7 @@ use super::variables::{
     MQTT_REFRESH, MQTT_TLS, MQTT_TLS_INSECURE, MQTT_TOPIC_PREFIX, MQTT_USER, SUPERVISOR_API,
     SUPERVISOR_TOKEN, Variable,
 };
+use crate::model::Secret;
 use crate::sink::mqtt::{Discovery, Publish, Settings, Supervisor, Tls};
 
 /// The settings; `None` when no broker was named. `ids`: batteries and banks, in order.
@@ -32,7 +33,7 @@ pub(super) fn settings(values: &Values, ids: &[&str], findings: &mut Findings) -
         findings.fault(values.fault(&MQTT_BASE_TOPIC, allowed));
     }
     Some(Settings {
-        supervisor,
+        supervisor: supervisor.map(|it| Supervisor { tls: tls.clone().unwrap_or_default(), ..it }),
         host,
         port: values.number(&MQTT_PORT).unwrap_or(if tls.is_some() { 8883 } else { 1883 }),
         login,
@@ -60,13 +61,13 @@ pub(super) fn settings(values: &Values, ids: &[&str], findings: &mut Findings) -
 fn supervisor(values: &Values) -> Option<Supervisor> {
     let token = values.given(&SUPERVISOR_TOKEN).filter(|_| !values.mentions(&MQTT_HOST))?;
     let url = values.text(&SUPERVISOR_API)?;
-    Some(Supervisor { url: url.to_owned(), token: token.to_owned() })
+    Some(Supervisor { url: url.to_owned(), token: Secret::new(token), tls: Tls::default() })
 }
 
-fn login(values: &Values, findings: &mut Findings) -> Option<(String, String)> {
+fn login(values: &Values, findings: &mut Findings) -> Option<(String, Secret)> {
     let password = values.given(&MQTT_PASSWORD);
     match values.given(&MQTT_USER) {
-        Some(user) => Some((user.to_owned(), password.unwrap_or_default().to_owned())),
+        Some(user) => Some((user.to_owned(), Secret::new(password.unwrap_or_default()))),
         None => {
             if password.is_some() {
                 // MQTT 3.1.1, section 3.1.2.9: no password without a user name.

@@ -5,7 +5,6 @@ mod broker;
 mod device;
 mod fault;
 mod make;
-mod nearest;
 mod place;
 mod reference;
 mod rule;
@@ -18,7 +17,6 @@ mod values;
 pub mod variables;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,11 +30,12 @@ pub use source::environment;
 pub use told::{Told, told};
 
 use crate::model::bank::Wiring;
-use crate::model::{DeviceId, Limits, Profile, secret};
+use crate::model::{DeviceId, Limits, Profile};
 use crate::protocol::{DriverInfo, Options};
 use crate::sink::{http, mqtt};
 
 /// Everything the operator said, checked.
+#[derive(Debug)]
 pub struct Config {
     /// The batteries.
     pub devices: Vec<Device>,
@@ -58,28 +57,6 @@ pub struct Config {
     pub log: Log,
     /// What is worth a word, but no reason to stop.
     pub warnings: Vec<String>,
-}
-
-/// Without the password of the broker.
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut mqtt = self.mqtt.clone();
-        if let Some((_, password)) = mqtt.as_mut().and_then(|mqtt| mqtt.login.as_mut()) {
-            secret::MASK.clone_into(password);
-        }
-        f.debug_struct("Config")
-            .field("devices", &self.devices)
-            .field("banks", &self.banks)
-            .field("mqtt", &mqtt)
-            .field("http_listen", &self.http_listen)
-            .field("http_audience", &self.http_audience)
-            .field("history", &self.history)
-            .field("allow_control", &self.allow_control)
-            .field("capture", &self.capture)
-            .field("log", &self.log)
-            .field("warnings", &self.warnings)
-            .finish()
-    }
 }
 
 /// What keeps the program from starting. The warnings are told with the faults, as a name that is

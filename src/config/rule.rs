@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use crate::protocol::{DRIVERS, auto, signs};
 
@@ -46,7 +47,8 @@ impl Rule {
     }
 
     /// Seconds; the limits are milliseconds.
-    pub const fn seconds(min: i64, max: i64) -> Self {
+    pub const fn seconds(limits: RangeInclusive<i64>) -> Self {
+        let (min, max) = (*limits.start(), *limits.end());
         Rule::Number { min, max, places: 3, unit: " seconds", off: false }
     }
 
@@ -269,7 +271,7 @@ mod tests {
         assert_eq!(rule.number("off"), None);
         assert!(!rule.admits("100.1"));
         assert_eq!(rule.to_string(), "a number from -40 to 100 °C, or off");
-        assert_eq!(Rule::seconds(500, 3_600_000).to_string(), "a number from 0.5 to 3600 seconds");
+        assert_eq!(Rule::seconds(500..=3_600_000).to_string(), "a number from 0.5 to 3600 seconds");
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::fault::{ConfigError, Findings};
-use super::nearest::nearest;
 use super::values::{Given, Values};
 use super::variables::{self, Fallback, VARIABLES, Variable};
 use crate::model::Secret;
+use crate::model::nearest::nearest;
 
 /// No file that we read has a reason to be larger.
 const LARGEST_FILE: u64 = 1 << 20;

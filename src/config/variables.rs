@@ -3,6 +3,7 @@
 
 use super::place::Place;
 use super::rule::{self, Rule};
+use crate::model::profile::{INTERVAL_MS, SCAN_TIMEOUT_MS, TIMEOUT_MS};
 
 /// One variable.
 #[derive(Debug)]
@@ -131,7 +132,7 @@ variables! {
         }
         BMS_TIMEOUT {
             key: Some("timeout"), default: Fallback::Depends("per type: serial 2, Bluetooth 20"),
-            rule: Rule::seconds(100, 120_000), example: "2",
+            rule: Rule::seconds(TIMEOUT_MS), example: "2",
             help: "Seconds for one answer (serial) or one whole read (Bluetooth).",
         }
         BMS_BARCODE {
@@ -168,7 +169,7 @@ variables! {
         }
         BMS_SCAN_TIMEOUT {
             key: Some("scan_timeout"), default: Fallback::Text("5"),
-            rule: Rule::seconds(1000, 60_000), example: "5",
+            rule: Rule::seconds(SCAN_TIMEOUT_MS), example: "5",
             help: "Seconds to look for a Bluetooth device that the system does not know yet.",
         }
         BMS_PASSWORD {
@@ -195,7 +196,7 @@ variables! {
         }
         READ_INTERVAL {
             key: Some("interval"), default: Fallback::Text("30"),
-            rule: Rule::seconds(500, 3_600_000), example: "30", help: "Seconds between two reads.",
+            rule: Rule::seconds(INTERVAL_MS), example: "30", help: "Seconds between two reads.",
         }
         DEVICE_ID {
             key: Some("id"), aliases: &["DEVICE_UNIQUE_ID"], default: Fallback::Text("bms"),

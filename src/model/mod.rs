@@ -11,6 +11,7 @@ pub mod fault;
 pub mod forecast;
 pub mod ledger;
 pub mod limits;
+pub mod nearest;
 pub mod past;
 pub mod plausible;
 pub mod profile;

@@ -1,10 +1,18 @@
 //! What is known of a battery before it has said a word: its name and where it is.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
 use super::reading::Switch;
+
+/// Time between two reads that may be asked for, in milliseconds.
+pub const INTERVAL_MS: RangeInclusive<i64> = 500..=3_600_000;
+/// Time for one answer, or for one whole read over Bluetooth.
+pub const TIMEOUT_MS: RangeInclusive<i64> = 100..=120_000;
+/// Time to look for a Bluetooth device.
+pub const SCAN_TIMEOUT_MS: RangeInclusive<i64> = 1000..=60_000;
 
 /// Identity of a battery in topics and unique ids: `[A-Za-z0-9_-]+`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -51,6 +59,19 @@ pub struct Profile {
     pub interval_ms: u64,
     /// Switches that the operator allowed to be turned.
     pub controls: Vec<Switch>,
+}
+
+/// The six bytes of a Bluetooth address.
+pub fn address_bytes(text: &str) -> Option<[u8; 6]> {
+    let mut bytes = [0; 6];
+    let mut pairs = text.split([':', '-']);
+    for byte in &mut bytes {
+        let pair = pairs.next().filter(|pair| pair.len() == 2)?;
+        // `from_str_radix` would take a sign.
+        let digits = pair.bytes().all(|digit| digit.is_ascii_hexdigit());
+        *byte = digits.then(|| u8::from_str_radix(pair, 16).ok()).flatten()?;
+    }
+    pairs.next().is_none().then_some(bytes)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! only a good answer confirms it.
 
 use super::driver::{DriverInfo, Sign};
+pub use crate::model::profile::address_bytes;
 
 /// What a device says of itself.
 #[derive(Debug, Clone, Copy)]
@@ -81,19 +82,6 @@ fn says_its_address_backwards(seen: &Advertisement<'_>) -> bool {
     let [first, second, rest @ ..] = address;
     let id = u16::from_le_bytes([first, second]);
     seen.manufacturer.iter().any(|(other, data)| *other == id && *data == rest)
-}
-
-/// The six bytes of an address, as handshakes need them.
-pub fn address_bytes(text: &str) -> Option<[u8; 6]> {
-    let mut bytes = [0; 6];
-    let mut pairs = text.split([':', '-']);
-    for byte in &mut bytes {
-        let pair = pairs.next().filter(|pair| pair.len() == 2)?;
-        // `from_str_radix` would take a sign.
-        let digits = pair.bytes().all(|digit| digit.is_ascii_hexdigit());
-        *byte = digits.then(|| u8::from_str_radix(pair, 16).ok()).flatten()?;
-    }
-    pairs.next().is_none().then_some(bytes)
 }
 
 #[cfg(test)]

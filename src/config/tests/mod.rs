@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::variables::VARIABLES;
 use super::{Config, Place, Rejected, load};
+use crate::model::Secret;
 use crate::model::units::Millivolts;
 use crate::sink::mqtt::{Discovery, Publish};
 
@@ -89,7 +90,7 @@ fn the_flat_variables_of_older_installations_work() {
     assert!(device.bauds.len() > 1, "without BMS_BAUDRATE all usual rates are tried");
     let mqtt = config.mqtt.as_ref().unwrap();
     assert_eq!((mqtt.host.as_str(), mqtt.port), ("10.4.8.213", 1883));
-    assert_eq!(mqtt.login, Some(("mqtt_user".into(), "mqtt_password".into())));
+    assert_eq!(mqtt.login, Some(("mqtt_user".into(), Secret::new("mqtt_password"))));
     assert_eq!(mqtt.client_id, "bms-reader-bms_lifepo4_01");
     assert_eq!(mqtt.base_topic, "bms/{id}");
     assert_eq!(mqtt.discovery_prefix, "homeassistant");

@@ -113,7 +113,7 @@ fn secrets_come_from_files_too() {
     let password = Scrap::new("password", b" hunter2 \r\n");
     let login = |pairs: &[(&str, &str)]| {
         let base = [("MQTT_HOST", "broker"), ("MQTT_USER", "me")];
-        good(&[&base[..], pairs].concat()).mqtt.unwrap().login.unwrap().1
+        good(&[&base[..], pairs].concat()).mqtt.unwrap().login.unwrap().1.expose().to_owned()
     };
     assert_eq!(login(&[("MQTT_PASSWORD_FILE", password.path())]), " hunter2 ");
     let both = [("MQTT_PASSWORD_FILE", password.path()), ("MQTT_PASSWORD", "direct")];

@@ -3,23 +3,8 @@ use std::time::Duration;
 use super::*;
 use crate::model::Alarm;
 use crate::model::units::Millis;
-use crate::sink::mqtt::{Discovery, Publish, sample};
-
-fn settings() -> Settings {
-    Settings {
-        supervisor: None,
-        host: "localhost".into(),
-        port: 1883,
-        login: None,
-        client_id: "c".into(),
-        keep_alive: Duration::from_secs(20),
-        tls: None,
-        base_topic: "bms/{id}".into(),
-        discovery_prefix: "homeassistant".into(),
-        discovery: Discovery::Entity,
-        publish: Publish::Changes(Duration::from_secs(300)),
-    }
-}
+use crate::sink::mqtt::sample::{self, settings};
+use crate::sink::mqtt::{Discovery, Publish};
 
 fn battery() -> Battery {
     Battery::new(Topics::new("bms/{id}", "homeassistant", &sample::profile()))

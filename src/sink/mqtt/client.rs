@@ -121,7 +121,7 @@ fn options(settings: &Settings) -> Result<MqttOptions, Trouble> {
     let will = topics::bridge_online(&settings.client_id);
     options.set_last_will(LastWill::new(will, "false", QoS::AtLeastOnce, true));
     if let Some((user, password)) = &settings.login {
-        options.set_credentials(user, password);
+        options.set_credentials(user, password.expose());
     }
     if let Some(tls) = &settings.tls {
         secure(&mut options, tls)?;

@@ -1,12 +1,15 @@
 //! What other people's messages mean. Pure.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::command::Change;
 use crate::model::ledger::Energy;
+use crate::model::nearest::nearest;
+use crate::model::profile::{INTERVAL_MS, SCAN_TIMEOUT_MS, TIMEOUT_MS, address_bytes};
 use crate::model::reading::{Setting, Switch};
 
 use super::discovery::ORIGIN;
@@ -180,9 +183,9 @@ fn change(payload: &[u8]) -> Result<Change, String> {
         match name.as_str() {
             "address" => change.address = given(value).map(mac).transpose()?,
             "adapter" => change.adapter = Some(adapter(value)?),
-            "poll_interval_s" => change.interval = seconds(name, value, 0.5, 3600.0)?,
-            "timeout_s" => change.timeout = seconds(name, value, 0.1, 120.0)?,
-            "scan_timeout_s" => change.scan_timeout = seconds(name, value, 0.5, 120.0)?,
+            "poll_interval_s" => change.interval = seconds(name, value, INTERVAL_MS)?,
+            "timeout_s" => change.timeout = seconds(name, value, TIMEOUT_MS)?,
+            "scan_timeout_s" => change.scan_timeout = seconds(name, value, SCAN_TIMEOUT_MS)?,
             "paused" => change.paused = given(value).map(switch).transpose()?,
             unknown => return Err(unknown_field(unknown)),
         }
@@ -231,13 +234,8 @@ fn given(value: &Value) -> Option<&Value> {
 
 fn mac(value: &Value) -> Result<String, String> {
     let wrong = || format!("address: a Bluetooth address like C8:47:80:37:02:E8, not {value}");
-    let text = value.as_str().ok_or_else(wrong)?.trim();
-    let parts: Vec<&str> = text.split([':', '-']).collect();
-    let is_byte = |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
-    if parts.len() != 6 || !parts.iter().all(is_byte) {
-        return Err(wrong());
-    }
-    Ok(parts.join(":").to_ascii_uppercase())
+    let bytes = value.as_str().and_then(|text| address_bytes(text.trim())).ok_or_else(wrong)?;
+    Ok(bytes.map(|byte| format!("{byte:02X}")).join(":"))
 }
 
 /// Nothing, in any spelling, means "the first powered one".
@@ -252,8 +250,13 @@ fn adapter(value: &Value) -> Result<Option<String>, String> {
     Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
-fn seconds(name: &str, value: &Value, least: f64, most: f64) -> Result<Option<Duration>, String> {
+fn seconds(
+    name: &str,
+    value: &Value,
+    limits: RangeInclusive<i64>,
+) -> Result<Option<Duration>, String> {
     let Some(value) = given(value) else { return Ok(None) };
+    let [least, most] = [limits.start(), limits.end()].map(|limit| *limit as f64 / 1000.0);
     let number = value.as_f64().filter(|number| (least..=most).contains(number));
     let number = number.ok_or_else(|| {
         format!("{name}: a number of seconds from {least} to {most}, not {value}")
@@ -266,27 +269,10 @@ fn switch(value: &Value) -> Result<bool, String> {
 }
 
 fn unknown_field(name: &str) -> String {
-    let near = FIELDS.iter().min_by_key(|field| distance(field, name));
-    match near.filter(|field| distance(field, name) <= field.len() / 2) {
-        Some(field) => format!("there is no field \"{name}\"; did you mean \"{field}\"?"),
+    match nearest(name, FIELDS).filter(|(field, errors)| *errors <= field.len() / 2) {
+        Some((field, _)) => format!("there is no field \"{name}\"; did you mean \"{field}\"?"),
         None => format!("there is no field \"{name}\"; there are {}", FIELDS.join(", ")),
     }
-}
-
-/// Edits between two words (Levenshtein).
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, r) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(l != *r);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[right.len()]
 }
 
 impl std::fmt::Debug for Router {
@@ -355,6 +341,9 @@ mod tests {
             (r#"{"poll_interval_s": "10"}"#, "poll_interval_s"),
             (r#"{"poll_interval_s": 1e999}"#, "JSON"),
             (r#"{"timeout_s": -1}"#, "timeout_s"),
+            (r#"{"timeout_s": 121}"#, "0.1 to 120"),
+            (r#"{"scan_timeout_s": 0.5}"#, "1 to 60"),
+            (r#"{"scan_timeout_s": 61}"#, "1 to 60"),
             (r#"{"paused": "yes"}"#, "paused"),
             (r#"{"poll_interval": 10}"#, "poll_interval_s"),
             (r#"{"adress": "x"}"#, "\"address\""),

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::command::CommandBus;
+use crate::model::Secret;
 
 use self::backoff::{Backoff, Ending};
 use self::journal::Journal;
@@ -62,12 +63,12 @@ pub struct Settings {
     /// Port.
     pub port: u16,
     /// User name and password.
-    pub login: Option<(String, String)>,
+    pub login: Option<(String, Secret)>,
     /// Our name at the broker.
     pub client_id: String,
     /// Longest silence on the connection.
     pub keep_alive: Duration,
-    /// `None`: plain text.
+    /// `None`: plain text. Follows the Supervisor where there is one.
     pub tls: Option<Tls>,
     /// Template of a battery's base topic, with `{id}` and `{type}`.
     pub base_topic: String,
@@ -80,7 +81,7 @@ pub struct Settings {
 }
 
 /// How the connection is secured. The files are read at each connection, so renewed ones count.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     /// PEM file with further roots beside the bundled ones.
     pub ca_file: Option<String>,
@@ -129,13 +130,13 @@ pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: C
             }
         }
         let pause = match publisher.end_of_connection() {
-            Some(since) => backoff.next(Ending::Lost(since.elapsed()), chance()),
             None if moved => SHORTEST_PAUSE,
-            None if trouble.is_denied() => backoff.next(Ending::Denied, chance()),
-            None => backoff
-                .next(Ending::Unreachable, chance())
-                .saturating_sub(began.elapsed())
-                .max(SHORTEST_PAUSE),
+            since => {
+                let ending = ending(&trouble, since.map(|since| since.elapsed()));
+                let spent =
+                    if ending == Ending::Unreachable { began.elapsed() } else { Duration::ZERO };
+                backoff.next(ending, chance()).saturating_sub(spent).max(SHORTEST_PAUSE)
+            }
         };
         if backoff.suspects_rival() {
             journal.rival(&publisher.settings().client_id);
@@ -183,7 +184,31 @@ async fn connection(
     }
 }
 
+/// How a connection of which the broker knew for so long has ended.
+fn ending(trouble: &Trouble, lived: Option<Duration>) -> Ending {
+    match lived {
+        Some(lived) => Ending::Lost(lived),
+        None if trouble.is_denied() => Ending::Denied,
+        None => Ending::Unreachable,
+    }
+}
+
 /// A random number in `0.0..1.0`, good enough to keep programs out of step.
 fn chance() -> f64 {
     f64::from((RandomState::new().hash_one(0u8) >> 32) as u32) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_before_the_connection_came_about_is_left_alone_for_long() {
+        let minute = Duration::from_secs(60);
+        let pause = |trouble: &Trouble, lived| Backoff::default().next(ending(trouble, lived), 0.0);
+        let denied = Trouble::Denied("not authorised");
+        assert!(pause(&denied, None) >= minute);
+        assert!(pause(&denied, Some(minute)) < minute);
+        assert!(pause(&Trouble::Closed, None) < minute);
+    }
 }

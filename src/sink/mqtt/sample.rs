@@ -1,5 +1,8 @@
 //! A believable battery for the tests of this folder.
 
+use std::time::Duration;
+
+use super::{Discovery, Publish, Settings};
 use crate::model::past::Past;
 use crate::model::reading::{Cell, Module, Place, Probe, Reading};
 use crate::model::units::{
@@ -89,4 +92,21 @@ pub fn read(reading: Reading, sequence: u64) -> DeviceState {
         fault: None,
     });
     state
+}
+
+/// As they are by default.
+pub fn settings() -> Settings {
+    Settings {
+        supervisor: None,
+        host: "localhost".into(),
+        port: 1883,
+        login: None,
+        client_id: "c".into(),
+        keep_alive: Duration::from_secs(20),
+        tls: None,
+        base_topic: "bms/{id}".into(),
+        discovery_prefix: "homeassistant".into(),
+        discovery: Discovery::Entity,
+        publish: Publish::Changes(Duration::from_secs(300)),
+    }
 }

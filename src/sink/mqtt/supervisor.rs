@@ -16,27 +16,24 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Settings;
 use super::trouble::Trouble;
+use super::{Settings, Tls};
+use crate::model::Secret;
+
 /// The Supervisor is on the same machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Far more than a host name and a login need.
 const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// Where to ask for the broker.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supervisor {
     /// `http://supervisor`
     pub url: String,
     /// What proves who we are; made anew at each start of the app.
-    pub token: String,
-}
-
-/// Without the token.
-impl fmt::Debug for Supervisor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Supervisor").field("url", &self.url).finish_non_exhaustive()
-    }
+    pub token: Secret,
+    /// How to encrypt when it says that the broker wants that.
+    pub tls: Tls,
 }
 
 #[derive(Deserialize)]
@@ -61,13 +58,18 @@ impl Supervisor {
     pub(super) async fn locate(&self, settings: &mut Settings) -> Result<bool, Trouble> {
         let asked = timeout(PATIENCE, self.ask()).await;
         let broker = asked.unwrap_or_else(|_| Err(unreachable("it does not answer")))?;
-        let login = broker.username.map(|name| (name, broker.password.unwrap_or_default()));
-        let tls = broker.ssl.then(|| settings.tls.clone().unwrap_or_default());
+        Ok(self.adopt(broker, settings))
+    }
+
+    fn adopt(&self, broker: Broker, settings: &mut Settings) -> bool {
+        let password = Secret::new(broker.password.unwrap_or_default());
+        let login = broker.username.map(|name| (name, password));
+        let tls = broker.ssl.then(|| self.tls.clone());
         let is_news =
             settings.host != broker.host || settings.port != broker.port || settings.login != login;
         (settings.host, settings.port) = (broker.host, broker.port);
         (settings.login, settings.tls) = (login, tls);
-        Ok(is_news)
+        is_news
     }
 
     async fn ask(&self) -> Result<Broker, Trouble> {
@@ -79,7 +81,7 @@ impl Supervisor {
         let (mut sender, connection) = http1::handshake(stream).await.map_err(unreachable)?;
         let request = Request::get(uri.path())
             .header(header::HOST, host)
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.expose()))
             .body(Empty::<Bytes>::new())
             .map_err(unreachable)?;
         // The connection ends when its sender is gone, and carries the answer until then.
@@ -115,6 +117,7 @@ fn unreachable(reason: impl fmt::Display) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::mqtt::sample;
 
     fn answer(status: u16, body: &str) -> Result<Broker, String> {
         let status = StatusCode::from_u16(status).unwrap();
@@ -143,8 +146,18 @@ mod tests {
     }
 
     #[test]
-    fn the_token_does_not_show() {
-        let supervisor = Supervisor { url: "http://supervisor".into(), token: "geheim".into() };
-        assert!(!format!("{supervisor:?}").contains("geheim"));
+    fn a_broker_that_is_plain_for_a_while_does_not_cost_the_certificates() {
+        let tls = Tls { ca_file: Some("/ssl/ca.pem".into()), ..Tls::default() };
+        let (url, token) = ("http://supervisor".into(), Secret::new("t"));
+        let supervisor = Supervisor { url, token, tls: tls.clone() };
+        let mut settings = sample::settings();
+        let mut told = |ssl| {
+            let login = r#""username": "addons", "password": "geheim""#;
+            let body = format!(r#"{{"data": {{"host": "b", "port": 1, "ssl": {ssl}, {login}}}}}"#);
+            supervisor.adopt(answer(200, &body).ok().unwrap(), &mut settings);
+            settings.tls.clone()
+        };
+        assert_eq!([told(true), told(false), told(true)], [Some(tls.clone()), None, Some(tls)]);
+        assert!(!format!("{settings:?}").contains("geheim"));
     }
 }
