@@ -214,8 +214,24 @@ fn ways(info: &DriverInfo) -> Vec<Options> {
 
 fn more_telling(known: Option<Fault>, error: ProtocolError) -> Fault {
     let quiet = |fault: &Fault| fault.kind == FaultKind::Timeout;
-    let new = CycleError::Protocol(error).fault();
+    let new = about_the_input(CycleError::Protocol(error).fault());
     known.filter(|known| !quiet(known) || quiet(&new)).unwrap_or(new)
+}
+
+/// On a wire other things can be done about the same fault.
+fn about_the_input(fault: Fault) -> Fault {
+    let hint = match fault.kind {
+        FaultKind::Timeout => {
+            "nothing or too little was given on stdin: give whole answers, from the first byte to \
+             the last, and check the type"
+        }
+        FaultKind::BadChecksum => "digits were lost or changed: compare with the recording",
+        FaultKind::BadFrame | FaultKind::UnsupportedFrame => {
+            "check the type, and that nothing but answers was given; a request begins with >"
+        }
+        _ => return fault,
+    };
+    Fault::new(fault.kind, fault.message, hint)
 }
 
 pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
@@ -277,6 +293,18 @@ mod tests {
         let damaged = basic.replace("FA8D", "FA8E");
         let fault = Dialogue::parse(&damaged).unwrap().play_to_any(&protocol::jbd::INFO);
         assert_eq!(fault.unwrap_err().kind, FaultKind::BadChecksum);
+    }
+
+    #[test]
+    fn advice_is_about_the_input() {
+        for (make, text) in
+            [("daren", ""), ("daren", "7E"), ("jbd", "DD03"), ("pylontech-sc0500", "")]
+        {
+            let info = protocol::find(make).unwrap();
+            let state = decode(info, DeviceId::new(make).unwrap(), text);
+            let fault = state.attempt.unwrap().fault.unwrap();
+            assert!(fault.hint.starts_with("nothing or too little"), "{make} {text}: {fault:?}");
+        }
     }
 
     #[test]

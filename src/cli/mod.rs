@@ -144,6 +144,11 @@ fn complain(rejected: &Rejected) -> u8 {
     MISCONFIGURED
 }
 
+/// What is wrong with Bluetooth, to be read after a heading that names it.
+fn without_heading(trouble: &str) -> &str {
+    trouble.strip_prefix("no Bluetooth: ").unwrap_or(trouble)
+}
+
 async fn serve(config: Config) -> u8 {
     match app::serve(config).await {
         Ok(()) => FINE,

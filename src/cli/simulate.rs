@@ -61,7 +61,7 @@ impl Arguments {
     }
 
     fn options(self) -> Result<SimulateOptions, String> {
-        let make = self.make()?;
+        let make = on_a_wire(self.make()?);
         let usual = if make.addresses.contains(&1) { 1 } else { *make.addresses.start() };
         let addresses = if self.address.is_empty() { vec![usual] } else { self.address.clone() };
         if let Some(address) = addresses.iter().find(|it| !make.addresses.contains(it)) {
@@ -83,6 +83,11 @@ impl Arguments {
             place: self.tcp.map_or(terminal, Place::Tcp),
         })
     }
+}
+
+/// The plain `jk` is the stream that a board sends by Bluetooth, which no reader expects on a wire.
+fn on_a_wire(make: &'static Make) -> &'static Make {
+    if make.name == sim::jk::MAKE.name { &sim::jk::TTL } else { make }
 }
 
 /// The place is the only thing on stdout, so that a script can take it from there.
@@ -122,5 +127,43 @@ fn print(spec: Result<Value, String>) -> u8 {
             eprintln!("bms-reader: {complaint}");
             MISCONFIGURED
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::read;
+    use crate::config;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// With what `--help` shows, and the type alone.
+    #[tokio::test]
+    async fn a_simulated_jk_is_read_as_jk() {
+        let line = ["simulate", "--type", "jk", "--tcp", "127.0.0.1:0"];
+        let options = Line::try_parse_from(line).unwrap().arguments.options().unwrap();
+        let stand = serve::Stand::open(&options).await.unwrap();
+        let place = stand.place();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let serving = tokio::spawn(stand.serve(stop.clone()));
+        let environment = [
+            ("BMS_OPTIONS_FILE", "/nonexistent/options.json"),
+            ("BMS_TYPE", "jk"),
+            ("BMS_PORT", &place),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = config::load(environment.into()).unwrap();
+        let board = read::read(&config.devices, None).await;
+        let state = board.latest(&config.devices[0].profile.id).unwrap();
+        assert!(state.snapshot.is_some(), "{:?}", state.attempt);
+        stop.cancel();
+        serving.await.unwrap().unwrap();
     }
 }

@@ -130,8 +130,20 @@ fn element(
     }
     let mut values = resolve(entries, spelling, findings);
     values.inherit(&READ_INTERVAL, program);
-    findings.faults.extend(values.missing(&DEVICE_ID, "with several batteries each needs its own"));
+    findings.faults.extend(missing_id(&values));
     Some(values)
+}
+
+/// Older programs call a battery's identity its name.
+fn missing_id(values: &Values) -> Option<ConfigError> {
+    let why = "with several batteries each needs its own";
+    let Some(name) = values.given(&DEVICE_NAME) else { return values.missing(&DEVICE_ID, why) };
+    let fault =
+        values.missing(&DEVICE_ID, &format!("{why}, and `name` is only what people see"))?;
+    Some(match DEVICE_ID.rule.admits(name) {
+        true => ConfigError { example: name.to_owned(), ..fault },
+        false => fault,
+    })
 }
 
 /// One battery; `None` when something about it is wrong, which is then among the findings.
@@ -214,9 +226,13 @@ fn place(values: &Values, make: &Make, findings: &mut Findings) -> Option<Place>
     let radio = make.driver.is_none_or(|driver| driver.gatt.is_some());
     match (port, address) {
         (true, true) => {
-            let allowed =
-                format!("left out, as {} says where the battery is", values.name(&BMS_PORT));
-            findings.fault(values.fault(&BMS_ADDRESS, allowed));
+            let port = values.name(&BMS_PORT);
+            let allowed = format!("left out, as {port} says where the battery is");
+            let example = values.given(&BMS_PORT).unwrap_or(BMS_PORT.example);
+            findings.fault(ConfigError {
+                example: format!("{port}={example} alone"),
+                ..values.fault(&BMS_ADDRESS, allowed)
+            });
         }
         (true, false) if !serial => {
             let address = values.name(&BMS_ADDRESS);
@@ -287,7 +303,9 @@ fn barcode(values: &Values, findings: &mut Findings) -> Option<String> {
         // The form is the rule of the variable, which has reported it.
         Err(BarcodeError::Form) => None,
         Err(sample @ BarcodeError::Sample) => {
-            findings.fault(values.fault(&BMS_BARCODE, sample.to_string()));
+            let example = format!("no {} at all", values.name(&BMS_BARCODE));
+            findings
+                .fault(ConfigError { example, ..values.fault(&BMS_BARCODE, sample.to_string()) });
             None
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fault::Findings;
+use super::fault::{ConfigError, Findings};
 use super::place::Place;
 use super::rule::{SIMULATED, makes};
 use super::values::Values;
@@ -12,6 +12,9 @@ use crate::protocol::{self, DriverInfo, auto};
 
 /// Time for one whole read over Bluetooth.
 const WHOLE_READ: Duration = Duration::from_secs(20);
+
+/// Words for a battery that is reached by Bluetooth, whatever its make.
+const RADIO: [&str; 2] = ["bluetooth", "ble"];
 
 /// Which make, and whether it is only played.
 pub(super) struct Make {
@@ -65,7 +68,7 @@ impl Make {
             }
             let known = Make::named(&name);
             if known.is_none() {
-                findings.fault(values.fault(&BMS_TYPE, unknown_make(&name)));
+                findings.fault(unknown_make(&name, values));
             }
             return known;
         }
@@ -93,9 +96,18 @@ impl Make {
 }
 
 /// What to say to somebody who asks for a make that is not there.
-fn unknown_make(name: &str) -> String {
-    match nearest(name, makes()) {
-        Some((near, errors)) if errors <= 3 => format!("{} (is {near} meant?)", BMS_TYPE.rule),
-        _ => BMS_TYPE.rule.to_string(),
+fn unknown_make(name: &str, values: &Values) -> ConfigError {
+    let makes_known = &BMS_TYPE.rule;
+    // Older programs say here how the battery is reached.
+    if RADIO.contains(&name) {
+        let address = values.name(&BMS_ADDRESS);
+        let allowed = format!("left out, as {address} is enough, or {makes_known}");
+        let example = protocol::jbd::INFO.name.to_owned();
+        return ConfigError { example, ..values.fault(&BMS_TYPE, allowed) };
     }
+    let allowed = match nearest(name, makes()) {
+        Some((near, errors)) if errors <= 3 => format!("{makes_known} (is {near} meant?)"),
+        _ => makes_known.to_string(),
+    };
+    values.fault(&BMS_TYPE, allowed)
 }

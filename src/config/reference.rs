@@ -19,7 +19,9 @@ names in lower case (`mqtt_host`); an environment variable wins over an option.
   the file that holds `MQTT_PASSWORD` (Docker secrets). `MQTT_PASSWORD` itself wins over the file.
 * An older name still works; the newer one wins where both are set.
 * A wrong value stops the start with exit code 2 and one message for each fault. An unknown
-  `BMS_*` or `MQTT_*` name is a warning with the nearest known name.
+  `BMS_*` or `MQTT_*` name is a warning with the nearest known name, if one is near.
+* Write no quotes around values in a file for `docker run --env-file`, and no comments after them:
+  Docker passes both on.
 ";
 
 /// The whole reference as Markdown.

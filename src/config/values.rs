@@ -23,11 +23,27 @@ pub(super) struct Given {
 impl Given {
     /// A fault that shows this value, unless it is secret.
     pub fn fault(&self, variable: &Variable, allowed: impl Into<String>) -> ConfigError {
-        let fault = ConfigError::new(&self.name, allowed, variable.example);
-        match &self.text {
-            Some(text) if !variable.secret => fault.showing(text.expose()),
+        let text = self.text.as_ref().map_or("", Secret::expose);
+        let allowed = allowed.into() + leftover(text);
+        let fault = ConfigError::new(&self.name, allowed, variable.example_for(text));
+        match self.text {
+            Some(_) if !variable.secret => fault.showing(text),
             _ => fault,
         }
+    }
+}
+
+/// What a shell would have taken away and Docker's `--env-file` keeps, to be read at the end of
+/// what is allowed.
+fn leftover(text: &str) -> &'static str {
+    let quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+    if quoted('"') || quoted('\'') {
+        return ", without the quotes around it";
+    }
+    // JSON may well have this in a name.
+    match text.contains(" #") && !text.starts_with('[') {
+        true => ", without the comment after it",
+        false => "",
     }
 }
 

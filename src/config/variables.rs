@@ -4,6 +4,7 @@
 use super::place::Place;
 use super::rule::{self, Rule};
 use crate::model::profile::{INTERVAL_MS, SCAN_TIMEOUT_MS, TIMEOUT_MS};
+use crate::protocol::pylontech_sc0500::{Barcode, BarcodeError};
 
 /// One variable.
 #[derive(Debug)]
@@ -61,6 +62,12 @@ impl Group {
 }
 
 impl Variable {
+    /// A good value of the kind that this wrong one was meant to be.
+    pub fn example_for(&self, wrong: &str) -> &'static str {
+        let bridge = self.name == BMS_PORT.name && wrong.contains("://");
+        if bridge { BRIDGE } else { self.example }
+    }
+
     const fn blank(name: &'static str, group: Group) -> Self {
         Variable {
             name,
@@ -75,6 +82,9 @@ impl Variable {
         }
     }
 }
+
+/// A good place of an RS485-to-Ethernet bridge.
+const BRIDGE: &str = "tcp://192.168.1.50:8899";
 
 const ANY_TEXT: Rule = Rule::Shape { words: "any text", fits: |_| true };
 const FILE: Rule = Rule::Shape { words: "the path of a file", fits: |_| true };
@@ -138,12 +148,13 @@ variables! {
         BMS_BARCODE {
             key: Some("barcode"),
             rule: Rule::Shape {
-                words: "16 letters and digits",
-                fits: |text| text.len() == 16 && text.bytes().all(|b| b.is_ascii_alphanumeric()),
+                words: "the 16 letters and digits after `Module Barcode` in the console's answer to `info`, or left out",
+                // A sample has a fault of its own.
+                fits: |text| Barcode::parse(text) != Err(BarcodeError::Form),
             },
             example: "ABCD1234EFGH5678",
-            help: "SC0500: the serial number of the controller (`Module Barcode` in the answer to `info`), never \
-                a sample. Without it nobody logs in, and `tbar` is never sent.",
+            help: "SC0500: the serial number of your own controller; a sample, as the one here, is refused. \
+                Without it nobody logs in, and `tbar` is never sent.",
         }
         BMS_CAPACITY_UNIT {
             key: Some("capacity_unit"), default: Fallback::Text("Wh"),

@@ -2,13 +2,23 @@
 
 use std::time::Duration;
 
+use crate::cli::without_heading;
 use crate::config::{Config, Place};
 use crate::model::{Fault, FaultKind};
 use crate::transport::LinkError;
 use crate::transport::ble::{self, AdapterFound, BleFound};
 
-/// Looks at the adapters, where a battery is on Bluetooth.
+/// Looks at the adapters, where a battery is on Bluetooth; at all of them, where there is none yet.
 pub(super) async fn adapters(config: &Config) -> bool {
+    if config.devices.is_empty() {
+        // Why there is none at all is told by the look around.
+        let adapters = ble::adapters().await;
+        let names = adapters.iter().flatten().map(|it| Some(&*it.name)).collect::<Vec<_>>();
+        for (well, line) in verdict(&names, &Ok(adapters.clone().unwrap_or_default())) {
+            println!("{} {line}", if well { "fine " } else { "note " });
+        }
+        return true;
+    }
     let wanted: Vec<Option<&str>> = config
         .devices
         .iter()
@@ -32,7 +42,10 @@ fn verdict(
     wanted: &[Option<&str>],
     adapters: &Result<Vec<AdapterFound>, LinkError>,
 ) -> Vec<(bool, String)> {
-    let fault = |error: LinkError| (false, format!("Bluetooth: {error}\n      {}", error.hint()));
+    let fault = |error: LinkError| {
+        let trouble = error.to_string();
+        (false, format!("Bluetooth: {}\n      {}", without_heading(&trouble), error.hint()))
+    };
     let adapters = match adapters {
         Ok(adapters) => adapters,
         Err(error) => return vec![fault(error.clone())],

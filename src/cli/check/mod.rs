@@ -3,7 +3,7 @@
 
 mod air;
 
-use super::{FAILED, FINE, complain, read};
+use super::{FAILED, FINE, complain, read, scan};
 use crate::config::{self, Config};
 use crate::sink::mqtt;
 
@@ -25,7 +25,8 @@ pub(super) async fn run() -> u8 {
 
 async fn batteries(config: &Config) -> bool {
     if config.devices.is_empty() {
-        println!("note  no battery is configured; `bms-reader scan` shows what is connected");
+        println!("note  no battery is configured; set the lines of one that is here:\n");
+        println!("{}\n", scan::around().await.trim_end());
         return true;
     }
     let board = read::read(&config.devices, None).await;
@@ -65,10 +66,8 @@ async fn batteries(config: &Config) -> bool {
 }
 
 async fn broker(config: &Config) -> bool {
-    let Some(settings) = &config.mqtt else {
-        println!("note  MQTT_HOST is not set: nothing is published");
-        return true;
-    };
+    // That none was named is among the warnings.
+    let Some(settings) = &config.mqtt else { return true };
     match mqtt::probe(settings).await {
         Ok(()) => {
             println!("fine  broker {}:{} takes us", settings.host, settings.port);

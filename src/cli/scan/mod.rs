@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::FINE;
-use crate::model::Fault;
+use crate::model::{Fault, FaultKind};
 use crate::poll::{CycleError, advertisement};
 use crate::protocol::signs::{Guess, recognise};
 use crate::protocol::{DRIVERS, DriverInfo, auto};
@@ -16,10 +16,13 @@ use crate::transport::ble::{self, BleFound};
 use crate::transport::serial::{self, PortFound};
 use probe::Answer;
 
+/// Batteries advertise every second or two.
+const SECONDS: u64 = 5;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// How long to look for Bluetooth devices
-    #[arg(long, value_name = "N", default_value_t = 5,
+    #[arg(long, value_name = "N", default_value_t = SECONDS,
           value_parser = clap::value_parser!(u64).range(1..=120))]
     seconds: u64,
     /// One JSON object instead of text
@@ -68,15 +71,7 @@ struct Device {
 
 pub(super) async fn run(arguments: Arguments) -> u8 {
     let wanted = arguments.probe;
-    let (ports, radio) = tokio::join!(
-        ports(wanted.as_deref()),
-        ble::scan(None, Duration::from_secs(arguments.seconds))
-    );
-    let devices = match radio {
-        Ok(found) => Ok(devices(found, wanted.as_deref()).await),
-        Err(error) => Err(CycleError::Link(error).fault()),
-    };
-    let findings = Findings { ports, devices };
+    let findings = look(wanted.as_deref(), arguments.seconds).await;
     for place in findings.missing(wanted.as_deref().unwrap_or_default()) {
         eprintln!("bms-reader: {place} was not asked: it is no port, and no device in reach");
     }
@@ -86,6 +81,20 @@ pub(super) async fn run(arguments: Arguments) -> u8 {
         println!("{}", text::render(&findings).trim_end());
     }
     FINE
+}
+
+/// What is there, for people; nobody is asked anything.
+pub(super) async fn around() -> String {
+    text::render(&look(None, SECONDS).await)
+}
+
+async fn look(wanted: Option<&[String]>, seconds: u64) -> Findings {
+    let (ports, radio) = tokio::join!(ports(wanted), ble::scan(None, Duration::from_secs(seconds)));
+    let devices = match radio {
+        Ok(found) => Ok(devices(found, wanted).await),
+        Err(error) => Err(CycleError::Link(error).fault()),
+    };
+    Findings { ports, devices }
 }
 
 async fn ports(wanted: Option<&[String]>) -> Vec<Port> {
@@ -130,6 +139,12 @@ impl Port {
     fn environment(&self) -> Vec<(&'static str, &str)> {
         vec![("BMS_TYPE", self.kind()), ("BMS_PORT", &self.found.path)]
     }
+
+    /// Somebody named it, and it is not there: nothing to configure.
+    fn is_missing(&self) -> bool {
+        let fault = self.answer.as_ref().and_then(|answer| answer.as_ref().err());
+        fault.is_some_and(|fault| fault.kind == FaultKind::PortNotFound)
+    }
 }
 
 impl Device {
@@ -162,7 +177,9 @@ fn object(findings: &Findings) -> Value {
         .iter()
         .map(|port| {
             let mut object = json!({"path": port.found.path, "device": port.found.device});
-            object["environment"] = Value::Object(map(port.environment()));
+            if !port.is_missing() {
+                object["environment"] = Value::Object(map(port.environment()));
+            }
             put_answer(&mut object, port.answer.as_ref());
             object
         })

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::FaultKind;
 use crate::protocol::driver::uuid16;
-use crate::transport::LinkError;
+use crate::transport::{BusFault, LinkError};
 
 fn port(path: &str, answer: Option<Answer>) -> Port {
     let device = Some("/dev/ttyUSB0".to_owned());
@@ -111,6 +111,25 @@ fn without_bluetooth_the_rest_is_told_and_the_remedy() {
     assert_eq!(object["bluetooth"], json!([]));
     assert_eq!(object["bluetooth_error"]["type"], "adapter_not_found");
     assert_eq!(object["serial"][0]["path"], "/dev/a");
+}
+
+#[test]
+fn a_port_that_is_not_there_has_no_lines() {
+    let error = LinkError::NotFound { place: "/dev/ttyUSB9".into() };
+    let fault = CycleError::Link(error).fault();
+    let found = findings(vec![port("/dev/ttyUSB9", Some(Err(fault)))], vec![]);
+    let text = text::render(&found);
+    assert!(text.contains("is the adapter plugged in?"), "{text}");
+    assert!(!text.contains("BMS_PORT="), "{text}");
+    assert_eq!(object(&found)["serial"][0].get("environment"), None);
+}
+
+#[test]
+fn no_bluetooth_is_said_once() {
+    let error = LinkError::NoBus { fault: BusFault::Missing, reason: "no file".into() };
+    let found = Findings { ports: vec![], devices: Err(CycleError::Link(error).fault()) };
+    let text = text::render(&found).to_lowercase();
+    assert_eq!(text.matches("no bluetooth:").count(), 1, "{text}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::probe::Answer;
 use super::{Device, Findings, Port};
+use crate::cli::without_heading;
 use crate::protocol::DRIVERS;
 use crate::protocol::driver::uuid16;
 
@@ -14,7 +15,7 @@ pub(super) fn render(findings: &Findings) -> String {
     let _ = match &findings.devices {
         Ok(list) => devices(&mut text, list),
         Err(fault) => {
-            writeln!(text, "No Bluetooth: {}\n  {}", fault.message, fault.hint)
+            writeln!(text, "No Bluetooth: {}\n  {}", without_heading(&fault.message), fault.hint)
         }
     };
     text
@@ -36,8 +37,10 @@ fn ports(text: &mut String, ports: &[Port]) -> std::fmt::Result {
             writeln!(text, "  is now {device}")?;
         }
         answer(text, port.answer.as_ref())?;
-        let mount = format!("--device {path}:{path}");
-        lines(text, &mount, &port.environment())?;
+        match port.is_missing() {
+            true => writeln!(text)?,
+            false => lines(text, &format!("--device {path}:{path}"), &port.environment())?,
+        }
     }
     let known: Vec<_> =
         DRIVERS.iter().filter(|info| info.serial.is_some()).map(|info| info.name).collect();

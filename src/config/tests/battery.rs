@@ -69,12 +69,36 @@ fn a_barcode_out_of_a_document_is_refused() {
     for (sample, reason) in [
         ("PPTAP01419B15082", "this one is a sample"),
         ("ABCD1234EFGH5678", "this one is a sample"),
-        ("YOUR_BMS_SERIAL_NUMBER_HERE", "16 letters and digits"),
+        ("YOUR_BMS_SERIAL_NUMBER_HERE", "this one is a sample"),
+        ("PPTAP02218C1042", "the 16 letters and digits"),
     ] {
         let message = fault(&[("BMS_PORT", "/dev/a"), ("BMS_BARCODE", sample)]);
         assert!(message.starts_with(&format!("BMS_BARCODE is \"{sample}\"")), "{message}");
-        assert!(message.contains(reason), "{message}");
+        assert!(message.contains(reason) && message.contains("answer to `info`"), "{message}");
+        let contradicts_itself = message.ends_with(sample);
+        assert!(!contradicts_itself, "{message}");
     }
+}
+
+#[test]
+fn a_battery_with_a_name_and_no_id_is_told_the_difference() {
+    let said = |name: &str| {
+        fault(&[("DEVICES", &format!(r#"[{{"name": "{name}", "type": "simulated"}}]"#))])
+    };
+    let message = said("jk1");
+    assert!(message.contains("`name` is only what people see"), "{message}");
+    assert!(message.ends_with("; for example: jk1"), "{message}");
+    assert!(said("Hauptbatterie BMS").ends_with("; for example: bms_main"));
+}
+
+#[test]
+fn how_a_battery_is_reached_is_no_type() {
+    let message = fault(&[(
+        "DEVICES",
+        r#"[{"id": "bms_main", "type": "bluetooth", "address": "A5:C2:37:06:1B:C9"}]"#,
+    )]);
+    assert!(message.contains("left out, as DEVICES[0].address is enough, or one of"), "{message}");
+    assert!(message.ends_with("; for example: jbd"), "{message}");
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn a_battery_has_one_place() {
     let message = fault(&[ADDRESS, ("BMS_PORT", "/dev/ttyUSB0")]);
     assert!(message.starts_with("BMS_ADDRESS is \"c8-47-80-37-02-e8\""), "{message}");
     assert!(message.contains("left out, as BMS_PORT says where the battery is"), "{message}");
+    assert!(message.ends_with("; for example: BMS_PORT=/dev/ttyUSB0 alone"), "{message}");
     for wrong in ["C8:47:80:37:02", "C8:47:80:37:02:EG", "hci0"] {
         let messages = faults(&[("BMS_ADDRESS", wrong)]);
         assert!(messages[0].contains("six pairs of hexadecimal digits"), "{messages:?}");

@@ -81,6 +81,32 @@ fn blanks_do_not_matter_and_empty_is_unset() {
     assert!(config.mqtt.is_none());
 }
 
+/// Docker's `--env-file` passes on what a shell would take away.
+#[test]
+fn quotes_and_comments_that_were_kept_are_named() {
+    for (name, value, words) in [
+        ("BMS_PORT", r#""/dev/ttyUSB0""#, ", without the quotes around it; for example"),
+        ("BMS_TYPE", "'daren'", ", without the quotes around it; for example"),
+        ("DEVICES", r#"'[{"id": "a"}]'"#, ", without the quotes around it; for example"),
+        ("READ_INTERVAL", "30 # seconds", ", without the comment after it; for example: 30"),
+    ] {
+        let message = fault(
+            &[("BMS_ADDRESS", "C8:47:80:37:02:E8"), (name, value)]
+                [usize::from(name == "BMS_PORT")..],
+        );
+        assert!(message.contains(words), "{message}");
+    }
+    let json = r#"[{"id": "a", "name": "Rack #1" "type": "daren"}]"#;
+    assert!(!fault(&[("DEVICES", json)]).contains("comment"));
+    assert!(!fault(&[("READ_INTERVAL", "\"")]).contains("quotes"));
+}
+
+#[test]
+fn half_a_bridge_is_answered_with_a_whole_one() {
+    let message = fault(&[("BMS_PORT", "tcp://127.0.0.1")]);
+    assert!(message.ends_with("; for example: tcp://192.168.1.50:8899"), "{message}");
+}
+
 #[test]
 fn names_count_in_any_case_and_capitals_win() {
     assert_eq!(good(&[("bms_port", "/dev/a")]).devices[0].place.to_string(), "/dev/a");

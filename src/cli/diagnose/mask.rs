@@ -1,0 +1,159 @@
+//! What a report that is passed on does not say: secrets, and where the operator's machines are.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::config::Told;
+use crate::config::variables::{MQTT_HOST, MQTT_USER};
+use crate::model::secret::MASK;
+
+/// A text as short as this may stand in a report by chance.
+const SHORTEST_SECRET: usize = 3;
+
+/// What stands before a host.
+const SCHEMES: [&str; 3] = ["tcp://", "mqtt://", "mqtts://"];
+
+/// The value of this variable as a report shows it.
+pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
+    match name {
+        _ if name == MQTT_HOST.name => kind_of_host(value),
+        _ if name == MQTT_USER.name => "<user>",
+        _ => value,
+    }
+}
+
+/// Whether it is an address or a name, which helps; this machine itself is no secret.
+fn kind_of_host(host: &str) -> &str {
+    match host.parse::<IpAddr>() {
+        Ok(address) if address.is_loopback() || address.is_unspecified() => host,
+        Ok(_) => "<address>",
+        Err(_) if host == "localhost" => host,
+        Err(_) => "<name>",
+    }
+}
+
+/// Without the hosts that somebody named, and without any IPv4 address.
+fn without_hosts(report: &str, told: &Told) -> String {
+    let mut text = report.to_owned();
+    let broker = told.values.iter().find(|(name, _)| *name == MQTT_HOST.name);
+    // A name of one word may be any word of the report.
+    if let Some((_, host)) = broker.filter(|(_, host)| host.contains(['.', ':'])) {
+        text = text.replace(host, kind_of_host(host));
+    }
+    for scheme in SCHEMES {
+        let mut parts = text.split(scheme);
+        let mut rest = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let host = host_of(part);
+            let bare = host.trim_matches(['[', ']']);
+            rest.extend([scheme, if host.starts_with('<') { host } else { kind_of_host(bare) }]);
+            rest.push_str(part.get(host.len()..).unwrap_or_default());
+        }
+        text = rest;
+    }
+    without_ipv4(&text)
+}
+
+/// The host at the beginning of this text; an IPv6 address has brackets.
+fn host_of(text: &str) -> &str {
+    let ends = |c: char| !(c.is_alphanumeric() || "-_.*@<>".contains(c));
+    let end = match text.starts_with('[') {
+        true => text.find(']').map(|at| at + 1),
+        false => text.find(ends),
+    };
+    text.get(..end.unwrap_or(text.len())).unwrap_or(text)
+}
+
+fn without_ipv4(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for piece in text.split_inclusive(|c: char| !(c.is_ascii_digit() || c == '.')) {
+        let number = piece.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let host = number.parse::<Ipv4Addr>().map_or(number, |_| kind_of_host(number));
+        shown.push_str(host);
+        shown.push_str(piece.get(number.len()..).unwrap_or_default());
+    }
+    shown
+}
+
+/// Without secrets and hosts, and with the half of every Bluetooth address that tells one device from
+/// another; the first half names the maker of its radio, which helps.
+pub(super) fn masked(report: &str, told: &Told) -> String {
+    let mut text = report.to_owned();
+    for secret in &told.secrets {
+        if secret.expose().len() >= SHORTEST_SECRET {
+            text = text.replace(secret.expose(), MASK);
+        }
+    }
+    text = without_hosts(&text, told);
+    let bytes = text.clone().into_bytes();
+    let mut shown = text.into_bytes();
+    for start in 0..bytes.len() {
+        if is_address(&bytes, start) {
+            for (offset, byte) in shown.iter_mut().skip(start).take(17).enumerate() {
+                if offset > 8 && offset % 3 != 2 {
+                    *byte = b'x';
+                }
+            }
+        }
+    }
+    String::from_utf8(shown).unwrap_or_default()
+}
+
+/// Whether `AA:BB:CC:DD:EE:FF` stands there, with colons, hyphens or underscores.
+fn is_address(text: &[u8], start: usize) -> bool {
+    let Some(place) = text.get(start..start + 17) else { return false };
+    let part_of_more = |at: Option<&u8>| at.is_some_and(u8::is_ascii_hexdigit);
+    !part_of_more(start.checked_sub(1).and_then(|before| text.get(before)))
+        && !part_of_more(text.get(start + 17))
+        && place.iter().enumerate().all(|(offset, byte)| match offset % 3 {
+            2 => matches!(byte, b':' | b'-' | b'_'),
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Secret;
+
+    #[test]
+    fn secrets_and_the_telling_half_of_addresses_are_masked_wherever_they_stand() {
+        let told = Told { values: Vec::new(), secrets: vec![Secret::new("hunter2")] };
+        let report = "as hunter2 at C8:47:80:37:02:E8, dev_c8_47_80_37_02_e8; 12:34:56 is a time";
+        let shown = masked(report, &told);
+        assert_eq!(shown, "as *** at C8:47:80:xx:xx:xx, dev_c8_47_80_xx_xx_xx; 12:34:56 is a time");
+    }
+
+    #[test]
+    fn a_short_secret_does_not_eat_the_report() {
+        let told = Told { values: Vec::new(), secrets: vec![Secret::new("a")] };
+        assert_eq!(masked("a battery", &told), "a battery");
+    }
+
+    #[test]
+    fn hosts_and_users_are_masked_and_their_kind_is_told() {
+        let told =
+            |host: &str| Told { values: vec![("MQTT_HOST", host.to_owned())], secrets: Vec::new() };
+        assert_eq!(shown("MQTT_HOST", "192.0.2.10"), "<address>");
+        assert_eq!(shown("MQTT_HOST", "core-mosquitto"), "<name>");
+        assert_eq!(shown("MQTT_HOST", "127.0.0.1"), "127.0.0.1");
+        assert_eq!(shown("MQTT_USER", "bob"), "<user>");
+        for (report, masks) in [
+            ("no route to 192.0.2.10.", "no route to <address>."),
+            ("no such host as home.example.org", "no such host as <name>"),
+            (
+                "at tcp://192.0.2.7:8899, tcp://bridge:23",
+                "at tcp://<address>:8899, tcp://<name>:23",
+            ),
+            (r#""port": "tcp://[2001:db8::1]:1""#, r#""port": "tcp://<address>:1""#),
+            (r#"MQTT_HOST is "mqtt://a.b:1883", but"#, r#"MQTT_HOST is "mqtt://<name>:1883", but"#),
+            (
+                "tcp://localhost:1 127.0.0.1 0.0.0.0:8099",
+                "tcp://localhost:1 127.0.0.1 0.0.0.0:8099",
+            ),
+            ("version 15.38, 1.2.3", "version 15.38, 1.2.3"),
+        ] {
+            assert_eq!(masked(report, &told("home.example.org")), masks);
+        }
+        assert_eq!(masked("a bms at home", &told("bms")), "a bms at home");
+    }
+}
