@@ -56,6 +56,11 @@ impl Board {
         News { slots, changes: self.changes.subscribe() }
     }
 
+    /// Tells that any battery has changed, for those who follow several one by one.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// The present state of one battery.
     pub fn latest(&self, device: &DeviceId) -> Option<DeviceState> {
         Some(self.slots.get(device)?.borrow().clone())

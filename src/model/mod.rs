@@ -5,6 +5,7 @@
 pub mod alarm;
 pub mod bank;
 pub mod catalog;
+pub mod chance;
 pub mod derive;
 mod entries;
 pub mod fault;

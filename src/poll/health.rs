@@ -1,11 +1,11 @@
 //! Whether a battery counts as online, when a port is tried again, what is worth a line in the
 //! log. Pure: the time is an argument.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::model::chance::chance;
 use crate::model::{FaultKind, LinkState};
 
 /// Counts failures in a row and decides when they amount to "offline".
@@ -105,7 +105,7 @@ impl Backoff {
         let last = self.pauses.last().copied().unwrap_or_default();
         let nominal = self.pauses.get(self.tries).copied().unwrap_or(last);
         self.tries = self.tries.saturating_add(1);
-        nominal.mul_f64(0.75 + 0.25 * random_share())
+        nominal.mul_f64(0.75 + 0.25 * chance())
     }
 
     /// Pauses since all was well.
@@ -117,13 +117,6 @@ impl Backoff {
     pub fn reset(&mut self) {
         self.tries = 0;
     }
-}
-
-/// A number from 0 to 1; the standard library seeds each hasher anew.
-fn random_share() -> f64 {
-    let bits = RandomState::new().hash_one(0_u8) >> 11;
-    // 53 bits fit a double exactly.
-    bits as f64 / (1_u64 << 53) as f64
 }
 
 /// The next time a battery is due: whole intervals after the last one, in the future. A late cycle

@@ -38,6 +38,8 @@ const EVENTS: usize = 4096;
 const UNCONFIRMED: u16 = 1000;
 /// A broker that takes nothing for so long is gone.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// A broker confirms at once; one that answers pings and confirms nothing must not hold us.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// What the broker says.
 #[derive(Debug)]
@@ -155,6 +157,7 @@ impl Link {
     ) -> Result<(), Trouble> {
         for message in messages {
             if is_sendable(&message) {
+                tracing::debug!("MQTT: {}, {} bytes", message.topic, message.payload.len());
                 self.order(Order::Publish(message)).await?;
             }
         }
@@ -175,7 +178,10 @@ impl Link {
     pub async fn settle(&self) -> Result<(), Trouble> {
         let (done, settled) = oneshot::channel();
         self.order(Order::Settle(done)).await?;
-        settled.await.map_err(|_| Trouble::Closed)
+        match timeout(SETTLE_LIMIT, settled).await {
+            Ok(settled) => settled.map_err(|_| Trouble::Closed),
+            Err(_) => Err(Trouble::Stuck),
+        }
     }
 
     /// Says goodbye, so that the broker does not publish the last will.

@@ -30,7 +30,6 @@ mod tls;
 mod topics;
 mod trouble;
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -39,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::command::CommandBus;
 use crate::model::Secret;
+use crate::model::chance::chance;
 
 use self::backoff::{Backoff, Ending};
 use self::journal::Journal;
@@ -191,11 +191,6 @@ fn ending(trouble: &Trouble, lived: Option<Duration>) -> Ending {
         None if trouble.is_denied() => Ending::Denied,
         None => Ending::Unreachable,
     }
-}
-
-/// A random number in `0.0..1.0`, good enough to keep programs out of step.
-fn chance() -> f64 {
-    f64::from((RandomState::new().hash_one(0u8) >> 32) as u32) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! What is said on a connection, and in which order.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use crate::board::Board;
 use crate::command::{Command, CommandBus, Refusal};
+use crate::model::chance::chance;
 use crate::model::ledger::Energy;
 use crate::model::reading::Setting;
 use crate::model::{DeviceId, DeviceState, Restored, Totals, Value};
@@ -57,9 +57,8 @@ pub struct Publisher {
     commands: CommandBus,
     bridge: String,
     members: Vec<Member>,
-    /// Rung when any slot changes.
-    bell: Arc<Notify>,
-    _ringers: JoinSet<()>,
+    /// Tells that any slot has changed.
+    changes: watch::Receiver<u64>,
     /// Since when the broker has us; `None` when it has not.
     connected: Option<Instant>,
 }
@@ -67,19 +66,9 @@ pub struct Publisher {
 impl Publisher {
     /// For all batteries of the board.
     pub fn new(settings: Settings, board: &Board, commands: CommandBus) -> Self {
-        let bell = Arc::new(Notify::new());
-        let mut ringers = JoinSet::new();
         let mut members = Vec::new();
         for id in board.devices() {
-            let (Some(slot), Some(mut followed)) = (board.follow(id), board.follow(id)) else {
-                continue;
-            };
-            let bell = bell.clone();
-            ringers.spawn(async move {
-                while followed.changed().await.is_ok() {
-                    bell.notify_one();
-                }
-            });
+            let Some(slot) = board.follow(id) else { continue };
             let profile = slot.borrow().profile.clone();
             let topics = Topics::new(&settings.base_topic, &settings.discovery_prefix, &profile);
             members.push(Member {
@@ -91,18 +80,9 @@ impl Publisher {
             });
         }
         let bridge = topics::bridge_online(&settings.client_id);
-        let board = board.clone();
+        let (board, changes) = (board.clone(), board.changes());
         board.update_broker(|_| {});
-        Publisher {
-            settings,
-            board,
-            commands,
-            bridge,
-            members,
-            bell,
-            _ringers: ringers,
-            connected: None,
-        }
+        Publisher { settings, board, commands, bridge, members, changes, connected: None }
     }
 
     /// Makes the two ends of a new connection.
@@ -178,13 +158,13 @@ impl Publisher {
                 event = link.next() => match event? {
                     // Many programs hear of the birth at the same moment.
                     Event::Input(Input::Birth) => {
-                        let wait = Duration::from_secs(1).mul_f64(1.0 + 2.0 * super::chance());
+                        let wait = Duration::from_secs(1).mul_f64(1.0 + 2.0 * chance());
                         birth = Some(tokio::time::Instant::now() + wait);
                     }
                     Event::Input(input) => self.obey(input, &mut answers, link).await?,
                     Event::Connected | Event::Subscribed { .. } => {}
                 },
-                () = self.bell.notified() => self.present_news(link).await?,
+                Ok(()) = self.changes.changed() => self.present_news(link).await?,
                 Some(Ok(answer)) = answers.join_next(), if !answers.is_empty() => {
                     link.publish(self.answer(answer)).await?;
                 }
