@@ -69,7 +69,8 @@ enum Command {
     },
     /// Try the configuration, the ports, Bluetooth and the broker, and say what to do
     Check,
-    /// Print what a bug report needs, as Markdown to paste; secrets and addresses are masked
+    /// Print what a bug report needs, as Markdown to paste; secrets, hosts and Bluetooth
+    /// addresses are masked
     Diagnose,
     /// List serial ports and Bluetooth devices, with the lines to put into the configuration
     Scan(scan::Arguments),
