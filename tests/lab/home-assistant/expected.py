@@ -67,6 +67,7 @@ OF_A_BANK = {
     "members_missing",
 }
 NOT_OF_A_BANK = {
+    "read_duration",
     "cycle_count",
     "ambient_temp",
     "mos_temp",
