@@ -13,6 +13,7 @@ pub mod app;
 pub mod board;
 pub mod capture;
 pub mod cli;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod history;

@@ -1,7 +1,7 @@
 //! A bank at work: follows its members and puts what they are together on the board.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::board::Board;
+use crate::clock;
 use crate::command::{Command, CommandBus, CommandInbox, Refusal, Request};
 use crate::config;
 use crate::model::bank::{Bank, Member};
-use crate::model::units::Millis;
+use crate::model::units::Uptime;
 use crate::model::{DeviceId, DeviceState, Fault, FaultKind, LinkState};
 
 /// Members of one bus are read one after the other; so long the bank waits for the next one.
@@ -167,11 +168,11 @@ impl Post {
         let members: Vec<Member<'_>> =
             states.iter().map(|(state, present)| Member { state, present: *present }).collect();
         let at = u64::try_from((now - self.began).as_millis()).unwrap_or(u64::MAX);
-        let (reading, derived) = self.bank.combine(&members, Millis(at));
+        let (reading, derived) = self.bank.combine(&members, Uptime(at));
         let missing: Vec<_> =
             derived.bank.iter().flat_map(|it| &it.missing).map(ToString::to_string).collect();
         self.tell(missing.is_empty(), &missing.join(", "));
-        self.book(now, None, |state| state.accept(wall_clock(), 0, reading, derived));
+        self.book(now, None, |state| state.accept(clock::now(), 0, reading, derived));
     }
 
     fn book_bad(&mut self, now: Instant) {
@@ -179,13 +180,13 @@ impl Post {
         let message = "no battery of the bank answers";
         let hint = "each battery says what is wrong with it";
         let fault = Fault::new(FaultKind::Timeout, message, hint);
-        self.book(now, Some(fault), |state| state.lose(wall_clock()));
+        self.book(now, Some(fault), |state| state.lose(clock::now()));
     }
 
     fn book(&mut self, now: Instant, fault: Option<Fault>, change: impl FnOnce(&mut DeviceState)) {
         self.booked = now;
         self.board.update(&self.id, |state| {
-            state.book(wall_clock(), 0, fault.is_none(), fault);
+            state.book(clock::now(), 0, fault.is_none(), fault);
             change(state);
         });
     }
@@ -224,11 +225,6 @@ impl Post {
         // Whoever asked may have gone away meanwhile.
         let _ = request.reply.send(answer);
     }
-}
-
-fn wall_clock() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::bank::Wiring;
 use crate::model::derive::derive;
-use crate::model::units::Milliamps;
+use crate::model::units::{Milliamps, Millis};
 use crate::model::{Profile, Reading, Totals};
 
 struct Rig {

@@ -1,12 +1,10 @@
 //! One battery's hold on the recorder: hears everything, blanks what is secret.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use tracing::{Level, enabled, trace};
 
 use super::event::{Entry, Event, Subject};
 use super::recorder::Recorder;
-use crate::model::units::Millis;
+use crate::clock;
 use crate::model::{DeviceId, DeviceState};
 use crate::protocol::driver::Side;
 use crate::protocol::{Ask, Driver, Options};
@@ -94,7 +92,7 @@ impl Tap {
 
     fn write(&self, event: impl FnOnce() -> Event) {
         if let Some(recorder) = &self.recorder {
-            recorder.write(Entry::new(now(), &self.device, event()));
+            recorder.write(Entry::new(clock::now(), &self.device, event()));
         }
     }
 }
@@ -117,11 +115,6 @@ fn blanked(
     });
     memory.drain(..memory.len().saturating_sub(MEMORY));
     hex
-}
-
-fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The task that records: readings from the board into memory, ended minutes into the file.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -11,6 +11,7 @@ use super::History;
 use super::store::Keeper;
 use super::track::{MinuteRow, samples};
 use crate::board::Board;
+use crate::clock;
 use crate::model::units::Millis;
 use crate::model::{DeviceId, DeviceState, Restored, Totals};
 
@@ -31,7 +32,7 @@ pub async fn run(history: History, board: Board, file: Option<String>, stop: Can
     }
     let mut news = board.news();
     loop {
-        let now = wall_clock().0;
+        let now = clock::now().0;
         let wait = Duration::from_millis(MINUTE - now % MINUTE + GRACE);
         let minute = async {
             tokio::select! {
@@ -47,7 +48,7 @@ pub async fn run(history: History, board: Board, file: Option<String>, stop: Can
                 states = news.next() => states.iter().for_each(|state| recorder.note(state)),
             }
         };
-        recorder.end_minutes(goes_on.then(wall_clock));
+        recorder.end_minutes(goes_on.then(clock::now));
         recorder.write().await;
         if !goes_on {
             return;
@@ -105,14 +106,14 @@ impl Recorder {
 
     async fn load(&mut self) {
         let history = self.history.clone();
-        let now = wall_clock();
+        let now = clock::now();
         self.with_keeper(move |keeper| keeper.load(&history, now)).await;
     }
 
     async fn write(&mut self) {
         let ended = std::mem::take(&mut self.ended);
         let span = u64::try_from(self.history.span().as_millis()).unwrap_or(u64::MAX);
-        let oldest = Millis(wall_clock().0.saturating_sub(span));
+        let oldest = Millis(clock::now().0.saturating_sub(span));
         let counters: Vec<_> = self.board.states().filter_map(|state| counters(&state)).collect();
         self.with_keeper(move |keeper| keeper.write(ended, oldest, &counters)).await;
     }
@@ -147,9 +148,4 @@ impl Recorder {
 fn counters(state: &DeviceState) -> Option<(DeviceId, Totals)> {
     let totals = state.snapshot.as_ref()?.derived.energy?;
     Some((state.profile.id.clone(), totals))
-}
-
-fn wall_clock() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -12,8 +12,8 @@ use super::profile::DeviceId;
 use super::reading::{Identity, Pack, Parts, Reading};
 use super::snapshot::{Activity, Derived, DeviceState, Snapshot};
 use super::units::{
-    CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millis, Millivolts, MilliwattHours,
-    Milliwatts, divide_rounded,
+    CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts, MilliwattHours, Milliwatts,
+    Uptime, divide_rounded,
 };
 use super::worry::Worry;
 
@@ -89,7 +89,7 @@ impl Bank {
     }
 
     /// All members as one battery. `at` is a moment of a clock that never jumps.
-    pub fn combine(&mut self, members: &[Member<'_>], at: Millis) -> (Reading, Derived) {
+    pub fn combine(&mut self, members: &[Member<'_>], at: Uptime) -> (Reading, Derived) {
         let group = Group { wiring: self.wiring, members };
         let pack = group.pack();
         let id = |member: &Member<'_>| member.state.profile.id.clone();

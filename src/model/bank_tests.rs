@@ -6,6 +6,7 @@ use super::*;
 use crate::model::ledger::Energy;
 use crate::model::past::Past;
 use crate::model::reading::{Cell, Place, Probe};
+use crate::model::units::Millis;
 use crate::model::{Alarm, Limits, Profile};
 
 /// A battery that has told everything.
@@ -31,7 +32,7 @@ fn battery(id: &str, volts: i32, amps: i32, soc: i32, capacity: i64, cells: &[i3
 fn told(id: &str, reading: Reading) -> DeviceState {
     let mut state =
         DeviceState::new(Profile { name: format!("Name of {id}"), ..Profile::sample(id) });
-    let derived = Past::new(Limits::default()).derive(&reading, Millis(0), 1000);
+    let derived = Past::new(Limits::default()).derive(&reading, Uptime(0), 1000);
     state.accept(Millis(0), 1, reading, derived);
     state
 }
@@ -39,7 +40,7 @@ fn told(id: &str, reading: Reading) -> DeviceState {
 fn combine(wiring: Wiring, members: &[(&DeviceState, bool)]) -> (Reading, Derived) {
     let members: Vec<Member<'_>> =
         members.iter().map(|(state, present)| Member { state, present: *present }).collect();
-    Bank::new(wiring).combine(&members, Millis(0))
+    Bank::new(wiring).combine(&members, Uptime(0))
 }
 
 fn two() -> (DeviceState, DeviceState) {

@@ -5,7 +5,7 @@
 //! flips between "full in 2 h" and "empty in 3 h" with every cloud helps nobody.
 
 use super::reading::Pack;
-use super::units::Millis;
+use super::units::Uptime;
 
 /// The average looks back so far.
 const MEMORY_MS: u64 = 300_000;
@@ -35,8 +35,8 @@ pub struct Times {
 #[derive(Debug, Clone)]
 struct Course {
     heading: Heading,
-    since: Millis,
-    at: Millis,
+    since: Uptime,
+    at: Uptime,
     /// Microamps, without a sign.
     average: i64,
     shown: Option<u32>,
@@ -50,7 +50,7 @@ pub struct Forecast {
 
 impl Forecast {
     /// Takes note of a reading at a moment of a clock that never jumps.
-    pub fn look(&mut self, at: Millis, pack: &Pack) -> Times {
+    pub fn look(&mut self, at: Uptime, pack: &Pack) -> Times {
         // One read without a current is a hole, not a rest.
         let Some(current) = pack.current else { return Times::default() };
         let heading = match current.0.signum() {
@@ -86,7 +86,7 @@ impl Forecast {
 
 impl Course {
     /// The plain mean at first, an exponential one with a limited memory later.
-    fn goes_on(self, at: Millis, now: i64) -> Self {
+    fn goes_on(self, at: Uptime, now: i64) -> Self {
         let elapsed = at.since(self.at);
         let memory = at.since(self.since).clamp(1, MEMORY_MS);
         let share = |part: u64| i128::from(part.min(memory));
@@ -134,7 +134,7 @@ mod tests {
 
     /// Reads every 10 s from the given second on; the last answer.
     fn run(forecast: &mut Forecast, from: u64, count: u64, pack: &Pack) -> Times {
-        let reads = (0..count).map(|n| Millis((from + n * 10) * 1000));
+        let reads = (0..count).map(|n| Uptime((from + n * 10) * 1000));
         reads.map(|at| forecast.look(at, pack)).last().unwrap_or_default()
     }
 
@@ -173,7 +173,7 @@ mod tests {
         let shown: Vec<u32> = (0..=60)
             .filter_map(|n| {
                 forecast
-                    .look(Millis(n * 10_000), &pack(-6000, (600 - 10 * n as i64) * 6000 / 3600))
+                    .look(Uptime(n * 10_000), &pack(-6000, (600 - 10 * n as i64) * 6000 / 3600))
                     .to_empty
             })
             .collect();
@@ -190,7 +190,7 @@ mod tests {
             let mut shown: Vec<_> = noise
                 .iter()
                 .zip(60u64..)
-                .filter_map(|(n, at)| forecast.look(Millis(at * 10_000), &pack(-10_000 + n, 50_000)).to_empty)
+                .filter_map(|(n, at)| forecast.look(Uptime(at * 10_000), &pack(-10_000 + n, 50_000)).to_empty)
                 .collect();
             shown.dedup();
             prop_assert!(shown.len() <= 3, "{shown:?}");
@@ -201,7 +201,7 @@ mod tests {
             let (mut forecast, mut at) = (Forecast::default(), 0);
             for (elapsed, current, remaining) in reads {
                 at += u64::from(elapsed);
-                let times = forecast.look(Millis(at), &pack(current, remaining.into()));
+                let times = forecast.look(Uptime(at), &pack(current, remaining.into()));
                 prop_assert!(times.to_full.is_none() || times.to_empty.is_none());
                 prop_assert!(times.to_full.is_none_or(|it| it <= 100 * 3600 + 450));
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::snapshot::LinkState;
-use super::units::{Millis, MilliwattHours, Milliwatts};
+use super::units::{MilliwattHours, Milliwatts, Uptime};
 use super::value::Value;
 
 /// Milliwatt-milliseconds in a milliwatt-hour.
@@ -107,7 +107,7 @@ impl Add for Totals {
 /// Counts the energy of one battery since the program started.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    last: Option<(Millis, Milliwatts)>,
+    last: Option<(Uptime, Milliwatts)>,
     counted: Totals,
 }
 
@@ -116,7 +116,7 @@ impl Ledger {
     ///
     /// Between two reads the power is taken as a straight line; where it changes its sign, each
     /// side gets its triangle.
-    pub fn count(&mut self, at: Millis, power: Option<Milliwatts>, interval_ms: u64) -> Totals {
+    pub fn count(&mut self, at: Uptime, power: Option<Milliwatts>, interval_ms: u64) -> Totals {
         let Some(power) = power else { return self.counted };
         let power = Milliwatts(power.0.clamp(-LARGEST_MW, LARGEST_MW));
         if let Some((before, first)) = self.last {
@@ -160,7 +160,7 @@ mod tests {
 
     fn count(ledger: &mut Ledger, second: u64, watts: i64) -> (u64, u64) {
         let power = Some(Milliwatts(watts * 1000));
-        let totals = ledger.count(Millis(second * 1000), power, 30_000);
+        let totals = ledger.count(Uptime(second * 1000), power, 30_000);
         // Watt-seconds.
         (totals.charged.0 / 1_000_000, totals.discharged.0 / 1_000_000)
     }
@@ -169,7 +169,7 @@ mod tests {
     fn a_kilowatt_for_an_hour_is_a_kilowatt_hour() {
         let mut ledger = Ledger::default();
         for second in (0..=3600).step_by(30) {
-            ledger.count(Millis(second * 1000), Some(Milliwatts(1_000_000)), 30_000);
+            ledger.count(Uptime(second * 1000), Some(Milliwatts(1_000_000)), 30_000);
         }
         assert_eq!(ledger.counted.charged, Energy(KWH));
         assert_eq!(ledger.counted.charged.kwh().to_string(), "1.0");
@@ -192,9 +192,9 @@ mod tests {
         count(&mut ledger, 0, 100);
         assert_eq!(count(&mut ledger, 150, 100), (15_000, 0), "five intervals");
         assert_eq!(count(&mut ledger, 301, 100), (15_000, 0), "more");
-        ledger.count(Millis(330_000), None, 30_000);
+        ledger.count(Uptime(330_000), None, 30_000);
         assert_eq!(count(&mut ledger, 361, 100), (21_000, 0), "one read without power");
-        let fast = ledger.count(Millis(391_000), Some(Milliwatts(100_000)), 500);
+        let fast = ledger.count(Uptime(391_000), Some(Milliwatts(100_000)), 500);
         assert_eq!(fast.charged.0 / 1_000_000, 24_000, "a slow bus");
         assert_eq!(count(&mut ledger, 380, 100), (24_000, 0), "a clock that went back");
     }
@@ -232,7 +232,7 @@ mod tests {
             let (mut ledger, mut at, mut last) = (Ledger::default(), 0, Totals::default());
             for (elapsed, power) in reads {
                 at += elapsed;
-                let now = ledger.count(Millis(at), power.map(Milliwatts), interval);
+                let now = ledger.count(Uptime(at), power.map(Milliwatts), interval);
                 prop_assert_eq!(now.max(last), now);
                 last = now;
             }

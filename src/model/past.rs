@@ -6,7 +6,7 @@ use super::ledger::Ledger;
 use super::limits::{Limits, Watch};
 use super::reading::Reading;
 use super::snapshot::Derived;
-use super::units::Millis;
+use super::units::Uptime;
 
 /// The past of one battery, as far as it matters.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +30,7 @@ impl Past {
 
     /// Everything that can be said from this reading and those before it. `at` is a moment of a
     /// clock that never jumps.
-    pub fn derive(&mut self, reading: &Reading, at: Millis, interval_ms: u64) -> Derived {
+    pub fn derive(&mut self, reading: &Reading, at: Uptime, interval_ms: u64) -> Derived {
         let mut derived = derive(reading);
         derived.limits = self.watch.look(reading, &derived);
         if !derived.limits.is_empty() {
@@ -65,10 +65,10 @@ mod tests {
             if let Some(active) = alarm {
                 reading.alarms.note(Alarm::FuseBlown, active);
             }
-            let derived = Past::new(limits.clone()).derive(&reading, Millis(0), 1000);
+            let derived = Past::new(limits.clone()).derive(&reading, Uptime(0), 1000);
             assert_eq!(derived.problem, problem, "{alarm:?} {millivolts}");
         }
-        let silent = Past::new(limits).derive(&Reading::default(), Millis(0), 1000);
+        let silent = Past::new(limits).derive(&Reading::default(), Uptime(0), 1000);
         assert_eq!(silent.problem, None, "nothing is known");
     }
 
@@ -79,7 +79,7 @@ mod tests {
         reading.pack.current = Some(Milliamps(10_000));
         let mut past = Past::default();
         let count = |past: &mut Past, second: u64| {
-            let counted = past.derive(&reading, Millis(second * 1000), 30_000).counted;
+            let counted = past.derive(&reading, Uptime(second * 1000), 30_000).counted;
             // Watt-seconds.
             counted.charged.0 / 1_000_000
         };

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::reading::Reading;
-use super::units::Millis;
+use super::units::Uptime;
 use super::value::Value;
 
 /// From a reversed cell to the 16 V of a block of eight lead cells that is measured as one.
@@ -55,7 +55,7 @@ enum Spot {
 struct Sighting {
     reading: Reading,
     strange: BTreeSet<Spot>,
-    at: Millis,
+    at: Uptime,
 }
 
 /// Why a reading was not let through, in words.
@@ -72,7 +72,7 @@ pub struct Gate {
 impl Gate {
     /// Lets a reading through, perhaps without values that cannot exist. `at` is a moment of a
     /// clock that never jumps.
-    pub fn pass(&mut self, mut reading: Reading, at: Millis) -> Result<Reading, Implausible> {
+    pub fn pass(&mut self, mut reading: Reading, at: Uptime) -> Result<Reading, Implausible> {
         let mut words = Vec::new();
         let mut strange = remove_impossible(&mut reading, &mut words);
         if let Some(odd) = odd_sum(&reading) {

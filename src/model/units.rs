@@ -60,6 +60,18 @@ pub(crate) fn divide_rounded(numerator: i64, denominator: i64) -> i64 {
     if numerator < 0 { (numerator - half) / denominator } else { (numerator + half) / denominator }
 }
 
+/// Milliseconds since some moment of this run: unlike [`Millis`] it never jumps and never goes back, so it measures
+/// how long something lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Uptime(pub u64);
+
+impl Uptime {
+    /// Time that passed since `earlier`.
+    pub fn since(self, earlier: Uptime) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
 /// Milliseconds since the Unix epoch; handed in by whoever owns a clock.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,

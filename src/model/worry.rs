@@ -213,12 +213,12 @@ mod tests {
     use crate::model::limits::Limits;
     use crate::model::past::Past;
     use crate::model::reading::Cell;
-    use crate::model::units::{CentiPercent, Millis, Millivolts};
+    use crate::model::units::{CentiPercent, Millis, Millivolts, Uptime};
 
     fn state(reading: Reading, limits: Limits) -> DeviceState {
         let mut state =
             DeviceState::new(Profile { name: "Rack 1".into(), ..Profile::sample("rack1") });
-        let derived = Past::new(limits).derive(&reading, Millis(0), 1000);
+        let derived = Past::new(limits).derive(&reading, Uptime(0), 1000);
         let device = state.profile.id.clone();
         let taken = Millis(0);
         state.snapshot =

@@ -1,6 +1,6 @@
 //! A battery while it is served: its driver, its health, and its slot on the board.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -12,10 +12,11 @@ use super::health::{Change, Health, next_due};
 use super::search::Search;
 use crate::board::Board;
 use crate::capture::{Recorder, Tap};
+use crate::clock;
 use crate::command;
 use crate::model::past::Past;
 use crate::model::plausible::Gate;
-use crate::model::units::Millis;
+use crate::model::units::Uptime;
 use crate::model::{DeviceState, Fault, LinkState, Profile, Reading};
 use crate::protocol::{Driver, DriverInfo};
 
@@ -130,7 +131,7 @@ impl Served {
     ) {
         let now = Instant::now();
         let took_ms = millis(now - started);
-        let at = Millis(millis(now - self.began));
+        let at = Uptime(millis(now - self.began));
         let result = result
             .and_then(|reading| self.gate.pass(*reading, at).map_err(CycleError::Implausible));
         self.due = next_due(self.due, self.member.interval, now);
@@ -148,7 +149,7 @@ impl Served {
         self.doubted
     }
 
-    fn record_good(&mut self, reading: Reading, at: Millis, took_ms: u64, now: Instant) {
+    fn record_good(&mut self, reading: Reading, at: Uptime, took_ms: u64, now: Instant) {
         let id = &self.member.id;
         match self.health.succeed(now) {
             Change::First => info!("{id}: answers ({})", summary(&reading)),
@@ -161,7 +162,7 @@ impl Served {
         let derived = self.past.derive(&reading, at, millis(self.member.interval));
         self.doubted = false;
         self.update(took_ms, true, None, |state| {
-            state.accept(wall_clock(), took_ms, reading, derived);
+            state.accept(clock::now(), took_ms, reading, derived);
         });
         debug!("{id}: read in {took_ms} ms");
         if let Some(state) = self.board.latest(id) {
@@ -197,7 +198,7 @@ impl Served {
         self.update(took_ms, connected, Some(fault), |state| {
             state.counters.rejected += u64::from(rejected);
             if offline {
-                state.lose(wall_clock());
+                state.lose(clock::now());
             }
         });
     }
@@ -210,7 +211,7 @@ impl Served {
         change: impl FnOnce(&mut DeviceState),
     ) {
         self.board.update(&self.member.id, |state| {
-            state.book(wall_clock(), took_ms, connected, fault);
+            state.book(clock::now(), took_ms, connected, fault);
             state.rssi = self.signal.filter(|_| connected);
             change(state);
         });
@@ -248,7 +249,7 @@ impl Served {
                 "{id}: paused on request; it is left alone until {{\"paused\": false}} or a restart"
             );
             self.health.pause();
-            let since = wall_clock();
+            let since = clock::now();
             self.board.update(id, |state| {
                 state.paused = true;
                 state.link = LinkState::Offline { since };
@@ -274,9 +275,4 @@ fn summary(reading: &Reading) -> String {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn wall_clock() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -2,7 +2,7 @@
 //! kept, so a battery that is gone leaves no value behind: only `bms_up` says 0.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Shared;
 use crate::board::Board;
+use crate::clock;
 use crate::history::History;
 use crate::model::catalog::{CATALOG, Entry, Get, Kind, Quantity, entries};
 use crate::model::{DeviceState, LinkState, Value};
@@ -146,10 +147,10 @@ impl Page<'_, '_> {
         let up = |state: &DeviceState| f64::from(u8::from(is_online(state)));
         let help = "Whether a battery answers";
         self.gauges("up", help, None, states.iter().map(|state| (device(state), up(state))))?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock::now();
         let age = |state: &DeviceState| {
-            let taken = Duration::from_millis(state.snapshot.as_deref()?.taken.0);
-            Some((device(state), now.saturating_sub(taken).as_secs_f64()))
+            let age = now.since(state.snapshot.as_deref()?.taken);
+            Some((device(state), Duration::from_millis(age).as_secs_f64()))
         };
         let ages = states.iter().filter(|state| is_online(state)).filter_map(age);
         self.gauges("reading_age", "Time since the last good read", Some("seconds"), ages)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query as Parameters, State};
@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::Shared;
 use super::api::refuse;
+use crate::clock;
 use crate::history::{Answer, History, Query, Spread};
 use crate::model::catalog::{Quantity, entries};
 use crate::model::units::Millis;
@@ -45,7 +46,7 @@ pub(super) async fn history(
         Ok(state) => state,
         Err(refusal) => return refusal,
     };
-    let query = match query(&parameters, shared.history.span(), now()) {
+    let query = match query(&parameters, shared.history.span(), clock::now()) {
         Ok(query) => query,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error),
     };
@@ -73,7 +74,7 @@ pub(super) async fn history48h(
         Ok(state) => state,
         Err(refusal) => return refusal,
     };
-    let to = now();
+    let to = clock::now();
     let from = Millis(to.0.saturating_sub(millis(GATEWAY_SPAN)));
     let keys = GATEWAY_NAMES.iter().map(|(_, key)| (*key).to_owned()).collect();
     let query = Query { from, to, step: Some(GATEWAY_STEP), keys: Some(keys) };
@@ -254,11 +255,6 @@ fn metrics(state: &DeviceState) -> serde_json::Value {
     let value = |key: &str| entries.iter().find(|entry| entry.key == key).map(|e| e.value.clone());
     let known = GATEWAY_NAMES.iter().map(|(name, key)| (*name, gateway_number(name, value(key))));
     std::iter::once(("ts", json!(snapshot.taken.0))).chain(known).collect()
-}
-
-fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(millis(since))
 }
 
 fn millis(time: Duration) -> u64 {

@@ -111,7 +111,7 @@ mod tests {
     use crate::model::bank::{Bank, Member};
     use crate::model::derive::derive;
     use crate::model::reading::Module;
-    use crate::model::units::{CentiPercent, Millis, Millivolts};
+    use crate::model::units::{CentiPercent, Millis, Millivolts, Uptime};
     use crate::model::{Alarm, Derived, Reading};
 
     fn online() -> DeviceState {
@@ -153,7 +153,7 @@ mod tests {
         let mut bank = DeviceState::new(Profile::sample("house"));
         let present = |state| Member { state, present: true };
         let members = [present(&rack), Member { state: &away, present: false }];
-        let (reading, derived) = Bank::default().combine(&members, Millis(7));
+        let (reading, derived) = Bank::default().combine(&members, Uptime(7));
         bank.accept(Millis(7), 0, reading, derived);
         let view = battery(&bank);
         let told = json!([{"id": "rack", "missing": false}, {"id": "away", "missing": true}]);

@@ -6,7 +6,7 @@ use super::{Discovery, Publish, Settings};
 use crate::model::past::Past;
 use crate::model::reading::{Cell, Module, Place, Probe, Reading};
 use crate::model::units::{
-    CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millis, Millivolts,
+    CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millis, Millivolts, Uptime,
 };
 use crate::model::{Alarm, Attempt, DeviceId, DeviceState, Limits, Profile};
 
@@ -79,7 +79,7 @@ pub fn read(reading: Reading, sequence: u64) -> DeviceState {
     let mut state = unread();
     let taken = Millis(1_771_097_625_510 + 30_000 * sequence);
     let limits = Limits { cell_high: Some(Millivolts(3650)), ..Limits::default() };
-    let mut derived = Past::new(limits).derive(&reading, Millis(0), 30_000);
+    let mut derived = Past::new(limits).derive(&reading, Uptime(0), 30_000);
     derived.times.to_empty = Some(20_700);
     state.restore(None);
     state.counters.reads = sequence - 1;
