@@ -213,7 +213,7 @@ impl Dialect for Pack {
         Ok(Answer::Ours)
     }
 
-    fn pacing(&self) -> Pacing {
+    fn pacing(&self, _query: &'static Service) -> Pacing {
         Pacing { timeout: self.timeout, gap: GAP, settle: SETTLE, retries: RETRIES }
     }
 

@@ -63,8 +63,8 @@ pub trait Dialect: Send {
         frame: &[u8],
         into: &mut Reading,
     ) -> Result<Answer, ProtocolError>;
-    /// Limits and pauses.
-    fn pacing(&self) -> Pacing;
+    /// Limits and pauses around this question.
+    fn pacing(&self, query: Self::Query) -> Pacing;
     /// Whether asking again may help after this answer.
     fn worth_another_try(&mut self, _query: Self::Query, error: &ProtocolError) -> bool {
         matches!(error, ProtocolError::BadChecksum { .. } | ProtocolError::BadFrame { .. })
@@ -123,8 +123,8 @@ pub enum Framing {
     Damaged(usize),
 }
 
-/// Limits and pauses of a make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Limits and pauses of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pacing {
     /// Time for one answer.
     pub timeout: Duration,
@@ -145,6 +145,8 @@ pub struct Runner<D: Dialect> {
     /// Still to be asked; the front one is being asked.
     queue: VecDeque<D::Query>,
     request: Vec<u8>,
+    pacing: Pacing,
+    /// Of `pacing.retries`, what is left.
     retries: u8,
     buffer: Vec<u8>,
     /// Bytes that came since the question, without its echo.
@@ -180,6 +182,7 @@ impl<D: Dialect> Runner<D> {
             state: State::Done,
             queue: VecDeque::new(),
             request: Vec::new(),
+            pacing: Pacing::default(),
             retries: 0,
             buffer: Vec::new(),
             received: 0,
@@ -194,14 +197,12 @@ impl<D: Dialect> Runner<D> {
 
     /// Begins with the question at the front of the queue, or ends the cycle.
     fn next(&mut self) {
-        if self.queue.is_empty() {
-            return self.finish();
-        }
-        let pacing = self.dialect.pacing();
-        self.retries = pacing.retries;
+        let Some(&query) = self.queue.front() else { return self.finish() };
+        self.pacing = self.dialect.pacing(query);
+        self.retries = self.pacing.retries;
         self.error = None;
         self.prepare();
-        if !pacing.gap.is_zero() {
+        if !self.pacing.gap.is_zero() {
             self.state = State::Gap;
         }
     }
@@ -381,7 +382,7 @@ impl<D: Dialect> Driver for Runner<D> {
     }
 
     fn step(&mut self) -> Step {
-        let pacing = self.dialect.pacing();
+        let pacing = self.pacing;
         match &self.state {
             State::Gap => Step::Pause(pacing.gap),
             State::Asking => Step::Send(self.request.clone()),

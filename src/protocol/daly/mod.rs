@@ -362,7 +362,7 @@ impl Dialect for Daly {
         Ok(Answer::Ours)
     }
 
-    fn pacing(&self) -> Pacing {
+    fn pacing(&self, _query: Query) -> Pacing {
         let gap = match self.last {
             Some(Query::Turn) => TURN,
             Some(Query::Cells | Query::Temperatures) => LONG_GAP,

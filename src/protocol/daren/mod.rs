@@ -185,7 +185,7 @@ impl Dialect for Daren {
         Ok(Answer::Ours)
     }
 
-    fn pacing(&self) -> Pacing {
+    fn pacing(&self, _query: Service) -> Pacing {
         Pacing { timeout: self.timeout, gap: GAP, settle: SETTLE, retries: RETRIES }
     }
 

@@ -98,6 +98,9 @@ const SETTLE: Duration = Duration::from_millis(300);
 const RETRIES: u8 = 2;
 /// On Bluetooth the operator's limit is for a whole read; readers wait 3 to 5 s for one answer.
 const RADIO_ANSWER: Duration = Duration::from_secs(3);
+/// A board that knows no counters says nothing to AA, and a battery that is let go after each read is asked
+/// anew each time: so long an answer to what the others have given by then is worth waiting for.
+const RADIO_COUNTERS: Duration = Duration::from_secs(1);
 
 /// Cycles in a session in which the counters may be missing before they are asked no more.
 const MISSES: u8 = 2;
@@ -156,6 +159,7 @@ pub fn order(charging: bool, discharging: bool) -> Vec<u8> {
 /// A conversation with a board.
 #[derive(Debug)]
 struct Jbd {
+    carrier: Carrier,
     timeout: Duration,
     counters_missed: u8,
     /// What the order will say; the state of both switches, as it always sets both.
@@ -172,6 +176,7 @@ impl Jbd {
             Carrier::Radio => options.timeout.min(RADIO_ANSWER),
         };
         Jbd {
+            carrier: options.carrier,
             timeout,
             counters_missed: 0,
             charging: true,
@@ -271,9 +276,13 @@ impl Dialect for Jbd {
         Ok(Answer::Ours)
     }
 
-    fn pacing(&self) -> Pacing {
+    fn pacing(&self, query: Query) -> Pacing {
         let gap = if self.turning { TURN } else { GAP };
-        Pacing { timeout: self.timeout, gap, settle: SETTLE, retries: RETRIES }
+        let timeout = match (self.carrier, query) {
+            (Carrier::Radio, Query::Counters) => self.timeout.min(RADIO_COUNTERS),
+            _ => self.timeout,
+        };
+        Pacing { timeout, gap, settle: SETTLE, retries: RETRIES }
     }
 
     /// Code 82 says that the question arrived damaged.

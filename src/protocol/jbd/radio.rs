@@ -18,7 +18,7 @@ use super::Jbd;
 use super::handshake::{self, SECRET, Word, scramble};
 use crate::model::Secret;
 use crate::protocol::driver::{Ask, Driver, Options, ProtocolError, Side, Step};
-use crate::protocol::query::{Dialect, Runner};
+use crate::protocol::query::Runner;
 
 /// The key and the password as the factory sets them.
 const FACTORY: [u8; SECRET] = *b"000000";
@@ -77,7 +77,7 @@ impl Radio {
     pub(super) fn new(runner: Runner<Jbd>, options: &Options) -> Self {
         Radio {
             runner,
-            timeout: Jbd::new(options).pacing().timeout,
+            timeout: Jbd::new(options).timeout,
             mac: options.mac,
             password: options.password.clone(),
             ask: Ask::Read,

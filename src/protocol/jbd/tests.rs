@@ -91,6 +91,32 @@ fn counters_that_a_board_does_not_have_are_given_up() {
 }
 
 #[test]
+fn counters_delay_no_read_over_bluetooth_for_long() {
+    let timeout = Duration::from_secs(20);
+    let options = Options { carrier: Carrier::Radio, timeout, ..Options::default() };
+    let mut driver = Runner::new(Jbd::new(&options));
+    let (mut question, mut waits) = (Vec::new(), Vec::new());
+    loop {
+        match driver.step() {
+            Step::Pause(_) => driver.advance(),
+            Step::Send(bytes) => {
+                question = bytes;
+                driver.advance();
+            }
+            Step::Await(limit) => {
+                waits.push(limit.as_secs());
+                match asks(Query::Counters, &question) {
+                    true => driver.silence(),
+                    false => driver.receive(&honest(&question)),
+                }
+            }
+            end => break assert!(matches!(end, Step::Done(_)), "{end:?}"),
+        }
+    }
+    assert_eq!(waits, [3, 3, 3, 1]);
+}
+
+#[test]
 fn a_question_that_arrived_damaged_is_repeated() {
     let mut damaged = Some(answer(Query::Basic, 0x82, &[]));
     let (asked, _, end) =

@@ -181,7 +181,7 @@ impl Dialect for Pb {
     }
 
     /// The vendor's tool leaves 100 ms between two triggers, dbus-serialbattery 120.
-    fn pacing(&self) -> Pacing {
+    fn pacing(&self, _query: Topic) -> Pacing {
         Pacing {
             timeout: self.timeout,
             gap: Duration::from_millis(120),

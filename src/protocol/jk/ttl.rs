@@ -127,7 +127,7 @@ impl Dialect for Ttl {
         Ok(Answer::Ours)
     }
 
-    fn pacing(&self) -> Pacing {
+    fn pacing(&self, _query: All) -> Pacing {
         Pacing {
             timeout: self.timeout,
             gap: Duration::from_millis(100),

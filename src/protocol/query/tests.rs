@@ -68,7 +68,7 @@ impl Dialect for Toy {
         }
     }
 
-    fn pacing(&self) -> Pacing {
+    fn pacing(&self, _query: char) -> Pacing {
         Pacing {
             timeout: Duration::from_secs(2),
             gap: Duration::from_millis(1),
