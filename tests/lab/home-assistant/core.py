@@ -20,6 +20,8 @@ from bed import HOST, BedError, Process, free_port, tail, wait_for_port
 
 CLIENT_ID = "http://127.0.0.1/"
 ENTRY_ID = "0123456789abcdef0123456789abcdef"
+# So it says of a device's topic that is cleared after its entities have left it.
+TOPIC_CLEARED = ("No device components to cleanup",)
 PLATFORMS = ("sensor", "binary_sensor", "switch", "number", "select", "button", "event")
 
 
@@ -288,6 +290,7 @@ def entity(entry, state):
     shown = (entry.get("options") or {}).get("sensor") or {}
     return {
         "entity_id": entry["entity_id"],
+        "device": entry["device_id"],
         "component": entry["entity_id"].split(".")[0],
         "name": entry.get("name") or entry.get("original_name"),
         "class": entry.get("device_class") or entry.get("original_device_class"),

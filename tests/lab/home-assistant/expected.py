@@ -54,6 +54,15 @@ ENTITIES = {
     "members_missing": ("sensor", None, None, None, DIAGNOSTIC, None, SHOWN),
     "charging_switch": ("switch", "switch", None, None, None, None, SHOWN),
     "discharging_switch": ("switch", "switch", None, None, None, None, SHOWN),
+    "remaining_energy": ("sensor", "energy_storage", "measurement", "Wh", None, 0, SHOWN),
+    "voltage_status": ("sensor", None, None, None, DIAGNOSTIC, None, SHOWN),
+    "current_status": ("sensor", None, None, None, DIAGNOSTIC, None, SHOWN),
+    "temperature_status": ("sensor", None, None, None, DIAGNOSTIC, None, SHOWN),
+    "error_code": ("sensor", None, None, None, DIAGNOSTIC, None, HIDDEN),
+    "module_N_serial_number": ("sensor", None, None, None, DIAGNOSTIC, None, SHOWN),
+    "module_N_min_cell_voltage": ("sensor", "voltage", "measurement", "V", None, 3, SHOWN),
+    "module_N_max_cell_voltage": ("sensor", "voltage", "measurement", "V", None, 3, SHOWN),
+    "module_N_cell_voltage_diff": ("sensor", "voltage", "measurement", "V", None, 3, SHOWN),
     "read": ("button", None, None, None, DIAGNOSTIC, None, SHOWN),
 }
 FIELDS = ("component", "class", "state_class", "unit", "category", "precision", "enabled")
@@ -65,6 +74,28 @@ OF_A_BANK = {
     "pack_voltage_spread",
     "soc_spread",
     "members_missing",
+}
+# What only a stack says, and what it does not say.
+OF_A_STACK = {
+    "remaining_energy",
+    "voltage_status",
+    "current_status",
+    "temperature_status",
+    "error_code",
+}
+NOT_OF_A_STACK = {
+    "soc",
+    "soh",
+    "remaining_capacity",
+    "full_capacity",
+    "ambient_temp",
+    "mos_temp",
+    "charging_enabled",
+    "discharging_enabled",
+    "balancing",
+    "balancing_cells",
+    "time_to_full",
+    "time_to_empty",
 }
 NOT_OF_A_BANK = {
     "read_duration",
@@ -81,15 +112,26 @@ SINGLE = {key for key in ENTITIES if "_N" not in key}
 # What a simulated Daren pack has: so many of each family.
 CELLS, PROBES = 16, 4
 PACK = (
-    SINGLE - OF_A_BANK - SWITCHES
+    SINGLE - OF_A_BANK - OF_A_STACK - SWITCHES
     | {f"cell_{n}_voltage" for n in range(1, CELLS + 1)}
     | {f"temp_{n}" for n in range(1, PROBES + 1)}
 )
-BANK = SINGLE - NOT_OF_A_BANK - SWITCHES
+BANK = SINGLE - NOT_OF_A_BANK - OF_A_STACK - SWITCHES
 # The program's own state, which is known while the battery is silent.
 OF_THE_LINK = {"connection", "read", "read_errors", "readings_rejected"}
 # What has no state until something happens: a press, an alarm, a current that flows for a while.
 AT_TIMES = {"read", "alarm", "time_to_full", "time_to_empty"}
+
+
+def stack(modules):
+    """What a stack has: fifteen cells a module."""
+    cell = ("voltage", "temp", "voltage_status", "temp_status")
+    module = ("serial_number", "min_cell_voltage", "max_cell_voltage", "cell_voltage_diff")
+    return (
+        SINGLE - OF_A_BANK - NOT_OF_A_STACK - SWITCHES
+        | {f"cell_{n}_{word}" for n in range(1, 15 * modules + 1) for word in cell}
+        | {f"module_{n}_{word}" for n in range(1, modules + 1) for word in module}
+    )
 
 
 def row(key):
@@ -100,9 +142,10 @@ def row(key):
         (r"cell_\d+_voltage", "cell_N_voltage"),
         (r"temp_\d+", "temp_N"),
         (r"alarm_\w+", "alarm_N"),
+        (r"module_\d+_(\w+)", r"module_N_\1"),
     ):
-        if re.fullmatch(pattern, key):
-            return family
+        if found := re.fullmatch(pattern, key):
+            return found.expand(family)
     return None
 
 

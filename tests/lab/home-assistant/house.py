@@ -4,6 +4,7 @@ dashboard. Chapter one has ended with a Home Assistant that knows nothing of us.
 import json
 from functools import partial
 
+import core
 import expected
 from bed import Battery
 
@@ -11,8 +12,6 @@ BANK, BOARD = "house", "garage"
 IDS = (BANK, BOARD)
 SOON, PATIENT = 30, 90
 ALARM = "short_circuit"
-# So it says of a device's topic that is cleared after its entities have left it.
-TOPIC_CLEARED = ("No device components to cleanup",)
 # Home Assistant makes the first statistics of an entity at the next full five minutes.
 NOT_YET = "statistics_not_defined"
 # Key and digits of what a bank adds up.
@@ -228,7 +227,9 @@ class House:
                 f"control {word}, {form} format: the switches are {'there' if allowed else 'gone'}",
                 partial(self.only_shown, allowed),
             )
-            story.nothing_complained("Home Assistant did not complain about that", TOPIC_CLEARED)
+            story.nothing_complained(
+                "Home Assistant did not complain about that", core.TOPIC_CLEARED
+            )
         kept = story.broker.retained("homeassistant/switch/#")
         story.verdict("the broker keeps no switch", sorted(kept))
         story.verdict("no repair issue was raised", self.core.repairs())

@@ -3,7 +3,7 @@
 
     story.py BMS_READER HASS
 
-Two simulated batteries are read; house.py goes on with a bank and switches. Each step prints its verdict; status 0 when all were good, 1 when
+Two simulated batteries are read; house.py goes on with a bank and switches, stack.py with a stack. Each step prints its verdict; status 0 when all were good, 1 when
 not, 2 when the test bed itself failed.
 """
 
@@ -18,6 +18,7 @@ import time
 import core
 import expected
 import house
+import stack
 from bed import HOST, Battery, BedError, Broker, Reader, free_port, tail
 
 IDS = ("rack1", "rack2")
@@ -34,8 +35,6 @@ BROKER_GONE = (
     "MQTT server disconnected",
     "Error talking to MQTT",
 )
-# So it says of a device's topic that is cleared after its entities have left it.
-TOPIC_CLEARED = ("No device components to cleanup",)
 # A word about the machine that the test runs on.
 SLOW = ("Updating state for",)
 
@@ -98,7 +97,7 @@ class Story:
         """Home Assistant's log since the last look."""
         log = self.core.logs[-1]
         start = self.read_up_to[1] if self.read_up_to[0] == log else 0
-        said = core.complaints(log, [*IDS, *house.IDS, RENAMED], start)
+        said = core.complaints(log, [*IDS, *house.IDS, *stack.IDS, RENAMED], start)
         self.read_up_to = (log, os.path.getsize(log))
         harmless = (*harmless, *SLOW)
         self.verdict(what, [line for line in said if not any(words in line for words in harmless)])
@@ -249,7 +248,7 @@ class Story:
             + [f"{name} is new" for unique, name in after.items() if unique not in before],
         )
         self.nothing_complained(
-            f"Home Assistant did not complain about the change to {form}", TOPIC_CLEARED
+            f"Home Assistant did not complain about the change to {form}", core.TOPIC_CLEARED
         )
 
     def killed(self, form):
@@ -338,6 +337,7 @@ class Story:
         self.empty_broker()
         self.goodbye()
         house.tell(self)
+        stack.tell(self)
 
     def end(self):
         processes = [self.reader.process, *(b.process for b in self.batteries)]
