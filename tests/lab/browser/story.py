@@ -323,6 +323,7 @@ class Story:
         with self.page() as page:
             self.go(page, WELL)
             reads = "[...document.querySelectorAll('.grid dt')].find((dt) => dt.textContent === 'Good reads').nextSibling.textContent"
+            holds(page, reads, SOON)
             before = int(page.evaluate(reads))
             page.locator("summary").last.focus()
             self.expect("values move without a reload", page, f"Number({reads}) > {before + 3}")
