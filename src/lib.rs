@@ -12,12 +12,14 @@
 pub mod app;
 pub mod board;
 pub mod capture;
+pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
 pub mod history;
 pub mod model;
+pub mod nearest;
 pub mod poll;
 pub mod protocol;
 pub mod raw;

@@ -92,17 +92,6 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
     let mut news = board.follow(&id).unwrap();
     let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));
     let mut seen = Vec::new();
-    // These follow from more than the conversation.
-    let as_played = |mut raw: Value| {
-        if let Some(status) = raw["status"].as_object_mut() {
-            status.remove("alarms");
-            let cells = status["cell_info"].as_object_mut().unwrap();
-            for key in ["energy_charged", "energy_discharged", "time_to_full", "time_to_empty"] {
-                cells.remove(key);
-            }
-        }
-        raw
-    };
     while seen.len() < usize::try_from(ATTEMPTS).unwrap() {
         news.changed().await.unwrap();
         let state = news.borrow_and_update().clone();
@@ -114,6 +103,18 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
     task.await.unwrap();
     writer.await.unwrap();
     seen
+}
+
+/// Without what follows from more than the conversation.
+fn as_played(mut raw: Value) -> Value {
+    if let Some(status) = raw["status"].as_object_mut() {
+        status.remove("alarms");
+        let cells = status["cell_info"].as_object_mut().unwrap();
+        for key in ["energy_charged", "energy_discharged", "time_to_full", "time_to_empty"] {
+            cells.remove(key);
+        }
+    }
+    raw
 }
 
 /// One session of a make that replays to what it was; the number of its errors.

@@ -7,7 +7,7 @@ use super::place::Place;
 use super::rule::{SIMULATED, makes};
 use super::values::Values;
 use super::variables::{BMS_ADDRESS, BMS_BARCODE, BMS_PORT, BMS_TYPE, BMS_VARIANT};
-use crate::model::nearest::nearest;
+use crate::nearest::nearest;
 use crate::protocol::{self, DriverInfo, auto};
 
 /// Time for one whole read over Bluetooth.

@@ -10,7 +10,7 @@ use super::fault::{ConfigError, Findings};
 use super::values::{Given, Values};
 use super::variables::{self, Fallback, VARIABLES, Variable};
 use crate::model::Secret;
-use crate::model::nearest::nearest;
+use crate::nearest::nearest;
 
 /// No file that we read has a reason to be larger.
 const LARGEST_FILE: u64 = 1 << 20;

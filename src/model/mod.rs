@@ -5,14 +5,12 @@
 pub mod alarm;
 pub mod bank;
 pub mod catalog;
-pub mod chance;
 pub mod derive;
 mod entries;
 pub mod fault;
 pub mod forecast;
 pub mod ledger;
 pub mod limits;
-pub mod nearest;
 pub mod past;
 pub mod plausible;
 pub mod profile;

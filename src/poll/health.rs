@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::chance::chance;
+use crate::chance::chance;
 use crate::model::{FaultKind, LinkState};
 
 /// Counts failures in a row and decides when they amount to "offline".

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::command::Change;
 use crate::model::ledger::Energy;
-use crate::model::nearest::nearest;
 use crate::model::profile::{INTERVAL_MS, SCAN_TIMEOUT_MS, TIMEOUT_MS, address_bytes};
 use crate::model::reading::{Setting, Switch};
+use crate::nearest::nearest;
 
 use super::discovery::ORIGIN;
 use super::topics::Topics;

@@ -36,9 +36,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
+use crate::chance::chance;
 use crate::command::CommandBus;
 use crate::model::Secret;
-use crate::model::chance::chance;
 
 use self::backoff::{Backoff, Ending};
 use self::journal::Journal;

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use crate::board::Board;
+use crate::chance::chance;
 use crate::command::{Command, CommandBus, Refusal};
-use crate::model::chance::chance;
 use crate::model::ledger::Energy;
 use crate::model::reading::Setting;
 use crate::model::{DeviceId, DeviceState, Restored, Totals, Value};

@@ -67,7 +67,7 @@ ENTITIES = {
 }
 FIELDS = ("component", "class", "state_class", "unit", "category", "precision", "enabled")
 
-# What only a bank has, what it has not, and what a battery has that may be controlled.
+# What only a bank has.
 OF_A_BANK = {
     "min_cell_battery",
     "max_cell_battery",
@@ -75,7 +75,7 @@ OF_A_BANK = {
     "soc_spread",
     "members_missing",
 }
-# What only a stack says, and what it does not say.
+# What only a stack says.
 OF_A_STACK = {
     "remaining_energy",
     "voltage_status",
@@ -83,30 +83,28 @@ OF_A_STACK = {
     "temperature_status",
     "error_code",
 }
-NOT_OF_A_STACK = {
+# What a board says of itself; nobody says it of a stack or a bank.
+OF_ONE_BOARD = {
+    "ambient_temp",
+    "mos_temp",
+    "charging_enabled",
+    "discharging_enabled",
+    "balancing",
+    "balancing_cells",
+}
+NOT_OF_A_STACK = OF_ONE_BOARD | {
     "soc",
     "soh",
     "remaining_capacity",
     "full_capacity",
-    "ambient_temp",
-    "mos_temp",
-    "charging_enabled",
-    "discharging_enabled",
-    "balancing",
-    "balancing_cells",
     "time_to_full",
     "time_to_empty",
 }
-NOT_OF_A_BANK = {
+NOT_OF_A_BANK = OF_ONE_BOARD | {
     "read_duration",
     "cycle_count",
-    "ambient_temp",
-    "mos_temp",
-    "charging_enabled",
-    "discharging_enabled",
-    "balancing",
-    "balancing_cells",
 }
+# What a battery has that may be controlled.
 SWITCHES = {"charging_switch", "discharging_switch"}
 SINGLE = {key for key in ENTITIES if "_N" not in key}
 # What a simulated Daren pack has: so many of each family.
