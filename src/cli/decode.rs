@@ -229,6 +229,10 @@ fn about_the_input(fault: Fault) -> Fault {
         FaultKind::BadFrame | FaultKind::UnsupportedFrame => {
             "check the type, and that nothing but answers was given; a request begins with >"
         }
+        FaultKind::AuthFailed => {
+            "begin the line of a request with >, and give its answer too; if that is a refusal, the \
+             password was wrong"
+        }
         _ => return fault,
     };
     Fault::new(fault.kind, fault.message, hint)
@@ -305,6 +309,10 @@ mod tests {
             let fault = state.attempt.unwrap().fault.unwrap();
             assert!(fault.hint.starts_with("nothing or too little"), "{make} {text}: {fault:?}");
         }
+        let info = protocol::find("jbd").unwrap();
+        let state = decode(info, DeviceId::new("jbd").unwrap(), "DDA50300FFFD77");
+        let fault = state.attempt.unwrap().fault.unwrap();
+        assert!(fault.hint.contains("a request with >"), "{fault:?}");
     }
 
     #[test]
