@@ -7,10 +7,11 @@ mod bank;
 mod lines;
 mod suggest;
 
-use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -55,13 +56,16 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
     let cancel = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+    tokio::spawn(
+        async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            cancel.cancel();
         }
-        cancel.cancel();
-    });
+        .boxed(),
+    );
     Ok(stop)
 }
 
@@ -82,13 +86,13 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
     let history = History::new(&house.board, config.history.span);
     let (past, board, file) = (history.clone(), house.board.clone(), config.history.file.clone());
     supervise(&mut sinks, "history", &stop_sinks, move |stop| {
-        history::run(past.clone(), board.clone(), file.clone(), stop)
+        history::run(past.clone(), board.clone(), file.clone(), stop).boxed()
     });
     if let Some(listen) = config.http_listen {
         let (board, audience, history) =
             (house.board.clone(), config.http_audience, history.clone());
         supervise(&mut sinks, "http", &stop_sinks, move |stop| {
-            http::run(listen, audience, board.clone(), history.clone(), stop)
+            http::run(listen, audience, board.clone(), history.clone(), stop).boxed()
         });
     }
     // The file kept the energy counters to the milliwatt-hour, so it is asked before the broker.
@@ -99,9 +103,9 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
     if let Some(settings) = config.mqtt.clone() {
         let (board, commands) = (house.board.clone(), house.commands.clone());
         supervise(&mut sinks, "mqtt", &stop_sinks, move |stop| {
-            mqtt::run(settings.clone(), board.clone(), commands.clone(), stop)
+            mqtt::run(settings.clone(), board.clone(), commands.clone(), stop).boxed()
         });
-        sinks.spawn(start_counters_without_broker(house.board.clone(), stop_sinks.clone()));
+        sinks.spawn(start_counters_without_broker(house.board.clone(), stop_sinks.clone()).boxed());
     } else if config.history.file.is_some() {
         start_counters_at_zero(&house.board, "the history file keeps them from now on");
     } else {
@@ -109,7 +113,7 @@ pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
         start_counters_at_zero(&house.board, why);
     }
     if config.devices.is_empty() {
-        sinks.spawn(suggest::batteries(house.board.clone(), stop_sinks.clone()));
+        sinks.spawn(suggest::batteries(house.board.clone(), stop_sinks.clone()).boxed());
     }
     stop.cancelled().await;
     end("a line", house.lines, LINES_STOP).await;
@@ -147,24 +151,25 @@ async fn end(what: &str, mut tasks: JoinSet<()>, limit: Duration) {
 }
 
 /// Runs a sink and starts it again should it break down.
-fn supervise<F>(
+fn supervise(
     tasks: &mut JoinSet<()>,
     name: &'static str,
     stop: &CancellationToken,
-    run: impl Fn(CancellationToken) -> F + Send + 'static,
-) where
-    F: Future<Output = ()> + Send + 'static,
-{
+    run: impl Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + 'static,
+) {
     let stop = stop.clone();
-    tasks.spawn(async move {
-        while let Err(failure) = tokio::spawn(run(stop.clone())).await {
-            error!("{name} broke down ({failure}); please report this; it is started again");
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(RESTART) => {}
+    tasks.spawn(
+        async move {
+            while let Err(failure) = tokio::spawn(run(stop.clone())).await {
+                error!("{name} broke down ({failure}); please report this; it is started again");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = sleep(RESTART) => {}
+                }
             }
         }
-    });
+        .boxed(),
+    );
 }
 
 /// The board with everything that feeds it.
@@ -192,11 +197,11 @@ impl House {
         let mut inboxes = inboxes.into_iter();
         let mut tasks = JoinSet::new();
         for (line, inbox) in lines.into_iter().zip(inboxes.by_ref()) {
-            tasks.spawn(run_line(line, board.clone(), inbox, stop.clone()));
+            tasks.spawn(run_line(line, board.clone(), inbox, stop.clone()).boxed());
         }
         for (bank, inbox) in config.banks.iter().cloned().zip(inboxes) {
             let (board, commands) = (board.clone(), commands.clone());
-            tasks.spawn(bank::run_bank(bank, board, commands, inbox, stop.clone()));
+            tasks.spawn(bank::run_bank(bank, board, commands, inbox, stop.clone()).boxed());
         }
         House { board, commands, lines: tasks, capture }
     }

@@ -7,6 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use bms_reader::cli::COMMANDS;
 use bms_reader::model::catalog::{CATALOG, Get, Kind};
 use bms_reader::model::reading::{Limits, Switch};
 use bms_reader::protocol::driver::Carrier;
@@ -30,6 +31,15 @@ fn keys() -> String {
         let name = if of_module { format!("{name} of module N of a stack") } else { name };
         let key = if quantity.key == "alarm_{}" { "alarm_NAME".to_owned() } else { key };
         writeln!(table, "| `{key}` | {unit} | {name} |").unwrap();
+    }
+    table
+}
+
+fn commands() -> String {
+    let mut table = String::from("| command | does |\n|---|---|\n");
+    writeln!(table, "| `bms-reader` | Run the service |").unwrap();
+    for command in COMMANDS {
+        writeln!(table, "| `{}` | {} |", command.usage(), command.does).unwrap();
     }
     table
 }
@@ -135,7 +145,7 @@ fn switches(switches: &[Switch]) -> String {
 fn the_readme_shows_the_tables_of_the_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let mut readme = std::fs::read_to_string(path).unwrap();
-    for (name, table) in [("keys", keys()), ("support", support())] {
+    for (name, table) in [("keys", keys()), ("support", support()), ("commands", commands())] {
         let (begin, end) = (format!("<!-- {name}: made from the code -->\n"), "<!-- end -->");
         let start =
             readme.find(&begin).unwrap_or_else(|| panic!("{name} has no place")) + begin.len();

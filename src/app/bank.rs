@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -39,11 +40,14 @@ pub(super) async fn run_bank(
         };
         members.push(Seen { slot, sequence: 0, heard: None, present: false });
         let bell = bell.clone();
-        ringers.spawn(async move {
-            while followed.changed().await.is_ok() {
-                bell.notify_one();
+        ringers.spawn(
+            async move {
+                while followed.changed().await.is_ok() {
+                    bell.notify_one();
+                }
             }
-        });
+            .boxed(),
+        );
     }
     let mut post = Post::new(bank, members, board);
     let mut errands = JoinSet::new();
@@ -211,10 +215,13 @@ impl Post {
                 let members = self.members.iter();
                 for id in members.map(|member| member.slot.borrow().profile.id.clone()) {
                     let commands = commands.clone();
-                    errands.spawn(async move {
-                        // A member that cannot be read says so itself.
-                        let _ = commands.send(&id, Command::Read).await;
-                    });
+                    errands.spawn(
+                        async move {
+                            // A member that cannot be read says so itself.
+                            let _ = commands.send(&id, Command::Read).await;
+                        }
+                        .boxed(),
+                    );
                 }
                 Ok(())
             }

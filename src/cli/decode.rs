@@ -7,6 +7,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use super::line::{Command, Flag, Takes};
 use super::{FAILED, FINE, MISCONFIGURED};
 use crate::model::derive::derive;
 use crate::model::units::Millis;
@@ -22,7 +23,18 @@ const LONGEST_INPUT: u64 = 4 * 1024 * 1024;
 /// A driver ends within a fixed number of steps; this is far beyond it.
 const MOST_STEPS: usize = 10_000;
 
-pub(super) fn run(make: &str) -> u8 {
+pub(super) const COMMAND: Command = Command {
+    name: "decode",
+    does: "Decode frames given as hex lines on stdin into one JSON object",
+    operand: None,
+    flags: &[Flag::new("type", Takes::One("TYPE"), "The make").required()],
+    prepare: |given| {
+        let make = given.text("type").unwrap_or_default().to_owned();
+        Ok(Box::pin(async move { run(&make) }))
+    },
+};
+
+fn run(make: &str) -> u8 {
     let Some((info, id)) = protocol::find(make).zip(DeviceId::new(make)) else {
         let known: Vec<_> = protocol::DRIVERS.iter().map(|info| info.name).collect();
         eprintln!("bms-reader: no type named {make}; known are: {}", known.join(", "));

@@ -5,10 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{FAILED, FINE, complain, start_log};
+use super::line::{self, Flag, Takes};
+use super::{FAILED, FINE, complain, speed, start_log};
 use crate::app::{self, House, Play};
 use crate::board::Board;
 use crate::config::{self, Config};
@@ -43,22 +45,27 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// Where Mosquitto is installed when it is not in the search path of a user.
 const MOSQUITTO: &[&str] = &["mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"];
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    /// Stop after so many seconds
-    #[arg(long, value_name = "N")]
-    seconds: Option<u64>,
-    /// Simulated seconds in a second: at 60 a day passes in 24 minutes
-    #[arg(long, value_name = "FACTOR", default_value_t = 60.0, value_parser = speed)]
-    speed: f64,
-}
+pub(super) const COMMAND: line::Command = line::Command {
+    name: "demo",
+    does: "Everything at once with simulated batteries: no hardware, no broker, no configuration",
+    operand: None,
+    flags: &[
+        Flag::new("seconds", Takes::One("N"), "Stop after so many seconds"),
+        Flag::new(
+            "speed",
+            Takes::One("FACTOR"),
+            "Simulated seconds in a second: at 60 a day passes in 24 minutes",
+        )
+        .or("60"),
+    ],
+    prepare: |given| {
+        let seconds = given.value("seconds", "a number", |text| text.parse().ok())?;
+        let speed = speed(given)?;
+        Ok(Box::pin(run(seconds, speed)))
+    },
+};
 
-fn speed(text: &str) -> Result<f64, String> {
-    let fits = |speed: &f64| (0.0..=100_000.0).contains(speed);
-    text.parse().ok().filter(fits).ok_or_else(|| "a number from 0 to 100000".to_owned())
-}
-
-pub(super) async fn run(arguments: Arguments) -> u8 {
+async fn run(seconds: Option<u64>, speed: f64) -> u8 {
     let (broker, config) = match prepare() {
         Ok(prepared) => prepared,
         Err(code) => return code,
@@ -71,17 +78,20 @@ pub(super) async fn run(arguments: Arguments) -> u8 {
         println!("Dashboard: http://{listen}/");
     }
     println!("{}", broker.words(&config));
-    let play = Play { speed: arguments.speed, faults: Faults::default() };
+    let play = Play { speed, faults: Faults::default() };
     let house = House::build(&config, &play, &stop);
-    tokio::spawn(stop.clone().run_until_cancelled_owned(tell_story(play.faults)));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(tell_story(play.faults)).boxed());
     let board = house.board().clone();
-    let show = tokio::spawn(show(board, stop.clone()));
-    if let Some(seconds) = arguments.seconds {
+    let show = tokio::spawn(show(board, stop.clone()).boxed());
+    if let Some(seconds) = seconds {
         let stop = stop.clone();
-        tokio::spawn(async move {
-            sleep(Duration::from_secs(seconds)).await;
-            stop.cancel();
-        });
+        tokio::spawn(
+            async move {
+                sleep(Duration::from_secs(seconds)).await;
+                stop.cancel();
+            }
+            .boxed(),
+        );
     }
     app::run_house(house, &config, stop).await;
     // The table ends with the same stop; what it still had to say does not matter.

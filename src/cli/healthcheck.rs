@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use super::line::Command;
 use super::{FAILED, FINE, complain};
 use crate::config;
 
@@ -13,7 +14,15 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// The answer is one line and a small object.
 const LONGEST_ANSWER: u64 = 16 * 1024;
 
-pub(super) fn run() -> u8 {
+pub(super) const COMMAND: Command = Command {
+    name: "healthcheck",
+    does: "Ask the running service whether it is well (for Docker's HEALTHCHECK)",
+    operand: None,
+    flags: &[],
+    prepare: |_| Ok(Box::pin(async { run() })),
+};
+
+fn run() -> u8 {
     let config = match config::load(config::environment()) {
         Ok(config) => config,
         Err(rejected) => return complain(&rejected),

@@ -16,22 +16,23 @@ mod decode;
 mod demo;
 mod diagnose;
 mod healthcheck;
+pub mod line;
 mod read;
 mod replay;
 mod scan;
 mod simulate;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app;
 use crate::config::{self, Config, Log, Rejected};
+use crate::sim::serve::TOP_SPEED;
+use line::{Asked, Command, Given, Job, Misuse, PROGRAM};
 
 /// Everything went well.
 const FINE: u8 = 0;
@@ -40,86 +41,58 @@ const FAILED: u8 = 1;
 /// The configuration or the command line is wrong.
 const MISCONFIGURED: u8 = 2;
 
-/// Reads battery management systems and publishes them to MQTT and Home Assistant.
-///
-/// Without a command it runs as a service, configured by environment variables: BMS_PORT,
-/// MQTT_HOST and so on. `bms-reader check` tells what is wrong with them.
-#[derive(Debug, Parser)]
-#[command(name = "bms-reader", version, max_term_width = 100)]
-pub struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Read each battery once; one JSON object per battery on stdout
-    Read {
-        /// Only this battery
-        #[arg(long, value_name = "ID")]
-        device: Option<String>,
-        /// Write everything that is said to this file, for a bug report
-        #[arg(long, value_name = "FILE")]
-        capture: Option<PathBuf>,
-    },
-    /// Play a capture back through the drivers; one JSON object per attempt on stdout
-    Replay {
-        /// What `read --capture` or BMS_CAPTURE wrote
-        file: PathBuf,
-    },
-    /// Try the configuration, the ports, Bluetooth and the broker, and say what to do
-    Check,
-    /// Print what a bug report needs, as Markdown to paste; secrets, hosts and Bluetooth
-    /// addresses are masked
-    Diagnose,
-    /// List serial ports and Bluetooth devices, with the lines to put into the configuration
-    Scan(scan::Arguments),
-    /// Decode frames given as hex lines on stdin into one JSON object
-    Decode {
-        /// The make
-        #[arg(long = "type", value_name = "TYPE")]
-        make: String,
-    },
-    /// Simulate a battery on a pseudo-terminal or a TCP port, until stopped
-    Simulate(simulate::Arguments),
-    /// Everything at once with simulated batteries: no hardware, no broker, no configuration
-    Demo(demo::Arguments),
-    /// Ask the running service whether it is well (for Docker's HEALTHCHECK)
-    Healthcheck,
-}
+/// Every command, in the order in which a person comes to need it.
+pub const COMMANDS: &[&Command] = &[
+    &read::COMMAND,
+    &check::COMMAND,
+    &scan::COMMAND,
+    &diagnose::COMMAND,
+    &replay::COMMAND,
+    &decode::COMMAND,
+    &simulate::COMMAND,
+    &demo::COMMAND,
+    &healthcheck::COMMAND,
+];
 
 /// Parses the command line, obeys it, and gives the exit code.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let job = match job() {
+        Ok(job) => job,
+        Err(code) => return ExitCode::from(code),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {
-            let code = runtime.block_on(obey(arguments.command));
+            let code = runtime.block_on(job);
             // A name server that does not answer must not hold up the end.
             runtime.shutdown_background();
             ExitCode::from(code)
         }
         Err(error) => {
-            eprintln!("bms-reader: cannot start: {error}");
+            eprintln!("{PROGRAM}: cannot start: {error}");
             ExitCode::from(FAILED)
         }
     }
 }
 
-async fn obey(command: Option<Command>) -> u8 {
-    match command {
-        Some(Command::Decode { make }) => decode::run(&make),
-        Some(Command::Scan(arguments)) => scan::run(arguments).await,
-        Some(Command::Simulate(options)) => simulate::run(options).await,
-        Some(Command::Demo(arguments)) => demo::run(arguments).await,
-        Some(Command::Diagnose) => diagnose::run().await,
-        Some(Command::Check) => check::run().await,
-        None => with_config(serve).await,
-        Some(Command::Read { device, capture }) => {
-            with_config(|config| read::run(config, device, capture)).await
+/// What there is to do, or the exit code where that is done already.
+fn job() -> Result<Job, u8> {
+    let refused = |misuse: Misuse| {
+        eprintln!("{PROGRAM}: {misuse}");
+        MISCONFIGURED
+    };
+    match line::parse(COMMANDS, std::env::args_os().skip(1)).map_err(refused)? {
+        Asked::Service => Ok(Box::pin(with_config(serve))),
+        Asked::Command(given) => (given.command.prepare)(&given)
+            .map_err(|reason| refused(Misuse::new(Some(given.command), reason))),
+        Asked::Help(help) => {
+            println!("{}", help.trim_end());
+            Err(FINE)
         }
-        Some(Command::Replay { file }) => replay::run(&file),
-        Some(Command::Healthcheck) => healthcheck::run(),
+        Asked::Version => {
+            println!("{PROGRAM} {}", env!("CARGO_PKG_VERSION"));
+            Err(FINE)
+        }
     }
 }
 
@@ -132,6 +105,14 @@ async fn with_config<F: Future<Output = u8>>(run: impl FnOnce(Config) -> F) -> u
         },
         Err(rejected) => complain(&rejected),
     }
+}
+
+/// How fast simulated time runs.
+fn speed(given: &Given) -> Result<f64, String> {
+    let fits = |speed: &f64| (0.0..=TOP_SPEED).contains(speed);
+    let wanted = format!("from 0 (time stands still) to {TOP_SPEED}");
+    let speed = given.value("speed", &wanted, |text| text.parse().ok().filter(fits))?;
+    Ok(speed.unwrap_or(1.0))
 }
 
 /// The warnings first: the faults that they led to are the last thing to be read.

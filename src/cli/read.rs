@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use futures_util::FutureExt;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{FAILED, FINE, MISCONFIGURED};
+use super::line::{Command, Flag, Takes};
+use super::{FAILED, FINE, MISCONFIGURED, with_config};
 use crate::app;
 use crate::board::Board;
 use crate::capture::Recorder;
@@ -13,7 +15,26 @@ use crate::config::{Config, Device};
 use crate::poll::read_once;
 use crate::raw::raw;
 
-pub(super) async fn run(config: Config, only: Option<String>, capture: Option<PathBuf>) -> u8 {
+pub(super) const COMMAND: Command = Command {
+    name: "read",
+    does: "Read each battery once; one JSON object per battery on stdout",
+    operand: None,
+    flags: &[
+        Flag::new("device", Takes::One("ID"), "Only this battery"),
+        Flag::new(
+            "capture",
+            Takes::One("FILE"),
+            "Write everything that is said to this file, for a bug report",
+        ),
+    ],
+    prepare: |given| {
+        let only = given.text("device").map(str::to_owned);
+        let capture = given.text("capture").map(PathBuf::from);
+        Ok(Box::pin(with_config(|config| run(config, only, capture))))
+    },
+};
+
+async fn run(config: Config, only: Option<String>, capture: Option<PathBuf>) -> u8 {
     let devices = match choose(config.devices, only.as_deref()) {
         Ok(devices) => devices,
         Err(complaint) => {
@@ -73,7 +94,7 @@ pub(super) async fn read(devices: &[Device], recorder: Option<Recorder>) -> Boar
     for mut line in app::lines(devices, &app::Play::default(), &stop) {
         line.recorder.clone_from(&recorder);
         let board = board.clone();
-        lines.spawn(async move { read_once(line, &board).await });
+        lines.spawn(async move { read_once(line, &board).await }.boxed());
     }
     while lines.join_next().await.is_some() {}
     stop.cancel();

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::line::Command;
 use super::{FAILED, FINE};
 use crate::capture::{Entry, Event, FORMAT, Subject};
 use crate::model::derive::derive;
@@ -24,7 +25,18 @@ use crate::raw::raw;
 /// A line of a capture holds at most one reading.
 const LONGEST_LINE: u64 = 1024 * 1024;
 
-pub(super) fn run(file: &Path) -> u8 {
+pub(super) const COMMAND: Command = Command {
+    name: "replay",
+    does: "Play a capture back through the drivers; one JSON object per attempt on stdout",
+    operand: Some(("FILE", "what `read --capture` or BMS_CAPTURE wrote")),
+    flags: &[],
+    prepare: |given| {
+        let file = PathBuf::from(given.operand_text());
+        Ok(Box::pin(async move { run(&file) }))
+    },
+};
+
+fn run(file: &Path) -> u8 {
     match replay(file) {
         Ok(0) => FINE,
         Ok(differences) => {

@@ -83,7 +83,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["sink::http::metrics"]),
     ("tokio_serial", &["transport::serial", "sim::serve"]),
     ("bluer", &["transport::ble"]),
-    ("clap", &["cli", "main"]),
+    ("lexopt", &["cli::line::parse"]),
 ];
 
 /// Rooms whose output is the program's answer; everything else logs.

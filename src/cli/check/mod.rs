@@ -3,11 +3,21 @@
 
 mod air;
 
+use super::line::Command;
 use super::{FAILED, FINE, complain, read, scan};
 use crate::config::{self, Config};
 use crate::sink::mqtt;
 
-pub(super) async fn run() -> u8 {
+pub(super) const COMMAND: Command = Command {
+    name: "check",
+    does: "Try the configuration, the ports, Bluetooth and the broker, and say what to do; without a \
+           battery list what is there",
+    operand: None,
+    flags: &[],
+    prepare: |_| Ok(Box::pin(run())),
+};
+
+async fn run() -> u8 {
     let config = match config::load(config::environment()) {
         Ok(config) => config,
         Err(rejected) => return complain(&rejected),

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use super::line::Command;
 use super::{FINE, read};
 use crate::config::{self, Config, Rejected, Told};
 use crate::raw::raw;
@@ -13,7 +14,16 @@ use crate::sink::mqtt;
 use crate::transport::ble::{self, AdapterFound};
 use crate::transport::{LinkError, serial};
 
-pub(super) async fn run() -> u8 {
+pub(super) const COMMAND: Command = Command {
+    name: "diagnose",
+    does: "Print what a bug report needs, as Markdown to paste; secrets, hosts and Bluetooth \
+           addresses are masked",
+    operand: None,
+    flags: &[],
+    prepare: |_| Ok(Box::pin(run())),
+};
+
+async fn run() -> u8 {
     let told = config::told(config::environment());
     let loaded = config::load(config::environment());
     let mut report = String::new();

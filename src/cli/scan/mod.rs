@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::FINE;
+use super::line::{Command, Flag, Takes};
 use crate::model::{Fault, FaultKind};
 use crate::poll::{CycleError, advertisement};
 use crate::protocol::signs::{Guess, recognise};
@@ -17,22 +18,31 @@ use crate::transport::serial::{self, PortFound};
 use probe::Answer;
 
 /// Batteries advertise every second or two.
-const SECONDS: u64 = 5;
+const TIME: Duration = Duration::from_secs(5);
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    /// How long to look for Bluetooth devices
-    #[arg(long, value_name = "N", default_value_t = SECONDS,
-          value_parser = clap::value_parser!(u64).range(1..=120))]
-    seconds: u64,
-    /// One JSON object instead of text
-    #[arg(long)]
-    json: bool,
-    /// Ask who is there, with harmless read requests: at every port and on Bluetooth, or at these
-    /// ports and addresses only
-    #[arg(long, value_name = "PLACE", num_args = 0..)]
-    probe: Option<Vec<String>>,
-}
+pub(super) const COMMAND: Command = Command {
+    name: "scan",
+    does: "List serial ports and Bluetooth devices, with the lines to put into the configuration",
+    operand: None,
+    flags: &[
+        Flag::new("seconds", Takes::One("N"), "How long to look for Bluetooth devices").or("5"),
+        Flag::new("json", Takes::Nothing, "One JSON object instead of text"),
+        Flag::new(
+            "probe",
+            Takes::Words("PLACE"),
+            "Ask who is there, with harmless read requests: at every port and on Bluetooth, or at \
+             these ports and addresses only",
+        ),
+    ],
+    prepare: |given| {
+        let seconds = given.value("seconds", "a number from 1 to 120", |text| {
+            text.parse().ok().filter(|seconds| (1..=120).contains(seconds))
+        })?;
+        let time = seconds.map_or(TIME, Duration::from_secs);
+        let (wanted, as_json) = (given.list("probe").map(<[_]>::to_vec), given.has("json"));
+        Ok(Box::pin(run(time, wanted, as_json)))
+    },
+};
 
 /// What was found.
 #[derive(Debug)]
@@ -69,13 +79,13 @@ struct Device {
     answer: Option<Answer>,
 }
 
-pub(super) async fn run(arguments: Arguments) -> u8 {
-    let wanted = arguments.probe;
-    let findings = look(wanted.as_deref(), arguments.seconds).await;
+/// `wanted`: whom to ask; nobody of them named means everybody.
+async fn run(time: Duration, wanted: Option<Vec<String>>, as_json: bool) -> u8 {
+    let findings = look(wanted.as_deref(), time).await;
     for place in findings.missing(wanted.as_deref().unwrap_or_default()) {
         eprintln!("bms-reader: {place} was not asked: it is no port, and no device in reach");
     }
-    if arguments.json {
+    if as_json {
         println!("{}", object(&findings));
     } else {
         println!("{}", text::render(&findings).trim_end());
@@ -85,11 +95,11 @@ pub(super) async fn run(arguments: Arguments) -> u8 {
 
 /// What is there, for people; nobody is asked anything.
 pub(super) async fn around() -> String {
-    text::render(&look(None, SECONDS).await)
+    text::render(&look(None, TIME).await)
 }
 
-async fn look(wanted: Option<&[String]>, seconds: u64) -> Findings {
-    let (ports, radio) = tokio::join!(ports(wanted), ble::scan(None, Duration::from_secs(seconds)));
+async fn look(wanted: Option<&[String]>, time: Duration) -> Findings {
+    let (ports, radio) = tokio::join!(ports(wanted), ble::scan(None, time));
     let devices = match radio {
         Ok(found) => Ok(devices(found, wanted).await),
         Err(error) => Err(CycleError::Link(error).fault()),

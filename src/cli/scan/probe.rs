@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +42,7 @@ pub(super) async fn ports(ports: impl Iterator<Item = String>) -> BTreeMap<Strin
     let mut asking = JoinSet::new();
     for path in ports {
         if let Some(place) = Place::parse(&path) {
-            asking.spawn(async move { (path, ask(place).await) });
+            asking.spawn(async move { (path, ask(place).await) }.boxed());
         }
     }
     asking.join_all().await.into_iter().collect()

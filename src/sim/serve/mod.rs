@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ use terminal::Terminal;
 const READERS: usize = 8;
 
 /// More than a day in a second; what passes between two questions is computed step by step.
-const TOP_SPEED: f64 = 100_000.0;
+pub const TOP_SPEED: f64 = 100_000.0;
 
 /// After a connection that could not be accepted (no file handle left), before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -71,14 +72,15 @@ pub async fn run(options: SimulateOptions, stop: CancellationToken) -> io::Resul
 /// A port in memory with the bus behind it, until the stop. Needs a running runtime.
 pub fn memory(name: &str, stage: Stage, stop: CancellationToken) -> MemoryPort {
     let (port, mut arrivals) = MemoryPort::new(name);
-    tokio::spawn(stop.run_until_cancelled_owned(async move {
+    let serve = stop.run_until_cancelled_owned(async move {
         let mut readers = JoinSet::new();
         while let Some(link) = arrivals.recv().await {
             admit(&mut readers, &stage, Link::Memory(link));
         }
         // The port is gone, but its links may still be in use.
         while readers.join_next().await.is_some() {}
-    }));
+    });
+    tokio::spawn(serve.boxed());
     port
 }
 
@@ -86,7 +88,7 @@ fn admit(readers: &mut JoinSet<LinkError>, stage: &Stage, mut link: Link) {
     while readers.try_join_next().is_some() {}
     if readers.len() < READERS {
         let stage = stage.clone();
-        readers.spawn(async move { stage.converse(&mut link).await });
+        readers.spawn(async move { stage.converse(&mut link).await }.boxed());
     }
 }
 

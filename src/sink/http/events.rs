@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use http_body_util::channel::{Channel, Sender};
 use serde_json::Value as Json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -91,7 +92,7 @@ pub(super) async fn events(State(shared): State<Shared>) -> Response {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, error);
     };
     let (sender, body) = Channel::new(PARTS);
-    tokio::spawn(shared.events.tell(sender, place));
+    tokio::spawn(shared.events.tell(sender, place).boxed());
     let head = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),

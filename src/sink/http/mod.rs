@@ -6,10 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::StatusCode;
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -25,6 +21,7 @@ mod liveness;
 mod metrics;
 mod page;
 mod past;
+mod serve;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -62,21 +59,13 @@ pub async fn run(
     history: History,
     stop: CancellationToken,
 ) {
-    let routes = routes(board, history, stop.clone())
-        .layer(middleware::from_fn_with_state(audience, guard))
-        .into_make_service_with_connect_info::<SocketAddr>();
+    let routes = routes(board, history, stop.clone());
     let mut told = false;
     loop {
         match TcpListener::bind(listen).await {
             Ok(listener) => {
                 info!("http: listening on {listen}");
-                told = false;
-                let until = stop.clone().cancelled_owned();
-                let served =
-                    axum::serve(listener, routes.clone()).with_graceful_shutdown(until).await;
-                if let Err(error) = served {
-                    warn!("http: {error}; starting again");
-                }
+                return serve::serve(listener, audience, routes, &stop).await;
             }
             Err(error) if !told => {
                 told = true;
@@ -135,17 +124,4 @@ fn routes(board: Board, history: History, stop: CancellationToken) -> Router {
         .route("/{make}/{id}/latest", get(past::latest))
         .route("/{make}/{id}/history48h", get(past::history48h))
         .with_state(Shared { board, history, liveness, events })
-}
-
-async fn guard(
-    State(audience): State<Audience>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if audience.admits(from.ip()) {
-        next.run(request).await
-    } else {
-        (StatusCode::FORBIDDEN, "open this page in Home Assistant").into_response()
-    }
 }

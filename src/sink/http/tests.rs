@@ -39,9 +39,11 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let routes = routes(board.clone(), history.clone(), stop.clone());
-        let until = stop.clone().cancelled_owned();
-        let served = axum::serve(listener, routes).with_graceful_shutdown(until);
-        tokio::spawn(async move { served.await.unwrap() });
+        let until = stop.clone();
+        let serving = async move {
+            serve::serve(listener, Audience::Everybody, routes, &until).await;
+        };
+        tokio::spawn(serving);
         Served { at, board, history, stop }
     }
 

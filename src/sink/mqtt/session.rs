@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
@@ -383,11 +384,14 @@ impl Publisher {
             return link.publish(self.answer(Answer { battery, command, result })).await;
         }
         let (commands, id) = (self.commands.clone(), self.members[battery].id.clone());
-        answers.spawn(async move {
-            let sent = timeout(COMMAND_LIMIT, commands.send(&id, command.clone())).await;
-            let late = |_| Err(Refusal(format!("{id}: the line does not answer")));
-            Answer { battery, command, result: sent.unwrap_or_else(late) }
-        });
+        answers.spawn(
+            async move {
+                let sent = timeout(COMMAND_LIMIT, commands.send(&id, command.clone())).await;
+                let late = |_| Err(Refusal(format!("{id}: the line does not answer")));
+                Answer { battery, command, result: sent.unwrap_or_else(late) }
+            }
+            .boxed(),
+        );
         Ok(())
     }
 

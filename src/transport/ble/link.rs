@@ -7,7 +7,7 @@ use std::time::Duration;
 use bluer::gatt::WriteOp;
 use bluer::gatt::remote::Characteristic;
 use bluer::{Device, DeviceEvent, DeviceProperty, ErrorKind};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -62,7 +62,7 @@ const UNKNOWN: i32 = i32::MIN;
 pub(super) async fn open(config: BleConfig) -> Result<BleLink, LinkError> {
     let place = config.address.clone();
     let (answer, result) = oneshot::channel();
-    tokio::spawn(converse(config, answer));
+    tokio::spawn(converse(config, answer).boxed());
     result
         .await
         .unwrap_or_else(|_| Err(LinkError::Open { place, reason: "its task has ended".into() }))
