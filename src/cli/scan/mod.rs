@@ -118,8 +118,12 @@ async fn ports(wanted: Option<&[String]>) -> Vec<Port> {
     let asked = found.iter().filter(|port| {
         wanted.is_some_and(|list| list.is_empty() || list.iter().any(|place| names(port, place)))
     });
-    let mut answers = probe::ports(asked.map(|port| port.path.clone())).await;
-    let answered = |found: PortFound| Port { answer: answers.remove(&found.path), found };
+    let answers = probe::ports(asked.map(|port| port.path.clone())).await;
+    let answer = |path: &str| answers.iter().find(|(asked, _)| asked == path);
+    let answered = |found: PortFound| {
+        let answer = answer(&found.path).map(|(_, answer)| answer.clone());
+        Port { answer, found }
+    };
     found.into_iter().map(answered).collect()
 }
 

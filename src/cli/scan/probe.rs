@@ -1,6 +1,5 @@
 //! Asks who is at a port or a Bluetooth address, with the search that a battery of type `auto` has.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -37,15 +36,15 @@ pub(super) fn is_port(place: &str) -> bool {
     Place::parse(place).is_some()
 }
 
-/// Who is at each of these ports; all are asked at the same time.
-pub(super) async fn ports(ports: impl Iterator<Item = String>) -> BTreeMap<String, Answer> {
+/// Who is at each of these ports, in no order; all are asked at the same time.
+pub(super) async fn ports(ports: impl Iterator<Item = String>) -> Vec<(String, Answer)> {
     let mut asking = JoinSet::new();
     for path in ports {
         if let Some(place) = Place::parse(&path) {
             asking.spawn(async move { (path, ask(place).await) }.boxed());
         }
     }
-    asking.join_all().await.into_iter().collect()
+    asking.join_all().await
 }
 
 /// Who is at this address.
