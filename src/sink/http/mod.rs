@@ -65,7 +65,8 @@ pub async fn run(
         match TcpListener::bind(listen).await {
             Ok(listener) => {
                 info!("http: listening on {listen}");
-                return serve::serve(listener, audience, routes, &stop).await;
+                let admits = |from| audience.admits(from);
+                return serve::serve(listener, admits, routes, &stop).await;
             }
             Err(error) if !told => {
                 told = true;

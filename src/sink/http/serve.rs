@@ -1,6 +1,7 @@
 //! Connections: how many, and how long the other end may keep one without using it. Whoever holds
 //! many open must not take the descriptors that ports and the broker need.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -17,8 +18,6 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::Audience;
-
 /// So many are served at the same time; more wait until one of them ends.
 const CONNECTIONS: usize = 64;
 /// Whoever has not asked a whole question for so long is hung up on.
@@ -28,10 +27,10 @@ const DEAFNESS: Duration = Duration::from_secs(30);
 /// After a connection that could not be accepted (no descriptor left), before the next try.
 const BREATH: Duration = Duration::from_secs(1);
 
-/// Answers the audience until the stop, and then ends what has begun.
+/// Answers whoever is admitted until the stop, and then ends what has begun.
 pub(super) async fn serve(
     listener: TcpListener,
-    audience: Audience,
+    admits: impl Fn(IpAddr) -> bool,
     routes: Router,
     stop: &CancellationToken,
 ) {
@@ -44,7 +43,7 @@ pub(super) async fn serve(
             Some(_) = open.join_next() => {}
             accepted = listener.accept(), if open.len() < CONNECTIONS => match accepted {
                 Ok((stream, from)) => {
-                    let routes = if audience.admits(from.ip()) { &routes } else { &outside };
+                    let routes = if admits(from.ip()) { &routes } else { &outside };
                     open.spawn(converse(stream, routes.clone(), stop.clone()).boxed());
                 }
                 Err(error) => {
@@ -84,12 +83,12 @@ mod tests {
 
     const QUESTION: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-    async fn started(audience: Audience) -> (SocketAddr, CancellationToken) {
+    async fn started(admits: fn(IpAddr) -> bool) -> (SocketAddr, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let until = stop.clone();
         let routes = Router::new().route("/", get(|| async { "here" }));
-        tokio::spawn(async move { serve(listener, audience, routes, &until).await });
+        tokio::spawn(async move { serve(listener, admits, routes, &until).await });
         (at, stop)
     }
 
@@ -112,9 +111,23 @@ mod tests {
         begin.elapsed()
     }
 
+    #[tokio::test]
+    async fn who_is_not_admitted_is_told_where_to_go_and_nothing_else() {
+        let (at, _stop) = started(|_| false).await;
+        for path in ["/", "/api/overview"] {
+            let question = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            let mut stream = TcpStream::connect(at).await.unwrap();
+            stream.write_all(question.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+            assert!(answer.ends_with("\r\n\r\nopen this page in Home Assistant"), "{answer}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_asks_nothing_is_hung_up_on() {
-        let (at, _stop) = started(Audience::Everybody).await;
+        let (at, _stop) = started(|_| true).await;
         let silent = TcpStream::connect(at).await.unwrap();
         let mut slow = TcpStream::connect(at).await.unwrap();
         slow.write_all(&QUESTION[..20]).await.unwrap();
@@ -127,7 +140,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn too_many_wait_until_one_ends() {
-        let (at, _stop) = started(Audience::Everybody).await;
+        let (at, _stop) = started(|_| true).await;
         let mut open = Vec::new();
         for _ in 0..CONNECTIONS {
             open.push(answered(at).await);
@@ -143,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_stop_ends_open_connections() {
-        let (at, stop) = started(Audience::Everybody).await;
+        let (at, stop) = started(|_| true).await;
         let idle = answered(at).await;
         stop.cancel();
         assert!(hung_up(idle).await < SILENCE);
