@@ -27,7 +27,7 @@ use crate::model::{DeviceId, Restored};
 use crate::poll::{Line, run_line};
 use crate::sink::{http, mqtt};
 
-pub use lines::{Play, lines};
+pub use lines::{SimOptions, lines};
 
 /// Lines get so long to leave what they are doing.
 const LINES_STOP: Duration = Duration::from_millis(700);
@@ -75,12 +75,12 @@ pub async fn serve_until(config: Config, stop: CancellationToken) {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let house = House::build(&config, &Play::default(), &stop);
-    run_house(house, &config, stop).await;
+    let house = App::build(&config, &SimOptions::default(), &stop);
+    run(house, &config, stop).await;
 }
 
 /// Runs the sinks of a house until `stop`, then ends it in order.
-pub async fn run_house(house: House, config: &Config, stop: CancellationToken) {
+pub async fn run(house: App, config: &Config, stop: CancellationToken) {
     let stop_sinks = CancellationToken::new();
     let mut sinks = JoinSet::new();
     let history = History::new(&house.board, config.history.span);
@@ -174,16 +174,16 @@ fn supervise(
 
 /// The board with everything that feeds it.
 #[derive(Debug)]
-pub struct House {
+pub struct App {
     board: Board,
     commands: CommandBus,
     lines: JoinSet<()>,
     capture: Option<JoinHandle<()>>,
 }
 
-impl House {
+impl App {
     /// Starts a task for each line; simulated batteries live as `play` says.
-    pub fn build(config: &Config, play: &Play, stop: &CancellationToken) -> Self {
+    pub fn build(config: &Config, play: &SimOptions, stop: &CancellationToken) -> Self {
         let batteries = config.devices.iter().map(|device| &device.profile);
         let banks = config.banks.iter().map(|bank| &bank.profile);
         let board = Board::new(batteries.chain(banks).cloned());
@@ -203,7 +203,7 @@ impl House {
             let (board, commands) = (board.clone(), commands.clone());
             tasks.spawn(bank::run_bank(bank, board, commands, inbox, stop.clone()).boxed());
         }
-        House { board, commands, lines: tasks, capture }
+        App { board, commands, lines: tasks, capture }
     }
 
     /// The newest state of every battery.
@@ -229,7 +229,7 @@ fn recorder(path: &Path) -> Option<(Recorder, JoinHandle<()>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ledger::Energy;
+    use crate::model::energy::Energy;
     use crate::model::{Profile, Totals};
 
     fn totals(charged: u64) -> Totals {

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
-use crate::model::{BrokerState, DeviceId, DeviceState, Finding, Profile, Restored, Totals};
+use crate::model::{
+    BrokerState, DeviceId, DeviceState, DiscoveredDevice, Profile, Restored, Totals,
+};
 
 /// A handle on all slots; cheap to clone.
 #[derive(Debug, Clone)]
@@ -21,7 +23,7 @@ pub struct Board {
     /// `None`: no broker is configured.
     broker: Arc<watch::Sender<Option<BrokerState>>>,
     waiting: Waiting,
-    findings: Arc<watch::Sender<Vec<Finding>>>,
+    findings: Arc<watch::Sender<Vec<DiscoveredDevice>>>,
 }
 
 impl Board {
@@ -120,12 +122,12 @@ impl Board {
     }
 
     /// What was found where no battery is configured.
-    pub fn findings(&self) -> Vec<Finding> {
+    pub fn findings(&self) -> Vec<DiscoveredDevice> {
         self.findings.borrow().clone()
     }
 
     /// Replaces what was found.
-    pub fn find(&self, findings: Vec<Finding>) {
+    pub fn find(&self, findings: Vec<DiscoveredDevice>) {
         self.findings.send_replace(findings);
     }
 }

@@ -5,8 +5,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::model::bank::Whole;
-use crate::model::reading::{Limits, Place, Reading};
+use crate::model::bank::BankSummary;
+use crate::model::reading::{ChargeLimits, Reading, SensorLocation};
 use crate::model::units::Microohms;
 use crate::model::{DeviceState, Snapshot, Value};
 
@@ -48,13 +48,13 @@ fn status(state: &DeviceState, snapshot: &Snapshot) -> Json {
     object.put("last_update", Value::decimal(seconds, 3).to_json());
     object.put("device_info", device_info(reading));
     object.put("cell_info", cell_info(snapshot));
-    if reading.limits != Limits::default() {
+    if reading.limits != ChargeLimits::default() {
         object.put("limits", limits(&reading.limits));
     }
     let warnings = reading.alarms.iter().map(|(alarm, on)| (alarm.name(), on));
     let words = reading.alarms.words().map(|(subject, word)| (subject, word.is_some()));
     object.put("warnings", warnings.chain(words).collect());
-    object.put("alarms", json!(state.worries()));
+    object.put("alarms", json!(state.active_alarms()));
     if let Some(bank) = snapshot.derived.bank.as_deref() {
         object.put("bank", members(bank));
     }
@@ -71,7 +71,7 @@ fn status(state: &DeviceState, snapshot: &Snapshot) -> Json {
 }
 
 /// What only a bank has.
-fn members(bank: &Whole) -> Json {
+fn members(bank: &BankSummary) -> Json {
     let mut object = Object::default();
     object.put("members_missing", json!(bank.missing));
     object.put_some("min_cell_battery", bank.lowest_in.as_ref());
@@ -119,10 +119,10 @@ fn cell_info(snapshot: &Snapshot) -> Json {
     object.put_some("current_status", pack.words.current.as_ref());
     object.put_some("temperature_status", pack.words.temperature.as_ref());
 
-    let place = |place| reading.probes.iter().filter(move |probe| probe.place == place);
-    object.put_list("temperatures", place(Place::Cells).map(|probe| probe.value));
-    object.put_value("temp_mos", place(Place::Mosfet).find_map(|probe| probe.value));
-    object.put_value("temp_ambient", place(Place::Ambient).find_map(|probe| probe.value));
+    let place = |place| reading.probes.iter().filter(move |probe| probe.location == place);
+    object.put_list("temperatures", place(SensorLocation::Cells).map(|probe| probe.value));
+    object.put_value("temp_mos", place(SensorLocation::Mosfet).find_map(|probe| probe.value));
+    object.put_value("temp_ambient", place(SensorLocation::Ambient).find_map(|probe| probe.value));
     object.put_value("temp_average", derived.avg_temp);
 
     object.put_list("voltages", reading.cells.iter().map(|cell| cell.voltage));
@@ -179,7 +179,7 @@ fn modules(snapshot: &Snapshot) -> Json {
     Json::Array(each.collect())
 }
 
-fn limits(limits: &Limits) -> Json {
+fn limits(limits: &ChargeLimits) -> Json {
     let mut object = Object::default();
     object.put_value("charge_voltage", limits.charge_voltage);
     object.put_value("discharge_voltage", limits.discharge_voltage);
@@ -254,8 +254,8 @@ mod tests {
         reading.pack.soc = Some(CentiPercent(6400));
         reading.cells = vec![Cell::of(Millivolts(3309)), Cell::of(Millivolts(3326))];
         reading.probes = vec![
-            Probe { place: Place::Cells, value: Some(DeciCelsius(220)) },
-            Probe { place: Place::Cells, value: None },
+            Probe { location: SensorLocation::Cells, value: Some(DeciCelsius(220)) },
+            Probe { location: SensorLocation::Cells, value: None },
         ];
         reading.alarms.note(Alarm::CellOvervoltage, true);
         reading.alarms.note_unknown("io_status", 0x4000);

@@ -9,13 +9,13 @@ use std::time::Duration;
 use bms_reader::board::Board;
 use bms_reader::capture::{Entry, Event, Recorder};
 use bms_reader::command::CommandBus;
-use bms_reader::model::{DeviceId, Limits, Profile};
+use bms_reader::model::{AlarmThresholds, DeviceId, Profile};
 use bms_reader::poll::{Line, Member, run_line};
-use bms_reader::protocol::driver::Carrier;
-use bms_reader::protocol::{Ask, Options, find};
+use bms_reader::protocol::driver::Medium;
+use bms_reader::protocol::{CycleKind, Options, find};
 use bms_reader::raw::raw;
 use bms_reader::sim::faults::{Fault, Rule, When};
-use bms_reader::sim::serve::{Stage, memory};
+use bms_reader::sim::serve::{SimBus, memory};
 use bms_reader::sim::{Bus, Faults, MAKES, Make};
 use bms_reader::transport::Endpoint;
 use futures_util::future::join_all;
@@ -52,7 +52,7 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
     let stop = CancellationToken::new();
     let address = *make.addresses.start();
     let bus = Bus::living(make, &[address], 7, faults());
-    let port = memory("simulated", Stage::new(bus, 600.0, None), stop.clone());
+    let port = memory("simulated", SimBus::new(bus, 600.0, None), stop.clone());
     let id = DeviceId::new(&make.name.replace(':', "-")).unwrap();
     let member = Member {
         id: id.clone(),
@@ -61,13 +61,13 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
             address,
             timeout: Duration::from_millis(60),
             // What sends by itself does so over Bluetooth.
-            carrier: if make.stream.is_some() { Carrier::Radio } else { Carrier::Wire },
+            medium: if make.stream.is_some() { Medium::Ble } else { Medium::Serial },
             variant: make.variant().map(str::to_owned),
             ..Options::default()
         },
         interval: Duration::from_millis(10),
         control: false,
-        limits: Limits::default(),
+        limits: AlarmThresholds::default(),
     };
     let board = Board::new([Profile {
         id: id.clone(),
@@ -210,7 +210,7 @@ async fn a_driver_that_is_made_anew_leaves_the_last_reading() {
     raw["error"] = json!({"type": "disconnected", "message": "it went away", "hint": "wait"});
     let renewed = [
         entries[0].event.clone(),
-        Event::Start { ask: Ask::Read.into() },
+        Event::Start { ask: CycleKind::Read.into() },
         Event::Broken,
         Event::Attempt { raw },
     ];

@@ -6,9 +6,9 @@ mod common;
 
 use bms_reader::model::reading::{Setting, Switch};
 use bms_reader::model::{FaultKind, Secret};
-use bms_reader::protocol::driver::Carrier;
+use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::jbd::{INFO, checksum, request};
-use bms_reader::protocol::{Ask, Driver, Options, ProtocolError, Step};
+use bms_reader::protocol::{CycleKind, Driver, Options, ProtocolError, Step};
 use bms_reader::sim::Responder;
 use bms_reader::sim::jbd::{GREETING, JbdPack, MAKE};
 use common::{Delivery, Dice, Outcome, Vector, play, unhex, vectors};
@@ -19,7 +19,7 @@ const KEY: &[u8] = b"\xFF\xAA\x15\x06000000\x3B";
 
 fn options(password: Option<&str>) -> Options {
     let password = password.map(Secret::new);
-    Options { carrier: Carrier::Radio, mac: Some(MAC), password, ..Options::default() }
+    Options { medium: Medium::Ble, mac: Some(MAC), password, ..Options::default() }
 }
 
 fn driver(password: Option<&str>) -> Box<dyn Driver> {
@@ -166,7 +166,7 @@ fn a_board_that_sleeps_through_the_first_question_is_asked_again() {
 fn a_dead_board_costs_three_answers_worth_of_time() {
     let mut driver = driver(None);
     for _ in 0..2 {
-        driver.start(Ask::Read);
+        driver.start(CycleKind::Read);
         let outcome = play(driver.as_mut(), |_| Vec::new()).unwrap();
         assert_eq!(commands(&outcome.asked), [3, 3, 0x15]);
         assert_eq!(outcome.error().kind(), FaultKind::Timeout);
@@ -202,7 +202,7 @@ fn a_module_opens_after_the_handshake_and_is_greeted_with_it_on_the_next_link() 
         let first = first.reading();
         assert!(first.got.cell_info, "{module}");
 
-        driver.start(Ask::Read);
+        driver.start(CycleKind::Read);
         let second = cycle(driver.as_mut(), &mut pack);
         assert_eq!(commands(&second.asked), [3, 4, 0xAA], "{module}: it is open");
         assert_eq!(second.reading(), first, "{module}");
@@ -220,7 +220,7 @@ fn a_module_that_forgets_us_is_greeted_again() {
     let mut driver = driver(None);
     cycle(driver.as_mut(), &mut pack).reading();
     pack.connected();
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     let again = cycle(driver.as_mut(), &mut pack);
     assert_eq!(commands(&again.asked), [3, 3, 0x15, 3, 4, 0xAA]);
 }
@@ -238,7 +238,7 @@ fn a_refused_secret_is_said_in_words() {
         let mut pack = JbdPack::fixed(1).guarded(MAC, key, set);
         let mut driver = driver(known);
         for _ in 0..2 {
-            driver.start(Ask::Read);
+            driver.start(CycleKind::Read);
             let error = cycle(driver.as_mut(), &mut pack).error();
             assert_eq!(error.kind(), FaultKind::AuthFailed, "{case}");
             let text = error.to_string();
@@ -311,7 +311,7 @@ fn recorded_handshakes_are_held_as_recorded() {
 fn a_module_that_repeats_us_wants_to_be_paired() {
     let mut driver = driver(None);
     for _ in 0..2 {
-        driver.start(Ask::Read);
+        driver.start(CycleKind::Read);
         let outcome = cycle(driver.as_mut(), &mut JbdPack::fixed(1).unpaired());
         assert_eq!(commands(&outcome.asked), [3, 3]);
         let error = outcome.error();
@@ -341,7 +341,7 @@ fn a_switch_is_turned_and_read_back() {
         (Switch::Charging, true, (true, false)),
         (Switch::Discharging, true, (true, true)),
     ] {
-        driver.start(Ask::Write(Setting { switch, on }));
+        driver.start(CycleKind::Write(Setting { switch, on }));
         let outcome =
             play(driver.as_mut(), |question| vec![pack.respond(question, 0.0).unwrap()]).unwrap();
         assert_eq!(commands(&outcome.asked), [3, 0xE1, 3]);
@@ -381,7 +381,7 @@ proptest! {
         let mut driver = driver(None);
         for act in &acts {
             match act {
-                Act::Start => driver.start(Ask::Read),
+                Act::Start => driver.start(CycleKind::Read),
                 Act::Reset => driver.reset(),
                 Act::Advance => driver.advance(),
                 Act::Silence => driver.silence(),

@@ -14,20 +14,20 @@ use bms_reader::model::reading::{Setting, Switch};
 use bms_reader::model::units::Millis;
 use bms_reader::model::{DeviceId, DeviceState, Profile, Reading, Snapshot};
 use bms_reader::poll::cycle;
-use bms_reader::protocol::driver::Carrier;
+use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::jk::INFO;
 use bms_reader::protocol::jk::record::checksum;
-use bms_reader::protocol::{Ask, Driver, Options};
+use bms_reader::protocol::{CycleKind, Driver, Options};
 use bms_reader::raw::raw;
 use bms_reader::sim::jk::{JkBoard, Layout, MAKE};
-use bms_reader::sim::serve::{Stage, memory};
+use bms_reader::sim::serve::{SimBus, memory};
 use bms_reader::sim::{Battery, Bus, Faults, PackState, Responder};
 use common::{play, vectors};
 use tokio_util::sync::CancellationToken;
 
 fn driver() -> Box<dyn Driver> {
     let timeout = Duration::from_secs(20);
-    (INFO.new)(&Options { carrier: Carrier::Radio, timeout, ..Options::default() })
+    (INFO.new)(&Options { medium: Medium::Ble, timeout, ..Options::default() })
 }
 
 fn board(layout: Layout) -> JkBoard {
@@ -35,7 +35,7 @@ fn board(layout: Layout) -> JkBoard {
 }
 
 /// One cycle with a board that speaks a few times after each question.
-fn ask(driver: &mut dyn Driver, board: &mut JkBoard, ask: Ask) -> Reading {
+fn ask(driver: &mut dyn Driver, board: &mut JkBoard, ask: CycleKind) -> Reading {
     driver.start(ask);
     let outcome = play(driver, |question| {
         let mut said = vec![board.respond(question, 0.0).unwrap()];
@@ -49,7 +49,7 @@ fn ask(driver: &mut dyn Driver, board: &mut JkBoard, ask: Ask) -> Reading {
 fn both_layouts_say_the_same() {
     let state = PackState::at_rest();
     for (layout, sensors) in [(Layout::Cells24, 2), (Layout::Cells32, 4)] {
-        let reading = ask(driver().as_mut(), &mut board(layout), Ask::Read);
+        let reading = ask(driver().as_mut(), &mut board(layout), CycleKind::Read);
         assert_eq!(reading.pack.voltage, Some(state.voltage));
         assert_eq!(reading.pack.remaining, Some(state.remaining));
         assert_eq!(reading.pack.design, Some(state.design));
@@ -69,7 +69,7 @@ fn every_switch_is_turned_and_read_back() {
         for &switch in INFO.controls {
             for on in [false, true] {
                 let setting = Setting { switch, on };
-                let reading = ask(driver.as_mut(), &mut board, Ask::Write(setting));
+                let reading = ask(driver.as_mut(), &mut board, CycleKind::Write(setting));
                 assert_eq!(reading.switches.get(switch), Some(on), "{layout:?} {setting:?}");
                 let others = INFO.controls.iter().filter(|other| **other != switch);
                 for other in others {
@@ -88,7 +88,7 @@ fn every_switch_is_turned_and_read_back() {
 async fn the_stream_is_read_as_it_comes() {
     let stop = CancellationToken::new();
     let bus = Bus::living(&MAKE, &[1], 7, Faults::default());
-    let stage = Stage::new(bus, 600.0, None).by_radio();
+    let stage = SimBus::new(bus, 600.0, None).by_radio();
     let port = memory("board", stage.clone(), stop.clone());
     let endpoint = bms_reader::transport::Endpoint::Memory(port);
     let mut link = endpoint.open(9600).await.unwrap();
@@ -96,7 +96,8 @@ async fn the_stream_is_read_as_it_comes() {
     let mut tap = Tap::new(&DeviceId::new("jk").unwrap(), None);
     for _ in 0..20 {
         let outcome =
-            cycle(&mut *driver, &mut link, Ask::Read, Duration::from_secs(20), &mut tap).await;
+            cycle(&mut *driver, &mut link, CycleKind::Read, Duration::from_secs(20), &mut tap)
+                .await;
         let reading = outcome.result.unwrap();
         let (address, seconds) = stage.last_answer().unwrap();
         let state = Bus::battery(7, address).state(seconds);

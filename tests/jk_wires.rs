@@ -13,9 +13,9 @@ use bms_reader::model::{DeviceId, Reading};
 use bms_reader::poll::cycle;
 use bms_reader::protocol::jk::pb::{Topic, trigger};
 use bms_reader::protocol::jk::{INFO, ttl};
-use bms_reader::protocol::{Ask, Driver, Options, ProtocolError, Step};
+use bms_reader::protocol::{CycleKind, Driver, Options, ProtocolError, Step};
 use bms_reader::sim::jk::{PB, PB_WITH_MASTER, PbPack, TTL};
-use bms_reader::sim::serve::{Stage, memory};
+use bms_reader::sim::serve::{SimBus, memory};
 use bms_reader::sim::{Battery, Bus, Faults, Make, PackState};
 use bms_reader::transport::{Endpoint, Link};
 use common::{Outcome, play};
@@ -46,7 +46,7 @@ fn soc(reading: &Reading) -> Option<i32> {
 
 /// One cycle on a line where nobody speaks unasked.
 fn quiet(driver: &mut dyn Driver, bus: &mut Bus) -> Outcome {
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     play(driver, |question| vec![bus.answer(question, 0.0)]).unwrap()
 }
 
@@ -83,7 +83,7 @@ fn the_dialect_is_found_by_trying_and_then_kept() {
 fn silence_identifies_nobody() {
     let mut reader = driver(1);
     for _ in 0..4 {
-        reader.start(Ask::Identify);
+        reader.start(CycleKind::Identify);
         let outcome = play(reader.as_mut(), |_| Vec::new()).unwrap();
         assert!(matches!(outcome.end, Step::Failed(ProtocolError::Timeout { .. })));
     }
@@ -95,14 +95,14 @@ fn an_operator_may_name_the_dialect() {
         let variant = Some(variant.to_owned());
         let mut reader = (INFO.new)(&Options { variant, ..Options::default() });
         for _ in 0..3 {
-            reader.start(Ask::Read);
+            reader.start(CycleKind::Read);
             let asked = play(reader.as_mut(), |_| Vec::new()).unwrap().asked;
             assert_eq!(asked, [expected.as_slice()]);
         }
     }
 }
 
-async fn line(stage: &Stage, stop: &CancellationToken) -> Link {
+async fn line(stage: &SimBus, stop: &CancellationToken) -> Link {
     Endpoint::Memory(memory("bus", stage.clone(), stop.clone())).open(115_200).await.unwrap()
 }
 
@@ -113,13 +113,17 @@ fn tap() -> Tap {
 const LIMIT: Duration = Duration::from_secs(12);
 
 async fn read(reader: &mut dyn Driver, link: &mut Link) -> Option<Reading> {
-    cycle(reader, link, Ask::Read, LIMIT, &mut tap()).await.result.ok().map(|reading| *reading)
+    cycle(reader, link, CycleKind::Read, LIMIT, &mut tap())
+        .await
+        .result
+        .ok()
+        .map(|reading| *reading)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_master_and_its_packs_are_read_without_a_word() {
     let stop = CancellationToken::new();
-    let stage = Stage::new(bus(&PB_WITH_MASTER, &[0, 1, 2, 3]), 1.0, None);
+    let stage = SimBus::new(bus(&PB_WITH_MASTER, &[0, 1, 2, 3]), 1.0, None);
     let mut link = line(&stage, &stop).await;
     let mut readers = [0, 1, 2, 3].map(driver);
     for _ in 0..5 {
@@ -135,11 +139,11 @@ async fn a_master_and_its_packs_are_read_without_a_word() {
 #[tokio::test(start_paused = true)]
 async fn a_pack_that_the_master_does_not_know_is_silent() {
     let stop = CancellationToken::new();
-    let stage = Stage::new(bus(&PB_WITH_MASTER, &[0, 1]), 1.0, None);
+    let stage = SimBus::new(bus(&PB_WITH_MASTER, &[0, 1]), 1.0, None);
     let mut link = line(&stage, &stop).await;
     let mut reader = driver(9);
     for _ in 0..3 {
-        let outcome = cycle(&mut *reader, &mut link, Ask::Read, LIMIT, &mut tap()).await;
+        let outcome = cycle(&mut *reader, &mut link, CycleKind::Read, LIMIT, &mut tap()).await;
         let fault = outcome.result.unwrap_err().fault();
         assert!(fault.message.contains("the master's question to address 9"), "{fault}");
     }
@@ -154,7 +158,7 @@ fn a_master_that_appears_silences_us_and_one_that_leaves_is_replaced() {
     assert_eq!(soc(&quiet(reader.as_mut(), &mut bus).reading()), Some(1));
 
     // While an answer is awaited, somebody else asks another pack.
-    reader.start(Ask::Read);
+    reader.start(CycleKind::Read);
     let outcome = play(reader.as_mut(), |_| {
         let foreign = trigger(Topic::Live, 2);
         let ours = trigger(Topic::Live, 1);
@@ -172,7 +176,7 @@ fn a_master_that_appears_silences_us_and_one_that_leaves_is_replaced() {
 #[test]
 fn a_wire_takes_no_orders() {
     let mut reader = driver(1);
-    reader.start(Ask::Write(Setting { switch: Switch::Charging, on: false }));
+    reader.start(CycleKind::Write(Setting { switch: Switch::Charging, on: false }));
     let outcome = play(reader.as_mut(), |_| Vec::new()).unwrap();
     assert!(outcome.asked.is_empty());
     assert!(matches!(outcome.error(), ProtocolError::Unsupported { .. }));

@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 
 use bms_reader::cli::COMMANDS;
 use bms_reader::model::catalog::{CATALOG, Get, Kind};
-use bms_reader::model::reading::{Limits, Switch};
-use bms_reader::protocol::driver::Carrier;
+use bms_reader::model::reading::{ChargeLimits, Switch};
+use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{DRIVERS, DriverInfo, Options};
 use bms_reader::sim::{Bus, Faults, MAKES, Make, pylontech_sc0500};
 use common::{play, usual};
@@ -51,9 +51,9 @@ fn support() -> String {
          |---|---|---|---|---|---|\n",
     );
     for info in DRIVERS {
-        for (carrier, way) in ways(info) {
+        for (medium, way) in ways(info) {
             let (name, title, verified) = (info.name, info.title, info.verified);
-            let (values, switches) = (values(info, carrier), switches(info.controls_by(carrier)));
+            let (values, switches) = (values(info, medium), switches(info.controls_on(medium)));
             writeln!(table, "| `{name}` | {title} | {way} | {values} | {switches} | {verified} |")
                 .unwrap();
         }
@@ -61,7 +61,7 @@ fn support() -> String {
     table
 }
 
-fn ways(info: &DriverInfo) -> Vec<(Carrier, String)> {
+fn ways(info: &DriverInfo) -> Vec<(Medium, String)> {
     let mut ways = Vec::new();
     if let Some(serial) = info.serial {
         let bauds: Vec<_> = serial.bauds.iter().map(ToString::to_string).collect();
@@ -70,40 +70,40 @@ fn ways(info: &DriverInfo) -> Vec<(Carrier, String)> {
             true => String::new(),
             false => format!(", addresses {first} to {last}"),
         };
-        ways.push((Carrier::Wire, format!("wire, {} baud{addresses}", bauds.join(" or "))));
+        ways.push((Medium::Serial, format!("wire, {} baud{addresses}", bauds.join(" or "))));
     }
     if info.gatt.is_some() {
-        ways.push((Carrier::Radio, "Bluetooth".to_owned()));
+        ways.push((Medium::Ble, "Bluetooth".to_owned()));
     }
     ways
 }
 
 /// What the driver finds out about a simulated battery, which says what recorded ones say.
-fn values(info: &DriverInfo, carrier: Carrier) -> String {
+fn values(info: &DriverInfo, medium: Medium) -> String {
     let (by_radio, by_wire): (Vec<&'static Make>, Vec<&'static Make>) = MAKES
         .iter()
         .copied()
         .filter(|make| make.driver() == info.name)
         .partition(|make| make.notification.is_some());
     // Some say the same both ways, and are simulated once.
-    let (makes, others) = match carrier {
-        Carrier::Radio => (by_radio, by_wire),
-        Carrier::Wire => (by_wire, by_radio),
+    let (makes, others) = match medium {
+        Medium::Ble => (by_radio, by_wire),
+        Medium::Serial => (by_wire, by_radio),
     };
     let makes = if makes.is_empty() { others } else { makes };
-    let said: BTreeSet<_> = makes.iter().flat_map(|make| said(info, make, carrier)).collect();
-    assert!(!said.is_empty(), "{} by {carrier:?}", info.name);
+    let said: BTreeSet<_> = makes.iter().flat_map(|make| said(info, make, medium)).collect();
+    assert!(!said.is_empty(), "{} by {medium:?}", info.name);
     said.into_iter().map(|(_, word)| word).collect::<Vec<_>>().join(", ")
 }
 
 /// The values of one simulated battery, in words with their places in the list.
-fn said(info: &DriverInfo, make: &'static Make, carrier: Carrier) -> Vec<(usize, &'static str)> {
+fn said(info: &DriverInfo, make: &'static Make, medium: Medium) -> Vec<(usize, &'static str)> {
     let address = *make.addresses.start().max(&1);
     let mut bus = Bus::living(make, &[address], 1, Faults::default());
     let variant = make.variant().map(str::to_owned);
     // The console of a stack tells the most to those who know the number of its controller.
     let barcode = Some(pylontech_sc0500::BARCODE.to_owned());
-    let options = Options { address, carrier, variant, barcode, ..usual(info) };
+    let options = Options { address, medium, variant, barcode, ..usual(info) };
     let reading = play((info.new)(&options).as_mut(), |question| {
         vec![bus.answer(question, 0.0), bus.unasked(0.0)]
     })
@@ -121,7 +121,7 @@ fn said(info: &DriverInfo, make: &'static Make, carrier: Carrier) -> Vec<(usize,
         (!reading.cells.is_empty(), "cells"),
         (!reading.probes.is_empty(), "temperatures"),
         (reading.cells.iter().any(|cell| cell.balancing.is_some()), "balancing"),
-        (limits != &Limits::default(), "limits"),
+        (limits != &ChargeLimits::default(), "limits"),
         (reading.switches.charging.is_some(), "switch states"),
         (!reading.alarms.is_empty(), "alarms"),
     ];

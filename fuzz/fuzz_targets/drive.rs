@@ -1,6 +1,6 @@
 //! A caller that obeys a driver and gives it whatever the fuzzer likes.
 
-use bms_reader::protocol::{Ask, DriverInfo, Options, Step};
+use bms_reader::protocol::{CycleKind, DriverInfo, Options, Step};
 
 /// More calls of `step` than any cycle may need.
 const STEPS: usize = 200;
@@ -18,7 +18,7 @@ pub fn drive_with(info: &DriverInfo, options: &Options, input: &[u8]) {
     let mut answers = input.split(|&byte| byte == 0xFF);
     let mut driver = (info.new)(options);
     for _ in 0..2 {
-        driver.start(Ask::Read);
+        driver.start(CycleKind::Read);
         let mut answer: Option<&[u8]> = None;
         let mut steps = 0;
         loop {

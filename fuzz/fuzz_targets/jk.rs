@@ -2,10 +2,10 @@
 
 mod drive;
 
-use bms_reader::protocol::driver::Carrier;
+use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::jk::INFO;
 use bms_reader::protocol::jk::record::{RECORD, RECORD_HEADER, checksum};
-use bms_reader::protocol::jk::secrets::{Blanker, TtlBlanker};
+use bms_reader::protocol::jk::secrets::{Redactor, TtlRedactor};
 use bms_reader::protocol::{Options, Step};
 
 // Records are full of FF, where `drive` cuts, so the whole input answers every question, too: as it
@@ -13,15 +13,15 @@ use bms_reader::protocol::{Options, Step};
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     drive::drive(&INFO, input);
     let wire = |variant: &str| Options { variant: Some(variant.into()), ..Options::default() };
-    let radio = Options { carrier: Carrier::Radio, ..Options::default() };
+    let radio = Options { medium: Medium::Ble, ..Options::default() };
     let sound: Vec<u8> = input.chunks(RECORD - 6).flat_map(record).collect();
     for options in [radio, wire("ttl"), wire("pb"), Options { address: 0, ..wire("pb") }] {
         for answer in [input, &sound] {
             hear(&options, answer);
         }
     }
-    Blanker::default().blank(&mut sound.clone());
-    TtlBlanker::default().blank(&mut input.to_vec());
+    Redactor::default().redact(&mut sound.clone());
+    TtlRedactor::default().redact(&mut input.to_vec());
 });
 
 /// The first byte chooses the kind.

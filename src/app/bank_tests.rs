@@ -161,7 +161,7 @@ async fn a_bank_is_as_slow_as_its_slowest_member_is_made() {
 #[tokio::test(start_paused = true)]
 async fn its_counters_go_on_like_those_of_a_battery() {
     let rig = Rig::start();
-    let kept = Totals { charged: crate::model::ledger::Energy(500), ..Totals::default() };
+    let kept = Totals { charged: crate::model::energy::Energy(500), ..Totals::default() };
     rig.board.restore(&id("house"), Some(kept));
     rig.read("a", 5);
     rig.read("b", 7);

@@ -2,11 +2,11 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Device, Place};
+use crate::config::{self, Device};
 use crate::model::Secret;
-use crate::poll::{self, Line, Member, Radio, Troubles};
-use crate::protocol::driver::Carrier;
-use crate::sim::serve::{self, Stage};
+use crate::poll::{self, BleSettings, Line, Member, ReportedAdapterErrors};
+use crate::protocol::driver::Medium;
+use crate::sim::serve::{self, SimBus};
 use crate::sim::{self, Faults};
 use crate::transport::ble::Passkey;
 use crate::transport::{BleConfig, Endpoint, SerialConfig, TcpConfig};
@@ -18,22 +18,22 @@ const SEED: u64 = 1;
 
 /// How the simulated batteries live.
 #[derive(Debug, Clone)]
-pub struct Play {
+pub struct SimOptions {
     /// So many times as fast as we do.
     pub speed: f64,
     /// What goes wrong on the simulated wires.
     pub faults: Faults,
 }
 
-impl Default for Play {
+impl Default for SimOptions {
     fn default() -> Self {
-        Play { speed: REAL_TIME, faults: Faults::default() }
+        SimOptions { speed: REAL_TIME, faults: Faults::default() }
     }
 }
 
 /// Batteries that share a port share a line, and so do simulated ones of one make. On Bluetooth
 /// each has its own; their adapter makes them take turns.
-pub fn lines(devices: &[Device], play: &Play, stop: &CancellationToken) -> Vec<Line> {
+pub fn lines(devices: &[Device], play: &SimOptions, stop: &CancellationToken) -> Vec<Line> {
     let mut groups: Vec<(&Device, Vec<&Device>)> = Vec::new();
     for device in devices {
         match groups.iter_mut().find(|(first, _)| share_a_line(first, device)) {
@@ -41,7 +41,7 @@ pub fn lines(devices: &[Device], play: &Play, stop: &CancellationToken) -> Vec<L
             None => groups.push((device, vec![device])),
         }
     }
-    let troubles = Troubles::default();
+    let troubles = ReportedAdapterErrors::default();
     // A bus adds the address to its seed, and no two batteries shall be the same.
     let groups = groups.iter().zip((SEED..).step_by(256));
     groups.map(|((first, group), seed)| line(first, group, play, seed, &troubles, stop)).collect()
@@ -49,7 +49,7 @@ pub fn lines(devices: &[Device], play: &Play, stop: &CancellationToken) -> Vec<L
 
 fn share_a_line(one: &Device, other: &Device) -> bool {
     match (&one.place, &other.place) {
-        (Place::Simulated, Place::Simulated) => {
+        (config::Endpoint::Simulated, config::Endpoint::Simulated) => {
             let (one, other) = (played(one), played(other));
             one.name == other.name && one.notification.is_none()
         }
@@ -65,18 +65,20 @@ fn played(device: &Device) -> &'static sim::Make {
 fn line(
     first: &Device,
     devices: &[&Device],
-    play: &Play,
+    play: &SimOptions,
     seed: u64,
-    troubles: &Troubles,
+    troubles: &ReportedAdapterErrors,
     stop: &CancellationToken,
 ) -> Line {
     let endpoint = match &first.place {
-        Place::Serial { path } => Endpoint::Serial(SerialConfig { path: path.clone() }),
-        Place::Tcp { host, port } => Endpoint::Tcp(TcpConfig { host: host.clone(), port: *port }),
-        Place::Ble { address, adapter } => {
+        config::Endpoint::Serial { path } => Endpoint::Serial(SerialConfig { path: path.clone() }),
+        config::Endpoint::Tcp { host, port } => {
+            Endpoint::Tcp(TcpConfig { host: host.clone(), port: *port })
+        }
+        config::Endpoint::Ble { address, adapter } => {
             return radio_line(first, address, adapter.clone(), troubles);
         }
-        Place::Simulated => {
+        config::Endpoint::Simulated => {
             return simulated_line(played(first), devices, play, seed, stop);
         }
     };
@@ -87,17 +89,17 @@ fn line(
 fn simulated_line(
     make: &'static sim::Make,
     devices: &[&Device],
-    play: &Play,
+    play: &SimOptions,
     seed: u64,
     stop: &CancellationToken,
 ) -> Line {
     let addresses: Vec<u8> = devices.iter().map(|it| it.options.address).collect();
     let bus = sim::Bus::living(make, &addresses, seed, play.faults.clone());
-    let mut stage = Stage::new(bus, play.speed, None);
+    let mut stage = SimBus::new(bus, play.speed, None);
     let mut members: Vec<Member> = devices.iter().map(|device| member(device)).collect();
     if make.notification.is_some() {
         stage = stage.by_radio();
-        members.iter_mut().for_each(|member| member.options.carrier = Carrier::Radio);
+        members.iter_mut().for_each(|member| member.options.medium = Medium::Ble);
     }
     let endpoint = Endpoint::Memory(serve::memory("simulated", stage, stop.clone()));
     Line { endpoint, bauds: Vec::new(), members, radio: None, recorder: None }
@@ -107,7 +109,7 @@ fn radio_line(
     device: &Device,
     address: &str,
     adapter: Option<String>,
-    troubles: &Troubles,
+    troubles: &ReportedAdapterErrors,
 ) -> Line {
     let limit = device.options.timeout;
     let passkey = device.options.password.as_ref().map(Secret::expose).and_then(Passkey::parse);
@@ -121,7 +123,8 @@ fn radio_line(
     });
     let mut member = member(device);
     member.options.timeout = poll::answer_limit(limit);
-    let radio = Radio { keep_connected: device.keep_connected, limit, troubles: troubles.clone() };
+    let radio =
+        BleSettings { keep_connected: device.keep_connected, limit, troubles: troubles.clone() };
     Line { endpoint, bauds: Vec::new(), members: vec![member], radio: Some(radio), recorder: None }
 }
 

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::board::Board;
-use crate::model::Finding;
+use crate::model::DiscoveredDevice;
 use crate::poll::advertisement;
-use crate::protocol::signs::recognise;
+use crate::protocol::advertisement::recognise;
 use crate::protocol::{DRIVERS, auto};
 use crate::transport::ble::{self, BleFound};
 use crate::transport::serial;
@@ -45,8 +45,8 @@ pub(super) async fn batteries(board: Board, stop: CancellationToken) {
     }
 }
 
-fn told_as(finding: &Finding) -> String {
-    let Finding { place, words, lines } = finding;
+fn told_as(finding: &DiscoveredDevice) -> String {
+    let DiscoveredDevice { place, words, lines } = finding;
     if lines.is_empty() {
         return format!("{place}: {words}");
     }
@@ -54,11 +54,12 @@ fn told_as(finding: &Finding) -> String {
 }
 
 /// Each thing that may be a battery.
-async fn look_around() -> Vec<Finding> {
-    let mut findings: Vec<Finding> = serial::list().iter().map(|found| port(&found.path)).collect();
+async fn look_around() -> Vec<DiscoveredDevice> {
+    let mut findings: Vec<DiscoveredDevice> =
+        serial::list().iter().map(|found| port(&found.path)).collect();
     match ble::scan(None, LISTEN).await {
         Ok(found) => findings.extend(found.iter().filter_map(device)),
-        Err(error) => findings.push(Finding {
+        Err(error) => findings.push(DiscoveredDevice {
             place: "Bluetooth".to_owned(),
             words: format!("batteries are not seen: {error}; {}", error.hint()),
             lines: Vec::new(),
@@ -67,8 +68,8 @@ async fn look_around() -> Vec<Finding> {
     findings
 }
 
-fn port(path: &str) -> Finding {
-    Finding {
+fn port(path: &str) -> DiscoveredDevice {
+    DiscoveredDevice {
         place: path.to_owned(),
         words: "a serial port".to_owned(),
         lines: vec![format!("BMS_TYPE={}", auto::AUTO), format!("BMS_PORT={path}")],
@@ -76,12 +77,12 @@ fn port(path: &str) -> Finding {
 }
 
 /// What to say about a device that advertises like a battery.
-fn device(found: &BleFound) -> Option<Finding> {
+fn device(found: &BleFound) -> Option<DiscoveredDevice> {
     let guess = recognise(DRIVERS.iter().copied(), &advertisement(found)).into_iter().next()?;
     let (address, title) = (&found.address, guess.driver.title);
     let kind = if guess.likely { guess.driver.name } else { auto::AUTO };
     let name = found.name.as_deref().unwrap_or("without a name").replace(char::is_control, " ");
-    Some(Finding {
+    Some(DiscoveredDevice {
         place: address.clone(),
         words: format!("{name}, perhaps {title}"),
         lines: vec![format!("BMS_TYPE={kind}"), format!("BMS_ADDRESS={address}")],

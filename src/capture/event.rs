@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::DeviceId;
 use crate::model::reading::{Setting, Switch};
 use crate::model::units::Millis;
-use crate::protocol::driver::{CapacityUnit, Carrier};
-use crate::protocol::{Ask, Options};
+use crate::protocol::driver::{CapacityUnit, Medium};
+use crate::protocol::{CycleKind, Options};
 
 /// One line: when, about which battery, and what happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ pub struct Subject {
     /// The console counts in mAh.
     #[serde(default)]
     pub milliamp_hours: bool,
-    /// Dialect.
+    /// RequestReply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
 }
@@ -104,7 +104,7 @@ impl Subject {
             make: make.to_owned(),
             address: options.address,
             timeout_ms: u64::try_from(options.timeout.as_millis()).unwrap_or(u64::MAX),
-            radio: options.carrier == Carrier::Radio,
+            radio: options.medium == Medium::Ble,
             mac: options.mac,
             password: options.password.is_some(),
             barcode: options.barcode.clone(),
@@ -118,7 +118,7 @@ impl Subject {
         Options {
             address: self.address,
             timeout: std::time::Duration::from_millis(self.timeout_ms),
-            carrier: if self.radio { Carrier::Radio } else { Carrier::Wire },
+            medium: if self.radio { Medium::Ble } else { Medium::Serial },
             mac: self.mac,
             password: self.password.then(|| crate::model::Secret::new(PLACEHOLDER)),
             barcode: self.barcode.clone(),
@@ -148,12 +148,12 @@ pub enum Asked {
     },
 }
 
-impl From<Ask> for Asked {
-    fn from(ask: Ask) -> Self {
+impl From<CycleKind> for Asked {
+    fn from(ask: CycleKind) -> Self {
         match ask {
-            Ask::Read => Asked::Read,
-            Ask::Identify => Asked::Identify,
-            Ask::Write(Setting { switch, on }) => {
+            CycleKind::Read => Asked::Read,
+            CycleKind::Identify => Asked::Identify,
+            CycleKind::Write(Setting { switch, on }) => {
                 Asked::Switch { name: switch.name().to_owned(), on }
             }
         }
@@ -162,13 +162,13 @@ impl From<Ask> for Asked {
 
 impl Asked {
     /// The driver's word for it; `None` when there is no such switch.
-    pub fn ask(&self) -> Option<Ask> {
+    pub fn ask(&self) -> Option<CycleKind> {
         Some(match self {
-            Asked::Read => Ask::Read,
-            Asked::Identify => Ask::Identify,
+            Asked::Read => CycleKind::Read,
+            Asked::Identify => CycleKind::Identify,
             Asked::Switch { name, on } => {
                 let switch = Switch::ALL.into_iter().find(|switch| switch.name() == name)?;
-                Ask::Write(Setting { switch, on: *on })
+                CycleKind::Write(Setting { switch, on: *on })
             }
         })
     }

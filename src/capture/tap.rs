@@ -7,7 +7,7 @@ use super::recorder::Recorder;
 use crate::clock;
 use crate::model::{DeviceId, DeviceState};
 use crate::protocol::driver::Side;
-use crate::protocol::{Ask, Driver, Options};
+use crate::protocol::{CycleKind, Driver, Options};
 use crate::raw::raw;
 
 /// Bytes of each direction that are remembered: a frame that holds a secret may come in pieces, and
@@ -48,7 +48,7 @@ impl Tap {
     }
 
     /// A cycle begins.
-    pub fn start(&mut self, ask: Ask) {
+    pub fn start(&mut self, ask: CycleKind) {
         self.write(|| Event::Start { ask: ask.into() });
     }
 
@@ -109,7 +109,7 @@ fn blanked(
     memory.extend_from_slice(bytes);
     let hex = wanted.then(|| {
         let mut copy = memory.clone();
-        driver.blank(side, &mut copy);
+        driver.redact(side, &mut copy);
         let from = copy.len().saturating_sub(bytes.len());
         copy.iter().skip(from).map(|byte| format!("{byte:02x}")).collect()
     });
@@ -127,14 +127,14 @@ mod tests {
 
     impl Driver for Shy {
         fn reset(&mut self) {}
-        fn start(&mut self, _ask: Ask) {}
+        fn start(&mut self, _ask: CycleKind) {}
         fn step(&mut self) -> Step {
             Step::Await(std::time::Duration::ZERO)
         }
         fn advance(&mut self) {}
         fn receive(&mut self, _bytes: &[u8]) {}
         fn silence(&mut self) {}
-        fn blank(&self, _side: Side, _said: &mut [u8]) {
+        fn redact(&self, _side: Side, _said: &mut [u8]) {
             panic!("nobody wants to see it");
         }
     }

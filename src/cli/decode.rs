@@ -13,9 +13,9 @@ use crate::model::derive::derive;
 use crate::model::units::Millis;
 use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, Profile, Reading, Snapshot};
 use crate::poll::CycleError;
-use crate::protocol::driver::Carrier;
+use crate::protocol::driver::Medium;
 use crate::protocol::pylontech_sc0500::RECORDED;
-use crate::protocol::{self, Ask, Driver, DriverInfo, Options, ProtocolError, Step, console};
+use crate::protocol::{self, CycleKind, Driver, DriverInfo, Options, ProtocolError, Step, console};
 use crate::raw::raw;
 
 /// More than any capture of one reading holds.
@@ -126,7 +126,7 @@ impl Dialogue {
         for options in ways(info) {
             let mut driver = (info.new)(&options);
             // The second time, a driver may put its question in another form.
-            for ask in [Ask::Read, Ask::Read, Ask::Identify] {
+            for ask in [CycleKind::Read, CycleKind::Read, CycleKind::Identify] {
                 let mut dialogue = self.clone();
                 let answer = |question: &[u8], rest| dialogue.answer(ask, question, rest);
                 match play(&mut *driver, ask, answer) {
@@ -143,14 +143,14 @@ impl Dialogue {
     /// each question finds its own among all that were given without one.
     fn answer(
         &mut self,
-        ask: Ask,
+        ask: CycleKind,
         question: &[u8],
         left_over: std::vec::IntoIter<Vec<u8>>,
     ) -> Vec<Vec<u8>> {
         let named = self.exchanges.iter().position(|(q, _)| q.as_deref() == Some(question));
         let unnamed = || self.exchanges.iter().position(|(q, _)| q.is_none());
         match named.or_else(unnamed) {
-            Some(index) if named.is_none() && ask == Ask::Identify => {
+            Some(index) if named.is_none() && ask == CycleKind::Identify => {
                 self.exchanges[index].1.clone()
             }
             Some(index) => self.exchanges.remove(index).1,
@@ -163,7 +163,7 @@ impl Dialogue {
 /// answer before.
 fn play(
     driver: &mut dyn Driver,
-    ask: Ask,
+    ask: CycleKind,
     mut answer: impl FnMut(&[u8], std::vec::IntoIter<Vec<u8>>) -> Vec<Vec<u8>>,
 ) -> Result<Reading, ProtocolError> {
     driver.start(ask);
@@ -194,7 +194,7 @@ fn play_text(info: &DriverInfo, text: &str) -> Result<Reading, Fault> {
     let ways =
         || info.addresses.clone().flat_map(|address| [(address, None), (address, Some(RECORDED))]);
     // Names alone are worth something only where there are no values.
-    for ask in [Ask::Read, Ask::Identify] {
+    for ask in [CycleKind::Read, CycleKind::Identify] {
         for (address, variant) in ways() {
             let variant = variant.map(str::to_owned);
             let mut driver = (info.new)(&Options { address, variant, ..Options::default() });
@@ -213,7 +213,7 @@ fn ways(info: &DriverInfo) -> Vec<Options> {
     let default = Options::default();
     let mut addresses = vec![default.address];
     addresses.extend(info.addresses.clone().filter(|address| *address != default.address));
-    let radio = info.gatt.map(|_| Options { carrier: Carrier::Radio, ..default.clone() });
+    let radio = info.gatt.map(|_| Options { medium: Medium::Ble, ..default.clone() });
     let wire = addresses.into_iter().filter(|_| info.serial.is_some());
     let wire = wire.map(|address| Options { address, ..default.clone() });
     let variants = protocol::variants(info).iter().map(|name| Some((*name).to_owned()));

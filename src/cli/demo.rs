@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::line::{self, Flag, Takes};
 use super::{FAILED, FINE, complain, speed, start_log};
-use crate::app::{self, House, Play};
+use crate::app::{self, App, SimOptions};
 use crate::board::Board;
 use crate::config::{self, Config};
 use crate::model::{Alarm, DeviceState, LinkState, Value};
@@ -78,8 +78,8 @@ async fn run(seconds: Option<u64>, speed: f64) -> u8 {
         println!("Dashboard: http://{listen}/");
     }
     println!("{}", broker.words(&config));
-    let play = Play { speed, faults: Faults::default() };
-    let house = House::build(&config, &play, &stop);
+    let play = SimOptions { speed, faults: Faults::default() };
+    let house = App::build(&config, &play, &stop);
     tokio::spawn(stop.clone().run_until_cancelled_owned(tell_story(play.faults)).boxed());
     let board = house.board().clone();
     let show = tokio::spawn(show(board, stop.clone()).boxed());
@@ -93,7 +93,7 @@ async fn run(seconds: Option<u64>, speed: f64) -> u8 {
             .boxed(),
         );
     }
-    app::run_house(house, &config, stop).await;
+    app::run(house, &config, stop).await;
     // The table ends with the same stop; what it still had to say does not matter.
     let _ = show.await;
     broker.end();

@@ -91,7 +91,7 @@ pub(super) async fn read(devices: &[Device], recorder: Option<Recorder>) -> Boar
     let board = Board::new(devices.iter().map(|device| device.profile.clone()));
     let stop = CancellationToken::new();
     let mut lines = JoinSet::new();
-    for mut line in app::lines(devices, &app::Play::default(), &stop) {
+    for mut line in app::lines(devices, &app::SimOptions::default(), &stop) {
         line.recorder.clone_from(&recorder);
         let board = board.clone();
         lines.spawn(async move { read_once(line, &board).await }.boxed());

@@ -15,7 +15,7 @@ use super::line::Command;
 use super::{FAILED, FINE};
 use crate::capture::{Entry, Event, FORMAT, Subject};
 use crate::model::derive::derive;
-use crate::model::plausible::Gate;
+use crate::model::plausible::PlausibilityFilter;
 use crate::model::units::{Millis, Uptime};
 use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, Profile, Snapshot};
 use crate::poll::CycleError;
@@ -27,7 +27,7 @@ const LONGEST_LINE: u64 = 1024 * 1024;
 
 pub(super) const COMMAND: Command = Command {
     name: "replay",
-    does: "Play a capture back through the drivers; one JSON object per attempt on stdout",
+    does: "SimOptions a capture back through the drivers; one JSON object per attempt on stdout",
     operand: Some(("FILE", "what `read --capture` or BMS_CAPTURE wrote")),
     flags: &[],
     prepare: |given| {
@@ -94,7 +94,7 @@ struct Battery {
     mac: Option<[u8; 6]>,
     /// The last good reading, as the attempts that follow show it.
     snapshot: Option<Arc<Snapshot>>,
-    gate: Gate,
+    gate: PlausibilityFilter,
     broken: bool,
 }
 
@@ -122,13 +122,13 @@ fn driver(subject: &Subject) -> Result<Box<dyn Driver>, String> {
 
 impl Battery {
     fn new(driver: Box<dyn Driver>, mac: Option<[u8; 6]>) -> Self {
-        Battery { driver, mac, snapshot: None, gate: Gate::default(), broken: false }
+        Battery { driver, mac, snapshot: None, gate: PlausibilityFilter::default(), broken: false }
     }
 
     /// A new conversation; with another address it is one with another battery.
     fn renew(&mut self, driver: Box<dyn Driver>, mac: Option<[u8; 6]>) {
         if mac != self.mac {
-            self.gate = Gate::default();
+            self.gate = PlausibilityFilter::default();
         }
         (self.driver, self.mac) = (driver, mac);
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::app;
-use crate::sim::serve::{self, Place, SimulateOptions};
+use crate::sim::serve::{self, ListenAddr, SimulateOptions};
 use crate::sim::{self, Battery, Faults, Make, faults, gatt};
 
 use super::line::{Command, Flag, Given, Takes};
@@ -87,8 +87,8 @@ fn options(given: &Given) -> Result<SimulateOptions, String> {
     let make = on_a_wire(make(given)?);
     let place = match (given.text("tcp"), given.text("port-link")) {
         (Some(_), Some(_)) => return Err("--tcp and --port-link exclude each other".to_owned()),
-        (Some(listen), None) => Place::Tcp(listen.to_owned()),
-        (None, link) => Place::Terminal { link: link.map(PathBuf::from) },
+        (Some(listen), None) => ListenAddr::Tcp(listen.to_owned()),
+        (None, link) => ListenAddr::Terminal { link: link.map(PathBuf::from) },
     };
     let rules = faults::parse(given.text("fault").unwrap_or_default());
     Ok(SimulateOptions {
@@ -127,7 +127,7 @@ fn on_a_wire(make: &'static Make) -> &'static Make {
 async fn run(options: SimulateOptions) -> u8 {
     let simulation = async {
         let stop = app::stop_on_signal()?;
-        let stand = serve::Stand::open(&options).await?;
+        let stand = serve::SimServer::open(&options).await?;
         println!("{}", stand.place());
         stand.serve(stop).await
     };
@@ -154,7 +154,7 @@ mod tests {
         let asked = line::parse(COMMANDS, line.map(Into::into)).unwrap();
         let Asked::Command(given) = asked else { panic!("{asked:?}") };
         let options = options(&given).unwrap();
-        let stand = serve::Stand::open(&options).await.unwrap();
+        let stand = serve::SimServer::open(&options).await.unwrap();
         let place = stand.place();
         let stop = tokio_util::sync::CancellationToken::new();
         let serving = tokio::spawn(stand.serve(stop.clone()));

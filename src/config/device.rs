@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Device;
+use super::endpoint::Endpoint;
 use super::fault::{ConfigError, Findings};
 use super::make::Make;
-use super::place::Place;
 use super::rule;
 use super::source::{Spelling, resolve};
 use super::values::Values;
@@ -16,10 +16,10 @@ use super::variables::{
     BMS_PASSWORD, BMS_PORT, BMS_SCAN_TIMEOUT, BMS_SLAVE_ID, BMS_TIMEOUT, BMS_TYPE, BMS_VARIANT,
     DEVICE_ID, DEVICE_NAME, DEVICES, Group, READ_INTERVAL, VARIABLES, Variable,
 };
-use crate::model::{DeviceId, Limits, Profile, Secret};
-use crate::protocol::driver::{CapacityUnit, Carrier};
+use crate::model::{AlarmThresholds, DeviceId, Profile, Secret};
+use crate::protocol::driver::{CapacityUnit, Medium};
 use crate::protocol::pylontech_sc0500::{Barcode, BarcodeError};
-use crate::protocol::{self, DriverInfo, Options, signs};
+use crate::protocol::{self, DriverInfo, Options, advertisement};
 
 /// What people write in capitals in the middle of a name.
 const ABBREVIATIONS: [&str; 4] = ["bms", "jbd", "jk", "lfp"];
@@ -32,7 +32,7 @@ pub(super) struct Batteries {
 }
 
 /// Every battery that somebody described.
-pub(super) fn all(values: &Values, limits: &Limits, findings: &mut Findings) -> Batteries {
+pub(super) fn all(values: &Values, limits: &AlarmThresholds, findings: &mut Findings) -> Batteries {
     let elements = elements(values, findings);
     let several = elements.is_some();
     if several {
@@ -147,7 +147,7 @@ fn missing_id(values: &Values) -> Option<ConfigError> {
 }
 
 /// One battery; `None` when something about it is wrong, which is then among the findings.
-fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Device> {
+fn read(values: &Values, limits: &AlarmThresholds, findings: &mut Findings) -> Option<Device> {
     let id = values.text(&DEVICE_ID).and_then(DeviceId::new);
     let make = Make::of(values, findings)?;
     let place = place(values, &make, findings);
@@ -158,7 +158,7 @@ fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Dev
     warn_of_the_other_carrier(values, &place, findings);
     let interval = values.millis(&READ_INTERVAL)?;
     let name = values.given(&DEVICE_NAME).map_or_else(|| title(id.as_str()), str::to_owned);
-    let radio = matches!(place, Place::Ble { .. });
+    let radio = matches!(place, Endpoint::Ble { .. });
     Some(Device {
         profile: Profile {
             id,
@@ -175,8 +175,8 @@ fn read(values: &Values, limits: &Limits, findings: &mut Findings) -> Option<Dev
         options: Options {
             address,
             timeout: values.millis(&BMS_TIMEOUT).unwrap_or_else(|| make.usual_timeout(&place)),
-            carrier: if radio { Carrier::Radio } else { Carrier::Wire },
-            mac: signs::address_bytes(&place.to_string()).filter(|_| radio),
+            medium: if radio { Medium::Ble } else { Medium::Serial },
+            mac: advertisement::address_bytes(&place.to_string()).filter(|_| radio),
             password: values.given(&BMS_PASSWORD).map(Secret::new),
             variant,
             barcode,
@@ -213,14 +213,14 @@ fn variant(values: &Values, make: &Make, findings: &mut Findings) -> Option<Stri
     None
 }
 
-fn place(values: &Values, make: &Make, findings: &mut Findings) -> Option<Place> {
+fn place(values: &Values, make: &Make, findings: &mut Findings) -> Option<Endpoint> {
     let (port, address) = (values.mentions(&BMS_PORT), values.mentions(&BMS_ADDRESS));
     if make.simulated {
         for place in values.set_among(&[&BMS_PORT, &BMS_ADDRESS]) {
             findings
                 .warn(format!("{place} is ignored: a simulated battery is part of the program"));
         }
-        return Some(Place::Simulated);
+        return Some(Endpoint::Simulated);
     }
     let serial = make.driver.is_none_or(|driver| driver.serial.is_some());
     let radio = make.driver.is_none_or(|driver| driver.gatt.is_some());
@@ -251,10 +251,10 @@ fn place(values: &Values, make: &Make, findings: &mut Findings) -> Option<Place>
                 ..values.fault(&BMS_ADDRESS, allowed)
             });
         }
-        (true, false) => return values.given(&BMS_PORT).and_then(Place::parse),
+        (true, false) => return values.given(&BMS_PORT).and_then(Endpoint::parse),
         (false, true) => {
             let adapter = values.given(&BMS_ADAPTER);
-            return values.given(&BMS_ADDRESS).map(|address| Place::on_radio(address, adapter));
+            return values.given(&BMS_ADDRESS).map(|address| Endpoint::on_radio(address, adapter));
         }
         (false, false) if serial => {
             let or = if radio { " or, with its address, over Bluetooth" } else { "" };
@@ -270,9 +270,9 @@ fn place(values: &Values, make: &Make, findings: &mut Findings) -> Option<Place>
 }
 
 /// What only means something on the other kind of place.
-fn warn_of_the_other_carrier(values: &Values, place: &Place, findings: &mut Findings) {
+fn warn_of_the_other_carrier(values: &Values, place: &Endpoint, findings: &mut Findings) {
     let without_effect: &[&Variable] = match place {
-        Place::Ble { .. } => &[&BMS_SLAVE_ID],
+        Endpoint::Ble { .. } => &[&BMS_SLAVE_ID],
         _ => &[&BMS_ADAPTER, &BMS_SCAN_TIMEOUT, &BMS_KEEP_CONNECTED],
     };
     for variable in without_effect.iter().filter(|variable| values.mentions(variable)) {
@@ -322,12 +322,12 @@ fn capacity_unit(values: &Values) -> CapacityUnit {
 /// make is to be found out there are none unless one was named, and each make brings its own.
 fn bauds(
     values: &Values,
-    place: &Place,
+    place: &Endpoint,
     driver: Option<&DriverInfo>,
     findings: &mut Findings,
 ) -> Vec<u32> {
     let usual = driver.and_then(|driver| driver.serial).map_or(&[][..], |serial| serial.bauds);
-    if let Place::Serial { .. } = place {
+    if let Endpoint::Serial { .. } = place {
         return values.number(&BMS_BAUDRATE).map_or_else(|| usual.to_vec(), |rate| vec![rate]);
     }
     if values.mentions(&BMS_BAUDRATE) {
@@ -345,7 +345,7 @@ fn check_buses(built: &mut [(&Values, Device)], findings: &mut Findings) {
         let Some((values, device)) = rest.first_mut() else { continue };
         let mut neighbours: Vec<&mut (&Values, Device)> =
             before.iter_mut().filter(|(_, other)| other.place.is_same(&device.place)).collect();
-        if let (Place::Ble { .. }, Some(other)) = (&device.place, neighbours.first()) {
+        if let (Endpoint::Ble { .. }, Some(other)) = (&device.place, neighbours.first()) {
             let allowed = format!("another address than that of {}", other.1.profile.id);
             findings.fault(values.fault(&BMS_ADDRESS, allowed));
             continue;

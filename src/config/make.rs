@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use super::endpoint::Endpoint;
 use super::fault::{ConfigError, Findings};
-use super::place::Place;
 use super::rule::{SIMULATED, makes};
 use super::values::Values;
 use super::variables::{BMS_ADDRESS, BMS_BARCODE, BMS_PORT, BMS_TYPE, BMS_VARIANT};
-use crate::nearest::nearest;
+use crate::did_you_mean::closest;
 use crate::protocol::{self, DriverInfo, auto};
 
 /// Time for one whole read over Bluetooth.
@@ -51,10 +51,10 @@ impl Make {
     }
 
     /// Time for one answer on a wire, for one whole read on Bluetooth.
-    pub fn usual_timeout(&self, place: &Place) -> Duration {
+    pub fn usual_timeout(&self, place: &Endpoint) -> Duration {
         let serial = self.driver.and_then(|driver| driver.serial);
         match place {
-            Place::Ble { .. } => WHOLE_READ,
+            Endpoint::Ble { .. } => WHOLE_READ,
             _ => serial.map_or(auto::TIMEOUT, |serial| serial.timeout),
         }
     }
@@ -105,7 +105,7 @@ fn unknown_make(name: &str, values: &Values) -> ConfigError {
         let example = protocol::jbd::INFO.name.to_owned();
         return ConfigError { example, ..values.fault(&BMS_TYPE, allowed) };
     }
-    let allowed = match nearest(name, makes()) {
+    let allowed = match closest(name, makes()) {
         Some((near, errors)) if errors <= 3 => format!("{makes_known} (is {near} meant?)"),
         _ => makes_known.to_string(),
     };

@@ -3,16 +3,16 @@
 mod bank;
 mod broker;
 mod device;
+mod endpoint;
 mod fault;
 mod make;
-mod place;
+mod redacted;
 mod reference;
 mod rule;
 mod service;
 mod source;
 #[cfg(test)]
 mod tests;
-mod told;
 mod values;
 pub mod variables;
 
@@ -21,16 +21,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use endpoint::Endpoint;
 pub use fault::ConfigError;
-pub use place::Place;
+pub use redacted::{RedactedConfig, redacted};
 pub use reference::reference;
 pub use rule::Rule;
 pub use service::{History, Log};
 pub use source::environment;
-pub use told::{Told, told};
 
 use crate::model::bank::Wiring;
-use crate::model::{DeviceId, Limits, Profile};
+use crate::model::{AlarmThresholds, DeviceId, Profile};
 use crate::protocol::{DriverInfo, Options};
 use crate::sink::{http, mqtt};
 
@@ -79,7 +79,7 @@ pub struct Device {
     /// What the operator said about it.
     pub options: Options,
     /// Where it is.
-    pub place: Place,
+    pub place: Endpoint,
     /// Baud rates to try; one when it was configured.
     pub bauds: Vec<u32>,
     /// Time between two reads.
@@ -91,7 +91,7 @@ pub struct Device {
     /// Bluetooth: whether the link stays open between two reads; `None`: as suits the make.
     pub keep_connected: Option<bool>,
     /// Own alarm limits.
-    pub limits: Limits,
+    pub limits: AlarmThresholds,
 }
 
 /// A group of batteries.
@@ -116,7 +116,7 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Rejected> {
     if allow_control {
         for device in &mut batteries.devices {
             device.control = true;
-            let controls = device.driver.map(|info| info.controls_by(device.options.carrier));
+            let controls = device.driver.map(|info| info.controls_on(device.options.medium));
             device.profile.controls = controls.unwrap_or_default().to_vec();
         }
     }

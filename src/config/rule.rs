@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use crate::protocol::{DRIVERS, auto, signs};
+use crate::protocol::{DRIVERS, advertisement, auto};
 
 /// The type that needs no hardware.
 pub const SIMULATED: &str = "simulated";
@@ -176,7 +176,7 @@ pub fn bus_address(text: &str) -> Option<u8> {
 
 /// A Bluetooth address: six pairs of hexadecimal digits between colons or dashes.
 pub fn is_bluetooth_address(text: &str) -> bool {
-    signs::address_bytes(text).is_some()
+    advertisement::address_bytes(text).is_some()
 }
 
 /// A host name or an IP address alone; an IPv6 address may stand in brackets, which are removed.

@@ -8,7 +8,7 @@ use super::variables::{
     ALARM_CELL_DELTA, ALARM_CELL_HIGH, ALARM_CELL_LOW, ALARM_SOC_LOW, ALARM_TEMP_HIGH,
     ALARM_TEMP_LOW, DEBUG_MODE, HISTORY_FILE, HISTORY_HOURS, LOG_FORMAT, LOG_LEVEL, RUST_LOG,
 };
-use crate::model::Limits;
+use crate::model::AlarmThresholds;
 use crate::model::units::{CentiPercent, DeciCelsius, Millivolts};
 
 /// How much of the past is kept.
@@ -29,8 +29,8 @@ pub struct Log {
     pub json: bool,
 }
 
-pub(super) fn limits(values: &Values, findings: &mut Findings) -> Limits {
-    let limits = Limits {
+pub(super) fn limits(values: &Values, findings: &mut Findings) -> AlarmThresholds {
+    let limits = AlarmThresholds {
         cell_low: values.number(&ALARM_CELL_LOW).map(Millivolts),
         cell_high: values.number(&ALARM_CELL_HIGH).map(Millivolts),
         cell_delta: values.number(&ALARM_CELL_DELTA).map(Millivolts),

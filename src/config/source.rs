@@ -9,8 +9,8 @@ use std::path::Path;
 use super::fault::{ConfigError, Findings};
 use super::values::{Given, Values};
 use super::variables::{self, Fallback, VARIABLES, Variable};
+use crate::did_you_mean::closest;
 use crate::model::Secret;
-use crate::nearest::nearest;
 
 /// No file that we read has a reason to be larger.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -179,7 +179,7 @@ fn stray(name: &str, spelling: Spelling) -> Option<String> {
     let secrets = VARIABLES.iter().filter(|variable| variable.secret);
     let files = secrets.filter_map(|it| Some(format!("{}_file", spelling.names(it).first()?)));
     let known: Vec<String> = plain.iter().cloned().chain(files).collect();
-    let near = nearest(name, known.iter().map(String::as_str));
+    let near = closest(name, known.iter().map(String::as_str));
     let no_secret = name.strip_suffix("_file").filter(|stem| plain.iter().any(|it| it == stem));
     let begins = |with: &[&str]| with.iter().any(|beginning| name.starts_with(beginning));
     let ours = match spelling {

@@ -1,7 +1,7 @@
 //! The table of variables: names, defaults, rules, examples and help. The checks, the messages and
 //! `docs/configuration.md` are made from it.
 
-use super::place::Place;
+use super::endpoint::Endpoint;
 use super::rule::{self, Rule};
 use crate::model::profile::{INTERVAL_MS, SCAN_TIMEOUT_MS, TIMEOUT_MS};
 use crate::protocol::pylontech_sc0500::{Barcode, BarcodeError};
@@ -119,7 +119,7 @@ variables! {
             key: Some("port"), aliases: &["SERIAL_PORT"],
             rule: Rule::Shape {
                 words: "the path of a serial device, or tcp://host:port for an RS485-to-Ethernet bridge",
-                fits: |text| Place::parse(text).is_some(),
+                fits: |text| Endpoint::parse(text).is_some(),
             },
             example: "/dev/ttyUSB0",
             help: "The serial device, best its name under `/dev/serial/by-id/`, which stays the same when \
@@ -202,7 +202,7 @@ variables! {
                 fits: |text| text.len() <= 32 && crate::model::DeviceId::new(text).is_some(),
             },
             example: "a5",
-            help: "Dialect, for a type that has several and is not recognised by itself. For `simulated`: the type \
+            help: "RequestReply, for a type that has several and is not recognised by itself. For `simulated`: the type \
                 that is played.",
         }
         READ_INTERVAL {

@@ -17,7 +17,7 @@ use super::packed::{Series, Spread};
 use super::track::MinuteRow;
 use super::{History, Millis};
 use crate::model::catalog::Quantity;
-use crate::model::ledger::Energy;
+use crate::model::energy::Energy;
 use crate::model::units::MilliwattHours;
 use crate::model::{DeviceId, Totals};
 

@@ -6,8 +6,9 @@
 //! What remains are the alarms of those who answer, and the energy counters, which count what was
 //! counted and stand still for a member while it is away.
 
+use super::active_alarms::ActiveAlarm;
+use super::energy::Totals;
 use super::forecast::Forecast;
-use super::ledger::Totals;
 use super::profile::DeviceId;
 use super::reading::{Identity, Pack, Parts, Reading};
 use super::snapshot::{Activity, Derived, DeviceState, Snapshot};
@@ -15,7 +16,6 @@ use super::units::{
     CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts, MilliwattHours, Milliwatts,
     Uptime, divide_rounded,
 };
-use super::worry::Worry;
 
 /// How the members are connected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Wiring {
 
 /// What only a bank has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Whole {
+pub struct BankSummary {
     /// Every member, in the order of the configuration.
     pub members: Vec<DeviceId>,
     /// Members that do not answer, in the order of the configuration.
@@ -56,7 +56,7 @@ pub struct Whole {
     /// Between the fullest and the emptiest battery.
     pub soc_spread: Option<CentiPercent>,
     /// Active alarms of the members that answer.
-    pub worries: Vec<Worry>,
+    pub alarms: Vec<ActiveAlarm>,
 }
 
 /// A member as the bank sees it.
@@ -97,14 +97,14 @@ impl Bank {
         let lowest = group.extreme(|derived| derived.lowest_cell, |voltage| voltage.0);
         let highest = group.extreme(|derived| derived.highest_cell, |voltage| -voltage.0);
         let answering = || members.iter().filter(|member| member.snapshot().is_some());
-        let whole = Whole {
+        let whole = BankSummary {
             members: members.iter().map(id).collect(),
             missing: missing.map(id).collect(),
             lowest_in: lowest.as_ref().map(|it| it.0.clone()),
             highest_in: highest.as_ref().map(|it| it.0.clone()),
             voltage_spread: group.spread(|s| s.reading.pack.voltage.map(|it| it.0)).map(Millivolts),
             soc_spread: group.spread(|s| s.reading.pack.soc.map(|it| it.0)).map(CentiPercent),
-            worries: answering().flat_map(|member| member.state.worries()).collect(),
+            alarms: answering().flat_map(|member| member.state.active_alarms()).collect(),
         };
         let counted = members.iter().filter_map(|member| member.state.snapshot.as_ref());
         let derived = Derived {
@@ -225,9 +225,9 @@ impl Group<'_> {
     }
 
     /// One member with a problem is a problem; "none" needs the word of all.
-    fn problem(&self, whole: &Whole) -> Option<bool> {
+    fn problem(&self, whole: &BankSummary) -> Option<bool> {
         let told = self.members.iter().filter_map(|member| member.snapshot());
-        if !whole.worries.is_empty() || told.into_iter().any(|s| s.derived.problem == Some(true)) {
+        if !whole.alarms.is_empty() || told.into_iter().any(|s| s.derived.problem == Some(true)) {
             return Some(true);
         }
         self.every(|s| s.derived.problem).map(|_| false)

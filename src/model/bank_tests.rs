@@ -3,11 +3,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::ledger::Energy;
-use crate::model::past::Past;
-use crate::model::reading::{Cell, Place, Probe};
+use crate::model::derived_state::DerivedState;
+use crate::model::energy::Energy;
+use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::Millis;
-use crate::model::{Alarm, Limits, Profile};
+use crate::model::{Alarm, AlarmThresholds, Profile};
 
 /// A battery that has told everything.
 fn battery(id: &str, volts: i32, amps: i32, soc: i32, capacity: i64, cells: &[i32]) -> DeviceState {
@@ -23,7 +23,7 @@ fn battery(id: &str, volts: i32, amps: i32, soc: i32, capacity: i64, cells: &[i3
         ..Pack::default()
     };
     let cells = cells.iter().map(|mv| Cell::of(Millivolts(*mv))).collect();
-    let probes = vec![Probe { place: Place::Cells, value: Some(DeciCelsius(volts)) }];
+    let probes = vec![Probe { location: SensorLocation::Cells, value: Some(DeciCelsius(volts)) }];
     let mut reading = Reading { pack, cells, probes, ..Reading::default() };
     reading.alarms.note(Alarm::CellOvervoltage, false);
     told(id, reading)
@@ -32,7 +32,7 @@ fn battery(id: &str, volts: i32, amps: i32, soc: i32, capacity: i64, cells: &[i3
 fn told(id: &str, reading: Reading) -> DeviceState {
     let mut state =
         DeviceState::new(Profile { name: format!("Name of {id}"), ..Profile::sample(id) });
-    let derived = Past::new(Limits::default()).derive(&reading, Uptime(0), 1000);
+    let derived = DerivedState::new(AlarmThresholds::default()).derive(&reading, Uptime(0), 1000);
     state.accept(Millis(0), 1, reading, derived);
     state
 }
@@ -101,7 +101,7 @@ fn a_missing_member_takes_every_sum_along_and_is_named() {
         let whole = derived.bank.as_deref().unwrap();
         let members = vec![a.profile.id.clone(), b.profile.id.clone()];
         let missing = vec![a.profile.id.clone()];
-        assert_eq!(*whole, Whole { members, missing, ..Whole::default() });
+        assert_eq!(*whole, BankSummary { members, missing, ..BankSummary::default() });
         assert_eq!(derived.counted.charged, Energy(5), "what was counted stays counted");
         let rest = Derived { bank: None, counted: Totals::default(), ..derived.clone() };
         assert_eq!(rest, Derived::default());
@@ -137,12 +137,12 @@ fn alarms_of_a_member_are_alarms_of_the_bank() {
     let hot = told("hot", reading);
     let (_, derived) = combine(Wiring::Parallel, &[(&a, true), (&hot, true), (&b, false)]);
     assert_eq!(derived.problem, Some(true));
-    let worries = &derived.bank.as_ref().unwrap().worries;
-    assert_eq!(worries.len(), 1);
-    assert_eq!(worries[0].words, "Cell overvoltage: cell 1 of Name of hot at 3.7 V");
+    let alarms = &derived.bank.as_ref().unwrap().alarms;
+    assert_eq!(alarms.len(), 1);
+    assert_eq!(alarms[0].words, "Cell overvoltage: cell 1 of Name of hot at 3.7 V");
     let mut bank = DeviceState::new(Profile::sample("bank"));
     bank.accept(Millis(0), 0, Reading::default(), derived);
-    assert_eq!(bank.worries().len(), 1);
+    assert_eq!(bank.active_alarms().len(), 1);
     assert!(bank.knows_about("a", "cell_overvoltage"));
     assert!(!bank.knows_about("b", "cell_overvoltage"), "nobody knows");
 }

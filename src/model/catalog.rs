@@ -2,12 +2,12 @@
 //! metrics and the README's list of keys are all read from it.
 
 use super::alarm::Alarm;
-use super::bank::Whole;
+use super::bank::BankSummary;
+use super::energy::Totals;
 pub use super::entries::{Entry, at_times, entries};
-use super::ledger::Totals;
-use super::limits::Limit;
-use super::reading::Place;
+use super::reading::SensorLocation;
 use super::snapshot::{DeviceState, Snapshot};
+use super::thresholds::Threshold;
 use super::units::{DeciCelsius, Millivolts, Milliwatts};
 use super::value::Value;
 
@@ -181,9 +181,11 @@ pub static CATALOG: &[Quantity] = &[
         word(&s.reading.pack.words.temperature)
     }),
     detail("ambient_temp", "Ambient temperature", Kind::Temperature, 1, |s| {
-        probe(s, Place::Ambient)
+        probe(s, SensorLocation::Ambient)
     }),
-    detail("mos_temp", "MOSFET temperature", Kind::Temperature, 1, |s| probe(s, Place::Mosfet)),
+    detail("mos_temp", "MOSFET temperature", Kind::Temperature, 1, |s| {
+        probe(s, SensorLocation::Mosfet)
+    }),
     detail("min_temp", "Minimum temperature", Kind::Temperature, 1, |s| {
         degrees(s.derived.min_temp)
     }),
@@ -193,7 +195,8 @@ pub static CATALOG: &[Quantity] = &[
     main("avg_temp", "Average temperature", Kind::Temperature, 1, |s| degrees(s.derived.avg_temp)),
     detail("temp_{}", "Temperature {}", Kind::Temperature, 1, |_| None).each(Get::Probe(
         |s, index| {
-            let mut sensors = s.reading.probes.iter().filter(|probe| probe.place == Place::Cells);
+            let mut sensors =
+                s.reading.probes.iter().filter(|probe| probe.location == SensorLocation::Cells);
             degrees(sensors.nth(index)?.value)
         },
     )),
@@ -297,12 +300,12 @@ pub static CATALOG: &[Quantity] = &[
         .each(Get::Alarm(|s, alarm| Some(Value::Switch(s.reading.alarms.get(alarm)?)))),
     // Rows of their own and no family: a limit whose value was not read this time must not take
     // its entity along.
-    own(Limit::CellLow, |s| crossed(s, Limit::CellLow)),
-    own(Limit::CellHigh, |s| crossed(s, Limit::CellHigh)),
-    own(Limit::CellDelta, |s| crossed(s, Limit::CellDelta)),
-    own(Limit::TempHigh, |s| crossed(s, Limit::TempHigh)),
-    own(Limit::TempLow, |s| crossed(s, Limit::TempLow)),
-    own(Limit::SocLow, |s| crossed(s, Limit::SocLow)),
+    own(Threshold::CellLow, |s| crossed(s, Threshold::CellLow)),
+    own(Threshold::CellHigh, |s| crossed(s, Threshold::CellHigh)),
+    own(Threshold::CellDelta, |s| crossed(s, Threshold::CellDelta)),
+    own(Threshold::TempHigh, |s| crossed(s, Threshold::TempHigh)),
+    own(Threshold::TempLow, |s| crossed(s, Threshold::TempLow)),
+    own(Threshold::SocLow, |s| crossed(s, Threshold::SocLow)),
     hidden("last_update", "Last update", Kind::Timestamp, 0, |s| {
         Some(Value::Text(s.taken.iso8601()))
     }),
@@ -355,7 +358,7 @@ const fn hidden(
 }
 
 /// The alarm of a limit of ours.
-const fn own(limit: Limit, get: fn(&Snapshot) -> Option<Value>) -> Quantity {
+const fn own(limit: Threshold, get: fn(&Snapshot) -> Option<Value>) -> Quantity {
     detail(limit.key(), limit.words(), Kind::Problem, 0, get)
 }
 
@@ -399,11 +402,11 @@ fn energy(snapshot: &Snapshot) -> Option<&Totals> {
     snapshot.derived.energy.as_ref()
 }
 
-fn bank(snapshot: &Snapshot) -> Option<&Whole> {
+fn bank(snapshot: &Snapshot) -> Option<&BankSummary> {
     snapshot.derived.bank.as_deref()
 }
 
-fn crossed(snapshot: &Snapshot, limit: Limit) -> Option<Value> {
+fn crossed(snapshot: &Snapshot, limit: Threshold) -> Option<Value> {
     Some(Value::Switch(snapshot.derived.limits.get(&limit)?.active))
 }
 
@@ -413,8 +416,8 @@ fn list(members: impl Iterator<Item: ToString>) -> String {
     if members.is_empty() { "none".to_owned() } else { members.join(", ") }
 }
 
-fn probe(snapshot: &Snapshot, place: Place) -> Option<Value> {
-    degrees(snapshot.reading.probes.iter().find(|probe| probe.place == place)?.value)
+fn probe(snapshot: &Snapshot, location: SensorLocation) -> Option<Value> {
+    degrees(snapshot.reading.probes.iter().find(|probe| probe.location == location)?.value)
 }
 
 fn word(word: &Option<String>) -> Option<Value> {

@@ -28,9 +28,9 @@ fn unknown_values_have_no_entry() {
 fn families_are_numbered_from_one_and_keep_gaps() {
     let cells = vec![Cell::of(Millivolts(3309)), Cell::default(), Cell::of(Millivolts(3326))];
     let probes = vec![
-        Probe { place: Place::Mosfet, value: Some(DeciCelsius(210)) },
-        Probe { place: Place::Cells, value: None },
-        Probe { place: Place::Cells, value: Some(DeciCelsius(-5)) },
+        Probe { location: SensorLocation::Mosfet, value: Some(DeciCelsius(210)) },
+        Probe { location: SensorLocation::Cells, value: None },
+        Probe { location: SensorLocation::Cells, value: Some(DeciCelsius(-5)) },
     ];
     let mut reading = Reading { cells, probes, ..Reading::default() };
     reading.alarms.note(Alarm::CellOvervoltage, true);
@@ -71,7 +71,7 @@ fn power_is_split_without_minus_signs() {
 
 #[test]
 fn every_limit_has_a_row() {
-    for limit in Limit::ALL {
+    for limit in Threshold::ALL {
         let key = format!("alarm_{}", limit.name());
         assert!(CATALOG.iter().any(|quantity| quantity.key == key), "{key}");
     }

@@ -1,7 +1,7 @@
 //! What follows from a reading: power, extremes, means. A make that reports such a value itself
 //! has filled the field, and it is left alone.
 
-use super::reading::{Module, Place, Reading};
+use super::reading::{Module, Reading, SensorLocation};
 use super::snapshot::{Activity, Derived};
 use super::units::{DeciCelsius, Millivolts, Milliwatts, divide_rounded};
 
@@ -35,7 +35,7 @@ pub fn derive(reading: &Reading) -> Derived {
 
 /// Of the numbered sensors; where there are none, each cell may have its own.
 fn cell_temperatures(reading: &Reading) -> Vec<DeciCelsius> {
-    let among_cells = reading.probes.iter().filter(|probe| probe.place == Place::Cells);
+    let among_cells = reading.probes.iter().filter(|probe| probe.location == SensorLocation::Cells);
     let sensors: Vec<DeciCelsius> = among_cells.filter_map(|probe| probe.value).collect();
     if sensors.is_empty() {
         return reading.cells.iter().filter_map(|cell| cell.temperature).collect();
@@ -52,7 +52,7 @@ fn range(module: &Module, reading: &Reading) -> Option<(Millivolts, Millivolts)>
 }
 
 fn reported_average(reading: &Reading) -> Option<DeciCelsius> {
-    reading.probes.iter().find(|probe| probe.place == Place::Average)?.value
+    reading.probes.iter().find(|probe| probe.location == SensorLocation::Average)?.value
 }
 
 fn mean(values: &[DeciCelsius]) -> Option<DeciCelsius> {
@@ -97,12 +97,13 @@ mod tests {
 
     #[test]
     fn missing_sensors_do_not_count_as_cold() {
-        let probe = |place, value: Option<i32>| Probe { place, value: value.map(DeciCelsius) };
+        let probe =
+            |location, value: Option<i32>| Probe { location, value: value.map(DeciCelsius) };
         let probes = vec![
-            probe(Place::Cells, Some(215)),
-            probe(Place::Cells, None),
-            probe(Place::Cells, Some(220)),
-            probe(Place::Mosfet, Some(400)),
+            probe(SensorLocation::Cells, Some(215)),
+            probe(SensorLocation::Cells, None),
+            probe(SensorLocation::Cells, Some(220)),
+            probe(SensorLocation::Mosfet, Some(400)),
         ];
         let reading = Reading { probes, ..Reading::default() };
         let derived = derive(&reading);
@@ -118,7 +119,8 @@ mod tests {
         let derived = derive(&reading);
         assert_eq!(derived.min_temp, Some(DeciCelsius(240)));
         assert_eq!(derived.max_temp, Some(DeciCelsius(255)));
-        reading.probes = vec![Probe { place: Place::Cells, value: Some(DeciCelsius(100)) }];
+        reading.probes =
+            vec![Probe { location: SensorLocation::Cells, value: Some(DeciCelsius(100)) }];
         assert_eq!(derive(&reading).max_temp, Some(DeciCelsius(100)), "numbered sensors win");
     }
 

@@ -18,14 +18,14 @@ const LONGEST_S: i64 = 100 * 3600;
 
 /// Which end the battery is heading for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heading {
+enum Direction {
     Full,
     Empty,
 }
 
 /// Seconds until an end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Times {
+pub struct TimeEstimates {
     /// While charging.
     pub to_full: Option<u32>,
     /// While discharging.
@@ -33,8 +33,8 @@ pub struct Times {
 }
 
 #[derive(Debug, Clone)]
-struct Course {
-    heading: Heading,
+struct Trend {
+    heading: Direction,
     since: Uptime,
     at: Uptime,
     /// Microamps, without a sign.
@@ -45,20 +45,20 @@ struct Course {
 /// The recent past of one battery's current.
 #[derive(Debug, Clone, Default)]
 pub struct Forecast {
-    course: Option<Course>,
+    course: Option<Trend>,
 }
 
 impl Forecast {
     /// Takes note of a reading at a moment of a clock that never jumps.
-    pub fn look(&mut self, at: Uptime, pack: &Pack) -> Times {
+    pub fn look(&mut self, at: Uptime, pack: &Pack) -> TimeEstimates {
         // One read without a current is a hole, not a rest.
-        let Some(current) = pack.current else { return Times::default() };
+        let Some(current) = pack.current else { return TimeEstimates::default() };
         let heading = match current.0.signum() {
-            1 => Heading::Full,
-            -1 => Heading::Empty,
+            1 => Direction::Full,
+            -1 => Direction::Empty,
             _ => {
                 self.course = None;
-                return Times::default();
+                return TimeEstimates::default();
             }
         };
         let now = i64::from(current.0).abs() * 1000;
@@ -66,25 +66,25 @@ impl Forecast {
             Some(course) if course.heading == heading && at.since(course.at) <= FORGET_MS => {
                 course.goes_on(at, now)
             }
-            _ => Course { heading, since: at, at, average: now, shown: None },
+            _ => Trend { heading, since: at, at, average: now, shown: None },
         };
         let course = self.course.insert(course);
         let charge = match heading {
-            Heading::Full => {
+            Direction::Full => {
                 pack.full.zip(pack.remaining).map(|(full, left)| full.0.saturating_sub(left.0))
             }
-            Heading::Empty => pack.remaining.map(|left| left.0),
+            Direction::Empty => pack.remaining.map(|left| left.0),
         };
         let seconds = charge.and_then(|charge| course.seconds(charge));
         let shown = seconds.map(|seconds| course.show(seconds));
         match heading {
-            Heading::Full => Times { to_full: shown, to_empty: None },
-            Heading::Empty => Times { to_full: None, to_empty: shown },
+            Direction::Full => TimeEstimates { to_full: shown, to_empty: None },
+            Direction::Empty => TimeEstimates { to_full: None, to_empty: shown },
         }
     }
 }
 
-impl Course {
+impl Trend {
     /// The plain mean at first, an exponential one with a limited memory later.
     fn goes_on(self, at: Uptime, now: i64) -> Self {
         let elapsed = at.since(self.at);
@@ -92,7 +92,7 @@ impl Course {
         let share = |part: u64| i128::from(part.min(memory));
         let step = i128::from(now - self.average) * share(elapsed) / share(memory);
         let average = i64::try_from(i128::from(self.average) + step).unwrap_or(self.average);
-        Course { at, average, ..self }
+        Trend { at, average, ..self }
     }
 
     /// Seconds for so many milliamp-hours, where the course is settled and leads anywhere.
@@ -133,7 +133,7 @@ mod tests {
     }
 
     /// Reads every 10 s from the given second on; the last answer.
-    fn run(forecast: &mut Forecast, from: u64, count: u64, pack: &Pack) -> Times {
+    fn run(forecast: &mut Forecast, from: u64, count: u64, pack: &Pack) -> TimeEstimates {
         let reads = (0..count).map(|n| Uptime((from + n * 10) * 1000));
         reads.map(|at| forecast.look(at, pack)).last().unwrap_or_default()
     }
@@ -141,29 +141,37 @@ mod tests {
     #[test]
     fn a_steady_current_gives_the_quotient() {
         let mut forecast = Forecast::default();
-        assert_eq!(run(&mut forecast, 0, 6, &pack(-10_000, 50_000)), Times::default(), "too soon");
+        assert_eq!(
+            run(&mut forecast, 0, 6, &pack(-10_000, 50_000)),
+            TimeEstimates::default(),
+            "too soon"
+        );
         let empty = run(&mut forecast, 60, 1, &pack(-10_000, 50_000));
-        assert_eq!(empty, Times { to_full: None, to_empty: Some(5 * 3600) });
+        assert_eq!(empty, TimeEstimates { to_full: None, to_empty: Some(5 * 3600) });
         let full = run(&mut Forecast::default(), 0, 9, &pack(20_000, 50_000));
-        assert_eq!(full, Times { to_full: Some(9000), to_empty: None });
+        assert_eq!(full, TimeEstimates { to_full: Some(9000), to_empty: None });
     }
 
     #[test]
     fn at_rest_and_without_a_capacity_there_is_nothing_to_say() {
         let mut forecast = Forecast::default();
         run(&mut forecast, 0, 9, &pack(-10_000, 50_000));
-        assert_eq!(run(&mut forecast, 90, 1, &pack(0, 50_000)), Times::default());
-        assert_eq!(run(&mut forecast, 100, 9, &pack(-5, 50_000)), Times::default(), "for months");
+        assert_eq!(run(&mut forecast, 90, 1, &pack(0, 50_000)), TimeEstimates::default());
+        assert_eq!(
+            run(&mut forecast, 100, 9, &pack(-5, 50_000)),
+            TimeEstimates::default(),
+            "for months"
+        );
         let mut unknown = pack(10_000, 50_000);
         unknown.full = None;
-        assert_eq!(run(&mut Forecast::default(), 0, 99, &unknown), Times::default());
+        assert_eq!(run(&mut Forecast::default(), 0, 99, &unknown), TimeEstimates::default());
     }
 
     #[test]
     fn a_change_of_direction_is_answered_with_silence_first() {
         let mut forecast = Forecast::default();
         assert!(run(&mut forecast, 0, 30, &pack(-10_000, 50_000)).to_empty.is_some());
-        assert_eq!(run(&mut forecast, 300, 6, &pack(10_000, 50_000)), Times::default());
+        assert_eq!(run(&mut forecast, 300, 6, &pack(10_000, 50_000)), TimeEstimates::default());
         assert!(run(&mut forecast, 360, 1, &pack(10_000, 50_000)).to_full.is_some());
     }
 

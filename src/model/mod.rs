@@ -2,33 +2,33 @@
 //!
 //! Nothing here does IO, looks at a clock or is async, so every rule can be tested as a function.
 
+pub mod active_alarms;
 pub mod alarm;
 pub mod bank;
+pub mod broker;
 pub mod catalog;
 pub mod derive;
+pub mod derived_state;
+pub mod energy;
 mod entries;
 pub mod fault;
 pub mod forecast;
-pub mod ledger;
-pub mod limits;
-pub mod past;
 pub mod plausible;
 pub mod profile;
 pub mod reading;
 pub mod secret;
 pub mod snapshot;
-pub mod surroundings;
+pub mod thresholds;
 pub mod units;
 pub mod value;
-pub mod worry;
 
 pub use alarm::{Alarm, AlarmSet, Severity};
+pub use broker::{BrokerState, DiscoveredDevice};
+pub use energy::Totals;
 pub use fault::{Fault, FaultKind};
-pub use ledger::Totals;
-pub use limits::Limits;
 pub use profile::{DeviceId, Profile};
 pub use reading::Reading;
 pub use secret::Secret;
 pub use snapshot::{Attempt, Counters, Derived, DeviceState, LinkState, Restored, Snapshot};
-pub use surroundings::{BrokerState, Finding};
+pub use thresholds::AlarmThresholds;
 pub use value::Value;

@@ -39,7 +39,7 @@ const MEMORY_MS: u64 = 300_000;
 
 /// A place in a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Spot {
+enum Field {
     Cell(usize),
     CellTemperature(usize),
     Probe(usize),
@@ -52,9 +52,9 @@ enum Spot {
 
 /// A reading that was let through or is waiting for another like it.
 #[derive(Debug, Clone)]
-struct Sighting {
+struct Candidate {
     reading: Reading,
-    strange: BTreeSet<Spot>,
+    strange: BTreeSet<Field>,
     at: Uptime,
 }
 
@@ -64,26 +64,26 @@ pub struct Implausible(pub String);
 
 /// The gate of one battery.
 #[derive(Debug, Clone, Default)]
-pub struct Gate {
-    good: Option<Sighting>,
-    doubtful: Option<Sighting>,
+pub struct PlausibilityFilter {
+    good: Option<Candidate>,
+    doubtful: Option<Candidate>,
 }
 
-impl Gate {
+impl PlausibilityFilter {
     /// Lets a reading through, perhaps without values that cannot exist. `at` is a moment of a
     /// clock that never jumps.
     pub fn pass(&mut self, mut reading: Reading, at: Uptime) -> Result<Reading, Implausible> {
         let mut words = Vec::new();
         let mut strange = remove_impossible(&mut reading, &mut words);
         if let Some(odd) = odd_sum(&reading) {
-            strange.insert(Spot::Sum);
+            strange.insert(Field::Sum);
             words.push(odd);
         }
-        let now = Sighting { reading, strange, at };
-        let young = |it: &Option<Sighting>| it.clone().filter(|it| at.since(it.at) <= MEMORY_MS);
+        let now = Candidate { reading, strange, at };
+        let young = |it: &Option<Candidate>| it.clone().filter(|it| at.since(it.at) <= MEMORY_MS);
         let (good, doubtful) = (young(&self.good), young(&self.doubtful));
         let confirms =
-            |before: &Option<Sighting>| before.as_ref().is_some_and(|before| now.is_like(before));
+            |before: &Option<Candidate>| before.as_ref().is_some_and(|before| now.is_like(before));
         let unheard = good.is_none() && now.strange.is_empty();
         if unheard || confirms(&good) || confirms(&doubtful) {
             // Damage that comes back now and then must not confirm itself.
@@ -97,43 +97,43 @@ impl Gate {
     }
 }
 
-impl Sighting {
+impl Candidate {
     /// Whether this may be the same battery a little later.
-    fn is_like(&self, before: &Sighting) -> bool {
+    fn is_like(&self, before: &Candidate) -> bool {
         self.strange.is_subset(&before.strange) && jump(&before.reading, &self.reading).is_none()
     }
 }
 
 /// Takes out what cannot exist.
-fn remove_impossible(reading: &mut Reading, words: &mut Vec<String>) -> BTreeSet<Spot> {
+fn remove_impossible(reading: &mut Reading, words: &mut Vec<String>) -> BTreeSet<Field> {
     let mut strange = BTreeSet::new();
-    let mut refuse = |spot: Spot, what: String, value: Value, unit: &str| {
+    let mut refuse = |spot: Field, what: String, value: Value, unit: &str| {
         words.push(format!("{what} at {value} {unit} cannot be"));
         strange.insert(spot);
     };
     for (index, cell) in reading.cells.iter_mut().enumerate() {
         let number = index + 1;
         if let Some(wrong) = cell.voltage.take_if(|it| !CELL_MV.contains(&it.0)) {
-            refuse(Spot::Cell(index), format!("cell {number}"), wrong.into(), "V");
+            refuse(Field::Cell(index), format!("cell {number}"), wrong.into(), "V");
         }
         if let Some(wrong) = cell.temperature.take_if(|it| !TEMPERATURE_DC.contains(&it.0)) {
-            refuse(Spot::CellTemperature(index), format!("cell {number}"), wrong.into(), "°C");
+            refuse(Field::CellTemperature(index), format!("cell {number}"), wrong.into(), "°C");
         }
     }
     for (index, probe) in reading.probes.iter_mut().enumerate() {
         if let Some(wrong) = probe.value.take_if(|it| !TEMPERATURE_DC.contains(&it.0)) {
-            refuse(Spot::Probe(index), format!("sensor {}", index + 1), wrong.into(), "°C");
+            refuse(Field::Probe(index), format!("sensor {}", index + 1), wrong.into(), "°C");
         }
     }
     let pack = &mut reading.pack;
     if let Some(wrong) = pack.voltage.take_if(|it| !PACK_MV.contains(&it.0)) {
-        refuse(Spot::Voltage, "the pack".to_owned(), wrong.into(), "V");
+        refuse(Field::Voltage, "the pack".to_owned(), wrong.into(), "V");
     }
     if let Some(wrong) = pack.current.take_if(|it| !CURRENT_MA.contains(&it.0)) {
-        refuse(Spot::Current, "the current".to_owned(), wrong.into(), "A");
+        refuse(Field::Current, "the current".to_owned(), wrong.into(), "A");
     }
     if let Some(wrong) = pack.soc.take_if(|it| !SOC_CP.contains(&it.0)) {
-        refuse(Spot::Charge, "the state of charge".to_owned(), wrong.into(), "%");
+        refuse(Field::Charge, "the state of charge".to_owned(), wrong.into(), "%");
     }
     strange
 }

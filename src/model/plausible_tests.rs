@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::reading::{Cell, Place, Probe};
+use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, DeciCelsius, Milliamps, Millivolts};
 
 /// A battery of so many cells in a row and strings side by side.
@@ -11,7 +11,7 @@ fn battery(cell: i32, row: i32, strings: i32) -> Reading {
     reading.pack.voltage = Some(Millivolts(cell * row));
     reading.pack.current = Some(Milliamps(-11_160));
     reading.pack.soc = Some(CentiPercent(6400));
-    reading.probes = vec![Probe { place: Place::Cells, value: Some(DeciCelsius(220)) }];
+    reading.probes = vec![Probe { location: SensorLocation::Cells, value: Some(DeciCelsius(220)) }];
     reading
 }
 
@@ -44,10 +44,14 @@ fn every_kind_of_battery_passes_at_the_first_read() {
     ];
     for (name, cell, row, strings) in kinds {
         let reading = battery(cell, row, strings);
-        assert_eq!(Gate::default().pass(reading.clone(), Uptime(0)), Ok(reading), "{name}");
+        assert_eq!(
+            PlausibilityFilter::default().pass(reading.clone(), Uptime(0)),
+            Ok(reading),
+            "{name}"
+        );
     }
     let empty = Reading::default();
-    assert_eq!(Gate::default().pass(empty.clone(), Uptime(0)), Ok(empty));
+    assert_eq!(PlausibilityFilter::default().pass(empty.clone(), Uptime(0)), Ok(empty));
 }
 
 #[test]
@@ -68,7 +72,7 @@ fn a_damaged_read_between_two_good_ones_is_held_back() {
         }),
     ];
     for (expected, damage) in damages {
-        let mut gate = Gate::default();
+        let mut gate = PlausibilityFilter::default();
         gate.pass(battery(3300, 16, 1), Uptime(0)).unwrap();
         let said = gate.pass(with(damage), Uptime(1000));
         let said = words(said);
@@ -79,7 +83,7 @@ fn a_damaged_read_between_two_good_ones_is_held_back() {
 
 #[test]
 fn a_second_read_that_says_the_same_is_the_truth() {
-    let mut gate = Gate::default();
+    let mut gate = PlausibilityFilter::default();
     gate.pass(battery(3300, 16, 1), Uptime(0)).unwrap();
     let full = with(|it| it.pack.soc = Some(CentiPercent(10_000)));
     assert!(gate.pass(full.clone(), Uptime(1000)).is_err());
@@ -89,7 +93,7 @@ fn a_second_read_that_says_the_same_is_the_truth() {
 
 #[test]
 fn what_cannot_exist_stays_out_and_the_rest_is_published() {
-    let mut gate = Gate::default();
+    let mut gate = PlausibilityFilter::default();
     let loose = with(|it| it.probes[0].value = Some(DeciCelsius(-2731)));
     assert!(gate.pass(loose.clone(), Uptime(0)).is_err());
     for second in 1..5 {
@@ -103,7 +107,7 @@ fn what_cannot_exist_stays_out_and_the_rest_is_published() {
 
 #[test]
 fn a_sum_that_never_fits_is_accepted_from_the_second_read_on() {
-    let mut gate = Gate::default();
+    let mut gate = PlausibilityFilter::default();
     let odd = with(|it| it.pack.voltage = Some(Millivolts(49_000)));
     let said = words(gate.pass(odd.clone(), Uptime(0)));
     assert_eq!(said, "the cells add up to 52.8 V, the pack says 49.0 V");
@@ -114,7 +118,7 @@ fn a_sum_that_never_fits_is_accepted_from_the_second_read_on() {
 
 #[test]
 fn damage_that_comes_back_does_not_confirm_itself() {
-    let mut gate = Gate::default();
+    let mut gate = PlausibilityFilter::default();
     let (ours, neighbour) = (battery(3300, 16, 1), battery(2700, 16, 1));
     gate.pass(ours.clone(), Uptime(0)).unwrap();
     for second in 1..9 {
@@ -125,14 +129,14 @@ fn damage_that_comes_back_does_not_confirm_itself() {
 
 #[test]
 fn after_a_long_silence_every_value_may_be_another() {
-    let mut gate = Gate::default();
+    let mut gate = PlausibilityFilter::default();
     gate.pass(battery(3300, 16, 1), Uptime(0)).unwrap();
     assert!(gate.pass(battery(2600, 16, 1), Uptime(300_001)).is_ok());
 }
 
 #[test]
 fn another_number_of_cells_is_another_battery() {
-    let mut gate = Gate::default();
+    let mut gate = PlausibilityFilter::default();
     gate.pass(battery(3300, 16, 1), Uptime(0)).unwrap();
     assert!(gate.pass(battery(3300, 15, 1), Uptime(1000)).is_ok());
     assert!(gate.pass(battery(3300, 4, 1), Uptime(2000)).is_err());
@@ -147,7 +151,8 @@ fn anything() -> impl Strategy<Value = Reading> {
         let cell = |mv: Option<i32>| Cell { voltage: mv.map(Millivolts), ..Cell::default() };
         let cells = cells.into_iter().map(cell).collect();
         let mut reading = Reading { cells, ..Reading::default() };
-        let probe = |dc: Option<i32>| Probe { place: Place::Cells, value: dc.map(DeciCelsius) };
+        let probe =
+            |dc: Option<i32>| Probe { location: SensorLocation::Cells, value: dc.map(DeciCelsius) };
         reading.probes = probes.into_iter().map(probe).collect();
         reading.pack.voltage = voltage.map(Millivolts);
         reading.pack.current = current.map(Milliamps);
@@ -160,7 +165,7 @@ proptest! {
     /// The promise of the gate: whatever a battery says, it is heard when it repeats itself.
     #[test]
     fn nobody_is_refused_twice(before in prop::collection::vec(anything(), 0..4), steady in anything()) {
-        let mut gate = Gate::default();
+        let mut gate = PlausibilityFilter::default();
         for reading in before {
             let _ = gate.pass(reading, Uptime(0));
         }
@@ -171,7 +176,7 @@ proptest! {
 
     #[test]
     fn what_passes_can_exist(readings in prop::collection::vec(anything(), 1..9)) {
-        let mut gate = Gate::default();
+        let mut gate = PlausibilityFilter::default();
         for reading in readings {
             if let Ok(passed) = gate.pass(reading, Uptime(0)) {
                 prop_assert!(passed.cells.iter().filter_map(|it| it.voltage).all(|it| CELL_MV.contains(&it.0)));
@@ -183,7 +188,7 @@ proptest! {
     /// Believable batteries with an ordinary load are never held up.
     #[test]
     fn ordinary_life_passes(start in 2500i32..3600, row in 1i32..33, steps in prop::collection::vec((-60i32..60, -30i32..30, -200i32..200), 1..60)) {
-        let mut gate = Gate::default();
+        let mut gate = PlausibilityFilter::default();
         let (mut cell, mut temp, mut soc) = (start, 200, 5000);
         for (second, (volts, degrees, charge)) in (0u64..).zip(steps) {
             (cell, temp, soc) = (cell + volts, temp + degrees, (soc + charge).clamp(0, 10_000));

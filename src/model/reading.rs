@@ -28,7 +28,7 @@ pub struct Reading {
     /// What the battery lets happen.
     pub switches: Switches,
     /// What the battery asks of chargers and loads, and where it protects itself.
-    pub limits: Limits,
+    pub limits: ChargeLimits,
     /// Protections and warnings.
     pub alarms: AlarmSet,
     /// Further named states that are neither switch nor alarm (`heater_on`, `charger_online`).
@@ -102,7 +102,7 @@ pub struct Words {
 
 /// What the battery asks of chargers and loads at this moment, and where it protects itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct ChargeLimits {
     /// Charge no higher than this.
     pub charge_voltage: Option<Millivolts>,
     /// Discharge no lower than this.
@@ -167,14 +167,14 @@ pub struct Module {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
     /// Where it sits.
-    pub place: Place,
+    pub location: SensorLocation,
     /// `None`: fitted in the protocol, but not in this battery. It keeps its number.
     pub value: Option<DeciCelsius>,
 }
 
 /// Where a temperature was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum SensorLocation {
     /// Among the cells: the numbered sensors `temp_1` to `temp_N`.
     Cells,
     /// At the power transistors.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bank::Whole;
+use super::bank::BankSummary;
+use super::energy::Totals;
 use super::fault::{Fault, FaultKind};
-use super::forecast::Times;
-use super::ledger::Totals;
-use super::limits::{Limit, Standing};
+use super::forecast::TimeEstimates;
 use super::profile::{DeviceId, Profile};
 use super::reading::Reading;
+use super::thresholds::{Threshold, ThresholdStatus};
 use super::units::{DeciCelsius, Milliamps, Millis, Millivolts, Milliwatts};
 
 /// One good read of one battery.
@@ -52,15 +52,15 @@ pub struct Derived {
     /// Lowest and highest cell voltage of each module of a stack.
     pub modules: Vec<Option<(Millivolts, Millivolts)>>,
     /// How it stands to the limits of ours.
-    pub limits: BTreeMap<Limit, Standing>,
+    pub limits: BTreeMap<Threshold, ThresholdStatus>,
     /// Energy that was counted since the program started.
     pub counted: Totals,
     /// Energy that was counted altogether; `None` until it is known what was counted before.
     pub energy: Option<Totals>,
     /// How long it will last.
-    pub times: Times,
+    pub times: TimeEstimates,
     /// What only a bank has.
-    pub bank: Option<Box<Whole>>,
+    pub bank: Option<Box<BankSummary>>,
 }
 
 /// The `status` key.
@@ -259,7 +259,7 @@ pub struct Counters {
     pub rejected: u64,
     /// Failed reads since the last good one.
     pub consecutive_errors: u32,
-    /// Times the link was opened again.
+    /// TimeEstimates the link was opened again.
     pub reconnects: u64,
     /// Failed reads by kind, in the order of [`FaultKind::ALL`].
     pub kinds: [u64; FaultKind::ALL.len()],
@@ -287,7 +287,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::ledger::Energy;
+    use crate::model::energy::Energy;
 
     fn totals(charged: u64, discharged: u64) -> Totals {
         Totals { charged: Energy(charged), discharged: Energy(discharged) }

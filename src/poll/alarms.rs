@@ -8,7 +8,7 @@ use crate::model::DeviceState;
 
 /// Which alarms of a battery were told.
 #[derive(Debug, Default)]
-pub(super) struct ToldAlarms {
+pub(super) struct AlarmLog {
     /// Name, and what it was told as.
     told: BTreeMap<String, String>,
 }
@@ -19,7 +19,7 @@ enum News {
     Ended(String),
 }
 
-impl ToldAlarms {
+impl AlarmLog {
     /// Tells what has started and what has ended; the state is that of a good read.
     pub(super) fn tell(&mut self, state: &DeviceState) {
         let id = &state.profile.id;
@@ -33,7 +33,7 @@ impl ToldAlarms {
 
     fn news(&mut self, state: &DeviceState) -> Vec<News> {
         let id = state.profile.id.as_str();
-        let worries = state.worries();
+        let worries = state.active_alarms();
         let mut news = Vec::new();
         self.told.retain(|name, words| {
             // What the battery is silent about has not ended.
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn an_alarm_is_told_when_it_starts_and_when_it_ends_and_not_between() {
-        let mut told = ToldAlarms::default();
+        let mut told = AlarmLog::default();
         let words = || "Fuse blown: rack".to_owned();
         assert_eq!(told.news(&state(&[(Alarm::FuseBlown, false)])), []);
         assert_eq!(told.news(&state(&[(Alarm::FuseBlown, true)])), [News::Started(words())]);

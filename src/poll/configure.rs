@@ -7,7 +7,7 @@ use super::radio::answer_limit;
 use crate::board::Board;
 use crate::command::{Change, Refusal};
 use crate::model::DeviceId;
-use crate::protocol::signs::address_bytes;
+use crate::protocol::advertisement::address_bytes;
 use crate::transport::Endpoint;
 
 /// Takes a change over, all of it or nothing.

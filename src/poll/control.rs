@@ -59,7 +59,7 @@ const UNKNOWN: &str = "nobody knows yet what it is";
 fn forbids(served: &Served, setting: Setting) -> Option<String> {
     let name = setting.switch.name();
     let Some(driver) = served.member.driver else { return Some(UNKNOWN.to_owned()) };
-    if !driver.controls_by(served.member.options.carrier).contains(&setting.switch) {
+    if !driver.controls_on(served.member.options.medium).contains(&setting.switch) {
         return Some(format!(
             "the type {} has no {name} switch that we could turn here",
             driver.name

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::capture::Tap;
 use crate::model::plausible::Implausible;
 use crate::model::{Fault, FaultKind, Reading};
-use crate::protocol::{Ask, Driver, ProtocolError, Step};
+use crate::protocol::{CycleKind, Driver, ProtocolError, Step};
 use crate::transport::{Link, LinkError};
 
 /// Why a cycle failed.
@@ -106,7 +106,7 @@ pub struct Outcome {
 pub async fn cycle(
     driver: &mut dyn Driver,
     link: &mut Link,
-    ask: Ask,
+    ask: CycleKind,
     limit: Duration,
     tap: &mut Tap,
 ) -> Outcome {
@@ -134,7 +134,7 @@ struct Ear<'a> {
 async fn converse(
     driver: &mut dyn Driver,
     link: &mut Link,
-    ask: Ask,
+    ask: CycleKind,
     limit: Duration,
     ear: &mut Ear<'_>,
 ) -> Result<Box<Reading>, CycleError> {
@@ -224,7 +224,7 @@ mod tests {
 
     impl Driver for Script {
         fn reset(&mut self) {}
-        fn start(&mut self, _ask: Ask) {}
+        fn start(&mut self, _ask: CycleKind) {}
         fn step(&mut self) -> Step {
             self.steps.front().cloned().unwrap_or_else(|| panic!("out of steps"))
         }
@@ -267,8 +267,10 @@ mod tests {
             far.send(b"bc").await.unwrap();
         };
         let mut tap = tap();
-        let (outcome, ()) =
-            tokio::join!(cycle(&mut driver, &mut link, Ask::Read, SECOND * 9, &mut tap), answer);
+        let (outcome, ()) = tokio::join!(
+            cycle(&mut driver, &mut link, CycleKind::Read, SECOND * 9, &mut tap),
+            answer
+        );
         assert!(outcome.result.is_ok());
         assert_eq!(outcome.heard, 3);
         assert_eq!(driver.told, ["advance", "a", "bc"]);
@@ -280,7 +282,8 @@ mod tests {
         far.send(b"stale").await.unwrap();
         let mut driver = script([Step::Await(SECOND), Step::Done(Box::default())], 1);
         let outcome =
-            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND * 9, &mut tap()).await;
+            cycle(&mut driver, &mut Link::Memory(near), CycleKind::Read, SECOND * 9, &mut tap())
+                .await;
         assert!(outcome.result.is_ok());
         assert_eq!(driver.told, ["silence"]);
     }
@@ -297,7 +300,7 @@ mod tests {
         let mut link = Link::Memory(near);
         let mut tap = tap();
         let outcome = tokio::select! {
-            outcome = cycle(&mut driver, &mut link, Ask::Read, SECOND * 9, &mut tap) => outcome,
+            outcome = cycle(&mut driver, &mut link, CycleKind::Read, SECOND * 9, &mut tap) => outcome,
             () = babble => panic!("the link ended"),
         };
         assert!(outcome.result.is_ok());
@@ -310,7 +313,8 @@ mod tests {
         let pauses: VecDeque<Step> = std::iter::repeat_n(Step::Pause(SECOND), 100).collect();
         let mut driver = script(pauses, 0);
         let outcome =
-            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND * 9, &mut tap()).await;
+            cycle(&mut driver, &mut Link::Memory(near), CycleKind::Read, SECOND * 9, &mut tap())
+                .await;
         let overrun = outcome.result.unwrap_err();
         assert_eq!(overrun, CycleError::Overrun { limit: SECOND * 9, heard: 0 });
         assert!(overrun.fault().hint.contains("awake"), "nothing was heard: {overrun:?}");
@@ -323,7 +327,7 @@ mod tests {
         let (near, _far) = MemoryLink::pair("test");
         let mut driver = script([], 0);
         let outcome =
-            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND, &mut tap()).await;
+            cycle(&mut driver, &mut Link::Memory(near), CycleKind::Read, SECOND, &mut tap()).await;
         assert_eq!(outcome.result, Err(CycleError::Broken("out of steps".into())));
     }
 
@@ -333,7 +337,7 @@ mod tests {
         drop(far);
         let mut driver = script([Step::Done(Box::default())], 0);
         let outcome =
-            cycle(&mut driver, &mut Link::Memory(near), Ask::Read, SECOND, &mut tap()).await;
+            cycle(&mut driver, &mut Link::Memory(near), CycleKind::Read, SECOND, &mut tap()).await;
         let fault = outcome.result.unwrap_err().fault();
         assert_eq!(fault.kind, FaultKind::Disconnected);
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::chance::chance;
 use crate::model::{FaultKind, LinkState};
+use crate::random::random;
 
 /// Counts failures in a row and decides when they amount to "offline".
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Backoff {
         let last = self.pauses.last().copied().unwrap_or_default();
         let nominal = self.pauses.get(self.tries).copied().unwrap_or(last);
         self.tries = self.tries.saturating_add(1);
-        nominal.mul_f64(0.75 + 0.25 * chance())
+        nominal.mul_f64(0.75 + 0.25 * random())
     }
 
     /// Pauses since all was well.

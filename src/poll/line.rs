@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, trace_span, warn};
 
 use super::exchange::CycleError;
-use super::radio::{self, Radio};
+use super::radio::{self, BleSettings};
 use super::served::Served;
 use super::wire::Wire;
 use super::{Line, configure, control};
@@ -78,7 +78,7 @@ enum Whose {
 pub(super) struct Station {
     pub(super) wire: Wire,
     pub(super) served: Vec<Served>,
-    pub(super) radio: Option<Radio>,
+    pub(super) radio: Option<BleSettings>,
     pub(super) board: Board,
     /// The connection was open before.
     opened: bool,

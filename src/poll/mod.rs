@@ -19,10 +19,10 @@ use std::time::Duration;
 
 pub use exchange::{CycleError, Outcome, cycle};
 pub use line::{read_once, run_line};
-pub use radio::{Radio, Troubles, advertisement, answer_limit, places};
+pub use radio::{BleSettings, ReportedAdapterErrors, advertisement, answer_limit, places};
 
 use crate::capture::Recorder;
-use crate::model::{DeviceId, Limits};
+use crate::model::{AlarmThresholds, DeviceId};
 use crate::protocol::{DriverInfo, Options};
 use crate::transport::Endpoint;
 
@@ -36,7 +36,7 @@ pub struct Line {
     /// Who answers there.
     pub members: Vec<Member>,
     /// How the battery is served where it is on Bluetooth.
-    pub radio: Option<Radio>,
+    pub radio: Option<BleSettings>,
     /// Where everything that is said is written down.
     pub recorder: Option<Recorder>,
 }
@@ -55,5 +55,5 @@ pub struct Member {
     /// Its switches may be turned on request.
     pub control: bool,
     /// Own alarm limits.
-    pub limits: Limits,
+    pub limits: AlarmThresholds,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::model::FaultKind;
 use crate::protocol::DriverInfo;
-use crate::protocol::signs::Advertisement;
+use crate::protocol::advertisement::Advertisement;
 use crate::transport::LinkError;
 use crate::transport::ble::{BleFound, BlePlace};
 
@@ -17,16 +17,16 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// How a battery on Bluetooth is served.
 #[derive(Debug, Clone)]
-pub struct Radio {
+pub struct BleSettings {
     /// The link stays open between two reads; `None`: as suits the make.
     pub keep_connected: Option<bool>,
     /// Time for one whole read.
     pub limit: Duration,
     /// What was told of the adapters; the batteries share it.
-    pub troubles: Troubles,
+    pub troubles: ReportedAdapterErrors,
 }
 
-impl Radio {
+impl BleSettings {
     /// Whether the link to a battery of this make stays open. A stream begins anew at each
     /// connection; everybody else does as well when the phone can have the battery in between.
     pub(super) fn keeps_connected(&self, driver: Option<&DriverInfo>) -> bool {
@@ -43,7 +43,7 @@ pub fn answer_limit(limit: Duration) -> Duration {
 /// Where to look for the conversation with a battery of this make.
 pub fn places(driver: &DriverInfo) -> Vec<BlePlace> {
     let places = driver.gatt.map_or(&[][..], |gatt| gatt.places);
-    let place = |it: &crate::protocol::driver::GattPlace| BlePlace {
+    let place = |it: &crate::protocol::driver::GattChannel| BlePlace {
         service: it.service,
         notify: it.notify,
         write: it.write,
@@ -61,12 +61,12 @@ pub fn advertisement(found: &BleFound) -> Advertisement<'_> {
     }
 }
 
-/// Troubles of adapters that were told. One adapter carries several batteries, and its trouble is
+/// ReportedAdapterErrors of adapters that were told. One adapter carries several batteries, and its trouble is
 /// one, so it is told once and not by each of them.
 #[derive(Debug, Clone, Default)]
-pub struct Troubles(Arc<Mutex<BTreeSet<String>>>);
+pub struct ReportedAdapterErrors(Arc<Mutex<BTreeSet<String>>>);
 
-impl Troubles {
+impl ReportedAdapterErrors {
     /// Notes it; true when nobody has told it yet.
     pub(super) fn is_news(&self, error: &LinkError) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(error.to_string())
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_trouble_of_an_adapter_is_news_once_until_it_is_over() {
-        let (one, another) = (Troubles::default(), Troubles::default());
+        let (one, another) = (ReportedAdapterErrors::default(), ReportedAdapterErrors::default());
         let same = one.clone();
         assert!(one.is_news(&off("hci0")) && !same.is_news(&off("hci0")));
         assert!(same.is_news(&off("hci1")) && another.is_news(&off("hci0")));
@@ -134,7 +134,7 @@ mod tests {
             others,
         };
         assert!(concerns_adapter(&not_seen("A", 0)) && !concerns_adapter(&not_seen("A", 1)));
-        let troubles = Troubles::default();
+        let troubles = ReportedAdapterErrors::default();
         assert!(troubles.is_news(&not_seen("A", 0)) && !troubles.is_news(&not_seen("B", 0)));
     }
 

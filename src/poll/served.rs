@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Member;
-use super::alarms::ToldAlarms;
+use super::alarms::AlarmLog;
 use super::exchange::CycleError;
 use super::health::{Change, Health, next_due};
 use super::search::Search;
@@ -14,8 +14,8 @@ use crate::board::Board;
 use crate::capture::{Recorder, Tap};
 use crate::clock;
 use crate::command;
-use crate::model::past::Past;
-use crate::model::plausible::Gate;
+use crate::model::derived_state::DerivedState;
+use crate::model::plausible::PlausibilityFilter;
 use crate::model::units::Uptime;
 use crate::model::{DeviceState, Fault, LinkState, Profile, Reading};
 use crate::protocol::{Driver, DriverInfo};
@@ -39,9 +39,9 @@ pub(super) struct Served {
     pub(super) tap: Tap,
     health: Health,
     board: Board,
-    gate: Gate,
-    past: Past,
-    alarms: ToldAlarms,
+    gate: PlausibilityFilter,
+    past: DerivedState,
+    alarms: AlarmLog,
     /// When its own clock began, which never jumps.
     began: Instant,
     doubted: bool,
@@ -63,9 +63,9 @@ impl Served {
             paused: false,
             health: Health::new(now),
             board,
-            gate: Gate::default(),
-            past: Past::new(member.limits.clone()),
-            alarms: ToldAlarms::default(),
+            gate: PlausibilityFilter::default(),
+            past: DerivedState::new(member.limits.clone()),
+            alarms: AlarmLog::default(),
             began: now,
             doubted: false,
             member,
@@ -90,7 +90,7 @@ impl Served {
         self.member.driver = Some(info);
         self.driver = Some(driver);
         let control = self.member.control;
-        let controls = info.controls_by(self.member.options.carrier);
+        let controls = info.controls_on(self.member.options.medium);
         self.profile(|profile| {
             info.name.clone_into(&mut profile.make);
             info.title.clone_into(&mut profile.title);
@@ -104,10 +104,10 @@ impl Served {
         self.search.start_over();
         self.signal = None;
         self.health = Health::new(Instant::now());
-        self.gate = Gate::default();
+        self.gate = PlausibilityFilter::default();
         self.doubted = false;
         self.past.change_battery(self.member.limits.clone());
-        self.alarms = ToldAlarms::default();
+        self.alarms = AlarmLog::default();
         let paused = self.paused;
         self.board.update(&self.member.id, |state| {
             state.counters.consecutive_errors = 0;

@@ -11,7 +11,7 @@ use crate::capture::Tap;
 use crate::model::reading::Setting;
 use crate::model::{FaultKind, Reading};
 use crate::protocol::auto::Candidate;
-use crate::protocol::{Ask, Driver};
+use crate::protocol::{CycleKind, Driver};
 use crate::transport::{Endpoint, Link, LinkError};
 
 /// Looking whether a device node exists costs nothing, so a replugged adapter is found soon.
@@ -235,7 +235,7 @@ impl Wire {
         };
         for number in 1.. {
             let State::Open(link) = &mut self.state else { break };
-            let outcome = cycle(driver, link, Ask::Read, limit, tap).await;
+            let outcome = cycle(driver, link, CycleKind::Read, limit, tap).await;
             self.note(&outcome).await;
             if !was_silent(&outcome) || number >= tries {
                 return Ok(outcome);
@@ -258,7 +258,7 @@ impl Wire {
         tap: &mut Tap,
     ) -> Result<Box<Reading>, CycleError> {
         let State::Open(link) = &mut self.state else { return Err(self.why().into()) };
-        let outcome = cycle(driver, link, Ask::Write(setting), limit, tap).await;
+        let outcome = cycle(driver, link, CycleKind::Write(setting), limit, tap).await;
         self.note(&outcome).await;
         outcome.result
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::ascii_frame::{self, Frame};
 use super::bytes::{Exhausted, Reader};
 use super::driver::{Options, ProtocolError};
-use super::query::{Answer, Dialect, Framing, Need, Pacing};
-use crate::model::reading::Place;
+use super::query::{Answer, Framing, Need, Pacing, RequestReply};
+use crate::model::reading::SensorLocation;
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours};
 use crate::model::{Alarm, Reading};
 
@@ -155,7 +155,7 @@ impl Pack {
     }
 }
 
-impl Dialect for Pack {
+impl RequestReply for Pack {
     type Query = &'static Service;
 
     fn plan(&self) -> &'static [&'static Service] {
@@ -303,10 +303,12 @@ pub(super) fn note_state(
 }
 
 /// What a state byte of service 44 warns of, for a sensor at this place.
-pub(super) fn temperature_warnings(place: Place) -> [Alarm; 2] {
-    match place {
-        Place::Mosfet => [Alarm::MosUndertemperatureWarning, Alarm::MosOvertemperatureWarning],
-        Place::Ambient => {
+pub(super) fn temperature_warnings(location: SensorLocation) -> [Alarm; 2] {
+    match location {
+        SensorLocation::Mosfet => {
+            [Alarm::MosUndertemperatureWarning, Alarm::MosOvertemperatureWarning]
+        }
+        SensorLocation::Ambient => {
             [Alarm::AmbientUndertemperatureWarning, Alarm::AmbientOvertemperatureWarning]
         }
         _ => [Alarm::CellUndertemperatureWarning, Alarm::CellOvertemperatureWarning],

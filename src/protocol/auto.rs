@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::DRIVERS;
+use super::advertisement::{Advertisement, recognise};
 use super::driver::{DriverInfo, Options};
-use super::signs::{Advertisement, recognise};
 
 /// The type that stands for "find out".
 pub const AUTO: &str = "auto";

@@ -23,7 +23,7 @@ pub trait Driver: Send {
     /// The link is new: forget log-ins, subscriptions and half frames.
     fn reset(&mut self);
     /// Begins a cycle. What a session remembers (logged in, identity known) survives it.
-    fn start(&mut self, ask: Ask);
+    fn start(&mut self, ask: CycleKind);
     /// What the caller must do now. Calling it twice without input gives the same answer.
     fn step(&mut self) -> Step;
     /// The caller finished a `Send` or a `Pause`.
@@ -35,7 +35,7 @@ pub trait Driver: Send {
     /// Overwrites the secrets in a copy of what one side said, for captures that people pass on.
     /// The last frame may be incomplete; frames that were sound must be sound afterwards, and
     /// damaged ones damaged, so that a replay comes to the same end.
-    fn blank(&self, _side: Side, _said: &mut [u8]) {}
+    fn redact(&self, _side: Side, _said: &mut [u8]) {}
 }
 
 /// Who said something.
@@ -49,7 +49,7 @@ pub enum Side {
 
 /// What a cycle is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
+pub enum CycleKind {
     /// The live values, and the identity once per session.
     Read,
     /// The identity alone, or whatever part of a reading has a meaning by itself: frames that
@@ -193,13 +193,13 @@ pub struct DriverInfo {
     /// How it is reached by Bluetooth.
     pub gatt: Option<GattProfile>,
     /// By what it is recognised in a Bluetooth scan; any one of them is a hint, none a proof.
-    pub signs: &'static [Sign],
+    pub matchers: &'static [AdvertisementMatcher],
     /// Addresses that it can have on a bus.
     pub addresses: std::ops::RangeInclusive<u8>,
-    /// Switches that [`Ask::Write`] can turn.
+    /// Switches that [`CycleKind::Write`] can turn.
     pub controls: &'static [Switch],
     /// It takes orders by wire, too, and not by Bluetooth only.
-    pub obeys_on_wire: bool,
+    pub serial_control: bool,
     /// How sure we are that it works: with what it was verified.
     pub verified: &'static str,
     /// A new conversation.
@@ -208,8 +208,8 @@ pub struct DriverInfo {
 
 impl DriverInfo {
     /// The switches that can be turned by this way.
-    pub fn controls_by(&self, carrier: Carrier) -> &'static [Switch] {
-        if carrier == Carrier::Radio || self.obeys_on_wire { self.controls } else { &[] }
+    pub fn controls_on(&self, medium: Medium) -> &'static [Switch] {
+        if medium == Medium::Ble || self.serial_control { self.controls } else { &[] }
     }
 }
 
@@ -226,7 +226,7 @@ pub struct SerialDefaults {
 #[derive(Debug, Clone, Copy)]
 pub struct GattProfile {
     /// Places to look for it, the usual one first; the first that the battery has is used.
-    pub places: &'static [GattPlace],
+    pub places: &'static [GattChannel],
     /// It sends unasked once it was started, so a link that stays open costs it nothing.
     pub streams: bool,
 }
@@ -234,7 +234,7 @@ pub struct GattProfile {
 /// One pair of characteristics. They are told apart by what they can do as well as by their UUIDs:
 /// some modules have two of the same UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GattPlace {
+pub struct GattChannel {
     /// Service.
     pub service: u128,
     /// Characteristic whose notifications are the battery's words.
@@ -251,7 +251,7 @@ pub const fn uuid16(short: u16) -> u128 {
 
 /// By what a make is recognised in a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
+pub enum AdvertisementMatcher {
     /// The advertised name begins so, in any case.
     Name(&'static str),
     /// This service is advertised.
@@ -266,11 +266,11 @@ pub enum Sign {
 
 /// What carries the conversation. Some makes speak another dialect on each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carrier {
+pub enum Medium {
     /// Serial port or bridge.
-    Wire,
+    Serial,
     /// Bluetooth.
-    Radio,
+    Ble,
 }
 
 /// What the operator said about one battery.
@@ -281,7 +281,7 @@ pub struct Options {
     /// Time for one answer.
     pub timeout: Duration,
     /// What carries the conversation.
-    pub carrier: Carrier,
+    pub medium: Medium,
     /// Bluetooth address, which some handshakes are computed from.
     pub mac: Option<[u8; 6]>,
     /// PIN or password of the battery.
@@ -290,7 +290,7 @@ pub struct Options {
     pub barcode: Option<String>,
     /// In what a console counts charge, where consoles differ.
     pub capacity_unit: CapacityUnit,
-    /// Dialect, where a make has several and the operator named one.
+    /// RequestReply, where a make has several and the operator named one.
     pub variant: Option<String>,
 }
 
@@ -309,7 +309,7 @@ impl Default for Options {
         Options {
             address: 1,
             timeout: Duration::from_secs(2),
-            carrier: Carrier::Wire,
+            medium: Medium::Serial,
             mac: None,
             password: None,
             barcode: None,

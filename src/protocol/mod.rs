@@ -1,5 +1,6 @@
 //! Sans-IO drivers, one file per make, and the registry that lists them.
 
+pub mod advertisement;
 mod ascii_family;
 pub mod ascii_frame;
 pub mod auto;
@@ -8,7 +9,6 @@ pub mod console;
 pub mod driver;
 pub mod modbus;
 pub mod query;
-pub mod signs;
 mod status_word;
 
 pub mod daly;
@@ -21,7 +21,7 @@ pub mod pylontech_console;
 pub mod pylontech_sc0500;
 pub mod seplos;
 
-pub use driver::{Ask, Driver, DriverInfo, Options, ProtocolError, Step};
+pub use driver::{CycleKind, Driver, DriverInfo, Options, ProtocolError, Step};
 
 /// Every make. Being in this list is being configurable, documented and tested.
 pub static DRIVERS: &[&DriverInfo] = &[

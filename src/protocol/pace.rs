@@ -16,7 +16,7 @@ use super::driver::{DriverInfo, Options, SerialDefaults};
 use super::query::Runner;
 use super::status_word::Bit::{ChargeSwitch, DischargeSwitch, Raises, State};
 use super::status_word::Word;
-use crate::model::reading::{Cell, Place, Probe};
+use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
 
@@ -26,10 +26,10 @@ pub static INFO: DriverInfo = DriverInfo {
     title: "PACE",
     serial: Some(SerialDefaults { bauds: &[9600], timeout: Duration::from_secs(2) }),
     gatt: None,
-    signs: &[],
+    matchers: &[],
     addresses: 0..=15,
     controls: &[],
-    obeys_on_wire: true,
+    serial_control: true,
     verified: "recorded frames of one pack; alarms from a table only",
     new: |options: &Options| Box::new(Runner::new(Pack::new(&LAYOUT, options))),
 };
@@ -94,17 +94,17 @@ fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
     pack.cycles = Some(cycles.into());
     into.cells = cells.iter().map(|&mv| Cell::of(Millivolts(mv.into()))).collect();
     let probes = places(temperatures.len()).zip(temperatures);
-    into.probes = probes.map(|(place, raw)| Probe { place, value: kelvin(raw) }).collect();
+    into.probes = probes.map(|(location, raw)| Probe { location, value: kelvin(raw) }).collect();
     into.got.cell_info = true;
     Ok(())
 }
 
 /// Six sensors are four among the cells, one at the transistors, one in the case. Any other
 /// number of them is not documented, so they only get numbers.
-fn places(sensors: usize) -> impl Iterator<Item = Place> {
-    let known = [Place::Mosfet, Place::Ambient];
+fn places(sensors: usize) -> impl Iterator<Item = SensorLocation> {
+    let known = [SensorLocation::Mosfet, SensorLocation::Ambient];
     let named = if sensors == 6 { known.len() } else { 0 };
-    std::iter::repeat_n(Place::Cells, sensors - named).chain(known.into_iter().take(named))
+    std::iter::repeat_n(SensorLocation::Cells, sensors - named).chain(known.into_iter().take(named))
 }
 
 /// Hundredths of an ampere-hour.

@@ -1,6 +1,6 @@
 //! The easy way to write a driver: a list of questions with one framed answer each.
 //!
-//! A make implements [`Dialect`]; [`Runner`] makes a [`Driver`] of it. How a question goes:
+//! A make implements [`RequestReply`]; [`Runner`] makes a [`Driver`] of it. How a question goes:
 //!
 //! ```text
 //! Pause(gap) -> Send -> Await(timeout) --good answer--> next question
@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::driver::{Ask, Driver, ProtocolError, Side, Step};
+use super::driver::{CycleKind, Driver, ProtocolError, Side, Step};
 use crate::model::Reading;
 use crate::model::reading::Setting;
 use session::Session;
@@ -31,7 +31,7 @@ use session::Session;
 const BUFFER: usize = 4096;
 
 /// A make that asks a few questions and gets one framed answer to each.
-pub trait Dialect: Send {
+pub trait RequestReply: Send {
     /// A question.
     type Query: Copy + PartialEq + Debug + Send + 'static;
     /// The questions of a cycle, in order, the required ones first: silence of an optional one
@@ -43,7 +43,7 @@ pub trait Dialect: Send {
         Vec::new()
     }
     /// Whether an answer tells by itself what it answers, so that it has a meaning where somebody
-    /// recorded nothing else ([`Ask::Identify`]). Others would be tried with what is not theirs.
+    /// recorded nothing else ([`CycleKind::Identify`]). Others would be tried with what is not theirs.
     fn stands_alone(&self, query: Self::Query) -> bool {
         self.need(query) == Need::Once
     }
@@ -70,12 +70,12 @@ pub trait Dialect: Send {
         matches!(error, ProtocolError::BadChecksum { .. } | ProtocolError::BadFrame { .. })
     }
     /// As [`Driver::blank`].
-    fn blank(&self, _side: Side, _said: &mut [u8]) {}
+    fn redact(&self, _side: Side, _said: &mut [u8]) {}
     /// No answer came, not even a damaged one. The dialect may ask differently in the next cycle.
     fn unanswered(&mut self, _query: Self::Query) {}
     /// No answer came either: what is asked instead in this cycle, for a make that does not know
     /// yet which of its languages the battery speaks.
-    fn instead(&mut self, _query: Self::Query, _ask: Ask) -> Option<Vec<Self::Query>> {
+    fn instead(&mut self, _query: Self::Query, _ask: CycleKind) -> Option<Vec<Self::Query>> {
         None
     }
     /// A good answer repeats the question to the letter, so it cannot be told from its echo.
@@ -138,9 +138,9 @@ pub struct Pacing {
 
 /// Asks the questions of a dialect.
 #[derive(Debug)]
-pub struct Runner<D: Dialect> {
+pub struct Runner<D: RequestReply> {
     dialect: D,
-    ask: Ask,
+    ask: CycleKind,
     state: State,
     /// Still to be asked; the front one is being asked.
     queue: VecDeque<D::Query>,
@@ -173,12 +173,12 @@ enum State {
     Failed(ProtocolError),
 }
 
-impl<D: Dialect> Runner<D> {
+impl<D: RequestReply> Runner<D> {
     /// Ready for the first cycle of a session.
     pub fn new(dialect: D) -> Self {
         let mut runner = Runner {
             dialect,
-            ask: Ask::Read,
+            ask: CycleKind::Read,
             state: State::Done,
             queue: VecDeque::new(),
             request: Vec::new(),
@@ -191,7 +191,7 @@ impl<D: Dialect> Runner<D> {
             reading: Reading::default(),
             session: Session::default(),
         };
-        runner.start(Ask::Read);
+        runner.start(CycleKind::Read);
         runner
     }
 
@@ -220,7 +220,7 @@ impl<D: Dialect> Runner<D> {
     fn finish(&mut self) {
         self.queue.clear();
         self.buffer.clear();
-        let nothing_new = self.ask == Ask::Identify && self.reading == Reading::default();
+        let nothing_new = self.ask == CycleKind::Identify && self.reading == Reading::default();
         self.state = match self.worst.take() {
             Some(error) if nothing_new => State::Failed(error),
             _ => State::Done,
@@ -229,7 +229,7 @@ impl<D: Dialect> Runner<D> {
 
     /// Frames that somebody recorded are only tried with what names itself.
     fn leave_to_the_ask(&mut self) {
-        if self.ask == Ask::Identify {
+        if self.ask == CycleKind::Identify {
             self.queue.retain(|query| self.dialect.stands_alone(*query));
         }
     }
@@ -325,7 +325,7 @@ impl<D: Dialect> Runner<D> {
         let refused = matches!(error, ProtocolError::Refused { .. });
         let need = self.dialect.need(query);
         let required = need == Need::Required || self.session.steady.contains(&query);
-        if required && self.ask != Ask::Identify {
+        if required && self.ask != CycleKind::Identify {
             self.finish();
             self.state = State::Failed(error);
             return;
@@ -334,7 +334,7 @@ impl<D: Dialect> Runner<D> {
             self.session.failure(query, refused);
         }
         self.queue.pop_front();
-        if refused || self.ask == Ask::Identify {
+        if refused || self.ask == CycleKind::Identify {
             self.worst = more_telling(self.worst.take(), error);
             self.next();
         } else {
@@ -362,17 +362,17 @@ fn weight(error: &ProtocolError) -> u8 {
     }
 }
 
-impl<D: Dialect> Driver for Runner<D> {
+impl<D: RequestReply> Driver for Runner<D> {
     fn reset(&mut self) {
         self.session = Session::default();
         self.dialect.reset();
-        self.start(Ask::Read);
+        self.start(CycleKind::Read);
     }
 
-    fn start(&mut self, ask: Ask) {
+    fn start(&mut self, ask: CycleKind) {
         self.queue = match ask {
-            Ask::Write(setting) => self.dialect.orders(setting).into(),
-            Ask::Read | Ask::Identify => self.session.open(self.dialect.plan()),
+            CycleKind::Write(setting) => self.dialect.orders(setting).into(),
+            CycleKind::Read | CycleKind::Identify => self.session.open(self.dialect.plan()),
         };
         self.ask = ask;
         self.leave_to_the_ask();
@@ -418,8 +418,8 @@ impl<D: Dialect> Driver for Runner<D> {
         }
     }
 
-    fn blank(&self, side: Side, said: &mut [u8]) {
-        self.dialect.blank(side, said);
+    fn redact(&self, side: Side, said: &mut [u8]) {
+        self.dialect.redact(side, said);
     }
 
     fn silence(&mut self) {

@@ -15,7 +15,7 @@ use super::driver::{DriverInfo, Options, SerialDefaults};
 use super::query::Runner;
 use super::status_word::Bit::{ChargeSwitch, DischargeSwitch, Raises, State};
 use super::status_word::Word;
-use crate::model::reading::{Cell, Place, Probe};
+use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
 
@@ -25,10 +25,10 @@ pub static INFO: DriverInfo = DriverInfo {
     title: "Seplos V2",
     serial: Some(SerialDefaults { bauds: &[9600, 19_200], timeout: Duration::from_secs(2) }),
     gatt: None,
-    signs: &[],
+    matchers: &[],
     addresses: 0..=15,
     controls: &[],
-    obeys_on_wire: true,
+    serial_control: true,
     verified: "recorded frames of two packs; most alarms from the document only",
     new: |options: &Options| Box::new(Runner::new(Pack::new(&LAYOUT, options))),
 };
@@ -93,17 +93,17 @@ fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
     pack.cycles = Some(cycles.into());
     into.cells = cells.iter().map(|&mv| Cell::of(Millivolts(mv.into()))).collect();
     let probes = places(temperatures.len()).zip(temperatures);
-    into.probes = probes.map(|(place, raw)| Probe { place, value: kelvin(raw) }).collect();
+    into.probes = probes.map(|(location, raw)| Probe { location, value: kelvin(raw) }).collect();
     into.got.cell_info = true;
     Ok(())
 }
 
 /// Six sensors are four among the cells, one in the case, one at the transistors. Any other number
 /// of them is not documented, so they only get numbers.
-fn places(sensors: usize) -> impl Iterator<Item = Place> {
-    let known = [Place::Ambient, Place::Mosfet];
+fn places(sensors: usize) -> impl Iterator<Item = SensorLocation> {
+    let known = [SensorLocation::Ambient, SensorLocation::Mosfet];
     let named = if sensors == 6 { known.len() } else { 0 };
-    std::iter::repeat_n(Place::Cells, sensors - named).chain(known.into_iter().take(named))
+    std::iter::repeat_n(SensorLocation::Cells, sensors - named).chain(known.into_iter().take(named))
 }
 
 /// Hundredths of an ampere-hour.

@@ -4,7 +4,7 @@
 //! It is not the reader's encoder on purpose: a mistake in a shared one would hide itself.
 
 use crate::model::units::{DeciCelsius, MilliampHours};
-use crate::sim::Spoil;
+use crate::sim::Corruption;
 
 /// What marks the frames of one make.
 #[derive(Debug, Clone, Copy)]
@@ -74,16 +74,16 @@ impl Marks {
     }
 
     /// The answer, wrong in one way.
-    pub fn spoil(self, spoil: Spoil, answer: &[u8]) -> Vec<u8> {
+    pub fn corrupt(self, corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
         let body = self.body(answer).unwrap_or_default();
         let address = address(body).unwrap_or_default();
-        match spoil {
-            Spoil::Refused(code) => self.frame(address, code, &[]),
-            Spoil::Foreign => {
+        match corrupt {
+            Corruption::Refused(code) => self.frame(address, code, &[]),
+            Corruption::Foreign => {
                 let (_, info) = self.checked(body).unwrap_or_default();
                 self.frame((address + 1) % 16, code::OK, &info)
             }
-            Spoil::Checksum => {
+            Corruption::Checksum => {
                 let mut answer = answer.to_vec();
                 if let [.., last, _cr] = answer.as_mut_slice() {
                     *last = if *last == b'0' { b'1' } else { b'0' };
@@ -220,9 +220,9 @@ mod tests {
     #[test]
     fn spoiled_answers_are_wrong_in_one_way_only() {
         let good = DAREN.frame(15, code::OK, &[0xC8]);
-        assert_eq!(DAREN.spoil(Spoil::Foreign, &good), DAREN.frame(0, code::OK, &[0xC8]));
-        assert_eq!(DAREN.spoil(Spoil::Refused(6), &good), DAREN.frame(15, 6, &[]));
-        let damaged = DAREN.spoil(Spoil::Checksum, &good);
+        assert_eq!(DAREN.corrupt(Corruption::Foreign, &good), DAREN.frame(0, code::OK, &[0xC8]));
+        assert_eq!(DAREN.corrupt(Corruption::Refused(6), &good), DAREN.frame(15, 6, &[]));
+        let damaged = DAREN.corrupt(Corruption::Checksum, &good);
         assert_eq!(DAREN.checked(DAREN.body(&damaged).unwrap()), Err(code::CHECKSUM));
         assert_eq!(damaged.iter().zip(&good).filter(|(a, b)| a != b).count(), 1);
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::chance::draw;
-use super::house;
+use super::load_profile;
 use super::state::{PackState, terminal_voltage};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 
@@ -90,7 +90,7 @@ impl Living {
         let charge = FULL * (55 + draw(seed, 0, 20)) / 100;
         let mut living =
             Living { seed, step: 0, charge, charged: 0, discharged: 0, current: 0, warmth: 0 };
-        living.current = living.accepted(house::current(seed, 0));
+        living.current = living.accepted(load_profile::current(seed, 0));
         living
     }
 
@@ -105,7 +105,7 @@ impl Living {
             self.discharged -= moved.min(0);
             self.warmth += (self.current.abs() / 4 - self.warmth) * STEP / 1800;
             self.step += 1;
-            self.current = self.accepted(house::current(self.seed, self.step * STEP));
+            self.current = self.accepted(load_profile::current(self.seed, self.step * STEP));
         }
     }
 
@@ -126,7 +126,7 @@ impl Living {
         let soc = self.charge * 10_000 / FULL;
         let cells: Vec<_> = (0..CELLS).map(|cell| self.cell(cell, soc)).collect();
         let lowest = cells.iter().min().map_or(0, |cell| cell.0);
-        let ambient = house::ambient(self.step * STEP);
+        let ambient = load_profile::ambient(self.step * STEP);
         let sensors: Vec<_> = (0..SENSORS)
             .map(|sensor| ambient + self.warmth / 100 + draw(self.seed, 200 + sensor, 8))
             .collect();

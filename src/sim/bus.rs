@@ -5,7 +5,7 @@ use std::fmt;
 use super::battery::Battery;
 use super::chance::Chance;
 use super::faults::{Fault, Faults};
-use super::{Make, Responder, Spoil};
+use super::{Corruption, Make, Responder};
 
 /// Bytes kept while a request is not complete: far more than any make asks at once.
 const REQUEST_LIMIT: usize = 1024;
@@ -118,12 +118,14 @@ impl Bus {
         }
         if let Some(mut own) = own {
             if struck(Fault::Foreign) {
-                heard.extend((self.make.spoil)(Spoil::Foreign, &own));
+                heard.extend((self.make.corrupt)(Corruption::Foreign, &own));
             }
             for fault in faults {
                 match fault {
-                    Fault::Refuse(code) => own = (self.make.spoil)(Spoil::Refused(*code), &own),
-                    Fault::Checksum => own = (self.make.spoil)(Spoil::Checksum, &own),
+                    Fault::Refuse(code) => {
+                        own = (self.make.corrupt)(Corruption::Refused(*code), &own)
+                    }
+                    Fault::Checksum => own = (self.make.corrupt)(Corruption::Checksum, &own),
                     _ => {}
                 }
             }

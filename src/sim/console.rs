@@ -2,7 +2,7 @@
 //!
 //! It has words of its own on purpose: a mistake shared with the reader would hide itself.
 
-use super::Spoil;
+use super::Corruption;
 
 /// Line ends as they were seen on wires of the family, one after the other.
 const ENDS: [&str; 4] = ["\r\n", "\n", "\r\r\n", "\n\r"];
@@ -60,13 +60,13 @@ impl Shell {
 }
 
 /// Spoils an answer. A console has no checksum: a damaged digit is the nearest thing.
-pub fn spoil(spoil: Spoil, answer: &[u8]) -> Vec<u8> {
+pub fn corrupt(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
     let mut shell = Shell { debug: answer.ends_with(b"pylon_debug>"), lines: 0 };
     let echo = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next().and_then(command);
-    match spoil {
-        Spoil::Refused(_) => shell.unknown(echo.unwrap_or_default()),
-        Spoil::Foreign => shell.succeed("time", &["RTC 2026-01-01 00:00:00".to_owned()]),
-        Spoil::Checksum => {
+    match corrupt {
+        Corruption::Refused(_) => shell.unknown(echo.unwrap_or_default()),
+        Corruption::Foreign => shell.succeed("time", &["RTC 2026-01-01 00:00:00".to_owned()]),
+        Corruption::Checksum => {
             let mut answer = answer.to_vec();
             if let Some(middle) = middle_of_longest_number(&answer) {
                 answer[middle] = b'O';
@@ -106,10 +106,10 @@ mod tests {
     #[test]
     fn spoiled_answers_are_wrong_in_one_way_only() {
         let good = Shell::default().succeed("pwr", &["1 402855 34000".to_owned()]);
-        let damaged = spoil(Spoil::Checksum, &good);
+        let damaged = corrupt(Corruption::Checksum, &good);
         assert!(String::from_utf8(damaged).unwrap().contains("1 402O55 34000"));
-        let refused = String::from_utf8(spoil(Spoil::Refused(4), &good)).unwrap();
+        let refused = String::from_utf8(corrupt(Corruption::Refused(4), &good)).unwrap();
         assert!(refused.contains("Unknown command 'pwr'") && refused.ends_with("pylon>"));
-        assert!(spoil(Spoil::Foreign, &good).starts_with(b"time\r\n"));
+        assert!(corrupt(Corruption::Foreign, &good).starts_with(b"time\r\n"));
     }
 }

@@ -12,8 +12,8 @@ use super::faults::Faults;
 use super::state::PackState;
 use super::{Make, Responder};
 use crate::model;
-use crate::protocol::driver::{Carrier, Driver, GattPlace, Sign};
-use crate::protocol::{self, Ask, Options, ProtocolError, Step};
+use crate::protocol::driver::{AdvertisementMatcher, Driver, GattChannel, Medium};
+use crate::protocol::{self, CycleKind, Options, ProtocolError, Step};
 
 /// Longer than any cycle.
 const STEPS: usize = 200;
@@ -25,7 +25,8 @@ const NOTIFICATION: usize = 20;
 const ANSWER: u64 = 10;
 
 /// First cycles of a session: some things are asked once, and some later than others.
-const CYCLES: [Ask; 4] = [Ask::Identify, Ask::Read, Ask::Read, Ask::Read];
+const CYCLES: [CycleKind; 4] =
+    [CycleKind::Identify, CycleKind::Read, CycleKind::Read, CycleKind::Read];
 
 /// Why a make cannot be written down.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +47,7 @@ pub fn device(make: &Make, address: &str, state: PackState) -> Result<Value, Unw
     let place = info.gatt.and_then(|gatt| gatt.places.first().copied()).ok_or_else(wired)?;
     let says = says(&state);
     let variant = make.variant().map(str::to_owned);
-    let options = Options { carrier: Carrier::Radio, variant, ..Options::default() };
+    let options = Options { medium: Medium::Ble, variant, ..Options::default() };
     let mut scribe = Scribe {
         board: (make.new)(*make.addresses.start(), Battery::fixed(state), Faults::default()),
         stream: make.stream,
@@ -58,8 +59,8 @@ pub fn device(make: &Make, address: &str, state: PackState) -> Result<Value, Unw
     for ask in CYCLES {
         scribe.write_down(driver.as_mut(), ask)?;
     }
-    let name = info.signs.iter().find_map(|sign| match sign {
-        Sign::Name(prefix) => Some(format!("{prefix}SIM")),
+    let name = info.matchers.iter().find_map(|sign| match sign {
+        AdvertisementMatcher::Name(prefix) => Some(format!("{prefix}SIM")),
         _ => None,
     });
     Ok(json!({
@@ -72,7 +73,7 @@ pub fn device(make: &Make, address: &str, state: PackState) -> Result<Value, Unw
 }
 
 /// Old modules have one characteristic for both directions.
-fn characteristics(place: GattPlace) -> Value {
+fn characteristics(place: GattChannel) -> Value {
     let (notify, write) = (uuid(place.notify), uuid(place.write));
     let writes = ["write-without-response", "write"];
     if notify == write {
@@ -85,13 +86,13 @@ fn characteristics(place: GattPlace) -> Value {
 struct Scribe {
     board: Box<dyn Responder>,
     stream: Option<f64>,
-    place: GattPlace,
+    place: GattChannel,
     asked: BTreeSet<Vec<u8>>,
     replies: Vec<Value>,
 }
 
 impl Scribe {
-    fn write_down(&mut self, driver: &mut dyn Driver, ask: Ask) -> Result<(), ProtocolError> {
+    fn write_down(&mut self, driver: &mut dyn Driver, ask: CycleKind) -> Result<(), ProtocolError> {
         let mut answer = None;
         driver.start(ask);
         for _ in 0..STEPS {

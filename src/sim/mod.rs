@@ -14,9 +14,9 @@ pub mod daly;
 pub mod daren;
 pub mod faults;
 pub mod gatt;
-mod house;
 pub mod jbd;
 pub mod jk;
+mod load_profile;
 pub mod pace;
 pub mod pylontech;
 pub mod pylontech_console;
@@ -64,7 +64,7 @@ pub struct Make {
     /// Bytes of one Bluetooth notification; `None`: it is reached by wire.
     pub notification: Option<usize>,
     /// The same answer, spoiled as only somebody who knows the frame can do it.
-    pub spoil: fn(Spoil, &[u8]) -> Vec<u8>,
+    pub corrupt: fn(Corruption, &[u8]) -> Vec<u8>,
 }
 
 impl Make {
@@ -82,7 +82,7 @@ impl Make {
 
 /// What can be wrong with an answer that still looks like one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spoil {
+pub enum Corruption {
     /// The checksum does not fit.
     Checksum,
     /// It comes from another address.

@@ -32,7 +32,7 @@ pub static MAKE: Make = Make {
     request_end: ascii_frame::request_end,
     stream: None,
     notification: None,
-    spoil: |spoil, answer| MARKS.spoil(spoil, answer),
+    corrupt: |corrupt, answer| MARKS.corrupt(corrupt, answer),
 };
 
 fn answer(service: u8, info: &[u8], address: u8, state: &PackState) -> Result<Vec<u8>, u8> {

@@ -24,7 +24,7 @@ pub static MAKE: Make = Make {
     request_end: ascii_frame::request_end,
     stream: None,
     notification: None,
-    spoil: |spoil, answer| MARKS.spoil(spoil, answer),
+    corrupt: |corrupt, answer| MARKS.corrupt(corrupt, answer),
 };
 
 /// Address of the first module, which also speaks for its group.

@@ -4,7 +4,7 @@
 //! four of them. Forms are those of a US2000C (see the driver).
 
 use super::battery::Battery;
-use super::console::{Shell, command, request_end, spoil};
+use super::console::{Shell, command, corrupt, request_end};
 use super::faults::{Fault, Faults};
 use super::state::PackState;
 use super::{Make, Responder};
@@ -17,7 +17,7 @@ pub static MAKE: Make = Make {
     request_end,
     stream: None,
     notification: None,
-    spoil,
+    corrupt,
 };
 
 const PACKS: u8 = 4;

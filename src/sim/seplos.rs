@@ -35,7 +35,7 @@ pub static MAKE: Make = Make {
     request_end: ascii_frame::request_end,
     stream: None,
     notification: None,
-    spoil: |spoil, answer| MARKS.spoil(spoil, answer),
+    corrupt: |corrupt, answer| MARKS.corrupt(corrupt, answer),
 };
 
 /// What a captured pack at address 0 says of itself.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stand-in for bluetoothd on a private D-Bus: owns org.bluez and plays the
+"""SimServer-in for bluetoothd on a private D-Bus: owns org.bluez and plays the
 devices described in a JSON spec, with faults on demand.
 
 usage: fake_bluez.py SPEC.json        (bus: $DBUS_SYSTEM_BUS_ADDRESS)

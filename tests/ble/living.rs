@@ -89,7 +89,7 @@ fn a_house_of_two_leaves_both_when_it_stops() {
             let environment = [options, ("DEVICES".to_owned(), devices)];
             let config = config::load(environment.into_iter().collect()).unwrap();
             let stop = CancellationToken::new();
-            let house = app::House::build(&config, &app::Play::default(), &stop);
+            let house = app::App::build(&config, &app::SimOptions::default(), &stop);
             for id in ["kept", "lent"] {
                 let id = DeviceId::new(id).unwrap();
                 let mut state = house.board().follow(&id).unwrap();
@@ -103,7 +103,7 @@ fn a_house_of_two_leaves_both_when_it_stops() {
             }
             let connects = rig.count("Connect").await - before;
             assert!(connects >= 4, "one is kept and one is connected for each read: {connects}");
-            let running = app::run_house(house, &config, stop.clone());
+            let running = app::run(house, &config, stop.clone());
             stop.cancel();
             timeout(Duration::from_secs(5), running).await.expect("the house ends");
             rig.nothing_is_left().await;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use bms_reader::model::Reading;
-use bms_reader::protocol::driver::Carrier;
+use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{Driver, DriverInfo, Options, ProtocolError, Step};
 use serde_json::Value;
 
@@ -75,13 +75,13 @@ pub fn unhex(hex: &str) -> Vec<u8> {
 
 /// Default options, with the address of the recorded frames; by wire, unless the make knows none.
 pub fn usual(info: &DriverInfo) -> Options {
-    let carrier = if info.serial.is_some() { Carrier::Wire } else { Carrier::Radio };
+    let medium = if info.serial.is_some() { Medium::Serial } else { Medium::Ble };
     let address = match info.name {
         "pylontech" => 2,
         "seplos" => 0,
         _ => Options::default().address,
     };
-    Options { carrier, address, ..Options::default() }
+    Options { medium, address, ..Options::default() }
 }
 
 /// A driver with the usual options.

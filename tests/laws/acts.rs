@@ -1,6 +1,6 @@
 //! What may happen to a driver.
 
-use bms_reader::protocol::{Ask, Driver};
+use bms_reader::protocol::{CycleKind, Driver};
 use proptest::prelude::*;
 
 /// What can be done to a driver, in an order that may break the contract.
@@ -35,7 +35,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
 
 pub(super) fn perform(driver: &mut dyn Driver, act: &Act, answers: &[&Vec<u8>]) {
     match act {
-        Act::Start => driver.start(Ask::Read),
+        Act::Start => driver.start(CycleKind::Read),
         Act::Reset => driver.reset(),
         Act::Advance => driver.advance(),
         Act::Silence => driver.silence(),

@@ -13,7 +13,7 @@ mod simulated;
 
 use acts::{act, bytes, perform, stream};
 use bms_reader::model::Reading;
-use bms_reader::protocol::{Ask, Step};
+use bms_reader::protocol::{CycleKind, Step};
 use common::{Delivery, play};
 use proptest::prelude::*;
 use recorded::Recorded;
@@ -181,7 +181,7 @@ fn a_later_cycle_says_the_same_with_no_more_questions() {
     for battery in Recorded::each() {
         let mut driver = battery.driver();
         let mut cycle = || {
-            driver.start(Ask::Read);
+            driver.start(CycleKind::Read);
             play(driver.as_mut(), |question| battery.answer(question)).unwrap()
         };
         for _ in 1..CYCLES_TO_GIVE_UP {
@@ -215,7 +215,7 @@ fn silence_is_not_asked_again() {
     for battery in Recorded::each() {
         let mut driver = battery.driver();
         for _ in 0..5 {
-            driver.start(Ask::Read);
+            driver.start(CycleKind::Read);
             let outcome = play(driver.as_mut(), |_| Vec::new()).unwrap();
             // A stream has a battery and a link of its own, so nobody else waits for it: one more
             // question may start it.

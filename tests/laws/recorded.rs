@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
 use bms_reader::protocol::daly::VARIANTS;
-use bms_reader::protocol::driver::Carrier;
+use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::jk::{Command, request};
 use bms_reader::protocol::{DRIVERS, Driver, DriverInfo, Options};
 
@@ -31,16 +31,16 @@ pub(super) fn ways(info: &DriverInfo) -> Vec<Options> {
         ways.extend(VARIANTS.iter().map(|it| Options { variant: variant(it), ..usual(info) }));
     }
     if info.name == "jk" {
-        let by = |carrier, variant: Option<&str>, address| Options {
-            carrier,
+        let by = |medium, variant: Option<&str>, address| Options {
+            medium,
             variant: variant.map(str::to_owned),
             address,
             ..Options::default()
         };
         ways = vec![
-            by(Carrier::Radio, None, 1),
-            by(Carrier::Wire, Some("ttl"), 1),
-            by(Carrier::Wire, Some("pb"), 3),
+            by(Medium::Ble, None, 1),
+            by(Medium::Serial, Some("ttl"), 1),
+            by(Medium::Serial, Some("pb"), 3),
         ];
     }
     ways
@@ -84,7 +84,7 @@ impl Recorded {
     }
 
     pub(super) fn streams(&self) -> bool {
-        let radio = self.options.carrier == Carrier::Radio;
+        let radio = self.options.medium == Medium::Ble;
         radio && self.info.gatt.is_some_and(|gatt| gatt.streams)
     }
 

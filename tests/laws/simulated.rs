@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use bms_reader::model::reading::Place;
+use bms_reader::model::reading::SensorLocation;
 use bms_reader::model::units::DeciCelsius;
 use bms_reader::model::{Alarm, Reading};
-use bms_reader::protocol::driver::Carrier;
+use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{Options, find};
 use bms_reader::sim::faults::Rule;
 use bms_reader::sim::pylontech_sc0500::{self, StackState};
@@ -74,9 +74,9 @@ fn reads_as_console(reading: &Reading, state: &PackState) {
     assert_eq!(balancing, state.balancing);
     let temperatures = (0..15).map(|index| Some(state.sensors[index * state.sensors.len() / 15]));
     assert!(reading.cells.iter().map(|cell| cell.temperature).eq(temperatures));
-    let at = |place| reading.probes.iter().find(|probe| probe.place == place).unwrap().value;
-    assert_eq!(at(Place::Ambient), Some(state.ambient));
-    assert_eq!(at(Place::Mosfet), Some(state.mosfet));
+    let at = |place| reading.probes.iter().find(|probe| probe.location == place).unwrap().value;
+    assert_eq!(at(SensorLocation::Ambient), Some(state.ambient));
+    assert_eq!(at(SensorLocation::Mosfet), Some(state.mosfet));
     assert!(!reading.alarms.is_empty() && !reading.alarms.is_raised());
 }
 
@@ -154,15 +154,15 @@ fn reads_as_pack(make: &str, reading: &Reading, state: &PackState) {
     for (cell, balancing) in reading.cells.iter().zip(balanced) {
         assert_eq!(cell.balancing, says("balancing").then_some(balancing));
     }
-    let at = |place| reading.probes.iter().filter(move |probe| probe.place == place);
+    let at = |place| reading.probes.iter().filter(move |probe| probe.location == place);
     let degrees = |it: DeciCelsius| DeciCelsius(it.0 / steps.temperature * steps.temperature);
-    let sensors: Vec<_> = at(Place::Cells).map(|probe| probe.value.unwrap()).collect();
+    let sensors: Vec<_> = at(SensorLocation::Cells).map(|probe| probe.value.unwrap()).collect();
     let expected: Vec<_> = state.sensors.iter().copied().take(steps.sensors).map(degrees).collect();
     assert_eq!(sensors, expected);
     for (what, place, value) in [
-        ("ambient", Place::Ambient, state.ambient),
-        ("mosfet", Place::Mosfet, state.mosfet),
-        ("average", Place::Average, state.average),
+        ("ambient", SensorLocation::Ambient, state.ambient),
+        ("mosfet", SensorLocation::Mosfet, state.mosfet),
+        ("average", SensorLocation::Average, state.average),
     ] {
         let read = at(place).next().and_then(|probe| probe.value);
         assert_eq!(read, says(what).then_some(degrees(value)), "{what}");
@@ -215,7 +215,7 @@ proptest! {
             let addresses: Vec<u8> = make.addresses.clone().collect();
             let address = *pick.get(&addresses);
             let mut bus = Bus::living(make, &addresses, seed, Faults::default());
-            let carrier = if make.notification.is_some() { Carrier::Radio } else { Carrier::Wire };
+            let medium = if make.notification.is_some() { Medium::Ble } else { Medium::Serial };
             let suits = |options: &Options| {
                 let spoken = make.name.split(':').nth(1).unwrap_or("d2");
                 let found_out = info.name == "daly" && options.variant.is_none();
@@ -225,7 +225,7 @@ proptest! {
             for options in ways(info).into_iter().filter(suits) {
                 let number = pylontech_sc0500::BARCODE.to_owned();
                 let barcode = options.barcode.is_some().then_some(number);
-                let options = Options { address, barcode, carrier, ..options };
+                let options = Options { address, barcode, medium, ..options };
                 let mut driver = (info.new)(&options);
                 let outcome = play(driver.as_mut(), |question| {
                     vec![bus.answer(question, seconds), bus.unasked(seconds)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bms_reader::board::Board;
-use bms_reader::model::ledger::Energy;
+use bms_reader::model::energy::Energy;
 use bms_reader::model::{Alarm, Totals};
 use bms_reader::sink::mqtt::Discovery;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bms_reader::board::Board;
 use bms_reader::command::{Command, CommandBus, CommandInbox};
 use bms_reader::model::derive::derive;
-use bms_reader::model::reading::{Cell, Place, Probe};
+use bms_reader::model::reading::{Cell, Probe, SensorLocation};
 use bms_reader::model::units::{CentiPercent, DeciCelsius, Milliamps, Millis, Millivolts};
 use bms_reader::model::{
     Alarm, Attempt, BrokerState, DeviceId, Fault, FaultKind, LinkState, Profile, Reading, Snapshot,
@@ -213,7 +213,7 @@ pub fn pack(cells: i32) -> Reading {
     reading.pack.current = Some(Milliamps(-11_160));
     reading.pack.soc = Some(CentiPercent(6400));
     reading.cells = (0..cells).map(|number| Cell::of(Millivolts(3309 + number))).collect();
-    reading.probes = vec![Probe { place: Place::Cells, value: Some(DeciCelsius(215)) }];
+    reading.probes = vec![Probe { location: SensorLocation::Cells, value: Some(DeciCelsius(215)) }];
     reading.alarms.note(Alarm::CellOvervoltage, false);
     reading
 }

@@ -17,7 +17,7 @@ use bms_reader::board::Board;
 use bms_reader::command::{Change, Command, CommandBus};
 use bms_reader::model::reading::{Setting, Switch};
 use bms_reader::model::units::Millivolts;
-use bms_reader::model::{DeviceId, FaultKind, Limits, LinkState};
+use bms_reader::model::{AlarmThresholds, DeviceId, FaultKind, LinkState};
 use bms_reader::poll::{Line, Member, run_line};
 use bms_reader::protocol::Options;
 use bms_reader::transport::{Endpoint, MemoryPort, SerialConfig};
@@ -274,7 +274,7 @@ async fn the_other_baud_rate_is_tried_on_total_silence_and_kept() {
         options: Options { timeout: Duration::from_millis(200), ..Options::default() },
         interval: Duration::from_millis(500),
         control: false,
-        limits: Limits::default(),
+        limits: AlarmThresholds::default(),
     }];
     let board = Board::new([profile(&id(1))]);
     let (_commands, mut inboxes) = CommandBus::new(&[vec![id(1)]]);

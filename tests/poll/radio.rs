@@ -7,26 +7,26 @@ use std::time::Duration;
 use bms_reader::board::Board;
 use bms_reader::command::{Change, Command};
 use bms_reader::model::{FaultKind, LinkState, Profile};
-use bms_reader::poll::{Line, Radio, Troubles};
+use bms_reader::poll::{BleSettings, Line, ReportedAdapterErrors};
 use bms_reader::protocol::Options;
-use bms_reader::protocol::driver::Carrier;
+use bms_reader::protocol::driver::Medium;
 use bms_reader::transport::{Endpoint, MemoryPort};
 
 use crate::rig::{Bus, Rig, id, member, profile, seconds};
 
 fn line(port: MemoryPort, keep_connected: bool) -> Line {
     let mut member = member(1);
-    member.options = Options { carrier: Carrier::Radio, ..member.options };
+    member.options = Options { medium: Medium::Ble, ..member.options };
     let limit = Duration::from_secs(20);
     Line {
         endpoint: Endpoint::Memory(port),
         bauds: Vec::new(),
         members: vec![member],
         recorder: None,
-        radio: Some(Radio {
+        radio: Some(BleSettings {
             keep_connected: Some(keep_connected),
             limit,
-            troubles: Troubles::default(),
+            troubles: ReportedAdapterErrors::default(),
         }),
     }
 }

@@ -8,9 +8,9 @@ use bms_reader::board::Board;
 use bms_reader::command::CommandBus;
 use bms_reader::model::reading::Switch;
 use bms_reader::model::units::Millivolts;
-use bms_reader::model::{DeviceId, DeviceState, FaultKind, Limits, Profile, Reading};
+use bms_reader::model::{AlarmThresholds, DeviceId, DeviceState, FaultKind, Profile, Reading};
 use bms_reader::poll::{Line, Member, run_line};
-use bms_reader::protocol::{Ask, Driver, DriverInfo, Options, ProtocolError, Step};
+use bms_reader::protocol::{CycleKind, Driver, DriverInfo, Options, ProtocolError, Step};
 use bms_reader::transport::{Endpoint, MemoryPort};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -31,10 +31,10 @@ enum At {
 
 impl Driver for Plain {
     fn reset(&mut self) {}
-    fn start(&mut self, ask: Ask) {
+    fn start(&mut self, ask: CycleKind) {
         self.order = match ask {
-            Ask::Write(setting) => Some(setting.on),
-            Ask::Read | Ask::Identify => None,
+            CycleKind::Write(setting) => Some(setting.on),
+            CycleKind::Read | CycleKind::Identify => None,
         };
         self.at = At::Asking;
     }
@@ -70,9 +70,9 @@ pub static PLAIN: DriverInfo = DriverInfo {
     title: "Plain",
     serial: None,
     gatt: None,
-    signs: &[],
+    matchers: &[],
     controls: &[Switch::Charging],
-    obeys_on_wire: true,
+    serial_control: true,
     addresses: 0..=255,
     verified: "for tests",
     new: |options| Box::new(Plain { options: options.clone(), order: None, at: At::Asking }),
@@ -203,7 +203,7 @@ pub fn member(address: u8) -> Member {
         options: Options { address, ..Options::default() },
         interval: Duration::from_secs(10),
         control: address != LOCKED,
-        limits: Limits::default(),
+        limits: AlarmThresholds::default(),
     }
 }
 

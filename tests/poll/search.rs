@@ -8,8 +8,8 @@ use bms_reader::config;
 use bms_reader::model::{FaultKind, LinkState};
 use bms_reader::poll::{Line, Member, read_once};
 use bms_reader::protocol;
-use bms_reader::sim::serve::{self, Place, SimulateOptions, Stage, Stand};
-use bms_reader::sim::{Bus as SimBus, Faults, MAKES, Make};
+use bms_reader::sim::serve::{self, ListenAddr, SimBus, SimServer, SimulateOptions};
+use bms_reader::sim::{Bus as PlayedBus, Faults, MAKES, Make};
 use bms_reader::transport::Endpoint;
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +30,8 @@ fn unknown(endpoint: Endpoint) -> Line {
 #[tokio::test(start_paused = true)]
 async fn it_stays_what_it_answered_to() {
     let make = wired().next().expect("a wired make");
-    let bus = SimBus::living(make, &[1], 1, Faults::default());
-    let stage = Stage::new(bus, 1.0, None);
+    let bus = PlayedBus::living(make, &[1], 1, Faults::default());
+    let stage = SimBus::new(bus, 1.0, None);
     let port = serve::memory("somewhere", stage, CancellationToken::new());
     let rig = Rig::on(Bus::default(), unknown(Endpoint::Memory(port)));
     seconds(600).await;
@@ -69,9 +69,9 @@ async fn is_found(make: &'static Make) {
         speed: 1.0,
         pacing: None,
         faults: Faults::default(),
-        place: Place::Terminal { link: None },
+        place: ListenAddr::Terminal { link: None },
     };
-    let stand = Stand::open(&options).await.unwrap();
+    let stand = SimServer::open(&options).await.unwrap();
     let port = stand.place();
     let stop = CancellationToken::new();
     let simulator = tokio::spawn(stand.serve(stop.clone()));
@@ -79,7 +79,7 @@ async fn is_found(make: &'static Make) {
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let config = config::load(environment.into_iter().collect()).expect("a good configuration");
     let board = Board::new(config.devices.iter().map(|device| device.profile.clone()));
-    let mut lines = app::lines(&config.devices, &app::Play::default(), &stop);
+    let mut lines = app::lines(&config.devices, &app::SimOptions::default(), &stop);
     let line = lines.pop().expect("a line");
     tokio::time::timeout(Duration::from_secs(120), read_once(line, &board)).await.unwrap();
     let state = board.latest(&config.devices[0].profile.id).expect("a battery");

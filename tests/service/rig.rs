@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bms_reader::sim::pylontech_sc0500::{self, StackState};
-use bms_reader::sim::serve::{Place, SimulateOptions, Stand};
+use bms_reader::sim::serve::{ListenAddr, SimServer, SimulateOptions};
 use bms_reader::sim::{Bus, Faults, Make, PackState, daren, faults};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -42,21 +42,26 @@ impl Packs {
 
     /// The same on a TCP port, where somebody else may type, too.
     pub fn stack_on_tcp() -> Self {
-        Packs::start(&pylontech_sc0500::MAKE, &[1], Place::Tcp("127.0.0.1:0".into()), None)
+        Packs::start(&pylontech_sc0500::MAKE, &[1], ListenAddr::Tcp("127.0.0.1:0".into()), None)
     }
 
     fn of(make: &'static Make, addresses: &[u8]) -> Self {
         let link = fresh_name();
-        let place = Place::Terminal { link: Some(link.clone()) };
+        let place = ListenAddr::Terminal { link: Some(link.clone()) };
         Packs::start(make, addresses, place, Some(link))
     }
 
     /// On a TCP port.
     pub fn on_tcp(addresses: &[u8]) -> Self {
-        Packs::start(&daren::MAKE, addresses, Place::Tcp("127.0.0.1:0".into()), None)
+        Packs::start(&daren::MAKE, addresses, ListenAddr::Tcp("127.0.0.1:0".into()), None)
     }
 
-    fn start(make: &'static Make, addresses: &[u8], place: Place, link: Option<PathBuf>) -> Self {
+    fn start(
+        make: &'static Make,
+        addresses: &[u8],
+        place: ListenAddr,
+        link: Option<PathBuf>,
+    ) -> Self {
         let faults = Faults::default();
         let options = SimulateOptions {
             make,
@@ -74,7 +79,7 @@ impl Packs {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let stand = Stand::open(&options).await.expect("a place for the packs");
+                let stand = SimServer::open(&options).await.expect("a place for the packs");
                 tell.send(stand.place()).unwrap();
                 stand.serve(stopped).await.expect("the packs are served");
             });

@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
-use bms_reader::model::reading::Place;
+use bms_reader::model::reading::SensorLocation;
 use bms_reader::protocol::ascii_frame::{self, Frame};
-use bms_reader::protocol::{Ask, DriverInfo, Options, find};
+use bms_reader::protocol::{CycleKind, DriverInfo, Options, find};
 use serde_json::Value;
 
 use crate::ascii_status::{self, Family};
@@ -149,7 +149,7 @@ fn never_asked(vector: &Vector) -> Option<&'static str> {
 fn asks(vector: &Vector, frame: &Frame) {
     let options = Options { address: frame.address, ..Options::default() };
     let mut driver = (info(vector).new)(&options);
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     let family = family(vector);
     let asked = play(driver.as_mut(), |question| vec![otherwise(family, question)]).unwrap().asked;
     assert!(asked.contains(&vector.request), "{} is not asked", vector.id);
@@ -242,7 +242,7 @@ fn group(vector: &Vector, modules: &Value) {
     let outcome = play(driver.as_mut(), |question| session(vector, question).into_iter().collect());
     // The refusal of its own address is the more telling error; in the next cycle there is none.
     assert!(outcome.unwrap().error().to_string().contains("(code 06)"));
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     let outcome = play(driver.as_mut(), |question| session(vector, question).into_iter().collect());
     let error = outcome.unwrap().error().to_string();
     assert!(error.contains("modules and ours would be number"), "{error}");
@@ -261,20 +261,22 @@ fn live(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Comp
         }
         "temp_count" => assert_eq!(reading.probes.len() as u64, expected.as_u64().unwrap(), "{id}"),
         "temp_bms_c" | "temp_mos_c" => {
-            assert_eq!(probes(reading, Place::Mosfet), [tenths(expected)], "{id}");
+            assert_eq!(probes(reading, SensorLocation::Mosfet), [tenths(expected)], "{id}");
         }
-        "temp_ambient_c" => assert_eq!(probes(reading, Place::Ambient), [tenths(expected)], "{id}"),
+        "temp_ambient_c" => {
+            assert_eq!(probes(reading, SensorLocation::Ambient), [tenths(expected)], "{id}")
+        }
         "temp_cells_c" => {
             let expected: Vec<_> = list().map(tenths).collect();
-            assert_eq!(probes(reading, Place::Cells), expected, "{id}");
+            assert_eq!(probes(reading, SensorLocation::Cells), expected, "{id}");
         }
         // With the offset of that reader, which is 0.1 K smaller.
         "temps_c_2730" => {
             let all = reading.probes.iter().map(|probe| probe.value.map(|v| i64::from(v.0)));
             let expected: Vec<_> = list().map(|t| tenths(t).map(|t| t - 1)).collect();
             assert_eq!(all.collect::<Vec<_>>(), expected, "{id}");
-            assert_eq!(probes(reading, Place::Mosfet), [expected[4]]);
-            assert_eq!(probes(reading, Place::Ambient), [expected[5]]);
+            assert_eq!(probes(reading, SensorLocation::Mosfet), [expected[4]]);
+            assert_eq!(probes(reading, SensorLocation::Ambient), [expected[5]]);
         }
         "current_a" => assert_eq!(pack.current.map(|v| v.0.into()), thousandths, "{id}"),
         "voltage_v" => assert_eq!(pack.voltage.map(|v| v.0.into()), thousandths, "{id}"),

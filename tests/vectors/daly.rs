@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use bms_reader::model::reading::{Place, Setting, Switch};
+use bms_reader::model::reading::{SensorLocation, Setting, Switch};
 use bms_reader::model::{Alarm, Reading};
 use bms_reader::protocol::bytes::crc16_modbus;
-use bms_reader::protocol::driver::Carrier;
-use bms_reader::protocol::{Ask, Driver, Options, Step, daly};
+use bms_reader::protocol::driver::Medium;
+use bms_reader::protocol::{CycleKind, Driver, Options, Step, daly};
 use serde_json::Value;
 
 use crate::common::{Vector, play};
@@ -23,8 +23,8 @@ fn dialect(vector: &Vector) -> &str {
 /// By which host byte the board was asked says whether by wire or by an app.
 pub fn options(vector: &Vector) -> Options {
     let app = dialect(vector) == "a5" && vector.request.get(1) == Some(&0x80);
-    let carrier = if app { Carrier::Radio } else { Carrier::Wire };
-    Options { variant: Some(dialect(vector).to_owned()), carrier, ..Options::default() }
+    let medium = if app { Medium::Ble } else { Medium::Serial };
+    Options { variant: Some(dialect(vector).to_owned()), medium, ..Options::default() }
 }
 
 fn driver(vector: &Vector) -> Box<dyn Driver> {
@@ -183,7 +183,7 @@ fn ordered(vector: &Vector) {
     let setting = Setting { switch, on: expected["value"] == 1 };
     let silent = Vector { request: Vec::new(), ..vector.clone() };
     let mut driver = driver(vector);
-    driver.start(Ask::Write(setting));
+    driver.start(CycleKind::Write(setting));
     let outcome = play(driver.as_mut(), |question| {
         let answer = match about(question) {
             // The board's own form of a yes.
@@ -278,7 +278,7 @@ fn value(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Com
         "cycles" => assert_eq!(pack.cycles.map(u64::from), expected.as_u64(), "{id}"),
         "cell_count" => assert_eq!(reading.cells.len() as u64, expected.as_u64().unwrap(), "{id}"),
         "ntc_count" => {
-            let sensors = probes(reading, Place::Cells).len() as u64;
+            let sensors = probes(reading, SensorLocation::Cells).len() as u64;
             assert_eq!(sensors, expected.as_u64().unwrap(), "{id}");
         }
         "cell_mv" => {
@@ -288,10 +288,10 @@ fn value(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Com
         "temps_c" => {
             let list = expected.as_array().unwrap().iter();
             let tenths = list.map(|value| value.as_f64().and_then(|_| scaled(value, 10.0)));
-            assert_eq!(probes(reading, Place::Cells), tenths.collect::<Vec<_>>(), "{id}");
+            assert_eq!(probes(reading, SensorLocation::Cells), tenths.collect::<Vec<_>>(), "{id}");
         }
         "mos_temp_c" => {
-            assert_eq!(probes(reading, Place::Mosfet), [scaled(expected, 10.0)], "{id}");
+            assert_eq!(probes(reading, SensorLocation::Mosfet), [scaled(expected, 10.0)], "{id}");
         }
         "charge_fet_on" => assert_eq!(reading.switches.charging, expected.as_bool(), "{id}"),
         "discharge_fet_on" => assert_eq!(reading.switches.discharging, expected.as_bool(), "{id}"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use bms_reader::model::reading::Place;
+use bms_reader::model::reading::SensorLocation;
 use bms_reader::model::units::Milliwatts;
 use bms_reader::model::{Alarm, Reading};
 use bms_reader::protocol::ascii_frame::{self, Frame};
@@ -150,8 +150,8 @@ pub fn scaled(expected: &Value, unit: f64) -> Option<i64> {
     Some(exact)
 }
 
-pub fn probes(reading: &Reading, place: Place) -> Vec<Option<i64>> {
-    let of_place = reading.probes.iter().filter(|probe| probe.place == place);
+pub fn probes(reading: &Reading, location: SensorLocation) -> Vec<Option<i64>> {
+    let of_place = reading.probes.iter().filter(|probe| probe.location == location);
     of_place.map(|probe| probe.value.map(|value| value.0.into())).collect()
 }
 
@@ -181,16 +181,22 @@ fn live(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Comp
             let expected: Vec<i64> = serde_json::from_value(expected.clone()).unwrap();
             assert_eq!(cell_voltages(reading), expected, "{id}");
         }
-        "temp_ambient_c" => assert_eq!(probes(reading, Place::Ambient), [tenth(expected)], "{id}"),
-        "temp_pack_c" => assert_eq!(probes(reading, Place::Average), [tenth(expected)], "{id}"),
-        "temp_mos_c" => assert_eq!(probes(reading, Place::Mosfet), [tenth(expected)], "{id}"),
+        "temp_ambient_c" => {
+            assert_eq!(probes(reading, SensorLocation::Ambient), [tenth(expected)], "{id}")
+        }
+        "temp_pack_c" => {
+            assert_eq!(probes(reading, SensorLocation::Average), [tenth(expected)], "{id}")
+        }
+        "temp_mos_c" => {
+            assert_eq!(probes(reading, SensorLocation::Mosfet), [tenth(expected)], "{id}")
+        }
         "temp_sensor_count" => {
-            let count = probes(reading, Place::Cells).len() as u64;
+            let count = probes(reading, SensorLocation::Cells).len() as u64;
             assert_eq!(Some(count), expected.as_u64(), "{id}");
         }
         "temp_sensors_c" => {
             let expected: Vec<_> = expected.as_array().unwrap().iter().map(tenth).collect();
-            assert_eq!(probes(reading, Place::Cells), expected, "{id}");
+            assert_eq!(probes(reading, SensorLocation::Cells), expected, "{id}");
         }
         "balance_1_16" => assert_eq!(balance(reading, 0), expected.as_u64(), "{id}"),
         "balance_17_32" => {

@@ -1,6 +1,6 @@
 //! What the keys of `jbd.json` mean. What is different over Bluetooth is in `tests/jbd_radio.rs`.
 
-use bms_reader::model::reading::Place;
+use bms_reader::model::reading::SensorLocation;
 use bms_reader::model::{Alarm, Reading};
 use bms_reader::protocol::jbd::{checksum, order, request, scramble};
 use serde_json::{Value, json};
@@ -146,7 +146,8 @@ fn value(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Com
         "charge_fet_on" => assert_eq!(reading.switches.charging, expected.as_bool(), "{id}"),
         "discharge_fet_on" => assert_eq!(reading.switches.discharging, expected.as_bool(), "{id}"),
         "temps_dc" => {
-            let probes = reading.probes.iter().filter(|probe| probe.place == Place::Cells);
+            let probes =
+                reading.probes.iter().filter(|probe| probe.location == SensorLocation::Cells);
             let values: Vec<_> = probes.map(|probe| probe.value.map(|value| value.0)).collect();
             assert_eq!(json!(values), *expected, "{id}");
         }

@@ -3,12 +3,12 @@
 use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
-use bms_reader::model::reading::{Place, Switch};
-use bms_reader::protocol::driver::Carrier;
+use bms_reader::model::reading::{SensorLocation, Switch};
+use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::jk::pb::{self, Topic};
 use bms_reader::protocol::jk::record::{Kind, Reassembly, Word};
 use bms_reader::protocol::jk::{Command, INFO, Layout, order, request, ttl};
-use bms_reader::protocol::{Ask, Driver, Options, Step};
+use bms_reader::protocol::{CycleKind, Driver, Options, Step};
 use serde_json::Value;
 
 use crate::common::{Delivery, Vector, play, vectors};
@@ -34,7 +34,7 @@ pub fn options(vector: &Vector) -> Options {
     match vector.json["transport"].as_str() {
         Some("uart-ttl") => wire("ttl", 1),
         Some("rs485-pb") => wire("pb", vector.request[0]),
-        _ => Options { carrier: Carrier::Radio, ..Options::default() },
+        _ => Options { medium: Medium::Ble, ..Options::default() },
     }
 }
 
@@ -254,11 +254,11 @@ fn a_lone_record_says_what_it_can() {
         play(driver.as_mut(), |_| once.take().unwrap_or_default()).unwrap().end
     };
     let done = |step| if let Step::Done(reading) = step { *reading } else { panic!("{step:?}") };
-    let live = done(alone("jk02_32s_pb2a16s20p_v15_cell", Ask::Read));
+    let live = done(alone("jk02_32s_pb2a16s20p_v15_cell", CycleKind::Read));
     assert!(live.got.cell_info && !live.got.device_info);
-    let device = done(alone("jk02_32s_pb2a16s20p_v15_devinfo", Ask::Identify));
+    let device = done(alone("jk02_32s_pb2a16s20p_v15_devinfo", CycleKind::Identify));
     assert_eq!(device.identity.model.as_deref(), Some("JK_PB2A16S20P"));
-    let settings = done(alone("jk02_32s_pb2a16s20p_v15_settings", Ask::Identify));
+    let settings = done(alone("jk02_32s_pb2a16s20p_v15_settings", CycleKind::Identify));
     assert!(settings.got.settings && settings.pack.design.is_some());
 }
 
@@ -439,15 +439,15 @@ fn temperatures(vector: &Vector, expected: &Value, reading: &Reading) {
     let fitted = vector.json["expected"]["temp_sensor_mask"].as_u64().unwrap();
     let at = |key: &str, bit: u8| expected[key].as_i64().filter(|_| fitted & 1 << bit != 0);
     let found = |place| {
-        let probes = reading.probes.iter().filter(move |probe| probe.place == place);
+        let probes = reading.probes.iter().filter(move |probe| probe.location == place);
         probes.map(|probe| probe.value.map(|value| i64::from(value.0))).collect::<Vec<_>>()
     };
-    assert_eq!(found(Place::Mosfet), [at("mos", 0)], "{}", vector.id);
+    assert_eq!(found(SensorLocation::Mosfet), [at("mos", 0)], "{}", vector.id);
     let mut sensors = vec![at("t1", 1), at("t2", 2)];
     // Boards that cannot have T4 and T5 send zeros in their place.
     let zeros = expected["t4"] == 0 && expected["t5"] == 0;
     if expected["mos_copy"].is_i64() && !zeros {
         sensors.extend([at("t4", 4), at("t5", 5)]);
     }
-    assert_eq!(found(Place::Cells), sensors, "{}", vector.id);
+    assert_eq!(found(SensorLocation::Cells), sensors, "{}", vector.id);
 }

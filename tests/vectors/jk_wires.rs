@@ -1,7 +1,7 @@
 //! What the keys of `jk.json` mean where a wire carried them.
 
 use bms_reader::model::Reading;
-use bms_reader::model::reading::Place;
+use bms_reader::model::reading::SensorLocation;
 use bms_reader::protocol::jk::pb::{self, Topic};
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ pub fn tags(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> 
     let state = |name: &str| reading.states.get(name).copied();
     let names = &reading.identity;
     let at = |place| {
-        let probe = reading.probes.iter().find(|probe| probe.place == place).unwrap();
+        let probe = reading.probes.iter().find(|probe| probe.location == place).unwrap();
         Some(i64::from(probe.value.unwrap().0) / 10)
     };
     match key {
@@ -39,9 +39,9 @@ pub fn tags(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> 
             assert_eq!(Value::from(cells.collect::<Vec<_>>()), *expected, "{id}");
         }
         "cell_count" => assert_eq!(Some(reading.cells.len() as u64), expected.as_u64(), "{id}"),
-        "temp_mos_c" => assert_eq!(at(Place::Mosfet), number, "{id}"),
-        "temp_box_c" => assert_eq!(at(Place::Ambient), number, "{id}"),
-        "temp_batt_c" => assert_eq!(at(Place::Cells), number, "{id}"),
+        "temp_mos_c" => assert_eq!(at(SensorLocation::Mosfet), number, "{id}"),
+        "temp_box_c" => assert_eq!(at(SensorLocation::Ambient), number, "{id}"),
+        "temp_batt_c" => assert_eq!(at(SensorLocation::Cells), number, "{id}"),
         "pack_cv" => assert_eq!(pack.voltage.map(|v| i64::from(v.0) / 10), number, "{id}"),
         "current_ca" => assert_eq!(pack.current.map(|v| i64::from(v.0) / 10), number, "{id}"),
         "soc_pct" => assert_eq!(pack.soc.map(|v| i64::from(v.0) / 100), number, "{id}"),

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use bms_reader::model::reading::Place;
+use bms_reader::model::reading::SensorLocation;
 use bms_reader::model::{FaultKind, Reading};
 use bms_reader::protocol::console::reply::{Listener, Reply};
 use bms_reader::protocol::console::table::field;
@@ -113,8 +113,8 @@ fn pack(vector: &Vector, address: u8) -> Step {
     outcome.unwrap().end
 }
 
-fn probe(reading: &Reading, place: Place) -> Option<i64> {
-    let probe = reading.probes.iter().find(|probe| probe.place == place)?;
+fn probe(reading: &Reading, location: SensorLocation) -> Option<i64> {
+    let probe = reading.probes.iter().find(|probe| probe.location == location)?;
     probe.value.map(|value| i64::from(value.0) * 100)
 }
 
@@ -132,7 +132,7 @@ fn value(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Com
         "module_1" => module(id, expected, reading),
         "module_3_mos_temp" => {
             let Step::Done(third) = pack(vector, 3) else { panic!("{id}: no third pack") };
-            assert_eq!(probe(&third, Place::Mosfet), expected.as_i64());
+            assert_eq!(probe(&third, SensorLocation::Mosfet), expected.as_i64());
         }
         "cells" => assert_eq!(Some(reading.cells.len() as u64), expected.as_u64(), "{id}"),
         "cell_0_mv" => assert_eq!(cell(0).voltage.map(|v| v.0.into()), expected.as_i64(), "{id}"),
@@ -169,8 +169,8 @@ fn module(id: &str, expected: &Value, reading: &Reading) {
         match &**key {
             "voltage_mv" => assert_eq!(pack.voltage.map(|v| v.0.into()), number, "{id}"),
             "current_ma" => assert_eq!(pack.current.map(|v| v.0.into()), number, "{id}"),
-            "temp_mc" => assert_eq!(probe(reading, Place::Ambient), number, "{id}"),
-            "mos_temp_mc" => assert_eq!(probe(reading, Place::Mosfet), number, "{id}"),
+            "temp_mc" => assert_eq!(probe(reading, SensorLocation::Ambient), number, "{id}"),
+            "mos_temp_mc" => assert_eq!(probe(reading, SensorLocation::Mosfet), number, "{id}"),
             "soc_pct" => assert_eq!(pack.soc.map(|v| (v.0 / 100).into()), number, "{id}"),
             "base" => assert_eq!(pack.words.base.as_deref(), expected.as_str(), "{id}"),
             "cell_low_mv" | "cell_high_mv" => assert!(reading.cells.is_empty(), "`bat` tells it"),

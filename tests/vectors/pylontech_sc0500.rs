@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
-use bms_reader::model::reading::{Cell, Place};
+use bms_reader::model::reading::{Cell, SensorLocation};
 use bms_reader::protocol::pylontech_sc0500::{Barcode, INFO};
 use bms_reader::protocol::{Options, Step};
 use serde_json::Value;
@@ -171,7 +171,7 @@ fn tbar(vector: &Vector) {
             delivery.chunks(question, &response)
         });
         assert_eq!(outcome.unwrap().reading().cells.len(), 75);
-        driver.start(bms_reader::protocol::Ask::Read);
+        driver.start(bms_reader::protocol::CycleKind::Read);
         let again = play(driver.as_mut(), |question| {
             delivery.chunks(question, &good("sc0500-getpwr-5-modules"))
         });
@@ -201,8 +201,8 @@ fn scaled(expected: &Value, unit: f64) -> Option<i64> {
     Some(exact)
 }
 
-fn probe(reading: &Reading, place: Place) -> Option<i64> {
-    let probe = reading.probes.iter().find(|probe| probe.place == place)?;
+fn probe(reading: &Reading, location: SensorLocation) -> Option<i64> {
+    let probe = reading.probes.iter().find(|probe| probe.location == location)?;
     probe.value.map(|value| value.0.into())
 }
 
@@ -218,10 +218,10 @@ fn value(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Com
         "voltage_v" => assert_eq!(pack.voltage.map(|v| v.0.into()), scaled(expected, 1e3), "{id}"),
         "current_a" => assert_eq!(pack.current.map(|v| v.0.into()), scaled(expected, 1e3), "{id}"),
         "header_temperature_c" | "average_temperature_c" => {
-            assert_eq!(probe(reading, Place::Average), scaled(expected, 10.0), "{id}");
+            assert_eq!(probe(reading, SensorLocation::Average), scaled(expected, 10.0), "{id}");
         }
         "controller_temperature_c" => {
-            assert_eq!(probe(reading, Place::Ambient), scaled(expected, 10.0), "{id}");
+            assert_eq!(probe(reading, SensorLocation::Ambient), scaled(expected, 10.0), "{id}");
         }
         "capacity_raw" | "remaining_wh" => {
             assert_eq!(pack.remaining_energy.map(|v| v.0), scaled(expected, 1e3), "{id}");

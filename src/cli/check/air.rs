@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cli::without_heading;
-use crate::config::{Config, Place};
+use crate::config::{Config, Endpoint};
 use crate::model::{Fault, FaultKind};
 use crate::transport::LinkError;
 use crate::transport::ble::{self, AdapterFound, BleFound};
@@ -23,7 +23,7 @@ pub(super) async fn adapters(config: &Config) -> bool {
         .devices
         .iter()
         .filter_map(|device| match &device.place {
-            Place::Ble { adapter, .. } => Some(adapter.as_deref()),
+            Endpoint::Ble { adapter, .. } => Some(adapter.as_deref()),
             _ => None,
         })
         .collect();
@@ -72,8 +72,8 @@ fn verdict(
 }
 
 /// More about a battery that is in reach and could not be read all the same.
-pub(super) async fn more(place: &Place, fault: &Fault, time: Duration) -> Option<String> {
-    let Place::Ble { address, adapter } = place else { return None };
+pub(super) async fn more(place: &Endpoint, fault: &Fault, time: Duration) -> Option<String> {
+    let Endpoint::Ble { address, adapter } = place else { return None };
     if !matches!(fault.kind, FaultKind::ConnectFailed | FaultKind::PortBusy | FaultKind::Timeout) {
         return None;
     }

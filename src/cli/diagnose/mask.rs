@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::config::Told;
+use crate::config::RedactedConfig;
 use crate::config::variables::{MQTT_HOST, MQTT_USER};
 use crate::model::secret::MASK;
 
@@ -32,7 +32,7 @@ fn kind_of_host(host: &str) -> &str {
 }
 
 /// Without the hosts that somebody named, and without any IPv4 address.
-fn without_hosts(report: &str, told: &Told) -> String {
+fn without_hosts(report: &str, told: &RedactedConfig) -> String {
     let mut text = report.to_owned();
     let broker = told.values.iter().find(|(name, _)| *name == MQTT_HOST.name);
     // A name of one word may be any word of the report.
@@ -76,7 +76,7 @@ fn without_ipv4(text: &str) -> String {
 
 /// Without secrets and hosts, and with the half of every Bluetooth address that tells one device from
 /// another; the first half names the maker of its radio, which helps.
-pub(super) fn masked(report: &str, told: &Told) -> String {
+pub(super) fn masked(report: &str, told: &RedactedConfig) -> String {
     let mut text = report.to_owned();
     for secret in &told.secrets {
         if secret.expose().len() >= SHORTEST_SECRET {
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn secrets_and_the_telling_half_of_addresses_are_masked_wherever_they_stand() {
-        let told = Told { values: Vec::new(), secrets: vec![Secret::new("hunter2")] };
+        let told = RedactedConfig { values: Vec::new(), secrets: vec![Secret::new("hunter2")] };
         let report = "as hunter2 at C8:47:80:37:02:E8, dev_c8_47_80_37_02_e8; 12:34:56 is a time";
         let shown = masked(report, &told);
         assert_eq!(shown, "as *** at C8:47:80:xx:xx:xx, dev_c8_47_80_xx_xx_xx; 12:34:56 is a time");
@@ -125,14 +125,16 @@ mod tests {
 
     #[test]
     fn a_short_secret_does_not_eat_the_report() {
-        let told = Told { values: Vec::new(), secrets: vec![Secret::new("a")] };
+        let told = RedactedConfig { values: Vec::new(), secrets: vec![Secret::new("a")] };
         assert_eq!(masked("a battery", &told), "a battery");
     }
 
     #[test]
     fn hosts_and_users_are_masked_and_their_kind_is_told() {
-        let told =
-            |host: &str| Told { values: vec![("MQTT_HOST", host.to_owned())], secrets: Vec::new() };
+        let told = |host: &str| RedactedConfig {
+            values: vec![("MQTT_HOST", host.to_owned())],
+            secrets: Vec::new(),
+        };
         assert_eq!(shown("MQTT_HOST", "192.0.2.10"), "<address>");
         assert_eq!(shown("MQTT_HOST", "core-mosquitto"), "<name>");
         assert_eq!(shown("MQTT_HOST", "127.0.0.1"), "127.0.0.1");

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::line::Command;
 use super::{FINE, read};
-use crate::config::{self, Config, Rejected, Told};
+use crate::config::{self, Config, RedactedConfig, Rejected};
 use crate::raw::raw;
 use crate::sink::mqtt;
 use crate::transport::ble::{self, AdapterFound};
@@ -24,7 +24,7 @@ pub(super) const COMMAND: Command = Command {
 };
 
 async fn run() -> u8 {
-    let told = config::told(config::environment());
+    let told = config::redacted(config::environment());
     let loaded = config::load(config::environment());
     let mut report = String::new();
     // Writing to a text cannot fail.
@@ -35,7 +35,7 @@ async fn run() -> u8 {
 
 async fn write_report(
     out: &mut String,
-    told: &Told,
+    told: &RedactedConfig,
     loaded: &Result<Config, Rejected>,
 ) -> std::fmt::Result {
     writeln!(out, "### bms-reader {}", env!("CARGO_PKG_VERSION"))?;

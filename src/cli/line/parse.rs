@@ -7,7 +7,7 @@ use lexopt::ValueExt;
 
 use super::help::overview;
 use super::{Command, Flag, PROGRAM, Takes};
-use crate::nearest::nearest;
+use crate::did_you_mean::closest;
 
 /// What the line asks for.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Command {
 
 /// `; did you mean ...?`, where something is near.
 fn meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, before: &str) -> String {
-    match nearest(name, known) {
+    match closest(name, known) {
         Some((near, _)) => format!("; did you mean {before}{near}?"),
         None => String::new(),
     }
@@ -299,7 +299,7 @@ mod tests {
         for line in ["--help", "-h", "help"] {
             assert!(matches!(asked(line), Ok(Asked::Help(help)) if help.contains("[COMMAND]")));
         }
-        let of_replay = |help: &str| help.starts_with("Play a capture back");
+        let of_replay = |help: &str| help.starts_with("SimOptions a capture back");
         for line in ["replay --help", "replay -h", "help replay", "replay x --help", "-h replay"] {
             assert!(matches!(asked(line), Ok(Asked::Help(help)) if of_replay(&help)), "{line}");
         }

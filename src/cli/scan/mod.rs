@@ -11,7 +11,7 @@ use super::FINE;
 use super::line::{Command, Flag, Takes};
 use crate::model::{Fault, FaultKind};
 use crate::poll::{CycleError, advertisement};
-use crate::protocol::signs::{Guess, recognise};
+use crate::protocol::advertisement::{Guess, recognise};
 use crate::protocol::{DRIVERS, DriverInfo, auto};
 use crate::transport::ble::{self, BleFound};
 use crate::transport::serial::{self, PortFound};

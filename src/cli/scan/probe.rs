@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app;
 use crate::board::Board;
-use crate::config::{Device, Place};
-use crate::model::{DeviceId, Fault, FaultKind, Limits, Profile};
+use crate::config::{Device, Endpoint};
+use crate::model::{AlarmThresholds, DeviceId, Fault, FaultKind, Profile};
 use crate::poll::read_once;
-use crate::protocol::driver::Carrier;
-use crate::protocol::{self, DriverInfo, Options, auto, signs};
+use crate::protocol::driver::Medium;
+use crate::protocol::{self, DriverInfo, Options, advertisement, auto};
 use crate::transport::ble::BleFound;
 
 /// Time for a whole read over Bluetooth, and for finding the device again.
@@ -33,14 +33,14 @@ pub(super) struct Answered {
 
 /// Whether this is a port, and not a Bluetooth address.
 pub(super) fn is_port(place: &str) -> bool {
-    Place::parse(place).is_some()
+    Endpoint::parse(place).is_some()
 }
 
 /// Who is at each of these ports, in no order; all are asked at the same time.
 pub(super) async fn ports(ports: impl Iterator<Item = String>) -> Vec<(String, Answer)> {
     let mut asking = JoinSet::new();
     for path in ports {
-        if let Some(place) = Place::parse(&path) {
+        if let Some(place) = Endpoint::parse(&path) {
             asking.spawn(async move { (path, ask(place).await) }.boxed());
         }
     }
@@ -49,12 +49,12 @@ pub(super) async fn ports(ports: impl Iterator<Item = String>) -> Vec<(String, A
 
 /// Who is at this address.
 pub(super) async fn device(found: &BleFound) -> Answer {
-    ask(Place::on_radio(&found.address, Some(&found.adapter))).await
+    ask(Endpoint::on_radio(&found.address, Some(&found.adapter))).await
 }
 
-async fn ask(place: Place) -> Answer {
+async fn ask(place: Endpoint) -> Answer {
     let nobody = || Fault::new(FaultKind::Timeout, "it was not asked", "please report this");
-    let radio = matches!(place, Place::Ble { .. });
+    let radio = matches!(place, Endpoint::Ble { .. });
     let id = DeviceId::new("probe").ok_or_else(nobody)?;
     let device = Device {
         profile: Profile {
@@ -71,20 +71,20 @@ async fn ask(place: Place) -> Answer {
         driver: None,
         options: Options {
             timeout: if radio { WHOLE_READ } else { auto::TIMEOUT },
-            carrier: if radio { Carrier::Radio } else { Carrier::Wire },
-            mac: signs::address_bytes(&place.to_string()).filter(|_| radio),
+            medium: if radio { Medium::Ble } else { Medium::Serial },
+            mac: advertisement::address_bytes(&place.to_string()).filter(|_| radio),
             ..Options::default()
         },
         place,
         bauds: Vec::new(),
         interval: WHOLE_READ,
         control: false,
-        limits: Limits::default(),
+        limits: AlarmThresholds::default(),
         scan_timeout: LOOK,
         keep_connected: None,
     };
     let board = Board::new([device.profile.clone()]);
-    for line in app::lines(&[device], &app::Play::default(), &CancellationToken::new()) {
+    for line in app::lines(&[device], &app::SimOptions::default(), &CancellationToken::new()) {
         read_once(line, &board).await;
     }
     let state = board.latest(&id).ok_or_else(nobody)?;

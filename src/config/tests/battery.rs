@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{TWO, fault, faults, good, rejected, warnings};
-use crate::config::Place;
+use crate::config::Endpoint;
 use crate::model::bank::Wiring;
 use crate::protocol::driver::CapacityUnit;
 use crate::protocol::{self, DRIVERS};
@@ -126,7 +126,7 @@ fn the_environment_block_of_the_older_sc0500_program_works() {
 fn a_simulated_battery_needs_no_port() {
     let config = good(&[("BMS_TYPE", "simulated"), ("BMS_BAUDRATE", "9600")]);
     let device = &config.devices[0];
-    assert_eq!(device.place, Place::Simulated);
+    assert_eq!(device.place, Endpoint::Simulated);
     assert_eq!((device.driver.unwrap().name, device.profile.make.as_str()), ("daren", "simulated"));
     assert_eq!(device.profile.port, None);
     assert_eq!(device.bauds.len(), 1);
@@ -137,7 +137,7 @@ fn a_simulated_battery_needs_no_port() {
 fn a_bridge_has_one_rate_and_its_address_in_brackets() {
     let config = good(&[("BMS_PORT", "tcp://[fe80::1]:8899"), ("BMS_TIMEOUT", "1.5")]);
     let device = &config.devices[0];
-    assert_eq!(device.place, Place::Tcp { host: "fe80::1".into(), port: 8899 });
+    assert_eq!(device.place, Endpoint::Tcp { host: "fe80::1".into(), port: 8899 });
     assert_eq!(device.profile.port.as_deref(), Some("tcp://[fe80::1]:8899"));
     assert_eq!(device.bauds.len(), 1);
     assert_eq!(device.options.timeout, Duration::from_millis(1500));

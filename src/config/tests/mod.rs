@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::variables::VARIABLES;
-use super::{Config, Place, Rejected, load};
+use super::{Config, Endpoint, Rejected, load};
 use crate::model::Secret;
 use crate::model::units::Millivolts;
 use crate::sink::mqtt::{Discovery, Publish};
@@ -77,7 +77,7 @@ fn the_flat_variables_of_older_installations_work() {
         ("DEBUG_MODE", "false"),
     ]);
     let device = &config.devices[0];
-    assert_eq!(device.place, Place::Serial { path: "/dev/ttyUSB0".into() });
+    assert_eq!(device.place, Endpoint::Serial { path: "/dev/ttyUSB0".into() });
     assert_eq!(device.driver.unwrap().name, "daren");
     assert_eq!(device.options.address, 1);
     assert_eq!(device.interval, Duration::from_secs(30));

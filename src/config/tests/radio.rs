@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{fault, faults, good, warnings};
-use crate::config::Place;
-use crate::protocol::driver::Carrier;
+use crate::config::Endpoint;
+use crate::protocol::driver::Medium;
 use crate::protocol::{DRIVERS, auto};
 
 const ADDRESS: (&str, &str) = ("BMS_ADDRESS", "c8-47-80-37-02-e8");
@@ -13,12 +13,12 @@ const ADDRESS: (&str, &str) = ("BMS_ADDRESS", "c8-47-80-37-02-e8");
 fn an_address_alone_is_enough() {
     let config = good(&[ADDRESS]);
     let device = &config.devices[0];
-    let place = Place::Ble { address: "C8:47:80:37:02:E8".into(), adapter: None };
+    let place = Endpoint::Ble { address: "C8:47:80:37:02:E8".into(), adapter: None };
     assert_eq!(device.place, place);
     assert_eq!((device.driver.map(|it| it.name), device.profile.make.as_str()), (None, auto::AUTO));
     assert_eq!(device.profile.address.as_deref(), Some("C8:47:80:37:02:E8"));
     assert_eq!((&device.profile.port, &device.profile.adapter), (&None, &None));
-    assert_eq!(device.options.carrier, Carrier::Radio);
+    assert_eq!(device.options.medium, Medium::Ble);
     assert_eq!(device.options.mac, Some([0xC8, 0x47, 0x80, 0x37, 0x02, 0xE8]));
     assert_eq!(device.options.timeout, Duration::from_secs(20));
     assert_eq!(device.scan_timeout, Duration::from_secs(5));
@@ -118,7 +118,7 @@ fn on_a_port_the_search_has_all_rates_or_the_one_that_was_named() {
     let all = device(&[("BMS_TYPE", "auto"), ("BMS_PORT", "/dev/a")]);
     assert!(all.driver.is_none() && all.bauds.is_empty());
     assert_eq!(all.options.timeout, auto::TIMEOUT);
-    assert_eq!(all.options.carrier, Carrier::Wire);
+    assert_eq!(all.options.medium, Medium::Serial);
     let named = [("BMS_TYPE", "auto"), ("BMS_PORT", "/dev/a"), ("BMS_BAUDRATE", "4800")];
     assert_eq!(device(&named).bauds, [4800]);
 }

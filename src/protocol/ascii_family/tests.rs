@@ -1,6 +1,6 @@
 use super::*;
 use crate::protocol::query::Runner;
-use crate::protocol::{Ask, Driver, Step};
+use crate::protocol::{CycleKind, Driver, Step};
 
 static LIVE: Service = Service {
     cid2: 0x42,
@@ -75,7 +75,7 @@ fn a_battery_that_keeps_its_alarms_to_itself_still_tells_its_name() {
     assert_eq!(asked(&mut driver), Some(0x44));
     driver.silence();
     assert!(matches!(driver.step(), Step::Done(_)));
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     assert_eq!(asked(&mut driver), Some(0x42));
     driver.receive(&answer(3, 0, &[1]));
     assert_eq!(asked(&mut driver), Some(0x51), "the alarms have to wait");
@@ -96,7 +96,7 @@ fn alarms_that_were_told_once_have_to_be_told_again() {
     driver.silence();
     let Step::Done(reading) = driver.step() else { panic!("{:?}", driver.step()) };
     assert_eq!(reading.alarms.get(Alarm::CellOvervoltage), Some(true));
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     asked(&mut driver);
     driver.receive(&answer(3, 0, &[1]));
     assert_eq!(asked(&mut driver), Some(0x44));
@@ -116,7 +116,7 @@ fn a_refused_address_is_asked_of_its_group_and_back_again() {
     assert!(matches!(driver.step(), Step::Await(_)), "it is not the one that was asked");
     driver.receive(&answer(0x32, 0x06, &[]));
     assert!(matches!(driver.step(), Step::Failed(ProtocolError::Refused { code: 6, .. })));
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     assert_eq!(question(&mut driver).map(|frame| frame.address), Some(0x34));
 }
 

@@ -16,7 +16,7 @@ pub mod words;
 
 use std::time::Duration;
 
-use super::driver::{Ask, Driver, ProtocolError, Step};
+use super::driver::{CycleKind, Driver, ProtocolError, Step};
 use crate::model::Reading;
 use reply::{Listener, Reply};
 
@@ -58,7 +58,7 @@ pub trait Script: Send {
     /// The link is new.
     fn forget(&mut self);
     /// A cycle begins.
-    fn begin(&mut self, ask: Ask);
+    fn begin(&mut self, ask: CycleKind);
     /// What to do now; the same until something is answered or stays unanswered.
     fn turn(&self) -> Turn;
     /// The answer to the last command.
@@ -90,7 +90,7 @@ impl<S: Script> Terminal<S> {
     pub fn new(script: S) -> Self {
         let (state, listener) = (State::Over, Listener::default());
         let mut terminal = Terminal { script, state, listener, fresh: true };
-        terminal.start(Ask::Read);
+        terminal.start(CycleKind::Read);
         terminal
     }
 
@@ -115,10 +115,10 @@ impl<S: Script> Driver for Terminal<S> {
     fn reset(&mut self) {
         self.fresh = true;
         self.script.forget();
-        self.start(Ask::Read);
+        self.start(CycleKind::Read);
     }
 
-    fn start(&mut self, ask: Ask) {
+    fn start(&mut self, ask: CycleKind) {
         self.script.begin(ask);
         self.go_on();
     }

@@ -9,7 +9,7 @@
 
 use super::status;
 use crate::model::Reading;
-use crate::model::reading::{Cell, Place, Probe};
+use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 use crate::protocol::bytes::Reader;
 use crate::protocol::driver::ProtocolError;
@@ -261,5 +261,6 @@ pub(super) fn cells(frames: &[[u8; DATA - 1]], counts: Counts, into: &mut Readin
 pub(super) fn temperatures(frames: &[[u8; DATA - 1]], counts: Counts, into: &mut Reading) {
     let raw = frames.iter().flatten().take(counts.sensors);
     let value = |raw: &u8| (*raw != 0xFF).then(|| DeciCelsius((i32::from(*raw) - 40) * 10));
-    into.probes = raw.map(|raw| Probe { place: Place::Cells, value: value(raw) }).collect();
+    into.probes =
+        raw.map(|raw| Probe { location: SensorLocation::Cells, value: value(raw) }).collect();
 }

@@ -5,7 +5,7 @@
 
 use super::{Misfit, amps, counted, soc, status};
 use crate::model::Reading;
-use crate::model::reading::{Cell, Place, Probe};
+use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 use crate::protocol::bytes::{Reader, text};
 
@@ -77,7 +77,7 @@ pub(super) fn status(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), 
 /// The numbered sensors.
 pub(super) fn numbered(raw: &[u16], sensors: usize) -> Vec<Probe> {
     let raw = raw.iter().take(sensors);
-    raw.map(|&raw| Probe { place: Place::Cells, value: degrees(raw) }).collect()
+    raw.map(|&raw| Probe { location: SensorLocation::Cells, value: degrees(raw) }).collect()
 }
 
 /// The low byte of a register comes first in the table. No recording has a bit set to prove it.
@@ -95,7 +95,7 @@ pub(super) fn board(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), M
     let mosfet = reader.u16()?;
     note_balance(u64::from(high) << 16 | u64::from(low), into);
     if mosfet != 0 {
-        into.probes.push(Probe { place: Place::Mosfet, value: degrees(mosfet) });
+        into.probes.push(Probe { location: SensorLocation::Mosfet, value: degrees(mosfet) });
     }
     Ok(())
 }

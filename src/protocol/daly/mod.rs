@@ -14,16 +14,16 @@ use std::time::Duration;
 
 use super::bytes::{Exhausted, Reader};
 use super::driver::{
-    Ask, Carrier, DriverInfo, GattPlace, GattProfile, Options, ProtocolError, SerialDefaults, Sign,
-    uuid16,
+    AdvertisementMatcher, CycleKind, DriverInfo, GattChannel, GattProfile, Medium, Options,
+    ProtocolError, SerialDefaults, uuid16,
 };
 use super::modbus::{self, READ, WRITE};
-use super::query::{Answer, Dialect, Framing, Need, Pacing, Runner};
+use super::query::{Answer, Framing, Need, Pacing, RequestReply, Runner};
 use crate::model::Reading;
 use crate::model::reading::{Setting, Switch};
 use a5::{Counts, command};
 pub use way::VARIANTS;
-use way::{Query, Way};
+use way::{Dialect, Query};
 
 /// What the rest of the program knows about this make.
 pub static INFO: DriverInfo = DriverInfo {
@@ -31,20 +31,20 @@ pub static INFO: DriverInfo = DriverInfo {
     title: "Daly",
     serial: Some(SerialDefaults { bauds: &[9600], timeout: Duration::from_secs(1) }),
     gatt: Some(GattProfile { places: PLACES, streams: false }),
-    signs: &[Sign::Name("DL-"), Sign::Name("JHB-")],
+    matchers: &[AdvertisementMatcher::Name("DL-"), AdvertisementMatcher::Name("JHB-")],
     addresses: 1..=15,
     controls: &[Switch::Charging, Switch::Discharging],
-    obeys_on_wire: true,
+    serial_control: true,
     verified: "recorded frames of fifteen boards in three dialects; most alarms and all switching \
                from documents only",
     new: |options: &Options| Box::new(Runner::new(Daly::new(options))),
 };
 
 /// Some modules refuse to let anybody subscribe to the first.
-const PLACES: &[GattPlace] = &[place(0xFFF0, 0xFFF1, 0xFFF2), place(0xFF00, 0xFF01, 0xFF02)];
+const PLACES: &[GattChannel] = &[place(0xFFF0, 0xFFF1, 0xFFF2), place(0xFF00, 0xFF01, 0xFF02)];
 
-const fn place(service: u16, notify: u16, write: u16) -> GattPlace {
-    GattPlace { service: uuid16(service), notify: uuid16(notify), write: uuid16(write) }
+const fn place(service: u16, notify: u16, write: u16) -> GattChannel {
+    GattChannel { service: uuid16(service), notify: uuid16(notify), write: uuid16(write) }
 }
 
 /// Why an answer makes no sense.
@@ -103,7 +103,7 @@ struct Daly {
     number: u8,
     timeout: Duration,
     /// In the order of what a trial costs.
-    ways: Vec<Way>,
+    ways: Vec<Dialect>,
     way: usize,
     proven: bool,
     counts: Counts,
@@ -114,17 +114,17 @@ struct Daly {
 
 impl Daly {
     fn new(options: &Options) -> Self {
-        let (timeout, a5): (_, &[Way]) = match options.carrier {
-            Carrier::Wire => (options.timeout, &[Way::A5]),
-            Carrier::Radio => (options.timeout.min(RADIO_ANSWER), &[Way::A5App, Way::A5]),
+        let (timeout, a5): (_, &[Dialect]) = match options.medium {
+            Medium::Serial => (options.timeout, &[Dialect::A5]),
+            Medium::Ble => (options.timeout.min(RADIO_ANSWER), &[Dialect::A5App, Dialect::A5]),
         };
         // A board of the D2 dialect has no number: on a bus all of them would answer.
-        let unnumbered = [Way::D2, Way::P81];
-        let numbered = [Way::P81];
-        let modbus: &[Way] = if options.address == 1 { &unnumbered } else { &numbered };
+        let unnumbered = [Dialect::D2, Dialect::P81];
+        let numbered = [Dialect::P81];
+        let modbus: &[Dialect] = if options.address == 1 { &unnumbered } else { &numbered };
         let ways = match options.variant.as_deref() {
-            Some("d2") => vec![Way::D2],
-            Some("p81") => vec![Way::P81],
+            Some("d2") => vec![Dialect::D2],
+            Some("p81") => vec![Dialect::P81],
             Some("a5") => a5.to_vec(),
             _ => [modbus, a5].concat(),
         };
@@ -140,8 +140,8 @@ impl Daly {
         }
     }
 
-    fn way(&self) -> Way {
-        self.ways.get(self.way).copied().unwrap_or(Way::D2)
+    fn way(&self) -> Dialect {
+        self.ways.get(self.way).copied().unwrap_or(Dialect::D2)
     }
 
     fn turning(&self) -> bool {
@@ -192,10 +192,10 @@ impl Daly {
         const APP: u8 = 0x80;
         let number = self.number;
         match self.way() {
-            Way::D2 => (d2::ADDRESS, d2::ADDRESS),
-            Way::P81 => (p81::ASKED.wrapping_add(number), p81::ANSWERS.wrapping_add(number)),
-            Way::A5 => (WIRE.wrapping_add(number).wrapping_sub(1), number),
-            Way::A5App => (APP.wrapping_add(number).wrapping_sub(1), number),
+            Dialect::D2 => (d2::ADDRESS, d2::ADDRESS),
+            Dialect::P81 => (p81::ASKED.wrapping_add(number), p81::ANSWERS.wrapping_add(number)),
+            Dialect::A5 => (WIRE.wrapping_add(number).wrapping_sub(1), number),
+            Dialect::A5App => (APP.wrapping_add(number).wrapping_sub(1), number),
         }
     }
 
@@ -270,7 +270,7 @@ fn bad(query: String, misfit: Misfit) -> ProtocolError {
     ProtocolError::BadFrame { query, reason: misfit.to_string() }
 }
 
-impl Dialect for Daly {
+impl RequestReply for Daly {
     type Query = Query;
 
     fn plan(&self) -> &'static [Query] {
@@ -304,8 +304,8 @@ impl Dialect for Daly {
     fn describe(&self, query: Query) -> String {
         match (self.way(), Daly::registers(query)) {
             (_, Some((first, count))) => format!("{query:?} ({count} registers from {first:02X})"),
-            (Way::D2 | Way::P81, None) => format!("{query:?} (an order)"),
-            (Way::A5 | Way::A5App, None) => {
+            (Dialect::D2 | Dialect::P81, None) => format!("{query:?} (an order)"),
+            (Dialect::A5 | Dialect::A5App, None) => {
                 format!("{query:?} (command {:02X})", self.command(query))
             }
         }
@@ -316,15 +316,15 @@ impl Dialect for Daly {
         let charging = self.wants(Switch::Charging);
         match (self.way(), Daly::registers(query)) {
             (_, Some((first, count))) => modbus::question(address, READ, first, count.into()),
-            (Way::D2, None) => {
+            (Dialect::D2, None) => {
                 let register = if charging { d2::CHARGING } else { d2::DISCHARGING };
                 modbus::question(address, WRITE, register, self.on().into())
             }
-            (Way::P81, None) => {
+            (Dialect::P81, None) => {
                 let register = if charging { p81::CHARGING } else { p81::DISCHARGING };
                 modbus::question(address, WRITE, register, self.on().into())
             }
-            (Way::A5 | Way::A5App, None) => {
+            (Dialect::A5 | Dialect::A5App, None) => {
                 let state = query == Query::Turn && self.on();
                 a5::question(address, self.command(query), state.into())
             }
@@ -333,13 +333,13 @@ impl Dialect for Daly {
 
     /// A good write of the D2 dialect is repeated to the letter.
     fn repeats(&self, query: Query) -> bool {
-        query == Query::Turn && self.way() == Way::D2
+        query == Query::Turn && self.way() == Dialect::D2
     }
 
     fn frame(&self, query: Query, buffer: &[u8]) -> Framing {
         match self.way() {
-            Way::D2 | Way::P81 => self.registers_of(query).find(buffer),
-            Way::A5 | Way::A5App => self.frames_of(query).find(buffer),
+            Dialect::D2 | Dialect::P81 => self.registers_of(query).find(buffer),
+            Dialect::A5 | Dialect::A5App => self.frames_of(query).find(buffer),
         }
     }
 
@@ -350,8 +350,8 @@ impl Dialect for Daly {
         into: &mut Reading,
     ) -> Result<Answer, ProtocolError> {
         match self.way() {
-            Way::D2 | Way::P81 => self.read_registers(query, frame, into)?,
-            Way::A5 | Way::A5App => {
+            Dialect::D2 | Dialect::P81 => self.read_registers(query, frame, into)?,
+            Dialect::A5 | Dialect::A5App => {
                 if self.read_a5(query, frame, into)?.is_none() {
                     return Ok(Answer::Foreign);
                 }
@@ -373,7 +373,7 @@ impl Dialect for Daly {
     }
 
     /// As long as no dialect was answered, the next one is tried in the same cycle.
-    fn instead(&mut self, query: Query, ask: Ask) -> Option<Vec<Query>> {
+    fn instead(&mut self, query: Query, ask: CycleKind) -> Option<Vec<Query>> {
         if self.proven || query != self.way().live() {
             return None;
         }
@@ -382,8 +382,8 @@ impl Dialect for Daly {
             return None;
         }
         Some(match ask {
-            Ask::Write(setting) => self.orders(setting),
-            Ask::Read | Ask::Identify => self.way().plan().to_vec(),
+            CycleKind::Write(setting) => self.orders(setting),
+            CycleKind::Read | CycleKind::Identify => self.way().plan().to_vec(),
         })
     }
 

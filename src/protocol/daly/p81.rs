@@ -7,7 +7,7 @@
 use super::d2::{bytes, degrees, names, note_balance, numbered, words};
 use super::{Misfit, amps, counted, soc, status};
 use crate::model::Reading;
-use crate::model::reading::{Cell, Place, Probe};
+use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, MilliampHours, Milliamps, Millivolts};
 use crate::protocol::bytes::Reader;
 
@@ -66,7 +66,7 @@ pub(super) fn second(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), 
     for (name, register) in [("precharge_on", 0x54), ("heater_on", 0x55), ("fan_on", 0x56)] {
         into.states.insert(name, at(register) != 0);
     }
-    into.probes.push(Probe { place: Place::Mosfet, value: degrees(at(0x5A)) });
+    into.probes.push(Probe { location: SensorLocation::Mosfet, value: degrees(at(0x5A)) });
     let failures: Vec<u16> = (0x6D..=0x73).map(at).collect();
     status::note_levels(bytes(&failures), into);
     Ok(())

@@ -12,8 +12,8 @@ fn driver(options: Options) -> Runner<Daly> {
     Runner::new(Daly::new(&options))
 }
 
-fn on(carrier: Carrier) -> Options {
-    Options { carrier, ..Options::default() }
+fn on(medium: Medium) -> Options {
+    Options { medium, ..Options::default() }
 }
 
 /// Goes on until something is awaited or the cycle is over; gives the last question.
@@ -44,9 +44,9 @@ fn asked_into_silence(options: Options) -> Vec<Vec<u8>> {
 
 #[test]
 fn the_dialects_are_tried_one_after_the_other_with_questions_that_only_read() {
-    let asked = asked_into_silence(on(Carrier::Wire));
+    let asked = asked_into_silence(on(Medium::Serial));
     assert_eq!(asked, [D2_STATUS, P81_FIRST, A5_TOTALS]);
-    let asked = asked_into_silence(on(Carrier::Radio));
+    let asked = asked_into_silence(on(Medium::Ble));
     assert_eq!(asked, [D2_STATUS, P81_FIRST, APP_TOTALS, A5_TOTALS]);
 }
 
@@ -69,7 +69,7 @@ fn boards_with_a_number_are_asked_by_it() {
 
 #[test]
 fn what_has_answered_is_asked_again_until_the_link_is_new() {
-    let mut driver = driver(on(Carrier::Wire));
+    let mut driver = driver(on(Medium::Serial));
     question(&mut driver);
     driver.silence();
     question(&mut driver);
@@ -80,7 +80,7 @@ fn what_has_answered_is_asked_again_until_the_link_is_new() {
     assert_eq!(question(&mut driver), Some(counts));
     driver.silence();
     assert!(matches!(driver.step(), Step::Failed(ProtocolError::Timeout { .. })));
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     assert_eq!(question(&mut driver).as_deref(), Some(A5_TOTALS));
     driver.silence();
     assert!(matches!(driver.step(), Step::Failed(_)), "no other dialect is tried");
@@ -104,8 +104,8 @@ fn status(charging: u16, discharging: u16) -> Vec<u8> {
 
 #[test]
 fn an_order_is_repeated_by_the_board_and_the_status_proves_it() {
-    let mut driver = driver(on(Carrier::Wire));
-    driver.start(Ask::Write(Setting { switch: Switch::Charging, on: false }));
+    let mut driver = driver(on(Medium::Serial));
+    driver.start(CycleKind::Write(Setting { switch: Switch::Charging, on: false }));
     assert_eq!(question(&mut driver).as_deref(), Some(D2_STATUS));
     driver.receive(&status(1, 1));
     let order = [0xD2, 6, 0, 0xA5, 0, 0, 0x8A, 0x4A];
@@ -121,8 +121,8 @@ fn an_order_is_repeated_by_the_board_and_the_status_proves_it() {
 
 #[test]
 fn an_order_finds_its_dialect_first() {
-    let mut driver = driver(on(Carrier::Wire));
-    driver.start(Ask::Write(Setting { switch: Switch::Discharging, on: true }));
+    let mut driver = driver(on(Medium::Serial));
+    driver.start(CycleKind::Write(Setting { switch: Switch::Discharging, on: true }));
     question(&mut driver);
     driver.silence();
     question(&mut driver);
@@ -145,8 +145,8 @@ fn an_order_finds_its_dialect_first() {
 
 #[test]
 fn balancing_cannot_be_ordered() {
-    let mut driver = driver(on(Carrier::Wire));
-    driver.start(Ask::Write(Setting { switch: Switch::Balancing, on: true }));
+    let mut driver = driver(on(Medium::Serial));
+    driver.start(CycleKind::Write(Setting { switch: Switch::Balancing, on: true }));
     assert!(matches!(driver.step(), Step::Done(_)));
 }
 

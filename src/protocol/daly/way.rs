@@ -6,27 +6,27 @@ pub const VARIANTS: &[&str] = &["a5", "d2", "p81"];
 /// A way to ask. The A5 dialect has two: boards listen to the byte that says who asks, and one
 /// Bluetooth module knows only that of a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Dialect {
     D2,
     P81,
     A5App,
     A5,
 }
 
-impl Way {
+impl Dialect {
     pub(super) fn live(self) -> Query {
         match self {
-            Way::D2 => Query::Status,
-            Way::P81 => Query::First,
-            Way::A5App | Way::A5 => Query::Totals,
+            Dialect::D2 => Query::Status,
+            Dialect::P81 => Query::First,
+            Dialect::A5App | Dialect::A5 => Query::Totals,
         }
     }
 
     pub(super) fn plan(self) -> &'static [Query] {
         match self {
-            Way::D2 => &[Query::Status, Query::Board, Query::Settings, Query::Versions],
-            Way::P81 => &[Query::First, Query::Second, Query::About],
-            Way::A5App | Way::A5 => &[
+            Dialect::D2 => &[Query::Status, Query::Board, Query::Settings, Query::Versions],
+            Dialect::P81 => &[Query::First, Query::Second, Query::About],
+            Dialect::A5App | Dialect::A5 => &[
                 Query::Totals,
                 Query::Counts,
                 Query::Cells,
@@ -42,9 +42,9 @@ impl Way {
     /// Where the state of the switches stands.
     pub(super) fn proof(self) -> Query {
         match self {
-            Way::D2 => Query::Status,
-            Way::P81 => Query::Second,
-            Way::A5App | Way::A5 => Query::Switches,
+            Dialect::D2 => Query::Status,
+            Dialect::P81 => Query::Second,
+            Dialect::A5App | Dialect::A5 => Query::Switches,
         }
     }
 }

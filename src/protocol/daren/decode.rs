@@ -1,7 +1,7 @@
 //! The payload of each answer. Since an answer does not say to which question it belongs, every
 //! decoder also checks that the payload has the shape of its own service.
 
-use crate::model::reading::{Cell, Place, Probe};
+use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
 use crate::protocol::bytes::{Exhausted, Reader, text};
@@ -62,12 +62,13 @@ pub(super) fn live(info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
     pack.cycles = Some(cycles.into());
 
     into.cells = voltages.iter().map(|&mv| Cell::of(Millivolts(mv.into()))).collect();
-    let places = [Place::Ambient, Place::Average, Place::Mosfet].into_iter();
+    let places =
+        [SensorLocation::Ambient, SensorLocation::Average, SensorLocation::Mosfet].into_iter();
     let named = places.zip([ambient, average, mosfet]);
-    let numbered = sensors.into_iter().map(|raw| (Place::Cells, raw));
+    let numbered = sensors.into_iter().map(|raw| (SensorLocation::Cells, raw));
     into.probes = named
         .chain(numbered)
-        .map(|(place, raw)| Probe { place, value: temperature(raw) })
+        .map(|(location, raw)| Probe { location, value: temperature(raw) })
         .collect();
 
     words(&mut reader, into)?;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::ascii_frame::{self, Frame};
 use super::driver::{DriverInfo, Options, ProtocolError, SerialDefaults};
-use super::query::{Answer, Dialect, Framing, Need, Pacing, Runner};
+use super::query::{Answer, Framing, Need, Pacing, RequestReply, Runner};
 use crate::model::Reading;
 
 /// What the rest of the program knows about this make.
@@ -22,10 +22,10 @@ pub static INFO: DriverInfo = DriverInfo {
     title: "Daren",
     serial: Some(SerialDefaults { bauds: &[9600, 19_200], timeout: Duration::from_secs(2) }),
     gatt: None,
-    signs: &[],
+    matchers: &[],
     addresses: 0..=15,
     controls: &[],
-    obeys_on_wire: true,
+    serial_control: true,
     verified: "recorded frames of six packs",
     new: |options: &Options| Box::new(Runner::new(Daren::new(options))),
 };
@@ -135,7 +135,7 @@ impl Daren {
     }
 }
 
-impl Dialect for Daren {
+impl RequestReply for Daren {
     type Query = Service;
 
     fn plan(&self) -> &'static [Service] {
@@ -247,7 +247,7 @@ fn is_question(frame: &Frame) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Ask, Driver, Step};
+    use crate::protocol::{CycleKind, Driver, Step};
 
     fn driver(address: u8) -> Runner<Daren> {
         Runner::new(Daren::new(&Options { address, ..Options::default() }))
@@ -293,7 +293,7 @@ mod tests {
         driver.reset();
         assert_eq!(question(&mut driver), Some(request(Service::Live, 3, 1)), "it is remembered");
         driver.silence();
-        driver.start(Ask::Read);
+        driver.start(CycleKind::Read);
         assert_eq!(question(&mut driver), Some(request(Service::Live, 3, 1)), "it has worked once");
     }
 
@@ -318,7 +318,7 @@ mod tests {
             assert_eq!(question(&mut driver), Some(request(Service::Live, 3, group)));
             driver.silence();
             assert!(matches!(driver.step(), Step::Failed(ProtocolError::Timeout { .. })));
-            driver.start(Ask::Read);
+            driver.start(CycleKind::Read);
         }
     }
 
@@ -358,7 +358,7 @@ mod tests {
         driver.silence();
         question(&mut driver);
         driver.silence();
-        driver.start(Ask::Read);
+        driver.start(CycleKind::Read);
         assert_eq!(question(&mut driver), Some(request(Service::Live, 3, 3)));
     }
 }

@@ -1,6 +1,6 @@
 //! The data of each answer.
 
-use crate::model::reading::{Cell, Place, Probe, Reading, Switch};
+use crate::model::reading::{Cell, Probe, Reading, SensorLocation, Switch};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, alarm::AlarmSet};
 use crate::protocol::bytes::{Exhausted, Reader, text};
@@ -38,7 +38,7 @@ pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), Misfit> {
     // A board may count sensors that it does not send.
     let present = usize::from(sensors).min(reader.remaining() / 2);
     into.probes = (0..present)
-        .map(|_| Ok(Probe { place: Place::Cells, value: temperature(reader.u16()?) }))
+        .map(|_| Ok(Probe { location: SensorLocation::Cells, value: temperature(reader.u16()?) }))
         .collect::<Result<_, Exhausted>>()?;
     let extension = Extension::read(&mut reader).filter(|it| it.remaining == remaining);
     let factor = extension.map_or(1, |it| it.factor(soc));

@@ -69,7 +69,7 @@ pub fn scramble(password: [u8; 6], mac: [u8; 6], random: u8) -> [u8; 6] {
 
 /// Overwrites what [`Word::Key`] and [`Word::Password`] carry: the password can be computed from
 /// the second, too.
-pub(super) fn blank(said: &mut [u8]) {
+pub(super) fn redact(said: &mut [u8]) {
     for start in 0..said.len() {
         let Some([0xFF, 0xAA, 0x15 | 0x18, 6, rest @ ..]) = said.get_mut(start..) else { continue };
         let shown = rest.len().min(SECRET);
@@ -90,11 +90,11 @@ mod tests {
     #[test]
     fn what_is_passed_on_holds_no_secret() {
         let mut said = [&[0xDD, 0xA5][..], &Word::Key(*b"123456").encode()].concat();
-        blank(&mut said);
+        redact(&mut said);
         assert_eq!(said, [&[0xDD, 0xA5][..], &Word::Key(*b"000000").encode()].concat());
         let mut said = Word::Password([1, 2, 3, 4, 5, 6]).encode();
         said.truncate(7);
-        blank(&mut said);
+        redact(&mut said);
         assert_eq!(said, [0xFF, 0xAA, 0x18, 6, 0x30, 0x30, 0x30], "a piece of one");
     }
 

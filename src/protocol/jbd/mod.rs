@@ -13,16 +13,16 @@ mod radio;
 use std::time::Duration;
 
 use super::driver::{
-    Carrier, Driver, DriverInfo, GattPlace, GattProfile, Options, ProtocolError, SerialDefaults,
-    Sign, uuid16,
+    AdvertisementMatcher, Driver, DriverInfo, GattChannel, GattProfile, Medium, Options,
+    ProtocolError, SerialDefaults, uuid16,
 };
-use super::query::{Answer, Dialect, Framing, Need, Pacing, Runner};
+use super::query::{Answer, Framing, Need, Pacing, RequestReply, Runner};
 use crate::model::Reading;
 use crate::model::reading::{Setting, Switch};
 
 pub use frame::checksum;
 pub use handshake::scramble;
-use radio::Radio;
+use radio::JbdBle;
 
 /// What the rest of the program knows about this make.
 ///
@@ -34,58 +34,58 @@ pub static INFO: DriverInfo = DriverInfo {
     title: "JBD / Xiaoxiang",
     serial: Some(SerialDefaults { bauds: &[9600], timeout: Duration::from_secs(2) }),
     gatt: Some(GattProfile { places: PLACES, streams: false }),
-    signs: SIGNS,
+    matchers: SIGNS,
     addresses: 1..=1,
     controls: &[Switch::Charging, Switch::Discharging],
-    obeys_on_wire: true,
+    serial_control: true,
     verified: "recorded frames of ten packs",
     new,
 };
 
 fn new(options: &Options) -> Box<dyn Driver> {
     let runner = Runner::new(Jbd::new(options));
-    match options.carrier {
-        Carrier::Wire => Box::new(runner),
-        Carrier::Radio => Box::new(Radio::new(runner, options)),
+    match options.medium {
+        Medium::Serial => Box::new(runner),
+        Medium::Ble => Box::new(JbdBle::new(runner, options)),
     }
 }
 
 /// The second one is that of the DH04 boards.
-const PLACES: &[GattPlace] = &[place(0xFF00, 0xFF01, 0xFF02), place(0xFFF0, 0xFFF1, 0xFFF2)];
+const PLACES: &[GattChannel] = &[place(0xFF00, 0xFF01, 0xFF02), place(0xFFF0, 0xFFF1, 0xFFF2)];
 
-const fn place(service: u16, notify: u16, write: u16) -> GattPlace {
-    GattPlace { service: uuid16(service), notify: uuid16(notify), write: uuid16(write) }
+const fn place(service: u16, notify: u16, write: u16) -> GattChannel {
+    GattChannel { service: uuid16(service), notify: uuid16(notify), write: uuid16(write) }
 }
 
 /// The service and the first addresses are those of other makes' modules, too. Owners and brands
 /// rename their boards freely; these are the names that were seen.
-const SIGNS: &[Sign] = &[
-    Sign::Service(uuid16(0xFF00)),
-    Sign::ReversedAddress,
-    Sign::Name("JBD-"),
-    Sign::Name("xiaoxiang"),
-    Sign::Name("SP04S"),
-    Sign::Name("SP16S"),
-    Sign::Name("DP04S"),
-    Sign::Name("AP21S"),
-    Sign::Name("GJ-"),
-    Sign::Name("SX1"),
-    Sign::Name("SX60"),
-    Sign::Name("SBL-"),
-    Sign::Name("OGR-"),
-    Sign::Name("LSG-"),
-    Sign::Name("DWF"),
-    Sign::Name("TZ-H"),
-    Sign::Name("ECO-LFP"),
-    Sign::Name("LT40AH"),
-    Sign::Address("A4:C1:37"),
-    Sign::Address("A4:C1:38"),
-    Sign::Address("A5:C2:37"),
-    Sign::Address("A5:C2:39"),
-    Sign::Address("A5:C2:3A"),
-    Sign::Address("AA:C2:37"),
-    Sign::Address("70:3E:97"),
-    Sign::Address("10:A5:62"),
+const SIGNS: &[AdvertisementMatcher] = &[
+    AdvertisementMatcher::Service(uuid16(0xFF00)),
+    AdvertisementMatcher::ReversedAddress,
+    AdvertisementMatcher::Name("JBD-"),
+    AdvertisementMatcher::Name("xiaoxiang"),
+    AdvertisementMatcher::Name("SP04S"),
+    AdvertisementMatcher::Name("SP16S"),
+    AdvertisementMatcher::Name("DP04S"),
+    AdvertisementMatcher::Name("AP21S"),
+    AdvertisementMatcher::Name("GJ-"),
+    AdvertisementMatcher::Name("SX1"),
+    AdvertisementMatcher::Name("SX60"),
+    AdvertisementMatcher::Name("SBL-"),
+    AdvertisementMatcher::Name("OGR-"),
+    AdvertisementMatcher::Name("LSG-"),
+    AdvertisementMatcher::Name("DWF"),
+    AdvertisementMatcher::Name("TZ-H"),
+    AdvertisementMatcher::Name("ECO-LFP"),
+    AdvertisementMatcher::Name("LT40AH"),
+    AdvertisementMatcher::Address("A4:C1:37"),
+    AdvertisementMatcher::Address("A4:C1:38"),
+    AdvertisementMatcher::Address("A5:C2:37"),
+    AdvertisementMatcher::Address("A5:C2:39"),
+    AdvertisementMatcher::Address("A5:C2:3A"),
+    AdvertisementMatcher::Address("AA:C2:37"),
+    AdvertisementMatcher::Address("70:3E:97"),
+    AdvertisementMatcher::Address("10:A5:62"),
 ];
 
 /// No document asks for quiet before a question, but half-duplex adapters need a moment to turn
@@ -159,7 +159,7 @@ pub fn order(charging: bool, discharging: bool) -> Vec<u8> {
 /// A conversation with a board.
 #[derive(Debug)]
 struct Jbd {
-    carrier: Carrier,
+    medium: Medium,
     timeout: Duration,
     counters_missed: u8,
     /// What the order will say; the state of both switches, as it always sets both.
@@ -171,12 +171,12 @@ struct Jbd {
 
 impl Jbd {
     fn new(options: &Options) -> Self {
-        let timeout = match options.carrier {
-            Carrier::Wire => options.timeout,
-            Carrier::Radio => options.timeout.min(RADIO_ANSWER),
+        let timeout = match options.medium {
+            Medium::Serial => options.timeout,
+            Medium::Ble => options.timeout.min(RADIO_ANSWER),
         };
         Jbd {
-            carrier: options.carrier,
+            medium: options.medium,
             timeout,
             counters_missed: 0,
             charging: true,
@@ -203,7 +203,7 @@ impl Jbd {
     }
 }
 
-impl Dialect for Jbd {
+impl RequestReply for Jbd {
     type Query = Query;
 
     fn plan(&self) -> &'static [Query] {
@@ -278,8 +278,8 @@ impl Dialect for Jbd {
 
     fn pacing(&self, query: Query) -> Pacing {
         let gap = if self.turning { TURN } else { GAP };
-        let timeout = match (self.carrier, query) {
-            (Carrier::Radio, Query::Counters) => self.timeout.min(RADIO_COUNTERS),
+        let timeout = match (self.medium, query) {
+            (Medium::Ble, Query::Counters) => self.timeout.min(RADIO_COUNTERS),
             _ => self.timeout,
         };
         Pacing { timeout, gap, settle: SETTLE, retries: RETRIES }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::Jbd;
 use super::handshake::{self, SECRET, Word, scramble};
 use crate::model::Secret;
-use crate::protocol::driver::{Ask, Driver, Options, ProtocolError, Side, Step};
+use crate::protocol::driver::{CycleKind, Driver, Options, ProtocolError, Side, Step};
 use crate::protocol::query::Runner;
 
 /// The key and the password as the factory sets them.
@@ -41,12 +41,12 @@ const NO_ADDRESS: &str = "the password is mixed with the Bluetooth address, whic
 
 /// A conversation over Bluetooth.
 #[derive(Debug)]
-pub(super) struct Radio {
+pub(super) struct JbdBle {
     runner: Runner<Jbd>,
     timeout: Duration,
     mac: Option<[u8; 6]>,
     password: Option<Secret>,
-    ask: Ask,
+    ask: CycleKind,
     state: State,
     /// The question that waits for its answer.
     question: Vec<u8>,
@@ -73,14 +73,14 @@ enum State {
     Over(ProtocolError),
 }
 
-impl Radio {
+impl JbdBle {
     pub(super) fn new(runner: Runner<Jbd>, options: &Options) -> Self {
-        Radio {
+        JbdBle {
             runner,
             timeout: Jbd::new(options).timeout,
             mac: options.mac,
             password: options.password.clone(),
-            ask: Ask::Read,
+            ask: CycleKind::Read,
             state: State::Talking,
             question: Vec::new(),
             heard: Vec::new(),
@@ -169,14 +169,14 @@ impl Radio {
     }
 }
 
-impl Driver for Radio {
+impl Driver for JbdBle {
     fn reset(&mut self) {
         self.runner.reset();
         self.entered = false;
-        self.start(Ask::Read);
+        self.start(CycleKind::Read);
     }
 
-    fn start(&mut self, ask: Ask) {
+    fn start(&mut self, ask: CycleKind) {
         self.ask = ask;
         self.question.clear();
         (self.spoken, self.repeated, self.tried, self.locked) = (false, false, false, false);
@@ -240,9 +240,9 @@ impl Driver for Radio {
         }
     }
 
-    fn blank(&self, side: Side, said: &mut [u8]) {
+    fn redact(&self, side: Side, said: &mut [u8]) {
         if side == Side::Ours {
-            handshake::blank(said);
+            handshake::redact(said);
         }
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::{Ask, Step};
+use crate::protocol::{CycleKind, Step};
 
 /// Register 03 of a pack with one cell, at rest, with these transistors on.
 fn basic(fets: u8, locked: bool) -> Vec<u8> {
@@ -74,7 +74,7 @@ fn counters_that_a_board_does_not_have_are_given_up() {
         let mut driver = driver();
         let counted: Vec<bool> = (0..4)
             .map(|_| {
-                driver.start(Ask::Read);
+                driver.start(CycleKind::Read);
                 let (asked, _, end) = play(&mut driver, |question| {
                     let it = asks(Query::Counters, question);
                     if it { without.clone() } else { honest(question) }
@@ -93,7 +93,7 @@ fn counters_that_a_board_does_not_have_are_given_up() {
 #[test]
 fn counters_delay_no_read_over_bluetooth_for_long() {
     let timeout = Duration::from_secs(20);
-    let options = Options { carrier: Carrier::Radio, timeout, ..Options::default() };
+    let options = Options { medium: Medium::Ble, timeout, ..Options::default() };
     let mut driver = Runner::new(Jbd::new(&options));
     let (mut question, mut waits) = (Vec::new(), Vec::new());
     loop {
@@ -129,7 +129,7 @@ fn a_question_that_arrived_damaged_is_repeated() {
 /// board has others on afterwards.
 fn turn(switch: Switch, on: bool, before: u8, after: u8) -> (Vec<Vec<u8>>, Vec<Duration>, Step) {
     let mut driver = driver();
-    driver.start(Ask::Write(Setting { switch, on }));
+    driver.start(CycleKind::Write(Setting { switch, on }));
     let mut fets = before;
     play(&mut driver, |question| {
         if asks(Query::Basic, question) {
@@ -170,7 +170,7 @@ fn a_board_that_does_not_obey_is_seen_through() {
 fn nothing_is_ordered_blindly() {
     let order_sent = |reply: &dyn Fn(&[u8]) -> Vec<u8>| {
         let mut driver = driver();
-        driver.start(Ask::Write(Setting { switch: Switch::Charging, on: false }));
+        driver.start(CycleKind::Write(Setting { switch: Switch::Charging, on: false }));
         let (asked, _, end) = play(&mut driver, reply);
         (asked.iter().any(|question| asks(Query::Switches, question)), end)
     };
@@ -186,7 +186,7 @@ fn nothing_is_ordered_blindly() {
 #[test]
 fn balancing_is_no_switch_of_this_make() {
     let mut driver = driver();
-    driver.start(Ask::Write(Setting { switch: Switch::Balancing, on: true }));
+    driver.start(CycleKind::Write(Setting { switch: Switch::Balancing, on: true }));
     assert_eq!(play(&mut driver, honest).0, Vec::<Vec<u8>>::new());
 }
 

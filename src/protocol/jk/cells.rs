@@ -2,7 +2,7 @@
 //! and for 32 cells also of the vendor's Modbus papers (register + 6).
 
 use crate::model::Reading;
-use crate::model::reading::{Cell, Place, Probe};
+use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{
     CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millivolts,
 };
@@ -187,12 +187,12 @@ fn probes(record: &Record, at: &Offsets, fitted: u8, into: &mut Reading) {
         position > 250 && early.map_or(record.u32(256) == 0, |major| major < FIRST_WITH_T4)
     };
     let numbered = at.sensors.iter().filter(|(position, _)| !absent(*position));
-    let mosfet = Probe { place: Place::Mosfet, value: value(at.mosfet, 0) };
+    let mosfet = Probe { location: SensorLocation::Mosfet, value: value(at.mosfet, 0) };
     into.probes = std::iter::once(mosfet)
-        .chain(
-            numbered
-                .map(|&(position, bit)| Probe { place: Place::Cells, value: value(position, bit) }),
-        )
+        .chain(numbered.map(|&(position, bit)| Probe {
+            location: SensorLocation::Cells,
+            value: value(position, bit),
+        }))
         .collect();
 }
 

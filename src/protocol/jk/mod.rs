@@ -24,10 +24,11 @@ mod wire;
 use std::time::Duration;
 
 use super::driver::{
-    Carrier, DriverInfo, GattPlace, GattProfile, Options, SerialDefaults, Sign, uuid16,
+    AdvertisementMatcher, DriverInfo, GattChannel, GattProfile, Medium, Options, SerialDefaults,
+    uuid16,
 };
 use crate::model::reading::Switch;
-use radio::Radio;
+use radio::JkBle;
 use record::{COMMAND, COMMAND_HEADER, checksum};
 pub use wire::VARIANTS;
 use wire::Wire;
@@ -40,33 +41,33 @@ pub static INFO: DriverInfo = DriverInfo {
     title: "JK (Jikong)",
     serial: Some(SerialDefaults { bauds: &[115_200, 9600], timeout: Duration::from_secs(1) }),
     gatt: Some(GattProfile { places: PLACES, streams: true }),
-    signs: SIGNS,
+    matchers: SIGNS,
     addresses: 0..=15,
     controls: &[Switch::Charging, Switch::Discharging, Switch::Balancing],
-    obeys_on_wire: false,
+    serial_control: false,
     verified: "recorded frames of a dozen boards by Bluetooth and of six by wire",
-    new: |options: &Options| match options.carrier {
-        Carrier::Radio => Box::new(Radio::new(options)),
-        Carrier::Wire => Box::new(Wire::new(options)),
+    new: |options: &Options| match options.medium {
+        Medium::Ble => Box::new(JkBle::new(options)),
+        Medium::Serial => Box::new(Wire::new(options)),
     },
 };
 
 /// New modules have two characteristics FFE1, one for each direction; old ones have one for both,
 /// and some of those take commands at FFE2.
-const PLACES: &[GattPlace] = &[
-    GattPlace { service: uuid16(0xFFE0), notify: uuid16(0xFFE1), write: uuid16(0xFFE1) },
-    GattPlace { service: uuid16(0xFFE0), notify: uuid16(0xFFE1), write: uuid16(0xFFE2) },
+const PLACES: &[GattChannel] = &[
+    GattChannel { service: uuid16(0xFFE0), notify: uuid16(0xFFE1), write: uuid16(0xFFE1) },
+    GattChannel { service: uuid16(0xFFE0), notify: uuid16(0xFFE1), write: uuid16(0xFFE2) },
 ];
 
 /// The service is common to many makes, and the name can be changed by the owner.
-const SIGNS: &[Sign] = &[
-    Sign::Name("JK_"),
-    Sign::Name("JK-"),
-    Sign::Address("C8:47:80"),
-    Sign::Address("C8:47:8C"),
-    Sign::Address("20:21:11"),
-    Sign::Address("20:25:"),
-    Sign::Service(uuid16(0xFFE0)),
+const SIGNS: &[AdvertisementMatcher] = &[
+    AdvertisementMatcher::Name("JK_"),
+    AdvertisementMatcher::Name("JK-"),
+    AdvertisementMatcher::Address("C8:47:80"),
+    AdvertisementMatcher::Address("C8:47:8C"),
+    AdvertisementMatcher::Address("20:21:11"),
+    AdvertisementMatcher::Address("20:25:"),
+    AdvertisementMatcher::Service(uuid16(0xFFE0)),
 ];
 
 /// What a board is asked over Bluetooth. There is more, and some of it shuts the board down or

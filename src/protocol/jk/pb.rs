@@ -16,7 +16,7 @@ use super::record::{Kind, RECORD, RECORD_HEADER, Record};
 use crate::model::Reading;
 use crate::protocol::bytes::crc16_modbus;
 use crate::protocol::driver::{Options, ProtocolError};
-use crate::protocol::query::{Answer, Dialect, Framing, Need, Pacing};
+use crate::protocol::query::{Answer, Framing, Need, Pacing, RequestReply};
 
 /// Length of a trigger and of its acknowledgement.
 pub(super) const TRIGGER: usize = 11;
@@ -120,7 +120,7 @@ impl Pb {
     }
 }
 
-impl Dialect for Pb {
+impl RequestReply for Pb {
     type Query = Topic;
 
     fn plan(&self) -> &'static [Topic] {

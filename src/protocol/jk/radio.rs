@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use super::cells::{self, Layout};
 use super::record::{Kind, Reassembly, Record, Word};
-use super::secrets::Blanker;
+use super::secrets::Redactor;
 use super::{Command, about, layout, order, request};
 use crate::model::Reading;
 use crate::model::reading::{Setting, Switch};
-use crate::protocol::driver::{Ask, Driver, Options, ProtocolError, Side, Step};
+use crate::protocol::driver::{CycleKind, Driver, Options, ProtocolError, Side, Step};
 use crate::protocol::query::more_telling;
 
 /// The acknowledgement follows its record at once; the next question must not collide with it.
@@ -28,9 +28,9 @@ const FAILURES: u8 = 2;
 const LOOKS: u8 = 4;
 
 /// A conversation over Bluetooth.
-pub(super) struct Radio {
+pub(super) struct JkBle {
     timeout: Duration,
-    ask: Ask,
+    ask: CycleKind,
     state: State,
     reassembly: Reassembly,
     /// How often the present question was asked.
@@ -87,11 +87,11 @@ enum State {
     Failed(ProtocolError),
 }
 
-impl Radio {
+impl JkBle {
     pub(super) fn new(options: &Options) -> Self {
-        let mut radio = Radio {
+        let mut radio = JkBle {
             timeout: options.timeout,
-            ask: Ask::Read,
+            ask: CycleKind::Read,
             state: State::Asking(Phase::Device),
             reassembly: Reassembly::default(),
             tries: 0,
@@ -104,7 +104,7 @@ impl Radio {
             error: None,
             session: Session::default(),
         };
-        radio.start(Ask::Read);
+        radio.start(CycleKind::Read);
         radio
     }
 
@@ -232,8 +232,8 @@ impl Radio {
         self.ordered = Some(looks);
         let reading = self.reading();
         let obeyed = match self.ask {
-            Ask::Write(Setting { switch, on }) => reading.switches.get(switch) == Some(on),
-            Ask::Read | Ask::Identify => true,
+            CycleKind::Write(Setting { switch, on }) => reading.switches.get(switch) == Some(on),
+            CycleKind::Read | CycleKind::Identify => true,
         };
         if obeyed || looks >= LOOKS {
             self.state = State::Done(Box::new(reading));
@@ -252,12 +252,12 @@ impl Radio {
     /// The next phase, when one is over.
     fn go_on(&mut self) {
         match self.ask {
-            Ask::Identify => self.state = State::Done(Box::new(self.session.known.clone())),
+            CycleKind::Identify => self.state = State::Done(Box::new(self.session.known.clone())),
             _ if !self.session.streaming || !self.session.opened => {
                 self.session.opened = true;
                 self.asks(Phase::Opening);
             }
-            Ask::Write(setting) if self.ordered.is_none() => self.give_order(setting),
+            CycleKind::Write(setting) if self.ordered.is_none() => self.give_order(setting),
             _ if self.newest.is_some() => self.state = State::Done(Box::new(self.reading())),
             _ => self.state = State::Awaiting(Phase::Listening),
         }
@@ -289,19 +289,19 @@ impl Radio {
     }
 }
 
-impl Driver for Radio {
-    fn blank(&self, side: Side, said: &mut [u8]) {
+impl Driver for JkBle {
+    fn redact(&self, side: Side, said: &mut [u8]) {
         if side == Side::Battery {
-            Blanker::default().blank(said);
+            Redactor::default().redact(said);
         }
     }
 
     fn reset(&mut self) {
         self.session = Session::default();
-        self.start(Ask::Read);
+        self.start(CycleKind::Read);
     }
 
-    fn start(&mut self, ask: Ask) {
+    fn start(&mut self, ask: CycleKind) {
         self.ask = ask;
         self.newest = None;
         self.ordered = None;
@@ -312,7 +312,7 @@ impl Driver for Radio {
         self.reassembly.clear();
         self.received = 0;
         let device = &self.session.known.got.device_info;
-        if *device || (ask != Ask::Identify && self.session.failures >= FAILURES) {
+        if *device || (ask != CycleKind::Identify && self.session.failures >= FAILURES) {
             self.go_on();
         } else {
             self.asks(Phase::Device);
@@ -354,7 +354,11 @@ impl Driver for Radio {
             Phase::Device => {
                 self.session.failures += 1;
                 let nothing = self.session.known == Reading::default();
-                if self.ask == Ask::Identify && nothing { self.fail(phase) } else { self.go_on() }
+                if self.ask == CycleKind::Identify && nothing {
+                    self.fail(phase)
+                } else {
+                    self.go_on()
+                }
             }
             Phase::Acknowledgement => self.go_on(),
             Phase::Listening => {

@@ -15,16 +15,16 @@ const DEVICE: u8 = 3;
 
 /// Takes the passcodes out of records.
 #[derive(Debug, Default, Clone)]
-pub struct Blanker {
+pub struct Redactor {
     /// How far the record reaches that is going by, or what may become one.
     position: usize,
     /// Sum of what was taken out of it.
     removed: u8,
 }
 
-impl Blanker {
+impl Redactor {
     /// Blanks the next piece.
-    pub fn blank(&mut self, piece: &mut [u8]) {
+    pub fn redact(&mut self, piece: &mut [u8]) {
         let mut at = 0;
         while let Some(rest) = piece.get_mut(at..).filter(|rest| !rest.is_empty()) {
             if rest.starts_with(NOISE) {
@@ -51,14 +51,14 @@ impl Blanker {
         self.position += 1;
         if self.position == RECORD {
             *byte = byte.wrapping_sub(self.removed);
-            *self = Blanker::default();
+            *self = Redactor::default();
         }
     }
 }
 
 /// Takes the password out of "4E 57" answers.
 #[derive(Debug, Default, Clone)]
-pub struct TtlBlanker {
+pub struct TtlRedactor {
     /// How far the answer reaches that is going by, or what may become one.
     position: usize,
     /// Where it ends.
@@ -71,21 +71,21 @@ pub struct TtlBlanker {
     removed: u32,
 }
 
-impl TtlBlanker {
+impl TtlRedactor {
     /// The tag of the password.
     const PASSWORD: u8 = 0xB2;
     /// Cells, whose value begins with its length.
     const CELLS: u8 = 0x79;
 
     /// Blanks the next piece.
-    pub fn blank(&mut self, piece: &mut [u8]) {
+    pub fn redact(&mut self, piece: &mut [u8]) {
         piece.iter_mut().for_each(|byte| self.pass(byte));
     }
 
     fn pass(&mut self, byte: &mut u8) {
         let said = *byte;
         if HEADER.get(self.position).is_some_and(|expected| *expected != said) {
-            *self = TtlBlanker::default();
+            *self = TtlRedactor::default();
             if said != HEADER[0] {
                 return;
             }
@@ -95,7 +95,7 @@ impl TtlBlanker {
             3 => {
                 self.end += usize::from(said) + HEADER.len();
                 if !(HEAD + TAIL..=LONGEST).contains(&self.end) {
-                    *self = TtlBlanker::default();
+                    *self = TtlRedactor::default();
                     return;
                 }
             }
@@ -117,7 +117,7 @@ impl TtlBlanker {
         *byte = byte.wrapping_add(difference.to_le_bytes()[0]);
         self.position += 1;
         if self.position > 3 && self.position >= self.end {
-            *self = TtlBlanker::default();
+            *self = TtlRedactor::default();
         }
     }
 
@@ -183,8 +183,8 @@ mod tests {
             let expected = [&b"\x4E\x4E"[..], &answer(&tags(&[0; 10])), b"\0\x57"].concat();
             for cut in [1, 3, 10, 64] {
                 let mut said = [&spoken[..], &spoken].concat();
-                let mut blanker = TtlBlanker::default();
-                said.chunks_mut(cut).for_each(|piece| blanker.blank(piece));
+                let mut blanker = TtlRedactor::default();
+                said.chunks_mut(cut).for_each(|piece| blanker.redact(piece));
                 assert_eq!(said, [&expected[..], &expected].concat(), "{password:?}, {cut}");
             }
         }
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn nothing_behind_an_unknown_tag_is_kept() {
         let mut said = answer(&[0x85, 50, 0x77, 0xB2, b'1', b'2']);
-        TtlBlanker::default().blank(&mut said);
+        TtlRedactor::default().redact(&mut said);
         assert_eq!(said, answer(&[0x85, 50, 0x77, 0, 0, 0]));
     }
 
@@ -205,8 +205,8 @@ mod tests {
 
     fn blanked(bytes: &[u8], cut: usize) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
-        let mut blanker = Blanker::default();
-        bytes.chunks_mut(cut).for_each(|piece| blanker.blank(piece));
+        let mut blanker = Redactor::default();
+        bytes.chunks_mut(cut).for_each(|piece| blanker.redact(piece));
         bytes
     }
 

@@ -1,7 +1,7 @@
 //! The data of a "4E 57" answer: tags, each with a value of its own length and nothing between
 //! them. A reader has to know all of them; at an unknown one it must stop.
 
-use crate::model::reading::{Cell, Place, Probe};
+use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
 use crate::protocol::bytes::{Exhausted, Reader, text};
@@ -106,9 +106,15 @@ fn value(tag: u8, bytes: &[u8], gathered: &mut Gathered, into: &mut Reading) {
     let word = u16::try_from(number).unwrap_or(u16::MAX);
     let on = number != 0;
     match tag {
-        0x80 => into.probes.push(Probe { place: Place::Mosfet, value: Some(celsius(small)) }),
-        0x81 => into.probes.push(Probe { place: Place::Ambient, value: Some(celsius(small)) }),
-        0x82 => into.probes.push(Probe { place: Place::Cells, value: Some(celsius(small)) }),
+        0x80 => into
+            .probes
+            .push(Probe { location: SensorLocation::Mosfet, value: Some(celsius(small)) }),
+        0x81 => into
+            .probes
+            .push(Probe { location: SensorLocation::Ambient, value: Some(celsius(small)) }),
+        0x82 => {
+            into.probes.push(Probe { location: SensorLocation::Cells, value: Some(celsius(small)) })
+        }
         0x83 => into.pack.voltage = Some(Millivolts(small * 10)),
         0x84 => gathered.current = Some(word),
         0x85 => gathered.soc = bytes.first().copied().filter(|soc| *soc <= 100),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::tags;
 use crate::model::Reading;
 use crate::protocol::driver::{Options, ProtocolError};
-use crate::protocol::query::{Answer, Dialect, Framing, Need, Pacing};
+use crate::protocol::query::{Answer, Framing, Need, Pacing, RequestReply};
 
 pub(super) const HEADER: [u8; 2] = [0x4E, 0x57];
 /// Header, length, terminal, command, source and type.
@@ -62,7 +62,7 @@ impl Ttl {
     }
 }
 
-impl Dialect for Ttl {
+impl RequestReply for Ttl {
     type Query = All;
 
     fn plan(&self) -> &'static [All] {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::listener::{Ear, Heard, Listener, ROUND};
 use super::pb::Pb;
-use super::secrets::{Blanker, TtlBlanker};
+use super::secrets::{Redactor, TtlRedactor};
 use super::ttl::Ttl;
-use crate::protocol::driver::{Ask, Driver, Options, ProtocolError, Side, Step};
+use crate::protocol::driver::{CycleKind, Driver, Options, ProtocolError, Side, Step};
 use crate::protocol::query::Runner;
 
 /// What `BMS_VARIANT` may say about a wire.
@@ -46,7 +46,7 @@ pub(super) struct Wire {
     current: Use,
     /// Nobody else asks on this line, as far as we have heard since it was opened.
     surveyed: bool,
-    ask: Ask,
+    ask: CycleKind,
     state: State,
     misses: u8,
     timeout: Duration,
@@ -77,12 +77,12 @@ impl Wire {
             next: Use::Ttl,
             current: Use::Ttl,
             surveyed: false,
-            ask: Ask::Read,
+            ask: CycleKind::Read,
             state: State::Surveying,
             misses: 0,
             timeout: options.timeout,
         };
-        wire.start(Ask::Read);
+        wire.start(CycleKind::Read);
         wire
     }
 
@@ -99,7 +99,7 @@ impl Wire {
         self.state = State::Speaking;
         self.current = self.dialect.unwrap_or(self.next);
         // The one answer of the socket has everything in it.
-        let ask = if self.current == Use::Ttl { Ask::Read } else { self.ask };
+        let ask = if self.current == Use::Ttl { CycleKind::Read } else { self.ask };
         self.next = if self.next == Use::Ttl { Use::Pb } else { Use::Ttl };
         self.ear.clear();
         if let Some(runner) = self.runner() {
@@ -136,11 +136,11 @@ impl Wire {
 }
 
 impl Driver for Wire {
-    fn blank(&self, side: Side, said: &mut [u8]) {
+    fn redact(&self, side: Side, said: &mut [u8]) {
         if side == Side::Battery {
             // Until it is known which of the two dialects it is, it may be either.
-            Blanker::default().blank(said);
-            TtlBlanker::default().blank(said);
+            Redactor::default().redact(said);
+            TtlRedactor::default().redact(said);
         }
     }
 
@@ -151,11 +151,11 @@ impl Driver for Wire {
         self.surveyed = false;
         self.current = Use::Ttl;
         self.misses = 0;
-        self.start(Ask::Read);
+        self.start(CycleKind::Read);
     }
 
-    fn start(&mut self, ask: Ask) {
-        if matches!(ask, Ask::Write(_)) {
+    fn start(&mut self, ask: CycleKind) {
+        if matches!(ask, CycleKind::Write(_)) {
             self.state = State::Failed(ProtocolError::Unsupported {
                 query: "the order".into(),
                 reason: "switches of this make are turned over Bluetooth only".into(),

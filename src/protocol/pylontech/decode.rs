@@ -1,6 +1,6 @@
 //! The payload of each answer of a Pylontech module.
 
-use crate::model::reading::{Cell, Place, Probe};
+use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
 use crate::protocol::ascii_family::{
@@ -34,9 +34,10 @@ pub(super) fn live(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), 
     pack.cycles = Some(module.cycles.into());
     into.cells = module.cells.iter().map(|&mv| Cell::of(Millivolts(mv.into()))).collect();
     // The first sensor is on the board with the power transistors.
-    let places = std::iter::once(Place::Mosfet).chain(std::iter::repeat(Place::Cells));
+    let places =
+        std::iter::once(SensorLocation::Mosfet).chain(std::iter::repeat(SensorLocation::Cells));
     let probes = places.zip(&module.temperatures);
-    into.probes = probes.map(|(place, &raw)| Probe { place, value: kelvin(raw) }).collect();
+    into.probes = probes.map(|(location, &raw)| Probe { location, value: kelvin(raw) }).collect();
     into.got.cell_info = true;
     Ok(())
 }

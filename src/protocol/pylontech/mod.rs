@@ -20,10 +20,10 @@ pub static INFO: DriverInfo = DriverInfo {
     title: "Pylontech",
     serial: Some(SerialDefaults { bauds: &[115_200, 9600], timeout: Duration::from_secs(2) }),
     gatt: None,
-    signs: &[],
+    matchers: &[],
     addresses: 2..=0xFE,
     controls: &[],
-    obeys_on_wire: true,
+    serial_control: true,
     verified: "recorded frames of six modules; alarms from the document only",
     new: |options: &Options| Box::new(Runner::new(Pack::new(&LAYOUT, options))),
 };

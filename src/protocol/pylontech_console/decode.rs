@@ -3,7 +3,7 @@
 use super::super::console::table::{Malformed, Row, Table, field, number};
 use super::super::console::words;
 use crate::model::Reading;
-use crate::model::reading::{Cell, Place, Probe, Words};
+use crate::model::reading::{Cell, Probe, SensorLocation, Words};
 use crate::model::units::CentiPercent;
 
 /// What is wrong with an answer.
@@ -36,9 +36,11 @@ pub fn pwr(lines: &[String], pack: u8, into: &mut Reading) -> Result<(), Misfit>
     if into.pack.voltage.is_none() {
         return Err(Misfit::NoData);
     }
-    for (place, name) in [(Place::Ambient, "Tempr"), (Place::Mosfet, "MosTempr")] {
+    for (location, name) in
+        [(SensorLocation::Ambient, "Tempr"), (SensorLocation::Mosfet, "MosTempr")]
+    {
         if let Some(value) = row.degrees(name)? {
-            into.probes.push(Probe { place, value: Some(value) });
+            into.probes.push(Probe { location, value: Some(value) });
         }
     }
     let words =

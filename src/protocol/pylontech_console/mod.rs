@@ -24,10 +24,10 @@ pub static INFO: DriverInfo = DriverInfo {
     title: "Pylontech console",
     serial: Some(SerialDefaults { bauds: &[115_200], timeout: Duration::from_secs(5) }),
     gatt: None,
-    signs: &[],
+    matchers: &[],
     addresses: 1..=16,
     controls: &[],
-    obeys_on_wire: true,
+    serial_control: true,
     verified: "recorded answers of a US2000C",
     new: |options: &Options| Box::new(Terminal::new(Survey::new(Console::new(options)))),
 };

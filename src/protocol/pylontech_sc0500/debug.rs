@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::super::console::info::Info;
 use super::super::console::reply::{Prompt, Reply};
 use super::super::console::{Line, Script, Turn, silent, unreadable};
-use super::super::driver::{Ask, CapacityUnit, Options, ProtocolError};
+use super::super::driver::{CapacityUnit, CycleKind, Options, ProtocolError};
 use super::barcode::Barcode;
 use super::getpwr::{self, Misfit};
 use super::{SLOW, divide_into_modules};
@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const INFO_FAILURES: u8 = 2;
 /// So many bytes are the echo with its ends of line, and no answer.
 const MERE_ECHO: usize = GETPWR.len() + 4;
-/// The rest of a half-typed command may spoil the first log-in.
+/// The rest of a half-typed command may corrupt the first log-in.
 const LOGINS: u8 = 2;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +52,7 @@ pub(super) struct Debug {
     unit: CapacityUnit,
     timeout: Duration,
     phase: Phase,
-    ask: Ask,
+    ask: CycleKind,
     /// Log-ins that this cycle may still try.
     logins: u8,
     /// The last log-in was in this cycle.
@@ -80,7 +80,7 @@ impl Debug {
             unit: options.capacity_unit,
             timeout: options.timeout,
             phase: Phase::Login,
-            ask: Ask::Read,
+            ask: CycleKind::Read,
             logins: LOGINS,
             new_login: false,
             session: Session::default(),
@@ -107,8 +107,8 @@ impl Debug {
         let wanted = self.session.info.is_none() && self.info_failures < INFO_FAILURES;
         self.phase = match self.ask {
             _ if wanted => Phase::Info,
-            Ask::Read => Phase::Getpwr,
-            Ask::Identify | Ask::Write(_) => self.done(Reading::default()),
+            CycleKind::Read => Phase::Getpwr,
+            CycleKind::Identify | CycleKind::Write(_) => self.done(Reading::default()),
         };
     }
 
@@ -219,7 +219,7 @@ impl Script for Debug {
         self.info_failures = 0;
     }
 
-    fn begin(&mut self, ask: Ask) {
+    fn begin(&mut self, ask: CycleKind) {
         self.ask = ask;
         self.logins = LOGINS;
         self.new_login = false;

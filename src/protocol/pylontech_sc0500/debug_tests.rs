@@ -55,7 +55,7 @@ impl Console {
     /// One cycle; gives its end and the commands that it took.
     fn cycle(&mut self, driver: &mut Terminal<Debug>) -> (Step, Vec<String>) {
         self.heard.clear();
-        driver.start(Ask::Read);
+        driver.start(CycleKind::Read);
         loop {
             match driver.step() {
                 Step::Pause(_) => driver.advance(),
@@ -171,7 +171,7 @@ fn a_cut_answer_ends_the_log_in_and_sends_no_number() {
     let (mut console, mut driver) = (Console::new(), driver());
     console.open = true;
     console.cycle(&mut driver);
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     assert!(matches!(driver.step(), Step::Send(_)));
     driver.advance();
     driver.receive(b"getpwr\r\n@\r\n49768# 0# 29300# 43259# Idle# Nor");

@@ -10,7 +10,7 @@
 //! Some describe it as lines, some as one long line, so line ends do not count.
 
 use crate::model::Reading;
-use crate::model::reading::{Cell, Place, Probe, Words};
+use crate::model::reading::{Cell, Probe, SensorLocation, Words};
 use crate::model::units::{MilliampHours, Milliamps, Millivolts, MilliwattHours};
 use crate::protocol::console::table::{Malformed, number, temperature};
 use crate::protocol::console::words;
@@ -100,7 +100,7 @@ fn summary(head: &[&str], unit: CapacityUnit, into: &mut Reading) -> Result<(), 
     // Its users know it as the average, and keep their topic; recorded answers say that it is the
     // controller's own temperature, far from the mean of the cells.
     let value = number("temperature", degrees)?.map(temperature);
-    into.probes = vec![Probe { place: Place::Average, value }];
+    into.probes = vec![Probe { location: SensorLocation::Average, value }];
     let word = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let words = Words {
         base: word(base),

@@ -28,11 +28,11 @@ pub static INFO: DriverInfo = DriverInfo {
     title: "Pylontech SC0500",
     serial: Some(SerialDefaults { bauds: &[115_200], timeout: Duration::from_secs(5) }),
     gatt: None,
-    signs: &[],
+    matchers: &[],
     // One console, one stack.
     addresses: 1..=1,
     controls: &[],
-    obeys_on_wire: true,
+    serial_control: true,
     verified: "recorded answers of relatives; `getpwr` of a whole stack from its description",
     new: |options: &Options| match options.barcode.as_deref().map(Barcode::parse) {
         _ if options.variant.as_deref() == Some(RECORDED) => {

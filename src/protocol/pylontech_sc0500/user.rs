@@ -20,7 +20,7 @@ use super::super::driver::{Options, ProtocolError};
 use super::super::query::Need;
 use super::{SLOW, divide_into_modules};
 use crate::model::Reading;
-use crate::model::reading::{Cell, Module, Place, Probe, Words};
+use crate::model::reading::{Cell, Module, Probe, SensorLocation, Words};
 use crate::model::units::{MilliampHours, Millivolts, MilliwattHours};
 
 /// What is asked.
@@ -156,11 +156,11 @@ fn pwr(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
         lines.iter().filter_map(|line| field(line)).find(|(key, _)| key == "AverageTempr");
     if let Some((key, text)) = average {
         let value = number(&key, text)?.map(temperature);
-        into.probes.push(Probe { place: Place::Average, value });
+        into.probes.push(Probe { location: SensorLocation::Average, value });
     }
     // The controller's own, in its own case.
     if let Some(value) = row.degrees("Tempr")? {
-        into.probes.push(Probe { place: Place::Ambient, value: Some(value) });
+        into.probes.push(Probe { location: SensorLocation::Ambient, value: Some(value) });
     }
     let word = |name| row.word(name).map(str::to_owned);
     let words = Words {

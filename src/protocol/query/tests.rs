@@ -13,7 +13,7 @@ struct Toy;
 /// `a` is required, `b` may fail, `c` and `d` are asked once.
 const QUESTIONS: &[char] = &['a', 'b', 'c', 'd'];
 
-impl Dialect for Toy {
+impl RequestReply for Toy {
     type Query = char;
 
     fn plan(&self) -> &'static [char] {
@@ -58,7 +58,8 @@ impl Dialect for Toy {
             [letter, b';'] if char::from(*letter) == query => {
                 into.alarms = Default::default();
                 let value = Some(DeciCelsius(i32::from(*letter)));
-                into.probes.push(Probe { place: crate::model::reading::Place::Cells, value });
+                into.probes
+                    .push(Probe { location: crate::model::reading::SensorLocation::Cells, value });
                 Ok(Answer::Ours)
             }
             [.., b'!', b';'] => {
@@ -124,7 +125,7 @@ fn once_is_once_a_session_but_in_every_reading() {
     let mut runner = Runner::new(Toy);
     let (asked, end) = play(&mut runner, &["a;", "b;", "c;", "d;"]);
     assert_eq!((asked.as_str(), letters(&end).as_str()), ("abcd", "abcd"));
-    runner.start(Ask::Read);
+    runner.start(CycleKind::Read);
     let (asked, end) = play(&mut runner, &["a;", "b;"]);
     assert_eq!((asked.as_str(), letters(&end).as_str()), ("ab", "abcd"));
     runner.reset();
@@ -135,7 +136,7 @@ fn once_is_once_a_session_but_in_every_reading() {
 #[test]
 fn the_identity_alone_is_asked_to_the_end_and_fails_only_when_nothing_is_known() {
     let identify = |runner: &mut Runner<Toy>, answers: &[&str]| {
-        runner.start(Ask::Identify);
+        runner.start(CycleKind::Identify);
         play(runner, answers)
     };
     let mut runner = Runner::new(Toy);
@@ -163,7 +164,7 @@ fn silence_costs_one_time_out_a_cycle_and_is_given_up() {
     for (answers, asked, got) in cycles {
         let (questions, end) = play(&mut runner, answers);
         assert_eq!((questions.as_str(), letters(&end).as_str()), (asked, got));
-        runner.start(Ask::Read);
+        runner.start(CycleKind::Read);
     }
     let (asked, end) = play(&mut runner, &[""]);
     assert_eq!(asked, "a");
@@ -175,7 +176,7 @@ fn a_refused_question_is_given_up_at_once() {
     let mut runner = Runner::new(Toy);
     let (asked, end) = play(&mut runner, &["a;", "no;", "no;", "d;"]);
     assert_eq!((asked.as_str(), letters(&end).as_str()), ("abcd", "ad"));
-    runner.start(Ask::Read);
+    runner.start(CycleKind::Read);
     let (asked, end) = play(&mut runner, &["a;", "b;"]);
     assert_eq!((asked.as_str(), letters(&end).as_str()), ("ab", "abd"));
 }
@@ -185,7 +186,7 @@ fn damage_is_asked_again_and_no_more_often_than_the_pacing_says() {
     let mut runner = Runner::new(Toy);
     let (asked, end) = play(&mut runner, &["a!;", "a!;", "a;", "b;", "c!;", "c!;", "c!;"]);
     assert_eq!((asked.as_str(), letters(&end).as_str()), ("aaabccc", "ab"));
-    runner.start(Ask::Read);
+    runner.start(CycleKind::Read);
     let (asked, end) = play(&mut runner, &["a!;", "a!;", "a!;", "a;"]);
     assert_eq!(asked, "aaa");
     assert!(matches!(error(end), ProtocolError::BadChecksum { .. }));
@@ -226,7 +227,7 @@ fn an_abandoned_cycle_leaves_nothing_behind() {
                 _ => runner.advance(),
             }
         }
-        runner.start(Ask::Read);
+        runner.start(CycleKind::Read);
         let (asked, end) = play(&mut runner, &["a;", "b;", "c;", "d;"]);
         assert_eq!((asked.as_str(), letters(&end).as_str()), ("abcd", "abcd"), "after {steps}");
     }

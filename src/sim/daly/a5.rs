@@ -1,7 +1,7 @@
 //! The A5 dialect: 13 bytes each way.
 
 use super::{CHARGING, DISCHARGING, DalyPack, failures};
-use crate::sim::Spoil;
+use crate::sim::Corruption;
 use crate::sim::state::PackState;
 
 const START: u8 = 0xA5;
@@ -131,18 +131,18 @@ fn words(words: [i32; 4]) -> [u8; 8] {
 }
 
 /// A board never refuses: it is silent instead.
-pub fn spoil(spoil: Spoil, answer: &[u8]) -> Vec<u8> {
+pub fn corrupt(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
     let frames = answer.chunks_exact(FRAME);
-    match spoil {
-        Spoil::Refused(_) => Vec::new(),
-        Spoil::Checksum => frames
+    match corrupt {
+        Corruption::Refused(_) => Vec::new(),
+        Corruption::Checksum => frames
             .flat_map(|frame| {
                 let mut frame = frame.to_vec();
                 frame[FRAME - 1] ^= 1;
                 frame
             })
             .collect(),
-        Spoil::Foreign => frames
+        Corruption::Foreign => frames
             .flat_map(|it| {
                 let mut data = [0; 8];
                 data.copy_from_slice(&it[4..12]);

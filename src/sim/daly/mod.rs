@@ -22,7 +22,7 @@ pub static MAKE: Make = Make {
     request_end: registers::request_end,
     stream: None,
     notification: None,
-    spoil: registers::spoil,
+    corrupt: registers::corrupt,
 };
 
 /// A board of the third dialect.
@@ -33,7 +33,7 @@ pub static MAKE_P81: Make = Make {
     request_end: registers::request_end,
     stream: None,
     notification: None,
-    spoil: registers::spoil,
+    corrupt: registers::corrupt,
 };
 
 /// An older board.
@@ -44,7 +44,7 @@ pub static MAKE_A5: Make = Make {
     request_end: a5::request_end,
     stream: None,
     notification: None,
-    spoil: a5::spoil,
+    corrupt: a5::corrupt,
 };
 
 /// What a board speaks; it ignores everything else.

@@ -2,7 +2,7 @@
 
 use super::{CHARGING, DISCHARGING, DalyPack, Dialect, failures};
 use crate::model::Alarm;
-use crate::sim::Spoil;
+use crate::sim::Corruption;
 use crate::sim::state::PackState;
 
 const REQUEST: usize = 8;
@@ -291,20 +291,20 @@ const FLAGS: [[Option<Alarm>; 8]; 14] = {
     flags
 };
 
-pub fn spoil(spoil: Spoil, answer: &[u8]) -> Vec<u8> {
+pub fn corrupt(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
     let (&[address, function], Some((body, _))) =
         (answer.first_chunk::<2>().unwrap_or(&[0, 0]), answer.split_last_chunk::<2>())
     else {
         return Vec::new();
     };
-    match spoil {
-        Spoil::Refused(code) => closed(vec![address, function | 0x80, code]),
-        Spoil::Foreign => {
+    match corrupt {
+        Corruption::Refused(code) => closed(vec![address, function | 0x80, code]),
+        Corruption::Foreign => {
             let mut foreign = body.to_vec();
             foreign[0] = address ^ 1;
             closed(foreign)
         }
-        Spoil::Checksum => {
+        Corruption::Checksum => {
             let mut answer = answer.to_vec();
             if let Some(last) = answer.last_mut() {
                 *last ^= 1;

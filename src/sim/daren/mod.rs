@@ -22,7 +22,7 @@ pub static MAKE: Make = Make {
     request_end: ascii_frame::request_end,
     stream: None,
     notification: None,
-    spoil: |spoil, answer| MARKS.spoil(spoil, answer),
+    corrupt: |corrupt, answer| MARKS.corrupt(corrupt, answer),
 };
 
 /// What a pack says about itself.

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::sim::Spoil;
+use crate::sim::Corruption;
 
 /// Codes of the vendor's document.
 pub mod code {
@@ -61,12 +61,14 @@ fn sum(bytes: &[u8]) -> u16 {
 }
 
 /// There are no addresses: somebody else's answer is one about another register.
-pub fn spoil(spoil: Spoil, answer: &[u8]) -> Vec<u8> {
+pub fn corrupt(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
     let mut answer = answer.to_vec();
-    match (spoil, answer.as_mut_slice()) {
-        (Spoil::Refused(code), [0xDD, register, ..]) => return self::answer(*register, code, &[]),
-        (Spoil::Foreign, [0xDD, register, ..]) => *register ^= 0x08,
-        (Spoil::Checksum, [0xDD, .., low, 0x77] | [0xFF, .., low]) => *low ^= 1,
+    match (corrupt, answer.as_mut_slice()) {
+        (Corruption::Refused(code), [0xDD, register, ..]) => {
+            return self::answer(*register, code, &[]);
+        }
+        (Corruption::Foreign, [0xDD, register, ..]) => *register ^= 0x08,
+        (Corruption::Checksum, [0xDD, .., low, 0x77] | [0xFF, .., low]) => *low ^= 1,
         _ => {}
     }
     answer
@@ -89,9 +91,9 @@ mod tests {
     #[test]
     fn spoiled_answers_are_wrong_in_one_way_only() {
         let good = answer(4, code::OK, &[1, 2]);
-        assert_eq!(spoil(Spoil::Refused(0x80), &good), answer(4, 0x80, &[]));
-        assert_eq!(spoil(Spoil::Foreign, &good), answer(0x0C, code::OK, &[1, 2]));
-        let damaged = spoil(Spoil::Checksum, &good);
+        assert_eq!(corrupt(Corruption::Refused(0x80), &good), answer(4, 0x80, &[]));
+        assert_eq!(corrupt(Corruption::Foreign, &good), answer(0x0C, code::OK, &[1, 2]));
+        let damaged = corrupt(Corruption::Checksum, &good);
         assert_eq!(damaged.iter().zip(&good).filter(|(a, b)| a != b).count(), 1);
     }
 }

@@ -26,7 +26,7 @@ pub static MAKE: Make = Make {
     },
     stream: None,
     notification: Some(20),
-    spoil: frame::spoil,
+    corrupt: frame::corrupt,
 };
 
 /// What the Bluetooth module says when somebody subscribes, before any answer.

@@ -9,7 +9,7 @@ mod wires;
 use super::battery::Battery;
 use super::faults::{Fault, Faults};
 use super::state::PackState;
-use super::{Make, Responder, Spoil};
+use super::{Corruption, Make, Responder};
 use record::{NOISE, Wanted};
 
 pub use wires::{PB, PB_WITH_MASTER, PbPack, TTL};
@@ -22,12 +22,12 @@ pub static MAKE: Make = Make {
     request_end: record::command_end,
     stream: Some(0.5),
     notification: Some(128),
-    spoil: |spoil, answer| match spoil {
-        Spoil::Checksum => record::damaged(answer),
+    corrupt: |corrupt, answer| match corrupt {
+        Corruption::Checksum => record::damaged(answer),
         // There is no address on Bluetooth.
-        Spoil::Foreign => Vec::new(),
+        Corruption::Foreign => Vec::new(),
         // A board that does not obey says that it has heard.
-        Spoil::Refused(_) => record::acknowledgement(),
+        Corruption::Refused(_) => record::acknowledgement(),
     },
 };
 

@@ -6,7 +6,7 @@ use crate::model::Alarm;
 use crate::sim::battery::Battery;
 use crate::sim::faults::Faults;
 use crate::sim::state::PackState;
-use crate::sim::{Make, Responder, Spoil};
+use crate::sim::{Corruption, Make, Responder};
 
 /// The socket for GPS and RS485, for the registry.
 pub static TTL: Make = Make {
@@ -18,10 +18,10 @@ pub static TTL: Make = Make {
     request_end: ttl_end,
     stream: None,
     notification: None,
-    spoil: |spoil, answer| match spoil {
-        Spoil::Checksum => record::damaged(answer),
+    corrupt: |corrupt, answer| match corrupt {
+        Corruption::Checksum => record::damaged(answer),
         // There is one board, and it never says no.
-        Spoil::Foreign | Spoil::Refused(_) => Vec::new(),
+        Corruption::Foreign | Corruption::Refused(_) => Vec::new(),
     },
 };
 
@@ -33,7 +33,7 @@ pub static PB: Make = Make {
     request_end: pb_end,
     stream: None,
     notification: None,
-    spoil: pb_spoil,
+    corrupt: pb_spoil,
 };
 
 /// The same with a pack of address 0, which asks all the others, one after the other.
@@ -44,7 +44,7 @@ pub static PB_WITH_MASTER: Make = Make {
     request_end: pb_end,
     stream: Some(0.3),
     notification: None,
-    spoil: pb_spoil,
+    corrupt: pb_spoil,
 };
 
 #[derive(Debug)]
@@ -196,18 +196,18 @@ fn closed(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-fn pb_spoil(spoil: Spoil, answer: &[u8]) -> Vec<u8> {
+fn pb_spoil(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
     let behind = answer.len().saturating_sub(8);
     let (record, acknowledgement) = answer.split_at(behind);
     let address = acknowledgement.first().copied().unwrap_or_default();
-    match spoil {
-        Spoil::Checksum => record::damaged(answer),
-        Spoil::Foreign => {
+    match corrupt {
+        Corruption::Checksum => record::damaged(answer),
+        Corruption::Foreign => {
             let mut foreign = acknowledgement.get(..6).unwrap_or_default().to_vec();
             foreign.splice(..1.min(foreign.len()), [address + 1]);
             [record, &closed(foreign)].concat()
         }
-        Spoil::Refused(code) => closed(vec![address, 0x90, code]),
+        Corruption::Refused(code) => closed(vec![address, 0x90, code]),
     }
 }
 

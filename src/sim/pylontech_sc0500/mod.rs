@@ -8,7 +8,7 @@ mod tables;
 
 use super::battery::Battery;
 use super::chance::draw;
-use super::console::{Shell, command, request_end, spoil};
+use super::console::{Shell, command, corrupt, request_end};
 use super::faults::{Fault, Faults};
 use super::state::PackState;
 use super::{Make, Responder};
@@ -23,7 +23,7 @@ pub static MAKE: Make = Make {
     request_end,
     stream: None,
     notification: None,
-    spoil,
+    corrupt,
 };
 
 /// Number of the simulated controller.

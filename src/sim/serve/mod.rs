@@ -19,7 +19,7 @@ use super::faults::Faults;
 use crate::transport::tcp::TcpLink;
 use crate::transport::{Link, LinkError, MemoryPort};
 
-pub use stage::Stage;
+pub use stage::SimBus;
 use terminal::Terminal;
 
 /// Readers that are served at once; further ones are hung up on.
@@ -47,12 +47,12 @@ pub struct SimulateOptions {
     /// What goes wrong.
     pub faults: Faults,
     /// Where readers find it.
-    pub place: Place,
+    pub place: ListenAddr,
 }
 
 /// Where readers find a simulator.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum ListenAddr {
     /// A pseudo-terminal.
     Terminal {
         /// A symbolic link to it, for as long as the simulation lasts.
@@ -64,13 +64,13 @@ pub enum Place {
 
 /// Simulates until the stop.
 pub async fn run(options: SimulateOptions, stop: CancellationToken) -> io::Result<()> {
-    let stand = Stand::open(&options).await?;
+    let stand = SimServer::open(&options).await?;
     tracing::info!("simulated {} at {}", options.make.name, stand.place());
     stand.serve(stop).await
 }
 
 /// A port in memory with the bus behind it, until the stop. Needs a running runtime.
-pub fn memory(name: &str, stage: Stage, stop: CancellationToken) -> MemoryPort {
+pub fn memory(name: &str, stage: SimBus, stop: CancellationToken) -> MemoryPort {
     let (port, mut arrivals) = MemoryPort::new(name);
     let serve = stop.run_until_cancelled_owned(async move {
         let mut readers = JoinSet::new();
@@ -84,7 +84,7 @@ pub fn memory(name: &str, stage: Stage, stop: CancellationToken) -> MemoryPort {
     port
 }
 
-fn admit(readers: &mut JoinSet<LinkError>, stage: &Stage, mut link: Link) {
+fn admit(readers: &mut JoinSet<LinkError>, stage: &SimBus, mut link: Link) {
     while readers.try_join_next().is_some() {}
     if readers.len() < READERS {
         let stage = stage.clone();
@@ -94,44 +94,44 @@ fn admit(readers: &mut JoinSet<LinkError>, stage: &Stage, mut link: Link) {
 
 /// A simulator that readers can find.
 #[derive(Debug)]
-pub struct Stand {
-    stage: Stage,
-    door: Door,
+pub struct SimServer {
+    stage: SimBus,
+    door: Listener,
 }
 
 #[derive(Debug)]
-enum Door {
+enum Listener {
     Terminal(Terminal),
     Tcp(TcpListener),
 }
 
-impl Stand {
+impl SimServer {
     /// Checks the options and makes the place. Who asks from now on is answered as soon as
-    /// [`serve`](Stand::serve) runs.
+    /// [`serve`](SimServer::serve) runs.
     pub async fn open(options: &SimulateOptions) -> io::Result<Self> {
         check(options)?;
         let bus =
             Bus::living(options.make, &options.addresses, options.seed, options.faults.clone());
-        let stage = Stage::new(bus, options.speed, options.pacing);
+        let stage = SimBus::new(bus, options.speed, options.pacing);
         let door = match &options.place {
-            Place::Terminal { link } => Door::Terminal(Terminal::open(link.as_deref())?),
-            Place::Tcp(address) => Door::Tcp(TcpListener::bind(address).await?),
+            ListenAddr::Terminal { link } => Listener::Terminal(Terminal::open(link.as_deref())?),
+            ListenAddr::Tcp(address) => Listener::Tcp(TcpListener::bind(address).await?),
         };
-        Ok(Stand { stage, door })
+        Ok(SimServer { stage, door })
     }
 
     /// What to configure as the port.
     pub fn place(&self) -> String {
         match &self.door {
-            Door::Terminal(terminal) => terminal.place(),
-            Door::Tcp(listener) => {
+            Listener::Terminal(terminal) => terminal.place(),
+            Listener::Tcp(listener) => {
                 listener.local_addr().map_or_else(|_| "tcp://".into(), |at| format!("tcp://{at}"))
             }
         }
     }
 
     /// The bus in its time.
-    pub fn stage(&self) -> &Stage {
+    pub fn stage(&self) -> &SimBus {
         &self.stage
     }
 
@@ -139,8 +139,8 @@ impl Stand {
     pub async fn serve(self, stop: CancellationToken) -> io::Result<()> {
         let stage = self.stage;
         let served = match self.door {
-            Door::Terminal(terminal) => stop.run_until_cancelled(terminal.serve(&stage)).await,
-            Door::Tcp(listener) => stop.run_until_cancelled(accept(listener, &stage)).await,
+            Listener::Terminal(terminal) => stop.run_until_cancelled(terminal.serve(&stage)).await,
+            Listener::Tcp(listener) => stop.run_until_cancelled(accept(listener, &stage)).await,
         };
         served.map_or(Ok(()), |error| Err(io::Error::other(error)))
     }
@@ -169,7 +169,7 @@ fn check(options: &SimulateOptions) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, wrong))
 }
 
-async fn accept(listener: TcpListener, stage: &Stage) -> LinkError {
+async fn accept(listener: TcpListener, stage: &SimBus) -> LinkError {
     let mut readers = JoinSet::new();
     loop {
         match listener.accept().await {
@@ -202,7 +202,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
     const QUESTION: &[u8] = b"~22014A42E00201FD28\r";
 
-    fn options(place: Place) -> SimulateOptions {
+    fn options(place: ListenAddr) -> SimulateOptions {
         SimulateOptions {
             make: &daren::MAKE,
             addresses: vec![1, 2],
@@ -221,8 +221,8 @@ mod tests {
     }
 
     impl Running {
-        async fn start(place: Place) -> Self {
-            let stand = Stand::open(&options(place)).await.unwrap();
+        async fn start(place: ListenAddr) -> Self {
+            let stand = SimServer::open(&options(place)).await.unwrap();
             let stop = CancellationToken::new();
             let place = stand.place();
             Running { place, task: tokio::spawn(stand.serve(stop.clone())), stop }
@@ -234,8 +234,8 @@ mod tests {
         }
     }
 
-    fn terminal() -> Place {
-        Place::Terminal { link: None }
+    fn terminal() -> ListenAddr {
+        ListenAddr::Terminal { link: None }
     }
 
     fn serial(path: &str) -> Endpoint {
@@ -329,7 +329,7 @@ mod tests {
     async fn the_link_leads_to_the_terminal_and_ends_with_it() {
         let path = scratch("link");
         symlink("/nowhere", &path).unwrap();
-        let place = Place::Terminal { link: Some(path.clone()) };
+        let place = ListenAddr::Terminal { link: Some(path.clone()) };
         let running = Running::start(place).await;
         assert_eq!(Path::new(&running.place), path);
         ask(&mut serial(&running.place).open(9600).await.unwrap()).await;
@@ -341,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_tcp_port_serves_several_readers_and_hangs_up_at_the_end() {
-        let running = Running::start(Place::Tcp("127.0.0.1:0".into())).await;
+        let running = Running::start(ListenAddr::Tcp("127.0.0.1:0".into())).await;
         let mut first = tcp(&running.place).open(0).await.unwrap();
         let mut second = tcp(&running.place).open(0).await.unwrap();
         ask(&mut second).await;
@@ -354,7 +354,7 @@ mod tests {
 
     #[tokio::test]
     async fn too_many_readers_are_hung_up_on_until_one_leaves() {
-        let running = Running::start(Place::Tcp("127.0.0.1:0".into())).await;
+        let running = Running::start(ListenAddr::Tcp("127.0.0.1:0".into())).await;
         let mut readers = Vec::new();
         for _ in 0..READERS {
             let mut link = tcp(&running.place).open(0).await.unwrap();
@@ -371,7 +371,7 @@ mod tests {
     async fn a_port_in_memory_ends_with_the_stop() {
         let stop = CancellationToken::new();
         let bus = Bus::living(&daren::MAKE, &[1], 1, Faults::default());
-        let port = memory("simulator", Stage::new(bus, 1.0, None), stop.clone());
+        let port = memory("simulator", SimBus::new(bus, 1.0, None), stop.clone());
         for _ in 0..3 {
             ask(&mut Link::Memory(port.open().unwrap())).await;
         }
@@ -385,7 +385,7 @@ mod tests {
     #[tokio::test]
     async fn a_link_in_memory_outlives_its_port() {
         let bus = Bus::living(&daren::MAKE, &[1], 1, Faults::default());
-        let stage = Stage::new(bus, 1.0, None);
+        let stage = SimBus::new(bus, 1.0, None);
         let mut link =
             Link::Memory(memory("simulator", stage, CancellationToken::new()).open().unwrap());
         ask(&mut link).await;
@@ -396,7 +396,7 @@ mod tests {
         let refusal = async |change: fn(&mut SimulateOptions)| {
             let mut options = options(terminal());
             change(&mut options);
-            let error = Stand::open(&options).await.unwrap_err();
+            let error = SimServer::open(&options).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
             error.to_string()
         };

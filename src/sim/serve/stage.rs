@@ -13,7 +13,7 @@ const PACED_CHUNK: usize = 16;
 
 /// A bus whose clock runs. Clones share the batteries.
 #[derive(Debug, Clone)]
-pub struct Stage {
+pub struct SimBus {
     bus: Arc<Mutex<Bus>>,
     start: Instant,
     speed: f64,
@@ -22,18 +22,18 @@ pub struct Stage {
     piece: Option<usize>,
 }
 
-impl Stage {
+impl SimBus {
     /// The bus's time begins now and runs `speed` times as fast as ours. With `pacing`, answers
     /// leave no faster than a line of this baud rate would carry them.
     pub fn new(bus: Bus, speed: f64, pacing: Option<u32>) -> Self {
         let start = Instant::now();
-        Stage { bus: Arc::new(Mutex::new(bus)), start, speed, pacing, piece: None }
+        SimBus { bus: Arc::new(Mutex::new(bus)), start, speed, pacing, piece: None }
     }
 
     /// The same by Bluetooth: answers come in notifications, cut as the make's modules do it.
     pub fn by_radio(self) -> Self {
         let piece = self.with_bus(|bus| bus.make().notification);
-        Stage { piece, ..self }
+        SimBus { piece, ..self }
     }
 
     /// Which battery answered last, and at what simulated time: what it said follows from that.
@@ -149,7 +149,7 @@ mod tests {
     fn reader(pacing: Option<u32>, faults: Faults) -> Link {
         let mut bus = Bus::new(&daren::MAKE, 1, faults);
         bus.add(1, Box::new(DarenPack::fixed(1)));
-        let stage = Stage::new(bus, 1.0, pacing);
+        let stage = SimBus::new(bus, 1.0, pacing);
         let (near, far) = MemoryLink::pair("simulator");
         tokio::spawn(async move { stage.converse(&mut Link::Memory(far)).await });
         Link::Memory(near)
@@ -201,7 +201,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn simulated_time_runs_at_its_own_speed() {
         let bus = Bus::living(&daren::MAKE, &[1], 1, Faults::default());
-        let stage = Stage::new(bus, 60.0, None);
+        let stage = SimBus::new(bus, 60.0, None);
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(stage.last_answer(), None);
         stage.answer(QUESTION);

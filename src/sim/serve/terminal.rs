@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_serial::{SerialPort, SerialStream};
 
-use super::Stage;
+use super::SimBus;
 use crate::transport::serial::SerialLink;
 use crate::transport::{Link, LinkError};
 
@@ -37,7 +37,7 @@ impl Terminal {
         self.link.as_ref().map_or_else(|| self.path.clone(), |link| link.path.display().to_string())
     }
 
-    pub(super) async fn serve(self, stage: &Stage) -> LinkError {
+    pub(super) async fn serve(self, stage: &SimBus) -> LinkError {
         // Bound here, so that everything lives until the stop drops this future.
         let Terminal { far, _near, path: _, link: _link } = self;
         let mut far = Link::Serial(far);

@@ -24,7 +24,7 @@ const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
     let listeners = shared.events.listeners();
-    let house = House { board: shared.board, history: shared.history, listeners };
+    let house = BuildLabels { board: shared.board, history: shared.history, listeners };
     match house.text() {
         Ok(text) => ([(header::CONTENT_TYPE, TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -33,13 +33,13 @@ pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
 
 /// What is measured.
 #[derive(Debug)]
-struct House {
+struct BuildLabels {
     board: Board,
     history: History,
     listeners: usize,
 }
 
-impl House {
+impl BuildLabels {
     fn text(self) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("bms");
         registry.register_collector(Box::new(self));
@@ -49,7 +49,7 @@ impl House {
     }
 }
 
-impl Collector for House {
+impl Collector for BuildLabels {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let states: Vec<DeviceState> = self.board.states().collect();
         let mut page = Page(&mut encoder);

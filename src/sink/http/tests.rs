@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::model::derive::derive;
-use crate::model::reading::{Cell, Place, Probe, Reading};
+use crate::model::reading::{Cell, Probe, Reading, SensorLocation};
 use crate::model::units::{CentiPercent, DeciCelsius, Microohms, Milliamps, Millis, Millivolts};
 use crate::model::{Alarm, Attempt, DeviceId, Fault, FaultKind, LinkState, Profile, Snapshot};
 
@@ -113,7 +113,7 @@ fn snapshot(taken: u64, sequence: u64) -> Snapshot {
     reading.cells = vec![Cell::of(Millivolts(3309)), Cell::default(), Cell::of(Millivolts(3326))];
     reading.cells[0].resistance = Some(Microohms(70));
     reading.cells[2].balancing = Some(true);
-    let probe = |value| Probe { place: Place::Cells, value: Some(DeciCelsius(value)) };
+    let probe = |value| Probe { location: SensorLocation::Cells, value: Some(DeciCelsius(value)) };
     reading.probes = vec![probe(-15), probe(220)];
     reading.alarms.note(Alarm::CellOvervoltage, true);
     reading.alarms.note(Alarm::FuseBlown, false);

@@ -6,7 +6,9 @@ use crate::board::Board;
 use crate::history::History;
 use crate::model::catalog::{Audience, Get, entries};
 use crate::model::reading::Cell;
-use crate::model::{BrokerState, DeviceState, Finding, LinkState, Profile, Snapshot, Value};
+use crate::model::{
+    BrokerState, DeviceState, DiscoveredDevice, LinkState, Profile, Snapshot, Value,
+};
 
 /// Everything: all batteries, the broker, and what was found.
 pub(super) fn overview(board: &Board, history: &History) -> Json {
@@ -33,7 +35,7 @@ pub(super) fn broker(broker: Option<&BrokerState>) -> Json {
     })
 }
 
-fn finding(finding: &Finding) -> Json {
+fn finding(finding: &DiscoveredDevice) -> Json {
     json!({"place": finding.place, "words": finding.words, "lines": finding.lines})
 }
 
@@ -61,7 +63,7 @@ pub(super) fn battery(state: &DeviceState) -> Json {
         "reads": counters.reads, "errors": counters.errors, "reconnects": counters.reconnects,
         "values": if live.is_some() { values(state) } else { Vec::new() },
         "cells": reading.map_or(Vec::new(), |reading| reading.cells.iter().map(cell).collect()),
-        "alarms": if live.is_some() { state.worries() } else { Vec::new() },
+        "alarms": if live.is_some() { state.active_alarms() } else { Vec::new() },
         "members": snapshot.map_or(Vec::new(), |snapshot| members(snapshot, live.is_some())),
     })
 }

@@ -10,7 +10,7 @@ use super::discovery::{ALARM_ENDED, ALARM_STARTED};
 
 /// The alarms that others know of, as they were told.
 #[derive(Debug, Default)]
-pub struct ToldAlarms {
+pub struct AlarmEvents {
     /// `None`: nothing was told yet, and nobody has said what an earlier run told.
     known: Option<Alarms>,
 }
@@ -19,7 +19,7 @@ pub struct ToldAlarms {
 type Key = (String, String);
 type Alarms = BTreeMap<Key, Map<String, Value>>;
 
-impl ToldAlarms {
+impl AlarmEvents {
     /// What an earlier run of the program has told, so that an alarm that outlasts a restart does
     /// not start twice. In the course of a run it is of no interest.
     pub fn remember(&mut self, list: Vec<Map<String, Value>>) {
@@ -53,7 +53,7 @@ fn has_ended(key: &Key, now: &Alarms, state: &DeviceState) -> bool {
 
 /// The active alarms as the objects of the list.
 pub fn active(state: &DeviceState) -> Vec<Map<String, Value>> {
-    let objects = state.worries().into_iter().map(|worry| json!(worry));
+    let objects = state.active_alarms().into_iter().map(|worry| json!(worry));
     objects.filter_map(|it| it.as_object().cloned()).collect()
 }
 
@@ -96,7 +96,7 @@ mod tests {
     }
 
     /// What is to be told, all of which arrives.
-    fn tell(alarms: &mut ToldAlarms, state: &DeviceState) -> Vec<Value> {
+    fn tell(alarms: &mut AlarmEvents, state: &DeviceState) -> Vec<Value> {
         let events = alarms.events(state);
         alarms.told(state);
         events
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn an_alarm_starts_once_and_ends_once() {
         use Alarm::{CellOvervoltage, FuseBlown};
-        let mut alarms = ToldAlarms::default();
+        let mut alarms = AlarmEvents::default();
         let calm = state(&[(CellOvervoltage, false), (FuseBlown, false)]);
         let one = state(&[(CellOvervoltage, true), (FuseBlown, false)]);
         let both = state(&[(CellOvervoltage, true), (FuseBlown, true)]);
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_any_more_has_not_ended() {
-        let mut alarms = ToldAlarms::default();
+        let mut alarms = AlarmEvents::default();
         tell(&mut alarms, &state(&[(Alarm::FuseBlown, true)]));
         assert!(tell(&mut alarms, &state(&[])).is_empty());
         assert!(tell(&mut alarms, &state(&[(Alarm::FuseBlown, true)])).is_empty());
@@ -134,15 +134,15 @@ mod tests {
     #[test]
     fn an_alarm_that_outlasts_a_restart_does_not_start_again() {
         let burning = state(&[(Alarm::FuseBlown, true)]);
-        let mut alarms = ToldAlarms::default();
+        let mut alarms = AlarmEvents::default();
         alarms.remember(active(&burning));
         assert!(tell(&mut alarms, &burning).is_empty());
         alarms.remember(Vec::new());
         assert!(tell(&mut alarms, &burning).is_empty(), "a new connection changes nothing");
-        let mut fresh = ToldAlarms::default();
+        let mut fresh = AlarmEvents::default();
         fresh.remember(Vec::new());
         assert_eq!(told(&tell(&mut fresh, &burning)), [("started", "fuse_blown")]);
-        let mut ended = ToldAlarms::default();
+        let mut ended = AlarmEvents::default();
         ended.remember(active(&burning));
         assert_eq!(
             told(&tell(&mut ended, &state(&[(Alarm::FuseBlown, false)]))),

@@ -12,7 +12,7 @@ use crate::model::reading::Identity;
 use crate::model::{DeviceState, LinkState, Profile};
 use crate::raw;
 
-use super::alarms::{self, ToldAlarms};
+use super::alarms::{self, AlarmEvents};
 use super::announce::{self, Announced};
 use super::discovery::{CONNECTION, Known, Subject};
 use super::due::{Sent, due};
@@ -43,7 +43,7 @@ pub struct Battery {
     /// Number of the last good read whose values were sent.
     sequence: u64,
     /// Alarms that were told; a new connection does not change them.
-    alarms: ToldAlarms,
+    alarms: AlarmEvents,
 }
 
 /// Everything beside the set of entities that an announcement is made of.
@@ -85,7 +85,7 @@ impl Battery {
             facts: BTreeMap::new(),
             values: BTreeMap::new(),
             sequence: 0,
-            alarms: ToldAlarms::default(),
+            alarms: AlarmEvents::default(),
         }
     }
 

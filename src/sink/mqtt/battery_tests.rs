@@ -141,7 +141,7 @@ fn a_bank_that_starts_without_a_member_keeps_its_entities() {
     let mut state = sample::read(sample::reading(4), 1);
     let mut look = |missing: Vec<crate::model::DeviceId>| {
         let snapshot = Arc::make_mut(state.snapshot.as_mut().expect("a read"));
-        let whole = crate::model::bank::Whole { missing, ..Default::default() };
+        let whole = crate::model::bank::BankSummary { missing, ..Default::default() };
         snapshot.derived.bank = Some(Box::new(whole));
         battery.found_entity("sensor", "pack_voltage_spread");
         let messages = battery.discovery(&state, &settings(), "bms/bridge/c/online");

@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::command::Change;
-use crate::model::ledger::Energy;
+use crate::did_you_mean::closest;
+use crate::model::energy::Energy;
 use crate::model::profile::{INTERVAL_MS, SCAN_TIMEOUT_MS, TIMEOUT_MS, address_bytes};
 use crate::model::reading::{Setting, Switch};
-use crate::nearest::nearest;
 
 use super::discovery::ORIGIN;
 use super::topics::Topics;
@@ -269,7 +269,7 @@ fn switch(value: &Value) -> Result<bool, String> {
 }
 
 fn unknown_field(name: &str) -> String {
-    match nearest(name, FIELDS).filter(|(field, errors)| *errors <= field.len() / 2) {
+    match closest(name, FIELDS).filter(|(field, errors)| *errors <= field.len() / 2) {
         Some((field, _)) => format!("there is no field \"{name}\"; did you mean \"{field}\"?"),
         None => format!("there is no field \"{name}\"; there are {}", FIELDS.join(", ")),
     }

@@ -36,9 +36,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
-use crate::chance::chance;
 use crate::command::CommandBus;
 use crate::model::Secret;
+use crate::random::random;
 
 use self::backoff::{Backoff, Ending};
 use self::journal::Journal;
@@ -135,7 +135,7 @@ pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: C
                 let ending = ending(&trouble, since.map(|since| since.elapsed()));
                 let spent =
                     if ending == Ending::Unreachable { began.elapsed() } else { Duration::ZERO };
-                backoff.next(ending, chance()).saturating_sub(spent).max(SHORTEST_PAUSE)
+                backoff.next(ending, random()).saturating_sub(spent).max(SHORTEST_PAUSE)
             }
         };
         if backoff.suspects_rival() {

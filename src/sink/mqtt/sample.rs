@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{Discovery, Publish, Settings};
-use crate::model::past::Past;
-use crate::model::reading::{Cell, Module, Place, Probe, Reading};
+use crate::model::derived_state::DerivedState;
+use crate::model::reading::{Cell, Module, Probe, Reading, SensorLocation};
 use crate::model::units::{
     CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millis, Millivolts, Uptime,
 };
-use crate::model::{Alarm, Attempt, DeviceId, DeviceState, Limits, Profile};
+use crate::model::{Alarm, AlarmThresholds, Attempt, DeviceId, DeviceState, Profile};
 
 /// A rack battery on a serial port, read every 30 s.
 pub fn profile() -> Profile {
@@ -48,12 +48,12 @@ pub fn reading(cells: i32) -> Reading {
     reading.cells = (0..cells).map(|n| Cell::of(Millivolts(3309 + n))).collect();
     reading.cells[0].balancing = Some(false);
     reading.cells[0].resistance = Some(crate::model::units::Microohms(700));
-    let probe = |place, value| Probe { place, value: Some(DeciCelsius(value)) };
+    let probe = |location, value| Probe { location, value: Some(DeciCelsius(value)) };
     reading.probes = vec![
-        probe(Place::Cells, 215),
-        probe(Place::Cells, 220),
-        probe(Place::Mosfet, 230),
-        probe(Place::Ambient, 190),
+        probe(SensorLocation::Cells, 215),
+        probe(SensorLocation::Cells, 220),
+        probe(SensorLocation::Mosfet, 230),
+        probe(SensorLocation::Ambient, 190),
     ];
     reading.switches.charging = Some(true);
     reading.switches.discharging = Some(true);
@@ -78,8 +78,9 @@ pub fn stack(modules: usize) -> DeviceState {
 pub fn read(reading: Reading, sequence: u64) -> DeviceState {
     let mut state = unread();
     let taken = Millis(1_771_097_625_510 + 30_000 * sequence);
-    let limits = Limits { cell_high: Some(Millivolts(3650)), ..Limits::default() };
-    let mut derived = Past::new(limits).derive(&reading, Uptime(0), 30_000);
+    let limits =
+        AlarmThresholds { cell_high: Some(Millivolts(3650)), ..AlarmThresholds::default() };
+    let mut derived = DerivedState::new(limits).derive(&reading, Uptime(0), 30_000);
     derived.times.to_empty = Some(20_700);
     state.restore(None);
     state.counters.reads = sequence - 1;

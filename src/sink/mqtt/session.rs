@@ -9,11 +9,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use crate::board::Board;
-use crate::chance::chance;
 use crate::command::{Command, CommandBus, Refusal};
-use crate::model::ledger::Energy;
+use crate::model::energy::Energy;
 use crate::model::reading::Setting;
 use crate::model::{DeviceId, DeviceState, Restored, Totals, Value};
+use crate::random::random;
 
 use super::Settings;
 use super::battery::Battery;
@@ -159,7 +159,7 @@ impl Publisher {
                 event = link.next() => match event? {
                     // Many programs hear of the birth at the same moment.
                     Event::Input(Input::Birth) => {
-                        let wait = Duration::from_secs(1).mul_f64(1.0 + 2.0 * chance());
+                        let wait = Duration::from_secs(1).mul_f64(1.0 + 2.0 * random());
                         birth = Some(tokio::time::Instant::now() + wait);
                     }
                     Event::Input(input) => self.obey(input, &mut answers, link).await?,

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
-use bms_reader::model::{DeviceState, FaultKind, Limits, LinkState};
+use bms_reader::model::{AlarmThresholds, DeviceState, FaultKind, LinkState};
 use bms_reader::poll::{Line, Member};
 use bms_reader::protocol::{self, DriverInfo, Options, console};
 use bms_reader::sim::pylontech_sc0500::BARCODE;
@@ -83,7 +83,7 @@ impl House {
             options: self.options_at(address),
             interval: Duration::from_millis(100),
             control: false,
-            limits: Limits::default(),
+            limits: AlarmThresholds::default(),
         };
         let members = self.addresses.iter().map(member).collect();
         let endpoint = bridge.endpoint();

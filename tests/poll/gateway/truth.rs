@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bms_reader::model::snapshot::Derived;
 use bms_reader::model::units::Millis;
 use bms_reader::model::{DeviceState, Reading, Snapshot};
-use bms_reader::protocol::{Ask, Step};
+use bms_reader::protocol::{CycleKind, Step};
 use bms_reader::raw::raw;
 use serde_json::Value as Json;
 
@@ -62,7 +62,7 @@ fn listen(house: &House, address: u8, lost: Option<&[u8]>) -> (Vec<Reading>, Vec
     let mut driver = (house.driver().new)(&house.options_at(address));
     let (mut readings, mut book) = (Vec::new(), Vec::<Exchange>::new());
     for _ in 0..CYCLES {
-        driver.start(Ask::Read);
+        driver.start(CycleKind::Read);
         let outcome = play(driver.as_mut(), |question| {
             let answer = bus.answer(question, 0.0);
             if answer.is_empty() || lost == Some(question) {

@@ -33,13 +33,13 @@ fn acknowledgement() -> Vec<u8> {
     bytes
 }
 
-fn driver() -> Radio {
+fn driver() -> JkBle {
     let timeout = Duration::from_secs(20);
-    Radio::new(&Options { timeout, ..Options::default() })
+    JkBle::new(&Options { timeout, ..Options::default() })
 }
 
 /// Sends what is to be sent; the codes of the questions.
-fn asked(driver: &mut Radio) -> Vec<u8> {
+fn asked(driver: &mut JkBle) -> Vec<u8> {
     let mut codes = Vec::new();
     while let Step::Send(bytes) = driver.step() {
         codes.push(bytes[4]);
@@ -48,7 +48,7 @@ fn asked(driver: &mut Radio) -> Vec<u8> {
     codes
 }
 
-fn cell(driver: &mut Radio) -> Option<i32> {
+fn cell(driver: &mut JkBle) -> Option<i32> {
     match driver.step() {
         Step::Done(reading) => Some(reading.cells[0].voltage.unwrap().0),
         _ => None,
@@ -56,7 +56,7 @@ fn cell(driver: &mut Radio) -> Option<i32> {
 }
 
 /// A session whose stream runs.
-fn running() -> Radio {
+fn running() -> JkBle {
     let mut driver = driver();
     asked(&mut driver);
     driver.receive(&[device(), acknowledgement()].concat());
@@ -76,7 +76,7 @@ fn a_session_asks_twice_and_then_only_listens() {
     driver.receive(&[settings(1), acknowledgement(), live(3300, 1)].concat());
     assert_eq!(cell(&mut driver), Some(3300));
     for millivolts in 3301..3310 {
-        driver.start(Ask::Read);
+        driver.start(CycleKind::Read);
         assert!(matches!(driver.step(), Step::Await(_)), "no write per cycle");
         driver.receive(&live(millivolts, 1));
         assert_eq!(cell(&mut driver), Some(millivolts.into()));
@@ -99,18 +99,18 @@ fn a_missing_acknowledgement_is_not_waited_for_long() {
 #[test]
 fn a_stream_that_dries_up_is_asked_for_once_more() {
     let mut driver = running();
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     driver.silence();
     assert_eq!(asked(&mut driver), [0x96]);
     driver.receive(&live(3311, 1));
     assert_eq!(cell(&mut driver), Some(3311));
 
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     driver.silence();
     asked(&mut driver);
     driver.silence();
     assert!(matches!(driver.step(), Step::Failed(ProtocolError::Timeout { received: 0, .. })));
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     assert_eq!(asked(&mut driver), [0x96], "who it is was not forgotten");
 }
 
@@ -124,7 +124,7 @@ fn lost_settings_are_asked_for_again_but_not_for_ever() {
     assert_eq!(asked(&mut driver), [0x96]);
     driver.receive(&[acknowledgement(), live(3301, 1)].concat());
     assert_eq!(cell(&mut driver), Some(3301));
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     driver.receive(&live(3302, 1));
     assert_eq!(cell(&mut driver), Some(3302));
 }
@@ -133,7 +133,7 @@ fn lost_settings_are_asked_for_again_but_not_for_ever() {
 fn a_board_that_does_not_say_what_it_is_is_read_all_the_same() {
     let mut driver = driver();
     for questions in [&[0x97_u8][..], &[0x97], &[]] {
-        driver.start(Ask::Read);
+        driver.start(CycleKind::Read);
         assert_eq!(asked(&mut driver), questions);
         driver.silence();
         asked(&mut driver);
@@ -145,7 +145,7 @@ fn a_board_that_does_not_say_what_it_is_is_read_all_the_same() {
 #[test]
 fn damage_is_told_rather_than_silence() {
     let mut driver = running();
-    driver.start(Ask::Read);
+    driver.start(CycleKind::Read);
     let mut damaged = live(3300, 1);
     damaged[8] ^= 1;
     driver.receive(&damaged);
@@ -155,8 +155,8 @@ fn damage_is_told_rather_than_silence() {
     assert!(matches!(driver.step(), Step::Failed(ProtocolError::BadChecksum { .. })));
 }
 
-fn switch_off() -> Ask {
-    Ask::Write(Setting { switch: Switch::Charging, on: false })
+fn switch_off() -> CycleKind {
+    CycleKind::Write(Setting { switch: Switch::Charging, on: false })
 }
 
 #[test]

@@ -6,15 +6,15 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer};
 
 use super::alarm::{Alarm, Severity};
-use super::limits::{Limit, Standing};
 use super::profile::{DeviceId, Profile};
-use super::reading::{Place, Reading};
+use super::reading::{Reading, SensorLocation};
 use super::snapshot::{Derived, DeviceState};
+use super::thresholds::{Threshold, ThresholdStatus};
 use super::value::Value;
 
 /// One active alarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Worry {
+pub struct ActiveAlarm {
     /// As in `alarm_<name>`, or what a console has a worried word for.
     pub name: Cow<'static, str>,
     /// Of which battery; in a bank that is one of its members.
@@ -43,7 +43,7 @@ pub enum Source {
     /// The battery itself.
     Bms,
     /// A limit of ours.
-    Limit,
+    Threshold,
 }
 
 fn as_number<S: Serializer>(value: &Option<Value>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -53,14 +53,14 @@ fn as_number<S: Serializer>(value: &Option<Value>, serializer: S) -> Result<S::O
 impl DeviceState {
     /// The alarms that were active at the last good read. Whether that still says anything is a
     /// matter of the link.
-    pub fn worries(&self) -> Vec<Worry> {
+    pub fn active_alarms(&self) -> Vec<ActiveAlarm> {
         let Some(snapshot) = self.snapshot.as_deref() else { return Vec::new() };
         if let Some(whole) = &snapshot.derived.bank {
-            return whole.worries.clone();
+            return whole.alarms.clone();
         }
         let (reading, derived) = (&snapshot.reading, &snapshot.derived);
         let reported = reading.alarms.active();
-        let mut list: Vec<Worry> =
+        let mut list: Vec<ActiveAlarm> =
             reported.map(|alarm| reported_by_bms(alarm, &self.profile, reading, derived)).collect();
         let said = reading.alarms.words();
         list.extend(
@@ -79,36 +79,36 @@ impl DeviceState {
             return whole.missing.iter().all(|missing| missing.as_str() != battery);
         }
         let told = Alarm::named(name).and_then(|alarm| snapshot.reading.alarms.get(alarm));
-        let watched = Limit::named(name).and_then(|it| snapshot.derived.limits.get(&it));
+        let watched = Threshold::named(name).and_then(|it| snapshot.derived.limits.get(&it));
         let said = snapshot.reading.alarms.words().any(|(subject, _)| subject == name);
         battery == self.profile.id.as_str() && (told.is_some() || watched.is_some() || said)
     }
 }
 
-fn own(limit: Limit, standing: &Standing, profile: &Profile) -> Worry {
+fn own(limit: Threshold, standing: &ThresholdStatus, profile: &Profile) -> ActiveAlarm {
     let (name, unit) = (&profile.name, unit_of(limit));
     let subject = match (standing.cell, limit) {
         (Some(cell), _) => format!("Cell {cell} of {name}"),
-        (None, Limit::CellDelta) => format!("Cells of {name}"),
+        (None, Threshold::CellDelta) => format!("Cells of {name}"),
         (None, _) => name.clone(),
     };
-    let verb = if limit == Limit::CellDelta { "differ by" } else { "at" };
+    let verb = if limit == Threshold::CellDelta { "differ by" } else { "at" };
     let (value, set) = (&standing.value, &standing.limit);
-    Worry {
+    ActiveAlarm {
         name: limit.name().into(),
         battery: profile.id.clone(),
         words: format!("{subject} {verb} {value} {unit}, limit {set} {unit}"),
         cell: standing.cell,
         value: Some(standing.value.clone()),
         unit: Some(unit),
-        source: Source::Limit,
+        source: Source::Threshold,
         severity: Severity::Warning,
     }
 }
 
 /// A console told a state in a word that stands for no good one.
-fn in_a_word(subject: &str, word: &str, profile: &Profile) -> Worry {
-    Worry {
+fn in_a_word(subject: &str, word: &str, profile: &Profile) -> ActiveAlarm {
+    ActiveAlarm {
         name: subject.to_owned().into(),
         battery: profile.id.clone(),
         words: format!("{}: {subject} is {word}", profile.name),
@@ -120,15 +120,20 @@ fn in_a_word(subject: &str, word: &str, profile: &Profile) -> Worry {
     }
 }
 
-fn unit_of(limit: Limit) -> &'static str {
+fn unit_of(limit: Threshold) -> &'static str {
     match limit {
-        Limit::CellLow | Limit::CellHigh | Limit::CellDelta => "V",
-        Limit::TempHigh | Limit::TempLow => "°C",
-        Limit::SocLow => "%",
+        Threshold::CellLow | Threshold::CellHigh | Threshold::CellDelta => "V",
+        Threshold::TempHigh | Threshold::TempLow => "°C",
+        Threshold::SocLow => "%",
     }
 }
 
-fn reported_by_bms(alarm: Alarm, profile: &Profile, reading: &Reading, derived: &Derived) -> Worry {
+fn reported_by_bms(
+    alarm: Alarm,
+    profile: &Profile,
+    reading: &Reading,
+    derived: &Derived,
+) -> ActiveAlarm {
     let (name, words) = (&profile.name, alarm.words());
     let evidence = evidence(alarm, reading, derived);
     let words = match &evidence {
@@ -138,7 +143,7 @@ fn reported_by_bms(alarm: Alarm, profile: &Profile, reading: &Reading, derived: 
         Some(Evidence { cell: None, value, unit }) => format!("{words}: {name} at {value} {unit}"),
         None => format!("{words}: {name}"),
     };
-    Worry {
+    ActiveAlarm {
         name: alarm.name().into(),
         battery: profile.id.clone(),
         words,
@@ -167,7 +172,7 @@ fn evidence(alarm: Alarm, reading: &Reading, derived: &Derived) -> Option<Eviden
     let whole =
         |value: Option<Value>, unit| value.map(|value| Evidence { cell: None, value, unit });
     let probe = |place| {
-        let mut probes = reading.probes.iter().filter(|probe| probe.place == place);
+        let mut probes = reading.probes.iter().filter(|probe| probe.location == place);
         whole(probes.find_map(|probe| probe.value).map(Value::from), "°C")
     };
     match alarm {
@@ -192,11 +197,11 @@ fn evidence(alarm: Alarm, reading: &Reading, derived: &Derived) -> Option<Eviden
         AmbientOvertemperature
         | AmbientUndertemperature
         | AmbientOvertemperatureWarning
-        | AmbientUndertemperatureWarning => probe(Place::Ambient),
+        | AmbientUndertemperatureWarning => probe(SensorLocation::Ambient),
         MosOvertemperature
         | MosUndertemperature
         | MosOvertemperatureWarning
-        | MosUndertemperatureWarning => probe(Place::Mosfet),
+        | MosUndertemperatureWarning => probe(SensorLocation::Mosfet),
         LowBattery | LowSocWarning => whole(reading.pack.soc.map(Value::from), "%"),
         _ => None,
     }
@@ -210,15 +215,15 @@ mod tests {
 
     use super::*;
     use crate::model::Snapshot;
-    use crate::model::limits::Limits;
-    use crate::model::past::Past;
+    use crate::model::derived_state::DerivedState;
     use crate::model::reading::Cell;
+    use crate::model::thresholds::AlarmThresholds;
     use crate::model::units::{CentiPercent, Millis, Millivolts, Uptime};
 
-    fn state(reading: Reading, limits: Limits) -> DeviceState {
+    fn state(reading: Reading, limits: AlarmThresholds) -> DeviceState {
         let mut state =
             DeviceState::new(Profile { name: "Rack 1".into(), ..Profile::sample("rack1") });
-        let derived = Past::new(limits).derive(&reading, Uptime(0), 1000);
+        let derived = DerivedState::new(limits).derive(&reading, Uptime(0), 1000);
         let device = state.profile.id.clone();
         let taken = Millis(0);
         state.snapshot =
@@ -235,22 +240,22 @@ mod tests {
 
     #[test]
     fn own_limits_name_battery_cell_and_value() {
-        let limits = Limits {
+        let limits = AlarmThresholds {
             cell_high: Some(Millivolts(3650)),
             cell_delta: Some(Millivolts(50)),
             soc_low: Some(CentiPercent(1000)),
             cell_low: Some(Millivolts(3000)),
-            ..Limits::default()
+            ..AlarmThresholds::default()
         };
         let state = state(reading(), limits);
-        let words: Vec<String> = state.worries().into_iter().map(|it| it.words).collect();
+        let words: Vec<String> = state.active_alarms().into_iter().map(|it| it.words).collect();
         let expected = [
             "Cell 3 of Rack 1 at 3.66 V, limit 3.65 V",
             "Cells of Rack 1 differ by 0.36 V, limit 0.05 V",
             "Rack 1 at 9.5 %, limit 10.0 %",
         ];
         assert_eq!(words, expected);
-        let first = serde_json::to_value(&state.worries()[0]).unwrap();
+        let first = serde_json::to_value(&state.active_alarms()[0]).unwrap();
         let shape = json!({
             "name": "limit_cell_high", "battery": "rack1", "words": expected[0], "cell": 3,
             "value": 3.66, "unit": "V", "source": "limit", "severity": "warning",
@@ -268,8 +273,8 @@ mod tests {
             reading.alarms.note(alarm, true);
         }
         reading.alarms.note(Alarm::ShortCircuit, false);
-        let state = state(reading, Limits::default());
-        let list = state.worries();
+        let state = state(reading, AlarmThresholds::default());
+        let list = state.active_alarms();
         let words: Vec<&str> = list.iter().map(|it| it.words.as_str()).collect();
         let expected = [
             "Cell overvoltage: cell 3 of Rack 1 at 3.66 V",

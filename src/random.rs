@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 /// A random number in `0.0..1.0`; the standard library seeds each hasher anew.
-pub fn chance() -> f64 {
+pub fn random() -> f64 {
     share(RandomState::new().hash_one(0_u8))
 }
 
@@ -20,6 +20,6 @@ mod tests {
     fn one_itself_never_comes() {
         assert_eq!(share(0), 0.0);
         assert!(share(u64::MAX) < 1.0);
-        assert!((0.0..1.0).contains(&chance()));
+        assert!((0.0..1.0).contains(&random()));
     }
 }

@@ -12,7 +12,7 @@ use super::value::Value;
 
 /// The limits; `None` means no such alarm.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct AlarmThresholds {
     /// A cell below this.
     pub cell_low: Option<Millivolts>,
     /// A cell above this.
@@ -29,7 +29,7 @@ pub struct Limits {
 
 /// One kind of limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Limit {
+pub enum Threshold {
     /// A cell voltage is too low.
     CellLow,
     /// A cell voltage is too high.
@@ -44,26 +44,26 @@ pub enum Limit {
     SocLow,
 }
 
-impl Limit {
+impl Threshold {
     /// Every kind.
-    pub const ALL: &[Limit] = &[
-        Limit::CellLow,
-        Limit::CellHigh,
-        Limit::CellDelta,
-        Limit::TempHigh,
-        Limit::TempLow,
-        Limit::SocLow,
+    pub const ALL: &[Threshold] = &[
+        Threshold::CellLow,
+        Threshold::CellHigh,
+        Threshold::CellDelta,
+        Threshold::TempHigh,
+        Threshold::TempLow,
+        Threshold::SocLow,
     ];
 
     /// Key in topics and JSON.
     pub const fn key(self) -> &'static str {
         match self {
-            Limit::CellLow => "alarm_limit_cell_low",
-            Limit::CellHigh => "alarm_limit_cell_high",
-            Limit::CellDelta => "alarm_limit_cell_delta",
-            Limit::TempHigh => "alarm_limit_temp_high",
-            Limit::TempLow => "alarm_limit_temp_low",
-            Limit::SocLow => "alarm_limit_soc_low",
+            Threshold::CellLow => "alarm_limit_cell_low",
+            Threshold::CellHigh => "alarm_limit_cell_high",
+            Threshold::CellDelta => "alarm_limit_cell_delta",
+            Threshold::TempHigh => "alarm_limit_temp_high",
+            Threshold::TempLow => "alarm_limit_temp_low",
+            Threshold::SocLow => "alarm_limit_soc_low",
         }
     }
 
@@ -76,48 +76,50 @@ impl Limit {
     /// What people read.
     pub const fn words(self) -> &'static str {
         match self {
-            Limit::CellLow => "Cell voltage below limit",
-            Limit::CellHigh => "Cell voltage above limit",
-            Limit::CellDelta => "Cell voltage difference above limit",
-            Limit::TempHigh => "Temperature above limit",
-            Limit::TempLow => "Temperature below limit",
-            Limit::SocLow => "State of charge below limit",
+            Threshold::CellLow => "Cell voltage below limit",
+            Threshold::CellHigh => "Cell voltage above limit",
+            Threshold::CellDelta => "Cell voltage difference above limit",
+            Threshold::TempHigh => "Temperature above limit",
+            Threshold::TempLow => "Temperature below limit",
+            Threshold::SocLow => "State of charge below limit",
         }
     }
 
     /// The limit of that name.
-    pub fn named(name: &str) -> Option<Limit> {
-        Limit::ALL.iter().copied().find(|limit| limit.name() == name)
+    pub fn named(name: &str) -> Option<Threshold> {
+        Threshold::ALL.iter().copied().find(|limit| limit.name() == name)
     }
 
     fn is_upper(self) -> bool {
-        matches!(self, Limit::CellHigh | Limit::CellDelta | Limit::TempHigh)
+        matches!(self, Threshold::CellHigh | Threshold::CellDelta | Threshold::TempHigh)
     }
 
     /// How far a value has to come back before the alarm ends, in the unit of the value. Wider
     /// than the noise of a measurement, narrower than what people would call another state.
     fn margin(self, limit: i32) -> i32 {
         match self {
-            Limit::CellLow | Limit::CellHigh => 20,
+            Threshold::CellLow | Threshold::CellHigh => 20,
             // A limit of a few millivolts must be able to end.
-            Limit::CellDelta => (limit / 5).min(10),
-            Limit::TempHigh | Limit::TempLow => 20,
-            Limit::SocLow => 200,
+            Threshold::CellDelta => (limit / 5).min(10),
+            Threshold::TempHigh | Threshold::TempLow => 20,
+            Threshold::SocLow => 200,
         }
     }
 
     fn value(self, number: i32) -> Value {
         match self {
-            Limit::CellLow | Limit::CellHigh | Limit::CellDelta => Millivolts(number).into(),
-            Limit::TempHigh | Limit::TempLow => DeciCelsius(number).into(),
-            Limit::SocLow => CentiPercent(number).into(),
+            Threshold::CellLow | Threshold::CellHigh | Threshold::CellDelta => {
+                Millivolts(number).into()
+            }
+            Threshold::TempHigh | Threshold::TempLow => DeciCelsius(number).into(),
+            Threshold::SocLow => CentiPercent(number).into(),
         }
     }
 }
 
 /// How a battery stands to one limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct ThresholdStatus {
     /// The alarm is on.
     pub active: bool,
     /// What the operator set.
@@ -130,22 +132,26 @@ pub struct Standing {
 
 /// The limits of one battery, and which of them are crossed.
 #[derive(Debug, Clone, Default)]
-pub struct Watch {
-    limits: Limits,
-    crossed: BTreeSet<Limit>,
+pub struct ThresholdMonitor {
+    limits: AlarmThresholds,
+    crossed: BTreeSet<Threshold>,
 }
 
-impl Watch {
+impl ThresholdMonitor {
     /// Nothing is crossed yet.
-    pub fn new(limits: Limits) -> Self {
-        Watch { limits, crossed: BTreeSet::new() }
+    pub fn new(limits: AlarmThresholds) -> Self {
+        ThresholdMonitor { limits, crossed: BTreeSet::new() }
     }
 
     /// How the battery stands to each limit that is set and whose value it told this time. A
     /// crossed limit whose value is missing stays crossed until the value is back.
-    pub fn look(&mut self, reading: &Reading, derived: &Derived) -> BTreeMap<Limit, Standing> {
+    pub fn look(
+        &mut self,
+        reading: &Reading,
+        derived: &Derived,
+    ) -> BTreeMap<Threshold, ThresholdStatus> {
         let mut standings = BTreeMap::new();
-        for limit in Limit::ALL.iter().copied() {
+        for limit in Threshold::ALL.iter().copied() {
             let Some(set) = self.limits.get(limit) else { continue };
             let Some((number, cell)) = measured(limit, reading, derived) else { continue };
             let margin = if self.crossed.contains(&limit) { limit.margin(set) } else { 0 };
@@ -157,27 +163,31 @@ impl Watch {
                 self.crossed.remove(&limit);
             }
             let (limit_value, value) = (limit.value(set), limit.value(number));
-            standings.insert(limit, Standing { active, limit: limit_value, value, cell });
+            standings.insert(limit, ThresholdStatus { active, limit: limit_value, value, cell });
         }
         standings
     }
 }
 
-impl Limits {
-    fn get(&self, limit: Limit) -> Option<i32> {
+impl AlarmThresholds {
+    fn get(&self, limit: Threshold) -> Option<i32> {
         match limit {
-            Limit::CellLow => self.cell_low.map(|it| it.0),
-            Limit::CellHigh => self.cell_high.map(|it| it.0),
-            Limit::CellDelta => self.cell_delta.map(|it| it.0),
-            Limit::TempHigh => self.temp_high.map(|it| it.0),
-            Limit::TempLow => self.temp_low.map(|it| it.0),
-            Limit::SocLow => self.soc_low.map(|it| it.0),
+            Threshold::CellLow => self.cell_low.map(|it| it.0),
+            Threshold::CellHigh => self.cell_high.map(|it| it.0),
+            Threshold::CellDelta => self.cell_delta.map(|it| it.0),
+            Threshold::TempHigh => self.temp_high.map(|it| it.0),
+            Threshold::TempLow => self.temp_low.map(|it| it.0),
+            Threshold::SocLow => self.soc_low.map(|it| it.0),
         }
     }
 }
 
 /// The number that a limit is held against, and the cell that it belongs to.
-fn measured(limit: Limit, reading: &Reading, derived: &Derived) -> Option<(i32, Option<usize>)> {
+fn measured(
+    limit: Threshold,
+    reading: &Reading,
+    derived: &Derived,
+) -> Option<(i32, Option<usize>)> {
     let cell = |extreme: Option<(usize, Millivolts)>| {
         extreme.map(|(number, voltage)| (voltage.0, Some(number)))
     };
@@ -187,14 +197,14 @@ fn measured(limit: Limit, reading: &Reading, derived: &Derived) -> Option<(i32, 
         [derived.min_temp, derived.max_temp].into_iter().flatten().chain(cells).map(|it| it.0)
     };
     match limit {
-        Limit::CellLow => cell(derived.lowest_cell),
-        Limit::CellHigh => cell(derived.highest_cell),
-        Limit::CellDelta => {
+        Threshold::CellLow => cell(derived.lowest_cell),
+        Threshold::CellHigh => cell(derived.highest_cell),
+        Threshold::CellDelta => {
             Some((derived.highest_cell?.1.0.saturating_sub(derived.lowest_cell?.1.0), None))
         }
-        Limit::TempHigh => temperatures().max().map(|it| (it, None)),
-        Limit::TempLow => temperatures().min().map(|it| (it, None)),
-        Limit::SocLow => reading.pack.soc.map(|soc| (soc.0, None)),
+        Threshold::TempHigh => temperatures().max().map(|it| (it, None)),
+        Threshold::TempLow => temperatures().min().map(|it| (it, None)),
+        Threshold::SocLow => reading.pack.soc.map(|soc| (soc.0, None)),
     }
 }
 
@@ -211,18 +221,22 @@ mod tests {
         Reading { cells, ..Reading::default() }
     }
 
-    fn look(watch: &mut Watch, reading: &Reading) -> BTreeMap<Limit, Standing> {
+    fn look(
+        watch: &mut ThresholdMonitor,
+        reading: &Reading,
+    ) -> BTreeMap<Threshold, ThresholdStatus> {
         watch.look(reading, &derive(reading))
     }
 
     #[test]
     fn a_limit_is_crossed_at_once_and_left_behind_the_margin() {
-        let limits = Limits { cell_high: Some(Millivolts(3650)), ..Limits::default() };
-        let mut watch = Watch::new(limits);
+        let limits =
+            AlarmThresholds { cell_high: Some(Millivolts(3650)), ..AlarmThresholds::default() };
+        let mut watch = ThresholdMonitor::new(limits);
         let steps = [(3650, false), (3651, true), (3650, true), (3631, true), (3630, false)];
         for (millivolts, active) in steps.into_iter().chain([(3640, false)]) {
             let seen = look(&mut watch, &cells(&[3300, millivolts]));
-            let standing = &seen[&Limit::CellHigh];
+            let standing = &seen[&Threshold::CellHigh];
             assert_eq!((standing.active, standing.cell), (active, Some(2)), "{millivolts}");
             assert_eq!(seen.len(), 1, "the other limits are not set");
         }
@@ -230,42 +244,49 @@ mod tests {
 
     #[test]
     fn lower_limits_work_the_other_way_round() {
-        let limits = Limits {
+        let limits = AlarmThresholds {
             soc_low: Some(CentiPercent(1000)),
             temp_low: Some(DeciCelsius(0)),
-            ..Limits::default()
+            ..AlarmThresholds::default()
         };
-        let mut watch = Watch::new(limits);
+        let mut watch = ThresholdMonitor::new(limits);
         let mut reading = Reading::default();
         for (soc, active) in [(1000, false), (999, true), (1199, true), (1200, false)] {
             reading.pack.soc = Some(CentiPercent(soc));
-            assert_eq!(look(&mut watch, &reading)[&Limit::SocLow].active, active, "{soc}");
+            assert_eq!(look(&mut watch, &reading)[&Threshold::SocLow].active, active, "{soc}");
         }
-        assert!(!look(&mut watch, &reading).contains_key(&Limit::TempLow), "no sensor, no alarm");
+        assert!(
+            !look(&mut watch, &reading).contains_key(&Threshold::TempLow),
+            "no sensor, no alarm"
+        );
         reading.cells = vec![Cell { temperature: Some(DeciCelsius(-1)), ..Cell::default() }];
-        assert!(look(&mut watch, &reading)[&Limit::TempLow].active);
+        assert!(look(&mut watch, &reading)[&Threshold::TempLow].active);
     }
 
     #[test]
     fn a_missing_value_neither_raises_nor_ends_an_alarm() {
-        let limits = Limits { cell_low: Some(Millivolts(3000)), ..Limits::default() };
-        let mut watch = Watch::new(limits);
-        assert!(look(&mut watch, &cells(&[2990]))[&Limit::CellLow].active);
+        let limits =
+            AlarmThresholds { cell_low: Some(Millivolts(3000)), ..AlarmThresholds::default() };
+        let mut watch = ThresholdMonitor::new(limits);
+        assert!(look(&mut watch, &cells(&[2990]))[&Threshold::CellLow].active);
         assert!(look(&mut watch, &cells(&[])).is_empty());
-        assert!(look(&mut watch, &cells(&[3010]))[&Limit::CellLow].active, "within the margin");
+        assert!(look(&mut watch, &cells(&[3010]))[&Threshold::CellLow].active, "within the margin");
     }
 
     #[test]
     fn even_the_smallest_difference_can_end() {
-        let mut watch = Watch::new(Limits { cell_delta: Some(Millivolts(1)), ..Limits::default() });
-        assert!(look(&mut watch, &cells(&[3300, 3302]))[&Limit::CellDelta].active);
-        assert!(!look(&mut watch, &cells(&[3300, 3301]))[&Limit::CellDelta].active);
+        let mut watch = ThresholdMonitor::new(AlarmThresholds {
+            cell_delta: Some(Millivolts(1)),
+            ..AlarmThresholds::default()
+        });
+        assert!(look(&mut watch, &cells(&[3300, 3302]))[&Threshold::CellDelta].active);
+        assert!(!look(&mut watch, &cells(&[3300, 3301]))[&Threshold::CellDelta].active);
     }
 
     #[test]
     fn names_are_found_again() {
-        for limit in Limit::ALL {
-            assert_eq!(Limit::named(limit.name()), Some(*limit));
+        for limit in Threshold::ALL {
+            assert_eq!(Threshold::named(limit.name()), Some(*limit));
             assert!(limit.name().starts_with("limit_"));
         }
     }
@@ -274,11 +295,11 @@ mod tests {
         /// Noise smaller than the margin gives one alarm and not many.
         #[test]
         fn noise_does_not_ring_twice(noise in prop::collection::vec(-9i32..=9, 1..60)) {
-            let limits = Limits { cell_high: Some(Millivolts(3650)), ..Limits::default() };
-            let mut watch = Watch::new(limits);
+            let limits = AlarmThresholds { cell_high: Some(Millivolts(3650)), ..AlarmThresholds::default() };
+            let mut watch = ThresholdMonitor::new(limits);
             let states: Vec<bool> = noise
                 .iter()
-                .map(|n| look(&mut watch, &cells(&[3650 + n]))[&Limit::CellHigh].active)
+                .map(|n| look(&mut watch, &cells(&[3650 + n]))[&Threshold::CellHigh].active)
                 .collect();
             prop_assert!(states.is_sorted(), "{states:?}");
         }

@@ -6,7 +6,7 @@ use super::rule;
 
 /// Where a battery is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Endpoint {
     /// Serial device.
     Serial {
         /// Its path.
@@ -30,24 +30,24 @@ pub enum Place {
     Simulated,
 }
 
-impl Place {
+impl Endpoint {
     /// A path (`/dev/ttyUSB0`) or `tcp://host:port`, with an IPv6 address in brackets.
-    pub fn parse(text: &str) -> Option<Place> {
+    pub fn parse(text: &str) -> Option<Endpoint> {
         if let Some(peer) = text.strip_prefix("tcp://") {
             let (host, port) = peer.rsplit_once(':')?;
             // Without brackets nobody can tell where the address ends and the port begins.
             let host = rule::host(host).filter(|_| host.starts_with('[') || !host.contains(':'))?;
             let port = port.parse().ok().filter(|port| *port != 0)?;
-            return Some(Place::Tcp { host, port });
+            return Some(Endpoint::Tcp { host, port });
         }
         // A name alone (`ttyUSB0`) would depend on the directory that we were started in.
         let is_path = text.starts_with('/') && text.len() > 1 && !text.contains('\0');
-        is_path.then(|| Place::Serial { path: text.to_owned() })
+        is_path.then(|| Endpoint::Serial { path: text.to_owned() })
     }
 
     /// A Bluetooth address in any spelling.
-    pub fn on_radio(address: &str, adapter: Option<&str>) -> Place {
-        Place::Ble {
+    pub fn on_radio(address: &str, adapter: Option<&str>) -> Endpoint {
+        Endpoint::Ble {
             address: address.replace('-', ":").to_uppercase(),
             adapter: adapter.map(str::to_owned),
         }
@@ -55,24 +55,28 @@ impl Place {
 
     /// Whether two batteries are at one and the same place. A Bluetooth device is one device,
     /// whichever adapter reaches it; of simulated batteries there are as many as are wanted.
-    pub fn is_same(&self, other: &Place) -> bool {
+    pub fn is_same(&self, other: &Endpoint) -> bool {
         match (self, other) {
-            (Place::Simulated, _) => false,
-            (Place::Ble { address, .. }, Place::Ble { address: other, .. }) => address == other,
+            (Endpoint::Simulated, _) => false,
+            (Endpoint::Ble { address, .. }, Endpoint::Ble { address: other, .. }) => {
+                address == other
+            }
             _ => self == other,
         }
     }
 }
 
 /// As it is written in the configuration; `simulated` for a battery without a place.
-impl fmt::Display for Place {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Serial { path } => f.write_str(path),
-            Place::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
-            Place::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
-            Place::Ble { address, .. } => f.write_str(address),
-            Place::Simulated => f.write_str(rule::SIMULATED),
+            Endpoint::Serial { path } => f.write_str(path),
+            Endpoint::Tcp { host, port } if host.contains(':') => {
+                write!(f, "tcp://[{host}]:{port}")
+            }
+            Endpoint::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Endpoint::Ble { address, .. } => f.write_str(address),
+            Endpoint::Simulated => f.write_str(rule::SIMULATED),
         }
     }
 }
@@ -86,21 +90,21 @@ mod tests {
         for text in
             ["/dev/ttyUSB0", "tcp://10.0.0.5:8899", "tcp://bridge.lan:23", "tcp://[fe80::1]:1"]
         {
-            assert_eq!(Place::parse(text).map(|place| place.to_string()).as_deref(), Some(text));
+            assert_eq!(Endpoint::parse(text).map(|place| place.to_string()).as_deref(), Some(text));
         }
         assert_eq!(
-            Place::parse("tcp://[::1]:8899"),
-            Some(Place::Tcp { host: "::1".into(), port: 8899 })
+            Endpoint::parse("tcp://[::1]:8899"),
+            Some(Endpoint::Tcp { host: "::1".into(), port: 8899 })
         );
     }
 
     #[test]
     fn a_bluetooth_device_is_one_device_in_any_spelling() {
-        let place = Place::on_radio("c8-47-80-37-02-e8", None);
+        let place = Endpoint::on_radio("c8-47-80-37-02-e8", None);
         assert_eq!(place.to_string(), "C8:47:80:37:02:E8");
-        assert!(place.is_same(&Place::on_radio("C8:47:80:37:02:E8", Some("hci1"))));
-        assert!(!place.is_same(&Place::on_radio("C8:47:80:37:02:E9", None)));
-        assert!(!Place::Simulated.is_same(&Place::Simulated));
+        assert!(place.is_same(&Endpoint::on_radio("C8:47:80:37:02:E8", Some("hci1"))));
+        assert!(!place.is_same(&Endpoint::on_radio("C8:47:80:37:02:E9", None)));
+        assert!(!Endpoint::Simulated.is_same(&Endpoint::Simulated));
     }
 
     #[test]
@@ -120,7 +124,7 @@ mod tests {
             "rfc2217://host:1",
             "",
         ] {
-            assert_eq!(Place::parse(text), None, "{text}");
+            assert_eq!(Endpoint::parse(text), None, "{text}");
         }
     }
 }

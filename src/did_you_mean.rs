@@ -13,7 +13,7 @@ const SHORTEST_BEGINNING: usize = 4;
 
 /// The name that was probably meant, ignoring case, and how many typing errors lie between. The
 /// one that shares most words counts, of several the closest; where nothing is close, none.
-pub fn nearest<'a>(
+pub fn closest<'a>(
     name: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<(&'a str, usize)> {
@@ -81,15 +81,15 @@ mod tests {
     #[test]
     fn the_closest_name_wins() {
         let names = ["MQTT_HOST", "MQTT_PORT", "MQTT_USER"];
-        assert_eq!(nearest("mqtt_hsot", names), Some(("MQTT_HOST", 1)));
-        assert_eq!(nearest("MQTT_USERS", names), Some(("MQTT_USER", 1)));
-        assert_eq!(nearest("x", []), None);
+        assert_eq!(closest("mqtt_hsot", names), Some(("MQTT_HOST", 1)));
+        assert_eq!(closest("MQTT_USERS", names), Some(("MQTT_USER", 1)));
+        assert_eq!(closest("x", []), None);
     }
 
     #[test]
     fn a_shared_word_counts_more_than_letters() {
         let names = ["MQTT_HOST", "MQTT_BASE_TOPIC", "MQTT_PORT", "MQTT_PASSWORD"];
-        let name = |name| nearest(name, names).map(|(near, _)| near);
+        let name = |name| closest(name, names).map(|(near, _)| near);
         assert_eq!(name("MQTT_TOPIC"), Some("MQTT_BASE_TOPIC"));
         assert_eq!(name("MQTT_PASS"), Some("MQTT_PASSWORD"));
         assert_eq!(name("MQTT_HOSTNAME"), Some("MQTT_HOST"));
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn nothing_is_named_that_is_far_away() {
-        let name = |name| nearest(name, ["BMS_PORT", "BMS_BARCODE", "history_file", "name"]);
+        let name = |name| closest(name, ["BMS_PORT", "BMS_BARCODE", "history_file", "name"]);
         for far in ["BMS_FOO_BAR", "unknown_thing", "enabled", "BMS_", "x"] {
             assert_eq!(name(far), None, "{far}");
         }

@@ -1,31 +1,32 @@
 //! What a battery's past adds to a reading: limits with hysteresis, energy, times.
 
 use super::derive::derive;
+use super::energy::EnergyCounter;
 use super::forecast::Forecast;
-use super::ledger::Ledger;
-use super::limits::{Limits, Watch};
 use super::reading::Reading;
 use super::snapshot::Derived;
+use super::thresholds::{AlarmThresholds, ThresholdMonitor};
 use super::units::Uptime;
 
 /// The past of one battery, as far as it matters.
 #[derive(Debug, Clone, Default)]
-pub struct Past {
-    watch: Watch,
-    ledger: Ledger,
+pub struct DerivedState {
+    watch: ThresholdMonitor,
+    ledger: EnergyCounter,
     forecast: Forecast,
 }
 
-impl Past {
+impl DerivedState {
     /// Of a battery that is watched with these limits.
-    pub fn new(limits: Limits) -> Self {
-        Past { watch: Watch::new(limits), ..Past::default() }
+    pub fn new(limits: AlarmThresholds) -> Self {
+        DerivedState { watch: ThresholdMonitor::new(limits), ..DerivedState::default() }
     }
 
     /// Another battery is watched from now on; what was counted stays counted.
-    pub fn change_battery(&mut self, limits: Limits) {
+    pub fn change_battery(&mut self, limits: AlarmThresholds) {
         self.ledger.interrupt();
-        *self = Past { ledger: std::mem::take(&mut self.ledger), ..Past::new(limits) };
+        *self =
+            DerivedState { ledger: std::mem::take(&mut self.ledger), ..DerivedState::new(limits) };
     }
 
     /// Everything that can be said from this reading and those before it. `at` is a moment of a
@@ -52,7 +53,8 @@ mod tests {
 
     #[test]
     fn own_limits_and_the_batterys_alarms_are_one_problem() {
-        let limits = Limits { cell_high: Some(Millivolts(3650)), ..Limits::default() };
+        let limits =
+            AlarmThresholds { cell_high: Some(Millivolts(3650)), ..AlarmThresholds::default() };
         for (alarm, millivolts, problem) in [
             (None, 3600, Some(false)),
             (None, 3700, Some(true)),
@@ -65,10 +67,10 @@ mod tests {
             if let Some(active) = alarm {
                 reading.alarms.note(Alarm::FuseBlown, active);
             }
-            let derived = Past::new(limits.clone()).derive(&reading, Uptime(0), 1000);
+            let derived = DerivedState::new(limits.clone()).derive(&reading, Uptime(0), 1000);
             assert_eq!(derived.problem, problem, "{alarm:?} {millivolts}");
         }
-        let silent = Past::new(limits).derive(&Reading::default(), Uptime(0), 1000);
+        let silent = DerivedState::new(limits).derive(&Reading::default(), Uptime(0), 1000);
         assert_eq!(silent.problem, None, "nothing is known");
     }
 
@@ -77,15 +79,15 @@ mod tests {
         let mut reading = Reading::default();
         reading.pack.voltage = Some(Millivolts(50_000));
         reading.pack.current = Some(Milliamps(10_000));
-        let mut past = Past::default();
-        let count = |past: &mut Past, second: u64| {
+        let mut past = DerivedState::default();
+        let count = |past: &mut DerivedState, second: u64| {
             let counted = past.derive(&reading, Uptime(second * 1000), 30_000).counted;
             // Watt-seconds.
             counted.charged.0 / 1_000_000
         };
         count(&mut past, 0);
         assert_eq!(count(&mut past, 10), 5000);
-        past.change_battery(Limits::default());
+        past.change_battery(AlarmThresholds::default());
         assert_eq!(count(&mut past, 20), 5000);
         assert_eq!(count(&mut past, 30), 10_000);
     }

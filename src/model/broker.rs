@@ -15,7 +15,7 @@ pub struct BrokerState {
 
 /// A place where a battery may be, with what its user would have to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct DiscoveredDevice {
     /// Path of a port, or the address of a Bluetooth device.
     pub place: String,
     /// What it looks like, in words.

@@ -12,7 +12,7 @@ use crate::model::secret::MASK;
 
 /// What was set, by whatever name.
 #[derive(Debug)]
-pub struct Told {
+pub struct RedactedConfig {
     /// Name and value of each variable that was set; a secret one has no value to show.
     pub values: Vec<(&'static str, String)>,
     /// What must not stand in a report, wherever it comes from.
@@ -20,10 +20,10 @@ pub struct Told {
 }
 
 /// Everything that the sources say, right or wrong.
-pub fn told(environment: BTreeMap<String, String>) -> Told {
+pub fn redacted(environment: BTreeMap<String, String>) -> RedactedConfig {
     // The faults are told by `load`.
     let values = source::collect(environment, &mut Findings::default());
-    let mut told = Told { values: Vec::new(), secrets: Vec::new() };
+    let mut told = RedactedConfig { values: Vec::new(), secrets: Vec::new() };
     for variable in VARIABLES {
         let Some(text) = values.given(variable) else { continue };
         let shown = if variable.name == DEVICES.name {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn secrets_are_named_but_not_shown() {
-        let told = told(environment(&[
+        let told = redacted(environment(&[
             ("MQTT_PASSWORD", "hunter2"),
             ("MQTT_BROKER", "broker.lan"),
             (
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_broken_list_of_batteries_is_not_shown() {
-        let told = told(environment(&[("DEVICES", r#"[{"password": "123456""#)]));
+        let told = redacted(environment(&[("DEVICES", r#"[{"password": "123456""#)]));
         assert_eq!(told.values, [("DEVICES", MASK.to_owned())]);
     }
 }

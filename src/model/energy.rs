@@ -106,12 +106,12 @@ impl Add for Totals {
 
 /// Counts the energy of one battery since the program started.
 #[derive(Debug, Clone, Default)]
-pub struct Ledger {
+pub struct EnergyCounter {
     last: Option<(Uptime, Milliwatts)>,
     counted: Totals,
 }
 
-impl Ledger {
+impl EnergyCounter {
     /// Books the power at a moment of a clock that never jumps, and returns what has been counted.
     ///
     /// Between two reads the power is taken as a straight line; where it changes its sign, each
@@ -158,7 +158,7 @@ mod tests {
 
     const KWH: u64 = MWMS_PER_MWH * MWH_PER_KWH;
 
-    fn count(ledger: &mut Ledger, second: u64, watts: i64) -> (u64, u64) {
+    fn count(ledger: &mut EnergyCounter, second: u64, watts: i64) -> (u64, u64) {
         let power = Some(Milliwatts(watts * 1000));
         let totals = ledger.count(Uptime(second * 1000), power, 30_000);
         // Watt-seconds.
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_kilowatt_for_an_hour_is_a_kilowatt_hour() {
-        let mut ledger = Ledger::default();
+        let mut ledger = EnergyCounter::default();
         for second in (0..=3600).step_by(30) {
             ledger.count(Uptime(second * 1000), Some(Milliwatts(1_000_000)), 30_000);
         }
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_slope_counts_as_its_mean_and_a_change_of_sign_feeds_both() {
-        let mut ledger = Ledger::default();
+        let mut ledger = EnergyCounter::default();
         assert_eq!(count(&mut ledger, 0, 100), (0, 0));
         assert_eq!(count(&mut ledger, 10, 300), (2000, 0));
         assert_eq!(count(&mut ledger, 20, -100), (2000 + 1125, 125));
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn long_gaps_do_not_count_and_short_holes_do() {
-        let mut ledger = Ledger::default();
+        let mut ledger = EnergyCounter::default();
         count(&mut ledger, 0, 100);
         assert_eq!(count(&mut ledger, 150, 100), (15_000, 0), "five intervals");
         assert_eq!(count(&mut ledger, 301, 100), (15_000, 0), "more");
@@ -229,7 +229,7 @@ mod tests {
     proptest! {
         #[test]
         fn totals_never_fall(reads in reads(), interval in 1u64..4_000_000) {
-            let (mut ledger, mut at, mut last) = (Ledger::default(), 0, Totals::default());
+            let (mut ledger, mut at, mut last) = (EnergyCounter::default(), 0, Totals::default());
             for (elapsed, power) in reads {
                 at += elapsed;
                 let now = ledger.count(Uptime(at), power.map(Milliwatts), interval);

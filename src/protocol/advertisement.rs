@@ -2,7 +2,7 @@
 //! and never a proof: modules are shared between makes and names are changed by their owners, so
 //! only a good answer confirms it.
 
-use super::driver::{DriverInfo, Sign};
+use super::driver::{AdvertisementMatcher, DriverInfo};
 pub use crate::model::profile::address_bytes;
 
 /// What a device says of itself.
@@ -40,7 +40,7 @@ pub fn recognise(
     seen: &Advertisement<'_>,
 ) -> Vec<Guess> {
     let strength = |driver: &DriverInfo| {
-        driver.signs.iter().fold(0, |strength, sign| strength | weight(*sign, seen))
+        driver.matchers.iter().fold(0, |strength, sign| strength | weight(*sign, seen))
     };
     let mut guesses: Vec<(u8, &'static DriverInfo)> = drivers
         .into_iter()
@@ -56,13 +56,15 @@ pub fn recognise(
 }
 
 /// What this sign says about the device; nothing when it does not fit.
-fn weight(sign: Sign, seen: &Advertisement<'_>) -> u8 {
+fn weight(sign: AdvertisementMatcher, seen: &Advertisement<'_>) -> u8 {
     let (fits, weight) = match sign {
-        Sign::Name(beginning) => (named(seen, beginning), NAME),
-        Sign::Service(service) => (seen.services.contains(&service), SERVICE),
-        Sign::Address(beginning) => (begins(seen.address, beginning), ADDRESS),
-        Sign::Manufacturer(id) => (seen.manufacturer.iter().any(|it| it.0 == id), MANUFACTURER),
-        Sign::ReversedAddress => (says_its_address_backwards(seen), MANUFACTURER),
+        AdvertisementMatcher::Name(beginning) => (named(seen, beginning), NAME),
+        AdvertisementMatcher::Service(service) => (seen.services.contains(&service), SERVICE),
+        AdvertisementMatcher::Address(beginning) => (begins(seen.address, beginning), ADDRESS),
+        AdvertisementMatcher::Manufacturer(id) => {
+            (seen.manufacturer.iter().any(|it| it.0 == id), MANUFACTURER)
+        }
+        AdvertisementMatcher::ReversedAddress => (says_its_address_backwards(seen), MANUFACTURER),
     };
     if fits { weight } else { 0 }
 }
@@ -88,22 +90,22 @@ fn says_its_address_backwards(seen: &Advertisement<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::protocol::DRIVERS;
-    use crate::protocol::driver::{GattPlace, GattProfile, uuid16};
+    use crate::protocol::driver::{GattChannel, GattProfile, uuid16};
 
-    const PLACE: GattPlace =
-        GattPlace { service: uuid16(0xFF00), notify: uuid16(0xFF01), write: uuid16(0xFF02) };
+    const PLACE: GattChannel =
+        GattChannel { service: uuid16(0xFF00), notify: uuid16(0xFF01), write: uuid16(0xFF02) };
 
-    const fn make(name: &'static str, signs: &'static [Sign]) -> DriverInfo {
+    const fn make(name: &'static str, matchers: &'static [AdvertisementMatcher]) -> DriverInfo {
         let gatt = Some(GattProfile { places: &[PLACE], streams: false });
         DriverInfo {
             name,
             title: name,
             serial: None,
             gatt,
-            signs,
+            matchers,
             addresses: 1..=1,
             controls: &[],
-            obeys_on_wire: true,
+            serial_control: true,
             verified: "for tests",
             new: crate::protocol::daren::INFO.new,
         }
@@ -112,19 +114,19 @@ mod tests {
     static RED: DriverInfo = make(
         "red",
         &[
-            Sign::Service(uuid16(0xFF00)),
-            Sign::ReversedAddress,
-            Sign::Address("A4:C1:38"),
-            Sign::Name("SP16S"),
+            AdvertisementMatcher::Service(uuid16(0xFF00)),
+            AdvertisementMatcher::ReversedAddress,
+            AdvertisementMatcher::Address("A4:C1:38"),
+            AdvertisementMatcher::Name("SP16S"),
         ],
     );
     static BLUE: DriverInfo = make(
         "blue",
         &[
-            Sign::Service(uuid16(0xFFE0)),
-            Sign::Manufacturer(0x0B65),
-            Sign::Address("A4:C1:38"),
-            Sign::Name("JK_"),
+            AdvertisementMatcher::Service(uuid16(0xFFE0)),
+            AdvertisementMatcher::Manufacturer(0x0B65),
+            AdvertisementMatcher::Address("A4:C1:38"),
+            AdvertisementMatcher::Name("JK_"),
         ],
     );
 
