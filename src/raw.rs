@@ -1,6 +1,6 @@
 //! An attempt as the `raw` JSON that MQTT, HTTP, `read` and `decode` share.
 //!
-//! The names are those that flows of existing gateways read; a field that a make does not have is
+//! The names are those that flows of existing gateways read; a field that a brand does not have is
 //! absent, and a failed read keeps the shape (`status` is the last known one with its old time).
 
 use serde_json::{Map, Value as Json, json};
@@ -21,7 +21,7 @@ pub fn raw(state: &DeviceState) -> Json {
 
     let mut object = Object::default();
     object.put("id", json!(profile.id));
-    object.put("type", json!(profile.make));
+    object.put("type", json!(profile.brand));
     object.put_some("port", profile.port.as_ref());
     object.put_some("address", profile.address.as_ref());
     object.put_some("adapter", profile.adapter.as_ref());

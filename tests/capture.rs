@@ -16,7 +16,7 @@ use bms_reader::protocol::{CycleKind, Options, find};
 use bms_reader::raw::raw;
 use bms_reader::sim::faults::{Fault, Rule, When};
 use bms_reader::sim::serve::{SimBus, memory};
-use bms_reader::sim::{Bus, Faults, MAKES, Make};
+use bms_reader::sim::{Bus, Faults, BRANDS, SimBrand};
 use bms_reader::transport::Endpoint;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -47,22 +47,22 @@ fn faults() -> Faults {
     ])
 }
 
-/// Reads a simulated battery of this make and returns the `raw` of every attempt.
-async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
+/// Reads a simulated battery of this brand and returns the `raw` of every attempt.
+async fn session(brand: &'static SimBrand, file: &std::path::Path) -> Vec<Value> {
     let stop = CancellationToken::new();
-    let address = *make.addresses.start();
-    let bus = Bus::living(make, &[address], 7, faults());
+    let address = *brand.addresses.start();
+    let bus = Bus::living(brand, &[address], 7, faults());
     let port = memory("simulated", SimBus::new(bus, 600.0, None), stop.clone());
-    let id = DeviceId::new(&make.name.replace(':', "-")).unwrap();
+    let id = DeviceId::new(&brand.name.replace(':', "-")).unwrap();
     let member = Member {
         id: id.clone(),
-        driver: find(make.driver()),
+        driver: find(brand.driver()),
         options: Options {
             address,
             timeout: Duration::from_millis(60),
             // What sends by itself does so over Bluetooth.
-            medium: if make.stream.is_some() { Medium::Ble } else { Medium::Serial },
-            variant: make.variant().map(str::to_owned),
+            medium: if brand.stream.is_some() { Medium::Ble } else { Medium::Serial },
+            variant: brand.variant().map(str::to_owned),
             ..Options::default()
         },
         interval: Duration::from_millis(10),
@@ -71,9 +71,9 @@ async fn session(make: &'static Make, file: &std::path::Path) -> Vec<Value> {
     };
     let board = Board::new([Profile {
         id: id.clone(),
-        name: make.name.into(),
-        make: make.driver().into(),
-        title: make.name.into(),
+        name: brand.name.into(),
+        brand: brand.driver().into(),
+        title: brand.name.into(),
         port: Some("simulated".into()),
         address: Some(address.to_string()),
         adapter: None,
@@ -117,25 +117,25 @@ fn as_played(mut raw: Value) -> Value {
     raw
 }
 
-/// One session of a make that replays to what it was; the number of its errors.
-async fn replays(make: &'static Make) -> usize {
-    let file = folder(&format!("{}.jsonl", make.name));
-    let live = session(make, &file).await;
+/// One session of a brand that replays to what it was; the number of its errors.
+async fn replays(brand: &'static SimBrand) -> usize {
+    let file = folder(&format!("{}.jsonl", brand.name));
+    let live = session(brand, &file).await;
     let errors = live.iter().filter(|raw| !raw["error"].is_null()).count();
-    assert!(errors < live.len(), "{}: {errors} errors", make.name);
+    assert!(errors < live.len(), "{}: {errors} errors", brand.name);
 
     let output = tokio::task::spawn_blocking(move || replay(&file)).await.unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {stderr}", make.name);
+    assert!(output.status.success(), "{}: {stderr}", brand.name);
     let played: Vec<Value> = String::from_utf8(output.stdout)
         .unwrap()
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     // The line may have begun one more attempt before the stop.
-    assert!(played.len() >= live.len(), "{}: {} attempts", make.name, played.len());
+    assert!(played.len() >= live.len(), "{}: {} attempts", brand.name, played.len());
     for (played, live) in played.iter().zip(&live) {
-        assert_eq!(played, live, "{}", make.name);
+        assert_eq!(played, live, "{}", brand.name);
     }
     errors
 }
@@ -143,8 +143,8 @@ async fn replays(make: &'static Make) -> usize {
 /// All at once: most of a session is waiting for answers that never come.
 #[tokio::test]
 async fn a_faulty_session_replays_to_the_same_readings_and_errors() {
-    let errors: usize = join_all(MAKES.iter().map(|make| replays(make))).await.into_iter().sum();
-    assert!(errors > MAKES.len(), "{errors} errors are too few to show anything");
+    let errors: usize = join_all(BRANDS.iter().map(|brand| replays(brand))).await.into_iter().sum();
+    assert!(errors > BRANDS.len(), "{errors} errors are too few to show anything");
 }
 
 /// A capture that a user sends in is a test as soon as it lies in this folder.
@@ -164,7 +164,7 @@ fn every_capture_that_was_kept_replays_as_it_was() {
 #[tokio::test]
 async fn a_forged_capture_is_found_out() {
     let file = folder("forged.jsonl");
-    session(MAKES[0], &file).await;
+    session(BRANDS[0], &file).await;
     let text = fs::read_to_string(&file).unwrap();
     let mut forged = false;
     let lines: Vec<String> = text
@@ -197,7 +197,7 @@ async fn a_forged_capture_is_found_out() {
 #[tokio::test]
 async fn a_driver_that_is_made_anew_leaves_the_last_reading() {
     let file = folder("renewed.jsonl");
-    session(MAKES[0], &file).await;
+    session(BRANDS[0], &file).await;
     let text = fs::read_to_string(&file).unwrap();
     let mut entries: Vec<Entry> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

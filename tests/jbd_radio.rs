@@ -10,7 +10,7 @@ use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::jbd::{INFO, checksum, request};
 use bms_reader::protocol::{CycleKind, Driver, Options, ProtocolError, Step};
 use bms_reader::sim::Responder;
-use bms_reader::sim::jbd::{GREETING, JbdPack, MAKE};
+use bms_reader::sim::jbd::{GREETING, JbdPack, BRAND};
 use common::{Delivery, Dice, Outcome, Vector, play, unhex, vectors};
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ fn driver(password: Option<&str>) -> Box<dyn Driver> {
 
 /// A cycle with a simulated board, in notifications of the size that real modules send.
 fn cycle(driver: &mut dyn Driver, pack: &mut JbdPack) -> Outcome {
-    let notification = MAKE.notification.unwrap();
+    let notification = BRAND.notification.unwrap();
     let outcome = play(driver, |question| {
         let answer = pack.respond(question, 0.0).unwrap_or_default();
         answer.chunks(notification).map(<[u8]>::to_vec).collect()

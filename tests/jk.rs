@@ -19,7 +19,7 @@ use bms_reader::protocol::jk::INFO;
 use bms_reader::protocol::jk::record::checksum;
 use bms_reader::protocol::{CycleKind, Driver, Options};
 use bms_reader::raw::raw;
-use bms_reader::sim::jk::{JkBoard, Layout, MAKE};
+use bms_reader::sim::jk::{JkBoard, Layout, BRAND};
 use bms_reader::sim::serve::{SimBus, memory};
 use bms_reader::sim::{Battery, Bus, Faults, PackState, Responder};
 use common::{play, vectors};
@@ -87,7 +87,7 @@ fn every_switch_is_turned_and_read_back() {
 #[tokio::test(start_paused = true)]
 async fn the_stream_is_read_as_it_comes() {
     let stop = CancellationToken::new();
-    let bus = Bus::living(&MAKE, &[1], 7, Faults::default());
+    let bus = Bus::living(&BRAND, &[1], 7, Faults::default());
     let stage = SimBus::new(bus, 600.0, None).by_radio();
     let port = memory("board", stage.clone(), stop.clone());
     let endpoint = bms_reader::transport::Endpoint::Memory(port);
@@ -130,7 +130,7 @@ fn passcodes_stay_in_the_driver() {
     let mut state = DeviceState::new(Profile {
         id: DeviceId::new("jk1").unwrap(),
         name: "JK1".into(),
-        make: "jk".into(),
+        brand: "jk".into(),
         title: INFO.title.into(),
         port: None,
         address: None,

@@ -16,7 +16,7 @@ use bms_reader::protocol::jk::{INFO, ttl};
 use bms_reader::protocol::{CycleKind, Driver, Options, ProtocolError, Step};
 use bms_reader::sim::jk::{PB, PB_WITH_MASTER, PbPack, TTL};
 use bms_reader::sim::serve::{SimBus, memory};
-use bms_reader::sim::{Battery, Bus, Faults, Make, PackState};
+use bms_reader::sim::{Battery, Bus, Faults, SimBrand, PackState};
 use bms_reader::transport::{Endpoint, Link};
 use common::{Outcome, play};
 use tokio_util::sync::CancellationToken;
@@ -32,8 +32,8 @@ fn pack(address: u8) -> PbPack {
     PbPack::new(address, Battery::fixed(state), Faults::default())
 }
 
-fn bus(make: &'static Make, addresses: &[u8]) -> Bus {
-    let mut bus = Bus::new(make, 1, Faults::default());
+fn bus(brand: &'static SimBrand, addresses: &[u8]) -> Bus {
+    let mut bus = Bus::new(brand, 1, Faults::default());
     for &address in addresses {
         bus.add(address, Box::new(pack(address)));
     }

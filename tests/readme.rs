@@ -12,7 +12,7 @@ use bms_reader::model::catalog::{CATALOG, Get, Kind};
 use bms_reader::model::reading::{ChargeLimits, Switch};
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{DRIVERS, DriverInfo, Options};
-use bms_reader::sim::{Bus, Faults, MAKES, Make, pylontech_sc0500};
+use bms_reader::sim::{Bus, Faults, BRANDS, SimBrand, pylontech_sc0500};
 use common::{play, usual};
 
 fn keys() -> String {
@@ -44,10 +44,10 @@ fn commands() -> String {
     table
 }
 
-/// A line for each make and way to reach it.
+/// A line for each brand and way to reach it.
 fn support() -> String {
     let mut table = String::from(
-        "| `BMS_TYPE` | make | reached by | values | switches | verified with |\n\
+        "| `BMS_TYPE` | brand | reached by | values | switches | verified with |\n\
          |---|---|---|---|---|---|\n",
     );
     for info in DRIVERS {
@@ -80,27 +80,27 @@ fn ways(info: &DriverInfo) -> Vec<(Medium, String)> {
 
 /// What the driver finds out about a simulated battery, which says what recorded ones say.
 fn values(info: &DriverInfo, medium: Medium) -> String {
-    let (by_radio, by_wire): (Vec<&'static Make>, Vec<&'static Make>) = MAKES
+    let (by_radio, by_wire): (Vec<&'static SimBrand>, Vec<&'static SimBrand>) = BRANDS
         .iter()
         .copied()
-        .filter(|make| make.driver() == info.name)
-        .partition(|make| make.notification.is_some());
+        .filter(|brand| brand.driver() == info.name)
+        .partition(|brand| brand.notification.is_some());
     // Some say the same both ways, and are simulated once.
-    let (makes, others) = match medium {
+    let (brands, others) = match medium {
         Medium::Ble => (by_radio, by_wire),
         Medium::Serial => (by_wire, by_radio),
     };
-    let makes = if makes.is_empty() { others } else { makes };
-    let said: BTreeSet<_> = makes.iter().flat_map(|make| said(info, make, medium)).collect();
+    let brands = if brands.is_empty() { others } else { brands };
+    let said: BTreeSet<_> = brands.iter().flat_map(|brand| said(info, brand, medium)).collect();
     assert!(!said.is_empty(), "{} by {medium:?}", info.name);
     said.into_iter().map(|(_, word)| word).collect::<Vec<_>>().join(", ")
 }
 
 /// The values of one simulated battery, in words with their places in the list.
-fn said(info: &DriverInfo, make: &'static Make, medium: Medium) -> Vec<(usize, &'static str)> {
-    let address = *make.addresses.start().max(&1);
-    let mut bus = Bus::living(make, &[address], 1, Faults::default());
-    let variant = make.variant().map(str::to_owned);
+fn said(info: &DriverInfo, brand: &'static SimBrand, medium: Medium) -> Vec<(usize, &'static str)> {
+    let address = *brand.addresses.start().max(&1);
+    let mut bus = Bus::living(brand, &[address], 1, Faults::default());
+    let variant = brand.variant().map(str::to_owned);
     // The console of a stack tells the most to those who know the number of its controller.
     let barcode = Some(pylontech_sc0500::BARCODE.to_owned());
     let options = Options { address, medium, variant, barcode, ..usual(info) };

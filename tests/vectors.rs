@@ -1,4 +1,4 @@
-//! Every vector of every make: recorded and constructed frames with their meaning.
+//! Every vector of every brand: recorded and constructed frames with their meaning.
 //!
 //! An answer is played through the real driver in each [`Delivery`]. A key of a vector that no
 //! comparison knows is a failure, so that nothing is left out silently.
@@ -32,8 +32,8 @@ use bms_reader::protocol::{DRIVERS, Options, Step, find};
 use common::{Delivery, Outcome, Vector, play, usual, vectors};
 use serde_json::Value;
 
-/// What the runner has to know of a make.
-struct Make {
+/// What the runner has to know of a brand.
+struct SimBrand {
     name: &'static str,
     /// What comes back when `question` is asked while `vector` is under test.
     session: fn(vector: &Vector, question: &[u8]) -> Option<Vec<u8>>,
@@ -63,51 +63,51 @@ enum Compared {
     UnknownKey,
 }
 
-const MAKES: &[Make] = &[
-    daren::MAKE,
-    jbd::MAKE,
-    jk::MAKE,
-    pylontech_sc0500::MAKE,
-    pylontech_console::MAKE,
+const BRANDS: &[SimBrand] = &[
+    daren::BRAND,
+    jbd::BRAND,
+    jk::BRAND,
+    pylontech_sc0500::BRAND,
+    pylontech_console::BRAND,
     ascii_family::PYLONTECH,
     ascii_family::PACE,
     ascii_family::SEPLOS,
-    daly::MAKE,
+    daly::BRAND,
 ];
 
 /// What the operator of this vector's battery said about it.
-fn options(make: &Make, vector: &Vector) -> Options {
-    match make.name {
+fn options(brand: &SimBrand, vector: &Vector) -> Options {
+    match brand.name {
         "pylontech-sc0500" => pylontech_sc0500::options(vector),
         "daly" => daly::options(vector),
         "jk" => jk::options(vector),
-        _ => usual(find(make.name).unwrap()),
+        _ => usual(find(brand.name).unwrap()),
     }
 }
 
-/// Kinds that not every make has.
+/// Kinds that not every brand has.
 const RARE: [&str; 5] = ["length-field", "checksum", "stream", "fragment", "bad"];
 
-/// Makes whose answers say what they are, so that one is good whatever was asked.
+/// Brands whose answers say what they are, so that one is good whatever was asked.
 const SELF_NAMING: &[&str] = &["jk"];
 
-fn each(kinds: &[&str], mut test: impl FnMut(&Make, &Vector)) {
+fn each(kinds: &[&str], mut test: impl FnMut(&SimBrand, &Vector)) {
     for info in DRIVERS {
-        let make = MAKES.iter().find(|make| make.name == info.name);
-        let make = make.unwrap_or_else(|| panic!("{} has no comparison", info.name));
+        let brand = BRANDS.iter().find(|brand| brand.name == info.name);
+        let brand = brand.unwrap_or_else(|| panic!("{} has no comparison", info.name));
         let vectors = vectors(info.name);
         let chosen = vectors.iter().filter(|vector| kinds.contains(&vector.kind.as_str()));
         let rare = kinds.iter().all(|kind| RARE.contains(kind));
         assert!(rare || chosen.clone().count() > 0, "{} has no {kinds:?}", info.name);
-        chosen.for_each(|vector| test(make, vector));
+        chosen.for_each(|vector| test(brand, vector));
     }
 }
 
 /// Plays one cycle of a new session with the vector's answer in it.
-fn session(make: &Make, vector: &Vector, delivery: Delivery) -> Outcome {
-    let info = DRIVERS.iter().find(|info| info.name == make.name).unwrap();
-    play((info.new)(&options(make, vector)).as_mut(), |question| {
-        match (make.session)(vector, question) {
+fn session(brand: &SimBrand, vector: &Vector, delivery: Delivery) -> Outcome {
+    let info = DRIVERS.iter().find(|info| info.name == brand.name).unwrap();
+    play((info.new)(&options(brand, vector)).as_mut(), |question| {
+        match (brand.session)(vector, question) {
             Some(response) => delivery.chunks(question, &response),
             None => Vec::new(),
         }
@@ -135,41 +135,41 @@ fn no_vector_is_of_an_unknown_kind_and_ids_are_unique() {
 
 #[test]
 fn questions_are_as_recorded() {
-    each(&["request"], |make, vector| (make.request)(vector));
+    each(&["request"], |brand, vector| (brand.request)(vector));
 }
 
 #[test]
 fn arithmetic_and_services_that_are_never_asked() {
-    each(&["length-field", "checksum", "fragment"], |make, vector| (make.bare)(vector));
-    each(&["response"], |make, vector| {
-        if (make.role)(vector) == Role::NeverAsked {
-            (make.bare)(vector);
+    each(&["length-field", "checksum", "fragment"], |brand, vector| (brand.bare)(vector));
+    each(&["response"], |brand, vector| {
+        if (brand.role)(vector) == Role::NeverAsked {
+            (brand.bare)(vector);
         }
     });
 }
 
 #[test]
 fn answers_mean_what_they_should_however_they_arrive() {
-    each(&["response", "stream"], |make, vector| {
-        if (make.role)(vector) == Role::NeverAsked {
+    each(&["response", "stream"], |brand, vector| {
+        if (brand.role)(vector) == Role::NeverAsked {
             return;
         }
         for delivery in Delivery::all() {
-            let outcome = session(make, vector, delivery);
+            let outcome = session(brand, vector, delivery);
             assert!(
                 matches!(outcome.end, Step::Done(_)),
                 "{}, {delivery:?}: {:?}",
                 vector.id,
                 outcome.end
             );
-            compare(make, vector, &outcome.reading());
+            compare(brand, vector, &outcome.reading());
         }
     });
 }
 
-fn compare(make: &Make, vector: &Vector, reading: &Reading) {
+fn compare(brand: &SimBrand, vector: &Vector, reading: &Reading) {
     for (key, expected) in vector.json["expected"].as_object().expect("expected values") {
-        let compared = (make.value)(vector, key, expected, reading);
+        let compared = (brand.value)(vector, key, expected, reading);
         assert!(!matches!(compared, Compared::UnknownKey), "{}: what is {key}?", vector.id);
     }
 }
@@ -181,16 +181,16 @@ fn an_answer_to_another_question_is_refused() {
         let all = vectors(info.name);
         let good = || all.iter().filter(|v| v.kind == "response");
         for (asked, given) in good().flat_map(|a| good().map(move |b| (a, b))) {
-            let make = MAKES.iter().find(|make| make.name == info.name).unwrap();
+            let brand = BRANDS.iter().find(|brand| brand.name == info.name).unwrap();
             let same = asked.request == given.request
                 || info.name == "daly" && daly::is_same_question(asked, given);
-            if same || (make.role)(asked) == Role::NeverAsked {
+            if same || (brand.role)(asked) == Role::NeverAsked {
                 continue;
             }
             let vector = Vector { response: given.response.clone(), ..asked.clone() };
-            let with = session(make, &vector, Delivery::Whole);
+            let with = session(brand, &vector, Delivery::Whole);
             let without = Vector { response: Vec::new(), ..asked.clone() };
-            let without = session(make, &without, Delivery::Whole);
+            let without = session(brand, &without, Delivery::Whole);
             match (with.end, without.end) {
                 (Step::Done(with), Step::Done(without)) => {
                     assert_eq!(with, without, "{} for {}", given.id, asked.id);
@@ -242,7 +242,7 @@ const ERRORS: &[(&str, FaultKind)] = &[
 
 #[test]
 fn bad_answers_fail_as_they_should_however_they_arrive() {
-    each(&["bad"], |make, vector| {
+    each(&["bad"], |brand, vector| {
         let error = &vector.json["expected_error"];
         let kind = |key: &str| {
             let name = error[key].as_str()?;
@@ -254,8 +254,8 @@ fn bad_answers_fail_as_they_should_however_they_arrive() {
         let deliveries =
             Delivery::all().into_iter().filter(|d| !matches!(d, Delivery::BehindJunk(_)));
         for delivery in deliveries {
-            let outcome = session(make, vector, delivery);
-            match (make.role)(vector) {
+            let outcome = session(brand, vector, delivery);
+            match (brand.role)(vector) {
                 Role::Required => {
                     let failure = outcome.error();
                     assert!(
@@ -263,24 +263,24 @@ fn bad_answers_fail_as_they_should_however_they_arrive() {
                         "{}, {delivery:?}: {failure}",
                         vector.id
                     );
-                    details(make, vector, &failure.to_string());
+                    details(brand, vector, &failure.to_string());
                 }
                 Role::Optional => {
                     let silent = Vector { response: Vec::new(), ..vector.clone() };
-                    let silent = session(make, &silent, Delivery::Whole).reading();
+                    let silent = session(brand, &silent, Delivery::Whole).reading();
                     assert_eq!(outcome.reading(), silent, "{}", vector.id);
-                    (make.bare)(vector);
+                    (brand.bare)(vector);
                 }
-                Role::NeverAsked => (make.bare)(vector),
+                Role::NeverAsked => (brand.bare)(vector),
             }
         }
     });
 }
 
-fn details(make: &Make, vector: &Vector, message: &str) {
+fn details(brand: &SimBrand, vector: &Vector, message: &str) {
     for (key, expected) in vector.json["expected_error"].as_object().expect("an error") {
         if key != "kind" && key != "alternative_kind" {
-            let compared = (make.detail)(key, expected, message);
+            let compared = (brand.detail)(key, expected, message);
             assert!(!matches!(compared, Compared::UnknownKey), "{}: what is {key}?", vector.id);
         }
     }

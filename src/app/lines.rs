@@ -31,7 +31,7 @@ impl Default for SimOptions {
     }
 }
 
-/// Batteries that share a port share a line, and so do simulated ones of one make. On Bluetooth
+/// Batteries that share a port share a line, and so do simulated ones of one brand. On Bluetooth
 /// each has its own; their adapter makes them take turns.
 pub fn lines(devices: &[Device], play: &SimOptions, stop: &CancellationToken) -> Vec<Line> {
     let mut groups: Vec<(&Device, Vec<&Device>)> = Vec::new();
@@ -57,9 +57,9 @@ fn share_a_line(one: &Device, other: &Device) -> bool {
     }
 }
 
-/// The make that a simulated battery plays.
-fn played(device: &Device) -> &'static sim::Make {
-    device.driver.and_then(|info| sim::find(info.name)).unwrap_or(&sim::daren::MAKE)
+/// The brand that a simulated battery plays.
+fn played(device: &Device) -> &'static sim::SimBrand {
+    device.driver.and_then(|info| sim::find(info.name)).unwrap_or(&sim::daren::BRAND)
 }
 
 fn line(
@@ -87,17 +87,17 @@ fn line(
 }
 
 fn simulated_line(
-    make: &'static sim::Make,
+    brand: &'static sim::SimBrand,
     devices: &[&Device],
     play: &SimOptions,
     seed: u64,
     stop: &CancellationToken,
 ) -> Line {
     let addresses: Vec<u8> = devices.iter().map(|it| it.options.address).collect();
-    let bus = sim::Bus::living(make, &addresses, seed, play.faults.clone());
+    let bus = sim::Bus::living(brand, &addresses, seed, play.faults.clone());
     let mut stage = SimBus::new(bus, play.speed, None);
     let mut members: Vec<Member> = devices.iter().map(|device| member(device)).collect();
-    if make.notification.is_some() {
+    if brand.notification.is_some() {
         stage = stage.by_radio();
         members.iter_mut().for_each(|member| member.options.medium = Medium::Ble);
     }

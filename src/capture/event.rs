@@ -68,7 +68,7 @@ pub struct Subject {
     pub program: String,
     /// The driver.
     #[serde(rename = "type")]
-    pub make: String,
+    pub brand: String,
     /// Address on the bus.
     pub address: u8,
     /// Time for one answer.
@@ -96,12 +96,12 @@ pub struct Subject {
 const PLACEHOLDER: &str = "000000";
 
 impl Subject {
-    /// What the driver `make` was made of.
-    pub fn of(make: &str, options: &Options) -> Self {
+    /// What the driver `brand` was made of.
+    pub fn of(brand: &str, options: &Options) -> Self {
         Subject {
             format: super::FORMAT,
             program: env!("CARGO_PKG_VERSION").to_owned(),
-            make: make.to_owned(),
+            brand: brand.to_owned(),
             address: options.address,
             timeout_ms: u64::try_from(options.timeout.as_millis()).unwrap_or(u64::MAX),
             radio: options.medium == Medium::Ble,

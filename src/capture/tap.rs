@@ -11,7 +11,7 @@ use crate::protocol::{CycleKind, Driver, Options};
 use crate::raw::raw;
 
 /// Bytes of each direction that are remembered: a frame that holds a secret may come in pieces, and
-/// the longest of any make is well below.
+/// the longest of any brand is well below.
 const MEMORY: usize = 1024;
 
 /// Hears one battery's conversation, for the log of those who want every byte and for the capture
@@ -36,8 +36,8 @@ impl Tap {
     }
 
     /// A driver was made.
-    pub fn driver(&mut self, make: &str, options: &Options) {
-        self.write(|| Event::Driver(Box::new(Subject::of(make, options))));
+    pub fn driver(&mut self, brand: &str, options: &Options) {
+        self.write(|| Event::Driver(Box::new(Subject::of(brand, options))));
     }
 
     /// The driver forgot its session.

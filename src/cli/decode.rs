@@ -27,17 +27,17 @@ pub(super) const COMMAND: Command = Command {
     name: "decode",
     does: "Decode frames given as hex lines on stdin into one JSON object",
     operand: None,
-    flags: &[Flag::new("type", Takes::One("TYPE"), "The make").required()],
+    flags: &[Flag::new("type", Takes::One("TYPE"), "The brand").required()],
     prepare: |given| {
-        let make = given.text("type").unwrap_or_default().to_owned();
-        Ok(Box::pin(async move { run(&make) }))
+        let brand = given.text("type").unwrap_or_default().to_owned();
+        Ok(Box::pin(async move { run(&brand) }))
     },
 };
 
-fn run(make: &str) -> u8 {
-    let Some((info, id)) = protocol::find(make).zip(DeviceId::new(make)) else {
+fn run(brand: &str) -> u8 {
+    let Some((info, id)) = protocol::find(brand).zip(DeviceId::new(brand)) else {
         let known: Vec<_> = protocol::DRIVERS.iter().map(|info| info.name).collect();
-        eprintln!("bms-reader: no type named {make}; known are: {}", known.join(", "));
+        eprintln!("bms-reader: no type named {brand}; known are: {}", known.join(", "));
         return MISCONFIGURED;
     };
     let mut text = String::new();
@@ -60,7 +60,7 @@ fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
     let mut state = DeviceState::new(Profile {
         id,
         name: info.title.to_owned(),
-        make: info.name.to_owned(),
+        brand: info.name.to_owned(),
         title: info.title.to_owned(),
         port: None,
         address: None,
@@ -68,7 +68,7 @@ fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
         interval_ms: 0,
         controls: Vec::new(),
     });
-    let result = match console::MAKES.contains(&info.name) {
+    let result = match console::BRANDS.contains(&info.name) {
         true => play_text(info, text),
         false => Dialogue::parse(text).and_then(|dialogue| dialogue.play_to_any(info)),
     };
@@ -208,7 +208,7 @@ fn play_text(info: &DriverInfo, text: &str) -> Result<Reading, Fault> {
     Err(worst.unwrap_or_else(|| not_hex(0)))
 }
 
-/// Every way in which frames of this make may have come.
+/// Every way in which frames of this brand may have come.
 fn ways(info: &DriverInfo) -> Vec<Options> {
     let default = Options::default();
     let mut addresses = vec![default.address];
@@ -313,13 +313,13 @@ mod tests {
 
     #[test]
     fn advice_is_about_the_input() {
-        for (make, text) in
+        for (brand, text) in
             [("daren", ""), ("daren", "7E"), ("jbd", "DD03"), ("pylontech-sc0500", "")]
         {
-            let info = protocol::find(make).unwrap();
-            let state = decode(info, DeviceId::new(make).unwrap(), text);
+            let info = protocol::find(brand).unwrap();
+            let state = decode(info, DeviceId::new(brand).unwrap(), text);
             let fault = state.attempt.unwrap().fault.unwrap();
-            assert!(fault.hint.starts_with("nothing or too little"), "{make} {text}: {fault:?}");
+            assert!(fault.hint.starts_with("nothing or too little"), "{brand} {text}: {fault:?}");
         }
         let info = protocol::find("jbd").unwrap();
         let state = decode(info, DeviceId::new("jbd").unwrap(), "DDA50300FFFD77");

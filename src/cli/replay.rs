@@ -116,7 +116,7 @@ fn driver(subject: &Subject) -> Result<Box<dyn Driver>, String> {
         return Err(format!("format {} is not known, only {FORMAT}", subject.format));
     }
     let info =
-        protocol::find(&subject.make).ok_or_else(|| format!("no type named {}", subject.make))?;
+        protocol::find(&subject.brand).ok_or_else(|| format!("no type named {}", subject.brand))?;
     Ok((info.new)(&subject.options()))
 }
 
@@ -229,7 +229,7 @@ fn profile(recorded: &Json) -> Result<Profile, String> {
     Ok(Profile {
         name: id.to_string(),
         id,
-        make: text("type").unwrap_or_default(),
+        brand: text("type").unwrap_or_default(),
         title: String::new(),
         port: text("port"),
         address: text("address"),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::app;
 use crate::sim::serve::{self, ListenAddr, SimulateOptions};
-use crate::sim::{self, Battery, Faults, Make, faults, gatt};
+use crate::sim::{self, Battery, Faults, SimBrand, faults, gatt};
 
 use super::line::{Command, Flag, Given, Takes};
 use super::{FAILED, FINE, speed};
@@ -19,11 +19,11 @@ pub(super) const COMMAND: Command = Command {
     does: "Simulate a battery on a pseudo-terminal or a TCP port, until stopped",
     operand: None,
     flags: &[
-        Flag::new("type", Takes::One("TYPE"), "The make").or("daren"),
+        Flag::new("type", Takes::One("TYPE"), "The brand").or("daren"),
         Flag::new(
             "address",
             Takes::List("N"),
-            "Addresses on the bus, one battery each; left out, 1 or the first one that the make has",
+            "Addresses on the bus, one battery each; left out, 1 or the first one that the brand has",
         ),
         Flag::new(
             "port-link",
@@ -65,10 +65,10 @@ pub(super) const COMMAND: Command = Command {
     },
 };
 
-fn make(given: &Given) -> Result<&'static Make, String> {
+fn brand(given: &Given) -> Result<&'static SimBrand, String> {
     let name = given.text("type").unwrap_or_default();
     sim::find(name).ok_or_else(|| {
-        let known: Vec<_> = sim::MAKES.iter().map(|make| make.name).collect();
+        let known: Vec<_> = sim::BRANDS.iter().map(|brand| brand.name).collect();
         format!("no simulated type named {name}; known are: {}", known.join(", "))
     })
 }
@@ -80,11 +80,11 @@ fn seed(given: &Given) -> Result<u64, String> {
 /// A battery as the seed makes it, at its first moment.
 fn spec(given: &Given, address: &str) -> Result<Value, String> {
     let state = Battery::living(seed(given)?).state(0.0);
-    gatt::device(make(given)?, address, state).map_err(|error| error.to_string())
+    gatt::device(brand(given)?, address, state).map_err(|error| error.to_string())
 }
 
 fn options(given: &Given) -> Result<SimulateOptions, String> {
-    let make = on_a_wire(make(given)?);
+    let brand = on_a_wire(brand(given)?);
     let place = match (given.text("tcp"), given.text("port-link")) {
         (Some(_), Some(_)) => return Err("--tcp and --port-link exclude each other".to_owned()),
         (Some(listen), None) => ListenAddr::Tcp(listen.to_owned()),
@@ -92,8 +92,8 @@ fn options(given: &Given) -> Result<SimulateOptions, String> {
     };
     let rules = faults::parse(given.text("fault").unwrap_or_default());
     Ok(SimulateOptions {
-        make,
-        addresses: addresses(given, make)?,
+        brand,
+        addresses: addresses(given, brand)?,
         seed: seed(given)?,
         speed: speed(given)?,
         pacing: pacing(given)?,
@@ -102,12 +102,12 @@ fn options(given: &Given) -> Result<SimulateOptions, String> {
     })
 }
 
-fn addresses(given: &Given, make: &Make) -> Result<Vec<u8>, String> {
-    let (first, last) = (*make.addresses.start(), *make.addresses.end());
+fn addresses(given: &Given, brand: &SimBrand) -> Result<Vec<u8>, String> {
+    let (first, last) = (*brand.addresses.start(), *brand.addresses.end());
     let Some(listed) = given.list("address") else {
-        return Ok(vec![if make.addresses.contains(&1) { 1 } else { first }]);
+        return Ok(vec![if brand.addresses.contains(&1) { 1 } else { first }]);
     };
-    let address = |text: &String| text.parse().ok().filter(|it| make.addresses.contains(it));
+    let address = |text: &String| text.parse().ok().filter(|it| brand.addresses.contains(it));
     let wrong = |text| format!("address {text} is not from {first} to {last}");
     listed.iter().map(|text| address(text).ok_or_else(|| wrong(text))).collect()
 }
@@ -119,8 +119,8 @@ fn pacing(given: &Given) -> Result<Option<u32>, String> {
 }
 
 /// The plain `jk` is the stream that a board sends by Bluetooth, which no reader expects on a wire.
-fn on_a_wire(make: &'static Make) -> &'static Make {
-    if make.name == sim::jk::MAKE.name { &sim::jk::TTL } else { make }
+fn on_a_wire(brand: &'static SimBrand) -> &'static SimBrand {
+    if brand.name == sim::jk::BRAND.name { &sim::jk::TTL } else { brand }
 }
 
 /// The place is the only thing on stdout, so that a script can take it from there.

@@ -20,8 +20,8 @@ struct Entry {
     members: Vec<String>,
 }
 
-/// The type of a bank, where a battery has the name of its make.
-const MAKE: &str = "bank";
+/// The type of a bank, where a battery has the name of its brand.
+const BRAND: &str = "bank";
 const EXAMPLE_WIRING: &str = "series";
 
 /// The banks that somebody described, or the one of all batteries that they switched on.
@@ -80,7 +80,7 @@ fn bank(entry: Entry, batteries: &Batteries) -> Option<Bank> {
         profile: Profile {
             name: entry.name.unwrap_or_else(|| super::device::title(&entry.id)),
             id: DeviceId::new(&entry.id)?,
-            make: MAKE.to_owned(),
+            brand: BRAND.to_owned(),
             title: "Battery bank".to_owned(),
             port: None,
             address: None,

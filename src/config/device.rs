@@ -1,4 +1,4 @@
-//! One battery: which make, where, how often; from the flat variables or an element of `DEVICES`.
+//! One battery: which brand, where, how often; from the flat variables or an element of `DEVICES`.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Device;
 use super::endpoint::Endpoint;
 use super::fault::{ConfigError, Findings};
-use super::make::Make;
+use super::brand::Brand;
 use super::rule;
 use super::source::{Spelling, resolve};
 use super::values::Values;
@@ -149,11 +149,11 @@ fn missing_id(values: &Values) -> Option<ConfigError> {
 /// One battery; `None` when something about it is wrong, which is then among the findings.
 fn read(values: &Values, limits: &AlarmThresholds, findings: &mut Findings) -> Option<Device> {
     let id = values.text(&DEVICE_ID).and_then(DeviceId::new);
-    let make = Make::of(values, findings)?;
-    let place = place(values, &make, findings);
-    let address = address(values, make.driver, findings);
+    let brand = Brand::of(values, findings)?;
+    let place = place(values, &brand, findings);
+    let address = address(values, brand.driver, findings);
     let barcode = barcode(values, findings);
-    let variant = variant(values, &make, findings);
+    let variant = variant(values, &brand, findings);
     let (id, place, address) = (id?, place?, address?);
     warn_of_the_other_carrier(values, &place, findings);
     let interval = values.millis(&READ_INTERVAL)?;
@@ -163,18 +163,18 @@ fn read(values: &Values, limits: &AlarmThresholds, findings: &mut Findings) -> O
         profile: Profile {
             id,
             name,
-            make: make.name.to_owned(),
-            title: make.title.to_owned(),
-            port: (!make.simulated && !radio).then(|| place.to_string()),
+            brand: brand.name.to_owned(),
+            title: brand.title.to_owned(),
+            port: (!brand.simulated && !radio).then(|| place.to_string()),
             address: Some(if radio { place.to_string() } else { address.to_string() }),
             adapter: values.given(&BMS_ADAPTER).filter(|_| radio).map(str::to_owned),
             interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
             controls: Vec::new(),
         },
-        driver: make.driver,
+        driver: brand.driver,
         options: Options {
             address,
-            timeout: values.millis(&BMS_TIMEOUT).unwrap_or_else(|| make.usual_timeout(&place)),
+            timeout: values.millis(&BMS_TIMEOUT).unwrap_or_else(|| brand.usual_timeout(&place)),
             medium: if radio { Medium::Ble } else { Medium::Serial },
             mac: advertisement::address_bytes(&place.to_string()).filter(|_| radio),
             password: values.given(&BMS_PASSWORD).map(Secret::new),
@@ -182,7 +182,7 @@ fn read(values: &Values, limits: &AlarmThresholds, findings: &mut Findings) -> O
             barcode,
             capacity_unit: capacity_unit(values),
         },
-        bauds: bauds(values, &place, make.driver, findings),
+        bauds: bauds(values, &place, brand.driver, findings),
         place,
         interval,
         control: false,
@@ -194,11 +194,11 @@ fn read(values: &Values, limits: &AlarmThresholds, findings: &mut Findings) -> O
     })
 }
 
-/// The dialect, where the make has several; one that is found out may be of any. For a simulated
+/// The dialect, where the brand has several; one that is found out may be of any. For a simulated
 /// battery the same variable says what is played.
-fn variant(values: &Values, make: &Make, findings: &mut Findings) -> Option<String> {
-    let said = values.given(&BMS_VARIANT).filter(|_| !make.simulated)?.to_lowercase();
-    let Some(driver) = make.driver else { return Some(said) };
+fn variant(values: &Values, brand: &Brand, findings: &mut Findings) -> Option<String> {
+    let said = values.given(&BMS_VARIANT).filter(|_| !brand.simulated)?.to_lowercase();
+    let Some(driver) = brand.driver else { return Some(said) };
     let known = protocol::variants(driver);
     if known.contains(&said.as_str()) {
         return Some(said);
@@ -213,17 +213,17 @@ fn variant(values: &Values, make: &Make, findings: &mut Findings) -> Option<Stri
     None
 }
 
-fn place(values: &Values, make: &Make, findings: &mut Findings) -> Option<Endpoint> {
+fn place(values: &Values, brand: &Brand, findings: &mut Findings) -> Option<Endpoint> {
     let (port, address) = (values.mentions(&BMS_PORT), values.mentions(&BMS_ADDRESS));
-    if make.simulated {
+    if brand.simulated {
         for place in values.set_among(&[&BMS_PORT, &BMS_ADDRESS]) {
             findings
                 .warn(format!("{place} is ignored: a simulated battery is part of the program"));
         }
         return Some(Endpoint::Simulated);
     }
-    let serial = make.driver.is_none_or(|driver| driver.serial.is_some());
-    let radio = make.driver.is_none_or(|driver| driver.gatt.is_some());
+    let serial = brand.driver.is_none_or(|driver| driver.serial.is_some());
+    let radio = brand.driver.is_none_or(|driver| driver.gatt.is_some());
     match (port, address) {
         (true, true) => {
             let port = values.name(&BMS_PORT);
@@ -236,7 +236,7 @@ fn place(values: &Values, make: &Make, findings: &mut Findings) -> Option<Endpoi
         }
         (true, false) if !serial => {
             let address = values.name(&BMS_ADDRESS);
-            let allowed = format!("left out, as {} has no wire: set {address}", make.name);
+            let allowed = format!("left out, as {} has no wire: set {address}", brand.name);
             findings.fault(ConfigError {
                 example: format!("{address}={}", BMS_ADDRESS.example),
                 ..values.fault(&BMS_PORT, allowed)
@@ -245,7 +245,7 @@ fn place(values: &Values, make: &Make, findings: &mut Findings) -> Option<Endpoi
         (false, true) if !radio => {
             let port = values.name(&BMS_PORT);
             let allowed =
-                format!("left out, as {} is not read over Bluetooth: set {port}", make.name);
+                format!("left out, as {} is not read over Bluetooth: set {port}", brand.name);
             findings.fault(ConfigError {
                 example: format!("{port}={}", BMS_PORT.example),
                 ..values.fault(&BMS_ADDRESS, allowed)
@@ -258,11 +258,11 @@ fn place(values: &Values, make: &Make, findings: &mut Findings) -> Option<Endpoi
         }
         (false, false) if serial => {
             let or = if radio { " or, with its address, over Bluetooth" } else { "" };
-            let why = format!("the type {} is read over a serial line{or}", make.name);
+            let why = format!("the type {} is read over a serial line{or}", brand.name);
             findings.faults.extend(values.missing(&BMS_PORT, &why));
         }
         (false, false) => {
-            let why = format!("the type {} is read over Bluetooth", make.name);
+            let why = format!("the type {} is read over Bluetooth", brand.name);
             findings.faults.extend(values.missing(&BMS_ADDRESS, &why));
         }
     }
@@ -319,7 +319,7 @@ fn capacity_unit(values: &Values) -> CapacityUnit {
 }
 
 /// The rates to try. Only a serial port of this machine has one that is ours to choose; while the
-/// make is to be found out there are none unless one was named, and each make brings its own.
+/// brand is to be found out there are none unless one was named, and each brand brings its own.
 fn bauds(
     values: &Values,
     place: &Endpoint,

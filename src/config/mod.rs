@@ -5,7 +5,7 @@ mod broker;
 mod device;
 mod endpoint;
 mod fault;
-mod make;
+mod brand;
 mod redacted;
 mod reference;
 mod rule;
@@ -88,7 +88,7 @@ pub struct Device {
     pub control: bool,
     /// Bluetooth: time to look for a device that the system does not know.
     pub scan_timeout: Duration,
-    /// Bluetooth: whether the link stays open between two reads; `None`: as suits the make.
+    /// Bluetooth: whether the link stays open between two reads; `None`: as suits the brand.
     pub keep_connected: Option<bool>,
     /// Own alarm limits.
     pub limits: AlarmThresholds,
@@ -154,8 +154,8 @@ fn warn_of_unknown_types(
     if mqtt.is_some_and(|mqtt| mqtt.base_topic.contains("{type}")) {
         for device in devices.iter().filter(|device| device.driver.is_none()) {
             let (id, name) = (&device.profile.id, variables::MQTT_BASE_TOPIC.name);
-            let make = &device.profile.make;
-            findings.warn(format!("{id}: {{type}} in {name} stays {make} until its type is set"));
+            let brand = &device.profile.brand;
+            findings.warn(format!("{id}: {{type}} in {name} stays {brand} until its type is set"));
         }
     }
 }

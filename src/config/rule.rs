@@ -29,8 +29,8 @@ pub enum Rule {
         /// `off` is allowed, too.
         off: bool,
     },
-    /// A make of battery.
-    Make,
+    /// A brand of battery.
+    Brand,
     /// Anything that this function takes.
     Shape {
         /// What it takes, in words.
@@ -57,14 +57,14 @@ impl Rule {
         Rule::Number { min, max, places, unit, off: true }
     }
 
-    /// Whether the rule allows this text. A make is looked up later, where the fault can name the
+    /// Whether the rule allows this text. A brand is looked up later, where the fault can name the
     /// nearest one.
     pub fn admits(&self, text: &str) -> bool {
         match self {
             Rule::Switch => switch(text).is_some(),
             Rule::Choice(_) => self.choice(text).is_some(),
             Rule::Number { off, .. } => self.number(text).is_some() || (*off && is_off(text)),
-            Rule::Make => true,
+            Rule::Brand => true,
             Rule::Shape { fits, .. } => fits(text),
         }
     }
@@ -97,14 +97,14 @@ impl fmt::Display for Rule {
                 let or_off = if *off { ", or off" } else { "" };
                 write!(f, "a {kind} from {min} to {max}{unit}{or_off}")
             }
-            Rule::Make => write!(f, "one of {}", makes().collect::<Vec<_>>().join(", ")),
+            Rule::Brand => write!(f, "one of {}", brands().collect::<Vec<_>>().join(", ")),
             Rule::Shape { words, .. } => f.write_str(words),
         }
     }
 }
 
 /// Every type that can be configured.
-pub fn makes() -> impl Iterator<Item = &'static str> {
+pub fn brands() -> impl Iterator<Item = &'static str> {
     DRIVERS.iter().map(|info| info.name).chain([auto::AUTO, SIMULATED])
 }
 

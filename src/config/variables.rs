@@ -111,9 +111,9 @@ variables! {
             key: Some("type"),
             default: Fallback::Depends("`pylontech-sc0500` with `BMS_BARCODE`, `daren` with `BMS_PORT`, `auto` \
                 with `BMS_ADDRESS`"),
-            rule: Rule::Make, example: "daren",
-            help: "The make of the battery. `auto` finds it out by asking: on Bluetooth those makes first that \
-                the advertisement speaks for, on a port every make at its usual rates. `simulated` needs no hardware.",
+            rule: Rule::Brand, example: "daren",
+            help: "The brand of the battery. `auto` finds it out by asking: on Bluetooth those brands first that \
+                the advertisement speaks for, on a port every brand at its usual rates. `simulated` needs no hardware.",
         }
         BMS_PORT {
             key: Some("port"), aliases: &["SERIAL_PORT"],

@@ -1,4 +1,4 @@
-//! One vocabulary of protections, warnings and faults for all makes, so that an automation that
+//! One vocabulary of protections, warnings and faults for all brands, so that an automation that
 //! watches `alarm_cell_overvoltage` works for every battery.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub enum Severity {
 /// Declares the vocabulary: variant, name for topics and JSON, severity, words for people.
 macro_rules! alarms {
     ($($variant:ident $name:literal $severity:ident $words:literal;)*) => {
-        /// A protection, warning or fault that some make documents.
+        /// A protection, warning or fault that some brand documents.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(missing_docs)]
         pub enum Alarm { $($variant,)* }
@@ -156,7 +156,7 @@ impl Alarm {
     }
 }
 
-/// Which alarms a make knows, which of them are active, and the bits that nobody has explained.
+/// Which alarms a brand knows, which of them are active, and the bits that nobody has explained.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AlarmSet {
     known: BTreeMap<Alarm, bool>,
@@ -203,7 +203,7 @@ impl AlarmSet {
         self.active().next().is_some() || self.words.values().any(Option::is_some)
     }
 
-    /// Every alarm that the make documents, and whether it is active.
+    /// Every alarm that the brand documents, and whether it is active.
     pub fn iter(&self) -> impl Iterator<Item = (Alarm, bool)> + '_ {
         self.known.iter().map(|(alarm, active)| (*alarm, *active))
     }
@@ -213,12 +213,12 @@ impl AlarmSet {
         self.iter().filter(|(_, active)| *active).map(|(alarm, _)| alarm)
     }
 
-    /// Whether this alarm is active; `None` when the make does not know it.
+    /// Whether this alarm is active; `None` when the brand does not know it.
     pub fn get(&self, alarm: Alarm) -> Option<bool> {
         self.known.get(&alarm).copied()
     }
 
-    /// True when the make reported no alarm word at all.
+    /// True when the brand reported no alarm word at all.
     pub fn is_empty(&self) -> bool {
         self.known.is_empty() && self.words.is_empty()
     }

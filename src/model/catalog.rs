@@ -45,7 +45,7 @@ pub enum Get {
     /// A value for each module of a stack; the argument counts from 0. In Home Assistant a module is
     /// a device of its own, so the name of the row does not repeat which one it is.
     Module(fn(&Snapshot, usize) -> Option<Value>),
-    /// A value for each alarm that the make knows.
+    /// A value for each alarm that the brand knows.
     Alarm(fn(&Snapshot, Alarm) -> Option<Value>),
     /// Something about the conversation, not about the battery: known without a good read.
     Link(fn(&DeviceState) -> Option<Value>),
@@ -433,7 +433,7 @@ fn number(cell: Option<(usize, Millivolts)>) -> Option<Value> {
 }
 
 impl Snapshot {
-    /// Numbers (from 1) of the cells that are being balanced; `None` when the make does not tell.
+    /// Numbers (from 1) of the cells that are being balanced; `None` when the brand does not tell.
     pub fn balancing_cells(&self) -> Option<Vec<usize>> {
         let told = self.reading.cells.iter().any(|cell| cell.balancing.is_some());
         let cells = self.reading.cells.iter().enumerate();

@@ -1,4 +1,4 @@
-//! What follows from a reading: power, extremes, means. A make that reports such a value itself
+//! What follows from a reading: power, extremes, means. A brand that reports such a value itself
 //! has filled the field, and it is left alone.
 
 use super::reading::{Module, Reading, SensorLocation};

@@ -1,7 +1,7 @@
 //! Keeps readings that no battery gives from being published: damage that a checksum let through,
 //! answers of a neighbour on the bus, a frame that was taken for another.
 //!
-//! The gate knows nothing of makes and chemistries, so what it finds strange may be true: a load
+//! The gate knows nothing of brands and chemistries, so what it finds strange may be true: a load
 //! that pulls a cell down, a gauge that jumps to 100 %, a sensor that came loose, parallel strings
 //! whose cells do not add up to the pack voltage. Therefore it never refuses twice: a strange
 //! reading waits for the next one, and when that says the same, it is the truth. Only values that

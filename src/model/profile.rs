@@ -46,8 +46,8 @@ pub struct Profile {
     /// What people see.
     pub name: String,
     /// The configured type: `daren`, `simulated`, ...
-    pub make: String,
-    /// The make in words, for the manufacturer field: `Daren`.
+    pub brand: String,
+    /// The brand in words, for the manufacturer field: `Daren`.
     pub title: String,
     /// Serial device or `tcp://host:port`; `None` for Bluetooth.
     pub port: Option<String>,
@@ -81,7 +81,7 @@ impl Profile {
         Profile {
             id: DeviceId::new(id).expect("a good id"),
             name: id.to_owned(),
-            make: "daren".into(),
+            brand: "daren".into(),
             title: "Daren".into(),
             port: None,
             address: None,

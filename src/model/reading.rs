@@ -1,4 +1,4 @@
-//! What a driver measured in one cycle. Every field is optional: `None` means that this make did
+//! What a driver measured in one cycle. Every field is optional: `None` means that this brand did
 //! not say, and stays absent all the way to the user. Never a zero, never a NaN.
 
 use std::collections::BTreeMap;

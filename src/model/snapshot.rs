@@ -47,7 +47,7 @@ pub struct Derived {
     pub avg_temp: Option<DeciCelsius>,
     /// The battery's own word, or the sign of the current.
     pub activity: Option<Activity>,
-    /// Any alarm is active; `None` when the make reports none at all and no limit is watched.
+    /// Any alarm is active; `None` when the brand reports none at all and no limit is watched.
     pub problem: Option<bool>,
     /// Lowest and highest cell voltage of each module of a stack.
     pub modules: Vec<Option<(Millivolts, Millivolts)>>,

@@ -18,7 +18,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How a battery on Bluetooth is served.
 #[derive(Debug, Clone)]
 pub struct BleSettings {
-    /// The link stays open between two reads; `None`: as suits the make.
+    /// The link stays open between two reads; `None`: as suits the brand.
     pub keep_connected: Option<bool>,
     /// Time for one whole read.
     pub limit: Duration,
@@ -27,7 +27,7 @@ pub struct BleSettings {
 }
 
 impl BleSettings {
-    /// Whether the link to a battery of this make stays open. A stream begins anew at each
+    /// Whether the link to a battery of this brand stays open. A stream begins anew at each
     /// connection; everybody else does as well when the phone can have the battery in between.
     pub(super) fn keeps_connected(&self, driver: Option<&DriverInfo>) -> bool {
         let streams = || driver.and_then(|it| it.gatt).is_none_or(|gatt| gatt.streams);
@@ -40,7 +40,7 @@ pub fn answer_limit(limit: Duration) -> Duration {
     limit.min(ANSWER)
 }
 
-/// Where to look for the conversation with a battery of this make.
+/// Where to look for the conversation with a battery of this brand.
 pub fn places(driver: &DriverInfo) -> Vec<BlePlace> {
     let places = driver.gatt.map_or(&[][..], |gatt| gatt.places);
     let place = |it: &crate::protocol::driver::GattChannel| BlePlace {
@@ -51,7 +51,7 @@ pub fn places(driver: &DriverInfo) -> Vec<BlePlace> {
     places.iter().map(place).collect()
 }
 
-/// What a scan saw, in the words of those who recognise makes.
+/// What a scan saw, in the words of those who recognise brands.
 pub fn advertisement(found: &BleFound) -> Advertisement<'_> {
     Advertisement {
         name: found.name.as_deref(),

@@ -1,4 +1,4 @@
-//! A battery of which nobody said what it is: it is asked as one make after the other, and stays
+//! A battery of which nobody said what it is: it is asked as one brand after the other, and stays
 //! what it answered to.
 
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use crate::model::FaultKind;
 use crate::protocol::auto::{self, Candidate};
 use crate::transport::{Endpoint, LinkError, ble};
 
-/// How far the search for the make of one battery has come.
+/// How far the search for the brand of one battery has come.
 #[derive(Debug, Default)]
 pub(super) struct Search {
     /// What it may be; empty before a round.
@@ -75,7 +75,7 @@ fn names(candidates: &[Candidate]) -> String {
 }
 
 impl Station {
-    /// Points the connection at what is asked next; nothing to do where the make is known.
+    /// Points the connection at what is asked next; nothing to do where the brand is known.
     pub(super) async fn aim(&mut self) -> Result<(), LinkError> {
         let Some(index) = self.served.iter().position(|served| served.driver.is_none()) else {
             return Ok(());
@@ -97,7 +97,7 @@ impl Station {
         Ok(())
     }
 
-    /// A connection that did not come about may only mean that it is another make; `None` when
+    /// A connection that did not come about may only mean that it is another brand; `None` when
     /// it means something else.
     pub(super) async fn pass_over(&mut self, error: &LinkError) -> Option<Round> {
         let LinkError::NoService { .. } = error else { return None };
@@ -106,7 +106,7 @@ impl Station {
         Some(self.next_candidate(index, Instant::now(), CycleError::Link(error.clone())).await)
     }
 
-    /// Asks as one make. Not until all of them were asked in vain is a failure booked.
+    /// Asks as one brand. Not until all of them were asked in vain is a failure booked.
     pub(super) async fn seek(&mut self, index: usize) -> Round {
         let (started, limit, connected) = (Instant::now(), self.limit(index), self.wire.is_open());
         let Self { served, wire, .. } = self;

@@ -92,7 +92,7 @@ impl Served {
         let control = self.member.control;
         let controls = info.controls_on(self.member.options.medium);
         self.profile(|profile| {
-            info.name.clone_into(&mut profile.make);
+            info.name.clone_into(&mut profile.brand);
             info.title.clone_into(&mut profile.title);
             profile.controls = if control { controls.to_vec() } else { Vec::new() };
         });

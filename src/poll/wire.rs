@@ -55,7 +55,7 @@ pub(super) struct Wire {
     pub(super) endpoint: Endpoint,
     bauds: Vec<u32>,
     baud: usize,
-    /// The one rate of the make that is asked for, while that is being found out and afterwards.
+    /// The one rate of the brand that is asked for, while that is being found out and afterwards.
     aimed: Option<u32>,
     state: State,
     backoff: Backoff,
@@ -193,7 +193,7 @@ impl Wire {
         self.state = State::Closed { why: Some(why), retry };
     }
 
-    /// Prepares for asking as this make; what was learned about another one is forgotten.
+    /// Prepares for asking as this brand; what was learned about another one is forgotten.
     pub(super) async fn aim(&mut self, candidate: &Candidate) {
         let changed = match (&mut self.endpoint, candidate.baud) {
             (Endpoint::Ble(config), _) => {

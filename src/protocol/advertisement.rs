@@ -1,5 +1,5 @@
-//! Which make a Bluetooth device may be, by what it says of itself before anybody connects. A hint
-//! and never a proof: modules are shared between makes and names are changed by their owners, so
+//! Which brand a Bluetooth device may be, by what it says of itself before anybody connects. A hint
+//! and never a proof: modules are shared between brands and names are changed by their owners, so
 //! only a good answer confirms it.
 
 use super::driver::{AdvertisementMatcher, DriverInfo};
@@ -18,10 +18,10 @@ pub struct Advertisement<'a> {
     pub manufacturer: &'a [(u16, Vec<u8>)],
 }
 
-/// A make that a device may be.
+/// A brand that a device may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Guess {
-    /// The make.
+    /// The brand.
     pub driver: &'static DriverInfo,
     /// More than a service or an address speaks for it, which others share.
     pub likely: bool,
@@ -33,7 +33,7 @@ const NAME: u8 = 4;
 const ADDRESS: u8 = 2;
 const SERVICE: u8 = 1;
 
-/// The makes of this list that the device may be, the likeliest first; of two equal ones the first
+/// The brands of this list that the device may be, the likeliest first; of two equal ones the first
 /// of the list.
 pub fn recognise(
     drivers: impl IntoIterator<Item = &'static DriverInfo>,
@@ -95,7 +95,7 @@ mod tests {
     const PLACE: GattChannel =
         GattChannel { service: uuid16(0xFF00), notify: uuid16(0xFF01), write: uuid16(0xFF02) };
 
-    const fn make(name: &'static str, matchers: &'static [AdvertisementMatcher]) -> DriverInfo {
+    const fn brand(name: &'static str, matchers: &'static [AdvertisementMatcher]) -> DriverInfo {
         let gatt = Some(GattProfile { places: &[PLACE], streams: false });
         DriverInfo {
             name,
@@ -111,7 +111,7 @@ mod tests {
         }
     }
 
-    static RED: DriverInfo = make(
+    static RED: DriverInfo = brand(
         "red",
         &[
             AdvertisementMatcher::Service(uuid16(0xFF00)),
@@ -120,7 +120,7 @@ mod tests {
             AdvertisementMatcher::Name("SP16S"),
         ],
     );
-    static BLUE: DriverInfo = make(
+    static BLUE: DriverInfo = brand(
         "blue",
         &[
             AdvertisementMatcher::Service(uuid16(0xFFE0)),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_backwards_is_the_mark_of_one_make() {
+    fn the_address_backwards_is_the_mark_of_one_brand() {
         let manufacturer = &[(0x6D7C, vec![0xBE, 0x38, 0xC1, 0xA4])];
         let seen = Advertisement { address: "A4:C1:38:BE:6D:7C", manufacturer, ..NOBODY };
         assert_eq!(guesses(&seen), [("red", true), ("blue", false)]);
@@ -187,14 +187,14 @@ mod tests {
         }
     }
 
-    /// What the modules of each make send, as its users reported it.
+    /// What the modules of each brand send, as its users reported it.
     #[test]
-    fn each_make_is_recognised_by_what_its_modules_send() {
+    fn each_brand_is_recognised_by_what_its_modules_send() {
         let reversed = vec![(0x6D7C, vec![0xBE, 0x38, 0xC1, 0xA4])];
         let jikong = vec![(0x0B65, vec![0x88, 0xA0, 0xC8, 0x47, 0x80, 0x05, 0x73, 0x8C])];
         let (ff00, ffe0) = (vec![uuid16(0xFF00)], vec![uuid16(0xFFE0)]);
         let nothing = Vec::new();
-        for (make, name, address, services, manufacturer) in [
+        for (brand, name, address, services, manufacturer) in [
             ("jbd", None, "A4:C1:38:BE:6D:7C", &ff00, &reversed),
             ("jbd", Some("JBD-SP04S020"), "A5:C2:37:06:1B:C9", &ff00, &nothing),
             ("jbd", Some("SP16S003"), "70:3E:97:08:00:01", &ff00, &nothing),
@@ -202,11 +202,11 @@ mod tests {
             ("jk", Some("JK-BD4A8S-4P"), "C8:47:8C:00:00:01", &ffe0, &nothing),
             ("jk", None, "C8:47:80:37:02:E8", &ffe0, &nothing),
         ] {
-            if crate::protocol::find(make).is_some_and(|info| info.gatt.is_some()) {
+            if crate::protocol::find(brand).is_some_and(|info| info.gatt.is_some()) {
                 let (services, manufacturer) = (services.as_slice(), manufacturer.as_slice());
                 let seen = Advertisement { name, address, services, manufacturer };
                 let first = recognise(DRIVERS.iter().copied(), &seen).first().map(|it| it.driver);
-                assert_eq!(first.map(|it| it.name), Some(make), "{seen:?}");
+                assert_eq!(first.map(|it| it.name), Some(brand), "{seen:?}");
             }
         }
     }

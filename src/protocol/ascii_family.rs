@@ -1,6 +1,6 @@
 //! What Pylontech, PACE and Seplos have in common besides the [frame](super::ascii_frame): how a
 //! battery is asked, whose answer a frame is, and the state bytes of service 44. What differs is
-//! the layout of the payload, and each make has that in a table of [`Service`]s.
+//! the layout of the payload, and each brand has that in a table of [`Service`]s.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const RETRIES: u8 = 2;
 /// INFO of a question to all modules of a group.
 const ALL_MODULES: u8 = 0xFF;
 
-/// One make of the family.
+/// One brand of the family.
 #[derive(Debug)]
 pub(super) struct Layout {
     /// VER of a question.
@@ -242,7 +242,7 @@ fn is_question(cid2: u8) -> bool {
     matches!(cid2, 0x40..=0x8F | 0x92..=0xDF)
 }
 
-/// Masks of cells have at most 32 bits in any make.
+/// Masks of cells have at most 32 bits in any brand.
 const MAX_CELLS: u8 = 32;
 const MAX_SENSORS: u8 = 16;
 

@@ -1,6 +1,6 @@
 //! A battery of which nobody said what it is: what to ask it as, in which order.
 //!
-//! Every question is one that the make's own driver reads with, so a battery that is asked in the
+//! Every question is one that the brand's own driver reads with, so a battery that is asked in the
 //! wrong language loses nothing but a moment. Who answers with a sound frame is found.
 
 use std::time::Duration;
@@ -12,24 +12,24 @@ use super::driver::{DriverInfo, Options};
 /// The type that stands for "find out".
 pub const AUTO: &str = "auto";
 
-/// Time for one answer while nobody knows which make has to give it.
+/// Time for one answer while nobody knows which brand has to give it.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Makes that are asked after all others. JK's packs of the inverter series are read by writing a
-/// trigger register, which another make on the same bus could take for one of its own.
+/// Brands that are asked after all others. JK's packs of the inverter series are read by writing a
+/// trigger register, which another brand on the same bus could take for one of its own.
 const LAST: &[&str] = &["jk"];
 
 /// One way to ask.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate {
-    /// As this make.
+    /// As this brand.
     pub driver: &'static DriverInfo,
     /// At this rate, where the rate is ours to choose.
     pub baud: Option<u32>,
 }
 
 impl Candidate {
-    /// What the operator said, as far as it suits this make.
+    /// What the operator said, as far as it suits this brand.
     pub fn options(&self, said: &Options) -> Options {
         let known = &self.driver.addresses;
         let address = if known.contains(&said.address) { said.address } else { *known.start() };
@@ -38,7 +38,7 @@ impl Candidate {
 }
 
 /// What to ask at a serial port, at these rates or, where none is given, at the rates that each
-/// make uses: first everybody's usual rate, then the rarer ones.
+/// brand uses: first everybody's usual rate, then the rarer ones.
 pub fn on_wire(bauds: &[u32]) -> Vec<Candidate> {
     let mut all: Vec<(bool, usize, Candidate)> = Vec::new();
     for driver in DRIVERS.iter().copied() {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wired_make_is_asked_at_each_of_its_rates() {
+    fn every_wired_brand_is_asked_at_each_of_its_rates() {
         let candidates = on_wire(&[]);
         for driver in DRIVERS {
             for baud in driver.serial.map_or(&[][..], |serial| serial.bauds) {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_rates_come_first_and_the_makes_that_write_last() {
+    fn the_usual_rates_come_first_and_the_brands_that_write_last() {
         let candidates = on_wire(&[]);
         let last = candidates.iter().map(|it| LAST.contains(&it.driver.name));
         assert!(last.is_sorted(), "{:?}", names(&candidates));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_a_make_cannot_have_becomes_its_first() {
+    fn an_address_that_a_brand_cannot_have_becomes_its_first() {
         let daren = Candidate { driver: &crate::protocol::daren::INFO, baud: None };
         let said = |address| Options { address, ..Options::default() };
         assert_eq!(daren.options(&said(5)).address, 5);

@@ -1,4 +1,4 @@
-//! The contract between a make's protocol and whoever moves its bytes.
+//! The contract between a brand's protocol and whoever moves its bytes.
 
 use std::fmt;
 use std::time::Duration;
@@ -181,12 +181,12 @@ impl ProtocolError {
     }
 }
 
-/// What a driver tells the rest of the program about its make.
+/// What a driver tells the rest of the program about its brand.
 #[derive(Debug)]
 pub struct DriverInfo {
     /// Configuration value, topic part, file name: `daren`.
     pub name: &'static str,
-    /// The make in words.
+    /// The brand in words.
     pub title: &'static str,
     /// How it is reached by wire.
     pub serial: Option<SerialDefaults>,
@@ -213,7 +213,7 @@ impl DriverInfo {
     }
 }
 
-/// Line settings of a make; always 8 data bits, no parity, one stop bit.
+/// Line settings of a brand; always 8 data bits, no parity, one stop bit.
 #[derive(Debug, Clone, Copy)]
 pub struct SerialDefaults {
     /// Baud rates in use, the usual one first. The others are tried on total silence.
@@ -222,7 +222,7 @@ pub struct SerialDefaults {
     pub timeout: Duration,
 }
 
-/// Where a make keeps its conversation on Bluetooth.
+/// Where a brand keeps its conversation on Bluetooth.
 #[derive(Debug, Clone, Copy)]
 pub struct GattProfile {
     /// Places to look for it, the usual one first; the first that the battery has is used.
@@ -249,7 +249,7 @@ pub const fn uuid16(short: u16) -> u128 {
     BASE | (short as u128) << 96
 }
 
-/// By what a make is recognised in a scan.
+/// By what a brand is recognised in a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdvertisementMatcher {
     /// The advertised name begins so, in any case.
@@ -264,7 +264,7 @@ pub enum AdvertisementMatcher {
     ReversedAddress,
 }
 
-/// What carries the conversation. Some makes speak another dialect on each.
+/// What carries the conversation. Some brands speak another dialect on each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Medium {
     /// Serial port or bridge.
@@ -290,7 +290,7 @@ pub struct Options {
     pub barcode: Option<String>,
     /// In what a console counts charge, where consoles differ.
     pub capacity_unit: CapacityUnit,
-    /// RequestReply, where a make has several and the operator named one.
+    /// RequestReply, where a brand has several and the operator named one.
     pub variant: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Sans-IO drivers, one file per make, and the registry that lists them.
+//! Sans-IO drivers, one file per brand, and the registry that lists them.
 
 pub mod advertisement;
 mod ascii_family;
@@ -23,7 +23,7 @@ pub mod seplos;
 
 pub use driver::{CycleKind, Driver, DriverInfo, Options, ProtocolError, Step};
 
-/// Every make. Being in this list is being configurable, documented and tested.
+/// Every brand. Being in this list is being configurable, documented and tested.
 pub static DRIVERS: &[&DriverInfo] = &[
     &daren::INFO,
     &jbd::INFO,
@@ -36,7 +36,7 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &daly::INFO,
 ];
 
-/// What `BMS_VARIANT` can name: the dialects of a make that has several.
+/// What `BMS_VARIANT` can name: the dialects of a brand that has several.
 pub fn variants(info: &DriverInfo) -> &'static [&'static str] {
     match info.name {
         "daly" => daly::VARIANTS,

@@ -1,4 +1,4 @@
-//! Modbus RTU as makes of batteries use it: frames of one device address, a function, data and a
+//! Modbus RTU as brands of batteries use it: frames of one device address, a function, data and a
 //! CRC, low byte first.
 //!
 //! Nothing but the length tells where a frame ends, and on a bus the address byte may occur among

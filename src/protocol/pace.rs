@@ -20,7 +20,7 @@ use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
 
-/// What the rest of the program knows about this make.
+/// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
     name: "pace",
     title: "PACE",

@@ -1,6 +1,6 @@
 //! The easy way to write a driver: a list of questions with one framed answer each.
 //!
-//! A make implements [`RequestReply`]; [`Runner`] makes a [`Driver`] of it. How a question goes:
+//! A brand implements [`RequestReply`]; [`Runner`] makes a [`Driver`] of it. How a question goes:
 //!
 //! ```text
 //! Pause(gap) -> Send -> Await(timeout) --good answer--> next question
@@ -26,11 +26,11 @@ use crate::model::Reading;
 use crate::model::reading::Setting;
 use session::Session;
 
-/// Bytes that may wait for the rest of their frame. The longest answer of any make is well below;
+/// Bytes that may wait for the rest of their frame. The longest answer of any brand is well below;
 /// what is older than so many bytes belongs to no frame.
 const BUFFER: usize = 4096;
 
-/// A make that asks a few questions and gets one framed answer to each.
+/// A brand that asks a few questions and gets one framed answer to each.
 pub trait RequestReply: Send {
     /// A question.
     type Query: Copy + PartialEq + Debug + Send + 'static;
@@ -38,7 +38,7 @@ pub trait RequestReply: Send {
     /// must not delay or lose the live values.
     fn plan(&self) -> &'static [Self::Query];
     /// The orders and questions that turn a switch and read it back, all of them required; none
-    /// for a make without control.
+    /// for a brand without control.
     fn orders(&mut self, _setting: Setting) -> Vec<Self::Query> {
         Vec::new()
     }
@@ -73,7 +73,7 @@ pub trait RequestReply: Send {
     fn redact(&self, _side: Side, _said: &mut [u8]) {}
     /// No answer came, not even a damaged one. The dialect may ask differently in the next cycle.
     fn unanswered(&mut self, _query: Self::Query) {}
-    /// No answer came either: what is asked instead in this cycle, for a make that does not know
+    /// No answer came either: what is asked instead in this cycle, for a brand that does not know
     /// yet which of its languages the battery speaks.
     fn instead(&mut self, _query: Self::Query, _ask: CycleKind) -> Option<Vec<Self::Query>> {
         None

@@ -1,7 +1,7 @@
 //! Seplos, protocol version 2: boards of the series EMU10xx and EMU11xx (1101 and relatives).
 //!
 //! [ASCII frames](super::ascii_frame) of version 20 and CID1 46, as in "SEPLOS BMS Communication
-//! Protocol V2.0" (2019) and in recorded frames. Version 3 boards speak Modbus and are another make.
+//! Protocol V2.0" (2019) and in recorded frames. Version 3 boards speak Modbus and are another brand.
 //! Service 4F answers with an empty payload, so it is not asked.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
 
-/// What the rest of the program knows about this make.
+/// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
     name: "seplos",
     title: "Seplos V2",

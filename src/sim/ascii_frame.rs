@@ -6,7 +6,7 @@
 use crate::model::units::{DeciCelsius, MilliampHours};
 use crate::sim::Corruption;
 
-/// What marks the frames of one make.
+/// What marks the frames of one brand.
 #[derive(Debug, Clone, Copy)]
 pub struct Marks {
     pub version: u8,
@@ -31,7 +31,7 @@ pub fn address(body: &[u8]) -> Option<u8> {
 
 impl Marks {
     /// What stands between the last `~` and the CR at the end, if it has the characters of a frame
-    /// of this make.
+    /// of this brand.
     pub fn body(self, request: &[u8]) -> Option<&[u8]> {
         let request = request.strip_suffix(b"\r")?;
         let body = &request[request.iter().rposition(|byte| *byte == b'~')? + 1..];

@@ -7,7 +7,7 @@ use super::faults::Faults;
 use super::state::PackState;
 use crate::model::Alarm;
 
-/// What a pack of one make says to a service, or the code with which it refuses.
+/// What a pack of one brand says to a service, or the code with which it refuses.
 pub type Answer = fn(service: u8, info: &[u8], address: u8, &PackState) -> Result<Vec<u8>, u8>;
 
 /// One pack.

@@ -5,17 +5,17 @@ use std::fmt;
 use super::battery::Battery;
 use super::chance::Chance;
 use super::faults::{Fault, Faults};
-use super::{Corruption, Make, Responder};
+use super::{Corruption, SimBrand, Responder};
 
-/// Bytes kept while a request is not complete: far more than any make asks at once.
+/// Bytes kept while a request is not complete: far more than any brand asks at once.
 const REQUEST_LIMIT: usize = 1024;
 
 /// Longest noise at one side of an answer.
 const NOISE: usize = 12;
 
-/// Batteries of one make on one bus.
+/// Batteries of one brand on one bus.
 pub struct Bus {
-    make: &'static Make,
+    brand: &'static SimBrand,
     packs: Vec<(u8, Box<dyn Responder>)>,
     faults: Faults,
     chance: Chance,
@@ -25,16 +25,16 @@ pub struct Bus {
 
 impl Bus {
     /// A bus without batteries.
-    pub fn new(make: &'static Make, seed: u64, faults: Faults) -> Self {
+    pub fn new(brand: &'static SimBrand, seed: u64, faults: Faults) -> Self {
         let chance = Chance::new(seed);
-        Bus { make, packs: Vec::new(), faults, chance, last_answer: None, questions: 0 }
+        Bus { brand, packs: Vec::new(), faults, chance, last_answer: None, questions: 0 }
     }
 
     /// A bus with a battery at work at each address; [`Bus::battery`] says what each one is.
-    pub fn living(make: &'static Make, addresses: &[u8], seed: u64, faults: Faults) -> Self {
-        let mut bus = Bus::new(make, seed, faults.clone());
+    pub fn living(brand: &'static SimBrand, addresses: &[u8], seed: u64, faults: Faults) -> Self {
+        let mut bus = Bus::new(brand, seed, faults.clone());
         for &address in addresses {
-            bus.add(address, (make.new)(address, Bus::battery(seed, address), faults.clone()));
+            bus.add(address, (brand.new)(address, Bus::battery(seed, address), faults.clone()));
         }
         bus
     }
@@ -102,9 +102,9 @@ impl Bus {
         heard
     }
 
-    /// The make of the batteries.
-    pub fn make(&self) -> &'static Make {
-        self.make
+    /// The brand of the batteries.
+    pub fn brand(&self) -> &'static SimBrand {
+        self.brand
     }
 
     fn disturb(&mut self, request: &[u8], own: Option<Vec<u8>>, faults: &[Fault]) -> Vec<u8> {
@@ -118,14 +118,14 @@ impl Bus {
         }
         if let Some(mut own) = own {
             if struck(Fault::Foreign) {
-                heard.extend((self.make.corrupt)(Corruption::Foreign, &own));
+                heard.extend((self.brand.corrupt)(Corruption::Foreign, &own));
             }
             for fault in faults {
                 match fault {
                     Fault::Refuse(code) => {
-                        own = (self.make.corrupt)(Corruption::Refused(*code), &own)
+                        own = (self.brand.corrupt)(Corruption::Refused(*code), &own)
                     }
-                    Fault::Checksum => own = (self.make.corrupt)(Corruption::Checksum, &own),
+                    Fault::Checksum => own = (self.brand.corrupt)(Corruption::Checksum, &own),
                     _ => {}
                 }
             }
@@ -152,7 +152,7 @@ impl Bus {
     /// Somewhere to gather the requests of a connection that begins now.
     pub fn listen(&mut self) -> Requests {
         self.packs.iter_mut().for_each(|(_, pack)| pack.connected());
-        Requests { end: self.make.request_end, buffer: Vec::new() }
+        Requests { end: self.brand.request_end, buffer: Vec::new() }
     }
 }
 
@@ -160,7 +160,7 @@ impl fmt::Debug for Bus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addresses: Vec<u8> = self.packs.iter().map(|(address, _)| *address).collect();
         f.debug_struct("Bus")
-            .field("make", &self.make.name)
+            .field("brand", &self.brand.name)
             .field("addresses", &addresses)
             .finish_non_exhaustive()
     }
@@ -197,7 +197,7 @@ mod tests {
     const QUESTION: &[u8] = b"~22014A42E00201FD28\r";
 
     fn bus(faults: &Faults) -> Bus {
-        let mut bus = Bus::new(&daren::MAKE, 1, faults.clone());
+        let mut bus = Bus::new(&daren::BRAND, 1, faults.clone());
         for address in [1, 2] {
             let pack = DarenPack::fixed(address).heeding(faults.clone());
             bus.add(address, Box::new(pack));
@@ -282,9 +282,9 @@ mod tests {
 
     #[test]
     fn sixteen_packs_share_a_bus_and_each_answers_for_itself() {
-        let addresses: Vec<u8> = daren::MAKE.addresses.clone().collect();
+        let addresses: Vec<u8> = daren::BRAND.addresses.clone().collect();
         assert_eq!(addresses.len(), 16);
-        let mut bus = Bus::living(&daren::MAKE, &addresses, 5, Faults::default());
+        let mut bus = Bus::living(&daren::BRAND, &addresses, 5, Faults::default());
         for address in addresses {
             // The right checksums from address 0 to 15, as the digits of the address add up.
             let sum = 0xFD8D - u16::from(address % 10 + if address > 9 { 17 } else { 0 });
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_a_living_pack_says_can_be_computed() {
-        let mut bus = Bus::living(&daren::MAKE, &[1, 2], 5, Faults::default());
+        let mut bus = Bus::living(&daren::BRAND, &[1, 2], 5, Faults::default());
         let heard = String::from_utf8(bus.answer(QUESTION, 40_000.0)).unwrap();
         let (address, seconds) = bus.last_answer().unwrap();
         let state = Bus::battery(5, address).state(seconds);

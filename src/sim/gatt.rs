@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::battery::Battery;
 use super::faults::Faults;
 use super::state::PackState;
-use super::{Make, Responder};
+use super::{SimBrand, Responder};
 use crate::model;
 use crate::protocol::driver::{AdvertisementMatcher, Driver, GattChannel, Medium};
 use crate::protocol::{self, CycleKind, Options, ProtocolError, Step};
@@ -28,7 +28,7 @@ const ANSWER: u64 = 10;
 const CYCLES: [CycleKind; 4] =
     [CycleKind::Identify, CycleKind::Read, CycleKind::Read, CycleKind::Read];
 
-/// Why a make cannot be written down.
+/// Why a brand cannot be written down.
 #[derive(Debug, thiserror::Error)]
 pub enum Unwritable {
     /// It has no Bluetooth.
@@ -41,16 +41,16 @@ pub enum Unwritable {
 
 /// A battery at this Bluetooth address that never changes. Under `says` is what a reader must
 /// publish of it, by the names of the contract.
-pub fn device(make: &Make, address: &str, state: PackState) -> Result<Value, Unwritable> {
-    let wired = || Unwritable::Wired(make.name);
-    let info = protocol::find(make.driver()).ok_or_else(wired)?;
+pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value, Unwritable> {
+    let wired = || Unwritable::Wired(brand.name);
+    let info = protocol::find(brand.driver()).ok_or_else(wired)?;
     let place = info.gatt.and_then(|gatt| gatt.places.first().copied()).ok_or_else(wired)?;
     let says = says(&state);
-    let variant = make.variant().map(str::to_owned);
+    let variant = brand.variant().map(str::to_owned);
     let options = Options { medium: Medium::Ble, variant, ..Options::default() };
     let mut scribe = Scribe {
-        board: (make.new)(*make.addresses.start(), Battery::fixed(state), Faults::default()),
-        stream: make.stream,
+        board: (brand.new)(*brand.addresses.start(), Battery::fixed(state), Faults::default()),
+        stream: brand.stream,
         place,
         asked: BTreeSet::new(),
         replies: Vec::new(),
@@ -64,9 +64,9 @@ pub fn device(make: &Make, address: &str, state: PackState) -> Result<Value, Unw
         _ => None,
     });
     Ok(json!({
-        "address": address, "name": name.unwrap_or_else(|| make.name.to_owned()),
+        "address": address, "name": name.unwrap_or_else(|| brand.name.to_owned()),
         "adv_services": [uuid(place.service)],
-        "fragment": make.notification.unwrap_or(NOTIFICATION),
+        "fragment": brand.notification.unwrap_or(NOTIFICATION),
         "services": [{"uuid": uuid(place.service), "characteristics": characteristics(place)}],
         "replies": scribe.replies, "says": says,
     }))
@@ -132,7 +132,7 @@ impl Scribe {
     }
 }
 
-/// What every make can say about a battery.
+/// What every brand can say about a battery.
 fn says(state: &PackState) -> Map<String, Value> {
     let mut says = Map::new();
     let mut add = |key: &str, value: model::Value| {
@@ -165,13 +165,13 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::{MAKES, jbd, jk};
+    use crate::sim::{BRANDS, jbd, jk};
 
     const ADDRESS: &str = "A4:C1:37:00:12:34";
 
     #[test]
-    fn a_make_that_answers_has_an_answer_for_each_question() {
-        let device = device(&jbd::MAKE, ADDRESS, PackState::at_rest()).unwrap();
+    fn a_brand_that_answers_has_an_answer_for_each_question() {
+        let device = device(&jbd::BRAND, ADDRESS, PackState::at_rest()).unwrap();
         let replies = device["replies"].as_array().unwrap();
         let questions: Vec<_> = replies.iter().map(|it| it["match"].as_str().unwrap()).collect();
         for register in ["03", "04", "05"] {
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_stream_goes_on_by_itself_after_its_question() {
-        let device = device(&jk::MAKE, ADDRESS, PackState::at_rest()).unwrap();
+        let device = device(&jk::BRAND, ADDRESS, PackState::at_rest()).unwrap();
         let stream = &device["replies"][1];
         assert!(stream["match"].as_str().unwrap().starts_with("aa5590eb96"));
         let record = &stream["notify"][1];
@@ -201,13 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn every_make_is_written_down_or_has_no_bluetooth() {
-        for make in MAKES {
+    fn every_brand_is_written_down_or_has_no_bluetooth() {
+        for brand in BRANDS {
             // JK boards have these dialects on their wires only.
-            let wire = ["jk:ttl", "jk:pb"].contains(&make.name);
-            let radio = !wire && protocol::find(make.driver()).unwrap().gatt.is_some();
-            let written = device(make, ADDRESS, PackState::at_rest());
-            assert_eq!(written.is_ok(), radio, "{}: {written:?}", make.name);
+            let wire = ["jk:ttl", "jk:pb"].contains(&brand.name);
+            let radio = !wire && protocol::find(brand.driver()).unwrap().gatt.is_some();
+            let written = device(brand, ADDRESS, PackState::at_rest());
+            assert_eq!(written.is_ok(), radio, "{}: {written:?}", brand.name);
         }
     }
 

@@ -39,7 +39,7 @@ pub trait Responder: Send {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>>;
 
     /// What the battery says unasked at this moment; most never do. Asked every
-    /// [`Make::stream`] seconds.
+    /// [`SimBrand::stream`] seconds.
     fn unasked(&mut self, _seconds: f64) -> Option<Vec<u8>> {
         None
     }
@@ -48,9 +48,9 @@ pub trait Responder: Send {
     fn connected(&mut self) {}
 }
 
-/// A make that can be simulated.
+/// A brand that can be simulated.
 #[derive(Debug)]
-pub struct Make {
+pub struct SimBrand {
     /// The name of its driver, and behind a colon its dialect where there are several.
     pub name: &'static str,
     /// Addresses that it can have on a bus.
@@ -67,8 +67,8 @@ pub struct Make {
     pub corrupt: fn(Corruption, &[u8]) -> Vec<u8>,
 }
 
-impl Make {
-    /// The name of the driver that reads it: a make of several dialects is simulated in each of
+impl SimBrand {
+    /// The name of the driver that reads it: a brand of several dialects is simulated in each of
     /// them, and `daly:a5` is read by `daly`.
     pub fn driver(&self) -> &'static str {
         self.name.split(':').next().unwrap_or(self.name)
@@ -91,24 +91,24 @@ pub enum Corruption {
     Refused(u8),
 }
 
-/// Every make that can be simulated.
-pub static MAKES: &[&Make] = &[
-    &daren::MAKE,
-    &jbd::MAKE,
-    &jk::MAKE,
+/// Every brand that can be simulated.
+pub static BRANDS: &[&SimBrand] = &[
+    &daren::BRAND,
+    &jbd::BRAND,
+    &jk::BRAND,
     &jk::TTL,
     &jk::PB,
-    &pylontech_sc0500::MAKE,
-    &pylontech_console::MAKE,
-    &pylontech::MAKE,
-    &pace::MAKE,
-    &seplos::MAKE,
-    &daly::MAKE,
-    &daly::MAKE_A5,
-    &daly::MAKE_P81,
+    &pylontech_sc0500::BRAND,
+    &pylontech_console::BRAND,
+    &pylontech::BRAND,
+    &pace::BRAND,
+    &seplos::BRAND,
+    &daly::BRAND,
+    &daly::BRAND_A5,
+    &daly::BRAND_P81,
 ];
 
-/// The make of that name.
-pub fn find(name: &str) -> Option<&'static Make> {
-    MAKES.iter().copied().find(|make| make.name == name)
+/// The brand of that name.
+pub fn find(name: &str) -> Option<&'static SimBrand> {
+    BRANDS.iter().copied().find(|brand| brand.name == name)
 }

@@ -2,7 +2,7 @@
 //!
 //! Layouts: nkinnan/esphome-pace-bms and the frames captured there, which the tests compare with.
 
-use super::Make;
+use super::SimBrand;
 use super::ascii_frame::{self, Info, Marks, code};
 use super::ascii_pack::{AsciiPack, cell_states, limit_state};
 use super::state::PackState;
@@ -23,7 +23,7 @@ use crate::model::Alarm::{
 const MARKS: Marks = Marks { version: 0x25, cid1: 0x46 };
 
 /// PACE, for the registry.
-pub static MAKE: Make = Make {
+pub static BRAND: SimBrand = SimBrand {
     name: "pace",
     addresses: 0..=15,
     new: |address, battery, faults| {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn ask(request: &str) -> String {
-        let mut pack = (MAKE.new)(1, Battery::fixed(captured()), Faults::default());
+        let mut pack = (BRAND.new)(1, Battery::fixed(captured()), Faults::default());
         String::from_utf8(pack.respond(request.as_bytes(), 0.0).unwrap_or_default()).unwrap()
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Layouts: the maker's document V3.3 and captured frames, which the tests below compare with.
 
-use super::Make;
+use super::SimBrand;
 use super::ascii_frame::{self, Info, Marks, code};
 use super::ascii_pack::{AsciiPack, cell_states, limit_state};
 use super::state::PackState;
@@ -15,7 +15,7 @@ use crate::model::Alarm::{
 const MARKS: Marks = Marks { version: 0x20, cid1: 0x46 };
 
 /// Pylontech, for the registry: the modules of the first group.
-pub static MAKE: Make = Make {
+pub static BRAND: SimBrand = SimBrand {
     name: "pylontech",
     addresses: 2..=15,
     new: |address, battery, faults| {
@@ -138,7 +138,7 @@ mod tests {
 
     fn ask(state: PackState, request: &str) -> String {
         let battery = Battery::fixed(state);
-        let mut pack = (MAKE.new)(2, battery, Faults::default());
+        let mut pack = (BRAND.new)(2, battery, Faults::default());
         let answer = pack.respond(request.as_bytes(), 0.0).unwrap_or_default();
         String::from_utf8(answer).unwrap()
     }

@@ -7,10 +7,10 @@ use super::battery::Battery;
 use super::console::{Shell, command, corrupt, request_end};
 use super::faults::{Fault, Faults};
 use super::state::PackState;
-use super::{Make, Responder};
+use super::{SimBrand, Responder};
 
 /// Low-voltage console, for the registry.
-pub static MAKE: Make = Make {
+pub static BRAND: SimBrand = SimBrand {
     name: "pylontech-console",
     addresses: 1..=PACKS,
     new: |address, battery, faults| Box::new(Console::new(address, battery).heeding(faults)),

@@ -2,7 +2,7 @@
 //!
 //! Layouts: the maker's document V2.0 and captured frames, which the tests below compare with.
 
-use super::Make;
+use super::SimBrand;
 use super::ascii_frame::{self, Info, Marks, code};
 use super::ascii_pack::{AsciiPack, cell_states, limit_state};
 use super::state::PackState;
@@ -26,7 +26,7 @@ use crate::model::Alarm::{
 const MARKS: Marks = Marks { version: 0x20, cid1: 0x46 };
 
 /// Seplos, for the registry.
-pub static MAKE: Make = Make {
+pub static BRAND: SimBrand = SimBrand {
     name: "seplos",
     addresses: 0..=15,
     new: |address, battery, faults| {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     fn ask(request: &str) -> String {
-        let mut pack = (MAKE.new)(0, Battery::fixed(captured()), Faults::default());
+        let mut pack = (BRAND.new)(0, Battery::fixed(captured()), Faults::default());
         String::from_utf8(pack.respond(request.as_bytes(), 0.0).unwrap_or_default()).unwrap()
     }
 

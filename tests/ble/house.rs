@@ -83,7 +83,7 @@ fn a_battery_that_another_program_holds_is_told_as_such() {
     });
 }
 
-/// It offers what one make has and does not answer it; the last one that it may be finds nothing
+/// It offers what one brand has and does not answer it; the last one that it may be finds nothing
 /// to talk to.
 #[test]
 fn a_battery_that_nobody_knows_is_told_as_such() {

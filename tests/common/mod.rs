@@ -11,10 +11,10 @@ use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{Driver, DriverInfo, Options, ProtocolError, Step};
 use serde_json::Value;
 
-/// Calls of `step` that no cycle of any make may exceed.
+/// Calls of `step` that no cycle of any brand may exceed.
 pub const STEP_LIMIT: usize = 200;
 
-/// One entry of `tests/vectors/<make>.json`.
+/// One entry of `tests/vectors/<brand>.json`.
 #[derive(Debug, Clone)]
 pub struct Vector {
     pub id: String,
@@ -26,9 +26,9 @@ pub struct Vector {
     pub json: Value,
 }
 
-/// All vectors of a make.
-pub fn vectors(make: &str) -> Vec<Vector> {
-    let file = json(&format!("{make}.json"));
+/// All vectors of a brand.
+pub fn vectors(brand: &str) -> Vec<Vector> {
+    let file = json(&format!("{brand}.json"));
     file["vectors"].as_array().expect("a list").iter().map(vector).collect()
 }
 
@@ -73,7 +73,7 @@ pub fn unhex(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
 }
 
-/// Default options, with the address of the recorded frames; by wire, unless the make knows none.
+/// Default options, with the address of the recorded frames; by wire, unless the brand knows none.
 pub fn usual(info: &DriverInfo) -> Options {
     let medium = if info.serial.is_some() { Medium::Serial } else { Medium::Ble };
     let address = match info.name {
@@ -189,7 +189,7 @@ fn cut(bytes: &[u8], seed: u64) -> Vec<Vec<u8>> {
     chunks
 }
 
-/// Noise: anything, and the ends and beginnings of frames of every make.
+/// Noise: anything, and the ends and beginnings of frames of every brand.
 fn junk(seed: u64) -> Vec<u8> {
     let mut dice = Dice(seed);
     let pieces: [&[u8]; 5] = [b"\0U\xFF", b"~2201", b"22014A00\r", b"~\r", b"\xDD\x03"];

@@ -22,7 +22,7 @@ use recorded::Recorded;
 const WITHOUT_CHECKSUM: [&str; 2] = ["pylontech-sc0500", "pylontech-console"];
 
 proptest! {
-    // Each case is played to every make; what takes more tries to be found, fuzzing looks for.
+    // Each case is played to every brand; what takes more tries to be found, fuzzing looks for.
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Never a panic, never an endless cycle, and whatever happened: a good cycle follows.

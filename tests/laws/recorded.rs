@@ -18,7 +18,7 @@ pub(super) struct Recorded {
     pub(super) answers: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-/// What operators say about a battery of this make: a driver may go another way for each.
+/// What operators say about a battery of this brand: a driver may go another way for each.
 pub(super) fn ways(info: &DriverInfo) -> Vec<Options> {
     let mut ways = vec![usual(info)];
     if info.name == "pylontech-sc0500" {

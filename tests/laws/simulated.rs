@@ -9,16 +9,16 @@ use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{Options, find};
 use bms_reader::sim::faults::Rule;
 use bms_reader::sim::pylontech_sc0500::{self, StackState};
-use bms_reader::sim::{Battery, Bus, Fault, Faults, MAKES, PackState};
+use bms_reader::sim::{Battery, Bus, Fault, Faults, BRANDS, PackState};
 use proptest::prelude::*;
 
 use crate::common::{play, usual};
 use crate::recorded::ways;
 
 /// What the simulator's battery is and what the driver reads are the same thing, as far as the
-/// make's protocol can say it.
-fn reads_as(make: &str, reading: &Reading, battery: &mut Battery, seconds: f64) {
-    match make {
+/// brand's protocol can say it.
+fn reads_as(brand: &str, reading: &Reading, battery: &mut Battery, seconds: f64) {
+    match brand {
         "pylontech-sc0500" => {
             let stack = StackState::of(battery, pylontech_sc0500::MODULES, seconds);
             reads_as_stack(reading, &stack);
@@ -26,7 +26,7 @@ fn reads_as(make: &str, reading: &Reading, battery: &mut Battery, seconds: f64) 
         "pylontech-console" => {
             reads_as_console(reading, &battery.state(seconds).with_cells(15));
         }
-        _ => reads_as_pack(make, reading, &battery.state(seconds)),
+        _ => reads_as_pack(brand, reading, &battery.state(seconds)),
     }
 }
 
@@ -80,7 +80,7 @@ fn reads_as_console(reading: &Reading, state: &PackState) {
     assert!(!reading.alarms.is_empty() && !reading.alarms.is_raised());
 }
 
-/// What a make has no word for.
+/// What a brand has no word for.
 const UNSAID: &[(&str, &[&str])] = &[
     ("jbd", &["soh", "ambient", "mosfet", "average"]),
     ("jk", &["ambient", "average", "a second balanced cell"]),
@@ -94,11 +94,11 @@ const UNSAID: &[(&str, &[&str])] = &[
     ("daly:p81", &["soh", "full", "design", "ambient", "average"]),
 ];
 
-/// The steps in which a make tells things, in the units of the model.
+/// The steps in which a brand tells things, in the units of the model.
 struct Steps {
     voltage: i32,
     current: i32,
-    /// Where a make does not tell it, the driver computes it from two capacities, and rounds.
+    /// Where a brand does not tell it, the driver computes it from two capacities, and rounds.
     soc: i32,
     remaining: i64,
     temperature: i32,
@@ -106,9 +106,9 @@ struct Steps {
     sensors: usize,
 }
 
-fn steps(make: &str) -> Steps {
+fn steps(brand: &str) -> Steps {
     let fine = Steps { voltage: 1, current: 10, soc: 1, remaining: 1, temperature: 1, sensors: 9 };
-    match make {
+    match brand {
         "jbd" | "jk" | "jk:pb" => Steps { soc: 100, ..fine },
         "jk:ttl" => Steps { soc: 100, temperature: 10, sensors: 1, ..fine },
         "pylontech" => Steps { current: 100, ..fine },
@@ -126,10 +126,10 @@ fn steps(make: &str) -> Steps {
     }
 }
 
-fn reads_as_pack(make: &str, reading: &Reading, state: &PackState) {
-    let says = |what| !UNSAID.iter().any(|(name, unsaid)| *name == make && unsaid.contains(&what));
+fn reads_as_pack(brand: &str, reading: &Reading, state: &PackState) {
+    let says = |what| !UNSAID.iter().any(|(name, unsaid)| *name == brand && unsaid.contains(&what));
     let pack = &reading.pack;
-    let steps = steps(make);
+    let steps = steps(brand);
     let in_steps = |value: i32, step: i32| Some(value / step * step);
     assert_eq!(pack.voltage.map(|it| it.0), in_steps(state.voltage.0, steps.voltage));
     assert_eq!(pack.current.map(|it| it.0), in_steps(state.current.0, steps.current));
@@ -177,16 +177,16 @@ fn reads_as_pack(make: &str, reading: &Reading, state: &PackState) {
 
 /// Every alarm that a driver knows is raised by the simulator's battery, and no other with it.
 #[test]
-fn every_alarm_of_a_make_is_read_as_itself() {
-    let makes = ["daren", "pylontech", "pace", "seplos", "daly", "daly:a5", "daly:p81"];
-    for name in makes {
-        let make = MAKES.iter().find(|make| make.name == name).unwrap();
-        let info = find(make.driver()).unwrap();
+fn every_alarm_of_a_brand_is_read_as_itself() {
+    let brands = ["daren", "pylontech", "pace", "seplos", "daly", "daly:a5", "daly:p81"];
+    for name in brands {
+        let brand = BRANDS.iter().find(|brand| brand.name == name).unwrap();
+        let info = find(brand.driver()).unwrap();
         let options = usual(info);
         let faults = Faults::default();
-        let mut bus = Bus::new(make, 1, faults.clone());
+        let mut bus = Bus::new(brand, 1, faults.clone());
         let battery = Battery::fixed(PackState::at_rest());
-        bus.add(options.address, (make.new)(options.address, battery, faults.clone()));
+        bus.add(options.address, (brand.new)(options.address, battery, faults.clone()));
         let mut read = || {
             let mut driver = (info.new)(&options);
             play(driver.as_mut(), |question| vec![bus.answer(question, 0.0)]).unwrap().reading()
@@ -205,21 +205,21 @@ proptest! {
     // Years of simulated life pass in these.
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Simulator to driver: for every simulated make, at any address and moment of its life.
+    /// Simulator to driver: for every simulated brand, at any address and moment of its life.
     #[test]
     fn the_simulated_battery_is_read_as_it_is(
         seed in any::<u64>(), pick in any::<prop::sample::Index>(), seconds in 0.0..400_000.0,
     ) {
-        for make in MAKES {
-            let info = find(make.driver()).unwrap();
-            let addresses: Vec<u8> = make.addresses.clone().collect();
+        for brand in BRANDS {
+            let info = find(brand.driver()).unwrap();
+            let addresses: Vec<u8> = brand.addresses.clone().collect();
             let address = *pick.get(&addresses);
-            let mut bus = Bus::living(make, &addresses, seed, Faults::default());
-            let medium = if make.notification.is_some() { Medium::Ble } else { Medium::Serial };
+            let mut bus = Bus::living(brand, &addresses, seed, Faults::default());
+            let medium = if brand.notification.is_some() { Medium::Ble } else { Medium::Serial };
             let suits = |options: &Options| {
-                let spoken = make.name.split(':').nth(1).unwrap_or("d2");
+                let spoken = brand.name.split(':').nth(1).unwrap_or("d2");
                 let found_out = info.name == "daly" && options.variant.is_none();
-                let told = options.variant.as_deref() == make.variant();
+                let told = options.variant.as_deref() == brand.variant();
                 found_out || told || options.variant.as_deref() == Some(spoken)
             };
             for options in ways(info).into_iter().filter(suits) {
@@ -231,7 +231,7 @@ proptest! {
                     vec![bus.answer(question, seconds), bus.unasked(seconds)]
                 });
                 let reading = outcome.unwrap().reading();
-                reads_as(make.name, &reading, &mut Bus::battery(seed, address), seconds);
+                reads_as(brand.name, &reading, &mut Bus::battery(seed, address), seconds);
             }
         }
     }

@@ -196,7 +196,7 @@ pub fn profile(id: &str) -> Profile {
     Profile {
         id: device(id),
         name: "Rack battery".into(),
-        make: "daren".into(),
+        brand: "daren".into(),
         title: "Daren".into(),
         port: Some("/dev/ttyUSB0".into()),
         address: None,

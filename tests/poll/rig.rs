@@ -215,7 +215,7 @@ pub fn profile(id: &DeviceId) -> Profile {
     Profile {
         id: id.clone(),
         name: id.to_string(),
-        make: "plain".into(),
+        brand: "plain".into(),
         title: "Plain".into(),
         port: None,
         address: None,

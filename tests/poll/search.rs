@@ -9,17 +9,17 @@ use bms_reader::model::{FaultKind, LinkState};
 use bms_reader::poll::{Line, Member, read_once};
 use bms_reader::protocol;
 use bms_reader::sim::serve::{self, ListenAddr, SimBus, SimServer, SimulateOptions};
-use bms_reader::sim::{Bus as PlayedBus, Faults, MAKES, Make};
+use bms_reader::sim::{Bus as PlayedBus, Faults, BRANDS, SimBrand};
 use bms_reader::transport::Endpoint;
 use tokio_util::sync::CancellationToken;
 
 use crate::rig::{Bus, Rig, member, seconds};
 
 /// What sends by itself does so over Bluetooth.
-pub fn wired() -> impl Iterator<Item = &'static Make> {
+pub fn wired() -> impl Iterator<Item = &'static SimBrand> {
     let is_wired =
-        |make: &&Make| protocol::find(make.driver()).is_some_and(|it| it.serial.is_some());
-    MAKES.iter().copied().filter(is_wired).filter(|make| make.stream.is_none())
+        |brand: &&SimBrand| protocol::find(brand.driver()).is_some_and(|it| it.serial.is_some());
+    BRANDS.iter().copied().filter(is_wired).filter(|brand| brand.stream.is_none())
 }
 
 fn unknown(endpoint: Endpoint) -> Line {
@@ -29,16 +29,16 @@ fn unknown(endpoint: Endpoint) -> Line {
 
 #[tokio::test(start_paused = true)]
 async fn it_stays_what_it_answered_to() {
-    let make = wired().next().expect("a wired make");
-    let bus = PlayedBus::living(make, &[1], 1, Faults::default());
+    let brand = wired().next().expect("a wired brand");
+    let bus = PlayedBus::living(brand, &[1], 1, Faults::default());
     let stage = SimBus::new(bus, 1.0, None);
     let port = serve::memory("somewhere", stage, CancellationToken::new());
     let rig = Rig::on(Bus::default(), unknown(Endpoint::Memory(port)));
     seconds(600).await;
     let state = rig.state(1);
-    let info = protocol::find(make.driver()).expect("its driver");
+    let info = protocol::find(brand.driver()).expect("its driver");
     assert_eq!(
-        (state.profile.make.as_str(), state.profile.title.as_str()),
+        (state.profile.brand.as_str(), state.profile.title.as_str()),
         (info.name, info.title)
     );
     assert_eq!(state.link, LinkState::Online);
@@ -55,16 +55,16 @@ async fn nobody_is_found_where_nobody_answers() {
     assert_eq!(rig.fault(1), Some(FaultKind::Timeout));
     let fault = rig.state(1).attempt.unwrap().fault.unwrap();
     assert!(fault.message.contains("daren at 9600 baud, "), "{fault}");
-    assert_eq!(rig.state(1).profile.make, "plain", "it stays what it was called");
+    assert_eq!(rig.state(1).profile.brand, "plain", "it stays what it was called");
     let rounds = rig.state(1).counters.errors;
     assert!((2..=60).contains(&rounds), "one failure for each round, not {rounds}");
 }
 
 /// What there is at the terminal of this simulated battery, as the configuration `auto` finds it out.
-async fn is_found(make: &'static Make) {
+async fn is_found(brand: &'static SimBrand) {
     let options = SimulateOptions {
-        make,
-        addresses: vec![*make.addresses.start().max(&1)],
+        brand,
+        addresses: vec![*brand.addresses.start().max(&1)],
         seed: 1,
         speed: 1.0,
         pacing: None,
@@ -83,15 +83,15 @@ async fn is_found(make: &'static Make) {
     let line = lines.pop().expect("a line");
     tokio::time::timeout(Duration::from_secs(120), read_once(line, &board)).await.unwrap();
     let state = board.latest(&config.devices[0].profile.id).expect("a battery");
-    assert_eq!(state.attempt.map(|attempt| attempt.fault), Some(None), "{}", make.name);
-    assert_eq!(state.profile.make, make.driver());
+    assert_eq!(state.attempt.map(|attempt| attempt.fault), Some(None), "{}", brand.name);
+    assert_eq!(state.profile.brand, brand.driver());
     stop.cancel();
     simulator.await.unwrap().unwrap();
 }
 
 /// All at once: most of a search is waiting for those that are not there.
 #[tokio::test]
-async fn each_simulated_make_is_found_on_a_pseudo_terminal() {
+async fn each_simulated_brand_is_found_on_a_pseudo_terminal() {
     let searches = wired().map(is_found).collect::<Vec<_>>();
     assert!(searches.len() >= protocol::DRIVERS.len());
     futures_util::future::join_all(searches).await;

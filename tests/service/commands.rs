@@ -167,17 +167,17 @@ fn decode_understands_the_vectors_and_names_the_bad_ones() {
 
 #[test]
 fn decode_takes_the_text_of_a_console() {
-    let file = |make: &str| -> Json {
-        let path = format!("{}/tests/vectors/{make}.json", env!("CARGO_MANIFEST_DIR"));
+    let file = |brand: &str| -> Json {
+        let path = format!("{}/tests/vectors/{brand}.json", env!("CARGO_MANIFEST_DIR"));
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     };
-    let text = |make: &str, id: &str| -> String {
-        let file = file(make);
+    let text = |brand: &str, id: &str| -> String {
+        let file = file(brand);
         let vector = file["vectors"].as_array().unwrap().iter().find(|it| it["id"] == id).unwrap();
         vector["response_text"].as_str().unwrap().to_owned()
     };
-    let decode = |make: &str, text: &str| {
-        let output = run(&["decode", "--type", make], &[], text);
+    let decode = |brand: &str, text: &str| {
+        let output = run(&["decode", "--type", brand], &[], text);
         (output.status.code(), objects(&output).remove(0))
     };
     let stack = "pylontech-sc0500";

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bms_reader::sim::pylontech_sc0500::{self, StackState};
 use bms_reader::sim::serve::{ListenAddr, SimServer, SimulateOptions};
-use bms_reader::sim::{Bus, Faults, Make, PackState, daren, faults};
+use bms_reader::sim::{Bus, Faults, SimBrand, PackState, daren, faults};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -32,39 +32,39 @@ pub struct Packs {
 impl Packs {
     /// On a pseudo-terminal with a lasting name.
     pub fn on_terminal(addresses: &[u8]) -> Self {
-        Packs::of(&daren::MAKE, addresses)
+        Packs::of(&daren::BRAND, addresses)
     }
 
     /// A stack behind an SC0500, on a pseudo-terminal.
     pub fn stack() -> Self {
-        Packs::of(&pylontech_sc0500::MAKE, &[1])
+        Packs::of(&pylontech_sc0500::BRAND, &[1])
     }
 
     /// The same on a TCP port, where somebody else may type, too.
     pub fn stack_on_tcp() -> Self {
-        Packs::start(&pylontech_sc0500::MAKE, &[1], ListenAddr::Tcp("127.0.0.1:0".into()), None)
+        Packs::start(&pylontech_sc0500::BRAND, &[1], ListenAddr::Tcp("127.0.0.1:0".into()), None)
     }
 
-    fn of(make: &'static Make, addresses: &[u8]) -> Self {
+    fn of(brand: &'static SimBrand, addresses: &[u8]) -> Self {
         let link = fresh_name();
         let place = ListenAddr::Terminal { link: Some(link.clone()) };
-        Packs::start(make, addresses, place, Some(link))
+        Packs::start(brand, addresses, place, Some(link))
     }
 
     /// On a TCP port.
     pub fn on_tcp(addresses: &[u8]) -> Self {
-        Packs::start(&daren::MAKE, addresses, ListenAddr::Tcp("127.0.0.1:0".into()), None)
+        Packs::start(&daren::BRAND, addresses, ListenAddr::Tcp("127.0.0.1:0".into()), None)
     }
 
     fn start(
-        make: &'static Make,
+        brand: &'static SimBrand,
         addresses: &[u8],
         place: ListenAddr,
         link: Option<PathBuf>,
     ) -> Self {
         let faults = Faults::default();
         let options = SimulateOptions {
-            make,
+            brand,
             addresses: addresses.to_vec(),
             seed: SEED,
             speed: 0.0,
@@ -121,7 +121,7 @@ fn fresh_name() -> PathBuf {
 pub struct Adapter {
     /// What a reader has to open.
     pub port: String,
-    make: &'static str,
+    brand: &'static str,
     process: Option<Child>,
 }
 
@@ -131,17 +131,17 @@ impl Adapter {
         Adapter::to("daren")
     }
 
-    /// With a battery of this make.
-    pub fn to(make: &'static str) -> Self {
+    /// With a battery of this brand.
+    pub fn to(brand: &'static str) -> Self {
         let port = fresh_name().display().to_string();
-        let mut adapter = Adapter { port, make, process: None };
+        let mut adapter = Adapter { port, brand, process: None };
         adapter.plug_in();
         adapter
     }
 
     pub fn plug_in(&mut self) {
         let arguments =
-            ["simulate", "--type", self.make, "--speed", "0", "--port-link", &self.port];
+            ["simulate", "--type", self.brand, "--speed", "0", "--port-link", &self.port];
         let mut process = program(&[]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();

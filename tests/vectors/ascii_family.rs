@@ -11,15 +11,15 @@ use serde_json::Value;
 use crate::ascii_status::{self, Family};
 use crate::common::{self, Vector, play, unhex, vectors};
 use crate::daren::{cell_voltages, probes, scaled};
-use crate::{Compared, Make, Role};
+use crate::{Compared, SimBrand, Role};
 
-const fn make(name: &'static str) -> Make {
-    Make { name, session, role, request: check_request, value, detail, bare }
+const fn brand(name: &'static str) -> SimBrand {
+    SimBrand { name, session, role, request: check_request, value, detail, bare }
 }
 
-pub const PYLONTECH: Make = make("pylontech");
-pub const PACE: Make = make("pace");
-pub const SEPLOS: Make = make("seplos");
+pub const PYLONTECH: SimBrand = brand("pylontech");
+pub const PACE: SimBrand = brand("pace");
+pub const SEPLOS: SimBrand = brand("seplos");
 
 /// EG4 has a layout of its own (version 20, CID1 4A), which the driver does not read.
 const EG4: &str = "pace-v20-eg4";
@@ -41,7 +41,7 @@ fn info(vector: &Vector) -> &'static DriverInfo {
     find(family(vector).name()).unwrap()
 }
 
-/// What is needed of a make again and again.
+/// What is needed of a brand again and again.
 struct Known {
     /// All questions of a cycle in which everything but the live values is refused.
     questions: Vec<Vec<u8>>,

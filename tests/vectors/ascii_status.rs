@@ -10,7 +10,7 @@ use crate::Compared;
 use crate::ascii_family::{family, read};
 use crate::common::{self, Vector};
 
-/// Which of the makes.
+/// Which of the brands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     Pylontech,
@@ -32,12 +32,12 @@ impl Family {
     }
 
     fn words(self) -> &'static [Value] {
-        let make = match self {
+        let brand = match self {
             Family::Pylontech => "pylon_low_voltage",
             Family::Pace => "pace_v25",
             Family::Seplos => "seplos_v2",
         };
-        BITS[make]["words"].as_array().unwrap()
+        BITS[brand]["words"].as_array().unwrap()
     }
 
     /// Service 44 of a pack with so many cells and four or six sensors at which nothing is wrong,

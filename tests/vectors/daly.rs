@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::common::{Vector, play};
 use crate::daren::{cell_voltages, probes, scaled};
-use crate::{Compared, Make, Role};
+use crate::{Compared, SimBrand, Role};
 
-pub const MAKE: Make =
-    Make { name: "daly", session, role, request: check_request, value, detail, bare };
+pub const BRAND: SimBrand =
+    SimBrand { name: "daly", session, role, request: check_request, value, detail, bare };
 
 fn dialect(vector: &Vector) -> &str {
     vector.json["context"]["dialect"].as_str().unwrap()

@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use crate::common::{Vector, unhex, vectors};
 use crate::daren_status::{alarm, status};
-use crate::{Compared, Make, Role};
+use crate::{Compared, SimBrand, Role};
 
-pub const MAKE: Make =
-    Make { name: "daren", session, role, request: check_request, value, detail, bare };
+pub const BRAND: SimBrand =
+    SimBrand { name: "daren", session, role, request: check_request, value, detail, bare };
 
 /// All questions of the driver.
 const SERVICES: [Service; 5] = [

@@ -6,10 +6,10 @@ use bms_reader::protocol::jbd::{checksum, order, request, scramble};
 use serde_json::{Value, json};
 
 use crate::common::{Vector, unhex};
-use crate::{Compared, Make, Role};
+use crate::{Compared, SimBrand, Role};
 
-pub const MAKE: Make =
-    Make { name: "jbd", session, role, request: check_request, value, detail, bare };
+pub const BRAND: SimBrand =
+    SimBrand { name: "jbd", session, role, request: check_request, value, detail, bare };
 
 const BASIC: u8 = 0x03;
 const CELLS: u8 = 0x04;

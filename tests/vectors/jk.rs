@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use crate::common::{Delivery, Vector, play, vectors};
 use crate::jk_wires::{session_on_wire, tags};
-use crate::{Compared, Make, Role};
+use crate::{Compared, SimBrand, Role};
 
-pub const MAKE: Make =
-    Make { name: "jk", session, role, request: check_request, value, detail, bare };
+pub const BRAND: SimBrand =
+    SimBrand { name: "jk", session, role, request: check_request, value, detail, bare };
 
 const NOISE: &[u8] = b"AT\r\n";
 

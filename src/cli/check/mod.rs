@@ -57,7 +57,7 @@ async fn batteries(config: &Config) -> bool {
                     snapshot.reading.cells.len()
                 );
                 if device.driver.is_none() {
-                    println!("note  {}: set its type to {}", profile.id, state.profile.make);
+                    println!("note  {}: set its type to {}", profile.id, state.profile.brand);
                 }
             }
             (fault, _) => {

@@ -25,7 +25,7 @@ pub(super) type Answer = Result<Answered, Fault>;
 /// Who is there.
 #[derive(Debug, Clone)]
 pub(super) struct Answered {
-    /// The make that it answered as.
+    /// The brand that it answered as.
     pub driver: &'static DriverInfo,
     /// What it calls itself.
     pub model: Option<String>,
@@ -60,7 +60,7 @@ async fn ask(place: Endpoint) -> Answer {
         profile: Profile {
             id: id.clone(),
             name: place.to_string(),
-            make: auto::AUTO.to_owned(),
+            brand: auto::AUTO.to_owned(),
             title: String::new(),
             port: None,
             address: None,
@@ -88,7 +88,7 @@ async fn ask(place: Endpoint) -> Answer {
         read_once(line, &board).await;
     }
     let state = board.latest(&id).ok_or_else(nobody)?;
-    match protocol::find(&state.profile.make).zip(state.snapshot) {
+    match protocol::find(&state.profile.brand).zip(state.snapshot) {
         Some((driver, snapshot)) => {
             Ok(Answered { driver, model: snapshot.reading.identity.model.clone() })
         }

@@ -127,7 +127,7 @@ fn a_simulated_battery_needs_no_port() {
     let config = good(&[("BMS_TYPE", "simulated"), ("BMS_BAUDRATE", "9600")]);
     let device = &config.devices[0];
     assert_eq!(device.place, Endpoint::Simulated);
-    assert_eq!((device.driver.unwrap().name, device.profile.make.as_str()), ("daren", "simulated"));
+    assert_eq!((device.driver.unwrap().name, device.profile.brand.as_str()), ("daren", "simulated"));
     assert_eq!(device.profile.port, None);
     assert_eq!(device.bauds.len(), 1);
     assert!(config.warnings.iter().any(|w| w == "BMS_BAUDRATE has no effect on simulated"));
@@ -246,7 +246,7 @@ fn banks_are_checked() {
     let banks = r#"[{"id": "house", "members": ["a", "b"]}]"#;
     let config = good(&[("DEVICES", TWO), ("BANKS", banks)]);
     let bank = &config.banks[0];
-    assert_eq!((bank.profile.name.as_str(), bank.profile.make.as_str()), ("House", "bank"));
+    assert_eq!((bank.profile.name.as_str(), bank.profile.brand.as_str()), ("House", "bank"));
     assert_eq!(bank.members.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!((bank.wiring, bank.profile.interval_ms), (Wiring::Parallel, 30_000));
     let row = r#"[{"id": "row", "wiring": "Series", "members": ["a", "b"]}]"#;

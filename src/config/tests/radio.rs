@@ -15,14 +15,14 @@ fn an_address_alone_is_enough() {
     let device = &config.devices[0];
     let place = Endpoint::Ble { address: "C8:47:80:37:02:E8".into(), adapter: None };
     assert_eq!(device.place, place);
-    assert_eq!((device.driver.map(|it| it.name), device.profile.make.as_str()), (None, auto::AUTO));
+    assert_eq!((device.driver.map(|it| it.name), device.profile.brand.as_str()), (None, auto::AUTO));
     assert_eq!(device.profile.address.as_deref(), Some("C8:47:80:37:02:E8"));
     assert_eq!((&device.profile.port, &device.profile.adapter), (&None, &None));
     assert_eq!(device.options.medium, Medium::Ble);
     assert_eq!(device.options.mac, Some([0xC8, 0x47, 0x80, 0x37, 0x02, 0xE8]));
     assert_eq!(device.options.timeout, Duration::from_secs(20));
     assert_eq!(device.scan_timeout, Duration::from_secs(5));
-    assert_eq!(device.keep_connected, None, "as suits the make");
+    assert_eq!(device.keep_connected, None, "as suits the brand");
     assert!(device.bauds.is_empty());
 }
 
@@ -96,7 +96,7 @@ fn a_battery_has_one_place() {
 }
 
 #[test]
-fn a_make_is_only_looked_for_where_it_can_be() {
+fn a_brand_is_only_looked_for_where_it_can_be() {
     for driver in DRIVERS {
         if driver.gatt.is_none() {
             let message = fault(&[ADDRESS, ("BMS_TYPE", driver.name)]);

@@ -1,7 +1,7 @@
 //! Text consoles, as Pylontech batteries have them: a command, its echo, `@`, lines of text,
 //! `Command completed successfully`, `$$` and a prompt without an end of line.
 //!
-//! A make writes a [`Script`]: what to say next, given what was answered. [`Terminal`] makes a
+//! A brand writes a [`Script`]: what to say next, given what was answered. [`Terminal`] makes a
 //! [`Driver`] of it; [`Survey`] is the script of those who ask the same few things in every cycle.
 //!
 //! Line ends are mixed on real wires (LF CR behind the echo, CR CR LF behind rows, CR LF CR before
@@ -27,8 +27,8 @@ pub const SETTLING: Duration = Duration::from_secs(2);
 /// Time to leave a console between two commands.
 pub const GAP: Duration = Duration::from_millis(100);
 
-/// Makes whose conversations are text.
-pub const MAKES: [&str; 2] =
+/// Brands whose conversations are text.
+pub const BRANDS: [&str; 2] =
     [super::pylontech_sc0500::INFO.name, super::pylontech_console::INFO.name];
 
 /// One command.

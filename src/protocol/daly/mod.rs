@@ -25,7 +25,7 @@ use a5::{Counts, command};
 pub use way::VARIANTS;
 use way::{Dialect, Query};
 
-/// What the rest of the program knows about this make.
+/// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
     name: "daly",
     title: "Daly",

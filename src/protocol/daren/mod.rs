@@ -16,7 +16,7 @@ use super::driver::{DriverInfo, Options, ProtocolError, SerialDefaults};
 use super::query::{Answer, Framing, Need, Pacing, RequestReply, Runner};
 use crate::model::Reading;
 
-/// What the rest of the program knows about this make.
+/// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
     name: "daren",
     title: "Daren",

@@ -24,7 +24,7 @@ pub use frame::checksum;
 pub use handshake::scramble;
 use radio::JbdBle;
 
-/// What the rest of the program knows about this make.
+/// What the rest of the program knows about this brand.
 ///
 /// Balancing cannot be turned here: it is a bit of the function register, which takes the factory
 /// mode and a write to the EEPROM, and the balance test of register E2 ends by the factory mode
@@ -57,7 +57,7 @@ const fn place(service: u16, notify: u16, write: u16) -> GattChannel {
     GattChannel { service: uuid16(service), notify: uuid16(notify), write: uuid16(write) }
 }
 
-/// The service and the first addresses are those of other makes' modules, too. Owners and brands
+/// The service and the first addresses are those of other brands' modules, too. Owners and brands
 /// rename their boards freely; these are the names that were seen.
 const SIGNS: &[AdvertisementMatcher] = &[
     AdvertisementMatcher::Service(uuid16(0xFF00)),

@@ -36,7 +36,7 @@ const KEY: &str = "the Bluetooth module refused the key (BMS_PASSWORD, or 000000
 const PASSWORD: &str = "the Bluetooth module refused the password (BMS_PASSWORD)";
 const NO_PASSWORD: &str = "the Bluetooth module wants a password, and it is not 000000: set \
     BMS_PASSWORD to the one of the phone app";
-const LENGTH: &str = "a password of this make (BMS_PASSWORD) has six characters";
+const LENGTH: &str = "a password of this brand (BMS_PASSWORD) has six characters";
 const NO_ADDRESS: &str = "the password is mixed with the Bluetooth address, which is not known";
 
 /// A conversation over Bluetooth.

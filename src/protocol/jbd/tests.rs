@@ -184,7 +184,7 @@ fn nothing_is_ordered_blindly() {
 }
 
 #[test]
-fn balancing_is_no_switch_of_this_make() {
+fn balancing_is_no_switch_of_this_brand() {
     let mut driver = driver();
     driver.start(CycleKind::Write(Setting { switch: Switch::Balancing, on: true }));
     assert_eq!(play(&mut driver, honest).0, Vec::<Vec<u8>>::new());

@@ -35,7 +35,7 @@ use wire::Wire;
 
 pub use cells::{Layout, layout};
 
-/// What the rest of the program knows about this make.
+/// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
     name: "jk",
     title: "JK (Jikong)",
@@ -59,7 +59,7 @@ const PLACES: &[GattChannel] = &[
     GattChannel { service: uuid16(0xFFE0), notify: uuid16(0xFFE1), write: uuid16(0xFFE2) },
 ];
 
-/// The service is common to many makes, and the name can be changed by the owner.
+/// The service is common to many brands, and the name can be changed by the owner.
 const SIGNS: &[AdvertisementMatcher] = &[
     AdvertisementMatcher::Name("JK_"),
     AdvertisementMatcher::Name("JK-"),

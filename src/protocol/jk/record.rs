@@ -1,6 +1,6 @@
 //! Records of 300 bytes and acknowledgements of 20, found in a stream that respects no borders.
 //!
-//! A Bluetooth module of this make is a bridge to the board's UART: a notification may hold the end
+//! A Bluetooth module of this brand is a bridge to the board's UART: a notification may hold the end
 //! of one record and the beginning of the next. Boards of the PB series and those with firmware 19
 //! also mix in `AT\r\n`, meant for the module, mostly as a notification of its own, but also in
 //! front of or behind a record (measured: 700 times in 190 s).

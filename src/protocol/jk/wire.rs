@@ -158,7 +158,7 @@ impl Driver for Wire {
         if matches!(ask, CycleKind::Write(_)) {
             self.state = State::Failed(ProtocolError::Unsupported {
                 query: "the order".into(),
-                reason: "switches of this make are turned over Bluetooth only".into(),
+                reason: "switches of this brand are turned over Bluetooth only".into(),
             });
             return;
         }

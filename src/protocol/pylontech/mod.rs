@@ -13,7 +13,7 @@ use super::ascii_family::{Layout, Pack, Part, Service};
 use super::driver::{DriverInfo, Options, SerialDefaults};
 use super::query::Runner;
 
-/// What the rest of the program knows about this make. The first module of the first group has
+/// What the rest of the program knows about this brand. The first module of the first group has
 /// address 2, the one of group 3 has 32 (hex).
 pub static INFO: DriverInfo = DriverInfo {
     name: "pylontech",

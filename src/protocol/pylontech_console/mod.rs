@@ -18,7 +18,7 @@ use super::query::Need;
 use crate::model::Reading;
 use decode::Misfit;
 
-/// What the rest of the program knows about this make.
+/// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
     name: "pylontech-console",
     title: "Pylontech console",

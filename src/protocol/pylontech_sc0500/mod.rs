@@ -22,7 +22,7 @@ use crate::model::reading::Module;
 
 pub use barcode::{Barcode, BarcodeError};
 
-/// What the rest of the program knows about this make.
+/// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
     name: "pylontech-sc0500",
     title: "Pylontech SC0500",

@@ -1,4 +1,4 @@
-//! Daly boards as the reader meets them: the other side of `protocol::daly`, one simulated make
+//! Daly boards as the reader meets them: the other side of `protocol::daly`, one simulated brand
 //! for each dialect.
 //!
 //! They have encoders of their own on purpose: a mistake in a shared one would hide itself.
@@ -11,11 +11,11 @@ mod registers;
 use super::battery::Battery;
 use super::faults::Faults;
 use super::state::PackState;
-use super::{Make, Responder};
+use super::{SimBrand, Responder};
 use crate::model::Alarm;
 
 /// A board of the D2 dialect.
-pub static MAKE: Make = Make {
+pub static BRAND: SimBrand = SimBrand {
     name: "daly",
     addresses: 1..=1,
     new: |address, battery, faults| Box::new(DalyPack::new(Dialect::D2, address, battery, faults)),
@@ -26,7 +26,7 @@ pub static MAKE: Make = Make {
 };
 
 /// A board of the third dialect.
-pub static MAKE_P81: Make = Make {
+pub static BRAND_P81: SimBrand = SimBrand {
     name: "daly:p81",
     addresses: 1..=15,
     new: |address, battery, faults| Box::new(DalyPack::new(Dialect::P81, address, battery, faults)),
@@ -37,7 +37,7 @@ pub static MAKE_P81: Make = Make {
 };
 
 /// An older board.
-pub static MAKE_A5: Make = Make {
+pub static BRAND_A5: SimBrand = SimBrand {
     name: "daly:a5",
     addresses: 1..=15,
     new: |address, battery, faults| Box::new(DalyPack::new(Dialect::A5, address, battery, faults)),

@@ -10,12 +10,12 @@ use super::ascii_frame::{self, Marks, code};
 use super::battery::Battery;
 use super::faults::Faults;
 use super::state::PackState;
-use super::{Make, Responder};
+use super::{SimBrand, Responder};
 
 const MARKS: Marks = Marks { version: 0x22, cid1: 0x4A };
 
 /// Daren, for the registry.
-pub static MAKE: Make = Make {
+pub static BRAND: SimBrand = SimBrand {
     name: "daren",
     addresses: 0..=15,
     new: |address, battery, faults| Box::new(DarenPack::new(address, battery).heeding(faults)),

@@ -11,12 +11,12 @@ mod gate;
 use super::battery::Battery;
 use super::faults::{Fault, Faults};
 use super::state::PackState;
-use super::{Make, Responder};
+use super::{SimBrand, Responder};
 use frame::{Request, code};
 use gate::Gate;
 
 /// JBD, for the registry.
-pub static MAKE: Make = Make {
+pub static BRAND: SimBrand = SimBrand {
     name: "jbd",
     addresses: 1..=1,
     new: |address, battery, faults| Box::new(JbdPack::new(address, battery).heeding(faults)),
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn requests_end_where_they_end() {
-        let end = MAKE.request_end;
+        let end = BRAND.request_end;
         assert_eq!(end(BASIC), Some(7));
         assert_eq!(end(&BASIC[..6]), None);
         assert_eq!(end(&[b"AT\r\n", CHARGE_OFF, BASIC].concat()), Some(4 + 9));

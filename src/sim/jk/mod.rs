@@ -9,13 +9,13 @@ mod wires;
 use super::battery::Battery;
 use super::faults::{Fault, Faults};
 use super::state::PackState;
-use super::{Corruption, Make, Responder};
+use super::{Corruption, SimBrand, Responder};
 use record::{NOISE, Wanted};
 
 pub use wires::{PB, PB_WITH_MASTER, PbPack, TTL};
 
 /// JK over Bluetooth, for the registry.
-pub static MAKE: Make = Make {
+pub static BRAND: SimBrand = SimBrand {
     name: "jk",
     addresses: 1..=1,
     new: |address, battery, faults| Box::new(JkBoard::new(battery).heeding(address, faults)),

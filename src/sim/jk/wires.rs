@@ -6,10 +6,10 @@ use crate::model::Alarm;
 use crate::sim::battery::Battery;
 use crate::sim::faults::Faults;
 use crate::sim::state::PackState;
-use crate::sim::{Corruption, Make, Responder};
+use crate::sim::{Corruption, SimBrand, Responder};
 
 /// The socket for GPS and RS485, for the registry.
-pub static TTL: Make = Make {
+pub static TTL: SimBrand = SimBrand {
     name: "jk:ttl",
     addresses: 1..=1,
     new: |address, battery, faults| {
@@ -26,7 +26,7 @@ pub static TTL: Make = Make {
 };
 
 /// Packs of the PB series that wait to be asked, for the registry.
-pub static PB: Make = Make {
+pub static PB: SimBrand = SimBrand {
     name: "jk:pb",
     addresses: 1..=15,
     new: |address, battery, faults| Box::new(PbPack::new(address, battery, faults)),
@@ -37,7 +37,7 @@ pub static PB: Make = Make {
 };
 
 /// The same with a pack of address 0, which asks all the others, one after the other.
-pub static PB_WITH_MASTER: Make = Make {
+pub static PB_WITH_MASTER: SimBrand = SimBrand {
     name: "jk:pb",
     addresses: 0..=15,
     new: |address, battery, faults| Box::new(PbPack::new(address, battery, faults)),

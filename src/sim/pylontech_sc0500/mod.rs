@@ -11,12 +11,12 @@ use super::chance::draw;
 use super::console::{Shell, command, corrupt, request_end};
 use super::faults::{Fault, Faults};
 use super::state::PackState;
-use super::{Make, Responder};
+use super::{SimBrand, Responder};
 use crate::model::units::{DeciCelsius, Milliamps, Millivolts};
 use crate::model::{Alarm, Severity};
 
 /// SC0500, for the registry.
-pub static MAKE: Make = Make {
+pub static BRAND: SimBrand = SimBrand {
     name: "pylontech-sc0500",
     addresses: 1..=1,
     new: |address, battery, faults| Box::new(Sc0500::new(address, battery).heeding(faults)),

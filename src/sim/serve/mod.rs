@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Make;
+use super::SimBrand;
 use super::bus::Bus;
 use super::faults::Faults;
 use crate::transport::tcp::TcpLink;
@@ -35,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub struct SimulateOptions {
     /// What is simulated.
-    pub make: &'static Make,
+    pub brand: &'static SimBrand,
     /// Addresses of the batteries on the bus.
     pub addresses: Vec<u8>,
     /// The same seed gives the same batteries.
@@ -65,7 +65,7 @@ pub enum ListenAddr {
 /// Simulates until the stop.
 pub async fn run(options: SimulateOptions, stop: CancellationToken) -> io::Result<()> {
     let stand = SimServer::open(&options).await?;
-    tracing::info!("simulated {} at {}", options.make.name, stand.place());
+    tracing::info!("simulated {} at {}", options.brand.name, stand.place());
     stand.serve(stop).await
 }
 
@@ -111,7 +111,7 @@ impl SimServer {
     pub async fn open(options: &SimulateOptions) -> io::Result<Self> {
         check(options)?;
         let bus =
-            Bus::living(options.make, &options.addresses, options.seed, options.faults.clone());
+            Bus::living(options.brand, &options.addresses, options.seed, options.faults.clone());
         let stage = SimBus::new(bus, options.speed, options.pacing);
         let door = match &options.place {
             ListenAddr::Terminal { link } => Listener::Terminal(Terminal::open(link.as_deref())?),
@@ -147,14 +147,14 @@ impl SimServer {
 }
 
 fn check(options: &SimulateOptions) -> io::Result<()> {
-    let allowed = &options.make.addresses;
+    let allowed = &options.brand.addresses;
     let outside = options.addresses.iter().find(|address| !allowed.contains(address));
     let mut addresses = options.addresses.clone();
     addresses.sort_unstable();
     addresses.dedup();
     let wrong = if let Some(address) = outside {
         let (first, last) = (allowed.start(), allowed.end());
-        format!("address {address}: {} has {first} to {last}", options.make.name)
+        format!("address {address}: {} has {first} to {last}", options.brand.name)
     } else if addresses.is_empty() {
         "no address: a bus needs at least one battery".into()
     } else if addresses.len() < options.addresses.len() {
@@ -204,7 +204,7 @@ mod tests {
 
     fn options(place: ListenAddr) -> SimulateOptions {
         SimulateOptions {
-            make: &daren::MAKE,
+            brand: &daren::BRAND,
             addresses: vec![1, 2],
             seed: 1,
             speed: 1.0,
@@ -370,7 +370,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_in_memory_ends_with_the_stop() {
         let stop = CancellationToken::new();
-        let bus = Bus::living(&daren::MAKE, &[1], 1, Faults::default());
+        let bus = Bus::living(&daren::BRAND, &[1], 1, Faults::default());
         let port = memory("simulator", SimBus::new(bus, 1.0, None), stop.clone());
         for _ in 0..3 {
             ask(&mut Link::Memory(port.open().unwrap())).await;
@@ -384,7 +384,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_link_in_memory_outlives_its_port() {
-        let bus = Bus::living(&daren::MAKE, &[1], 1, Faults::default());
+        let bus = Bus::living(&daren::BRAND, &[1], 1, Faults::default());
         let stage = SimBus::new(bus, 1.0, None);
         let mut link =
             Link::Memory(memory("simulator", stage, CancellationToken::new()).open().unwrap());

@@ -30,9 +30,9 @@ impl SimBus {
         SimBus { bus: Arc::new(Mutex::new(bus)), start, speed, pacing, piece: None }
     }
 
-    /// The same by Bluetooth: answers come in notifications, cut as the make's modules do it.
+    /// The same by Bluetooth: answers come in notifications, cut as the brand's modules do it.
     pub fn by_radio(self) -> Self {
-        let piece = self.with_bus(|bus| bus.make().notification);
+        let piece = self.with_bus(|bus| bus.brand().notification);
         SimBus { piece, ..self }
     }
 
@@ -50,7 +50,7 @@ impl SimBus {
     /// error says how it left.
     pub(super) async fn converse(&self, link: &mut Link) -> LinkError {
         let mut requests = self.with_bus(|bus| bus.listen());
-        let mut stream = self.with_bus(|bus| bus.make().stream).map(every);
+        let mut stream = self.with_bus(|bus| bus.brand().stream).map(every);
         loop {
             let talked = tokio::select! {
                 heard = link.receive() => match heard {
@@ -147,7 +147,7 @@ mod tests {
 
     /// A reader's link to a bus with one pack that never changes.
     fn reader(pacing: Option<u32>, faults: Faults) -> Link {
-        let mut bus = Bus::new(&daren::MAKE, 1, faults);
+        let mut bus = Bus::new(&daren::BRAND, 1, faults);
         bus.add(1, Box::new(DarenPack::fixed(1)));
         let stage = SimBus::new(bus, 1.0, pacing);
         let (near, far) = MemoryLink::pair("simulator");
@@ -200,7 +200,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn simulated_time_runs_at_its_own_speed() {
-        let bus = Bus::living(&daren::MAKE, &[1], 1, Faults::default());
+        let bus = Bus::living(&daren::BRAND, &[1], 1, Faults::default());
         let stage = SimBus::new(bus, 60.0, None);
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(stage.last_answer(), None);

@@ -218,7 +218,7 @@ fn description(state: &DeviceState) -> Labels {
     let profile = &state.profile;
     let mut labels = device(state);
     labels.push(("name", profile.name.clone()));
-    labels.push(("type", profile.make.clone()));
+    labels.push(("type", profile.brand.clone()));
     if let Some(snapshot) = &state.snapshot {
         let identity = &snapshot.reading.identity;
         labels.extend(identity.model.clone().map(|model| ("model", model)));

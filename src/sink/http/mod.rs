@@ -122,7 +122,7 @@ fn routes(board: Board, history: History, stop: CancellationToken) -> Router {
         .route("/api/devices/{id}", get(api::device))
         .route("/api/devices/{id}/history", get(past::history))
         // What flows of a Node-RED gateway ask for.
-        .route("/{make}/{id}/latest", get(past::latest))
-        .route("/{make}/{id}/history48h", get(past::history48h))
+        .route("/{brand}/{id}/latest", get(past::latest))
+        .route("/{brand}/{id}/history48h", get(past::history48h))
         .with_state(Shared { board, history, liveness, events })
 }

@@ -57,9 +57,9 @@ pub(super) async fn history(
 /// The newest reading, whole and in the short names of the gateway.
 pub(super) async fn latest(
     State(shared): State<Shared>,
-    Path((make, id)): Path<(String, String)>,
+    Path((brand, id)): Path<(String, String)>,
 ) -> Response {
-    match shared.state_of(&make, &id) {
+    match shared.state_of(&brand, &id) {
         Ok(state) => Json(json!({"raw": raw(&state), "metrics": metrics(&state)})).into_response(),
         Err(refusal) => refusal,
     }
@@ -68,9 +68,9 @@ pub(super) async fn latest(
 /// Two days in the short names of the gateway.
 pub(super) async fn history48h(
     State(shared): State<Shared>,
-    Path((make, id)): Path<(String, String)>,
+    Path((brand, id)): Path<(String, String)>,
 ) -> Response {
-    let state = match shared.state_of(&make, &id) {
+    let state = match shared.state_of(&brand, &id) {
         Ok(state) => state,
         Err(refusal) => return refusal,
     };
@@ -83,12 +83,12 @@ pub(super) async fn history48h(
 
 impl Shared {
     #[allow(clippy::result_large_err, reason = "the error is the answer")]
-    fn state_of(&self, make: &str, id: &str) -> Result<DeviceState, Response> {
+    fn state_of(&self, brand: &str, id: &str) -> Result<DeviceState, Response> {
         let state = self.state(id)?;
-        if state.profile.make == make {
+        if state.profile.brand == brand {
             return Ok(state);
         }
-        let error = format!("{id} is of the type {}, not {make}", state.profile.make);
+        let error = format!("{id} is of the type {}, not {brand}", state.profile.brand);
         Err(refuse(StatusCode::NOT_FOUND, &error))
     }
 }

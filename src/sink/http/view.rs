@@ -53,7 +53,7 @@ pub(super) fn battery(state: &DeviceState) -> Json {
     let attempt = state.attempt.as_ref();
     let counters = &state.counters;
     json!({
-        "id": profile.id, "name": profile.name, "type": profile.make, "title": profile.title,
+        "id": profile.id, "name": profile.name, "type": profile.brand, "title": profile.title,
         "place": place(profile),
         "link": link, "since": since, "interval_ms": profile.interval_ms,
         "model": snapshot.and_then(|snapshot| snapshot.reading.identity.model.as_ref()),
@@ -69,7 +69,7 @@ pub(super) fn battery(state: &DeviceState) -> Json {
 }
 
 fn place(profile: &Profile) -> Option<String> {
-    if profile.make == "simulated" {
+    if profile.brand == "simulated" {
         return Some("simulated".to_owned());
     }
     match (&profile.port, &profile.address) {

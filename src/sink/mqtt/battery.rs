@@ -297,7 +297,7 @@ fn meta(state: &DeviceState) -> Value {
     let facts = [
         ("id", Some(profile.id.to_string())),
         ("name", Some(profile.name.clone())),
-        ("type", Some(profile.make.clone())),
+        ("type", Some(profile.brand.clone())),
         ("port", profile.port.clone()),
         ("address", profile.address.clone()),
         ("adapter", profile.adapter.clone()),

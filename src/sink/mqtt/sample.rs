@@ -15,7 +15,7 @@ pub fn profile() -> Profile {
     Profile {
         id: DeviceId::new("rack").expect("a good id"),
         name: "Rack battery".into(),
-        make: "daren".into(),
+        brand: "daren".into(),
         title: "Daren".into(),
         port: Some("/dev/ttyUSB0".into()),
         address: Some("1".into()),

@@ -18,7 +18,7 @@ impl Topics {
     /// `template` is the base topic with `{id}` and `{type}`, `prefix` the discovery prefix.
     pub fn new(template: &str, prefix: &str, profile: &Profile) -> Self {
         let id = profile.id.as_str();
-        let base = template.replace("{id}", id).replace("{type}", &profile.make);
+        let base = template.replace("{id}", id).replace("{type}", &profile.brand);
         Topics {
             base: base.trim_matches('/').to_owned(),
             prefix: prefix.trim_matches('/').to_owned(),

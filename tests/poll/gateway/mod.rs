@@ -1,4 +1,4 @@
-//! Every make that has a wire, through `tcp://` and a bridge that misbehaves.
+//! Every brand that has a wire, through `tcp://` and a bridge that misbehaves.
 //!
 //! The bus behind it stands still, so there is one true reading of each battery, and whatever gets
 //! onto the board is compared with it.
@@ -14,7 +14,7 @@ use bms_reader::model::{AlarmThresholds, DeviceState, FaultKind, LinkState};
 use bms_reader::poll::{Line, Member};
 use bms_reader::protocol::{self, DriverInfo, Options, console};
 use bms_reader::sim::pylontech_sc0500::BARCODE;
-use bms_reader::sim::{Bus as SimBus, Faults, Make};
+use bms_reader::sim::{Bus as SimBus, Faults, SimBrand};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -32,27 +32,27 @@ const SEED: u64 = 7;
 /// Attempts with each battery while the bridge mixes.
 const MIXED_ATTEMPTS: u64 = 3;
 
-/// A make as an operator has it: with two batteries, where its bus has room for them.
+/// A brand as an operator has it: with two batteries, where its bus has room for them.
 #[derive(Debug, Clone)]
 struct House {
-    make: &'static Make,
+    brand: &'static SimBrand,
     addresses: Vec<u8>,
     options: Options,
 }
 
 fn houses() -> Vec<House> {
-    let house = |make: &'static Make| {
-        let variant = make.variant().map(str::to_owned);
+    let house = |brand: &'static SimBrand| {
+        let variant = brand.variant().map(str::to_owned);
         let timeout = Duration::from_millis(300);
         let options = Options { variant, timeout, ..Options::default() };
-        let addresses = make.addresses.clone().filter(|address| *address > 0).take(2).collect();
-        House { make, addresses, options }
+        let addresses = brand.addresses.clone().filter(|address| *address > 0).take(2).collect();
+        House { brand, addresses, options }
     };
     let mut houses: Vec<House> = wired().map(house).collect();
     // This one has a second way for those who know the number of the controller.
     let logged_in: Vec<House> = houses
         .iter()
-        .filter(|house| house.make.name == "pylontech-sc0500")
+        .filter(|house| house.brand.name == "pylontech-sc0500")
         .map(|house| House {
             options: Options { barcode: Some(BARCODE.to_owned()), ..house.options.clone() },
             ..house.clone()
@@ -64,11 +64,11 @@ fn houses() -> Vec<House> {
 
 impl House {
     fn bus(&self) -> SimBus {
-        SimBus::living(self.make, &self.addresses, SEED, Faults::default())
+        SimBus::living(self.brand, &self.addresses, SEED, Faults::default())
     }
 
     fn driver(&self) -> &'static DriverInfo {
-        protocol::find(self.make.driver()).expect("its driver")
+        protocol::find(self.brand.driver()).expect("its driver")
     }
 
     fn options_at(&self, address: u8) -> Options {
@@ -93,10 +93,10 @@ impl House {
         )
     }
 
-    /// With one battery where each one takes long: by wire, this make first listens five seconds
+    /// With one battery where each one takes long: by wire, this brand first listens five seconds
     /// for a master, each battery on every new connection.
     fn quick(mut self) -> House {
-        if self.make.driver() == "jk" {
+        if self.brand.driver() == "jk" {
             self.addresses.truncate(1);
         }
         self
@@ -104,7 +104,7 @@ impl House {
 
     fn name(&self) -> String {
         let way = if self.options.barcode.is_some() { " with a log-in" } else { "" };
-        format!("{}{way}", self.make.name)
+        format!("{}{way}", self.brand.name)
     }
 }
 
@@ -244,12 +244,12 @@ async fn all(tests: Vec<BoxFuture<'static, ()>>) {
     assert_eq!(failed, 0, "it went wrong as told above");
 }
 
-/// What a bridge may do to the answers of this make.
+/// What a bridge may do to the answers of this brand.
 fn manners(house: &House) -> Vec<Manner> {
     // A console has no checksum, and prints one answer at a time on a wire of its own: when somebody
     // else's rows and its prompt stand in the middle of a table, nobody can tell.
     let undetectable = |mix: &Mix| {
-        let is_console = console::MAKES.contains(&house.make.name);
+        let is_console = console::BRANDS.contains(&house.brand.name);
         is_console && mix.how_much == HowMuch::SecondHalf && mix.quarters > 0
     };
     let mixes = Mix::all().filter(|mix| !undetectable(mix)).map(Manner::Mixed);
