@@ -16,7 +16,7 @@ use bms_reader::protocol::{CycleKind, Options, find};
 use bms_reader::raw::raw;
 use bms_reader::sim::faults::{Fault, Rule, When};
 use bms_reader::sim::serve::{SimBus, memory};
-use bms_reader::sim::{Bus, Faults, BRANDS, SimBrand};
+use bms_reader::sim::{BRANDS, Bus, Faults, SimBrand};
 use bms_reader::transport::Endpoint;
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::jbd::{INFO, checksum, request};
 use bms_reader::protocol::{CycleKind, Driver, Options, ProtocolError, Step};
 use bms_reader::sim::Responder;
-use bms_reader::sim::jbd::{GREETING, JbdPack, BRAND};
+use bms_reader::sim::jbd::{BRAND, GREETING, JbdPack};
 use common::{Delivery, Dice, Outcome, Vector, play, unhex, vectors};
 use proptest::prelude::*;
 

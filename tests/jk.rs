@@ -19,7 +19,7 @@ use bms_reader::protocol::jk::INFO;
 use bms_reader::protocol::jk::record::checksum;
 use bms_reader::protocol::{CycleKind, Driver, Options};
 use bms_reader::raw::raw;
-use bms_reader::sim::jk::{JkBoard, Layout, BRAND};
+use bms_reader::sim::jk::{BRAND, JkBoard, Layout};
 use bms_reader::sim::serve::{SimBus, memory};
 use bms_reader::sim::{Battery, Bus, Faults, PackState, Responder};
 use common::{play, vectors};

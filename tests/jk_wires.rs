@@ -16,7 +16,7 @@ use bms_reader::protocol::jk::{INFO, ttl};
 use bms_reader::protocol::{CycleKind, Driver, Options, ProtocolError, Step};
 use bms_reader::sim::jk::{PB, PB_WITH_MASTER, PbPack, TTL};
 use bms_reader::sim::serve::{SimBus, memory};
-use bms_reader::sim::{Battery, Bus, Faults, SimBrand, PackState};
+use bms_reader::sim::{Battery, Bus, Faults, PackState, SimBrand};
 use bms_reader::transport::{Endpoint, Link};
 use common::{Outcome, play};
 use tokio_util::sync::CancellationToken;

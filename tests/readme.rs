@@ -12,7 +12,7 @@ use bms_reader::model::catalog::{CATALOG, Get, Kind};
 use bms_reader::model::reading::{ChargeLimits, Switch};
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{DRIVERS, DriverInfo, Options};
-use bms_reader::sim::{Bus, Faults, BRANDS, SimBrand, pylontech_sc0500};
+use bms_reader::sim::{BRANDS, Bus, Faults, SimBrand, pylontech_sc0500};
 use common::{play, usual};
 
 fn keys() -> String {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Device;
+use super::brand::Brand;
 use super::endpoint::Endpoint;
 use super::fault::{ConfigError, Findings};
-use super::brand::Brand;
 use super::rule;
 use super::source::{Spelling, resolve};
 use super::values::Values;

@@ -1,11 +1,11 @@
 //! Environment and add-on options to [`Config`]: every default, every message about a bad value.
 
 mod bank;
+mod brand;
 mod broker;
 mod device;
 mod endpoint;
 mod fault;
-mod brand;
 mod redacted;
 mod reference;
 mod rule;

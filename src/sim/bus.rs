@@ -5,7 +5,7 @@ use std::fmt;
 use super::battery::Battery;
 use super::chance::Chance;
 use super::faults::{Fault, Faults};
-use super::{Corruption, SimBrand, Responder};
+use super::{Corruption, Responder, SimBrand};
 
 /// Bytes kept while a request is not complete: far more than any brand asks at once.
 const REQUEST_LIMIT: usize = 1024;

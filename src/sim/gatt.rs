@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::battery::Battery;
 use super::faults::Faults;
 use super::state::PackState;
-use super::{SimBrand, Responder};
+use super::{Responder, SimBrand};
 use crate::model;
 use crate::protocol::driver::{AdvertisementMatcher, Driver, GattChannel, Medium};
 use crate::protocol::{self, CycleKind, Options, ProtocolError, Step};

@@ -7,7 +7,7 @@ use super::battery::Battery;
 use super::console::{Shell, command, corrupt, request_end};
 use super::faults::{Fault, Faults};
 use super::state::PackState;
-use super::{SimBrand, Responder};
+use super::{Responder, SimBrand};
 
 /// Low-voltage console, for the registry.
 pub static BRAND: SimBrand = SimBrand {

@@ -6,7 +6,7 @@ use bms_reader::app;
 use bms_reader::config;
 use bms_reader::model::{DeviceId, LinkState};
 use bms_reader::protocol;
-use bms_reader::sim::{BRANDS, SimBrand, PackState, gatt};
+use bms_reader::sim::{BRANDS, PackState, SimBrand, gatt};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;

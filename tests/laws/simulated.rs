@@ -9,7 +9,7 @@ use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{Options, find};
 use bms_reader::sim::faults::Rule;
 use bms_reader::sim::pylontech_sc0500::{self, StackState};
-use bms_reader::sim::{Battery, Bus, Fault, Faults, BRANDS, PackState};
+use bms_reader::sim::{BRANDS, Battery, Bus, Fault, Faults, PackState};
 use proptest::prelude::*;
 
 use crate::common::{play, usual};

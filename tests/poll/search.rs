@@ -9,7 +9,7 @@ use bms_reader::model::{FaultKind, LinkState};
 use bms_reader::poll::{Line, Member, read_once};
 use bms_reader::protocol;
 use bms_reader::sim::serve::{self, ListenAddr, SimBus, SimServer, SimulateOptions};
-use bms_reader::sim::{Bus as PlayedBus, Faults, BRANDS, SimBrand};
+use bms_reader::sim::{BRANDS, Bus as PlayedBus, Faults, SimBrand};
 use bms_reader::transport::Endpoint;
 use tokio_util::sync::CancellationToken;
 

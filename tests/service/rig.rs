@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bms_reader::sim::pylontech_sc0500::{self, StackState};
 use bms_reader::sim::serve::{ListenAddr, SimServer, SimulateOptions};
-use bms_reader::sim::{Bus, Faults, SimBrand, PackState, daren, faults};
+use bms_reader::sim::{Bus, Faults, PackState, SimBrand, daren, faults};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::ascii_status::{self, Family};
 use crate::common::{self, Vector, play, unhex, vectors};
 use crate::daren::{cell_voltages, probes, scaled};
-use crate::{Compared, SimBrand, Role};
+use crate::{Compared, Role, SimBrand};
 
 const fn brand(name: &'static str) -> SimBrand {
     SimBrand { name, session, role, request: check_request, value, detail, bare }

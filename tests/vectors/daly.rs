@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::common::{Vector, play};
 use crate::daren::{cell_voltages, probes, scaled};
-use crate::{Compared, SimBrand, Role};
+use crate::{Compared, Role, SimBrand};
 
 pub const BRAND: SimBrand =
     SimBrand { name: "daly", session, role, request: check_request, value, detail, bare };

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::common::{Vector, unhex, vectors};
 use crate::daren_status::{alarm, status};
-use crate::{Compared, SimBrand, Role};
+use crate::{Compared, Role, SimBrand};
 
 pub const BRAND: SimBrand =
     SimBrand { name: "daren", session, role, request: check_request, value, detail, bare };

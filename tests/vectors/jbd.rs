@@ -6,7 +6,7 @@ use bms_reader::protocol::jbd::{checksum, order, request, scramble};
 use serde_json::{Value, json};
 
 use crate::common::{Vector, unhex};
-use crate::{Compared, SimBrand, Role};
+use crate::{Compared, Role, SimBrand};
 
 pub const BRAND: SimBrand =
     SimBrand { name: "jbd", session, role, request: check_request, value, detail, bare };

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::common::{Delivery, Vector, play, vectors};
 use crate::jk_wires::{session_on_wire, tags};
-use crate::{Compared, SimBrand, Role};
+use crate::{Compared, Role, SimBrand};
 
 pub const BRAND: SimBrand =
     SimBrand { name: "jk", session, role, request: check_request, value, detail, bare };

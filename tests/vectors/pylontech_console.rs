@@ -11,10 +11,17 @@ use bms_reader::protocol::{Options, Step};
 use serde_json::Value;
 
 use crate::common::{Vector, play, vectors};
-use crate::{Compared, SimBrand, Role};
+use crate::{Compared, Role, SimBrand};
 
-pub const BRAND: SimBrand =
-    SimBrand { name: "pylontech-console", session, role, request: check_request, value, detail, bare };
+pub const BRAND: SimBrand = SimBrand {
+    name: "pylontech-console",
+    session,
+    role,
+    request: check_request,
+    value,
+    detail,
+    bare,
+};
 
 fn command(vector: &Vector) -> &str {
     std::str::from_utf8(&vector.request).unwrap().trim_end()

@@ -13,10 +13,17 @@ use bms_reader::protocol::{Options, Step};
 use serde_json::Value;
 
 use crate::common::{Delivery, Vector, play, vectors};
-use crate::{Compared, SimBrand, Role};
+use crate::{Compared, Role, SimBrand};
 
-pub const BRAND: SimBrand =
-    SimBrand { name: "pylontech-sc0500", session, role, request: check_request, value, detail, bare };
+pub const BRAND: SimBrand = SimBrand {
+    name: "pylontech-sc0500",
+    session,
+    role,
+    request: check_request,
+    value,
+    detail,
+    bare,
+};
 
 /// The controller of `sc0500-info-5`.
 pub const OURS: &str = "PPTAP00000000050";

@@ -127,7 +127,10 @@ fn a_simulated_battery_needs_no_port() {
     let config = good(&[("BMS_TYPE", "simulated"), ("BMS_BAUDRATE", "9600")]);
     let device = &config.devices[0];
     assert_eq!(device.place, Endpoint::Simulated);
-    assert_eq!((device.driver.unwrap().name, device.profile.brand.as_str()), ("daren", "simulated"));
+    assert_eq!(
+        (device.driver.unwrap().name, device.profile.brand.as_str()),
+        ("daren", "simulated")
+    );
     assert_eq!(device.profile.port, None);
     assert_eq!(device.bauds.len(), 1);
     assert!(config.warnings.iter().any(|w| w == "BMS_BAUDRATE has no effect on simulated"));

@@ -15,7 +15,10 @@ fn an_address_alone_is_enough() {
     let device = &config.devices[0];
     let place = Endpoint::Ble { address: "C8:47:80:37:02:E8".into(), adapter: None };
     assert_eq!(device.place, place);
-    assert_eq!((device.driver.map(|it| it.name), device.profile.brand.as_str()), (None, auto::AUTO));
+    assert_eq!(
+        (device.driver.map(|it| it.name), device.profile.brand.as_str()),
+        (None, auto::AUTO)
+    );
     assert_eq!(device.profile.address.as_deref(), Some("C8:47:80:37:02:E8"));
     assert_eq!((&device.profile.port, &device.profile.adapter), (&None, &None));
     assert_eq!(device.options.medium, Medium::Ble);

@@ -11,7 +11,7 @@ mod registers;
 use super::battery::Battery;
 use super::faults::Faults;
 use super::state::PackState;
-use super::{SimBrand, Responder};
+use super::{Responder, SimBrand};
 use crate::model::Alarm;
 
 /// A board of the D2 dialect.

@@ -10,7 +10,7 @@ use super::ascii_frame::{self, Marks, code};
 use super::battery::Battery;
 use super::faults::Faults;
 use super::state::PackState;
-use super::{SimBrand, Responder};
+use super::{Responder, SimBrand};
 
 const MARKS: Marks = Marks { version: 0x22, cid1: 0x4A };
 

@@ -11,7 +11,7 @@ mod gate;
 use super::battery::Battery;
 use super::faults::{Fault, Faults};
 use super::state::PackState;
-use super::{SimBrand, Responder};
+use super::{Responder, SimBrand};
 use frame::{Request, code};
 use gate::Gate;
 

@@ -9,7 +9,7 @@ mod wires;
 use super::battery::Battery;
 use super::faults::{Fault, Faults};
 use super::state::PackState;
-use super::{Corruption, SimBrand, Responder};
+use super::{Corruption, Responder, SimBrand};
 use record::{NOISE, Wanted};
 
 pub use wires::{PB, PB_WITH_MASTER, PbPack, TTL};

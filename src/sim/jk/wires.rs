@@ -6,7 +6,7 @@ use crate::model::Alarm;
 use crate::sim::battery::Battery;
 use crate::sim::faults::Faults;
 use crate::sim::state::PackState;
-use crate::sim::{Corruption, SimBrand, Responder};
+use crate::sim::{Corruption, Responder, SimBrand};
 
 /// The socket for GPS and RS485, for the registry.
 pub static TTL: SimBrand = SimBrand {

@@ -11,7 +11,7 @@ use super::chance::draw;
 use super::console::{Shell, command, corrupt, request_end};
 use super::faults::{Fault, Faults};
 use super::state::PackState;
-use super::{SimBrand, Responder};
+use super::{Responder, SimBrand};
 use crate::model::units::{DeciCelsius, Milliamps, Millivolts};
 use crate::model::{Alarm, Severity};
 
