@@ -6,7 +6,7 @@ use bms_reader::transport::{BleConfig, BleLink, BlePlace, Endpoint, Link, LinkEr
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::rig::PATIENCE;
+use crate::rig::{PATIENCE, Rig};
 
 pub const ADDRESS: &str = "A4:C1:37:00:12:34";
 pub const OTHER: &str = "C8:47:80:00:12:34";
@@ -81,6 +81,20 @@ pub async fn opened() -> Link {
 pub fn ble(link: &Link) -> &BleLink {
     let Link::Ble(link) = link else { panic!("{link:?}") };
     link
+}
+
+/// Waits until the link has received every notification that the fake sent before this call: signals
+/// arrive in order, so it has once it has received a new signal strength that was sent after them.
+pub async fn delivered(rig: &mut Rig, link: &Link) {
+    let link = ble(link);
+    let marker = if link.rssi() == Some(-1) { -2 } else { -1 };
+    rig.order(json!({"cmd": "rssi", "value": marker})).await;
+    let arrived = async {
+        while link.rssi() != Some(marker) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, arrived).await.expect("the link receives the signal strength");
 }
 
 /// Asks, and collects the answer.

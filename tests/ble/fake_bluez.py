@@ -19,6 +19,7 @@ Spec: {"adapter_address", "powered", "adv_interval_ms", "connect_timeout_ms", "f
 
 Commands (an "address" picks one device; without it drop and visible mean all, others the first):
  {"cmd":"drop"}  {"cmd":"visible","on":false}  {"cmd":"notify","char":"ff01","hex":"00"}
+ {"cmd":"flood","char":"ff01","count":300}  {"cmd":"rssi","value":-40}
  {"cmd":"fault","method":"Connect","error":"Failed","message":"..","times":2}  also "hang", "delay_ms", "path"
  {"cmd":"calm"} (no more faults)  {"cmd":"power","on":false}  {"cmd":"adapter","on":false}  {"cmd":"forget"}
  {"cmd":"restart"}  {"cmd":"restart","crash":true,"down_ms":2000}
@@ -26,8 +27,6 @@ Commands (an "address" picks one device; without it drop and visible mean all, o
 """
 import asyncio
 import json
-import os
-import socket
 import sys
 
 from dbus_fast import Message, MessageFlag, MessageType, Variant
@@ -59,10 +58,27 @@ class DBusFail(Exception):
         self.name, self.text = (name if "." in name else E + name), text
 
 
+class BlockingSocket:
+    """A full socket makes the writer of dbus-fast wait instead of giving the bus up.
+
+    A non-blocking socket that is full raises BlockingIOError (EAGAIN). dbus-fast 5.2.0 takes every
+    exception for a lost bus and closes the connection, although it handles a send of fewer bytes
+    than it asked for: it sends the rest as soon as the socket is writable. So report zero bytes.
+    """
+    def __init__(self, sock):
+        self.sock = sock
+
+    def send(self, data):
+        try:
+            return self.sock.send(data)
+        except BlockingIOError:
+            return 0
+
+
 class Chr:
     def __init__(self, dev, path, spec):
         self.dev, self.path, self.spec = dev, path, spec
-        self.notify_by, self.notify_fd, self.write_fd = set(), None, None
+        self.notify_by = set()
 
 
 class Dev:
@@ -105,8 +121,9 @@ class Fake:
         return {i: {k: self.var(k, v) for k, v in p.items()} for i, p in ifaces.items()}
 
     def signal(self, path, iface, member, sig, body):
-        self.bus.send(Message(message_type=MessageType.SIGNAL, path=path, interface=iface,
-                              member=member, signature=sig, body=body))
+        """Queues a signal. Who sends many awaits the returned future, or the queue grows."""
+        return self.bus.send(Message(message_type=MessageType.SIGNAL, path=path, interface=iface,
+                                     member=member, signature=sig, body=body))
 
     def add(self, path, ifaces):
         self.objs[path] = ifaces
@@ -125,8 +142,8 @@ class Fake:
         for k in drop:
             cur.pop(k, None)
         cur.update(props)
-        self.signal(path, PROPS, "PropertiesChanged", "sa{sv}as",
-                    [iface, {k: self.var(k, v) for k, v in props.items()}, list(drop)])
+        return self.signal(path, PROPS, "PropertiesChanged", "sa{sv}as",
+                           [iface, {k: self.var(k, v) for k, v in props.items()}, list(drop)])
 
     def on_message(self, m):
         if m.message_type is MessageType.SIGNAL:
@@ -155,21 +172,18 @@ class Fake:
                     return
                 if f.get("error"):
                     raise DBusFail(f["error"], f.get("message", ""))
-            sig, body, fds = await self.call(m)
-            r = Message.new_method_return(m, sig, body, fds)
+            sig, body = await self.call(m)
+            r = Message.new_method_return(m, sig, body)
         except DBusFail as e:
             if not quiet:
                 emit(event="error", method=m.member, error=e.name, message=e.text)
             r = Message.new_error(m, e.name, e.text)
-            fds = []
         if not m.flags & MessageFlag.NO_REPLY_EXPECTED:
             await self.bus.send(r)
-        for fd in fds:
-            os.close(fd)
 
     async def call(self, m):
         if m.interface == OM and m.path == "/":
-            return "a{oa{sa{sv}}}", [{p: self.dump(i) for p, i in self.objs.items()}], []
+            return "a{oa{sa{sv}}}", [{p: self.dump(i) for p, i in self.objs.items()}]
         o = self.objs.get(m.path)
         if o is None:
             raise DBusFail("org.freedesktop.DBus.Error.UnknownObject",
@@ -180,25 +194,25 @@ class Fake:
         fn = getattr(self, f"{(ifc or 'x').rsplit('.', 1)[1] if ifc else 'x'}_{m.member}", None)
         if not fn:
             raise DBusFail("org.freedesktop.DBus.Error.UnknownMethod", f"{m.interface}.{m.member}")
-        return (await fn(m)) or ("", [], [])
+        return (await fn(m)) or ("", [])
 
     async def props(self, m, o):
         i = m.body[0]
         if i not in o:
             raise DBusFail("org.freedesktop.DBus.Error.InvalidArgs", "no such interface")
         if m.member == "GetAll":
-            return "a{sv}", [self.dump({i: o[i]})[i]], []
+            return "a{sv}", [self.dump({i: o[i]})[i]]
         if m.body[1] not in o[i]:
             raise DBusFail("org.freedesktop.DBus.Error.InvalidArgs",
                            f"No such property '{m.body[1]}'")
         if m.member == "Get":
-            return "v", [self.var(m.body[1], o[i][m.body[1]])], []
+            return "v", [self.var(m.body[1], o[i][m.body[1]])]
         emit(event="set", path=m.path, property=m.body[1], value=m.body[2].value)
         if i == ADAPTER and m.body[1] == "Powered":
             self.power(m.body[2].value)
         else:
             self.set(m.path, i, **{m.body[1]: m.body[2].value})
-        return "", [], []
+        return "", []
 
     # ---- adapter --------------------------------------------------------
     def need_power(self):
@@ -343,9 +357,7 @@ class Fake:
                 if d.spec.get("mtu", 247):
                     p["MTU"] = d.spec.get("mtu", 247)
                 if {"notify", "indicate"} & set(flags):
-                    p.update(Notifying=False, NotifyAcquired=False)
-                if "write-without-response" in flags:
-                    p["WriteAcquired"] = False
+                    p["Notifying"] = False
                 h += 2
                 self.add(cp, {CHR: p})
                 d.chars[cp] = Chr(d, cp, c)
@@ -400,9 +412,7 @@ class Fake:
         d.tasks.clear()
         d.writes = 0
         was = self.connected(d)
-        for c in d.chars.values():
-            self.stop_io(c)              # StartNotify clients survive, as in bluetoothd
-        if was:
+        if was:                          # StartNotify clients survive, as in bluetoothd
             self.set(d.path, DEVICE, Connected=False)    # bluetoothd's order
             self.set(d.path, DEVICE, ServicesResolved=False)
             emit(event="disconnected", address=d.addr)
@@ -430,27 +440,14 @@ class Fake:
             raise DBusFail("Failed", "Not connected")
         return c
 
-    def stop_io(self, c):
-        if c.notify_fd:
-            c.notify_fd.close()
-            c.notify_fd = None
-            self.set(c.path, CHR, NotifyAcquired=False)
-        if c.write_fd:
-            asyncio.get_running_loop().remove_reader(c.write_fd)
-            c.write_fd.close()
-            c.write_fd = None
-            self.set(c.path, CHR, WriteAcquired=False)
-
     async def GattCharacteristic1_ReadValue(self, m):
         c = self.chr(m.path, "read")
         v = bytes.fromhex(c.spec.get("value", ""))
         self.set(c.path, CHR, Value=v)
-        return "ay", [v], []
+        return "ay", [v]
 
     async def GattCharacteristic1_WriteValue(self, m):
         c = self.chr(m.path, "write", "write-without-response")
-        if c.write_fd:
-            raise DBusFail("NotPermitted", "Write acquired")
         kind = m.body[1]["type"].value if "type" in m.body[1] else "default"
         if kind == "request" and "write" not in c.spec["properties"] or \
                 kind == "command" and "write-without-response" not in c.spec["properties"]:
@@ -459,8 +456,6 @@ class Fake:
 
     async def GattCharacteristic1_StartNotify(self, m):
         c = self.chr(m.path, "notify", "indicate")
-        if c.notify_fd:
-            raise DBusFail("NotPermitted", "Notify acquired")
         if m.sender in c.notify_by:
             return
         c.notify_by.add(m.sender)
@@ -474,45 +469,6 @@ class Fake:
         c.notify_by.discard(m.sender)
         if not c.notify_by:
             self.set(c.path, CHR, Notifying=False)
-
-    async def GattCharacteristic1_AcquireNotify(self, m):
-        c = self.chr(m.path, "notify")
-        if c.notify_fd:
-            raise DBusFail("NotPermitted", "Notify acquired")
-        if c.notify_by:
-            raise DBusFail("InProgress", "Operation already in progress")
-        c.notify_fd, fd = self.pair()
-        self.set(c.path, CHR, NotifyAcquired=True)
-        asyncio.get_running_loop().call_soon(self.subscribed, c)
-        return "hq", [0, self.objs[c.path][CHR]["MTU"]], [fd]
-
-    async def GattCharacteristic1_AcquireWrite(self, m):
-        c = self.chr(m.path, "write-without-response")
-        if c.write_fd:
-            raise DBusFail("NotPermitted", "Write acquired")
-        c.write_fd, fd = self.pair()
-        self.set(c.path, CHR, WriteAcquired=True)
-
-        def readable():
-            try:
-                data = c.write_fd.recv(600)
-            except OSError:
-                data = b""
-            if data:
-                self.written(c, data, "fd")
-            else:
-                asyncio.get_running_loop().remove_reader(c.write_fd)
-                c.write_fd.close()
-                c.write_fd = None
-                self.set(c.path, CHR, WriteAcquired=False)
-        asyncio.get_running_loop().add_reader(c.write_fd, readable)
-        return "hq", [0, self.objs[c.path][CHR]["MTU"]], [fd]
-
-    def pair(self):
-        a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        a.setblocking(False)
-        b.setblocking(False)
-        return a, b.detach()
 
     def written(self, c, data, kind):
         d = c.dev
@@ -548,7 +504,7 @@ class Fake:
                     step = n.get("fragment", d.spec.get("fragment", 20))
                     async with d.line:
                         for i in range(0, len(data), step):
-                            self.notify(d, n["char"], data[i:i + step])
+                            await self.notify(d, n["char"], data[i:i + step])
                             await asyncio.sleep(n.get("gap_ms", 2) / 1000)
                     times -= 1
         t = asyncio.ensure_future(go())
@@ -559,18 +515,10 @@ class Fake:
         d.tasks.add(t)
         t.add_done_callback(d.tasks.discard)
 
-    def notify(self, d, uuid, data):
-        for c in d.chars.values():
-            if uuid128(c.spec["uuid"]) == uuid128(uuid):
-                if c.notify_fd:
-                    try:
-                        c.notify_fd.send(data)
-                    except OSError:
-                        c.notify_fd.close()
-                        c.notify_fd = None
-                        self.set(c.path, CHR, NotifyAcquired=False)
-                elif c.notify_by:
-                    self.set(c.path, CHR, Value=data)
+    async def notify(self, d, uuid, data):
+        for c in list(d.chars.values()):
+            if uuid128(c.spec["uuid"]) == uuid128(uuid) and c.notify_by and c.path in self.objs:
+                await self.set(c.path, CHR, Value=data)
 
     # ---- control on stdin -------------------------------------------------
     async def control(self, line):
@@ -591,7 +539,12 @@ class Fake:
         elif cmd == "power":
             self.power(q["on"])
         elif cmd == "notify":
-            self.notify(d, q["char"], bytes.fromhex(q["hex"]))
+            await self.notify(d, q["char"], bytes.fromhex(q["hex"]))
+        elif cmd == "flood":             # numbered chunks of two bytes, as fast as the bus takes them
+            for number in range(q["count"]):
+                await self.notify(d, q["char"], number.to_bytes(2, "big"))
+        elif cmd == "rssi":
+            await self.set(d.path, DEVICE, RSSI=q["value"])
         elif cmd == "fault":
             self.faults.append({k: v for k, v in q.items() if k != "cmd"})
         elif cmd == "forget":            # BlueZ dropping a temporary device
@@ -613,14 +566,6 @@ class Fake:
                     self.remove(p)
             else:
                 for x in self.devs:
-                    for c in x.chars.values():
-                        if c.notify_fd:
-                            c.notify_fd.close()
-                            c.notify_fd = None
-                        if c.write_fd:
-                            asyncio.get_running_loop().remove_reader(c.write_fd)
-                            c.write_fd.close()
-                            c.write_fd = None
                     for t in [*x.tasks, *([x.connecting] if x.connecting else [])]:
                         t.cancel()
                     x.writes = 0
@@ -639,7 +584,7 @@ class Fake:
         elif cmd == "state":             # what clients hold at this moment
             emit(event="state", scanners=list(self.scanners), agents=list(self.agents), devices={
                 x.addr: {"connected": self.connected(x), "sessions": {
-                    c.spec["uuid"]: [*c.notify_by, *(["fd"] if c.notify_fd else [])]
+                    c.spec["uuid"]: list(c.notify_by)
                     for c in x.chars.values()}} for x in self.devs})
         elif cmd == "quit":
             self.bus.disconnect()
@@ -648,7 +593,8 @@ class Fake:
 
     async def run(self):
         from dbus_fast import BusType
-        self.bus = await MessageBus(bus_type=BusType.SYSTEM, negotiate_unix_fd=True).connect()
+        self.bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+        self.bus._writer.sock = BlockingSocket(self.bus._writer.sock)
         self.bus.add_message_handler(self.on_message)
         await self.bus.call(Message(destination="org.freedesktop.DBus",
                                     path="/org/freedesktop/DBus",

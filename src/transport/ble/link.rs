@@ -140,19 +140,25 @@ impl Tended {
             tokio::select! {
                 () = self.unwanted.cancelled() => return,
                 chunk = self.dialed.notifications.next() => match chunk {
-                    Some(chunk) if chunk.is_empty() => {}
-                    Some(chunk) => { let _ = self.chunks.send(chunk); }
+                    Some(chunk) => self.hand_on(chunk),
                     None => break "BlueZ ended the notifications".to_owned(),
                 },
-                event = self.dialed.events.next() => match event {
-                    Some(DeviceEvent::PropertyChanged(DeviceProperty::Connected(false))) => {
-                        break "the battery ended the connection or is out of reach".to_owned();
+                event = self.dialed.events.next() => {
+                    // bluer sorts one stream of signals into these two: what it had put into the
+                    // notifications before this event was sent before it.
+                    while let Some(Some(chunk)) = self.dialed.notifications.next().now_or_never() {
+                        self.hand_on(chunk);
                     }
-                    Some(DeviceEvent::PropertyChanged(DeviceProperty::Rssi(rssi))) => {
-                        self.rssi.store(rssi.into(), Ordering::Relaxed);
+                    match event {
+                        Some(DeviceEvent::PropertyChanged(DeviceProperty::Connected(false))) => {
+                            break "the battery ended the connection or is out of reach".to_owned();
+                        }
+                        Some(DeviceEvent::PropertyChanged(DeviceProperty::Rssi(rssi))) => {
+                            self.rssi.store(rssi.into(), Ordering::Relaxed);
+                        }
+                        Some(_) => {}
+                        None => break "BlueZ has forgotten the battery".to_owned(),
                     }
-                    Some(_) => {}
-                    None => break "BlueZ has forgotten the battery".to_owned(),
                 },
                 _ = check.tick() => {
                     match ask("looking at the link", self.device.is_connected()).await {
@@ -166,6 +172,13 @@ impl Tended {
         debug!("{}: {why}", self.device.address());
         // Before the sender goes, so that a reader who notices the end finds the reason.
         let _ = self.end.set(why);
+    }
+
+    /// An empty notification is legal and carries nothing.
+    fn hand_on(&self, chunk: Vec<u8>) {
+        if !chunk.is_empty() {
+            let _ = self.chunks.send(chunk);
+        }
     }
 }
 
