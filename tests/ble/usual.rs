@@ -7,8 +7,7 @@ use serde_json::json;
 
 use crate::battery::{
     ADDRESS, ANSWER, JBD, JK, OTHER, battery, battery_with, ble as ble_link, config, delivered,
-    hex, one,
-    only, open, opened, read, receive, visit,
+    hex, one, only, open, opened, read, receive, visit,
 };
 use crate::rig::{PATIENCE, on_fake};
 
