@@ -1,27 +1,28 @@
-//! "Who may use whom" of ARCHITECTURE.md as a test: the sources are read and every path in them
-//! is held against the table below, so the layers cannot rot unnoticed.
-//!
+//! Reads the sources and compares every path in them with the table "Which module may use which" of
+//! ARCHITECTURE.md, so that neither drifts away from the other. Also rejects import cycles.
+
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod cycles;
 mod source;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use source::{mark, paths, tokens, without_tests, word};
+use source::{ident, paths, punct, strip_tests, tokenize};
 
-/// What the code of one room may name.
+/// What the code of one module may name.
 struct Rule {
     /// A folder or file right under `src`, or one level deeper (`sink::mqtt`).
-    room: &'static str,
-    /// Other rooms that it may use.
-    may: &'static [&'static str],
-    /// Words and paths that must not occur in it.
-    never: &'static [&'static str],
+    module: &'static str,
+    /// Other modules that it may use.
+    may_use: &'static [&'static str],
+    /// Identifiers and paths that must not occur in it.
+    forbidden: &'static [&'static str],
 }
 
-/// A pure room has no clock, no IO, no tasks and no log.
+/// A pure module has no clock, no IO, no tasks and no log.
 const IMPURE: &[&str] = &[
     "async",
     "await",
@@ -39,43 +40,73 @@ const IMPURE: &[&str] = &[
 ];
 const ANY: &[&str] = &["*"];
 
-/// The longest matching room counts.
+/// The longest matching module applies.
 const RULES: &[Rule] = &[
-    Rule { room: "model", may: &[], never: IMPURE },
-    Rule { room: "protocol", may: &["model"], never: IMPURE },
-    Rule { room: "transport", may: &[], never: &["std::env"] },
+    Rule { module: "model", may_use: &[], forbidden: IMPURE },
+    Rule { module: "protocol", may_use: &["model"], forbidden: IMPURE },
+    Rule { module: "transport", may_use: &[], forbidden: &["std::env"] },
     Rule {
-        room: "poll",
-        may: &["model", "protocol", "transport", "board", "command", "capture", "clock", "random"],
-        never: &["std::env"],
+        module: "poll",
+        may_use: &[
+            "model",
+            "protocol",
+            "transport",
+            "board",
+            "command",
+            "capture",
+            "clock",
+            "random",
+        ],
+        forbidden: &["std::env"],
     },
-    Rule { room: "board", may: &["model"], never: &["std::env", "tracing"] },
-    Rule { room: "random", may: &[], never: &["std::env", "tracing"] },
-    Rule { room: "did_you_mean", may: &[], never: IMPURE },
-    Rule { room: "clock", may: &["model"], never: &["std::env", "tracing"] },
-    Rule { room: "command", may: &["model"], never: &["std::env", "tracing"] },
-    Rule { room: "capture", may: &["model", "protocol", "raw", "clock"], never: &["std::env"] },
-    Rule { room: "raw", may: &["model"], never: IMPURE },
-    Rule { room: "history", may: &["model", "board", "clock"], never: &["std::env"] },
+    Rule { module: "board", may_use: &["model"], forbidden: &["std::env", "tracing"] },
+    Rule { module: "random", may_use: &[], forbidden: &["std::env", "tracing"] },
+    Rule { module: "did_you_mean", may_use: &[], forbidden: IMPURE },
+    Rule { module: "clock", may_use: &["model"], forbidden: &["std::env", "tracing"] },
+    Rule { module: "command", may_use: &["model"], forbidden: &["std::env", "tracing"] },
     Rule {
-        room: "sink",
-        may: &["model", "board", "command", "raw", "history", "clock", "random", "did_you_mean"],
-        never: &["std::env"],
+        module: "capture",
+        may_use: &["model", "protocol", "raw", "clock"],
+        forbidden: &["std::env"],
     },
-    Rule { room: "sim", may: &["model", "protocol"], never: &["async", "tokio", "std::env"] },
-    Rule { room: "sim::serve", may: &["model", "protocol", "transport"], never: &["std::env"] },
+    Rule { module: "raw", may_use: &["model"], forbidden: IMPURE },
+    Rule { module: "history", may_use: &["model", "board", "clock"], forbidden: &["std::env"] },
     Rule {
-        room: "config",
-        may: &["model", "protocol", "sink", "did_you_mean"],
-        never: &["async", "tokio", "tracing"],
+        module: "sink",
+        may_use: &[
+            "model",
+            "board",
+            "command",
+            "raw",
+            "history",
+            "clock",
+            "random",
+            "did_you_mean",
+        ],
+        forbidden: &["std::env"],
     },
-    Rule { room: "app", may: ANY, never: &["std::env"] },
-    Rule { room: "cli", may: ANY, never: &[] },
-    Rule { room: "main", may: ANY, never: &[] },
+    Rule {
+        module: "sim",
+        may_use: &["model", "protocol"],
+        forbidden: &["async", "tokio", "std::env"],
+    },
+    Rule {
+        module: "sim::serve",
+        may_use: &["model", "protocol", "transport"],
+        forbidden: &["std::env"],
+    },
+    Rule {
+        module: "config",
+        may_use: &["model", "protocol", "sink", "did_you_mean"],
+        forbidden: &["async", "tokio", "tracing"],
+    },
+    Rule { module: "app", may_use: ANY, forbidden: &["std::env"] },
+    Rule { module: "cli", may_use: ANY, forbidden: &[] },
+    Rule { module: "main", may_use: ANY, forbidden: &[] },
 ];
 
-/// Crates with one home each, so that replacing one is a change in one place.
-const HOMES: &[(&str, &[&str])] = &[
+/// Crates that only these modules may name, so that replacing one is a change in one place.
+const CONFINED_CRATES: &[(&str, &[&str])] = &[
     ("rumqttc", &["sink::mqtt::client", "sink::mqtt::trouble"]),
     ("axum", &["sink::http"]),
     ("envy", &["config::source"]),
@@ -86,10 +117,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lexopt", &["cli::line::parse"]),
 ];
 
-/// Rooms whose output is the program's answer; everything else logs.
-const SPEAKERS: &[&str] = &["cli", "main"];
+/// The only modules that write to stdout; everything else logs.
+const STDOUT_MODULES: &[&str] = &["cli", "main"];
 
-const LINES_IN_A_FILE: usize = 500;
+const MAX_LINES: usize = 500;
 
 /// `src/sink/mqtt/client.rs` is `["sink", "mqtt", "client"]`.
 fn module_of(file: &str) -> Vec<String> {
@@ -98,125 +129,133 @@ fn module_of(file: &str) -> Vec<String> {
     parts.filter(|part| part != "mod" && part != "lib").collect()
 }
 
-fn within(path: &str, room: &str) -> bool {
-    path == room || path.strip_prefix(room).is_some_and(|rest| rest.starts_with("::"))
+fn is_within(path: &str, module: &str) -> bool {
+    path == module || path.strip_prefix(module).is_some_and(|rest| rest.starts_with("::"))
 }
 
-/// What is wrong with one file.
-fn faults(file: &str, source: &str) -> Vec<String> {
-    let (list, _) = without_tests(&tokens(source));
+/// The rules that one file breaks.
+fn violations(file: &str, source: &str) -> Vec<String> {
+    let (tokens, _) = strip_tests(&tokenize(source));
     let module = module_of(file);
-    let place = module.join("::");
-    let mut faults = BTreeSet::new();
-    if source.lines().count() > LINES_IN_A_FILE {
-        faults.insert(format!("{file} has more than {LINES_IN_A_FILE} lines: is it two rooms?"));
+    let module_path = module.join("::");
+    let mut violations = BTreeSet::new();
+    if source.lines().count() > MAX_LINES {
+        violations.insert(format!("{file} has more than {MAX_LINES} lines: split it"));
     }
     if module.is_empty() {
-        return faults.into_iter().collect();
+        return violations.into_iter().collect();
     }
-    let rules = RULES.iter().filter(|rule| within(&place, rule.room));
-    let Some(rule) = rules.max_by_key(|rule| rule.room.len()) else {
-        return vec![format!("{file} is in a room without a row in the table")];
+    let rules = RULES.iter().filter(|rule| is_within(&module_path, rule.module));
+    let Some(rule) = rules.max_by_key(|rule| rule.module.len()) else {
+        return vec![format!("{file} is in a module without a row in the table")];
     };
-    let words: BTreeSet<&str> = list.iter().filter_map(|token| word(Some(token))).collect();
-    let named = paths(&list, &module);
-    let joined: BTreeSet<String> = named.iter().map(|path| path.join("::")).collect();
-    for never in rule.never {
-        let uses = if never.contains("::") {
-            joined.iter().any(|path| within(path, never))
+    let idents: BTreeSet<&str> = tokens.iter().filter_map(|token| ident(Some(token))).collect();
+    let paths: BTreeSet<String> =
+        paths(&tokens, &module).iter().map(|path| path.parts.join("::")).collect();
+    for forbidden in rule.forbidden {
+        let occurs = if forbidden.contains("::") {
+            paths.iter().any(|path| is_within(path, forbidden))
         } else {
-            words.contains(never)
+            idents.contains(forbidden)
         };
-        if uses {
-            faults.insert(format!("{file} must not name `{never}`"));
+        if occurs {
+            violations.insert(format!("{file} must not name `{forbidden}`"));
         }
     }
-    for path in joined.iter().filter_map(|path| path.strip_prefix("crate::")) {
-        let sinks = module[0] == "sink" && path.starts_with("sink::");
-        let own = if sinks && module.len() > 1 { &module[..2] } else { &module[..1] }.join("::");
-        let item_of_all_sinks = sinks && path.split("::").nth(1).is_some_and(is_type_name);
-        let allowed = rule.may == ANY
-            || within(path, &own)
-            || item_of_all_sinks
-            || rule.may.iter().any(|room| within(path, room));
-        if !allowed {
-            faults.insert(format!("{file} must not use `crate::{path}`"));
+    for path in paths.iter().filter_map(|path| path.strip_prefix("crate::")) {
+        if !may_use(rule, &module, path) {
+            violations.insert(format!("{file} must not use `crate::{path}`"));
         }
     }
-    for (name, homes) in HOMES {
-        if words.contains(name) && !homes.iter().any(|home| within(&place, home)) {
-            faults.insert(format!("{file} must not name `{name}`: its home is {homes:?}"));
+    for (name, homes) in CONFINED_CRATES {
+        if idents.contains(name) && !homes.iter().any(|home| is_within(&module_path, home)) {
+            violations.insert(format!("{file} must not name `{name}`: only {homes:?} may"));
         }
     }
-    let prints = list.windows(2).any(|pair| {
-        matches!(word(pair.first()), Some("print" | "println")) && mark(pair.get(1)) == Some('!')
+    let prints = tokens.windows(2).any(|pair| {
+        matches!(ident(pair.first()), Some("print" | "println")) && punct(pair.get(1)) == Some('!')
     });
-    if (prints || words.contains("stdout")) && !SPEAKERS.contains(&module[0].as_str()) {
-        faults.insert(format!("{file} must not write to stdout"));
+    if (prints || idents.contains("stdout")) && !STDOUT_MODULES.contains(&module[0].as_str()) {
+        violations.insert(format!("{file} must not write to stdout"));
     }
-    faults.into_iter().collect()
+    violations.into_iter().collect()
 }
 
-fn is_type_name(part: &str) -> bool {
-    part.starts_with(char::is_uppercase)
+/// Whether `module`, to which `rule` applies, may use `path` of this crate.
+fn may_use(rule: &Rule, module: &[String], path: &str) -> bool {
+    // A sink may use itself and the items of `sink`, but no other sink.
+    let both_sinks = module[0] == "sink" && path.starts_with("sink::");
+    let own_depth = if both_sinks && module.len() > 1 { 2 } else { 1 };
+    let is_shared_item = both_sinks
+        && path.split("::").nth(1).is_some_and(|item| item.starts_with(char::is_uppercase));
+    rule.may_use == ANY
+        || is_shared_item
+        || is_within(path, &module[..own_depth].join("::"))
+        || rule.may_use.iter().any(|other| is_within(path, other))
 }
 
-fn root() -> PathBuf {
+fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every source below `folder` with its name from the root of the repository.
-fn sources(folder: &Path, into: &mut Vec<(String, String)>) {
+/// Path from the root of the repository, and content, of every source that is not a test.
+fn sources() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    read_sources(&repository().join("src"), &mut files);
+    assert!(files.len() > 20, "only {} sources found", files.len());
+    let tests: Vec<String> = files
+        .iter()
+        .flat_map(|(file, source)| {
+            let modules = strip_tests(&tokenize(source)).1.into_iter();
+            modules.map(|name| [module_of(file), vec![name]].concat().join("::"))
+        })
+        .collect();
+    files.retain(|(file, _)| {
+        let module = module_of(file).join("::");
+        !tests.iter().any(|test| is_within(&module, test))
+    });
+    files
+}
+
+fn read_sources(folder: &Path, files: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            sources(&path, into);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            let name = path.strip_prefix(root()).expect("inside").to_string_lossy().into_owned();
-            into.push((name, fs::read_to_string(&path).expect("text")));
+            read_sources(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(repository()).expect("a path inside the repository");
+            let content = fs::read_to_string(&path).expect("UTF-8");
+            files.push((name.to_string_lossy().into_owned(), content));
         }
     }
 }
 
 #[test]
 fn every_file_keeps_to_its_layer() {
-    let mut files = Vec::new();
-    sources(&root().join("src"), &mut files);
-    assert!(files.len() > 20, "only {} sources found", files.len());
-    let tests: Vec<String> = files
-        .iter()
-        .flat_map(|(file, source)| {
-            let names = without_tests(&tokens(source)).1.into_iter();
-            names.map(|name| [module_of(file), vec![name]].concat().join("::"))
-        })
-        .collect();
-    let is_test = |file: &str| tests.iter().any(|room| within(&module_of(file).join("::"), room));
-    let found: Vec<String> = files
-        .iter()
-        .filter(|(file, _)| !is_test(file))
-        .flat_map(|(file, source)| faults(file, source))
-        .collect();
+    let files = sources();
+    let found: Vec<String> =
+        files.iter().flat_map(|(file, source)| violations(file, source)).collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
 #[test]
-fn the_document_says_what_the_test_checks() {
-    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
-    for rule in RULES.iter().filter(|rule| rule.may != ANY) {
-        let head = format!("| `{}` |", rule.room.replace("::", "/"));
+fn architecture_document_has_the_same_table() {
+    let text = fs::read_to_string(repository().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    for rule in RULES.iter().filter(|rule| rule.may_use != ANY) {
+        let head = format!("| `{}` |", rule.module.replace("::", "/"));
         let row = text.lines().find(|line| line.starts_with(&head));
         let cell = row.and_then(|row| row.split('|').nth(2));
         let cell = cell.unwrap_or_else(|| panic!("ARCHITECTURE.md has no row {head}"));
-        let said: BTreeSet<String> =
+        let documented: BTreeSet<String> =
             cell.split('`').skip(1).step_by(2).map(|name| name.replace('/', "::")).collect();
-        let checked: BTreeSet<String> = rule.may.iter().map(|&name| name.to_owned()).collect();
-        assert_eq!(said, checked, "row {head}");
+        let checked: BTreeSet<String> = rule.may_use.iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(documented, checked, "row {head}");
     }
 }
 
 #[test]
-fn bad_examples_are_caught() {
-    let long = "\n".repeat(LINES_IN_A_FILE + 1);
+fn bad_examples_are_rejected() {
+    let long = "\n".repeat(MAX_LINES + 1);
     for (file, source, expected) in [
         ("src/model/a.rs", "use crate::protocol::Step;", "`crate::protocol::Step`"),
         ("src/model/a.rs", "use crate::{model::Reading, board};", "`crate::board`"),
@@ -239,19 +278,19 @@ fn bad_examples_are_caught() {
         ("src/config/mod.rs", "use tokio::sync::mpsc;", "`tokio`"),
         ("src/board.rs", "fn f() { println!(\"x\") }", "stdout"),
         ("src/app.rs", "std::io::stdout().flush();", "stdout"),
-        ("src/novelty.rs", "", "without a row"),
+        ("src/new_module.rs", "", "without a row"),
         ("src/model/a.rs", "#[cfg(not(test))] use crate::poll::Line;", "`crate::poll::Line`"),
         ("src/model/a.rs", "#[cfg(test)] mod t { } use crate::poll::Line;", "`crate::poll::Line`"),
         ("src/model/a.rs", "const Q: char = '\"'; use crate::poll::Line; // \"", "crate::poll"),
         ("src/model/a.rs", &long, "lines"),
     ] {
-        let found = faults(file, source);
-        assert!(found.iter().any(|fault| fault.contains(expected)), "{source:?} gave {found:?}");
+        let found = violations(file, source);
+        assert!(found.iter().any(|text| text.contains(expected)), "{source:?} gave {found:?}");
     }
 }
 
 #[test]
-fn good_examples_pass() {
+fn good_examples_are_accepted() {
     for (file, source) in [
         (
             "src/model/a.rs",
@@ -272,6 +311,6 @@ fn good_examples_pass() {
         ("src/cli/read.rs", "fn f() { println!(\"x\") }"),
         ("src/main.rs", "fn main() { bms_reader::cli::run() }"),
     ] {
-        assert_eq!(faults(file, source), Vec::<String>::new(), "{source:?}");
+        assert_eq!(violations(file, source), Vec::<String>::new(), "{source:?}");
     }
 }
