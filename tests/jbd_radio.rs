@@ -384,7 +384,7 @@ proptest! {
                 Act::Start => driver.start(CycleKind::Read),
                 Act::Reset => driver.reset(),
                 Act::Advance => driver.advance(),
-                Act::Silence => driver.silence(),
+                Act::Silence => driver.handle_timeout(),
                 Act::Receive(bytes) | Act::Answer(bytes) => driver.receive(bytes),
             }
             let step = driver.step();

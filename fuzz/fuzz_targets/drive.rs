@@ -37,7 +37,7 @@ pub fn drive_with(info: &DriverInfo, options: &Options, input: &[u8]) {
                     Some(bytes) => {
                         bytes.chunks(usize::from(cut).max(1)).for_each(|chunk| driver.receive(chunk));
                     }
-                    None => driver.silence(),
+                    None => driver.handle_timeout(),
                 },
                 Step::Done(_) | Step::Failed(_) => break,
             }

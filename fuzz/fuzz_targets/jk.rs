@@ -41,7 +41,7 @@ fn hear(options: &Options, answer: &[u8]) {
                 heard = false;
                 driver.advance();
             }
-            Step::Await(_) if heard => driver.silence(),
+            Step::Await(_) if heard => driver.handle_timeout(),
             Step::Await(_) => {
                 heard = true;
                 driver.receive(answer);

@@ -48,14 +48,14 @@ impl Tap {
     }
 
     /// A cycle begins.
-    pub fn start(&mut self, ask: CycleKind) {
-        self.write(|| Event::Start { ask: ask.into() });
+    pub fn start(&mut self, kind: CycleKind) {
+        self.write(|| Event::Start { ask: kind.into() });
     }
 
     /// We said this.
     pub fn sent(&mut self, driver: &dyn Driver, bytes: &[u8]) {
         let wanted = self.is_wanted();
-        if let Some(hex) = blanked(driver, Side::Ours, &mut self.sent, bytes, wanted) {
+        if let Some(hex) = blanked(driver, Side::Reader, &mut self.sent, bytes, wanted) {
             trace!(hex, "sent");
             self.write(|| Event::Sent { hex });
         }
@@ -127,14 +127,14 @@ mod tests {
 
     impl Driver for Shy {
         fn reset(&mut self) {}
-        fn start(&mut self, _ask: CycleKind) {}
+        fn start(&mut self, _kind: CycleKind) {}
         fn step(&mut self) -> Step {
             Step::Await(std::time::Duration::ZERO)
         }
         fn advance(&mut self) {}
         fn receive(&mut self, _bytes: &[u8]) {}
-        fn silence(&mut self) {}
-        fn redact(&self, _side: Side, _said: &mut [u8]) {
+        fn handle_timeout(&mut self) {}
+        fn redact(&self, _side: Side, _bytes: &mut [u8]) {
             panic!("nobody wants to see it");
         }
     }

@@ -131,7 +131,7 @@ impl Dialogue {
                 let answer = |question: &[u8], rest| dialogue.answer(ask, question, rest);
                 match play(&mut *driver, ask, answer) {
                     Ok(reading) => return Ok(reading),
-                    Err(error) => worst = Some(more_telling(worst, error)),
+                    Err(error) => worst = Some(more_specific(worst, error)),
                 }
             }
         }
@@ -177,7 +177,7 @@ fn play(
             Step::Pause(_) => driver.advance(),
             Step::Await(_) => match chunks.next() {
                 Some(chunk) => driver.receive(&chunk),
-                None => driver.silence(),
+                None => driver.handle_timeout(),
             },
             Step::Done(reading) => return Ok(*reading),
             Step::Failed(error) => return Err(error),
@@ -201,7 +201,7 @@ fn play_text(info: &DriverInfo, text: &str) -> Result<Reading, Fault> {
             let answer = |_: &[u8], _| vec![text.clone().into_bytes()];
             match play(&mut *driver, ask, answer) {
                 Ok(reading) => return Ok(reading),
-                Err(error) => worst = Some(more_telling(worst, error)),
+                Err(error) => worst = Some(more_specific(worst, error)),
             }
         }
     }
@@ -224,7 +224,7 @@ fn ways(info: &DriverInfo) -> Vec<Options> {
     radio.into_iter().chain(wire).flat_map(in_each).collect()
 }
 
-fn more_telling(known: Option<Fault>, error: ProtocolError) -> Fault {
+fn more_specific(known: Option<Fault>, error: ProtocolError) -> Fault {
     let quiet = |fault: &Fault| fault.kind == FaultKind::Timeout;
     let new = about_the_input(CycleError::Protocol(error).fault());
     known.filter(|known| !quiet(known) || quiet(&new)).unwrap_or(new)

@@ -156,7 +156,7 @@ impl Battery {
                 self.pass_pauses();
             }
             Event::Silence => {
-                self.driver.silence();
+                self.driver.handle_timeout();
                 self.pass_pauses();
             }
             Event::Broken => self.broken = true,

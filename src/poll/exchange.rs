@@ -185,14 +185,14 @@ async fn listen(
             }
             Err(_) => {
                 ear.tap.silence();
-                driver.silence();
+                driver.handle_timeout();
                 break;
             }
         }
         // A line that never falls silent is always ready to be read; the limit holds all the same.
         if Instant::now() >= until && driver.step() == Step::Await(time) {
             ear.tap.silence();
-            driver.silence();
+            driver.handle_timeout();
             break;
         }
     }
@@ -224,7 +224,7 @@ mod tests {
 
     impl Driver for Script {
         fn reset(&mut self) {}
-        fn start(&mut self, _ask: CycleKind) {}
+        fn start(&mut self, _kind: CycleKind) {}
         fn step(&mut self) -> Step {
             self.steps.front().cloned().unwrap_or_else(|| panic!("out of steps"))
         }
@@ -239,7 +239,7 @@ mod tests {
                 self.steps.pop_front();
             }
         }
-        fn silence(&mut self) {
+        fn handle_timeout(&mut self) {
             self.told.push("silence".into());
             self.steps.pop_front();
         }

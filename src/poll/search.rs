@@ -162,13 +162,13 @@ impl Station {
 async fn candidates(wire: &Wire) -> Result<(Vec<Candidate>, Option<i16>), LinkError> {
     let config = match &wire.endpoint {
         Endpoint::Ble(config) => config,
-        Endpoint::Tcp(_) => return Ok((auto::behind_bridge(), None)),
-        _ => return Ok((auto::on_wire(wire.bauds()), None)),
+        Endpoint::Tcp(_) => return Ok((auto::bridge_candidates(), None)),
+        _ => return Ok((auto::serial_candidates(wire.bauds()), None)),
     };
     let found = ble::scan(config.adapter.as_deref(), config.scan_timeout).await?;
     let found = found.into_iter().find(|it| it.address.eq_ignore_ascii_case(&config.address));
     let seen = found.as_ref().map(advertisement);
-    Ok((auto::on_radio(seen.as_ref()), found.as_ref().and_then(|it| it.rssi)))
+    Ok((auto::ble_candidates(seen.as_ref()), found.as_ref().and_then(|it| it.rssi)))
 }
 
 #[cfg(test)]

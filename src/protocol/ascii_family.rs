@@ -45,7 +45,7 @@ pub(super) struct Service {
     pub part: Part,
     /// INFO is the address; otherwise it is empty.
     pub addressed: bool,
-    pub decode: fn(Asked, &[u8], &mut Reading) -> Result<(), Misfit>,
+    pub decode: fn(Asked, &[u8], &mut Reading) -> Result<(), DecodeError>,
 }
 
 impl PartialEq for Service {
@@ -93,7 +93,7 @@ impl Asked {
 
 /// Why a payload is none of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Misfit {
+pub(super) enum DecodeError {
     #[error("the payload is too short: {0}")]
     Short(#[from] Exhausted),
     #[error("a payload of {0} bytes is none of this service")]
@@ -206,7 +206,7 @@ impl RequestReply for Pack {
         (query.decode)(asked, &frame.info, into).map_err(|misfit| {
             let (query, reason) = (self.describe(query), misfit.to_string());
             match misfit {
-                Misfit::Variant(_) => ProtocolError::Unsupported { query, reason },
+                DecodeError::Variant(_) => ProtocolError::Unsupported { query, reason },
                 _ => ProtocolError::BadFrame { query, reason },
             }
         })?;
@@ -219,7 +219,7 @@ impl RequestReply for Pack {
 
     /// Codes 02 and 03 say that the question arrived damaged; 05 and 06 may be about INFO, and
     /// then the group's first module may answer for ours.
-    fn worth_another_try(&mut self, query: &'static Service, error: &ProtocolError) -> bool {
+    fn is_retryable(&mut self, query: &'static Service, error: &ProtocolError) -> bool {
         match error {
             ProtocolError::BadChecksum { .. } | ProtocolError::BadFrame { .. } => true,
             ProtocolError::Refused { code: 0x02 | 0x03, .. } => true,
@@ -247,25 +247,25 @@ const MAX_CELLS: u8 = 32;
 const MAX_SENSORS: u8 = 16;
 
 /// How many cells follow.
-pub(super) fn cell_count(reader: &mut Reader<'_>) -> Result<u8, Misfit> {
+pub(super) fn cell_count(reader: &mut Reader<'_>) -> Result<u8, DecodeError> {
     counted("cell count", reader.u8()?, 1, MAX_CELLS)
 }
 
 /// How many temperatures follow.
-pub(super) fn sensor_count(reader: &mut Reader<'_>) -> Result<u8, Misfit> {
+pub(super) fn sensor_count(reader: &mut Reader<'_>) -> Result<u8, DecodeError> {
     counted("sensor count", reader.u8()?, 0, MAX_SENSORS)
 }
 
-fn counted(field: &'static str, count: u8, least: u8, most: u8) -> Result<u8, Misfit> {
+fn counted(field: &'static str, count: u8, least: u8, most: u8) -> Result<u8, DecodeError> {
     if (least..=most).contains(&count) {
         Ok(count)
     } else {
-        Err(Misfit::Implausible { field, value: count.into() })
+        Err(DecodeError::Implausible { field, value: count.into() })
     }
 }
 
 /// So many unsigned words.
-pub(super) fn words(reader: &mut Reader<'_>, count: u8) -> Result<Vec<u16>, Misfit> {
+pub(super) fn words(reader: &mut Reader<'_>, count: u8) -> Result<Vec<u16>, DecodeError> {
     Ok((0..count).map(|_| reader.u16()).collect::<Result<_, _>>()?)
 }
 
@@ -328,17 +328,17 @@ pub(super) fn is_text(field: &[u8]) -> bool {
 }
 
 /// Service 51 of Pylontech and Seplos: the name, the software's version, the maker.
-pub(super) fn manufacturer(info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn manufacturer(info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     const MAKER: usize = 20;
     let mut reader = Reader::new(info);
     let name = reader.take(10)?;
     let [major, minor] = [reader.u8()?, reader.u8()?];
     let maker = reader.take(reader.remaining())?;
     if maker.len() > MAKER {
-        return Err(Misfit::Length(info.len()));
+        return Err(DecodeError::Length(info.len()));
     }
     if !is_text(name) || !is_text(maker) {
-        return Err(Misfit::Stranger);
+        return Err(DecodeError::Stranger);
     }
     let identity = &mut into.identity;
     keep(&mut identity.model, super::bytes::text(name));

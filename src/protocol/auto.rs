@@ -39,7 +39,7 @@ impl Candidate {
 
 /// What to ask at a serial port, at these rates or, where none is given, at the rates that each
 /// brand uses: first everybody's usual rate, then the rarer ones.
-pub fn on_wire(bauds: &[u32]) -> Vec<Candidate> {
+pub fn serial_candidates(bauds: &[u32]) -> Vec<Candidate> {
     let mut all: Vec<(bool, usize, Candidate)> = Vec::new();
     for driver in DRIVERS.iter().copied() {
         let Some(serial) = driver.serial else { continue };
@@ -57,7 +57,7 @@ pub fn on_wire(bauds: &[u32]) -> Vec<Candidate> {
 }
 
 /// What to ask behind a bridge, which sets the rate itself.
-pub fn behind_bridge() -> Vec<Candidate> {
+pub fn bridge_candidates() -> Vec<Candidate> {
     let wired = DRIVERS.iter().copied().filter(|driver| driver.serial.is_some());
     let mut all: Vec<_> = wired.map(|driver| Candidate { driver, baud: None }).collect();
     all.sort_by_key(|candidate| LAST.contains(&candidate.driver.name));
@@ -65,7 +65,7 @@ pub fn behind_bridge() -> Vec<Candidate> {
 }
 
 /// What to ask on Bluetooth: those that the advertisement speaks for, then everybody else.
-pub fn on_radio(seen: Option<&Advertisement<'_>>) -> Vec<Candidate> {
+pub fn ble_candidates(seen: Option<&Advertisement<'_>>) -> Vec<Candidate> {
     let guesses = seen.map(|seen| recognise(DRIVERS.iter().copied(), seen)).unwrap_or_default();
     let mut drivers: Vec<_> = guesses.into_iter().map(|guess| guess.driver).collect();
     for driver in DRIVERS.iter().copied().filter(|driver| driver.gatt.is_some()) {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn every_wired_brand_is_asked_at_each_of_its_rates() {
-        let candidates = on_wire(&[]);
+        let candidates = serial_candidates(&[]);
         for driver in DRIVERS {
             for baud in driver.serial.map_or(&[][..], |serial| serial.bauds) {
                 let asked =
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_usual_rates_come_first_and_the_brands_that_write_last() {
-        let candidates = on_wire(&[]);
+        let candidates = serial_candidates(&[]);
         let last = candidates.iter().map(|it| LAST.contains(&it.driver.name));
         assert!(last.is_sorted(), "{:?}", names(&candidates));
         let early = candidates.iter().filter(|it| !LAST.contains(&it.driver.name));
@@ -109,10 +109,10 @@ mod tests {
     #[test]
     fn a_given_rate_is_the_only_one() {
         let wired = DRIVERS.iter().filter(|driver| driver.serial.is_some()).count();
-        assert_eq!(on_wire(&[4800]).len(), wired);
-        assert!(on_wire(&[4800]).iter().all(|candidate| candidate.baud == Some(4800)));
-        assert!(behind_bridge().iter().all(|candidate| candidate.baud.is_none()));
-        assert_eq!(behind_bridge().len(), wired);
+        assert_eq!(serial_candidates(&[4800]).len(), wired);
+        assert!(serial_candidates(&[4800]).iter().all(|candidate| candidate.baud == Some(4800)));
+        assert!(bridge_candidates().iter().all(|candidate| candidate.baud.is_none()));
+        assert_eq!(bridge_candidates().len(), wired);
     }
 
     #[test]
@@ -124,8 +124,8 @@ mod tests {
             services: &[],
             manufacturer: &[],
         };
-        assert_eq!(on_radio(None).len(), radio);
-        assert_eq!(on_radio(Some(&seen)).len(), radio);
+        assert_eq!(ble_candidates(None).len(), radio);
+        assert_eq!(ble_candidates(Some(&seen)).len(), radio);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::model::{FaultKind, Reading, Secret};
 /// |---|---|
 /// | `Send` | [`advance`](Driver::advance) when the bytes are written |
 /// | `Pause` | `advance` when the time is over |
-/// | `Await` | [`receive`](Driver::receive) for each chunk, [`silence`](Driver::silence) when the time is over |
+/// | `Await` | [`receive`](Driver::receive) for each chunk, [`handle_timeout`](Driver::handle_timeout) when the time is over |
 /// | `Done`, `Failed` | nothing; [`start`](Driver::start) begins the next cycle |
 ///
 /// An `Await` is one time limit: it goes on over several chunks until `step` returns something
@@ -23,7 +23,7 @@ pub trait Driver: Send {
     /// The link is new: forget log-ins, subscriptions and half frames.
     fn reset(&mut self);
     /// Begins a cycle. What a session remembers (logged in, identity known) survives it.
-    fn start(&mut self, ask: CycleKind);
+    fn start(&mut self, kind: CycleKind);
     /// What the caller must do now. Calling it twice without input gives the same answer.
     fn step(&mut self) -> Step;
     /// The caller finished a `Send` or a `Pause`.
@@ -31,18 +31,18 @@ pub trait Driver: Send {
     /// Bytes that arrived, cut anywhere. Junk, echoes and stale replies are allowed.
     fn receive(&mut self, bytes: &[u8]);
     /// The `Await` ran out.
-    fn silence(&mut self);
+    fn handle_timeout(&mut self);
     /// Overwrites the secrets in a copy of what one side said, for captures that people pass on.
     /// The last frame may be incomplete; frames that were sound must be sound afterwards, and
     /// damaged ones damaged, so that a replay comes to the same end.
-    fn redact(&self, _side: Side, _said: &mut [u8]) {}
+    fn redact(&self, _side: Side, _bytes: &mut [u8]) {}
 }
 
 /// Who said something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// We did.
-    Ours,
+    Reader,
     /// The battery did.
     Battery,
 }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::ascii_family::{
-    Asked, Layout, Misfit, Pack, Part, Service, cell_count, is_text, keep, kelvin, note_state,
+    Asked, DecodeError, Layout, Pack, Part, Service, cell_count, is_text, keep, kelvin, note_state,
     sensor_count, share, temperature_warnings, words,
 };
 use super::bytes::{Reader, text};
@@ -62,7 +62,7 @@ const TAIL_FIELDS: u8 = 3;
 const MOST_APPENDED: usize = 15;
 
 /// Service 42.
-fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::new(info);
     let [_flags, _pack] = [reader.u8()?, reader.u8()?];
     let count = cell_count(&mut reader)?;
@@ -74,14 +74,14 @@ fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
     let remaining = centi(reader.u16()?);
     let user = reader.u8()?;
     if user < TAIL_FIELDS {
-        return Err(Misfit::Variant(format!("a layout with {user} fields at its end")));
+        return Err(DecodeError::Variant(format!("a layout with {user} fields at its end")));
     }
     let full = centi(reader.u16()?);
     let cycles = reader.u16()?;
     let design = centi(reader.u16()?);
     // More would be another pack: whose values are whose is not known.
     if reader.remaining() > MOST_APPENDED {
-        return Err(Misfit::Length(info.len()));
+        return Err(DecodeError::Length(info.len()));
     }
 
     let pack = &mut into.pack;
@@ -113,7 +113,7 @@ fn centi(raw: u16) -> MilliampHours {
 }
 
 /// Service 44. Its state bytes are warnings.
-fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::new(info);
     let [_flags, _pack] = [reader.u8()?, reader.u8()?];
     let count = cell_count(&mut reader)?;
@@ -127,7 +127,7 @@ fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> 
     let [warning1, warning2] = [reader.u8()?, reader.u8()?];
     // Some boards append one byte.
     if reader.remaining() > 1 {
-        return Err(Misfit::Length(info.len()));
+        return Err(DecodeError::Length(info.len()));
     }
 
     for &state in cells {
@@ -255,22 +255,22 @@ static WARNING_2: Word = Word {
 };
 
 /// Service C1: the name of the board.
-fn hardware(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+fn hardware(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     keep(&mut into.identity.hardware, name(info, 20)?);
     into.got.device_info = true;
     Ok(())
 }
 
 /// Service C2.
-fn serial(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+fn serial(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     keep(&mut into.identity.serial, name(info, 40)?);
     into.got.device_info = true;
     Ok(())
 }
 
-fn name(info: &[u8], length: usize) -> Result<Option<String>, Misfit> {
+fn name(info: &[u8], length: usize) -> Result<Option<String>, DecodeError> {
     if info.len() != length {
-        return Err(Misfit::Length(info.len()));
+        return Err(DecodeError::Length(info.len()));
     }
-    if is_text(info) { Ok(text(info)) } else { Err(Misfit::Stranger) }
+    if is_text(info) { Ok(text(info)) } else { Err(DecodeError::Stranger) }
 }

@@ -39,12 +39,12 @@ pub trait RequestReply: Send {
     fn plan(&self) -> &'static [Self::Query];
     /// The orders and questions that turn a switch and read it back, all of them required; none
     /// for a brand without control.
-    fn orders(&mut self, _setting: Setting) -> Vec<Self::Query> {
+    fn write_plan(&mut self, _setting: Setting) -> Vec<Self::Query> {
         Vec::new()
     }
     /// Whether an answer tells by itself what it answers, so that it has a meaning where somebody
     /// recorded nothing else ([`CycleKind::Identify`]). Others would be tried with what is not theirs.
-    fn stands_alone(&self, query: Self::Query) -> bool {
+    fn is_self_describing(&self, query: Self::Query) -> bool {
         self.need(query) == Need::Once
     }
     /// What it means when the question stays without an answer.
@@ -66,20 +66,20 @@ pub trait RequestReply: Send {
     /// Limits and pauses around this question.
     fn pacing(&self, query: Self::Query) -> Pacing;
     /// Whether asking again may help after this answer.
-    fn worth_another_try(&mut self, _query: Self::Query, error: &ProtocolError) -> bool {
+    fn is_retryable(&mut self, _query: Self::Query, error: &ProtocolError) -> bool {
         matches!(error, ProtocolError::BadChecksum { .. } | ProtocolError::BadFrame { .. })
     }
     /// As [`Driver::blank`].
-    fn redact(&self, _side: Side, _said: &mut [u8]) {}
+    fn redact(&self, _side: Side, _bytes: &mut [u8]) {}
     /// No answer came, not even a damaged one. The dialect may ask differently in the next cycle.
     fn unanswered(&mut self, _query: Self::Query) {}
     /// No answer came either: what is asked instead in this cycle, for a brand that does not know
     /// yet which of its languages the battery speaks.
-    fn instead(&mut self, _query: Self::Query, _ask: CycleKind) -> Option<Vec<Self::Query>> {
+    fn fallback_plan(&mut self, _query: Self::Query, _kind: CycleKind) -> Option<Vec<Self::Query>> {
         None
     }
     /// A good answer repeats the question to the letter, so it cannot be told from its echo.
-    fn repeats(&self, _query: Self::Query) -> bool {
+    fn reply_equals_request(&self, _query: Self::Query) -> bool {
         false
     }
     /// The link is new: forget what belongs to the session.
@@ -140,7 +140,7 @@ pub struct Pacing {
 #[derive(Debug)]
 pub struct Runner<D: RequestReply> {
     dialect: D,
-    ask: CycleKind,
+    kind: CycleKind,
     state: State,
     /// Still to be asked; the front one is being asked.
     queue: VecDeque<D::Query>,
@@ -178,7 +178,7 @@ impl<D: RequestReply> Runner<D> {
     pub fn new(dialect: D) -> Self {
         let mut runner = Runner {
             dialect,
-            ask: CycleKind::Read,
+            kind: CycleKind::Read,
             state: State::Done,
             queue: VecDeque::new(),
             request: Vec::new(),
@@ -220,7 +220,7 @@ impl<D: RequestReply> Runner<D> {
     fn finish(&mut self) {
         self.queue.clear();
         self.buffer.clear();
-        let nothing_new = self.ask == CycleKind::Identify && self.reading == Reading::default();
+        let nothing_new = self.kind == CycleKind::Identify && self.reading == Reading::default();
         self.state = match self.worst.take() {
             Some(error) if nothing_new => State::Failed(error),
             _ => State::Done,
@@ -228,9 +228,9 @@ impl<D: RequestReply> Runner<D> {
     }
 
     /// Frames that somebody recorded are only tried with what names itself.
-    fn leave_to_the_ask(&mut self) {
-        if self.ask == CycleKind::Identify {
-            self.queue.retain(|query| self.dialect.stands_alone(*query));
+    fn retain_self_describing(&mut self) {
+        if self.kind == CycleKind::Identify {
+            self.queue.retain(|query| self.dialect.is_self_describing(*query));
         }
     }
 
@@ -242,7 +242,7 @@ impl<D: RequestReply> Runner<D> {
     fn digest(&mut self) {
         while self.listens() {
             let Some(&query) = self.queue.front() else { return };
-            let echo = !self.dialect.repeats(query);
+            let echo = !self.dialect.reply_equals_request(query);
             if echo && !self.request.is_empty() && self.buffer.starts_with(&self.request) {
                 // Two-wire adapters may hear what they say.
                 self.received = self.received.saturating_sub(self.request.len());
@@ -281,7 +281,7 @@ impl<D: RequestReply> Runner<D> {
                 self.next();
             }
             Err(error) => {
-                let again = self.dialect.worth_another_try(query, &error);
+                let again = self.dialect.is_retryable(query, &error);
                 self.note(error);
                 if again {
                     self.state = State::Settling;
@@ -312,7 +312,7 @@ impl<D: RequestReply> Runner<D> {
 
     /// Keeps the more telling one of two errors.
     fn note(&mut self, error: ProtocolError) {
-        self.error = more_telling(self.error.take(), error);
+        self.error = more_specific(self.error.take(), error);
     }
 
     /// The question has failed for this cycle. A battery that says no is awake, so the next
@@ -325,7 +325,7 @@ impl<D: RequestReply> Runner<D> {
         let refused = matches!(error, ProtocolError::Refused { .. });
         let need = self.dialect.need(query);
         let required = need == Need::Required || self.session.steady.contains(&query);
-        if required && self.ask != CycleKind::Identify {
+        if required && self.kind != CycleKind::Identify {
             self.finish();
             self.state = State::Failed(error);
             return;
@@ -334,8 +334,8 @@ impl<D: RequestReply> Runner<D> {
             self.session.failure(query, refused);
         }
         self.queue.pop_front();
-        if refused || self.ask == CycleKind::Identify {
-            self.worst = more_telling(self.worst.take(), error);
+        if refused || self.kind == CycleKind::Identify {
+            self.worst = more_specific(self.worst.take(), error);
             self.next();
         } else {
             self.finish();
@@ -343,7 +343,7 @@ impl<D: RequestReply> Runner<D> {
     }
 }
 
-pub(super) fn more_telling(
+pub(super) fn more_specific(
     known: Option<ProtocolError>,
     new: ProtocolError,
 ) -> Option<ProtocolError> {
@@ -369,13 +369,13 @@ impl<D: RequestReply> Driver for Runner<D> {
         self.start(CycleKind::Read);
     }
 
-    fn start(&mut self, ask: CycleKind) {
-        self.queue = match ask {
-            CycleKind::Write(setting) => self.dialect.orders(setting).into(),
+    fn start(&mut self, kind: CycleKind) {
+        self.queue = match kind {
+            CycleKind::Write(setting) => self.dialect.write_plan(setting).into(),
             CycleKind::Read | CycleKind::Identify => self.session.open(self.dialect.plan()),
         };
-        self.ask = ask;
-        self.leave_to_the_ask();
+        self.kind = kind;
+        self.retain_self_describing();
         self.worst = None;
         self.reading = self.session.known.clone();
         self.next();
@@ -418,19 +418,19 @@ impl<D: RequestReply> Driver for Runner<D> {
         }
     }
 
-    fn redact(&self, side: Side, said: &mut [u8]) {
-        self.dialect.redact(side, said);
+    fn redact(&self, side: Side, bytes: &mut [u8]) {
+        self.dialect.redact(side, bytes);
     }
 
-    fn silence(&mut self) {
+    fn handle_timeout(&mut self) {
         let Some(&query) = self.queue.front() else { return };
         match self.state {
             State::Listening => {
                 if self.error.is_none() {
                     self.dialect.unanswered(query);
-                    if let Some(instead) = self.dialect.instead(query, self.ask) {
-                        self.queue = self.session.open(&instead);
-                        self.leave_to_the_ask();
+                    if let Some(plan) = self.dialect.fallback_plan(query, self.kind) {
+                        self.queue = self.session.open(&plan);
+                        self.retain_self_describing();
                         return self.next();
                     }
                 }

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::ascii_family::{
-    self, Asked, Layout, Misfit, Pack, Part, Service, cell_count, kelvin, note_state, sensor_count,
-    temperature_warnings, words,
+    self, Asked, DecodeError, Layout, Pack, Part, Service, cell_count, kelvin, note_state,
+    sensor_count, temperature_warnings, words,
 };
 use super::bytes::Reader;
 use super::driver::{DriverInfo, Options, SerialDefaults};
@@ -58,7 +58,7 @@ static MAKER: Service = Service {
 const TAIL_WORDS: u8 = 10;
 
 /// Service 42. The second byte is a group number that need not be the address.
-fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::new(info);
     let [_flags, _group] = [reader.u8()?, reader.u8()?];
     let count = cell_count(&mut reader)?;
@@ -70,16 +70,20 @@ fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
     let remaining = reader.u16()?;
     match reader.u8()? {
         TAIL_WORDS => {}
-        2 | 4 => return Err(Misfit::Variant("this is Pylontech's layout (type pylontech)".into())),
-        other => return Err(Misfit::Variant(format!("a layout with {other} words at its end"))),
+        2 | 4 => {
+            return Err(DecodeError::Variant("this is Pylontech's layout (type pylontech)".into()));
+        }
+        other => {
+            return Err(DecodeError::Variant(format!("a layout with {other} words at its end")));
+        }
     }
     let tail = words(&mut reader, TAIL_WORDS)?;
     if reader.remaining() != 0 {
-        return Err(Misfit::Length(info.len()));
+        return Err(DecodeError::Length(info.len()));
     }
     // The sixth word is the voltage at the terminals of the case; the pack's own is more exact.
     let [full, soc, design, cycles, soh, ..] = tail[..] else {
-        return Err(Misfit::Length(info.len()));
+        return Err(DecodeError::Length(info.len()));
     };
 
     let pack = &mut into.pack;
@@ -120,7 +124,7 @@ fn thousandths(raw: u16) -> Option<CentiPercent> {
 const EVENTS: usize = 14;
 
 /// Service 44. Its state bytes are warnings.
-fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::new(info);
     let [_flags, _group] = [reader.u8()?, reader.u8()?];
     let count = cell_count(&mut reader)?;
@@ -131,7 +135,7 @@ fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> 
     let events = reader.u8()?;
     let events = reader.take(events.into())?;
     let (Some(known), 0) = (events.first_chunk::<EVENTS>(), reader.remaining()) else {
-        return Err(Misfit::Length(info.len()));
+        return Err(DecodeError::Length(info.len()));
     };
 
     for &state in cells {

@@ -104,7 +104,7 @@ impl Scribe {
                 Step::Pause(_) => driver.advance(),
                 Step::Await(_) => match answer.take().or_else(|| self.board.unasked(0.0)) {
                     Some(said) => driver.receive(&said),
-                    None => driver.silence(),
+                    None => driver.handle_timeout(),
                 },
                 Step::Done(_) => break,
                 Step::Failed(error) => return Err(error),

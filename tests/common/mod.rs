@@ -138,7 +138,7 @@ pub fn play(
             }
             Step::Await(_) => match waiting.take() {
                 Some(chunks) => chunks.iter().for_each(|chunk| driver.receive(chunk)),
-                None => driver.silence(),
+                None => driver.handle_timeout(),
             },
             end @ (Step::Done(_) | Step::Failed(_)) => return Ok(Outcome { asked, end, steps }),
         }

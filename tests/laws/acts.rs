@@ -38,7 +38,7 @@ pub(super) fn perform(driver: &mut dyn Driver, act: &Act, answers: &[&Vec<u8>]) 
         Act::Start => driver.start(CycleKind::Read),
         Act::Reset => driver.reset(),
         Act::Advance => driver.advance(),
-        Act::Silence => driver.silence(),
+        Act::Silence => driver.handle_timeout(),
         Act::Receive(bytes) => driver.receive(bytes),
         Act::Answer { which, at, with } => {
             let mut bytes = answers[which % answers.len()].clone();

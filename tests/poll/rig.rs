@@ -31,8 +31,8 @@ enum At {
 
 impl Driver for Plain {
     fn reset(&mut self) {}
-    fn start(&mut self, ask: CycleKind) {
-        self.order = match ask {
+    fn start(&mut self, kind: CycleKind) {
+        self.order = match kind {
             CycleKind::Write(setting) => Some(setting.on),
             CycleKind::Read | CycleKind::Identify => None,
         };
@@ -60,7 +60,7 @@ impl Driver for Plain {
         reading.switches.charging = Some(bytes == b"!");
         self.at = At::Ended(Ok(Box::new(reading)));
     }
-    fn silence(&mut self) {
+    fn handle_timeout(&mut self) {
         self.at = At::Ended(Err(ProtocolError::Timeout { query: "?".into(), received: 0 }));
     }
 }

@@ -34,7 +34,7 @@ static LAYOUT: Layout = Layout {
     groups: true,
 };
 
-fn note_all(info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+fn note_all(info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let limits = [Alarm::CellUndervoltage, Alarm::CellOvervoltage];
     info.iter().for_each(|&state| note_state(state, limits, "states", into));
     Ok(())
@@ -73,7 +73,7 @@ fn a_battery_that_keeps_its_alarms_to_itself_still_tells_its_name() {
     assert_eq!(asked(&mut driver), Some(0x42));
     driver.receive(&answer(3, 0, &[1]));
     assert_eq!(asked(&mut driver), Some(0x44));
-    driver.silence();
+    driver.handle_timeout();
     assert!(matches!(driver.step(), Step::Done(_)));
     driver.start(CycleKind::Read);
     assert_eq!(asked(&mut driver), Some(0x42));
@@ -93,14 +93,14 @@ fn alarms_that_were_told_once_have_to_be_told_again() {
     asked(&mut driver);
     driver.receive(&answer(3, 0, &[0, 2]));
     asked(&mut driver);
-    driver.silence();
+    driver.handle_timeout();
     let Step::Done(reading) = driver.step() else { panic!("{:?}", driver.step()) };
     assert_eq!(reading.alarms.get(Alarm::CellOvervoltage), Some(true));
     driver.start(CycleKind::Read);
     asked(&mut driver);
     driver.receive(&answer(3, 0, &[1]));
     assert_eq!(asked(&mut driver), Some(0x44));
-    driver.silence();
+    driver.handle_timeout();
     assert!(matches!(driver.step(), Step::Failed(ProtocolError::Timeout { .. })));
 }
 
@@ -109,7 +109,7 @@ fn a_refused_address_is_asked_of_its_group_and_back_again() {
     let mut driver = driver(0x34);
     question(&mut driver);
     driver.receive(&answer(0x34, 0x06, &[]));
-    driver.silence();
+    driver.handle_timeout();
     let group = question(&mut driver).unwrap();
     assert_eq!((group.address, group.info), (0x32, vec![0xFF]));
     driver.receive(&answer(0x34, 0, &[1]));

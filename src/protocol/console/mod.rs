@@ -58,7 +58,7 @@ pub trait Script: Send {
     /// The link is new.
     fn forget(&mut self);
     /// A cycle begins.
-    fn begin(&mut self, ask: CycleKind);
+    fn begin(&mut self, kind: CycleKind);
     /// What to do now; the same until something is answered or stays unanswered.
     fn turn(&self) -> Turn;
     /// The answer to the last command.
@@ -118,8 +118,8 @@ impl<S: Script> Driver for Terminal<S> {
         self.start(CycleKind::Read);
     }
 
-    fn start(&mut self, ask: CycleKind) {
-        self.script.begin(ask);
+    fn start(&mut self, kind: CycleKind) {
+        self.script.begin(kind);
         self.go_on();
     }
 
@@ -157,7 +157,7 @@ impl<S: Script> Driver for Terminal<S> {
         }
     }
 
-    fn silence(&mut self) {
+    fn handle_timeout(&mut self) {
         if self.state == State::Listening {
             match self.listener.conclude() {
                 Some(reply) => self.script.answered(&reply),

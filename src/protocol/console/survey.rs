@@ -40,7 +40,7 @@ pub trait Questions: Send {
 #[derive(Debug)]
 pub struct Survey<Q: Questions> {
     questions: Q,
-    ask: CycleKind,
+    kind: CycleKind,
     queue: VecDeque<Q::Query>,
     /// Answered once and for all, or not worth asking again.
     closed: Vec<Q::Query>,
@@ -56,7 +56,7 @@ impl<Q: Questions> Survey<Q> {
     pub fn new(questions: Q) -> Self {
         Survey {
             questions,
-            ask: CycleKind::Read,
+            kind: CycleKind::Read,
             queue: VecDeque::new(),
             closed: Vec::new(),
             failed: Vec::new(),
@@ -74,7 +74,7 @@ impl<Q: Questions> Survey<Q> {
     fn end_if_over(&mut self) {
         if self.queue.is_empty() && self.end.is_none() {
             self.questions.complete(&mut self.reading);
-            let nothing = self.ask == CycleKind::Identify && !self.reading.got.device_info;
+            let nothing = self.kind == CycleKind::Identify && !self.reading.got.device_info;
             self.end = Some(match self.worst.take() {
                 Some(error) if nothing => Err(error),
                 _ => Ok(()),
@@ -111,14 +111,14 @@ impl<Q: Questions> Script for Survey<Q> {
 
     /// Questions that failed before come last, so that one that is never answered does not keep the
     /// others from being asked.
-    fn begin(&mut self, ask: CycleKind) {
+    fn begin(&mut self, kind: CycleKind) {
         let mut open = self.questions.plan().to_vec();
         open.retain(|query| !self.closed.contains(query));
-        if ask != CycleKind::Read {
+        if kind != CycleKind::Read {
             open.retain(|query| self.questions.need(*query) == Need::Once);
         }
         open.sort_by_key(|query| self.failures(*query));
-        self.ask = ask;
+        self.kind = kind;
         self.queue = open.into();
         self.reading = Reading::default();
         self.end = None;

@@ -15,7 +15,7 @@ use crate::protocol::bytes::Reader;
 use crate::protocol::driver::ProtocolError;
 use crate::protocol::query::Framing;
 
-use super::Misfit;
+use super::DecodeError;
 
 const START: u8 = 0xA5;
 const DATA: usize = 8;
@@ -184,7 +184,7 @@ pub(super) fn single(
     data: [u8; DATA],
     counts: &mut Counts,
     into: &mut Reading,
-) -> Result<(), Misfit> {
+) -> Result<(), DecodeError> {
     let mut reader = Reader::new(&data);
     match command {
         command::TOTALS => totals(&mut reader, into)?,
@@ -220,7 +220,7 @@ pub(super) fn single(
 
 /// Command 90: a raw current above 30000 discharges, as two recorded boards prove, in contrast to
 /// the other dialects.
-fn totals(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
+fn totals(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError> {
     const STILL: i32 = 30_000;
     let voltage = reader.u16()?;
     // The voltage measured at the terminals, which most boards leave at 0.
@@ -237,7 +237,7 @@ fn totals(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
 
 /// Command 94: some boards have a 0 where the paper has the cycles and the count further behind, so
 /// a 0 is taken for unknown.
-fn count(reader: &mut Reader<'_>, into: &mut Reading) -> Result<Counts, Misfit> {
+fn count(reader: &mut Reader<'_>, into: &mut Reading) -> Result<Counts, DecodeError> {
     const MOST_CELLS: u8 = 48;
     const MOST_SENSORS: u8 = 16;
     let cells = super::counted("cell count", reader.u8()?.into(), 1, MOST_CELLS)?;

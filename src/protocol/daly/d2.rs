@@ -3,7 +3,7 @@
 //! Layout: the vendor's register tables in two translations and recorded answers; the sign of the
 //! current is that of the recordings, as the tables have it the other way round.
 
-use super::{Misfit, amps, counted, soc, status};
+use super::{DecodeError, amps, counted, soc, status};
 use crate::model::Reading;
 use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
@@ -27,7 +27,7 @@ const MOST_CELLS: u8 = 32;
 const MOST_SENSORS: u8 = 8;
 
 /// Registers one after the other.
-pub(super) fn words(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u16>, Misfit> {
+pub(super) fn words(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u16>, DecodeError> {
     Ok((0..count).map(|_| reader.u16()).collect::<Result<_, _>>()?)
 }
 
@@ -37,7 +37,7 @@ pub(super) fn degrees(raw: u16) -> Option<DeciCelsius> {
 }
 
 /// The status.
-pub(super) fn status(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn status(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError> {
     const STILL: i32 = 30_000;
     let cells = words(reader, MOST_CELLS.into())?;
     let temperatures = words(reader, MOST_SENSORS.into())?;
@@ -90,7 +90,7 @@ pub(super) fn bytes<const N: usize>(registers: &[u16]) -> [u8; N] {
 
 /// Balancing and the temperature of the transistors. Older tables have a mileage where the
 /// balance bits are: bits of cells that do not exist tell that.
-pub(super) fn board(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn board(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError> {
     let [low, high, _current, _] = [reader.u16()?, reader.u16()?, reader.u16()?, reader.u16()?];
     let mosfet = reader.u16()?;
     note_balance(u64::from(high) << 16 | u64::from(low), into);
@@ -111,7 +111,7 @@ pub(super) fn note_balance(mask: u64, into: &mut Reading) {
 }
 
 /// The rated capacity, and where the board protects itself.
-pub(super) fn settings(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn settings(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError> {
     let rated = reader.u16()?;
     // Reference cell, boards, cells and sensors of each, type, sleep.
     words(reader, 10)?;
@@ -134,7 +134,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, into: &mut Reading) -> Result<()
 }
 
 /// Three texts.
-pub(super) fn versions(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn versions(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError> {
     names(reader, [16, 16, 32], into)
 }
 
@@ -143,7 +143,7 @@ pub(super) fn names(
     reader: &mut Reader<'_>,
     widths: [usize; 3],
     into: &mut Reading,
-) -> Result<(), Misfit> {
+) -> Result<(), DecodeError> {
     let [software, hardware, serial] = widths;
     let names = &mut into.identity;
     names.software = text(reader.take(software)?);

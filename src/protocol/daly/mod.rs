@@ -49,7 +49,7 @@ const fn place(service: u16, notify: u16, write: u16) -> GattChannel {
 
 /// Why an answer makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Misfit {
+enum DecodeError {
     #[error("the answer is too short: {0}")]
     Short(#[from] Exhausted),
     #[error("{field} is {value}")]
@@ -58,29 +58,29 @@ enum Misfit {
     NotTurned(&'static str),
 }
 
-fn counted(field: &'static str, count: u16, least: u8, most: u8) -> Result<usize, Misfit> {
+fn counted(field: &'static str, count: u16, least: u8, most: u8) -> Result<usize, DecodeError> {
     if (u16::from(least)..=most.into()).contains(&count) {
         Ok(count.into())
     } else {
-        Err(Misfit::Implausible { field, value: count.into() })
+        Err(DecodeError::Implausible { field, value: count.into() })
     }
 }
 
 /// Tenths of a per cent, as hundredths.
-fn soc(raw: u16) -> Result<i32, Misfit> {
+fn soc(raw: u16) -> Result<i32, DecodeError> {
     if raw <= 1000 {
         Ok(i32::from(raw) * 10)
     } else {
-        Err(Misfit::Implausible { field: "soc", value: raw.into() })
+        Err(DecodeError::Implausible { field: "soc", value: raw.into() })
     }
 }
 
 /// Tenths of an ampere; no board carries a thousand amperes.
-fn amps(tenths: i32) -> Result<i32, Misfit> {
+fn amps(tenths: i32) -> Result<i32, DecodeError> {
     if tenths.abs() < 10_000 {
         Ok(tenths)
     } else {
-        Err(Misfit::Implausible { field: "current", value: tenths.into() })
+        Err(DecodeError::Implausible { field: "current", value: tenths.into() })
     }
 }
 
@@ -235,7 +235,7 @@ impl Daly {
             }
             // The answer to an order has the new state in front.
             Query::Turn if (data[0] != 0) != self.on() => {
-                Err(Misfit::NotTurned(if self.on() { "off" } else { "on" }))
+                Err(DecodeError::NotTurned(if self.on() { "off" } else { "on" }))
             }
             _ => a5::single(expected.command, data, &mut self.counts, into),
         };
@@ -266,7 +266,7 @@ impl Daly {
     }
 }
 
-fn bad(query: String, misfit: Misfit) -> ProtocolError {
+fn bad(query: String, misfit: DecodeError) -> ProtocolError {
     ProtocolError::BadFrame { query, reason: misfit.to_string() }
 }
 
@@ -278,7 +278,7 @@ impl RequestReply for Daly {
     }
 
     /// The live question goes first: it finds the dialect, and wakes the board.
-    fn orders(&mut self, setting: Setting) -> Vec<Query> {
+    fn write_plan(&mut self, setting: Setting) -> Vec<Query> {
         if !INFO.controls.contains(&setting.switch) {
             return Vec::new();
         }
@@ -287,7 +287,7 @@ impl RequestReply for Daly {
     }
 
     /// An answer names its command, or has a length that only it has.
-    fn stands_alone(&self, query: Query) -> bool {
+    fn is_self_describing(&self, query: Query) -> bool {
         query != Query::Turn
     }
 
@@ -332,7 +332,7 @@ impl RequestReply for Daly {
     }
 
     /// A good write of the D2 dialect is repeated to the letter.
-    fn repeats(&self, query: Query) -> bool {
+    fn reply_equals_request(&self, query: Query) -> bool {
         query == Query::Turn && self.way() == Dialect::D2
     }
 
@@ -373,7 +373,7 @@ impl RequestReply for Daly {
     }
 
     /// As long as no dialect was answered, the next one is tried in the same cycle.
-    fn instead(&mut self, query: Query, ask: CycleKind) -> Option<Vec<Query>> {
+    fn fallback_plan(&mut self, query: Query, kind: CycleKind) -> Option<Vec<Query>> {
         if self.proven || query != self.way().live() {
             return None;
         }
@@ -381,8 +381,8 @@ impl RequestReply for Daly {
         if self.way == 0 {
             return None;
         }
-        Some(match ask {
-            CycleKind::Write(setting) => self.orders(setting),
+        Some(match kind {
+            CycleKind::Write(setting) => self.write_plan(setting),
             CycleKind::Read | CycleKind::Identify => self.way().plan().to_vec(),
         })
     }

@@ -5,7 +5,7 @@
 //! answers of one board over Bluetooth.
 
 use super::d2::{bytes, degrees, names, note_balance, numbered, words};
-use super::{Misfit, amps, counted, soc, status};
+use super::{DecodeError, amps, counted, soc, status};
 use crate::model::Reading;
 use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, MilliampHours, Milliamps, Millivolts};
@@ -28,7 +28,7 @@ const MOST_CELLS: u8 = 48;
 const MOST_SENSORS: u8 = 8;
 
 /// Cells, temperatures, voltage, current, state of charge.
-pub(super) fn first(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn first(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError> {
     const STILL: i32 = 30_000;
     let cells = words(reader, MOST_CELLS.into())?;
     let temperatures = words(reader, MOST_SENSORS.into())?;
@@ -52,7 +52,7 @@ pub(super) fn first(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), M
 
 /// Everything else that changes. One board has a 7 in the register that says whether cells are
 /// balanced while none is, so only the bits of the cells count.
-pub(super) fn second(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn second(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError> {
     let registers = words(reader, SECOND.1.into())?;
     let at = |register: u16| {
         registers.get(usize::from(register - SECOND.0)).copied().unwrap_or_default()
@@ -73,6 +73,6 @@ pub(super) fn second(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), 
 }
 
 /// Three texts.
-pub(super) fn versions(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn versions(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError> {
     names(reader, [28, 14, 24], into)
 }

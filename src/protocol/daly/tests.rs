@@ -37,7 +37,7 @@ fn asked_into_silence(options: Options) -> Vec<Vec<u8>> {
     let mut asked = Vec::new();
     while let Some(question) = question(&mut driver) {
         asked.push(question);
-        driver.silence();
+        driver.handle_timeout();
     }
     asked
 }
@@ -71,18 +71,18 @@ fn boards_with_a_number_are_asked_by_it() {
 fn what_has_answered_is_asked_again_until_the_link_is_new() {
     let mut driver = driver(on(Medium::Serial));
     question(&mut driver);
-    driver.silence();
+    driver.handle_timeout();
     question(&mut driver);
-    driver.silence();
+    driver.handle_timeout();
     assert_eq!(question(&mut driver).as_deref(), Some(A5_TOTALS));
     driver.receive(A5_ANSWER);
     let counts = a5::question(0x40, command::COUNTS, 0);
     assert_eq!(question(&mut driver), Some(counts));
-    driver.silence();
+    driver.handle_timeout();
     assert!(matches!(driver.step(), Step::Failed(ProtocolError::Timeout { .. })));
     driver.start(CycleKind::Read);
     assert_eq!(question(&mut driver).as_deref(), Some(A5_TOTALS));
-    driver.silence();
+    driver.handle_timeout();
     assert!(matches!(driver.step(), Step::Failed(_)), "no other dialect is tried");
     driver.reset();
     assert_eq!(question(&mut driver).as_deref(), Some(D2_STATUS));
@@ -124,9 +124,9 @@ fn an_order_finds_its_dialect_first() {
     let mut driver = driver(on(Medium::Serial));
     driver.start(CycleKind::Write(Setting { switch: Switch::Discharging, on: true }));
     question(&mut driver);
-    driver.silence();
+    driver.handle_timeout();
     question(&mut driver);
-    driver.silence();
+    driver.handle_timeout();
     question(&mut driver);
     driver.receive(A5_ANSWER);
     let order = [0xA5, 0x40, 0xD9, 8, 1, 0, 0, 0, 0, 0, 0, 0, 0xC7];
@@ -136,7 +136,7 @@ fn an_order_finds_its_dialect_first() {
     refused.push(refused.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)));
     for _ in 0..=RETRIES {
         driver.receive(&refused);
-        driver.silence();
+        driver.handle_timeout();
         question(&mut driver);
     }
     let Step::Failed(error) = driver.step() else { panic!("{:?}", driver.step()) };

@@ -20,7 +20,7 @@ pub(super) const ALL: u8 = 0xFF;
 
 /// Why a payload is none of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Misfit {
+pub(super) enum DecodeError {
     #[error("the payload is too short: {0}")]
     Short(#[from] Exhausted),
     #[error("a payload of {0} bytes is none of this service")]
@@ -33,7 +33,7 @@ pub(super) enum Misfit {
 
 /// Service 42. The part from the balance mask of cells 17 to 32 on is missing on some boards, and
 /// newer ones may append to it.
-pub(super) fn live(info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn live(info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::new(info);
     // The change flags; the documents disagree on what they mean.
     reader.u8()?;
@@ -77,7 +77,7 @@ pub(super) fn live(info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
 }
 
 /// The status words and masks at the end of service 42.
-fn words(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), Misfit> {
+fn words(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError> {
     for word in
         [&status::VOLTAGE, &status::CURRENT, &status::TEMPERATURE, &status::ALARM, &status::FET]
     {
@@ -144,7 +144,7 @@ fn fitted(first: usize, reading: &Reading) -> u16 {
 }
 
 /// Service B0, module 3.
-pub(super) fn nameplate(info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn nameplate(info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = module(info, NAMEPLATE)?;
     let pack_serial = text(reader.take(30)?);
     let product = text(reader.take(30)?);
@@ -163,7 +163,7 @@ pub(super) fn nameplate(info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
 
 /// Service B0, module 4. The remaining and the full capacity are in service 42 too, and the unit
 /// of the energy counters is disputed.
-pub(super) fn capacities(info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn capacities(info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = module(info, CAPACITIES)?;
     reader.take(4)?;
     let design = reader.u16()?;
@@ -174,21 +174,21 @@ pub(super) fn capacities(info: &[u8], into: &mut Reading) -> Result<(), Misfit> 
 }
 
 /// An answer of service B0 repeats what was asked, then says its length; some firmware says 0.
-fn module(info: &[u8], number: u8) -> Result<Reader<'_>, Misfit> {
+fn module(info: &[u8], number: u8) -> Result<Reader<'_>, DecodeError> {
     let mut reader = Reader::new(info);
     let [service, _group, operation] = [reader.u8()?, reader.u8()?, reader.u8()?];
     let [module, _fields, _length] = [reader.u8()?, reader.u8()?, reader.u8()?];
     if [service, operation, module] != [0xB0, READ, number] {
-        return Err(Misfit::Stranger);
+        return Err(DecodeError::Stranger);
     }
     Ok(reader)
 }
 
 /// Service 51: three texts, three numbers of the software, two of the boot loader, and two bytes
 /// of unknown meaning on some boards.
-pub(super) fn manufacturer(info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn manufacturer(info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     if !(35..=40).contains(&info.len()) {
-        return Err(Misfit::Length(info.len()));
+        return Err(DecodeError::Length(info.len()));
     }
     let mut reader = Reader::new(info);
     let hardware = text(reader.take(10)?);
@@ -207,16 +207,16 @@ pub(super) fn manufacturer(info: &[u8], into: &mut Reading) -> Result<(), Misfit
 /// Service 47. What the vendor's tool calls the design capacity equals the learned full capacity
 /// in both recorded frames (80 Ah on a pack of 100 Ah at 80 % health), so it is not used; the
 /// limits repeat each other and are no measurement.
-pub(super) fn parameters(info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn parameters(info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     const LENGTH: usize = 1 + 12 * 2 + 2 * 20;
     if info.len() != LENGTH {
-        return Err(Misfit::Length(info.len()));
+        return Err(DecodeError::Length(info.len()));
     }
     let mut reader = Reader::new(info);
     reader.take(1 + 7 * 2)?;
     let cells = reader.u16()?;
     if !(1..=u16::from(MAX_CELLS)).contains(&cells) {
-        return Err(Misfit::Implausible { field: "cell count", value: cells.into() });
+        return Err(DecodeError::Implausible { field: "cell count", value: cells.into() });
     }
     reader.take(4 * 2)?;
     let product = text(reader.take(20)?);
@@ -233,11 +233,11 @@ fn keep(known: &mut Option<String>, found: Option<String>) {
     }
 }
 
-fn counted(field: &'static str, count: u8, least: u8, most: u8) -> Result<u8, Misfit> {
+fn counted(field: &'static str, count: u8, least: u8, most: u8) -> Result<u8, DecodeError> {
     if (least..=most).contains(&count) {
         Ok(count)
     } else {
-        Err(Misfit::Implausible { field, value: count.into() })
+        Err(DecodeError::Implausible { field, value: count.into() })
     }
 }
 

@@ -190,7 +190,7 @@ impl RequestReply for Daren {
     }
 
     /// Codes 02 and 03 say that the question arrived damaged; 05 and 06 may be about the group.
-    fn worth_another_try(&mut self, query: Service, error: &ProtocolError) -> bool {
+    fn is_retryable(&mut self, query: Service, error: &ProtocolError) -> bool {
         match error {
             ProtocolError::BadChecksum { .. } | ProtocolError::BadFrame { .. } => true,
             ProtocolError::Refused { code: 0x02 | 0x03, .. } => true,
@@ -285,14 +285,14 @@ mod tests {
         assert_eq!(question(&mut driver), Some(request(Service::Live, 3, 3)));
         driver.receive(&refusal(3, 0x05));
         assert!(matches!(driver.step(), Step::Await(_)));
-        driver.silence();
+        driver.handle_timeout();
         assert_eq!(question(&mut driver), Some(request(Service::Live, 3, 1)));
         driver.receive(&live(3));
         assert_eq!(question(&mut driver), Some(request(Service::Nameplate, 3, 1)));
 
         driver.reset();
         assert_eq!(question(&mut driver), Some(request(Service::Live, 3, 1)), "it is remembered");
-        driver.silence();
+        driver.handle_timeout();
         driver.start(CycleKind::Read);
         assert_eq!(question(&mut driver), Some(request(Service::Live, 3, 1)), "it has worked once");
     }
@@ -302,7 +302,7 @@ mod tests {
         let mut driver = driver(3);
         question(&mut driver);
         driver.receive(&refusal(3, 0x06));
-        driver.silence();
+        driver.handle_timeout();
         question(&mut driver);
         driver.receive(&refusal(3, 0x06));
         assert!(matches!(
@@ -316,7 +316,7 @@ mod tests {
         let mut driver = driver(3);
         for group in [3, 1, 3] {
             assert_eq!(question(&mut driver), Some(request(Service::Live, 3, group)));
-            driver.silence();
+            driver.handle_timeout();
             assert!(matches!(driver.step(), Step::Failed(ProtocolError::Timeout { .. })));
             driver.start(CycleKind::Read);
         }
@@ -346,7 +346,7 @@ mod tests {
         let mut driver = driver(1);
         question(&mut driver);
         driver.receive(&refusal(1, 0x02));
-        driver.silence();
+        driver.handle_timeout();
         assert_eq!(question(&mut driver), Some(request(Service::Live, 1, 1)));
     }
 
@@ -355,9 +355,9 @@ mod tests {
         let mut driver = driver(3);
         question(&mut driver);
         driver.receive(b"~2203\r");
-        driver.silence();
+        driver.handle_timeout();
         question(&mut driver);
-        driver.silence();
+        driver.handle_timeout();
         driver.start(CycleKind::Read);
         assert_eq!(question(&mut driver), Some(request(Service::Live, 3, 3)));
     }

@@ -10,7 +10,7 @@ const MAX_CELLS: u8 = 32;
 
 /// Why an answer is none of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Misfit {
+pub(super) enum DecodeError {
     #[error("the data is too short: {0}")]
     Short(#[from] Exhausted),
     #[error("{0} bytes are no whole number of values")]
@@ -20,7 +20,7 @@ pub(super) enum Misfit {
 }
 
 /// Register 03. It comes a second time when a switch was turned, so it replaces what is there.
-pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::new(data);
     let [voltage, current] = [i32::from(reader.u16()?), i32::from(reader.i16()?)];
     let [remaining, nominal, cycles] = [reader.u16()?, reader.u16()?, reader.u16()?];
@@ -33,7 +33,7 @@ pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), Misfit> {
     let cells = reader.u8()?;
     let sensors = reader.u8()?;
     if !(1..=MAX_CELLS).contains(&cells) {
-        return Err(Misfit::Implausible { field: "cell count", value: cells.into() });
+        return Err(DecodeError::Implausible { field: "cell count", value: cells.into() });
     }
     // A board may count sensors that it does not send.
     let present = usize::from(sensors).min(reader.remaining() / 2);
@@ -158,11 +158,11 @@ pub(super) fn allowed(switch: Switch, reading: &Reading) -> bool {
 }
 
 /// Register 04. The length says how many there are; 0 mV may be a torn wire, so it is a value.
-pub(super) fn cells(data: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn cells(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let voltages = words(data)?;
     if !(1..=usize::from(MAX_CELLS)).contains(&voltages.len()) {
         let value = u32::try_from(voltages.len()).unwrap_or(u32::MAX);
-        return Err(Misfit::Implausible { field: "cell count", value });
+        return Err(DecodeError::Implausible { field: "cell count", value });
     }
     into.cells.resize(voltages.len(), Cell::default());
     for (cell, millivolts) in into.cells.iter_mut().zip(voltages) {
@@ -179,7 +179,7 @@ pub(super) fn name(data: &[u8], into: &mut Reading) {
 }
 
 /// Register AA, of 11 words on older boards, of 12 on newer ones.
-pub(super) fn counters(data: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn counters(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let names = [
         Alarm::ShortCircuit,
         Alarm::ChargeOvercurrent,
@@ -198,10 +198,10 @@ pub(super) fn counters(data: &[u8], into: &mut Reading) -> Result<(), Misfit> {
     Ok(())
 }
 
-fn words(data: &[u8]) -> Result<Vec<u16>, Misfit> {
+fn words(data: &[u8]) -> Result<Vec<u16>, DecodeError> {
     let (pairs, rest) = data.as_chunks::<2>();
     if !rest.is_empty() {
-        return Err(Misfit::Odd(data.len()));
+        return Err(DecodeError::Odd(data.len()));
     }
     Ok(pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect())
 }

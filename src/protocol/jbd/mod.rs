@@ -210,7 +210,7 @@ impl RequestReply for Jbd {
         if self.counters_missed < MISSES { PLAN } else { WITHOUT_COUNTERS }
     }
 
-    fn orders(&mut self, setting: Setting) -> Vec<Query> {
+    fn write_plan(&mut self, setting: Setting) -> Vec<Query> {
         if !INFO.controls.contains(&setting.switch) {
             return Vec::new();
         }
@@ -219,7 +219,7 @@ impl RequestReply for Jbd {
     }
 
     /// An answer names its register.
-    fn stands_alone(&self, _query: Query) -> bool {
+    fn is_self_describing(&self, _query: Query) -> bool {
         true
     }
 
@@ -286,7 +286,7 @@ impl RequestReply for Jbd {
     }
 
     /// Code 82 says that the question arrived damaged.
-    fn worth_another_try(&mut self, query: Query, error: &ProtocolError) -> bool {
+    fn is_retryable(&mut self, query: Query, error: &ProtocolError) -> bool {
         match error {
             ProtocolError::BadChecksum { .. } | ProtocolError::BadFrame { .. } => true,
             ProtocolError::Refused { code: 0x82, .. } => true,

@@ -46,7 +46,7 @@ pub(super) struct JbdBle {
     timeout: Duration,
     mac: Option<[u8; 6]>,
     password: Option<Secret>,
-    ask: CycleKind,
+    kind: CycleKind,
     state: State,
     /// The question that waits for its answer.
     question: Vec<u8>,
@@ -80,7 +80,7 @@ impl JbdBle {
             timeout: Jbd::new(options).timeout,
             mac: options.mac,
             password: options.password.clone(),
-            ask: CycleKind::Read,
+            kind: CycleKind::Read,
             state: State::Talking,
             question: Vec::new(),
             heard: Vec::new(),
@@ -96,7 +96,7 @@ impl JbdBle {
     /// Asks from the beginning. Nothing was answered before, so nothing is lost.
     fn talk(&mut self) {
         self.heard.clear();
-        self.runner.start(self.ask);
+        self.runner.start(self.kind);
         self.state = State::Talking;
     }
 
@@ -164,7 +164,7 @@ impl JbdBle {
         } else if self.locked {
             self.refuse(NO_PASSWORD);
         } else {
-            self.runner.silence();
+            self.runner.handle_timeout();
         }
     }
 }
@@ -176,8 +176,8 @@ impl Driver for JbdBle {
         self.start(CycleKind::Read);
     }
 
-    fn start(&mut self, ask: CycleKind) {
-        self.ask = ask;
+    fn start(&mut self, kind: CycleKind) {
+        self.kind = kind;
         self.question.clear();
         (self.spoken, self.repeated, self.tried, self.locked) = (false, false, false, false);
         self.talk();
@@ -240,20 +240,20 @@ impl Driver for JbdBle {
         }
     }
 
-    fn redact(&self, side: Side, said: &mut [u8]) {
-        if side == Side::Ours {
-            handshake::redact(said);
+    fn redact(&self, side: Side, bytes: &mut [u8]) {
+        if side == Side::Reader {
+            handshake::redact(bytes);
         }
     }
 
-    fn silence(&mut self) {
+    fn handle_timeout(&mut self) {
         match self.state {
-            State::Talking if self.spoken => self.runner.silence(),
+            State::Talking if self.spoken => self.runner.handle_timeout(),
             State::Talking if matches!(self.runner.step(), Step::Await(_)) => self.unanswered(),
             // It knows no handshake, and has been asked often enough.
             State::Shaking { word: Word::Key(_), said: true, .. } if self.repeated => {
                 self.state = State::Talking;
-                self.runner.silence();
+                self.runner.handle_timeout();
             }
             // Perhaps it answers all the same.
             State::Shaking { said: true, .. } => self.talk(),

@@ -46,7 +46,7 @@ fn play(
             }
             Step::Await(_) => match waiting.take() {
                 Some(bytes) => driver.receive(&bytes),
-                None => driver.silence(),
+                None => driver.handle_timeout(),
             },
             end => return (asked, pauses, end),
         }
@@ -106,7 +106,7 @@ fn counters_delay_no_read_over_bluetooth_for_long() {
             Step::Await(limit) => {
                 waits.push(limit.as_secs());
                 match asks(Query::Counters, &question) {
-                    true => driver.silence(),
+                    true => driver.handle_timeout(),
                     false => driver.receive(&honest(&question)),
                 }
             }

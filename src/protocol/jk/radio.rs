@@ -16,7 +16,7 @@ use super::{Command, about, layout, order, request};
 use crate::model::Reading;
 use crate::model::reading::{Setting, Switch};
 use crate::protocol::driver::{CycleKind, Driver, Options, ProtocolError, Side, Step};
-use crate::protocol::query::more_telling;
+use crate::protocol::query::more_specific;
 
 /// The acknowledgement follows its record at once; the next question must not collide with it.
 const ACKNOWLEDGEMENT: Duration = Duration::from_millis(400);
@@ -30,7 +30,7 @@ const LOOKS: u8 = 4;
 /// A conversation over Bluetooth.
 pub(super) struct JkBle {
     timeout: Duration,
-    ask: CycleKind,
+    kind: CycleKind,
     state: State,
     reassembly: Reassembly,
     /// How often the present question was asked.
@@ -91,7 +91,7 @@ impl JkBle {
     pub(super) fn new(options: &Options) -> Self {
         let mut radio = JkBle {
             timeout: options.timeout,
-            ask: CycleKind::Read,
+            kind: CycleKind::Read,
             state: State::Asking(Phase::Device),
             reassembly: Reassembly::default(),
             tries: 0,
@@ -162,7 +162,7 @@ impl JkBle {
     }
 
     /// Something came, but not what was wanted: asking again may help, after silence it does not.
-    fn worth_another_try(&self) -> bool {
+    fn is_retryable(&self) -> bool {
         self.received > self.earlier && self.tries < TRIES
     }
 
@@ -231,7 +231,7 @@ impl JkBle {
         let looks = self.ordered.unwrap_or_default() + 1;
         self.ordered = Some(looks);
         let reading = self.reading();
-        let obeyed = match self.ask {
+        let obeyed = match self.kind {
             CycleKind::Write(Setting { switch, on }) => reading.switches.get(switch) == Some(on),
             CycleKind::Read | CycleKind::Identify => true,
         };
@@ -251,7 +251,7 @@ impl JkBle {
 
     /// The next phase, when one is over.
     fn go_on(&mut self) {
-        match self.ask {
+        match self.kind {
             CycleKind::Identify => self.state = State::Done(Box::new(self.session.known.clone())),
             _ if !self.session.streaming || !self.session.opened => {
                 self.session.opened = true;
@@ -274,7 +274,7 @@ impl JkBle {
     }
 
     fn note(&mut self, error: ProtocolError) {
-        self.error = more_telling(self.error.take(), error);
+        self.error = more_specific(self.error.take(), error);
     }
 
     fn unsupported(&mut self, phase: Phase, reason: String) {
@@ -290,9 +290,9 @@ impl JkBle {
 }
 
 impl Driver for JkBle {
-    fn redact(&self, side: Side, said: &mut [u8]) {
+    fn redact(&self, side: Side, bytes: &mut [u8]) {
         if side == Side::Battery {
-            Redactor::default().redact(said);
+            Redactor::default().redact(bytes);
         }
     }
 
@@ -301,8 +301,8 @@ impl Driver for JkBle {
         self.start(CycleKind::Read);
     }
 
-    fn start(&mut self, ask: CycleKind) {
-        self.ask = ask;
+    fn start(&mut self, kind: CycleKind) {
+        self.kind = kind;
         self.newest = None;
         self.ordered = None;
         self.read_back = false;
@@ -312,7 +312,7 @@ impl Driver for JkBle {
         self.reassembly.clear();
         self.received = 0;
         let device = &self.session.known.got.device_info;
-        if *device || (ask != CycleKind::Identify && self.session.failures >= FAILURES) {
+        if *device || (kind != CycleKind::Identify && self.session.failures >= FAILURES) {
             self.go_on();
         } else {
             self.asks(Phase::Device);
@@ -347,14 +347,14 @@ impl Driver for JkBle {
         }
     }
 
-    fn silence(&mut self) {
+    fn handle_timeout(&mut self) {
         let State::Awaiting(phase) = self.state else { return };
         match phase {
-            Phase::Device if self.worth_another_try() => self.asks_again(phase),
+            Phase::Device if self.is_retryable() => self.asks_again(phase),
             Phase::Device => {
                 self.session.failures += 1;
                 let nothing = self.session.known == Reading::default();
-                if self.ask == CycleKind::Identify && nothing {
+                if self.kind == CycleKind::Identify && nothing {
                     self.fail(phase)
                 } else {
                     self.go_on()
@@ -365,7 +365,7 @@ impl Driver for JkBle {
                 self.session.streaming = false;
                 self.asks(Phase::Opening);
             }
-            Phase::Opening | Phase::ReadBack if self.worth_another_try() => self.asks_again(phase),
+            Phase::Opening | Phase::ReadBack if self.is_retryable() => self.asks_again(phase),
             Phase::Opening if self.newest.is_some() => self.go_on(),
             Phase::Opening | Phase::ReadBack => self.fail(phase),
             Phase::Order(_) => self.asks(Phase::ReadBack),

@@ -8,7 +8,7 @@ use crate::protocol::bytes::{Exhausted, Reader, text};
 
 /// Why the data make no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Misfit {
+pub(super) enum DecodeError {
     #[error("the values are cut short: {0}")]
     Short(#[from] Exhausted),
     #[error("it has no {0}")]
@@ -46,7 +46,7 @@ struct Gathered {
 }
 
 /// Puts the values into the reading.
-pub(super) fn note(data: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn note(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::new(data);
     let mut gathered = Gathered::default();
     while reader.remaining() > 0 {
@@ -59,10 +59,10 @@ pub(super) fn note(data: &[u8], into: &mut Reading) -> Result<(), Misfit> {
         value(tag, reader.take(length)?, &mut gathered, into);
     }
     if into.cells.is_empty() {
-        return Err(Misfit::Missing("cells"));
+        return Err(DecodeError::Missing("cells"));
     }
     if into.pack.voltage.is_none() {
-        return Err(Misfit::Missing("pack voltage"));
+        return Err(DecodeError::Missing("pack voltage"));
     }
     put_together(&gathered, into);
     into.got.cell_info = true;
@@ -72,10 +72,10 @@ pub(super) fn note(data: &[u8], into: &mut Reading) -> Result<(), Misfit> {
 }
 
 /// Cells follow their number and three bytes each, with their own number first.
-fn cells(reader: &mut Reader<'_>) -> Result<Vec<Cell>, Misfit> {
+fn cells(reader: &mut Reader<'_>) -> Result<Vec<Cell>, DecodeError> {
     let length = reader.u8()?;
     if !length.is_multiple_of(3) || length == 0 {
-        return Err(Misfit::Cells(length));
+        return Err(DecodeError::Cells(length));
     }
     let mut cells = Vec::new();
     for _ in 0..length / 3 {
@@ -199,7 +199,7 @@ mod tests {
     const CELL: [u8; 5] = [0x79, 3, 1, 0x0C, 0xE4];
     const VOLTAGE: [u8; 3] = [0x83, 0x14, 0xB6];
 
-    fn read(tags: &[&[u8]]) -> Result<Reading, Misfit> {
+    fn read(tags: &[&[u8]]) -> Result<Reading, DecodeError> {
         let mut reading = Reading::default();
         note(&[&CELL[..], &VOLTAGE, &tags.concat()].concat(), &mut reading)?;
         Ok(reading)
@@ -248,10 +248,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told() {
-        assert!(matches!(read(&[&[0xAA, 0, 0]]), Err(Misfit::Short(_))));
+        assert!(matches!(read(&[&[0xAA, 0, 0]]), Err(DecodeError::Short(_))));
         let alone = |data: &[u8]| note(data, &mut Reading::default());
-        assert_eq!(alone(&VOLTAGE), Err(Misfit::Missing("cells")));
-        assert_eq!(alone(&CELL), Err(Misfit::Missing("pack voltage")));
-        assert_eq!(alone(&[0x79, 4]), Err(Misfit::Cells(4)));
+        assert_eq!(alone(&VOLTAGE), Err(DecodeError::Missing("cells")));
+        assert_eq!(alone(&CELL), Err(DecodeError::Missing("pack voltage")));
+        assert_eq!(alone(&[0x79, 4]), Err(DecodeError::Cells(4)));
     }
 }

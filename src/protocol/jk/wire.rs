@@ -46,7 +46,7 @@ pub(super) struct Wire {
     current: Use,
     /// Nobody else asks on this line, as far as we have heard since it was opened.
     surveyed: bool,
-    ask: CycleKind,
+    kind: CycleKind,
     state: State,
     misses: u8,
     timeout: Duration,
@@ -77,7 +77,7 @@ impl Wire {
             next: Use::Ttl,
             current: Use::Ttl,
             surveyed: false,
-            ask: CycleKind::Read,
+            kind: CycleKind::Read,
             state: State::Surveying,
             misses: 0,
             timeout: options.timeout,
@@ -99,11 +99,11 @@ impl Wire {
         self.state = State::Speaking;
         self.current = self.dialect.unwrap_or(self.next);
         // The one answer of the socket has everything in it.
-        let ask = if self.current == Use::Ttl { CycleKind::Read } else { self.ask };
+        let kind = if self.current == Use::Ttl { CycleKind::Read } else { self.kind };
         self.next = if self.next == Use::Ttl { Use::Pb } else { Use::Ttl };
         self.ear.clear();
         if let Some(runner) = self.runner() {
-            runner.start(ask);
+            runner.start(kind);
         }
     }
 
@@ -136,11 +136,11 @@ impl Wire {
 }
 
 impl Driver for Wire {
-    fn redact(&self, side: Side, said: &mut [u8]) {
+    fn redact(&self, side: Side, bytes: &mut [u8]) {
         if side == Side::Battery {
             // Until it is known which of the two dialects it is, it may be either.
-            Redactor::default().redact(said);
-            TtlRedactor::default().redact(said);
+            Redactor::default().redact(bytes);
+            TtlRedactor::default().redact(bytes);
         }
     }
 
@@ -154,15 +154,15 @@ impl Driver for Wire {
         self.start(CycleKind::Read);
     }
 
-    fn start(&mut self, ask: CycleKind) {
-        if matches!(ask, CycleKind::Write(_)) {
+    fn start(&mut self, kind: CycleKind) {
+        if matches!(kind, CycleKind::Write(_)) {
             self.state = State::Failed(ProtocolError::Unsupported {
                 query: "the order".into(),
                 reason: "switches of this brand are turned over Bluetooth only".into(),
             });
             return;
         }
-        self.ask = ask;
+        self.kind = kind;
         self.listener.start();
         let master = self.address == MASTER && self.dialect != Some(Use::Ttl);
         if self.current == Use::Listening || master {
@@ -222,7 +222,7 @@ impl Driver for Wire {
         }
     }
 
-    fn silence(&mut self) {
+    fn handle_timeout(&mut self) {
         match self.state {
             State::Failed(_) => {}
             State::Surveying => {
@@ -237,7 +237,7 @@ impl Driver for Wire {
             }
             State::Speaking => {
                 if let Some(runner) = self.runner() {
-                    runner.silence();
+                    runner.handle_timeout();
                     self.note_success();
                 }
             }

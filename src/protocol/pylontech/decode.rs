@@ -4,7 +4,8 @@ use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
 use crate::protocol::ascii_family::{
-    self, Asked, Misfit, cell_count, is_text, keep, kelvin, note_state, sensor_count, share, words,
+    self, Asked, DecodeError, cell_count, is_text, keep, kelvin, note_state, sensor_count, share,
+    words,
 };
 use crate::protocol::bytes::{Exhausted, Reader, text};
 use crate::protocol::status_word::Bit::{ChargeSwitch, DischargeSwitch, Raises, State};
@@ -23,7 +24,7 @@ struct Module {
 }
 
 /// Service 42. The second byte repeats the address, or counts the modules of a group.
-pub(super) fn live(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn live(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let module = ours(asked, info, module)?;
     let pack = &mut into.pack;
     pack.voltage = Some(Millivolts(module.voltage.into()));
@@ -46,8 +47,8 @@ pub(super) fn live(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), 
 fn ours<T>(
     asked: Asked,
     info: &[u8],
-    read: fn(&mut Reader<'_>) -> Result<T, Misfit>,
-) -> Result<T, Misfit> {
+    read: fn(&mut Reader<'_>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
     let mut reader = Reader::new(info);
     // The flags: which alarms and switches have changed since they were last asked for.
     reader.u8()?;
@@ -60,15 +61,15 @@ fn ours<T>(
     let modules = (0..count).map(|_| read(&mut reader)).collect::<Result<Vec<_>, _>>()?;
     at_end(&reader, info)?;
     let number = asked.index();
-    let missing = Misfit::NotInGroup { modules: count, number: number + 1 };
+    let missing = DecodeError::NotInGroup { modules: count, number: number + 1 };
     modules.into_iter().nth(number).ok_or(missing)
 }
 
-fn at_end(reader: &Reader<'_>, info: &[u8]) -> Result<(), Misfit> {
-    if reader.remaining() == 0 { Ok(()) } else { Err(Misfit::Length(info.len())) }
+fn at_end(reader: &Reader<'_>, info: &[u8]) -> Result<(), DecodeError> {
+    if reader.remaining() == 0 { Ok(()) } else { Err(DecodeError::Length(info.len())) }
 }
 
-fn module(reader: &mut Reader<'_>) -> Result<Module, Misfit> {
+fn module(reader: &mut Reader<'_>) -> Result<Module, DecodeError> {
     let count = cell_count(reader)?;
     let cells = words(reader, count)?;
     let count = sensor_count(reader)?;
@@ -83,8 +84,12 @@ fn module(reader: &mut Reader<'_>) -> Result<Module, Misfit> {
     let (remaining, total) = match user {
         2 => (remaining.into(), total.into()),
         4 => (wide(reader)?, wide(reader)?),
-        10 => return Err(Misfit::Variant("this is the layout of Seplos (type seplos)".into())),
-        other => return Err(Misfit::Variant(format!("a layout with {other} fields at its end"))),
+        10 => {
+            return Err(DecodeError::Variant("this is the layout of Seplos (type seplos)".into()));
+        }
+        other => {
+            return Err(DecodeError::Variant(format!("a layout with {other} fields at its end")));
+        }
     };
     let (remaining, total) = (MilliampHours(remaining), MilliampHours(total));
     Ok(Module { cells, temperatures, current, voltage, remaining, total, cycles })
@@ -106,7 +111,7 @@ struct States {
     status: [u8; 5],
 }
 
-fn states(reader: &mut Reader<'_>) -> Result<States, Misfit> {
+fn states(reader: &mut Reader<'_>) -> Result<States, DecodeError> {
     let cells = cell_count(reader)?;
     let cells = reader.take(cells.into())?.to_vec();
     let sensors = sensor_count(reader)?;
@@ -118,7 +123,7 @@ fn states(reader: &mut Reader<'_>) -> Result<States, Misfit> {
 }
 
 /// Service 44.
-pub(super) fn alarms(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn alarms(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let states = ours(asked, info, states)?;
     for &state in &states.cells {
         let limits = [Alarm::CellUndervoltage, Alarm::CellOvervoltage];
@@ -197,7 +202,7 @@ static MANAGEMENT_STATUS: Word = Word {
 };
 
 /// Service 92: what the module asks of chargers and loads.
-pub(super) fn management(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn management(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = commanded(asked, info, 10)?;
     let [charge, discharge] = [reader.u16()?, reader.u16()?];
     let [charge_current, discharge_current] = [reader.i16()?, reader.i16()?];
@@ -212,20 +217,24 @@ pub(super) fn management(asked: Asked, info: &[u8], into: &mut Reading) -> Resul
 }
 
 /// A payload of fixed length that begins with the address it was asked for.
-fn commanded(asked: Asked, info: &[u8], length: usize) -> Result<Reader<'_>, Misfit> {
+fn commanded(asked: Asked, info: &[u8], length: usize) -> Result<Reader<'_>, DecodeError> {
     if info.len() != length {
-        return Err(Misfit::Length(info.len()));
+        return Err(DecodeError::Length(info.len()));
     }
     let mut reader = Reader::new(info);
-    if reader.u8()? != asked.address { Err(Misfit::Stranger) } else { Ok(reader) }
+    if reader.u8()? != asked.address { Err(DecodeError::Stranger) } else { Ok(reader) }
 }
 
 /// Service 47: where the module protects itself. The warnings in between and the limits of
 /// temperature and current have no field of their own in a reading.
-pub(super) fn parameters(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn parameters(
+    _asked: Asked,
+    info: &[u8],
+    into: &mut Reading,
+) -> Result<(), DecodeError> {
     const LENGTH: usize = 1 + 12 * 2;
     if info.len() != LENGTH {
-        return Err(Misfit::Length(info.len()));
+        return Err(DecodeError::Length(info.len()));
     }
     let mut reader = Reader::new(info);
     reader.u8()?;
@@ -234,7 +243,7 @@ pub(super) fn parameters(_asked: Asked, info: &[u8], into: &mut Reading) -> Resu
         [reader.u16()?, reader.u16()?, reader.u16()?];
     let [high, low, under] = [reader.u16()?, reader.u16()?, reader.u16()?];
     if !(under..=high).contains(&low) || !(cell_under..=cell_high).contains(&cell_low) {
-        return Err(Misfit::Stranger);
+        return Err(DecodeError::Stranger);
     }
     let limits = &mut into.limits;
     limits.cell_upper = Some(Millivolts(cell_high.into()));
@@ -246,16 +255,20 @@ pub(super) fn parameters(_asked: Asked, info: &[u8], into: &mut Reading) -> Resu
 }
 
 /// Service 51.
-pub(super) fn manufacturer(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn manufacturer(
+    _asked: Asked,
+    info: &[u8],
+    into: &mut Reading,
+) -> Result<(), DecodeError> {
     ascii_family::manufacturer(info, into)
 }
 
 /// Service 93.
-pub(super) fn serial(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn serial(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = commanded(asked, info, 17)?;
     let number = reader.take(16)?;
     if !is_text(number) {
-        return Err(Misfit::Stranger);
+        return Err(DecodeError::Stranger);
     }
     keep(&mut into.identity.serial, text(number));
     into.got.device_info = true;
@@ -263,7 +276,7 @@ pub(super) fn serial(asked: Asked, info: &[u8], into: &mut Reading) -> Result<()
 }
 
 /// Service 96: the version of the maker, and that of the program in the module.
-pub(super) fn firmware(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), Misfit> {
+pub(super) fn firmware(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = commanded(asked, info, 6)?;
     reader.u16()?;
     let [major, minor, patch] = [reader.u8()?, reader.u8()?, reader.u8()?];

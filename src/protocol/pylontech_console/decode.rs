@@ -8,7 +8,7 @@ use crate::model::units::CentiPercent;
 
 /// What is wrong with an answer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
+pub enum DecodeError {
     #[error("no data in it")]
     NoData,
     #[error("no pack has this number")]
@@ -20,8 +20,8 @@ pub enum Misfit {
 }
 
 /// The row of one pack.
-pub fn pwr(lines: &[String], pack: u8, into: &mut Reading) -> Result<(), Misfit> {
-    let table = Table::find(lines).ok_or(Misfit::NoData)?;
+pub fn pwr(lines: &[String], pack: u8, into: &mut Reading) -> Result<(), DecodeError> {
+    let table = Table::find(lines).ok_or(DecodeError::NoData)?;
     let mut own = None;
     for row in table.rows() {
         if row.number("Power")? == Some(pack.into()) {
@@ -29,12 +29,12 @@ pub fn pwr(lines: &[String], pack: u8, into: &mut Reading) -> Result<(), Misfit>
             break;
         }
     }
-    let row = own.filter(|row| !row.is_absent()).ok_or(Misfit::Absent)?;
+    let row = own.filter(|row| !row.is_absent()).ok_or(DecodeError::Absent)?;
     into.pack.voltage = row.volts("Volt")?;
     into.pack.current = row.amps("Curr")?;
     into.pack.soc = row.share("Coulomb")?;
     if into.pack.voltage.is_none() {
-        return Err(Misfit::NoData);
+        return Err(DecodeError::NoData);
     }
     for (location, name) in
         [(SensorLocation::Ambient, "Tempr"), (SensorLocation::Mosfet, "MosTempr")]
@@ -72,13 +72,13 @@ fn word(row: &Row<'_>, name: &str) -> Option<String> {
 }
 
 /// The cells of one pack, numbered from 0.
-pub fn bat(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
-    let table = Table::find(lines).ok_or(Misfit::NoData)?;
+pub fn bat(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
+    let table = Table::find(lines).ok_or(DecodeError::NoData)?;
     let mut cells = Vec::new();
     for row in table.rows() {
-        let index = row.number("Battery")?.ok_or(Misfit::NoData)?;
+        let index = row.number("Battery")?.ok_or(DecodeError::NoData)?;
         if usize::try_from(index) != Ok(cells.len()) {
-            return Err(Misfit::Order(index));
+            return Err(DecodeError::Order(index));
         }
         let words = states(&row, ["Volt. State", "Curr. State", "Temp. State"]);
         cells.push(Cell {
@@ -91,14 +91,14 @@ pub fn bat(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
         });
     }
     if cells.is_empty() {
-        return Err(Misfit::NoData);
+        return Err(DecodeError::NoData);
     }
     into.cells = cells;
     Ok(())
 }
 
 /// The history of one pack: cycles and what is left of its capacity.
-pub fn stat(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
+pub fn stat(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
     let mut known = false;
     for (key, text) in lines.iter().filter_map(|line| field(line)) {
         match key.as_str() {
@@ -114,5 +114,5 @@ pub fn stat(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
             _ => {}
         }
     }
-    if known { Ok(()) } else { Err(Misfit::NoData) }
+    if known { Ok(()) } else { Err(DecodeError::NoData) }
 }

@@ -16,7 +16,7 @@ use super::console::{GAP, Line, Questions, Survey, Terminal, unreadable, words};
 use super::driver::{DriverInfo, Options, ProtocolError, SerialDefaults};
 use super::query::Need;
 use crate::model::Reading;
-use decode::Misfit;
+use decode::DecodeError;
 
 /// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
@@ -99,11 +99,11 @@ impl Questions for Console {
             Query::Stat => decode::stat(&reply.lines, into),
             Query::Info => {
                 self.info = Info::parse(&reply.lines);
-                self.info.as_ref().map(|_| ()).ok_or(Misfit::NoData)
+                self.info.as_ref().map(|_| ()).ok_or(DecodeError::NoData)
             }
         };
         decoded.map_err(|misfit| match misfit {
-            Misfit::Absent => ProtocolError::Refused {
+            DecodeError::Absent => ProtocolError::Refused {
                 query: format!("`{command}` for pack {}", self.pack),
                 code: 0,
                 reason: "no pack has this number",

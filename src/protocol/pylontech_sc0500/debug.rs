@@ -18,7 +18,7 @@ use super::super::console::reply::{Prompt, Reply};
 use super::super::console::{Line, Script, Turn, silent, unreadable};
 use super::super::driver::{CapacityUnit, CycleKind, Options, ProtocolError};
 use super::barcode::Barcode;
-use super::getpwr::{self, Misfit};
+use super::getpwr::{self, DecodeError};
 use super::{SLOW, divide_into_modules};
 use crate::model::Reading;
 
@@ -52,7 +52,7 @@ pub(super) struct Debug {
     unit: CapacityUnit,
     timeout: Duration,
     phase: Phase,
-    ask: CycleKind,
+    kind: CycleKind,
     /// Log-ins that this cycle may still try.
     logins: u8,
     /// The last log-in was in this cycle.
@@ -80,7 +80,7 @@ impl Debug {
             unit: options.capacity_unit,
             timeout: options.timeout,
             phase: Phase::Login,
-            ask: CycleKind::Read,
+            kind: CycleKind::Read,
             logins: LOGINS,
             new_login: false,
             session: Session::default(),
@@ -105,7 +105,7 @@ impl Debug {
 
     fn enter(&mut self) {
         let wanted = self.session.info.is_none() && self.info_failures < INFO_FAILURES;
-        self.phase = match self.ask {
+        self.phase = match self.kind {
             _ if wanted => Phase::Info,
             CycleKind::Read => Phase::Getpwr,
             CycleKind::Identify | CycleKind::Write(_) => self.done(Reading::default()),
@@ -162,7 +162,7 @@ impl Debug {
                 return;
             }
             Ok(()) => unreadable(GETPWR, "no word of success behind it"),
-            Err(Misfit::Empty) => return self.ask_for_authority(reply.headline()),
+            Err(DecodeError::Empty) => return self.ask_for_authority(reply.headline()),
             Err(misfit) => unreadable(GETPWR, misfit.to_string()),
         };
         self.phase = Phase::Failed(error);
@@ -219,8 +219,8 @@ impl Script for Debug {
         self.info_failures = 0;
     }
 
-    fn begin(&mut self, ask: CycleKind) {
-        self.ask = ask;
+    fn begin(&mut self, kind: CycleKind) {
+        self.kind = kind;
         self.logins = LOGINS;
         self.new_login = false;
         if self.session.logged_in {

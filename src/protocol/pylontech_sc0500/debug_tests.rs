@@ -66,7 +66,7 @@ impl Console {
                     self.heard.push(command);
                     driver.receive(answer.as_bytes());
                 }
-                Step::Await(_) => driver.silence(),
+                Step::Await(_) => driver.handle_timeout(),
                 end => return (end, self.heard.clone()),
             }
         }
@@ -175,7 +175,7 @@ fn a_cut_answer_ends_the_log_in_and_sends_no_number() {
     assert!(matches!(driver.step(), Step::Send(_)));
     driver.advance();
     driver.receive(b"getpwr\r\n@\r\n49768# 0# 29300# 43259# Idle# Nor");
-    driver.silence();
+    driver.handle_timeout();
     let Step::Failed(ProtocolError::Timeout { received, .. }) = driver.step() else {
         panic!("{:?}", driver.step())
     };

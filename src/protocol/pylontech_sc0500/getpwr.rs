@@ -24,7 +24,7 @@ const FOOT: usize = 2;
 
 /// What is wrong with an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
+pub enum DecodeError {
     /// No value at all.
     #[error("no data in it")]
     Empty,
@@ -43,18 +43,18 @@ pub enum Misfit {
 }
 
 /// Reads an answer into a reading.
-pub fn decode(lines: &[String], unit: CapacityUnit, into: &mut Reading) -> Result<(), Misfit> {
+pub fn decode(lines: &[String], unit: CapacityUnit, into: &mut Reading) -> Result<(), DecodeError> {
     let values = values(lines)?;
     if values.is_empty() {
-        return Err(Misfit::Empty);
+        return Err(DecodeError::Empty);
     }
     let whole = |count: &usize| *count > 0 && count.is_multiple_of(CELL);
     let cells = values.len().checked_sub(HEAD + FOOT).filter(whole);
-    let cells = cells.ok_or(Misfit::Count(values.len()))?;
+    let cells = cells.ok_or(DecodeError::Count(values.len()))?;
     let (head, rest) = values.split_at(HEAD);
     let (cells, foot) = rest.split_at(cells);
     if !(cells.len() / CELL).is_multiple_of(CELLS_PER_MODULE) {
-        return Err(Misfit::Cells(cells.len() / CELL));
+        return Err(DecodeError::Cells(cells.len() / CELL));
     }
     summary(head, unit, into)?;
     let (records, _) = cells.as_chunks::<CELL>();
@@ -71,21 +71,21 @@ pub fn decode(lines: &[String], unit: CapacityUnit, into: &mut Reading) -> Resul
     Ok(())
 }
 
-fn values(lines: &[String]) -> Result<Vec<&str>, Misfit> {
+fn values(lines: &[String]) -> Result<Vec<&str>, DecodeError> {
     let mut values = Vec::new();
     for line in lines.iter().filter(|line| line.contains('#')) {
         let mut parts: Vec<&str> = line.split('#').map(str::trim).collect();
         match parts.pop() {
-            Some(rest) if !rest.is_empty() => return Err(Misfit::Torn(rest.to_owned())),
+            Some(rest) if !rest.is_empty() => return Err(DecodeError::Torn(rest.to_owned())),
             _ => values.extend(parts),
         }
     }
     Ok(values)
 }
 
-fn summary(head: &[&str], unit: CapacityUnit, into: &mut Reading) -> Result<(), Misfit> {
+fn summary(head: &[&str], unit: CapacityUnit, into: &mut Reading) -> Result<(), DecodeError> {
     let [voltage, current, degrees, charge, base, volts, amps, heat] = *head else {
-        return Err(Misfit::Count(head.len()));
+        return Err(DecodeError::Count(head.len()));
     };
     let pack = &mut into.pack;
     pack.voltage = number("voltage", voltage)?.map(Millivolts);
@@ -112,7 +112,7 @@ fn summary(head: &[&str], unit: CapacityUnit, into: &mut Reading) -> Result<(), 
     Ok(())
 }
 
-fn cell((record, index): (&[&str; CELL], usize)) -> Result<Cell, Misfit> {
+fn cell((record, index): (&[&str; CELL], usize)) -> Result<Cell, DecodeError> {
     let [voltage, degrees, first, second] = *record;
     let name = |what: &str| format!("{what} of cell {index}");
     Ok(Cell {
@@ -136,7 +136,7 @@ mod tests {
         lines
     }
 
-    fn read(lines: &[String]) -> Result<Reading, Misfit> {
+    fn read(lines: &[String]) -> Result<Reading, DecodeError> {
         let mut reading = Reading::default();
         decode(lines, CapacityUnit::WattHours, &mut reading).map(|()| reading)
     }
@@ -163,13 +163,13 @@ mod tests {
 
     #[test]
     fn every_way_to_be_incomplete_is_told() {
-        assert_eq!(read(&[]), Err(Misfit::Empty));
-        assert_eq!(read(&stack(14)), Err(Misfit::Cells(14)));
-        assert_eq!(read(&stack(0)), Err(Misfit::Count(10)));
-        assert_eq!(read(&stack(15)[1..]), Err(Misfit::Cells(13)));
+        assert_eq!(read(&[]), Err(DecodeError::Empty));
+        assert_eq!(read(&stack(14)), Err(DecodeError::Cells(14)));
+        assert_eq!(read(&stack(0)), Err(DecodeError::Count(10)));
+        assert_eq!(read(&stack(15)[1..]), Err(DecodeError::Cells(13)));
         let mut lines = stack(15);
         lines[4] = "3317#  26300# Normal# Nor".to_owned();
-        assert_eq!(read(&lines), Err(Misfit::Torn("Nor".into())));
+        assert_eq!(read(&lines), Err(DecodeError::Torn("Nor".into())));
         lines[4] = "33I7#  26300# Normal# Normal#".to_owned();
         let told = read(&lines).unwrap_err().to_string();
         assert_eq!(told, "voltage of cell 4 is `33I7`, which is no number");

@@ -80,7 +80,7 @@ impl Questions for User {
             Query::Unit => unit(&reply.lines, into),
             Query::Info => {
                 self.info = Info::parse(&reply.lines);
-                self.info.as_ref().map(|_| ()).ok_or(Misfit::NoData)
+                self.info.as_ref().map(|_| ()).ok_or(DecodeError::NoData)
             }
         };
         decoded.map_err(|misfit| unreadable(command(query), misfit.to_string()))
@@ -124,7 +124,7 @@ fn command(query: Query) -> &'static str {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Misfit {
+enum DecodeError {
     #[error("no data in it")]
     NoData,
     #[error(transparent)]
@@ -135,12 +135,12 @@ enum Misfit {
     Order(i32),
 }
 
-fn pwr(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
-    let table = Table::find(lines).ok_or(Misfit::NoData)?;
-    let row = table.rows().next().ok_or(Misfit::NoData)?;
+fn pwr(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
+    let table = Table::find(lines).ok_or(DecodeError::NoData)?;
+    let row = table.rows().next().ok_or(DecodeError::NoData)?;
     // Its rows are packs, and their charge is a share only.
     if row.word("Coulomb").is_some() && row.word("CoulombAH").is_none() {
-        return Err(Misfit::LowVoltage);
+        return Err(DecodeError::LowVoltage);
     }
     let pack = &mut into.pack;
     pack.voltage = row.volts("Volt")?;
@@ -150,7 +150,7 @@ fn pwr(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
     let energy = row.amount("CoulombWH", "WH")?;
     pack.remaining_energy = energy.map(|hours| MilliwattHours(i64::from(hours) * 1000));
     if pack.voltage.is_none() {
-        return Err(Misfit::NoData);
+        return Err(DecodeError::NoData);
     }
     let average =
         lines.iter().filter_map(|line| field(line)).find(|(key, _)| key == "AverageTempr");
@@ -195,15 +195,15 @@ fn error_code(text: &str) -> Option<u32> {
 
 /// Rows of number (from 0), millivolts, milliamperes, 0.001 °C and two words. Their head was never
 /// recorded, so the order counts here.
-fn bat(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
+fn bat(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
     let mut cells = Vec::new();
     for line in lines.iter().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [index, voltage, _, degrees, first, second, ..] = *words else { continue };
         let name = |what: &str| format!("{what} of cell {index}");
-        let index = number("cell", index)?.ok_or(Misfit::NoData)?;
+        let index = number("cell", index)?.ok_or(DecodeError::NoData)?;
         if usize::try_from(index) != Ok(cells.len()) {
-            return Err(Misfit::Order(index));
+            return Err(DecodeError::Order(index));
         }
         cells.push(Cell {
             voltage: number(&name("voltage"), voltage)?.map(Millivolts),
@@ -214,19 +214,19 @@ fn bat(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
         });
     }
     if cells.is_empty() {
-        return Err(Misfit::NoData);
+        return Err(DecodeError::NoData);
     }
     into.cells = cells;
     Ok(())
 }
 
-fn unit(lines: &[String], into: &mut Reading) -> Result<(), Misfit> {
-    let table = Table::find(lines).ok_or(Misfit::NoData)?;
+fn unit(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
+    let table = Table::find(lines).ok_or(DecodeError::NoData)?;
     let module = |row: Row<'_>| {
         let range = row.volts("BVlow")?.zip(row.volts("BVhigh")?);
         Ok(Module { range, ..Module::default() })
     };
     let present = table.rows().filter(|row| !row.is_absent());
     into.modules = present.map(module).collect::<Result<_, Malformed>>()?;
-    if into.modules.is_empty() { Err(Misfit::NoData) } else { Ok(()) }
+    if into.modules.is_empty() { Err(DecodeError::NoData) } else { Ok(()) }
 }

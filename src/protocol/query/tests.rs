@@ -96,7 +96,7 @@ fn play(runner: &mut Runner<Toy>, answers: &[&str]) -> (String, Step) {
                     runner.receive(answers.next().unwrap_or(&"").as_bytes());
                 }
                 if matches!(runner.step(), Step::Await(_)) {
-                    runner.silence();
+                    runner.handle_timeout();
                 }
             }
             end => return (asked, end),

@@ -92,7 +92,7 @@ fn a_missing_acknowledgement_is_not_waited_for_long() {
     let mut driver = driver();
     asked(&mut driver);
     driver.receive(&device());
-    driver.silence();
+    driver.handle_timeout();
     assert_eq!(asked(&mut driver), [0x96]);
 }
 
@@ -100,15 +100,15 @@ fn a_missing_acknowledgement_is_not_waited_for_long() {
 fn a_stream_that_dries_up_is_asked_for_once_more() {
     let mut driver = running();
     driver.start(CycleKind::Read);
-    driver.silence();
+    driver.handle_timeout();
     assert_eq!(asked(&mut driver), [0x96]);
     driver.receive(&live(3311, 1));
     assert_eq!(cell(&mut driver), Some(3311));
 
     driver.start(CycleKind::Read);
-    driver.silence();
+    driver.handle_timeout();
     asked(&mut driver);
-    driver.silence();
+    driver.handle_timeout();
     assert!(matches!(driver.step(), Step::Failed(ProtocolError::Timeout { received: 0, .. })));
     driver.start(CycleKind::Read);
     assert_eq!(asked(&mut driver), [0x96], "who it is was not forgotten");
@@ -135,7 +135,7 @@ fn a_board_that_does_not_say_what_it_is_is_read_all_the_same() {
     for questions in [&[0x97_u8][..], &[0x97], &[]] {
         driver.start(CycleKind::Read);
         assert_eq!(asked(&mut driver), questions);
-        driver.silence();
+        driver.handle_timeout();
         asked(&mut driver);
         driver.receive(&[settings(1), live(3300, 1)].concat());
         assert_eq!(cell(&mut driver), Some(3300));
@@ -149,9 +149,9 @@ fn damage_is_told_rather_than_silence() {
     let mut damaged = live(3300, 1);
     damaged[8] ^= 1;
     driver.receive(&damaged);
-    driver.silence();
+    driver.handle_timeout();
     asked(&mut driver);
-    driver.silence();
+    driver.handle_timeout();
     assert!(matches!(driver.step(), Step::Failed(ProtocolError::BadChecksum { .. })));
 }
 
@@ -184,7 +184,7 @@ fn a_board_that_does_not_obey_is_reported_as_it_is() {
     let mut driver = running();
     driver.start(switch_off());
     asked(&mut driver);
-    driver.silence();
+    driver.handle_timeout();
     assert_eq!(asked(&mut driver), [0x96]);
     driver.receive(&settings(1));
     (0..LOOKS).for_each(|_| driver.receive(&live(3300, 1)));
