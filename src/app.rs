@@ -128,7 +128,7 @@ pub async fn run(house: App, config: &Config, stop: CancellationToken) {
 /// Nobody kept the energy counters of an earlier run of those batteries that have none by now.
 fn start_counters_at_zero(board: &Board, why: &str) {
     let restored: Vec<_> = board.devices().filter_map(|id| board.restore(id, None)).collect();
-    if restored.contains(&Restored::FromZero) {
+    if restored.contains(&Restored::Zero) {
         info!("energy counters start at 0: {why}");
     }
 }
@@ -230,17 +230,17 @@ fn recorder(path: &Path) -> Option<(Recorder, JoinHandle<()>)> {
 mod tests {
     use super::*;
     use crate::model::energy::Energy;
-    use crate::model::{Profile, Totals};
+    use crate::model::{EnergyTotals, Profile};
 
-    fn totals(charged: u64) -> Totals {
-        Totals { charged: Energy(charged), ..Totals::default() }
+    fn totals(charged: u64) -> EnergyTotals {
+        EnergyTotals { charged: Energy(charged), ..EnergyTotals::default() }
     }
 
     #[tokio::test(start_paused = true)]
     async fn counters_do_not_wait_for_ever_for_a_broker_which_may_still_raise_them() {
         let board = Board::new(["a", "b"].map(Profile::sample));
         let [a, b] = ["a", "b"].map(|name| DeviceId::new(name).unwrap());
-        let before = |id| board.latest(id).and_then(|state| state.before);
+        let before = |id| board.latest(id).and_then(|state| state.energy_before_start);
         board.restore(&a, Some(totals(7)));
         let stop = CancellationToken::new();
         let task = tokio::spawn(start_counters_without_broker(board.clone(), stop));
@@ -257,6 +257,6 @@ mod tests {
         let (board, stop) = (Board::new([Profile::sample("a")]), CancellationToken::new());
         stop.cancel();
         start_counters_without_broker(board.clone(), stop).await;
-        assert_eq!(board.states().next().unwrap().before, None);
+        assert_eq!(board.states().next().unwrap().energy_before_start, None);
     }
 }

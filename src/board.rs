@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 
 use crate::model::{
-    BrokerState, DeviceId, DeviceState, DiscoveredDevice, Profile, Restored, Totals,
+    BrokerState, DeviceId, DeviceState, DiscoveredDevice, EnergyTotals, Profile, Restored,
 };
 
 /// A handle on all slots; cheap to clone.
@@ -22,8 +22,8 @@ pub struct Board {
     changes: Arc<watch::Sender<u64>>,
     /// `None`: no broker is configured.
     broker: Arc<watch::Sender<Option<BrokerState>>>,
-    waiting: Waiting,
-    findings: Arc<watch::Sender<Vec<DiscoveredDevice>>>,
+    mqtt_queue: QueueLength,
+    discovered: Arc<watch::Sender<Vec<DiscoveredDevice>>>,
 }
 
 impl Board {
@@ -35,8 +35,8 @@ impl Board {
             slots: Arc::new(profiles.into_iter().map(slot).collect()),
             changes: Arc::default(),
             broker: Arc::default(),
-            waiting: Waiting::default(),
-            findings: Arc::default(),
+            mqtt_queue: QueueLength::default(),
+            discovered: Arc::default(),
         }
     }
 
@@ -46,16 +46,16 @@ impl Board {
     }
 
     /// Follows one battery. The receiver starts with the present state marked as unseen.
-    pub fn follow(&self, device: &DeviceId) -> Option<watch::Receiver<DeviceState>> {
+    pub fn subscribe(&self, device: &DeviceId) -> Option<watch::Receiver<DeviceState>> {
         let mut receiver = self.slots.get(device)?.subscribe();
         receiver.mark_changed();
         Some(receiver)
     }
 
     /// Follows every battery at once.
-    pub fn news(&self) -> News {
-        let slots = self.devices().filter_map(|device| self.follow(device)).collect();
-        News { slots, changes: self.changes.subscribe() }
+    pub fn updates(&self) -> Updates {
+        let slots = self.devices().filter_map(|device| self.subscribe(device)).collect();
+        Updates { slots, changes: self.changes.subscribe() }
     }
 
     /// Tells that any battery has changed, for those who follow several one by one.
@@ -82,7 +82,7 @@ impl Board {
     }
 
     /// Changes what is known of a battery's name and place; nobody is woken when it stays as it was.
-    pub fn describe(&self, device: &DeviceId, change: impl FnOnce(&mut Profile)) {
+    pub fn update_profile(&self, device: &DeviceId, change: impl FnOnce(&mut Profile)) {
         let Some(slot) = self.slots.get(device) else { return };
         let changed = slot.send_if_modified(|state| {
             let mut profile = Profile::clone(&state.profile);
@@ -100,7 +100,7 @@ impl Board {
 
     /// Hands over the energy counters of an earlier run (see [`DeviceState::restore`]). `None`: no
     /// such battery.
-    pub fn restore(&self, device: &DeviceId, found: Option<Totals>) -> Option<Restored> {
+    pub fn restore(&self, device: &DeviceId, found: Option<EnergyTotals>) -> Option<Restored> {
         let mut restored = None;
         self.update(device, |state| restored = Some(state.restore(found)));
         restored
@@ -117,26 +117,26 @@ impl Board {
     }
 
     /// Messages on their way to the broker.
-    pub fn waiting(&self) -> &Waiting {
-        &self.waiting
+    pub fn mqtt_queue(&self) -> &QueueLength {
+        &self.mqtt_queue
     }
 
     /// What was found where no battery is configured.
-    pub fn findings(&self) -> Vec<DiscoveredDevice> {
-        self.findings.borrow().clone()
+    pub fn discovered(&self) -> Vec<DiscoveredDevice> {
+        self.discovered.borrow().clone()
     }
 
     /// Replaces what was found.
-    pub fn find(&self, findings: Vec<DiscoveredDevice>) {
-        self.findings.send_replace(findings);
+    pub fn set_discovered(&self, discovered: Vec<DiscoveredDevice>) {
+        self.discovered.send_replace(discovered);
     }
 }
 
 /// The length of a queue, written by whoever owns the queue.
 #[derive(Debug, Clone, Default)]
-pub struct Waiting(Arc<AtomicUsize>);
+pub struct QueueLength(Arc<AtomicUsize>);
 
-impl Waiting {
+impl QueueLength {
     /// So many wait now.
     pub fn set(&self, number: usize) {
         self.0.store(number, Ordering::Relaxed);
@@ -150,12 +150,12 @@ impl Waiting {
 
 /// Follows every battery; a state that is replaced before it is seen is never seen.
 #[derive(Debug)]
-pub struct News {
+pub struct Updates {
     slots: Vec<watch::Receiver<DeviceState>>,
     changes: watch::Receiver<u64>,
 }
 
-impl News {
+impl Updates {
     /// The states that are new, in the order of the ids; at first all of them. Waits until there
     /// is one, for ever where the board has no battery. Cancel-safe.
     pub async fn next(&mut self) -> Vec<DeviceState> {
@@ -180,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn news_begin_with_everything_and_go_on_with_what_changed() {
         let board = Board::new(["a", "b", "c"].map(Profile::sample));
-        let mut news = board.news();
+        let mut news = board.updates();
         let names = |states: Vec<DeviceState>| -> Vec<String> {
             states.into_iter().map(|state| state.profile.id.to_string()).collect()
         };
@@ -190,9 +190,9 @@ mod tests {
         }
         assert_eq!(names(news.next().await), ["a", "c"]);
         let b = DeviceId::new("b").unwrap();
-        board.describe(&b, |profile| profile.adapter = Some("hci1".to_owned()));
+        board.update_profile(&b, |profile| profile.adapter = Some("hci1".to_owned()));
         assert_eq!(names(news.next().await), ["b"]);
-        board.describe(&b, |profile| profile.adapter = Some("hci1".to_owned()));
+        board.update_profile(&b, |profile| profile.adapter = Some("hci1".to_owned()));
         let nothing = tokio::time::timeout(std::time::Duration::from_millis(20), news.next());
         assert!(nothing.await.is_err());
     }

@@ -18,14 +18,14 @@ pub enum Command {
     /// Read this battery at once.
     Read,
     /// Ask it differently until the program ends.
-    Configure(Change),
+    Configure(ConfigChange),
     /// Turn one of its switches.
     Switch(Setting),
 }
 
 /// `cmd/config`: what is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change {
+pub struct ConfigChange {
     /// Bluetooth address.
     pub address: Option<String>,
     /// Bluetooth adapter; the inner `None` means the first powered one.
@@ -43,7 +43,7 @@ pub struct Change {
 /// Why a command was not carried out, in words for the person who sent it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refusal(pub String);
+pub struct CommandError(pub String);
 
 /// A command on its way, with the place where its answer goes.
 #[derive(Debug)]
@@ -54,12 +54,12 @@ pub struct Request {
     pub command: Command,
     /// `Ok` as soon as the command is accepted (a read is not waited for); for a switch when the
     /// battery was read back and agrees.
-    pub reply: oneshot::Sender<Result<(), Refusal>>,
+    pub reply: oneshot::Sender<Result<(), CommandError>>,
 }
 
 impl Request {
     /// Whoever asked has gone away, or was told already that nothing came of it.
-    pub fn is_given_up(&self) -> bool {
+    pub fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
 }
@@ -87,8 +87,8 @@ impl CommandBus {
     }
 
     /// Hands a command to the battery's line. Never waits for a place in the queue.
-    pub async fn send(&self, device: &DeviceId, command: Command) -> Result<(), Refusal> {
-        let refuse = |text: &str| Refusal(format!("{device}: {text}"));
+    pub async fn send(&self, device: &DeviceId, command: Command) -> Result<(), CommandError> {
+        let refuse = |text: &str| CommandError(format!("{device}: {text}"));
         let inbox = self.inboxes.get(device).ok_or_else(|| refuse("no such battery"))?;
         let (reply, answer) = oneshot::channel();
         let request = Request { device: device.clone(), command, reply };

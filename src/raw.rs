@@ -16,7 +16,7 @@ pub fn raw(state: &DeviceState) -> Json {
     let attempt = state.attempt.as_ref();
     let fault = attempt.and_then(|attempt| attempt.fault.as_ref());
     let good = state.snapshot.as_deref().filter(|_| attempt.is_some() && fault.is_none());
-    let got = good.map(|snapshot| snapshot.reading.got).unwrap_or_default();
+    let received = good.map(|snapshot| snapshot.reading.received).unwrap_or_default();
     let model = state.snapshot.as_deref().and_then(|s| s.reading.identity.model.clone());
 
     let mut object = Object::default();
@@ -31,9 +31,9 @@ pub fn raw(state: &DeviceState) -> Json {
     object.put(
         "got",
         json!({
-            "device_info": got.device_info,
-            "cell_info": got.cell_info,
-            "settings": got.settings,
+            "device_info": received.device_info,
+            "cell_info": received.cell_info,
+            "settings": received.settings,
         }),
     );
     object.put("status", state.snapshot.as_deref().map_or(Json::Null, |it| status(state, it)));
@@ -52,7 +52,7 @@ fn status(state: &DeviceState, snapshot: &Snapshot) -> Json {
         object.put("limits", limits(&reading.limits));
     }
     let warnings = reading.alarms.iter().map(|(alarm, on)| (alarm.name(), on));
-    let words = reading.alarms.words().map(|(subject, word)| (subject, word.is_some()));
+    let words = reading.alarms.statuses().map(|(subject, word)| (subject, word.is_some()));
     object.put("warnings", warnings.chain(words).collect());
     object.put("alarms", json!(state.active_alarms()));
     if let Some(bank) = snapshot.derived.bank.as_deref() {
@@ -64,8 +64,8 @@ fn status(state: &DeviceState, snapshot: &Snapshot) -> Json {
     if !reading.counters.is_empty() {
         object.put("counters", reading.counters.iter().map(|(name, n)| (*name, *n)).collect());
     }
-    if reading.alarms.unknown().next().is_some() {
-        object.put("unknown_bits", reading.alarms.unknown().collect());
+    if reading.alarms.unknown_bits().next().is_some() {
+        object.put("unknown_bits", reading.alarms.unknown_bits().collect());
     }
     object.into_json()
 }
@@ -91,7 +91,7 @@ fn device_info(reading: &Reading) -> Json {
     // JK boards fill their field of that name with the model.
     let vendor = identity.manufacturer.as_ref().or(identity.model.as_ref());
     object.put_some("vendor_id", vendor);
-    object.put_some("production_date", identity.produced.as_ref());
+    object.put_some("production_date", identity.manufactured.as_ref());
     object.into_json()
 }
 
@@ -114,10 +114,10 @@ fn cell_info(snapshot: &Snapshot) -> Json {
     object.put_some("time_to_full", derived.times.to_full);
     object.put_some("time_to_empty", derived.times.to_empty);
     object.put_some("status", derived.activity.map(|activity| activity.name()));
-    object.put_some("base_status", pack.words.base.as_ref());
-    object.put_some("voltage_status", pack.words.voltage.as_ref());
-    object.put_some("current_status", pack.words.current.as_ref());
-    object.put_some("temperature_status", pack.words.temperature.as_ref());
+    object.put_some("base_status", pack.console_status.base.as_ref());
+    object.put_some("voltage_status", pack.console_status.voltage.as_ref());
+    object.put_some("current_status", pack.console_status.current.as_ref());
+    object.put_some("temperature_status", pack.console_status.temperature.as_ref());
 
     let place = |place| reading.probes.iter().filter(move |probe| probe.location == place);
     object.put_list("temperatures", place(SensorLocation::Cells).map(|probe| probe.value));
@@ -130,8 +130,8 @@ fn cell_info(snapshot: &Snapshot) -> Json {
     let ohms = |resistance: Microohms| Value::decimal(resistance.0.into(), 6);
     object.put_list("resistances", reading.cells.iter().map(|cell| cell.resistance.map(ohms)));
     object.put_list("cell_temperatures", reading.cells.iter().map(|cell| cell.temperature));
-    object.put_list("cell_voltage_status", reading.cells.iter().map(|it| word(&it.voltage_word)));
-    let temperature_words = reading.cells.iter().map(|cell| word(&cell.temperature_word));
+    object.put_list("cell_voltage_status", reading.cells.iter().map(|it| word(&it.voltage_status)));
+    let temperature_words = reading.cells.iter().map(|cell| word(&cell.temperature_status));
     object.put_list("cell_temperature_status", temperature_words);
     if let (Some((max_cell, max)), Some((min_cell, min))) =
         (derived.highest_cell, derived.lowest_cell)
@@ -258,8 +258,8 @@ mod tests {
             Probe { location: SensorLocation::Cells, value: None },
         ];
         reading.alarms.note(Alarm::CellOvervoltage, true);
-        reading.alarms.note_unknown("io_status", 0x4000);
-        reading.got = Parts { cell_info: true, ..Parts::default() };
+        reading.alarms.note_unknown_bits("io_status", 0x4000);
+        reading.received = Parts { cell_info: true, ..Parts::default() };
         let derived = derive(&reading);
         let device = state().profile.id.clone();
         let taken = Millis(1_771_097_625_510);
@@ -309,12 +309,12 @@ mod tests {
     fn a_stack_tells_its_modules_and_words() {
         let cells = vec![Cell::of(Millivolts(3309)), Cell::of(Millivolts(3326))];
         let mut reading = Reading { cells, ..Reading::default() };
-        reading.cells[1].voltage_word = Some("High".into());
-        reading.pack.words.voltage = Some("High".into());
+        reading.cells[1].voltage_status = Some("High".into());
+        reading.pack.console_status.voltage = Some("High".into());
         let serial = Some("HPTST1".to_owned());
         reading.modules = vec![Module { serial, cells: 0..2, range: None }, Module::default()];
-        reading.alarms.note_word("voltage_status", Some("High"));
-        reading.alarms.note_word("current_status", None);
+        reading.alarms.note_status("voltage_status", Some("High"));
+        reading.alarms.note_status("current_status", None);
         let derived = derive(&reading);
         let mut state = state();
         state.snapshot = Some(Arc::new(Snapshot { reading, derived, ..snapshot() }));

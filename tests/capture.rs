@@ -67,7 +67,7 @@ async fn session(brand: &'static SimBrand, file: &std::path::Path) -> Vec<Value>
         },
         interval: Duration::from_millis(10),
         control: false,
-        limits: AlarmThresholds::default(),
+        thresholds: AlarmThresholds::default(),
     };
     let board = Board::new([Profile {
         id: id.clone(),
@@ -89,7 +89,7 @@ async fn session(brand: &'static SimBrand, file: &std::path::Path) -> Vec<Value>
         recorder: Some(recorder),
         radio: None,
     };
-    let mut news = board.follow(&id).unwrap();
+    let mut news = board.subscribe(&id).unwrap();
     let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));
     let mut seen = Vec::new();
     while seen.len() < usize::try_from(ATTEMPTS).unwrap() {

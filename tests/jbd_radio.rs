@@ -158,7 +158,7 @@ fn a_board_that_sleeps_through_the_first_question_is_asked_again() {
         });
         let outcome = outcome.unwrap();
         assert_eq!(commands(&outcome.asked), [3, 3, 4, 5, 0xAA]);
-        assert!(outcome.reading().got.cell_info);
+        assert!(outcome.reading().received.cell_info);
     }
 }
 
@@ -200,7 +200,7 @@ fn a_module_opens_after_the_handshake_and_is_greeted_with_it_on_the_next_link() 
         let first = cycle(driver.as_mut(), &mut pack);
         assert_eq!(commands(&first.asked), [&[3, 3][..], &handshake, &read].concat(), "{module}");
         let first = first.reading();
-        assert!(first.got.cell_info, "{module}");
+        assert!(first.received.cell_info, "{module}");
 
         driver.start(CycleKind::Read);
         let second = cycle(driver.as_mut(), &mut pack);
@@ -271,7 +271,7 @@ fn a_refused_guess_does_not_keep_us_from_asking() {
         _ if guessed => vec![pack.respond(question, 0.0).unwrap()],
         _ => Vec::new(),
     });
-    assert!(outcome.unwrap().reading().got.cell_info);
+    assert!(outcome.unwrap().reading().received.cell_info);
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn one_echo_alone_is_no_reason_to_give_up() {
         Some(()) => vec![question.to_vec()],
         None => vec![[question, &pack.respond(question, 0.0).unwrap()].concat()],
     });
-    assert!(outcome.unwrap().reading().got.cell_info);
+    assert!(outcome.unwrap().reading().received.cell_info);
 }
 
 #[test]

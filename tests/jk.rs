@@ -104,7 +104,7 @@ async fn the_stream_is_read_as_it_comes() {
         let cells: Vec<_> = reading.cells.iter().map(|cell| cell.voltage.unwrap()).collect();
         assert_eq!(cells, state.cells);
         assert_eq!(reading.pack.current, Some(state.current));
-        assert!(reading.got.device_info && reading.got.settings);
+        assert!(reading.received.device_info && reading.received.settings);
     }
     stop.cancel();
 }
@@ -126,7 +126,7 @@ fn passcodes_stay_in_the_driver() {
     let mut driver = driver();
     let outcome = play(driver.as_mut(), |_| vec![device.clone(), live.response.clone()]).unwrap();
     let reading = outcome.reading();
-    assert!(reading.got.device_info);
+    assert!(reading.received.device_info);
     let mut state = DeviceState::new(Profile {
         id: DeviceId::new("jk1").unwrap(),
         name: "JK1".into(),

@@ -57,7 +57,7 @@ fn the_dialect_is_found_by_trying_and_then_kept() {
     for _ in 0..3 {
         let outcome = quiet(reader.as_mut(), &mut socket);
         assert_eq!(outcome.asked, [ttl::request()]);
-        assert!(outcome.reading().got.cell_info);
+        assert!(outcome.reading().received.cell_info);
     }
 
     let mut bus = bus(&PB, &[4, 5]);
@@ -69,7 +69,7 @@ fn the_dialect_is_found_by_trying_and_then_kept() {
     assert_eq!(second.asked[0], trigger(Topic::Live, 4));
     let reading = second.reading();
     assert_eq!(soc(&reading), Some(4));
-    assert!(reading.got.device_info && reading.got.settings);
+    assert!(reading.received.device_info && reading.received.settings);
     for _ in 0..3 {
         let further = quiet(reader.as_mut(), &mut bus);
         assert_eq!(further.asked, [Topic::Live, Topic::Settings].map(|topic| trigger(topic, 4)));

@@ -17,7 +17,7 @@ mod rig;
 use std::time::{Duration, Instant};
 
 use bms_reader::board::Board;
-use bms_reader::command::{Change, Command};
+use bms_reader::command::{Command, ConfigChange};
 use bms_reader::model::{Alarm, Secret};
 use bms_reader::sink::mqtt::Discovery;
 use mosquitto::Mosquitto;
@@ -325,10 +325,10 @@ fn commands_reach_the_battery_and_are_answered() {
     broker.publish("bms/rack/cmd/read", "", false);
     assert_eq!(rig.command(), Command::Read);
     broker.publish("bms/rack/cmd/config", r#"{"poll_interval_s": 10, "adapter": null}"#, false);
-    let change = Change {
+    let change = ConfigChange {
         interval: Some(Duration::from_secs(10)),
         adapter: Some(None),
-        ..Change::default()
+        ..ConfigChange::default()
     };
     assert_eq!(rig.command(), Command::Configure(change));
     let result = "bms/rack/cmd/config/result";
@@ -351,7 +351,7 @@ fn a_retained_command_is_not_carried_out() {
     ear.wait_for(BRIDGE, "true");
     // The first command to arrive is the one that was sent live.
     broker.publish("bms/rack/cmd/config", r#"{"paused": false}"#, false);
-    let change = Change { paused: Some(false), ..Change::default() };
+    let change = ConfigChange { paused: Some(false), ..ConfigChange::default() };
     assert_eq!(rig.command(), Command::Configure(change));
 }
 
@@ -363,7 +363,7 @@ fn a_wrong_password_is_not_tried_again_at_once() {
     let rig = rig.run();
     let refusals = || broker.log().matches("disconnected, not authorised").count();
     broker.wait_for_log("disconnected, not authorised");
-    rig.wait("the reason", |rig| rig.broker().trouble.is_some());
+    rig.wait("the reason", |rig| rig.broker().error.is_some());
     rig.stop();
     assert_eq!(refusals(), 1, "{}", broker.log());
 

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::board::Board;
 use crate::clock;
-use crate::command::{Command, CommandBus, CommandInbox, Refusal, Request};
+use crate::command::{Command, CommandBus, CommandError, CommandInbox, Request};
 use crate::config;
 use crate::model::bank::{Bank, Member};
 use crate::model::units::Uptime;
@@ -35,7 +35,7 @@ pub(super) async fn run_bank(
     let mut ringers = JoinSet::new();
     let mut members = Vec::new();
     for id in &bank.members {
-        let (Some(slot), Some(mut followed)) = (board.follow(id), board.follow(id)) else {
+        let (Some(slot), Some(mut followed)) = (board.subscribe(id), board.subscribe(id)) else {
             continue;
         };
         members.push(Seen { slot, sequence: 0, heard: None, present: false });
@@ -158,7 +158,7 @@ impl Post {
         let paces = self.members.iter().map(|it| it.slot.borrow().profile.interval_ms);
         let Some(slowest) = paces.max() else { return };
         self.interval = Duration::from_millis(slowest).max(SETTLE);
-        self.board.describe(&self.id, |profile| profile.interval_ms = slowest);
+        self.board.update_profile(&self.id, |profile| profile.interval_ms = slowest);
     }
 
     /// Somebody has not answered yet, and has not failed often enough to count as offline.
@@ -176,7 +176,7 @@ impl Post {
         let missing: Vec<_> =
             derived.bank.iter().flat_map(|it| &it.missing).map(ToString::to_string).collect();
         self.tell(missing.is_empty(), &missing.join(", "));
-        self.book(now, None, |state| state.accept(clock::now(), 0, reading, derived));
+        self.record(now, None, |state| state.accept(clock::now(), 0, reading, derived));
     }
 
     fn book_bad(&mut self, now: Instant) {
@@ -184,13 +184,18 @@ impl Post {
         let message = "no battery of the bank answers";
         let hint = "each battery says what is wrong with it";
         let fault = Fault::new(FaultKind::Timeout, message, hint);
-        self.book(now, Some(fault), |state| state.lose(clock::now()));
+        self.record(now, Some(fault), |state| state.mark_offline(clock::now()));
     }
 
-    fn book(&mut self, now: Instant, fault: Option<Fault>, change: impl FnOnce(&mut DeviceState)) {
+    fn record(
+        &mut self,
+        now: Instant,
+        fault: Option<Fault>,
+        change: impl FnOnce(&mut DeviceState),
+    ) {
         self.booked = now;
         self.board.update(&self.id, |state| {
-            state.book(clock::now(), 0, fault.is_none(), fault);
+            state.record_attempt(clock::now(), 0, fault.is_none(), fault);
             change(state);
         });
     }
@@ -209,7 +214,7 @@ impl Post {
 
     /// A read of the bank is one of each member; nothing else can be asked of it.
     fn obey(&self, request: Request, commands: &CommandBus, errands: &mut JoinSet<()>) {
-        let refuse = |why: &str| Err(Refusal(format!("{} {why}", self.id)));
+        let refuse = |why: &str| Err(CommandError(format!("{} {why}", self.id)));
         let answer = match request.command {
             Command::Read if errands.len() < ERRANDS => {
                 let members = self.members.iter();

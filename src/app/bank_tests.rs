@@ -2,7 +2,7 @@ use super::*;
 use crate::model::bank::Wiring;
 use crate::model::derive::derive;
 use crate::model::units::{Milliamps, Millis};
-use crate::model::{Profile, Reading, Totals};
+use crate::model::{EnergyTotals, Profile, Reading};
 
 struct Rig {
     board: Board,
@@ -140,7 +140,7 @@ async fn a_bank_without_anybody_is_offline_and_says_so_at_its_beat() {
 async fn a_bank_is_as_slow_as_its_slowest_member_is_made() {
     let rig = Rig::start();
     let pace = |name: &str, interval_ms| {
-        rig.board.describe(&id(name), |profile| profile.interval_ms = interval_ms);
+        rig.board.update_profile(&id(name), |profile| profile.interval_ms = interval_ms);
     };
     seconds(1).await;
     assert_eq!(rig.house().profile.interval_ms, 30_000);
@@ -161,7 +161,8 @@ async fn a_bank_is_as_slow_as_its_slowest_member_is_made() {
 #[tokio::test(start_paused = true)]
 async fn its_counters_go_on_like_those_of_a_battery() {
     let rig = Rig::start();
-    let kept = Totals { charged: crate::model::energy::Energy(500), ..Totals::default() };
+    let kept =
+        EnergyTotals { charged: crate::model::energy::Energy(500), ..EnergyTotals::default() };
     rig.board.restore(&id("house"), Some(kept));
     rig.read("a", 5);
     rig.read("b", 7);
@@ -185,7 +186,7 @@ async fn a_read_of_the_bank_is_one_of_each_member() {
         tokio::join!(first, second, rig.commands.send(&house, Command::Read));
     assert_eq!(sent, Ok(()));
     assert_eq!([first, second], [("a".into(), Command::Read), ("b".into(), Command::Read)]);
-    let change = Command::Configure(crate::command::Change::default());
+    let change = Command::Configure(crate::command::ConfigChange::default());
     let refused = rig.commands.send(&house, change).await.expect_err("a bank");
     assert!(refused.0.contains("is a bank"), "{refused}");
 }

@@ -135,6 +135,6 @@ fn member(device: &Device) -> Member {
         options: device.options.clone(),
         interval: device.interval,
         control: device.control,
-        limits: device.limits.clone(),
+        thresholds: device.thresholds.clone(),
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn batteries(board: Board, stop: CancellationToken) {
                     info!("{line}");
                 }
             }
-            board.find(findings);
+            board.set_discovered(findings);
             sleep(LOOK_AGAIN).await;
         };
         if stop.run_until_cancelled(around).await.is_none() {
@@ -46,11 +46,11 @@ pub(super) async fn batteries(board: Board, stop: CancellationToken) {
 }
 
 fn told_as(finding: &DiscoveredDevice) -> String {
-    let DiscoveredDevice { place, words, lines } = finding;
-    if lines.is_empty() {
-        return format!("{place}: {words}");
+    let DiscoveredDevice { address, description, settings } = finding;
+    if settings.is_empty() {
+        return format!("{address}: {description}");
     }
-    format!("found {place}, {words}: set {}", lines.join(" "))
+    format!("found {address}, {description}: set {}", settings.join(" "))
 }
 
 /// Each thing that may be a battery.
@@ -60,9 +60,9 @@ async fn look_around() -> Vec<DiscoveredDevice> {
     match ble::scan(None, LISTEN).await {
         Ok(found) => findings.extend(found.iter().filter_map(device)),
         Err(error) => findings.push(DiscoveredDevice {
-            place: "Bluetooth".to_owned(),
-            words: format!("batteries are not seen: {error}; {}", error.hint()),
-            lines: Vec::new(),
+            address: "Bluetooth".to_owned(),
+            description: format!("batteries are not seen: {error}; {}", error.hint()),
+            settings: Vec::new(),
         }),
     }
     findings
@@ -70,9 +70,9 @@ async fn look_around() -> Vec<DiscoveredDevice> {
 
 fn port(path: &str) -> DiscoveredDevice {
     DiscoveredDevice {
-        place: path.to_owned(),
-        words: "a serial port".to_owned(),
-        lines: vec![format!("BMS_TYPE={}", auto::AUTO), format!("BMS_PORT={path}")],
+        address: path.to_owned(),
+        description: "a serial port".to_owned(),
+        settings: vec![format!("BMS_TYPE={}", auto::AUTO), format!("BMS_PORT={path}")],
     }
 }
 
@@ -83,8 +83,8 @@ fn device(found: &BleFound) -> Option<DiscoveredDevice> {
     let kind = if guess.likely { guess.driver.name } else { auto::AUTO };
     let name = found.name.as_deref().unwrap_or("without a name").replace(char::is_control, " ");
     Some(DiscoveredDevice {
-        place: address.clone(),
-        words: format!("{name}, perhaps {title}"),
-        lines: vec![format!("BMS_TYPE={kind}"), format!("BMS_ADDRESS={address}")],
+        address: address.clone(),
+        description: format!("{name}, perhaps {title}"),
+        settings: vec![format!("BMS_TYPE={kind}"), format!("BMS_ADDRESS={address}")],
     })
 }

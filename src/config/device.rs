@@ -32,7 +32,11 @@ pub(super) struct Batteries {
 }
 
 /// Every battery that somebody described.
-pub(super) fn all(values: &Values, limits: &AlarmThresholds, findings: &mut Findings) -> Batteries {
+pub(super) fn all(
+    values: &Values,
+    thresholds: &AlarmThresholds,
+    findings: &mut Findings,
+) -> Batteries {
     let elements = elements(values, findings);
     let several = elements.is_some();
     if several {
@@ -50,7 +54,7 @@ pub(super) fn all(values: &Values, limits: &AlarmThresholds, findings: &mut Find
             }
             batteries.ids.push(id.to_owned());
         }
-        built.extend(read(values, limits, findings).map(|device| (values, device)));
+        built.extend(read(values, thresholds, findings).map(|device| (values, device)));
     }
     check_buses(&mut built, findings);
     batteries.devices = built.into_iter().map(|(_, device)| device).collect();
@@ -147,7 +151,7 @@ fn missing_id(values: &Values) -> Option<ConfigError> {
 }
 
 /// One battery; `None` when something about it is wrong, which is then among the findings.
-fn read(values: &Values, limits: &AlarmThresholds, findings: &mut Findings) -> Option<Device> {
+fn read(values: &Values, thresholds: &AlarmThresholds, findings: &mut Findings) -> Option<Device> {
     let id = values.text(&DEVICE_ID).and_then(DeviceId::new);
     let brand = Brand::of(values, findings)?;
     let place = place(values, &brand, findings);
@@ -190,7 +194,7 @@ fn read(values: &Values, limits: &AlarmThresholds, findings: &mut Findings) -> O
         keep_connected: values
             .mentions(&BMS_KEEP_CONNECTED)
             .then(|| values.switch(&BMS_KEEP_CONNECTED)),
-        limits: limits.clone(),
+        thresholds: thresholds.clone(),
     })
 }
 

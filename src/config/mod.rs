@@ -91,7 +91,7 @@ pub struct Device {
     /// Bluetooth: whether the link stays open between two reads; `None`: as suits the brand.
     pub keep_connected: Option<bool>,
     /// Own alarm limits.
-    pub limits: AlarmThresholds,
+    pub thresholds: AlarmThresholds,
 }
 
 /// A group of batteries.
@@ -110,8 +110,8 @@ pub struct Bank {
 pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Rejected> {
     let mut findings = fault::Findings::default();
     let values = source::collect(environment, &mut findings);
-    let limits = service::limits(&values, &mut findings);
-    let mut batteries = device::all(&values, &limits, &mut findings);
+    let thresholds = service::thresholds(&values, &mut findings);
+    let mut batteries = device::all(&values, &thresholds, &mut findings);
     let allow_control = values.switch(&variables::ALLOW_CONTROL);
     if allow_control {
         for device in &mut batteries.devices {

@@ -29,8 +29,8 @@ pub struct Log {
     pub json: bool,
 }
 
-pub(super) fn limits(values: &Values, findings: &mut Findings) -> AlarmThresholds {
-    let limits = AlarmThresholds {
+pub(super) fn thresholds(values: &Values, findings: &mut Findings) -> AlarmThresholds {
+    let thresholds = AlarmThresholds {
         cell_low: values.number(&ALARM_CELL_LOW).map(Millivolts),
         cell_high: values.number(&ALARM_CELL_HIGH).map(Millivolts),
         cell_delta: values.number(&ALARM_CELL_DELTA).map(Millivolts),
@@ -41,12 +41,12 @@ pub(super) fn limits(values: &Values, findings: &mut Findings) -> AlarmThreshold
     // An unset limit compares as smaller than any other, so only two that are set can cross.
     for (crossed, low, high) in [
         (
-            limits.cell_high.is_some() && limits.cell_low >= limits.cell_high,
+            thresholds.cell_high.is_some() && thresholds.cell_low >= thresholds.cell_high,
             &ALARM_CELL_LOW,
             &ALARM_CELL_HIGH,
         ),
         (
-            limits.temp_high.is_some() && limits.temp_low >= limits.temp_high,
+            thresholds.temp_high.is_some() && thresholds.temp_low >= thresholds.temp_high,
             &ALARM_TEMP_LOW,
             &ALARM_TEMP_HIGH,
         ),
@@ -57,7 +57,7 @@ pub(super) fn limits(values: &Values, findings: &mut Findings) -> AlarmThreshold
             findings.fault(values.fault(low, allowed));
         }
     }
-    limits
+    thresholds
 }
 
 pub(super) fn history(values: &Values) -> History {

@@ -13,7 +13,7 @@ use super::track::{MinuteRow, samples};
 use crate::board::Board;
 use crate::clock;
 use crate::model::units::Millis;
-use crate::model::{DeviceId, DeviceState, Restored, Totals};
+use crate::model::{DeviceId, DeviceState, EnergyTotals, Restored};
 
 /// The file is written so often, right after a minute of the clock ended.
 const MINUTE: u64 = 60_000;
@@ -30,7 +30,7 @@ pub async fn run(history: History, board: Board, file: Option<String>, stop: Can
     if recorder.history.is_empty() {
         recorder.load().await;
     }
-    let mut news = board.news();
+    let mut news = board.updates();
     loop {
         let now = clock::now().0;
         let wait = Duration::from_millis(MINUTE - now % MINUTE + GRACE);
@@ -92,7 +92,7 @@ impl Recorder {
     async fn restore_counters(&mut self) {
         let kept = self.with_keeper(Keeper::counters).await.unwrap_or_default();
         for (id, totals) in kept {
-            if let Some(Restored::GoesOn(totals)) = self.board.restore(&id, Some(totals)) {
+            if let Some(Restored::Resumed(totals)) = self.board.restore(&id, Some(totals)) {
                 tracing::info!(
                     "{id}: the energy counters go on from {} kWh in and {} kWh out, as the history \
                      file kept them",
@@ -145,7 +145,7 @@ impl Recorder {
 }
 
 /// What was counted altogether, where that is known.
-fn counters(state: &DeviceState) -> Option<(DeviceId, Totals)> {
+fn counters(state: &DeviceState) -> Option<(DeviceId, EnergyTotals)> {
     let totals = state.snapshot.as_ref()?.derived.energy?;
     Some((state.profile.id.clone(), totals))
 }

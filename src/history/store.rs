@@ -19,7 +19,7 @@ use super::{History, Millis};
 use crate::model::catalog::Quantity;
 use crate::model::energy::Energy;
 use crate::model::units::MilliwattHours;
-use crate::model::{DeviceId, Totals};
+use crate::model::{DeviceId, EnergyTotals};
 
 /// "BMSr" in the head of our files (`PRAGMA application_id`).
 const APPLICATION: i64 = 0x424d_5372;
@@ -147,7 +147,7 @@ impl Store {
     }
 
     /// The energy counters of every battery that it ever knew. What is no counter is none.
-    fn counters(&self) -> Result<Vec<(DeviceId, Totals)>, StoreError> {
+    fn counters(&self) -> Result<Vec<(DeviceId, EnergyTotals)>, StoreError> {
         let energy = |mwh| Energy::of(MilliwattHours(mwh));
         let mut select =
             self.connection.prepare("SELECT device, charged, discharged FROM counters")?;
@@ -157,7 +157,7 @@ impl Store {
             let device = DeviceId::new(row.get_ref(0)?.as_str().unwrap_or_default());
             let flows = (energy(row.get(1)?), energy(row.get(2)?));
             if let (Some(device), (Some(charged), Some(discharged))) = (device, flows) {
-                counters.push((device, Totals { charged, discharged }));
+                counters.push((device, EnergyTotals { charged, discharged }));
             }
         }
         Ok(counters)
@@ -168,7 +168,7 @@ impl Store {
         &mut self,
         rows: &[(DeviceId, MinuteRow)],
         oldest: Millis,
-        counters: &[(DeviceId, Totals)],
+        counters: &[(DeviceId, EnergyTotals)],
     ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
         {
@@ -192,7 +192,7 @@ impl Store {
             }
         }
         transaction.execute("DELETE FROM minutes WHERE time < ?1", [signed(oldest)])?;
-        for (device, Totals { charged, discharged }) in counters {
+        for (device, EnergyTotals { charged, discharged }) in counters {
             // A run that could not read the file began anew; what it kept is not lost for that.
             transaction.execute(
                 "INSERT INTO counters VALUES (?1, ?2, ?3) ON CONFLICT (device) DO UPDATE SET
@@ -260,7 +260,7 @@ impl Keeper {
     }
 
     /// The energy counters that the file kept.
-    pub(super) fn counters(&mut self) -> Vec<(DeviceId, Totals)> {
+    pub(super) fn counters(&mut self) -> Vec<(DeviceId, EnergyTotals)> {
         let mut counters = Vec::new();
         // What is wrong with the file was told.
         let _ = self.attempt(|store| {
@@ -292,7 +292,7 @@ impl Keeper {
         &mut self,
         rows: Vec<(DeviceId, MinuteRow)>,
         oldest: Millis,
-        counters: &[(DeviceId, Totals)],
+        counters: &[(DeviceId, EnergyTotals)],
     ) {
         self.waiting.extend(rows);
         let too_many = self.waiting.len().saturating_sub(MOST_WAITING);

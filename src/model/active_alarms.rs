@@ -20,7 +20,8 @@ pub struct ActiveAlarm {
     /// Of which battery; in a bank that is one of its members.
     pub battery: DeviceId,
     /// What people read.
-    pub words: String,
+    #[serde(rename = "words")]
+    pub message: String,
     /// At which cell, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cell: Option<usize>,
@@ -62,11 +63,11 @@ impl DeviceState {
         let reported = reading.alarms.active();
         let mut list: Vec<ActiveAlarm> =
             reported.map(|alarm| reported_by_bms(alarm, &self.profile, reading, derived)).collect();
-        let said = reading.alarms.words();
+        let said = reading.alarms.statuses();
         list.extend(
             said.filter_map(|(subject, word)| Some(in_a_word(subject, word?, &self.profile))),
         );
-        let crossed = derived.limits.iter().filter(|(_, standing)| standing.active);
+        let crossed = derived.thresholds.iter().filter(|(_, standing)| standing.active);
         list.extend(crossed.map(|(limit, standing)| own(*limit, standing, &self.profile)));
         list
     }
@@ -78,9 +79,10 @@ impl DeviceState {
         if let Some(whole) = &snapshot.derived.bank {
             return whole.missing.iter().all(|missing| missing.as_str() != battery);
         }
-        let told = Alarm::named(name).and_then(|alarm| snapshot.reading.alarms.get(alarm));
-        let watched = Threshold::named(name).and_then(|it| snapshot.derived.limits.get(&it));
-        let said = snapshot.reading.alarms.words().any(|(subject, _)| subject == name);
+        let told = Alarm::from_name(name).and_then(|alarm| snapshot.reading.alarms.get(alarm));
+        let watched =
+            Threshold::from_name(name).and_then(|it| snapshot.derived.thresholds.get(&it));
+        let said = snapshot.reading.alarms.statuses().any(|(subject, _)| subject == name);
         battery == self.profile.id.as_str() && (told.is_some() || watched.is_some() || said)
     }
 }
@@ -97,7 +99,7 @@ fn own(limit: Threshold, standing: &ThresholdStatus, profile: &Profile) -> Activ
     ActiveAlarm {
         name: limit.name().into(),
         battery: profile.id.clone(),
-        words: format!("{subject} {verb} {value} {unit}, limit {set} {unit}"),
+        message: format!("{subject} {verb} {value} {unit}, limit {set} {unit}"),
         cell: standing.cell,
         value: Some(standing.value.clone()),
         unit: Some(unit),
@@ -111,7 +113,7 @@ fn in_a_word(subject: &str, word: &str, profile: &Profile) -> ActiveAlarm {
     ActiveAlarm {
         name: subject.to_owned().into(),
         battery: profile.id.clone(),
-        words: format!("{}: {subject} is {word}", profile.name),
+        message: format!("{}: {subject} is {word}", profile.name),
         cell: None,
         value: None,
         unit: None,
@@ -134,7 +136,7 @@ fn reported_by_bms(
     reading: &Reading,
     derived: &Derived,
 ) -> ActiveAlarm {
-    let (name, words) = (&profile.name, alarm.words());
+    let (name, words) = (&profile.name, alarm.text());
     let evidence = evidence(alarm, reading, derived);
     let words = match &evidence {
         Some(Evidence { cell: Some(cell), value, unit }) => {
@@ -146,7 +148,7 @@ fn reported_by_bms(
     ActiveAlarm {
         name: alarm.name().into(),
         battery: profile.id.clone(),
-        words,
+        message: words,
         cell: evidence.as_ref().and_then(|it| it.cell),
         unit: evidence.as_ref().map(|it| it.unit),
         value: evidence.map(|it| it.value),
@@ -248,7 +250,7 @@ mod tests {
             ..AlarmThresholds::default()
         };
         let state = state(reading(), limits);
-        let words: Vec<String> = state.active_alarms().into_iter().map(|it| it.words).collect();
+        let words: Vec<String> = state.active_alarms().into_iter().map(|it| it.message).collect();
         let expected = [
             "Cell 3 of Rack 1 at 3.66 V, limit 3.65 V",
             "Cells of Rack 1 differ by 0.36 V, limit 0.05 V",
@@ -275,7 +277,7 @@ mod tests {
         reading.alarms.note(Alarm::ShortCircuit, false);
         let state = state(reading, AlarmThresholds::default());
         let list = state.active_alarms();
-        let words: Vec<&str> = list.iter().map(|it| it.words.as_str()).collect();
+        let words: Vec<&str> = list.iter().map(|it| it.message.as_str()).collect();
         let expected = [
             "Cell overvoltage: cell 3 of Rack 1 at 3.66 V",
             "Low state of charge warning: Rack 1 at 9.5 %",

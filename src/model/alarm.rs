@@ -40,7 +40,7 @@ macro_rules! alarms {
             }
 
             /// What people read.
-            pub fn words(self) -> &'static str {
+            pub fn text(self) -> &'static str {
                 match self { $(Alarm::$variant => $words,)* }
             }
         }
@@ -151,7 +151,7 @@ alarms! {
 
 impl Alarm {
     /// The alarm of that name.
-    pub fn named(name: &str) -> Option<Alarm> {
+    pub fn from_name(name: &str) -> Option<Alarm> {
         Alarm::ALL.iter().copied().find(|alarm| alarm.name() == name)
     }
 }
@@ -172,7 +172,7 @@ impl AlarmSet {
     }
 
     /// Keeps the set bits of a status word that have no documented meaning. They are no problem.
-    pub fn note_unknown(&mut self, word: &'static str, bits: u32) {
+    pub fn note_unknown_bits(&mut self, word: &'static str, bits: u32) {
         if bits != 0 {
             *self.unknown.entry(word).or_default() |= bits;
         }
@@ -180,26 +180,26 @@ impl AlarmSet {
 
     /// Records what a console says about a subject (`voltage_status`): a worry in its own word, or
     /// nothing to worry about. Such a word raises a problem although nobody documented it.
-    pub fn note_word(&mut self, subject: impl Into<String>, worry: Option<&str>) {
+    pub fn note_status(&mut self, subject: impl Into<String>, worry: Option<&str>) {
         self.words.insert(subject.into(), worry.map(str::to_owned));
     }
 
     /// Every subject that a console speaks of, with its word where that is a worry.
-    pub fn words(&self) -> impl Iterator<Item = (&str, Option<&str>)> + '_ {
+    pub fn statuses(&self) -> impl Iterator<Item = (&str, Option<&str>)> + '_ {
         self.words.iter().map(|(subject, word)| (subject.as_str(), word.as_deref()))
     }
 
     /// What is wrong, for lists: names of active alarms, then subjects with their words
     /// (`voltage status: Low`).
     pub fn raised(&self) -> impl Iterator<Item = String> + '_ {
-        let words = self.words().filter_map(|(subject, word)| {
+        let words = self.statuses().filter_map(|(subject, word)| {
             Some(format!("{}: {}", subject.replace('_', " "), word?))
         });
         self.active().map(|alarm| alarm.name().to_owned()).chain(words)
     }
 
     /// Whether anything is wrong.
-    pub fn is_raised(&self) -> bool {
+    pub fn any_active(&self) -> bool {
         self.active().next().is_some() || self.words.values().any(Option::is_some)
     }
 
@@ -224,7 +224,7 @@ impl AlarmSet {
     }
 
     /// Set bits without a documented meaning, by status word.
-    pub fn unknown(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
+    pub fn unknown_bits(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
         self.unknown.iter().map(|(word, bits)| (*word, *bits))
     }
 }
@@ -260,9 +260,9 @@ mod tests {
     fn a_worried_word_is_raised_with_its_subject() {
         let mut set = AlarmSet::default();
         assert!(set.is_empty());
-        set.note_word("current_status", None);
-        assert!(!set.is_empty() && !set.is_raised());
-        set.note_word("voltage_status", Some("Low"));
+        set.note_status("current_status", None);
+        assert!(!set.is_empty() && !set.any_active());
+        set.note_status("voltage_status", Some("Low"));
         set.note(Alarm::CellFailure, true);
         let raised: Vec<_> = set.raised().collect();
         assert_eq!(raised, ["cell_failure", "voltage status: Low"]);
@@ -271,9 +271,9 @@ mod tests {
     #[test]
     fn unexplained_bits_are_kept_apart() {
         let mut set = AlarmSet::default();
-        set.note_unknown("io_status", 0x4000);
-        set.note_unknown("voltage_status", 0);
-        assert_eq!(set.unknown().collect::<Vec<_>>(), [("io_status", 0x4000)]);
+        set.note_unknown_bits("io_status", 0x4000);
+        set.note_unknown_bits("voltage_status", 0);
+        assert_eq!(set.unknown_bits().collect::<Vec<_>>(), [("io_status", 0x4000)]);
         assert_eq!(set.active().count(), 0);
     }
 }

@@ -7,7 +7,7 @@
 //! counted and stand still for a member while it is away.
 
 use super::active_alarms::ActiveAlarm;
-use super::energy::Totals;
+use super::energy::EnergyTotals;
 use super::forecast::Forecast;
 use super::profile::DeviceId;
 use super::reading::{Identity, Pack, Parts, Reading};
@@ -116,7 +116,8 @@ impl Bank {
             avg_temp: group.mean(|s| s.derived.avg_temp.map(|it| it.0)).map(DeciCelsius),
             activity: pack.current.map(Activity::of),
             problem: group.problem(&whole),
-            counted: counted.fold(Totals::default(), |sum, it| sum + it.derived.counted),
+            energy_since_start: counted
+                .fold(EnergyTotals::default(), |sum, it| sum + it.derived.energy_since_start),
             times: self.forecast.look(at, &pack),
             bank: Some(Box::new(whole)),
             ..Derived::default()
@@ -126,7 +127,7 @@ impl Bank {
         let reading = Reading {
             identity: Identity { model: Some(model), ..Identity::default() },
             pack,
-            got: Parts { cell_info: answering().next().is_some(), ..Parts::default() },
+            received: Parts { cell_info: answering().next().is_some(), ..Parts::default() },
             ..Reading::default()
         };
         (reading, derived)

@@ -94,7 +94,8 @@ fn in_a_row_voltages_add_up_and_the_weakest_decides() {
 fn a_missing_member_takes_every_sum_along_and_is_named() {
     let (mut a, b) = two();
     let snapshot = a.snapshot.as_mut().unwrap();
-    Arc::make_mut(snapshot).derived.counted = Totals { charged: Energy(5), discharged: Energy(7) };
+    Arc::make_mut(snapshot).derived.energy_since_start =
+        EnergyTotals { charged: Energy(5), discharged: Energy(7) };
     for wiring in Wiring::ALL {
         let (reading, derived) = combine(*wiring, &[(&a, false), (&b, true)]);
         assert_eq!(reading.pack, Pack::default());
@@ -102,8 +103,9 @@ fn a_missing_member_takes_every_sum_along_and_is_named() {
         let members = vec![a.profile.id.clone(), b.profile.id.clone()];
         let missing = vec![a.profile.id.clone()];
         assert_eq!(*whole, BankSummary { members, missing, ..BankSummary::default() });
-        assert_eq!(derived.counted.charged, Energy(5), "what was counted stays counted");
-        let rest = Derived { bank: None, counted: Totals::default(), ..derived.clone() };
+        assert_eq!(derived.energy_since_start.charged, Energy(5), "what was counted stays counted");
+        let rest =
+            Derived { bank: None, energy_since_start: EnergyTotals::default(), ..derived.clone() };
         assert_eq!(rest, Derived::default());
     }
     let unread = DeviceState::new(Profile::sample("c"));
@@ -139,7 +141,7 @@ fn alarms_of_a_member_are_alarms_of_the_bank() {
     assert_eq!(derived.problem, Some(true));
     let alarms = &derived.bank.as_ref().unwrap().alarms;
     assert_eq!(alarms.len(), 1);
-    assert_eq!(alarms[0].words, "Cell overvoltage: cell 1 of Name of hot at 3.7 V");
+    assert_eq!(alarms[0].message, "Cell overvoltage: cell 1 of Name of hot at 3.7 V");
     let mut bank = DeviceState::new(Profile::sample("bank"));
     bank.accept(Millis(0), 0, Reading::default(), derived);
     assert_eq!(bank.active_alarms().len(), 1);

@@ -10,16 +10,16 @@ pub struct BrokerState {
     /// Times that it let us in.
     pub connections: u64,
     /// Why there is no connection, in words for people.
-    pub trouble: Option<String>,
+    pub error: Option<String>,
 }
 
 /// A place where a battery may be, with what its user would have to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiscoveredDevice {
     /// Path of a port, or the address of a Bluetooth device.
-    pub place: String,
+    pub address: String,
     /// What it looks like, in words.
-    pub words: String,
+    pub description: String,
     /// The lines for the environment: `BMS_PORT=/dev/ttyUSB0`.
-    pub lines: Vec<String>,
+    pub settings: Vec<String>,
 }

@@ -3,8 +3,8 @@
 
 use super::alarm::Alarm;
 use super::bank::BankSummary;
-use super::energy::Totals;
-pub use super::entries::{Entry, at_times, entries};
+use super::energy::EnergyTotals;
+pub use super::entries::{Entry, entries, intermittent};
 use super::reading::SensorLocation;
 use super::snapshot::{DeviceState, Snapshot};
 use super::thresholds::Threshold;
@@ -23,14 +23,14 @@ pub struct Quantity {
     /// At most so many digits behind the point.
     pub decimals: u8,
     /// Measured values are for everybody, diagnostics for those who look closer.
-    pub audience: Audience,
+    pub category: Category,
     /// Shown without being asked for.
     pub enabled: bool,
     /// One value, or one for each member.
     pub get: Get,
     /// Whether this battery will know the value, though perhaps not now. Such a quantity is
     /// announced before it has a value, so that nothing comes and goes with the current.
-    pub at_times: fn(&Snapshot) -> bool,
+    pub intermittent: fn(&Snapshot) -> bool,
 }
 
 /// Where a row's values come from.
@@ -85,7 +85,7 @@ pub enum Kind {
     /// A number that names something.
     Number,
     /// One word out of a list.
-    Words(&'static [&'static str]),
+    Enum(&'static [&'static str]),
     /// Free text.
     Text,
     /// A moment.
@@ -119,9 +119,9 @@ impl Kind {
 
 /// For whom a quantity is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
+pub enum Category {
     /// Everybody.
-    User,
+    Primary,
     /// Those who look closer.
     Diagnostic,
 }
@@ -160,25 +160,27 @@ pub static CATALOG: &[Quantity] = &[
     main("time_to_full", "Time to full", Kind::Remaining, 0, |s| {
         Some(Value::Integer(s.derived.times.to_full?.into()))
     })
-    .at_times(|s| s.reading.pack.charge_and_current().is_some() && s.reading.pack.full.is_some()),
+    .intermittent(|s| {
+        s.reading.pack.charge_and_current().is_some() && s.reading.pack.full.is_some()
+    }),
     main("time_to_empty", "Time to empty", Kind::Remaining, 0, |s| {
         Some(Value::Integer(s.derived.times.to_empty?.into()))
     })
-    .at_times(|s| s.reading.pack.charge_and_current().is_some()),
+    .intermittent(|s| s.reading.pack.charge_and_current().is_some()),
     detail("cycle_count", "Cycle count", Kind::Count, 0, |s| {
         Some(Value::Integer(s.reading.pack.cycles?.into()))
     }),
-    main("status", "Status", Kind::Words(STATUS_WORDS), 0, |s| {
+    main("status", "Status", Kind::Enum(STATUS_WORDS), 0, |s| {
         Some(Value::Text(s.derived.activity?.name().to_owned()))
     }),
     detail("voltage_status", "Voltage status", Kind::Text, 0, |s| {
-        word(&s.reading.pack.words.voltage)
+        word(&s.reading.pack.console_status.voltage)
     }),
     detail("current_status", "Current status", Kind::Text, 0, |s| {
-        word(&s.reading.pack.words.current)
+        word(&s.reading.pack.console_status.current)
     }),
     detail("temperature_status", "Temperature status", Kind::Text, 0, |s| {
-        word(&s.reading.pack.words.temperature)
+        word(&s.reading.pack.console_status.temperature)
     }),
     detail("ambient_temp", "Ambient temperature", Kind::Temperature, 1, |s| {
         probe(s, SensorLocation::Ambient)
@@ -234,9 +236,9 @@ pub static CATALOG: &[Quantity] = &[
     hidden("cell_{}_resistance", "Cell {} resistance", Kind::Resistance, 3, |_| None)
         .each(Get::Cell(|s, index| Some(s.reading.cells.get(index)?.resistance?.into()))),
     hidden("cell_{}_voltage_status", "Cell {} voltage status", Kind::Text, 0, |_| None)
-        .each(Get::Cell(|s, index| word(&s.reading.cells.get(index)?.voltage_word))),
+        .each(Get::Cell(|s, index| word(&s.reading.cells.get(index)?.voltage_status))),
     hidden("cell_{}_temp_status", "Cell {} temperature status", Kind::Text, 0, |_| None)
-        .each(Get::Cell(|s, index| word(&s.reading.cells.get(index)?.temperature_word))),
+        .each(Get::Cell(|s, index| word(&s.reading.cells.get(index)?.temperature_status))),
     detail("module_{}_serial_number", "Serial number", Kind::Text, 0, |_| None)
         .each(Get::Module(|s, index| word(&s.reading.modules.get(index)?.serial))),
     main("module_{}_min_cell_voltage", "Minimum cell voltage", Kind::Voltage, 3, |_| None)
@@ -288,7 +290,7 @@ pub static CATALOG: &[Quantity] = &[
         Some(Value::Text(list(s.balancing_cells()?.iter())))
     }),
     Quantity {
-        audience: Audience::User,
+        category: Category::Primary,
         ..detail("problem", "Problem", Kind::Problem, 0, |s| {
             Some(Value::Switch(s.derived.problem?))
         })
@@ -331,8 +333,17 @@ const fn main(
     decimals: u8,
     get: fn(&Snapshot) -> Option<Value>,
 ) -> Quantity {
-    let (get, at_times) = (Get::One(get), never as fn(&Snapshot) -> bool);
-    Quantity { key, name, kind, decimals, audience: Audience::User, enabled: true, get, at_times }
+    let (get, intermittent) = (Get::One(get), never as fn(&Snapshot) -> bool);
+    Quantity {
+        key,
+        name,
+        kind,
+        decimals,
+        category: Category::Primary,
+        enabled: true,
+        get,
+        intermittent,
+    }
 }
 
 /// A diagnostic row that is shown.
@@ -343,7 +354,7 @@ const fn detail(
     decimals: u8,
     get: fn(&Snapshot) -> Option<Value>,
 ) -> Quantity {
-    Quantity { audience: Audience::Diagnostic, ..main(key, name, kind, decimals, get) }
+    Quantity { category: Category::Diagnostic, ..main(key, name, kind, decimals, get) }
 }
 
 /// A diagnostic row that people switch on when they want it.
@@ -359,7 +370,7 @@ const fn hidden(
 
 /// The alarm of a limit of ours.
 const fn own(limit: Threshold, get: fn(&Snapshot) -> Option<Value>) -> Quantity {
-    detail(limit.key(), limit.words(), Kind::Problem, 0, get)
+    detail(limit.key(), limit.text(), Kind::Problem, 0, get)
 }
 
 impl Quantity {
@@ -374,15 +385,15 @@ impl Quantity {
             Some((before, after)) => {
                 let rest = key.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
                 rest.is_some_and(|member| match quantity.get {
-                    Get::Alarm(_) => Alarm::named(member).is_some(),
+                    Get::Alarm(_) => Alarm::from_name(member).is_some(),
                     _ => member.parse::<usize>().is_ok(),
                 })
             }
         })
     }
 
-    const fn at_times(self, at_times: fn(&Snapshot) -> bool) -> Self {
-        Quantity { at_times, ..self }
+    const fn intermittent(self, intermittent: fn(&Snapshot) -> bool) -> Self {
+        Quantity { intermittent, ..self }
     }
 }
 
@@ -398,7 +409,7 @@ fn degrees(value: Option<DeciCelsius>) -> Option<Value> {
     value.map(Value::from)
 }
 
-fn energy(snapshot: &Snapshot) -> Option<&Totals> {
+fn energy(snapshot: &Snapshot) -> Option<&EnergyTotals> {
     snapshot.derived.energy.as_ref()
 }
 
@@ -407,7 +418,7 @@ fn bank(snapshot: &Snapshot) -> Option<&BankSummary> {
 }
 
 fn crossed(snapshot: &Snapshot, limit: Threshold) -> Option<Value> {
-    Some(Value::Switch(snapshot.derived.limits.get(&limit)?.active))
+    Some(Value::Switch(snapshot.derived.thresholds.get(&limit)?.active))
 }
 
 /// Members of something, for people: a text is never empty.

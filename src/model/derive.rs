@@ -27,7 +27,7 @@ pub fn derive(reading: &Reading) -> Derived {
         max_temp: sensors.iter().max().copied(),
         avg_temp: reported_average(reading).or_else(|| mean(&sensors)),
         activity: reading.pack.activity.or_else(|| reading.pack.current.map(Activity::of)),
-        problem: (!reading.alarms.is_empty()).then(|| reading.alarms.is_raised()),
+        problem: (!reading.alarms.is_empty()).then(|| reading.alarms.any_active()),
         modules: reading.modules.iter().map(|module| range(module, reading)).collect(),
         ..Derived::default()
     }
@@ -154,9 +154,9 @@ mod tests {
         reading.alarms.note(Alarm::LowSocWarning, true);
         assert_eq!(derive(&reading).problem, Some(true));
         let mut reading = Reading::default();
-        reading.alarms.note_word("voltage_status", None);
+        reading.alarms.note_status("voltage_status", None);
         assert_eq!(derive(&reading).problem, Some(false));
-        reading.alarms.note_word("voltage_status", Some("Low"));
+        reading.alarms.note_status("voltage_status", Some("Low"));
         assert_eq!(derive(&reading).problem, Some(true));
     }
 }

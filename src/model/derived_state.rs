@@ -33,12 +33,12 @@ impl DerivedState {
     /// clock that never jumps.
     pub fn derive(&mut self, reading: &Reading, at: Uptime, interval_ms: u64) -> Derived {
         let mut derived = derive(reading);
-        derived.limits = self.watch.look(reading, &derived);
-        if !derived.limits.is_empty() {
-            let crossed = derived.limits.values().any(|standing| standing.active);
+        derived.thresholds = self.watch.look(reading, &derived);
+        if !derived.thresholds.is_empty() {
+            let crossed = derived.thresholds.values().any(|standing| standing.active);
             derived.problem = Some(crossed || derived.problem == Some(true));
         }
-        derived.counted = self.ledger.count(at, derived.power, interval_ms);
+        derived.energy_since_start = self.ledger.count(at, derived.power, interval_ms);
         derived.times = self.forecast.look(at, &reading.pack);
         derived
     }
@@ -81,7 +81,7 @@ mod tests {
         reading.pack.current = Some(Milliamps(10_000));
         let mut past = DerivedState::default();
         let count = |past: &mut DerivedState, second: u64| {
-            let counted = past.derive(&reading, Uptime(second * 1000), 30_000).counted;
+            let counted = past.derive(&reading, Uptime(second * 1000), 30_000).energy_since_start;
             // Watt-seconds.
             counted.charged.0 / 1_000_000
         };

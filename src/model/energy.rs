@@ -67,37 +67,37 @@ impl Add for Energy {
 
 /// Energy that went in and came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
-pub struct Totals {
+pub struct EnergyTotals {
     /// Into the battery.
     pub charged: Energy,
     /// Out of the battery.
     pub discharged: Energy,
 }
 
-impl Totals {
+impl EnergyTotals {
     /// What has to be added to `counted` so that neither total is below `self`.
-    pub fn beyond(self, counted: Totals) -> Totals {
+    pub fn beyond(self, counted: EnergyTotals) -> EnergyTotals {
         let beyond = |all: Energy, part: Energy| Energy(all.0.saturating_sub(part.0));
-        Totals {
+        EnergyTotals {
             charged: beyond(self.charged, counted.charged),
             discharged: beyond(self.discharged, counted.discharged),
         }
     }
 
     /// The larger of each.
-    pub fn max(self, other: Totals) -> Totals {
-        Totals {
+    pub fn max(self, other: EnergyTotals) -> EnergyTotals {
+        EnergyTotals {
             charged: self.charged.max(other.charged),
             discharged: self.discharged.max(other.discharged),
         }
     }
 }
 
-impl Add for Totals {
-    type Output = Totals;
+impl Add for EnergyTotals {
+    type Output = EnergyTotals;
 
-    fn add(self, other: Totals) -> Totals {
-        Totals {
+    fn add(self, other: EnergyTotals) -> EnergyTotals {
+        EnergyTotals {
             charged: self.charged + other.charged,
             discharged: self.discharged + other.discharged,
         }
@@ -108,7 +108,7 @@ impl Add for Totals {
 #[derive(Debug, Clone, Default)]
 pub struct EnergyCounter {
     last: Option<(Uptime, Milliwatts)>,
-    counted: Totals,
+    counted: EnergyTotals,
 }
 
 impl EnergyCounter {
@@ -116,7 +116,12 @@ impl EnergyCounter {
     ///
     /// Between two reads the power is taken as a straight line; where it changes its sign, each
     /// side gets its triangle.
-    pub fn count(&mut self, at: Uptime, power: Option<Milliwatts>, interval_ms: u64) -> Totals {
+    pub fn count(
+        &mut self,
+        at: Uptime,
+        power: Option<Milliwatts>,
+        interval_ms: u64,
+    ) -> EnergyTotals {
         let Some(power) = power else { return self.counted };
         let power = Milliwatts(power.0.clamp(-LARGEST_MW, LARGEST_MW));
         if let Some((before, first)) = self.last {
@@ -136,7 +141,7 @@ impl EnergyCounter {
     }
 }
 
-fn area(first: Milliwatts, second: Milliwatts, elapsed: u64) -> Totals {
+fn area(first: Milliwatts, second: Milliwatts, elapsed: u64) -> EnergyTotals {
     let (first, second, elapsed) = (i128::from(first.0), i128::from(second.0), i128::from(elapsed));
     let (charged, discharged) = if first.signum() * second.signum() < 0 {
         let span = (first - second).abs();
@@ -147,7 +152,7 @@ fn area(first: Milliwatts, second: Milliwatts, elapsed: u64) -> Totals {
         (whole.max(0), (-whole).max(0))
     };
     let energy = |area: i128| Energy(u64::try_from(area).unwrap_or(u64::MAX));
-    Totals { charged: energy(charged), discharged: energy(discharged) }
+    EnergyTotals { charged: energy(charged), discharged: energy(discharged) }
 }
 
 #[cfg(test)]
@@ -229,7 +234,7 @@ mod tests {
     proptest! {
         #[test]
         fn totals_never_fall(reads in reads(), interval in 1u64..4_000_000) {
-            let (mut ledger, mut at, mut last) = (EnergyCounter::default(), 0, Totals::default());
+            let (mut ledger, mut at, mut last) = (EnergyCounter::default(), 0, EnergyTotals::default());
             for (elapsed, power) in reads {
                 at += elapsed;
                 let now = ledger.count(Uptime(at), power.map(Milliwatts), interval);

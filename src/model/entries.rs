@@ -69,7 +69,7 @@ pub fn entries(state: &DeviceState) -> Vec<Entry> {
             }
             (Get::Alarm(get), Some(snapshot)) => {
                 for (alarm, _) in snapshot.reading.alarms.iter() {
-                    push(alarm.name(), alarm.words(), None, get(snapshot, alarm));
+                    push(alarm.name(), alarm.text(), None, get(snapshot, alarm));
                 }
             }
             (_, None) => {}
@@ -79,7 +79,7 @@ pub fn entries(state: &DeviceState) -> Vec<Entry> {
 }
 
 /// The quantities that this battery will know at times.
-pub fn at_times(state: &DeviceState) -> impl Iterator<Item = &'static Quantity> {
+pub fn intermittent(state: &DeviceState) -> impl Iterator<Item = &'static Quantity> {
     let snapshot = state.snapshot.as_deref();
-    CATALOG.iter().filter(move |row| snapshot.is_some_and(|snapshot| (row.at_times)(snapshot)))
+    CATALOG.iter().filter(move |row| snapshot.is_some_and(|snapshot| (row.intermittent)(snapshot)))
 }

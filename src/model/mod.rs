@@ -24,7 +24,7 @@ pub mod value;
 
 pub use alarm::{Alarm, AlarmSet, Severity};
 pub use broker::{BrokerState, DiscoveredDevice};
-pub use energy::Totals;
+pub use energy::EnergyTotals;
 pub use fault::{Fault, FaultKind};
 pub use profile::{DeviceId, Profile};
 pub use reading::Reading;

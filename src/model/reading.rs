@@ -36,7 +36,7 @@ pub struct Reading {
     /// How often each protection has struck so far, and other counts, by name.
     pub counters: BTreeMap<&'static str, u32>,
     /// Which parts of the conversation arrived.
-    pub got: Parts,
+    pub received: Parts,
 }
 
 /// Names, numbers and versions.
@@ -53,7 +53,7 @@ pub struct Identity {
     /// Serial number.
     pub serial: Option<String>,
     /// Day on which it was made: `2022-03-28`.
-    pub produced: Option<String>,
+    pub manufactured: Option<String>,
 }
 
 /// The pack as a whole.
@@ -84,12 +84,12 @@ pub struct Pack {
     /// What it says it is doing, where it says so; otherwise the sign of the current tells.
     pub activity: Option<Activity>,
     /// A console's words, as it prints them.
-    pub words: Words,
+    pub console_status: ConsoleStatus,
 }
 
 /// What a text console calls the state of a battery: `Charge`, `Normal`, `Low`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Words {
+pub struct ConsoleStatus {
     /// What it is doing.
     pub base: Option<String>,
     /// Of its voltages.
@@ -140,9 +140,9 @@ pub struct Cell {
     /// Whether it is being balanced.
     pub balancing: Option<bool>,
     /// A console's word for the state of its voltage.
-    pub voltage_word: Option<String>,
+    pub voltage_status: Option<String>,
     /// A console's word for the state of its temperature.
-    pub temperature_word: Option<String>,
+    pub temperature_status: Option<String>,
 }
 
 impl Cell {

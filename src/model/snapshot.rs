@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bank::BankSummary;
-use super::energy::Totals;
+use super::energy::EnergyTotals;
 use super::fault::{Fault, FaultKind};
 use super::forecast::TimeEstimates;
 use super::profile::{DeviceId, Profile};
@@ -52,11 +52,11 @@ pub struct Derived {
     /// Lowest and highest cell voltage of each module of a stack.
     pub modules: Vec<Option<(Millivolts, Millivolts)>>,
     /// How it stands to the limits of ours.
-    pub limits: BTreeMap<Threshold, ThresholdStatus>,
+    pub thresholds: BTreeMap<Threshold, ThresholdStatus>,
     /// Energy that was counted since the program started.
-    pub counted: Totals,
+    pub energy_since_start: EnergyTotals,
     /// Energy that was counted altogether; `None` until it is known what was counted before.
-    pub energy: Option<Totals>,
+    pub energy: Option<EnergyTotals>,
     /// How long it will last.
     pub times: TimeEstimates,
     /// What only a bank has.
@@ -115,18 +115,18 @@ pub struct DeviceState {
     /// What happened so far.
     pub counters: Counters,
     /// Energy that was counted before the program started; `None` until somebody knows.
-    pub before: Option<Totals>,
+    pub energy_before_start: Option<EnergyTotals>,
 }
 
 /// What became of the energy counters of an earlier run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restored {
     /// They go on from there.
-    GoesOn(Totals),
+    Resumed(EnergyTotals),
     /// Nobody has kept them: they start at zero.
-    FromZero,
+    Zero,
     /// They were known already.
-    Known,
+    AlreadyKnown,
 }
 
 impl DeviceState {
@@ -140,22 +140,28 @@ impl DeviceState {
             attempt: None,
             rssi: None,
             counters: Counters::default(),
-            before: None,
+            energy_before_start: None,
         }
     }
 
     /// Books an attempt, and counts its fault where it has one.
-    pub fn book(&mut self, ended: Millis, took_ms: u64, connected: bool, fault: Option<Fault>) {
+    pub fn record_attempt(
+        &mut self,
+        ended: Millis,
+        took_ms: u64,
+        connected: bool,
+        fault: Option<Fault>,
+    ) {
         let number = self.attempt.as_ref().map_or(0, |attempt| attempt.number) + 1;
         match &fault {
-            Some(fault) => self.counters.note_fault(fault.kind),
+            Some(fault) => self.counters.count_fault(fault.kind),
             None => self.counters.consecutive_errors = 0,
         }
         self.attempt = Some(Attempt { number, ended, took_ms, connected, fault });
     }
 
     /// It counts as offline; since when is kept where it did before.
-    pub fn lose(&mut self, now: Millis) {
+    pub fn mark_offline(&mut self, now: Millis) {
         if !matches!(self.link, LinkState::Offline { .. }) {
             self.link = LinkState::Offline { since: now };
         }
@@ -165,7 +171,7 @@ impl DeviceState {
     pub fn accept(&mut self, taken: Millis, took_ms: u64, reading: Reading, derived: Derived) {
         self.counters.reads += 1;
         self.link = LinkState::Online;
-        let energy = self.before.map(|before| before + derived.counted);
+        let energy = self.energy_before_start.map(|before| before + derived.energy_since_start);
         self.snapshot = Some(Arc::new(Snapshot {
             device: self.profile.id.clone(),
             sequence: self.counters.reads,
@@ -182,25 +188,29 @@ impl DeviceState {
     /// What was found is added to what has been counted since the start. Whoever comes later can
     /// only raise the totals to what it has found, so that the same past, kept twice, is not
     /// counted twice, and no total ever falls.
-    pub fn restore(&mut self, found: Option<Totals>) -> Restored {
-        let counted = self.snapshot.as_ref().map_or(Totals::default(), |it| it.derived.counted);
-        let restored = match (self.before, found) {
+    pub fn restore(&mut self, found: Option<EnergyTotals>) -> Restored {
+        let counted = self
+            .snapshot
+            .as_ref()
+            .map_or(EnergyTotals::default(), |it| it.derived.energy_since_start);
+        let restored = match (self.energy_before_start, found) {
             (None, Some(found)) => {
-                self.before = Some(found);
-                Restored::GoesOn(found)
+                self.energy_before_start = Some(found);
+                Restored::Resumed(found)
             }
             (None, None) => {
-                self.before = Some(Totals::default());
-                Restored::FromZero
+                self.energy_before_start = Some(EnergyTotals::default());
+                Restored::Zero
             }
             (Some(before), Some(found)) => {
-                self.before = Some(before.max(found.beyond(counted)));
-                Restored::Known
+                self.energy_before_start = Some(before.max(found.beyond(counted)));
+                Restored::AlreadyKnown
             }
-            (Some(_), None) => Restored::Known,
+            (Some(_), None) => Restored::AlreadyKnown,
         };
         if let Some(snapshot) = &mut self.snapshot {
-            Arc::make_mut(snapshot).derived.energy = self.before.map(|before| before + counted);
+            Arc::make_mut(snapshot).derived.energy =
+                self.energy_before_start.map(|before| before + counted);
         }
         restored
     }
@@ -262,22 +272,22 @@ pub struct Counters {
     /// TimeEstimates the link was opened again.
     pub reconnects: u64,
     /// Failed reads by kind, in the order of [`FaultKind::ALL`].
-    pub kinds: [u64; FaultKind::ALL.len()],
+    pub faults_by_kind: [u64; FaultKind::ALL.len()],
 }
 
 impl Counters {
     /// Counts a failed read.
-    pub fn note_fault(&mut self, kind: FaultKind) {
+    pub fn count_fault(&mut self, kind: FaultKind) {
         self.errors += 1;
         self.consecutive_errors = self.consecutive_errors.saturating_add(1);
-        if let Some(count) = self.kinds.get_mut(kind as usize) {
+        if let Some(count) = self.faults_by_kind.get_mut(kind as usize) {
             *count += 1;
         }
     }
 
     /// Failed reads of each kind that happened.
     pub fn faults(&self) -> impl Iterator<Item = (FaultKind, u64)> {
-        let kinds = FaultKind::ALL.iter().copied().zip(self.kinds);
+        let kinds = FaultKind::ALL.iter().copied().zip(self.faults_by_kind);
         kinds.filter(|(_, count)| *count > 0)
     }
 }
@@ -289,12 +299,12 @@ mod tests {
     use super::*;
     use crate::model::energy::Energy;
 
-    fn totals(charged: u64, discharged: u64) -> Totals {
-        Totals { charged: Energy(charged), discharged: Energy(discharged) }
+    fn totals(charged: u64, discharged: u64) -> EnergyTotals {
+        EnergyTotals { charged: Energy(charged), discharged: Energy(discharged) }
     }
 
-    fn read(state: &mut DeviceState, counted: Totals) -> Option<Totals> {
-        let derived = Derived { counted, ..Derived::default() };
+    fn read(state: &mut DeviceState, energy_since_start: EnergyTotals) -> Option<EnergyTotals> {
+        let derived = Derived { energy_since_start, ..Derived::default() };
         state.accept(Millis(1), 1, Reading::default(), derived);
         state.snapshot.as_ref()?.derived.energy
     }
@@ -303,7 +313,7 @@ mod tests {
     fn every_kind_of_fault_has_a_count_of_its_own() {
         let mut counters = Counters::default();
         for (number, kind) in FaultKind::ALL.iter().enumerate() {
-            (0..=number).for_each(|_| counters.note_fault(*kind));
+            (0..=number).for_each(|_| counters.count_fault(*kind));
         }
         let expected = FaultKind::ALL.iter().copied().zip(1..);
         assert_eq!(counters.faults().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
@@ -316,7 +326,7 @@ mod tests {
         let mut state = DeviceState::new(Profile::sample("b"));
         let fault = Fault::new(FaultKind::Timeout, "no answer", "look at the cable");
         for (fault, in_a_row) in [(None, 0), (Some(&fault), 1), (Some(&fault), 2), (None, 0)] {
-            state.book(Millis(7), 5, true, fault.cloned());
+            state.record_attempt(Millis(7), 5, true, fault.cloned());
             assert_eq!(state.counters.consecutive_errors, in_a_row);
         }
         assert_eq!(state.counters.errors, 2);
@@ -328,24 +338,24 @@ mod tests {
     fn what_was_counted_before_is_added_once() {
         let mut state = DeviceState::new(Profile::sample("b"));
         assert_eq!(read(&mut state, totals(3, 1)), None, "nobody knows yet");
-        assert_eq!(state.restore(Some(totals(100, 50))), Restored::GoesOn(totals(100, 50)));
+        assert_eq!(state.restore(Some(totals(100, 50))), Restored::Resumed(totals(100, 50)));
         let energy = |state: &DeviceState| state.snapshot.as_ref().unwrap().derived.energy;
         assert_eq!(energy(&state), Some(totals(103, 51)), "the present read knows it at once");
         assert_eq!(read(&mut state, totals(7, 1)), Some(totals(107, 51)));
         // Our own value, read back from the broker after the sink was started again.
-        assert_eq!(state.restore(Some(totals(107, 51))), Restored::Known);
+        assert_eq!(state.restore(Some(totals(107, 51))), Restored::AlreadyKnown);
         assert_eq!(energy(&state), Some(totals(107, 51)));
         // A second keeper that knows more of the same past.
-        assert_eq!(state.restore(Some(totals(110, 20))), Restored::Known);
+        assert_eq!(state.restore(Some(totals(110, 20))), Restored::AlreadyKnown);
         assert_eq!(energy(&state), Some(totals(110, 51)));
-        assert_eq!(state.restore(None), Restored::Known);
+        assert_eq!(state.restore(None), Restored::AlreadyKnown);
         assert_eq!(energy(&state), Some(totals(110, 51)));
     }
 
     #[test]
     fn without_a_keeper_it_starts_at_zero() {
         let mut state = DeviceState::new(Profile::sample("b"));
-        assert_eq!(state.restore(None), Restored::FromZero);
+        assert_eq!(state.restore(None), Restored::Zero);
         assert_eq!(read(&mut state, totals(3, 1)), Some(totals(3, 1)));
     }
 
@@ -353,7 +363,7 @@ mod tests {
         #[test]
         fn no_keeper_makes_a_total_fall(found in prop::collection::vec(prop::option::of((0u64..1000, 0u64..1000)), 1..9)) {
             let mut state = DeviceState::new(Profile::sample("b"));
-            let mut last = Totals::default();
+            let mut last = EnergyTotals::default();
             for (step, found) in (0u64..).zip(found) {
                 state.restore(found.map(|(charged, discharged)| totals(charged, discharged)));
                 let now = read(&mut state, totals(step, 2 * step)).expect("known");

@@ -74,7 +74,7 @@ impl Threshold {
     }
 
     /// What people read.
-    pub const fn words(self) -> &'static str {
+    pub const fn text(self) -> &'static str {
         match self {
             Threshold::CellLow => "Cell voltage below limit",
             Threshold::CellHigh => "Cell voltage above limit",
@@ -86,7 +86,7 @@ impl Threshold {
     }
 
     /// The limit of that name.
-    pub fn named(name: &str) -> Option<Threshold> {
+    pub fn from_name(name: &str) -> Option<Threshold> {
         Threshold::ALL.iter().copied().find(|limit| limit.name() == name)
     }
 
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn names_are_found_again() {
         for limit in Threshold::ALL {
-            assert_eq!(Threshold::named(limit.name()), Some(*limit));
+            assert_eq!(Threshold::from_name(limit.name()), Some(*limit));
             assert!(limit.name().starts_with("limit_"));
         }
     }

@@ -45,8 +45,8 @@ impl AlarmLog {
         });
         for worry in worries {
             if !self.told.contains_key(&*worry.name) {
-                self.told.insert(worry.name.into_owned(), worry.words.clone());
-                news.push(News::Started(worry.words));
+                self.told.insert(worry.name.into_owned(), worry.message.clone());
+                news.push(News::Started(worry.message));
             }
         }
         news

@@ -5,7 +5,7 @@ use tracing::info;
 use super::line::Station;
 use super::radio::answer_limit;
 use crate::board::Board;
-use crate::command::{Change, Refusal};
+use crate::command::{CommandError, ConfigChange};
 use crate::model::DeviceId;
 use crate::protocol::advertisement::address_bytes;
 use crate::transport::Endpoint;
@@ -14,8 +14,8 @@ use crate::transport::Endpoint;
 pub(super) async fn configure(
     station: &mut Station,
     index: usize,
-    change: &Change,
-) -> Result<(), Refusal> {
+    change: &ConfigChange,
+) -> Result<(), CommandError> {
     let Some(id) = station.served.get(index).map(|served| served.member.id.clone()) else {
         return Ok(());
     };
@@ -23,7 +23,7 @@ pub(super) async fn configure(
         let radio_only = change.address.is_some() || change.adapter.is_some();
         if radio_only || change.scan_timeout.is_some() {
             let text = "is wired: address, adapter and scan_timeout_s are for Bluetooth batteries";
-            return Err(Refusal(format!("{id} {text}")));
+            return Err(CommandError(format!("{id} {text}")));
         }
         station.served[index].configure(change);
         return Ok(());
@@ -31,7 +31,7 @@ pub(super) async fn configure(
     if let Some(address) = &change.address
         && let Some(other) = holder(station, &id, address)
     {
-        return Err(Refusal(format!("{id}: {address} is the address of {other}")));
+        return Err(CommandError(format!("{id}: {address} is the address of {other}")));
     }
     on_radio(station, index, change).await;
     Ok(())
@@ -47,7 +47,7 @@ fn is_at(board: &Board, id: &DeviceId, address: &str) -> bool {
     board.latest(id).is_some_and(|state| state.profile.address.as_deref() == Some(address))
 }
 
-async fn on_radio(station: &mut Station, index: usize, change: &Change) {
+async fn on_radio(station: &mut Station, index: usize, change: &ConfigChange) {
     if let Endpoint::Ble(config) = &mut station.wire.endpoint {
         config.timeout = change.timeout.unwrap_or(config.timeout);
         config.scan_timeout = change.scan_timeout.unwrap_or(config.scan_timeout);
@@ -58,7 +58,7 @@ async fn on_radio(station: &mut Station, index: usize, change: &Change) {
         radio.limit = limit;
     }
     let served = &mut station.served[index];
-    served.configure(&Change { timeout: change.timeout.map(answer_limit), ..change.clone() });
+    served.configure(&ConfigChange { timeout: change.timeout.map(answer_limit), ..change.clone() });
     if change.address.is_none() && change.adapter.is_none() {
         return;
     }

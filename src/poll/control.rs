@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use super::exchange::CycleError;
 use super::line::Station;
 use super::served::Served;
-use crate::command::{Refusal, Request};
+use crate::command::{CommandError, Request};
 use crate::model::reading::Setting;
 
 /// Turns a switch, reads it back, and says what came of it.
@@ -15,17 +15,17 @@ pub(super) async fn turn(
     index: usize,
     setting: Setting,
     request: &Request,
-) -> Result<(), Refusal> {
+) -> Result<(), CommandError> {
     let Some(served) = station.served.get(index) else { return Ok(()) };
     let id = served.member.id.clone();
-    let refuse = |why: String| Err(Refusal(format!("{id}: {why}")));
+    let refuse = |why: String| Err(CommandError(format!("{id}: {why}")));
     if let Some(why) = forbids(served, setting) {
         return refuse(why);
     }
     if !station.wire.is_open() {
         // Why it cannot be opened is told by the order, which then fails.
         station.open().await;
-        if request.is_given_up() {
+        if request.is_abandoned() {
             return refuse("the connection took too long".to_owned());
         }
     }

@@ -10,7 +10,7 @@ use super::served::Served;
 use super::wire::Wire;
 use super::{Line, configure, control};
 use crate::board::Board;
-use crate::command::{Command, CommandInbox, Refusal, Request};
+use crate::command::{Command, CommandError, CommandInbox, Request};
 use crate::transport::{Link, LinkError};
 
 /// Serves a line until the stop.
@@ -266,14 +266,14 @@ impl Station {
         let Some(index) = self.served.iter().position(|s| s.member.id == request.device) else {
             return;
         };
-        if request.is_given_up() {
+        if request.is_abandoned() {
             // A switch that turns minutes after its "failed" is worse than one that does not.
             info!("{}: a command came too late and is left alone", request.device);
             return;
         }
         let answer = match &request.command {
             Command::Read if self.served[index].paused => {
-                Err(Refusal(format!("{}: {}", request.device, control::PAUSED)))
+                Err(CommandError(format!("{}: {}", request.device, control::PAUSED)))
             }
             Command::Read => {
                 self.served[index].due = Instant::now();

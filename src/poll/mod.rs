@@ -55,5 +55,5 @@ pub struct Member {
     /// Its switches may be turned on request.
     pub control: bool,
     /// Own alarm limits.
-    pub limits: AlarmThresholds,
+    pub thresholds: AlarmThresholds,
 }

@@ -64,7 +64,7 @@ impl Served {
             health: Health::new(now),
             board,
             gate: PlausibilityFilter::default(),
-            past: DerivedState::new(member.limits.clone()),
+            past: DerivedState::new(member.thresholds.clone()),
             alarms: AlarmLog::default(),
             began: now,
             doubted: false,
@@ -106,7 +106,7 @@ impl Served {
         self.health = Health::new(Instant::now());
         self.gate = PlausibilityFilter::default();
         self.doubted = false;
-        self.past.change_battery(self.member.limits.clone());
+        self.past.change_battery(self.member.thresholds.clone());
         self.alarms = AlarmLog::default();
         let paused = self.paused;
         self.board.update(&self.member.id, |state| {
@@ -119,7 +119,7 @@ impl Served {
 
     /// Tells the board what has changed about the battery's name and place.
     pub(super) fn profile(&self, change: impl FnOnce(&mut Profile)) {
-        self.board.describe(&self.member.id, change);
+        self.board.update_profile(&self.member.id, change);
     }
 
     /// Books an attempt that began at `started`, and plans the next one.
@@ -198,7 +198,7 @@ impl Served {
         self.update(took_ms, connected, Some(fault), |state| {
             state.counters.rejected += u64::from(rejected);
             if offline {
-                state.lose(clock::now());
+                state.mark_offline(clock::now());
             }
         });
     }
@@ -211,7 +211,7 @@ impl Served {
         change: impl FnOnce(&mut DeviceState),
     ) {
         self.board.update(&self.member.id, |state| {
-            state.book(clock::now(), took_ms, connected, fault);
+            state.record_attempt(clock::now(), took_ms, connected, fault);
             state.rssi = self.signal.filter(|_| connected);
             change(state);
         });
@@ -223,7 +223,7 @@ impl Served {
     }
 
     /// Takes over what an operator asked for at run time, as far as it concerns the conversation.
-    pub(super) fn configure(&mut self, change: &command::Change) {
+    pub(super) fn configure(&mut self, change: &command::ConfigChange) {
         if let Some(timeout) = change.timeout {
             self.member.options.timeout = timeout;
             self.renew();

@@ -298,7 +298,7 @@ pub(super) fn note_state(
     into.alarms.note(above, state == 0x02);
     into.alarms.note(Alarm::OtherFailure, state == 0xF0);
     if !matches!(state, 0x00..=0x02 | 0xF0) {
-        into.alarms.note_unknown(word, state.into());
+        into.alarms.note_unknown_bits(word, state.into());
     }
 }
 
@@ -344,7 +344,7 @@ pub(super) fn manufacturer(info: &[u8], into: &mut Reading) -> Result<(), Decode
     keep(&mut identity.model, super::bytes::text(name));
     keep(&mut identity.software, Some(format!("{major}.{minor}")));
     keep(&mut identity.manufacturer, super::bytes::text(maker));
-    into.got.device_info = true;
+    into.received.device_info = true;
     Ok(())
 }
 

@@ -95,7 +95,7 @@ fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeErro
     into.cells = cells.iter().map(|&mv| Cell::of(Millivolts(mv.into()))).collect();
     let probes = places(temperatures.len()).zip(temperatures);
     into.probes = probes.map(|(location, raw)| Probe { location, value: kelvin(raw) }).collect();
-    into.got.cell_info = true;
+    into.received.cell_info = true;
     Ok(())
 }
 
@@ -160,7 +160,7 @@ fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeEr
         cell.balancing = Some(balance & 1 << bit != 0);
     }
     let fitted = (1_u32 << into.cells.len().min(16)) - 1;
-    into.alarms.note_unknown("balance_word", u32::from(balance) & !fitted);
+    into.alarms.note_unknown_bits("balance_word", u32::from(balance) & !fitted);
     Ok(())
 }
 
@@ -257,14 +257,14 @@ static WARNING_2: Word = Word {
 /// Service C1: the name of the board.
 fn hardware(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     keep(&mut into.identity.hardware, name(info, 20)?);
-    into.got.device_info = true;
+    into.received.device_info = true;
     Ok(())
 }
 
 /// Service C2.
 fn serial(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     keep(&mut into.identity.serial, name(info, 40)?);
-    into.got.device_info = true;
+    into.received.device_info = true;
     Ok(())
 }
 

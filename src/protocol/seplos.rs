@@ -98,7 +98,7 @@ fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeErro
     into.cells = cells.iter().map(|&mv| Cell::of(Millivolts(mv.into()))).collect();
     let probes = places(temperatures.len()).zip(temperatures);
     into.probes = probes.map(|(location, raw)| Probe { location, value: kelvin(raw) }).collect();
-    into.got.cell_info = true;
+    into.received.cell_info = true;
     Ok(())
 }
 
@@ -168,7 +168,7 @@ fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeEr
     }
     cell_masks(u16::from_be_bytes([balance2, balance1]), u16::from_be_bytes([cut2, cut1]), into);
     let reserve = events[EVENTS..].iter().fold(0, |all, event| all | event);
-    into.alarms.note_unknown("reserved_events", reserve.into());
+    into.alarms.note_unknown_bits("reserved_events", reserve.into());
     Ok(())
 }
 
@@ -180,8 +180,8 @@ fn cell_masks(balance: u16, cut: u16, into: &mut Reading) {
     }
     let fitted = ((1_u32 << into.cells.len().min(16)) - 1) as u16;
     into.alarms.note(Alarm::CellDisconnected, cut & fitted != 0);
-    into.alarms.note_unknown("balance_state", (balance & !fitted).into());
-    into.alarms.note_unknown("disconnection_state", (cut & !fitted).into());
+    into.alarms.note_unknown_bits("balance_state", (balance & !fitted).into());
+    into.alarms.note_unknown_bits("disconnection_state", (cut & !fitted).into());
 }
 
 static FAILURES: Word = Word {

@@ -37,6 +37,6 @@ impl Word {
                 Bit::DischargeSwitch => into.switches.discharging = Some(on),
             }
         }
-        into.alarms.note_unknown(self.name, unknown.into());
+        into.alarms.note_unknown_bits(self.name, unknown.into());
     }
 }

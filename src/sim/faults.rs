@@ -240,7 +240,8 @@ fn fault<'a>(name: &str, value: Option<&'a str>) -> Result<(Fault, Option<&'a st
             Ok((Fault::Refuse(code), None))
         }
         "alarm" => {
-            let alarm = Alarm::named(needed("which alarm?")?).ok_or("no alarm has this name")?;
+            let alarm =
+                Alarm::from_name(needed("which alarm?")?).ok_or("no alarm has this name")?;
             Ok((Fault::Alarm(alarm), None))
         }
         "cells" => match needed("how many cells?")?.parse() {

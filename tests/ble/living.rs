@@ -92,7 +92,7 @@ fn a_house_of_two_leaves_both_when_it_stops() {
             let house = app::App::build(&config, &app::SimOptions::default(), &stop);
             for id in ["kept", "lent"] {
                 let id = DeviceId::new(id).unwrap();
-                let mut state = house.board().follow(&id).unwrap();
+                let mut state = house.board().subscribe(&id).unwrap();
                 let read = state.wait_for(|state| state.counters.reads >= 3);
                 let state = timeout(PATIENCE, read).await.expect("it is read").unwrap().clone();
                 assert_eq!(

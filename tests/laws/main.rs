@@ -138,7 +138,7 @@ fn says_no_more(reading: &Reading, good: &Reading) -> bool {
     absent_or_equal(&mut names.hardware, &known.hardware);
     absent_or_equal(&mut names.software, &known.software);
     absent_or_equal(&mut names.serial, &known.serial);
-    absent_or_equal(&mut names.produced, &known.produced);
+    absent_or_equal(&mut names.manufactured, &known.manufactured);
     let (pack, known) = (&mut rest.pack, &good.pack);
     absent_or_equal(&mut pack.design, &known.design);
     absent_or_equal(&mut pack.remaining, &known.remaining);
@@ -168,9 +168,11 @@ fn says_no_more(reading: &Reading, good: &Reading) -> bool {
     for (name, known) in &good.states {
         rest.states.entry(name).or_insert(*known);
     }
-    let got = reading.got;
-    rest.got = good.got;
-    rest == *good && got.device_info <= good.got.device_info && got.settings <= good.got.settings
+    let received = reading.received;
+    rest.received = good.received;
+    rest == *good
+        && received.device_info <= good.received.device_info
+        && received.settings <= good.received.settings
 }
 
 /// The identity stays in every reading of a session, and its questions are asked once. What no

@@ -36,7 +36,7 @@ fn reads_as_stack(reading: &Reading, stack: &StackState) {
     let pack = &reading.pack;
     assert_eq!((pack.voltage, pack.current), (Some(stack.voltage()), Some(stack.current())));
     assert_eq!(pack.remaining_energy.map(|it| it.0), Some(stack.energy() * 1000));
-    let words = &pack.words;
+    let words = &pack.console_status;
     let words = [&words.base, &words.voltage, &words.current, &words.temperature];
     assert_eq!(words.map(|word| word.clone().unwrap()), stack.words());
     let logged_in = pack.cycles.is_some();
@@ -60,7 +60,7 @@ fn reads_as_stack(reading: &Reading, stack: &StackState) {
     assert!(reading.modules.iter().zip(0..).all(|(it, n)| it.cells == (15 * n..15 * (n + 1))));
     assert_eq!(reading.identity.serial.as_deref(), Some(pylontech_sc0500::BARCODE));
     assert_eq!(pack.error_code, Some(stack.error_code()));
-    assert!(!reading.alarms.is_empty() && !reading.alarms.is_raised());
+    assert!(!reading.alarms.is_empty() && !reading.alarms.any_active());
 }
 
 fn reads_as_console(reading: &Reading, state: &PackState) {
@@ -77,7 +77,7 @@ fn reads_as_console(reading: &Reading, state: &PackState) {
     let at = |place| reading.probes.iter().find(|probe| probe.location == place).unwrap().value;
     assert_eq!(at(SensorLocation::Ambient), Some(state.ambient));
     assert_eq!(at(SensorLocation::Mosfet), Some(state.mosfet));
-    assert!(!reading.alarms.is_empty() && !reading.alarms.is_raised());
+    assert!(!reading.alarms.is_empty() && !reading.alarms.any_active());
 }
 
 /// What a brand has no word for.
@@ -172,7 +172,7 @@ fn reads_as_pack(brand: &str, reading: &Reading, state: &PackState) {
     let known = |alarm: &&Alarm| reading.alarms.get(**alarm).is_some();
     let alarms: BTreeSet<_> = state.alarms.iter().filter(known).copied().collect();
     assert_eq!(reading.alarms.active().collect::<BTreeSet<_>>(), alarms);
-    assert_eq!(reading.alarms.unknown().count(), 0);
+    assert_eq!(reading.alarms.unknown_bits().count(), 0);
 }
 
 /// Every alarm that a driver knows is raised by the simulator's battery, and no other with it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bms_reader::board::Board;
 use bms_reader::model::energy::Energy;
-use bms_reader::model::{Alarm, Totals};
+use bms_reader::model::{Alarm, EnergyTotals};
 use bms_reader::sink::mqtt::Discovery;
 
 use crate::mosquitto::Mosquitto;
@@ -38,9 +38,9 @@ fn an_alarm_that_starts_on_a_dead_connection_is_told_on_the_next() {
     rig.stop();
 }
 
-fn kwh(charged: &str, discharged: &str) -> Option<Totals> {
+fn kwh(charged: &str, discharged: &str) -> Option<EnergyTotals> {
     let energy = |text| Energy::from_kwh(text).expect("a number");
-    Some(Totals { charged: energy(charged), discharged: energy(discharged) })
+    Some(EnergyTotals { charged: energy(charged), discharged: energy(discharged) })
 }
 
 /// What a broker keeps of two batteries; of a third one it keeps nothing.

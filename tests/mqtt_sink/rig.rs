@@ -10,8 +10,8 @@ use bms_reader::model::derive::derive;
 use bms_reader::model::reading::{Cell, Probe, SensorLocation};
 use bms_reader::model::units::{CentiPercent, DeciCelsius, Milliamps, Millis, Millivolts};
 use bms_reader::model::{
-    Alarm, Attempt, BrokerState, DeviceId, Fault, FaultKind, LinkState, Profile, Reading, Snapshot,
-    Totals,
+    Alarm, Attempt, BrokerState, DeviceId, EnergyTotals, Fault, FaultKind, LinkState, Profile,
+    Reading, Snapshot,
 };
 use bms_reader::sink::mqtt::{self, Discovery, Publish, Settings};
 use tokio_util::sync::CancellationToken;
@@ -141,8 +141,8 @@ impl Rig {
     }
 
     /// Energy that this battery is known to have counted before the start.
-    pub fn before(&self, id: &str) -> Option<Totals> {
-        self.board.latest(&device(id)).expect("such a battery").before
+    pub fn before(&self, id: &str) -> Option<EnergyTotals> {
+        self.board.latest(&device(id)).expect("such a battery").energy_before_start
     }
 
     /// How the connection stands.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bms_reader::board::Board;
-use bms_reader::command::{Change, Command, CommandBus};
+use bms_reader::command::{Command, CommandBus, ConfigChange};
 use bms_reader::model::reading::{Setting, Switch};
 use bms_reader::model::units::Millivolts;
 use bms_reader::model::{AlarmThresholds, DeviceId, FaultKind, LinkState};
@@ -138,7 +138,7 @@ async fn a_reading_that_jumps_is_held_back_and_read_again_at_once() {
     let rig = Rig::new(&[1]);
     seconds(1).await;
     let volts = || rig.state(1).snapshot.unwrap().reading.pack.voltage;
-    let mut states = rig.board.follow(&id(1)).unwrap();
+    let mut states = rig.board.subscribe(&id(1)).unwrap();
     rig.bus.halves.store(1, Ordering::Relaxed);
     states.wait_for(|state| state.counters.rejected == 1).await.unwrap();
     assert_eq!(volts(), Some(Millivolts(53_020)), "it was not published");
@@ -161,13 +161,15 @@ async fn commands_read_at_once_change_the_beat_and_pause() {
     seconds(1).await;
     assert_eq!(rig.bus.asked(1), 2);
 
-    let faster = Change { interval: Some(Duration::from_secs(1)), ..Change::default() };
+    let faster = ConfigChange { interval: Some(Duration::from_secs(1)), ..ConfigChange::default() };
     rig.commands.send(&id(1), Command::Configure(faster)).await.unwrap();
     assert_eq!(rig.state(1).profile.interval_ms, 1000);
     seconds(10).await;
     assert!(rig.bus.asked(1) >= 11);
 
-    let pause = |paused| Command::Configure(Change { paused: Some(paused), ..Change::default() });
+    let pause = |paused| {
+        Command::Configure(ConfigChange { paused: Some(paused), ..ConfigChange::default() })
+    };
     rig.commands.send(&id(1), pause(true)).await.unwrap();
     let before = rig.bus.asked(1);
     seconds(60).await;
@@ -181,7 +183,7 @@ async fn commands_read_at_once_change_the_beat_and_pause() {
     assert!(!rig.state(1).paused);
     assert_eq!(rig.state(1).link, LinkState::Online);
 
-    let bluetooth = Change { adapter: Some(None), ..Change::default() };
+    let bluetooth = ConfigChange { adapter: Some(None), ..ConfigChange::default() };
     let refused = rig.commands.send(&id(1), Command::Configure(bluetooth)).await.unwrap_err();
     assert!(refused.0.contains("Bluetooth"), "{refused}");
     let stranger = DeviceId::new("nobody").unwrap();
@@ -234,7 +236,7 @@ async fn nothing_is_switched_that_was_not_allowed_or_is_not_there() {
     let one = id(1);
     let refused = order(&one, Switch::Balancing).await.unwrap_err();
     assert!(refused.0.contains("has no balancing switch"), "{refused}");
-    let pause = Change { paused: Some(true), ..Change::default() };
+    let pause = ConfigChange { paused: Some(true), ..ConfigChange::default() };
     rig.commands.send(&one, Command::Configure(pause)).await.unwrap();
     let refused = order(&one, Switch::Charging).await.unwrap_err();
     assert!(refused.0.contains("paused"), "{refused}");
@@ -274,14 +276,14 @@ async fn the_other_baud_rate_is_tried_on_total_silence_and_kept() {
         options: Options { timeout: Duration::from_millis(200), ..Options::default() },
         interval: Duration::from_millis(500),
         control: false,
-        limits: AlarmThresholds::default(),
+        thresholds: AlarmThresholds::default(),
     }];
     let board = Board::new([profile(&id(1))]);
     let (_commands, mut inboxes) = CommandBus::new(&[vec![id(1)]]);
     let stop = CancellationToken::new();
     let endpoint = Endpoint::Serial(SerialConfig { path });
     let line = Line { endpoint, bauds: vec![9600, 19_200], members, radio: None, recorder: None };
-    let mut state = board.follow(&id(1)).unwrap();
+    let mut state = board.subscribe(&id(1)).unwrap();
     tokio::spawn(run_line(line, board, inboxes.remove(0), stop.clone()));
     let third = state.wait_for(|state| state.counters.reads == 3);
     timeout(Duration::from_secs(20), third).await.expect("it answers").unwrap();

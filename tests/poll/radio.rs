@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bms_reader::board::Board;
-use bms_reader::command::{Change, Command};
+use bms_reader::command::{Command, ConfigChange};
 use bms_reader::model::{FaultKind, LinkState, Profile};
 use bms_reader::poll::{BleSettings, Line, ReportedAdapterErrors};
 use bms_reader::protocol::Options;
@@ -113,7 +113,9 @@ async fn a_silent_link_is_given_up_for_a_new_one() {
 async fn a_paused_battery_is_released() {
     let rig = rig(true);
     seconds(1).await;
-    let pause = |paused| Command::Configure(Change { paused: Some(paused), ..Change::default() });
+    let pause = |paused| {
+        Command::Configure(ConfigChange { paused: Some(paused), ..ConfigChange::default() })
+    };
     rig.commands.send(&id(1), pause(true)).await.unwrap();
     seconds(1).await;
     assert_eq!(links(&rig), (1, 0));
@@ -138,8 +140,11 @@ async fn it_moves_to_another_address_at_once() {
     let rig = Rig::beside(bus, board, line);
     seconds(1).await;
     let battery = id(1);
-    let configure = |change: Change| rig.commands.send(&battery, Command::Configure(change));
-    let to = |address: &str| Change { address: Some(address.to_owned()), ..Change::default() };
+    let configure = |change: ConfigChange| rig.commands.send(&battery, Command::Configure(change));
+    let to = |address: &str| ConfigChange {
+        address: Some(address.to_owned()),
+        ..ConfigChange::default()
+    };
 
     let refused = configure(to("C8:47:80:37:02:E9")).await.unwrap_err();
     assert!(refused.0.contains("is the address of b2"), "{refused}");
@@ -150,7 +155,7 @@ async fn it_moves_to_another_address_at_once() {
     seconds(1).await;
     assert_eq!((links(&rig), rig.state(1).counters.reads), ((2, 1), 2));
 
-    let change = Change {
+    let change = ConfigChange {
         adapter: Some(None),
         interval: Some(Duration::from_secs(60)),
         timeout: Some(Duration::from_secs(3)),

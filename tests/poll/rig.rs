@@ -203,7 +203,7 @@ pub fn member(address: u8) -> Member {
         options: Options { address, ..Options::default() },
         interval: Duration::from_secs(10),
         control: address != LOCKED,
-        limits: AlarmThresholds::default(),
+        thresholds: AlarmThresholds::default(),
     }
 }
 

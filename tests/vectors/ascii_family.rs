@@ -312,7 +312,7 @@ fn limits(key: &str, expected: &Value, reading: &Reading) -> Compared {
     let is = |limit: Option<bms_reader::model::units::Millivolts>| {
         assert_eq!(limit.map(|v| v.0.into()), expected, "{key}");
     };
-    assert!(reading.got.settings);
+    assert!(reading.received.settings);
     match key {
         "cell_high_v" => is(limits.cell_upper),
         "cell_under_v" => is(limits.cell_lower),
@@ -357,7 +357,7 @@ fn management(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -
 fn identity(key: &str, expected: &Value, reading: &Reading) -> Compared {
     let names = &reading.identity;
     let text = expected.as_str();
-    assert!(reading.got.device_info && reading.got.cell_info);
+    assert!(reading.received.device_info && reading.received.cell_info);
     match key {
         "serial" => assert_eq!(names.serial.as_deref(), text),
         "hardware" => assert_eq!(names.hardware.as_deref(), text),

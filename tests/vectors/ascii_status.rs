@@ -128,7 +128,7 @@ fn alarm(name: &str, class: &str) -> Alarm {
     if class == "alarm" && !ours.ends_with("_warning") {
         ours += "_warning";
     }
-    Alarm::named(&ours).unwrap_or_else(|| panic!("{name} has no alarm {ours}"))
+    Alarm::from_name(&ours).unwrap_or_else(|| panic!("{name} has no alarm {ours}"))
 }
 
 fn active(reading: &Reading) -> BTreeSet<Alarm> {
@@ -194,7 +194,7 @@ fn bits_of_cells_that_are_not_fitted_are_kept_apart() {
     info[places["status5"]] = 0x80;
     let reading = read(Family::Pylontech, 0x44, &info);
     assert_eq!(active(&reading), BTreeSet::new());
-    assert_eq!(reading.alarms.unknown().collect::<Vec<_>>(), [("status4_5", 0x8000)]);
+    assert_eq!(reading.alarms.unknown_bits().collect::<Vec<_>>(), [("status4_5", 0x8000)]);
     info[places["status5"]] = 0x40;
     let reading = read(Family::Pylontech, 0x44, &info);
     assert_eq!(active(&reading), BTreeSet::from([Alarm::CellFailure]));

@@ -374,7 +374,7 @@ fn alarms(id: &str, expected: &Value, reading: &Reading) {
 
 fn settings(key: &str, expected: &Value, reading: &Reading) -> Compared {
     let limits = &reading.limits;
-    assert!(reading.got.settings);
+    assert!(reading.received.settings);
     match key {
         "rated_ah" => {
             assert_eq!(reading.pack.design.map(|v| v.0), scaled(expected, 1000.0));

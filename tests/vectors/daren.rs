@@ -273,10 +273,10 @@ fn flags(expected: &Value, reading: &Reading) {
 fn identity(service: Option<Service>, key: &str, expected: &Value, reading: &Reading) -> Compared {
     let text = || expected.as_str().filter(|text| !text.is_empty());
     let names = &reading.identity;
-    assert!(reading.got.cell_info);
-    assert_eq!(reading.got.settings, service == Some(Service::Parameters));
+    assert!(reading.received.cell_info);
+    assert_eq!(reading.received.settings, service == Some(Service::Parameters));
     let named = matches!(service, Some(Service::Nameplate | Service::Manufacturer));
-    assert_eq!(reading.got.device_info, named);
+    assert_eq!(reading.received.device_info, named);
     match (service, key) {
         (Some(Service::Manufacturer), "hardware_type") => {
             assert_eq!(names.hardware.as_deref(), text());

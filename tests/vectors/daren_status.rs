@@ -30,7 +30,7 @@ impl Status {
             states: reading.states.iter().map(owned).collect(),
             unknown: reading
                 .alarms
-                .unknown()
+                .unknown_bits()
                 .map(|(w, bits)| (w.to_owned(), bits.into()))
                 .collect(),
             charging: reading.switches.charging.unwrap(),
@@ -107,7 +107,7 @@ pub fn alarm(name: &str) -> Alarm {
         "fail" => "system_failure",
         other => &other.replace("_protection", "").replace("_alarm", "_warning"),
     };
-    Alarm::named(ours).unwrap_or_else(|| panic!("{name} has no alarm {ours}"))
+    Alarm::from_name(ours).unwrap_or_else(|| panic!("{name} has no alarm {ours}"))
 }
 
 /// The words and masks of service 42 in their order, with their widths.

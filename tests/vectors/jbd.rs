@@ -132,7 +132,9 @@ fn value(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Com
         "remaining_cah" => assert_eq!(pack.remaining.map(|v| v.0), tens, "{id}"),
         "nominal_cah" => assert_eq!(pack.design.map(|v| v.0), tens, "{id}"),
         "cycles" => assert_eq!(pack.cycles.map(i64::from), expected.as_i64(), "{id}"),
-        "mfg_date" => assert_eq!(reading.identity.produced.as_deref(), expected.as_str(), "{id}"),
+        "mfg_date" => {
+            assert_eq!(reading.identity.manufactured.as_deref(), expected.as_str(), "{id}")
+        }
         "balancing_cells" => assert_eq!(balancing(reading), *expected, "{id}"),
         "protection_bits" => assert_eq!(protections(reading), *expected, "{id}"),
         "version" => assert_eq!(reading.identity.software.as_deref(), expected.as_str(), "{id}"),
@@ -158,7 +160,7 @@ fn value(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Com
         }
         "name" => {
             assert_eq!(reading.identity.model.as_deref(), expected.as_str(), "{id}");
-            assert!(reading.got.device_info);
+            assert!(reading.received.device_info);
         }
         "counts" => {
             let counted = COUNTERS.map(|name| reading.counters[name]);
@@ -208,7 +210,7 @@ const PROTECTIONS: [Alarm; 13] = [
 
 fn protections(reading: &Reading) -> Value {
     assert_eq!(reading.alarms.iter().count(), PROTECTIONS.len());
-    assert_eq!(reading.alarms.unknown().count(), 0);
+    assert_eq!(reading.alarms.unknown_bits().count(), 0);
     let bits = PROTECTIONS.iter().enumerate();
     let set = bits.filter(|(_, alarm)| reading.alarms.get(**alarm) == Some(true));
     json!(set.map(|(bit, _)| bit).collect::<Vec<_>>())

@@ -179,7 +179,7 @@ fn module(id: &str, expected: &Value, reading: &Reading) {
             "temp_mc" => assert_eq!(probe(reading, SensorLocation::Ambient), number, "{id}"),
             "mos_temp_mc" => assert_eq!(probe(reading, SensorLocation::Mosfet), number, "{id}"),
             "soc_pct" => assert_eq!(pack.soc.map(|v| (v.0 / 100).into()), number, "{id}"),
-            "base" => assert_eq!(pack.words.base.as_deref(), expected.as_str(), "{id}"),
+            "base" => assert_eq!(pack.console_status.base.as_deref(), expected.as_str(), "{id}"),
             "cell_low_mv" | "cell_high_mv" => assert!(reading.cells.is_empty(), "`bat` tells it"),
             _ => panic!("{id}: what is {key}?"),
         }

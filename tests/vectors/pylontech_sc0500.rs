@@ -235,10 +235,12 @@ fn value(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Com
         }
         "remaining_mah" => assert_eq!(pack.remaining.map(|v| v.0), expected.as_i64(), "{id}"),
         "soc_ah_pct" => assert_eq!(pack.soc.map(|v| v.0.into()), scaled(expected, 100.0), "{id}"),
-        "status" => assert_eq!(pack.words.base.as_deref(), text, "{id}"),
-        "voltage_status" => assert_eq!(pack.words.voltage.as_deref(), text, "{id}"),
-        "current_status" => assert_eq!(pack.words.current.as_deref(), text, "{id}"),
-        "temperature_status" => assert_eq!(pack.words.temperature.as_deref(), text, "{id}"),
+        "status" => assert_eq!(pack.console_status.base.as_deref(), text, "{id}"),
+        "voltage_status" => assert_eq!(pack.console_status.voltage.as_deref(), text, "{id}"),
+        "current_status" => assert_eq!(pack.console_status.current.as_deref(), text, "{id}"),
+        "temperature_status" => {
+            assert_eq!(pack.console_status.temperature.as_deref(), text, "{id}")
+        }
         "cell_count" => assert_eq!(Some(reading.cells.len() as u64), expected.as_u64(), "{id}"),
         "module_count" => {
             assert_eq!(Some(reading.modules.len() as u64), expected.as_u64(), "{id}");
@@ -252,8 +254,8 @@ fn value(vector: &Vector, key: &str, expected: &Value, reading: &Reading) -> Com
             let cells = reading.cells.iter().map(|c| c.temperature.map(|value| value.0.into()));
             assert!(cells.eq(expected), "{id}");
         }
-        "cell_status_1" => assert_eq!(words(reading, |cell| &cell.voltage_word), *expected),
-        "cell_status_2" => assert_eq!(words(reading, |cell| &cell.temperature_word), *expected),
+        "cell_status_1" => assert_eq!(words(reading, |cell| &cell.voltage_status), *expected),
+        "cell_status_2" => assert_eq!(words(reading, |cell| &cell.temperature_status), *expected),
         "error_code" => assert_eq!(pack.error_code.map(u64::from), expected.as_u64(), "{id}"),
         "cycle_count" => assert_eq!(pack.cycles.map(u64::from), expected.as_u64(), "{id}"),
         "raised" => {

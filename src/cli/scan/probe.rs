@@ -79,7 +79,7 @@ async fn ask(place: Endpoint) -> Answer {
         bauds: Vec::new(),
         interval: WHOLE_READ,
         control: false,
-        limits: AlarmThresholds::default(),
+        thresholds: AlarmThresholds::default(),
         scan_timeout: LOOK,
         keep_connected: None,
     };

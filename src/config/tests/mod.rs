@@ -85,8 +85,8 @@ fn the_flat_variables_of_older_installations_work() {
     assert_eq!(device.profile.id.as_str(), "bms_lifepo4_01");
     assert_eq!(device.profile.port.as_deref(), Some("/dev/ttyUSB0"));
     assert_eq!(device.profile.address.as_deref(), Some("1"));
-    assert_eq!(device.limits.cell_high, Some(Millivolts(3650)));
-    assert_eq!(device.limits.soc_low, None);
+    assert_eq!(device.thresholds.cell_high, Some(Millivolts(3650)));
+    assert_eq!(device.thresholds.soc_low, None);
     assert!(device.bauds.len() > 1, "without BMS_BAUDRATE all usual rates are tried");
     let mqtt = config.mqtt.as_ref().unwrap();
     assert_eq!((mqtt.host.as_str(), mqtt.port), ("10.4.8.213", 1883));

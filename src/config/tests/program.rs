@@ -66,7 +66,7 @@ fn log_filters() {
 fn limits_can_be_off_but_not_crossed() {
     let config =
         good(&[("BMS_TYPE", "simulated"), ("ALARM_CELL_LOW", "off"), ("ALARM_TEMP_LOW", "0")]);
-    let limits = &config.devices[0].limits;
+    let limits = &config.devices[0].thresholds;
     assert_eq!(limits.cell_low, None);
     assert_eq!(limits.temp_low.map(|t| t.0), Some(0));
     let message = fault(&[("ALARM_CELL_LOW", "3.7")]);

@@ -183,12 +183,12 @@ fn people_can_read_it() {
     );
 }
 
-fn totals(charged: i64, discharged: i64) -> Totals {
+fn totals(charged: i64, discharged: i64) -> EnergyTotals {
     let energy = |mwh| Energy::of(MilliwattHours(mwh)).unwrap();
-    Totals { charged: energy(charged), discharged: energy(discharged) }
+    EnergyTotals { charged: energy(charged), discharged: energy(discharged) }
 }
 
-fn count(keeper: &mut Keeper, counters: &[(&str, Totals)]) {
+fn count(keeper: &mut Keeper, counters: &[(&str, EnergyTotals)]) {
     let counters: Vec<_> = counters.iter().map(|(name, totals)| (id(name), *totals)).collect();
     // Much later than any minute that is kept.
     keeper.write(Vec::new(), Millis(u64::MAX), &counters);

@@ -138,7 +138,7 @@ fn states_say_on_which_side_of_its_limits_a_value_is() {
     note_all(&[0x00, 0x01, 0x81], &mut into).unwrap();
     assert_eq!(into.alarms.active().collect::<Vec<_>>(), [Alarm::CellUndervoltage]);
     assert_eq!(into.alarms.get(Alarm::CellOvervoltage), Some(false));
-    assert_eq!(into.alarms.unknown().collect::<Vec<_>>(), [("states", 0x81)]);
+    assert_eq!(into.alarms.unknown_bits().collect::<Vec<_>>(), [("states", 0x81)]);
     note_all(&[0xF0], &mut into).unwrap();
     assert_eq!(into.alarms.get(Alarm::OtherFailure), Some(true));
 }

@@ -74,7 +74,7 @@ impl<Q: Questions> Survey<Q> {
     fn end_if_over(&mut self) {
         if self.queue.is_empty() && self.end.is_none() {
             self.questions.complete(&mut self.reading);
-            let nothing = self.kind == CycleKind::Identify && !self.reading.got.device_info;
+            let nothing = self.kind == CycleKind::Identify && !self.reading.received.device_info;
             self.end = Some(match self.worst.take() {
                 Some(error) if nothing => Err(error),
                 _ => Ok(()),

@@ -2,7 +2,7 @@
 //! others come from reports, so every word that is not known to be harmless is a worry.
 
 use crate::model::Reading;
-use crate::model::reading::Words;
+use crate::model::reading::ConsoleStatus;
 use crate::model::snapshot::Activity;
 
 const HARMLESS: [&str; 4] = ["Normal", "-", "", "Absent"];
@@ -23,22 +23,22 @@ pub fn activity(base: &str) -> Option<Activity> {
 }
 
 /// Takes the four words over a pack into the reading, with the worries among them.
-pub fn note_pack(words: Words, into: &mut Reading) {
+pub fn note_pack(words: ConsoleStatus, into: &mut Reading) {
     if let Some(base) = &words.base {
         into.pack.activity = activity(base);
         let worry = worry(base).filter(|base| activity(base).is_none());
-        into.alarms.note_word("base_status", worry);
+        into.alarms.note_status("base_status", worry);
     }
     note(into, "voltage_status", words.voltage.as_deref());
     note(into, "current_status", words.current.as_deref());
     note(into, "temperature_status", words.temperature.as_deref());
-    into.pack.words = words;
+    into.pack.console_status = words;
 }
 
 /// Notes what is said about one subject; a word that is missing says nothing.
 pub fn note(into: &mut Reading, subject: &str, word: Option<&str>) {
     if let Some(word) = word {
-        into.alarms.note_word(subject, worry(word));
+        into.alarms.note_status(subject, worry(word));
     }
 }
 
@@ -47,7 +47,8 @@ pub fn note(into: &mut Reading, subject: &str, word: Option<&str>) {
 pub fn note_cells(into: &mut Reading) {
     let mut worries = Vec::new();
     for (cell, number) in into.cells.iter().zip(1..) {
-        let subjects = [("voltage", &cell.voltage_word), ("temperature", &cell.temperature_word)];
+        let subjects =
+            [("voltage", &cell.voltage_status), ("temperature", &cell.temperature_status)];
         for (subject, word) in subjects {
             if let Some(word) = word.as_deref().and_then(worry) {
                 worries.push((format!("cell_{number}_{subject}_status"), word.to_owned()));
@@ -55,7 +56,7 @@ pub fn note_cells(into: &mut Reading) {
         }
     }
     for (subject, word) in worries {
-        into.alarms.note_word(subject, Some(&word));
+        into.alarms.note_status(subject, Some(&word));
     }
 }
 
@@ -63,7 +64,7 @@ pub fn note_cells(into: &mut Reading) {
 pub fn note_error_code(into: &mut Reading, code: u32) {
     into.pack.error_code = Some(code);
     let word = code.to_string();
-    into.alarms.note_word("error_code", (code != 0).then_some(&*word));
+    into.alarms.note_status("error_code", (code != 0).then_some(&*word));
 }
 
 #[cfg(test)]
@@ -71,9 +72,9 @@ mod tests {
     use super::*;
     use crate::model::reading::Cell;
 
-    fn words(all: [&str; 4]) -> Words {
+    fn words(all: [&str; 4]) -> ConsoleStatus {
         let [base, voltage, current, temperature] = all.map(|word| Some(word.to_owned()));
-        Words { base, voltage, current, temperature }
+        ConsoleStatus { base, voltage, current, temperature }
     }
 
     #[test]
@@ -102,8 +103,8 @@ mod tests {
     #[test]
     fn only_worried_cells_are_named() {
         let mut reading = Reading { cells: vec![Cell::default(); 3], ..Reading::default() };
-        reading.cells[0].voltage_word = Some("Normal".into());
-        reading.cells[2].temperature_word = Some("Over".into());
+        reading.cells[0].voltage_status = Some("Normal".into());
+        reading.cells[2].temperature_status = Some("Over".into());
         note_cells(&mut reading);
         note_error_code(&mut reading, 12);
         let raised: Vec<_> = reading.alarms.raised().collect();

@@ -211,7 +211,7 @@ pub(super) fn single(
         command::RATED => {
             let rated = reader.u32()?;
             into.pack.design = (rated != 0).then_some(MilliampHours(rated.into()));
-            into.got.settings = true;
+            into.received.settings = true;
         }
         _ => {}
     }
@@ -231,7 +231,7 @@ fn totals(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError
     pack.voltage = Some(Millivolts(i32::from(voltage) * 100));
     pack.current = Some(Milliamps(super::amps(current)? * 100));
     pack.soc = Some(CentiPercent(soc));
-    into.got.cell_info = true;
+    into.received.cell_info = true;
     Ok(())
 }
 

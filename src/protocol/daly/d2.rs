@@ -70,7 +70,7 @@ pub(super) fn status(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), 
     into.cells = cells.map(|&mv| Cell::of(Millivolts(mv.into()))).collect();
     into.probes = numbered(&temperatures, sensors);
     status::note_failures(bytes(&failures), into);
-    into.got.cell_info = true;
+    into.received.cell_info = true;
     Ok(())
 }
 
@@ -129,7 +129,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, into: &mut Reading) -> Result<()
         into.limits.pack_upper = volts(pack_upper, 100);
         into.limits.pack_lower = volts(pack_lower, 100);
     }
-    into.got.settings = true;
+    into.received.settings = true;
     Ok(())
 }
 
@@ -149,6 +149,6 @@ pub(super) fn names(
     names.software = text(reader.take(software)?);
     names.hardware = text(reader.take(hardware)?);
     names.serial = text(reader.take(serial)?);
-    into.got.device_info = true;
+    into.received.device_info = true;
     Ok(())
 }

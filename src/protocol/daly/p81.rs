@@ -46,7 +46,7 @@ pub(super) fn first(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), D
     let cells = cells.iter().take(cell_count);
     into.cells = cells.map(|&mv| Cell::of(Millivolts(mv.into()))).collect();
     into.probes = numbered(&temperatures, sensors);
-    into.got.cell_info = true;
+    into.received.cell_info = true;
     Ok(())
 }
 

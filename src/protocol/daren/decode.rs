@@ -72,7 +72,7 @@ pub(super) fn live(info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
         .collect();
 
     words(&mut reader, into)?;
-    into.got.cell_info = true;
+    into.received.cell_info = true;
     Ok(())
 }
 
@@ -126,7 +126,7 @@ const CELL_MASKS: [(Alarm, [&str; 2]); 4] = [
 fn cell_mask(alarm: Alarm, name: &'static str, first: usize, mask: u16, into: &mut Reading) {
     let fitted = fitted(first, into);
     into.alarms.note(alarm, mask & fitted != 0);
-    into.alarms.note_unknown(name, (mask & !fitted).into());
+    into.alarms.note_unknown_bits(name, (mask & !fitted).into());
 }
 
 fn balance(name: &'static str, first: usize, mask: u16, into: &mut Reading) {
@@ -134,7 +134,7 @@ fn balance(name: &'static str, first: usize, mask: u16, into: &mut Reading) {
     for (bit, cell) in into.cells.iter_mut().skip(first).take(16).enumerate() {
         cell.balancing = Some(mask & 1 << bit != 0);
     }
-    into.alarms.note_unknown(name, (mask & !fitted).into());
+    into.alarms.note_unknown_bits(name, (mask & !fitted).into());
 }
 
 /// The bits of a mask that stand for cells of this battery, when bit 0 is the cell after `first`.
@@ -157,7 +157,7 @@ pub(super) fn nameplate(info: &[u8], into: &mut Reading) -> Result<(), DecodeErr
     keep(&mut identity.serial, pack_serial.or(board_serial));
     keep(&mut identity.model, product);
     keep(&mut identity.manufacturer, manufacturer);
-    into.got.device_info = true;
+    into.received.device_info = true;
     Ok(())
 }
 
@@ -200,7 +200,7 @@ pub(super) fn manufacturer(info: &[u8], into: &mut Reading) -> Result<(), Decode
     keep(&mut identity.hardware, hardware);
     keep(&mut identity.model, project);
     keep(&mut identity.software, Some(format!("{major:02}.{minor:02}.{patch:02}")));
-    into.got.device_info = true;
+    into.received.device_info = true;
     Ok(())
 }
 
@@ -222,7 +222,7 @@ pub(super) fn parameters(info: &[u8], into: &mut Reading) -> Result<(), DecodeEr
     let product = text(reader.take(20)?);
     let board = text(reader.take(20)?);
     keep(&mut into.identity.serial, product.or(board));
-    into.got.settings = true;
+    into.received.settings = true;
     Ok(())
 }
 
@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(reading.cells[15].balancing, None);
         assert_eq!(reading.cells[16].balancing, Some(false));
         assert_eq!(reading.cells[17].balancing, Some(true));
-        assert_eq!(reading.alarms.unknown().collect::<Vec<_>>(), [("balance_17_32", 0b100)]);
+        assert_eq!(reading.alarms.unknown_bits().collect::<Vec<_>>(), [("balance_17_32", 0b100)]);
         cell_mask(Alarm::CellOvervoltage, "mask", 16, 0b100, &mut reading);
         assert_eq!(reading.alarms.get(Alarm::CellOvervoltage), Some(false), "no such cell");
     }

@@ -24,7 +24,7 @@ pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> 
     let mut reader = Reader::new(data);
     let [voltage, current] = [i32::from(reader.u16()?), i32::from(reader.i16()?)];
     let [remaining, nominal, cycles] = [reader.u16()?, reader.u16()?, reader.u16()?];
-    let produced = date(reader.u16()?);
+    let manufactured = date(reader.u16()?);
     let balance = [reader.u16()?, reader.u16()?];
     let protection = reader.u16()?;
     let version = reader.u8()?;
@@ -52,7 +52,7 @@ pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> 
     pack.full = extension.filter(|it| it.full != 0).map(|it| charge(it.full, factor));
     pack.cycles = Some(cycles.into());
     into.identity.software = Some(format!("{}.{}", version >> 4, version & 0xF));
-    into.identity.produced = produced;
+    into.identity.manufactured = manufactured;
     into.switches.charging = Some(fets & 1 != 0);
     into.switches.discharging = Some(fets & 2 != 0);
 
@@ -60,9 +60,9 @@ pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> 
     protections(protection, into);
     balancing(balance, cells, into);
     if let Some(extension) = extension {
-        into.alarms.note_unknown("extension_alarm", extension.alarms.into());
+        into.alarms.note_unknown_bits("extension_alarm", extension.alarms.into());
     }
-    into.got.cell_info = true;
+    into.received.cell_info = true;
     Ok(())
 }
 
@@ -119,7 +119,7 @@ fn protections(word: u16, into: &mut Reading) {
     for (bit, alarm) in PROTECTIONS.into_iter().enumerate() {
         into.alarms.note(alarm, word & 1 << bit != 0);
     }
-    into.alarms.note_unknown("protection_status", (word >> PROTECTIONS.len()).into());
+    into.alarms.note_unknown_bits("protection_status", (word >> PROTECTIONS.len()).into());
 }
 
 /// Bit 0 of the first word is cell 1, of the second word cell 17: a real pack of eleven with
@@ -129,7 +129,7 @@ fn balancing(words: [u16; 2], cells: u8, into: &mut Reading) {
     let balanced = |cell| Cell { balancing: Some(mask & 1_u32 << cell != 0), ..Cell::default() };
     into.cells = (0..cells).map(balanced).collect();
     let beyond = mask.checked_shr(cells.into()).unwrap_or(0);
-    into.alarms.note_unknown("balance_status", beyond.checked_shl(cells.into()).unwrap_or(0));
+    into.alarms.note_unknown_bits("balance_status", beyond.checked_shl(cells.into()).unwrap_or(0));
 }
 
 /// Whether register E1 must let this switch on so that nothing changes for it.
@@ -168,14 +168,14 @@ pub(super) fn cells(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> 
     for (cell, millivolts) in into.cells.iter_mut().zip(voltages) {
         cell.voltage = Some(Millivolts(millivolts.into()));
     }
-    into.got.cell_info = true;
+    into.received.cell_info = true;
     Ok(())
 }
 
 /// Register 05: the model as the factory or the owner named it.
 pub(super) fn name(data: &[u8], into: &mut Reading) {
     into.identity.model = text(data);
-    into.got.device_info = true;
+    into.received.device_info = true;
 }
 
 /// Register AA, of 11 words on older boards, of 12 on newer ones.
@@ -276,13 +276,16 @@ mod tests {
     #[test]
     fn what_nobody_explains_is_kept_apart() {
         let reading = half_full(0xE000, 3, &[0, 0, 5, 0x27, 0x10, 0x13, 0x88, 0, 0]);
-        let unknown: Vec<_> = reading.alarms.unknown().collect();
+        let unknown: Vec<_> = reading.alarms.unknown_bits().collect();
         assert_eq!(unknown, [("extension_alarm", 5), ("protection_status", 7)]);
         assert_eq!(reading.alarms.active().count(), 0);
         let mut reading = Reading::default();
         balancing([0b1_0001, 0x8000], 4, &mut reading);
         assert_eq!(reading.cells[0].balancing, Some(true));
-        assert_eq!(reading.alarms.unknown().collect::<Vec<_>>(), [("balance_status", 0x8000_0010)]);
+        assert_eq!(
+            reading.alarms.unknown_bits().collect::<Vec<_>>(),
+            [("balance_status", 0x8000_0010)]
+        );
         balancing([0, 0x8000], 32, &mut reading);
         assert_eq!(reading.cells[31].balancing, Some(true));
     }

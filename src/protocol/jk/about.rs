@@ -13,7 +13,7 @@ pub(super) fn device(record: &Record, into: &mut Reading) {
     identity.hardware = record.text(22, 8);
     identity.software = record.text(30, 8);
     identity.serial = record.text(86, 11);
-    into.got.device_info = true;
+    into.received.device_info = true;
 }
 
 /// Record 01. A switch here is what somebody wanted; what the transistors really do is in record
@@ -31,5 +31,5 @@ pub(super) fn settings(record: &Record, into: &mut Reading) {
         let capacity = i64::from(record.u32(130));
         into.pack.design = (capacity > 0).then_some(MilliampHours(capacity));
     }
-    into.got.settings = true;
+    into.received.settings = true;
 }

@@ -68,7 +68,7 @@ pub(super) fn note(record: &Record, layout: Layout, into: &mut Reading) {
             into.states.insert("emergency", record.u16(218) != 0);
         }
     }
-    into.got.cell_info = true;
+    into.received.cell_info = true;
 }
 
 /// Where the fields of an integer layout begin.

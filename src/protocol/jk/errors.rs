@@ -45,7 +45,7 @@ pub(super) fn note(word: u32, bits: usize, into: &mut Reading) {
         into.alarms.note(alarm, word & 1 << bit != 0);
         unknown &= !(1 << bit);
     }
-    into.alarms.note_unknown("errors", unknown);
+    into.alarms.note_unknown_bits("errors", unknown);
 }
 
 #[cfg(test)]
@@ -69,6 +69,6 @@ mod tests {
         assert_eq!(reading.alarms.iter().count(), 16);
         assert_eq!(reading.alarms.get(Alarm::ChargeMosFailure), None);
         note(0xE000_0000, 32, &mut reading);
-        assert_eq!(reading.alarms.unknown().collect::<Vec<_>>(), [("errors", 0xE000_0000)]);
+        assert_eq!(reading.alarms.unknown_bits().collect::<Vec<_>>(), [("errors", 0xE000_0000)]);
     }
 }

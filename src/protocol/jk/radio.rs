@@ -217,7 +217,7 @@ impl JkBle {
         self.session.streaming = true;
         match phase {
             // Record 01 comes first; without it something was lost.
-            Phase::Opening if !self.session.known.got.settings && self.tries < TRIES => {
+            Phase::Opening if !self.session.known.received.settings && self.tries < TRIES => {
                 self.asks_again(phase);
             }
             Phase::Opening | Phase::Listening => self.go_on(),
@@ -311,7 +311,7 @@ impl Driver for JkBle {
         // was begun will not come.
         self.reassembly.clear();
         self.received = 0;
-        let device = &self.session.known.got.device_info;
+        let device = &self.session.known.received.device_info;
         if *device || (kind != CycleKind::Identify && self.session.failures >= FAILURES) {
             self.go_on();
         } else {

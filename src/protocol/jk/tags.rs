@@ -65,9 +65,9 @@ pub(super) fn note(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
         return Err(DecodeError::Missing("pack voltage"));
     }
     put_together(&gathered, into);
-    into.got.cell_info = true;
-    into.got.settings = gathered.setting.is_some();
-    into.got.device_info = into.identity.software.is_some();
+    into.received.cell_info = true;
+    into.received.settings = gathered.setting.is_some();
+    into.received.device_info = into.identity.software.is_some();
     Ok(())
 }
 
@@ -152,7 +152,7 @@ fn warnings(word: u16, into: &mut Reading) {
         into.alarms.note(alarm, word & 1 << bit != 0);
         unknown &= !(1 << bit);
     }
-    into.alarms.note_unknown("warnings", unknown.into());
+    into.alarms.note_unknown_bits("warnings", unknown.into());
 }
 
 /// `11.XW_S11.261__`: hardware and software.
@@ -236,7 +236,7 @@ mod tests {
             assert_eq!(active, [WARNINGS[usize::from(bit)]]);
         }
         let reading = read(&[&[0x8B, 0xC0, 0]]).unwrap();
-        assert_eq!(reading.alarms.unknown().collect::<Vec<_>>(), [("warnings", 0xC000)]);
+        assert_eq!(reading.alarms.unknown_bits().collect::<Vec<_>>(), [("warnings", 0xC000)]);
     }
 
     #[test]

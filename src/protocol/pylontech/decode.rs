@@ -39,7 +39,7 @@ pub(super) fn live(asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), 
         std::iter::once(SensorLocation::Mosfet).chain(std::iter::repeat(SensorLocation::Cells));
     let probes = places.zip(&module.temperatures);
     into.probes = probes.map(|(location, &raw)| Probe { location, value: kelvin(raw) }).collect();
-    into.got.cell_info = true;
+    into.received.cell_info = true;
     Ok(())
 }
 
@@ -152,7 +152,7 @@ pub(super) fn alarms(asked: Asked, info: &[u8], into: &mut Reading) -> Result<()
     let failed = u16::from_be_bytes([high, low]);
     let fitted = ((1_u32 << states.cells.len().min(16)) - 1) as u16;
     into.alarms.note(Alarm::CellFailure, failed & fitted != 0);
-    into.alarms.note_unknown("status4_5", (failed & !fitted).into());
+    into.alarms.note_unknown_bits("status4_5", (failed & !fitted).into());
     Ok(())
 }
 
@@ -250,7 +250,7 @@ pub(super) fn parameters(
     limits.cell_lower = Some(Millivolts(cell_under.into()));
     limits.pack_upper = Some(Millivolts(high.into()));
     limits.pack_lower = Some(Millivolts(under.into()));
-    into.got.settings = true;
+    into.received.settings = true;
     Ok(())
 }
 
@@ -271,7 +271,7 @@ pub(super) fn serial(asked: Asked, info: &[u8], into: &mut Reading) -> Result<()
         return Err(DecodeError::Stranger);
     }
     keep(&mut into.identity.serial, text(number));
-    into.got.device_info = true;
+    into.received.device_info = true;
     Ok(())
 }
 
@@ -281,6 +281,6 @@ pub(super) fn firmware(asked: Asked, info: &[u8], into: &mut Reading) -> Result<
     reader.u16()?;
     let [major, minor, patch] = [reader.u8()?, reader.u8()?, reader.u8()?];
     keep(&mut into.identity.software, Some(format!("{major}.{minor}.{patch}")));
-    into.got.device_info = true;
+    into.received.device_info = true;
     Ok(())
 }

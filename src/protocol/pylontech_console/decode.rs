@@ -3,7 +3,7 @@
 use super::super::console::table::{Malformed, Row, Table, field, number};
 use super::super::console::words;
 use crate::model::Reading;
-use crate::model::reading::{Cell, Probe, SensorLocation, Words};
+use crate::model::reading::{Cell, ConsoleStatus, Probe, SensorLocation};
 use crate::model::units::CentiPercent;
 
 /// What is wrong with an answer.
@@ -43,8 +43,10 @@ pub fn pwr(lines: &[String], pack: u8, into: &mut Reading) -> Result<(), DecodeE
             into.probes.push(Probe { location, value: Some(value) });
         }
     }
-    let words =
-        Words { base: word(&row, "Base.St"), ..states(&row, ["Volt.St", "Curr.St", "Temp.St"]) };
+    let words = ConsoleStatus {
+        base: word(&row, "Base.St"),
+        ..states(&row, ["Volt.St", "Curr.St", "Temp.St"])
+    };
     words::note_pack(words, into);
     for (subject, name) in [
         ("cell_voltage_status", "B.V.St"),
@@ -54,12 +56,12 @@ pub fn pwr(lines: &[String], pack: u8, into: &mut Reading) -> Result<(), DecodeE
     ] {
         words::note(into, subject, row.word(name));
     }
-    into.got.cell_info = true;
+    into.received.cell_info = true;
     Ok(())
 }
 
-fn states(row: &Row<'_>, [voltage, current, temperature]: [&str; 3]) -> Words {
-    Words {
+fn states(row: &Row<'_>, [voltage, current, temperature]: [&str; 3]) -> ConsoleStatus {
+    ConsoleStatus {
         base: None,
         voltage: word(row, voltage),
         current: word(row, current),
@@ -85,8 +87,8 @@ pub fn bat(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
             voltage: row.volts("Volt")?,
             temperature: row.degrees("Tempr")?,
             balancing: row.word("BAL").map(|word| word == "Y"),
-            voltage_word: words.voltage,
-            temperature_word: words.temperature,
+            voltage_status: words.voltage,
+            temperature_status: words.temperature,
             ..Cell::default()
         });
     }

@@ -116,7 +116,7 @@ impl Questions for Console {
         words::note_cells(reading);
         if let Some(info) = &self.info {
             info.tell(&mut reading.identity, &mut reading.pack);
-            reading.got.device_info = true;
+            reading.received.device_info = true;
         }
     }
 

@@ -115,7 +115,7 @@ impl Debug {
     fn done(&self, mut reading: Reading) -> Phase {
         if let Some(info) = &self.session.info {
             info.tell(&mut reading.identity, &mut reading.pack);
-            reading.got.device_info = true;
+            reading.received.device_info = true;
         }
         // Nobody documents the order of the cells. Like the older program we take the first fifteen
         // for the module next to the controller, BMU 0.

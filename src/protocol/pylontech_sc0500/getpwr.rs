@@ -10,7 +10,7 @@
 //! Some describe it as lines, some as one long line, so line ends do not count.
 
 use crate::model::Reading;
-use crate::model::reading::{Cell, Probe, SensorLocation, Words};
+use crate::model::reading::{Cell, ConsoleStatus, Probe, SensorLocation};
 use crate::model::units::{MilliampHours, Milliamps, Millivolts, MilliwattHours};
 use crate::protocol::console::table::{Malformed, number, temperature};
 use crate::protocol::console::words;
@@ -67,7 +67,7 @@ pub fn decode(lines: &[String], unit: CapacityUnit, into: &mut Reading) -> Resul
         into.pack.cycles =
             number("cycle count", cycles)?.and_then(|count| u32::try_from(count).ok());
     }
-    into.got.cell_info = true;
+    into.received.cell_info = true;
     Ok(())
 }
 
@@ -102,7 +102,7 @@ fn summary(head: &[&str], unit: CapacityUnit, into: &mut Reading) -> Result<(), 
     let value = number("temperature", degrees)?.map(temperature);
     into.probes = vec![Probe { location: SensorLocation::Average, value }];
     let word = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let words = Words {
+    let words = ConsoleStatus {
         base: word(base),
         voltage: word(volts),
         current: word(amps),
@@ -118,8 +118,8 @@ fn cell((record, index): (&[&str; CELL], usize)) -> Result<Cell, DecodeError> {
     Ok(Cell {
         voltage: number(&name("voltage"), voltage)?.map(Millivolts),
         temperature: number(&name("temperature"), degrees)?.map(temperature),
-        voltage_word: Some(first.to_owned()),
-        temperature_word: Some(second.to_owned()),
+        voltage_status: Some(first.to_owned()),
+        temperature_status: Some(second.to_owned()),
         ..Cell::default()
     })
 }
@@ -158,7 +158,7 @@ mod tests {
         lines[3] = "-# -# -# Absent#".to_owned();
         let reading = read(&lines).unwrap();
         assert_eq!((reading.cells[2].voltage, reading.cells[2].temperature), (None, None));
-        assert!(!reading.alarms.is_raised());
+        assert!(!reading.alarms.any_active());
     }
 
     #[test]

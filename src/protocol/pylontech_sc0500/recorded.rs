@@ -76,7 +76,7 @@ impl Questions for Recorded {
         divide_into_modules(reading, serials);
         if let Some(info) = &self.info {
             info.tell(&mut reading.identity, &mut reading.pack);
-            reading.got.device_info = true;
+            reading.received.device_info = true;
         }
     }
 

@@ -20,7 +20,7 @@ use super::super::driver::{Options, ProtocolError};
 use super::super::query::Need;
 use super::{SLOW, divide_into_modules};
 use crate::model::Reading;
-use crate::model::reading::{Cell, Module, Probe, SensorLocation, Words};
+use crate::model::reading::{Cell, ConsoleStatus, Module, Probe, SensorLocation};
 use crate::model::units::{MilliampHours, Millivolts, MilliwattHours};
 
 /// What is asked.
@@ -105,7 +105,7 @@ impl Questions for User {
         words::note_cells(reading);
         if let Some(info) = &self.info {
             info.tell(&mut reading.identity, &mut reading.pack);
-            reading.got.device_info = true;
+            reading.received.device_info = true;
         }
     }
 
@@ -163,7 +163,7 @@ fn pwr(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
         into.probes.push(Probe { location: SensorLocation::Ambient, value: Some(value) });
     }
     let word = |name| row.word(name).map(str::to_owned);
-    let words = Words {
+    let words = ConsoleStatus {
         base: word("Base.St"),
         voltage: word("Volt.St"),
         current: word("Curr.St"),
@@ -181,7 +181,7 @@ fn pwr(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
     if let Some(code) = row.word("Err Code").and_then(error_code) {
         words::note_error_code(into, code);
     }
-    into.got.cell_info = true;
+    into.received.cell_info = true;
     Ok(())
 }
 
@@ -208,8 +208,8 @@ fn bat(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
         cells.push(Cell {
             voltage: number(&name("voltage"), voltage)?.map(Millivolts),
             temperature: number(&name("temperature"), degrees)?.map(temperature),
-            voltage_word: Some(first.to_owned()),
-            temperature_word: Some(second.to_owned()),
+            voltage_status: Some(first.to_owned()),
+            temperature_status: Some(second.to_owned()),
             ..Cell::default()
         });
     }

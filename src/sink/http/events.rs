@@ -50,7 +50,7 @@ impl Events {
 
     /// Tells everything that is new, until the listener or the program goes.
     async fn tell(self, mut to: Sender<Bytes>, _place: OwnedSemaphorePermit) {
-        let mut news = self.board.news();
+        let mut news = self.board.updates();
         let mut broker = None;
         loop {
             let text = tokio::select! {

@@ -200,7 +200,7 @@ impl Page<'_, '_> {
         let help = "Times that the broker let us in";
         self.counters("mqtt_connections", help, [(Vec::new(), broker.connections)])?;
         let help = "Messages that wait for the broker";
-        self.gauges("mqtt_queue", help, None, [(Vec::new(), board.waiting().get() as f64)])
+        self.gauges("mqtt_queue", help, None, [(Vec::new(), board.mqtt_queue().get() as f64)])
     }
 }
 
@@ -271,7 +271,7 @@ fn samples(state: &DeviceState, entry: &Entry) -> Vec<(Labels, f64)> {
     let kind = entry.quantity.kind;
     let mut labels = device(state);
     labels.extend(member(entry));
-    if let (Kind::Words(words), Value::Text(now)) = (kind, &entry.value) {
+    if let (Kind::Enum(words), Value::Text(now)) = (kind, &entry.value) {
         let sample = |word: &&'static str| {
             let mut labels = labels.clone();
             labels.push((entry.quantity.key, (*word).to_owned()));

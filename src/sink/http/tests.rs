@@ -215,11 +215,11 @@ async fn flows_of_the_gateway_find_what_they_read() {
 async fn metrics_tell_what_is_known_and_nothing_else() {
     let served = Served::start().await;
     served.board.update_broker(|broker| broker.connections = 2);
-    served.board.waiting().set(7);
+    served.board.mqtt_queue().set(7);
     served.board.update(&id("shed"), |state| {
-        state.counters.note_fault(FaultKind::Timeout);
-        state.counters.note_fault(FaultKind::Timeout);
-        state.counters.note_fault(FaultKind::BadChecksum);
+        state.counters.count_fault(FaultKind::Timeout);
+        state.counters.count_fault(FaultKind::Timeout);
+        state.counters.count_fault(FaultKind::BadChecksum);
     });
     let (status, head, text) = served.get("/metrics").await;
     assert_eq!(status, 200);

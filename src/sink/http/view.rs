@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::board::Board;
 use crate::history::History;
-use crate::model::catalog::{Audience, Get, entries};
+use crate::model::catalog::{Category, Get, entries};
 use crate::model::reading::Cell;
 use crate::model::{
     BrokerState, DeviceState, DiscoveredDevice, LinkState, Profile, Snapshot, Value,
@@ -14,7 +14,7 @@ use crate::model::{
 pub(super) fn overview(board: &Board, history: &History) -> Json {
     let mut all = house(history);
     all.insert("broker".into(), broker(board.broker().as_ref()));
-    all.insert("found".into(), board.findings().iter().map(finding).collect());
+    all.insert("found".into(), board.discovered().iter().map(finding).collect());
     all.insert("batteries".into(), board.states().map(|state| battery(&state)).collect());
     Json::Object(all)
 }
@@ -30,13 +30,13 @@ fn house(history: &History) -> Map<String, Json> {
 pub(super) fn broker(broker: Option<&BrokerState>) -> Json {
     broker.map_or(Json::Null, |broker| {
         json!({
-            "address": broker.address, "connected": broker.connected, "trouble": broker.trouble,
+            "address": broker.address, "connected": broker.connected, "trouble": broker.error,
         })
     })
 }
 
 fn finding(finding: &DiscoveredDevice) -> Json {
-    json!({"place": finding.place, "words": finding.words, "lines": finding.lines})
+    json!({"place": finding.address, "words": finding.description, "lines": finding.settings})
 }
 
 /// One battery. Values of one that is not online would look like live ones, so there are none.
@@ -93,7 +93,7 @@ fn values(state: &DeviceState) -> Vec<Json> {
     let value = |entry: crate::model::catalog::Entry| {
         json!({
             "key": entry.key, "name": entry.name, "unit": entry.quantity.kind.unit(),
-            "value": entry.value.to_json(), "main": entry.quantity.audience == Audience::User,
+            "value": entry.value.to_json(), "main": entry.quantity.category == Category::Primary,
             "module": entry.module,
         })
     };

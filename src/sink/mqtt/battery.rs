@@ -198,7 +198,9 @@ impl Battery {
         let current = state.snapshot.as_ref().filter(|_| state.link == LinkState::Online);
         let watched = current.is_some_and(|it| {
             let derived = &it.derived;
-            !it.reading.alarms.is_empty() || !derived.limits.is_empty() || derived.bank.is_some()
+            !it.reading.alarms.is_empty()
+                || !derived.thresholds.is_empty()
+                || derived.bank.is_some()
         });
         if watched {
             list.push((self.topics.alarms(), json!(alarms::active(state)).to_string()));

@@ -23,7 +23,7 @@ use super::inbound::{Input, Router};
 use super::message::Message;
 use super::topics;
 use super::trouble::Trouble;
-use crate::board::Waiting;
+use crate::board::QueueLength;
 
 /// Largest packet, both ways. The library's 10 KiB would break on the announcement of a device
 /// with many cells.
@@ -80,7 +80,7 @@ pub struct Pump {
     orders: mpsc::Receiver<Order>,
     events: mpsc::Sender<Event>,
     /// Where others see how much waits for the socket or for the broker's confirmation.
-    waiting: Waiting,
+    waiting: QueueLength,
     connected: bool,
     settling: Option<oneshot::Sender<()>>,
     overrun: bool,
@@ -90,7 +90,7 @@ pub struct Pump {
 pub fn open(
     settings: &Settings,
     router: Router,
-    waiting: Waiting,
+    waiting: QueueLength,
 ) -> Result<(Pump, Link), Trouble> {
     let (orders_in, orders) = mpsc::channel(ORDERS);
     let (events, events_out) = mpsc::channel(EVENTS);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::catalog::{Audience, CATALOG, Get, Kind, Quantity, at_times, entries};
+use crate::model::catalog::{CATALOG, Category, Get, Kind, Quantity, entries, intermittent};
 use crate::model::reading::{Identity, Module, Switch};
 use crate::model::{DeviceState, Profile};
 
@@ -58,7 +58,7 @@ impl Known {
     /// come and go as an entity. A family follows the battery (another pack may have fewer cells),
     /// but a family that is missing as a whole was merely not read this time.
     pub fn update(&mut self, state: &DeviceState) -> bool {
-        let (entries, dormant) = (entries(state), at_times(state));
+        let (entries, dormant) = (entries(state), intermittent(state));
         let mut now: Vec<Described> = entries
             .iter()
             .map(|entry| Described {
@@ -335,7 +335,7 @@ fn value_entity(subject: &Subject<'_>, described: &Described) -> Entity {
     body.extend(identity_of(subject, component, key));
     body.insert("state_topic".into(), json!(subject.topics.value(key)));
     body.extend(look(quantity));
-    if quantity.audience == Audience::Diagnostic {
+    if quantity.category == Category::Diagnostic {
         body.insert("entity_category".into(), json!("diagnostic"));
     }
     if !enabled {
@@ -366,7 +366,7 @@ fn look(quantity: &Quantity) -> Map<String, Value> {
         // "battery" would make Home Assistant take the state of health for that of charge.
         Kind::Share | Kind::Capacity | Kind::Resistance => (None, Some("measurement")),
         Kind::Count => (None, Some("total_increasing")),
-        Kind::Words(_) => (Some("enum"), None),
+        Kind::Enum(_) => (Some("enum"), None),
         Kind::Timestamp => (Some("timestamp"), None),
         Kind::Problem => (Some("problem"), None),
         Kind::Number | Kind::Text | Kind::Flag => (None, None),
@@ -379,12 +379,12 @@ fn look(quantity: &Quantity) -> Map<String, Value> {
     set("unit_of_measurement", quantity.kind.unit().map(Value::from));
     set("state_class", state_class.map(Value::from));
     set("suggested_display_precision", shown_digits(quantity).map(Value::from));
-    if let Kind::Words(options) = quantity.kind {
+    if let Kind::Enum(options) = quantity.kind {
         set("options", Some(json!(options)));
     }
     // The empty message that erases a value: numbers ignore it, a text would be shown as empty, and
     // a word that is none of its options is a warning in the log.
-    if matches!(quantity.kind, Kind::Words(_) | Kind::Text | Kind::Timestamp) {
+    if matches!(quantity.kind, Kind::Enum(_) | Kind::Text | Kind::Timestamp) {
         set("value_template", Some(json!("{{ value or 'None' }}")));
     }
     set("icon", icon(quantity).map(Value::from));
@@ -402,7 +402,7 @@ fn shown_digits(quantity: &Quantity) -> Option<u8> {
         Kind::Charge | Kind::Temperature | Kind::Capacity | Kind::Resistance => 1,
         Kind::Share | Kind::Power | Kind::StoredEnergy => 0,
         Kind::Duration | Kind::Remaining | Kind::Signal | Kind::Count | Kind::Number => 0,
-        Kind::Words(_) | Kind::Text | Kind::Timestamp | Kind::Flag | Kind::Problem => return None,
+        Kind::Enum(_) | Kind::Text | Kind::Timestamp | Kind::Flag | Kind::Problem => return None,
     };
     Some(quantity.decimals.min(wanted))
 }

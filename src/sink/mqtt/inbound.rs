@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::command::Change;
+use crate::command::ConfigChange;
 use crate::did_you_mean::closest;
 use crate::model::energy::Energy;
 use crate::model::profile::{INTERVAL_MS, SCAN_TIMEOUT_MS, TIMEOUT_MS, address_bytes};
@@ -24,7 +24,7 @@ pub enum Input {
     /// Read this battery at once.
     Read(usize),
     /// Ask this battery differently; or why we do not understand how.
-    Configure(usize, Result<Change, String>),
+    Configure(usize, Result<ConfigChange, String>),
     /// Turn a switch of this battery; or why we do not understand how.
     Switch(usize, Switch, Result<bool, String>),
     /// Home Assistant has started.
@@ -171,14 +171,14 @@ const FIELDS: [&str; 6] =
     ["address", "adapter", "poll_interval_s", "timeout_s", "scan_timeout_s", "paused"];
 
 /// The payload of `cmd/config`. Everything is checked before anything is applied.
-fn change(payload: &[u8]) -> Result<Change, String> {
+fn change(payload: &[u8]) -> Result<ConfigChange, String> {
     if payload.len() > LARGEST_CONFIG {
         return Err(format!("the message is larger than {LARGEST_CONFIG} bytes"));
     }
     let fields: Map<String, Value> = serde_json::from_slice(payload).map_err(|error| {
         format!("this is no JSON object: {error}; an example is {{\"poll_interval_s\": 10}}")
     })?;
-    let mut change = Change::default();
+    let mut change = ConfigChange::default();
     for (name, value) in &fields {
         match name.as_str() {
             "address" => change.address = given(value).map(mac).transpose()?,
@@ -208,7 +208,7 @@ pub fn switched(setting: Setting) -> Value {
 }
 
 /// What was applied, in the names and units in which it was asked for.
-pub fn accepted(change: &Change) -> Value {
+pub fn accepted(change: &ConfigChange) -> Value {
     let seconds = |time: Option<Duration>| time.map(|time| json!(time.as_secs_f64()));
     let fields = [
         ("ok", Some(json!(true))),
@@ -291,7 +291,7 @@ mod tests {
         Router::new(vec![topics], topics::birth("homeassistant"), topics::echo("c"))
     }
 
-    fn configured(payload: &str) -> Result<Change, String> {
+    fn configured(payload: &str) -> Result<ConfigChange, String> {
         match router().understand("bms/rack/cmd/config", payload.as_bytes(), false) {
             Some(Input::Configure(0, change)) => change,
             other => panic!("no change but {other:?}"),
@@ -300,12 +300,12 @@ mod tests {
 
     #[test]
     fn every_field_is_optional_and_checked() {
-        assert_eq!(configured("{}"), Ok(Change::default()));
+        assert_eq!(configured("{}"), Ok(ConfigChange::default()));
         let all = configured(
             r#"{"address": "c8-47-80-37-02-e8", "adapter": "hci1", "poll_interval_s": 0.5,
                 "timeout_s": 20, "scan_timeout_s": 5, "paused": true}"#,
         );
-        let expected = Change {
+        let expected = ConfigChange {
             address: Some("C8:47:80:37:02:E8".into()),
             adapter: Some(Some("hci1".into())),
             interval: Some(Duration::from_millis(500)),

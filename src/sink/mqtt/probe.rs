@@ -6,7 +6,7 @@ use super::client::{self, Event};
 use super::inbound::Router;
 use super::trouble::Trouble;
 use super::{GOODBYE, Settings, topics};
-use crate::board::Waiting;
+use crate::board::QueueLength;
 
 /// The broker has to let us in within this time.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -22,7 +22,7 @@ pub async fn probe(settings: &Settings) -> Result<(), String> {
     let echo = topics::echo(&settings.client_id);
     let router = Router::new(Vec::new(), topics::birth(&settings.discovery_prefix), echo);
     let visit = async {
-        let (pump, mut link) = client::open(&settings, router, Waiting::default())?;
+        let (pump, mut link) = client::open(&settings, router, QueueLength::default())?;
         let greeting = async {
             while !matches!(link.next().await?, Event::Connected) {}
             // We are in; how the farewell goes does not matter any more.

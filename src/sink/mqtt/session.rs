@@ -9,10 +9,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use crate::board::Board;
-use crate::command::{Command, CommandBus, Refusal};
+use crate::command::{Command, CommandBus, CommandError};
 use crate::model::energy::Energy;
 use crate::model::reading::Setting;
-use crate::model::{DeviceId, DeviceState, Restored, Totals, Value};
+use crate::model::{DeviceId, DeviceState, EnergyTotals, Restored, Value};
 use crate::random::random;
 
 use super::Settings;
@@ -37,7 +37,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 struct Answer {
     battery: usize,
     command: Command,
-    result: Result<(), Refusal>,
+    result: Result<(), CommandError>,
 }
 
 /// One battery with the place where its news appear.
@@ -69,7 +69,7 @@ impl Publisher {
     pub fn new(settings: Settings, board: &Board, commands: CommandBus) -> Self {
         let mut members = Vec::new();
         for id in board.devices() {
-            let Some(slot) = board.follow(id) else { continue };
+            let Some(slot) = board.subscribe(id) else { continue };
             let profile = slot.borrow().profile.clone();
             let topics = Topics::new(&settings.base_topic, &settings.discovery_prefix, &profile);
             members.push(Member {
@@ -92,15 +92,15 @@ impl Publisher {
         self.board.update_broker(|broker| {
             broker.address = format!("{}:{}", settings.host, settings.port);
         });
-        client::open(settings, self.router(), self.board.waiting().clone())
+        client::open(settings, self.router(), self.board.mqtt_queue().clone())
     }
 
     /// Tells on the board why there is no connection.
     pub fn tell_trouble(&self, trouble: &Trouble) {
-        self.board.waiting().set(0);
+        self.board.mqtt_queue().set(0);
         self.board.update_broker(|broker| {
             broker.connected = false;
-            broker.trouble = Some(trouble.to_string());
+            broker.error = Some(trouble.to_string());
         });
     }
 
@@ -194,7 +194,7 @@ impl Publisher {
         self.board.update_broker(|broker| {
             broker.connected = true;
             broker.connections += 1;
-            broker.trouble = None;
+            broker.error = None;
         });
 
         // Subscriptions go alone: the library may give them the packet id of a waiting message.
@@ -237,20 +237,20 @@ impl Publisher {
             }
             let [charged, discharged] = member.kept.map(Option::unwrap_or_default);
             let found = member.kept.iter().any(Option::is_some);
-            let found = found.then_some(Totals { charged, discharged });
+            let found = found.then_some(EnergyTotals { charged, discharged });
             match self.board.restore(&member.id, found) {
-                Some(Restored::GoesOn(totals)) => tracing::info!(
+                Some(Restored::Resumed(totals)) => tracing::info!(
                     "{}: the energy counters go on from {} kWh in and {} kWh out, as the broker \
                      kept them",
                     member.id,
                     rounded(totals.charged.kwh()),
                     rounded(totals.discharged.kwh())
                 ),
-                Some(Restored::FromZero) => tracing::info!(
+                Some(Restored::Zero) => tracing::info!(
                     "{}: the energy counters start at 0, as the broker keeps none of before",
                     member.id
                 ),
-                Some(Restored::Known) | None => {}
+                Some(Restored::AlreadyKnown) | None => {}
             }
         }
     }
@@ -380,14 +380,14 @@ impl Publisher {
             | Input::KeptAlarms(..) => return Ok(()),
         };
         if answers.len() >= COMMANDS {
-            let result = Err(Refusal("too many commands are waiting, try again".to_owned()));
+            let result = Err(CommandError("too many commands are waiting, try again".to_owned()));
             return link.publish(self.answer(Answer { battery, command, result })).await;
         }
         let (commands, id) = (self.commands.clone(), self.members[battery].id.clone());
         answers.spawn(
             async move {
                 let sent = timeout(COMMAND_LIMIT, commands.send(&id, command.clone())).await;
-                let late = |_| Err(Refusal(format!("{id}: the line does not answer")));
+                let late = |_| Err(CommandError(format!("{id}: the line does not answer")));
                 Answer { battery, command, result: sent.unwrap_or_else(late) }
             }
             .boxed(),

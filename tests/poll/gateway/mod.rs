@@ -83,7 +83,7 @@ impl House {
             options: self.options_at(address),
             interval: Duration::from_millis(100),
             control: false,
-            limits: AlarmThresholds::default(),
+            thresholds: AlarmThresholds::default(),
         };
         let members = self.addresses.iter().map(member).collect();
         let endpoint = bridge.endpoint();
@@ -132,14 +132,14 @@ impl Watched {
         let rig = house.read(bridge);
         let mut witnesses = JoinSet::new();
         for (&address, said) in &truth.said {
-            let states = rig.board.follow(&id(address)).unwrap();
+            let states = rig.board.subscribe(&id(address)).unwrap();
             witnesses.spawn(witness(context.clone(), states, said.clone()));
         }
         Watched { context, house, rig, witnesses }
     }
 
     async fn until(&self, address: u8, what: impl FnMut(&DeviceState) -> bool) {
-        let mut states = self.rig.board.follow(&id(address)).unwrap();
+        let mut states = self.rig.board.subscribe(&id(address)).unwrap();
         let in_time = timeout(PATIENCE, states.wait_for(what)).await.is_ok();
         assert!(in_time, "{}: still {:?}", self.context, self.rig.state(address).attempt);
     }

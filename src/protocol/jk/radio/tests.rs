@@ -84,7 +84,9 @@ fn a_session_asks_twice_and_then_only_listens() {
     let Step::Done(reading) = driver.step() else { panic!() };
     assert_eq!(reading.identity.model.as_deref(), Some("JK_X"));
     assert_eq!(reading.pack.design.map(|design| design.0), Some(40_000));
-    assert!(reading.got.device_info && reading.got.settings && reading.got.cell_info);
+    assert!(
+        reading.received.device_info && reading.received.settings && reading.received.cell_info
+    );
 }
 
 #[test]
