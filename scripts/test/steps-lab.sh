@@ -1,0 +1,37 @@
+# shellcheck shell=bash
+# Steps that run the program together with other software: browsers, Home Assistant, BlueZ, Docker.
+# Sourced by ./test.
+: "${work:?}"
+
+# Runs a script of tests/lab. It ends with status 77 and the reason as its last line when a part is missing.
+lab() {
+    local status=0
+    timeout 1500 "tests/lab/$1" 2>&1 | tee "$work/$1" || status=${PIPESTATUS[0]}
+    [ "$status" != 77 ] || skip "$(tail -n 1 "$work/$1")"
+    return "$status"
+}
+
+# The same with a debug build of the program.
+lab_with_program() {
+    cargo build --locked --all-features --quiet || return 1
+    BMS_READER=$(realpath "$CARGO_TARGET_DIR")/debug/bms-reader lab "$1"
+}
+
+step_browser() { lab_with_program browser.sh; }
+
+step_home_assistant() { lab_with_program home-assistant.sh; }
+
+step_static() {
+    need file:file readelf:binutils || return 1
+    scripts/build-static x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+}
+
+# The static binaries, each alone in an empty folder.
+step_bare() { lab static.sh; }
+
+# The static amd64 binary together with a real bluetoothd.
+step_bluetooth() { lab bluetooth.sh; }
+
+step_docker() { lab docker.sh; }
+
+step_manifest() { lab manifest.sh; }
