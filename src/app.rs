@@ -89,10 +89,9 @@ pub async fn run(house: App, config: &Config, stop: CancellationToken) {
         history::run(past.clone(), board.clone(), file.clone(), stop).boxed()
     });
     if let Some(listen) = config.http_listen {
-        let (board, audience, history) =
-            (house.board.clone(), config.http_audience, history.clone());
+        let (board, access, history) = (house.board.clone(), config.http_access, history.clone());
         supervise(&mut sinks, "http", &stop_sinks, move |stop| {
-            http::run(listen, audience, board.clone(), history.clone(), stop).boxed()
+            http::run(listen, access, board.clone(), history.clone(), stop).boxed()
         });
     }
     // The file kept the energy counters to the milliwatt-hour, so it is asked before the broker.

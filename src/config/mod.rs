@@ -46,7 +46,7 @@ pub struct Config {
     /// Where the HTTP server listens; `None`: nowhere.
     pub http_listen: Option<SocketAddr>,
     /// Who may ask it.
-    pub http_audience: http::Audience,
+    pub http_access: http::Access,
     /// How much of the past is kept.
     pub history: History,
     /// Whether commands may change a battery.
@@ -132,9 +132,9 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Rejected> {
         devices: batteries.devices,
         banks,
         mqtt,
-        http_audience: match values.mentions(&variables::SUPERVISOR_TOKEN) {
-            true => http::Audience::Ingress,
-            false => http::Audience::Everybody,
+        http_access: match values.mentions(&variables::SUPERVISOR_TOKEN) {
+            true => http::Access::HomeAssistant,
+            false => http::Access::Anyone,
         },
         http_listen: values.text(&variables::HTTP_LISTEN).and_then(rule::listen).flatten(),
         history: service::history(&values),

@@ -7,13 +7,13 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Shared;
-use super::view;
+use super::overview;
 use crate::model::{DeviceId, DeviceState};
 use crate::raw::raw;
 
 /// Whether this program does its work; never whether a battery or a broker can be reached.
 pub(super) async fn healthz(State(shared): State<Shared>) -> Response {
-    let stalled = shared.liveness.stalled(&shared.board);
+    let stalled = shared.stalls.stalled(&shared.board);
     let status = if stalled.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let version = env!("CARGO_PKG_VERSION");
     let body = json!({"ok": stalled.is_empty(), "version": version, "stalled": stalled});
@@ -22,7 +22,7 @@ pub(super) async fn healthz(State(shared): State<Shared>) -> Response {
 
 /// Everything that the first page of the dashboard shows.
 pub(super) async fn overview(State(shared): State<Shared>) -> Response {
-    Json(view::overview(&shared.board, &shared.history)).into_response()
+    Json(overview::overview(&shared.board, &shared.history)).into_response()
 }
 
 pub(super) async fn devices(State(shared): State<Shared>) -> Response {

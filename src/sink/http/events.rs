@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::api::refuse;
-use super::view;
+use super::overview;
 use crate::board::Board;
 
 /// So many may listen at the same time.
@@ -57,7 +57,7 @@ impl Events {
                 () = self.stop.cancelled() => return,
                 states = timeout(QUIET, news.next()) => {
                     let states = states.unwrap_or_default();
-                    states.iter().map(|state| event("battery", &view::battery(state))).collect()
+                    states.iter().map(|state| event("battery", &overview::battery(state))).collect()
                 }
             };
             let text = self.with_broker(text, &mut broker);
@@ -70,7 +70,7 @@ impl Events {
 
     /// Adds how the broker does, where that is news; an empty text becomes a sign of life.
     fn with_broker(&self, mut text: String, told: &mut Option<Json>) -> String {
-        let broker = view::broker(self.board.broker().as_ref());
+        let broker = overview::broker(self.board.broker().as_ref());
         if told.as_ref() != Some(&broker) {
             text.push_str(&event("broker", &broker));
             *told = Some(broker);

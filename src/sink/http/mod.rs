@@ -17,17 +17,17 @@ use crate::history::History;
 
 mod api;
 mod events;
-mod liveness;
+mod history;
 mod metrics;
+mod overview;
 mod page;
-mod past;
 mod serve;
+mod stall;
 #[cfg(test)]
 mod tests;
-mod view;
 
 use events::Events;
-use liveness::Liveness;
+use stall::StallDetector;
 
 /// A port that is taken is tried again so often.
 const RETRY: Duration = Duration::from_secs(10);
@@ -37,24 +37,24 @@ const INGRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 32, 2));
 
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
+pub enum Access {
     /// Whoever reaches the port.
-    Everybody,
+    Anyone,
     /// Home Assistant's ingress, which has logged its users in, and this machine.
-    Ingress,
+    HomeAssistant,
 }
 
-impl Audience {
-    fn admits(self, from: IpAddr) -> bool {
+impl Access {
+    fn allows(self, from: IpAddr) -> bool {
         let from = from.to_canonical();
-        self == Audience::Everybody || from == INGRESS || from.is_loopback()
+        self == Access::Anyone || from == INGRESS || from.is_loopback()
     }
 }
 
 /// Serves until the stop. A port that is taken is no reason to end: it is told and tried again.
 pub async fn run(
     listen: SocketAddr,
-    audience: Audience,
+    access: Access,
     board: Board,
     history: History,
     stop: CancellationToken,
@@ -65,8 +65,8 @@ pub async fn run(
         match TcpListener::bind(listen).await {
             Ok(listener) => {
                 info!("http: listening on {listen}");
-                let admits = |from| audience.admits(from);
-                return serve::serve(listener, admits, routes, &stop).await;
+                let allows = |from| access.allows(from);
+                return serve::serve(listener, allows, routes, &stop).await;
             }
             Err(error) if !told => {
                 told = true;
@@ -101,12 +101,12 @@ fn remedy(error: &io::Error) -> &'static str {
 struct Shared {
     board: Board,
     history: History,
-    liveness: Liveness,
+    stalls: StallDetector,
     events: Events,
 }
 
 fn routes(board: Board, history: History, stop: CancellationToken) -> Router {
-    let liveness = Liveness::new(&board);
+    let stalls = StallDetector::new(&board);
     let events = Events::new(board.clone(), stop);
     Router::new()
         .route("/", get(page::page))
@@ -120,9 +120,9 @@ fn routes(board: Board, history: History, stop: CancellationToken) -> Router {
         .route("/api/events", get(events::events))
         .route("/api/devices", get(api::devices))
         .route("/api/devices/{id}", get(api::device))
-        .route("/api/devices/{id}/history", get(past::history))
+        .route("/api/devices/{id}/history", get(history::history))
         // What flows of a Node-RED gateway ask for.
-        .route("/{brand}/{id}/latest", get(past::latest))
-        .route("/{brand}/{id}/history48h", get(past::history48h))
-        .with_state(Shared { board, history, liveness, events })
+        .route("/{brand}/{id}/latest", get(history::latest))
+        .route("/{brand}/{id}/history48h", get(history::history48h))
+        .with_state(Shared { board, history, stalls, events })
 }

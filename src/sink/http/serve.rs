@@ -30,7 +30,7 @@ const BREATH: Duration = Duration::from_secs(1);
 /// Answers whoever is admitted until the stop, and then ends what has begun.
 pub(super) async fn serve(
     listener: TcpListener,
-    admits: impl Fn(IpAddr) -> bool,
+    allows: impl Fn(IpAddr) -> bool,
     routes: Router,
     stop: &CancellationToken,
 ) {
@@ -43,7 +43,7 @@ pub(super) async fn serve(
             Some(_) = open.join_next() => {}
             accepted = listener.accept(), if open.len() < CONNECTIONS => match accepted {
                 Ok((stream, from)) => {
-                    let routes = if admits(from.ip()) { &routes } else { &outside };
+                    let routes = if allows(from.ip()) { &routes } else { &outside };
                     open.spawn(converse(stream, routes.clone(), stop.clone()).boxed());
                 }
                 Err(error) => {
@@ -83,12 +83,12 @@ mod tests {
 
     const QUESTION: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-    async fn started(admits: fn(IpAddr) -> bool) -> (SocketAddr, CancellationToken) {
+    async fn started(allows: fn(IpAddr) -> bool) -> (SocketAddr, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let until = stop.clone();
         let routes = Router::new().route("/", get(|| async { "here" }));
-        tokio::spawn(async move { serve(listener, admits, routes, &until).await });
+        tokio::spawn(async move { serve(listener, allows, routes, &until).await });
         (at, stop)
     }
 

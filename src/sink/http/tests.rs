@@ -123,12 +123,12 @@ fn snapshot(taken: u64, sequence: u64) -> Snapshot {
 
 #[test]
 fn in_the_app_only_the_ingress_and_this_machine_may_ask() {
-    let admits = |audience: Audience, from: &str| audience.admits(from.parse().unwrap());
-    assert!(admits(Audience::Everybody, "192.168.1.7"));
-    assert!(!admits(Audience::Ingress, "192.168.1.7"));
-    assert!(!admits(Audience::Ingress, "172.30.32.3"));
+    let allows = |access: Access, from: &str| access.allows(from.parse().unwrap());
+    assert!(allows(Access::Anyone, "192.168.1.7"));
+    assert!(!allows(Access::HomeAssistant, "192.168.1.7"));
+    assert!(!allows(Access::HomeAssistant, "172.30.32.3"));
     for from in ["172.30.32.2", "::ffff:172.30.32.2", "127.0.0.1", "::1"] {
-        assert!(admits(Audience::Ingress, from), "{from}");
+        assert!(allows(Access::HomeAssistant, from), "{from}");
     }
 }
 

@@ -76,16 +76,16 @@ fn event(kind: &str, alarm: &Map<String, Value>) -> Value {
 mod tests {
     use super::*;
     use crate::model::Alarm;
-    use crate::sink::mqtt::sample;
+    use crate::sink::mqtt::test_data;
 
     /// A read with these alarms on and off.
     fn state(alarms: &[(Alarm, bool)]) -> DeviceState {
-        let mut reading = sample::reading(4);
+        let mut reading = test_data::reading(4);
         reading.alarms = crate::model::AlarmSet::default();
         for (alarm, active) in alarms {
             reading.alarms.note(*alarm, *active);
         }
-        sample::read(reading, 1)
+        test_data::read(reading, 1)
     }
 
     fn told(events: &[Value]) -> Vec<(&str, &str)> {

@@ -13,10 +13,10 @@ use crate::model::{DeviceState, LinkState, Profile};
 use crate::raw;
 
 use super::alarms::{self, AlarmEvents};
-use super::announce::{self, Announced};
 use super::discovery::{CONNECTION, Known, Subject};
-use super::due::{Sent, due};
+use super::discovery_sync::{self, RetainedDiscovery};
 use super::message::Message;
+use super::publish_filter::{LastSent, is_due};
 use super::topics::Topics;
 use super::{Discovery, Settings};
 
@@ -34,12 +34,12 @@ pub struct Battery {
     /// Number of the last attempt whose `raw` was sent.
     raw_sent: u64,
     /// What the broker keeps of our announcements.
-    announced: Announced,
+    announced: RetainedDiscovery,
     /// What shaped the announcement; when it changes, discovery is due.
     shaped_by: Option<Shape>,
     /// Last text on each topic that is sent when it changes.
     facts: BTreeMap<String, String>,
-    values: BTreeMap<String, Sent>,
+    values: BTreeMap<String, LastSent>,
     /// Number of the last good read whose values were sent.
     sequence: u64,
     /// Alarms that were told; a new connection does not change them.
@@ -80,7 +80,7 @@ impl Battery {
             known: Known::default(),
             standing: BTreeSet::new(),
             raw_sent: 0,
-            announced: Announced::default(),
+            announced: RetainedDiscovery::default(),
             shaped_by: None,
             facts: BTreeMap::new(),
             values: BTreeMap::new(),
@@ -96,7 +96,7 @@ impl Battery {
 
     /// The connection is new: the broker may have lost everything.
     pub fn start_over(&mut self) {
-        self.announced = Announced::default();
+        self.announced = RetainedDiscovery::default();
         self.repeat();
     }
 
@@ -156,7 +156,7 @@ impl Battery {
         };
         let known = &self.known;
         let plan =
-            announce::plan(settings.discovery, &subject, known, settled, &mut self.announced);
+            discovery_sync::plan(settings.discovery, &subject, known, settled, &mut self.announced);
         let mut messages = plan.messages;
         for key in plan.gone {
             self.values.remove(&key);
@@ -247,9 +247,9 @@ impl Battery {
         for entry in entries(state) {
             let text = entry.value.to_string();
             let sendable = fresh || matches!(entry.quantity.get, Get::Link(_));
-            if sendable && due(self.values.get(&entry.key), &text, now, settings.publish) {
+            if sendable && is_due(self.values.get(&entry.key), &text, now, settings.publish) {
                 messages.push(Message::value(self.topics.value(&entry.key), text.clone()));
-                self.values.insert(entry.key.clone(), Sent { text, at: now });
+                self.values.insert(entry.key.clone(), LastSent { text, at: now });
             }
             present.insert(entry.key);
         }

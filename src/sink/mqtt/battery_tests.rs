@@ -3,11 +3,11 @@ use std::time::Duration;
 use super::*;
 use crate::model::Alarm;
 use crate::model::units::Millis;
-use crate::sink::mqtt::sample::{self, settings};
+use crate::sink::mqtt::test_data::{self, settings};
 use crate::sink::mqtt::{Discovery, Publish};
 
 fn battery() -> Battery {
-    Battery::new(Topics::new("bms/{id}", "homeassistant", &sample::profile()))
+    Battery::new(Topics::new("bms/{id}", "homeassistant", &test_data::profile()))
 }
 
 fn texts(messages: &[Message]) -> BTreeMap<&str, &str> {
@@ -17,14 +17,14 @@ fn texts(messages: &[Message]) -> BTreeMap<&str, &str> {
 #[test]
 fn a_second_read_sends_only_what_moved() {
     let (mut battery, settings, start) = (battery(), settings(), Instant::now());
-    let first = battery.values(&sample::read(sample::reading(16), 1), &settings, start);
+    let first = battery.values(&test_data::read(test_data::reading(16), 1), &settings, start);
     assert_eq!(texts(&first)["bms/rack/cell_16_voltage"], "3.324");
     assert!(first.iter().all(|message| message.retain && !message.confirmed));
 
-    let mut reading = sample::reading(16);
+    let mut reading = test_data::reading(16);
     reading.cells[2] = crate::model::reading::Cell::of(crate::model::units::Millivolts(3300));
     let later = start + Duration::from_secs(30);
-    let second = battery.values(&sample::read(reading.clone(), 2), &settings, later);
+    let second = battery.values(&test_data::read(reading.clone(), 2), &settings, later);
     let topics: Vec<_> = texts(&second).into_keys().collect();
     let moved = [
         "bms/rack/cell_3_voltage",
@@ -36,7 +36,7 @@ fn a_second_read_sends_only_what_moved() {
     assert_eq!(topics, moved);
 
     let refreshed = start + Duration::from_secs(301);
-    let third = battery.values(&sample::read(reading, 3), &settings, refreshed);
+    let third = battery.values(&test_data::read(reading, 3), &settings, refreshed);
     assert_eq!(third.len(), first.len() - 5 + 1, "all but those sent a moment ago");
 }
 
@@ -45,7 +45,7 @@ fn the_same_read_is_not_sent_again_as_if_it_were_new() {
     let mut settings = settings();
     settings.publish = Publish::All;
     let (mut battery, now) = (battery(), Instant::now());
-    let mut state = sample::read(sample::reading(4), 1);
+    let mut state = test_data::read(test_data::reading(4), 1);
     battery.values(&state, &settings, now);
     state.counters.errors = 1;
     let topics = |messages: Vec<Message>| -> Vec<String> {
@@ -66,20 +66,20 @@ fn the_same_read_is_not_sent_again_as_if_it_were_new() {
 #[test]
 fn a_value_that_vanished_is_cleared() {
     let (mut battery, settings, now) = (battery(), settings(), Instant::now());
-    battery.values(&sample::read(sample::reading(4), 1), &settings, now);
-    let mut reading = sample::reading(4);
+    battery.values(&test_data::read(test_data::reading(4), 1), &settings, now);
+    let mut reading = test_data::reading(4);
     reading.pack.soh = None;
-    let next = battery.values(&sample::read(reading, 2), &settings, now);
+    let next = battery.values(&test_data::read(reading, 2), &settings, now);
     let about: Vec<_> = next.iter().filter(|it| it.topic == "bms/rack/soh").collect();
     let expected = [Message::event("bms/rack/soh", "None"), Message::erase("bms/rack/soh")];
     assert_eq!(about, [&expected[0], &expected[1]], "Home Assistant needs a word for unknown");
-    let back = battery.values(&sample::read(sample::reading(4), 3), &settings, now);
+    let back = battery.values(&test_data::read(test_data::reading(4), 3), &settings, now);
     assert_eq!(texts(&back)["bms/rack/soh"], "100.0");
 
     let quiet = Settings { discovery: Discovery::Off, ..settings };
-    let mut reading = sample::reading(4);
+    let mut reading = test_data::reading(4);
     reading.pack.soh = None;
-    let next = battery.values(&sample::read(reading, 4), &quiet, now);
+    let next = battery.values(&test_data::read(reading, 4), &quiet, now);
     assert_eq!(texts(&next)["bms/rack/soh"], "", "nobody there knows that word");
 }
 
@@ -87,7 +87,7 @@ fn a_value_that_vanished_is_cleared() {
 fn a_cell_that_is_gone_takes_its_value_along() {
     let (mut battery, settings, now) = (battery(), settings(), Instant::now());
     for (cells, sequence) in [(4, 1), (3, 2)] {
-        let state = sample::read(sample::reading(cells), sequence);
+        let state = test_data::read(test_data::reading(cells), sequence);
         let messages = battery.discovery(&state, &settings, "bms/bridge/c/online");
         if cells == 3 {
             assert!(messages.contains(&Message::erase("bms/rack/cell_4_voltage")));
@@ -100,16 +100,18 @@ fn a_cell_that_is_gone_takes_its_value_along() {
 fn discovery_is_not_repeated_with_every_read() {
     let (mut battery, settings) = (battery(), settings());
     let bridge = "bms/bridge/c/online";
-    let before = battery.discovery(&sample::unread(), &settings, bridge);
+    let before = battery.discovery(&test_data::unread(), &settings, bridge);
     assert_eq!(before.len(), 5);
-    assert!(battery.discovery(&sample::unread(), &settings, bridge).is_empty());
-    assert!(battery.discovery(&sample::read(sample::reading(4), 1), &settings, bridge).len() > 20);
-    let again = sample::read(sample::reading(4), 2);
+    assert!(battery.discovery(&test_data::unread(), &settings, bridge).is_empty());
+    assert!(
+        battery.discovery(&test_data::read(test_data::reading(4), 1), &settings, bridge).len() > 20
+    );
+    let again = test_data::read(test_data::reading(4), 2);
     assert!(battery.discovery(&again, &settings, bridge).is_empty());
 
-    let mut profile = sample::profile();
+    let mut profile = test_data::profile();
     profile.interval_ms = 600_000;
-    let mut slower = sample::read(sample::reading(4), 3);
+    let mut slower = test_data::read(test_data::reading(4), 3);
     slower.profile = Arc::new(profile);
     assert!(!battery.discovery(&slower, &settings, bridge).is_empty(), "values live longer now");
 }
@@ -117,7 +119,7 @@ fn discovery_is_not_repeated_with_every_read() {
 #[test]
 fn what_is_known_at_times_has_an_entity_all_the_time() {
     let mut battery = battery();
-    let mut state = sample::read(sample::reading(4), 1);
+    let mut state = test_data::read(test_data::reading(4), 1);
     let snapshot = state.snapshot.as_mut().expect("a read");
     Arc::make_mut(snapshot).derived.times = Default::default();
     battery.found_entity("sensor", "time_to_full");
@@ -138,7 +140,7 @@ fn what_is_known_at_times_has_an_entity_all_the_time() {
 #[test]
 fn a_bank_that_starts_without_a_member_keeps_its_entities() {
     let mut battery = battery();
-    let mut state = sample::read(sample::reading(4), 1);
+    let mut state = test_data::read(test_data::reading(4), 1);
     let mut look = |missing: Vec<crate::model::DeviceId>| {
         let snapshot = Arc::make_mut(state.snapshot.as_mut().expect("a read"));
         let whole = crate::model::bank::BankSummary { missing, ..Default::default() };
@@ -147,7 +149,7 @@ fn a_bank_that_starts_without_a_member_keeps_its_entities() {
         let messages = battery.discovery(&state, &settings(), "bms/bridge/c/online");
         messages.iter().any(|it| it.payload.is_empty())
     };
-    let member = sample::profile().id;
+    let member = test_data::profile().id;
     assert!(!look(vec![member]), "the sums are only not known now");
     assert!(look(Vec::new()), "complete, and there is no spread");
 }
@@ -155,24 +157,24 @@ fn a_bank_that_starts_without_a_member_keeps_its_entities() {
 #[test]
 fn alarms_are_a_list_in_words() {
     let mut battery = battery();
-    let mut reading = sample::reading(4);
-    let first = battery.facts(&sample::read(reading.clone(), 1));
+    let mut reading = test_data::reading(4);
+    let first = battery.facts(&test_data::read(reading.clone(), 1));
     let list = r#"[{"name":"low_soc_warning","battery":"rack","words":"Low state of charge warning: Rack battery at 64.0 %","value":64.0,"unit":"%","source":"bms","severity":"warning"}]"#;
     assert_eq!(texts(&first)["bms/rack/alarms"], list);
-    assert!(battery.facts(&sample::read(reading.clone(), 2)).is_empty());
+    assert!(battery.facts(&test_data::read(reading.clone(), 2)).is_empty());
     reading.alarms = crate::model::AlarmSet::default();
-    let calm = battery.facts(&sample::read(reading.clone(), 3));
+    let calm = battery.facts(&test_data::read(reading.clone(), 3));
     assert_eq!(calm, [Message::fact("bms/rack/alarms", "[]")], "limits of ours are watched");
     battery.start_over();
     reading.cells.clear();
-    let mute = battery.facts(&sample::read(reading, 4));
+    let mute = battery.facts(&test_data::read(reading, 4));
     assert_eq!(texts(&mute).into_keys().collect::<Vec<_>>(), ["bms/rack/meta"]);
 }
 
 #[test]
 fn an_alarm_is_an_event_once_and_not_again_on_a_new_connection() {
     let mut battery = battery();
-    let mut state = sample::read(sample::reading(4), 1);
+    let mut state = test_data::read(test_data::reading(4), 1);
     battery.remember_alarms(Vec::new());
     let events = battery.events(&state);
     assert_eq!(events.len(), 1);
@@ -189,14 +191,14 @@ fn an_alarm_is_an_event_once_and_not_again_on_a_new_connection() {
     battery.remember_alarms(Vec::new());
     assert!(battery.events(&state).is_empty());
 
-    let mut reading = sample::reading(4);
+    let mut reading = test_data::reading(4);
     reading.alarms = crate::model::AlarmSet::default();
     reading.alarms.note(Alarm::LowSocWarning, false);
-    let mut silent = sample::read(reading.clone(), 2);
+    let mut silent = test_data::read(reading.clone(), 2);
     silent.link = LinkState::Offline { since: Millis(1) };
     assert!(battery.events(&silent).is_empty(), "nobody knows");
     battery.events_told(&silent);
-    assert_eq!(battery.events(&sample::read(reading, 3)).len(), 1);
+    assert_eq!(battery.events(&test_data::read(reading, 3)).len(), 1);
     state.snapshot = None;
     assert!(battery.events(&state).is_empty());
 }
@@ -204,7 +206,7 @@ fn an_alarm_is_an_event_once_and_not_again_on_a_new_connection() {
 #[test]
 fn true_comes_behind_the_values_and_false_before_them() {
     let (mut battery, settings, now) = (battery(), settings(), Instant::now());
-    let mut state = sample::read(sample::reading(4), 1);
+    let mut state = test_data::read(test_data::reading(4), 1);
     let place = |messages: &[Message], topic: &str| {
         messages.iter().position(|it| it.topic == topic).expect("said")
     };
@@ -222,12 +224,12 @@ fn true_comes_behind_the_values_and_false_before_them() {
 
 #[test]
 fn meta_says_who_and_where() {
-    let unread = meta(&sample::unread());
+    let unread = meta(&test_data::unread());
     assert_eq!(
         unread.to_string(),
         r#"{"id":"rack","name":"Rack battery","type":"daren","port":"/dev/ttyUSB0","address":"1"}"#
     );
-    let read = meta(&sample::read(sample::reading(4), 1));
+    let read = meta(&test_data::read(test_data::reading(4), 1));
     assert_eq!(read["model"], "DR-48100");
     assert_eq!(read["sw_rev"], "4.1");
     assert_eq!(read["serial_number"], "C0B1D2");
@@ -236,12 +238,12 @@ fn meta_says_who_and_where() {
 #[test]
 fn each_attempt_has_one_raw() {
     let mut battery = battery();
-    assert_eq!(battery.raw(&sample::unread()), None);
-    let state = sample::read(sample::reading(4), 1);
+    assert_eq!(battery.raw(&test_data::unread()), None);
+    let state = test_data::read(test_data::reading(4), 1);
     let raw = battery.raw(&state).expect("one");
     assert!(!raw.retain && raw.topic == "bms/rack/raw");
     assert_eq!(battery.raw(&state), None);
     battery.start_over();
     assert_eq!(battery.raw(&state), None, "it is no news on a new connection");
-    assert!(battery.raw(&sample::read(sample::reading(4), 2)).is_some());
+    assert!(battery.raw(&test_data::read(test_data::reading(4), 2)).is_some());
 }

@@ -19,10 +19,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::Settings;
+use super::error::MqttError;
 use super::inbound::{Input, Router};
 use super::message::Message;
 use super::topics;
-use super::trouble::Trouble;
 use crate::board::QueueLength;
 
 /// Largest packet, both ways. The library's 10 KiB would break on the announcement of a device
@@ -91,7 +91,7 @@ pub fn open(
     settings: &Settings,
     router: Router,
     waiting: QueueLength,
-) -> Result<(Pump, Link), Trouble> {
+) -> Result<(Pump, Link), MqttError> {
     let (orders_in, orders) = mpsc::channel(ORDERS);
     let (events, events_out) = mpsc::channel(EVENTS);
     // The library's own request queue stays empty: it flushes after each message.
@@ -109,7 +109,7 @@ pub fn open(
     Ok((pump, Link { orders: orders_in, events: events_out }))
 }
 
-fn options(settings: &Settings) -> Result<MqttOptions, Trouble> {
+fn options(settings: &Settings) -> Result<MqttOptions, MqttError> {
     let host = match settings.host.parse::<Ipv6Addr>() {
         Ok(address) => format!("[{address}]"),
         Err(_) => settings.host.clone(),
@@ -132,29 +132,30 @@ fn options(settings: &Settings) -> Result<MqttOptions, Trouble> {
 }
 
 #[cfg(feature = "tls")]
-fn secure(options: &mut MqttOptions, tls: &super::Tls) -> Result<(), Trouble> {
-    let config = super::tls::client_config(tls).map_err(|error| Trouble::Tls(error.to_string()))?;
+fn secure(options: &mut MqttOptions, tls: &super::Tls) -> Result<(), MqttError> {
+    let config =
+        super::tls::client_config(tls).map_err(|error| MqttError::Tls(error.to_string()))?;
     let config = rumqttc::TlsConfiguration::Rustls(config);
     options.set_transport(rumqttc::Transport::tls_with_config(config));
     Ok(())
 }
 
 #[cfg(not(feature = "tls"))]
-fn secure(_options: &mut MqttOptions, _tls: &super::Tls) -> Result<(), Trouble> {
-    Err(Trouble::Tls("this program was built without TLS".to_owned()))
+fn secure(_options: &mut MqttOptions, _tls: &super::Tls) -> Result<(), MqttError> {
+    Err(MqttError::Tls("this program was built without TLS".to_owned()))
 }
 
 impl Link {
     /// The next thing the broker says.
-    pub async fn next(&mut self) -> Result<Event, Trouble> {
-        self.events.recv().await.ok_or(Trouble::Closed)
+    pub async fn next(&mut self) -> Result<Event, MqttError> {
+        self.events.recv().await.ok_or(MqttError::Closed)
     }
 
     /// Hands over messages in order; waits while the queue is full.
     pub async fn publish(
         &self,
         messages: impl IntoIterator<Item = Message>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), MqttError> {
         for message in messages {
             if is_sendable(&message) {
                 tracing::debug!("MQTT: {}, {} bytes", message.topic, message.payload.len());
@@ -165,34 +166,34 @@ impl Link {
     }
 
     /// Asks for the messages of these topics; the broker's answer is [`Event::Subscribed`].
-    pub async fn subscribe(&self, filters: Vec<String>) -> Result<(), Trouble> {
+    pub async fn subscribe(&self, filters: Vec<String>) -> Result<(), MqttError> {
         self.order(Order::Subscribe(filters)).await
     }
 
     /// The opposite.
-    pub async fn unsubscribe(&self, filters: Vec<String>) -> Result<(), Trouble> {
+    pub async fn unsubscribe(&self, filters: Vec<String>) -> Result<(), MqttError> {
         self.order(Order::Unsubscribe(filters)).await
     }
 
     /// Waits until the broker has confirmed every message.
-    pub async fn settle(&self) -> Result<(), Trouble> {
+    pub async fn settle(&self) -> Result<(), MqttError> {
         let (done, settled) = oneshot::channel();
         self.order(Order::Settle(done)).await?;
         match timeout(SETTLE_LIMIT, settled).await {
-            Ok(settled) => settled.map_err(|_| Trouble::Closed),
-            Err(_) => Err(Trouble::Stuck),
+            Ok(settled) => settled.map_err(|_| MqttError::Closed),
+            Err(_) => Err(MqttError::Stuck),
         }
     }
 
     /// Says goodbye, so that the broker does not publish the last will.
-    pub async fn disconnect(&self) -> Result<(), Trouble> {
+    pub async fn disconnect(&self) -> Result<(), MqttError> {
         let (done, left) = oneshot::channel();
         self.order(Order::Disconnect(done)).await?;
-        left.await.map_err(|_| Trouble::Closed)
+        left.await.map_err(|_| MqttError::Closed)
     }
 
-    async fn order(&self, order: Order) -> Result<(), Trouble> {
-        self.orders.send(order).await.map_err(|_| Trouble::Closed)
+    async fn order(&self, order: Order) -> Result<(), MqttError> {
+        self.orders.send(order).await.map_err(|_| MqttError::Closed)
     }
 }
 
@@ -212,7 +213,7 @@ fn is_sendable(message: &Message) -> bool {
 
 impl Pump {
     /// Connects and moves packets until the connection ends.
-    pub async fn run(mut self) -> Trouble {
+    pub async fn run(mut self) -> MqttError {
         loop {
             let ready = self.connected && self.has_room();
             let result = tokio::select! {
@@ -220,10 +221,10 @@ impl Pump {
                 happening = self.eventloop.poll() => match happening {
                     Ok(Happening::Incoming(packet)) => self.hear(packet),
                     Ok(Happening::Outgoing(_)) => Ok(()),
-                    Err(error) => Err(Trouble::of(error, self.connected)),
+                    Err(error) => Err(MqttError::of(error, self.connected)),
                 },
                 Some(order) = self.orders.recv(), if ready => {
-                    timeout(WRITE_LIMIT, self.write(order)).await.unwrap_or(Err(Trouble::Stuck))
+                    timeout(WRITE_LIMIT, self.write(order)).await.unwrap_or(Err(MqttError::Stuck))
                 }
             };
             self.waiting.set(self.orders.len() + usize::from(self.eventloop.state.inflight()));
@@ -245,7 +246,7 @@ impl Pump {
         state.inflight() < UNCONFIRMED && state.collision.is_none()
     }
 
-    fn hear(&mut self, packet: Packet) -> Result<(), Trouble> {
+    fn hear(&mut self, packet: Packet) -> Result<(), MqttError> {
         let event = match packet {
             Packet::ConnAck(_) => {
                 self.connected = true;
@@ -273,7 +274,7 @@ impl Pump {
     }
 
     /// Writes this order and all that wait behind it, then flushes once.
-    async fn write(&mut self, first: Order) -> Result<(), Trouble> {
+    async fn write(&mut self, first: Order) -> Result<(), MqttError> {
         let mut next = Some(first);
         let mut left = None;
         while let Some(order) = next {
@@ -303,7 +304,7 @@ impl Pump {
             next = if self.has_room() { self.orders.try_recv().ok() } else { None };
         }
         if let Some(network) = &mut self.eventloop.network {
-            network.flush().await.map_err(Trouble::of_state)?;
+            network.flush().await.map_err(MqttError::of_state)?;
         }
         if let Some(left) = left {
             // Nobody waits any more: nothing to do.
@@ -312,11 +313,13 @@ impl Pump {
         Ok(())
     }
 
-    async fn feed(&mut self, request: Request) -> Result<(), Trouble> {
+    async fn feed(&mut self, request: Request) -> Result<(), MqttError> {
         let packet = self.eventloop.state.handle_outgoing_packet(request);
-        let packet = packet.map_err(Trouble::of_state)?;
+        let packet = packet.map_err(MqttError::of_state)?;
         match (packet, &mut self.eventloop.network) {
-            (Some(packet), Some(network)) => network.write(packet).await.map_err(Trouble::of_state),
+            (Some(packet), Some(network)) => {
+                network.write(packet).await.map_err(MqttError::of_state)
+            }
             _ => Ok(()),
         }
     }

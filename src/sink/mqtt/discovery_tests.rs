@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{Alarm, DeviceState};
-use crate::sink::mqtt::sample;
+use crate::sink::mqtt::test_data;
 
 const CHANGES: Publish = Publish::Changes(Duration::from_secs(300));
 
@@ -26,7 +26,7 @@ fn known(state: &DeviceState) -> Known {
 }
 
 fn pack() -> DeviceState {
-    sample::read(sample::reading(16), 1)
+    test_data::read(test_data::reading(16), 1)
 }
 
 /// The version is no part of what the snapshots are to guard.
@@ -62,7 +62,7 @@ fn a_pack_of_16_cells_by_device() {
 
 #[test]
 fn a_module_is_a_device_under_its_stack() {
-    let state = sample::stack(2);
+    let state = test_data::stack(2);
     let payload = |module: usize| {
         with_subject(&state, |subject| {
             let list = entities(subject, &known(&state));
@@ -88,7 +88,7 @@ fn a_module_is_a_device_under_its_stack() {
 #[test]
 fn the_cells_of_a_stack_wait_until_somebody_wants_them() {
     for (modules, shown) in [(2, true), (3, false)] {
-        let state = sample::stack(modules);
+        let state = test_data::stack(modules);
         with_subject(&state, |subject| {
             for entity in entities(subject, &known(&state)) {
                 let enabled = entity.body.get("enabled_by_default") != Some(&json!(false));
@@ -106,11 +106,11 @@ fn the_cells_of_a_stack_wait_until_somebody_wants_them() {
 #[test]
 fn a_module_that_is_gone_takes_even_what_was_not_read_this_time() {
     let with_serials = |modules: usize, told: bool| {
-        let mut reading = sample::stack(modules).snapshot.expect("a read").reading.clone();
+        let mut reading = test_data::stack(modules).snapshot.expect("a read").reading.clone();
         for module in &mut reading.modules {
             module.serial = told.then(|| "HPTST".to_owned());
         }
-        sample::read(reading, 1)
+        test_data::read(reading, 1)
     };
     let mut known = known(&with_serials(3, true));
     known.update(&with_serials(2, false));
@@ -121,7 +121,7 @@ fn a_module_that_is_gone_takes_even_what_was_not_read_this_time() {
 
 #[test]
 fn before_the_first_read_only_the_link_is_known() {
-    let state = sample::unread();
+    let state = test_data::unread();
     let keys = with_subject(&state, |subject| {
         entities(subject, &known(&state)).into_iter().map(|e| e.key).collect::<Vec<_>>()
     });
@@ -212,7 +212,7 @@ fn switches_appear_where_control_is_allowed() {
 
 #[test]
 fn ids_that_home_assistant_would_change_are_made_fit() {
-    let mut profile = sample::profile();
+    let mut profile = test_data::profile();
     profile.id = crate::model::DeviceId::new("Rack-2").expect("an id");
     let state = DeviceState::new(profile);
     with_subject(&state, |subject| {
@@ -231,7 +231,7 @@ fn values_expire_later_than_they_are_refreshed() {
         (30_000, CHANGES, 630),
         (3_600_000, CHANGES, 18_000),
     ] {
-        let mut profile = sample::profile();
+        let mut profile = test_data::profile();
         profile.interval_ms = interval_ms;
         let state = DeviceState::new(profile);
         let expiry = with_subject(&state, |s| expiry(&Subject { publish, ..*s }));
@@ -245,25 +245,25 @@ fn single_quantities_stay_and_families_follow_the_battery() {
     let mut known = Known::default();
     assert!(known.update(&pack()));
     let all = keys(&known);
-    assert!(!known.update(&sample::read(sample::reading(16), 2)));
+    assert!(!known.update(&test_data::read(test_data::reading(16), 2)));
 
-    let mut reading = sample::reading(15);
+    let mut reading = test_data::reading(15);
     reading.pack.soh = None;
-    assert!(known.update(&sample::read(reading, 3)));
+    assert!(known.update(&test_data::read(reading, 3)));
     let fewer = keys(&known);
     let gone: Vec<_> = all.iter().filter(|key| !fewer.contains(key)).collect();
     assert_eq!(gone, ["cell_16_voltage"]);
     assert!(fewer.contains(&"soh".to_owned()));
 
-    let mut reading = sample::reading(1);
+    let mut reading = test_data::reading(1);
     reading.cells.clear();
     reading.alarms = crate::model::AlarmSet::default();
-    let poor = sample::read(reading, 4);
+    let poor = test_data::read(reading, 4);
     assert!(!known.update(&poor), "cells and alarms were only not read this time");
 
-    let mut reading = sample::reading(15);
+    let mut reading = test_data::reading(15);
     reading.alarms.note(Alarm::FuseBlown, false);
-    assert!(known.update(&sample::read(reading, 5)));
+    assert!(known.update(&test_data::read(reading, 5)));
     let order: Vec<_> = known.0.iter().map(|it| position(it.quantity)).collect();
     assert!(order.is_sorted(), "the order of the catalogue");
 }

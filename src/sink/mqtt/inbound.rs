@@ -284,10 +284,10 @@ impl std::fmt::Debug for Router {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::mqtt::{sample, topics};
+    use crate::sink::mqtt::{test_data, topics};
 
     fn router() -> Router {
-        let topics = Topics::new("bms/{id}", "homeassistant", &sample::profile());
+        let topics = Topics::new("bms/{id}", "homeassistant", &test_data::profile());
         Router::new(vec![topics], topics::birth("homeassistant"), topics::echo("c"))
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! board ──news──▶ session ──messages──▶ client ⇄ broker
 //!                 │      ◀──inputs─────
-//!                 battery: what is to be said (due, discovery, announce; all pure)
+//!                 battery: what is to be said (publish_filter, discovery, announce; all pure)
 //! ```
 //!
 //! Nothing is queued while the broker is away: the board keeps the newest values, and a new
@@ -11,24 +11,24 @@
 //! each battery, `online` of the program, events.
 
 mod alarms;
-mod announce;
 mod backoff;
 mod battery;
 mod client;
+mod connection_log;
 mod discovery;
-mod due;
+mod discovery_sync;
+mod error;
 mod inbound;
-mod journal;
 mod message;
 mod probe;
-#[cfg(test)]
-mod sample;
+mod publish_filter;
 mod session;
 mod supervisor;
+#[cfg(test)]
+mod test_data;
 #[cfg(feature = "tls")]
 mod tls;
 mod topics;
-mod trouble;
 
 use std::time::{Duration, Instant};
 
@@ -41,9 +41,9 @@ use crate::model::Secret;
 use crate::random::random;
 
 use self::backoff::{Backoff, Ending};
-use self::journal::Journal;
+use self::connection_log::ConnectionLog;
+use self::error::MqttError;
 use self::session::Publisher;
-use self::trouble::Trouble;
 
 pub use self::probe::probe;
 pub use self::supervisor::Supervisor;
@@ -113,13 +113,13 @@ pub enum Publish {
 
 /// Publishes until the stop, then says goodbye.
 pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: CancellationToken) {
-    let mut journal = Journal::default();
+    let mut log = ConnectionLog::default();
     let mut publisher = Publisher::new(settings, &board, commands);
     let mut backoff = Backoff::default();
     loop {
         let began = Instant::now();
-        let Some(trouble) = connection(&mut publisher, &mut journal, &stop).await else { return };
-        journal.trouble(&trouble, Instant::now());
+        let Some(trouble) = connection(&mut publisher, &mut log, &stop).await else { return };
+        log.trouble(&trouble, Instant::now());
         publisher.tell_trouble(&trouble);
         let mut moved = false;
         if trouble.is_denied() {
@@ -139,7 +139,7 @@ pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: C
             }
         };
         if backoff.suspects_rival() {
-            journal.rival(&publisher.settings().client_id);
+            log.rival(&publisher.settings().client_id);
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -151,9 +151,9 @@ pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: C
 /// One connection from its beginning to its end; `None` when the end was asked for.
 async fn connection(
     publisher: &mut Publisher,
-    journal: &mut Journal,
+    log: &mut ConnectionLog,
     stop: &CancellationToken,
-) -> Option<Trouble> {
+) -> Option<MqttError> {
     let located = tokio::select! {
         () = stop.cancelled() => return None,
         located = publisher.locate() => located,
@@ -161,7 +161,7 @@ async fn connection(
     if let Err(trouble) = located {
         return Some(trouble);
     }
-    journal.heads_for(publisher.settings());
+    log.heads_for(publisher.settings());
     let (pump, mut link) = match publisher.open() {
         Ok(ends) => ends,
         Err(trouble) => return Some(trouble),
@@ -170,7 +170,7 @@ async fn connection(
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            trouble = publisher.serve(&mut link, journal) => return Some(trouble),
+            trouble = publisher.serve(&mut link, log) => return Some(trouble),
         }
         if publisher.is_connected() {
             // Whatever hinders the goodbye, there is no time left to do anything about it.
@@ -185,7 +185,7 @@ async fn connection(
 }
 
 /// How a connection of which the broker knew for so long has ended.
-fn ending(trouble: &Trouble, lived: Option<Duration>) -> Ending {
+fn ending(trouble: &MqttError, lived: Option<Duration>) -> Ending {
     match lived {
         Some(lived) => Ending::Lost(lived),
         None if trouble.is_denied() => Ending::Denied,
@@ -200,10 +200,11 @@ mod tests {
     #[test]
     fn only_a_refusal_before_the_connection_came_about_is_left_alone_for_long() {
         let minute = Duration::from_secs(60);
-        let pause = |trouble: &Trouble, lived| Backoff::default().next(ending(trouble, lived), 0.0);
-        let denied = Trouble::Denied("not authorised");
+        let pause =
+            |trouble: &MqttError, lived| Backoff::default().next(ending(trouble, lived), 0.0);
+        let denied = MqttError::Denied("not authorised");
         assert!(pause(&denied, None) >= minute);
         assert!(pause(&denied, Some(minute)) < minute);
-        assert!(pause(&Trouble::Closed, None) < minute);
+        assert!(pause(&MqttError::Closed, None) < minute);
     }
 }

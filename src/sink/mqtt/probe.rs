@@ -3,8 +3,8 @@
 use tokio::time::timeout;
 
 use super::client::{self, Event};
+use super::error::MqttError;
 use super::inbound::Router;
-use super::trouble::Trouble;
 use super::{GOODBYE, Settings, topics};
 use crate::board::QueueLength;
 
@@ -27,7 +27,7 @@ pub async fn probe(settings: &Settings) -> Result<(), String> {
             while !matches!(link.next().await?, Event::Connected) {}
             // We are in; how the farewell goes does not matter any more.
             let _ = timeout(GOODBYE, link.disconnect()).await;
-            Ok::<(), Trouble>(())
+            Ok::<(), MqttError>(())
         };
         tokio::select! {
             biased;
@@ -37,6 +37,6 @@ pub async fn probe(settings: &Settings) -> Result<(), String> {
     };
     match timeout(PATIENCE, visit).await {
         Ok(result) => result.map_err(|trouble| trouble.to_string()),
-        Err(_) => Err(Trouble::Silent.to_string()),
+        Err(_) => Err(MqttError::Silent.to_string()),
     }
 }

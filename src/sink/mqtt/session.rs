@@ -18,11 +18,11 @@ use crate::random::random;
 use super::Settings;
 use super::battery::Battery;
 use super::client::{self, Event, Link, Pump};
+use super::connection_log::ConnectionLog;
+use super::error::MqttError;
 use super::inbound::{self, Flow, Input, Router};
-use super::journal::Journal;
 use super::message::Message;
 use super::topics::{self, Topics};
-use super::trouble::Trouble;
 
 /// The broker has to confirm our subscriptions within this time.
 const CONFIRMATION: Duration = Duration::from_secs(5);
@@ -87,7 +87,7 @@ impl Publisher {
     }
 
     /// Makes the two ends of a new connection.
-    pub fn open(&self) -> Result<(Pump, Link), Trouble> {
+    pub fn open(&self) -> Result<(Pump, Link), MqttError> {
         let settings = &self.settings;
         self.board.update_broker(|broker| {
             broker.address = format!("{}:{}", settings.host, settings.port);
@@ -96,7 +96,7 @@ impl Publisher {
     }
 
     /// Tells on the board why there is no connection.
-    pub fn tell_trouble(&self, trouble: &Trouble) {
+    pub fn tell_trouble(&self, trouble: &MqttError) {
         self.board.mqtt_queue().set(0);
         self.board.update_broker(|broker| {
             broker.connected = false;
@@ -117,7 +117,7 @@ impl Publisher {
     }
 
     /// Finds out where the broker is, where only the Supervisor knows; true when that is news.
-    pub async fn locate(&mut self) -> Result<bool, Trouble> {
+    pub async fn locate(&mut self) -> Result<bool, MqttError> {
         match self.settings.supervisor.clone() {
             Some(supervisor) => supervisor.locate(&mut self.settings).await,
             None => Ok(false),
@@ -135,8 +135,8 @@ impl Publisher {
     }
 
     /// Serves a new connection until it ends.
-    pub async fn serve(&mut self, link: &mut Link, journal: &mut Journal) -> Trouble {
-        match self.converse(link, journal).await {
+    pub async fn serve(&mut self, link: &mut Link, log: &mut ConnectionLog) -> MqttError {
+        match self.converse(link, log).await {
             Err(trouble) => trouble,
         }
     }
@@ -144,9 +144,9 @@ impl Publisher {
     async fn converse(
         &mut self,
         link: &mut Link,
-        journal: &mut Journal,
-    ) -> Result<Infallible, Trouble> {
-        let early = self.set_up(link, journal).await?;
+        log: &mut ConnectionLog,
+    ) -> Result<Infallible, MqttError> {
+        let early = self.set_up(link, log).await?;
         self.present_all(link).await?;
 
         let mut answers = JoinSet::new();
@@ -184,13 +184,13 @@ impl Publisher {
     async fn set_up(
         &mut self,
         link: &mut Link,
-        journal: &mut Journal,
-    ) -> Result<Vec<Input>, Trouble> {
+        log: &mut ConnectionLog,
+    ) -> Result<Vec<Input>, MqttError> {
         let mut early = Vec::new();
         self.members.iter_mut().for_each(|member| member.battery.start_over());
         self.hear_until(link, &mut early, |event| matches!(event, Event::Connected)).await?;
         self.connected = Some(Instant::now());
-        journal.connected(Instant::now());
+        log.connected(Instant::now());
         self.board.update_broker(|broker| {
             broker.connected = true;
             broker.connections += 1;
@@ -206,7 +206,7 @@ impl Publisher {
         let confirmed = |event: &Event| matches!(event, Event::Subscribed { .. });
         timeout(CONFIRMATION, self.hear_until(link, &mut early, confirmed))
             .await
-            .unwrap_or(Err(Trouble::Unconfirmed))?;
+            .unwrap_or(Err(MqttError::Unconfirmed))?;
 
         let echo = topics::echo(&self.settings.client_id);
         link.publish([Message { confirmed: false, ..Message::event(echo, "echo") }]).await?;
@@ -260,7 +260,7 @@ impl Publisher {
         link: &mut Link,
         early: &mut Vec<Input>,
         is_last: impl Fn(&Event) -> bool,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), MqttError> {
         loop {
             let event = link.next().await?;
             let last = is_last(&event);
@@ -304,7 +304,7 @@ impl Publisher {
     /// Everything. Discovery comes first, so that nothing is shown as available before it is known,
     /// and the program's own `online` last: until then the broker may keep what an earlier
     /// connection has said, and nobody is to take that for present.
-    async fn present_all(&mut self, link: &Link) -> Result<(), Trouble> {
+    async fn present_all(&mut self, link: &Link) -> Result<(), MqttError> {
         let now = Instant::now();
         let states: Vec<DeviceState> =
             self.members.iter_mut().map(|it| it.slot.borrow_and_update().clone()).collect();
@@ -323,7 +323,7 @@ impl Publisher {
     }
 
     /// What is new on the board.
-    async fn present_news(&mut self, link: &Link) -> Result<(), Trouble> {
+    async fn present_news(&mut self, link: &Link) -> Result<(), MqttError> {
         let now = Instant::now();
         for member in &mut self.members {
             if !member.slot.has_changed().unwrap_or(false) {
@@ -343,7 +343,7 @@ impl Publisher {
         input: Input,
         answers: &mut JoinSet<Answer>,
         link: &Link,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), MqttError> {
         let (battery, command) = match input {
             Input::Read(index) => (index, Command::Read),
             Input::Configure(index, Ok(change)) => (index, Command::Configure(change)),
@@ -421,7 +421,7 @@ impl Publisher {
     }
 
     /// The last words. A clean end suppresses the last will, so they have to be said.
-    pub async fn goodbye(&self, link: &Link) -> Result<(), Trouble> {
+    pub async fn goodbye(&self, link: &Link) -> Result<(), MqttError> {
         let mut words: Vec<_> = self.members.iter().map(|it| it.battery.goodbye()).collect();
         words.push(Message::fact(self.bridge.clone(), "false"));
         link.publish(words).await?;
@@ -437,7 +437,7 @@ async fn tell_events(
     battery: &mut Battery,
     state: &DeviceState,
     link: &Link,
-) -> Result<(), Trouble> {
+) -> Result<(), MqttError> {
     let events = battery.events(state);
     if !events.is_empty() {
         link.publish(events).await?;

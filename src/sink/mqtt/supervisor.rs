@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::trouble::Trouble;
+use super::error::MqttError;
 use super::{Settings, Tls};
 use crate::model::Secret;
 
@@ -55,7 +55,7 @@ struct Broker {
 
 impl Supervisor {
     /// Writes the broker that the Supervisor names into the settings; true when that is news.
-    pub(super) async fn locate(&self, settings: &mut Settings) -> Result<bool, Trouble> {
+    pub(super) async fn locate(&self, settings: &mut Settings) -> Result<bool, MqttError> {
         let asked = timeout(PATIENCE, self.ask()).await;
         let broker = asked.unwrap_or_else(|_| Err(unreachable("it does not answer")))?;
         Ok(self.adopt(broker, settings))
@@ -72,7 +72,7 @@ impl Supervisor {
         is_news
     }
 
-    async fn ask(&self) -> Result<Broker, Trouble> {
+    async fn ask(&self) -> Result<Broker, MqttError> {
         let url = format!("{}/services/mqtt", self.url.trim_end_matches('/'));
         let uri: Uri = url.parse().map_err(unreachable)?;
         let host = uri.host().ok_or_else(|| unreachable("SUPERVISOR_API names no host"))?;
@@ -89,7 +89,7 @@ impl Supervisor {
             let response = sender.send_request(request).await.map_err(unreachable)?;
             let status = response.status();
             let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-            Ok::<_, Trouble>((status, body.map_err(unreachable)?.to_bytes()))
+            Ok::<_, MqttError>((status, body.map_err(unreachable)?.to_bytes()))
         };
         // What hinders the connection hinders the exchange, which tells it.
         let (answer, _) = tokio::join!(exchange, connection);
@@ -98,11 +98,11 @@ impl Supervisor {
     }
 }
 
-fn understand(status: StatusCode, body: &[u8]) -> Result<Broker, Trouble> {
+fn understand(status: StatusCode, body: &[u8]) -> Result<Broker, MqttError> {
     let answer = serde_json::from_slice::<Answer>(body).ok();
     match (status, answer) {
         (StatusCode::OK, Some(Answer { data: Some(broker), .. })) => Ok(broker),
-        (StatusCode::BAD_REQUEST, _) => Err(Trouble::NoBroker),
+        (StatusCode::BAD_REQUEST, _) => Err(MqttError::NoBroker),
         (_, Some(answer)) if !answer.message.is_empty() => {
             Err(unreachable(format!("{status}, {}", answer.message)))
         }
@@ -110,14 +110,14 @@ fn understand(status: StatusCode, body: &[u8]) -> Result<Broker, Trouble> {
     }
 }
 
-fn unreachable(reason: impl fmt::Display) -> Trouble {
-    Trouble::Unreachable(format!("the Supervisor does not name the broker ({reason})"))
+fn unreachable(reason: impl fmt::Display) -> MqttError {
+    MqttError::Unreachable(format!("the Supervisor does not name the broker ({reason})"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::mqtt::sample;
+    use crate::sink::mqtt::test_data;
 
     fn answer(status: u16, body: &str) -> Result<Broker, String> {
         let status = StatusCode::from_u16(status).unwrap();
@@ -150,7 +150,7 @@ mod tests {
         let tls = Tls { ca_file: Some("/ssl/ca.pem".into()), ..Tls::default() };
         let (url, token) = ("http://supervisor".into(), Secret::new("t"));
         let supervisor = Supervisor { url, token, tls: tls.clone() };
-        let mut settings = sample::settings();
+        let mut settings = test_data::settings();
         let mut told = |ssl| {
             let login = r#""username": "addons", "password": "geheim""#;
             let body = format!(r#"{{"data": {{"host": "b", "port": 1, "ssl": {ssl}, {login}}}}}"#);

@@ -148,11 +148,11 @@ pub fn is_publishable(topic: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::mqtt::sample;
+    use crate::sink::mqtt::test_data;
 
     #[test]
     fn templates_are_filled_in() {
-        let profile = sample::profile();
+        let profile = test_data::profile();
         let topics = Topics::new("bms/{type}/{id}/", "homeassistant", &profile);
         assert_eq!(topics.value("soc"), "bms/daren/rack/soc");
         assert_eq!(topics.config_result(), "bms/daren/rack/cmd/config/result");
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn entity_topics_are_recognised_and_strangers_are_not() {
-        let topics = Topics::new("bms/{id}", "ha/x", &sample::profile());
+        let topics = Topics::new("bms/{id}", "ha/x", &test_data::profile());
         let made = topics.entity("sensor", "cell_1_voltage");
         assert_eq!(topics.parse_entity(&made), Some(("sensor", "cell_1_voltage")));
         let module = topics.device(Some(2));

@@ -7,7 +7,7 @@ use rumqttc::{ConnectReturnCode, ConnectionError, StateError};
 
 /// What went wrong. The texts follow the broker's name and a colon.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum MqttError {
     /// No connection came about.
     #[error("{0}")]
     Unreachable(String),
@@ -43,37 +43,39 @@ pub enum Trouble {
     Closed,
 }
 
-impl Trouble {
+impl MqttError {
     /// From the library's error; `connected` says whether the broker had let us in.
     pub fn of(error: ConnectionError, connected: bool) -> Self {
         match error {
-            ConnectionError::Io(error) => Trouble::of_io(&error, connected),
+            ConnectionError::Io(error) => MqttError::of_io(&error, connected),
             ConnectionError::MqttState(StateError::ConnectionAborted) if !connected => {
-                Trouble::HungUp
+                MqttError::HungUp
             }
             ConnectionError::MqttState(error) => {
-                let trouble = Trouble::of_state(error);
+                let trouble = MqttError::of_state(error);
                 match trouble {
-                    Trouble::Broken(text) if !connected => Trouble::Unreachable(text),
+                    MqttError::Broken(text) if !connected => MqttError::Unreachable(text),
                     other => other,
                 }
             }
-            ConnectionError::NetworkTimeout => Trouble::Silent,
-            ConnectionError::FlushTimeout => Trouble::Stuck,
-            ConnectionError::ConnectionRefused(code) => Trouble::of_code(code),
-            ConnectionError::NotConnAck(_) => Trouble::Silent,
-            ConnectionError::RequestsDone => Trouble::Closed,
+            ConnectionError::NetworkTimeout => MqttError::Silent,
+            ConnectionError::FlushTimeout => MqttError::Stuck,
+            ConnectionError::ConnectionRefused(code) => MqttError::of_code(code),
+            ConnectionError::NotConnAck(_) => MqttError::Silent,
+            ConnectionError::RequestsDone => MqttError::Closed,
             #[cfg(feature = "tls")]
-            ConnectionError::Tls(error) => Trouble::of_tls(&error),
+            ConnectionError::Tls(error) => MqttError::of_tls(&error),
         }
     }
 
     /// From the library's error on a connection that is up.
     pub fn of_state(error: StateError) -> Self {
         match error {
-            StateError::ConnectionAborted => Trouble::Broken("it closed the connection".to_owned()),
-            StateError::AwaitPingResp => Trouble::Broken("it no longer answers".to_owned()),
-            other => Trouble::Broken(innermost(&other)),
+            StateError::ConnectionAborted => {
+                MqttError::Broken("it closed the connection".to_owned())
+            }
+            StateError::AwaitPingResp => MqttError::Broken("it no longer answers".to_owned()),
+            other => MqttError::Broken(innermost(&other)),
         }
     }
 
@@ -88,7 +90,7 @@ impl Trouble {
             }
             _ => text,
         };
-        if connected { Trouble::Broken(text) } else { Trouble::Unreachable(text) }
+        if connected { MqttError::Broken(text) } else { MqttError::Unreachable(text) }
     }
 
     /// A broker without TLS takes the first message for nonsense, and hangs up.
@@ -103,27 +105,27 @@ impl Trouble {
             cause = error.source();
         }
         match plain {
-            true => Trouble::Tls(format!(
+            true => MqttError::Tls(format!(
                 "{text}; is this the port for TLS, often 8883? Otherwise MQTT_TLS=false"
             )),
-            false => Trouble::Tls(text),
+            false => MqttError::Tls(text),
         }
     }
 
     fn of_code(code: ConnectReturnCode) -> Self {
         match code {
-            ConnectReturnCode::BadUserNamePassword => Trouble::Denied("wrong user or password"),
-            ConnectReturnCode::NotAuthorized => Trouble::Denied("not authorised"),
-            ConnectReturnCode::BadClientId => Trouble::Refused("it dislikes MQTT_CLIENT_ID"),
-            ConnectReturnCode::RefusedProtocolVersion => Trouble::Refused("it lacks MQTT 3.1.1"),
-            ConnectReturnCode::ServiceUnavailable => Trouble::Refused("service unavailable"),
-            ConnectReturnCode::Success => Trouble::Silent,
+            ConnectReturnCode::BadUserNamePassword => MqttError::Denied("wrong user or password"),
+            ConnectReturnCode::NotAuthorized => MqttError::Denied("not authorised"),
+            ConnectReturnCode::BadClientId => MqttError::Refused("it dislikes MQTT_CLIENT_ID"),
+            ConnectReturnCode::RefusedProtocolVersion => MqttError::Refused("it lacks MQTT 3.1.1"),
+            ConnectReturnCode::ServiceUnavailable => MqttError::Refused("service unavailable"),
+            ConnectReturnCode::Success => MqttError::Silent,
         }
     }
 
     /// True when trying again soon is of no use and might do harm.
     pub fn is_denied(&self) -> bool {
-        matches!(self, Trouble::Denied(_))
+        matches!(self, MqttError::Denied(_))
     }
 }
 
@@ -152,24 +154,24 @@ mod tests {
     #[test]
     fn the_cause_is_named_and_not_its_wrapping() {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-        let text = Trouble::of(ConnectionError::Io(refused), false).to_string();
+        let text = MqttError::of(ConnectionError::Io(refused), false).to_string();
         assert_eq!(text, "connection refused; is the broker running?");
 
         let unknown =
             io::Error::other("failed to lookup address information: Name does not resolve");
-        let text = Trouble::of(ConnectionError::Io(unknown), false).to_string();
+        let text = MqttError::of(ConnectionError::Io(unknown), false).to_string();
         assert_eq!(text, "nobody knows this name; check MQTT_HOST and the name server");
 
         let reset = io::Error::other("reset by peer");
         let wrapped = StateError::Deserialization(rumqttc::mqttbytes::Error::Io(reset));
-        let text = Trouble::of(ConnectionError::MqttState(wrapped), true).to_string();
+        let text = MqttError::of(ConnectionError::MqttState(wrapped), true).to_string();
         assert_eq!(text, "reset by peer");
     }
 
     #[test]
     #[cfg(feature = "tls")]
     fn a_broker_without_tls_is_guessed_and_a_bad_certificate_is_not() {
-        let text = |kind| Trouble::of_tls(&io::Error::from(kind)).to_string();
+        let text = |kind| MqttError::of_tls(&io::Error::from(kind)).to_string();
         assert!(text(io::ErrorKind::ConnectionReset).contains("MQTT_TLS=false"));
         assert!(!text(io::ErrorKind::InvalidData).contains("MQTT_TLS=false"));
     }
@@ -177,7 +179,7 @@ mod tests {
     #[test]
     fn only_a_refused_login_is_left_to_the_operator() {
         let denied =
-            |code| Trouble::of(ConnectionError::ConnectionRefused(code), false).is_denied();
+            |code| MqttError::of(ConnectionError::ConnectionRefused(code), false).is_denied();
         assert!(denied(ConnectReturnCode::NotAuthorized));
         assert!(denied(ConnectReturnCode::BadUserNamePassword));
         assert!(!denied(ConnectReturnCode::ServiceUnavailable));

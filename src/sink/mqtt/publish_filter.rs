@@ -6,7 +6,7 @@ use super::Publish;
 
 /// What was sent last, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sent {
+pub struct LastSent {
     /// The text of the value.
     pub text: String,
     /// When it left.
@@ -14,7 +14,7 @@ pub struct Sent {
 }
 
 /// Whether `text` is to be sent at `now`. What was never sent always is.
-pub fn due(previous: Option<&Sent>, text: &str, now: Instant, policy: Publish) -> bool {
+pub fn is_due(previous: Option<&LastSent>, text: &str, now: Instant, policy: Publish) -> bool {
     let Some(previous) = previous else { return true };
     match policy {
         Publish::All => true,
@@ -35,12 +35,12 @@ mod tests {
     #[test]
     fn the_refresh_time_itself_is_due() {
         let start = Instant::now();
-        let sent = Sent { text: "1.0".into(), at: start };
+        let sent = LastSent { text: "1.0".into(), at: start };
         let policy = Publish::Changes(Duration::from_secs(300));
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert!(!due(Some(&sent), "1.0", after(299), policy));
-        assert!(due(Some(&sent), "1.0", after(300), policy));
-        assert!(due(Some(&sent), "1.1", after(0), policy));
+        assert!(!is_due(Some(&sent), "1.0", after(299), policy));
+        assert!(is_due(Some(&sent), "1.0", after(300), policy));
+        assert!(is_due(Some(&sent), "1.1", after(0), policy));
     }
 
     proptest! {
@@ -51,12 +51,12 @@ mod tests {
         ) {
             let policy = Publish::Changes(Duration::from_secs(refresh));
             let mut now = Instant::now();
-            let mut sent: Option<Sent> = None;
+            let mut sent: Option<LastSent> = None;
             for (value, seconds) in readings {
                 now += Duration::from_secs(seconds);
                 let text = value.to_string();
-                if due(sent.as_ref(), &text, now, policy) {
-                    sent = Some(Sent { text: text.clone(), at: now });
+                if is_due(sent.as_ref(), &text, now, policy) {
+                    sent = Some(LastSent { text: text.clone(), at: now });
                 }
                 let last = sent.as_ref().expect("the first value is always due");
                 prop_assert_eq!(&last.text, &text);
@@ -67,11 +67,11 @@ mod tests {
         #[test]
         fn nothing_is_sent_twice_within_the_refresh_time(value in 0u8..9, seconds in 0u64..300) {
             let start = Instant::now();
-            let sent = Sent { text: value.to_string(), at: start };
+            let sent = LastSent { text: value.to_string(), at: start };
             let now = start + Duration::from_secs(seconds);
             let policy = Publish::Changes(Duration::from_secs(300));
-            prop_assert!(!due(Some(&sent), &value.to_string(), now, policy));
-            prop_assert!(due(Some(&sent), &value.to_string(), now, Publish::All));
+            prop_assert!(!is_due(Some(&sent), &value.to_string(), now, policy));
+            prop_assert!(is_due(Some(&sent), &value.to_string(), now, Publish::All));
         }
     }
 }

@@ -11,7 +11,7 @@ use super::message::Message;
 
 /// What the broker keeps of our announcements of one battery.
 #[derive(Debug, Clone, Default)]
-pub struct Announced {
+pub struct RetainedDiscovery {
     /// Component and key, with the payload where we know it.
     entities: BTreeMap<(String, String), Option<String>>,
     /// The payload of the device's topic, and of the topic of each module of a stack.
@@ -25,7 +25,7 @@ struct Device {
     components: Map<String, Value>,
 }
 
-impl Announced {
+impl RetainedDiscovery {
     /// The broker keeps an announcement of this entity.
     pub fn found_entity(&mut self, component: &str, key: &str) {
         self.entities.insert((component.to_owned(), key.to_owned()), None);
@@ -63,7 +63,7 @@ pub fn plan(
     subject: &Subject<'_>,
     known: &Known,
     settled: bool,
-    announced: &mut Announced,
+    announced: &mut RetainedDiscovery,
 ) -> Plan {
     let wanted = match format {
         Discovery::Off => Vec::new(),
@@ -97,7 +97,7 @@ fn by_entity(
     subject: &Subject<'_>,
     wanted: &[Entity],
     settled: bool,
-    announced: &mut Announced,
+    announced: &mut RetainedDiscovery,
     plan: &mut Plan,
 ) {
     let moving = announced.devices.keys().map(|module| migrate(subject.topics.device(*module)));
@@ -127,7 +127,7 @@ fn by_device(
     subject: &Subject<'_>,
     wanted: &[Entity],
     settled: bool,
-    announced: &mut Announced,
+    announced: &mut RetainedDiscovery,
     plan: &mut Plan,
 ) {
     // Only what comes back is kept by Home Assistant; the rest is simply removed.
@@ -154,7 +154,7 @@ fn one_device(
     module: Option<usize>,
     wanted: &[&Entity],
     settled: bool,
-    announced: &mut Announced,
+    announced: &mut RetainedDiscovery,
     plan: &mut Plan,
 ) {
     let topic = subject.topics.device(module);
@@ -191,7 +191,7 @@ fn migrate(topic: String) -> Message {
 
 fn remove_entities(
     subject: &Subject<'_>,
-    announced: &mut Announced,
+    announced: &mut RetainedDiscovery,
     plan: &mut Plan,
     goes: impl Fn(&(String, String)) -> bool,
 ) {
@@ -208,7 +208,7 @@ fn remove_entities(
 /// The modules first: a device must not vanish while others are announced under it.
 fn remove_devices(
     subject: &Subject<'_>,
-    announced: &mut Announced,
+    announced: &mut RetainedDiscovery,
     plan: &mut Plan,
     goes: impl Fn(&Option<usize>) -> bool,
 ) {
@@ -222,5 +222,5 @@ fn remove_devices(
 }
 
 #[cfg(test)]
-#[path = "announce_tests.rs"]
+#[path = "discovery_sync_tests.rs"]
 mod tests;

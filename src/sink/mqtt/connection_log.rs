@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use super::Settings;
-use super::trouble::Trouble;
+use super::error::MqttError;
 
 /// Remembers what was said.
 #[derive(Debug, Default)]
-pub struct Journal {
+pub struct ConnectionLog {
     broker: String,
     /// Since when there is no connection; `None` while there is one or before the first try.
     down_since: Option<Instant>,
@@ -16,7 +16,7 @@ pub struct Journal {
     rival_named: bool,
 }
 
-impl Journal {
+impl ConnectionLog {
     /// The next words are about this broker.
     pub fn heads_for(&mut self, settings: &Settings) {
         self.broker = format!("{}:{}", settings.host, settings.port);
@@ -36,7 +36,7 @@ impl Journal {
     }
 
     /// A connection ended or did not come about.
-    pub fn trouble(&mut self, trouble: &Trouble, now: Instant) {
+    pub fn trouble(&mut self, trouble: &MqttError, now: Instant) {
         self.down_since.get_or_insert(now);
         // Before the Supervisor has named it, the broker has no name.
         let broker = if self.broker.is_empty() { "broker" } else { &self.broker };

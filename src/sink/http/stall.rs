@@ -17,15 +17,15 @@ const ALLOWANCE: Duration = Duration::from_secs(180);
 
 /// When each battery's last attempt was seen.
 #[derive(Clone)]
-pub(super) struct Liveness {
+pub(super) struct StallDetector {
     seen: Arc<Mutex<BTreeMap<DeviceId, (u64, Instant)>>>,
 }
 
-impl Liveness {
+impl StallDetector {
     pub(super) fn new(board: &Board) -> Self {
         let now = Instant::now();
         let seen = board.devices().map(|id| (id.clone(), (0, now))).collect();
-        Liveness { seen: Arc::new(Mutex::new(seen)) }
+        StallDetector { seen: Arc::new(Mutex::new(seen)) }
     }
 
     /// The batteries that nobody has tried to read for too long.
@@ -59,11 +59,11 @@ mod tests {
         let profile = Profile::sample("b");
         let id = profile.id.clone();
         let board = Board::new([profile]);
-        let liveness = Liveness::new(&board);
+        let stalls = StallDetector::new(&board);
         tokio::time::advance(Duration::from_secs(269)).await;
-        assert_eq!(liveness.stalled(&board), []);
+        assert_eq!(stalls.stalled(&board), []);
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(liveness.stalled(&board), std::slice::from_ref(&id));
+        assert_eq!(stalls.stalled(&board), std::slice::from_ref(&id));
         board.update(&id, |state| {
             state.attempt = Some(Attempt {
                 number: 1,
@@ -73,7 +73,7 @@ mod tests {
                 fault: None,
             });
         });
-        assert_eq!(liveness.stalled(&board), []);
+        assert_eq!(stalls.stalled(&board), []);
     }
 
     /// That it failed is the usual reason to pause a battery.
@@ -82,7 +82,7 @@ mod tests {
         let profile = Profile::sample("b");
         let id = profile.id.clone();
         let board = Board::new([profile]);
-        let liveness = Liveness::new(&board);
+        let stalls = StallDetector::new(&board);
         let fault = Fault::new(FaultKind::Timeout, "no answer", "look at the cable");
         board.update(&id, |state| {
             let (number, ended, took_ms) = (1, Millis(0), 0);
@@ -90,13 +90,13 @@ mod tests {
             state.attempt = Some(Attempt { number, ended, took_ms, connected, fault });
             state.paused = true;
         });
-        assert_eq!(liveness.stalled(&board), []);
+        assert_eq!(stalls.stalled(&board), []);
         tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(liveness.stalled(&board), []);
+        assert_eq!(stalls.stalled(&board), []);
         board.update(&id, |state| state.paused = false);
         tokio::time::advance(Duration::from_secs(269)).await;
-        assert_eq!(liveness.stalled(&board), []);
+        assert_eq!(stalls.stalled(&board), []);
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(liveness.stalled(&board), [id]);
+        assert_eq!(stalls.stalled(&board), [id]);
     }
 }

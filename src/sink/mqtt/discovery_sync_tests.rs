@@ -3,11 +3,11 @@ use std::time::Duration;
 use super::*;
 use crate::model::DeviceState;
 use crate::sink::mqtt::topics::Topics;
-use crate::sink::mqtt::{Publish, sample};
+use crate::sink::mqtt::{Publish, test_data};
 
 const DEVICE: &str = "homeassistant/device/rack/config";
 
-fn planned(format: Discovery, state: &DeviceState, announced: &mut Announced) -> Plan {
+fn planned(format: Discovery, state: &DeviceState, announced: &mut RetainedDiscovery) -> Plan {
     let topics = Topics::new("bms/{id}", "homeassistant", &state.profile);
     let mut known = Known::default();
     known.update(state);
@@ -23,7 +23,7 @@ fn planned(format: Discovery, state: &DeviceState, announced: &mut Announced) ->
 }
 
 fn pack(cells: i32) -> DeviceState {
-    sample::read(sample::reading(cells), 1)
+    test_data::read(test_data::reading(cells), 1)
 }
 
 fn entity(key: &str) -> String {
@@ -44,7 +44,7 @@ fn steps(plan: &Plan) -> Vec<(&'static str, String)> {
 #[test]
 fn nothing_is_announced_twice() {
     for format in [Discovery::Entity, Discovery::Device] {
-        let mut announced = Announced::default();
+        let mut announced = RetainedDiscovery::default();
         let first = planned(format, &pack(16), &mut announced);
         assert!(!first.messages.is_empty());
         assert_eq!(planned(format, &pack(16), &mut announced), Plan::default());
@@ -55,7 +55,7 @@ fn nothing_is_announced_twice() {
 
 #[test]
 fn only_what_changed_is_announced_and_what_is_gone_is_erased() {
-    let mut announced = Announced::default();
+    let mut announced = RetainedDiscovery::default();
     planned(Discovery::Entity, &pack(16), &mut announced);
     let fewer = planned(Discovery::Entity, &pack(15), &mut announced);
     assert_eq!(steps(&fewer), [("erase", entity("cell_16_voltage"))]);
@@ -66,7 +66,7 @@ fn only_what_changed_is_announced_and_what_is_gone_is_erased() {
 
 #[test]
 fn a_component_goes_in_two_steps() {
-    let mut announced = Announced::default();
+    let mut announced = RetainedDiscovery::default();
     planned(Discovery::Device, &pack(16), &mut announced);
     let fewer = planned(Discovery::Device, &pack(15), &mut announced);
     assert_eq!(steps(&fewer), [("fact", DEVICE.to_owned()), ("fact", DEVICE.to_owned())]);
@@ -81,10 +81,10 @@ fn a_component_goes_in_two_steps() {
 
 #[test]
 fn leftovers_wait_until_the_battery_was_read() {
-    let mut announced = Announced::default();
+    let mut announced = RetainedDiscovery::default();
     announced.found_entity("sensor", "soc");
     announced.found_entity("sensor", "cell_17_voltage");
-    let asleep = planned(Discovery::Entity, &sample::unread(), &mut announced);
+    let asleep = planned(Discovery::Entity, &test_data::unread(), &mut announced);
     assert!(steps(&asleep).iter().all(|(kind, _)| *kind == "fact"), "{asleep:?}");
     assert!(asleep.gone.is_empty());
     let awake = planned(Discovery::Entity, &pack(16), &mut announced);
@@ -95,10 +95,10 @@ fn leftovers_wait_until_the_battery_was_read() {
 
 #[test]
 fn a_kept_device_keeps_its_components_until_the_battery_was_read() {
-    let mut announced = Announced::default();
+    let mut announced = RetainedDiscovery::default();
     let old = json!({ "soc": { "platform": "sensor", "unique_id": "rack_soc" } });
     announced.found_device(None, old.as_object().cloned().expect("an object"));
-    let asleep = planned(Discovery::Device, &sample::unread(), &mut announced);
+    let asleep = planned(Discovery::Device, &test_data::unread(), &mut announced);
     let payload: Value = serde_json::from_str(&asleep.messages[0].payload).expect("JSON");
     assert_eq!(payload["components"]["soc"]["unique_id"], "rack_soc");
     assert_eq!(payload["components"]["connection"]["platform"], "binary_sensor");
@@ -107,10 +107,10 @@ fn a_kept_device_keeps_its_components_until_the_battery_was_read() {
 
 #[test]
 fn from_entities_to_a_device() {
-    let mut announced = Announced::default();
+    let mut announced = RetainedDiscovery::default();
     announced.found_entity("sensor", "soc");
     announced.found_entity("sensor", "old");
-    let asleep = planned(Discovery::Device, &sample::unread(), &mut announced);
+    let asleep = planned(Discovery::Device, &test_data::unread(), &mut announced);
     assert_eq!(asleep, Plan::default(), "a battery that was not read keeps what it has");
     let plan = planned(Discovery::Device, &pack(16), &mut announced);
     let expected = [
@@ -125,10 +125,10 @@ fn from_entities_to_a_device() {
 
 #[test]
 fn from_a_device_to_entities() {
-    let mut announced = Announced::default();
+    let mut announced = RetainedDiscovery::default();
     planned(Discovery::Device, &pack(16), &mut announced);
     let mut asleep = announced.clone();
-    let held = planned(Discovery::Entity, &sample::unread(), &mut asleep);
+    let held = planned(Discovery::Entity, &test_data::unread(), &mut asleep);
     assert_eq!(held, Plan::default());
     let plan = planned(Discovery::Entity, &pack(16), &mut announced);
     let steps = steps(&plan);
@@ -145,14 +145,14 @@ fn module(number: usize) -> String {
 
 #[test]
 fn each_module_of_a_stack_is_a_device_of_its_own_behind_the_stack() {
-    let mut announced = Announced::default();
-    let first = planned(Discovery::Device, &sample::stack(3), &mut announced);
+    let mut announced = RetainedDiscovery::default();
+    let first = planned(Discovery::Device, &test_data::stack(3), &mut announced);
     let fact = |topic| ("fact", topic);
     let all = [DEVICE.to_owned(), module(1), module(2), module(3)].map(fact);
     assert_eq!(steps(&first), all);
-    assert_eq!(planned(Discovery::Device, &sample::stack(3), &mut announced), Plan::default());
+    assert_eq!(planned(Discovery::Device, &test_data::stack(3), &mut announced), Plan::default());
 
-    let fewer = planned(Discovery::Device, &sample::stack(2), &mut announced);
+    let fewer = planned(Discovery::Device, &test_data::stack(2), &mut announced);
     let steps = steps(&fewer);
     assert_eq!(steps.last(), Some(&("erase", module(3))), "{steps:?}");
     assert!(fewer.gone.contains("module_3_min_cell_voltage"));
@@ -161,9 +161,9 @@ fn each_module_of_a_stack_is_a_device_of_its_own_behind_the_stack() {
 
 #[test]
 fn modules_move_between_the_formats_with_their_stack() {
-    let mut announced = Announced::default();
-    planned(Discovery::Device, &sample::stack(1), &mut announced);
-    let plan = planned(Discovery::Entity, &sample::stack(1), &mut announced);
+    let mut announced = RetainedDiscovery::default();
+    planned(Discovery::Device, &test_data::stack(1), &mut announced);
+    let plan = planned(Discovery::Entity, &test_data::stack(1), &mut announced);
     let moved = [
         ("migrate", DEVICE.to_owned()),
         ("migrate", module(1)),
@@ -172,18 +172,18 @@ fn modules_move_between_the_formats_with_their_stack() {
     ];
     assert_eq!(steps(&plan)[..4], moved);
     assert!(plan.gone.is_empty());
-    let back = steps(&planned(Discovery::Device, &sample::stack(1), &mut announced));
+    let back = steps(&planned(Discovery::Device, &test_data::stack(1), &mut announced));
     assert!(back.contains(&("migrate", entity("module_1_min_cell_voltage"))));
     assert_eq!(back[back.len() - 2..], [("fact", DEVICE.to_owned()), ("fact", module(1))]);
 }
 
 #[test]
 fn off_removes_ours_and_leaves_the_values() {
-    let mut announced = Announced::default();
+    let mut announced = RetainedDiscovery::default();
     announced.found_entity("sensor", "soc");
     planned(Discovery::Device, &pack(16), &mut announced);
     announced.found_entity("sensor", "soc");
-    let plan = planned(Discovery::Off, &sample::unread(), &mut announced);
+    let plan = planned(Discovery::Off, &test_data::unread(), &mut announced);
     assert_eq!(steps(&plan), [("erase", entity("soc")), ("erase", DEVICE.to_owned())]);
     assert!(plan.gone.is_empty());
     assert_eq!(planned(Discovery::Off, &pack(16), &mut announced), Plan::default());
