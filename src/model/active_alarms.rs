@@ -37,6 +37,15 @@ pub struct ActiveAlarm {
     pub severity: Severity,
 }
 
+/// Battery id and alarm name. In a bank, two members may have the same alarm.
+pub type AlarmKey = (String, String);
+
+impl ActiveAlarm {
+    pub fn key(&self) -> AlarmKey {
+        (self.battery.to_string(), self.name.to_string())
+    }
+}
+
 /// Who raised an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,18 +81,18 @@ impl DeviceState {
         list
     }
 
-    /// Whether the last good read says anything, yes or no, about the alarm of this name of this
-    /// battery. What it is silent about has not ended.
-    pub fn knows_about(&self, battery: &str, name: &str) -> bool {
+    /// Whether the last good read contains the state of this alarm, active or not.
+    pub(super) fn covers_alarm(&self, (battery, name): &AlarmKey) -> bool {
         let Some(snapshot) = self.snapshot.as_deref() else { return false };
-        if let Some(whole) = &snapshot.derived.bank {
-            return whole.missing.iter().all(|missing| missing.as_str() != battery);
+        if let Some(bank) = &snapshot.derived.bank {
+            return bank.missing.iter().all(|missing| missing.as_str() != battery);
         }
-        let told = Alarm::from_name(name).and_then(|alarm| snapshot.reading.alarms.get(alarm));
-        let watched =
-            Threshold::from_name(name).and_then(|it| snapshot.derived.thresholds.get(&it));
-        let said = snapshot.reading.alarms.statuses().any(|(subject, _)| subject == name);
-        battery == self.profile.id.as_str() && (told.is_some() || watched.is_some() || said)
+        let alarms = &snapshot.reading.alarms;
+        let reported = Alarm::from_name(name).is_some_and(|alarm| alarms.get(alarm).is_some());
+        let thresholds = &snapshot.derived.thresholds;
+        let watched = Threshold::from_name(name).is_some_and(|it| thresholds.contains_key(&it));
+        let described = alarms.statuses().any(|(subject, _)| subject == name);
+        battery == self.profile.id.as_str() && (reported || watched || described)
     }
 }
 
@@ -233,6 +242,10 @@ mod tests {
         state
     }
 
+    fn covers(state: &DeviceState, battery: &str, name: &str) -> bool {
+        state.covers_alarm(&(battery.to_owned(), name.to_owned()))
+    }
+
     fn reading() -> Reading {
         let cells = [3300, 3310, 3660].map(|mv| Cell::of(Millivolts(mv))).to_vec();
         let mut reading = Reading { cells, ..Reading::default() };
@@ -263,9 +276,9 @@ mod tests {
             "value": 3.66, "unit": "V", "source": "limit", "severity": "warning",
         });
         assert_eq!(first, shape);
-        assert!(state.knows_about("rack1", "limit_cell_low"), "it is well");
-        assert!(!state.knows_about("rack1", "limit_temp_high"), "it is not set");
-        assert!(!state.knows_about("rack2", "limit_cell_high"));
+        assert!(covers(&state, "rack1", "limit_cell_low"));
+        assert!(!covers(&state, "rack1", "limit_temp_high"), "not set");
+        assert!(!covers(&state, "rack2", "limit_cell_high"));
     }
 
     #[test]
@@ -290,7 +303,7 @@ mod tests {
             "source": "bms", "severity": "fault",
         });
         assert_eq!(last, shape);
-        assert!(state.knows_about("rack1", "short_circuit"));
-        assert!(!state.knows_about("rack1", "cell_failure"));
+        assert!(covers(&state, "rack1", "short_circuit"));
+        assert!(!covers(&state, "rack1", "cell_failure"));
     }
 }

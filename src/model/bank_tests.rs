@@ -145,8 +145,9 @@ fn alarms_of_a_member_are_alarms_of_the_bank() {
     let mut bank = DeviceState::new(Profile::sample("bank"));
     bank.accept(Millis(0), 0, Reading::default(), derived);
     assert_eq!(bank.active_alarms().len(), 1);
-    assert!(bank.knows_about("a", "cell_overvoltage"));
-    assert!(!bank.knows_about("b", "cell_overvoltage"), "nobody knows");
+    let covers = |battery: &str| bank.covers_alarm(&(battery.into(), "cell_overvoltage".into()));
+    assert!(covers("a"));
+    assert!(!covers("b"), "missing");
 }
 
 proptest! {

@@ -4,6 +4,7 @@
 
 pub mod active_alarms;
 pub mod alarm;
+pub mod alarm_diff;
 pub mod bank;
 pub mod broker;
 pub mod catalog;
@@ -22,7 +23,9 @@ pub mod thresholds;
 pub mod units;
 pub mod value;
 
+pub use active_alarms::{ActiveAlarm, AlarmKey};
 pub use alarm::{Alarm, AlarmSet, Severity};
+pub use alarm_diff::AlarmDiff;
 pub use broker::{BrokerState, DiscoveredDevice};
 pub use energy::EnergyTotals;
 pub use fault::{Fault, FaultKind};

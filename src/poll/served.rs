@@ -166,7 +166,7 @@ impl Served {
         });
         debug!("{id}: read in {took_ms} ms");
         if let Some(state) = self.board.latest(id) {
-            self.alarms.tell(&state);
+            self.alarms.update(&state);
         }
     }
 

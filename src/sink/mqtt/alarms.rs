@@ -1,74 +1,71 @@
-//! From the alarms that were told to those that are active: an event for each start and end. Pure.
+//! An event for each alarm that starts or ends.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::DeviceState;
+use crate::model::{ActiveAlarm, AlarmDiff, AlarmKey, DeviceState};
 
 use super::discovery::{ALARM_ENDED, ALARM_STARTED};
 
-/// The alarms that others know of, as they were told.
+/// The alarms of one battery that were published.
 #[derive(Debug, Default)]
 pub struct AlarmEvents {
-    /// `None`: nothing was told yet, and nobody has said what an earlier run told.
-    known: Option<Alarms>,
+    /// `None` until a read is published or the retained list of an earlier run arrives.
+    published: Option<Alarms>,
 }
 
-/// Battery and name: in a bank two members may have the same alarm.
-type Key = (String, String);
-type Alarms = BTreeMap<Key, Map<String, Value>>;
+type Alarms = BTreeMap<AlarmKey, Map<String, Value>>;
 
 impl AlarmEvents {
-    /// What an earlier run of the program has told, so that an alarm that outlasts a restart does
-    /// not start twice. In the course of a run it is of no interest.
+    /// Takes the retained list of an earlier run, so that an alarm that outlasts a restart does
+    /// not start twice. Ignored once a read was published.
     pub fn remember(&mut self, list: Vec<Map<String, Value>>) {
-        self.known.get_or_insert_with(|| by_key(list));
+        self.published.get_or_insert_with(|| by_key(list));
     }
 
-    /// The events that lead from what was told to what is. The state is that of a good read.
+    /// The events between what was published and this good read.
     pub fn events(&self, state: &DeviceState) -> Vec<Value> {
         let none = Alarms::new();
-        let known = self.known.as_ref().unwrap_or(&none);
-        let now = by_key(active(state));
-        let ended = known.iter().filter(|(key, _)| has_ended(key, &now, state));
-        let started = now.iter().filter(|(key, _)| !known.contains_key(*key));
-        let ends = ended.map(|(_, alarm)| event(ALARM_ENDED, alarm));
-        ends.chain(started.map(|(_, alarm)| event(ALARM_STARTED, alarm))).collect()
+        let published = self.published.as_ref().unwrap_or(&none);
+        let diff = AlarmDiff::new(published, state);
+        let ended = diff.ended.iter().filter_map(|key| published.get(key));
+        let started = diff.started.values().filter_map(object);
+        let ended = ended.map(|alarm| event(ALARM_ENDED, alarm.clone()));
+        ended.chain(started.map(|alarm| event(ALARM_STARTED, alarm))).collect()
     }
 
-    /// Those events were told.
-    pub fn told(&mut self, state: &DeviceState) {
-        let known = self.known.get_or_insert_default();
-        let now = by_key(active(state));
-        known.retain(|key, _| !has_ended(key, &now, state));
-        known.extend(now);
+    /// The events of this read have arrived.
+    pub fn mark_published(&mut self, state: &DeviceState) {
+        let published = self.published.get_or_insert_default();
+        for key in AlarmDiff::new(published, state).ended {
+            published.remove(&key);
+        }
+        published.extend(by_key(active(state)));
     }
 }
 
-/// An alarm that is not active has ended only if the battery knows about it.
-fn has_ended(key: &Key, now: &Alarms, state: &DeviceState) -> bool {
-    !now.contains_key(key) && state.knows_about(&key.0, &key.1)
-}
-
-/// The active alarms as the objects of the list.
+/// The active alarms as the JSON objects of the list.
 pub fn active(state: &DeviceState) -> Vec<Map<String, Value>> {
-    let objects = state.active_alarms().into_iter().map(|worry| json!(worry));
-    objects.filter_map(|it| it.as_object().cloned()).collect()
+    state.active_alarms().iter().filter_map(object).collect()
+}
+
+fn object(alarm: &ActiveAlarm) -> Option<Map<String, Value>> {
+    json!(alarm).as_object().cloned()
 }
 
 fn by_key(list: Vec<Map<String, Value>>) -> Alarms {
-    list.into_iter().filter_map(|it| Some((key(&it)?, it))).collect()
+    list.into_iter().filter_map(|alarm| Some((key(&alarm)?, alarm))).collect()
 }
 
-fn key(alarm: &Map<String, Value>) -> Option<Key> {
+fn key(alarm: &Map<String, Value>) -> Option<AlarmKey> {
     let text = |field: &str| alarm.get(field)?.as_str().map(str::to_owned);
     Some((text("battery")?, text("name")?))
 }
 
-fn event(kind: &str, alarm: &Map<String, Value>) -> Value {
+fn event(kind: &str, alarm: Map<String, Value>) -> Value {
     let mut event = Map::from_iter([("event_type".to_owned(), json!(kind))]);
-    event.extend(alarm.clone());
+    event.extend(alarm);
     Value::Object(event)
 }
 
@@ -98,7 +95,7 @@ mod tests {
     /// What is to be told, all of which arrives.
     fn tell(alarms: &mut AlarmEvents, state: &DeviceState) -> Vec<Value> {
         let events = alarms.events(state);
-        alarms.told(state);
+        alarms.mark_published(state);
         events
     }
 

@@ -225,7 +225,7 @@ impl Battery {
     /// Those events have arrived.
     pub fn events_told(&mut self, state: &DeviceState) {
         if tells_alarms(state) {
-            self.alarms.told(state);
+            self.alarms.mark_published(state);
         }
     }
 
