@@ -52,7 +52,8 @@ impl ActiveAlarm {
 pub enum Source {
     /// The battery itself.
     Bms,
-    /// A limit of ours.
+    /// A threshold of the configuration (`ALARM_*`).
+    #[serde(rename = "limit")]
     Threshold,
 }
 
