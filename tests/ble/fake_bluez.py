@@ -20,12 +20,14 @@ Spec: {"adapter_address", "powered", "adv_interval_ms", "connect_timeout_ms", "f
 Commands (an "address" picks one device; without it drop and visible mean all, others the first):
  {"cmd":"drop"}  {"cmd":"visible","on":false}  {"cmd":"notify","char":"ff01","hex":"00"}
  {"cmd":"flood","char":"ff01","count":300}  {"cmd":"rssi","value":-40}
- {"cmd":"fault","method":"Connect","error":"Failed","message":"..","times":2}  also "hang", "delay_ms", "path"
+ {"cmd":"fault","method":"Connect","error":"Failed","message":"..","times":2}  also "hang", "delay_ms", "path",
+   "hold": the call is carried out, and answered at the next "calm"
  {"cmd":"calm"} (no more faults)  {"cmd":"power","on":false}  {"cmd":"adapter","on":false}  {"cmd":"forget"}
  {"cmd":"restart"}  {"cmd":"restart","crash":true,"down_ms":2000}
  {"cmd":"spec","address":"..","set":{"replies":[...]}}  {"cmd":"state"} (what clients hold)
 """
 import asyncio
+import itertools
 import json
 import sys
 
@@ -101,6 +103,7 @@ class Fake:
         self.objs["/org/bluez"] = {"org.bluez.AgentManager1": {}}
         self.gone = set()                # clients that have left the bus
         self.agents = {}                 # sender -> object path
+        self.calm = asyncio.Event()      # set by the command that ends all faults
         self.adapter_up()
 
     def adapter_up(self):
@@ -173,6 +176,8 @@ class Fake:
                 if f.get("error"):
                     raise DBusFail(f["error"], f.get("message", ""))
             sig, body = await self.call(m)
+            if f and f.get("hold"):
+                await self.calm.wait()
             r = Message.new_method_return(m, sig, body)
         except DBusFail as e:
             if not quiet:
@@ -223,7 +228,7 @@ class Fake:
         if not on:
             for d in self.devs:
                 self.drop(d)
-            self.scanners.clear()
+            self.stop_scans()
             self.set(self.hci, ADAPTER, Discovering=False, Powered=False)
         else:
             self.set(self.hci, ADAPTER, Powered=True)
@@ -245,6 +250,11 @@ class Fake:
         t.cancel()
         self.scan_end()
 
+    def stop_scans(self):
+        for t in self.scanners.values():
+            t.cancel()
+        self.scanners.clear()
+
     def scan_end(self):
         if not self.scanners:
             for d in self.devs:
@@ -262,14 +272,13 @@ class Fake:
         self.remove(d.path)
 
     async def scan(self):
-        n = 0
-        while True:
-            await asyncio.sleep(self.spec.get("adv_interval_ms", 100) / 1000)
-            n += 1
+        # Everything visible is seen at once, so that no scan is too short on a busy machine.
+        for n in itertools.count():
             for d in self.devs:
                 # like a real BMS, it stops advertising while connected
                 if d.visible and not self.connected(d):
                     self.seen(d, d.spec.get("rssi", -60) - n % 3)
+            await asyncio.sleep(self.spec.get("adv_interval_ms", 100) / 1000)
 
     def seen(self, d, rssi):
         if d.path not in self.objs:
@@ -536,6 +545,8 @@ class Fake:
             d.spec.update(q["set"])
         elif cmd == "calm":
             self.faults.clear()
+            self.calm.set()
+            self.calm = asyncio.Event()
         elif cmd == "power":
             self.power(q["on"])
         elif cmd == "notify":
@@ -569,9 +580,7 @@ class Fake:
                     for t in [*x.tasks, *([x.connecting] if x.connecting else [])]:
                         t.cancel()
                     x.writes = 0
-                for t in self.scanners.values():
-                    t.cancel()
-                self.scanners.clear()
+                self.stop_scans()
             await self.bus.release_name("org.bluez")
             for x in self.devs:
                 x.chars.clear()

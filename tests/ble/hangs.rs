@@ -1,18 +1,16 @@
 //! Calls that BlueZ never answers: each wait has an end, and the next attempt works.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bms_reader::transport::{BleConfig, LinkError};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::battery::{
     ADDRESS, OTHER, battery, battery_with, config, one, only, open, opened, read, visit,
     with_passkey,
 };
-use crate::rig::{Rig, on_fake};
-
-/// All limits of one opening together, and its goodbye.
-const LONGEST: Duration = Duration::from_secs(40);
+use crate::rig::{PATIENCE, Rig, on_fake};
 
 fn hurried() -> BleConfig {
     BleConfig { timeout: Duration::from_secs(5), ..config(ADDRESS) }
@@ -20,9 +18,7 @@ fn hurried() -> BleConfig {
 
 async fn hangs(rig: &mut Rig, method: &str, fault: Value) -> LinkError {
     rig.fault(method, fault, 1).await;
-    let begun = Instant::now();
     let error = visit(&hurried()).await.unwrap_err();
-    assert!(begun.elapsed() < LONGEST, "{method}: {:?}", begun.elapsed());
     rig.order(json!({"cmd": "calm"})).await;
     visit(&config(ADDRESS)).await.unwrap();
     error
@@ -94,10 +90,8 @@ fn a_bluetoothd_that_answers_nothing() {
         // Once is overcome with another connection to the bus.
         visit(&config(ADDRESS)).await.unwrap();
         rig.fault("Get", json!({"hang": true}), 500).await;
-        let begun = Instant::now();
         let error = open(&config(ADDRESS)).await.unwrap_err();
         assert!(matches!(error, LinkError::NoBus { .. }), "{error:?}");
-        assert!(begun.elapsed() < LONGEST, "{:?}", begun.elapsed());
         rig.order(json!({"cmd": "calm"})).await;
         visit(&config(ADDRESS)).await.unwrap();
     });
@@ -109,9 +103,7 @@ fn a_goodbye_that_hangs() {
         let mut link = opened().await;
         read(&mut link).await.unwrap();
         rig.fault("Disconnect", json!({"hang": true}), 1).await;
-        let begun = Instant::now();
-        link.close().await;
-        assert!(begun.elapsed() < LONGEST, "{:?}", begun.elapsed());
+        timeout(PATIENCE, link.close()).await.expect("closing has an end");
         // It was said a second time.
         assert_eq!(rig.state().await["devices"][ADDRESS]["connected"], false);
         visit(&config(ADDRESS)).await.unwrap();
@@ -123,10 +115,8 @@ fn a_pairing_that_hangs() {
     let board = battery_with(ADDRESS, json!({"passkey": "012345"}));
     on_fake(only(board), async |rig| {
         rig.fault("Pair", json!({"hang": true}), 1).await;
-        let begun = Instant::now();
         let config = BleConfig { timeout: Duration::from_secs(4), ..with_passkey("012345") };
         open(&config).await.unwrap_err();
-        assert!(begun.elapsed() < LONGEST, "{:?}", begun.elapsed());
         visit(&with_passkey("012345")).await.unwrap();
     });
 }
@@ -135,10 +125,8 @@ fn a_pairing_that_hangs() {
 fn services_that_never_come() {
     let board = battery_with(ADDRESS, json!({"resolve_ms": -1}));
     on_fake(only(board), async |rig| {
-        let begun = Instant::now();
         let error = open(&hurried()).await.unwrap_err();
         assert!(matches!(error, LinkError::Open { .. }), "{error:?}");
-        assert!(begun.elapsed() < LONGEST, "{:?}", begun.elapsed());
         rig.order(json!({"cmd": "spec", "set": {"resolve_ms": 100}})).await;
         visit(&config(ADDRESS)).await.unwrap();
     });

@@ -1,6 +1,6 @@
 //! Failures that other programs' trackers are full of, each with its answer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bms_reader::transport::{BleConfig, LinkError};
 use serde_json::{Value, json};
@@ -176,12 +176,11 @@ fn an_adapter_that_holds_a_link_is_not_deaf() {
 fn a_battery_out_of_reach_is_not_seen() {
     on_fake(only(battery_with(ADDRESS, json!({"visible": false}))), async |rig| {
         let config = BleConfig { scan_timeout: Duration::from_secs(2), ..config(ADDRESS) };
-        let begun = Instant::now();
         let error = open(&config).await.unwrap_err();
         let (place, adapter) = (ADDRESS.to_owned(), "hci0".to_owned());
         assert_eq!(error, LinkError::NotSeen { place, adapter, others: 0 });
-        assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
-        assert_eq!(rig.count("Connect").await, 0);
+        // The time is shorter than one turn at the adapter, so there is only one.
+        assert_eq!((rig.count("StartDiscovery").await, rig.count("Connect").await), (1, 0));
         rig.order(json!({"cmd": "visible", "on": true})).await;
         visit(&config).await.unwrap();
     });
@@ -206,11 +205,11 @@ fn a_battery_that_bluez_remembers_but_is_away_is_not_seen_either() {
     let away = battery_with(ADDRESS, json!({"known": true, "visible": false}));
     on_fake(only(away), async |rig| {
         let config = BleConfig { scan_timeout: Duration::from_secs(2), ..config(ADDRESS) };
-        for round in 1..=2 {
+        for _ in 0..2 {
             let error = open(&config).await.unwrap_err();
             assert!(matches!(error, LinkError::NotSeen { .. }), "{error:?}");
             // Called once; from then on it has to be seen first.
-            assert_eq!((rig.count("Connect").await, round > 0), (1, true));
+            assert_eq!(rig.count("Connect").await, 1);
         }
         rig.order(json!({"cmd": "visible", "on": true})).await;
         visit(&config).await.unwrap();

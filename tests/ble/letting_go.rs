@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use bms_reader::transport::LinkError;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::battery::{ADDRESS, OTHER, battery_with, config, one, only, open, opened, read, visit};
+use crate::battery::{
+    ADDRESS, OTHER, battery, battery_with, config, one, only, open, opened, read, visit,
+};
 use crate::rig::on_fake;
 
 #[test]
@@ -74,23 +76,38 @@ fn an_opening_that_is_given_up_leaves_nothing_wherever_it_is() {
     });
 }
 
+/// Another open link keeps the connection to the bus, and with it everything that hangs on it.
 #[test]
-fn a_subscription_that_is_confirmed_after_its_time_is_stopped() {
-    on_fake(one(), async |rig| {
-        rig.fault("StartNotify", json!({"delay_ms": 8000}), 1).await;
+fn late_subscription_is_stopped() {
+    on_fake(two(), async |rig| {
+        let other = open(&config(OTHER)).await.unwrap();
+        rig.fault("StartNotify", json!({"hold": true}), 1).await;
         open(&config(ADDRESS)).await.unwrap_err();
-        rig.nothing_is_left().await;
+        let subscribers = |state: &Value| state["devices"][ADDRESS]["sessions"]["ff01"].clone();
+        assert_ne!(subscribers(&rig.state().await), json!([]));
+        rig.order(json!({"cmd": "calm"})).await;
+        rig.until(|state| subscribers(state) == json!([])).await;
+        other.close().await;
         visit(&config(ADDRESS)).await.unwrap();
     });
 }
 
 #[test]
-fn a_scan_that_is_confirmed_after_its_time_is_stopped() {
-    on_fake(one(), async |rig| {
-        rig.fault("StartDiscovery", json!({"delay_ms": 6000}), 1).await;
+fn late_scan_is_stopped() {
+    on_fake(two(), async |rig| {
+        let other = open(&config(OTHER)).await.unwrap();
+        // Its scan saw both.
+        rig.order(json!({"cmd": "forget", "address": ADDRESS})).await;
+        rig.fault("StartDiscovery", json!({"hold": true}), 1).await;
         open(&config(ADDRESS)).await.unwrap_err();
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        rig.nothing_is_left().await;
+        assert_ne!(rig.state().await["scanners"], json!([]));
+        rig.order(json!({"cmd": "calm"})).await;
+        rig.until(|state| state["scanners"] == json!([])).await;
+        other.close().await;
         visit(&config(ADDRESS)).await.unwrap();
     });
+}
+
+fn two() -> Value {
+    json!({"devices": [battery(ADDRESS), battery(OTHER)]})
 }

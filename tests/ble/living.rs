@@ -1,7 +1,5 @@
 //! Simulated batteries on the radio, read by the whole program: each brand that has Bluetooth.
 
-use std::time::Duration;
-
 use bms_reader::app;
 use bms_reader::config;
 use bms_reader::model::{DeviceId, LinkState};
@@ -105,7 +103,7 @@ fn a_house_of_two_leaves_both_when_it_stops() {
             assert!(connects >= 4, "one is kept and one is connected for each read: {connects}");
             let running = app::run(house, &config, stop.clone());
             stop.cancel();
-            timeout(Duration::from_secs(5), running).await.expect("the house ends");
+            timeout(PATIENCE, running).await.expect("the house ends");
             rig.nothing_is_left().await;
         }
     });

@@ -313,6 +313,19 @@ impl Rig {
         self.heard(before, |event| event["event"] == "state").await
     }
 
+    /// Waits until what clients hold is as `wanted`.
+    pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let state = self.state().await;
+            if wanted(&state) {
+                return;
+            }
+            assert!(Instant::now() < end, "still {state:#}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// What is held of what should not be; empty when all was given back.
     async fn leftovers(&mut self) -> Vec<String> {
         let state = self.state().await;

@@ -1,6 +1,6 @@
 //! What BlueZ was seen to do, each of it survived.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bms_reader::transport::{Link, LinkError};
 use serde_json::json;
@@ -10,9 +10,8 @@ use crate::battery::{
 };
 use crate::rig::{Rig, on_fake};
 
-/// A link that has just died says so soon, whoever asks.
+/// A link that has just died says so, whoever asks.
 async fn is_gone(link: &mut Link) {
-    let begun = Instant::now();
     let error = loop {
         match receive(link).await {
             Ok(_) => {}
@@ -20,7 +19,6 @@ async fn is_gone(link: &mut Link) {
         }
     };
     assert!(matches!(error, LinkError::Gone { .. }), "{error:?}");
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert!(matches!(link.drain(), Err(LinkError::Gone { .. })));
     assert!(matches!(link.send(b"?").await, Err(LinkError::Gone { .. })));
 }
@@ -63,7 +61,6 @@ fn what_came_before_the_end_is_still_delivered() {
         let mut link = opened().await;
         rig.order(json!({"cmd": "notify", "char": "ff01", "hex": "0102"})).await;
         rig.order(json!({"cmd": "drop"})).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(receive(&mut link).await.unwrap(), [1, 2]);
         is_gone(&mut link).await;
         link.close().await;

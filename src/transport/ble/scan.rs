@@ -59,23 +59,24 @@ impl Scan {
     ) -> Result<Option<i16>, Snag> {
         let mut glance = interval(GLANCE);
         glance.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut goes_on = true;
         loop {
+            let over = Instant::now() >= until;
             if let Some(rssi) = strength(device).await? {
                 return Ok(Some(rssi));
             }
+            if over || !goes_on {
+                return Ok(None);
+            }
             let waited = timeout_at(until, async {
                 tokio::select! {
-                    going_on = self.attend() => going_on,
+                    goes_on = self.attend() => goes_on,
                     _ = glance.tick() => true,
                 }
             });
-            match waited.await {
-                Ok(true) => {}
-                Ok(false) => {
-                    sleep(GLANCE).await;
-                    return Ok(None);
-                }
-                Err(_) => return Ok(None),
+            goes_on = waited.await.unwrap_or(true);
+            if !goes_on {
+                sleep(GLANCE).await;
             }
         }
     }
