@@ -62,7 +62,7 @@ start_radio() {
   exec 9<>"$WORK/radio"
   "$VENV/bin/python" "$LAB/bluetooth/peripheral.py" "$WORK/spec.json" "unix-server:$WORK/hci" \
     <&9 >"$WORK/radio.log" 2>&1 &
-  at_exit "end_process $!"
+  at_exit "end_child $!"
   wait_for 60 grep -q '"ready"' "$WORK/radio.log" || die "no radio: $(tail -n 3 "$WORK/radio.log")"
 }
 

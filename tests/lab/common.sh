@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # Sourced by the lab tests: verdicts, clean-up, waiting.
 #
-# Every test is one step of `./test all`. It prints a line for each check and ends with status
-# 0 (passed), 1 (failed) or 77 (skipped, with the reason). What it starts is ended by its pid in
-# the EXIT trap, what it downloads is kept in the user's cache folder.
+# Every test is one step of `./test all`. It prints a line for each check and ends with status 0 (passed),
+# 1 (failed) or 77 (skipped; the last line has the reason). The EXIT trap ends the processes that it started.
+# Downloads stay in the user's cache folder.
 
 set -euo pipefail
 
@@ -12,9 +12,9 @@ REPOSITORY=$(cd "$LAB/../.." && pwd)
 # shellcheck source=tests/lab/packages.sh
 . "$LAB/packages.sh"
 STEP=$(basename "$0" .sh)
-# The state topics that Daren readers before this one have published.
+# The eleven state topics that earlier Daren readers published.
 # shellcheck disable=SC2034
-ELEVEN=(soc pack_voltage pack_current remaining_capacity full_capacity cycle_count ambient_temp
+STATE_KEYS=(soc pack_voltage pack_current remaining_capacity full_capacity cycle_count ambient_temp
   mos_temp min_cell_voltage max_cell_voltage cell_voltage_diff)
 PASSED=0
 FAILED=0
@@ -34,15 +34,15 @@ fail() {
   printf 'FAIL  %s\n' "$*"
 }
 
-# check WHAT COMMAND...: one verdict from the command's status; its output is shown when it fails.
+# check TITLE COMMAND...: passes when the command does, otherwise prints its output.
 check() {
-  local what=$1
+  local title=$1
   shift
-  if "$@" >"$WORK/said" 2>&1; then
-    pass "$what"
+  if "$@" >"$WORK/output" 2>&1; then
+    pass "$title"
   else
-    fail "$what"
-    tail -n 12 "$WORK/said" | sed 's/^/      | /'
+    fail "$title"
+    tail -n 12 "$WORK/output" | sed 's/^/      | /'
   fi
 }
 
@@ -51,7 +51,7 @@ skip() {
   exit 77
 }
 
-# For a test bed that could not be built: the product may be fine, but nothing was shown.
+# For a failed set-up, which shows nothing about the program.
 die() {
   printf 'FAIL  %s: %s\n' "$STEP" "$*" >&2
   exit 1
@@ -79,8 +79,8 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# end_process PID [SIGNAL]: only children that still run, so a number used again is never hit.
-end_process() {
+# end_child PID [SIGNAL]: ends a running child. Other processes that got the same number are safe.
+end_child() {
   local pid=$1 i
   is_running "$pid" || return 0
   kill "-${2:-TERM}" "$pid"
@@ -93,17 +93,17 @@ end_process() {
 
 is_running() { jobs -rp | grep -qx "$1"; }
 
-# start NAME COMMAND...: runs it behind our back; STARTED is its pid, $WORK/NAME.log what it says.
+# start NAME COMMAND...: runs it in the background with output to $WORK/NAME.log and sets STARTED to its pid.
 start() {
   local name=$1
   shift
   "$@" >>"$WORK/$name.log" 2>&1 </dev/null &
   STARTED=$!
-  at_exit "end_process $STARTED"
+  at_exit "end_child $STARTED"
 }
 
-# stops PID SECONDS: SIGTERM, and it must end by itself with status 0.
-stops() {
+# stops_cleanly PID SECONDS: sends SIGTERM and expects status 0 within that time.
+stops_cleanly() {
   local i status=0
   kill -TERM "$1"
   for ((i = 0; i < $2 * 10; i++)); do
@@ -111,7 +111,7 @@ stops() {
     sleep 0.1
   done
   if is_running "$1"; then
-    echo "still there after $2 s"
+    echo "still running after $2 s"
     return 1
   fi
   wait "$1" || status=$?
@@ -119,7 +119,7 @@ stops() {
   [ "$status" = 0 ]
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds.
+# wait_for SECONDS COMMAND...: repeats the command until it succeeds.
 wait_for() {
   local until=$((SECONDS + $1))
   shift
@@ -129,8 +129,8 @@ wait_for() {
   done
 }
 
-# a_reading FILE: what `read` printed must be the good reading of one battery.
-a_reading() {
+# is_good_reading FILE: the file contains what `read` prints for a battery without errors.
+is_good_reading() {
   python3 - "$1" <<'PY'
 import json, sys
 
@@ -143,17 +143,17 @@ assert len(cells["voltages"]) == 16, cells
 PY
 }
 
-# numbers_for FILE BASE KEY...: the lines `topic payload` of FILE hold a number for each key.
-numbers_for() {
-  local file=$1 base=$2 key lacking=0
+# has_numbers FILE BASE KEY...: the lines `topic payload` of FILE have a number for each key.
+has_numbers() {
+  local file=$1 base=$2 key status=0
   shift 2
   for key in "$@"; do
     grep -qE "^$base/$key -?[0-9]+(\\.[0-9]+)?\$" "$file" || {
       echo "$base/$key has no number"
-      lacking=1
+      status=1
     }
   done
-  return "$lacking"
+  return "$status"
 }
 
 free_port() {
@@ -162,7 +162,7 @@ free_port() {
 
 port_answers() { (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# binary VARIABLE DEFAULT: the path of a program under test, absolute.
+# binary VARIABLE DEFAULT: prints the absolute path of the program under test.
 binary() {
   local path=${!1:-$2}
   [ "${path#/}" != "$path" ] || [ -n "${!1:-}" ] || path=$REPOSITORY/$path

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Sourced by docker.sh: the shipped compose files, brought up by docker-compose.
+# Sourced by docker.sh: starts the shipped compose files with docker-compose.
 #
-# What differs from a user's machine is in an override file: the images that were built here stand
-# in for those of the registries, and a pseudo-terminal for the adapter.
+# An override file replaces what a test machine lacks: the images of the registries by those built here, and
+# the serial adapter by a pseudo-terminal.
 
-# project NAME FILE...: a folder with those files of the repository. COMPOSE is the command for it.
+# project NAME FILE...: copies files of the repository into a folder and sets COMPOSE to the command for it.
 project() {
   local folder=$WORK/$1 first=$2 file
   COMPOSE=(docker-compose --project-name "$NAME-$1" --project-directory "$folder/$(dirname "$first")"
@@ -14,8 +14,8 @@ project() {
     mkdir -p "$folder/$(dirname "$file")"
     cp "$REPOSITORY/$file" "$folder/$file"
   done
-  # An engine that belongs to the machine may have these ports in use.
-  [ -n "${BMS_LAB_APART:-}" ] ||
+  # Outside of a network namespace these ports may be in use.
+  [ -n "${BMS_LAB_ISOLATED:-}" ] ||
     sed -i 's/"127.0.0.1:8099:8099"/"127.0.0.1::8099"/; s/- "1883:1883"/- "127.0.0.1::1883"/' \
       "$folder/$first"
   at_exit "${COMPOSE[*]} down -v -t 2"
@@ -25,14 +25,14 @@ down() { "${COMPOSE[@]}" down -v -t 2; }
 
 up() { "${COMPOSE[@]}" up -d --no-build; }
 
-# The way into the broker that the compose file tells users of Home Assistant.
+# As the comment in docker-compose.yml describes it for Home Assistant.
 add_login() {
   "${COMPOSE[@]}" exec -T mosquitto \
     mosquitto_passwd -b /mosquitto/users/passwords "$LOGIN" "$PASSWORD" &&
     "${COMPOSE[@]}" kill -s HUP mosquitto
 }
 
-demo_values_arrive() {
+has_demo_values() {
   docker exec "$1" mosquitto_sub -v -W 1 --retained-only -t 'bms/#' >"$WORK/demo.values"
   grep -E '^bms/[^/]+/pack_voltage [0-9.]+$' "$WORK/demo.values"
 }
@@ -44,7 +44,7 @@ compose_checks() {
     fail "docker-compose cannot be installed"
     return
   }
-  note "stand-ins in the compose checks: images built here, a pseudo-terminal as adapter"
+  note "compose checks use the images built here, and a pseudo-terminal as adapter"
   start_battery compose-battery
   project compose docker-compose.yml docker/mosquitto.conf
   cat >"$WORK/compose/override.yaml" <<YAML
@@ -58,11 +58,11 @@ services:
     image: $NAME:mosquitto
 YAML
   printf 'BMS_PORT=/dev/ttyLAB\nDEVICE_ID=composed\nREAD_INTERVAL=2\n' >"$WORK/compose/.env"
-  check "docker-compose.yml comes up" up
-  check "a login for Home Assistant can be added as its head says" add_login
-  check "the eleven values arrive" \
-    eventually "$(container_of bms-reader)" values_arrive "$(container_of mosquitto)" composed
-  check "docker-compose down takes it away" down
+  check "docker-compose.yml starts" up
+  check "a login for Home Assistant can be added as described" add_login
+  check "the eleven values are published" \
+    eventually "$(container_of bms-reader)" has_values "$(container_of mosquitto)" composed
+  check "docker-compose down removes it" down
 
   project demo docker/compose.demo.yaml docker/mosquitto-demo.conf
   cat >"$WORK/demo/override.yaml" <<YAML
@@ -72,7 +72,7 @@ services:
   mosquitto:
     image: $NAME:mosquitto
 YAML
-  check "compose.demo.yaml comes up" up
-  check "simulated values arrive" \
-    eventually "$(container_of bms-reader)" demo_values_arrive "$(container_of mosquitto)"
+  check "compose.demo.yaml starts" up
+  check "simulated values are published" \
+    eventually "$(container_of bms-reader)" has_demo_values "$(container_of mosquitto)"
 }

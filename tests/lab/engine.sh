@@ -1,50 +1,49 @@
 # shellcheck shell=bash
-# Sourced by docker.sh: a Docker engine, arm64 emulation for it, and a Mosquitto image.
+# Sourced by docker.sh: a Docker engine, its arm64 emulation, and a Mosquitto image.
 
-# Without an engine on this machine one is started just for the test, in name spaces of its own:
-# its network, its rules and whatever it runs vanish with it.
+# Uses the engine of this machine, or starts one in namespaces that end with the test, together with its
+# network, firewall rules and containers.
 need_engine() {
   if docker info >/dev/null 2>&1; then
     # A client without buildx cannot use BuildKit, unless it is as old as Debian's.
     docker buildx version >/dev/null 2>&1 ||
       ! packages docker.io || PATH=/usr/bin:$PATH
-    note "using the engine of this machine: $(docker version -f '{{.Server.Version}}')"
+    note "engine of this machine: $(docker version -f '{{.Server.Version}}')"
     return
   fi
-  packages docker.io iptables iproute2 || skip "no Docker engine, and none can be installed"
+  packages docker.io iptables iproute2 || skip "Docker cannot be installed"
   PATH=/usr/bin:/usr/sbin:/sbin:$PATH
-  if [ -z "${BMS_LAB_APART:-}" ]; then
-    go_apart
+  if [ -z "${BMS_LAB_ISOLATED:-}" ]; then
+    run_isolated
   fi
   ip link set lo up
   export DOCKER_HOST=unix://$WORK/docker.sock
   start engine dockerd --data-root "$WORK/docker" --exec-root "$WORK/docker-run" \
     --pidfile "$WORK/docker.pid" -H "$DOCKER_HOST"
   wait_for 60 docker info ||
-    skip "no Docker engine starts here: $(tail -n 2 "$WORK/engine.log" | cut -c1-300)"
-  note "started an engine: $(docker version -f '{{.Server.Version}}')"
+    skip "the Docker engine does not start: $(tail -n 2 "$WORK/engine.log" | cut -c1-300)"
+  note "started engine: $(docker version -f '{{.Server.Version}}')"
 }
 
-# Runs the script again inside the name spaces, tidies up behind it, and ends with its status.
-go_apart() {
-  local status=0 had_groups=()
+# Runs the script again inside namespaces, removes its cgroups, and exits with its status.
+run_isolated() {
+  local status=0 groups_before=()
   for group in /sys/fs/cgroup/docker /sys/fs/cgroup/*/docker; do
-    [ ! -d "$group" ] || had_groups+=("$group")
+    [ ! -d "$group" ] || groups_before+=("$group")
   done
-  BMS_LAB_APART=1 TMPDIR=$WORK unshare --net --mount --pid --fork --mount-proc --kill-child \
+  BMS_LAB_ISOLATED=1 TMPDIR=$WORK unshare --net --mount --pid --fork --mount-proc --kill-child \
     "$0" || status=$?
   for group in /sys/fs/cgroup/docker /sys/fs/cgroup/*/docker; do
-    [[ " ${had_groups[*]} " == *" $group "* ]] || rmdir "$group" 2>/dev/null || true
+    [[ " ${groups_before[*]} " == *" $group "* ]] || rmdir "$group" 2>/dev/null || true
   done
   exit "$status"
 }
 
-# Lets the kernel run arm64 programs. The flag F opens the emulator now, so that no container
-# needs it inside.
+# Registers the arm64 emulator with the kernel. The flag F opens it now, so containers need not contain it.
 need_arm64() {
   local folder=/proc/sys/fs/binfmt_misc entry=bms-lab-arm64 magic mask
-  docker_runs_arm64() { [ "$(uname -m)" = aarch64 ] || grep -qsl aarch64 "$folder"/*aarch64*; }
-  docker_runs_arm64 && return
+  runs_arm64() { [ "$(uname -m)" = aarch64 ] || grep -qsl aarch64 "$folder"/*aarch64*; }
+  runs_arm64 && return
   packages qemu-user-static || return 1
   if [ ! -e "$folder/register" ]; then
     mount -t binfmt_misc binfmt_misc "$folder" || return 1
@@ -57,10 +56,10 @@ need_arm64() {
   at_exit "echo -1 >$folder/$entry"
 }
 
-# mosquitto_image TAG: no registry is asked. The machine's own Mosquitto, with its libraries and a
-# shell, stands in for the official image: same paths, same command, same user.
+# mosquitto_image TAG: builds an image without a registry, from the installed Mosquitto, its libraries and a
+# shell. Paths, command and user are those of the official image.
 mosquitto_image() {
-  packages mosquitto mosquitto-clients busybox-static || skip "no Mosquitto to make an image of"
+  packages mosquitto mosquitto-clients busybox-static || skip "Mosquitto cannot be installed"
   local folder=$WORK/mosquitto program
   mkdir -p "$folder"/{bin,etc,tmp,usr/bin,usr/sbin,mosquitto/{config,data,log}}
   for program in mosquitto mosquitto_passwd mosquitto_pub mosquitto_sub; do

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# The program beside a real Home Assistant and a real Mosquitto: see home-assistant/story.py.
+# The program with a real Home Assistant and a real Mosquitto: see home-assistant/discovery_test.py.
 #
 #   BMS_READER   the program under test (default: the debug build)
 . "$(dirname "$0")/common.sh"
 
 READER=$(binary BMS_READER "${CARGO_TARGET_DIR:-target}/debug/bms-reader")
-packages mosquitto mosquitto-clients iproute2 || skip "Mosquitto cannot be installed here"
-HASS=$("$LAB/home-assistant/install.sh" | tail -n 1)/bin/hass || skip "Home Assistant cannot be installed here"
+packages mosquitto mosquitto-clients iproute2 || skip "Mosquitto cannot be installed"
+HASS=$("$LAB/home-assistant/install.sh" | tail -n 1)/bin/hass || skip "Home Assistant cannot be installed"
 
-# In a network of its own: Home Assistant's default integrations want to call out, and a pid
-# namespace of its own: nothing is left behind, whatever happens.
-apart=()
+# A network namespace, because the default integrations of Home Assistant call out, and a pid namespace,
+# so that no process is left behind.
+isolated=()
 if [ "$(id -u)" = 0 ]; then
   # shellcheck disable=SC2016
-  apart=(unshare --net --pid --fork --mount-proc --kill-child
-    sh -c 'ip link set lo up && "$@"' apart)
+  isolated=(unshare --net --pid --fork --mount-proc --kill-child
+    sh -c 'ip link set lo up && "$@"' isolated)
 fi
-export PYTHONDONTWRITEBYTECODE=1
-"${apart[@]}" python3 "$LAB/home-assistant/story.py" "$READER" "$HASS"
+export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$LAB
+"${isolated[@]}" python3 "$LAB/home-assistant/discovery_test.py" "$READER" "$HASS"

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# One name for both platforms: the Dockerfile built by a second builder (buildah) into a manifest
-# list, as a release pushes it. Each entry must hold the binary of its own platform, and the label,
-# health check and user data that the Dockerfile promises.
+# A manifest list for both platforms like that of a release, built from the Dockerfile by buildah, the second
+# builder that it must support. Each entry must have the binary of its platform, and the label, the health
+# check and the data folder of the Dockerfile.
 #
 #   BMS_READER, BMS_READER_ARM64   the static binaries (default: dist/amd64 and dist/arm64)
 . "$(dirname "$0")/common.sh"
 
 AMD64=$(binary BMS_READER dist/amd64/bms-reader)
 ARM64=$(binary BMS_READER_ARM64 dist/arm64/bms-reader)
-[ "$(id -u)" = 0 ] || skip "buildah keeps its images as root here"
+[ "$(id -u)" = 0 ] || skip "buildah needs root here"
 packages buildah || skip "buildah cannot be installed"
 
-# Storage of its own, on plain folders: it needs no rights and leaves nothing behind.
+# Storage in plain folders needs no privileges and is removed with the work folder.
 BUILDAH=(buildah --storage-driver vfs --root "$WORK/images" --runroot "$WORK/run")
 CONTEXT=$WORK/context
 mkdir -p "$CONTEXT/dist/amd64" "$CONTEXT/dist/arm64"
@@ -26,8 +26,8 @@ build() {
 
 push() { "${BUILDAH[@]}" manifest push --all --format v2s2 bms-reader:list "dir:$WORK/pushed"; }
 
-# holds ARCHITECTURE BINARY
-holds() {
+# has_only ARCHITECTURE BINARY
+has_only() {
   python3 - "$WORK/pushed" "$1" "$2" <<'PY'
 import hashlib, json, pathlib, sys, tarfile
 
@@ -46,19 +46,19 @@ files = {}
 for layer in manifest["layers"]:
     with tarfile.open(blob(layer["digest"])) as tar:
         for member in tar:
-            held = tar.extractfile(member)
-            files[member.name.strip("./")] = (member, held.read() if held else b"")
-told = sorted(name for name in files if name)
-assert set(told) <= {"bms-reader", "data"}, told
-member, held = files["bms-reader"]
+            content = tar.extractfile(member)
+            files[member.name.strip("./")] = (member, content.read() if content else b"")
+names = sorted(name for name in files if name)
+assert set(names) <= {"bms-reader", "data"}, names
+member, content = files["bms-reader"]
 assert member.mode & 0o111 == 0o111, oct(member.mode)
-assert hashlib.sha256(held).digest() == hashlib.sha256(binary.read_bytes()).digest(), "another binary"
+assert hashlib.sha256(content).digest() == hashlib.sha256(binary.read_bytes()).digest(), "another binary"
 assert files["data"][0].uid == 65534, files["data"][0].uid
 PY
 }
 
-check "both platforms are built from the Dockerfile under one name" build
-check "the list is pushed" push
-check "amd64: its entry holds its binary and nothing else" holds amd64 "$AMD64"
-check "arm64: its entry holds its binary and nothing else" holds arm64 "$ARM64"
+check "the Dockerfile builds both platforms into one list" build
+check "the list can be pushed" push
+check "amd64: the entry has its binary and nothing else" has_only amd64 "$AMD64"
+check "arm64: the entry has its binary and nothing else" has_only arm64 "$ARM64"
 finish

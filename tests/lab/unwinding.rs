@@ -1,5 +1,7 @@
-//! Is a panic caught in the shipped program? Its flags leave functions out of the tables by which a
-//! panic unwinds, so `scripts/build-static` builds this with the same flags and runs it.
+//! Panics and catches the panic, with the compiler flags of the shipped program.
+//!
+//! Those flags remove functions from the tables that unwinding needs, so `scripts/build-static`
+//! builds and runs this example with each binary.
 #![allow(clippy::print_stdout, clippy::panic)]
 
 use std::cell::Cell;
@@ -7,47 +9,46 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-/// Counts that it was dropped.
-struct Dropped(Rc<Cell<u32>>);
+struct CountDrop(Rc<Cell<u32>>);
 
-impl Drop for Dropped {
+impl Drop for CountDrop {
     fn drop(&mut self) {
         self.0.set(self.0.get() + 1);
     }
 }
 
-/// Panics in the middle of a sort, so below functions of the standard library.
-fn sort_badly(dropped: &Rc<Cell<u32>>) -> Vec<usize> {
-    let _here = Dropped(dropped.clone());
-    let few = black_box([1, 2, 3]);
-    let mut places: Vec<usize> = black_box((0..100).rev().collect());
-    places.sort_by_key(|place| {
-        let _there = Dropped(dropped.clone());
-        few[*place % 50]
+/// Panics with an index out of range, below frames of the standard library's sort.
+fn panic_while_sorting(drops: &Rc<Cell<u32>>) -> Vec<usize> {
+    let _outer = CountDrop(drops.clone());
+    let short = black_box([1, 2, 3]);
+    let mut indices: Vec<usize> = black_box((0..100).rev().collect());
+    indices.sort_by_key(|index| {
+        let _inner = CountDrop(drops.clone());
+        short[*index % 50]
     });
-    places
+    indices
 }
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let Ok(runtime) = runtime else { return ExitCode::FAILURE };
-    let failures = runtime.block_on(async {
-        let mut failures = 0;
+    let caught = runtime.block_on(async {
+        let mut caught = 0;
         for _ in 0..3 {
             let task = tokio::spawn(async {
-                let dropped = Rc::new(Cell::new(0));
-                let sorting = std::panic::AssertUnwindSafe(|| sort_badly(&dropped));
-                let caught = std::panic::catch_unwind(sorting);
-                assert!(caught.is_err() && dropped.get() >= 2, "{caught:?} {dropped:?}");
+                let drops = Rc::new(Cell::new(0));
+                let sort = std::panic::AssertUnwindSafe(|| panic_while_sorting(&drops));
+                let result = std::panic::catch_unwind(sort);
+                assert!(result.is_err() && drops.get() >= 2, "{result:?} {drops:?}");
                 std::panic::resume_unwind(Box::new("caught"));
             });
-            let failure = task.await.err().filter(tokio::task::JoinError::is_panic);
-            let text = failure.map(tokio::task::JoinError::into_panic);
-            let said = text.and_then(|it| it.downcast_ref::<&str>().copied());
-            failures += u32::from(said == Some("caught"));
+            let panic = task.await.err().filter(tokio::task::JoinError::is_panic);
+            let payload = panic.map(tokio::task::JoinError::into_panic);
+            let text = payload.and_then(|payload| payload.downcast_ref::<&str>().copied());
+            caught += u32::from(text == Some("caught"));
         }
-        failures
+        caught
     });
-    println!("panics caught: {failures} of 3");
-    if failures == 3 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("panics caught: {caught} of 3");
+    if caught == 3 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

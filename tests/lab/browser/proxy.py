@@ -1,4 +1,4 @@
-"""A reverse proxy that serves everything below a path, as Home Assistant's ingress does."""
+"""A reverse proxy that serves everything below a path, like the ingress of Home Assistant."""
 
 import contextlib
 import http.client
@@ -12,15 +12,15 @@ PREFIX = "/api/hassio_ingress/0123456789abcdef"
 
 class Proxy:
     def __init__(self, target):
-        """`target` is the port behind it; None answers nothing, like a program that is down."""
+        """`target` is the port of the program, which may be down."""
         self.target = target
-        # What was asked for outside of the prefix: a link that is not relative.
+        # Requested paths outside of the prefix: a link was not relative.
         self.strays = []
-        outer = self
+        proxy = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                outer.serve(self)
+                proxy.forward(self)
 
             def log_message(self, *_):
                 pass
@@ -34,21 +34,22 @@ class Proxy:
     def url(self):
         return f"http://{HOST}:{self.port}{PREFIX}/"
 
-    def serve(self, request):
+    def forward(self, request):
         if not urlsplit(request.path).path.startswith(PREFIX + "/"):
             self.strays.append(request.path)
             request.send_error(404)
             return
-        behind = http.client.HTTPConnection(HOST, self.target, timeout=60)
+        upstream = http.client.HTTPConnection(HOST, self.target, timeout=60)
+        # A program that is down gets no response, as with a real proxy that drops the connection.
         with contextlib.suppress(OSError, http.client.HTTPException):
-            behind.request("GET", request.path.removeprefix(PREFIX))
-            answer = behind.getresponse()
-            request.send_response_only(answer.status)
-            for name, value in answer.getheaders():
+            upstream.request("GET", request.path.removeprefix(PREFIX))
+            response = upstream.getresponse()
+            request.send_response_only(response.status)
+            for name, value in response.getheaders():
                 if name.lower() not in ("connection", "transfer-encoding"):
                     request.send_header(name, value)
             request.end_headers()
-            while part := answer.read1(65536):
+            while part := response.read1(65536):
                 request.wfile.write(part)
                 request.wfile.flush()
-        behind.close()
+        upstream.close()

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Puts a real Home Assistant core into the cache folder. Safe to run again: what is there stays.
+# Installs Home Assistant Core into the cache folder. A second run changes nothing.
 #
 #   HOME_ASSISTANT_VERSION   release of the PyPI package
-#   HOME_ASSISTANT_PYTHON    interpreter to use instead of looking for one
+#   HOME_ASSISTANT_PYTHON    interpreter to use instead of searching for one
 #
-# The last line of the output is the folder of its virtual environment. Status 2: it cannot be had.
+# The last line of the output is the folder of its virtual environment. Status 2: not possible.
 set -euo pipefail
 
 VERSION=${HOME_ASSISTANT_VERSION:-2026.11.0}
@@ -13,16 +13,16 @@ PYTHON_AT_LEAST=3.14.2
 SUITE=forky
 PYTHON_NAME=python3.14
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/bms-reader/home-assistant
-# Only the voice pipeline wants these; they have no wheel for CPython 3.14.
-NOT_NEEDED='pymicro-vad|pyspeex-noise'
+# Only the voice pipeline needs these, and they have no wheel for CPython 3.14.
+EXCLUDED='pymicro-vad|pyspeex-noise'
 
 # shellcheck source=tests/lab/packages.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../packages.sh"
 
-say() { printf 'home-assistant: %s\n' "$*" >&2; }
+log() { printf 'home-assistant: %s\n' "$*" >&2; }
 
 give_up() {
-  say "$*"
+  log "$*"
   exit 2
 }
 
@@ -40,17 +40,17 @@ find_python() {
   return 1
 }
 
-# Unpacks the newer suite's Python into the cache. Nothing of it is configured or installed into
-# the system; the interpreter is pointed at the C library unpacked beside it.
+# Unpacks the Python of the newer Debian suite into the cache, without installing it. The interpreter is patched
+# to use the C library that is unpacked with it.
 unpack_python() {
   local unpacked=$CACHE/python libraries loader
   UNPACKED=$unpacked/usr/bin/$PYTHON_NAME
   [ -e "$unpacked/.done" ] && return
-  say "no Python $PYTHON_AT_LEAST or newer here: unpacking the one of Debian $SUITE"
-  packages mmdebstrap patchelf debian-archive-keyring || give_up "no tools to unpack a Python"
+  log "no Python $PYTHON_AT_LEAST or newer is installed: unpacking that of Debian $SUITE"
+  packages mmdebstrap patchelf debian-archive-keyring || give_up "the tools to unpack a Python cannot be installed"
   [ "$(id -u)" = 0 ] || give_up "unpacking a Python needs root"
   rm -rf "$unpacked"
-  # A mirror's Release file can be older than its Valid-Until date; its signature is still checked.
+  # The Release file of a mirror can be past its Valid-Until date. Its signature is still checked.
   retry mmdebstrap --quiet --variant=extract --mode=root \
     --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
     --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='APT::Install-Recommends "false"' \
@@ -62,8 +62,8 @@ unpack_python() {
   touch "$unpacked/.done"
 }
 
-# Home Assistant installs what an integration requires when it first loads it. The test runs it
-# without network, so the requirements are read from the manifests beforehand.
+# Home Assistant installs the requirements of an integration when it loads it. The test runs without network, so
+# they are read from the manifests beforehand.
 list_requirements() {
   "$1/bin/python" - <<'PY'
 import importlib.util, json, pathlib
@@ -91,21 +91,21 @@ install_release() {
   local add=("$uv" pip install -q --no-python-downloads --python "$venv/bin/python")
   [ -x "$uv" ] ||
     retry python3 -m pip install -q --disable-pip-version-check --target "$CACHE/uv" uv >&2 ||
-    give_up "no uv from PyPI"
+    give_up "uv cannot be installed from PyPI"
   export UV_CACHE_DIR=$CACHE/uv-cache
   [ -z "${PIP_CERT:-}" ] || export SSL_CERT_FILE=${SSL_CERT_FILE:-$PIP_CERT}
   [ -x "$venv/bin/python" ] || "$python" -m venv --without-pip "$venv"
-  say "installing release $VERSION"
-  retry "${add[@]}" "homeassistant==$VERSION" >&2 || give_up "no release $VERSION from PyPI"
-  list_requirements "$venv" | grep -viE "^($NOT_NEEDED)\b" >"$venv/requirements.txt"
+  log "installing release $VERSION"
+  retry "${add[@]}" "homeassistant==$VERSION" >&2 || give_up "release $VERSION cannot be installed from PyPI"
+  list_requirements "$venv" | grep -viE "^($EXCLUDED)\b" >"$venv/requirements.txt"
   home=$("$venv/bin/python" -c 'import homeassistant, os; print(os.path.dirname(homeassistant.__file__))')
   retry "${add[@]}" -c "$home/package_constraints.txt" -r "$venv/requirements.txt" >&2 ||
-    give_up "its requirements cannot be had"
+    give_up "the requirements cannot be installed"
   touch "$venv/.done"
 }
 
 mkdir -p "$CACHE"
-# Two runs at once must not unpack into one folder.
+# Two runs must not install into the same folder at once.
 exec 9>"$CACHE/lock"
 flock -w 900 9 || give_up "another run is still installing"
 VENV=$CACHE/venv-$VERSION
@@ -117,5 +117,5 @@ if [ ! -e "$VENV/.done" ]; then
   new_enough "$PYTHON" || give_up "$PYTHON is older than $PYTHON_AT_LEAST"
   install_release "$VENV" "$PYTHON"
 fi
-say "release $("$VENV/bin/hass" --version)"
+log "release $("$VENV/bin/hass" --version)"
 printf '%s\n' "$VENV"

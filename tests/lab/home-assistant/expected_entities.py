@@ -1,5 +1,7 @@
-"""What Home Assistant must have made of every key: the words of the contract, written down by hand
-so that a slip in the program's own tables does not pass unseen."""
+"""The entity that Home Assistant must have for each key.
+
+Written by hand after the contract, so that a mistake in the tables of the program is found.
+"""
 
 import re
 
@@ -67,7 +69,7 @@ ENTITIES = {
 }
 FIELDS = ("component", "class", "state_class", "unit", "category", "precision", "enabled")
 
-# What only a bank has.
+# Only a bank has these.
 OF_A_BANK = {
     "min_cell_battery",
     "max_cell_battery",
@@ -75,7 +77,7 @@ OF_A_BANK = {
     "soc_spread",
     "members_missing",
 }
-# What only a stack says.
+# Only a stack has these.
 OF_A_STACK = {
     "remaining_energy",
     "voltage_status",
@@ -83,7 +85,7 @@ OF_A_STACK = {
     "temperature_status",
     "error_code",
 }
-# What a board says of itself; nobody says it of a stack or a bank.
+# A single board reports these, a stack or a bank does not.
 OF_ONE_BOARD = {
     "ambient_temp",
     "mos_temp",
@@ -104,25 +106,25 @@ NOT_OF_A_BANK = OF_ONE_BOARD | {
     "read_duration",
     "cycle_count",
 }
-# What a battery has that may be controlled.
+# Where control is allowed.
 SWITCHES = {"charging_switch", "discharging_switch"}
 SINGLE = {key for key in ENTITIES if "_N" not in key}
-# What a simulated Daren pack has: so many of each family.
-CELLS, PROBES = 16, 4
+# The numbers of cells and temperature sensors of a simulated Daren pack.
+CELLS, SENSORS = 16, 4
 PACK = (
     SINGLE - OF_A_BANK - OF_A_STACK - SWITCHES
     | {f"cell_{n}_voltage" for n in range(1, CELLS + 1)}
-    | {f"temp_{n}" for n in range(1, PROBES + 1)}
+    | {f"temp_{n}" for n in range(1, SENSORS + 1)}
 )
 BANK = SINGLE - NOT_OF_A_BANK - OF_A_STACK - SWITCHES
-# The program's own state, which is known while the battery is silent.
-OF_THE_LINK = {"connection", "read", "read_errors", "readings_rejected"}
-# What has no state until something happens: a press, an alarm, a current that flows for a while.
-AT_TIMES = {"read", "alarm", "time_to_full", "time_to_empty"}
+# The state of the program, which is known while the battery is silent.
+OF_THE_CONNECTION = {"connection", "read", "read_errors", "readings_rejected"}
+# Without a state until something happens: a press, an alarm, a steady current.
+INTERMITTENT = {"read", "alarm", "time_to_full", "time_to_empty"}
 
 
 def stack(modules):
-    """What a stack has: fifteen cells a module."""
+    """The keys of a stack, with fifteen cells per module."""
     cell = ("voltage", "temp", "voltage_status", "temp_status")
     module = ("serial_number", "min_cell_voltage", "max_cell_voltage", "cell_voltage_diff")
     return (
@@ -133,7 +135,7 @@ def stack(modules):
 
 
 def row(key):
-    """The row that describes a key."""
+    """The key of the row in ENTITIES, or None."""
     if key in ENTITIES:
         return key
     for pattern, family in (
@@ -147,23 +149,23 @@ def row(key):
     return None
 
 
-def faults_in_set(keys, wanted=PACK):
-    """Keys that must be there and are not, and the other way round."""
+def set_faults(keys, wanted):
+    """Keys that are missing or unexpected."""
     faults = [f"{key} has no entity" for key in sorted(wanted - keys)]
     extra = {key for key in keys - wanted if row(key) != "alarm_N"}
-    faults += [f"{key} has an entity that nobody expects" for key in sorted(extra)]
+    faults += [f"{key} has an unexpected entity" for key in sorted(extra)]
     if wanted is PACK and not any(row(key) == "alarm_N" for key in keys):
         faults.append("no alarm has an entity")
     return faults
 
 
 def faults(key, entity, enabled_by_hand=False):
-    """Where an entity differs from its row."""
+    """The fields in which an entity differs from its row."""
     wanted = dict(zip(FIELDS, ENTITIES[row(key)], strict=True))
     if enabled_by_hand:
         wanted["enabled"] = True
     elif not wanted["enabled"]:
-        # An entity that is switched off has no state, hence no unit and no digits either.
+        # A disabled entity has no state, so it has no unit and no digits either.
         wanted["unit"] = wanted["precision"] = None
     return [
         f"{key}: {field} is {entity[field]!r} instead of {wanted[field]!r}"

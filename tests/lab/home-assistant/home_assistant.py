@@ -1,7 +1,7 @@
-"""A real Home Assistant: started, logged into, asked what it made of our entities.
+"""Starts a real Home Assistant, logs in, and reads what it made of our entities.
 
-Standard library only. The parts of its interface used here are the onboarding API, the REST API's
-`config` and the websocket API's registries, states, services, statistics and energy preferences.
+Uses the standard library only, and of Home Assistant the onboarding API, `config` of the REST API, and the
+registries, states, services, statistics and energy preferences of the websocket API.
 """
 
 import base64
@@ -16,11 +16,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from bed import HOST, BedError, Process, free_port, tail, wait_for_port
+from processes import HOST, Process, SetupError, free_port, tail, wait_for_port
 
 CLIENT_ID = "http://127.0.0.1/"
 ENTRY_ID = "0123456789abcdef0123456789abcdef"
-# So it says of a device's topic that is cleared after its entities have left it.
+# Logged when the discovery topic of a device is cleared after its entities moved away.
 TOPIC_CLEARED = ("No device components to cleanup",)
 PLATFORMS = ("sensor", "binary_sensor", "switch", "number", "select", "button", "event")
 
@@ -35,12 +35,12 @@ def http(method, url, data=None, token=None, form=False):
         headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url, body, headers, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=30) as answer:
-        return json.loads(answer.read() or b"null")
+    with opener.open(request, timeout=30) as response:
+        return json.loads(response.read() or b"null")
 
 
 class WebSocket:
-    """The little of RFC 6455 that is needed: masked text out, text in."""
+    """A client of RFC 6455 that sends and receives text messages."""
 
     def __init__(self, port, token):
         self.socket = socket.create_connection((HOST, port), 30)
@@ -53,13 +53,13 @@ class WebSocket:
             "Sec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         if b" 101 " not in self.file.readline():
-            raise BedError("no websocket upgrade")
+            raise SetupError("no websocket upgrade")
         while self.file.readline() not in (b"\r\n", b""):
             pass
         self.receive()
         self.send(1, json.dumps({"type": "auth", "access_token": token}).encode())
         if self.receive().get("type") != "auth_ok":
-            raise BedError("websocket login refused")
+            raise SetupError("websocket login refused")
 
     def send(self, opcode, data):
         mask, size = os.urandom(4), len(data)
@@ -75,7 +75,7 @@ class WebSocket:
     def read(self, size):
         data = self.file.read(size)
         if len(data) != size:
-            raise BedError("websocket closed")
+            raise SetupError("websocket closed")
         return data
 
     def receive(self):
@@ -91,7 +91,7 @@ class WebSocket:
             if opcode == 9:
                 self.send(10, data)
             elif opcode == 8:
-                raise BedError("websocket closed")
+                raise SetupError("websocket closed")
             elif opcode in (0, 1):
                 message += data
                 if first & 0x80:
@@ -101,13 +101,13 @@ class WebSocket:
         self.number += 1
         self.send(1, json.dumps({"id": self.number, "type": kind, **fields}).encode())
         while True:
-            answer = self.receive()
-            if answer.get("type") == "event":
-                self.events.append(answer)
-            elif answer.get("id") == self.number:
-                if not answer.get("success"):
-                    raise LookupError(f"{kind}: {answer.get('error')}")
-                return answer["result"]
+            message = self.receive()
+            if message.get("type") == "event":
+                self.events.append(message)
+            elif message.get("id") == self.number:
+                if not message.get("success"):
+                    raise LookupError(f"{kind}: {message.get('error')}")
+                return message["result"]
 
     def close(self):
         with contextlib.suppress(OSError):
@@ -128,7 +128,7 @@ class HomeAssistant:
                 f"  country: CZ\nhttp:\n  server_host: {HOST}\n  server_port: {self.port}\n"
                 "api:\nwebsocket_api:\nconfig:\nenergy:\nlogger:\n  default: warning\n"
             )
-        # The oldest schema on purpose: every release migrates it to its own.
+        # The oldest schema, because every release migrates it to its own.
         entry = {
             "entry_id": ENTRY_ID,
             "version": 1,
@@ -162,21 +162,21 @@ class HomeAssistant:
         argv = [self.hass, "-c", self.config, "--skip-pip", "--log-no-color"]
         self.process = Process("Home Assistant", argv, log, environment)
         wait_for_port(self.port, self.process, limit)
-        self.until(limit, "a login", self.log_in)
-        self.until(limit, "the state RUNNING", self.is_running)
+        self.wait_until(limit, "a login", self.log_in)
+        self.wait_until(limit, "the state RUNNING", self.is_running)
         self.socket = WebSocket(self.port, self.token)
-        self.until(60, "its mqtt integration", self.has_mqtt)
+        self.wait_until(60, "its mqtt integration", self.has_mqtt)
 
-    def until(self, limit, what, probe):
+    def wait_until(self, limit, what, probe):
         end = time.monotonic() + limit
         while True:
             with contextlib.suppress(urllib.error.URLError, OSError, KeyError, ValueError):
                 if probe():
                     return
-            if not self.process.alive():
-                raise BedError(f"Home Assistant ended: {tail(self.process.log)}")
+            if not self.process.is_running():
+                raise SetupError(f"Home Assistant ended: {tail(self.process.log)}")
             if time.monotonic() > end:
-                raise BedError(f"no {what} within {limit} s: {tail(self.process.log)}")
+                raise SetupError(f"no {what} within {limit} s: {tail(self.process.log)}")
             time.sleep(0.2)
 
     def log_in(self):
@@ -216,13 +216,13 @@ class HomeAssistant:
         return {name: device for name, device in ours if name.startswith("bms_reader_")}
 
     def entities(self):
-        """What became of every announcement, by unique id."""
+        """The MQTT entities by unique id."""
         call = self.socket.call
         listed = call("config/entity_registry/list")
         ids = [entry["entity_id"] for entry in listed if entry["platform"] == "mqtt"]
         entries = call("config/entity_registry/get_entries", entity_ids=ids) if ids else {}
         states = {state["entity_id"]: state for state in call("get_states")}
-        # An entry that was removed since the list was made is null.
+        # An entry that was removed since the list was read is null.
         return {
             entry["unique_id"]: entity(entry, states.get(name))
             for name, entry in entries.items()
@@ -230,6 +230,7 @@ class HomeAssistant:
         }
 
     def without_unique_id(self):
+        """Entities that are not in the registry."""
         known = {entry["entity_id"] for entry in self.socket.call("config/entity_registry/list")}
         states = (state["entity_id"] for state in self.socket.call("get_states"))
         return sorted(i for i in states if i not in known and i.split(".")[0] in PLATFORMS)
@@ -238,33 +239,32 @@ class HomeAssistant:
         self.socket.call("config/entity_registry/update", entity_id=entity_id, **fields)
 
     def turn(self, entity_id, on):
-        """A press on a switch."""
         service, target = f"turn_{'on' if on else 'off'}", {"entity_id": entity_id}
         self.socket.call("call_service", domain="switch", service=service, target=target)
 
-    def watch(self, entity_id):
-        """Every change of an entity from now on; gives what `seen` wants."""
+    def subscribe(self, entity_id):
+        """Subscribes to the states of an entity. Returns the number for `received_states`."""
         trigger = {"trigger": "state", "entity_id": entity_id}
         self.socket.call("subscribe_trigger", trigger=trigger)
         return self.socket.number
 
-    def seen(self, number):
-        """The states that were watched, each with its attributes."""
-        # What was sent before this answer has been read with it.
+    def received_states(self, number):
+        """The states received since `subscribe`, each with its attributes."""
+        # Reads every event that was sent before the response.
         self.socket.call("get_config")
-        events = [one["event"] for one in self.socket.events if one["id"] == number]
+        events = [message["event"] for message in self.socket.events if message["id"] == number]
         return [event["variables"]["trigger"]["to_state"] for event in events]
 
     def statistics(self):
-        """What Home Assistant makes statistics of, by entity."""
+        """The entities that Home Assistant keeps statistics of."""
         listed = self.socket.call("recorder/list_statistic_ids")
-        return {one["statistic_id"]: one for one in listed}
+        return {row["statistic_id"]: row for row in listed}
 
     def energy_issues(self, **preferences):
-        """What the energy dashboard finds wrong with these settings: issue to its entities."""
+        """Validates settings of the energy dashboard: (issue, entity) to detail."""
         self.socket.call("energy/save_prefs", **preferences)
-        told = self.socket.call("energy/validate")
-        issues = [issue for group in told.values() for source in group for issue in source]
+        result = self.socket.call("energy/validate")
+        issues = [issue for group in result.values() for source in group for issue in source]
         return {
             (issue["type"], entity): detail
             for issue in issues
@@ -272,7 +272,7 @@ class HomeAssistant:
         }
 
     def discovery_topics(self):
-        """Where Home Assistant has each entity from."""
+        """The discovery topic of each entity."""
         topics = {}
         for device in self.devices().values():
             info = self.socket.call("mqtt/device/debug_info", device_id=device["id"])
@@ -308,7 +308,7 @@ def entity(entry, state):
 RECORD = re.compile(
     r"^\d{4}-\d\d-\d\d [\d:.]+\S* (DEBUG|INFO|WARNING|ERROR|CRITICAL) \([^)]*\) \[([^\]]+)\] (.*)$"
 )
-# Where Home Assistant complains about what an MQTT device sends.
+# Modules that log complaints about MQTT devices.
 LOGGERS = tuple(
     f"homeassistant.{name}"
     for name in (
@@ -328,8 +328,8 @@ LOGGERS = tuple(
 )
 
 
-def complaints(log, words, start=0):
-    """Warnings and errors in the log from that byte on that concern MQTT or one of the words."""
+def complaints(log, names, start=0):
+    """Warnings and errors in the log, from byte `start` on, that concern MQTT or one of the names."""
     with open(log, errors="replace") as file:
         file.seek(start)
         lines = file.read().splitlines()
@@ -346,6 +346,6 @@ def complaints(log, words, start=0):
         and (
             "mqtt" in (logger + text).lower()
             or logger.startswith(LOGGERS)
-            or any(word in text for word in words)
+            or any(name in text for name in names)
         )
     ]

@@ -1,4 +1,4 @@
-"""The rest of the test bed: child processes, a broker, simulated batteries, the reader."""
+"""The processes of a test: a broker, simulated batteries and the program under test."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ import time
 HOST = "127.0.0.1"
 
 
-class BedError(Exception):
-    """The test bed failed, not the product."""
+class SetupError(Exception):
+    """The test could not be set up, so it shows nothing about the program."""
 
 
 class Process:
@@ -25,18 +25,17 @@ class Process:
             argv, stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output, env=environment
         )
 
-    def alive(self):
+    def is_running(self):
         return self.child.poll() is None
 
     def kill(self):
-        """No chance to say goodbye."""
         self.child.kill()
         self.child.wait(10)
         self.output.close()
 
     def stop(self, limit):
-        """Asks it to end; the exit status, or None when it had to be killed."""
-        if self.alive():
+        """Sends SIGTERM. Returns the exit status, or None if it had to be killed after `limit` seconds."""
+        if self.is_running():
             self.child.send_signal(signal.SIGTERM)
             try:
                 self.child.wait(limit)
@@ -62,25 +61,23 @@ def free_port():
 def wait_for_port(port, process, limit):
     end = time.monotonic() + limit
     while time.monotonic() < end:
-        if not process.alive():
-            raise BedError(f"{process.name} ended: {tail(process.log)}")
+        if not process.is_running():
+            raise SetupError(f"{process.name} ended: {tail(process.log)}")
         with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
             return
         time.sleep(0.05)
-    raise BedError(f"{process.name} does not listen: {tail(process.log)}")
+    raise SetupError(f"{process.name} does not listen: {tail(process.log)}")
 
 
 class Broker:
-    """Mosquitto with a password, without a memory: a new start has nothing retained."""
+    """Mosquitto with a password and without persistence: after a restart it retains nothing."""
 
     USER, PASSWORD = "lab", "lab-secret"
 
     def __init__(self, work):
         self.work, self.port, self.process = work, free_port(), None
-        passwords, self.config = (
-            os.path.join(work, "passwords"),
-            os.path.join(work, "mosquitto.conf"),
-        )
+        passwords = os.path.join(work, "passwords")
+        self.config = os.path.join(work, "mosquitto.conf")
         subprocess.run(
             ["mosquitto_passwd", "-b", "-c", passwords, self.USER, self.PASSWORD], check=True
         )
@@ -97,46 +94,46 @@ class Broker:
         self.process = Process("mosquitto", [program, "-c", self.config], log)
         wait_for_port(self.port, self.process, 20)
 
-    def client(self, program, *arguments):
+    def client_command(self, program, *arguments):
         login = ["-h", HOST, "-p", str(self.port), "-u", self.USER, "-P", self.PASSWORD]
         return [program, *login, *arguments]
 
     def retained(self, *filters):
-        """What a new subscriber gets: topic to payload."""
-        wanted = [word for name in filters for word in ("-t", name)]
+        """The retained messages of these topic filters: topic to payload."""
+        topics = [word for topic in filters for word in ("-t", topic)]
         options = ["--retained-only", "-W", "1", "-F", "%t\t%p"]
-        command = self.client("mosquitto_sub", *options, *wanted)
-        told = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
-        return dict(line.split("\t", 1) for line in told.splitlines() if "\t" in line)
+        command = self.client_command("mosquitto_sub", *options, *topics)
+        output = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
+        return dict(line.split("\t", 1) for line in output.splitlines() if "\t" in line)
 
 
-class Battery:
-    """A simulated battery on a pseudo-terminal."""
+class SimulatedBattery:
+    """A battery of `bms-reader simulate` on a pseudo-terminal."""
 
-    def __init__(self, program, work, name, make="daren"):
-        self.program, self.work, self.name, self.make = program, work, name, make
+    def __init__(self, program, work, name, brand="daren"):
+        self.program, self.work, self.name, self.brand = program, work, name, brand
         self.port = os.path.join(work, f"tty-{name}")
         self.process = None
 
-    def start(self, *more):
-        argv = [self.program, "simulate", "--type", self.make, "--port-link", self.port, *more]
+    def start(self, *options):
+        argv = [self.program, "simulate", "--type", self.brand, "--port-link", self.port, *options]
         log = os.path.join(self.work, f"battery-{self.name}.log")
         self.process = Process("the simulated battery", argv, log)
         end = time.monotonic() + 20
         while not os.path.exists(self.port):
-            if not self.process.alive() or time.monotonic() > end:
-                raise BedError(f"no simulated battery: {tail(log)}")
+            if not self.process.is_running() or time.monotonic() > end:
+                raise SetupError(f"no simulated battery: {tail(log)}")
             time.sleep(0.05)
 
 
 class Reader:
-    """The program under test, with nothing in its environment but what a user would set."""
+    """The program under test with no other environment than what a user would set."""
 
     def __init__(self, program, work, environment):
         self.program, self.environment = program, environment
         self.log = os.path.join(work, "reader.log")
         self.process = None
 
-    def start(self, *command, **more):
-        environment = {**self.environment, **more}
+    def start(self, *command, **variables):
+        environment = {**self.environment, **variables}
         self.process = Process("bms-reader", [self.program, *command], self.log, environment)

@@ -1,0 +1,225 @@
+"""What the views of the dashboard show, and how they are operated."""
+
+import json
+import re
+
+from installation import ALARMED, BANK, HEALTHY, MEMBERS, NAMES, STACK
+from session import DESKTOP, PHONE, becomes_true
+
+
+def layouts(session):
+    """In both themes, on phone and desktop: nothing overflows, everything is legible and has a name."""
+    for theme in ("light", "dark"):
+        for size in (PHONE, DESKTOP):
+            with session.page(size, theme) as page:
+                layout(session, page, f"{size[0]}-{theme}")
+    session.check_console("every view")
+    session.report("every link is relative", session.installation.proxy.strays)
+
+
+def layout(session, page, suffix):
+    page.wait_for_selector(".card .spark polyline", state="attached")
+    page.wait_for_selector(".card .worry li")
+    session.check_page(f"all batteries, {suffix}", page)
+    session.screenshot(page, f"batteries-{suffix}")
+    for device in (HEALTHY, ALARMED, BANK, STACK):
+        session.open_view(page, device)
+        page.wait_for_selector(".plot .line", state="attached")
+        page.locator("summary").first.click()
+        page.locator("summary").last.click()
+        becomes_true(page, "document.querySelector('details pre').textContent.length > 99")
+        session.check_page(f"{NAMES[device]}, {suffix}", page)
+        for summary in page.locator("summary").all():
+            summary.click()
+        session.screenshot(page, f"{device}-{suffix}")
+
+
+def overview(session):
+    with session.page() as page:
+        page.wait_for_selector(".card .power small")
+        state = json.loads(session.installation.get(f"api/devices/{HEALTHY}"))
+        cell_info = state["status"]["cell_info"]
+        card = session.card(page, HEALTHY)
+        text = card.inner_text()
+        faults = [
+            f"{wanted!r} is not in {text!r}"
+            for wanted in (f"{int(cell_info['battery_soc'])}\n%", "online", " V", " A", "Δ ")
+            if wanted not in text
+        ]
+        volts = float(re.search(r"([\d.]+) V", text)[1])
+        if abs(volts - cell_info["total_voltage"]) > 0.5:
+            faults.append(f"{volts} V on the card, {cell_info['total_voltage']} V in the JSON")
+        session.report("a card shows the values of its battery", faults)
+        wanted = re.compile(r"Cell overvoltage: cell \d+ of Rack 2 at \d\.\d+ V")
+        for device in (ALARMED, BANK):
+            alarms = session.card(page, device).locator(".worry").inner_text()
+            faults = [] if wanted.search(alarms) else [alarms]
+            session.report(f"an alarm is described, {NAMES[device]}", faults)
+        card.get_by_role("link").click()
+        session.expect(
+            "a card links to its battery",
+            page,
+            f"location.hash === '#/{HEALTHY}' && document.activeElement.tagName === 'H1'",
+        )
+        page.go_back()
+        session.expect(
+            "back returns to the list",
+            page,
+            f"document.querySelectorAll('.card').length === {len(NAMES)}",
+        )
+
+
+def live_values(session):
+    with session.page() as page:
+        session.open_view(page, HEALTHY)
+        reads = (
+            "[...document.querySelectorAll('.grid dt')]"
+            ".find((dt) => dt.textContent === 'Good reads').nextSibling.textContent"
+        )
+        becomes_true(page, reads)
+        before = int(page.evaluate(reads))
+        page.locator("summary").last.focus()
+        session.expect("values change without a reload", page, f"Number({reads}) > {before + 3}")
+        focused = "document.activeElement.textContent === 'Raw JSON'"
+        session.expect("an update keeps the focus", page, focused, 1)
+        title = "/^\\d.* % · Rack 1/.test(document.title)"
+        session.expect("the title contains the state of charge", page, title, 1)
+
+
+def cells(session):
+    with session.page() as page:
+        session.open_view(page, HEALTHY)
+        page.wait_for_selector(".cells li")
+        labels = page.locator(".cells li").evaluate_all(
+            "(items) => items.map((item) => item.getAttribute('aria-label'))"
+        )
+        faults = [] if len(labels) == 16 else [f"{len(labels)} cells"]
+        faults += [label for label in labels if not re.match(r"Cell \d+: \d\.\d{3} V", label)]
+        for mark in ("lowest", "highest"):
+            if sum(mark in label for label in labels) != 1:
+                faults.append(f"not exactly one {mark}: {labels}")
+        widths = page.locator(".cells .bar i").evaluate_all(
+            "(bars) => bars.map((bar) => bar.offsetWidth)"
+        )
+        volts = [float(re.search(r"[\d.]+ V", label)[0][:-2]) for label in labels]
+        if widths[volts.index(max(volts))] != max(widths) or min(widths) < 1:
+            faults.append(f"bars {widths} for {volts}")
+        session.report("sixteen cells, the lowest and the highest marked", faults)
+
+
+def bank(session):
+    with session.page() as page:
+        session.open_view(page, BANK)
+        page.wait_for_selector(".panel table th a")
+        rows = page.locator("table").first.locator("tr")
+        texts = [row.inner_text().split("\t") for row in rows.all()]
+        faults = [] if [row[0] for row in texts] == [NAMES[id] for id in MEMBERS] else [str(texts)]
+        faults += [
+            str(row) for row in texts if row[1] != "online" or not re.match(r"\d.* %", row[2])
+        ]
+        if page.locator(".cells").is_visible():
+            faults.append("the bank has an empty list of cells")
+        session.report("a bank lists its batteries", faults)
+        link = page.get_by_role("link", name=NAMES[HEALTHY])
+        link.focus()
+        later = page.evaluate("performance.now()") + 2500
+        focused = f"document.activeElement.textContent === '{NAMES[HEALTHY]}'"
+        session.expect(
+            "updates keep the focus on a battery of the bank",
+            page,
+            f"performance.now() > {later} && {focused}",
+        )
+        page.keyboard.press("Enter")
+        session.expect("Enter opens that battery", page, f"location.hash === '#/{HEALTHY}'")
+
+
+def modules(session):
+    with session.page() as page:
+        session.open_view(page, STACK)
+        page.locator("summary").first.click()
+        page.wait_for_selector("tr.module")
+        groups = page.locator("details tbody").evaluate_all(
+            "(bodies) => bodies.map((body) =>"
+            " [...body.querySelectorAll('th')].map((th) => th.textContent))"
+        )
+        faults = [
+            f"{name} twice" for group in groups for name in set(group) if group.count(name) > 1
+        ]
+        headings = [group[0] for group in groups[1:]]
+        wanted = [f"Module {number}" for number in range(1, len(headings) + 1)]
+        if len(headings) < 2 or headings != wanted:
+            faults.append(f"headings {headings}")
+        session.report("the values of a module are below its name", faults)
+
+
+def charts(session):
+    with session.page() as page:
+        session.open_view(page, HEALTHY)
+        page.wait_for_selector(".plot .line", state="attached")
+        chart = page.get_by_role("slider", name="Power")
+        chart.focus()
+        newest = chart.get_attribute("aria-valuetext")
+        page.keyboard.press("Home")
+        oldest = chart.get_attribute("aria-valuetext")
+        page.keyboard.press("ArrowRight")
+        following = chart.get_attribute("aria-valuetext")
+        form = re.compile(r"^\S.* \d\d:\d\d: [−\d]\d* W$")
+        faults = [text for text in (newest, oldest, following) if not form.match(text or "")]
+        if len({newest, oldest, following}) != 3:
+            faults.append("the arrow keys do not move the cursor")
+        session.report("arrow keys move the cursor of a chart", faults)
+        box = chart.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
+        readout = chart.locator("xpath=ancestor::section").locator(".keys").inner_text()
+        moved = chart.locator(".cursor").count() == 1 and re.search(r"\d\d:\d\d", readout)
+        session.report("the pointer moves the cursor", [] if moved else [readout])
+        pieces = chart.locator(".line").count()
+        faults = [] if pieces == 1 else [f"{pieces} pieces in 24 h"]
+        session.report("the last 24 hours are one line", faults)
+        page.get_by_text("48 h").click()
+        session.expect(
+            "a gap in the history is a gap in the line of 48 hours",
+            page,
+            "document.querySelectorAll('.plot')[1].querySelectorAll('.line').length === 2",
+        )
+        count = page.locator(".plot svg").count()
+        session.report("six charts", [] if count == 6 else [f"{count} charts"])
+
+
+def keyboard(session):
+    with session.page() as page:
+        page.wait_for_selector(".card h2 a")
+        focused = (
+            "(document.activeElement.getAttribute('aria-label')"
+            " || document.activeElement.textContent).trim()"
+        )
+        order = []
+        for _ in range(5 + len(NAMES)):
+            page.keyboard.press("Tab")
+            order.append(page.evaluate(focused))
+        head = ["Skip to the content", "All batteries", "Dark colours"]
+        wanted = [*head, *NAMES.values(), "JSON", "Metrics"]
+        session.report("Tab visits the page in order", [] if order == wanted else [str(order)])
+        page.reload()
+        page.wait_for_selector(".card h2 a")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        first = page.evaluate(focused)
+        faults = [] if first == NAMES[BANK] else [first]
+        session.report("the first link skips to the content", faults)
+
+
+def theme(session):
+    with session.page(theme="light") as page:
+        background = "getComputedStyle(document.documentElement).backgroundColor"
+        light = page.evaluate(background)
+        page.click("#theme")
+        dark = page.evaluate(background)
+        page.reload()
+        kept = page.evaluate(background)
+        faults = [] if light != dark == kept else [f"{light}, then {dark}, after a reload {kept}"]
+        session.report("the theme button changes the colours and is remembered", faults)
+
+
+STEPS = (layouts, overview, live_values, cells, bank, modules, charts, keyboard, theme)
