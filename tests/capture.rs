@@ -10,7 +10,7 @@ use bms_reader::board::Board;
 use bms_reader::capture::{Entry, Event, Recorder};
 use bms_reader::command::CommandBus;
 use bms_reader::model::{AlarmThresholds, DeviceId, Profile};
-use bms_reader::poll::{Line, Member, run_line};
+use bms_reader::poll::{Line, LineMember, run_line};
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{CycleKind, Options, find};
 use bms_reader::raw::raw;
@@ -54,7 +54,7 @@ async fn session(brand: &'static SimBrand, file: &std::path::Path) -> Vec<Value>
     let bus = Bus::living(brand, &[address], 7, faults());
     let port = memory("simulated", SimBus::new(bus, 600.0, None), stop.clone());
     let id = DeviceId::new(&brand.name.replace(':', "-")).unwrap();
-    let member = Member {
+    let member = LineMember {
         id: id.clone(),
         driver: find(brand.driver()),
         options: Options {
@@ -87,7 +87,7 @@ async fn session(brand: &'static SimBrand, file: &std::path::Path) -> Vec<Value>
         bauds: vec![9600],
         members: vec![member],
         recorder: Some(recorder),
-        radio: None,
+        ble: None,
     };
     let mut news = board.subscribe(&id).unwrap();
     let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));

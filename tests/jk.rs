@@ -88,7 +88,7 @@ fn every_switch_is_turned_and_read_back() {
 async fn the_stream_is_read_as_it_comes() {
     let stop = CancellationToken::new();
     let bus = Bus::living(&BRAND, &[1], 7, Faults::default());
-    let stage = SimBus::new(bus, 600.0, None).by_radio();
+    let stage = SimBus::new(bus, 600.0, None).over_ble();
     let port = memory("board", stage.clone(), stop.clone());
     let endpoint = bms_reader::transport::Endpoint::Memory(port);
     let mut link = endpoint.open(9600).await.unwrap();

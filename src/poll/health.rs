@@ -1,5 +1,5 @@
-//! Whether a battery counts as online, when a port is tried again, what is worth a line in the
-//! log. Pure: the time is an argument.
+//! When a battery is online, when it is due, and which changes are worth a line in the log. Pure:
+//! the time is an argument.
 
 use std::time::Duration;
 
@@ -8,112 +8,113 @@ use tokio::time::Instant;
 use crate::model::{FaultKind, LinkState};
 use crate::random::random;
 
-/// Counts failures in a row and decides when they amount to "offline".
+/// Decides when failed reads amount to "offline".
 #[derive(Debug)]
 pub struct Health {
+    /// Failed reads since the last good one.
     consecutive: u32,
     /// The last good read, or the start.
-    good: Instant,
-    /// It has answered since the start.
-    heard: bool,
+    last_success: Instant,
+    has_answered: bool,
+    /// `None` until decided for the first time.
     online: Option<bool>,
-    told: Vec<FaultKind>,
+    /// Kinds of failures that are in the log since the last good read.
+    reported: Vec<FaultKind>,
 }
 
 /// What an attempt changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing that people need to know.
+    /// Nothing worth a line in the log.
     None,
     /// The first good read since the start.
     First,
-    /// It answers again, after so many failed reads and this long.
-    Back(u32, Duration),
-    /// It fails in a way that was not told yet in this outage.
+    /// The first good read after this many failed ones in this time.
+    Recovered(u32, Duration),
+    /// A kind of failure that is new since the last good read.
     Failing,
-    /// It counts as offline from now on.
+    /// The battery counts as offline from now on.
     Offline,
 }
 
 impl Health {
-    /// Nothing is known yet.
     pub fn new(now: Instant) -> Self {
-        Health { consecutive: 0, good: now, heard: false, online: None, told: Vec::new() }
+        Health {
+            consecutive: 0,
+            last_success: now,
+            has_answered: false,
+            online: None,
+            reported: Vec::new(),
+        }
     }
 
-    /// Failed reads since the last good one.
     pub fn consecutive(&self) -> u32 {
         self.consecutive
     }
 
-    /// `None` until it is decided for the first time.
     pub fn online(&self) -> Option<bool> {
         self.online
     }
 
-    /// A good read.
     pub fn succeed(&mut self, now: Instant) -> Change {
-        let change = match (self.heard, self.online, self.told.is_empty()) {
+        let change = match (self.has_answered, self.online, self.reported.is_empty()) {
             (false, ..) => Change::First,
             (true, Some(true), true) => Change::None,
-            _ => Change::Back(self.consecutive, now - self.good),
+            _ => Change::Recovered(self.consecutive, now - self.last_success),
         };
-        *self = Health { heard: true, online: Some(true), ..Health::new(now) };
+        *self = Health { has_answered: true, online: Some(true), ..Health::new(now) };
         change
     }
 
-    /// A failed read. One lost answer on a battery that is online is not worth a word; the second
-    /// in a row is.
+    /// Counts a failed read. The first failure of a battery that is online is not reported.
     pub fn fail(&mut self, kind: FaultKind, now: Instant) -> Change {
         self.consecutive = self.consecutive.saturating_add(1);
         let often = self.consecutive >= LinkState::FAILURES;
-        let late = often && now - self.good >= LinkState::GRACE;
+        let late = often && now - self.last_success >= LinkState::GRACE;
         if late && self.online != Some(false) {
             self.online = Some(false);
-            self.told.push(kind);
+            self.reported.push(kind);
             return Change::Offline;
         }
-        let worth_a_word = self.consecutive > 1 || self.online != Some(true);
-        if worth_a_word && !self.told.contains(&kind) {
-            self.told.push(kind);
+        let reportable = self.consecutive > 1 || self.online != Some(true);
+        if reportable && !self.reported.contains(&kind) {
+            self.reported.push(kind);
             return Change::Failing;
         }
         Change::None
     }
 
-    /// Taken out of service on purpose.
     pub fn pause(&mut self) {
         self.online = Some(false);
     }
 }
 
-/// Growing pauses between tries, with jitter so that many lines do not knock together.
+/// Growing pauses between tries, with jitter so that many lines do not retry at the same moment.
 #[derive(Debug, Clone)]
 pub struct Backoff {
-    pauses: &'static [Duration],
+    pauses_ms: &'static [u64],
     tries: usize,
 }
 
 impl Backoff {
-    /// These pauses, one after the other; the last one from then on.
-    pub fn new(pauses: &'static [Duration]) -> Self {
-        Backoff { pauses, tries: 0 }
+    /// Uses these pauses one after the other, and the last one from then on.
+    pub fn new(pauses_ms: &'static [u64]) -> Self {
+        Backoff { pauses_ms, tries: 0 }
     }
 
     /// The next pause: between three quarters and the whole of the nominal one.
     pub fn pause(&mut self) -> Duration {
-        let last = self.pauses.last().copied().unwrap_or_default();
-        let nominal = self.pauses.get(self.tries).copied().unwrap_or(last);
+        let nominal = self.pauses_ms.get(self.tries).or(self.pauses_ms.last());
         self.tries = self.tries.saturating_add(1);
+        let nominal = Duration::from_millis(nominal.copied().unwrap_or_default());
         nominal.mul_f64(0.75 + 0.25 * random())
     }
 
-    /// Pauses since all was well.
+    /// The number of pauses since the last reset.
     pub fn tries(&self) -> usize {
         self.tries
     }
 
-    /// All is well again.
     pub fn reset(&mut self) {
         self.tries = 0;
     }
@@ -148,7 +149,7 @@ mod tests {
         assert_eq!(health.fail(FaultKind::Timeout, start + SECOND * 30), Change::Offline);
         assert_eq!(health.fail(FaultKind::Timeout, start + SECOND * 31), Change::None);
         assert_eq!(health.online(), Some(false));
-        assert_eq!(health.succeed(start + SECOND * 40), Change::Back(5, SECOND * 40));
+        assert_eq!(health.succeed(start + SECOND * 40), Change::Recovered(5, SECOND * 40));
         assert_eq!(health.consecutive(), 0);
 
         let slow = start + SECOND * 40;
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_are_not_in_a_row_never_add_up() {
+    fn single_failures_never_add_up_to_offline() {
         let start = Instant::now();
         let mut health = Health::new(start);
         for minute in 0..100 {
@@ -170,10 +171,10 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_failure_is_told_once_in_an_outage() {
+    fn each_kind_of_failure_is_reported_once_per_outage() {
         let start = Instant::now();
         let mut health = Health::new(start);
-        for answer in [Change::First, Change::Back(5, Duration::ZERO)] {
+        for answer in [Change::First, Change::Recovered(5, Duration::ZERO)] {
             health.fail(FaultKind::Disconnected, start);
             assert_eq!(health.fail(FaultKind::Timeout, start), Change::Failing);
             assert_eq!(health.fail(FaultKind::BadChecksum, start), Change::Failing);
@@ -185,12 +186,12 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_to_the_longest_and_start_over() {
-        const PAUSES: &[Duration] = &[SECOND, Duration::from_secs(5), Duration::from_secs(60)];
+    fn backoff_grows_to_the_longest_pause_until_reset() {
+        const PAUSES: &[u64] = &[1_000, 5_000, 60_000];
         let mut backoff = Backoff::new(PAUSES);
         let pauses: Vec<_> = (0..40).map(|_| backoff.pause()).collect();
         for (tries, pause) in pauses.iter().enumerate() {
-            let nominal = PAUSES[tries.min(2)];
+            let nominal = Duration::from_millis(PAUSES[tries.min(2)]);
             assert!(*pause <= nominal && *pause >= nominal.mul_f64(0.75), "{tries}: {pause:?}");
         }
         assert_eq!(backoff.tries(), 40);
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn late_cycles_are_skipped_and_the_beat_is_kept() {
+    fn late_cycle_is_skipped_and_the_schedule_is_kept() {
         let due = Instant::now();
         assert_eq!(next_due(due, SECOND * 10, due + SECOND), due + SECOND * 10);
         assert_eq!(next_due(due, SECOND * 10, due + SECOND * 25), due + SECOND * 30);

@@ -1,25 +1,25 @@
-//! Where a driver meets a link: one task owns a line and serves its batteries in turn.
+//! Polling: one task for each line reads the batteries on it in turn.
 //!
 //! A *line* is one serial port, Bluetooth device or TCP peer. Several addresses on one RS485 pair
-//! are one line, so there are no locks round a port, no interleaved requests, and two lines never
-//! share a failure.
+//! are one line, so that a port needs no lock, requests never interleave, and no line suffers from
+//! the failure of another.
+//!
+//! A read passes through these files: `task` waits until a battery is due, `connection` opens the
+//! link, `cycle` carries out the steps of the driver, and `battery` publishes the result.
 
-mod alarms;
-mod configure;
-mod control;
-mod exchange;
+mod alarm_log;
+mod battery;
+mod ble;
+mod connection;
+mod cycle;
 mod health;
-mod line;
-mod radio;
-mod search;
-mod served;
-mod wire;
+mod task;
 
 use std::time::Duration;
 
-pub use exchange::{CycleError, Outcome, cycle};
-pub use line::{read_once, run_line};
-pub use radio::{BleSettings, ReportedAdapterErrors, advertisement, answer_limit, places};
+pub use ble::{BleSettings, ReportedAdapterErrors, advertisement, places, reply_timeout};
+pub use cycle::{CycleError, Outcome, cycle};
+pub use task::{read_once, run_line};
 
 use crate::capture::Recorder;
 use crate::model::{AlarmThresholds, DeviceId};
@@ -29,31 +29,38 @@ use crate::transport::Endpoint;
 /// One serial port, Bluetooth device or TCP peer, with the batteries behind it.
 #[derive(Debug)]
 pub struct Line {
-    /// Where it leads.
+    /// How to connect.
     pub endpoint: Endpoint,
-    /// Baud rates to try, the usual one first; more than one only where none was configured.
+    /// Baud rates to try, the usual one first; more than one only if none was configured.
     pub bauds: Vec<u32>,
-    /// Who answers there.
-    pub members: Vec<Member>,
-    /// How the battery is served where it is on Bluetooth.
-    pub radio: Option<BleSettings>,
-    /// Where everything that is said is written down.
+    /// Batteries that share the connection; only one if its brand is unknown or on Bluetooth.
+    pub members: Vec<LineMember>,
+    /// `Some` on Bluetooth.
+    pub ble: Option<BleSettings>,
+    /// Where to capture the traffic.
     pub recorder: Option<Recorder>,
+}
+
+impl Line {
+    /// A line at a fixed baud rate, or without one, that is not captured.
+    pub fn new(endpoint: Endpoint, members: Vec<LineMember>) -> Self {
+        Line { endpoint, bauds: Vec::new(), members, ble: None, recorder: None }
+    }
 }
 
 /// A battery on a line.
 #[derive(Debug, Clone)]
-pub struct Member {
-    /// Which.
+pub struct LineMember {
+    /// Its slot on the board.
     pub id: DeviceId,
-    /// How to talk to it; `None`: that is to be found out.
+    /// `None`: the brand is unknown and has to be searched for.
     pub driver: Option<&'static DriverInfo>,
-    /// What the operator said about it.
+    /// Address, password and what else the driver needs.
     pub options: Options,
-    /// Time between two reads.
+    /// Time from one read to the next.
     pub interval: Duration,
-    /// Its switches may be turned on request.
+    /// Commands may set its switches.
     pub control: bool,
-    /// Own alarm limits.
+    /// The operator's alarm thresholds.
     pub thresholds: AlarmThresholds,
 }

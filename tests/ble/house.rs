@@ -93,7 +93,7 @@ fn a_battery_that_nobody_knows_is_told_as_such() {
     let silent = json!({"name": "?", "adv_services": [], "replies": [], "services": [service]});
     on_fake(only(battery_with(ADDRESS, silent)), async |_| {
         let error = failure(&[("BMS_TIMEOUT", "2")], true).await;
-        assert_error(&error, "timeout", "asked were ", "of a type that is supported");
+        assert_error(&error, "timeout", "tried: ", "of a supported type");
     });
 }
 

@@ -193,7 +193,7 @@ mark
 radio '{"cmd": "visible", "on": false, "address": "'$JBD'"}'
 radio '{"cmd": "drop", "address": "'$JBD'"}'
 check "a board that is gone: jbd1 is offline" goes_offline jbd1
-check "a board that is gone: one line says so" once "WARN .*does not see $JBD, but another device; .*jbd1 must wait"
+check "a board that is gone: one line says so" once "WARN .*does not see $JBD, but another device; .*jbd1 is waiting"
 check "a board that is gone: jk1 is still read" eval "stays_online jk1 && reads jk1"
 radio '{"cmd": "visible", "on": true, "address": "'$JBD'"}'
 check "a board that is gone: jbd1 comes back" comes_back jbd1

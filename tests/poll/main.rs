@@ -18,7 +18,7 @@ use bms_reader::command::{Command, CommandBus, ConfigChange};
 use bms_reader::model::reading::{Setting, Switch};
 use bms_reader::model::units::Millivolts;
 use bms_reader::model::{AlarmThresholds, DeviceId, FaultKind, LinkState};
-use bms_reader::poll::{Line, Member, run_line};
+use bms_reader::poll::{Line, LineMember, run_line};
 use bms_reader::protocol::Options;
 use bms_reader::transport::{Endpoint, MemoryPort, SerialConfig};
 use rig::{Bus, LOCKED, PLAIN, Rig, id, profile, seconds};
@@ -167,9 +167,7 @@ async fn commands_read_at_once_change_the_beat_and_pause() {
     seconds(10).await;
     assert!(rig.bus.asked(1) >= 11);
 
-    let pause = |paused| {
-        Command::Configure(ConfigChange { paused: Some(paused), ..ConfigChange::default() })
-    };
+    let pause = |paused| Command::Configure(ConfigChange { paused: Some(paused), ..ConfigChange::default() });
     rig.commands.send(&id(1), pause(true)).await.unwrap();
     let before = rig.bus.asked(1);
     seconds(60).await;
@@ -203,7 +201,7 @@ async fn a_switch_is_turned_and_believed_only_when_the_battery_agrees() {
 
     rig.bus.stubborn.store(true, Ordering::Relaxed);
     let refused = order(Switch::Charging, true).await.unwrap_err();
-    assert!(refused.0.contains("did not do it"), "{refused}");
+    assert!(refused.0.contains("did not change the switch"), "{refused}");
     rig.bus.silent.lock().unwrap().push(1);
     let refused = order(Switch::Charging, true).await.unwrap_err();
     assert!(refused.0.contains("not confirmed"), "{refused}");
@@ -270,7 +268,7 @@ async fn the_other_baud_rate_is_tried_on_total_silence_and_kept() {
             }
         }
     });
-    let members = vec![Member {
+    let members = vec![LineMember {
         id: id(1),
         driver: Some(&PLAIN),
         options: Options { timeout: Duration::from_millis(200), ..Options::default() },
@@ -282,7 +280,7 @@ async fn the_other_baud_rate_is_tried_on_total_silence_and_kept() {
     let (_commands, mut inboxes) = CommandBus::new(&[vec![id(1)]]);
     let stop = CancellationToken::new();
     let endpoint = Endpoint::Serial(SerialConfig { path });
-    let line = Line { endpoint, bauds: vec![9600, 19_200], members, radio: None, recorder: None };
+    let line = Line { endpoint, bauds: vec![9600, 19_200], members, ble: None, recorder: None };
     let mut state = board.subscribe(&id(1)).unwrap();
     tokio::spawn(run_line(line, board, inboxes.remove(0), stop.clone()));
     let third = state.wait_for(|state| state.counters.reads == 3);

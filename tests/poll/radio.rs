@@ -17,16 +17,16 @@ use crate::rig::{Bus, Rig, id, member, profile, seconds};
 fn line(port: MemoryPort, keep_connected: bool) -> Line {
     let mut member = member(1);
     member.options = Options { medium: Medium::Ble, ..member.options };
-    let limit = Duration::from_secs(20);
+    let read_timeout = Duration::from_secs(20);
     Line {
         endpoint: Endpoint::Memory(port),
         bauds: Vec::new(),
         members: vec![member],
         recorder: None,
-        radio: Some(BleSettings {
+        ble: Some(BleSettings {
             keep_connected: Some(keep_connected),
-            limit,
-            troubles: ReportedAdapterErrors::default(),
+            read_timeout,
+            adapter_errors: ReportedAdapterErrors::default(),
         }),
     }
 }
@@ -147,7 +147,7 @@ async fn it_moves_to_another_address_at_once() {
     };
 
     let refused = configure(to("C8:47:80:37:02:E9")).await.unwrap_err();
-    assert!(refused.0.contains("is the address of b2"), "{refused}");
+    assert!(refused.0.contains("is already the address of b2"), "{refused}");
     assert_eq!(links(&rig), (1, 1));
 
     configure(to("C8:47:80:37:02:E8")).await.unwrap();

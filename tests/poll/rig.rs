@@ -9,7 +9,7 @@ use bms_reader::command::CommandBus;
 use bms_reader::model::reading::Switch;
 use bms_reader::model::units::Millivolts;
 use bms_reader::model::{AlarmThresholds, DeviceId, DeviceState, FaultKind, Profile, Reading};
-use bms_reader::poll::{Line, Member, run_line};
+use bms_reader::poll::{Line, LineMember, run_line};
 use bms_reader::protocol::{CycleKind, Driver, DriverInfo, Options, ProtocolError, Step};
 use bms_reader::transport::{Endpoint, MemoryPort};
 use tokio::time::{Instant, sleep};
@@ -170,7 +170,7 @@ impl Rig {
 
     pub fn with(bus: Bus, endpoint: Endpoint, addresses: &[u8]) -> Self {
         let members = addresses.iter().map(|address| member(*address)).collect();
-        Rig::on(bus, Line { endpoint, bauds: vec![9600], members, radio: None, recorder: None })
+        Rig::on(bus, Line { endpoint, bauds: vec![9600], members, ble: None, recorder: None })
     }
 
     pub fn on(bus: Bus, line: Line) -> Self {
@@ -196,8 +196,8 @@ impl Rig {
     }
 }
 
-pub fn member(address: u8) -> Member {
-    Member {
+pub fn member(address: u8) -> LineMember {
+    LineMember {
         id: id(address),
         driver: Some(&PLAIN),
         options: Options { address, ..Options::default() },

@@ -6,7 +6,7 @@ use bms_reader::app;
 use bms_reader::board::Board;
 use bms_reader::config;
 use bms_reader::model::{FaultKind, LinkState};
-use bms_reader::poll::{Line, Member, read_once};
+use bms_reader::poll::{Line, LineMember, read_once};
 use bms_reader::protocol;
 use bms_reader::sim::serve::{self, ListenAddr, SimBus, SimServer, SimulateOptions};
 use bms_reader::sim::{BRANDS, Bus as PlayedBus, Faults, SimBrand};
@@ -23,8 +23,8 @@ pub fn wired() -> impl Iterator<Item = &'static SimBrand> {
 }
 
 fn unknown(endpoint: Endpoint) -> Line {
-    let member = Member { driver: None, ..member(1) };
-    Line { endpoint, bauds: Vec::new(), members: vec![member], radio: None, recorder: None }
+    let member = LineMember { driver: None, ..member(1) };
+    Line { endpoint, bauds: Vec::new(), members: vec![member], ble: None, recorder: None }
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,7 +31,7 @@ impl SimBus {
     }
 
     /// The same by Bluetooth: answers come in notifications, cut as the brand's modules do it.
-    pub fn by_radio(self) -> Self {
+    pub fn over_ble(self) -> Self {
         let piece = self.with_bus(|bus| bus.brand().notification);
         SimBus { piece, ..self }
     }

@@ -11,7 +11,7 @@ use std::panic::resume_unwind;
 use std::time::Duration;
 
 use bms_reader::model::{AlarmThresholds, DeviceState, FaultKind, LinkState};
-use bms_reader::poll::{Line, Member};
+use bms_reader::poll::{Line, LineMember};
 use bms_reader::protocol::{self, DriverInfo, Options, console};
 use bms_reader::sim::pylontech_sc0500::BARCODE;
 use bms_reader::sim::{Bus as SimBus, Faults, SimBrand};
@@ -77,7 +77,7 @@ impl House {
 
     /// A line to these batteries.
     fn read(&self, bridge: &Bridge) -> Rig {
-        let member = |&address: &u8| Member {
+        let member = |&address: &u8| LineMember {
             id: id(address),
             driver: Some(self.driver()),
             options: self.options_at(address),
@@ -89,7 +89,7 @@ impl House {
         let endpoint = bridge.endpoint();
         Rig::on(
             Bus::default(),
-            Line { endpoint, bauds: Vec::new(), members, radio: None, recorder: None },
+            Line { endpoint, bauds: Vec::new(), members, ble: None, recorder: None },
         )
     }
 

@@ -1,0 +1,296 @@
+//! A battery on a line: its driver, its health, and its slot on the board.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::LineMember;
+use super::alarm_log::AlarmLog;
+use super::cycle::CycleError;
+use super::health::{Change, Health, next_due};
+use crate::board::Board;
+use crate::capture::{Recorder, Tap};
+use crate::clock;
+use crate::command;
+use crate::model::derived_state::DerivedState;
+use crate::model::plausible::PlausibilityFilter;
+use crate::model::units::Uptime;
+use crate::model::{DeviceState, Fault, LinkState, Profile, Reading, Value};
+use crate::protocol::{Driver, DriverInfo, Options};
+use crate::transport::Link;
+
+pub(super) struct PolledBattery {
+    pub(super) member: LineMember,
+    /// `None` while the brand is searched for and no candidate is being tried.
+    pub(super) driver: Option<Box<dyn Driver>>,
+    /// Bluetooth signal strength in dBm, as last measured.
+    pub(super) signal: Option<i16>,
+    pub(super) due: Instant,
+    pub(super) paused: bool,
+    pub(super) tap: Tap,
+    health: Health,
+    board: Board,
+    plausibility: PlausibilityFilter,
+    derived: DerivedState,
+    alarms: AlarmLog,
+    /// Zero of the battery's monotonic clock.
+    began: Instant,
+    /// The last reading was implausible; a second one like it will be accepted.
+    unconfirmed: bool,
+}
+
+impl PolledBattery {
+    pub(super) fn new(member: LineMember, board: Board, recorder: Option<&Recorder>) -> Self {
+        let now = Instant::now();
+        let mut battery = PolledBattery {
+            driver: None,
+            signal: None,
+            due: now,
+            paused: false,
+            tap: Tap::new(&member.id, recorder),
+            health: Health::new(now),
+            board,
+            plausibility: PlausibilityFilter::default(),
+            derived: DerivedState::new(member.thresholds.clone()),
+            alarms: AlarmLog::default(),
+            began: now,
+            unconfirmed: false,
+            member,
+        };
+        battery.renew_driver();
+        battery
+    }
+
+    /// Replaces the driver by one without any state, or removes it while the brand is unknown.
+    pub(super) fn renew_driver(&mut self) {
+        self.driver = None;
+        if let Some(info) = self.member.driver {
+            let options = self.member.options.clone();
+            self.try_driver(info, &options);
+        }
+    }
+
+    /// Uses this driver for now.
+    pub(super) fn try_driver(&mut self, info: &'static DriverInfo, options: &Options) {
+        self.driver = Some((info.new)(options));
+        self.tap.driver(info.name, options);
+    }
+
+    /// Keeps the driver that is being tried: the search for the brand is over.
+    pub(super) fn identify(&mut self, info: &'static DriverInfo, options: Options) {
+        self.member.driver = Some(info);
+        self.member.options = options;
+        let control = self.member.control;
+        let controls = info.controls_on(self.member.options.medium);
+        self.update_profile(|profile| {
+            info.name.clone_into(&mut profile.brand);
+            info.title.clone_into(&mut profile.title);
+            profile.controls = if control { controls.to_vec() } else { Vec::new() };
+        });
+    }
+
+    /// Forgets everything about the battery, because its address is now that of another one.
+    pub(super) fn change_battery(&mut self) {
+        self.renew_driver();
+        self.signal = None;
+        self.health = Health::new(Instant::now());
+        self.plausibility = PlausibilityFilter::default();
+        self.unconfirmed = false;
+        self.derived.change_battery(self.member.thresholds.clone());
+        self.alarms = AlarmLog::default();
+        let paused = self.paused;
+        self.board.update(&self.member.id, |state| {
+            state.counters.consecutive_errors = 0;
+            if !paused {
+                state.link = LinkState::Connecting;
+            }
+        });
+    }
+
+    pub(super) fn update_profile(&self, change: impl FnOnce(&mut Profile)) {
+        self.board.update_profile(&self.member.id, change);
+    }
+
+    /// Whether the last reading waits for a second one that confirms it.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed
+    }
+
+    /// The connection was opened; `counts` unless it was closed on purpose before.
+    pub(super) fn connected(&mut self, link: Option<&Link>, counts: bool) {
+        if let Some(driver) = &mut self.driver {
+            driver.reset();
+            self.tap.reset();
+        }
+        if counts {
+            self.board.update(&self.member.id, |state| state.counters.reconnects += 1);
+        }
+        self.measure_signal(link);
+        if let Some(Link::Ble(link)) = link {
+            let adapter = link.adapter().to_owned();
+            self.update_profile(|profile| profile.adapter = Some(adapter));
+        }
+    }
+
+    pub(super) fn measure_signal(&mut self, link: Option<&Link>) {
+        if let Some(Link::Ble(link)) = link {
+            self.signal = link.rssi().or(self.signal);
+        }
+    }
+
+    /// Publishes the result of an attempt that began at `started`, and schedules the next one.
+    pub(super) fn record(
+        &mut self,
+        started: Instant,
+        connected: bool,
+        result: Result<Box<Reading>, CycleError>,
+    ) {
+        let now = Instant::now();
+        let took_ms = millis(now - started);
+        let at = Uptime(millis(now - self.began));
+        self.due = next_due(self.due, self.member.interval, now);
+        let result = result.and_then(|reading| {
+            self.plausibility.pass(*reading, at).map_err(CycleError::Implausible)
+        });
+        let state = match result {
+            Ok(reading) => self.record_success(reading, at, took_ms, now),
+            Err(error) => self.record_failure(&error, connected, took_ms, now),
+        };
+        if let Some(state) = state {
+            self.tap.attempt(&state);
+        }
+    }
+
+    fn record_success(
+        &mut self,
+        reading: Reading,
+        at: Uptime,
+        took_ms: u64,
+        now: Instant,
+    ) -> Option<DeviceState> {
+        let id = &self.member.id;
+        match self.health.succeed(now) {
+            Change::First => info!("{id}: answers ({})", summary(&reading)),
+            Change::Recovered(failures, time) => {
+                let seconds = time.as_secs();
+                info!("{id}: answers again after {failures} failed reads in {seconds} s");
+            }
+            _ => debug!("{id}: read in {took_ms} ms"),
+        }
+        let derived = self.derived.derive(&reading, at, millis(self.member.interval));
+        self.unconfirmed = false;
+        let state = self.update(took_ms, true, None, |state| {
+            state.accept(clock::now(), took_ms, reading, derived);
+        })?;
+        self.alarms.update(&state);
+        Some(state)
+    }
+
+    fn record_failure(
+        &mut self,
+        error: &CycleError,
+        connected: bool,
+        took_ms: u64,
+        now: Instant,
+    ) -> Option<DeviceState> {
+        let id = &self.member.id;
+        let fault = error.fault();
+        let Fault { message, hint, .. } = &fault;
+        let rejected = matches!(error, CycleError::Implausible(_));
+        if rejected && !self.unconfirmed {
+            // It may be an alarm, which must not wait for the next interval.
+            self.due = now;
+        }
+        self.unconfirmed = rejected;
+        match self.health.fail(fault.kind, now) {
+            // A lost connection is logged once for the whole line.
+            Change::Failing if !matches!(error, CycleError::Link(_)) => {
+                warn!("{id}: {message}; {hint}");
+            }
+            Change::Offline => {
+                let failures = self.health.consecutive();
+                warn!("{id}: offline after {failures} failed reads: {message}; {hint}");
+            }
+            _ => debug!("{id}: {message} after {took_ms} ms"),
+        }
+        let offline = self.health.online() == Some(false);
+        self.update(took_ms, connected, Some(fault), |state| {
+            state.counters.rejected += u64::from(rejected);
+            if offline {
+                state.mark_offline(clock::now());
+            }
+        })
+    }
+
+    /// Publishes an attempt, and returns the new state.
+    fn update(
+        &self,
+        took_ms: u64,
+        connected: bool,
+        fault: Option<Fault>,
+        change: impl FnOnce(&mut DeviceState),
+    ) -> Option<DeviceState> {
+        let mut published = None;
+        self.board.update(&self.member.id, |state| {
+            state.record_attempt(clock::now(), took_ms, connected, fault);
+            state.rssi = self.signal.filter(|_| connected);
+            change(state);
+            published = Some(state.clone());
+        });
+        published
+    }
+
+    /// Applies the part of a change that does not depend on the kind of connection.
+    pub(super) fn configure(&mut self, change: &command::ConfigChange) {
+        let id = &self.member.id;
+        if let Some(timeout) = change.timeout {
+            info!("{id}: timeout set to {} s on request", timeout.as_secs_f64());
+            self.member.options.timeout = timeout;
+            self.renew_driver();
+        }
+        if let Some(interval) = change.interval {
+            info!("{}: interval set to {} s on request", self.member.id, interval.as_secs_f64());
+            self.member.interval = interval;
+            self.due = self.due.min(Instant::now() + interval);
+            self.update_profile(|profile| profile.interval_ms = millis(interval));
+        }
+        match change.paused {
+            Some(true) if !self.paused => self.pause(),
+            Some(false) if self.paused => self.resume(),
+            _ => {}
+        }
+    }
+
+    fn pause(&mut self) {
+        info!("{}: paused on request, until {{\"paused\": false}} or a restart", self.member.id);
+        self.paused = true;
+        self.health.pause();
+        let since = clock::now();
+        self.board.update(&self.member.id, |state| {
+            state.paused = true;
+            state.link = LinkState::Offline { since };
+        });
+    }
+
+    fn resume(&mut self) {
+        info!("{}: resumed on request", self.member.id);
+        self.paused = false;
+        self.due = Instant::now();
+        self.board.update(&self.member.id, |state| state.paused = false);
+    }
+}
+
+/// The values in the first log line of a battery.
+fn summary(reading: &Reading) -> String {
+    let pack = &reading.pack;
+    let mut parts = Vec::new();
+    parts.extend(pack.soc.map(|soc| format!("{} %", Value::from(soc))));
+    parts.extend(pack.voltage.map(|voltage| format!("{} V", Value::from(voltage))));
+    parts.push(format!("{} cells", reading.cells.len()));
+    parts.join(", ")
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,139 @@
+//! What is special about Bluetooth: a battery serves one program at a time, connecting takes long,
+//! and the adapter is shared.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::model::FaultKind;
+use crate::protocol::DriverInfo;
+use crate::protocol::advertisement::Advertisement;
+use crate::transport::LinkError;
+use crate::transport::ble::{BleFound, BlePlace};
+
+/// Longest wait for one reply: the first after connecting takes a second or two, and a lost one
+/// must leave time to ask again within the read.
+const MAX_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a battery on Bluetooth is polled.
+#[derive(Debug, Clone)]
+pub struct BleSettings {
+    /// Keep the connection open between two reads; `None`: as suits the brand.
+    pub keep_connected: Option<bool>,
+    /// Time for one whole read.
+    pub read_timeout: Duration,
+    /// Shared by all batteries on Bluetooth.
+    pub adapter_errors: ReportedAdapterErrors,
+}
+
+impl BleSettings {
+    /// A stream restarts at each connection, so that one is kept. All others are released, so that
+    /// a phone can connect between two reads.
+    pub(super) fn keeps_connected(&self, driver: Option<&DriverInfo>) -> bool {
+        let streams = || driver.and_then(|info| info.gatt).is_none_or(|gatt| gatt.streams);
+        self.keep_connected.unwrap_or_else(streams)
+    }
+}
+
+/// Time for one reply, where a whole read may take `read_timeout`.
+pub fn reply_timeout(read_timeout: Duration) -> Duration {
+    read_timeout.min(MAX_REPLY_TIMEOUT)
+}
+
+/// The GATT characteristics that a battery of this brand may have.
+pub fn places(driver: &DriverInfo) -> Vec<BlePlace> {
+    let channels = driver.gatt.map_or(&[][..], |gatt| gatt.places);
+    let place = |channel: &crate::protocol::driver::GattChannel| BlePlace {
+        service: channel.service,
+        notify: channel.notify,
+        write: channel.write,
+    };
+    channels.iter().map(place).collect()
+}
+
+/// The advertisement in a scan result.
+pub fn advertisement(found: &BleFound) -> Advertisement<'_> {
+    Advertisement {
+        name: found.name.as_deref(),
+        address: &found.address,
+        services: &found.services,
+        manufacturer: &found.manufacturer,
+    }
+}
+
+/// Adapter errors that are in the log already. An adapter carries several batteries, and its error
+/// is logged once instead of once per battery.
+#[derive(Debug, Clone, Default)]
+pub struct ReportedAdapterErrors(Arc<Mutex<BTreeSet<String>>>);
+
+impl ReportedAdapterErrors {
+    /// False if this error is known.
+    pub(super) fn insert(&self, error: &LinkError) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(error.to_string())
+    }
+
+    /// Forgets all errors, because a battery was reached; true if there were any.
+    pub(super) fn clear(&self) -> bool {
+        let mut errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !std::mem::take(&mut *errors).is_empty()
+    }
+}
+
+/// Distinguishes an unusable adapter from an unreachable battery. An adapter that receives no
+/// advertisement at all counts as unusable.
+pub(super) fn is_adapter_error(error: &LinkError) -> bool {
+    matches!(
+        error,
+        LinkError::NoBus { .. }
+            | LinkError::NoAdapter { .. }
+            | LinkError::AdapterOff { .. }
+            | LinkError::NotSeen { others: 0, .. }
+    )
+}
+
+/// Whether another try may succeed a moment later.
+pub(super) fn is_transient(error: &LinkError) -> bool {
+    matches!(error, LinkError::Open { .. } | LinkError::Gone { .. } | LinkError::Busy { .. })
+}
+
+/// Whether the link may be broken after a cycle that failed in this way. A battery that answers
+/// with an error is awake and connected.
+pub(super) fn leaves_link_in_doubt(kind: FaultKind) -> bool {
+    !matches!(kind, FaultKind::BmsError | FaultKind::AuthFailed | FaultKind::UnsupportedFrame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adapter_off(adapter: &str) -> LinkError {
+        LinkError::AdapterOff { place: adapter.into() }
+    }
+
+    fn not_seen(battery: &str, others: usize) -> LinkError {
+        LinkError::NotSeen { place: battery.into(), adapter: "hci0".into(), others }
+    }
+
+    #[test]
+    fn adapter_error_is_reported_once_until_cleared() {
+        let errors = ReportedAdapterErrors::default();
+        let shared = errors.clone();
+        assert!(errors.insert(&adapter_off("hci0")) && !shared.insert(&adapter_off("hci0")));
+        assert!(shared.insert(&adapter_off("hci1")));
+        assert!(shared.clear() && !errors.clear());
+        assert!(errors.insert(&adapter_off("hci0")));
+    }
+
+    #[test]
+    fn adapter_that_receives_nothing_is_one_error_for_all_batteries() {
+        assert!(is_adapter_error(&not_seen("A", 0)) && !is_adapter_error(&not_seen("A", 1)));
+        let errors = ReportedAdapterErrors::default();
+        assert!(errors.insert(&not_seen("A", 0)) && !errors.insert(&not_seen("B", 0)));
+    }
+
+    #[test]
+    fn reply_timeout_is_a_share_of_the_read_timeout() {
+        assert_eq!(reply_timeout(Duration::from_secs(20)), MAX_REPLY_TIMEOUT);
+        assert_eq!(reply_timeout(Duration::from_secs(3)), Duration::from_secs(3));
+    }
+}

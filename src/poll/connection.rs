@@ -1,0 +1,300 @@
+//! The connection of a line: when it is opened and closed, and at which baud rate.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::battery::PolledBattery;
+use super::ble::{self, BleSettings};
+use super::cycle::{CycleError, Outcome, cycle};
+use super::health::Backoff;
+use crate::model::{FaultKind, Reading};
+use crate::protocol::auto::Candidate;
+use crate::protocol::{CycleKind, DriverInfo};
+use crate::transport::{Endpoint, Link, LinkError};
+
+/// Pauses in ms before a serial port is opened again. Looking for a device node costs nothing, so a
+/// replugged adapter is found soon.
+const SERIAL_PAUSES: &[u64] = &[1_000, 2_000, 4_000, 5_000];
+/// Pauses in ms before a TCP connection is retried.
+const TCP_PAUSES: &[u64] = &[1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000];
+/// Pauses in ms before a Bluetooth connection is retried. Interference is over in a moment; a
+/// battery that stays unreachable is out of range or in use.
+const BLE_PAUSES: &[u64] = &[250, 250, 250, 5_000, 10_000, 30_000, 60_000];
+/// Bluetooth connects that fail before a read counts as failed: one in a few fails even at close
+/// range.
+const UNCOUNTED_BLE_FAILURES: usize = 3;
+/// Silent reads of every battery after which the connection is reopened: a USB adapter can hang
+/// and a TCP connection can be half open.
+const SILENT_READS: usize = 3;
+/// Short, because closing must not delay the shutdown.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+/// A battery accepts one Bluetooth connection, so the next one waits until this one has ended.
+const BLE_CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
+/// A cycle may take as long as this many replies.
+const REPLIES_PER_CYCLE: u32 = 12;
+/// The shortest limit of a cycle: a text console needs a pause before its first command.
+const MIN_CYCLE_LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) endpoint: Endpoint,
+    /// `Some` on Bluetooth.
+    pub(super) ble: Option<BleSettings>,
+    /// Rates to try; the further ones only until a battery has answered.
+    pub(super) bauds: Vec<u32>,
+    /// Index into `bauds`.
+    baud: usize,
+    /// The rate of the search's candidate, in place of `bauds`.
+    candidate_baud: Option<u32>,
+    state: ConnectionState,
+    backoff: Backoff,
+    /// A battery has answered at this baud rate.
+    answered: bool,
+    /// Consecutive reads in which no byte was received.
+    silent_reads: usize,
+    batteries: usize,
+}
+
+#[derive(Debug)]
+enum ConnectionState {
+    Open(Link),
+    /// Lost to an error, or closed in order to be reopened (`None`).
+    Closed {
+        error: Option<LinkError>,
+        retry: Instant,
+    },
+    /// Closed until a battery is due, and not before this moment.
+    Resting(Instant),
+}
+
+impl Connection {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        bauds: Vec<u32>,
+        batteries: usize,
+        ble: Option<BleSettings>,
+    ) -> Self {
+        let pauses = match endpoint {
+            _ if ble.is_some() => BLE_PAUSES,
+            Endpoint::Tcp(_) => TCP_PAUSES,
+            _ => SERIAL_PAUSES,
+        };
+        Connection {
+            endpoint,
+            ble,
+            bauds,
+            baud: 0,
+            candidate_baud: None,
+            state: ConnectionState::Closed { error: None, retry: Instant::now() },
+            backoff: Backoff::new(pauses),
+            answered: false,
+            silent_reads: 0,
+            batteries,
+        }
+    }
+
+    pub(super) fn link(&self) -> Option<&Link> {
+        match &self.state {
+            ConnectionState::Open(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.link().is_some()
+    }
+
+    /// Whether it was closed on purpose between two reads.
+    pub(super) fn is_resting(&self) -> bool {
+        matches!(self.state, ConnectionState::Resting(_))
+    }
+
+    /// When to open it for a battery that is due at this moment; `None` while it is open.
+    pub(super) fn open_at(&self, due: Instant) -> Option<Instant> {
+        match self.state {
+            ConnectionState::Open(_) => None,
+            ConnectionState::Closed { retry, .. } => Some(retry),
+            ConnectionState::Resting(until) => Some(due.max(until)),
+        }
+    }
+
+    /// Whether a battery that is due waits for the connection, instead of counting a failed read.
+    pub(super) fn defers(&self) -> bool {
+        match &self.state {
+            ConnectionState::Open(_) => false,
+            ConnectionState::Closed { error: None, .. } | ConnectionState::Resting(_) => true,
+            ConnectionState::Closed { error: Some(error), .. } => {
+                self.ble.is_some()
+                    && self.backoff.tries() <= UNCOUNTED_BLE_FAILURES
+                    && ble::is_transient(error)
+            }
+        }
+    }
+
+    /// Opens it. An error becomes the result of the reads until the next try.
+    pub(super) async fn open(&mut self) -> Result<(), LinkError> {
+        let configured = self.bauds.get(self.baud).copied().unwrap_or(9600);
+        match self.endpoint.open(self.candidate_baud.unwrap_or(configured)).await {
+            Ok(link) => {
+                self.state = ConnectionState::Open(link);
+                self.silent_reads = 0;
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(error.clone()).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes it, to be opened again as soon as a battery is due.
+    pub(super) async fn close(&mut self) {
+        let closed = ConnectionState::Closed { error: None, retry: Instant::now() };
+        self.leave(closed, CLOSE_TIMEOUT).await;
+    }
+
+    /// Closes it until the next battery is due.
+    pub(super) async fn rest(&mut self) {
+        self.leave(ConnectionState::Resting(Instant::now()), BLE_CLOSE_TIMEOUT).await;
+    }
+
+    async fn leave(&mut self, state: ConnectionState, limit: Duration) {
+        if let ConnectionState::Open(link) = std::mem::replace(&mut self.state, state) {
+            // An unresponsive peer does not keep the connection open.
+            let _ = timeout(limit, link.close()).await;
+        }
+    }
+
+    /// Closes it because of an error, until the back-off is over.
+    pub(super) async fn fail(&mut self, error: LinkError) {
+        self.close().await;
+        let retry = Instant::now() + self.backoff.pause();
+        self.state = ConnectionState::Closed { error: Some(error), retry };
+    }
+
+    /// Why there is no link.
+    pub(super) fn closed_reason(&self) -> LinkError {
+        match &self.state {
+            ConnectionState::Closed { error: Some(error), .. } => error.clone(),
+            _ => LinkError::Gone {
+                place: self.endpoint.to_string(),
+                reason: "it was closed and is being opened again".into(),
+            },
+        }
+    }
+
+    /// Sets what the candidate needs: its baud rate or its GATT characteristics.
+    pub(super) async fn configure_for(&mut self, candidate: &Candidate) {
+        let changed = match &mut self.endpoint {
+            Endpoint::Ble(config) => {
+                let places = ble::places(candidate.driver);
+                let changed = config.places != places;
+                config.places = places;
+                changed
+            }
+            _ => std::mem::replace(&mut self.candidate_baud, candidate.baud) != candidate.baud,
+        };
+        if changed {
+            self.start_over().await;
+        }
+    }
+
+    /// Closes it and forgets what was learned about the other side.
+    pub(super) async fn start_over(&mut self) {
+        self.close().await;
+        self.backoff.reset();
+        self.answered = false;
+        self.silent_reads = 0;
+    }
+
+    /// The longest that one cycle may take.
+    fn cycle_limit(&self, reply_timeout: Duration) -> Duration {
+        let limit = || (reply_timeout * REPLIES_PER_CYCLE).max(MIN_CYCLE_LIMIT);
+        self.ble.as_ref().map_or_else(limit, |ble| ble.read_timeout)
+    }
+
+    /// Runs a cycle with one battery.
+    ///
+    /// Until a battery has answered, a read is tried twice at each baud rate, because a driver may
+    /// alternate between two forms of its request. Afterwards a silent battery costs one timeout,
+    /// or two where `one_shot` says that there will be no other read. On Bluetooth a silent link
+    /// may be dead, so the next read gets a new one instead.
+    pub(super) async fn run(
+        &mut self,
+        battery: &mut PolledBattery,
+        kind: CycleKind,
+        one_shot: bool,
+    ) -> Result<Box<Reading>, CycleError> {
+        let limit = self.cycle_limit(battery.member.options.timeout);
+        let Some(driver) = &mut battery.driver else { return Err(self.closed_reason().into()) };
+        let tries = match (kind, self.answered) {
+            (CycleKind::Write(_), _) => 1,
+            _ if self.ble.is_some() => 1,
+            (_, true) => 1 + usize::from(one_shot),
+            (_, false) if self.candidate_baud.is_some() => 2,
+            (_, false) => 2 * self.bauds.len().max(1),
+        };
+        for number in 1.. {
+            let ConnectionState::Open(link) = &mut self.state else { break };
+            let outcome = cycle(&mut **driver, link, kind, limit, &mut battery.tap).await;
+            self.note(&outcome).await;
+            if !was_silent(&outcome) || number >= tries {
+                return outcome.result;
+            }
+            if !self.answered && number % 2 == 0 {
+                self.next_baud().await?;
+                driver.reset();
+                battery.tap.reset();
+            }
+        }
+        Err(self.closed_reason().into())
+    }
+
+    async fn next_baud(&mut self) -> Result<(), LinkError> {
+        if self.candidate_baud.is_none() && self.bauds.len() > 1 {
+            self.baud = (self.baud + 1) % self.bauds.len();
+            self.close().await;
+            self.open().await?;
+        }
+        Ok(())
+    }
+
+    async fn note(&mut self, outcome: &Outcome) {
+        match &outcome.result {
+            Ok(_) => {
+                self.answered = true;
+                self.silent_reads = 0;
+                self.backoff.reset();
+            }
+            Err(CycleError::Link(error)) => self.fail(error.clone()).await,
+            Err(error) if self.ble.is_some() => {
+                if ble::leaves_link_in_doubt(error.fault().kind) {
+                    let until = Instant::now() + self.backoff.pause();
+                    self.leave(ConnectionState::Resting(until), BLE_CLOSE_TIMEOUT).await;
+                }
+            }
+            Err(_) if was_silent(outcome) => self.silent_reads += 1,
+            Err(_) => self.silent_reads = 0,
+        }
+    }
+
+    /// After a read or a command: frees a Bluetooth battery for other programs. Closes a line on
+    /// which all batteries are silent, so that it is opened anew, at any of its baud rates.
+    pub(super) async fn release(&mut self, driver: Option<&DriverInfo>) {
+        match &self.ble {
+            _ if !self.is_open() => {}
+            Some(ble) if !ble.keeps_connected(driver) => self.rest().await,
+            _ if self.silent_reads >= SILENT_READS * self.batteries.max(1) => {
+                self.answered = false;
+                self.close().await;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn was_silent(outcome: &Outcome) -> bool {
+    let timed_out = |error: &CycleError| error.fault().kind == FaultKind::Timeout;
+    outcome.received == 0 && outcome.result.as_ref().is_err_and(timed_out)
+}

@@ -1,0 +1,325 @@
+//! One cycle: carries out the steps of a driver on an open link.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::capture::Tap;
+use crate::model::plausible::Implausible;
+use crate::model::{Fault, FaultKind, Reading};
+use crate::protocol::{CycleKind, Driver, ProtocolError, Step};
+use crate::transport::{Link, LinkError};
+
+/// Why a cycle failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CycleError {
+    /// The connection could not be opened or was lost.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The driver got no valid reply, or an error reply.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// A reading with impossible values, until a second one confirms it.
+    #[error("implausible reading: {}", .0.0)]
+    Implausible(Implausible),
+    /// The driver had not finished when the time for the whole cycle was over.
+    #[error("the read took longer than {} s", limit.as_secs())]
+    Overrun {
+        /// Time for the whole cycle.
+        limit: Duration,
+        /// Number of bytes received.
+        received: usize,
+    },
+    /// No candidate of a search got a valid reply; contains the list of candidates.
+    #[error("no known battery answered; tried: {0}")]
+    Unrecognised(String),
+    /// The driver panicked. A bug, which costs this battery one read and does not affect the others.
+    #[error("the driver crashed: {0}")]
+    Panicked(String),
+}
+
+impl CycleError {
+    /// The error as sinks publish it.
+    pub fn fault(&self) -> Fault {
+        let (kind, hint) = match self {
+            CycleError::Link(error) => (link_kind(error), error.hint()),
+            CycleError::Protocol(error) => (error.kind(), error.hint()),
+            CycleError::Implausible(_) => (
+                FaultKind::BadFrame,
+                "the battery is read again at once; if this happens often, check the cable and \
+                 BMS_TYPE",
+            ),
+            // Several timeouts in one cycle can add up to more than its limit.
+            CycleError::Overrun { received: 0, .. } => {
+                let silence = ProtocolError::Timeout { query: String::new(), received: 0 };
+                (FaultKind::Timeout, silence.hint())
+            }
+            CycleError::Overrun { .. } => (
+                FaultKind::Timeout,
+                "the line never falls silent: make sure that only one program reads it",
+            ),
+            CycleError::Unrecognised(_) => (
+                FaultKind::Timeout,
+                "check that the battery is awake and of a supported type, and check the wiring or \
+                 the distance; set the type if you know it",
+            ),
+            CycleError::Panicked(_) => (
+                FaultKind::BadFrame,
+                "this is a bug in bms-reader: please report it with a log of LOG_LEVEL=TRACE",
+            ),
+        };
+        Fault::new(kind, self.to_string(), hint)
+    }
+}
+
+fn link_kind(error: &LinkError) -> FaultKind {
+    match error {
+        LinkError::NotFound { .. } => FaultKind::PortNotFound,
+        LinkError::Denied { .. } => FaultKind::PermissionDenied,
+        LinkError::Busy { .. } => FaultKind::PortBusy,
+        LinkError::Open { .. } | LinkError::NoService { .. } => FaultKind::ConnectFailed,
+        LinkError::Gone { .. } | LinkError::Stuck { .. } => FaultKind::Disconnected,
+        LinkError::NoBus { fault, .. } if fault.is_refusal() => FaultKind::PermissionDenied,
+        LinkError::NoBus { .. } | LinkError::NoAdapter { .. } | LinkError::AdapterOff { .. } => {
+            FaultKind::AdapterNotFound
+        }
+        LinkError::NotSeen { .. } => FaultKind::DeviceNotFound,
+        LinkError::Pairing { .. } => FaultKind::AuthFailed,
+    }
+}
+
+/// How a cycle ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The reading, or why there is none.
+    pub result: Result<Box<Reading>, CycleError>,
+    /// Number of bytes received, valid or not.
+    pub received: usize,
+}
+
+/// Runs one cycle within `limit`. A panic of the driver is a failed cycle.
+pub async fn cycle(
+    driver: &mut dyn Driver,
+    link: &mut Link,
+    kind: CycleKind,
+    limit: Duration,
+    tap: &mut Tap,
+) -> Outcome {
+    let mut cycle = Cycle { driver, link, tap, received: 0 };
+    let result = {
+        let mut run = pin!(cycle.run(kind, limit));
+        poll_fn(|context| {
+            catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context)))
+                .unwrap_or_else(|panic| Err(CycleError::Panicked(panic_text(&*panic))).into())
+        })
+        .await
+    };
+    if !matches!(result, Ok(_) | Err(CycleError::Protocol(_))) {
+        cycle.tap.broken();
+    }
+    Outcome { result, received: cycle.received }
+}
+
+struct Cycle<'a> {
+    driver: &'a mut dyn Driver,
+    link: &'a mut Link,
+    tap: &'a mut Tap,
+    received: usize,
+}
+
+impl Cycle<'_> {
+    async fn run(&mut self, kind: CycleKind, limit: Duration) -> Result<Box<Reading>, CycleError> {
+        let deadline = Instant::now() + limit;
+        self.tap.start(kind);
+        self.link.drain()?;
+        self.driver.start(kind);
+        loop {
+            if Instant::now() >= deadline {
+                return Err(CycleError::Overrun { limit, received: self.received });
+            }
+            match self.driver.step() {
+                Step::Send(bytes) => {
+                    self.tap.sent(self.driver, &bytes);
+                    self.link.send(&bytes).await?;
+                    self.driver.advance();
+                }
+                Step::Pause(time) => {
+                    sleep(time).await;
+                    self.driver.advance();
+                }
+                Step::Await(time) => {
+                    self.listen(time, (Instant::now() + time).min(deadline)).await?;
+                }
+                Step::Done(reading) => return Ok(reading),
+                Step::Failed(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Feeds the driver until its step is no longer `Await(time)`, or until the time is over.
+    async fn listen(&mut self, time: Duration, until: Instant) -> Result<(), LinkError> {
+        while let Ok(chunk) = timeout_at(until, self.link.receive()).await {
+            let chunk = chunk?;
+            self.received += chunk.len();
+            self.tap.received(self.driver, &chunk);
+            self.driver.receive(&chunk);
+            if self.driver.step() != Step::Await(time) {
+                return Ok(());
+            }
+            // A line that never falls silent always has a chunk ready, so `timeout_at` never expires.
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        self.tap.silence();
+        self.driver.handle_timeout();
+        Ok(())
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason given")
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::model::DeviceId;
+    use crate::transport::MemoryLink;
+
+    /// A driver with a fixed list of steps that records its inputs.
+    struct ScriptedDriver {
+        steps: VecDeque<Step>,
+        inputs: Vec<String>,
+        /// Chunks until the current `Await` is satisfied.
+        chunks_wanted: usize,
+    }
+
+    impl Driver for ScriptedDriver {
+        fn reset(&mut self) {}
+        fn start(&mut self, _kind: CycleKind) {}
+        fn step(&mut self) -> Step {
+            self.steps.front().cloned().unwrap_or_else(|| panic!("out of steps"))
+        }
+        fn advance(&mut self) {
+            self.inputs.push("advance".into());
+            self.steps.pop_front();
+        }
+        fn receive(&mut self, bytes: &[u8]) {
+            self.inputs.push(String::from_utf8_lossy(bytes).into_owned());
+            self.chunks_wanted = self.chunks_wanted.saturating_sub(1);
+            if self.chunks_wanted == 0 {
+                self.steps.pop_front();
+            }
+        }
+        fn handle_timeout(&mut self) {
+            self.inputs.push("silence".into());
+            self.steps.pop_front();
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn scripted(steps: impl Into<VecDeque<Step>>, chunks_wanted: usize) -> ScriptedDriver {
+        ScriptedDriver { steps: steps.into(), inputs: Vec::new(), chunks_wanted }
+    }
+
+    /// One read within nine seconds.
+    async fn read(driver: &mut ScriptedDriver, link: MemoryLink) -> Outcome {
+        let mut tap = Tap::new(&DeviceId::new("b").unwrap(), None);
+        cycle(driver, &mut Link::Memory(link), CycleKind::Read, SECOND * 9, &mut tap).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn driver_receives_chunks_until_its_step_changes() {
+        let (near, mut far) = MemoryLink::pair("test");
+        let steps = [Step::Send(b"?".to_vec()), Step::Await(SECOND), Step::Done(Box::default())];
+        let mut driver = scripted(steps, 2);
+        let answer = async {
+            assert_eq!(far.receive().await.unwrap(), b"?");
+            far.send(b"a").await.unwrap();
+            far.send(b"bc").await.unwrap();
+        };
+        let (outcome, ()) = tokio::join!(read(&mut driver, near), answer);
+        assert!(outcome.result.is_ok());
+        assert_eq!(outcome.received, 3);
+        assert_eq!(driver.inputs, ["advance", "a", "bc"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stale_bytes_are_discarded_before_a_cycle() {
+        let (near, mut far) = MemoryLink::pair("test");
+        far.send(b"stale").await.unwrap();
+        let mut driver = scripted([Step::Await(SECOND), Step::Done(Box::default())], 1);
+        let outcome = read(&mut driver, near).await;
+        assert!(outcome.result.is_ok());
+        assert_eq!(driver.inputs, ["silence"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn babbling_line_times_out() {
+        let (near, mut far) = MemoryLink::pair("test");
+        let mut driver = scripted([Step::Await(SECOND), Step::Done(Box::default())], usize::MAX);
+        let babble = async {
+            while far.send(b"x").await.is_ok() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = read(&mut driver, near) => outcome,
+            () = babble => panic!("the link ended"),
+        };
+        assert!(outcome.result.is_ok());
+        assert_eq!(driver.inputs.last().unwrap(), "silence");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn endless_driver_is_stopped_at_the_limit() {
+        let (near, _far) = MemoryLink::pair("test");
+        let pauses: VecDeque<Step> = std::iter::repeat_n(Step::Pause(SECOND), 100).collect();
+        let mut driver = scripted(pauses, 0);
+        let outcome = read(&mut driver, near).await;
+        let overrun = outcome.result.unwrap_err();
+        assert_eq!(overrun, CycleError::Overrun { limit: SECOND * 9, received: 0 });
+        assert!(overrun.fault().hint.contains("awake"), "nothing was received: {overrun:?}");
+        let babble = CycleError::Overrun { limit: SECOND * 9, received: 1 };
+        assert!(babble.fault().hint.contains("never falls silent"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn driver_panic_is_a_failed_cycle() {
+        let (near, _far) = MemoryLink::pair("test");
+        let mut driver = scripted([], 0);
+        let outcome = read(&mut driver, near).await;
+        assert_eq!(outcome.result, Err(CycleError::Panicked("out of steps".into())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_link_is_reported_as_disconnected() {
+        let (near, far) = MemoryLink::pair("test");
+        drop(far);
+        let mut driver = scripted([Step::Done(Box::default())], 0);
+        let outcome = read(&mut driver, near).await;
+        let fault = outcome.result.unwrap_err().fault();
+        assert_eq!(fault.kind, FaultKind::Disconnected);
+    }
+
+    #[test]
+    fn implausible_reading_is_a_bad_frame() {
+        let why = Implausible("cell 3 at 65.535 V cannot be".into());
+        let fault = CycleError::Implausible(why).fault();
+        assert_eq!(
+            fault.to_string(),
+            "bad_frame: implausible reading: cell 3 at 65.535 V cannot be"
+        );
+        assert!(!fault.hint.is_empty());
+    }
+}

@@ -1,0 +1,270 @@
+//! The task of a line: waits until a battery is due or a command arrives, opens the connection,
+//! reads, and records the result.
+
+mod commands;
+mod search;
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info, trace_span, warn};
+
+use super::Line;
+use super::battery::PolledBattery;
+use super::ble;
+use super::connection::Connection;
+use super::cycle::CycleError;
+use crate::board::Board;
+use crate::command::CommandInbox;
+use crate::model::Reading;
+use crate::protocol::CycleKind;
+use crate::transport::LinkError;
+use search::{Search, SearchStep};
+
+/// Serves a line until `stop`.
+pub async fn run_line(line: Line, board: Board, mut inbox: CommandInbox, stop: CancellationToken) {
+    let mut task = LineTask::new(line, &board, false);
+    let serve = async {
+        loop {
+            let wakeup = task.wakeup();
+            tokio::select! {
+                Some(request) = inbox.recv() => task.handle(request).await,
+                () = sleep_until_some(wakeup) => task.poll_next().await,
+            }
+        }
+    };
+    stop.run_until_cancelled(serve).await;
+    task.connection.close().await;
+}
+
+/// Reads each battery of a line once, for `read`, `check` and `scan`.
+pub async fn read_once(line: Line, board: &Board) {
+    let mut task = LineTask::new(line, board, true);
+    for index in 0..task.batteries.len() {
+        task.read_one(index).await;
+    }
+    task.connection.close().await;
+}
+
+async fn sleep_until_some(wakeup: Option<Instant>) {
+    match wakeup {
+        Some(wakeup) => sleep_until(wakeup).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What an error of the connection affects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FaultScope {
+    Line,
+    Adapter,
+}
+
+/// A connection that is lost.
+struct Outage {
+    since: Instant,
+    error: LinkError,
+    /// What is in the log.
+    reported: Vec<FaultScope>,
+}
+
+struct LineTask {
+    connection: Connection,
+    batteries: Vec<PolledBattery>,
+    /// The search for the brand of the line's only battery; `None` as soon as it is known.
+    search: Option<Search>,
+    board: Board,
+    /// The connection was open before, so that opening it again counts as a reconnect.
+    was_open: bool,
+    outage: Option<Outage>,
+    one_shot: bool,
+}
+
+impl LineTask {
+    fn new(line: Line, board: &Board, one_shot: bool) -> Self {
+        let unknown = line.members.iter().any(|member| member.driver.is_none());
+        let connection = Connection::new(line.endpoint, line.bauds, line.members.len(), line.ble);
+        let recorder = line.recorder.as_ref();
+        let battery = |member| PolledBattery::new(member, board.clone(), recorder);
+        LineTask {
+            connection,
+            batteries: line.members.into_iter().map(battery).collect(),
+            search: unknown.then(Search::default),
+            board: board.clone(),
+            was_open: false,
+            outage: None,
+            one_shot,
+        }
+    }
+
+    /// The battery that has waited longest, and since when; `None` while all are paused.
+    fn next_due(&self) -> Option<(usize, Instant)> {
+        let active = self.batteries.iter().enumerate().filter(|(_, battery)| !battery.paused);
+        active.map(|(index, battery)| (index, battery.due)).min_by_key(|(_, due)| *due)
+    }
+
+    /// When to call [`poll_next`](Self::poll_next).
+    fn wakeup(&self) -> Option<Instant> {
+        let (_, due) = self.next_due()?;
+        Some(match self.connection.open_at(due) {
+            None => due,
+            Some(open) if self.connection.defers() => open,
+            Some(open) => due.min(open),
+        })
+    }
+
+    /// Opens the connection if it is time, and reads the next battery if it is due.
+    async fn poll_next(&mut self) {
+        let Some((_, due)) = self.next_due() else { return };
+        let opens = self.connection.open_at(due).is_some_and(|open| open <= Instant::now());
+        if opens && self.open().await == SearchStep::Recorded {
+            return;
+        }
+        if self.connection.defers() {
+            return;
+        }
+        // With a new connection another battery may be the next one.
+        if let Some((index, due)) = self.next_due()
+            && due <= Instant::now()
+        {
+            self.attempt(index).await;
+        }
+    }
+
+    /// Reads one battery regardless of when it is due, until there is a result.
+    async fn read_one(&mut self, index: usize) {
+        loop {
+            if !self.connection.is_open() && self.open().await == SearchStep::Recorded {
+                return;
+            }
+            if self.connection.defers() {
+                sleep_until_some(self.connection.open_at(Instant::now())).await;
+            } else if self.attempt(index).await == SearchStep::Recorded {
+                break;
+            }
+        }
+        if self.batteries[index].is_unconfirmed() {
+            self.attempt(index).await;
+        }
+    }
+
+    /// Opens the connection, for the next candidate where the brand is unknown.
+    async fn open(&mut self) -> SearchStep {
+        let counts = self.was_open && !self.connection.is_resting();
+        let opened = match self.prepare_search().await {
+            Ok(()) => self.connection.open().await,
+            Err(error) => {
+                self.connection.fail(error.clone()).await;
+                Err(error)
+            }
+        };
+        match opened {
+            Ok(()) => self.note_open(counts),
+            Err(error) => {
+                // Without its service the battery is of another brand.
+                if let LinkError::NoService { .. } = error
+                    && let Some(search) = &mut self.search
+                {
+                    search.reached = true;
+                    return self.skip_candidate(Instant::now(), error.into()).await;
+                }
+                self.note_lost(&error);
+            }
+        }
+        SearchStep::Continue
+    }
+
+    fn note_open(&mut self, counts: bool) {
+        if self.connection.ble.as_ref().is_some_and(|ble| ble.adapter_errors.clear()) {
+            info!("Bluetooth works again");
+        }
+        if let Some(Outage { since, error, reported }) = self.outage.take() {
+            let seconds = since.elapsed().as_secs();
+            if !reported.is_empty() {
+                info!("{}: open again after {seconds} s", self.connection.endpoint);
+            } else if let LinkError::Gone { .. } | LinkError::Stuck { .. } = error {
+                // A dropped link is worth a line even if no read failed; a failed connect is not.
+                info!("{error}; open again after {seconds} s");
+            }
+            for battery in &mut self.batteries {
+                battery.due = Instant::now();
+            }
+        }
+        for battery in &mut self.batteries {
+            battery.connected(self.connection.link(), counts);
+        }
+        self.was_open = true;
+    }
+
+    /// Logs an error of the connection once per outage, and an error of the Bluetooth adapter once
+    /// for all batteries.
+    fn note_lost(&mut self, error: &LinkError) {
+        let new = || Outage { since: Instant::now(), error: error.clone(), reported: Vec::new() };
+        let outage = self.outage.get_or_insert_with(new);
+        let ble = self.connection.ble.as_ref().filter(|_| ble::is_adapter_error(error));
+        let scope = if ble.is_some() { FaultScope::Adapter } else { FaultScope::Line };
+        if self.connection.defers() || outage.reported.contains(&scope) {
+            return;
+        }
+        outage.reported.push(scope);
+        let hint = error.hint();
+        match ble {
+            _ if self.one_shot => warn!("{error}; {hint}"),
+            Some(ble) if ble.adapter_errors.insert(error) => {
+                warn!("{error}; {hint}; retrying; batteries on Bluetooth are waiting");
+            }
+            Some(_) => {}
+            None => {
+                let waiting = waiting(&self.batteries);
+                warn!("{error}; {hint}; retrying; {waiting}");
+            }
+        }
+    }
+
+    /// Reads one battery and records the result.
+    async fn attempt(&mut self, index: usize) -> SearchStep {
+        let started = Instant::now();
+        let connected = self.connection.is_open();
+        if connected && let Some(candidate) = self.search.as_ref().and_then(Search::current) {
+            return self.probe_next(candidate, started).await;
+        }
+        let battery = &mut self.batteries[index];
+        let span = trace_span!("line", device = %battery.member.id);
+        let read = self.connection.run(battery, CycleKind::Read, self.one_shot);
+        let result = read.instrument(span).await;
+        self.record(index, started, connected, result).await;
+        SearchStep::Recorded
+    }
+
+    async fn record(
+        &mut self,
+        index: usize,
+        started: Instant,
+        connected: bool,
+        result: Result<Box<Reading>, CycleError>,
+    ) {
+        let battery = &mut self.batteries[index];
+        if let Err(CycleError::Panicked(_)) = &result {
+            battery.renew_driver();
+        }
+        battery.measure_signal(self.connection.link());
+        let lost = match &result {
+            Err(CycleError::Link(error)) => Some(error.clone()),
+            _ => None,
+        };
+        battery.record(started, connected, result);
+        if let Some(error) = lost {
+            self.note_lost(&error);
+        }
+        self.connection.release(self.batteries[index].member.driver).await;
+    }
+}
+
+/// `rack1 is waiting`, `rack1, rack2 and rack3 are waiting`
+fn waiting(batteries: &[PolledBattery]) -> String {
+    let names: Vec<_> = batteries.iter().map(|battery| battery.member.id.as_str()).collect();
+    match names.split_last() {
+        Some((last, [])) => format!("{last} is waiting"),
+        Some((last, others)) => format!("{} and {last} are waiting", others.join(", ")),
+        None => String::new(),
+    }
+}
