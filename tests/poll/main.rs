@@ -167,7 +167,9 @@ async fn commands_read_at_once_change_the_beat_and_pause() {
     seconds(10).await;
     assert!(rig.bus.asked(1) >= 11);
 
-    let pause = |paused| Command::Configure(ConfigChange { paused: Some(paused), ..ConfigChange::default() });
+    let pause = |paused| {
+        Command::Configure(ConfigChange { paused: Some(paused), ..ConfigChange::default() })
+    };
     rig.commands.send(&id(1), pause(true)).await.unwrap();
     let before = rig.bus.asked(1);
     seconds(60).await;

@@ -89,7 +89,10 @@ impl LineTask {
         let is_new = |address: &&String| !self.is_at(&self.batteries[index].member.id, address);
         let new_address = change.address.as_ref().filter(is_new);
         let battery = &mut self.batteries[index];
-        battery.configure(&ConfigChange { timeout: change.timeout.map(reply_timeout), ..change.clone() });
+        battery.configure(&ConfigChange {
+            timeout: change.timeout.map(reply_timeout),
+            ..change.clone()
+        });
         if change.address.is_none() && change.adapter.is_none() {
             return;
         }
