@@ -10,26 +10,26 @@ fn run(command: &[&str], environment: &[(&str, &str)]) -> Output {
 }
 
 #[test]
-fn a_mistyped_name_is_told_before_the_fault_that_it_led_to() {
+fn misspelled_name_is_reported_before_the_error() {
     let devices = r#"[{"id": "a", "type": "jbd", "adress": "AA:BB:CC:DD:EE:FF"}]"#;
     for command in [&[][..], &["read"], &["check"]] {
         let output = run(command, &[("DEVICES", devices)]);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        let (warning, fault) =
-            (said.find("DEVICES[0].adress is not known"), said.find("DEVICES[0].port must be set"));
-        assert!(warning.is_some() && warning < fault, "{said}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        let (warning, error) =
+            (text.find("DEVICES[0].adress is unknown"), text.find("DEVICES[0].port must be set"));
+        assert!(warning.is_some() && warning < error, "{text}");
     }
 }
 
 #[test]
-fn check_without_a_battery_looks_around() {
+fn check_without_a_battery_scans() {
     let output = run(&["check"], &[]);
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("no battery is configured"), "{said}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("no battery is configured"), "{text}");
     let ports = ["No serial port found", "BMS_TYPE=auto BMS_PORT="];
-    assert!(ports.iter().any(|words| said.contains(words)), "{said}");
-    assert!(said.contains("Bluetooth"), "{said}");
-    assert_eq!(said.matches("MQTT_HOST").count(), 1, "{said}");
+    assert!(ports.iter().any(|words| text.contains(words)), "{text}");
+    assert!(text.contains("Bluetooth"), "{text}");
+    assert_eq!(text.matches("MQTT_HOST").count(), 1, "{text}");
 }

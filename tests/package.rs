@@ -287,7 +287,7 @@ fn options_are_the_variables() {
         .map(|variable| variable.name.to_lowercase())
         .collect();
     assert_eq!(keys(schema), names);
-    let fields = VARIABLES.iter().filter_map(|variable| variable.key).map(str::to_owned).collect();
+    let fields = VARIABLES.iter().filter_map(|variable| variable.key()).collect();
     assert_eq!(keys(&schema["devices"][0]), fields, "fields of a battery");
 }
 

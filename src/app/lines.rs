@@ -46,7 +46,7 @@ pub fn lines(devices: &[Device], sim: &SimOptions, stop: &CancellationToken) -> 
 }
 
 fn share_a_line(one: &Device, other: &Device) -> bool {
-    match (&one.place, &other.place) {
+    match (&one.endpoint, &other.endpoint) {
         (config::Endpoint::Simulated, config::Endpoint::Simulated) => {
             let brand = simulated_brand(one);
             brand.name == simulated_brand(other).name && brand.notification.is_none()
@@ -68,7 +68,7 @@ fn line(
 ) -> Line {
     let first = devices[0];
     let members = devices.iter().map(|device| member(device)).collect();
-    let endpoint = match &first.place {
+    let endpoint = match &first.endpoint {
         config::Endpoint::Serial { path } => Endpoint::Serial(SerialConfig { path: path.clone() }),
         config::Endpoint::Tcp { host, port } => {
             Endpoint::Tcp(TcpConfig { host: host.clone(), port: *port })

@@ -30,7 +30,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app;
-use crate::config::{self, Config, Log, Rejected};
+use crate::config::{self, Config, Diagnostics, LogSettings};
 use crate::sim::serve::TOP_SPEED;
 use line::{Asked, Command, Given, Job, Misuse, PROGRAM};
 
@@ -116,11 +116,11 @@ fn speed(given: &Given) -> Result<f64, String> {
 }
 
 /// The warnings first: the faults that they led to are the last thing to be read.
-fn complain(rejected: &Rejected) -> u8 {
+fn complain(rejected: &Diagnostics) -> u8 {
     for warning in &rejected.warnings {
         eprintln!("bms-reader: warning: {warning}");
     }
-    for fault in &rejected.faults {
+    for fault in &rejected.errors {
         eprintln!("bms-reader: {fault}");
     }
     MISCONFIGURED
@@ -143,7 +143,7 @@ async fn serve(config: Config) -> u8 {
 
 /// Logs go to stderr, without colour unless a person watches. The filter is the one without regular
 /// expressions: those are 0.2 MB in a static binary, for matching fields of spans that nobody has.
-fn start_log(log: &Log) -> Result<(), u8> {
+fn start_log(log: &LogSettings) -> Result<(), u8> {
     let filter: Targets = log.filter.parse().map_err(|error| {
         eprintln!(
             "bms-reader: RUST_LOG is no log filter ({error}); for example: warn,bms_reader=debug"

@@ -1,10 +1,11 @@
-//! Batteries that are also shown as one.
+//! Groups of batteries that are also published as one.
 
 use serde::Deserialize;
 
 use super::Bank;
-use super::device::Batteries;
-use super::fault::{ConfigError, Findings};
+use super::device::{Batteries, display_name};
+use super::error::{ConfigError, Diagnostics};
+use super::rule;
 use super::values::Values;
 use super::variables::{BANK, BANKS};
 use crate::model::bank::Wiring;
@@ -13,79 +14,79 @@ use crate::model::{DeviceId, Profile};
 /// An element of `BANKS`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct BankEntry {
     id: String,
     name: Option<String>,
     wiring: Option<String>,
     members: Vec<String>,
 }
 
-/// The type of a bank, where a battery has the name of its brand.
-const BRAND: &str = "bank";
-const EXAMPLE_WIRING: &str = "series";
+/// The type of a bank, and the ID of the one that `BANK` makes.
+const BANK_NAME: &str = "bank";
 
-/// The banks that somebody described, or the one of all batteries that they switched on.
-pub(super) fn all(values: &Values, batteries: &Batteries, findings: &mut Findings) -> Vec<Bank> {
-    if !values.mentions(&BANKS) {
-        return bank_of_all(values, batteries, findings);
+/// The banks of `BANKS`, or the bank of all batteries that `BANK` makes.
+pub(super) fn all(
+    values: &Values,
+    batteries: &Batteries,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Bank> {
+    if !values.is_set(&BANKS) {
+        return bank_of_all(values, batteries, diagnostics);
     }
-    if values.switch(&BANK) {
-        findings.warn(format!("{} is ignored, because BANKS is set", values.name(&BANK)));
+    if values.is_on(&BANK) {
+        diagnostics.warn(format!("{} is ignored, because BANKS is set", values.name_of(&BANK)));
     }
-    let list = values.list(&BANKS, findings).unwrap_or_default();
+    let list = values.json_array(&BANKS, diagnostics).unwrap_or_default();
     let mut banks = Vec::new();
     for (index, element) in list.into_iter().enumerate() {
-        match serde_json::from_value::<Entry>(element) {
+        match serde_json::from_value::<BankEntry>(element) {
             Ok(entry) => {
-                check(index, &entry, &banks, batteries, findings);
+                check(index, &entry, &banks, batteries, diagnostics);
                 banks.extend(bank(entry, batteries));
             }
             Err(error) => {
                 let example = BANKS.example.trim_matches(['[', ']']);
                 let allowed = format!("an object with id, name, wiring and members ({error})");
-                findings.fault(ConfigError::new(format!("BANKS[{index}]"), allowed, example));
+                diagnostics.error(ConfigError::new(format!("BANKS[{index}]"), allowed, example));
             }
         }
     }
     banks
 }
 
-fn bank_of_all(values: &Values, batteries: &Batteries, findings: &mut Findings) -> Vec<Bank> {
-    if !values.switch(&BANK) {
+fn bank_of_all(values: &Values, batteries: &Batteries, diagnostics: &mut Diagnostics) -> Vec<Bank> {
+    if !values.is_on(&BANK) {
         return Vec::new();
     }
     if batteries.ids.len() < 2 {
-        let name = values.name(&BANK);
-        findings.warn(format!("{name} is ignored: a bank takes two batteries or more"));
+        let name = values.name_of(&BANK);
+        diagnostics.warn(format!("{name} is ignored: a bank needs at least two batteries"));
         return Vec::new();
     }
-    if batteries.ids.iter().any(|id| id == "bank") {
-        let allowed = "off while a battery has the id bank, or BANKS must give the bank another id";
-        findings.fault(ConfigError { example: "false".into(), ..values.fault(&BANK, allowed) });
+    if batteries.ids.iter().any(|id| id == BANK_NAME) {
+        let allowed = "off, because a battery has the id bank; BANKS can name the bank otherwise";
+        diagnostics.error(values.invalid(&BANK, allowed).with_example("false"));
     }
-    let id = "bank".to_owned();
-    bank(Entry { id, name: None, wiring: None, members: batteries.ids.clone() }, batteries)
-        .into_iter()
-        .collect()
+    let (id, members) = (BANK_NAME.to_owned(), batteries.ids.clone());
+    bank(BankEntry { id, name: None, wiring: None, members }, batteries).into_iter().collect()
 }
 
-/// `None` only where something is wrong, which is then among the findings.
-fn bank(entry: Entry, batteries: &Batteries) -> Option<Bank> {
+/// `None` if something is invalid, which has been reported.
+fn bank(entry: BankEntry, batteries: &Batteries) -> Option<Bank> {
     let members: Option<Vec<DeviceId>> = entry.members.iter().map(|id| DeviceId::new(id)).collect();
     let members = members?;
-    let of_members = batteries.devices.iter().filter(|it| members.contains(&it.profile.id));
-    // Complete only as often as its slowest member speaks.
-    let interval_ms = of_members.map(|it| it.profile.interval_ms).max().unwrap_or_default();
+    let devices = batteries.devices.iter().filter(|device| members.contains(&device.profile.id));
     Some(Bank {
         profile: Profile {
-            name: entry.name.unwrap_or_else(|| super::device::title(&entry.id)),
+            name: entry.name.unwrap_or_else(|| display_name(&entry.id)),
             id: DeviceId::new(&entry.id)?,
-            brand: BRAND.to_owned(),
+            brand: BANK_NAME.to_owned(),
             title: "Battery bank".to_owned(),
             port: None,
             address: None,
             adapter: None,
-            interval_ms,
+            // A bank is complete only as often as its slowest member is read.
+            interval_ms: devices.map(|it| it.profile.interval_ms).max().unwrap_or_default(),
             controls: Vec::new(),
         },
         wiring: entry.wiring.as_deref().map_or(Some(Wiring::default()), wiring)?,
@@ -99,39 +100,38 @@ fn wiring(word: &str) -> Option<Wiring> {
 
 fn check(
     index: usize,
-    entry: &Entry,
+    entry: &BankEntry,
     banks: &[Bank],
     batteries: &Batteries,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) {
-    let mut fault = |field: &str, value: &str, allowed: &str, example: &str| {
-        let place = format!("BANKS[{index}].{field}");
-        findings.fault(ConfigError::new(place, allowed, example).showing(value));
+    let mut error = |field: &str, value: &str, allowed: &str, example: &str| {
+        let name = format!("BANKS[{index}].{field}");
+        diagnostics.error(ConfigError::new(name, allowed, example).with_value(value));
     };
-    if DeviceId::new(&entry.id).is_none() || entry.id.len() > 64 {
-        fault("id", &entry.id, "letters, digits, _ and -, at most 64 of them", "house");
+    let BankEntry { id, name, wiring: word, members } = entry;
+    if !rule::is_id(id, 64) {
+        error("id", id, "letters, digits, _ and -, at most 64 of them", "house");
     }
-    if batteries.ids.contains(&entry.id)
-        || banks.iter().any(|bank| bank.profile.id.as_str() == entry.id)
-    {
-        fault("id", &entry.id, "an id that no battery and no other bank has", "house");
+    if batteries.ids.contains(id) || banks.iter().any(|bank| bank.profile.id.as_str() == id) {
+        error("id", id, "an id that no battery and no other bank has", "house");
     }
-    if let Some(name) = entry.name.as_ref().filter(|name| !super::rule::is_title(name)) {
-        fault("name", name, "one line of at most 100 letters", "House bank");
+    if let Some(name) = name.as_ref().filter(|name| !rule::is_display_name(name)) {
+        error("name", name, "one line of at most 100 characters", "House bank");
     }
-    if let Some(word) = entry.wiring.as_ref().filter(|word| wiring(word).is_none()) {
-        fault("wiring", word, "parallel or series", EXAMPLE_WIRING);
+    if let Some(word) = word.as_ref().filter(|word| wiring(word).is_none()) {
+        error("wiring", word, "parallel or series", "series");
     }
     let example = r#"["rack1", "rack2"]"#;
-    if entry.members.is_empty() {
-        fault("members", "[]", "a list with the id of one battery or more", example);
+    if members.is_empty() {
+        error("members", "[]", "a list with the id of at least one battery", example);
     }
-    for (at, member) in entry.members.iter().enumerate() {
+    for (position, member) in members.iter().enumerate() {
         if !batteries.ids.contains(member) {
             let known = batteries.ids.join(", ");
-            fault("members", member, &format!("a list of ids of batteries ({known})"), example);
-        } else if entry.members[..at].contains(member) {
-            fault("members", member, "a list that names each battery once", example);
+            error("members", member, &format!("a list of battery ids ({known})"), example);
+        } else if members[..position].contains(member) {
+            error("members", member, "a list that contains each battery once", example);
         }
     }
 }

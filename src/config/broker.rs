@@ -1,6 +1,6 @@
-//! What the operator said about MQTT.
+//! The settings of the MQTT connection.
 
-use super::fault::Findings;
+use super::error::Diagnostics;
 use super::rule;
 use super::values::Values;
 use super::variables::{
@@ -12,29 +12,33 @@ use super::variables::{
 use crate::model::Secret;
 use crate::sink::mqtt::{Discovery, Publish, Settings, Supervisor, Tls};
 
-/// The settings; `None` when no broker was named. `ids`: batteries and banks, in order.
-pub(super) fn settings(values: &Values, ids: &[&str], findings: &mut Findings) -> Option<Settings> {
+/// `None` if no broker is configured. `ids`: batteries and banks, in order.
+pub(super) fn settings(
+    values: &Values,
+    ids: &[&str],
+    diagnostics: &mut Diagnostics,
+) -> Option<Settings> {
     let supervisor = supervisor(values);
-    if !values.mentions(&MQTT_HOST) && supervisor.is_none() {
-        findings.warn("MQTT_HOST is not set: nothing is published to MQTT");
+    if !values.is_set(&MQTT_HOST) && supervisor.is_none() {
+        diagnostics.warn("MQTT_HOST is not set: nothing is published to MQTT");
         return None;
     }
-    // The Supervisor fills in what it knows.
-    let host = match supervisor {
-        Some(_) => String::new(),
-        None => values.given(&MQTT_HOST).and_then(rule::host)?,
-    };
-    let text = |variable: &Variable| values.text(variable).map(str::to_owned);
-    let login = login(values, findings);
-    let tls = tls(values, findings);
+    let text = |variable: &Variable| values.value(variable).map(str::to_owned);
+    let login = login(values, diagnostics);
+    let tls = tls(values, diagnostics);
     let base_topic = text(&MQTT_BASE_TOPIC);
     if ids.len() > 1 && base_topic.as_ref().is_some_and(|topic| !topic.contains("{id}")) {
-        let allowed = "a topic with {id} in it, as there are several batteries";
-        findings.fault(values.fault(&MQTT_BASE_TOPIC, allowed));
+        let allowed = "a topic that contains {id}, because there are several batteries";
+        diagnostics.error(values.invalid(&MQTT_BASE_TOPIC, allowed));
     }
     Some(Settings {
-        supervisor: supervisor.map(|it| Supervisor { tls: tls.clone().unwrap_or_default(), ..it }),
-        host,
+        // The Supervisor supplies the host.
+        host: match supervisor {
+            Some(_) => String::new(),
+            None => values.explicit(&MQTT_HOST).and_then(rule::host)?,
+        },
+        supervisor: supervisor
+            .map(|supervisor| Supervisor { tls: tls.clone().unwrap_or_default(), ..supervisor }),
         port: values.number(&MQTT_PORT).unwrap_or(if tls.is_some() { 8883 } else { 1883 }),
         login,
         client_id: text(&MQTT_CLIENT_ID).unwrap_or_else(|| match ids.first() {
@@ -57,62 +61,51 @@ pub(super) fn settings(values: &Values, ids: &[&str], findings: &mut Findings) -
     })
 }
 
-/// In the Home Assistant app, unless the operator named a broker.
+/// Used in the Home Assistant add-on, unless a broker is configured.
 fn supervisor(values: &Values) -> Option<Supervisor> {
-    let token = values.given(&SUPERVISOR_TOKEN).filter(|_| !values.mentions(&MQTT_HOST))?;
-    let url = values.text(&SUPERVISOR_API)?;
+    let token = values.explicit(&SUPERVISOR_TOKEN).filter(|_| !values.is_set(&MQTT_HOST))?;
+    let url = values.value(&SUPERVISOR_API)?;
     Some(Supervisor { url: url.to_owned(), token: Secret::new(token), tls: Tls::default() })
 }
 
-fn login(values: &Values, findings: &mut Findings) -> Option<(String, Secret)> {
-    let password = values.given(&MQTT_PASSWORD);
-    match values.given(&MQTT_USER) {
-        Some(user) => Some((user.to_owned(), Secret::new(password.unwrap_or_default()))),
-        None => {
-            if password.is_some() {
-                // MQTT 3.1.1, section 3.1.2.9: no password without a user name.
-                let name = values.name(&MQTT_PASSWORD);
-                findings.warn(format!("{name} is ignored, because MQTT_USER is not set"));
-            }
-            None
-        }
+fn login(values: &Values, diagnostics: &mut Diagnostics) -> Option<(String, Secret)> {
+    let password = values.explicit(&MQTT_PASSWORD);
+    let user = values.explicit(&MQTT_USER);
+    if user.is_none() && password.is_some() {
+        // MQTT 3.1.1, section 3.1.2.9: no password without a user name.
+        let name = values.name_of(&MQTT_PASSWORD);
+        diagnostics.warn(format!("{name} is ignored, because MQTT_USER is not set"));
     }
+    Some((user?.to_owned(), Secret::new(password.unwrap_or_default())))
 }
 
-fn tls(values: &Values, findings: &mut Findings) -> Option<Tls> {
-    if !values.switch(&MQTT_TLS) {
+fn tls(values: &Values, diagnostics: &mut Diagnostics) -> Option<Tls> {
+    let insecure = values.is_on(&MQTT_TLS_INSECURE);
+    if !values.is_on(&MQTT_TLS) {
         let files = [&MQTT_CA_FILE, &MQTT_CLIENT_CERT_FILE, &MQTT_CLIENT_KEY_FILE];
-        let mut unused = values.set_among(&files);
-        if values.switch(&MQTT_TLS_INSECURE) {
-            unused.push(values.name(&MQTT_TLS_INSECURE));
-        }
-        if !unused.is_empty() {
-            findings.warn(format!("{} ignored, because MQTT_TLS is not on", unused.join(", ")));
+        let insecure = insecure.then_some(&MQTT_TLS_INSECURE);
+        if let Some(names) = values.set_among(files.iter().chain(&insecure)) {
+            diagnostics.warn(format!("{names} ignored, because MQTT_TLS is off"));
         }
         return None;
     }
     if !cfg!(feature = "tls") {
-        let allowed = "false, as this program was built without TLS";
-        findings.fault(values.fault(&MQTT_TLS, allowed));
+        diagnostics.error(values.invalid(&MQTT_TLS, "false: this program was built without TLS"));
     }
-    let file = |variable: &Variable| values.given(variable).map(str::to_owned);
-    let client_files = match (file(&MQTT_CLIENT_CERT_FILE), file(&MQTT_CLIENT_KEY_FILE)) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        (certificate, _) => {
-            let (set, unset) = match certificate {
-                Some(_) => (&MQTT_CLIENT_CERT_FILE, &MQTT_CLIENT_KEY_FILE),
-                None => (&MQTT_CLIENT_KEY_FILE, &MQTT_CLIENT_CERT_FILE),
-            };
-            let why = format!("{} is of no use without it", values.name(set));
-            findings.faults.extend(values.missing(unset, &why));
-            None
-        }
+    let file = |variable: &Variable| values.explicit(variable).map(str::to_owned);
+    let (certificate, key) = (file(&MQTT_CLIENT_CERT_FILE), file(&MQTT_CLIENT_KEY_FILE));
+    let half = match (&certificate, &key) {
+        (Some(_), None) => Some((&MQTT_CLIENT_CERT_FILE, &MQTT_CLIENT_KEY_FILE)),
+        (None, Some(_)) => Some((&MQTT_CLIENT_KEY_FILE, &MQTT_CLIENT_CERT_FILE)),
+        _ => None,
     };
-    let insecure = values.switch(&MQTT_TLS_INSECURE);
-    if insecure {
-        let name = values.name(&MQTT_TLS_INSECURE);
-        findings.warn(format!("{name} is on: the broker may be anybody"));
+    if let Some((set, unset)) = half {
+        let reason = format!("{} needs it", values.name_of(set));
+        diagnostics.errors.extend(values.missing(unset, &reason));
     }
-    Some(Tls { ca_file: file(&MQTT_CA_FILE), client_files, insecure })
+    if insecure {
+        let name = values.name_of(&MQTT_TLS_INSECURE);
+        diagnostics.warn(format!("{name} is on: the identity of the broker is not verified"));
+    }
+    Some(Tls { ca_file: file(&MQTT_CA_FILE), client_files: certificate.zip(key), insecure })
 }

@@ -1,4 +1,4 @@
-//! One battery: which brand, where, how often; from the flat variables or an element of `DEVICES`.
+//! The batteries, from the flat variables or the elements of `DEVICES`.
 
 use std::collections::BTreeMap;
 
@@ -7,114 +7,102 @@ use serde_json::Value;
 use super::Device;
 use super::brand::Brand;
 use super::endpoint::Endpoint;
-use super::fault::{ConfigError, Findings};
+use super::error::{ConfigError, Diagnostics};
 use super::rule;
-use super::source::{Spelling, resolve};
-use super::values::Values;
+use super::source::resolve;
+use super::values::{Spelling, Values};
 use super::variables::{
     BMS_ADAPTER, BMS_ADDRESS, BMS_BARCODE, BMS_BAUDRATE, BMS_CAPACITY_UNIT, BMS_KEEP_CONNECTED,
     BMS_PASSWORD, BMS_PORT, BMS_SCAN_TIMEOUT, BMS_SLAVE_ID, BMS_TIMEOUT, BMS_TYPE, BMS_VARIANT,
     DEVICE_ID, DEVICE_NAME, DEVICES, Group, READ_INTERVAL, VARIABLES, Variable,
 };
+use crate::model::profile::address_bytes;
 use crate::model::{AlarmThresholds, DeviceId, Profile, Secret};
 use crate::protocol::driver::{CapacityUnit, Medium};
 use crate::protocol::pylontech_sc0500::{Barcode, BarcodeError};
-use crate::protocol::{self, DriverInfo, Options, advertisement};
+use crate::protocol::{self, DriverInfo, Options};
 
-/// What people write in capitals in the middle of a name.
+/// Written in capitals within a display name.
 const ABBREVIATIONS: [&str; 4] = ["bms", "jbd", "jk", "lfp"];
 
-/// The batteries, and the ids of those that are described wrongly, too.
 #[derive(Debug, Default)]
 pub(super) struct Batteries {
     pub devices: Vec<Device>,
+    /// Of all batteries, also of those whose configuration is invalid.
     pub ids: Vec<String>,
 }
 
-/// Every battery that somebody described.
 pub(super) fn all(
     values: &Values,
     thresholds: &AlarmThresholds,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> Batteries {
-    let elements = elements(values, findings);
+    let elements = elements(values, diagnostics);
     let several = elements.is_some();
-    if several {
-        warn_of_flat_variables(values, findings);
-    }
-    let described = elements.unwrap_or_else(|| flat(values, findings));
+    let configured = elements.unwrap_or_else(|| flat(values, diagnostics));
     let mut batteries = Batteries::default();
     let mut built: Vec<(&Values, Device)> = Vec::new();
-    for values in &described {
-        // The default serves a single battery only; elsewhere a missing id is a fault.
-        let id = if several { values.given(&DEVICE_ID) } else { values.text(&DEVICE_ID) };
+    for values in &configured {
+        // The default ID applies to a single battery only; elsewhere a missing one is an error.
+        let id = if several { values.explicit(&DEVICE_ID) } else { values.value(&DEVICE_ID) };
         if let Some(id) = id {
             if batteries.ids.iter().any(|other| other == id) {
-                findings.fault(values.fault(&DEVICE_ID, "an id that no other battery has"));
+                diagnostics.error(values.invalid(&DEVICE_ID, "an id that no other battery has"));
             }
             batteries.ids.push(id.to_owned());
         }
-        built.extend(read(values, thresholds, findings).map(|device| (values, device)));
+        built.extend(battery(values, thresholds, diagnostics).map(|device| (values, device)));
     }
-    check_buses(&mut built, findings);
+    check_buses(&mut built, diagnostics);
     batteries.devices = built.into_iter().map(|(_, device)| device).collect();
     batteries
 }
 
-/// The one battery of the flat variables, if they say what or where it is.
-fn flat(values: &Values, findings: &mut Findings) -> Vec<Values> {
-    if [&BMS_TYPE, &BMS_PORT, &BMS_ADDRESS, &BMS_BARCODE].into_iter().any(|v| values.mentions(v)) {
+/// The battery of the flat variables, if they contain its type or endpoint.
+fn flat(values: &Values, diagnostics: &mut Diagnostics) -> Vec<Values> {
+    if values.set_among(&[&BMS_TYPE, &BMS_PORT, &BMS_ADDRESS, &BMS_BARCODE]).is_some() {
         return vec![values.clone()];
     }
-    let set = values.set_among(flat_variables());
-    if !set.is_empty() {
-        findings.warn(format!(
-            "{} without effect: no battery is configured, as neither BMS_PORT, BMS_ADDRESS nor BMS_TYPE is \
-             set",
-            set.join(", ")
+    if let Some(names) = values.set_among(flat_variables()) {
+        diagnostics.warn(format!(
+            "{names} without effect, because no battery is configured: set BMS_PORT, BMS_ADDRESS or BMS_TYPE"
         ));
     }
     Vec::new()
 }
 
-/// The variables that describe one battery and nothing else.
+/// The variables that apply to a single battery alone.
 fn flat_variables() -> impl Iterator<Item = &'static &'static Variable> {
     VARIABLES.iter().filter(|v| v.group == Group::Battery && v.name != READ_INTERVAL.name)
 }
 
-fn warn_of_flat_variables(values: &Values, findings: &mut Findings) {
-    let set = values.set_among(flat_variables());
-    if !set.is_empty() {
-        findings.warn(format!("{} ignored, because DEVICES is set", set.join(", ")));
-    }
-}
-
-/// The elements of `DEVICES`; `None` when it is not set or empty.
-fn elements(values: &Values, findings: &mut Findings) -> Option<Vec<Values>> {
-    if !values.mentions(&DEVICES) {
+/// The elements of `DEVICES`; `None` if it is unset or empty.
+fn elements(values: &Values, diagnostics: &mut Diagnostics) -> Option<Vec<Values>> {
+    if !values.is_set(&DEVICES) {
         return None;
     }
-    // A broken list still stands where the flat battery would; an empty one does not.
-    let list = values.list(&DEVICES, findings);
+    let list = values.json_array(&DEVICES, diagnostics);
     if list.as_ref().is_some_and(Vec::is_empty) {
         return None;
     }
-    let list = list.unwrap_or_default();
-    Some(
-        list.into_iter().enumerate().filter_map(|(i, v)| element(i, v, values, findings)).collect(),
-    )
+    if let Some(names) = values.set_among(flat_variables()) {
+        diagnostics.warn(format!("{names} ignored, because DEVICES is set"));
+    }
+    // An invalid list replaces the flat battery, too.
+    let list = list.unwrap_or_default().into_iter().enumerate();
+    Some(list.filter_map(|(index, value)| element(index, value, values, diagnostics)).collect())
 }
 
 fn element(
     index: usize,
     value: Value,
     program: &Values,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> Option<Values> {
     let spelling = Spelling::Element(index);
     let Value::Object(fields) = value else {
         let example = r#"{"id": "rack1", "port": "/dev/ttyUSB0"}"#;
-        findings.fault(ConfigError::new(format!("DEVICES[{index}]"), "a JSON object", example));
+        diagnostics.error(ConfigError::new(format!("DEVICES[{index}]"), "a JSON object", example));
         return None;
     };
     let mut entries = BTreeMap::new();
@@ -125,259 +113,247 @@ fn element(
             Value::String(text) => text,
             Value::Number(_) | Value::Bool(_) => value.to_string(),
             Value::Array(_) | Value::Object(_) => {
-                let allowed = "a text, a number, true or false";
-                findings.fault(ConfigError::new(spelling.shown(&key), allowed, r#""text""#));
+                let (name, allowed) = (spelling.display(&key), "a string, a number, true or false");
+                diagnostics.error(ConfigError::new(name, allowed, r#""text""#));
                 continue;
             }
         };
         entries.insert(key, text);
     }
-    let mut values = resolve(entries, spelling, findings);
+    let mut values = resolve(entries, spelling, diagnostics);
     values.inherit(&READ_INTERVAL, program);
-    findings.faults.extend(missing_id(&values));
+    diagnostics.errors.extend(missing_id(&values));
     Some(values)
 }
 
-/// Older programs call a battery's identity its name.
+/// Older programs identify a battery by its name.
 fn missing_id(values: &Values) -> Option<ConfigError> {
-    let why = "with several batteries each needs its own";
-    let Some(name) = values.given(&DEVICE_NAME) else { return values.missing(&DEVICE_ID, why) };
-    let fault =
-        values.missing(&DEVICE_ID, &format!("{why}, and `name` is only what people see"))?;
-    Some(match DEVICE_ID.rule.admits(name) {
-        true => ConfigError { example: name.to_owned(), ..fault },
-        false => fault,
-    })
+    let reason = "with several batteries each needs its own";
+    let Some(name) = values.explicit(&DEVICE_NAME) else {
+        return values.missing(&DEVICE_ID, reason);
+    };
+    let error =
+        values.missing(&DEVICE_ID, &format!("{reason}, and `name` is only the display name"))?;
+    Some(if DEVICE_ID.rule.accepts(name) { error.with_example(name) } else { error })
 }
 
-/// One battery; `None` when something about it is wrong, which is then among the findings.
-fn read(values: &Values, thresholds: &AlarmThresholds, findings: &mut Findings) -> Option<Device> {
-    let id = values.text(&DEVICE_ID).and_then(DeviceId::new);
-    let brand = Brand::of(values, findings)?;
-    let place = place(values, &brand, findings);
-    let address = address(values, brand.driver, findings);
-    let barcode = barcode(values, findings);
-    let variant = variant(values, &brand, findings);
-    let (id, place, address) = (id?, place?, address?);
-    warn_of_the_other_carrier(values, &place, findings);
+/// `None` if something is invalid, which has been reported.
+fn battery(
+    values: &Values,
+    thresholds: &AlarmThresholds,
+    diagnostics: &mut Diagnostics,
+) -> Option<Device> {
+    let id = values.value(&DEVICE_ID).and_then(DeviceId::new);
+    let brand = Brand::of(values, diagnostics)?;
+    let endpoint = endpoint(values, &brand, diagnostics);
+    let address = bus_address(values, brand.driver, diagnostics);
+    let barcode = barcode(values, diagnostics);
+    let variant = variant(values, &brand, diagnostics);
+    let (id, endpoint, address) = (id?, endpoint?, address?);
+    warn_without_effect(values, &endpoint, diagnostics);
     let interval = values.millis(&READ_INTERVAL)?;
-    let name = values.given(&DEVICE_NAME).map_or_else(|| title(id.as_str()), str::to_owned);
-    let radio = matches!(place, Endpoint::Ble { .. });
+    let is_ble = endpoint.is_ble();
+    let text = |variable| values.explicit(variable).map(str::to_owned);
     Some(Device {
         profile: Profile {
+            name: text(&DEVICE_NAME).unwrap_or_else(|| display_name(id.as_str())),
             id,
-            name,
             brand: brand.name.to_owned(),
             title: brand.title.to_owned(),
-            port: (!brand.simulated && !radio).then(|| place.to_string()),
-            address: Some(if radio { place.to_string() } else { address.to_string() }),
-            adapter: values.given(&BMS_ADAPTER).filter(|_| radio).map(str::to_owned),
+            port: (!brand.simulated && !is_ble).then(|| endpoint.to_string()),
+            address: Some(if is_ble { endpoint.to_string() } else { address.to_string() }),
+            adapter: text(&BMS_ADAPTER).filter(|_| is_ble),
             interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
             controls: Vec::new(),
         },
         driver: brand.driver,
         options: Options {
             address,
-            timeout: values.millis(&BMS_TIMEOUT).unwrap_or_else(|| brand.usual_timeout(&place)),
-            medium: if radio { Medium::Ble } else { Medium::Serial },
-            mac: advertisement::address_bytes(&place.to_string()).filter(|_| radio),
-            password: values.given(&BMS_PASSWORD).map(Secret::new),
+            timeout: values
+                .millis(&BMS_TIMEOUT)
+                .unwrap_or_else(|| brand.default_timeout(&endpoint)),
+            medium: if is_ble { Medium::Ble } else { Medium::Serial },
+            mac: address_bytes(&endpoint.to_string()).filter(|_| is_ble),
+            password: text(&BMS_PASSWORD).map(Secret::new),
             variant,
             barcode,
-            capacity_unit: capacity_unit(values),
+            capacity_unit: match values.choice(&BMS_CAPACITY_UNIT) {
+                Some("mAh") => CapacityUnit::MilliampHours,
+                _ => CapacityUnit::WattHours,
+            },
         },
-        bauds: bauds(values, &place, brand.driver, findings),
-        place,
+        bauds: bauds(values, &endpoint, brand.driver),
+        endpoint,
         interval,
         control: false,
         scan_timeout: values.millis(&BMS_SCAN_TIMEOUT)?,
         keep_connected: values
-            .mentions(&BMS_KEEP_CONNECTED)
-            .then(|| values.switch(&BMS_KEEP_CONNECTED)),
+            .is_set(&BMS_KEEP_CONNECTED)
+            .then(|| values.is_on(&BMS_KEEP_CONNECTED)),
         thresholds: thresholds.clone(),
     })
 }
 
-/// The dialect, where the brand has several; one that is found out may be of any. For a simulated
-/// battery the same variable says what is played.
-fn variant(values: &Values, brand: &Brand, findings: &mut Findings) -> Option<String> {
-    let said = values.given(&BMS_VARIANT).filter(|_| !brand.simulated)?.to_lowercase();
-    let Some(driver) = brand.driver else { return Some(said) };
+/// The dialect of a brand that has several; `auto` accepts the dialects of all brands. For a
+/// simulated battery the same variable names the brand to simulate.
+fn variant(values: &Values, brand: &Brand, diagnostics: &mut Diagnostics) -> Option<String> {
+    let variant = values.explicit(&BMS_VARIANT).filter(|_| !brand.simulated)?.to_lowercase();
+    let Some(driver) = brand.driver else { return Some(variant) };
     let known = protocol::variants(driver);
-    if known.contains(&said.as_str()) {
-        return Some(said);
+    if known.contains(&variant.as_str()) {
+        return Some(variant);
     }
     if known.is_empty() {
-        let name = values.name(&BMS_VARIANT);
-        findings.warn(format!("{name} has no effect: the type {} has one dialect", driver.name));
+        let name = values.name_of(&BMS_VARIANT);
+        diagnostics.warn(format!("{name} has no effect: type {} has one dialect", driver.name));
     } else {
-        let allowed = format!("one of {} for the type {}", known.join(", "), driver.name);
-        findings.fault(values.fault(&BMS_VARIANT, allowed));
+        let allowed = format!("one of {} for type {}", known.join(", "), driver.name);
+        diagnostics.error(values.invalid(&BMS_VARIANT, allowed));
     }
     None
 }
 
-fn place(values: &Values, brand: &Brand, findings: &mut Findings) -> Option<Endpoint> {
-    let (port, address) = (values.mentions(&BMS_PORT), values.mentions(&BMS_ADDRESS));
+fn endpoint(values: &Values, brand: &Brand, diagnostics: &mut Diagnostics) -> Option<Endpoint> {
     if brand.simulated {
-        for place in values.set_among(&[&BMS_PORT, &BMS_ADDRESS]) {
-            findings
-                .warn(format!("{place} is ignored: a simulated battery is part of the program"));
+        if let Some(names) = values.set_among(&[&BMS_PORT, &BMS_ADDRESS]) {
+            diagnostics.warn(format!("{names} ignored: a simulated battery needs no hardware"));
         }
         return Some(Endpoint::Simulated);
     }
-    let serial = brand.driver.is_none_or(|driver| driver.serial.is_some());
-    let radio = brand.driver.is_none_or(|driver| driver.gatt.is_some());
-    match (port, address) {
+    let name = brand.name;
+    let (port, address) = (values.name_of(&BMS_PORT), values.name_of(&BMS_ADDRESS));
+    let has_serial = brand.driver.is_none_or(|driver| driver.serial.is_some());
+    let has_ble = brand.driver.is_none_or(|driver| driver.gatt.is_some());
+    let error = match (values.is_set(&BMS_PORT), values.is_set(&BMS_ADDRESS)) {
         (true, true) => {
-            let port = values.name(&BMS_PORT);
-            let allowed = format!("left out, as {port} says where the battery is");
-            let example = values.given(&BMS_PORT).unwrap_or(BMS_PORT.example);
-            findings.fault(ConfigError {
-                example: format!("{port}={example} alone"),
-                ..values.fault(&BMS_ADDRESS, allowed)
-            });
+            let example = values.explicit(&BMS_PORT).unwrap_or(BMS_PORT.example);
+            values
+                .invalid(&BMS_ADDRESS, format!("unset, because {port} is set"))
+                .with_example(format!("{port}={example} alone"))
         }
-        (true, false) if !serial => {
-            let address = values.name(&BMS_ADDRESS);
-            let allowed = format!("left out, as {} has no wire: set {address}", brand.name);
-            findings.fault(ConfigError {
-                example: format!("{address}={}", BMS_ADDRESS.example),
-                ..values.fault(&BMS_PORT, allowed)
-            });
-        }
-        (false, true) if !radio => {
-            let port = values.name(&BMS_PORT);
-            let allowed =
-                format!("left out, as {} is not read over Bluetooth: set {port}", brand.name);
-            findings.fault(ConfigError {
-                example: format!("{port}={}", BMS_PORT.example),
-                ..values.fault(&BMS_ADDRESS, allowed)
-            });
-        }
-        (true, false) => return values.given(&BMS_PORT).and_then(Endpoint::parse),
+        (true, false) if !has_serial => values
+            .invalid(&BMS_PORT, format!("unset, because type {name} has no port: set {address}"))
+            .with_example(format!("{address}={}", BMS_ADDRESS.example)),
+        (false, true) if !has_ble => values
+            .invalid(
+                &BMS_ADDRESS,
+                format!("unset, because type {name} has no Bluetooth: set {port}"),
+            )
+            .with_example(format!("{port}={}", BMS_PORT.example)),
+        (true, false) => return values.explicit(&BMS_PORT).and_then(Endpoint::parse),
         (false, true) => {
-            let adapter = values.given(&BMS_ADAPTER);
-            return values.given(&BMS_ADDRESS).map(|address| Endpoint::on_radio(address, adapter));
+            let address = values.explicit(&BMS_ADDRESS)?;
+            return Some(Endpoint::ble(address, values.explicit(&BMS_ADAPTER)));
         }
-        (false, false) if serial => {
-            let or = if radio { " or, with its address, over Bluetooth" } else { "" };
-            let why = format!("the type {} is read over a serial line{or}", brand.name);
-            findings.faults.extend(values.missing(&BMS_PORT, &why));
+        (false, false) if has_serial => {
+            let or = if has_ble {
+                format!(", or over Bluetooth (set {address})")
+            } else {
+                String::new()
+            };
+            values.missing(&BMS_PORT, &format!("type {name} is read over a serial line{or}"))?
         }
         (false, false) => {
-            let why = format!("the type {} is read over Bluetooth", brand.name);
-            findings.faults.extend(values.missing(&BMS_ADDRESS, &why));
+            values.missing(&BMS_ADDRESS, &format!("type {name} is read over Bluetooth"))?
         }
-    }
+    };
+    diagnostics.error(error);
     None
 }
 
-/// What only means something on the other kind of place.
-fn warn_of_the_other_carrier(values: &Values, place: &Endpoint, findings: &mut Findings) {
-    let without_effect: &[&Variable] = match place {
-        Endpoint::Ble { .. } => &[&BMS_SLAVE_ID],
-        _ => &[&BMS_ADAPTER, &BMS_SCAN_TIMEOUT, &BMS_KEEP_CONNECTED],
+/// Warns about variables that apply to another kind of endpoint.
+fn warn_without_effect(values: &Values, endpoint: &Endpoint, diagnostics: &mut Diagnostics) {
+    let others: &[&Variable] = match endpoint {
+        Endpoint::Ble { .. } => &[&BMS_SLAVE_ID, &BMS_BAUDRATE],
+        Endpoint::Serial { .. } => &[&BMS_ADAPTER, &BMS_SCAN_TIMEOUT, &BMS_KEEP_CONNECTED],
+        _ => &[&BMS_ADAPTER, &BMS_SCAN_TIMEOUT, &BMS_KEEP_CONNECTED, &BMS_BAUDRATE],
     };
-    for variable in without_effect.iter().filter(|variable| values.mentions(variable)) {
-        findings.warn(format!("{} has no effect on {place}", values.name(variable)));
+    for variable in others.iter().filter(|variable| values.is_set(variable)) {
+        diagnostics.warn(format!("{} has no effect on {endpoint}", values.name_of(variable)));
     }
 }
 
-fn address(values: &Values, driver: Option<&DriverInfo>, findings: &mut Findings) -> Option<u8> {
-    let address = values.text(&BMS_SLAVE_ID).and_then(rule::bus_address)?;
-    let Some(driver) = driver else { return Some(address) };
-    if driver.addresses.contains(&address) {
+fn bus_address(
+    values: &Values,
+    driver: Option<&DriverInfo>,
+    diagnostics: &mut Diagnostics,
+) -> Option<u8> {
+    let address = values.value(&BMS_SLAVE_ID).and_then(rule::bus_address)?;
+    let Some(driver) = driver.filter(|driver| !driver.addresses.contains(&address)) else {
         return Some(address);
-    }
+    };
     let (first, last) = (driver.addresses.start(), driver.addresses.end());
-    if !values.mentions(&BMS_SLAVE_ID) {
+    if !values.is_set(&BMS_SLAVE_ID) {
         return Some(*first);
     }
-    let allowed = format!("a whole number from {first} to {last} for the type {}", driver.name);
-    findings.fault(values.fault(&BMS_SLAVE_ID, allowed));
+    let allowed = match first == last {
+        true => format!("{first} for type {}", driver.name),
+        false => format!("a whole number from {first} to {last} for type {}", driver.name),
+    };
+    diagnostics.error(values.invalid(&BMS_SLAVE_ID, allowed));
     None
 }
 
-/// The controller's number. One out of a document is refused at once: the controller may store
-/// what it is told.
-fn barcode(values: &Values, findings: &mut Findings) -> Option<String> {
-    match Barcode::parse(values.given(&BMS_BARCODE)?) {
+/// A sample number is rejected at once: the controller may store the number that it receives.
+fn barcode(values: &Values, diagnostics: &mut Diagnostics) -> Option<String> {
+    match Barcode::parse(values.explicit(&BMS_BARCODE)?) {
         Ok(barcode) => Some(barcode.as_str().to_owned()),
-        // The form is the rule of the variable, which has reported it.
+        // The rule of the variable has reported it.
         Err(BarcodeError::Form) => None,
         Err(sample @ BarcodeError::Sample) => {
-            let example = format!("no {} at all", values.name(&BMS_BARCODE));
-            findings
-                .fault(ConfigError { example, ..values.fault(&BMS_BARCODE, sample.to_string()) });
+            let example = format!("no {} at all", values.name_of(&BMS_BARCODE));
+            let error = values.invalid(&BMS_BARCODE, sample.to_string());
+            diagnostics.error(error.with_example(example));
             None
         }
     }
 }
 
-fn capacity_unit(values: &Values) -> CapacityUnit {
-    match values.choice(&BMS_CAPACITY_UNIT) {
-        Some("mAh") => CapacityUnit::MilliampHours,
-        _ => CapacityUnit::WattHours,
-    }
-}
-
-/// The rates to try. Only a serial port of this machine has one that is ours to choose; while the
-/// brand is to be found out there are none unless one was named, and each brand brings its own.
-fn bauds(
-    values: &Values,
-    place: &Endpoint,
-    driver: Option<&DriverInfo>,
-    findings: &mut Findings,
-) -> Vec<u32> {
+/// The rates to try: on a serial port the configured one or the usual ones of the brand. A bridge
+/// has its own, so the first one serves for timing only. Empty while the brand is unknown.
+fn bauds(values: &Values, endpoint: &Endpoint, driver: Option<&DriverInfo>) -> Vec<u32> {
     let usual = driver.and_then(|driver| driver.serial).map_or(&[][..], |serial| serial.bauds);
-    if let Endpoint::Serial { .. } = place {
-        return values.number(&BMS_BAUDRATE).map_or_else(|| usual.to_vec(), |rate| vec![rate]);
+    match (endpoint, values.number(&BMS_BAUDRATE)) {
+        (Endpoint::Serial { .. }, Some(rate)) => vec![rate],
+        (Endpoint::Serial { .. }, None) => usual.to_vec(),
+        _ => usual.iter().take(1).copied().collect(),
     }
-    if values.mentions(&BMS_BAUDRATE) {
-        let name = values.name(&BMS_BAUDRATE);
-        findings.warn(format!("{name} has no effect on {place}"));
-    }
-    usual.iter().take(1).copied().collect()
 }
 
-/// Batteries on one line must differ in their address and agree on the baud rate. A rate that one
-/// of them names counts for all.
-fn check_buses(built: &mut [(&Values, Device)], findings: &mut Findings) {
+/// Batteries on one line must have different addresses and the same baud rate. A rate that is set
+/// for one of them applies to all.
+fn check_buses(built: &mut [(&Values, Device)], diagnostics: &mut Diagnostics) {
     for later in 1..built.len() {
         let (before, rest) = built.split_at_mut(later);
         let Some((values, device)) = rest.first_mut() else { continue };
+        let endpoint = &device.endpoint;
         let mut neighbours: Vec<&mut (&Values, Device)> =
-            before.iter_mut().filter(|(_, other)| other.place.is_same(&device.place)).collect();
-        if let (Endpoint::Ble { .. }, Some(other)) = (&device.place, neighbours.first()) {
-            let allowed = format!("another address than that of {}", other.1.profile.id);
-            findings.fault(values.fault(&BMS_ADDRESS, allowed));
+            before.iter_mut().filter(|(_, other)| other.endpoint.is_same(endpoint)).collect();
+        let Some((_, first)) = neighbours.first() else { continue };
+        if endpoint.is_ble() {
+            let allowed = format!("another address than that of {}", first.profile.id);
+            diagnostics.error(values.invalid(&BMS_ADDRESS, allowed));
             continue;
         }
-        if !neighbours.is_empty()
-            && neighbours.iter().map(|n| n.1.driver).any(|it| it.is_none())
-                | device.driver.is_none()
-        {
+        if device.driver.is_none() || neighbours.iter().any(|(_, other)| other.driver.is_none()) {
             let allowed = format!(
-                "named, as several batteries are on {} and the search would disturb them",
-                device.place
+                "a certain type: {endpoint} has several batteries, and identifying one would disturb the others"
             );
-            findings.fault(values.fault(&BMS_TYPE, allowed));
+            diagnostics.error(values.invalid(&BMS_TYPE, allowed));
             continue;
         }
-        if let Some(other) =
-            neighbours.iter().find(|n| n.1.options.address == device.options.address)
-        {
-            let (other, place) = (&other.1.profile.id, &device.place);
+        let address = device.options.address;
+        if let Some((_, other)) = neighbours.iter().find(|(_, it)| it.options.address == address) {
+            let other = &other.profile.id;
             let allowed =
-                format!("an address that no other battery on {place} has, and {other} has it");
-            findings.fault(values.fault(&BMS_SLAVE_ID, allowed));
+                format!("an address that no other battery on {endpoint} has; {other} has this one");
+            diagnostics.error(values.invalid(&BMS_SLAVE_ID, allowed));
         }
-        let named = neighbours.iter().find(|(values, _)| values.mentions(&BMS_BAUDRATE));
-        match (named.map(|n| n.1.bauds.clone()), values.mentions(&BMS_BAUDRATE)) {
+        let explicit = neighbours.iter().find(|(values, _)| values.is_set(&BMS_BAUDRATE));
+        match (explicit.map(|(_, other)| other.bauds.clone()), values.is_set(&BMS_BAUDRATE)) {
             (Some(rates), true) if rates != device.bauds => {
-                let allowed = format!("the same for all batteries on {}", device.place);
-                findings.fault(values.fault(&BMS_BAUDRATE, allowed));
+                let allowed = format!("the same for all batteries on {endpoint}");
+                diagnostics.error(values.invalid(&BMS_BAUDRATE, allowed));
             }
             (Some(rates), false) => device.bauds = rates,
             (None, true) => neighbours.iter_mut().for_each(|n| n.1.bauds = device.bauds.clone()),
@@ -386,8 +362,8 @@ fn check_buses(built: &mut [(&Values, Device)], findings: &mut Findings) {
     }
 }
 
-/// A name for people from an id: `bms_main` gives `BMS main`.
-pub(super) fn title(id: &str) -> String {
+/// A display name for an ID: `bms_main` becomes `BMS main`.
+pub(super) fn display_name(id: &str) -> String {
     let mut words = Vec::new();
     for word in id.split(['_', '-']).filter(|word| !word.is_empty()) {
         let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -407,7 +383,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_become_names() {
+    fn display_name_is_derived_from_id() {
         for (id, name) in [
             ("bms", "BMS"),
             ("bms_main", "BMS main"),
@@ -417,7 +393,7 @@ mod tests {
             ("Rack", "Rack"),
             ("-_", "-_"),
         ] {
-            assert_eq!(title(id), name);
+            assert_eq!(display_name(id), name);
         }
     }
 }

@@ -7,23 +7,18 @@ use super::rule;
 /// Where a battery is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Serial device.
     Serial {
-        /// Its path.
         path: String,
     },
-    /// RS485-to-Ethernet bridge.
+    /// An RS485-to-Ethernet bridge.
     Tcp {
-        /// Name or address.
         host: String,
-        /// Port.
         port: u16,
     },
-    /// Bluetooth.
     Ble {
-        /// Its address: `C8:47:80:37:02:E8`.
+        /// `C8:47:80:37:02:E8`
         address: String,
-        /// Which adapter; `None`: the first powered one.
+        /// `None`: the first powered adapter.
         adapter: Option<String>,
     },
     /// A simulator in this process.
@@ -31,30 +26,34 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// A path (`/dev/ttyUSB0`) or `tcp://host:port`, with an IPv6 address in brackets.
+    /// Parses a path (`/dev/ttyUSB0`) or `tcp://host:port`, with an IPv6 address in brackets.
     pub fn parse(text: &str) -> Option<Endpoint> {
         if let Some(peer) = text.strip_prefix("tcp://") {
             let (host, port) = peer.rsplit_once(':')?;
-            // Without brackets nobody can tell where the address ends and the port begins.
+            // Without brackets the end of an IPv6 address is ambiguous.
             let host = rule::host(host).filter(|_| host.starts_with('[') || !host.contains(':'))?;
             let port = port.parse().ok().filter(|port| *port != 0)?;
             return Some(Endpoint::Tcp { host, port });
         }
-        // A name alone (`ttyUSB0`) would depend on the directory that we were started in.
+        // A name alone (`ttyUSB0`) would depend on the working directory.
         let is_path = text.starts_with('/') && text.len() > 1 && !text.contains('\0');
         is_path.then(|| Endpoint::Serial { path: text.to_owned() })
     }
 
     /// A Bluetooth address in any spelling.
-    pub fn on_radio(address: &str, adapter: Option<&str>) -> Endpoint {
+    pub fn ble(address: &str, adapter: Option<&str>) -> Endpoint {
         Endpoint::Ble {
             address: address.replace('-', ":").to_uppercase(),
             adapter: adapter.map(str::to_owned),
         }
     }
 
-    /// Whether two batteries are at one and the same place. A Bluetooth device is one device,
-    /// whichever adapter reaches it; of simulated batteries there are as many as are wanted.
+    pub fn is_ble(&self) -> bool {
+        matches!(self, Endpoint::Ble { .. })
+    }
+
+    /// Whether two batteries share one port or device. A Bluetooth device is the same through
+    /// whichever adapter it is reached; simulated batteries are never the same.
     pub fn is_same(&self, other: &Endpoint) -> bool {
         match (self, other) {
             (Endpoint::Simulated, _) => false,
@@ -66,7 +65,7 @@ impl Endpoint {
     }
 }
 
-/// As it is written in the configuration; `simulated` for a battery without a place.
+/// As in the configuration; `simulated` for a simulator.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -86,11 +85,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_what_is_shown() {
+    fn display_equals_parsed_text() {
         for text in
             ["/dev/ttyUSB0", "tcp://10.0.0.5:8899", "tcp://bridge.lan:23", "tcp://[fe80::1]:1"]
         {
-            assert_eq!(Endpoint::parse(text).map(|place| place.to_string()).as_deref(), Some(text));
+            assert_eq!(
+                Endpoint::parse(text).map(|endpoint| endpoint.to_string()).as_deref(),
+                Some(text)
+            );
         }
         assert_eq!(
             Endpoint::parse("tcp://[::1]:8899"),
@@ -99,16 +101,16 @@ mod tests {
     }
 
     #[test]
-    fn a_bluetooth_device_is_one_device_in_any_spelling() {
-        let place = Endpoint::on_radio("c8-47-80-37-02-e8", None);
-        assert_eq!(place.to_string(), "C8:47:80:37:02:E8");
-        assert!(place.is_same(&Endpoint::on_radio("C8:47:80:37:02:E8", Some("hci1"))));
-        assert!(!place.is_same(&Endpoint::on_radio("C8:47:80:37:02:E9", None)));
+    fn bluetooth_device_is_same_in_any_spelling() {
+        let endpoint = Endpoint::ble("c8-47-80-37-02-e8", None);
+        assert_eq!(endpoint.to_string(), "C8:47:80:37:02:E8");
+        assert!(endpoint.is_same(&Endpoint::ble("C8:47:80:37:02:E8", Some("hci1"))));
+        assert!(!endpoint.is_same(&Endpoint::ble("C8:47:80:37:02:E9", None)));
         assert!(!Endpoint::Simulated.is_same(&Endpoint::Simulated));
     }
 
     #[test]
-    fn half_places_are_refused() {
+    fn incomplete_endpoint_is_rejected() {
         for text in [
             "ttyUSB0",
             "/",

@@ -1,71 +1,57 @@
-//! What somebody said, for reports that are passed on: without secrets.
+//! What is configured, without secrets, for reports that users publish.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::fault::Findings;
+use super::error::Diagnostics;
 use super::source;
 use super::variables::{BMS_PASSWORD, DEVICES, VARIABLES};
 use crate::model::Secret;
 use crate::model::secret::MASK;
 
-/// What was set, by whatever name.
 #[derive(Debug)]
 pub struct RedactedConfig {
-    /// Name and value of each variable that was set; a secret one has no value to show.
+    /// Name and value of each variable that is set; secrets are masked.
     pub values: Vec<(&'static str, String)>,
-    /// What must not stand in a report, wherever it comes from.
+    /// Texts that must not appear in a report, wherever they come from.
     pub secrets: Vec<Secret>,
 }
 
-/// Everything that the sources say, right or wrong.
+/// All values of the sources, valid or not.
 pub fn redacted(environment: BTreeMap<String, String>) -> RedactedConfig {
-    // The faults are told by `load`.
-    let values = source::collect(environment, &mut Findings::default());
-    let mut told = RedactedConfig { values: Vec::new(), secrets: Vec::new() };
+    // `load` reports the diagnostics.
+    let values = source::collect(environment, &mut Diagnostics::default());
+    let mut config = RedactedConfig { values: Vec::new(), secrets: Vec::new() };
     for variable in VARIABLES {
-        let Some(text) = values.given(variable) else { continue };
+        let Some(text) = values.explicit(variable) else { continue };
         let shown = if variable.name == DEVICES.name {
-            told.secrets.extend(passwords(text));
-            without_passwords(text)
+            redact_devices(text, &mut config.secrets)
         } else if variable.secret {
-            told.secrets.push(Secret::new(text));
+            config.secrets.push(Secret::new(text));
             MASK.to_owned()
         } else {
             text.to_owned()
         };
-        told.values.push((variable.name, shown));
+        config.values.push((variable.name, shown));
     }
-    told
+    config
 }
 
-/// The batteries with their passwords masked; a list that cannot be read is not shown at all.
-fn without_passwords(text: &str) -> String {
+/// Masks the passwords of the batteries; a list that cannot be parsed is masked as a whole.
+fn redact_devices(text: &str, secrets: &mut Vec<Secret>) -> String {
     let Ok(mut list) = serde_json::from_str::<Value>(text) else { return MASK.to_owned() };
-    for (key, value) in fields(&mut list) {
-        if is_password(key) {
-            *value = Value::from(MASK);
+    let password = BMS_PASSWORD.key().unwrap_or_default();
+    let elements = list.as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
+    for (key, value) in elements.iter_mut().filter_map(Value::as_object_mut).flatten() {
+        if key.eq_ignore_ascii_case(&password) {
+            secrets.push(match std::mem::replace(value, MASK.into()) {
+                Value::String(text) => Secret::new(text),
+                other => Secret::new(other.to_string()),
+            });
         }
     }
     list.to_string()
-}
-
-fn passwords(text: &str) -> Vec<Secret> {
-    let mut list = serde_json::from_str::<Value>(text).unwrap_or_default();
-    fields(&mut list)
-        .filter(|(key, _)| is_password(key))
-        .map(|(_, value)| Secret::new(value.as_str().map_or(value.to_string(), str::to_owned)))
-        .collect()
-}
-
-fn fields(list: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
-    let elements = list.as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
-    elements.iter_mut().filter_map(Value::as_object_mut).flatten()
-}
-
-fn is_password(key: &str) -> bool {
-    BMS_PASSWORD.key.is_some_and(|name| name.eq_ignore_ascii_case(key))
 }
 
 #[cfg(test)]
@@ -77,8 +63,8 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_named_but_not_shown() {
-        let told = redacted(environment(&[
+    fn secret_is_masked_and_listed() {
+        let config = redacted(environment(&[
             ("MQTT_PASSWORD", "hunter2"),
             ("MQTT_BROKER", "broker.lan"),
             (
@@ -87,17 +73,17 @@ mod tests {
             ),
             ("PATH", "/usr/bin"),
         ]));
-        let shown = format!("{:?}", told.values);
+        let shown = format!("{:?}", config.values);
         assert!(!shown.contains("hunter2") && !shown.contains("123456"), "{shown}");
         assert!(shown.contains("/dev/x") && shown.contains("broker.lan"), "{shown}");
         assert!(!shown.contains("PATH"));
-        let secrets: Vec<_> = told.secrets.iter().map(Secret::expose).collect();
+        let secrets: Vec<_> = config.secrets.iter().map(Secret::expose).collect();
         assert!(secrets.contains(&"hunter2") && secrets.contains(&"123456"), "{secrets:?}");
     }
 
     #[test]
-    fn a_broken_list_of_batteries_is_not_shown() {
-        let told = redacted(environment(&[("DEVICES", r#"[{"password": "123456""#)]));
-        assert_eq!(told.values, [("DEVICES", MASK.to_owned())]);
+    fn broken_device_list_is_masked() {
+        let config = redacted(environment(&[("DEVICES", r#"[{"password": "123456""#)]));
+        assert_eq!(config.values, [("DEVICES", MASK.to_owned())]);
     }
 }

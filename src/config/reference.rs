@@ -9,61 +9,53 @@ const INTRODUCTION: &str = "\
 
 <!-- Made from src/config/variables.rs: UPDATE_DOCS=1 cargo test --test configuration_docs -->
 
-Everything is an environment variable. In the Home Assistant add-on the options carry the same
-names in lower case (`mqtt_host`); an environment variable wins over an option.
+Everything is an environment variable. In the Home Assistant add-on the options have the same names
+in lower case (`mqtt_host`); an environment variable overrides an option.
 
-* Blanks around a value do not matter, and an empty value counts as not set.
-* Names count in any case; should two differ in case alone, the one in capitals wins.
+* Blanks around a value are ignored, and an empty value counts as unset.
+* Names are not case-sensitive; of two that differ in case alone, the one in capitals wins.
 * Switches are `true` or `false`, `yes` or `no`, `on` or `off`, `1` or `0`, in any case.
-* Variables marked *secret* are never shown. Each may also be a file: `MQTT_PASSWORD_FILE` names
-  the file that holds `MQTT_PASSWORD` (Docker secrets). `MQTT_PASSWORD` itself wins over the file.
-* An older name still works; the newer one wins where both are set.
-* A wrong value stops the start with exit code 2 and one message for each fault. An unknown
-  `BMS_*` or `MQTT_*` name is a warning with the nearest known name, if one is near.
-* Write no quotes around values in a file for `docker run --env-file`, and no comments after them:
+* Variables marked *secret* are never shown. Each may also come from a file: `MQTT_PASSWORD_FILE`
+  names a file that contains `MQTT_PASSWORD` (Docker secrets). `MQTT_PASSWORD` itself overrides it.
+* Older names still work; if both are set, the newer name wins.
+* An invalid value stops the start with exit code 2; all errors are reported at once. An unknown
+  `BMS_*` or `MQTT_*` name is a warning that suggests the nearest known name.
+* In a file for `docker run --env-file`, do not quote values and do not put comments after them:
   Docker passes both on.
 ";
 
 /// The whole reference as Markdown.
 pub fn reference() -> String {
+    let element_keys = element_keys();
     let mut text = INTRODUCTION.to_owned();
-    for group in Group::ALL {
-        let (title, words) = heading(group);
+    for (group, title, introduction) in [
+        (Group::Battery, "One battery", ""),
+        (Group::Batteries, "Several batteries", &element_keys),
+        (Group::Mqtt, "MQTT and Home Assistant", ""),
+        (Group::Alarms, "Alarm thresholds", "`off` disables an alarm.\n\n"),
+        (Group::Service, "Service", ""),
+    ] {
         // Writing into a String cannot fail.
-        let _ = write!(text, "\n## {title}\n\n{words}");
+        let _ = write!(text, "\n## {title}\n\n{introduction}");
         text.push_str(
             "| variable | default | allowed | example | meaning |\n|---|---|---|---|---|\n",
         );
-        for variable in VARIABLES.iter().filter(|variable| variable.group == group) {
-            text.push_str(&row(variable));
-        }
+        text.extend(VARIABLES.iter().filter(|variable| variable.group == group).map(|it| row(it)));
     }
     text
-}
-
-fn heading(group: Group) -> (&'static str, String) {
-    match group {
-        Group::Battery => ("One battery", String::new()),
-        Group::Several => ("Several batteries", element_keys()),
-        Group::Mqtt => ("MQTT and Home Assistant", String::new()),
-        Group::Alarms => ("Own alarm limits", "Each can be switched off with `off`.\n\n".into()),
-        Group::Service => ("Service", String::new()),
-    }
 }
 
 /// The keys of an element of `DEVICES`, with the variables that they stand for.
 fn element_keys() -> String {
     let mut text = "An element of `DEVICES` has these keys, with the meaning of the variables:\n\n\
-         | key | as |\n|---|---|\n"
+         | key | variable |\n|---|---|\n"
         .to_owned();
-    for variable in VARIABLES {
-        if let Some(key) = variable.key {
-            let file = if variable.secret { format!(" or `{key}_file`") } else { String::new() };
-            let _ = writeln!(text, "| `{key}`{file} | `{}` |", variable.name);
-        }
+    for (variable, key) in VARIABLES.iter().filter_map(|it| Some((it, it.key()?))) {
+        let file = if variable.secret { format!(" or `{key}_file`") } else { String::new() };
+        let _ = writeln!(text, "| `{key}`{file} | `{}` |", variable.name);
     }
-    text + "\n`id` is needed; `interval` is `READ_INTERVAL` where it is not set. Batteries on one port\n\
-            take turns on it.\n\n"
+    text + "\n`id` is required; `interval` defaults to `READ_INTERVAL`. Batteries on one port are read in \
+            turn.\n\n"
 }
 
 fn row(variable: &Variable) -> String {
@@ -77,14 +69,9 @@ fn row(variable: &Variable) -> String {
     let default = match variable.default {
         Fallback::Unset => String::new(),
         Fallback::Text(text) => format!("`{text}`"),
-        Fallback::Depends(words) => words.to_owned(),
+        Fallback::Derived(description) => description.to_owned(),
     };
-    let cells = [
-        name,
-        default,
-        variable.rule.to_string(),
-        format!("`{}`", variable.example),
-        variable.help.to_owned(),
-    ];
+    let (allowed, example) = (variable.rule.to_string(), format!("`{}`", variable.example));
+    let cells = [name, default, allowed, example, variable.help.to_owned()];
     format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
 }

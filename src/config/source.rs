@@ -1,271 +1,230 @@
-//! Where values come from: the add-on's options, over them the environment, and the files that
-//! `X_FILE` names. Nothing else in the program reads any of them.
+//! Reads the sources: the add-on's options, over them the environment, and the files that `X_FILE`
+//! names. No other module reads any of them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::fault::{ConfigError, Findings};
-use super::values::{Given, Values};
-use super::variables::{self, Fallback, VARIABLES, Variable};
+use super::error::{ConfigError, Diagnostics};
+use super::values::{Assignment, Spelling, Values};
+use super::variables::{BMS_OPTIONS_FILE, Fallback, VARIABLES, Variable};
 use crate::did_you_mean::closest;
 use crate::model::Secret;
 
-/// No file that we read has a reason to be larger.
-const LARGEST_FILE: u64 = 1 << 20;
+/// In bytes; far above any options file or secret.
+const MAX_FILE_SIZE: u64 = 1 << 20;
 
-/// Beginnings that are ours alone: an unknown name with one of them is a mistake.
-const OURS: [&str; 2] = ["bms_", "mqtt_"];
+/// Prefixes that only this program uses: an unknown name with one of them is a mistake.
+const OWN_PREFIXES: [&str; 2] = ["bms_", "mqtt_"];
 
-/// Beginnings that others may use, too: such a name counts only if it is almost one of ours.
-const SHARED: [&str; 8] =
+/// Prefixes that other programs use, too: such a name is reported only if it is almost a known one.
+const SHARED_PREFIXES: [&str; 8] =
     ["ha_", "alarm_", "history_", "http_", "read_", "device_", "allow_", "serial_"];
 
-/// What the process was started with; names and values that are not Unicode are left out.
+/// The environment of the process, without names and values that are not Unicode.
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
-/// How names are spelled in a source.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Spelling {
-    /// `BMS_PORT`
-    Environment,
-    /// `bms_port`
-    Options,
-    /// `port`, in the element of `DEVICES` with this number.
-    Element(usize),
-}
-
-impl Spelling {
-    /// How this source may call the variable, in lower case, the documented name first.
-    fn names(self, variable: &Variable) -> Vec<String> {
-        match self {
-            Spelling::Element(_) => variable.key.map(str::to_owned).into_iter().collect(),
-            _ => [variable.name].iter().chain(variable.aliases).map(|n| n.to_lowercase()).collect(),
-        }
-    }
-
-    /// The name for messages.
-    pub fn shown(self, name: &str) -> String {
-        match self {
-            Spelling::Environment => name.to_uppercase(),
-            Spelling::Options => format!("option {name}"),
-            Spelling::Element(index) => format!("DEVICES[{index}].{name}"),
-        }
-    }
-}
-
-/// All values for the program as a whole and for a single battery.
-pub(super) fn collect(environment: BTreeMap<String, String>, findings: &mut Findings) -> Values {
-    // The file of the options can be named in the environment only.
-    let environment = by_option_name(environment);
-    let options = options_file(&environment, findings);
-    let mut values = resolve(options, Spelling::Options, findings);
-    values.overlay(resolve(environment, Spelling::Environment, findings));
+/// The values for the whole program and for a single battery.
+pub(super) fn collect(
+    environment: BTreeMap<String, String>,
+    diagnostics: &mut Diagnostics,
+) -> Values {
+    let environment = lower_case_names(environment);
+    let options = read_options(&environment, diagnostics);
+    let mut values = resolve(options, Spelling::Options, diagnostics);
+    values.overlay(resolve(environment, Spelling::Environment, diagnostics));
     values
 }
 
-/// The environment in the shape of the add-on's options: names in lower case. Where two names
-/// differ in case alone the last one counts, and capitals sort first, so the order is turned round.
-fn by_option_name(environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    // Text into text cannot fail.
+/// Of two names that differ in case alone the last one wins. Upper case sorts first, hence `rev`.
+fn lower_case_names(environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    // Strings deserialize from strings without errors.
     envy::from_iter(environment.into_iter().rev()).unwrap_or_default()
 }
 
-/// Finds each variable among the entries of one source, and checks it against its rule.
+/// Looks up each variable in one source and checks its value.
 pub(super) fn resolve(
     mut entries: BTreeMap<String, String>,
     spelling: Spelling,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> Values {
-    // Blanks do not matter, and an add-on passes empty texts for what is not set.
+    // The add-on passes empty texts for unset options.
     entries.retain(|_, text| !text.trim().is_empty());
+    let mut source = Source { entries, spelling, diagnostics };
     let mut values = Values::new(spelling);
     for variable in VARIABLES.iter().copied() {
-        let plain = take_plain(&mut entries, variable, spelling, findings);
-        let from_file = take_file(&mut entries, variable, spelling, plain.is_some(), findings);
-        if let Some(given) = plain.or(from_file) {
-            values.insert(variable, check(variable, given, findings));
+        let direct = source.take_direct(variable);
+        let from_file = source.take_file(variable, direct.is_some());
+        if let Some(mut assignment) = direct.or(from_file) {
+            let text = assignment.text.as_ref().map(Secret::expose);
+            if text.is_some_and(|text| !variable.rule.accepts(text)) {
+                source.diagnostics.error(assignment.invalid(variable, variable.rule.to_string()));
+                assignment.text = None;
+            }
+            values.insert(variable, assignment);
         }
     }
+    let Source { entries, diagnostics, .. } = source;
     for name in entries.keys() {
-        if let Some(warning) = stray(name, spelling) {
-            findings.warn(warning);
+        if let Some(warning) = unknown_name(name, spelling) {
+            diagnostics.warn(warning);
         }
     }
     values
 }
 
-/// The value under its own name or an alias. The documented name wins over the alias.
-fn take_plain(
-    entries: &mut BTreeMap<String, String>,
-    variable: &Variable,
+/// The entries of one source that have not been looked up yet.
+struct Source<'a> {
+    entries: BTreeMap<String, String>,
     spelling: Spelling,
-    findings: &mut Findings,
-) -> Option<Given> {
-    let mut found: Option<Given> = None;
-    for name in spelling.names(variable) {
-        let Some(text) = entries.remove(&name) else { continue };
-        let text = text.trim();
-        let name = spelling.shown(&name);
-        match &found {
-            None => found = Some(Given { name, text: Some(Secret::new(text)) }),
-            Some(first) if first.text.as_ref().map(Secret::expose) != Some(text) => {
-                findings.warn(format!("{name} is ignored, because {} says otherwise", first.name));
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl Source<'_> {
+    /// The value under the documented name, or under an alias.
+    fn take_direct(&mut self, variable: &Variable) -> Option<Assignment> {
+        let mut found: Option<(String, String)> = None;
+        for name in self.spelling.names(variable) {
+            let Some(text) = self.entries.remove(&name) else { continue };
+            let (name, text) = (self.spelling.display(&name), text.trim().to_owned());
+            match &found {
+                None => found = Some((name, text)),
+                Some((first, other)) if *other != text => self
+                    .diagnostics
+                    .warn(format!("{name} is ignored, because {first} has another value")),
+                Some(_) => {}
             }
-            Some(_) => {}
         }
+        found.map(|(name, text)| Assignment { name, text: Some(Secret::new(&text)) })
     }
-    found
-}
 
-/// The content of the file that `X_FILE` names; `X` itself wins over it.
-fn take_file(
-    entries: &mut BTreeMap<String, String>,
-    variable: &Variable,
-    spelling: Spelling,
-    has_plain: bool,
-    findings: &mut Findings,
-) -> Option<Given> {
-    if !variable.secret {
-        return None;
-    }
-    let plain_name = spelling.names(variable).into_iter().next()?;
-    let file_name = format!("{plain_name}_file");
-    let path = entries.remove(&file_name)?;
-    let path = path.trim();
-    let name = spelling.shown(&file_name);
-    if has_plain {
-        let plain = spelling.shown(&plain_name);
-        findings.warn(format!("{name} is ignored, because {plain} is set, too"));
-        return None;
-    }
-    match read_text(Path::new(path)) {
-        Ok(text) => {
-            // The rest may well begin or end with a blank on purpose.
-            let text = text.trim_end_matches(['\r', '\n']);
-            if text.is_empty() {
-                findings.warn(format!("{name}: {path} is empty and counts as not set"));
-                return None;
+    /// The content of the file that `X_FILE` names.
+    fn take_file(&mut self, variable: &Variable, is_set: bool) -> Option<Assignment> {
+        let direct =
+            self.spelling.names(variable).into_iter().next().filter(|_| variable.secret)?;
+        let path = self.entries.remove(&format!("{direct}_file"))?;
+        let path = path.trim();
+        let name = self.spelling.display(&format!("{direct}_file"));
+        if is_set {
+            let direct = self.spelling.display(&direct);
+            self.diagnostics.warn(format!("{name} is ignored, because {direct} is set"));
+            return None;
+        }
+        let text = match read_text(Path::new(path)) {
+            Ok(text) => {
+                // Other blanks may be part of the secret.
+                let text = text.trim_end_matches(['\r', '\n']);
+                if text.is_empty() {
+                    self.diagnostics.warn(format!("{name}: {path} is empty and counts as unset"));
+                    return None;
+                }
+                Some(Secret::new(text))
             }
-            Some(Given { name, text: Some(Secret::new(text)) })
-        }
-        Err(error) => {
-            let allowed = format!("the path of a readable file ({error})");
-            let example = format!("/run/secrets/{plain_name}");
-            findings.fault(ConfigError::new(&name, allowed, &example).showing(path));
-            Some(Given { name, text: None })
-        }
+            Err(error) => {
+                let allowed = format!("the path of a readable file ({error})");
+                let example = format!("/run/secrets/{direct}");
+                let error = ConfigError::new(&name, allowed, &example).with_value(path);
+                self.diagnostics.error(error);
+                None
+            }
+        };
+        Some(Assignment { name, text })
     }
 }
 
-/// Takes away a value that its rule refuses, so that nothing is built on it.
-fn check(variable: &Variable, given: Given, findings: &mut Findings) -> Given {
-    let Some(text) = &given.text else { return given };
-    if !variable.rule.admits(text.expose()) {
-        findings.fault(given.fault(variable, variable.rule.to_string()));
-        return Given { text: None, ..given };
-    }
-    given
-}
-
-/// The warning of a name that nobody knows, if it is any business of ours.
-fn stray(name: &str, spelling: Spelling) -> Option<String> {
-    let plain: Vec<String> = VARIABLES.iter().flat_map(|it| spelling.names(it)).collect();
+/// A warning about a name that is no variable; `None` if it may belong to another program.
+fn unknown_name(name: &str, spelling: Spelling) -> Option<String> {
+    let known: Vec<String> = VARIABLES.iter().flat_map(|it| spelling.names(it)).collect();
     let secrets = VARIABLES.iter().filter(|variable| variable.secret);
-    let files = secrets.filter_map(|it| Some(format!("{}_file", spelling.names(it).first()?)));
-    let known: Vec<String> = plain.iter().cloned().chain(files).collect();
-    let near = closest(name, known.iter().map(String::as_str));
-    let no_secret = name.strip_suffix("_file").filter(|stem| plain.iter().any(|it| it == stem));
-    let begins = |with: &[&str]| with.iter().any(|beginning| name.starts_with(beginning));
-    let ours = match spelling {
-        Spelling::Environment => {
-            let almost = no_secret.is_some() || near.is_some_and(|(_, errors)| errors <= 2);
-            begins(&OURS) || (begins(&SHARED) && almost)
-        }
-        Spelling::Options | Spelling::Element(_) => true,
-    };
-    let cased = |name: &str| match spelling {
-        Spelling::Environment => name.to_uppercase(),
-        _ => name.to_owned(),
-    };
-    let advice = match (spelling, name, no_secret, near) {
-        // An older program switches batteries off with it.
+    let files: Vec<String> = secrets
+        .filter_map(|variable| Some(format!("{}_file", spelling.names(variable).first()?)))
+        .collect();
+    let near = closest(name, known.iter().chain(&files).map(String::as_str));
+    let not_secret = name.strip_suffix("_file").filter(|stem| known.iter().any(|it| it == stem));
+    let is_environment = matches!(spelling, Spelling::Environment);
+    let has_prefix = |of: &[&str]| of.iter().any(|prefix| name.starts_with(prefix));
+    let almost_known = not_secret.is_some() || near.is_some_and(|(_, errors)| errors <= 2);
+    if is_environment
+        && !has_prefix(&OWN_PREFIXES)
+        && !(has_prefix(&SHARED_PREFIXES) && almost_known)
+    {
+        return None;
+    }
+    let cased = |name: &str| if is_environment { name.to_uppercase() } else { name.to_owned() };
+    let advice = match (spelling, name, not_secret, near) {
+        // Older programs disable a battery with it.
         (Spelling::Element(_), "enabled", ..) => {
-            "; a battery that shall not be read is left out of the list".to_owned()
+            "; to disable a battery, remove it from the list".to_owned()
         }
         (_, _, Some(stem), _) => format!("; only secrets may be in a file: set {}", cased(stem)),
-        (.., Some((near, _))) => format!("; the nearest known name is {}", cased(near)),
+        (.., Some((near, _))) => format!("; did you mean {}?", cased(near)),
         (.., None) => String::new(),
     };
-    ours.then(|| format!("{} is not known and ignored{advice}", spelling.shown(name)))
+    Some(format!("{} is unknown and ignored{advice}", spelling.display(name)))
 }
 
-/// The options of the add-on; nothing where there is no such file.
-fn options_file(
+/// The options of the add-on; empty where there is no such file.
+fn read_options(
     environment: &BTreeMap<String, String>,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> BTreeMap<String, String> {
-    let variable = &variables::BMS_OPTIONS_FILE;
-    let named = environment.get("bms_options_file").map(|path| path.trim());
-    let path = match (named.filter(|path| !path.is_empty()), variable.default) {
+    let variable = &BMS_OPTIONS_FILE;
+    let explicit = environment.get("bms_options_file").map(|path| path.trim());
+    let path = match (explicit.filter(|path| !path.is_empty()), variable.default) {
         (Some(path), _) | (None, Fallback::Text(path)) => path,
         (None, _) => return BTreeMap::new(),
     };
-    let fault =
-        |allowed: String| ConfigError::new(variable.name, allowed, variable.example).showing(path);
-    let text = match read_text(Path::new(path)) {
-        Ok(text) => text,
+    let allowed = match read_text(Path::new(path)) {
+        Ok(text) => match serde_json::from_str::<serde_json::Map<_, _>>(&text) {
+            Ok(options) => {
+                return options
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name.to_lowercase(), option_text(value)?)))
+                    .collect();
+            }
+            // The message of the error would repeat values, which may be secret.
+            Err(error) => {
+                let (line, column) = (error.line(), error.column());
+                format!("a file with one JSON object (see line {line}, column {column})")
+            }
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if named.is_some() {
-                findings.warn(format!("{}: there is no such file", variable.name));
+            if explicit.is_some() {
+                diagnostics.warn(format!("{}: file {path} not found", variable.name));
             }
             return BTreeMap::new();
         }
-        Err(error) => {
-            findings.fault(fault(format!("a readable file ({error})")));
-            return BTreeMap::new();
-        }
+        Err(error) => format!("a readable file ({error})"),
     };
-    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text) {
-        Ok(options) => options
-            .iter()
-            .filter_map(|(name, value)| Some((name.to_lowercase(), option_text(value)?)))
-            .collect(),
-        // The kind of error would repeat values, and they may be secret.
-        Err(error) => {
-            let (line, column) = (error.line(), error.column());
-            let allowed = format!("a file with one JSON object (see line {line}, column {column})");
-            findings.fault(fault(allowed));
-            BTreeMap::new()
-        }
-    }
+    diagnostics.error(ConfigError::new(variable.name, allowed, variable.example).with_value(path));
+    BTreeMap::new()
 }
 
-/// An option as the text that would stand in the environment; `None` for what counts as not set.
-fn option_text(value: &serde_json::Value) -> Option<String> {
+/// An option as the environment would contain it; `None` if it counts as unset.
+fn option_text(value: serde_json::Value) -> Option<String> {
     use serde_json::Value;
     match value {
         Value::Null => None,
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => Some(text),
         Value::Array(list) if list.is_empty() => None,
         Value::Object(map) if map.is_empty() => None,
         other => Some(other.to_string()),
     }
 }
 
-/// A regular file of sensible size: a pipe could keep us waiting for ever, a device has no end.
+/// Reads a regular file: a pipe could block forever, a device has no end.
 fn read_text(path: &Path) -> io::Result<String> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut text = String::new();
-    File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST_FILE {
+    File::open(path)?.take(MAX_FILE_SIZE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_SIZE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
     }
     Ok(text)

@@ -5,165 +5,198 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::fault::{ConfigError, Findings};
+use super::error::{ConfigError, Diagnostics};
 use super::rule;
-use super::source::Spelling;
 use super::variables::{Fallback, Variable};
 use crate::model::Secret;
 
-/// A value as somebody gave it.
-#[derive(Debug, Clone)]
-pub(super) struct Given {
-    /// What they called it.
-    pub name: String,
-    /// What they said; `None` when it was refused, which has been reported.
-    pub text: Option<Secret>,
+/// How a source spells the names of variables.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Spelling {
+    /// `BMS_PORT`
+    Environment,
+    /// `bms_port`
+    Options,
+    /// `port`, in the element of `DEVICES` with this index.
+    Element(usize),
 }
 
-impl Given {
-    /// A fault that shows this value, unless it is secret.
-    pub fn fault(&self, variable: &Variable, allowed: impl Into<String>) -> ConfigError {
-        let text = self.text.as_ref().map_or("", Secret::expose);
-        let allowed = allowed.into() + leftover(text);
-        let fault = ConfigError::new(&self.name, allowed, variable.example_for(text));
-        match self.text {
-            Some(_) if !variable.secret => fault.showing(text),
-            _ => fault,
+impl Spelling {
+    /// Accepted names in lower case, the documented one first; none for a variable that does not
+    /// belong to a single battery in an element of `DEVICES`.
+    pub fn names(self, variable: &Variable) -> Vec<String> {
+        match self {
+            Spelling::Element(_) => variable.key().into_iter().collect(),
+            _ => [variable.name].iter().chain(variable.aliases).map(|n| n.to_lowercase()).collect(),
+        }
+    }
+
+    /// The name as messages show it.
+    pub fn display(self, name: &str) -> String {
+        match self {
+            Spelling::Environment => name.to_uppercase(),
+            Spelling::Options => format!("option {name}"),
+            Spelling::Element(index) => format!("DEVICES[{index}].{name}"),
         }
     }
 }
 
-/// What a shell would have taken away and Docker's `--env-file` keeps, to be read at the end of
-/// what is allowed.
-fn leftover(text: &str) -> &'static str {
+/// A value that a source contains.
+#[derive(Debug, Clone)]
+pub(super) struct Assignment {
+    /// The name under which it was found, as messages show it.
+    pub name: String,
+    /// `None` if it was rejected; the error has been reported.
+    pub text: Option<Secret>,
+}
+
+impl Assignment {
+    /// An error that shows this value, unless it is secret.
+    pub fn invalid(&self, variable: &Variable, allowed: impl Into<String>) -> ConfigError {
+        let text = self.text.as_ref().map_or("", Secret::expose);
+        let allowed = allowed.into() + shell_leftover(text);
+        let error = ConfigError::new(&self.name, allowed, variable.example_for(text));
+        match self.text {
+            Some(_) if !variable.secret => error.with_value(text),
+            _ => error,
+        }
+    }
+}
+
+/// Names what a shell would have removed and Docker's `--env-file` keeps; appended to what is
+/// allowed.
+fn shell_leftover(text: &str) -> &'static str {
     let quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
     if quoted('"') || quoted('\'') {
-        return ", without the quotes around it";
+        return ", without quotes around it";
     }
-    // JSON may well have this in a name.
+    // In JSON this may be part of a name.
     match text.contains(" #") && !text.starts_with('[') {
-        true => ", without the comment after it",
+        true => ", without a comment after it",
         false => "",
     }
 }
 
-/// What was given, with the defaults behind it. Every value has passed its rule.
+/// Assigned values, each checked against its rule, with the defaults behind them.
 #[derive(Debug, Clone)]
 pub(super) struct Values {
     spelling: Spelling,
-    given: BTreeMap<&'static str, Given>,
+    assigned: BTreeMap<&'static str, Assignment>,
 }
 
 impl Values {
     pub fn new(spelling: Spelling) -> Self {
-        Values { spelling, given: BTreeMap::new() }
+        Values { spelling, assigned: BTreeMap::new() }
     }
 
-    pub fn insert(&mut self, variable: &'static Variable, given: Given) {
-        self.given.insert(variable.name, given);
+    pub fn insert(&mut self, variable: &'static Variable, assignment: Assignment) {
+        self.assigned.insert(variable.name, assignment);
     }
 
-    /// Lays the values of a stronger source over these; names are now spelled as there.
+    /// Replaces values by those of a source with priority, and adopts its spelling.
     pub fn overlay(&mut self, stronger: Values) {
         self.spelling = stronger.spelling;
-        self.given.extend(stronger.given);
+        self.assigned.extend(stronger.assigned);
     }
 
-    /// Lets this battery have what the program as a whole says, where it says nothing itself.
+    /// Takes the value of the whole program, unless this battery has its own.
     pub fn inherit(&mut self, variable: &'static Variable, from: &Values) {
-        if let (false, Some(given)) = (self.mentions(variable), from.given.get(variable.name)) {
-            self.insert(variable, given.clone());
+        if let (false, Some(assignment)) = (self.is_set(variable), from.assigned.get(variable.name))
+        {
+            self.insert(variable, assignment.clone());
         }
     }
 
-    /// Whether somebody said something about it, be it wrong.
-    pub fn mentions(&self, variable: &Variable) -> bool {
-        self.given.contains_key(variable.name)
+    /// Whether a source contains the variable, even with an invalid value.
+    pub fn is_set(&self, variable: &Variable) -> bool {
+        self.assigned.contains_key(variable.name)
     }
 
-    /// What somebody said about it.
-    pub fn given(&self, variable: &Variable) -> Option<&str> {
-        self.given.get(variable.name)?.text.as_ref().map(Secret::expose)
+    /// The assigned value; never the default.
+    pub fn explicit(&self, variable: &Variable) -> Option<&str> {
+        self.assigned.get(variable.name)?.text.as_ref().map(Secret::expose)
     }
 
-    /// What counts: the given value, or the default.
-    pub fn text(&self, variable: &Variable) -> Option<&str> {
-        self.given(variable).or(match variable.default {
+    /// The assigned value, or the default.
+    pub fn value(&self, variable: &Variable) -> Option<&str> {
+        self.explicit(variable).or(match variable.default {
             Fallback::Text(text) => Some(text),
-            Fallback::Unset | Fallback::Depends(_) => None,
+            Fallback::Unset | Fallback::Derived(_) => None,
         })
     }
 
-    /// The value of a switch.
-    pub fn switch(&self, variable: &Variable) -> bool {
-        self.text(variable).and_then(rule::switch).unwrap_or_default()
+    pub fn is_on(&self, variable: &Variable) -> bool {
+        self.value(variable).and_then(rule::boolean).unwrap_or_default()
     }
 
-    /// The word that was chosen.
+    /// The chosen word, spelled as in the rule.
     pub fn choice(&self, variable: &Variable) -> Option<&'static str> {
-        self.text(variable).and_then(|text| variable.rule.choice(text))
+        self.value(variable).and_then(|text| variable.rule.choice(text))
     }
 
-    /// A number in units of its last place; `None` when it is not set, or off.
+    /// A number in units of its last place; `None` if it is unset or off.
     pub fn number<T: TryFrom<i64>>(&self, variable: &Variable) -> Option<T> {
-        let number = self.text(variable).and_then(|text| variable.rule.number(text))?;
+        let number = self.value(variable).and_then(|text| variable.rule.number(text))?;
         T::try_from(number).ok()
     }
 
-    /// A time whose rule counts milliseconds.
+    /// A duration whose rule counts milliseconds.
     pub fn millis(&self, variable: &Variable) -> Option<Duration> {
         self.number(variable).map(Duration::from_millis)
     }
 
-    /// A time whose rule counts seconds.
+    /// A duration whose rule counts seconds.
     pub fn seconds(&self, variable: &Variable) -> Option<Duration> {
         self.number(variable).map(Duration::from_secs)
     }
 
-    /// The elements of a JSON array; `None` when it is not set, or is none, which is then a fault.
-    pub fn list(&self, variable: &Variable, findings: &mut Findings) -> Option<Vec<Value>> {
-        let allowed = match serde_json::from_str(self.given(variable)?) {
+    /// The elements of a JSON array; `None` if it is unset, or no array, which is reported.
+    pub fn json_array(
+        &self,
+        variable: &Variable,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Vec<Value>> {
+        let allowed = match serde_json::from_str(self.explicit(variable)?) {
             Ok(Value::Array(list)) => return Some(list),
             Ok(_) => variable.rule.to_string(),
-            // Errors of syntax name the place and never the text.
+            // Syntax errors contain the position and never the text.
             Err(error) => format!("{} ({error})", variable.rule),
         };
-        findings.fault(self.fault(variable, allowed));
+        diagnostics.error(self.invalid(variable, allowed));
         None
     }
 
-    /// What people called it, or should call it.
-    pub fn name(&self, variable: &Variable) -> String {
-        match (self.given.get(variable.name), self.spelling, variable.key) {
-            (Some(given), _, _) => given.name.clone(),
-            (None, Spelling::Element(_), Some(key)) => self.spelling.shown(key),
+    /// The name that the user wrote, or should write.
+    pub fn name_of(&self, variable: &Variable) -> String {
+        match (self.assigned.get(variable.name), self.spelling, variable.key()) {
+            (Some(assignment), _, _) => assignment.name.clone(),
+            (None, Spelling::Element(_), Some(key)) => self.spelling.display(&key),
             (None, ..) => variable.name.to_owned(),
         }
     }
 
-    /// A fault of this variable that shows its value, unless it is secret.
-    pub fn fault(&self, variable: &Variable, allowed: impl Into<String>) -> ConfigError {
-        match self.given.get(variable.name) {
-            Some(given) => given.fault(variable, allowed),
-            None => ConfigError::new(self.name(variable), allowed, variable.example),
+    /// An error that shows the assigned value, unless it is secret.
+    pub fn invalid(&self, variable: &Variable, allowed: impl Into<String>) -> ConfigError {
+        match self.assigned.get(variable.name) {
+            Some(assignment) => assignment.invalid(variable, allowed),
+            None => ConfigError::new(self.name_of(variable), allowed, variable.example),
         }
     }
 
-    /// The fault that this variable is not set; `None` when it was set wrongly, which is a fault
-    /// of its own.
-    pub fn missing(&self, variable: &Variable, why: &str) -> Option<ConfigError> {
-        if self.mentions(variable) {
-            return None;
-        }
-        Some(ConfigError::new(self.name(variable), format!("set: {why}"), variable.example))
+    /// An error that the variable is unset; `None` if it is set to an invalid value, which has
+    /// been reported.
+    pub fn missing(&self, variable: &Variable, reason: &str) -> Option<ConfigError> {
+        let error = || self.invalid(variable, format!("set: {reason}"));
+        (!self.is_set(variable)).then(error)
     }
 
-    /// Those of these variables that somebody set, as they called them.
+    /// Those of these variables that are set, joined for a message; `None` if there are none.
     pub fn set_among<'a>(
         &self,
         variables: impl IntoIterator<Item = &'a &'static Variable>,
-    ) -> Vec<String> {
-        let set = variables.into_iter().filter_map(|variable| self.given.get(variable.name));
-        set.map(|given| given.name.clone()).collect()
+    ) -> Option<String> {
+        let set = variables.into_iter().filter_map(|variable| self.assigned.get(variable.name));
+        let names: Vec<_> = set.map(|assignment| assignment.name.as_str()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 }

@@ -30,7 +30,7 @@ fn five_faults_are_five_messages_and_no_password_is_shown() {
     assert_eq!(output.status.code(), Some(2), "{text}");
     let (notes, faults): (Vec<_>, Vec<_>) = text.lines().partition(|it| it.contains(" warning: "));
     assert_eq!((notes.len(), faults.len()), (1, 5), "{text}");
-    assert!(notes[0].contains("nearest known name is MQTT_PASSWORD"), "{text}");
+    assert!(notes[0].contains("did you mean MQTT_PASSWORD?"), "{text}");
     for name in ["BMS_PORT", "BMS_SLAVE_ID", "READ_INTERVAL", "MQTT_HOST", "MQTT_KEEP_ALIVE"] {
         assert!(text.lines().any(|line| line.contains(name)), "{name} in:\n{text}");
     }

@@ -22,7 +22,7 @@ pub(super) async fn adapters(config: &Config) -> bool {
     let wanted: Vec<Option<&str>> = config
         .devices
         .iter()
-        .filter_map(|device| match &device.place {
+        .filter_map(|device| match &device.endpoint {
             Endpoint::Ble { adapter, .. } => Some(adapter.as_deref()),
             _ => None,
         })

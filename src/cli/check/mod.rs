@@ -43,7 +43,7 @@ async fn batteries(config: &Config) -> bool {
     let mut all_well = true;
     for device in &config.devices {
         let profile = &device.profile;
-        let place = &device.place;
+        let place = &device.endpoint;
         let Some(state) = board.latest(&profile.id) else { continue };
         match (state.attempt.and_then(|attempt| attempt.fault), state.snapshot) {
             (None, Some(snapshot)) => {

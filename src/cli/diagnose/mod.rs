@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::line::Command;
 use super::{FINE, read};
-use crate::config::{self, Config, RedactedConfig, Rejected};
+use crate::config::{self, Config, Diagnostics, RedactedConfig};
 use crate::raw::raw;
 use crate::sink::mqtt;
 use crate::transport::ble::{self, AdapterFound};
@@ -36,7 +36,7 @@ async fn run() -> u8 {
 async fn write_report(
     out: &mut String,
     told: &RedactedConfig,
-    loaded: &Result<Config, Rejected>,
+    loaded: &Result<Config, Diagnostics>,
 ) -> std::fmt::Result {
     writeln!(out, "### bms-reader {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out)?;
@@ -52,7 +52,7 @@ async fn write_report(
         Err(rejected) => {
             warnings(out, &rejected.warnings)?;
             section(out, "Faults in the configuration")?;
-            rejected.faults.iter().try_for_each(|fault| writeln!(out, "{fault}"))?;
+            rejected.errors.iter().try_for_each(|fault| writeln!(out, "{fault}"))?;
             writeln!(out, "```")
         }
         Ok(config) => write_findings(out, config).await,

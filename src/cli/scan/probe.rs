@@ -32,16 +32,16 @@ pub(super) struct Answered {
 }
 
 /// Whether this is a port, and not a Bluetooth address.
-pub(super) fn is_port(place: &str) -> bool {
-    Endpoint::parse(place).is_some()
+pub(super) fn is_port(endpoint: &str) -> bool {
+    Endpoint::parse(endpoint).is_some()
 }
 
 /// Who is at each of these ports, in no order; all are asked at the same time.
 pub(super) async fn ports(ports: impl Iterator<Item = String>) -> Vec<(String, Answer)> {
     let mut asking = JoinSet::new();
     for path in ports {
-        if let Some(place) = Endpoint::parse(&path) {
-            asking.spawn(async move { (path, ask(place).await) }.boxed());
+        if let Some(endpoint) = Endpoint::parse(&path) {
+            asking.spawn(async move { (path, ask(endpoint).await) }.boxed());
         }
     }
     asking.join_all().await
@@ -49,17 +49,17 @@ pub(super) async fn ports(ports: impl Iterator<Item = String>) -> Vec<(String, A
 
 /// Who is at this address.
 pub(super) async fn device(found: &BleFound) -> Answer {
-    ask(Endpoint::on_radio(&found.address, Some(&found.adapter))).await
+    ask(Endpoint::ble(&found.address, Some(&found.adapter))).await
 }
 
-async fn ask(place: Endpoint) -> Answer {
+async fn ask(endpoint: Endpoint) -> Answer {
     let nobody = || Fault::new(FaultKind::Timeout, "it was not asked", "please report this");
-    let radio = matches!(place, Endpoint::Ble { .. });
+    let radio = matches!(endpoint, Endpoint::Ble { .. });
     let id = DeviceId::new("probe").ok_or_else(nobody)?;
     let device = Device {
         profile: Profile {
             id: id.clone(),
-            name: place.to_string(),
+            name: endpoint.to_string(),
             brand: auto::AUTO.to_owned(),
             title: String::new(),
             port: None,
@@ -72,10 +72,10 @@ async fn ask(place: Endpoint) -> Answer {
         options: Options {
             timeout: if radio { WHOLE_READ } else { auto::TIMEOUT },
             medium: if radio { Medium::Ble } else { Medium::Serial },
-            mac: advertisement::address_bytes(&place.to_string()).filter(|_| radio),
+            mac: advertisement::address_bytes(&endpoint.to_string()).filter(|_| radio),
             ..Options::default()
         },
-        place,
+        endpoint,
         bauds: Vec::new(),
         interval: WHOLE_READ,
         control: false,

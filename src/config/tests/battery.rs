@@ -2,55 +2,55 @@
 
 use std::time::Duration;
 
-use super::{TWO, fault, faults, good, rejected, warnings};
+use super::{TWO, diagnostics, error, errors, load_valid, warnings};
 use crate::config::Endpoint;
 use crate::model::bank::Wiring;
 use crate::protocol::driver::CapacityUnit;
 use crate::protocol::{self, DRIVERS};
 
 #[test]
-fn unknown_names_are_told_beside_the_fault_that_they_led_to() {
-    let told = |pairs: &[(&str, &str)], fault: &str, warning: &str| {
-        let rejected = rejected(pairs);
-        assert!(rejected.faults[0].to_string().starts_with(fault), "{rejected:#?}");
-        assert!(rejected.warnings.iter().any(|it| it.starts_with(warning)), "{rejected:#?}");
+fn misspelled_name_is_reported_with_the_error_that_it_causes() {
+    let check = |pairs: &[(&str, &str)], error: &str, warning: &str| {
+        let found = diagnostics(pairs);
+        assert!(found.errors[0].to_string().starts_with(error), "{found:#?}");
+        assert!(found.warnings.iter().any(|it| it.starts_with(warning)), "{found:#?}");
     };
-    told(
+    check(
         &[("BMS_TYPE", "daren"), ("BMS_PROT", "/dev/ttyUSB0")],
         "BMS_PORT must be set",
-        "BMS_PROT is not known and ignored; the nearest known name is BMS_PORT",
+        "BMS_PROT is unknown and ignored; did you mean BMS_PORT?",
     );
-    told(
+    check(
         &[("DEVICES", r#"[{"id": "a", "type": "jbd", "adress": "AA:BB:CC:DD:EE:FF"}]"#)],
         "DEVICES[0].port must be set",
-        "DEVICES[0].adress is not known and ignored; the nearest known name is address",
+        "DEVICES[0].adress is unknown and ignored; did you mean address?",
     );
 }
 
 #[test]
-fn half_a_battery_is_warned_of() {
+fn battery_without_type_or_endpoint_is_a_warning() {
     let [warning] = &warnings(&[("BMS_SLAVE_ID", "2")])[..] else { panic!("one warning") };
     assert!(
-        warning.starts_with("BMS_SLAVE_ID without effect: no battery is configured"),
+        warning.starts_with("BMS_SLAVE_ID without effect, because no battery is configured"),
         "{warning}"
     );
 }
 
 #[test]
-fn an_unknown_type_is_answered_with_the_known_ones() {
-    let message = fault(&[("BMS_TYPE", "darren"), ("BMS_PORT", "/dev/a")]);
-    assert!(message.contains("(is daren meant?)"), "{message}");
+fn error_about_unknown_type_lists_known_types() {
+    let message = error(&[("BMS_TYPE", "darren"), ("BMS_PORT", "/dev/a")]);
+    assert!(message.contains("(did you mean daren?)"), "{message}");
     for driver in DRIVERS {
         assert!(message.contains(driver.name), "{message}");
     }
     assert!(message.contains("simulated"), "{message}");
-    assert_eq!(good(&[("BMS_TYPE", "DAREN"), ("BMS_PORT", "/dev/a")]).devices.len(), 1);
+    assert_eq!(load_valid(&[("BMS_TYPE", "DAREN"), ("BMS_PORT", "/dev/a")]).devices.len(), 1);
 }
 
 #[test]
-fn a_barcode_alone_means_an_sc0500() {
+fn barcode_without_type_implies_sc0500() {
     let port = ("BMS_PORT", "/dev/ttyUSB0");
-    let config = good(&[port, ("BMS_BARCODE", "pptap02218c10427")]);
+    let config = load_valid(&[port, ("BMS_BARCODE", "pptap02218c10427")]);
     let device = &config.devices[0];
     assert_eq!(device.driver.unwrap().name, "pylontech-sc0500");
     assert_eq!(device.bauds, [115_200]);
@@ -58,21 +58,22 @@ fn a_barcode_alone_means_an_sc0500() {
     assert_eq!(device.options.capacity_unit, CapacityUnit::WattHours);
     assert_eq!(device.options.timeout, Duration::from_secs(5));
 
-    let config = good(&[port, ("BMS_TYPE", "pylontech_sc0500"), ("BMS_CAPACITY_UNIT", "MAH")]);
+    let config =
+        load_valid(&[port, ("BMS_TYPE", "pylontech_sc0500"), ("BMS_CAPACITY_UNIT", "MAH")]);
     let device = &config.devices[0];
     assert_eq!((device.driver.unwrap().name, &device.options.barcode), ("pylontech-sc0500", &None));
     assert_eq!(device.options.capacity_unit, CapacityUnit::MilliampHours);
 }
 
 #[test]
-fn a_barcode_out_of_a_document_is_refused() {
+fn sample_barcode_is_rejected() {
     for (sample, reason) in [
         ("PPTAP01419B15082", "this one is a sample"),
         ("ABCD1234EFGH5678", "this one is a sample"),
         ("YOUR_BMS_SERIAL_NUMBER_HERE", "this one is a sample"),
         ("PPTAP02218C1042", "the 16 letters and digits"),
     ] {
-        let message = fault(&[("BMS_PORT", "/dev/a"), ("BMS_BARCODE", sample)]);
+        let message = error(&[("BMS_PORT", "/dev/a"), ("BMS_BARCODE", sample)]);
         assert!(message.starts_with(&format!("BMS_BARCODE is \"{sample}\"")), "{message}");
         assert!(message.contains(reason) && message.contains("answer to `info`"), "{message}");
         let contradicts_itself = message.ends_with(sample);
@@ -81,29 +82,32 @@ fn a_barcode_out_of_a_document_is_refused() {
 }
 
 #[test]
-fn a_battery_with_a_name_and_no_id_is_told_the_difference() {
-    let said = |name: &str| {
-        fault(&[("DEVICES", &format!(r#"[{{"name": "{name}", "type": "simulated"}}]"#))])
+fn name_without_id_is_suggested_as_id() {
+    let message = |name: &str| {
+        error(&[("DEVICES", &format!(r#"[{{"name": "{name}", "type": "simulated"}}]"#))])
     };
-    let message = said("jk1");
-    assert!(message.contains("`name` is only what people see"), "{message}");
-    assert!(message.ends_with("; for example: jk1"), "{message}");
-    assert!(said("Hauptbatterie BMS").ends_with("; for example: bms_main"));
+    let jk1 = message("jk1");
+    assert!(jk1.contains("`name` is only the display name"), "{jk1}");
+    assert!(jk1.ends_with("; for example: jk1"), "{jk1}");
+    assert!(message("Hauptbatterie BMS").ends_with("; for example: bms_main"));
 }
 
 #[test]
-fn how_a_battery_is_reached_is_no_type() {
-    let message = fault(&[(
+fn bluetooth_is_not_a_type() {
+    let message = error(&[(
         "DEVICES",
         r#"[{"id": "bms_main", "type": "bluetooth", "address": "A5:C2:37:06:1B:C9"}]"#,
     )]);
-    assert!(message.contains("left out, as DEVICES[0].address is enough, or one of"), "{message}");
+    assert!(
+        message.contains("unset, because DEVICES[0].address is enough, or one of"),
+        "{message}"
+    );
     assert!(message.ends_with("; for example: jbd"), "{message}");
 }
 
 #[test]
-fn the_environment_block_of_the_older_sc0500_program_works() {
-    let config = good(&[
+fn environment_of_older_sc0500_program_works() {
+    let config = load_valid(&[
         ("SERIAL_PORT", "/dev/ttyUSB0"),
         ("BMS_BARCODE", "PPTAP02218C10427"),
         ("MQTT_BROKER", "192.168.1.100"),
@@ -123,10 +127,10 @@ fn the_environment_block_of_the_older_sc0500_program_works() {
 }
 
 #[test]
-fn a_simulated_battery_needs_no_port() {
-    let config = good(&[("BMS_TYPE", "simulated"), ("BMS_BAUDRATE", "9600")]);
+fn simulated_battery_needs_no_port() {
+    let config = load_valid(&[("BMS_TYPE", "simulated"), ("BMS_BAUDRATE", "9600")]);
     let device = &config.devices[0];
-    assert_eq!(device.place, Endpoint::Simulated);
+    assert_eq!(device.endpoint, Endpoint::Simulated);
     assert_eq!(
         (device.driver.unwrap().name, device.profile.brand.as_str()),
         ("daren", "simulated")
@@ -137,18 +141,18 @@ fn a_simulated_battery_needs_no_port() {
 }
 
 #[test]
-fn a_bridge_has_one_rate_and_its_address_in_brackets() {
-    let config = good(&[("BMS_PORT", "tcp://[fe80::1]:8899"), ("BMS_TIMEOUT", "1.5")]);
+fn bridge_accepts_ipv6_in_brackets_and_has_one_rate() {
+    let config = load_valid(&[("BMS_PORT", "tcp://[fe80::1]:8899"), ("BMS_TIMEOUT", "1.5")]);
     let device = &config.devices[0];
-    assert_eq!(device.place, Endpoint::Tcp { host: "fe80::1".into(), port: 8899 });
+    assert_eq!(device.endpoint, Endpoint::Tcp { host: "fe80::1".into(), port: 8899 });
     assert_eq!(device.profile.port.as_deref(), Some("tcp://[fe80::1]:8899"));
     assert_eq!(device.bauds.len(), 1);
     assert_eq!(device.options.timeout, Duration::from_millis(1500));
 }
 
 #[test]
-fn several_batteries() {
-    let config = good(&[
+fn elements_inherit_interval_and_bus_baud_rate() {
+    let config = load_valid(&[
         ("READ_INTERVAL", "20"),
         (
             "DEVICES",
@@ -178,8 +182,8 @@ fn several_batteries() {
 }
 
 #[test]
-fn faults_of_several_batteries_name_their_place() {
-    let messages = faults(&[(
+fn errors_name_the_element_and_field() {
+    let messages = errors(&[(
         "DEVICES",
         r#"[{"id": "a", "port": "/dev/x", "baudrate": 9600},
             {"id": "a", "port": "/dev/x", "slave_id": 1, "baudrate": 19200},
@@ -187,16 +191,16 @@ fn faults_of_several_batteries_name_their_place() {
             {"id": "c", "prot": "/dev/z", "type": "daren"}]"#,
     )]);
     let expected = [
-        r#"DEVICES[2].port is "ttyUSB0", but it must be the path of a serial device"#,
+        r#"DEVICES[2].port is "ttyUSB0", but must be the path of a serial device"#,
         "DEVICES[2].id must be set",
-        "DEVICES[3].port must be a text",
-        r#"DEVICES[3].id is "b b", but it must be letters"#,
+        "DEVICES[3].port must be a string",
+        r#"DEVICES[3].id is "b b", but must be letters"#,
         "DEVICES[4] must be a JSON object",
-        r#"DEVICES[1].id is "a", but it must be an id that no other battery has"#,
-        r#"DEVICES[1].slave_id is "1", but it must be an address that no other battery on /dev/x has"#,
-        r#"DEVICES[1].baudrate is "19200", but it must be the same"#,
+        r#"DEVICES[1].id is "a", but must be an id that no other battery has"#,
+        r#"DEVICES[1].slave_id is "1", but must be an address that no other battery on /dev/x has"#,
+        r#"DEVICES[1].baudrate is "19200", but must be the same"#,
         "DEVICES[3].port must be set",
-        "DEVICES[5].port must be set: the type daren is read over a serial line",
+        "DEVICES[5].port must be set: type daren is read over a serial line",
     ];
     for start in expected {
         assert_eq!(
@@ -209,55 +213,61 @@ fn faults_of_several_batteries_name_their_place() {
 }
 
 #[test]
-fn broken_json_is_told_by_line_and_column() {
-    let message = fault(&[("DEVICES", "[{\"id\": \"a\",\n  \"password\": \"hunter2\" \"port\"}]")]);
+fn json_error_shows_line_and_column_only() {
+    let message = error(&[("DEVICES", "[{\"id\": \"a\",\n  \"password\": \"hunter2\" \"port\"}]")]);
     assert!(message.starts_with("DEVICES must be a JSON array of objects"), "{message}");
     assert!(message.contains("line 2 column 25"), "{message}");
     assert!(!message.contains("hunter2"), "{message}");
-    assert!(fault(&[("DEVICES", "{}")]).starts_with("DEVICES must be a JSON array"));
+    assert!(error(&[("DEVICES", "{}")]).starts_with("DEVICES must be a JSON array"));
 }
 
 #[test]
-fn a_list_of_batteries_beats_the_flat_one() {
+fn device_list_overrides_flat_variables() {
     let pairs = [
         ("DEVICES", r#"[{"id": "sim", "type": "simulated", "colour": "red"}]"#),
         ("BMS_PORT", "/dev/ttyUSB0"),
         ("READ_INTERVAL", "5"),
     ];
-    assert_eq!(good(&pairs).devices[0].profile.id.as_str(), "sim");
+    assert_eq!(load_valid(&pairs).devices[0].profile.id.as_str(), "sim");
     let warnings = warnings(&pairs);
     assert!(
         warnings.contains(&"BMS_PORT ignored, because DEVICES is set".to_owned()),
         "{warnings:?}"
     );
-    assert!(
-        warnings.iter().any(|w| w.starts_with("DEVICES[0].colour is not known")),
-        "{warnings:?}"
-    );
-    let disabled = r#"[{"id": "sim", "type": "simulated", "enabled": false}]"#;
-    let advice = super::warnings(&[("DEVICES", disabled)]).join("\n");
-    assert!(
-        advice.ends_with("a battery that shall not be read is left out of the list"),
-        "{advice}"
-    );
-    let empty = [("DEVICES", "[]"), ("BMS_PORT", "/dev/ttyUSB0")];
-    assert_eq!(good(&empty).devices.len(), 1);
+    assert!(warnings.iter().any(|w| w.starts_with("DEVICES[0].colour is unknown")), "{warnings:?}");
 }
 
 #[test]
-fn banks_are_checked() {
+fn enabled_field_is_answered_with_advice() {
+    let disabled = r#"[{"id": "sim", "type": "simulated", "enabled": false}]"#;
+    let advice = warnings(&[("DEVICES", disabled)]).join("\n");
+    assert!(advice.ends_with("to disable a battery, remove it from the list"), "{advice}");
+}
+
+#[test]
+fn empty_device_list_counts_as_unset() {
+    let empty = [("DEVICES", "[]"), ("BMS_PORT", "/dev/ttyUSB0")];
+    assert_eq!(load_valid(&empty).devices.len(), 1);
+}
+
+#[test]
+fn bank_has_members_and_wiring() {
     let banks = r#"[{"id": "house", "members": ["a", "b"]}]"#;
-    let config = good(&[("DEVICES", TWO), ("BANKS", banks)]);
+    let config = load_valid(&[("DEVICES", TWO), ("BANKS", banks)]);
     let bank = &config.banks[0];
     assert_eq!((bank.profile.name.as_str(), bank.profile.brand.as_str()), ("House", "bank"));
     assert_eq!(bank.members.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!((bank.wiring, bank.profile.interval_ms), (Wiring::Parallel, 30_000));
     let row = r#"[{"id": "row", "wiring": "Series", "members": ["a", "b"]}]"#;
-    assert_eq!(good(&[("DEVICES", TWO), ("BANKS", row)]).banks[0].wiring, Wiring::Series);
+    assert_eq!(load_valid(&[("DEVICES", TWO), ("BANKS", row)]).banks[0].wiring, Wiring::Series);
+}
+
+#[test]
+fn bank_errors_name_the_field() {
     let star = r#"[{"id": "star", "wiring": "star", "members": ["a"]}]"#;
-    let message = fault(&[("DEVICES", TWO), ("BANKS", star)]);
-    assert!(message.starts_with("BANKS[0].wiring is \"star\", but it must be parallel or series"));
-    let messages = faults(&[
+    let message = error(&[("DEVICES", TWO), ("BANKS", star)]);
+    assert!(message.starts_with("BANKS[0].wiring is \"star\", but must be parallel or series"));
+    let messages = errors(&[
         ("DEVICES", TWO),
         (
             "BANKS",
@@ -267,12 +277,12 @@ fn banks_are_checked() {
     ]);
     let expected = [
         "BANKS[0].id is \"a\"",
-        "BANKS[0].members is \"a\", but it must be a list that names each battery once",
+        "BANKS[0].members is \"a\", but must be a list that contains each battery once",
         "BANKS[1].id is \"x y\"",
         "BANKS[1].members is \"[]\"",
         "BANKS[2] must be an object with id, name, wiring and members",
-        "BANKS[3].members is \"c\", but it must be a list of ids of batteries (a, b)",
-        "BANKS[4].id is \"q\", but it must be an id that no battery and no other bank has",
+        "BANKS[3].members is \"c\", but must be a list of battery ids (a, b)",
+        "BANKS[4].id is \"q\", but must be an id that no battery and no other bank has",
         "BANKS[4].name",
     ];
     for start in expected {
@@ -283,16 +293,16 @@ fn banks_are_checked() {
         );
     }
     assert_eq!(messages.len(), expected.len(), "{messages:#?}");
-    assert!(fault(&[("BANKS", "[1,")]).starts_with("BANKS is \"[1,\""));
+    assert!(error(&[("BANKS", "[1,")]).starts_with("BANKS is \"[1,\""));
 }
 
 #[test]
-fn one_switch_makes_a_bank_of_all() {
-    let config = good(&[("DEVICES", TWO), ("BANK", "on")]);
+fn bank_switch_groups_all_batteries() {
+    let config = load_valid(&[("DEVICES", TWO), ("BANK", "on")]);
     let bank = &config.banks[0];
     assert_eq!((bank.profile.id.as_str(), bank.profile.name.as_str()), ("bank", "Bank"));
     assert_eq!(bank.members.len(), 2);
-    assert!(good(&[("BMS_TYPE", "simulated"), ("BANK", "on")]).banks.is_empty());
+    assert!(load_valid(&[("BMS_TYPE", "simulated"), ("BANK", "on")]).banks.is_empty());
     let clash = r#"[{"id": "bank", "type": "simulated"}, {"id": "b", "type": "simulated"}]"#;
-    assert!(fault(&[("DEVICES", clash), ("BANK", "on")]).starts_with("BANK is \"on\""));
+    assert!(error(&[("DEVICES", clash), ("BANK", "on")]).starts_with("BANK is \"on\""));
 }

@@ -1,8 +1,8 @@
 //! Whole configurations through [`load`]; each rule on its own is tested beside its code.
 
 mod battery;
+mod bluetooth;
 mod program;
-mod radio;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -11,49 +11,49 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::variables::VARIABLES;
-use super::{Config, Endpoint, Rejected, load};
+use super::{Config, Diagnostics, Endpoint, load};
 use crate::model::Secret;
 use crate::model::units::Millivolts;
 use crate::sink::mqtt::{Discovery, Publish};
 
-/// An environment that no file of this machine can disturb.
+/// An environment without the options file of this machine.
 fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let nowhere = ("BMS_OPTIONS_FILE", "/nonexistent/options.json");
     [nowhere].iter().chain(pairs).map(|(n, v)| (n.to_string(), v.to_string())).collect()
 }
 
-fn good(pairs: &[(&str, &str)]) -> Config {
-    load(environment(pairs)).unwrap_or_else(|rejected| panic!("{rejected:#?}"))
+fn load_valid(pairs: &[(&str, &str)]) -> Config {
+    load(environment(pairs)).unwrap_or_else(|diagnostics| panic!("{diagnostics:#?}"))
 }
 
-fn rejected(pairs: &[(&str, &str)]) -> Rejected {
-    load(environment(pairs)).expect_err("is wrong")
+fn diagnostics(pairs: &[(&str, &str)]) -> Diagnostics {
+    load(environment(pairs)).expect_err("invalid configuration")
 }
 
-fn faults(pairs: &[(&str, &str)]) -> Vec<String> {
-    rejected(pairs).faults.iter().map(ToString::to_string).collect()
+fn errors(pairs: &[(&str, &str)]) -> Vec<String> {
+    diagnostics(pairs).errors.iter().map(ToString::to_string).collect()
 }
 
-fn fault(pairs: &[(&str, &str)]) -> String {
-    let mut all = faults(pairs);
+fn error(pairs: &[(&str, &str)]) -> String {
+    let mut all = errors(pairs);
     assert_eq!(all.len(), 1, "{all:#?}");
     all.remove(0)
 }
 
-/// The warnings that are not about the missing options file and the missing broker.
+/// Without the warnings about the missing options file and the missing broker.
 fn warnings(pairs: &[(&str, &str)]) -> Vec<String> {
     let ours = |warning: &String| {
         !warning.contains("BMS_OPTIONS_FILE: ") && !warning.contains("nothing is published")
     };
-    good(pairs).warnings.into_iter().filter(ours).collect()
+    load_valid(pairs).warnings.into_iter().filter(ours).collect()
 }
 
 /// Two batteries without hardware.
 const TWO: &str = r#"[{"id": "a", "type": "simulated"}, {"id": "b", "type": "simulated"}]"#;
 
 #[test]
-fn nothing_at_all_is_no_fault() {
-    let config = good(&[]);
+fn empty_environment_is_valid() {
+    let config = load_valid(&[]);
     assert!(config.devices.is_empty() && config.banks.is_empty() && config.mqtt.is_none());
     assert_eq!(config.http_listen, Some("127.0.0.1:8099".parse().unwrap()));
     assert_eq!(config.history.span, Duration::from_secs(48 * 3600));
@@ -63,8 +63,8 @@ fn nothing_at_all_is_no_fault() {
 }
 
 #[test]
-fn the_flat_variables_of_older_installations_work() {
-    let config = good(&[
+fn flat_variables_configure_one_battery() {
+    let config = load_valid(&[
         ("BMS_PORT", "/dev/ttyUSB0"),
         ("BMS_SLAVE_ID", "1"),
         ("READ_INTERVAL", "30"),
@@ -77,7 +77,7 @@ fn the_flat_variables_of_older_installations_work() {
         ("DEBUG_MODE", "false"),
     ]);
     let device = &config.devices[0];
-    assert_eq!(device.place, Endpoint::Serial { path: "/dev/ttyUSB0".into() });
+    assert_eq!(device.endpoint, Endpoint::Serial { path: "/dev/ttyUSB0".into() });
     assert_eq!(device.driver.unwrap().name, "daren");
     assert_eq!(device.options.address, 1);
     assert_eq!(device.interval, Duration::from_secs(30));
@@ -101,8 +101,8 @@ fn the_flat_variables_of_older_installations_work() {
 }
 
 #[test]
-fn five_faults_are_five_messages() {
-    let messages = faults(&[
+fn all_errors_are_reported_at_once() {
+    let messages = errors(&[
         ("BMS_PORT", "/dev/ttyUSB0"),
         ("BMS_SLAVE_ID", "99"),
         ("READ_INTERVAL", "0"),
@@ -115,12 +115,12 @@ fn five_faults_are_five_messages() {
     for name in names {
         assert_eq!(messages.iter().filter(|m| m.starts_with(name)).count(), 1, "{name}");
     }
-    assert!(messages.iter().any(|m| m.contains("0 to 15 for the type daren")), "{messages:#?}");
+    assert!(messages.iter().any(|m| m.contains("0 to 15 for type daren")), "{messages:#?}");
     assert!(messages.iter().any(|m| m.contains("without mqtt://")), "{messages:#?}");
 }
 
 #[test]
-fn a_secret_is_never_shown() {
+fn secret_is_never_shown() {
     let pairs = [
         ("MQTT_HOST", "broker"),
         ("MQTT_USER", "me"),
@@ -129,12 +129,12 @@ fn a_secret_is_never_shown() {
         ("MQTT_PASSWORT", "hunter2"),
         ("BMS_TYPE", "simulated"),
     ];
-    let config = good(&pairs);
+    let config = load_valid(&pairs);
     let shown = format!("{config:?} {config:#?} {:?}", config.warnings);
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(shown.contains("***") && shown.contains("\"me\""), "{shown}");
     let broken = r#"[{"id": "a", "type": "x", "password": "hunter2"}, {"id": 1, "password": {"x": "hunter2"}}]"#;
-    let messages = faults(&[
+    let messages = errors(&[
         ("DEVICES", broken),
         ("MQTT_HOST", "mqtt://me:hunter2@broker"),
         ("MQTT_PORT", "hunter2@1"),
@@ -146,13 +146,13 @@ fn a_secret_is_never_shown() {
     );
 }
 
-/// Known names, near misses and anything else.
+/// Known names, near misses and arbitrary text.
 fn name() -> impl Strategy<Value = String> {
     let known = prop::sample::select(VARIABLES).prop_map(|variable| variable.name.to_owned());
     prop_oneof![4 => known, 1 => "(BMS|MQTT|HA|ALARM)_[A-Z_]{0,12}", 1 => ".{0,12}"]
 }
 
-/// Values that fit some variable, nearly fit one, or are anything.
+/// Valid values, nearly valid ones and arbitrary text.
 fn value() -> impl Strategy<Value = String> {
     let examples = prop::sample::select(VARIABLES).prop_map(|variable| variable.example.to_owned());
     let number = any::<f64>().prop_map(|number| number.to_string());
@@ -162,19 +162,19 @@ fn value() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_environment_makes_it_panic(pairs in prop::collection::btree_map(name(), value(), 0..12)) {
+    fn arbitrary_environment_never_panics(pairs in prop::collection::btree_map(name(), value(), 0..12)) {
         let mut environment = environment(&[]);
-        // The options file stays where it is not; everything else may be anything.
+        // The options file must stay absent.
         environment.extend(pairs.into_iter().filter(|(name, _)| name.to_uppercase() != "BMS_OPTIONS_FILE"));
         match load(environment) {
             Ok(config) => {
                 let shown = format!("{config:?}");
                 prop_assert!(shown.starts_with("Config"));
             }
-            Err(rejected) => {
-                prop_assert!(!rejected.faults.is_empty());
-                for fault in rejected.faults {
-                    prop_assert!(!fault.to_string().contains('\n'), "{fault}");
+            Err(diagnostics) => {
+                prop_assert!(!diagnostics.errors.is_empty());
+                for error in diagnostics.errors {
+                    prop_assert!(!error.to_string().contains('\n'), "{error}");
                 }
             }
         }

@@ -1,81 +1,84 @@
 //! The broker, the log and the other settings of the program.
 
-use super::{TWO, fault, good, warnings};
+use super::{TWO, error, load_valid, warnings};
 use crate::sink::mqtt::Publish;
 
 #[test]
-fn topics_of_several_batteries_must_differ() {
+fn topic_of_several_batteries_needs_id() {
     let mqtt = ("MQTT_HOST", "broker");
     let topic = ("MQTT_BASE_TOPIC", "solar/{type}");
     assert!(
-        fault(&[mqtt, topic, ("DEVICES", TWO)]).starts_with("MQTT_BASE_TOPIC is \"solar/{type}\"")
+        error(&[mqtt, topic, ("DEVICES", TWO)]).starts_with("MQTT_BASE_TOPIC is \"solar/{type}\"")
     );
-    assert_eq!(good(&[mqtt, topic]).mqtt.unwrap().base_topic, "solar/{type}");
-    assert!(fault(&[mqtt, ("MQTT_BASE_TOPIC", "/bms/{id}")]).contains("a slash at either end"));
-    assert!(fault(&[mqtt, ("MQTT_TOPIC_PREFIX", "ha/#")]).starts_with("MQTT_TOPIC_PREFIX"));
+    assert_eq!(load_valid(&[mqtt, topic]).mqtt.unwrap().base_topic, "solar/{type}");
+    assert!(error(&[mqtt, ("MQTT_BASE_TOPIC", "/bms/{id}")]).contains("a slash at either end"));
+    assert!(error(&[mqtt, ("MQTT_TOPIC_PREFIX", "ha/#")]).starts_with("MQTT_TOPIC_PREFIX"));
 }
 
 #[test]
-fn encryption_changes_the_port_and_wants_both_files() {
+fn tls_changes_the_port_and_needs_both_files() {
     let on = [("MQTT_HOST", "broker"), ("MQTT_TLS", "true")];
     let with = |more: &[(&'static str, &'static str)]| [&on[..], more].concat();
     if !cfg!(feature = "tls") {
-        assert!(fault(&on).starts_with("MQTT_TLS is \"true\""));
+        assert!(error(&on).starts_with("MQTT_TLS is \"true\""));
         return;
     }
-    assert_eq!(good(&on).mqtt.unwrap().port, 8883);
-    assert_eq!(good(&with(&[("MQTT_PORT", "1884")])).mqtt.unwrap().port, 1884);
-    let message = fault(&with(&[("MQTT_CLIENT_CERT_FILE", "/c.pem")]));
+    assert_eq!(load_valid(&on).mqtt.unwrap().port, 8883);
+    assert_eq!(load_valid(&with(&[("MQTT_PORT", "1884")])).mqtt.unwrap().port, 1884);
+    let message = error(&with(&[("MQTT_CLIENT_CERT_FILE", "/c.pem")]));
     assert!(
         message.starts_with("MQTT_CLIENT_KEY_FILE must be set: MQTT_CLIENT_CERT_FILE"),
         "{message}"
     );
     let files = with(&[("MQTT_CLIENT_CERT_FILE", "/c.pem"), ("MQTT_CLIENT_KEY_FILE", "/k.pem")]);
-    let tls = good(&files).mqtt.unwrap().tls.unwrap();
+    let tls = load_valid(&files).mqtt.unwrap().tls.unwrap();
     assert_eq!(tls.client_files, Some(("/c.pem".into(), "/k.pem".into())));
     assert_eq!(
         warnings(&[("MQTT_HOST", "broker"), ("MQTT_CA_FILE", "/ca.pem")]),
-        ["MQTT_CA_FILE ignored, because MQTT_TLS is not on"]
+        ["MQTT_CA_FILE ignored, because MQTT_TLS is off"]
     );
 }
 
 #[test]
-fn the_broker_may_be_an_ipv6_address_and_silence_has_bounds() {
-    assert_eq!(good(&[("MQTT_HOST", "[::1]")]).mqtt.unwrap().host, "::1");
-    assert!(fault(&[("MQTT_HOST", "broker:1883")]).contains("MQTT_PORT"));
-    assert!(fault(&[("MQTT_HOST", "b"), ("MQTT_KEEP_ALIVE", "0")]).contains("5 to 3600"));
+fn mqtt_settings_are_parsed_and_checked() {
+    assert_eq!(load_valid(&[("MQTT_HOST", "[::1]")]).mqtt.unwrap().host, "::1");
+    assert!(error(&[("MQTT_HOST", "broker:1883")]).contains("MQTT_PORT"));
+    assert!(error(&[("MQTT_HOST", "b"), ("MQTT_KEEP_ALIVE", "0")]).contains("5 to 3600"));
     assert_eq!(
-        good(&[("MQTT_HOST", "b"), ("MQTT_PUBLISH", "ALL")]).mqtt.unwrap().publish,
+        load_valid(&[("MQTT_HOST", "b"), ("MQTT_PUBLISH", "ALL")]).mqtt.unwrap().publish,
         Publish::All
     );
-    assert_eq!(good(&[("MQTT_HOST", "b")]).mqtt.unwrap().client_id, "bms-reader");
+    assert_eq!(load_valid(&[("MQTT_HOST", "b")]).mqtt.unwrap().client_id, "bms-reader");
 }
 
 #[test]
-fn log_filters() {
-    let filter = |pairs: &[(&str, &str)]| good(pairs).log.filter;
+fn log_filter_follows_level_and_rust_log() {
+    let filter = |pairs: &[(&str, &str)]| load_valid(pairs).log.filter;
     assert_eq!(filter(&[("LOG_LEVEL", "error")]), "error,bms_reader=error");
     assert_eq!(filter(&[("LOG_LEVEL", "Warning")]), "warn,bms_reader=warn");
     assert_eq!(filter(&[("LOG_LEVEL", "DEBUG")]), "warn,bms_reader=debug");
     assert_eq!(filter(&[("LOG_LEVEL", "TRACE"), ("DEBUG_MODE", "1")]), "warn,bms_reader=trace");
     assert_eq!(filter(&[("RUST_LOG", "info"), ("DEBUG_MODE", "1")]), "info");
-    assert!(good(&[("LOG_FORMAT", "JSON")]).log.json);
+    assert!(load_valid(&[("LOG_FORMAT", "JSON")]).log.json);
 }
 
 #[test]
-fn limits_can_be_off_but_not_crossed() {
-    let config =
-        good(&[("BMS_TYPE", "simulated"), ("ALARM_CELL_LOW", "off"), ("ALARM_TEMP_LOW", "0")]);
-    let limits = &config.devices[0].thresholds;
-    assert_eq!(limits.cell_low, None);
-    assert_eq!(limits.temp_low.map(|t| t.0), Some(0));
-    let message = fault(&[("ALARM_CELL_LOW", "3.7")]);
+fn thresholds_can_be_off_but_not_crossed() {
+    let config = load_valid(&[
+        ("BMS_TYPE", "simulated"),
+        ("ALARM_CELL_LOW", "off"),
+        ("ALARM_TEMP_LOW", "0"),
+    ]);
+    let thresholds = &config.devices[0].thresholds;
+    assert_eq!(thresholds.cell_low, None);
+    assert_eq!(thresholds.temp_low.map(|t| t.0), Some(0));
+    let message = error(&[("ALARM_CELL_LOW", "3.7")]);
     assert!(message.contains("less than ALARM_CELL_HIGH (3.65)"), "{message}");
-    assert!(fault(&[("ALARM_TEMP_LOW", "45")]).starts_with("ALARM_TEMP_LOW"));
+    assert!(error(&[("ALARM_TEMP_LOW", "45")]).starts_with("ALARM_TEMP_LOW"));
 }
 
 #[test]
-fn control_is_off_unless_somebody_allows_it() {
-    assert!(!good(&[]).allow_control);
-    assert!(good(&[("ALLOW_CONTROL", "yes")]).allow_control);
+fn control_is_off_by_default() {
+    assert!(!load_valid(&[]).allow_control);
+    assert!(load_valid(&[("ALLOW_CONTROL", "yes")]).allow_control);
 }

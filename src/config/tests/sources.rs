@@ -4,16 +4,16 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{TWO, fault, faults, good, warnings};
+use super::{TWO, error, errors, load_valid, warnings};
 
-/// A file that goes away with the test.
-struct Scrap(PathBuf);
+/// A temporary file, removed at the end of the test.
+struct TempFile(PathBuf);
 
-impl Scrap {
+impl TempFile {
     fn new(name: &str, content: &[u8]) -> Self {
         let path = std::env::temp_dir().join(format!("bms-reader-{}-{name}", std::process::id()));
         fs::write(&path, content).unwrap();
-        Scrap(path)
+        TempFile(path)
     }
 
     fn path(&self) -> &str {
@@ -21,15 +21,15 @@ impl Scrap {
     }
 }
 
-impl Drop for Scrap {
+impl Drop for TempFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
 }
 
 #[test]
-fn aliases_stand_for_the_documented_names() {
-    let config = good(&[
+fn alias_sets_the_documented_variable() {
+    let config = load_valid(&[
         ("SERIAL_PORT", "/dev/ttyUSB1"),
         ("MQTT_BROKER", "192.168.1.100"),
         ("HA_DISCOVERY_PREFIX", "ha"),
@@ -37,7 +37,7 @@ fn aliases_stand_for_the_documented_names() {
         ("DEVICE_NAME", "Pylontech BMS SC0500"),
         ("BMS_TYPE", "daren"),
     ]);
-    assert_eq!(config.devices[0].place.to_string(), "/dev/ttyUSB1");
+    assert_eq!(config.devices[0].endpoint.to_string(), "/dev/ttyUSB1");
     assert_eq!(config.devices[0].profile.id.as_str(), "pylontech_sc0500");
     assert_eq!(config.devices[0].profile.name, "Pylontech BMS SC0500");
     let mqtt = config.mqtt.unwrap();
@@ -45,26 +45,23 @@ fn aliases_stand_for_the_documented_names() {
 }
 
 #[test]
-fn the_documented_name_beats_its_alias_and_says_so() {
+fn documented_name_overrides_alias_with_a_warning() {
     let both = [("BMS_PORT", "/dev/a"), ("SERIAL_PORT", "/dev/b")];
-    assert_eq!(good(&both).devices[0].place.to_string(), "/dev/a");
-    assert_eq!(warnings(&both), ["SERIAL_PORT is ignored, because BMS_PORT says otherwise"]);
+    assert_eq!(load_valid(&both).devices[0].endpoint.to_string(), "/dev/a");
+    assert_eq!(warnings(&both), ["SERIAL_PORT is ignored, because BMS_PORT has another value"]);
     assert!(warnings(&[("BMS_PORT", "/dev/a"), ("SERIAL_PORT", "/dev/a")]).is_empty());
 }
 
 #[test]
-fn a_fault_in_an_alias_is_named_as_it_was_written() {
-    let message = fault(&[("SERIAL_PORT", "ttyUSB0")]);
-    assert!(
-        message.starts_with("SERIAL_PORT is \"ttyUSB0\", but it must be the path"),
-        "{message}"
-    );
+fn error_in_an_alias_names_the_alias() {
+    let message = error(&[("SERIAL_PORT", "ttyUSB0")]);
+    assert!(message.starts_with("SERIAL_PORT is \"ttyUSB0\", but must be the path"), "{message}");
     assert!(message.ends_with("for example: /dev/ttyUSB0"), "{message}");
 }
 
 #[test]
-fn blanks_do_not_matter_and_empty_is_unset() {
-    let config = good(&[
+fn blanks_are_trimmed_and_empty_is_unset() {
+    let config = load_valid(&[
         ("BMS_PORT", "  /dev/ttyUSB0\n"),
         ("BMS_SLAVE_ID", " 0x0A "),
         ("READ_INTERVAL", " 0.5 "),
@@ -73,7 +70,7 @@ fn blanks_do_not_matter_and_empty_is_unset() {
         ("DEBUG_MODE", " YES "),
     ]);
     let device = &config.devices[0];
-    assert_eq!(device.place.to_string(), "/dev/ttyUSB0");
+    assert_eq!(device.endpoint.to_string(), "/dev/ttyUSB0");
     assert_eq!(device.options.address, 10);
     assert_eq!(device.interval, Duration::from_millis(500));
     assert_eq!(device.profile.id.as_str(), "bms");
@@ -81,53 +78,53 @@ fn blanks_do_not_matter_and_empty_is_unset() {
     assert!(config.mqtt.is_none());
 }
 
-/// Docker's `--env-file` passes on what a shell would take away.
+/// Docker's `--env-file` passes on what a shell would remove.
 #[test]
-fn quotes_and_comments_that_were_kept_are_named() {
+fn error_mentions_leftover_quotes_and_comments() {
     for (name, value, words) in [
-        ("BMS_PORT", r#""/dev/ttyUSB0""#, ", without the quotes around it; for example"),
-        ("BMS_TYPE", "'daren'", ", without the quotes around it; for example"),
-        ("DEVICES", r#"'[{"id": "a"}]'"#, ", without the quotes around it; for example"),
-        ("READ_INTERVAL", "30 # seconds", ", without the comment after it; for example: 30"),
+        ("BMS_PORT", r#""/dev/ttyUSB0""#, ", without quotes around it; for example"),
+        ("BMS_TYPE", "'daren'", ", without quotes around it; for example"),
+        ("DEVICES", r#"'[{"id": "a"}]'"#, ", without quotes around it; for example"),
+        ("READ_INTERVAL", "30 # seconds", ", without a comment after it; for example: 30"),
     ] {
-        let message = fault(
+        let message = error(
             &[("BMS_ADDRESS", "C8:47:80:37:02:E8"), (name, value)]
                 [usize::from(name == "BMS_PORT")..],
         );
         assert!(message.contains(words), "{message}");
     }
     let json = r#"[{"id": "a", "name": "Rack #1" "type": "daren"}]"#;
-    assert!(!fault(&[("DEVICES", json)]).contains("comment"));
-    assert!(!fault(&[("READ_INTERVAL", "\"")]).contains("quotes"));
+    assert!(!error(&[("DEVICES", json)]).contains("comment"));
+    assert!(!error(&[("READ_INTERVAL", "\"")]).contains("quotes"));
 }
 
 #[test]
-fn half_a_bridge_is_answered_with_a_whole_one() {
-    let message = fault(&[("BMS_PORT", "tcp://127.0.0.1")]);
+fn incomplete_bridge_gets_a_bridge_as_example() {
+    let message = error(&[("BMS_PORT", "tcp://127.0.0.1")]);
     assert!(message.ends_with("; for example: tcp://192.168.1.50:8899"), "{message}");
 }
 
 #[test]
-fn names_count_in_any_case_and_capitals_win() {
-    assert_eq!(good(&[("bms_port", "/dev/a")]).devices[0].place.to_string(), "/dev/a");
+fn names_are_case_insensitive_and_capitals_win() {
+    assert_eq!(load_valid(&[("bms_port", "/dev/a")]).devices[0].endpoint.to_string(), "/dev/a");
     let both = [("bms_port", "/dev/a"), ("BMS_PORT", "/dev/b")];
-    assert_eq!(good(&both).devices[0].place.to_string(), "/dev/b");
+    assert_eq!(load_valid(&both).devices[0].endpoint.to_string(), "/dev/b");
 }
 
 #[test]
-fn unknown_names_are_warned_of_with_the_nearest_one() {
+fn unknown_name_is_a_warning_with_the_nearest_name() {
     assert_eq!(
         warnings(&[("BMS_PROT", "/dev/x"), ("MQTT_PASSWORT", "hunter2"), ("HISTORY_HOUR", "1")]),
         [
-            "BMS_PROT is not known and ignored; the nearest known name is BMS_PORT",
-            "HISTORY_HOUR is not known and ignored; the nearest known name is HISTORY_HOURS",
-            "MQTT_PASSWORT is not known and ignored; the nearest known name is MQTT_PASSWORD",
+            "BMS_PROT is unknown and ignored; did you mean BMS_PORT?",
+            "HISTORY_HOUR is unknown and ignored; did you mean HISTORY_HOURS?",
+            "MQTT_PASSWORT is unknown and ignored; did you mean MQTT_PASSWORD?",
         ]
     );
-    let named = |name: &str| warnings(&[(name, "x")]).join("\n");
-    assert!(named("MQTT_TOPIC").ends_with("the nearest known name is MQTT_BASE_TOPIC"));
-    assert!(named("MQTT_USER_FILE").ends_with("only secrets may be in a file: set MQTT_USER"));
-    assert!(named("BMS_FOO_BAR").ends_with("is not known and ignored"));
+    let warning = |name: &str| warnings(&[(name, "x")]).join("\n");
+    assert!(warning("MQTT_TOPIC").ends_with("did you mean MQTT_BASE_TOPIC?"));
+    assert!(warning("MQTT_USER_FILE").ends_with("only secrets may be in a file: set MQTT_USER"));
+    assert!(warning("BMS_FOO_BAR").ends_with("is unknown and ignored"));
     assert!(
         warnings(&[("HTTP_PROXY", "x"), ("HA_URL", "x"), ("PATH", "/bin"), ("HOME", "/")])
             .is_empty()
@@ -135,98 +132,98 @@ fn unknown_names_are_warned_of_with_the_nearest_one() {
 }
 
 #[test]
-fn secrets_come_from_files_too() {
-    let password = Scrap::new("password", b" hunter2 \r\n");
+fn secret_is_read_from_file() {
+    let password = TempFile::new("password", b" hunter2 \r\n");
     let login = |pairs: &[(&str, &str)]| {
         let base = [("MQTT_HOST", "broker"), ("MQTT_USER", "me")];
-        good(&[&base[..], pairs].concat()).mqtt.unwrap().login.unwrap().1.expose().to_owned()
+        load_valid(&[&base[..], pairs].concat()).mqtt.unwrap().login.unwrap().1.expose().to_owned()
     };
     assert_eq!(login(&[("MQTT_PASSWORD_FILE", password.path())]), " hunter2 ");
     let both = [("MQTT_PASSWORD_FILE", password.path()), ("MQTT_PASSWORD", "direct")];
     assert_eq!(login(&both), "direct");
     assert!(
-        warnings(&both).contains(
-            &"MQTT_PASSWORD_FILE is ignored, because MQTT_PASSWORD is set, too".to_owned()
-        )
+        warnings(&both)
+            .contains(&"MQTT_PASSWORD_FILE is ignored, because MQTT_PASSWORD is set".to_owned())
     );
-    let devices = Scrap::new("devices", TWO.as_bytes());
-    assert_eq!(good(&[("DEVICES_FILE", devices.path())]).devices.len(), 2);
+    let devices = TempFile::new("devices", TWO.as_bytes());
+    assert_eq!(load_valid(&[("DEVICES_FILE", devices.path())]).devices.len(), 2);
 }
 
 #[test]
-fn unreadable_secret_files_are_faults() {
-    let missing = fault(&[("MQTT_PASSWORD_FILE", "/nonexistent/secret")]);
+fn unreadable_secret_file_is_an_error() {
+    let missing = error(&[("MQTT_PASSWORD_FILE", "/nonexistent/secret")]);
     assert!(missing.starts_with("MQTT_PASSWORD_FILE is \"/nonexistent/secret\""), "{missing}");
     assert!(missing.ends_with("/run/secrets/mqtt_password"), "{missing}");
-    assert!(fault(&[("MQTT_PASSWORD_FILE", "/")]).contains("not a regular file"));
-    // It never ends; reading it would never, either.
-    assert!(fault(&[("MQTT_PASSWORD_FILE", "/dev/zero")]).contains("not a regular file"));
-    let large = Scrap::new("large", &vec![b'x'; (1 << 20) + 1]);
-    assert!(fault(&[("MQTT_PASSWORD_FILE", large.path())]).contains("larger than 1 MiB"));
-    let binary = Scrap::new("binary", &[0xFF, 0xFE]);
-    assert!(fault(&[("MQTT_PASSWORD_FILE", binary.path())]).contains("readable file"));
-    // The list is missing, so the flat battery must not silently take its place.
-    assert_eq!(faults(&[("DEVICES_FILE", "/nonexistent"), ("BMS_PORT", "/dev/a")]).len(), 1);
+    assert!(error(&[("MQTT_PASSWORD_FILE", "/")]).contains("not a regular file"));
+    // It has no end.
+    assert!(error(&[("MQTT_PASSWORD_FILE", "/dev/zero")]).contains("not a regular file"));
+    let large = TempFile::new("large", &vec![b'x'; (1 << 20) + 1]);
+    assert!(error(&[("MQTT_PASSWORD_FILE", large.path())]).contains("larger than 1 MiB"));
+    let binary = TempFile::new("binary", &[0xFF, 0xFE]);
+    assert!(error(&[("MQTT_PASSWORD_FILE", binary.path())]).contains("readable file"));
+    // The flat battery must not silently replace the missing list.
+    assert_eq!(errors(&[("DEVICES_FILE", "/nonexistent"), ("BMS_PORT", "/dev/a")]).len(), 1);
 }
 
 #[test]
-fn the_environment_beats_the_options_of_the_add_on() {
-    let options = Scrap::new(
+fn environment_overrides_addon_options() {
+    let options = TempFile::new(
         "options.json",
         br#"{"mqtt_host": "core-mosquitto", "mqtt_port": 1884, "read_interval": 10.0, "debug_mode": true,
              "device_unique_id": "old", "devices": [], "banks": {}, "bms_port": "/dev/ttyUSB0", "mqtt_user": null,
              "bms_slave_id": 2, "log_format": "", "mqtt_hsot": "x", "unknown_thing": 1, "alarm_cell_low": "off"}"#,
     );
     let file = ("BMS_OPTIONS_FILE", options.path());
-    let config = good(&[file, ("MQTT_PORT", "1885"), ("DEVICE_ID", "new"), ("MQTT_HOST", " ")]);
+    let config =
+        load_valid(&[file, ("MQTT_PORT", "1885"), ("DEVICE_ID", "new"), ("MQTT_HOST", " ")]);
     let mqtt = config.mqtt.as_ref().unwrap();
     assert_eq!((mqtt.host.as_str(), mqtt.port, &mqtt.login), ("core-mosquitto", 1885, &None));
     let device = &config.devices[0];
     assert_eq!(device.profile.id.as_str(), "new");
     assert_eq!((device.options.address, device.interval), (2, Duration::from_secs(10)));
     assert_eq!(config.log.filter, "warn,bms_reader=debug");
-    assert!(config.warnings.iter().any(|w| w.starts_with("option mqtt_hsot is not known")));
-    assert!(config.warnings.contains(&"option unknown_thing is not known and ignored".to_owned()));
+    assert!(config.warnings.iter().any(|w| w.starts_with("option mqtt_hsot is unknown")));
+    assert!(config.warnings.contains(&"option unknown_thing is unknown and ignored".to_owned()));
     assert!(!config.warnings.iter().any(|w| w.contains("says otherwise")), "{:?}", config.warnings);
 }
 
 #[test]
 fn lists_in_the_options_are_the_json_of_the_environment() {
-    let options = Scrap::new(
+    let options = TempFile::new(
         "lists.json",
         br#"{"devices": [{"id": "a", "type": "simulated"}, {"id": "b", "type": "simulated"}], "bank": true}"#,
     );
-    let config = good(&[("BMS_OPTIONS_FILE", options.path())]);
+    let config = load_valid(&[("BMS_OPTIONS_FILE", options.path())]);
     assert_eq!(config.devices.len(), 2);
     assert_eq!(config.banks[0].members.len(), 2);
 }
 
 #[test]
-fn broken_options_are_a_fault_without_their_content() {
-    let options = Scrap::new("broken.json", b"{\"mqtt_password\": \"hunter2\"\n x}");
-    let message = fault(&[("BMS_OPTIONS_FILE", options.path())]);
+fn error_in_options_file_hides_its_content() {
+    let options = TempFile::new("broken.json", b"{\"mqtt_password\": \"hunter2\"\n x}");
+    let message = error(&[("BMS_OPTIONS_FILE", options.path())]);
     assert!(message.contains("one JSON object (see line 2, column 2)"), "{message}");
     assert!(!message.contains("hunter2"));
-    let list = Scrap::new("list.json", b"\"hunter2\"");
-    let message = fault(&[("BMS_OPTIONS_FILE", list.path())]);
+    let list = TempFile::new("list.json", b"\"hunter2\"");
+    let message = error(&[("BMS_OPTIONS_FILE", list.path())]);
     assert!(
         message.starts_with("BMS_OPTIONS_FILE is") && !message.contains("hunter2"),
         "{message}"
     );
-    assert!(fault(&[("BMS_OPTIONS_FILE", "/")]).contains("not a regular file"));
+    assert!(error(&[("BMS_OPTIONS_FILE", "/")]).contains("not a regular file"));
 }
 
 #[test]
-fn an_option_with_a_fault_is_named_as_an_option() {
-    let options = Scrap::new("fault.json", br#"{"mqtt_port": 0}"#);
-    let message = fault(&[("BMS_OPTIONS_FILE", options.path())]);
+fn error_in_an_option_names_the_option() {
+    let options = TempFile::new("invalid.json", br#"{"mqtt_port": 0}"#);
+    let message = error(&[("BMS_OPTIONS_FILE", options.path())]);
     assert!(message.starts_with("option mqtt_port is \"0\""), "{message}");
 }
 
 #[test]
-fn a_name_cannot_begin_a_line_of_its_own() {
+fn control_characters_in_names_are_escaped() {
     let warnings = warnings(&[("BMS_\nX", "1")]);
-    assert!(warnings[0].starts_with(r"BMS_\nX is not known"), "{warnings:?}");
-    let message = fault(&[("DEVICES", r#"[{"id": "a", "type": "simulated", "x\ny": []}]"#)]);
+    assert!(warnings[0].starts_with(r"BMS_\nX is unknown"), "{warnings:?}");
+    let message = error(&[("DEVICES", r#"[{"id": "a", "type": "simulated", "x\ny": []}]"#)]);
     assert!(message.starts_with(r"DEVICES[0].x\ny must be"), "{message}");
 }

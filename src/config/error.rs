@@ -1,26 +1,27 @@
-//! What is wrong with the configuration, in lines that tell how to mend it.
+//! Errors and warnings about the configuration, each one line with its remedy.
 
-use crate::model::secret::MASK;
 use std::fmt;
 
-/// Longer values are cut in messages.
+use crate::model::secret::MASK;
+
+/// Longer values are truncated in messages.
 const SHOWN: usize = 80;
 
-/// One thing that is wrong with the configuration.
+/// A value that is missing or invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The variable (or the place in `DEVICES`).
+    /// As the user spelled it: `BMS_PORT`, `option bms_port`, `DEVICES[0].port`.
     pub variable: String,
-    /// What was given; never a secret.
+    /// `None` if nothing was set, or the value is secret.
     pub value: Option<String>,
-    /// What is allowed.
+    /// What is allowed; follows "must be".
     pub allowed: String,
-    /// A good value.
+    /// A valid value.
     pub example: String,
 }
 
 impl ConfigError {
-    /// A fault that does not say what was given: nothing, or a secret.
+    /// An error that does not show the value.
     pub(super) fn new(
         variable: impl Into<String>,
         allowed: impl Into<String>,
@@ -34,9 +35,12 @@ impl ConfigError {
         }
     }
 
-    /// The same fault with the value that caused it.
-    pub(super) fn showing(self, value: &str) -> Self {
+    pub(super) fn with_value(self, value: &str) -> Self {
         ConfigError { value: Some(printable(value)), ..self }
+    }
+
+    pub(super) fn with_example(self, example: impl Into<String>) -> Self {
+        ConfigError { example: example.into(), ..self }
     }
 }
 
@@ -46,13 +50,13 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.variable)?;
         if let Some(value) = &self.value {
-            write!(f, " is {value:?}, but it")?;
+            write!(f, " is {value:?}, but")?;
         }
         write!(f, " must be {}; for example: {}", self.allowed, self.example)
     }
 }
 
-/// The value without what may be a login (`user:password@host`), cut to a sensible length.
+/// The value without what may be a login (`user:password@host`), truncated.
 fn printable(value: &str) -> String {
     let shown = match value.rsplit_once('@') {
         Some((login, host)) => {
@@ -67,7 +71,7 @@ fn printable(value: &str) -> String {
     }
 }
 
-/// Names come from outside, too: none of them may begin a line of its own in the log.
+/// Escapes control characters: names come from outside, too, and must not forge log lines.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -76,23 +80,21 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// What was found while reading; all of it is told at once.
+/// Everything that is wrong with a configuration, so that all of it is reported at once.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
-    /// Reasons not to start.
-    pub faults: Vec<ConfigError>,
-    /// Worth a word, but no reason to stop.
+pub struct Diagnostics {
+    /// Prevent the start.
+    pub errors: Vec<ConfigError>,
+    /// A misspelled name, which is only a warning, is often the cause of an error.
     pub warnings: Vec<String>,
 }
 
-impl Findings {
-    /// Notes a reason not to start.
-    pub fn fault(&mut self, fault: ConfigError) {
-        self.faults.push(fault);
+impl Diagnostics {
+    pub(super) fn error(&mut self, error: ConfigError) {
+        self.errors.push(error);
     }
 
-    /// Notes something worth a word.
-    pub fn warn(&mut self, warning: impl Into<String>) {
+    pub(super) fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(one_line(&warning.into()));
     }
 }
@@ -102,25 +104,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_is_one_line() {
-        let fault = ConfigError::new("MQTT_PORT", "a whole number", "1883").showing("a\nb");
+    fn error_is_one_line() {
+        let invalid = ConfigError::new("MQTT_PORT", "a whole number", "1883").with_value("a\nb");
         assert_eq!(
-            fault.to_string(),
-            r#"MQTT_PORT is "a\nb", but it must be a whole number; for example: 1883"#
+            invalid.to_string(),
+            r#"MQTT_PORT is "a\nb", but must be a whole number; for example: 1883"#
         );
         let missing = ConfigError::new("BMS_PORT", "set", "/dev/ttyUSB0");
         assert_eq!(missing.to_string(), "BMS_PORT must be set; for example: /dev/ttyUSB0");
     }
 
     #[test]
-    fn a_login_in_a_url_is_not_shown() {
+    fn login_in_a_url_is_masked() {
         assert_eq!(printable("mqtt://me:p@ss@broker:1"), "mqtt://***@broker:1");
         assert_eq!(printable("me:hunter2@broker"), "***@broker");
         assert_eq!(printable("hunter2@y://z"), "***@y://z");
     }
 
     #[test]
-    fn a_long_value_is_cut() {
+    fn long_value_is_truncated() {
         assert_eq!(printable(&"ä".repeat(1000)).chars().count(), SHOWN + 3);
     }
 }

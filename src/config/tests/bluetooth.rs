@@ -1,8 +1,8 @@
-//! Batteries on Bluetooth, and batteries of which nobody said what they are.
+//! Batteries on Bluetooth, and batteries of unknown type.
 
 use std::time::Duration;
 
-use super::{fault, faults, good, warnings};
+use super::{error, errors, load_valid, warnings};
 use crate::config::Endpoint;
 use crate::protocol::driver::Medium;
 use crate::protocol::{DRIVERS, auto};
@@ -10,11 +10,11 @@ use crate::protocol::{DRIVERS, auto};
 const ADDRESS: (&str, &str) = ("BMS_ADDRESS", "c8-47-80-37-02-e8");
 
 #[test]
-fn an_address_alone_is_enough() {
-    let config = good(&[ADDRESS]);
+fn address_alone_configures_a_battery() {
+    let config = load_valid(&[ADDRESS]);
     let device = &config.devices[0];
-    let place = Endpoint::Ble { address: "C8:47:80:37:02:E8".into(), adapter: None };
-    assert_eq!(device.place, place);
+    let endpoint = Endpoint::Ble { address: "C8:47:80:37:02:E8".into(), adapter: None };
+    assert_eq!(device.endpoint, endpoint);
     assert_eq!(
         (device.driver.map(|it| it.name), device.profile.brand.as_str()),
         (None, auto::AUTO)
@@ -25,13 +25,13 @@ fn an_address_alone_is_enough() {
     assert_eq!(device.options.mac, Some([0xC8, 0x47, 0x80, 0x37, 0x02, 0xE8]));
     assert_eq!(device.options.timeout, Duration::from_secs(20));
     assert_eq!(device.scan_timeout, Duration::from_secs(5));
-    assert_eq!(device.keep_connected, None, "as suits the brand");
+    assert_eq!(device.keep_connected, None, "depends on the brand");
     assert!(device.bauds.is_empty());
 }
 
 #[test]
-fn everything_that_can_be_said_about_it() {
-    let config = good(&[
+fn all_bluetooth_variables_are_applied() {
+    let config = load_valid(&[
         ADDRESS,
         ("BMS_TYPE", "Auto"),
         ("BMS_ADAPTER", "hci1"),
@@ -52,8 +52,8 @@ fn everything_that_can_be_said_about_it() {
 }
 
 #[test]
-fn several_adapters_and_batteries() {
-    let config = good(&[(
+fn elements_have_their_own_adapters() {
+    let config = load_valid(&[(
         "DEVICES",
         r#"[{"id": "a", "address": "AA:BB:CC:DD:EE:01", "adapter": "hci1", "interval": 10, "keep_connected": true},
             {"id": "b", "type": "auto", "address": "AA:BB:CC:DD:EE:02", "timeout": 20, "scan_timeout": 5},
@@ -62,7 +62,7 @@ fn several_adapters_and_batteries() {
     let seen: Vec<_> = config
         .devices
         .iter()
-        .map(|it| (it.place.to_string(), it.profile.adapter.as_deref(), it.keep_connected))
+        .map(|it| (it.endpoint.to_string(), it.profile.adapter.as_deref(), it.keep_connected))
         .collect();
     assert_eq!(
         seen,
@@ -75,8 +75,8 @@ fn several_adapters_and_batteries() {
 }
 
 #[test]
-fn one_device_is_one_battery() {
-    let message = fault(&[(
+fn two_batteries_with_one_address_are_an_error() {
+    let message = error(&[(
         "DEVICES",
         r#"[{"id": "a", "address": "AA:BB:CC:DD:EE:01"},
             {"id": "b", "address": "aa-bb-cc-dd-ee-01", "adapter": "hci1"}]"#,
@@ -86,38 +86,46 @@ fn one_device_is_one_battery() {
 }
 
 #[test]
-fn a_battery_has_one_place() {
-    let message = fault(&[ADDRESS, ("BMS_PORT", "/dev/ttyUSB0")]);
+fn port_and_address_exclude_each_other() {
+    let message = error(&[ADDRESS, ("BMS_PORT", "/dev/ttyUSB0")]);
     assert!(message.starts_with("BMS_ADDRESS is \"c8-47-80-37-02-e8\""), "{message}");
-    assert!(message.contains("left out, as BMS_PORT says where the battery is"), "{message}");
+    assert!(message.contains("unset, because BMS_PORT is set"), "{message}");
     assert!(message.ends_with("; for example: BMS_PORT=/dev/ttyUSB0 alone"), "{message}");
+}
+
+#[test]
+fn malformed_address_is_one_error() {
     for wrong in ["C8:47:80:37:02", "C8:47:80:37:02:EG", "hci0"] {
-        let messages = faults(&[("BMS_ADDRESS", wrong)]);
+        let messages = errors(&[("BMS_ADDRESS", wrong)]);
         assert!(messages[0].contains("six pairs of hexadecimal digits"), "{messages:?}");
         assert_eq!(messages.len(), 1, "{messages:?}");
     }
 }
 
 #[test]
-fn a_brand_is_only_looked_for_where_it_can_be() {
+fn endpoint_must_suit_the_brand() {
     for driver in DRIVERS {
         if driver.gatt.is_none() {
-            let message = fault(&[ADDRESS, ("BMS_TYPE", driver.name)]);
-            assert!(message.contains("is not read over Bluetooth: set BMS_PORT"), "{message}");
+            let message = error(&[ADDRESS, ("BMS_TYPE", driver.name)]);
+            assert!(message.contains("has no Bluetooth: set BMS_PORT"), "{message}");
         }
         if driver.serial.is_none() {
-            let message = fault(&[("BMS_PORT", "/dev/a"), ("BMS_TYPE", driver.name)]);
-            assert!(message.contains("has no wire: set BMS_ADDRESS"), "{message}");
+            let message = error(&[("BMS_PORT", "/dev/a"), ("BMS_TYPE", driver.name)]);
+            assert!(message.contains("has no port: set BMS_ADDRESS"), "{message}");
         }
     }
-    let message = fault(&[("BMS_TYPE", "auto")]);
-    assert!(message.starts_with("BMS_PORT must be set"), "{message}");
-    assert!(message.contains("or, with its address, over Bluetooth"), "{message}");
 }
 
 #[test]
-fn on_a_port_the_search_has_all_rates_or_the_one_that_was_named() {
-    let device = |pairs: &[(&str, &str)]| good(pairs).devices.remove(0);
+fn missing_endpoint_is_an_error() {
+    let message = error(&[("BMS_TYPE", "auto")]);
+    assert!(message.starts_with("BMS_PORT must be set"), "{message}");
+    assert!(message.contains("or over Bluetooth (set BMS_ADDRESS)"), "{message}");
+}
+
+#[test]
+fn auto_on_a_port_tries_configured_rate_or_all() {
+    let device = |pairs: &[(&str, &str)]| load_valid(pairs).devices.remove(0);
     let all = device(&[("BMS_TYPE", "auto"), ("BMS_PORT", "/dev/a")]);
     assert!(all.driver.is_none() && all.bauds.is_empty());
     assert_eq!(all.options.timeout, auto::TIMEOUT);
@@ -127,46 +135,46 @@ fn on_a_port_the_search_has_all_rates_or_the_one_that_was_named() {
 }
 
 #[test]
-fn a_search_would_disturb_the_others_on_the_port() {
+fn auto_on_a_shared_port_is_an_error() {
     for (first, second) in [("auto", "daren"), ("daren", "auto")] {
         let devices = format!(
             r#"[{{"id": "a", "port": "/dev/a", "slave_id": 1, "type": "{first}"}},
                 {{"id": "b", "port": "/dev/a", "slave_id": 2, "type": "{second}"}}]"#
         );
-        let message = fault(&[("DEVICES", &devices)]);
-        assert!(message.contains("the search would disturb them"), "{message}");
+        let message = error(&[("DEVICES", &devices)]);
+        assert!(message.contains("identifying one would disturb the others"), "{message}");
     }
 }
 
 #[test]
-fn what_belongs_to_the_other_kind_of_place_is_told() {
-    let told = warnings(&[ADDRESS, ("BMS_SLAVE_ID", "2"), ("BMS_BAUDRATE", "9600")]);
+fn variables_of_other_endpoints_are_warnings() {
+    let found = warnings(&[ADDRESS, ("BMS_SLAVE_ID", "2"), ("BMS_BAUDRATE", "9600")]);
     assert_eq!(
-        told,
+        found,
         [
             "BMS_SLAVE_ID has no effect on C8:47:80:37:02:E8",
             "BMS_BAUDRATE has no effect on C8:47:80:37:02:E8"
         ]
     );
-    let told = warnings(&[("BMS_PORT", "/dev/a"), ("BMS_ADAPTER", "hci0")]);
-    assert_eq!(told, ["BMS_ADAPTER has no effect on /dev/a"]);
+    let found = warnings(&[("BMS_PORT", "/dev/a"), ("BMS_ADAPTER", "hci0")]);
+    assert_eq!(found, ["BMS_ADAPTER has no effect on /dev/a"]);
     assert_eq!(warnings(&[("BMS_TYPE", "simulated"), ADDRESS]).len(), 1);
 }
 
 #[test]
-fn topics_do_not_change_when_the_type_is_found() {
+fn type_in_topics_stays_auto_until_configured() {
     let broker = [("MQTT_HOST", "broker"), ("MQTT_BASE_TOPIC", "bms/{type}/{id}"), ADDRESS];
-    let [told] = &warnings(&broker)[..] else { panic!("one warning") };
-    assert!(told.starts_with("bms: {type} in MQTT_BASE_TOPIC stays auto"), "{told}");
+    let [warning] = &warnings(&broker)[..] else { panic!("one warning") };
+    assert!(warning.starts_with("bms: {type} in MQTT_BASE_TOPIC stays auto"), "{warning}");
 }
 
 #[test]
-fn a_dialect_is_one_that_the_type_has() {
+fn variant_must_be_a_dialect_of_the_type() {
     let port = ("BMS_PORT", "/dev/ttyUSB0");
-    let config = good(&[port, ("BMS_TYPE", "daly"), ("BMS_VARIANT", "D2")]);
+    let config = load_valid(&[port, ("BMS_TYPE", "daly"), ("BMS_VARIANT", "D2")]);
     assert_eq!(config.devices[0].options.variant.as_deref(), Some("d2"));
-    let message = fault(&[port, ("BMS_TYPE", "daly"), ("BMS_VARIANT", "modbus")]);
+    let message = error(&[port, ("BMS_TYPE", "daly"), ("BMS_VARIANT", "modbus")]);
     assert!(message.contains("one of a5, d2, p81"), "{message}");
-    let config = good(&[port, ("BMS_TYPE", "daren"), ("BMS_VARIANT", "d2")]);
+    let config = load_valid(&[port, ("BMS_TYPE", "daren"), ("BMS_VARIANT", "d2")]);
     assert_eq!(config.devices[0].options.variant, None);
 }
