@@ -43,7 +43,7 @@ pub struct Config {
     pub mqtt: Option<mqtt::Settings>,
     /// `None`: the HTTP server is off.
     pub http_listen: Option<SocketAddr>,
-    pub http_audience: http::Audience,
+    pub http_access: http::Access,
     pub history: HistorySettings,
     /// Whether commands may change a battery.
     pub allow_control: bool,
@@ -109,9 +109,9 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Diagnostics
         devices: batteries.devices,
         banks,
         mqtt,
-        http_audience: match values.is_set(&variables::SUPERVISOR_TOKEN) {
-            true => http::Audience::Ingress,
-            false => http::Audience::Everybody,
+        http_access: match values.is_set(&variables::SUPERVISOR_TOKEN) {
+            true => http::Access::HomeAssistant,
+            false => http::Access::Anyone,
         },
         http_listen: values.value(&variables::HTTP_LISTEN).and_then(rule::listen).flatten(),
         history: service::history(&values),
