@@ -14,7 +14,7 @@ use bms_reader::poll::{Line, LineMember, run_line};
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{CycleKind, Options, find};
 use bms_reader::raw::raw;
-use bms_reader::sim::faults::{Fault, Rule, When};
+use bms_reader::sim::faults::{Fault, Frequency, Rule};
 use bms_reader::sim::serve::{SimBus, memory};
 use bms_reader::sim::{BRANDS, Bus, Faults, SimBrand};
 use bms_reader::transport::Endpoint;
@@ -37,7 +37,7 @@ fn replay(file: &std::path::Path) -> Output {
 
 fn faults() -> Faults {
     // A console is asked many questions in one read, and one failure fails it.
-    let often = |fault| Rule { fault, when: When::Sometimes(60_000), address: None };
+    let often = |fault| Rule { fault, frequency: Frequency::Probability(60_000), address: None };
     Faults::new(vec![
         often(Fault::Noise),
         often(Fault::Checksum),
@@ -51,7 +51,7 @@ fn faults() -> Faults {
 async fn session(brand: &'static SimBrand, file: &std::path::Path) -> Vec<Value> {
     let stop = CancellationToken::new();
     let address = *brand.addresses.start();
-    let bus = Bus::living(brand, &[address], 7, faults());
+    let bus = Bus::with_batteries(brand, &[address], 7, faults());
     let port = memory("simulated", SimBus::new(bus, 600.0, None), stop.clone());
     let id = DeviceId::new(&brand.name.replace(':', "-")).unwrap();
     let member = LineMember {

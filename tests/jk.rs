@@ -39,7 +39,7 @@ fn ask(driver: &mut dyn Driver, board: &mut JkBoard, ask: CycleKind) -> Reading 
     driver.start(ask);
     let outcome = play(driver, |question| {
         let mut said = vec![board.respond(question, 0.0).unwrap()];
-        said.extend((0..3).filter_map(|_| board.unasked(0.0)));
+        said.extend((0..3).filter_map(|_| board.unsolicited(0.0)));
         said
     });
     outcome.unwrap().reading()
@@ -87,7 +87,7 @@ fn every_switch_is_turned_and_read_back() {
 #[tokio::test(start_paused = true)]
 async fn the_stream_is_read_as_it_comes() {
     let stop = CancellationToken::new();
-    let bus = Bus::living(&BRAND, &[1], 7, Faults::default());
+    let bus = Bus::with_batteries(&BRAND, &[1], 7, Faults::default());
     let stage = SimBus::new(bus, 600.0, None).over_ble();
     let port = memory("board", stage.clone(), stop.clone());
     let endpoint = bms_reader::transport::Endpoint::Memory(port);
@@ -99,7 +99,7 @@ async fn the_stream_is_read_as_it_comes() {
             cycle(&mut *driver, &mut link, CycleKind::Read, Duration::from_secs(20), &mut tap)
                 .await;
         let reading = outcome.result.unwrap();
-        let (address, seconds) = stage.last_answer().unwrap();
+        let (address, seconds) = stage.last_reply().unwrap();
         let state = Bus::battery(7, address).state(seconds);
         let cells: Vec<_> = reading.cells.iter().map(|cell| cell.voltage.unwrap()).collect();
         assert_eq!(cells, state.cells);

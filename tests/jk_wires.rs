@@ -52,7 +52,7 @@ fn quiet(driver: &mut dyn Driver, bus: &mut Bus) -> Outcome {
 
 #[test]
 fn the_dialect_is_found_by_trying_and_then_kept() {
-    let mut socket = Bus::living(&TTL, &[1], 1, Faults::default());
+    let mut socket = Bus::with_batteries(&TTL, &[1], 1, Faults::default());
     let mut reader = driver(1);
     for _ in 0..3 {
         let outcome = quiet(reader.as_mut(), &mut socket);
@@ -132,7 +132,7 @@ async fn a_master_and_its_packs_are_read_without_a_word() {
             assert_eq!(reading.as_ref().and_then(soc), Some(address));
         }
     }
-    assert_eq!(stage.questions(), 0, "every question would have been a collision");
+    assert_eq!(stage.request_count(), 0, "every question would have been a collision");
     stop.cancel();
 }
 
@@ -147,7 +147,7 @@ async fn a_pack_that_the_master_does_not_know_is_silent() {
         let fault = outcome.result.unwrap_err().fault();
         assert!(fault.message.contains("the master's question to address 9"), "{fault}");
     }
-    assert_eq!(stage.questions(), 0);
+    assert_eq!(stage.request_count(), 0);
     stop.cancel();
 }
 
@@ -185,8 +185,8 @@ fn a_wire_takes_no_orders() {
 /// Passwords are in the answers of both dialects.
 #[test]
 fn passwords_stay_in_the_driver() {
-    let mut socket = Bus::living(&TTL, &[1], 1, Faults::default());
-    let mut packs = Bus::living(&PB, &[1], 1, Faults::default());
+    let mut socket = Bus::with_batteries(&TTL, &[1], 1, Faults::default());
+    let mut packs = Bus::with_batteries(&PB, &[1], 1, Faults::default());
     let mut reader = driver(1);
     let told = format!("{:?}", quiet(reader.as_mut(), &mut socket).reading());
     let mut reader = driver(1);

@@ -99,13 +99,13 @@ fn values(info: &DriverInfo, medium: Medium) -> String {
 /// The values of one simulated battery, in words with their places in the list.
 fn said(info: &DriverInfo, brand: &'static SimBrand, medium: Medium) -> Vec<(usize, &'static str)> {
     let address = *brand.addresses.start().max(&1);
-    let mut bus = Bus::living(brand, &[address], 1, Faults::default());
+    let mut bus = Bus::with_batteries(brand, &[address], 1, Faults::default());
     let variant = brand.variant().map(str::to_owned);
     // The console of a stack tells the most to those who know the number of its controller.
     let barcode = Some(pylontech_sc0500::BARCODE.to_owned());
     let options = Options { address, medium, variant, barcode, ..usual(info) };
     let reading = play((info.new)(&options).as_mut(), |question| {
-        vec![bus.answer(question, 0.0), bus.unasked(0.0)]
+        vec![bus.answer(question, 0.0), bus.unsolicited(0.0)]
     })
     .unwrap()
     .reading();

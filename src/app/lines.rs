@@ -91,7 +91,7 @@ fn simulated_line(
     stop: &CancellationToken,
 ) -> Line {
     let addresses: Vec<u8> = members.iter().map(|member| member.options.address).collect();
-    let bus = sim::Bus::living(brand, &addresses, seed, sim.faults.clone());
+    let bus = sim::Bus::with_batteries(brand, &addresses, seed, sim.faults.clone());
     let mut bus = SimBus::new(bus, sim.speed, None);
     if brand.notification.is_some() {
         bus = bus.over_ble();

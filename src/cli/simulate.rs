@@ -79,7 +79,7 @@ fn seed(given: &Given) -> Result<u64, String> {
 
 /// A battery as the seed makes it, at its first moment.
 fn spec(given: &Given, address: &str) -> Result<Value, String> {
-    let state = Battery::living(seed(given)?).state(0.0);
+    let state = Battery::active(seed(given)?).state(0.0);
     gatt::device(brand(given)?, address, state).map_err(|error| error.to_string())
 }
 

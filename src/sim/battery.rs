@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use super::chance::draw;
 use super::load_profile;
+use super::rng::hash_below;
 use super::state::{PackState, terminal_voltage};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 
@@ -18,7 +18,7 @@ pub struct Battery(Source);
 #[derive(Debug, Clone)]
 enum Source {
     Fixed(Box<PackState>),
-    Living(Living),
+    Active(ActiveBattery),
 }
 
 impl Battery {
@@ -28,8 +28,8 @@ impl Battery {
     }
 
     /// A battery at work. The day begins at ten in the morning.
-    pub fn living(seed: u64) -> Self {
-        Battery(Source::Living(Living::new(seed)))
+    pub fn active(seed: u64) -> Self {
+        Battery(Source::Active(ActiveBattery::new(seed)))
     }
 
     /// Another battery of the same kind: so many seeds further. One that never changes has neighbours
@@ -37,7 +37,7 @@ impl Battery {
     pub fn neighbour(&self, seeds: i64) -> Battery {
         match &self.0 {
             Source::Fixed(_) => self.clone(),
-            Source::Living(living) => Battery::living(living.seed.wrapping_add_signed(seeds)),
+            Source::Active(active) => Battery::active(active.seed.wrapping_add_signed(seeds)),
         }
     }
 
@@ -46,9 +46,9 @@ impl Battery {
     pub fn state(&mut self, seconds: f64) -> PackState {
         match &mut self.0 {
             Source::Fixed(state) => (**state).clone().watch_limits(),
-            Source::Living(living) => {
-                living.go_to(step_at(seconds));
-                living.state().watch_limits()
+            Source::Active(active) => {
+                active.go_to(step_at(seconds));
+                active.state().watch_limits()
             }
         }
     }
@@ -73,7 +73,7 @@ fn step_at(seconds: f64) -> i64 {
 }
 
 #[derive(Debug, Clone)]
-struct Living {
+struct ActiveBattery {
     seed: u64,
     step: i64,
     /// In mA·s, as the two that follow.
@@ -85,18 +85,25 @@ struct Living {
     warmth: i64,
 }
 
-impl Living {
+impl ActiveBattery {
     fn new(seed: u64) -> Self {
-        let charge = FULL * (55 + draw(seed, 0, 20)) / 100;
-        let mut living =
-            Living { seed, step: 0, charge, charged: 0, discharged: 0, current: 0, warmth: 0 };
-        living.current = living.accepted(load_profile::current(seed, 0));
-        living
+        let charge = FULL * (55 + hash_below(seed, 0, 20)) / 100;
+        let mut active = ActiveBattery {
+            seed,
+            step: 0,
+            charge,
+            charged: 0,
+            discharged: 0,
+            current: 0,
+            warmth: 0,
+        };
+        active.current = active.accepted(load_profile::current(seed, 0));
+        active
     }
 
     fn go_to(&mut self, step: i64) {
         if step < self.step {
-            *self = Living::new(self.seed);
+            *self = ActiveBattery::new(self.seed);
         }
         while self.step < step {
             let moved = (self.current * STEP).clamp(-self.charge, FULL - self.charge);
@@ -128,7 +135,7 @@ impl Living {
         let lowest = cells.iter().min().map_or(0, |cell| cell.0);
         let ambient = load_profile::ambient(self.step * STEP);
         let sensors: Vec<_> = (0..SENSORS)
-            .map(|sensor| ambient + self.warmth / 100 + draw(self.seed, 200 + sensor, 8))
+            .map(|sensor| ambient + self.warmth / 100 + hash_below(self.seed, 200 + sensor, 8))
             .collect();
         let average = sensors.iter().sum::<i64>() / SENSORS as i64;
         PackState {
@@ -160,14 +167,14 @@ impl Living {
     /// Voltage at rest, what the current adds over the cell's resistance, how far the cell is from
     /// its neighbours (further at both ends of the curve), and the last digit's trembling.
     fn cell(&self, cell: u64, soc: i64) -> Millivolts {
-        let resistance = 900 + draw(self.seed, 100 + cell, 200);
-        let difference = draw(self.seed, 150 + cell, 13) - 6;
+        let resistance = 900 + hash_below(self.seed, 100 + cell, 200);
+        let difference = hash_below(self.seed, 150 + cell, 13) - 6;
         let spread = match soc {
             9700.. => 100 + (soc - 9700) * 5 / 3,
             2000.. => 100,
             _ => 100 + (2000 - soc) / 8,
         };
-        let tremble = draw(self.seed, 1_000_000 + self.step as u64 * CELLS + cell, 3) - 1;
+        let tremble = hash_below(self.seed, 1_000_000 + self.step as u64 * CELLS + cell, 3) - 1;
         let voltage = rest_voltage(soc)
             + self.current * resistance / 1_000_000
             + difference * spread / 100
@@ -216,26 +223,26 @@ mod tests {
 
     /// Every ten minutes of three days.
     fn three_days(seed: u64) -> Vec<PackState> {
-        let mut battery = Battery::living(seed);
+        let mut battery = Battery::active(seed);
         (0..432).map(|n| battery.state(f64::from(n) * 600.0)).collect()
     }
 
     #[test]
     fn the_state_depends_on_seed_and_time_alone() {
-        let mut asked_often = Battery::living(7);
+        let mut asked_often = Battery::active(7);
         for minute in 0..600 {
             asked_often.state(f64::from(minute) * 60.0);
         }
         let state = asked_often.state(10.0 * HOUR);
-        assert_eq!(Battery::living(7).state(10.0 * HOUR), state);
+        assert_eq!(Battery::active(7).state(10.0 * HOUR), state);
         asked_often.state(30.0 * HOUR);
         assert_eq!(asked_often.state(10.0 * HOUR), state);
-        assert_ne!(Battery::living(8).state(10.0 * HOUR), state);
+        assert_ne!(Battery::active(8).state(10.0 * HOUR), state);
     }
 
     #[test]
     fn charge_is_counted() {
-        let mut battery = Battery::living(3);
+        let mut battery = Battery::active(3);
         let mut counted = 0;
         let before = battery.state(0.0).remaining.0;
         for step in 0..360 {
@@ -286,7 +293,7 @@ mod tests {
 
     #[test]
     fn odd_times_are_survived() {
-        let mut battery = Battery::living(1);
+        let mut battery = Battery::active(1);
         let start = battery.state(0.0);
         assert_eq!(battery.state(f64::NAN), start);
         assert_eq!(battery.state(-1.0), start);

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::battery::Battery;
-use super::chance::Chance;
 use super::faults::{Fault, Faults};
+use super::rng::Rng;
 use super::{Corruption, Responder, SimBrand};
 
 /// Bytes kept while a request is not complete: far more than any brand asks at once.
@@ -18,20 +18,25 @@ pub struct Bus {
     brand: &'static SimBrand,
     packs: Vec<(u8, Box<dyn Responder>)>,
     faults: Faults,
-    chance: Chance,
-    last_answer: Option<(u8, f64)>,
-    questions: u64,
+    rng: Rng,
+    last_reply: Option<(u8, f64)>,
+    request_count: u64,
 }
 
 impl Bus {
     /// A bus without batteries.
     pub fn new(brand: &'static SimBrand, seed: u64, faults: Faults) -> Self {
-        let chance = Chance::new(seed);
-        Bus { brand, packs: Vec::new(), faults, chance, last_answer: None, questions: 0 }
+        let rng = Rng::new(seed);
+        Bus { brand, packs: Vec::new(), faults, rng, last_reply: None, request_count: 0 }
     }
 
     /// A bus with a battery at work at each address; [`Bus::battery`] says what each one is.
-    pub fn living(brand: &'static SimBrand, addresses: &[u8], seed: u64, faults: Faults) -> Self {
+    pub fn with_batteries(
+        brand: &'static SimBrand,
+        addresses: &[u8],
+        seed: u64,
+        faults: Faults,
+    ) -> Self {
         let mut bus = Bus::new(brand, seed, faults.clone());
         for &address in addresses {
             bus.add(address, (brand.new)(address, Bus::battery(seed, address), faults.clone()));
@@ -39,9 +44,9 @@ impl Bus {
         bus
     }
 
-    /// The battery at this address of a [`Bus::living`].
+    /// The battery at this address of a [`Bus::with_batteries`].
     pub fn battery(seed: u64, address: u8) -> Battery {
-        Battery::living(seed.wrapping_add(u64::from(address)))
+        Battery::active(seed.wrapping_add(u64::from(address)))
     }
 
     /// Puts a battery on the bus.
@@ -50,56 +55,56 @@ impl Bus {
     }
 
     /// Which battery answered last, and at what simulated time.
-    pub fn last_answer(&self) -> Option<(u8, f64)> {
-        self.last_answer
+    pub fn last_reply(&self) -> Option<(u8, f64)> {
+        self.last_reply
     }
 
     /// How many requests readers have sent.
-    pub fn questions(&self) -> u64 {
-        self.questions
+    pub fn request_count(&self) -> u64 {
+        self.request_count
     }
 
-    /// What is heard on the bus after a request; often nothing.
+    /// What is bytes on the bus after a request; often nothing.
     pub fn answer(&mut self, request: &[u8], seconds: f64) -> Vec<u8> {
-        self.questions += 1;
-        self.carry(request, seconds)
+        self.request_count += 1;
+        self.deliver(request, seconds)
     }
 
-    fn carry(&mut self, request: &[u8], seconds: f64) -> Vec<u8> {
+    fn deliver(&mut self, request: &[u8], seconds: f64) -> Vec<u8> {
         let answered = self
             .packs
             .iter_mut()
             .find_map(|(address, pack)| Some((*address, pack.respond(request, seconds)?)));
         match answered {
             Some((address, own)) => {
-                self.last_answer = Some((address, seconds));
-                let faults = self.faults.befall(address, &mut self.chance);
-                self.disturb(request, Some(own), &faults)
+                self.last_reply = Some((address, seconds));
+                let faults = self.faults.faults_for_reply(address, &mut self.rng);
+                self.apply_faults(request, Some(own), &faults)
             }
             None => {
-                let faults = self.faults.befall_the_line(&mut self.chance);
-                self.disturb(request, None, &faults)
+                let faults = self.faults.faults_for_line(&mut self.rng);
+                self.apply_faults(request, None, &faults)
             }
         }
     }
 
-    /// What is heard on the bus although no reader asked; often nothing. Where a pack asks another
-    /// one, that is heard with its answer.
-    pub fn unasked(&mut self, seconds: f64) -> Vec<u8> {
+    /// What is bytes on the bus although no reader asked; often nothing. Where a pack asks another
+    /// one, that is bytes with its answer.
+    pub fn unsolicited(&mut self, seconds: f64) -> Vec<u8> {
         let said: Vec<_> = self
             .packs
             .iter_mut()
-            .filter_map(|(address, pack)| Some((*address, pack.unasked(seconds)?)))
+            .filter_map(|(address, pack)| Some((*address, pack.unsolicited(seconds)?)))
             .collect();
-        let mut heard = Vec::new();
+        let mut bytes = Vec::new();
         for (address, own) in said {
-            self.last_answer = Some((address, seconds));
-            let answer = self.carry(&own, seconds);
-            let faults = self.faults.befall(address, &mut self.chance);
-            heard.extend(self.disturb(&[], Some(own), &faults));
-            heard.extend(answer);
+            self.last_reply = Some((address, seconds));
+            let answer = self.deliver(&own, seconds);
+            let faults = self.faults.faults_for_reply(address, &mut self.rng);
+            bytes.extend(self.apply_faults(&[], Some(own), &faults));
+            bytes.extend(answer);
         }
-        heard
+        bytes
     }
 
     /// The brand of the batteries.
@@ -107,18 +112,18 @@ impl Bus {
         self.brand
     }
 
-    fn disturb(&mut self, request: &[u8], own: Option<Vec<u8>>, faults: &[Fault]) -> Vec<u8> {
-        let struck = |fault| faults.contains(&fault);
-        let mut heard = Vec::new();
-        if struck(Fault::Echo) {
-            heard.extend(request);
+    fn apply_faults(&mut self, request: &[u8], own: Option<Vec<u8>>, faults: &[Fault]) -> Vec<u8> {
+        let active = |fault| faults.contains(&fault);
+        let mut bytes = Vec::new();
+        if active(Fault::Echo) {
+            bytes.extend(request);
         }
-        if struck(Fault::Noise) {
-            self.add_noise(&mut heard);
+        if active(Fault::Noise) {
+            self.add_noise(&mut bytes);
         }
         if let Some(mut own) = own {
-            if struck(Fault::Foreign) {
-                heard.extend((self.brand.corrupt)(Corruption::Foreign, &own));
+            if active(Fault::Foreign) {
+                bytes.extend((self.brand.corrupt)(Corruption::Foreign, &own));
             }
             for fault in faults {
                 match fault {
@@ -129,30 +134,30 @@ impl Bus {
                     _ => {}
                 }
             }
-            if struck(Fault::Cut) {
-                own.truncate(1 + self.chance.below(own.len().saturating_sub(1)));
+            if active(Fault::Cut) {
+                own.truncate(1 + self.rng.below(own.len().saturating_sub(1)));
             }
-            if !struck(Fault::Silence) {
-                heard.extend(own);
+            if !active(Fault::Silence) {
+                bytes.extend(own);
             }
         }
-        if struck(Fault::Noise) {
-            self.add_noise(&mut heard);
+        if active(Fault::Noise) {
+            self.add_noise(&mut bytes);
         }
-        heard
+        bytes
     }
 
-    fn add_noise(&mut self, heard: &mut Vec<u8>) {
-        for _ in 0..=self.chance.below(NOISE) {
+    fn add_noise(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..=self.rng.below(NOISE) {
             // One byte of a well-mixed number.
-            heard.push((self.chance.draw() >> 24) as u8);
+            bytes.push((self.rng.next_u64() >> 24) as u8);
         }
     }
 
     /// Somewhere to gather the requests of a connection that begins now.
-    pub fn listen(&mut self) -> Requests {
+    pub fn connect(&mut self) -> RequestBuffer {
         self.packs.iter_mut().for_each(|(_, pack)| pack.connected());
-        Requests { end: self.brand.request_end, buffer: Vec::new() }
+        RequestBuffer { end: self.brand.request_end, buffer: Vec::new() }
     }
 }
 
@@ -168,14 +173,14 @@ impl fmt::Debug for Bus {
 
 /// Gathers requests that arrive in pieces.
 #[derive(Debug)]
-pub struct Requests {
+pub struct RequestBuffer {
     end: fn(&[u8]) -> Option<usize>,
     buffer: Vec<u8>,
 }
 
-impl Requests {
+impl RequestBuffer {
     /// Takes bytes in. Those that never become a request are forgotten in the end.
-    pub fn hear(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend(bytes);
         let excess = self.buffer.len().saturating_sub(REQUEST_LIMIT);
         self.buffer.drain(..excess);
@@ -199,34 +204,34 @@ mod tests {
     fn bus(faults: &Faults) -> Bus {
         let mut bus = Bus::new(&daren::BRAND, 1, faults.clone());
         for address in [1, 2] {
-            let pack = DarenPack::fixed(address).heeding(faults.clone());
+            let pack = DarenPack::fixed(address).with_faults(faults.clone());
             bus.add(address, Box::new(pack));
         }
         bus
     }
 
-    /// What is heard with these faults and what without, the bytes of `to` asked.
-    fn heard(faults: &str, question: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    /// What is bytes with these faults and what without, the bytes of `to` asked.
+    fn bytes(faults: &str, question: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let good = bus(&Faults::default()).answer(question, 0.0);
         (bus(&Faults::new(parse(faults).unwrap())).answer(question, 0.0), good)
     }
 
-    fn contains(heard: &[u8], part: &[u8]) -> bool {
-        heard.windows(part.len()).any(|window| window == part)
+    fn contains(bytes: &[u8], part: &[u8]) -> bool {
+        bytes.windows(part.len()).any(|window| window == part)
     }
 
     #[test]
     fn silence_is_silent_and_keeps_to_its_address() {
-        assert_eq!(heard("silence", QUESTION).0, b"");
-        assert_eq!(heard("silence@1", QUESTION).0, b"");
-        let (other, good) = heard("silence@2", QUESTION);
+        assert_eq!(bytes("silence", QUESTION).0, b"");
+        assert_eq!(bytes("silence@1", QUESTION).0, b"");
+        let (other, good) = bytes("silence@2", QUESTION);
         assert_eq!(other, good);
         assert!(!good.is_empty());
     }
 
     #[test]
     fn noise_surrounds_the_unharmed_answer() {
-        let (noisy, good) = heard("noise", QUESTION);
+        let (noisy, good) = bytes("noise", QUESTION);
         let start = noisy.windows(good.len()).position(|window| window == good).unwrap();
         assert!((1..=NOISE).contains(&start));
         assert!((1..=NOISE).contains(&(noisy.len() - start - good.len())));
@@ -234,38 +239,38 @@ mod tests {
 
     #[test]
     fn a_wrong_checksum_differs_in_one_digit() {
-        let (spoiled, good) = heard("checksum", QUESTION);
+        let (spoiled, good) = bytes("checksum", QUESTION);
         assert_eq!(spoiled.len(), good.len());
         assert_eq!(spoiled.iter().zip(&good).filter(|(a, b)| a != b).count(), 1);
     }
 
     #[test]
     fn a_cut_answer_is_a_beginning() {
-        let (cut, good) = heard("cut", QUESTION);
+        let (cut, good) = bytes("cut", QUESTION);
         assert!(!cut.is_empty() && cut.len() < good.len() && good.starts_with(&cut));
     }
 
     #[test]
     fn the_echo_comes_first_even_when_nobody_answers() {
-        let (echoed, good) = heard("echo", QUESTION);
+        let (echoed, good) = bytes("echo", QUESTION);
         assert_eq!(echoed, [QUESTION, &good].concat());
-        assert_eq!(heard("echo", b"~22094A4F0000FD84\r").0, b"~22094A4F0000FD84\r");
-        assert_eq!(heard("checksum,cut,foreign", b"~22094A4F0000FD84\r").0, b"");
+        assert_eq!(bytes("echo", b"~22094A4F0000FD84\r").0, b"~22094A4F0000FD84\r");
+        assert_eq!(bytes("checksum,cut,foreign", b"~22094A4F0000FD84\r").0, b"");
     }
 
     #[test]
     fn a_foreign_answer_precedes_the_right_one_or_replaces_it() {
-        let (both, good) = heard("foreign", QUESTION);
+        let (both, good) = bytes("foreign", QUESTION);
         assert!(both.starts_with(b"~22024A00E0C6"));
         assert!(both.ends_with(&good) && both.len() == 2 * good.len());
-        assert_eq!(heard("foreign,silence", QUESTION).0, both[..good.len()]);
+        assert_eq!(bytes("foreign,silence", QUESTION).0, both[..good.len()]);
     }
 
     #[test]
     fn refusals_and_conditions_reach_the_wire() {
-        assert_eq!(heard("rtn=05", QUESTION).0, b"~22014A050000FDA1\r");
-        assert!(heard("cells=15", QUESTION).0.starts_with(b"~22014A0020C2"));
-        let (alarmed, good) = heard("alarm=cell_overvoltage", QUESTION);
+        assert_eq!(bytes("rtn=05", QUESTION).0, b"~22014A050000FDA1\r");
+        assert!(bytes("cells=15", QUESTION).0.starts_with(b"~22014A0020C2"));
+        let (alarmed, good) = bytes("alarm=cell_overvoltage", QUESTION);
         assert_eq!(alarmed.len(), good.len());
         assert_ne!(alarmed, good);
     }
@@ -284,44 +289,44 @@ mod tests {
     fn sixteen_packs_share_a_bus_and_each_answers_for_itself() {
         let addresses: Vec<u8> = daren::BRAND.addresses.clone().collect();
         assert_eq!(addresses.len(), 16);
-        let mut bus = Bus::living(&daren::BRAND, &addresses, 5, Faults::default());
+        let mut bus = Bus::with_batteries(&daren::BRAND, &addresses, 5, Faults::default());
         for address in addresses {
             // The right checksums from address 0 to 15, as the digits of the address add up.
             let sum = 0xFD8D - u16::from(address % 10 + if address > 9 { 17 } else { 0 });
             let question = format!("~22{address:02X}4A4F0000{sum:04X}\r");
             let answer = String::from_utf8(bus.answer(question.as_bytes(), 7.0)).unwrap();
             assert!(answer.starts_with(&format!("~22{address:02X}4A00E002C8")), "{answer}");
-            assert_eq!(bus.last_answer(), Some((address, 7.0)));
+            assert_eq!(bus.last_reply(), Some((address, 7.0)));
         }
     }
 
     #[test]
     fn what_a_living_pack_says_can_be_computed() {
-        let mut bus = Bus::living(&daren::BRAND, &[1, 2], 5, Faults::default());
-        let heard = String::from_utf8(bus.answer(QUESTION, 40_000.0)).unwrap();
-        let (address, seconds) = bus.last_answer().unwrap();
+        let mut bus = Bus::with_batteries(&daren::BRAND, &[1, 2], 5, Faults::default());
+        let bytes = String::from_utf8(bus.answer(QUESTION, 40_000.0)).unwrap();
+        let (address, seconds) = bus.last_reply().unwrap();
         let state = Bus::battery(5, address).state(seconds);
         let expected = format!("00{:04X}{:04X}10", state.soc.0, state.voltage.0 / 10);
-        assert_eq!(heard[13..25], expected);
+        assert_eq!(bytes[13..25], expected);
         assert_ne!(state, Bus::battery(5, 2).state(seconds));
     }
 
     #[test]
     fn requests_are_gathered_from_pieces_and_never_pile_up() {
-        let mut requests = bus(&Faults::default()).listen();
+        let mut requests = bus(&Faults::default()).connect();
         for byte in QUESTION {
             assert_eq!(requests.next_request(), None);
-            requests.hear(&[*byte]);
+            requests.push(&[*byte]);
         }
         assert_eq!(requests.next_request().unwrap(), QUESTION);
-        requests.hear(&[QUESTION, b"half"].concat());
+        requests.push(&[QUESTION, b"half"].concat());
         assert_eq!(requests.next_request().unwrap(), QUESTION);
         assert_eq!(requests.next_request(), None);
         for _ in 0..1000 {
-            requests.hear(&[0x55; 100]);
+            requests.push(&[0x55; 100]);
             assert!(requests.buffer.len() <= REQUEST_LIMIT);
         }
-        requests.hear(QUESTION);
+        requests.push(QUESTION);
         let request = requests.next_request().unwrap();
         assert!(contains(&request, QUESTION));
         assert!(!bus(&Faults::default()).answer(&request, 0.0).is_empty());

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::chance::Chance;
+use super::rng::Rng;
 use crate::model::Alarm;
 
 /// One way in which a bus or a battery misbehaves.
@@ -53,20 +53,20 @@ impl Fault {
     }
 
     /// The line itself does it, whether or not a battery answers.
-    fn is_of_the_line(self) -> bool {
+    fn affects_line(self) -> bool {
         matches!(self, Fault::Noise | Fault::Echo)
     }
 }
 
-/// How often a fault strikes.
+/// How often a fault triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub enum Frequency {
     /// Every time.
     Always,
     /// So many times in a million.
-    Sometimes(u32),
+    Probability(u32),
     /// The next so many times.
-    Times(u32),
+    Count(u32),
 }
 
 /// A fault, how often, and for whom.
@@ -75,7 +75,7 @@ pub struct Rule {
     /// What.
     pub fault: Fault,
     /// How often.
-    pub when: When,
+    pub frequency: Frequency,
     /// Only for the battery with this address.
     pub address: Option<u8>,
 }
@@ -83,12 +83,12 @@ pub struct Rule {
 impl Rule {
     /// Every time, for everybody.
     pub fn always(fault: Fault) -> Self {
-        Rule { fault, when: When::Always, address: None }
+        Rule { fault, frequency: Frequency::Always, address: None }
     }
 
     /// The next so many times, for everybody.
     pub fn next(fault: Fault, times: u32) -> Self {
-        Rule { fault, when: When::Times(times), address: None }
+        Rule { fault, frequency: Frequency::Count(times), address: None }
     }
 
     /// The same, only for the battery with this address.
@@ -96,17 +96,17 @@ impl Rule {
         Rule { address: Some(address), ..self }
     }
 
-    fn concerns(&self, address: u8) -> bool {
+    fn applies_to(&self, address: u8) -> bool {
         self.address.is_none_or(|only| only == address)
     }
 
-    /// Whether it strikes now; a counted one is used up by it.
-    fn strikes(&mut self, chance: &mut Chance) -> bool {
-        match &mut self.when {
-            When::Always => true,
-            When::Sometimes(millionths) => chance.below(1_000_000) < *millionths as usize,
-            When::Times(0) => false,
-            When::Times(left) => {
+    /// Whether it triggers now; a counted one is used up by it.
+    fn triggers(&mut self, rng: &mut Rng) -> bool {
+        match &mut self.frequency {
+            Frequency::Always => true,
+            Frequency::Probability(millionths) => rng.below(1_000_000) < *millionths as usize,
+            Frequency::Count(0) => false,
+            Frequency::Count(left) => {
                 *left -= 1;
                 true
             }
@@ -143,29 +143,29 @@ impl Faults {
     pub fn conditions(&self, address: u8) -> Vec<Fault> {
         let rules = self.rules();
         let conditions =
-            rules.iter().filter(|rule| rule.fault.is_condition() && rule.concerns(address));
+            rules.iter().filter(|rule| rule.fault.is_condition() && rule.applies_to(address));
         conditions.map(|rule| rule.fault).collect()
     }
 
-    /// The faults that befall this battery's next answer.
-    pub(super) fn befall(&self, address: u8, chance: &mut Chance) -> Vec<Fault> {
-        self.draw(chance, |rule| rule.concerns(address))
+    /// The faults that faults_for_reply this battery's next answer.
+    pub(super) fn faults_for_reply(&self, address: u8, rng: &mut Rng) -> Vec<Fault> {
+        self.triggered(rng, |rule| rule.applies_to(address))
     }
 
     /// The faults that are heard when nobody answers.
-    pub(super) fn befall_the_line(&self, chance: &mut Chance) -> Vec<Fault> {
-        self.draw(chance, |rule| rule.address.is_none() && rule.fault.is_of_the_line())
+    pub(super) fn faults_for_line(&self, rng: &mut Rng) -> Vec<Fault> {
+        self.triggered(rng, |rule| rule.address.is_none() && rule.fault.affects_line())
     }
 
-    fn draw(&self, chance: &mut Chance, concerns: impl Fn(&Rule) -> bool) -> Vec<Fault> {
+    fn triggered(&self, rng: &mut Rng, applies_to: impl Fn(&Rule) -> bool) -> Vec<Fault> {
         let mut rules = self.rules();
-        let struck = rules
+        let active = rules
             .iter_mut()
-            .filter(|rule| !rule.fault.is_condition() && concerns(rule))
-            .filter_map(|rule| rule.strikes(chance).then_some(rule.fault))
+            .filter(|rule| !rule.fault.is_condition() && applies_to(rule))
+            .filter_map(|rule| rule.triggers(rng).then_some(rule.fault))
             .collect();
-        rules.retain(|rule| rule.when != When::Times(0));
-        struck
+        rules.retain(|rule| rule.frequency != Frequency::Count(0));
+        active
     }
 
     fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
@@ -213,14 +213,14 @@ fn rule(text: &str) -> Result<Rule, &'static str> {
     };
     let (name, value) = split(text, '=');
     let (fault, probability) = fault(name, value)?;
-    let when = match (times, probability) {
+    let frequency = match (times, probability) {
         (Some(_), _) if fault.is_condition() => return Err("this one cannot be counted"),
         (Some(_), Some(_)) => return Err("either a probability or a count"),
-        (Some(times), None) => When::Times(times),
-        (None, Some(probability)) => When::Sometimes(millionths(probability)?),
-        (None, None) => When::Always,
+        (Some(times), None) => Frequency::Count(times),
+        (None, Some(probability)) => Frequency::Probability(millionths(probability)?),
+        (None, None) => Frequency::Always,
     };
-    Ok(Rule { fault, when, address })
+    Ok(Rule { fault, frequency, address })
 }
 
 /// The fault of that name, and the probability where its value is one.
@@ -287,10 +287,10 @@ impl fmt::Display for Rule {
             Fault::Tbar => f.write_str("tbar")?,
             Fault::Logout => f.write_str("logout")?,
         }
-        match self.when {
-            When::Always => {}
-            When::Sometimes(millionths) => write!(f, "={}", f64::from(millionths) / 1e6)?,
-            When::Times(times) => write!(f, "*{times}")?,
+        match self.frequency {
+            Frequency::Always => {}
+            Frequency::Probability(millionths) => write!(f, "={}", f64::from(millionths) / 1e6)?,
+            Frequency::Count(times) => write!(f, "*{times}")?,
         }
         self.address.map_or(Ok(()), |address| write!(f, "@{address}"))
     }
@@ -305,7 +305,7 @@ mod tests {
         let list = "silence,noise=0.2,checksum*3@2,cut@15,echo,foreign=1,rtn=0A*1,\
                     alarm=cell_overvoltage@1,cells=15,modules=8,login,tbar,logout@1";
         let rules = parse(list).unwrap();
-        assert_eq!(rules[1].when, When::Sometimes(200_000));
+        assert_eq!(rules[1].frequency, Frequency::Probability(200_000));
         assert_eq!(rules[2], Rule::next(Fault::Checksum, 3).at(2));
         assert_eq!(rules[7], Rule::always(Fault::Alarm(Alarm::CellOvervoltage)).at(1));
         let written: Vec<_> = rules.iter().map(Rule::to_string).collect();
@@ -341,26 +341,26 @@ mod tests {
 
     #[test]
     fn counted_faults_run_out_and_probable_ones_come_as_often_as_said() {
-        let mut chance = Chance::new(1);
+        let mut rng = Rng::new(1);
         let faults = Faults::new(parse("cut*2,noise=0.25").unwrap());
-        let struck: Vec<_> = (0..4000).flat_map(|_| faults.befall(1, &mut chance)).collect();
-        let count = |fault| struck.iter().filter(|struck| **struck == fault).count();
+        let active: Vec<_> = (0..4000).flat_map(|_| faults.faults_for_reply(1, &mut rng)).collect();
+        let count = |fault| active.iter().filter(|active| **active == fault).count();
         assert_eq!(count(Fault::Cut), 2);
         assert!((900..1100).contains(&count(Fault::Noise)), "{}", count(Fault::Noise));
     }
 
     #[test]
     fn clones_share_the_faults() {
-        let mut chance = Chance::new(1);
+        let mut rng = Rng::new(1);
         let faults = Faults::default();
         let switch = faults.clone();
         switch.add(Rule::always(Fault::Silence).at(2));
-        assert_eq!(faults.befall(1, &mut chance), []);
-        assert_eq!(faults.befall(2, &mut chance), [Fault::Silence]);
+        assert_eq!(faults.faults_for_reply(1, &mut rng), []);
+        assert_eq!(faults.faults_for_reply(2, &mut rng), [Fault::Silence]);
         switch.set(parse("cells=8,echo").unwrap());
         assert_eq!(faults.conditions(2), [Fault::Cells(8)]);
-        assert_eq!(faults.befall(2, &mut chance), [Fault::Echo]);
+        assert_eq!(faults.faults_for_reply(2, &mut rng), [Fault::Echo]);
         switch.clear();
-        assert_eq!(faults.befall(2, &mut chance), []);
+        assert_eq!(faults.faults_for_reply(2, &mut rng), []);
     }
 }

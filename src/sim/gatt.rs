@@ -102,7 +102,7 @@ impl Scribe {
                     driver.advance();
                 }
                 Step::Pause(_) => driver.advance(),
-                Step::Await(_) => match answer.take().or_else(|| self.board.unasked(0.0)) {
+                Step::Await(_) => match answer.take().or_else(|| self.board.unsolicited(0.0)) {
                     Some(said) => driver.receive(&said),
                     None => driver.handle_timeout(),
                 },
@@ -118,7 +118,7 @@ impl Scribe {
         if self.asked.insert(question.to_vec()) {
             let says = uuid(self.place.notify);
             let mut notify = vec![json!({"char": says, "after_ms": ANSWER, "hex": hex(&answer)})];
-            if let Some((seconds, said)) = self.stream.zip(self.board.unasked(0.0)) {
+            if let Some((seconds, said)) = self.stream.zip(self.board.unsolicited(0.0)) {
                 // Whole milliseconds, far below the limit.
                 let pause = (seconds * 1000.0) as u64;
                 notify.push(

@@ -1,6 +1,6 @@
 //! The house round a simulated battery: sun, load and the warmth of the day.
 
-use super::chance::draw;
+use super::rng::hash_below;
 
 const DAY: i64 = 86_400;
 
@@ -27,7 +27,7 @@ fn sun(seed: u64, seconds: i64, of_day: i64) -> i64 {
         return 0;
     }
     let clear = PEAK - PEAK * from_noon * from_noon / (HALF_DAY * HALF_DAY);
-    let brightness = |block: i64| 55 + draw(seed, 10_000 + block as u64, 46);
+    let brightness = |block: i64| 55 + hash_below(seed, 10_000 + block as u64, 46);
     let (block, within) = (seconds / CLOUD, seconds % CLOUD);
     let percent = brightness(block) * (CLOUD - within) + brightness(block + 1) * within;
     clear * percent / (100 * CLOUD)
@@ -46,8 +46,8 @@ fn load(seed: u64, seconds: i64, of_day: i64) -> i64 {
         _ => 4_000,
     };
     let block = seconds / BLOCK;
-    let wavering = base * (85 + draw(seed, 20_000_000 + block as u64, 31)) / 100;
-    let kettle = base > 2000 && draw(KETTLE, 40_000_000 + block as u64, 14) == 0;
+    let wavering = base * (85 + hash_below(seed, 20_000_000 + block as u64, 31)) / 100;
+    let kettle = base > 2000 && hash_below(KETTLE, 40_000_000 + block as u64, 14) == 0;
     wavering + if kettle { 26_000 } else { 0 }
 }
 

@@ -8,7 +8,6 @@ mod ascii_frame;
 mod ascii_pack;
 pub mod battery;
 pub mod bus;
-pub mod chance;
 pub mod console;
 pub mod daly;
 pub mod daren;
@@ -21,6 +20,7 @@ pub mod pace;
 pub mod pylontech;
 pub mod pylontech_console;
 pub mod pylontech_sc0500;
+pub mod rng;
 pub mod seplos;
 pub mod serve;
 pub mod state;
@@ -40,7 +40,7 @@ pub trait Responder: Send {
 
     /// What the battery says unasked at this moment; most never do. Asked every
     /// [`SimBrand::stream`] seconds.
-    fn unasked(&mut self, _seconds: f64) -> Option<Vec<u8>> {
+    fn unsolicited(&mut self, _seconds: f64) -> Option<Vec<u8>> {
         None
     }
 

@@ -13,7 +13,7 @@ use super::{Responder, SimBrand};
 pub static BRAND: SimBrand = SimBrand {
     name: "pylontech-console",
     addresses: 1..=PACKS,
-    new: |address, battery, faults| Box::new(Console::new(address, battery).heeding(faults)),
+    new: |address, battery, faults| Box::new(Console::new(address, battery).with_faults(faults)),
     request_end,
     stream: None,
     notification: None,
@@ -42,7 +42,7 @@ impl Console {
     }
 
     /// Lets the alarms among these faults come true.
-    pub fn heeding(self, faults: Faults) -> Self {
+    pub fn with_faults(self, faults: Faults) -> Self {
         Console { faults, ..self }
     }
 
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn one_console_speaks_for_every_pack() {
         let faults = Faults::new(parse("alarm=cell_undervoltage@3").unwrap());
-        let mut console = Console::new(1, Battery::living(5)).heeding(faults);
+        let mut console = Console::new(1, Battery::active(5)).with_faults(faults);
         let table = say(&mut console, "pwr");
         assert_eq!(table.matches("Absent").count(), usize::from(ROWS - PACKS));
         assert_eq!(table.matches("Low  ").count(), 1);
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_pack_is_the_battery_of_its_address() {
-        let mut console = Console::new(2, Battery::living(12));
-        assert_eq!(console.state(4, 700.0), Battery::living(14).state(700.0).with_cells(CELLS));
+        let mut console = Console::new(2, Battery::active(12));
+        assert_eq!(console.state(4, 700.0), Battery::active(14).state(700.0).with_cells(CELLS));
     }
 }

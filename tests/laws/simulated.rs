@@ -214,7 +214,7 @@ proptest! {
             let info = find(brand.driver()).unwrap();
             let addresses: Vec<u8> = brand.addresses.clone().collect();
             let address = *pick.get(&addresses);
-            let mut bus = Bus::living(brand, &addresses, seed, Faults::default());
+            let mut bus = Bus::with_batteries(brand, &addresses, seed, Faults::default());
             let medium = if brand.notification.is_some() { Medium::Ble } else { Medium::Serial };
             let suits = |options: &Options| {
                 let spoken = brand.name.split(':').nth(1).unwrap_or("d2");
@@ -228,7 +228,7 @@ proptest! {
                 let options = Options { address, barcode, medium, ..options };
                 let mut driver = (info.new)(&options);
                 let outcome = play(driver.as_mut(), |question| {
-                    vec![bus.answer(question, seconds), bus.unasked(seconds)]
+                    vec![bus.answer(question, seconds), bus.unsolicited(seconds)]
                 });
                 let reading = outcome.unwrap().reading();
                 reads_as(brand.name, &reading, &mut Bus::battery(seed, address), seconds);

@@ -30,7 +30,7 @@ fn unknown(endpoint: Endpoint) -> Line {
 #[tokio::test(start_paused = true)]
 async fn it_stays_what_it_answered_to() {
     let brand = wired().next().expect("a wired brand");
-    let bus = PlayedBus::living(brand, &[1], 1, Faults::default());
+    let bus = PlayedBus::with_batteries(brand, &[1], 1, Faults::default());
     let stage = SimBus::new(bus, 1.0, None);
     let port = serve::memory("somewhere", stage, CancellationToken::new());
     let rig = Rig::on(Bus::default(), unknown(Endpoint::Memory(port)));

@@ -18,7 +18,7 @@ const MARKS: Marks = Marks { version: 0x22, cid1: 0x4A };
 pub static BRAND: SimBrand = SimBrand {
     name: "daren",
     addresses: 0..=15,
-    new: |address, battery, faults| Box::new(DarenPack::new(address, battery).heeding(faults)),
+    new: |address, battery, faults| Box::new(DarenPack::new(address, battery).with_faults(faults)),
     request_end: ascii_frame::request_end,
     stream: None,
     notification: None,
@@ -106,7 +106,7 @@ impl DarenPack {
     }
 
     /// Lets the alarms and cell counts among these faults come true.
-    pub fn heeding(self, faults: Faults) -> Self {
+    pub fn with_faults(self, faults: Faults) -> Self {
         DarenPack { faults, ..self }
     }
 
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn conditions_come_true_while_they_last() {
         let faults = Faults::new(parse("alarm=fuse_blown@1,cells=15").unwrap());
-        let mut pack = DarenPack::fixed(1).heeding(faults.clone());
+        let mut pack = DarenPack::fixed(1).with_faults(faults.clone());
         let state = pack.state(0.0);
         assert!(state.alarms.contains(&Alarm::FuseBlown));
         assert_eq!((state.cells.len(), state.voltage), (15, Millivolts(49_710)));

@@ -19,7 +19,7 @@ use gate::Gate;
 pub static BRAND: SimBrand = SimBrand {
     name: "jbd",
     addresses: 1..=1,
-    new: |address, battery, faults| Box::new(JbdPack::new(address, battery).heeding(faults)),
+    new: |address, battery, faults| Box::new(JbdPack::new(address, battery).with_faults(faults)),
     request_end: |buffer| {
         let plain = frame::find(buffer).map(|it| it.end);
         plain.into_iter().chain(gate::find(buffer).map(|it| it.end)).min()
@@ -70,7 +70,7 @@ impl JbdPack {
     }
 
     /// Lets the alarms and cell counts among these faults come true.
-    pub fn heeding(self, faults: Faults) -> Self {
+    pub fn with_faults(self, faults: Faults) -> Self {
         JbdPack { faults, ..self }
     }
 
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn conditions_come_true_while_they_last() {
         let faults = Faults::new(parse("alarm=short_circuit@1,cells=20").unwrap());
-        let mut pack = JbdPack::fixed(1).heeding(faults.clone());
+        let mut pack = JbdPack::fixed(1).with_faults(faults.clone());
         assert!(pack.state(0.0).alarms.contains(&Alarm::ShortCircuit));
         assert_eq!((ask(&mut pack, BASIC)[20], ask(&mut pack, CELLS)[3]), (4, 40));
         faults.clear();

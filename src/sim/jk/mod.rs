@@ -18,7 +18,7 @@ pub use wires::{PB, PB_WITH_MASTER, PbPack, TTL};
 pub static BRAND: SimBrand = SimBrand {
     name: "jk",
     addresses: 1..=1,
-    new: |address, battery, faults| Box::new(JkBoard::new(battery).heeding(address, faults)),
+    new: |address, battery, faults| Box::new(JkBoard::new(battery).with_faults(address, faults)),
     request_end: record::command_end,
     stream: Some(0.5),
     notification: Some(128),
@@ -73,7 +73,7 @@ impl JkBoard {
     }
 
     /// Lets the alarms and cell counts among these faults come true.
-    pub fn heeding(self, address: u8, faults: Faults) -> Self {
+    pub fn with_faults(self, address: u8, faults: Faults) -> Self {
         JkBoard { address, faults, ..self }
     }
 
@@ -127,7 +127,7 @@ impl Responder for JkBoard {
     }
 
     /// Record 02 once the stream was asked for; before, what is meant for the Bluetooth module.
-    fn unasked(&mut self, seconds: f64) -> Option<Vec<u8>> {
+    fn unsolicited(&mut self, seconds: f64) -> Option<Vec<u8>> {
         if !self.streaming {
             return Some(NOISE.to_vec());
         }

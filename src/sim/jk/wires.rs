@@ -13,7 +13,7 @@ pub static TTL: SimBrand = SimBrand {
     name: "jk:ttl",
     addresses: 1..=1,
     new: |address, battery, faults| {
-        Box::new(TtlBoard(JkBoard::new(battery).heeding(address, faults)))
+        Box::new(TtlBoard(JkBoard::new(battery).with_faults(address, faults)))
     },
     request_end: ttl_end,
     stream: None,
@@ -214,7 +214,7 @@ fn pb_spoil(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
 impl PbPack {
     /// A pack at this address; at address 0 it is the master.
     pub fn new(address: u8, battery: Battery, faults: Faults) -> Self {
-        PbPack { address, board: JkBoard::new(battery).heeding(address, faults), turn: 0 }
+        PbPack { address, board: JkBoard::new(battery).with_faults(address, faults), turn: 0 }
     }
 
     fn record(&mut self, register: u8, seconds: f64) -> Option<Vec<u8>> {
@@ -237,7 +237,7 @@ impl Responder for PbPack {
     }
 
     /// A master tells of itself, then asks each of the others.
-    fn unasked(&mut self, seconds: f64) -> Option<Vec<u8>> {
+    fn unsolicited(&mut self, seconds: f64) -> Option<Vec<u8>> {
         if self.address != 0 {
             return None;
         }

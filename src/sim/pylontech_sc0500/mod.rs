@@ -7,9 +7,9 @@
 mod tables;
 
 use super::battery::Battery;
-use super::chance::draw;
 use super::console::{Shell, command, corrupt, request_end};
 use super::faults::{Fault, Faults};
+use super::rng::hash_below;
 use super::state::PackState;
 use super::{Responder, SimBrand};
 use crate::model::units::{DeciCelsius, Milliamps, Millivolts};
@@ -19,7 +19,7 @@ use crate::model::{Alarm, Severity};
 pub static BRAND: SimBrand = SimBrand {
     name: "pylontech-sc0500",
     addresses: 1..=1,
-    new: |address, battery, faults| Box::new(Sc0500::new(address, battery).heeding(faults)),
+    new: |address, battery, faults| Box::new(Sc0500::new(address, battery).with_faults(faults)),
     request_end,
     stream: None,
     notification: None,
@@ -143,7 +143,7 @@ fn module(first: &PackState, number: usize) -> PackState {
     let mut module = first.clone();
     for (cell, index) in module.cells.iter_mut().zip(0..) {
         let seed = number as u64;
-        cell.0 += if number == 0 { 0 } else { draw(seed, index, 9) as i32 - 4 };
+        cell.0 += if number == 0 { 0 } else { hash_below(seed, index, 9) as i32 - 4 };
     }
     for sensor in &mut module.sensors {
         sensor.0 += 3 * number as i32;
@@ -174,7 +174,7 @@ impl Sc0500 {
     }
 
     /// Lets the conditions among these faults come true.
-    pub fn heeding(self, faults: Faults) -> Self {
+    pub fn with_faults(self, faults: Faults) -> Self {
         Sc0500 { faults, ..self }
     }
 
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn conditions_come_true_while_they_last() {
         let faults = Faults::new(parse("modules=2,login,alarm=cell_undervoltage").unwrap());
-        let mut stack = Sc0500::fixed().heeding(faults.clone());
+        let mut stack = Sc0500::fixed().with_faults(faults.clone());
         assert!(say(&mut stack, "login debug").contains("Password error"));
         assert_eq!(stack.state(0.0).cells().count(), 30);
         assert_eq!(stack.state(0.0).words(), ["Idle", "Low", "Normal", "Normal"]);
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn modules_differ_and_hang_together() {
-        let mut battery = Battery::living(3);
+        let mut battery = Battery::active(3);
         let state = StackState::of(&mut battery, 8, 5000.0);
         assert_eq!(state.modules.len(), MOST_MODULES);
         assert_eq!(state.modules[0].current, state.current());

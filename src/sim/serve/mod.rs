@@ -110,8 +110,12 @@ impl SimServer {
     /// [`serve`](SimServer::serve) runs.
     pub async fn open(options: &SimulateOptions) -> io::Result<Self> {
         check(options)?;
-        let bus =
-            Bus::living(options.brand, &options.addresses, options.seed, options.faults.clone());
+        let bus = Bus::with_batteries(
+            options.brand,
+            &options.addresses,
+            options.seed,
+            options.faults.clone(),
+        );
         let stage = SimBus::new(bus, options.speed, options.pacing);
         let door = match &options.place {
             ListenAddr::Terminal { link } => Listener::Terminal(Terminal::open(link.as_deref())?),
@@ -370,7 +374,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_in_memory_ends_with_the_stop() {
         let stop = CancellationToken::new();
-        let bus = Bus::living(&daren::BRAND, &[1], 1, Faults::default());
+        let bus = Bus::with_batteries(&daren::BRAND, &[1], 1, Faults::default());
         let port = memory("simulator", SimBus::new(bus, 1.0, None), stop.clone());
         for _ in 0..3 {
             ask(&mut Link::Memory(port.open().unwrap())).await;
@@ -384,7 +388,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_link_in_memory_outlives_its_port() {
-        let bus = Bus::living(&daren::BRAND, &[1], 1, Faults::default());
+        let bus = Bus::with_batteries(&daren::BRAND, &[1], 1, Faults::default());
         let stage = SimBus::new(bus, 1.0, None);
         let mut link =
             Link::Memory(memory("simulator", stage, CancellationToken::new()).open().unwrap());

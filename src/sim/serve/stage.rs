@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
-use crate::sim::bus::{Bus, Requests};
+use crate::sim::bus::{Bus, RequestBuffer};
 use crate::transport::{Link, LinkError};
 
 /// Bytes that leave together when the line's rate is kept, as from the buffer of a UART.
@@ -37,19 +37,19 @@ impl SimBus {
     }
 
     /// Which battery answered last, and at what simulated time: what it said follows from that.
-    pub fn last_answer(&self) -> Option<(u8, f64)> {
-        self.with_bus(|bus| bus.last_answer())
+    pub fn last_reply(&self) -> Option<(u8, f64)> {
+        self.with_bus(|bus| bus.last_reply())
     }
 
     /// How many requests readers have sent.
-    pub fn questions(&self) -> u64 {
-        self.with_bus(|bus| bus.questions())
+    pub fn request_count(&self) -> u64 {
+        self.with_bus(|bus| bus.request_count())
     }
 
     /// Answers the requests of one reader until it leaves, and says what is said unasked; the
     /// error says how it left.
     pub(super) async fn converse(&self, link: &mut Link) -> LinkError {
-        let mut requests = self.with_bus(|bus| bus.listen());
+        let mut requests = self.with_bus(|bus| bus.connect());
         let mut stream = self.with_bus(|bus| bus.brand().stream).map(every);
         loop {
             let talked = tokio::select! {
@@ -57,7 +57,7 @@ impl SimBus {
                     Ok(bytes) => self.hear(link, &mut requests, &bytes).await,
                     Err(error) => Err(error),
                 },
-                () = next(&mut stream) => self.speak(link, &self.unasked()).await,
+                () = next(&mut stream) => self.speak(link, &self.unsolicited()).await,
             };
             if let Err(error) = talked {
                 return error;
@@ -68,10 +68,10 @@ impl SimBus {
     async fn hear(
         &self,
         link: &mut Link,
-        requests: &mut Requests,
+        requests: &mut RequestBuffer,
         bytes: &[u8],
     ) -> Result<(), LinkError> {
-        requests.hear(bytes);
+        requests.push(bytes);
         while let Some(request) = requests.next_request() {
             let asked = Instant::now();
             let answer = self.answer(&request);
@@ -97,9 +97,9 @@ impl SimBus {
         Ok(())
     }
 
-    fn unasked(&self) -> Vec<u8> {
+    fn unsolicited(&self) -> Vec<u8> {
         let seconds = self.start.elapsed().as_secs_f64() * self.speed;
-        self.with_bus(|bus| bus.unasked(seconds))
+        self.with_bus(|bus| bus.unsolicited(seconds))
     }
 
     fn answer(&self, request: &[u8]) -> Vec<u8> {
@@ -200,12 +200,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn simulated_time_runs_at_its_own_speed() {
-        let bus = Bus::living(&daren::BRAND, &[1], 1, Faults::default());
+        let bus = Bus::with_batteries(&daren::BRAND, &[1], 1, Faults::default());
         let stage = SimBus::new(bus, 60.0, None);
         tokio::time::sleep(Duration::from_secs(10)).await;
-        assert_eq!(stage.last_answer(), None);
+        assert_eq!(stage.last_reply(), None);
         stage.answer(QUESTION);
-        let (address, seconds) = stage.last_answer().unwrap();
+        let (address, seconds) = stage.last_reply().unwrap();
         assert_eq!(address, 1);
         assert!((600.0..601.0).contains(&seconds), "{seconds}");
     }

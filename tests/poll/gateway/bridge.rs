@@ -215,7 +215,7 @@ async fn converse(
     serial: &Mutex<Serial>,
     is_deaf: impl Fn() -> bool,
 ) -> io::Result<()> {
-    let mut requests = serial.lock().unwrap().bus.listen();
+    let mut requests = serial.lock().unwrap().bus.connect();
     let mut bytes = [0; 256];
     loop {
         let count = stream.read(&mut bytes).await?;
@@ -225,7 +225,7 @@ async fn converse(
         if is_deaf() {
             continue;
         }
-        requests.hear(&bytes[..count]);
+        requests.push(&bytes[..count]);
         while let Some(request) = requests.next_request() {
             let packets = serial.lock().unwrap().answer(&request);
             let together = packets.len().div_ceil(SLOW_PIECES);

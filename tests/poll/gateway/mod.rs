@@ -64,7 +64,7 @@ fn houses() -> Vec<House> {
 
 impl House {
     fn bus(&self) -> SimBus {
-        SimBus::living(self.brand, &self.addresses, SEED, Faults::default())
+        SimBus::with_batteries(self.brand, &self.addresses, SEED, Faults::default())
     }
 
     fn driver(&self) -> &'static DriverInfo {
