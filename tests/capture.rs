@@ -210,7 +210,7 @@ async fn a_driver_that_is_made_anew_leaves_the_last_reading() {
     raw["error"] = json!({"type": "disconnected", "message": "it went away", "hint": "wait"});
     let renewed = [
         entries[0].event.clone(),
-        Event::Start { ask: CycleKind::Read.into() },
+        Event::Start { kind: CycleKind::Read },
         Event::Broken,
         Event::Attempt { raw },
     ];

@@ -8,7 +8,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bms_reader::capture::Tap;
+use bms_reader::capture::TrafficLog;
 use bms_reader::model::derive::derive;
 use bms_reader::model::reading::{Setting, Switch};
 use bms_reader::model::units::Millis;
@@ -93,10 +93,10 @@ async fn the_stream_is_read_as_it_comes() {
     let endpoint = bms_reader::transport::Endpoint::Memory(port);
     let mut link = endpoint.open(9600).await.unwrap();
     let mut driver = driver();
-    let mut tap = Tap::new(&DeviceId::new("jk").unwrap(), None);
+    let mut traffic = TrafficLog::new(&DeviceId::new("jk").unwrap(), None);
     for _ in 0..20 {
         let outcome =
-            cycle(&mut *driver, &mut link, CycleKind::Read, Duration::from_secs(20), &mut tap)
+            cycle(&mut *driver, &mut link, CycleKind::Read, Duration::from_secs(20), &mut traffic)
                 .await;
         let reading = outcome.result.unwrap();
         let (address, seconds) = stage.last_reply().unwrap();

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use bms_reader::capture::Tap;
+use bms_reader::capture::TrafficLog;
 use bms_reader::model::reading::{Setting, Switch};
 use bms_reader::model::units::CentiPercent;
 use bms_reader::model::{DeviceId, Reading};
@@ -106,14 +106,14 @@ async fn line(stage: &SimBus, stop: &CancellationToken) -> Link {
     Endpoint::Memory(memory("bus", stage.clone(), stop.clone())).open(115_200).await.unwrap()
 }
 
-fn tap() -> Tap {
-    Tap::new(&DeviceId::new("jk").unwrap(), None)
+fn traffic() -> TrafficLog {
+    TrafficLog::new(&DeviceId::new("jk").unwrap(), None)
 }
 
 const LIMIT: Duration = Duration::from_secs(12);
 
 async fn read(reader: &mut dyn Driver, link: &mut Link) -> Option<Reading> {
-    cycle(reader, link, CycleKind::Read, LIMIT, &mut tap())
+    cycle(reader, link, CycleKind::Read, LIMIT, &mut traffic())
         .await
         .result
         .ok()
@@ -143,7 +143,7 @@ async fn a_pack_that_the_master_does_not_know_is_silent() {
     let mut link = line(&stage, &stop).await;
     let mut reader = driver(9);
     for _ in 0..3 {
-        let outcome = cycle(&mut *reader, &mut link, CycleKind::Read, LIMIT, &mut tap()).await;
+        let outcome = cycle(&mut *reader, &mut link, CycleKind::Read, LIMIT, &mut traffic()).await;
         let fault = outcome.result.unwrap_err().fault();
         assert!(fault.message.contains("the master's question to address 9"), "{fault}");
     }

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::DeviceId;
-use crate::model::reading::{Setting, Switch};
 use crate::model::units::Millis;
 use crate::protocol::driver::{CapacityUnit, Medium};
 use crate::protocol::{CycleKind, Options};
@@ -25,13 +24,13 @@ pub struct Entry {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A conversation begins, with a driver that knows nothing yet.
-    Driver(Box<Subject>),
+    Driver(Box<DriverSetup>),
     /// The link is new: the driver forgot its session.
     Reset,
     /// A cycle begins.
     Start {
-        /// What for.
-        ask: Asked,
+        #[serde(rename = "ask")]
+        kind: CycleKind,
     },
     /// We put these bytes on the line.
     Sent {
@@ -61,7 +60,7 @@ pub enum Event {
 
 /// Everything that a driver was made of, without secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Subject {
+pub struct DriverSetup {
     /// Version of the format.
     pub format: u32,
     /// Version of the program.
@@ -95,10 +94,10 @@ pub struct Subject {
 /// What a replayed driver is given in the place of a password.
 const PLACEHOLDER: &str = "000000";
 
-impl Subject {
+impl DriverSetup {
     /// What the driver `brand` was made of.
     pub fn of(brand: &str, options: &Options) -> Self {
-        Subject {
+        DriverSetup {
             format: super::FORMAT,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             brand: brand.to_owned(),
@@ -131,52 +130,29 @@ impl Subject {
     }
 }
 
-/// What a cycle was for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Asked {
-    /// The live values.
-    Read,
-    /// The identity.
-    Identify,
-    /// A switch was turned.
-    Switch {
-        /// Which.
-        name: String,
-        /// Its new state.
-        on: bool,
-    },
-}
-
-impl From<CycleKind> for Asked {
-    fn from(ask: CycleKind) -> Self {
-        match ask {
-            CycleKind::Read => Asked::Read,
-            CycleKind::Identify => Asked::Identify,
-            CycleKind::Write(Setting { switch, on }) => {
-                Asked::Switch { name: switch.name().to_owned(), on }
-            }
-        }
-    }
-}
-
-impl Asked {
-    /// The driver's word for it; `None` when there is no such switch.
-    pub fn ask(&self) -> Option<CycleKind> {
-        Some(match self {
-            Asked::Read => CycleKind::Read,
-            Asked::Identify => CycleKind::Identify,
-            Asked::Switch { name, on } => {
-                let switch = Switch::ALL.into_iter().find(|switch| switch.name() == name)?;
-                CycleKind::Write(Setting { switch, on: *on })
-            }
-        })
-    }
-}
-
 impl Entry {
     /// A line about this battery.
     pub fn new(at: Millis, device: &DeviceId, event: Event) -> Self {
         Entry { at, device: device.to_string(), event }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::reading::{Setting, Switch};
+
+    #[test]
+    fn cycle_kind_keeps_its_shape() {
+        let setting = Setting { switch: Switch::Charging, on: true };
+        for (kind, expected) in [
+            (CycleKind::Read, json!("read")),
+            (CycleKind::Identify, json!("identify")),
+            (CycleKind::Write(setting), json!({"switch": {"name": "charging", "on": true}})),
+        ] {
+            assert_eq!(json!(Event::Start { kind }), json!({"event": "start", "ask": expected}));
+        }
     }
 }

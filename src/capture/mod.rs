@@ -6,11 +6,11 @@
 
 mod event;
 mod recorder;
-mod tap;
+mod traffic_log;
 
-pub use event::{Asked, Entry, Event, Subject};
+pub use event::{DriverSetup, Entry, Event};
 pub use recorder::Recorder;
-pub use tap::Tap;
+pub use traffic_log::TrafficLog;
 
 /// Version of the format, in the first line of a capture.
 pub const FORMAT: u32 = 1;

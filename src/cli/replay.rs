@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use super::line::Command;
 use super::{FAILED, FINE};
-use crate::capture::{Entry, Event, FORMAT, Subject};
+use crate::capture::{DriverSetup, Entry, Event, FORMAT};
 use crate::model::derive::derive;
 use crate::model::plausible::PlausibilityFilter;
 use crate::model::units::{Millis, Uptime};
@@ -66,12 +66,12 @@ fn replay(file: &Path) -> Result<usize, String> {
         let entry: Entry = serde_json::from_slice(&line)
             .map_err(|error| format!("line {number} is not a line of a capture: {error}"))?;
         let wrong = |why: String| format!("line {number}: {why}");
-        if let Event::Driver(subject) = &entry.event {
-            let driver = driver(subject).map_err(wrong)?;
+        if let Event::Driver(setup) = &entry.event {
+            let driver = driver(setup).map_err(wrong)?;
             match batteries.get_mut(&entry.device) {
-                Some(battery) => battery.renew(driver, subject.mac),
+                Some(battery) => battery.renew(driver, setup.mac),
                 None => {
-                    batteries.insert(entry.device, Battery::new(driver, subject.mac));
+                    batteries.insert(entry.device, Battery::new(driver, setup.mac));
                 }
             }
             continue;
@@ -111,13 +111,13 @@ impl Ended {
 }
 
 /// The driver of a new conversation.
-fn driver(subject: &Subject) -> Result<Box<dyn Driver>, String> {
-    if subject.format != FORMAT {
-        return Err(format!("format {} is not known, only {FORMAT}", subject.format));
+fn driver(setup: &DriverSetup) -> Result<Box<dyn Driver>, String> {
+    if setup.format != FORMAT {
+        return Err(format!("format {} is not known, only {FORMAT}", setup.format));
     }
     let info =
-        protocol::find(&subject.brand).ok_or_else(|| format!("no type named {}", subject.brand))?;
-    Ok((info.new)(&subject.options()))
+        protocol::find(&setup.brand).ok_or_else(|| format!("no type named {}", setup.brand))?;
+    Ok((info.new)(&setup.options()))
 }
 
 impl Battery {
@@ -137,10 +137,9 @@ impl Battery {
         match event {
             Event::Driver(_) | Event::Gap { .. } => {}
             Event::Reset => self.driver.reset(),
-            Event::Start { ask } => {
-                let ask = ask.ask().ok_or_else(|| format!("what is {ask:?}?"))?;
+            Event::Start { kind } => {
                 self.broken = false;
-                self.driver.start(ask);
+                self.driver.start(kind);
                 self.pass_pauses();
             }
             Event::Sent { .. } => {
@@ -179,7 +178,7 @@ impl Battery {
         match self.driver.step() {
             _ if self.broken => fault = recorded_fault(&recorded),
             // The times of a capture stand in for a clock that runs; a jump at most lets a reading pass.
-            Step::Done(reading) => match self.gate.pass(*reading, Uptime(at.0)) {
+            Step::Done(reading) => match self.gate.check(*reading, Uptime(at.0)) {
                 Ok(reading) => {
                     let (device, derived) = (state.profile.id.clone(), derive(&reading));
                     let taken = recorded["status"]["last_update"].as_f64().unwrap_or_default();

@@ -72,7 +72,7 @@ pub struct PlausibilityFilter {
 impl PlausibilityFilter {
     /// Lets a reading through, perhaps without values that cannot exist. `at` is a moment of a
     /// clock that never jumps.
-    pub fn pass(&mut self, mut reading: Reading, at: Uptime) -> Result<Reading, Implausible> {
+    pub fn check(&mut self, mut reading: Reading, at: Uptime) -> Result<Reading, Implausible> {
         let mut words = Vec::new();
         let mut strange = remove_impossible(&mut reading, &mut words);
         if let Some(odd) = odd_sum(&reading) {

@@ -45,13 +45,13 @@ fn every_kind_of_battery_passes_at_the_first_read() {
     for (name, cell, row, strings) in kinds {
         let reading = battery(cell, row, strings);
         assert_eq!(
-            PlausibilityFilter::default().pass(reading.clone(), Uptime(0)),
+            PlausibilityFilter::default().check(reading.clone(), Uptime(0)),
             Ok(reading),
             "{name}"
         );
     }
     let empty = Reading::default();
-    assert_eq!(PlausibilityFilter::default().pass(empty.clone(), Uptime(0)), Ok(empty));
+    assert_eq!(PlausibilityFilter::default().check(empty.clone(), Uptime(0)), Ok(empty));
 }
 
 #[test]
@@ -73,35 +73,35 @@ fn a_damaged_read_between_two_good_ones_is_held_back() {
     ];
     for (expected, damage) in damages {
         let mut gate = PlausibilityFilter::default();
-        gate.pass(battery(3300, 16, 1), Uptime(0)).unwrap();
-        let said = gate.pass(with(damage), Uptime(1000));
+        gate.check(battery(3300, 16, 1), Uptime(0)).unwrap();
+        let said = gate.check(with(damage), Uptime(1000));
         let said = words(said);
         assert!(said.contains(expected), "{said}");
-        assert!(gate.pass(battery(3300, 16, 1), Uptime(2000)).is_ok(), "{expected}");
+        assert!(gate.check(battery(3300, 16, 1), Uptime(2000)).is_ok(), "{expected}");
     }
 }
 
 #[test]
 fn a_second_read_that_says_the_same_is_the_truth() {
     let mut gate = PlausibilityFilter::default();
-    gate.pass(battery(3300, 16, 1), Uptime(0)).unwrap();
+    gate.check(battery(3300, 16, 1), Uptime(0)).unwrap();
     let full = with(|it| it.pack.soc = Some(CentiPercent(10_000)));
-    assert!(gate.pass(full.clone(), Uptime(1000)).is_err());
-    assert_eq!(gate.pass(full.clone(), Uptime(1100)), Ok(full.clone()));
-    assert_eq!(gate.pass(full.clone(), Uptime(30_000)), Ok(full));
+    assert!(gate.check(full.clone(), Uptime(1000)).is_err());
+    assert_eq!(gate.check(full.clone(), Uptime(1100)), Ok(full.clone()));
+    assert_eq!(gate.check(full.clone(), Uptime(30_000)), Ok(full));
 }
 
 #[test]
 fn what_cannot_exist_stays_out_and_the_rest_is_published() {
     let mut gate = PlausibilityFilter::default();
     let loose = with(|it| it.probes[0].value = Some(DeciCelsius(-2731)));
-    assert!(gate.pass(loose.clone(), Uptime(0)).is_err());
+    assert!(gate.check(loose.clone(), Uptime(0)).is_err());
     for second in 1..5 {
-        let passed = gate.pass(loose.clone(), Uptime(second * 1000)).expect("the second read");
+        let passed = gate.check(loose.clone(), Uptime(second * 1000)).expect("the second read");
         assert_eq!(passed.probes[0].value, None);
         assert_eq!(passed.cells, loose.cells);
     }
-    let fixed = gate.pass(battery(3300, 16, 1), Uptime(9000)).expect("it is back");
+    let fixed = gate.check(battery(3300, 16, 1), Uptime(9000)).expect("it is back");
     assert_eq!(fixed.probes[0].value, Some(DeciCelsius(220)));
 }
 
@@ -109,10 +109,10 @@ fn what_cannot_exist_stays_out_and_the_rest_is_published() {
 fn a_sum_that_never_fits_is_accepted_from_the_second_read_on() {
     let mut gate = PlausibilityFilter::default();
     let odd = with(|it| it.pack.voltage = Some(Millivolts(49_000)));
-    let said = words(gate.pass(odd.clone(), Uptime(0)));
+    let said = words(gate.check(odd.clone(), Uptime(0)));
     assert_eq!(said, "the cells add up to 52.8 V, the pack says 49.0 V");
     for second in 1..100 {
-        assert!(gate.pass(odd.clone(), Uptime(second * 30_000)).is_ok());
+        assert!(gate.check(odd.clone(), Uptime(second * 30_000)).is_ok());
     }
 }
 
@@ -120,27 +120,27 @@ fn a_sum_that_never_fits_is_accepted_from_the_second_read_on() {
 fn damage_that_comes_back_does_not_confirm_itself() {
     let mut gate = PlausibilityFilter::default();
     let (ours, neighbour) = (battery(3300, 16, 1), battery(2700, 16, 1));
-    gate.pass(ours.clone(), Uptime(0)).unwrap();
+    gate.check(ours.clone(), Uptime(0)).unwrap();
     for second in 1..9 {
-        assert!(gate.pass(neighbour.clone(), Uptime(second * 1000)).is_err());
-        assert!(gate.pass(ours.clone(), Uptime(second * 1000 + 500)).is_ok());
+        assert!(gate.check(neighbour.clone(), Uptime(second * 1000)).is_err());
+        assert!(gate.check(ours.clone(), Uptime(second * 1000 + 500)).is_ok());
     }
 }
 
 #[test]
 fn after_a_long_silence_every_value_may_be_another() {
     let mut gate = PlausibilityFilter::default();
-    gate.pass(battery(3300, 16, 1), Uptime(0)).unwrap();
-    assert!(gate.pass(battery(2600, 16, 1), Uptime(300_001)).is_ok());
+    gate.check(battery(3300, 16, 1), Uptime(0)).unwrap();
+    assert!(gate.check(battery(2600, 16, 1), Uptime(300_001)).is_ok());
 }
 
 #[test]
 fn another_number_of_cells_is_another_battery() {
     let mut gate = PlausibilityFilter::default();
-    gate.pass(battery(3300, 16, 1), Uptime(0)).unwrap();
-    assert!(gate.pass(battery(3300, 15, 1), Uptime(1000)).is_ok());
-    assert!(gate.pass(battery(3300, 4, 1), Uptime(2000)).is_err());
-    assert!(gate.pass(battery(3300, 4, 1), Uptime(3000)).is_ok());
+    gate.check(battery(3300, 16, 1), Uptime(0)).unwrap();
+    assert!(gate.check(battery(3300, 15, 1), Uptime(1000)).is_ok());
+    assert!(gate.check(battery(3300, 4, 1), Uptime(2000)).is_err());
+    assert!(gate.check(battery(3300, 4, 1), Uptime(3000)).is_ok());
 }
 
 fn anything() -> impl Strategy<Value = Reading> {
@@ -167,18 +167,18 @@ proptest! {
     fn nobody_is_refused_twice(before in prop::collection::vec(anything(), 0..4), steady in anything()) {
         let mut gate = PlausibilityFilter::default();
         for reading in before {
-            let _ = gate.pass(reading, Uptime(0));
+            let _ = gate.check(reading, Uptime(0));
         }
-        let _ = gate.pass(steady.clone(), Uptime(1000));
-        prop_assert!(gate.pass(steady.clone(), Uptime(2000)).is_ok());
-        prop_assert!(gate.pass(steady, Uptime(3000)).is_ok());
+        let _ = gate.check(steady.clone(), Uptime(1000));
+        prop_assert!(gate.check(steady.clone(), Uptime(2000)).is_ok());
+        prop_assert!(gate.check(steady, Uptime(3000)).is_ok());
     }
 
     #[test]
     fn what_passes_can_exist(readings in prop::collection::vec(anything(), 1..9)) {
         let mut gate = PlausibilityFilter::default();
         for reading in readings {
-            if let Ok(passed) = gate.pass(reading, Uptime(0)) {
+            if let Ok(passed) = gate.check(reading, Uptime(0)) {
                 prop_assert!(passed.cells.iter().filter_map(|it| it.voltage).all(|it| CELL_MV.contains(&it.0)));
                 prop_assert!(passed.probes.iter().filter_map(|it| it.value).all(|it| TEMPERATURE_DC.contains(&it.0)));
             }
@@ -195,7 +195,7 @@ proptest! {
             let mut reading = battery(cell.clamp(1500, 4400), row, 1);
             reading.probes[0].value = Some(DeciCelsius(temp.clamp(-300, 800)));
             reading.pack.soc = Some(CentiPercent(soc));
-            prop_assert!(gate.pass(reading, Uptime(second * 30_000)).is_ok());
+            prop_assert!(gate.check(reading, Uptime(second * 30_000)).is_ok());
         }
     }
 }

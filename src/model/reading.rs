@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::alarm::AlarmSet;
 use super::snapshot::Activity;
 use super::units::{
@@ -197,7 +199,8 @@ pub struct Switches {
 }
 
 /// A switch of the battery that an operator may turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Switch {
     /// Charging transistor.
     Charging,
@@ -231,9 +234,9 @@ impl Switch {
 }
 
 /// What a battery is told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
-    /// Which switch.
+    #[serde(rename = "name")]
     pub switch: Switch,
     /// Its new state.
     pub on: bool,

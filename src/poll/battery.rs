@@ -10,7 +10,7 @@ use super::alarm_log::AlarmLog;
 use super::cycle::CycleError;
 use super::health::{Change, Health, next_due};
 use crate::board::Board;
-use crate::capture::{Recorder, Tap};
+use crate::capture::{Recorder, TrafficLog};
 use crate::clock;
 use crate::command;
 use crate::model::derived_state::DerivedState;
@@ -28,7 +28,7 @@ pub(super) struct PolledBattery {
     pub(super) signal: Option<i16>,
     pub(super) due: Instant,
     pub(super) paused: bool,
-    pub(super) tap: Tap,
+    pub(super) traffic: TrafficLog,
     health: Health,
     board: Board,
     plausibility: PlausibilityFilter,
@@ -48,7 +48,7 @@ impl PolledBattery {
             signal: None,
             due: now,
             paused: false,
-            tap: Tap::new(&member.id, recorder),
+            traffic: TrafficLog::new(&member.id, recorder),
             health: Health::new(now),
             board,
             plausibility: PlausibilityFilter::default(),
@@ -74,7 +74,7 @@ impl PolledBattery {
     /// Uses this driver for now.
     pub(super) fn try_driver(&mut self, info: &'static DriverInfo, options: &Options) {
         self.driver = Some((info.new)(options));
-        self.tap.driver(info.name, options);
+        self.traffic.driver(info.name, options);
     }
 
     /// Keeps the driver that is being tried: the search for the brand is over.
@@ -121,7 +121,7 @@ impl PolledBattery {
     pub(super) fn connected(&mut self, link: Option<&Link>, counts: bool) {
         if let Some(driver) = &mut self.driver {
             driver.reset();
-            self.tap.reset();
+            self.traffic.reset();
         }
         if counts {
             self.board.update(&self.member.id, |state| state.counters.reconnects += 1);
@@ -151,14 +151,14 @@ impl PolledBattery {
         let at = Uptime(millis(now - self.began));
         self.due = next_due(self.due, self.member.interval, now);
         let result = result.and_then(|reading| {
-            self.plausibility.pass(*reading, at).map_err(CycleError::Implausible)
+            self.plausibility.check(*reading, at).map_err(CycleError::Implausible)
         });
         let state = match result {
             Ok(reading) => self.record_success(reading, at, took_ms, now),
             Err(error) => self.record_failure(&error, connected, took_ms, now),
         };
         if let Some(state) = state {
-            self.tap.attempt(&state);
+            self.traffic.attempt(&state);
         }
     }
 

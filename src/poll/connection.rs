@@ -237,7 +237,7 @@ impl Connection {
         };
         for number in 1.. {
             let ConnectionState::Open(link) = &mut self.state else { break };
-            let outcome = cycle(&mut **driver, link, kind, limit, &mut battery.tap).await;
+            let outcome = cycle(&mut **driver, link, kind, limit, &mut battery.traffic).await;
             self.note(&outcome).await;
             if !was_silent(&outcome) || number >= tries {
                 return outcome.result;
@@ -245,7 +245,7 @@ impl Connection {
             if !self.answered && number % 2 == 0 {
                 self.next_baud().await?;
                 driver.reset();
-                battery.tap.reset();
+                battery.traffic.reset();
             }
         }
         Err(self.closed_reason().into())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::capture::Tap;
+use crate::capture::TrafficLog;
 use crate::model::plausible::Implausible;
 use crate::model::{Fault, FaultKind, Reading};
 use crate::protocol::{CycleKind, Driver, ProtocolError, Step};
@@ -106,9 +106,9 @@ pub async fn cycle(
     link: &mut Link,
     kind: CycleKind,
     limit: Duration,
-    tap: &mut Tap,
+    traffic: &mut TrafficLog,
 ) -> Outcome {
-    let mut cycle = Cycle { driver, link, tap, received: 0 };
+    let mut cycle = Cycle { driver, link, traffic, received: 0 };
     let result = {
         let mut run = pin!(cycle.run(kind, limit));
         poll_fn(|context| {
@@ -118,7 +118,7 @@ pub async fn cycle(
         .await
     };
     if !matches!(result, Ok(_) | Err(CycleError::Protocol(_))) {
-        cycle.tap.broken();
+        cycle.traffic.broken();
     }
     Outcome { result, received: cycle.received }
 }
@@ -126,14 +126,14 @@ pub async fn cycle(
 struct Cycle<'a> {
     driver: &'a mut dyn Driver,
     link: &'a mut Link,
-    tap: &'a mut Tap,
+    traffic: &'a mut TrafficLog,
     received: usize,
 }
 
 impl Cycle<'_> {
     async fn run(&mut self, kind: CycleKind, limit: Duration) -> Result<Box<Reading>, CycleError> {
         let deadline = Instant::now() + limit;
-        self.tap.start(kind);
+        self.traffic.start(kind);
         self.link.drain()?;
         self.driver.start(kind);
         loop {
@@ -142,7 +142,7 @@ impl Cycle<'_> {
             }
             match self.driver.step() {
                 Step::Send(bytes) => {
-                    self.tap.sent(self.driver, &bytes);
+                    self.traffic.sent(self.driver, &bytes);
                     self.link.send(&bytes).await?;
                     self.driver.advance();
                 }
@@ -164,7 +164,7 @@ impl Cycle<'_> {
         while let Ok(chunk) = timeout_at(until, self.link.receive()).await {
             let chunk = chunk?;
             self.received += chunk.len();
-            self.tap.received(self.driver, &chunk);
+            self.traffic.received(self.driver, &chunk);
             self.driver.receive(&chunk);
             if self.driver.step() != Step::Await(time) {
                 return Ok(());
@@ -174,7 +174,7 @@ impl Cycle<'_> {
                 break;
             }
         }
-        self.tap.silence();
+        self.traffic.silence();
         self.driver.handle_timeout();
         Ok(())
     }
@@ -234,8 +234,8 @@ mod tests {
 
     /// One read within nine seconds.
     async fn read(driver: &mut ScriptedDriver, link: MemoryLink) -> Outcome {
-        let mut tap = Tap::new(&DeviceId::new("b").unwrap(), None);
-        cycle(driver, &mut Link::Memory(link), CycleKind::Read, SECOND * 9, &mut tap).await
+        let mut traffic = TrafficLog::new(&DeviceId::new("b").unwrap(), None);
+        cycle(driver, &mut Link::Memory(link), CycleKind::Read, SECOND * 9, &mut traffic).await
     }
 
     #[tokio::test(start_paused = true)]

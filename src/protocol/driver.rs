@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::reading::{Setting, Switch};
 use crate::model::{FaultKind, Reading, Secret};
 
@@ -48,7 +50,8 @@ pub enum Side {
 }
 
 /// What a cycle is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CycleKind {
     /// The live values, and the identity once per session.
     Read,
@@ -57,6 +60,7 @@ pub enum CycleKind {
     Identify,
     /// Turns a switch of [`DriverInfo::controls`] and reads it back: the reading of `Done` says what
     /// the battery made of it. The caller asks for it only where the operator allowed control.
+    #[serde(rename = "switch")]
     Write(Setting),
 }
 

@@ -2,7 +2,7 @@
 
 use tracing::{Level, enabled, trace};
 
-use super::event::{Entry, Event, Subject};
+use super::event::{DriverSetup, Entry, Event};
 use super::recorder::Recorder;
 use crate::clock;
 use crate::model::{DeviceId, DeviceState};
@@ -17,17 +17,17 @@ const MEMORY: usize = 1024;
 /// Hears one battery's conversation, for the log of those who want every byte and for the capture
 /// where there is one. Neither gets to see a secret.
 #[derive(Debug)]
-pub struct Tap {
+pub struct TrafficLog {
     device: DeviceId,
     recorder: Option<Recorder>,
     sent: Vec<u8>,
     received: Vec<u8>,
 }
 
-impl Tap {
-    /// A tap on this battery's line; without a recorder nothing is kept.
+impl TrafficLog {
+    /// A traffic on this battery's line; without a recorder nothing is kept.
     pub fn new(device: &DeviceId, recorder: Option<&Recorder>) -> Self {
-        Tap {
+        TrafficLog {
             device: device.clone(),
             recorder: recorder.cloned(),
             sent: Vec::new(),
@@ -37,7 +37,7 @@ impl Tap {
 
     /// A driver was made.
     pub fn driver(&mut self, brand: &str, options: &Options) {
-        self.write(|| Event::Driver(Box::new(Subject::of(brand, options))));
+        self.write(|| Event::Driver(Box::new(DriverSetup::of(brand, options))));
     }
 
     /// The driver forgot its session.
@@ -49,7 +49,7 @@ impl Tap {
 
     /// A cycle begins.
     pub fn start(&mut self, kind: CycleKind) {
-        self.write(|| Event::Start { ask: kind.into() });
+        self.write(|| Event::Start { kind });
     }
 
     /// We said this.
@@ -141,11 +141,11 @@ mod tests {
 
     #[test]
     fn bytes_that_nobody_looks_at_are_remembered_and_no_more() {
-        let mut tap = Tap::new(&DeviceId::new("b").unwrap(), None);
+        let mut traffic = TrafficLog::new(&DeviceId::new("b").unwrap(), None);
         for _ in 0..3 {
-            tap.received(&Shy, &[7; 600]);
-            tap.sent(&Shy, &[8; 20]);
+            traffic.received(&Shy, &[7; 600]);
+            traffic.sent(&Shy, &[8; 20]);
         }
-        assert_eq!((tap.received.len(), tap.sent.len()), (MEMORY, 60));
+        assert_eq!((traffic.received.len(), traffic.sent.len()), (MEMORY, 60));
     }
 }
