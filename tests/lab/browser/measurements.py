@@ -17,7 +17,8 @@ SERIES = "soc,power,pack_voltage,pack_current,min_cell_voltage,max_cell_voltage,
 def rendering(page, title):
     """The time that the browser spends on each server-sent event."""
     session, events = page.context.new_cdp_session(page), []
-    session.on("Network.eventSourceMessageReceived", events.append)
+    # Playwright cannot call the built-in `events.append` itself.
+    session.on("Network.eventSourceMessageReceived", lambda event: events.append(event))
     session.send("Network.enable")
     session.send("Performance.enable")
 
