@@ -49,9 +49,8 @@ pub(super) const COMMAND: Command = Command {
         ),
         Flag::new("speed", Takes::One("FACTOR"), "Simulated seconds in a second").or("1"),
         Flag::new("seed", Takes::One("N"), "The same seed gives the same batteries").or("1"),
-        // What the Bluetooth module of a battery at this address says to each question, as JSON for
-        // programs that play radios.
-        Flag::new("gatt-spec", Takes::One("MAC"), "Print what a Bluetooth module says").hidden(),
+        // For the fake bluetoothd of the tests and the virtual boards of the lab.
+        Flag::new("gatt-spec", Takes::One("MAC"), "Print a Bluetooth battery as JSON").hidden(),
     ],
     prepare: |given| match given.text("gatt-spec") {
         Some(address) => {

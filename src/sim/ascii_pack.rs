@@ -26,7 +26,8 @@ impl Responder for AsciiPack {
         if ascii_frame::address(body)? != self.address {
             return None;
         }
-        let state = self.battery.state(seconds).under(&self.faults.conditions(self.address));
+        let state =
+            self.battery.state(seconds).with_conditions(&self.faults.conditions(self.address));
         let answered = self
             .marks
             .checked(body)

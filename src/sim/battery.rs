@@ -1,8 +1,8 @@
-//! A believable LiFePO4 battery of a house with solar panels: full in the afternoon, at work in the
+//! A realistic LiFePO4 battery of a house with solar panels: full in the afternoon, discharging in the
 //! evening, at rest at night.
 //!
-//! Everything is a whole number of the units in which Daren packs report, and follows from the seed
-//! and the time alone, so a test can compute what a reader must receive.
+//! All values are whole numbers of the units that Daren packs use. They depend only on the seed and
+//! the time, so a test can compute the expected reading.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,6 @@ use super::rng::hash_below;
 use super::state::{PackState, terminal_voltage};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 
-/// A battery in simulated time.
 #[derive(Debug, Clone)]
 pub struct Battery(Source);
 
@@ -22,18 +21,16 @@ enum Source {
 }
 
 impl Battery {
-    /// A battery that never changes.
     pub fn fixed(state: PackState) -> Self {
         Battery(Source::Fixed(Box::new(state)))
     }
 
-    /// A battery at work. The day begins at ten in the morning.
+    /// A battery that follows the load profile, which starts at ten in the morning.
     pub fn active(seed: u64) -> Self {
         Battery(Source::Active(ActiveBattery::new(seed)))
     }
 
-    /// Another battery of the same kind: so many seeds further. One that never changes has neighbours
-    /// like itself.
+    /// The battery whose seed differs by `seeds`; a fixed battery returns itself.
     pub fn neighbour(&self, seeds: i64) -> Battery {
         match &self.0 {
             Source::Fixed(_) => self.clone(),
@@ -41,34 +38,34 @@ impl Battery {
         }
     }
 
-    /// What the battery is at this time, whatever was asked before. Going on from the last time is
-    /// quick; going back begins again at the start.
+    /// The state at this time, independent of earlier calls. Moving forward is cheap; moving back
+    /// starts the simulation again.
     pub fn state(&mut self, seconds: f64) -> PackState {
         match &mut self.0 {
-            Source::Fixed(state) => (**state).clone().watch_limits(),
+            Source::Fixed(state) => (**state).clone().apply_protections(),
             Source::Active(active) => {
                 active.go_to(step_at(seconds));
-                active.state().watch_limits()
+                active.state().apply_protections()
             }
         }
     }
 }
 
-/// Simulated seconds between two looks at the load.
+/// Simulated seconds per step.
 const STEP: i64 = 10;
 
-/// Time stands still after ten simulated years, so that no jump takes for ever.
+/// The simulation stops after ten years, which bounds the cost of a jump.
 const HORIZON: f64 = 3650.0 * 86_400.0;
 
 const FULL: i64 = 100_000 * 3600;
 const CELLS: u64 = 16;
 const SENSORS: u64 = 4;
 
-/// The inverter leaves the battery alone below 15 %.
+/// The inverter does not discharge the battery below 15 %.
 const FLOOR: i64 = FULL * 15 / 100;
 
 fn step_at(seconds: f64) -> i64 {
-    // The cast rounds down and takes NaN for 0.
+    // The cast rounds down and maps NaN to 0.
     (seconds.clamp(0.0, HORIZON) / STEP as f64) as i64
 }
 
@@ -76,12 +73,12 @@ fn step_at(seconds: f64) -> i64 {
 struct ActiveBattery {
     seed: u64,
     step: i64,
-    /// In mA·s, as the two that follow.
+    /// `charge`, `charged` and `discharged` are in mA·s.
     charge: i64,
     charged: i64,
     discharged: i64,
     current: i64,
-    /// How much warmer than the case the cells are, in 0.001 °C.
+    /// Temperature of the cells above ambient, in 0.001 °C.
     warmth: i64,
 }
 
@@ -116,8 +113,8 @@ impl ActiveBattery {
         }
     }
 
-    /// What of an offered current flows: less and less charge above 95 %, none when full, and no
-    /// discharge below the floor. Real packs show small currents as none.
+    /// The part of an offered current that flows: decreasing above 95 %, none when full, no discharge
+    /// below the floor. Real packs report small currents as 0.
     fn accepted(&self, offered: i64) -> i64 {
         let room = FULL - self.charge;
         let current = match offered {
@@ -164,8 +161,8 @@ impl ActiveBattery {
         }
     }
 
-    /// Voltage at rest, what the current adds over the cell's resistance, how far the cell is from
-    /// its neighbours (further at both ends of the curve), and the last digit's trembling.
+    /// Rest voltage, plus current times resistance, plus the deviation of the cell (larger at both
+    /// ends of the curve), plus noise of 1 mV.
     fn cell(&self, cell: u64, soc: i64) -> Millivolts {
         let resistance = 900 + hash_below(self.seed, 100 + cell, 200);
         let difference = hash_below(self.seed, 150 + cell, 13) - 6;
@@ -174,11 +171,11 @@ impl ActiveBattery {
             2000.. => 100,
             _ => 100 + (2000 - soc) / 8,
         };
-        let tremble = hash_below(self.seed, 1_000_000 + self.step as u64 * CELLS + cell, 3) - 1;
+        let noise = hash_below(self.seed, 1_000_000 + self.step as u64 * CELLS + cell, 3) - 1;
         let voltage = rest_voltage(soc)
             + self.current * resistance / 1_000_000
             + difference * spread / 100
-            + tremble;
+            + noise;
         Millivolts(small(voltage))
     }
 }
@@ -210,7 +207,7 @@ fn rest_voltage(soc: i64) -> i64 {
     below.1
 }
 
-/// All quantities of one pack fit by far; the model keeps them small.
+/// All quantities of one pack are far below the limit.
 fn small(value: i64) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
@@ -228,20 +225,20 @@ mod tests {
     }
 
     #[test]
-    fn the_state_depends_on_seed_and_time_alone() {
-        let mut asked_often = Battery::active(7);
+    fn state_depends_on_seed_and_time_only() {
+        let mut polled = Battery::active(7);
         for minute in 0..600 {
-            asked_often.state(f64::from(minute) * 60.0);
+            polled.state(f64::from(minute) * 60.0);
         }
-        let state = asked_often.state(10.0 * HOUR);
+        let state = polled.state(10.0 * HOUR);
         assert_eq!(Battery::active(7).state(10.0 * HOUR), state);
-        asked_often.state(30.0 * HOUR);
-        assert_eq!(asked_often.state(10.0 * HOUR), state);
+        polled.state(30.0 * HOUR);
+        assert_eq!(polled.state(10.0 * HOUR), state);
         assert_ne!(Battery::active(8).state(10.0 * HOUR), state);
     }
 
     #[test]
-    fn charge_is_counted() {
+    fn remaining_charge_follows_the_current() {
         let mut battery = Battery::active(3);
         let mut counted = 0;
         let before = battery.state(0.0).remaining.0;
@@ -254,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_has_sun_evening_and_night() {
+    fn a_day_has_charge_discharge_and_rest() {
         for seed in 0..8 {
             let states = three_days(seed);
             let share = |test: fn(&PackState) -> bool| {
@@ -270,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_healthy_battery_stays_within_its_limits_and_units() {
+    fn healthy_battery_stays_within_its_limits() {
         for state in (0..8).flat_map(three_days) {
             assert!(state.alarms.is_empty(), "{state:?}");
             assert!((1480..=10_000).contains(&state.soc.0), "{state:?}");
@@ -284,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn cycles_and_throughput_grow() {
+    fn cycles_and_throughput_increase() {
         let states = three_days(1);
         let (first, last) = (&states[0], &states[states.len() - 1]);
         assert!(last.cycles > first.cycles, "{} cycles", last.cycles);
@@ -292,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_times_are_survived() {
+    fn invalid_times_give_the_initial_state() {
         let mut battery = Battery::active(1);
         let start = battery.state(0.0);
         assert_eq!(battery.state(f64::NAN), start);

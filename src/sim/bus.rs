@@ -1,4 +1,4 @@
-//! Several simulated batteries on one pair of wires, and what goes wrong there.
+//! Several simulated batteries on one bus, with faults.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use super::faults::{Fault, Faults};
 use super::rng::Rng;
 use super::{Corruption, Responder, SimBrand};
 
-/// Bytes kept while a request is not complete: far more than any brand asks at once.
+/// Bytes kept of an incomplete request; the requests of all brands are much shorter.
 const REQUEST_LIMIT: usize = 1024;
 
-/// Longest noise at one side of an answer.
+/// Maximum noise on each side of a reply, in bytes.
 const NOISE: usize = 12;
 
 /// Batteries of one brand on one bus.
@@ -24,13 +24,12 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// A bus without batteries.
     pub fn new(brand: &'static SimBrand, seed: u64, faults: Faults) -> Self {
         let rng = Rng::new(seed);
         Bus { brand, packs: Vec::new(), faults, rng, last_reply: None, request_count: 0 }
     }
 
-    /// A bus with a battery at work at each address; [`Bus::battery`] says what each one is.
+    /// Creates a bus with one [`Bus::battery`] per address.
     pub fn with_batteries(
         brand: &'static SimBrand,
         addresses: &[u8],
@@ -44,27 +43,25 @@ impl Bus {
         bus
     }
 
-    /// The battery at this address of a [`Bus::with_batteries`].
+    /// The battery that [`Bus::with_batteries`] puts at this address.
     pub fn battery(seed: u64, address: u8) -> Battery {
         Battery::active(seed.wrapping_add(u64::from(address)))
     }
 
-    /// Puts a battery on the bus.
     pub fn add(&mut self, address: u8, pack: Box<dyn Responder>) {
         self.packs.push((address, pack));
     }
 
-    /// Which battery answered last, and at what simulated time.
+    /// Address and simulated time of the last reply.
     pub fn last_reply(&self) -> Option<(u8, f64)> {
         self.last_reply
     }
 
-    /// How many requests readers have sent.
     pub fn request_count(&self) -> u64 {
         self.request_count
     }
 
-    /// What is bytes on the bus after a request; often nothing.
+    /// The bytes on the bus after a request; often empty.
     pub fn answer(&mut self, request: &[u8], seconds: f64) -> Vec<u8> {
         self.request_count += 1;
         self.deliver(request, seconds)
@@ -88,16 +85,16 @@ impl Bus {
         }
     }
 
-    /// What is bytes on the bus although no reader asked; often nothing. Where a pack asks another
-    /// one, that is bytes with its answer.
+    /// The bytes on the bus without a request of the reader; often empty. If a pack polls another
+    /// one, they include the reply of that pack.
     pub fn unsolicited(&mut self, seconds: f64) -> Vec<u8> {
-        let said: Vec<_> = self
+        let frames: Vec<_> = self
             .packs
             .iter_mut()
             .filter_map(|(address, pack)| Some((*address, pack.unsolicited(seconds)?)))
             .collect();
         let mut bytes = Vec::new();
-        for (address, own) in said {
+        for (address, own) in frames {
             self.last_reply = Some((address, seconds));
             let answer = self.deliver(&own, seconds);
             let faults = self.faults.faults_for_reply(address, &mut self.rng);
@@ -107,7 +104,6 @@ impl Bus {
         bytes
     }
 
-    /// The brand of the batteries.
     pub fn brand(&self) -> &'static SimBrand {
         self.brand
     }
@@ -149,12 +145,11 @@ impl Bus {
 
     fn add_noise(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..=self.rng.below(NOISE) {
-            // One byte of a well-mixed number.
             bytes.push((self.rng.next_u64() >> 24) as u8);
         }
     }
 
-    /// Somewhere to gather the requests of a connection that begins now.
+    /// Starts a connection; requests are collected in the buffer.
     pub fn connect(&mut self) -> RequestBuffer {
         self.packs.iter_mut().for_each(|(_, pack)| pack.connected());
         RequestBuffer { end: self.brand.request_end, buffer: Vec::new() }
@@ -171,7 +166,7 @@ impl fmt::Debug for Bus {
     }
 }
 
-/// Gathers requests that arrive in pieces.
+/// Collects requests that arrive in pieces.
 #[derive(Debug)]
 pub struct RequestBuffer {
     end: fn(&[u8]) -> Option<usize>,
@@ -179,14 +174,13 @@ pub struct RequestBuffer {
 }
 
 impl RequestBuffer {
-    /// Takes bytes in. Those that never become a request are forgotten in the end.
+    /// The oldest bytes are dropped if they do not form a request.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend(bytes);
         let excess = self.buffer.len().saturating_sub(REQUEST_LIMIT);
         self.buffer.drain(..excess);
     }
 
-    /// The next whole request.
     pub fn next_request(&mut self) -> Option<Vec<u8>> {
         let end = (self.end)(&self.buffer)?.min(self.buffer.len());
         Some(self.buffer.drain(..end).collect())
@@ -210,7 +204,7 @@ mod tests {
         bus
     }
 
-    /// What is bytes with these faults and what without, the bytes of `to` asked.
+    /// The bytes on the bus with and without these faults.
     fn bytes(faults: &str, question: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let good = bus(&Faults::default()).answer(question, 0.0);
         (bus(&Faults::new(parse(faults).unwrap())).answer(question, 0.0), good)
@@ -221,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_silent_and_keeps_to_its_address() {
+    fn silence_affects_only_its_address() {
         assert_eq!(bytes("silence", QUESTION).0, b"");
         assert_eq!(bytes("silence@1", QUESTION).0, b"");
         let (other, good) = bytes("silence@2", QUESTION);
@@ -230,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_surrounds_the_unharmed_answer() {
+    fn noise_surrounds_an_intact_reply() {
         let (noisy, good) = bytes("noise", QUESTION);
         let start = noisy.windows(good.len()).position(|window| window == good).unwrap();
         assert!((1..=NOISE).contains(&start));
@@ -238,20 +232,20 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_checksum_differs_in_one_digit() {
+    fn wrong_checksum_differs_in_one_digit() {
         let (spoiled, good) = bytes("checksum", QUESTION);
         assert_eq!(spoiled.len(), good.len());
         assert_eq!(spoiled.iter().zip(&good).filter(|(a, b)| a != b).count(), 1);
     }
 
     #[test]
-    fn a_cut_answer_is_a_beginning() {
+    fn cut_reply_is_a_prefix() {
         let (cut, good) = bytes("cut", QUESTION);
         assert!(!cut.is_empty() && cut.len() < good.len() && good.starts_with(&cut));
     }
 
     #[test]
-    fn the_echo_comes_first_even_when_nobody_answers() {
+    fn echo_precedes_the_reply_and_occurs_without_one() {
         let (echoed, good) = bytes("echo", QUESTION);
         assert_eq!(echoed, [QUESTION, &good].concat());
         assert_eq!(bytes("echo", b"~22094A4F0000FD84\r").0, b"~22094A4F0000FD84\r");
@@ -259,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_answer_precedes_the_right_one_or_replaces_it() {
+    fn foreign_reply_precedes_or_replaces_the_right_one() {
         let (both, good) = bytes("foreign", QUESTION);
         assert!(both.starts_with(b"~22024A00E0C6"));
         assert!(both.ends_with(&good) && both.len() == 2 * good.len());
@@ -267,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_and_conditions_reach_the_wire() {
+    fn refusals_and_conditions_change_the_reply() {
         assert_eq!(bytes("rtn=05", QUESTION).0, b"~22014A050000FDA1\r");
         assert!(bytes("cells=15", QUESTION).0.starts_with(b"~22014A0020C2"));
         let (alarmed, good) = bytes("alarm=cell_overvoltage", QUESTION);
@@ -276,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn counted_faults_are_used_up_by_answers_alone() {
+    fn counts_are_decremented_by_replies_only() {
         let faults = Faults::new(vec![Rule::next(Fault::Silence, 2).at(1)]);
         let mut bus = bus(&faults);
         assert!(bus.answer(b"~22094A4F0000FD84\r", 0.0).is_empty());
@@ -286,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_packs_share_a_bus_and_each_answers_for_itself() {
+    fn each_of_sixteen_packs_answers_its_own_address() {
         let addresses: Vec<u8> = daren::BRAND.addresses.clone().collect();
         assert_eq!(addresses.len(), 16);
         let mut bus = Bus::with_batteries(&daren::BRAND, &addresses, 5, Faults::default());
@@ -301,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_living_pack_says_can_be_computed() {
+    fn reply_follows_from_seed_address_and_time() {
         let mut bus = Bus::with_batteries(&daren::BRAND, &[1, 2], 5, Faults::default());
         let bytes = String::from_utf8(bus.answer(QUESTION, 40_000.0)).unwrap();
         let (address, seconds) = bus.last_reply().unwrap();
@@ -312,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_gathered_from_pieces_and_never_pile_up() {
+    fn request_buffer_joins_pieces_and_is_bounded() {
         let mut requests = bus(&Faults::default()).connect();
         for byte in QUESTION {
             assert_eq!(requests.next_request(), None);

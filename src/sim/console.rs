@@ -1,15 +1,14 @@
-//! The side of a text console that commands are typed at: echo, prompt, and line ends of every kind.
+//! The shell of a simulated text console: echo, prompt, and mixed line ends.
 //!
-//! It has words of its own on purpose: a mistake shared with the reader would hide itself.
+//! It shares no constants with the driver on purpose: a shared mistake would stay hidden.
 
 use super::Corruption;
 
-/// Line ends as they were seen on wires of the family, one after the other.
+/// Line ends seen on real consoles, used in turn.
 const ENDS: [&str; 4] = ["\r\n", "\n", "\r\r\n", "\n\r"];
 
 const SUCCESS: &str = "Command completed successfully";
 
-/// A console somebody may be logged in at.
 #[derive(Debug, Default)]
 pub struct Shell {
     /// In debug mode.
@@ -17,33 +16,27 @@ pub struct Shell {
     lines: usize,
 }
 
-/// Where the first command in a buffer ends.
 pub fn request_end(buffer: &[u8]) -> Option<usize> {
     buffer.iter().position(|byte| matches!(byte, b'\r' | b'\n')).map(|end| end + 1)
 }
 
-/// The command in a request.
 pub fn command(request: &[u8]) -> Option<&str> {
     std::str::from_utf8(request).ok().map(str::trim)
 }
 
 impl Shell {
-    /// What a terminal shows of a command that worked.
     pub fn succeed(&mut self, command: &str, lines: &[String]) -> Vec<u8> {
         self.frame(command, lines.iter().map(String::as_str).chain([SUCCESS]))
     }
 
-    /// What it shows of one that did not, with the words for it.
-    pub fn fail(&mut self, command: &str, words: &str) -> Vec<u8> {
-        self.frame(command, [words])
+    pub fn fail(&mut self, command: &str, message: &str) -> Vec<u8> {
+        self.frame(command, [message])
     }
 
-    /// What it shows of a command that it does not have.
     pub fn unknown(&mut self, command: &str) -> Vec<u8> {
         self.fail(command, &format!("Unknown command '{command}' - try 'help'"))
     }
 
-    /// What it shows of an empty line.
     pub fn prompt(&self) -> &'static str {
         if self.debug { "pylon_debug>" } else { "pylon>" }
     }
@@ -59,7 +52,7 @@ impl Shell {
     }
 }
 
-/// Spoils an answer. A console has no checksum: a damaged digit is the nearest thing.
+/// A console has no checksum; a damaged digit is the closest equivalent.
 pub fn corrupt(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
     let mut shell = Shell { debug: answer.ends_with(b"pylon_debug>"), lines: 0 };
     let echo = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next().and_then(command);
@@ -94,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_echo_frame_and_prompt() {
+    fn reply_has_echo_frame_and_prompt() {
         let mut shell = Shell::default();
         let answer = shell.succeed("time", &["RTC 1".to_owned()]);
         let text = "time\r\n@\nRTC 1\r\r\nCommand completed successfully\n\r$$\r\npylon>";
@@ -104,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn spoiled_answers_are_wrong_in_one_way_only() {
+    fn corrupted_reply_has_one_error() {
         let good = Shell::default().succeed("pwr", &["1 402855 34000".to_owned()]);
         let damaged = corrupt(Corruption::Checksum, &good);
         assert!(String::from_utf8(damaged).unwrap().contains("1 402O55 34000"));

@@ -1,4 +1,4 @@
-//! What goes wrong on a simulated bus, on request.
+//! Faults of a simulated bus.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,22 +7,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::rng::Rng;
 use crate::model::Alarm;
 
-/// One way in which a bus or a battery misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The battery says nothing of its own. What others add (noise, echo, foreign) is still heard.
+    /// The battery does not reply; noise, echo and foreign replies still occur.
     Silence,
-    /// Random bytes before and after the answer.
+    /// Random bytes before and after the reply.
     Noise,
-    /// The checksum does not fit.
+    /// A wrong checksum.
     Checksum,
-    /// The answer ends early.
+    /// The reply is cut off.
     Cut,
-    /// The question comes back before the answer, as some half-duplex adapters do.
+    /// The request is returned before the reply, as with some half-duplex adapters.
     Echo,
-    /// An answer from another address comes before the right one.
+    /// A reply from another address precedes the right one.
     Foreign,
-    /// The battery refuses, with this code.
+    /// The battery rejects the request with this code.
     Refuse(u8),
     /// The battery reports this alarm.
     Alarm(Alarm),
@@ -30,16 +29,29 @@ pub enum Fault {
     Cells(usize),
     /// The stack has another number of modules.
     Modules(usize),
-    /// The console lets nobody log in.
+    /// The console rejects every log-in.
     Login,
-    /// The console refuses the number that `tbar` brings.
+    /// The console rejects `tbar`.
     Tbar,
-    /// The console falls back to the user's prompt before every command.
+    /// The console logs out before every command.
     Logout,
 }
 
+/// The faults without a value, by name.
+const WITHOUT_VALUE: &[(&str, Fault)] = &[
+    ("silence", Fault::Silence),
+    ("noise", Fault::Noise),
+    ("checksum", Fault::Checksum),
+    ("cut", Fault::Cut),
+    ("echo", Fault::Echo),
+    ("foreign", Fault::Foreign),
+    ("login", Fault::Login),
+    ("tbar", Fault::Tbar),
+    ("logout", Fault::Logout),
+];
+
 impl Fault {
-    /// A condition is part of what the battery is; everything else befalls an answer.
+    /// Conditions change the state of the battery; the other faults change its replies.
     fn is_condition(self) -> bool {
         matches!(
             self,
@@ -52,46 +64,40 @@ impl Fault {
         )
     }
 
-    /// The line itself does it, whether or not a battery answers.
+    /// Occurs on the line even if no battery replies.
     fn affects_line(self) -> bool {
         matches!(self, Fault::Noise | Fault::Echo)
     }
 }
 
-/// How often a fault triggers.
+/// How often a fault occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frequency {
-    /// Every time.
     Always,
-    /// So many times in a million.
+    /// In millionths.
     Probability(u32),
-    /// The next so many times.
+    /// This many times from now on.
     Count(u32),
 }
 
-/// A fault, how often, and for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// What.
     pub fault: Fault,
-    /// How often.
     pub frequency: Frequency,
-    /// Only for the battery with this address.
+    /// Limits the fault to one battery.
     pub address: Option<u8>,
 }
 
 impl Rule {
-    /// Every time, for everybody.
     pub fn always(fault: Fault) -> Self {
         Rule { fault, frequency: Frequency::Always, address: None }
     }
 
-    /// The next so many times, for everybody.
     pub fn next(fault: Fault, times: u32) -> Self {
         Rule { fault, frequency: Frequency::Count(times), address: None }
     }
 
-    /// The same, only for the battery with this address.
+    /// Limits the fault to the battery with this address.
     pub fn at(self, address: u8) -> Self {
         Rule { address: Some(address), ..self }
     }
@@ -100,7 +106,7 @@ impl Rule {
         self.address.is_none_or(|only| only == address)
     }
 
-    /// Whether it triggers now; a counted one is used up by it.
+    /// Whether the fault occurs now; decrements a count.
     fn triggers(&mut self, rng: &mut Rng) -> bool {
         match &mut self.frequency {
             Frequency::Always => true,
@@ -119,27 +125,23 @@ impl Rule {
 pub struct Faults(Arc<Mutex<Vec<Rule>>>);
 
 impl Faults {
-    /// These faults.
     pub fn new(rules: Vec<Rule>) -> Self {
         Faults(Arc::new(Mutex::new(rules)))
     }
 
-    /// Adds one.
     pub fn add(&self, rule: Rule) {
         self.rules().push(rule);
     }
 
-    /// Replaces all of them.
     pub fn set(&self, rules: Vec<Rule>) {
         *self.rules() = rules;
     }
 
-    /// Everything works again.
     pub fn clear(&self) {
         self.rules().clear();
     }
 
-    /// The alarms and cell counts that hold for this battery.
+    /// The conditions of this battery.
     pub fn conditions(&self, address: u8) -> Vec<Fault> {
         let rules = self.rules();
         let conditions =
@@ -147,12 +149,12 @@ impl Faults {
         conditions.map(|rule| rule.fault).collect()
     }
 
-    /// The faults that faults_for_reply this battery's next answer.
+    /// The faults of the next reply of this battery.
     pub(super) fn faults_for_reply(&self, address: u8, rng: &mut Rng) -> Vec<Fault> {
         self.triggered(rng, |rule| rule.applies_to(address))
     }
 
-    /// The faults that are heard when nobody answers.
+    /// The faults of a request without a reply.
     pub(super) fn faults_for_line(&self, rng: &mut Rng) -> Vec<Fault> {
         self.triggered(rng, |rule| rule.address.is_none() && rule.fault.affects_line())
     }
@@ -169,17 +171,16 @@ impl Faults {
     }
 
     fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
-        // The list is whole at every moment, so a panic elsewhere cannot have spoiled it.
+        // Each change is a single operation, so the list is valid even after a panic elsewhere.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What can be asked for, for messages and help.
+/// For help and error messages.
 pub const SYNTAX: &str = "a comma list of silence, noise, checksum, cut, echo, foreign \
     (each with =PROBABILITY from 0 to 1 or *COUNT), rtn=CODE in hex (with *COUNT), alarm=NAME, \
     cells=1..32, modules=1..8, login, tbar, logout; @ADDRESS at the end limits one to that battery";
 
-/// A text that names no fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}`: {reason}; allowed: {SYNTAX}; example: silence@2,noise=0.2,cut*3")]
 pub struct FaultError {
@@ -187,7 +188,7 @@ pub struct FaultError {
     reason: &'static str,
 }
 
-/// Reads a comma list such as `silence@2,noise=0.2,cut*3,alarm=cell_overvoltage`.
+/// Parses a comma list such as `silence@2,noise=0.2,cut*3,alarm=cell_overvoltage`.
 pub fn parse(list: &str) -> Result<Vec<Rule>, FaultError> {
     list.split(',').map(str::trim).filter(|text| !text.is_empty()).map(Rule::from_str).collect()
 }
@@ -204,17 +205,19 @@ fn rule(text: &str) -> Result<Rule, &'static str> {
     let (text, address) = match split(text, '@') {
         (text, None) => (text, None),
         (text, Some(address)) => {
-            (text, Some(address.parse().map_err(|_| "the address is no number up to 255")?))
+            (text, Some(address.parse().map_err(|_| "the address is not a number up to 255")?))
         }
     };
     let (text, times) = match split(text, '*') {
         (text, None) => (text, None),
-        (text, Some(count)) => (text, Some(count.parse().map_err(|_| "the count is no number")?)),
+        (text, Some(count)) => {
+            (text, Some(count.parse().map_err(|_| "the count is not a number")?))
+        }
     };
     let (name, value) = split(text, '=');
     let (fault, probability) = fault(name, value)?;
     let frequency = match (times, probability) {
-        (Some(_), _) if fault.is_condition() => return Err("this one cannot be counted"),
+        (Some(_), _) if fault.is_condition() => return Err("a condition cannot have a count"),
         (Some(_), Some(_)) => return Err("either a probability or a count"),
         (Some(times), None) => Frequency::Count(times),
         (None, Some(probability)) => Frequency::Probability(millionths(probability)?),
@@ -223,40 +226,32 @@ fn rule(text: &str) -> Result<Rule, &'static str> {
     Ok(Rule { fault, frequency, address })
 }
 
-/// The fault of that name, and the probability where its value is one.
+/// Parses the fault, and returns the probability if its value is one.
 fn fault<'a>(name: &str, value: Option<&'a str>) -> Result<(Fault, Option<&'a str>), &'static str> {
-    let befalls = |fault| Ok((fault, value));
-    let needed = |missing: &'static str| value.ok_or(missing);
-    match name {
-        "silence" => befalls(Fault::Silence),
-        "noise" => befalls(Fault::Noise),
-        "checksum" => befalls(Fault::Checksum),
-        "cut" => befalls(Fault::Cut),
-        "echo" => befalls(Fault::Echo),
-        "foreign" => befalls(Fault::Foreign),
+    if let Some((_, fault)) = WITHOUT_VALUE.iter().find(|(known, _)| *known == name) {
+        return Ok((*fault, value.filter(|_| !fault.is_condition())));
+    }
+    let required = |missing: &'static str| value.ok_or(missing);
+    let count = |max: usize, text: &str| text.parse().ok().filter(|n| (1..=max).contains(n));
+    let fault = match name {
         "rtn" => {
-            let code = needed("which code?")?;
-            let code = u8::from_str_radix(code, 16).map_err(|_| "the code is no hex number")?;
-            Ok((Fault::Refuse(code), None))
+            let code = required("which code?")?;
+            Fault::Refuse(u8::from_str_radix(code, 16).map_err(|_| "the code is not a hex number")?)
         }
         "alarm" => {
-            let alarm =
-                Alarm::from_name(needed("which alarm?")?).ok_or("no alarm has this name")?;
-            Ok((Fault::Alarm(alarm), None))
+            let name = required("which alarm?")?;
+            Fault::Alarm(Alarm::from_name(name).ok_or("no alarm has this name")?)
         }
-        "cells" => match needed("how many cells?")?.parse() {
-            Ok(count @ 1..=32) => Ok((Fault::Cells(count), None)),
-            _ => Err("the number of cells is not 1 to 32"),
-        },
-        "modules" => match needed("how many modules?")?.parse() {
-            Ok(count @ 1..=8) => Ok((Fault::Modules(count), None)),
-            _ => Err("the number of modules is not 1 to 8"),
-        },
-        "login" => Ok((Fault::Login, None)),
-        "tbar" => Ok((Fault::Tbar, None)),
-        "logout" => Ok((Fault::Logout, None)),
-        _ => Err("no fault has this name"),
-    }
+        "cells" => Fault::Cells(
+            count(32, required("how many cells?")?).ok_or("the number of cells is not 1 to 32")?,
+        ),
+        "modules" => Fault::Modules(
+            count(8, required("how many modules?")?)
+                .ok_or("the number of modules is not 1 to 8")?,
+        ),
+        _ => return Err("no fault has this name"),
+    };
+    Ok((fault, None))
 }
 
 fn millionths(probability: &str) -> Result<u32, &'static str> {
@@ -273,19 +268,14 @@ fn split(text: &str, mark: char) -> (&str, Option<&str>) {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.fault {
-            Fault::Silence => f.write_str("silence")?,
-            Fault::Noise => f.write_str("noise")?,
-            Fault::Checksum => f.write_str("checksum")?,
-            Fault::Cut => f.write_str("cut")?,
-            Fault::Echo => f.write_str("echo")?,
-            Fault::Foreign => f.write_str("foreign")?,
             Fault::Refuse(code) => write!(f, "rtn={code:02X}")?,
             Fault::Alarm(alarm) => write!(f, "alarm={}", alarm.name())?,
             Fault::Cells(count) => write!(f, "cells={count}")?,
             Fault::Modules(count) => write!(f, "modules={count}")?,
-            Fault::Login => f.write_str("login")?,
-            Fault::Tbar => f.write_str("tbar")?,
-            Fault::Logout => f.write_str("logout")?,
+            fault => {
+                let name = WITHOUT_VALUE.iter().find(|(_, known)| *known == fault);
+                f.write_str(name.map_or("", |(name, _)| *name))?;
+            }
         }
         match self.frequency {
             Frequency::Always => {}
@@ -301,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_is_understood_and_written_back() {
+    fn every_form_is_parsed_and_formatted() {
         let list = "silence,noise=0.2,checksum*3@2,cut@15,echo,foreign=1,rtn=0A*1,\
                     alarm=cell_overvoltage@1,cells=15,modules=8,login,tbar,logout@1";
         let rules = parse(list).unwrap();
@@ -315,21 +305,21 @@ mod tests {
     }
 
     #[test]
-    fn bad_texts_are_named_with_the_reason() {
+    fn invalid_text_is_reported_with_the_reason() {
         let cases = [
             ("smoke", "no fault has this name"),
             ("noise=1.5", "the probability is not 0 to 1"),
             ("noise=NaN", "the probability is not 0 to 1"),
-            ("cut*many", "the count is no number"),
+            ("cut*many", "the count is not a number"),
             ("cut=0.5*2", "either a probability or a count"),
-            ("silence@256", "the address is no number up to 255"),
+            ("silence@256", "the address is not a number up to 255"),
             ("alarm", "which alarm?"),
             ("alarm=rain", "no alarm has this name"),
-            ("alarm=fuse_blown*2", "this one cannot be counted"),
+            ("alarm=fuse_blown*2", "a condition cannot have a count"),
             ("cells=0", "the number of cells is not 1 to 32"),
             ("cells=33", "the number of cells is not 1 to 32"),
             ("modules=9", "the number of modules is not 1 to 8"),
-            ("rtn=xyz", "the code is no hex number"),
+            ("rtn=xyz", "the code is not a hex number"),
         ];
         for (text, reason) in cases {
             let error = parse(&format!("echo,{text}")).unwrap_err();
@@ -340,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn counted_faults_run_out_and_probable_ones_come_as_often_as_said() {
+    fn counts_run_out_and_probabilities_hold() {
         let mut rng = Rng::new(1);
         let faults = Faults::new(parse("cut*2,noise=0.25").unwrap());
         let active: Vec<_> = (0..4000).flat_map(|_| faults.faults_for_reply(1, &mut rng)).collect();
@@ -350,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn clones_share_the_faults() {
+    fn clones_share_their_faults() {
         let mut rng = Rng::new(1);
         let faults = Faults::default();
         let switch = faults.clone();

@@ -1,7 +1,6 @@
-//! A battery on Bluetooth, written down: every question that its driver asks, with the answer.
+//! A description of a Bluetooth battery as JSON: every request of its driver with the reply.
 //!
-//! Whoever plays radios needs no code of ours: the fake bluetoothd of the tests and the virtual
-//! boards of the lab read the same JSON.
+//! The fake bluetoothd of the tests and the virtual boards of the lab read the same JSON.
 
 use std::collections::BTreeSet;
 
@@ -15,60 +14,55 @@ use crate::model;
 use crate::protocol::driver::{AdvertisementMatcher, Driver, GattChannel, Medium};
 use crate::protocol::{self, CycleKind, Options, ProtocolError, Step};
 
-/// Longer than any cycle.
-const STEPS: usize = 200;
+/// More steps than any cycle has.
+const MAX_STEPS: usize = 200;
 
-/// What a notification of a module holds where nobody has said otherwise.
-const NOTIFICATION: usize = 20;
+/// Default bytes per notification.
+const NOTIFICATION_SIZE: usize = 20;
 
-/// Milliseconds until an answer.
-const ANSWER: u64 = 10;
+const REPLY_DELAY_MS: u64 = 10;
 
-/// First cycles of a session: some things are asked once, and some later than others.
+/// The first cycles of a session; some requests are sent once, and some later than others.
 const CYCLES: [CycleKind; 4] =
     [CycleKind::Identify, CycleKind::Read, CycleKind::Read, CycleKind::Read];
 
-/// Why a brand cannot be written down.
 #[derive(Debug, thiserror::Error)]
-pub enum Unwritable {
-    /// It has no Bluetooth.
-    #[error("{0} is not reached by Bluetooth")]
-    Wired(&'static str),
-    /// Driver and simulator do not understand each other.
+pub enum GattSpecError {
+    #[error("{0} has no Bluetooth")]
+    NoBluetooth(&'static str),
     #[error(transparent)]
     Conversation(#[from] ProtocolError),
 }
 
-/// A battery at this Bluetooth address that never changes. Under `says` is what a reader must
-/// publish of it, by the names of the contract.
-pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value, Unwritable> {
-    let wired = || Unwritable::Wired(brand.name);
-    let info = protocol::find(brand.driver()).ok_or_else(wired)?;
-    let place = info.gatt.and_then(|gatt| gatt.places.first().copied()).ok_or_else(wired)?;
-    let says = says(&state);
+/// A battery with a fixed state. `expected` contains the values that a reader must publish, by key.
+pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value, GattSpecError> {
+    let no_bluetooth = || GattSpecError::NoBluetooth(brand.name);
+    let info = protocol::find(brand.driver()).ok_or_else(no_bluetooth)?;
+    let place = info.gatt.and_then(|gatt| gatt.places.first().copied()).ok_or_else(no_bluetooth)?;
+    let expected = expected(&state);
     let variant = brand.variant().map(str::to_owned);
     let options = Options { medium: Medium::Ble, variant, ..Options::default() };
-    let mut scribe = Scribe {
+    let mut recorder = Recorder {
         board: (brand.new)(*brand.addresses.start(), Battery::fixed(state), Faults::default()),
         stream: brand.stream,
         place,
-        asked: BTreeSet::new(),
+        requests: BTreeSet::new(),
         replies: Vec::new(),
     };
     let mut driver = (info.new)(&options);
-    for ask in CYCLES {
-        scribe.write_down(driver.as_mut(), ask)?;
+    for kind in CYCLES {
+        recorder.record(driver.as_mut(), kind)?;
     }
-    let name = info.matchers.iter().find_map(|sign| match sign {
+    let name = info.matchers.iter().find_map(|matcher| match matcher {
         AdvertisementMatcher::Name(prefix) => Some(format!("{prefix}SIM")),
         _ => None,
     });
     Ok(json!({
         "address": address, "name": name.unwrap_or_else(|| brand.name.to_owned()),
         "adv_services": [uuid(place.service)],
-        "fragment": brand.notification.unwrap_or(NOTIFICATION),
+        "fragment": brand.notification.unwrap_or(NOTIFICATION_SIZE),
         "services": [{"uuid": uuid(place.service), "characteristics": characteristics(place)}],
-        "replies": scribe.replies, "says": says,
+        "replies": recorder.replies, "expected": expected,
     }))
 }
 
@@ -82,28 +76,28 @@ fn characteristics(place: GattChannel) -> Value {
     json!([{"uuid": notify, "properties": ["notify"]}, {"uuid": write, "properties": writes}])
 }
 
-/// Listens to a driver and a board.
-struct Scribe {
+/// Runs a driver against a simulated battery and records the conversation.
+struct Recorder {
     board: Box<dyn Responder>,
     stream: Option<f64>,
     place: GattChannel,
-    asked: BTreeSet<Vec<u8>>,
+    requests: BTreeSet<Vec<u8>>,
     replies: Vec<Value>,
 }
 
-impl Scribe {
-    fn write_down(&mut self, driver: &mut dyn Driver, ask: CycleKind) -> Result<(), ProtocolError> {
-        let mut answer = None;
-        driver.start(ask);
-        for _ in 0..STEPS {
+impl Recorder {
+    fn record(&mut self, driver: &mut dyn Driver, kind: CycleKind) -> Result<(), ProtocolError> {
+        let mut reply = None;
+        driver.start(kind);
+        for _ in 0..MAX_STEPS {
             match driver.step() {
-                Step::Send(question) => {
-                    answer = self.answer(&question);
+                Step::Send(request) => {
+                    reply = self.reply_to(&request);
                     driver.advance();
                 }
                 Step::Pause(_) => driver.advance(),
-                Step::Await(_) => match answer.take().or_else(|| self.board.unsolicited(0.0)) {
-                    Some(said) => driver.receive(&said),
+                Step::Await(_) => match reply.take().or_else(|| self.board.unsolicited(0.0)) {
+                    Some(bytes) => driver.receive(&bytes),
                     None => driver.handle_timeout(),
                 },
                 Step::Done(_) => break,
@@ -113,30 +107,30 @@ impl Scribe {
         Ok(())
     }
 
-    fn answer(&mut self, question: &[u8]) -> Option<Vec<u8>> {
-        let answer = self.board.respond(question, 0.0)?;
-        if self.asked.insert(question.to_vec()) {
-            let says = uuid(self.place.notify);
-            let mut notify = vec![json!({"char": says, "after_ms": ANSWER, "hex": hex(&answer)})];
-            if let Some((seconds, said)) = self.stream.zip(self.board.unsolicited(0.0)) {
-                // Whole milliseconds, far below the limit.
+    fn reply_to(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        let reply = self.board.respond(request, 0.0)?;
+        if self.requests.insert(request.to_vec()) {
+            let notify_uuid = uuid(self.place.notify);
+            let mut notify =
+                vec![json!({"char": notify_uuid, "after_ms": REPLY_DELAY_MS, "hex": hex(&reply)})];
+            if let Some((seconds, bytes)) = self.stream.zip(self.board.unsolicited(0.0)) {
                 let pause = (seconds * 1000.0) as u64;
                 notify.push(
-                    json!({"char": says, "after_ms": pause, "hex": hex(&said), "repeat": -1}),
+                    json!({"char": notify_uuid, "after_ms": pause, "hex": hex(&bytes), "repeat": -1}),
                 );
             }
             let on = uuid(self.place.write);
-            self.replies.push(json!({"on": on, "match": hex(question), "notify": notify}));
+            self.replies.push(json!({"on": on, "match": hex(request), "notify": notify}));
         }
-        Some(answer)
+        Some(reply)
     }
 }
 
-/// What every brand can say about a battery.
-fn says(state: &PackState) -> Map<String, Value> {
-    let mut says = Map::new();
+/// Values that every brand reports.
+fn expected(state: &PackState) -> Map<String, Value> {
+    let mut expected = Map::new();
     let mut add = |key: &str, value: model::Value| {
-        says.insert(key.to_owned(), value.to_string().into());
+        expected.insert(key.to_owned(), value.to_string().into());
     };
     add("pack_voltage", state.voltage.into());
     add("pack_current", state.current.into());
@@ -145,10 +139,10 @@ fn says(state: &PackState) -> Map<String, Value> {
     for (number, cell) in (1..).zip(&state.cells) {
         add(&format!("cell_{number}_voltage"), (*cell).into());
     }
-    says
+    expected
 }
 
-/// The short form where Bluetooth has one: an advertisement has no room for the long one.
+/// The 16-bit form where possible: an advertisement has no room for the long one.
 fn uuid(uuid: u128) -> String {
     let short = (uuid >> 96) as u16;
     if uuid == protocol::driver::uuid16(short) {
@@ -170,16 +164,17 @@ mod tests {
     const ADDRESS: &str = "A4:C1:37:00:12:34";
 
     #[test]
-    fn a_brand_that_answers_has_an_answer_for_each_question() {
+    fn every_request_has_a_reply() {
         let device = device(&jbd::BRAND, ADDRESS, PackState::at_rest()).unwrap();
         let replies = device["replies"].as_array().unwrap();
-        let questions: Vec<_> = replies.iter().map(|it| it["match"].as_str().unwrap()).collect();
+        let requests: Vec<_> =
+            replies.iter().map(|reply| reply["match"].as_str().unwrap()).collect();
         for register in ["03", "04", "05"] {
-            let asked = |it: &&&str| it.starts_with(&format!("dda5{register}"));
-            assert_eq!(questions.iter().filter(asked).count(), 1, "{questions:?}");
+            let is_register = |request: &&&str| request.starts_with(&format!("dda5{register}"));
+            assert_eq!(requests.iter().filter(is_register).count(), 1, "{requests:?}");
         }
         assert_eq!(
-            (&device["says"]["soc"], &device["says"]["cell_9_voltage"]),
+            (&device["expected"]["soc"], &device["expected"]["cell_9_voltage"]),
             (&json!("64.0"), &json!("3.326"))
         );
         assert_eq!(replies[0]["notify"].as_array().unwrap().len(), 1);
@@ -189,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_goes_on_by_itself_after_its_question() {
+    fn stream_repeats_after_its_request() {
         let device = device(&jk::BRAND, ADDRESS, PackState::at_rest()).unwrap();
         let stream = &device["replies"][1];
         assert!(stream["match"].as_str().unwrap().starts_with("aa5590eb96"));
@@ -201,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_brand_is_written_down_or_has_no_bluetooth() {
+    fn every_bluetooth_brand_has_a_description() {
         for brand in BRANDS {
             // JK boards have these dialects on their wires only.
             let wire = ["jk:ttl", "jk:pb"].contains(&brand.name);
@@ -212,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn long_uuids_keep_their_form() {
+    fn long_uuid_keeps_its_form() {
         assert_eq!(
             uuid(0x6e40_0001_b5a3_f393_e0a9_e50e_24dc_ca9e),
             "6e400001-b5a3-f393-e0a9-e50e24dcca9e"

@@ -1,23 +1,23 @@
-//! The house round a simulated battery: sun, load and the warmth of the day.
+//! Load profile of a household with solar panels, and the ambient temperature.
 
 use super::rng::hash_below;
 
 const DAY: i64 = 86_400;
 
-/// When a simulation begins.
+/// Time of day at which a simulation starts.
 const MORNING: i64 = 10 * 3600;
 
-/// The kettle is one for all batteries: with one each, some of a bank would feed the others.
+/// All batteries share the kettle; with one each, some batteries of a bank would charge the others.
 const KETTLE: u64 = 2;
 
-/// Sun minus load so long after the start, in mA.
+/// Solar current minus load, in mA.
 pub(super) fn current(seed: u64, since_start: i64) -> i64 {
     let seconds = MORNING + since_start;
     let of_day = seconds % DAY;
     sun(seed, seconds, of_day) - load(seed, seconds, of_day)
 }
 
-/// A parabola from half past six to half past six, with clouds that drift.
+/// A parabola from 6:30 to 18:30, with drifting clouds.
 fn sun(seed: u64, seconds: i64, of_day: i64) -> i64 {
     const PEAK: i64 = 24_000;
     const HALF_DAY: i64 = 6 * 3600;
@@ -33,8 +33,7 @@ fn sun(seed: u64, seconds: i64, of_day: i64) -> i64 {
     clear * percent / (100 * CLOUD)
 }
 
-/// A household: nothing at night, breakfast, a quiet day, a long evening, and now and then a
-/// kettle.
+/// No load at night, breakfast, a quiet day, a long evening, and an occasional kettle.
 fn load(seed: u64, seconds: i64, of_day: i64) -> i64 {
     const BLOCK: i64 = 180;
     let base = match of_day / 1800 {
@@ -46,12 +45,12 @@ fn load(seed: u64, seconds: i64, of_day: i64) -> i64 {
         _ => 4_000,
     };
     let block = seconds / BLOCK;
-    let wavering = base * (85 + hash_below(seed, 20_000_000 + block as u64, 31)) / 100;
+    let varying = base * (85 + hash_below(seed, 20_000_000 + block as u64, 31)) / 100;
     let kettle = base > 2000 && hash_below(KETTLE, 40_000_000 + block as u64, 14) == 0;
-    wavering + if kettle { 26_000 } else { 0 }
+    varying + if kettle { 26_000 } else { 0 }
 }
 
-/// The case follows the day: 18 °C at five in the morning, 26 °C at three in the afternoon, in 0.1 °C.
+/// 18 °C at 5:00, 26 °C at 15:00, in 0.1 °C.
 pub(super) fn ambient(since_start: i64) -> i64 {
     let since_five = (MORNING + since_start - 5 * 3600).rem_euclid(DAY);
     let (rise, fall) = (10 * 3600, 14 * 3600);
@@ -67,7 +66,7 @@ mod tests {
     const HOUR: i64 = 3600;
 
     #[test]
-    fn the_day_begins_at_ten_and_goes_round() {
+    fn profile_follows_the_time_of_day() {
         for seed in 0..8 {
             assert_eq!(current(seed, 16 * HOUR), 0, "two at night");
             assert!(current(seed, 10 * HOUR) <= -9000, "eight in the evening");
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kettle_is_on_for_all_batteries_or_for_none() {
+    fn kettle_is_shared_by_all_batteries() {
         let blocks = || (0..160).map(|block| 7 * 3600 + block * 180);
         let on = |seed, at| load(seed, at, at) > 26_000;
         assert!(blocks().any(|at| on(1, at)));
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_case_is_coldest_at_five_and_warmest_at_three() {
+    fn ambient_has_its_extremes_at_five_and_fifteen() {
         assert_eq!(ambient(19 * HOUR), 180);
         assert_eq!(ambient(5 * HOUR), 260);
         assert_eq!(ambient(5 * HOUR + DAY), 260);

@@ -1,8 +1,7 @@
-//! The other side of every driver: simulated batteries.
+//! Simulated batteries for every driver.
 //!
-//! A [`Responder`] is pure: bytes of a request in, bytes of the answer out. A [`Bus`] joins several
-//! of them and disturbs their answers on request; [`serve`] puts it on a pseudo-terminal, a TCP port
-//! or a link in memory.
+//! A [`Responder`] is pure: it maps a request to a reply. A [`Bus`] connects several of them and applies
+//! faults to their replies; [`serve`] attaches it to a pseudo-terminal, a TCP port or a link in memory.
 
 mod ascii_frame;
 mod ascii_pack;
@@ -32,66 +31,61 @@ pub use bus::Bus;
 pub use faults::{Fault, Faults};
 pub use state::PackState;
 
-/// The battery's side of a protocol, for one address on a bus.
+/// The battery side of a protocol, for one address on a bus.
 pub trait Responder: Send {
-    /// What the battery says when these bytes came along the line, and nothing when they were not
-    /// for it. `seconds` is the simulated time since the start.
+    /// The reply to a request; `None` if the request is for another address. `seconds` is the
+    /// simulated time.
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>>;
 
-    /// What the battery says unasked at this moment; most never do. Asked every
-    /// [`SimBrand::stream`] seconds.
+    /// What the battery sends without a request. Called every [`SimBrand::stream`] seconds.
     fn unsolicited(&mut self, _seconds: f64) -> Option<Vec<u8>> {
         None
     }
 
-    /// Somebody new is on the line: what the last one had started is over.
+    /// A new connection: the state of the previous one is dropped.
     fn connected(&mut self) {}
 }
 
-/// A brand that can be simulated.
 #[derive(Debug)]
 pub struct SimBrand {
-    /// The name of its driver, and behind a colon its dialect where there are several.
+    /// The name of its driver, followed by `:` and the dialect if there are several.
     pub name: &'static str,
-    /// Addresses that it can have on a bus.
     pub addresses: RangeInclusive<u8>,
-    /// A pack that says what the battery is and obeys the conditions among the faults.
+    /// Creates a pack that reports the battery and the conditions among the faults.
     pub new: fn(address: u8, battery: Battery, faults: Faults) -> Box<dyn Responder>,
-    /// Where the first request in a buffer ends.
+    /// The end of the first request in a buffer.
     pub request_end: fn(&[u8]) -> Option<usize>,
-    /// Seconds between two things that it says unasked; `None`: it only ever answers.
+    /// Seconds between two unsolicited frames; `None` if there are none.
     pub stream: Option<f64>,
-    /// Bytes of one Bluetooth notification; `None`: it is reached by wire.
+    /// Bytes per Bluetooth notification; `None` for a serial brand.
     pub notification: Option<usize>,
-    /// The same answer, spoiled as only somebody who knows the frame can do it.
+    /// Corrupts a reply in a way that needs knowledge of the frame.
     pub corrupt: fn(Corruption, &[u8]) -> Vec<u8>,
 }
 
 impl SimBrand {
-    /// The name of the driver that reads it: a brand of several dialects is simulated in each of
-    /// them, and `daly:a5` is read by `daly`.
+    /// `daly:a5` is read by the driver `daly`.
     pub fn driver(&self) -> &'static str {
         self.name.split(':').next().unwrap_or(self.name)
     }
 
-    /// The dialect to tell that driver, where it does not find it out.
+    /// The dialect for drivers that do not detect it.
     pub fn variant(&self) -> Option<&'static str> {
         self.name.split(':').nth(1)
     }
 }
 
-/// What can be wrong with an answer that still looks like one.
+/// Corruption of a reply that keeps its form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Corruption {
-    /// The checksum does not fit.
+    /// A wrong checksum.
     Checksum,
-    /// It comes from another address.
+    /// The address of another battery.
     Foreign,
-    /// The battery refuses, with this code.
+    /// A rejection with this code.
     Refused(u8),
 }
 
-/// Every brand that can be simulated.
 pub static BRANDS: &[&SimBrand] = &[
     &daren::BRAND,
     &jbd::BRAND,
@@ -108,7 +102,6 @@ pub static BRANDS: &[&SimBrand] = &[
     &daly::BRAND_P81,
 ];
 
-/// The brand of that name.
 pub fn find(name: &str) -> Option<&'static SimBrand> {
     BRANDS.iter().copied().find(|brand| brand.name == name)
 }

@@ -1,5 +1,5 @@
-//! Everything that a simulated pack can report, in whole numbers of the units in which Daren packs
-//! do it, so that nothing is lost on the way to a reader.
+//! The state of a simulated pack, in whole numbers of the units that Daren packs use, so that no
+//! precision is lost on the way to the reader.
 
 use std::collections::BTreeSet;
 
@@ -7,51 +7,39 @@ use super::faults::Fault;
 use crate::model::Alarm;
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 
-/// What a battery is at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackState {
-    /// Terminal voltage, in steps of 10 mV.
+    /// In steps of 10 mV.
     pub voltage: Millivolts,
     /// Positive while charging, in steps of 10 mA.
     pub current: Milliamps,
-    /// State of charge.
     pub soc: CentiPercent,
-    /// State of health, in whole per cent.
+    /// In whole per cent.
     pub soh: CentiPercent,
-    /// Charge when full, in steps of 10 mAh, as the two that follow.
+    /// `full`, `remaining` and `design` are in steps of 10 mAh.
     pub full: MilliampHours,
-    /// Charge left.
     pub remaining: MilliampHours,
-    /// Charge when full, as sold.
     pub design: MilliampHours,
-    /// Charge that ever went in, in whole ampere-hours.
+    /// Total charge and discharge, in whole ampere-hours.
     pub charged: MilliampHours,
-    /// Charge that ever came out, in whole ampere-hours.
     pub discharged: MilliampHours,
-    /// Full cycles so far.
     pub cycles: u32,
-    /// Cell voltages.
     pub cells: Vec<Millivolts>,
-    /// Which of the cells are being balanced; as long as `cells`.
+    /// Has the length of `cells`.
     pub balancing: Vec<bool>,
-    /// In the case.
     pub ambient: DeciCelsius,
-    /// Mean of the sensors among the cells.
+    /// Mean of `sensors`.
     pub average: DeciCelsius,
-    /// At the power transistors.
     pub mosfet: DeciCelsius,
-    /// Among the cells.
+    /// Sensors between the cells.
     pub sensors: Vec<DeciCelsius>,
-    /// Charging transistor on.
     pub charging: bool,
-    /// Discharging transistor on.
     pub discharging: bool,
-    /// Active protections and warnings.
     pub alarms: BTreeSet<Alarm>,
 }
 
 impl PackState {
-    /// A pack at rest with 64 % and sixteen cells that differ by 17 mV.
+    /// 64 % and sixteen cells with a spread of 17 mV.
     pub fn at_rest() -> Self {
         let cells = [
             3309, 3312, 3314, 3313, 3311, 3315, 3313, 3314, 3326, 3312, 3313, 3315, 3314, 3312,
@@ -80,7 +68,7 @@ impl PackState {
         }
     }
 
-    /// The same pack built from another number of cells: the last one is left out or repeated.
+    /// Changes the number of cells; the last cell is repeated.
     pub fn with_cells(mut self, count: usize) -> Self {
         let last = self.cells.last().copied().unwrap_or_default();
         self.cells.resize(count, last);
@@ -89,8 +77,7 @@ impl PackState {
         self
     }
 
-    /// The same pack with these alarms and cell counts come true.
-    pub(super) fn under(mut self, conditions: &[Fault]) -> Self {
+    pub(super) fn with_conditions(mut self, conditions: &[Fault]) -> Self {
         for condition in conditions {
             match *condition {
                 Fault::Alarm(alarm) => {
@@ -103,21 +90,21 @@ impl PackState {
         self
     }
 
-    /// A status byte, from bit 0 up; `None` is a bit without an alarm.
+    /// A status byte from bit 0 upwards; `None` is a bit without an alarm.
     pub(super) fn bits(&self, alarms: &[Option<Alarm>]) -> u8 {
         let set = |alarm: &Option<Alarm>| alarm.is_some_and(|alarm| self.alarms.contains(&alarm));
         alarms.iter().enumerate().fold(0, |byte, (bit, alarm)| byte | u8::from(set(alarm)) << bit)
     }
 
-    /// Raises what the pack's own limits demand. A captured pack warned, and charged on, with a
-    /// cell at 3.694 V and 325 mV of difference; the other limits are usual ones for LiFePO4.
-    pub(super) fn watch_limits(mut self) -> Self {
+    /// Raises the alarms of the pack and opens its switches. A recorded pack warned, and kept charging,
+    /// with a cell at 3.694 V and a spread of 325 mV; the other thresholds are usual for LiFePO4.
+    pub(super) fn apply_protections(mut self) -> Self {
         let lowest = self.cells.iter().min().map_or(3300, |cell| cell.0);
         let highest = self.cells.iter().max().map_or(3300, |cell| cell.0);
         let coldest = self.sensors.iter().min().map_or(200, |sensor| sensor.0);
         let hottest = self.sensors.iter().max().map_or(200, |sensor| sensor.0);
         let current = self.current.0;
-        let crossed = [
+        let thresholds = [
             (Alarm::CellOvervoltageWarning, highest >= 3650),
             (Alarm::CellOvervoltage, highest >= 3750),
             (Alarm::CellUndervoltageWarning, lowest <= 2800),
@@ -133,20 +120,21 @@ impl PackState {
             (Alarm::ChargeUndertemperatureWarning, coldest <= 50),
             (Alarm::ChargeUndertemperature, coldest <= 0),
         ];
-        self.alarms.extend(crossed.into_iter().filter(|(_, over)| *over).map(|(alarm, _)| alarm));
-        let forbids = |alarms: &[Alarm]| alarms.iter().any(|alarm| self.alarms.contains(alarm));
-        self.charging &= !forbids(&[
+        self.alarms
+            .extend(thresholds.into_iter().filter(|(_, over)| *over).map(|(alarm, _)| alarm));
+        let any_active = |alarms: &[Alarm]| alarms.iter().any(|alarm| self.alarms.contains(alarm));
+        self.charging &= !any_active(&[
             Alarm::CellOvervoltage,
             Alarm::ChargeOvercurrent,
             Alarm::ChargeOvertemperature,
             Alarm::ChargeUndertemperature,
         ]);
-        self.discharging &= !forbids(&[Alarm::CellUndervoltage, Alarm::DischargeOvercurrent]);
+        self.discharging &= !any_active(&[Alarm::CellUndervoltage, Alarm::DischargeOvercurrent]);
         self
     }
 }
 
-/// The sum of the cells as packs report it: in steps of 10 mV.
+/// Packs report the sum of the cells in steps of 10 mV.
 pub(super) fn terminal_voltage(cells: &[Millivolts]) -> Millivolts {
     Millivolts((cells.iter().map(|cell| cell.0).sum::<i32>() + 5) / 10 * 10)
 }
@@ -156,25 +144,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crossed_limits_raise_alarms_and_open_switches() {
+    fn thresholds_raise_alarms_and_open_switches() {
         let mut state = PackState::at_rest();
         state.cells[15] = Millivolts(3694);
-        let seen = state.clone().watch_limits();
+        let seen = state.clone().apply_protections();
         assert_eq!(
             seen.alarms,
             BTreeSet::from([Alarm::CellOvervoltageWarning, Alarm::CellDifferenceWarning])
         );
         assert!(seen.charging);
         state.cells[15] = Millivolts(3750);
-        let seen = state.watch_limits();
+        let seen = state.apply_protections();
         assert!(seen.alarms.contains(&Alarm::CellOvervoltage));
         assert_eq!((seen.charging, seen.discharging), (false, true));
     }
 
     #[test]
-    fn the_pack_at_rest_adds_up() {
+    fn pack_at_rest_is_consistent() {
         let state = PackState::at_rest();
-        assert_eq!(state.clone().watch_limits(), state);
+        assert_eq!(state.clone().apply_protections(), state);
         assert_eq!(terminal_voltage(&state.cells), state.voltage);
         assert_eq!(state.cells.iter().max(), Some(&Millivolts(3326)));
         assert_eq!(state.cells.iter().min(), Some(&Millivolts(3309)));

@@ -44,7 +44,7 @@ make_spec() {
 import json, sys
 
 boards = [json.load(open(f"{sys.argv[1]}/{name}.json")) for name in ("jbd1", "jk1")]
-assert boards[0]["says"] != boards[1]["says"]
+assert boards[0]["expected"] != boards[1]["expected"]
 json.dump({"devices": boards}, open(f"{sys.argv[1]}/spec.json", "w"))
 PY
 }
@@ -148,12 +148,12 @@ values_of() {
   python3 - "$WORK/$1.json" "$WORK/$1.values" <<'PY'
 import json, sys
 
-says = json.load(open(sys.argv[1]))["says"]
+expected = json.load(open(sys.argv[1]))["expected"]
 lines = (line.rstrip("\n").split(" ", 1) for line in open(sys.argv[2]) if " " in line)
 published = {topic.rsplit("/", 1)[1]: payload for topic, payload in lines}
-wrong = {key: (published.get(key), value) for key, value in says.items()
+wrong = {key: (published.get(key), value) for key, value in expected.items()
          if key not in published or float(published[key]) != float(value)}
-assert len(says) > 15 and not wrong, wrong
+assert len(expected) > 15 and not wrong, wrong
 PY
 }
 

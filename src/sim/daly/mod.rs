@@ -77,7 +77,7 @@ impl DalyPack {
 
     fn state(&mut self, seconds: f64) -> PackState {
         let conditions = self.faults.conditions(self.address);
-        let mut state = self.battery.state(seconds).under(&conditions);
+        let mut state = self.battery.state(seconds).with_conditions(&conditions);
         state.charging &= !self.off[CHARGING];
         state.discharging &= !self.off[DISCHARGING];
         state

@@ -122,7 +122,7 @@ impl DarenPack {
 
     /// What the pack reports at this time.
     pub fn state(&mut self, seconds: f64) -> PackState {
-        self.battery.state(seconds).under(&self.faults.conditions(self.address))
+        self.battery.state(seconds).with_conditions(&self.faults.conditions(self.address))
     }
 
     fn answer(&mut self, service: u8, info: &[u8], seconds: f64) -> Result<Vec<u8>, u8> {
