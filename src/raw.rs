@@ -258,7 +258,7 @@ mod tests {
             Probe { location: SensorLocation::Cells, value: None },
         ];
         reading.alarms.note(Alarm::CellOvervoltage, true);
-        reading.alarms.note_unknown_bits("io_status", 0x4000);
+        reading.alarms.note_unknown_bits("io_status", 0x4000_u16);
         reading.received = Parts { cell_info: true, ..Parts::default() };
         let derived = derive(&reading);
         let device = state().profile.id.clone();

@@ -10,8 +10,8 @@ use tracing::{info, warn};
 use crate::board::Board;
 use crate::model::DiscoveredDevice;
 use crate::poll::advertisement;
-use crate::protocol::advertisement::recognise;
-use crate::protocol::{DRIVERS, auto};
+use crate::protocol::detection;
+use crate::protocol::detection::recognise;
 use crate::transport::ble::{self, BleFound};
 use crate::transport::serial;
 
@@ -72,15 +72,15 @@ fn port(path: &str) -> DiscoveredDevice {
     DiscoveredDevice {
         address: path.to_owned(),
         description: "a serial port".to_owned(),
-        settings: vec![format!("BMS_TYPE={}", auto::AUTO), format!("BMS_PORT={path}")],
+        settings: vec![format!("BMS_TYPE={}", detection::AUTO), format!("BMS_PORT={path}")],
     }
 }
 
 /// What to say about a device that advertises like a battery.
 fn device(found: &BleFound) -> Option<DiscoveredDevice> {
-    let guess = recognise(DRIVERS.iter().copied(), &advertisement(found)).into_iter().next()?;
+    let guess = recognise(&advertisement(found)).into_iter().next()?;
     let (address, title) = (&found.address, guess.driver.title);
-    let kind = if guess.likely { guess.driver.name } else { auto::AUTO };
+    let kind = if guess.likely { guess.driver.name } else { detection::AUTO };
     let name = found.name.as_deref().unwrap_or("without a name").replace(char::is_control, " ");
     Some(DiscoveredDevice {
         address: address.clone(),

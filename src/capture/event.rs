@@ -86,7 +86,7 @@ pub struct DriverSetup {
     /// The console counts in mAh.
     #[serde(default)]
     pub milliamp_hours: bool,
-    /// RequestReply.
+    /// Dialect of a brand that has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
 }

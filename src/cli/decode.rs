@@ -14,7 +14,6 @@ use crate::model::units::Millis;
 use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, Profile, Reading, Snapshot};
 use crate::poll::CycleError;
 use crate::protocol::driver::Medium;
-use crate::protocol::pylontech_sc0500::RECORDED;
 use crate::protocol::{self, CycleKind, Driver, DriverInfo, Options, ProtocolError, Step, console};
 use crate::raw::raw;
 
@@ -68,7 +67,7 @@ fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
         interval_ms: 0,
         controls: Vec::new(),
     });
-    let result = match console::BRANDS.contains(&info.name) {
+    let result = match info.text {
         true => play_text(info, text),
         false => Dialogue::parse(text).and_then(|dialogue| dialogue.play_to_any(info)),
     };
@@ -189,15 +188,12 @@ fn play(
 /// The text of a console answers every command: the driver finds the echo of what it typed. What
 /// people copy from a terminal may lack the prompt at the end.
 fn play_text(info: &DriverInfo, text: &str) -> Result<Reading, Fault> {
-    let text = format!("{}\r\npylon>", text.trim_end());
+    let text = format!("{}\r\n{}", text.trim_end(), console::PROMPT);
     let mut worst: Option<Fault> = None;
-    let ways =
-        || info.addresses.clone().flat_map(|address| [(address, None), (address, Some(RECORDED))]);
     // Names alone are worth something only where there are no values.
     for ask in [CycleKind::Read, CycleKind::Identify] {
-        for (address, variant) in ways() {
-            let variant = variant.map(str::to_owned);
-            let mut driver = (info.new)(&Options { address, variant, ..Options::default() });
+        for options in ways(info) {
+            let mut driver = (info.new)(&options);
             let answer = |_: &[u8], _| vec![text.clone().into_bytes()];
             match play(&mut *driver, ask, answer) {
                 Ok(reading) => return Ok(reading),
@@ -216,7 +212,8 @@ fn ways(info: &DriverInfo) -> Vec<Options> {
     let radio = info.gatt.map(|_| Options { medium: Medium::Ble, ..default.clone() });
     let wire = addresses.into_iter().filter(|_| info.serial.is_some());
     let wire = wire.map(|address| Options { address, ..default.clone() });
-    let variants = protocol::variants(info).iter().map(|name| Some((*name).to_owned()));
+    let variants =
+        info.variants.iter().chain(info.replay_variants).map(|name| Some((*name).to_owned()));
     let variants: Vec<Option<String>> = std::iter::once(None).chain(variants).collect();
     let in_each = |way: Options| {
         variants.iter().map(move |variant| Options { variant: variant.clone(), ..way.clone() })

@@ -8,7 +8,7 @@ use super::rule::{SIMULATED, brands};
 use super::values::Values;
 use super::variables::{BMS_ADDRESS, BMS_BARCODE, BMS_PORT, BMS_TYPE, BMS_VARIANT};
 use crate::did_you_mean::closest;
-use crate::protocol::{self, DriverInfo, auto};
+use crate::protocol::{self, DriverInfo, ImpliedBy, detection};
 
 /// Timeout of a whole read over Bluetooth.
 const BLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -26,13 +26,17 @@ pub(super) struct Brand {
 
 impl Brand {
     fn find(name: &str) -> Option<Brand> {
-        if name == auto::AUTO {
-            let (name, title) = (auto::AUTO, "Unknown brand");
+        if name == detection::AUTO {
+            let (name, title) = (detection::AUTO, "Unknown brand");
             return Some(Brand { name, title, driver: None, simulated: false });
         }
         let driver = protocol::find(name)?;
         let (name, title) = (driver.name, driver.title);
         Some(Brand { name, title, driver: Some(driver), simulated: false })
+    }
+
+    fn implied_by(variable: ImpliedBy) -> Option<Brand> {
+        protocol::implied_by(variable).and_then(|driver| Brand::find(driver.name))
     }
 
     /// A simulated battery; its variant is the brand to simulate.
@@ -54,7 +58,7 @@ impl Brand {
         let serial = self.driver.and_then(|driver| driver.serial);
         match endpoint {
             Endpoint::Ble { .. } => BLE_TIMEOUT,
-            _ => serial.map_or(auto::TIMEOUT, |serial| serial.timeout),
+            _ => serial.map_or(detection::TIMEOUT, |serial| serial.timeout),
         }
     }
 
@@ -72,13 +76,13 @@ impl Brand {
             return brand;
         }
         if values.is_set(&BMS_BARCODE) {
-            return Brand::find("pylontech-sc0500");
+            return Brand::implied_by(ImpliedBy::Barcode);
         }
         if values.is_set(&BMS_PORT) {
-            return Brand::find(protocol::daren::INFO.name);
+            return Brand::implied_by(ImpliedBy::Port);
         }
         if values.is_set(&BMS_ADDRESS) {
-            return Brand::find(auto::AUTO);
+            return Brand::find(detection::AUTO);
         }
         let address = values.name_of(&BMS_ADDRESS);
         let reason = format!("it is the port of the battery; for Bluetooth set {address} instead");

@@ -18,9 +18,9 @@ use super::variables::{
 };
 use crate::model::profile::address_bytes;
 use crate::model::{AlarmThresholds, DeviceId, Profile, Secret};
+use crate::protocol::barcode::{Barcode, BarcodeError};
 use crate::protocol::driver::{CapacityUnit, Medium};
-use crate::protocol::pylontech_sc0500::{Barcode, BarcodeError};
-use crate::protocol::{self, DriverInfo, Options};
+use crate::protocol::{DriverInfo, Options};
 
 /// Written in capitals within a display name.
 const ABBREVIATIONS: [&str; 4] = ["bms", "jbd", "jk", "lfp"];
@@ -199,7 +199,7 @@ fn battery(
 fn variant(values: &Values, brand: &Brand, diagnostics: &mut Diagnostics) -> Option<String> {
     let variant = values.explicit(&BMS_VARIANT).filter(|_| !brand.simulated)?.to_lowercase();
     let Some(driver) = brand.driver else { return Some(variant) };
-    let known = protocol::variants(driver);
+    let known = driver.variants;
     if known.contains(&variant.as_str()) {
         return Some(variant);
     }

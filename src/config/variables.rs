@@ -3,7 +3,7 @@
 use super::endpoint::Endpoint;
 use super::rule::{self, Rule};
 use crate::model::profile::{INTERVAL_MS, SCAN_TIMEOUT_MS, TIMEOUT_MS, address_bytes};
-use crate::protocol::pylontech_sc0500::{Barcode, BarcodeError};
+use crate::protocol::barcode::{Barcode, BarcodeError};
 
 #[derive(Debug)]
 pub struct Variable {

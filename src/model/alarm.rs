@@ -160,7 +160,7 @@ impl Alarm {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AlarmSet {
     known: BTreeMap<Alarm, bool>,
-    unknown: BTreeMap<&'static str, u32>,
+    unknown: BTreeMap<&'static str, u64>,
     /// What a console says about a subject, where it is a worry.
     words: BTreeMap<String, Option<String>>,
 }
@@ -172,7 +172,8 @@ impl AlarmSet {
     }
 
     /// Keeps the set bits of a status word that have no documented meaning. They are no problem.
-    pub fn note_unknown_bits(&mut self, word: &'static str, bits: u32) {
+    pub fn note_unknown_bits(&mut self, word: &'static str, bits: impl Into<u64>) {
+        let bits = bits.into();
         if bits != 0 {
             *self.unknown.entry(word).or_default() |= bits;
         }
@@ -224,7 +225,7 @@ impl AlarmSet {
     }
 
     /// Set bits without a documented meaning, by status word.
-    pub fn unknown_bits(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
+    pub fn unknown_bits(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.unknown.iter().map(|(word, bits)| (*word, *bits))
     }
 }
@@ -271,8 +272,8 @@ mod tests {
     #[test]
     fn unexplained_bits_are_kept_apart() {
         let mut set = AlarmSet::default();
-        set.note_unknown_bits("io_status", 0x4000);
-        set.note_unknown_bits("voltage_status", 0);
+        set.note_unknown_bits("io_status", 0x4000_u16);
+        set.note_unknown_bits("voltage_status", 0_u16);
         assert_eq!(set.unknown_bits().collect::<Vec<_>>(), [("io_status", 0x4000)]);
         assert_eq!(set.active().count(), 0);
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::model::FaultKind;
 use crate::protocol::DriverInfo;
 use crate::protocol::advertisement::Advertisement;
+use crate::protocol::info::GattChannel;
 use crate::transport::LinkError;
 use crate::transport::ble::{BleFound, BlePlace};
 
@@ -42,13 +43,13 @@ pub fn reply_timeout(read_timeout: Duration) -> Duration {
 
 /// The GATT characteristics that a battery of this brand may have.
 pub fn places(driver: &DriverInfo) -> Vec<BlePlace> {
-    let channels = driver.gatt.map_or(&[][..], |gatt| gatt.places);
-    let place = |channel: &crate::protocol::driver::GattChannel| BlePlace {
-        service: channel.service,
-        notify: channel.notify,
-        write: channel.write,
+    let channels = driver.gatt.map_or(&[][..], |gatt| gatt.channels);
+    let place = |channel: &GattChannel| {
+        let notify = channel.notify.first()?;
+        let service = Some(notify.service).filter(|service| *service == channel.write.service)?;
+        Some(BlePlace { service, notify: notify.uuid, write: channel.write.uuid })
     };
-    channels.iter().map(place).collect()
+    channels.iter().filter_map(place).collect()
 }
 
 /// The advertisement in a scan result.

@@ -9,7 +9,7 @@ use super::ble::{self, BleSettings};
 use super::cycle::{CycleError, Outcome, cycle};
 use super::health::Backoff;
 use crate::model::{FaultKind, Reading};
-use crate::protocol::auto::Candidate;
+use crate::protocol::detection::Candidate;
 use crate::protocol::{CycleKind, DriverInfo};
 use crate::transport::{Endpoint, Link, LinkError};
 

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use super::ascii_frame::{self, Frame};
-use super::bytes::{Exhausted, Reader};
-use super::driver::{Options, ProtocolError};
+use super::bytes::Reader;
 use super::query::{Answer, Framing, Need, Pacing, RequestReply};
 use crate::model::reading::SensorLocation;
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours};
 use crate::model::{Alarm, Reading};
+use crate::protocol::DecodeError;
+use crate::protocol::{Options, ProtocolError};
 
 /// Quiet time before a question: half-duplex adapters need a moment to turn round.
 const GAP: Duration = Duration::from_millis(100);
@@ -89,23 +90,6 @@ impl Asked {
     pub(super) fn index(self) -> usize {
         usize::from((self.address & 0x0F).saturating_sub(FIRST_MODULE))
     }
-}
-
-/// Why a payload is none of the expected kind.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DecodeError {
-    #[error("the payload is too short: {0}")]
-    Short(#[from] Exhausted),
-    #[error("a payload of {0} bytes is none of this service")]
-    Length(usize),
-    #[error("{field} is {value}")]
-    Implausible { field: &'static str, value: u32 },
-    #[error("it belongs to another question")]
-    Stranger,
-    #[error("the group has {modules} modules and ours would be number {number}")]
-    NotInGroup { modules: usize, number: usize },
-    #[error("{0}")]
-    Variant(String),
 }
 
 /// A conversation with the battery at one address.
@@ -206,7 +190,7 @@ impl RequestReply for Pack {
         (query.decode)(asked, &frame.info, into).map_err(|misfit| {
             let (query, reason) = (self.describe(query), misfit.to_string());
             match misfit {
-                DecodeError::Variant(_) => ProtocolError::Unsupported { query, reason },
+                DecodeError::Unsupported(_) => ProtocolError::Unsupported { query, reason },
                 _ => ProtocolError::BadFrame { query, reason },
             }
         })?;
@@ -260,7 +244,7 @@ fn counted(field: &'static str, count: u8, least: u8, most: u8) -> Result<u8, De
     if (least..=most).contains(&count) {
         Ok(count)
     } else {
-        Err(DecodeError::Implausible { field, value: count.into() })
+        Err(DecodeError::OutOfRange { field, value: count.into() })
     }
 }
 
@@ -298,7 +282,7 @@ pub(super) fn note_state(
     into.alarms.note(above, state == 0x02);
     into.alarms.note(Alarm::OtherFailure, state == 0xF0);
     if !matches!(state, 0x00..=0x02 | 0xF0) {
-        into.alarms.note_unknown_bits(word, state.into());
+        into.alarms.note_unknown_bits(word, state);
     }
 }
 
@@ -330,7 +314,7 @@ pub(super) fn is_text(field: &[u8]) -> bool {
 /// Service 51 of Pylontech and Seplos: the name, the software's version, the maker.
 pub(super) fn manufacturer(info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     const MAKER: usize = 20;
-    let mut reader = Reader::new(info);
+    let mut reader = Reader::big_endian(info);
     let name = reader.take(10)?;
     let [major, minor] = [reader.u8()?, reader.u8()?];
     let maker = reader.take(reader.remaining())?;
@@ -338,7 +322,7 @@ pub(super) fn manufacturer(info: &[u8], into: &mut Reading) -> Result<(), Decode
         return Err(DecodeError::Length(info.len()));
     }
     if !is_text(name) || !is_text(maker) {
-        return Err(DecodeError::Stranger);
+        return Err(DecodeError::OtherRequest);
     }
     let identity = &mut into.identity;
     keep(&mut identity.model, super::bytes::text(name));

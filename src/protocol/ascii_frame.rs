@@ -10,8 +10,8 @@
 //! low twelve bits and a check nibble above them. An answer has its return code where the
 //! question had CID2, so it does not say which question it answers.
 
-use super::driver::ProtocolError;
 use super::query::Framing;
+use crate::protocol::ProtocolError;
 
 const SOI: u8 = b'~';
 const EOI: u8 = b'\r';

@@ -1,68 +1,144 @@
-//! Checked readers shared by drivers: no answer of a battery is trusted to be long enough.
+//! Reading fields from a reply: no reply is trusted to be long enough.
 
-/// The answer was over before all its fields were read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it ends after {length} bytes")]
-pub struct Exhausted {
-    /// How long it was.
-    pub length: usize,
+use super::error::DecodeError;
+
+/// The order of the bytes of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByteOrder {
+    /// High byte first.
+    Big,
+    /// Low byte first.
+    Little,
 }
 
-/// Reads big-endian fields one after the other.
+/// Reads one field after the other.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
-    at: usize,
+    position: usize,
+    order: ByteOrder,
 }
 
 impl<'a> Reader<'a> {
-    /// Begins at the front.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Reader { bytes, at: 0 }
+    /// At the start of fields whose numbers have the high byte first.
+    pub fn big_endian(bytes: &'a [u8]) -> Self {
+        Reader { bytes, position: 0, order: ByteOrder::Big }
+    }
+
+    /// At the start of fields whose numbers have the low byte first.
+    pub fn little_endian(bytes: &'a [u8]) -> Self {
+        Reader { bytes, position: 0, order: ByteOrder::Little }
+    }
+
+    /// The same bytes, at this position.
+    pub fn at(&self, position: usize) -> Self {
+        Reader { position: position.min(self.bytes.len()), ..*self }
     }
 
     /// The next `count` bytes.
-    pub fn take(&mut self, count: usize) -> Result<&'a [u8], Exhausted> {
-        let end = self.at.saturating_add(count);
-        let field = self.bytes.get(self.at..end).ok_or(Exhausted { length: self.bytes.len() })?;
-        self.at = end;
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
+        let end = self.position.saturating_add(count);
+        let too_short = DecodeError::TooShort(self.bytes.len());
+        let field = self.bytes.get(self.position..end).ok_or(too_short)?;
+        self.position = end;
         Ok(field)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Exhausted> {
-        let length = self.bytes.len();
-        self.take(N)?.try_into().map_err(|_| Exhausted { length })
-    }
-
-    /// One byte.
-    pub fn u8(&mut self) -> Result<u8, Exhausted> {
-        self.array().map(u8::from_be_bytes)
-    }
-
-    /// Two bytes, unsigned.
-    pub fn u16(&mut self) -> Result<u16, Exhausted> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    /// Four bytes, unsigned.
-    pub fn u32(&mut self) -> Result<u32, Exhausted> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    /// Two bytes, two's complement.
-    pub fn i16(&mut self) -> Result<i16, Exhausted> {
-        self.array().map(i16::from_be_bytes)
+    /// Passes over `count` bytes.
+    pub fn skip(&mut self, count: usize) -> Result<(), DecodeError> {
+        self.take(count).map(|_| ())
     }
 
     /// Bytes that were not read yet.
     pub fn remaining(&self) -> usize {
-        self.bytes.len() - self.at
+        self.bytes.len() - self.position
+    }
+
+    /// An unsigned number of up to eight bytes.
+    fn unsigned(&mut self, width: usize) -> Result<u64, DecodeError> {
+        let append = |number, &byte: &u8| number << 8 | u64::from(byte);
+        let field = self.take(width)?.iter();
+        Ok(match self.order {
+            ByteOrder::Big => field.fold(0, append),
+            ByteOrder::Little => field.rev().fold(0, append),
+        })
+    }
+
+    /// Eight bits, unsigned.
+    pub fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.unsigned(1).map(|number| number as u8)
+    }
+
+    /// 16 bits, unsigned.
+    pub fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.unsigned(2).map(|number| number as u16)
+    }
+
+    /// 24 bits, unsigned.
+    pub fn u24(&mut self) -> Result<u32, DecodeError> {
+        self.unsigned(3).map(|number| number as u32)
+    }
+
+    /// 32 bits, unsigned.
+    pub fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.unsigned(4).map(|number| number as u32)
+    }
+
+    /// 64 bits, unsigned.
+    pub fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.unsigned(8)
+    }
+
+    /// Eight bits, two's complement.
+    pub fn i8(&mut self) -> Result<i8, DecodeError> {
+        self.u8().map(u8::cast_signed)
+    }
+
+    /// 16 bits, two's complement.
+    pub fn i16(&mut self) -> Result<i16, DecodeError> {
+        self.u16().map(u16::cast_signed)
+    }
+
+    /// 24 bits, two's complement.
+    pub fn i24(&mut self) -> Result<i32, DecodeError> {
+        self.u24().map(|number| (number << 8).cast_signed() >> 8)
+    }
+
+    /// 32 bits, two's complement.
+    pub fn i32(&mut self) -> Result<i32, DecodeError> {
+        self.u32().map(u32::cast_signed)
+    }
+
+    /// 16 bits: the sign, then the absolute value.
+    pub fn sign_magnitude16(&mut self) -> Result<i16, DecodeError> {
+        let number = self.u16()?;
+        let magnitude = (number & 0x7FFF).cast_signed();
+        Ok(if number & 0x8000 == 0 { magnitude } else { -magnitude })
+    }
+
+    /// 32 bits, IEEE 754.
+    pub fn f32(&mut self) -> Result<f32, DecodeError> {
+        self.u32().map(f32::from_bits)
+    }
+
+    /// This many unsigned numbers of 16 bits.
+    pub fn u16s(&mut self, count: usize) -> Result<Vec<u16>, DecodeError> {
+        (0..count).map(|_| self.u16()).collect()
+    }
+
+    /// As many unsigned numbers of 16 bits as an array holds.
+    pub fn words<const N: usize>(&mut self) -> Result<[u16; N], DecodeError> {
+        let mut words = [0; N];
+        for word in &mut words {
+            *word = self.u16()?;
+        }
+        Ok(words)
     }
 }
 
 /// The text of a field of fixed width. What is not printable ASCII is padding or an unset flash
 /// cell (NUL, FF), and some boards have it in the middle of a serial number too, so it is left out
-/// wherever it stands. An empty field is `None`.
+/// wherever it is. An empty field is `None`.
 pub fn text(field: &[u8]) -> Option<String> {
     let printable: String =
         field.iter().filter(|b| matches!(b, 0x20..=0x7E)).map(|&b| char::from(b)).collect();
@@ -70,32 +146,41 @@ pub fn text(field: &[u8]) -> Option<String> {
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
-/// The CRC of Modbus RTU, which goes low byte first.
-pub fn crc16_modbus(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0xFFFF, |crc, &byte| {
-        (0..8).fold(
-            crc ^ u16::from(byte),
-            |crc, _| {
-                if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0xA001 }
-            },
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_big_endian_and_the_end_is_an_error() {
-        let mut reader = Reader::new(&[0x01, 0x02, 0x03, 0xFF, 0xFE, 0x09]);
+    fn field_beyond_the_end_is_an_error_and_reads_nothing() {
+        let mut reader = Reader::big_endian(&[0x01, 0x02, 0x03, 0xFF, 0xFE, 0x09]);
         assert_eq!(reader.u8(), Ok(1));
         assert_eq!(reader.u16(), Ok(0x0203));
         assert_eq!(reader.i16(), Ok(-2));
         assert_eq!(reader.remaining(), 1);
-        assert_eq!(reader.u16(), Err(Exhausted { length: 6 }));
-        assert_eq!(reader.take(usize::MAX), Err(Exhausted { length: 6 }));
-        assert_eq!(reader.u8(), Ok(9), "a field that does not fit takes nothing");
+        assert_eq!(reader.u16(), Err(DecodeError::TooShort(6)));
+        assert_eq!(reader.take(usize::MAX), Err(DecodeError::TooShort(6)));
+        assert_eq!(reader.u8(), Ok(9));
+        assert_eq!(reader.at(usize::MAX).u8(), Err(DecodeError::TooShort(6)));
+    }
+
+    #[test]
+    fn numbers_of_every_width_in_both_orders() {
+        let bytes = [0x80, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x81];
+        let (big, little) = (Reader::big_endian(&bytes), Reader::little_endian(&bytes));
+        assert_eq!(big.at(0).u24(), Ok(0x80_0203));
+        assert_eq!(little.at(0).u24(), Ok(0x03_0280));
+        assert_eq!(big.at(0).i24(), Ok(-0x7F_FDFD));
+        assert_eq!(little.at(5).i24(), Ok(-0x7E_F8FA));
+        assert_eq!(big.at(0).i32(), Ok(-0x7FFD_FCFC));
+        assert_eq!(little.at(0).u32(), Ok(0x0403_0280));
+        assert_eq!(big.at(0).u64(), Ok(0x8002_0304_0506_0781));
+        assert_eq!(little.at(0).u64(), Ok(0x8107_0605_0403_0280));
+        assert_eq!((big.at(7).i8(), big.at(1).i8()), (Ok(-0x7F), Ok(2)));
+        assert_eq!(big.at(0).sign_magnitude16(), Ok(-2));
+        assert_eq!(big.at(1).sign_magnitude16(), Ok(0x0203));
+        assert_eq!(Reader::little_endian(&1.5_f32.to_le_bytes()).f32(), Ok(1.5));
+        assert_eq!(big.at(1).u16s(2), Ok(vec![0x0203, 0x0405]));
+        assert_eq!(little.at(6).words(), Ok([0x8107]));
     }
 
     #[test]
@@ -106,10 +191,5 @@ mod tests {
         for empty in [&b"\xFF\xFF"[..], b"\0\0", b"   ", b""] {
             assert_eq!(text(empty), None);
         }
-    }
-
-    #[test]
-    fn the_crc_is_that_of_modbus() {
-        assert_eq!(crc16_modbus(b"123456789"), 0x4B37);
     }
 }

@@ -1,16 +1,16 @@
-//! The contract between a brand's protocol and whoever moves its bytes.
+//! The contract between the protocol of a battery and the code that moves its bytes.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::reading::{Setting, Switch};
-use crate::model::{FaultKind, Reading, Secret};
+use super::error::ProtocolError;
+use crate::model::reading::Setting;
+use crate::model::{Reading, Secret};
 
 /// One conversation with one battery. Pure: no clock, no IO, no logging.
 ///
-/// The caller obeys [`step`](Driver::step) and reports what happened:
+/// The caller does what [`step`](Driver::step) returns and reports the result:
 ///
 /// | step | the caller then calls |
 /// |---|---|
@@ -19,33 +19,33 @@ use crate::model::{FaultKind, Reading, Secret};
 /// | `Await` | [`receive`](Driver::receive) for each chunk, [`handle_timeout`](Driver::handle_timeout) when the time is over |
 /// | `Done`, `Failed` | nothing; [`start`](Driver::start) begins the next cycle |
 ///
-/// An `Await` is one time limit: it goes on over several chunks until `step` returns something
-/// other than the same `Await`.
+/// An `Await` is one time limit: it spans several chunks until `step` returns something other than
+/// the same `Await`.
 pub trait Driver: Send {
-    /// The link is new: forget log-ins, subscriptions and half frames.
+    /// The connection is new: forget log-ins, subscriptions and partial frames.
     fn reset(&mut self);
-    /// Begins a cycle. What a session remembers (logged in, identity known) survives it.
+    /// Begins a cycle. What belongs to the session (logged in, identity known) is kept.
     fn start(&mut self, kind: CycleKind);
-    /// What the caller must do now. Calling it twice without input gives the same answer.
+    /// What the caller must do now. Without input in between, a second call returns the same.
     fn step(&mut self) -> Step;
     /// The caller finished a `Send` or a `Pause`.
     fn advance(&mut self);
-    /// Bytes that arrived, cut anywhere. Junk, echoes and stale replies are allowed.
+    /// Received bytes, cut anywhere. Junk, echoes and stale replies are allowed.
     fn receive(&mut self, bytes: &[u8]);
-    /// The `Await` ran out.
+    /// The time limit of an `Await` is over.
     fn handle_timeout(&mut self);
-    /// Overwrites the secrets in a copy of what one side said, for captures that people pass on.
-    /// The last frame may be incomplete; frames that were sound must be sound afterwards, and
-    /// damaged ones damaged, so that a replay comes to the same end.
+    /// Overwrites the secrets in a copy of the bytes that one side sent, for captures that people
+    /// share. The last frame may be incomplete. Valid frames stay valid and damaged ones stay
+    /// damaged, so that a replay ends in the same way.
     fn redact(&self, _side: Side, _bytes: &mut [u8]) {}
 }
 
-/// Who said something.
+/// Who sent some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// We did.
+    /// This program.
     Reader,
-    /// The battery did.
+    /// The battery.
     Battery,
 }
 
@@ -53,13 +53,14 @@ pub enum Side {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CycleKind {
-    /// The live values, and the identity once per session.
+    /// The live values, and once per session the identity.
     Read,
-    /// The identity alone, or whatever part of a reading has a meaning by itself: frames that
-    /// somebody recorded may hold nothing else.
+    /// The identity, or any other part of a reading whose reply is self-describing: a recording may
+    /// contain nothing else.
     Identify,
-    /// Turns a switch of [`DriverInfo::controls`] and reads it back: the reading of `Done` says what
-    /// the battery made of it. The caller asks for it only where the operator allowed control.
+    /// Sets one of [`DriverInfo::controls`](super::DriverInfo::controls) and reads it back: the
+    /// reading of `Done` has the state that the battery reports afterwards. Callers start it only
+    /// where the operator allowed control.
     #[serde(rename = "switch")]
     Write(Setting),
 }
@@ -67,224 +68,35 @@ pub enum CycleKind {
 /// What the caller must do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Put these bytes on the line.
+    /// Send these bytes.
     Send(Vec<u8>),
-    /// Feed me, or tell me about the silence.
+    /// Pass on what is received within this time.
     Await(Duration),
     /// Leave the line quiet.
     Pause(Duration),
-    /// The cycle ended well.
+    /// The cycle succeeded.
     Done(Box<Reading>),
-    /// The cycle ended badly.
+    /// The cycle failed.
     Failed(ProtocolError),
 }
 
-/// What was wrong with the conversation.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProtocolError {
-    /// Nothing usable came before the deadline.
-    #[error("no answer to {query}{}", Partial(*.received))]
-    Timeout {
-        /// The question.
-        query: String,
-        /// Bytes that did come, none of them a whole answer.
-        received: usize,
-    },
-    /// A frame arrived damaged.
-    #[error("wrong checksum in the answer to {query}: expected {expected:04X}, got {got:04X}")]
-    BadChecksum {
-        /// The question.
-        query: String,
-        /// Computed over the frame.
-        expected: u32,
-        /// Found in the frame.
-        got: u32,
-    },
-    /// A frame with a sound checksum makes no sense, or none could be found.
-    #[error("unreadable answer to {query}: {reason}")]
-    BadFrame {
-        /// The question.
-        query: String,
-        /// What did not fit.
-        reason: String,
-    },
-    /// A sound frame of a kind that this driver does not know.
-    #[error("unsupported answer to {query}: {reason}")]
-    Unsupported {
-        /// The question.
-        query: String,
-        /// What is unknown.
-        reason: String,
-    },
-    /// The battery said no.
-    #[error("the battery refused {query}: {reason} (code {code:02X})")]
-    Refused {
-        /// The question.
-        query: String,
-        /// Its code.
-        code: u32,
-        /// The code in words.
-        reason: &'static str,
-    },
-    /// A log-in failed.
-    #[error("log-in failed: {reason}")]
-    Login {
-        /// What the battery said.
-        reason: String,
-    },
-}
-
-struct Partial(usize);
-
-impl fmt::Display for Partial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            count => write!(f, " ({count} bytes came, but no whole answer)"),
-        }
-    }
-}
-
-impl ProtocolError {
-    /// The word of the contract.
-    pub fn kind(&self) -> FaultKind {
-        match self {
-            ProtocolError::Timeout { .. } => FaultKind::Timeout,
-            ProtocolError::BadChecksum { .. } => FaultKind::BadChecksum,
-            ProtocolError::BadFrame { .. } => FaultKind::BadFrame,
-            ProtocolError::Unsupported { .. } => FaultKind::UnsupportedFrame,
-            ProtocolError::Refused { .. } => FaultKind::BmsError,
-            ProtocolError::Login { .. } => FaultKind::AuthFailed,
-        }
-    }
-
-    /// What the operator can do.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            ProtocolError::Timeout { received: 0, .. } => {
-                "check that the battery is awake, its type, address and baud rate, and the wiring (A \
-                 and B may be swapped); BMS_TYPE=auto finds the type"
-            }
-            ProtocolError::Timeout { .. } => {
-                "something talks on the line: check the baud rate, the battery's type and whether \
-                 another reader shares the bus"
-            }
-            ProtocolError::BadChecksum { .. } => {
-                "the line is noisy: check ground, termination and cable length, and that only one \
-                 reader is on the bus"
-            }
-            ProtocolError::BadFrame { .. } | ProtocolError::Unsupported { .. } => {
-                "check the battery's type, the baud rate and the wiring; if they are right, report \
-                 the frame that LOG_LEVEL=TRACE shows"
-            }
-            ProtocolError::Refused { .. } => "check the address and the battery's type",
-            ProtocolError::Login { .. } => {
-                "check BMS_PASSWORD or BMS_BARCODE, whichever this type of battery has"
-            }
-        }
-    }
-}
-
-/// What a driver tells the rest of the program about its brand.
-#[derive(Debug)]
-pub struct DriverInfo {
-    /// Configuration value, topic part, file name: `daren`.
-    pub name: &'static str,
-    /// The brand in words.
-    pub title: &'static str,
-    /// How it is reached by wire.
-    pub serial: Option<SerialDefaults>,
-    /// How it is reached by Bluetooth.
-    pub gatt: Option<GattProfile>,
-    /// By what it is recognised in a Bluetooth scan; any one of them is a hint, none a proof.
-    pub matchers: &'static [AdvertisementMatcher],
-    /// Addresses that it can have on a bus.
-    pub addresses: std::ops::RangeInclusive<u8>,
-    /// Switches that [`CycleKind::Write`] can turn.
-    pub controls: &'static [Switch],
-    /// It takes orders by wire, too, and not by Bluetooth only.
-    pub serial_control: bool,
-    /// How sure we are that it works: with what it was verified.
-    pub verified: &'static str,
-    /// A new conversation.
-    pub new: fn(&Options) -> Box<dyn Driver>,
-}
-
-impl DriverInfo {
-    /// The switches that can be turned by this way.
-    pub fn controls_on(&self, medium: Medium) -> &'static [Switch] {
-        if medium == Medium::Ble || self.serial_control { self.controls } else { &[] }
-    }
-}
-
-/// Line settings of a brand; always 8 data bits, no parity, one stop bit.
-#[derive(Debug, Clone, Copy)]
-pub struct SerialDefaults {
-    /// Baud rates in use, the usual one first. The others are tried on total silence.
-    pub bauds: &'static [u32],
-    /// Time for one answer.
-    pub timeout: Duration,
-}
-
-/// Where a brand keeps its conversation on Bluetooth.
-#[derive(Debug, Clone, Copy)]
-pub struct GattProfile {
-    /// Places to look for it, the usual one first; the first that the battery has is used.
-    pub places: &'static [GattChannel],
-    /// It sends unasked once it was started, so a link that stays open costs it nothing.
-    pub streams: bool,
-}
-
-/// One pair of characteristics. They are told apart by what they can do as well as by their UUIDs:
-/// some modules have two of the same UUID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GattChannel {
-    /// Service.
-    pub service: u128,
-    /// Characteristic whose notifications are the battery's words.
-    pub notify: u128,
-    /// Characteristic that takes ours.
-    pub write: u128,
-}
-
-/// A UUID from the 16 bits that Bluetooth assigns.
-pub const fn uuid16(short: u16) -> u128 {
-    const BASE: u128 = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
-    BASE | (short as u128) << 96
-}
-
-/// By what a brand is recognised in a scan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AdvertisementMatcher {
-    /// The advertised name begins so, in any case.
-    Name(&'static str),
-    /// This service is advertised.
-    Service(u128),
-    /// The address begins so: `C8:47:80`.
-    Address(&'static str),
-    /// Manufacturer data under this company id.
-    Manufacturer(u16),
-    /// Manufacturer data: its company id and data together are the address backwards.
-    ReversedAddress,
-}
-
-/// What carries the conversation. Some brands speak another dialect on each.
+/// What carries the bytes. Some brands use a different dialect on each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Medium {
-    /// Serial port or bridge.
+    /// A serial port, or a bridge to one.
     Serial,
-    /// Bluetooth.
+    /// Bluetooth Low Energy.
     Ble,
 }
 
-/// What the operator said about one battery.
+/// Settings of one battery that its driver depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Address on the bus.
     pub address: u8,
-    /// Time for one answer.
+    /// Time limit for one reply.
     pub timeout: Duration,
-    /// What carries the conversation.
+    /// What carries the bytes.
     pub medium: Medium,
     /// Bluetooth address, which some handshakes are computed from.
     pub mac: Option<[u8; 6]>,
@@ -292,19 +104,19 @@ pub struct Options {
     pub password: Option<Secret>,
     /// Serial number of the battery's controller.
     pub barcode: Option<String>,
-    /// In what a console counts charge, where consoles differ.
+    /// Unit in which a console counts charge.
     pub capacity_unit: CapacityUnit,
-    /// RequestReply, where a brand has several and the operator named one.
+    /// One of [`DriverInfo::variants`](super::DriverInfo::variants), where the operator knows it.
     pub variant: Option<String>,
 }
 
-/// In what a console counts charge.
+/// Unit in which a console counts charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CapacityUnit {
     /// As documented.
     #[default]
     WattHours,
-    /// As some do.
+    /// As some consoles do.
     MilliampHours,
 }
 

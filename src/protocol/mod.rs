@@ -1,15 +1,20 @@
-//! Sans-IO drivers, one file per brand, and the registry that lists them.
+//! Sans-IO drivers, one module per brand, and the registry that lists them.
 
 pub mod advertisement;
 mod ascii_family;
 pub mod ascii_frame;
-pub mod auto;
+pub mod barcode;
 pub mod bytes;
+pub mod checksum;
 pub mod console;
+pub mod detection;
 pub mod driver;
+pub mod error;
+pub mod info;
 pub mod modbus;
 pub mod query;
-mod status_word;
+pub mod status_word;
+mod values;
 
 pub mod daly;
 pub mod daren;
@@ -21,7 +26,9 @@ pub mod pylontech_console;
 pub mod pylontech_sc0500;
 pub mod seplos;
 
-pub use driver::{CycleKind, Driver, DriverInfo, Options, ProtocolError, Step};
+pub use driver::{CapacityUnit, CycleKind, Driver, Medium, Options, Side, Step};
+pub use error::{DecodeError, ProtocolError};
+pub use info::{DriverInfo, ImpliedBy, uuid16};
 
 /// Every brand. Being in this list is being configurable, documented and tested.
 pub static DRIVERS: &[&DriverInfo] = &[
@@ -36,16 +43,12 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &daly::INFO,
 ];
 
-/// What `BMS_VARIANT` can name: the dialects of a brand that has several.
-pub fn variants(info: &DriverInfo) -> &'static [&'static str] {
-    match info.name {
-        "daly" => daly::VARIANTS,
-        "jk" => jk::VARIANTS,
-        _ => &[],
-    }
-}
-
 /// The driver of that name.
 pub fn find(name: &str) -> Option<&'static DriverInfo> {
     DRIVERS.iter().copied().find(|info| info.name == name)
+}
+
+/// The brand that this variable stands for where `BMS_TYPE` is missing.
+pub fn implied_by(variable: ImpliedBy) -> Option<&'static DriverInfo> {
+    DRIVERS.iter().copied().find(|info| info.implied_by == Some(variable))
 }

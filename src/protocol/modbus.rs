@@ -4,9 +4,10 @@
 //! Nothing but the length tells where a frame ends, and on a bus the address byte may occur among
 //! noise, so a frame is looked for by what the answer to our question has to look like.
 
-use super::bytes::{Reader, crc16_modbus as crc};
-use super::driver::ProtocolError;
+use super::bytes::Reader;
+use super::checksum::crc16_modbus as crc;
 use super::query::Framing;
+use crate::protocol::ProtocolError;
 
 /// Reads holding registers.
 pub const READ: u8 = 0x03;
@@ -103,13 +104,13 @@ impl Expected {
                 reason: exception(*code),
             }),
             [_, READ, _, data @ ..] if usize::from(self.count) * 2 == data.len() => {
-                Ok(Reader::new(data))
+                Ok(Reader::big_endian(data))
             }
             [_, READ, _, data @ ..] => {
                 let wanted = usize::from(self.count) * 2;
                 Err(damaged(format!("{} bytes of registers instead of {wanted}", data.len())))
             }
-            [_, WRITE, data @ ..] => Ok(Reader::new(data)),
+            [_, WRITE, data @ ..] => Ok(Reader::big_endian(data)),
             _ => Err(damaged("it is of no known function".into())),
         }
     }

@@ -5,33 +5,26 @@
 //! stands between the packs of an answer to all of them. The battery has many services that
 //! write, next door to those that read; only the four below are ever asked.
 
-use std::time::Duration;
-
 use super::ascii_family::{
-    Asked, DecodeError, Layout, Pack, Part, Service, cell_count, is_text, keep, kelvin, note_state,
+    Asked, Layout, Pack, Part, Service, cell_count, is_text, keep, kelvin, note_state,
     sensor_count, share, temperature_warnings, words,
 };
 use super::bytes::{Reader, text};
-use super::driver::{DriverInfo, Options, SerialDefaults};
+use super::info::{DriverInfo, SerialDefaults};
 use super::query::Runner;
 use super::status_word::Bit::{ChargeSwitch, DischargeSwitch, Raises, State};
-use super::status_word::Word;
+use super::status_word::StatusWord;
 use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
+use crate::protocol::DecodeError;
 
 /// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
-    name: "pace",
-    title: "PACE",
-    serial: Some(SerialDefaults { bauds: &[9600], timeout: Duration::from_secs(2) }),
-    gatt: None,
-    matchers: &[],
+    serial: SerialDefaults::new(&[9600], 2),
     addresses: 0..=15,
-    controls: &[],
-    serial_control: true,
     verified: "recorded frames of one pack; alarms from a table only",
-    new: |options: &Options| Box::new(Runner::new(Pack::new(&LAYOUT, options))),
+    ..DriverInfo::new("pace", "PACE", |options| Box::new(Runner::new(Pack::new(&LAYOUT, options))))
 };
 
 static LAYOUT: Layout = Layout {
@@ -63,7 +56,7 @@ const MOST_APPENDED: usize = 15;
 
 /// Service 42.
 fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
-    let mut reader = Reader::new(info);
+    let mut reader = Reader::big_endian(info);
     let [_flags, _pack] = [reader.u8()?, reader.u8()?];
     let count = cell_count(&mut reader)?;
     let cells = words(&mut reader, count)?;
@@ -74,7 +67,7 @@ fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeErro
     let remaining = centi(reader.u16()?);
     let user = reader.u8()?;
     if user < TAIL_FIELDS {
-        return Err(DecodeError::Variant(format!("a layout with {user} fields at its end")));
+        return Err(DecodeError::Unsupported(format!("a layout with {user} fields at its end")));
     }
     let full = centi(reader.u16()?);
     let cycles = reader.u16()?;
@@ -114,7 +107,7 @@ fn centi(raw: u16) -> MilliampHours {
 
 /// Service 44. Its state bytes are warnings.
 fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
-    let mut reader = Reader::new(info);
+    let mut reader = Reader::big_endian(info);
     let [_flags, _pack] = [reader.u8()?, reader.u8()?];
     let count = cell_count(&mut reader)?;
     let cells = reader.take(count.into())?;
@@ -154,7 +147,7 @@ fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeEr
         (&WARNING_1, warning1),
         (&WARNING_2, warning2),
     ] {
-        word.note(value.into(), into);
+        word.decode(value, into);
     }
     for (bit, cell) in into.cells.iter_mut().take(16).enumerate() {
         cell.balancing = Some(balance & 1 << bit != 0);
@@ -164,7 +157,7 @@ fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeEr
     Ok(())
 }
 
-static PROTECT_1: Word = Word {
+static PROTECT_1: StatusWord = StatusWord {
     name: "protect_status_1",
     bits: &[
         (0, Raises(Alarm::CellOvervoltage)),
@@ -177,7 +170,7 @@ static PROTECT_1: Word = Word {
     ],
 };
 
-static PROTECT_2: Word = Word {
+static PROTECT_2: StatusWord = StatusWord {
     name: "protect_status_2",
     bits: &[
         (0, Raises(Alarm::ChargeOvertemperature)),
@@ -191,7 +184,7 @@ static PROTECT_2: Word = Word {
     ],
 };
 
-static SYSTEM: Word = Word {
+static SYSTEM: StatusWord = StatusWord {
     name: "system_status",
     bits: &[
         (0, State("charge_current_limiter_off")),
@@ -205,7 +198,7 @@ static SYSTEM: Word = Word {
     ],
 };
 
-static CONFIGURATION: Word = Word {
+static CONFIGURATION: StatusWord = StatusWord {
     name: "configuration_status",
     bits: &[
         (0, State("buzzer_alarm_enabled")),
@@ -217,7 +210,7 @@ static CONFIGURATION: Word = Word {
     ],
 };
 
-static FAULT: Word = Word {
+static FAULT: StatusWord = StatusWord {
     name: "fault_status",
     bits: &[
         (0, Raises(Alarm::ChargeMosFailure)),
@@ -228,7 +221,7 @@ static FAULT: Word = Word {
     ],
 };
 
-static WARNING_1: Word = Word {
+static WARNING_1: StatusWord = StatusWord {
     name: "warning_status_1",
     bits: &[
         (0, Raises(Alarm::CellOvervoltageWarning)),
@@ -240,7 +233,7 @@ static WARNING_1: Word = Word {
     ],
 };
 
-static WARNING_2: Word = Word {
+static WARNING_2: StatusWord = StatusWord {
     name: "warning_status_2",
     bits: &[
         (0, Raises(Alarm::ChargeOvertemperatureWarning)),
@@ -272,5 +265,5 @@ fn name(info: &[u8], length: usize) -> Result<Option<String>, DecodeError> {
     if info.len() != length {
         return Err(DecodeError::Length(info.len()));
     }
-    if is_text(info) { Ok(text(info)) } else { Err(DecodeError::Stranger) }
+    if is_text(info) { Ok(text(info)) } else { Err(DecodeError::OtherRequest) }
 }

@@ -21,9 +21,9 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::driver::{CycleKind, Driver, ProtocolError, Side, Step};
 use crate::model::Reading;
 use crate::model::reading::Setting;
+use crate::protocol::{CycleKind, Driver, ProtocolError, Side, Step};
 use session::Session;
 
 /// Bytes that may wait for the rest of their frame. The longest answer of any brand is well below;
@@ -312,7 +312,7 @@ impl<D: RequestReply> Runner<D> {
 
     /// Keeps the more telling one of two errors.
     fn note(&mut self, error: ProtocolError) {
-        self.error = more_specific(self.error.take(), error);
+        self.error = ProtocolError::more_specific(self.error.take(), error);
     }
 
     /// The question has failed for this cycle. A battery that says no is awake, so the next
@@ -335,30 +335,11 @@ impl<D: RequestReply> Runner<D> {
         }
         self.queue.pop_front();
         if refused || self.kind == CycleKind::Identify {
-            self.worst = more_specific(self.worst.take(), error);
+            self.worst = ProtocolError::more_specific(self.worst.take(), error);
             self.next();
         } else {
             self.finish();
         }
-    }
-}
-
-pub(super) fn more_specific(
-    known: Option<ProtocolError>,
-    new: ProtocolError,
-) -> Option<ProtocolError> {
-    Some(known.filter(|known| weight(known) > weight(&new)).unwrap_or(new))
-}
-
-/// The contract: the most telling error wins. A battery that says no knows best; a frame that
-/// makes no sense says more than a damaged one, and that more than silence.
-fn weight(error: &ProtocolError) -> u8 {
-    match error {
-        ProtocolError::Timeout { .. } => 0,
-        ProtocolError::BadChecksum { .. } => 1,
-        ProtocolError::BadFrame { .. } => 2,
-        ProtocolError::Unsupported { .. } => 3,
-        ProtocolError::Refused { .. } | ProtocolError::Login { .. } => 4,
     }
 }
 

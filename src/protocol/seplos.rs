@@ -4,33 +4,28 @@
 //! Protocol V2.0" (2019) and in recorded frames. Version 3 boards speak Modbus and are another brand.
 //! Service 4F answers with an empty payload, so it is not asked.
 
-use std::time::Duration;
-
 use super::ascii_family::{
-    self, Asked, DecodeError, Layout, Pack, Part, Service, cell_count, kelvin, note_state,
-    sensor_count, temperature_warnings, words,
+    self, Asked, Layout, Pack, Part, Service, cell_count, kelvin, note_state, sensor_count,
+    temperature_warnings, words,
 };
 use super::bytes::Reader;
-use super::driver::{DriverInfo, Options, SerialDefaults};
+use super::info::{DriverInfo, SerialDefaults};
 use super::query::Runner;
 use super::status_word::Bit::{ChargeSwitch, DischargeSwitch, Raises, State};
-use super::status_word::Word;
+use super::status_word::StatusWord;
 use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
+use crate::protocol::DecodeError;
 
 /// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
-    name: "seplos",
-    title: "Seplos V2",
-    serial: Some(SerialDefaults { bauds: &[9600, 19_200], timeout: Duration::from_secs(2) }),
-    gatt: None,
-    matchers: &[],
+    serial: SerialDefaults::new(&[9600, 19_200], 2),
     addresses: 0..=15,
-    controls: &[],
-    serial_control: true,
     verified: "recorded frames of two packs; most alarms from the document only",
-    new: |options: &Options| Box::new(Runner::new(Pack::new(&LAYOUT, options))),
+    ..DriverInfo::new("seplos", "Seplos V2", |options| {
+        Box::new(Runner::new(Pack::new(&LAYOUT, options)))
+    })
 };
 
 /// Boards of Boqiang answer with version 26.
@@ -59,7 +54,7 @@ const TAIL_WORDS: u8 = 10;
 
 /// Service 42. The second byte is a group number that need not be the address.
 fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
-    let mut reader = Reader::new(info);
+    let mut reader = Reader::big_endian(info);
     let [_flags, _group] = [reader.u8()?, reader.u8()?];
     let count = cell_count(&mut reader)?;
     let cells = words(&mut reader, count)?;
@@ -71,10 +66,14 @@ fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeErro
     match reader.u8()? {
         TAIL_WORDS => {}
         2 | 4 => {
-            return Err(DecodeError::Variant("this is Pylontech's layout (type pylontech)".into()));
+            return Err(DecodeError::Unsupported(
+                "this is Pylontech's layout (type pylontech)".into(),
+            ));
         }
         other => {
-            return Err(DecodeError::Variant(format!("a layout with {other} words at its end")));
+            return Err(DecodeError::Unsupported(format!(
+                "a layout with {other} words at its end"
+            )));
         }
     }
     let tail = words(&mut reader, TAIL_WORDS)?;
@@ -125,7 +124,7 @@ const EVENTS: usize = 14;
 
 /// Service 44. Its state bytes are warnings.
 fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
-    let mut reader = Reader::new(info);
+    let mut reader = Reader::big_endian(info);
     let [_flags, _group] = [reader.u8()?, reader.u8()?];
     let count = cell_count(&mut reader)?;
     let cells = reader.take(count.into())?;
@@ -164,11 +163,11 @@ fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeEr
         (&WAITING, e7),
         (&BOARD, e8),
     ] {
-        word.note(value.into(), into);
+        word.decode(value, into);
     }
     cell_masks(u16::from_be_bytes([balance2, balance1]), u16::from_be_bytes([cut2, cut1]), into);
     let reserve = events[EVENTS..].iter().fold(0, |all, event| all | event);
-    into.alarms.note_unknown_bits("reserved_events", reserve.into());
+    into.alarms.note_unknown_bits("reserved_events", reserve);
     Ok(())
 }
 
@@ -180,11 +179,11 @@ fn cell_masks(balance: u16, cut: u16, into: &mut Reading) {
     }
     let fitted = ((1_u32 << into.cells.len().min(16)) - 1) as u16;
     into.alarms.note(Alarm::CellDisconnected, cut & fitted != 0);
-    into.alarms.note_unknown_bits("balance_state", (balance & !fitted).into());
-    into.alarms.note_unknown_bits("disconnection_state", (cut & !fitted).into());
+    into.alarms.note_unknown_bits("balance_state", balance & !fitted);
+    into.alarms.note_unknown_bits("disconnection_state", cut & !fitted);
 }
 
-static FAILURES: Word = Word {
+static FAILURES: StatusWord = StatusWord {
     name: "alarm_event_1",
     bits: &[
         (0, Raises(Alarm::VoltageSensorFailure)),
@@ -198,7 +197,7 @@ static FAILURES: Word = Word {
     ],
 };
 
-static VOLTAGE: Word = Word {
+static VOLTAGE: StatusWord = StatusWord {
     name: "voltage_alarm",
     bits: &[
         (0, Raises(Alarm::CellOvervoltageWarning)),
@@ -212,7 +211,7 @@ static VOLTAGE: Word = Word {
     ],
 };
 
-static CELL_TEMPERATURE: Word = Word {
+static CELL_TEMPERATURE: StatusWord = StatusWord {
     name: "temperature_alarm",
     bits: &[
         (0, Raises(Alarm::ChargeOvertemperatureWarning)),
@@ -227,7 +226,7 @@ static CELL_TEMPERATURE: Word = Word {
 };
 
 /// In the document the protection of the transistors comes before their warning.
-static OTHER_TEMPERATURE: Word = Word {
+static OTHER_TEMPERATURE: StatusWord = StatusWord {
     name: "alarm_event_4",
     bits: &[
         (0, Raises(Alarm::AmbientOvertemperatureWarning)),
@@ -240,7 +239,7 @@ static OTHER_TEMPERATURE: Word = Word {
     ],
 };
 
-static CURRENT: Word = Word {
+static CURRENT: StatusWord = StatusWord {
     name: "current_alarm",
     bits: &[
         (0, Raises(Alarm::ChargeOvercurrentWarning)),
@@ -254,7 +253,7 @@ static CURRENT: Word = Word {
     ],
 };
 
-static CAPACITY: Word = Word {
+static CAPACITY: StatusWord = StatusWord {
     name: "capacity_alarm",
     bits: &[
         (0, Raises(Alarm::ChargeOvervoltage)),
@@ -267,7 +266,7 @@ static CAPACITY: Word = Word {
     ],
 };
 
-static SWITCHES: Word = Word {
+static SWITCHES: StatusWord = StatusWord {
     name: "switch_status",
     bits: &[
         (0, DischargeSwitch),
@@ -277,7 +276,7 @@ static SWITCHES: Word = Word {
     ],
 };
 
-static SYSTEM: Word = Word {
+static SYSTEM: StatusWord = StatusWord {
     name: "system_status",
     bits: &[
         (0, State("discharging")),
@@ -288,12 +287,12 @@ static SYSTEM: Word = Word {
     ],
 };
 
-static WAITING: Word = Word {
+static WAITING: StatusWord = StatusWord {
     name: "alarm_event_7",
     bits: &[(4, State("automatic_charging_waiting")), (5, State("manual_charging_waiting"))],
 };
 
-static BOARD: Word = Word {
+static BOARD: StatusWord = StatusWord {
     name: "alarm_event_8",
     bits: &[
         (0, Raises(Alarm::EepromFailure)),

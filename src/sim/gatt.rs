@@ -2,7 +2,7 @@
 //!
 //! The fake bluetoothd of the tests and the virtual boards of the lab read the same JSON.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -11,8 +11,9 @@ use super::faults::Faults;
 use super::state::PackState;
 use super::{Responder, SimBrand};
 use crate::model;
-use crate::protocol::driver::{AdvertisementMatcher, Driver, GattChannel, Medium};
-use crate::protocol::{self, CycleKind, Options, ProtocolError, Step};
+use crate::protocol::advertisement::AdvertisementMatcher;
+use crate::protocol::info::GattChannel;
+use crate::protocol::{self, CycleKind, Driver, Medium, Options, ProtocolError, Step};
 
 /// More steps than any cycle has.
 const MAX_STEPS: usize = 200;
@@ -38,14 +39,15 @@ pub enum GattSpecError {
 pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value, GattSpecError> {
     let no_bluetooth = || GattSpecError::NoBluetooth(brand.name);
     let info = protocol::find(brand.driver()).ok_or_else(no_bluetooth)?;
-    let place = info.gatt.and_then(|gatt| gatt.places.first().copied()).ok_or_else(no_bluetooth)?;
+    let channel =
+        info.gatt.and_then(|gatt| gatt.channels.first().copied()).ok_or_else(no_bluetooth)?;
     let expected = expected(&state);
     let variant = brand.variant().map(str::to_owned);
     let options = Options { medium: Medium::Ble, variant, ..Options::default() };
     let mut recorder = Recorder {
         board: (brand.new)(*brand.addresses.start(), Battery::fixed(state), Faults::default()),
         stream: brand.stream,
-        place,
+        channel,
         requests: BTreeSet::new(),
         replies: Vec::new(),
     };
@@ -54,33 +56,42 @@ pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value
         recorder.record(driver.as_mut(), kind)?;
     }
     let name = info.matchers.iter().find_map(|matcher| match matcher {
-        AdvertisementMatcher::Name(prefix) => Some(format!("{prefix}SIM")),
+        AdvertisementMatcher::Name(pattern) => Some(pattern.replace('*', "SIM")),
         _ => None,
     });
+    let services = services(channel);
+    let service =
+        |(uuid, characteristics)| json!({"uuid": uuid, "characteristics": characteristics});
     Ok(json!({
         "address": address, "name": name.unwrap_or_else(|| brand.name.to_owned()),
-        "adv_services": [uuid(place.service)],
+        "adv_services": services.keys().collect::<Vec<_>>(),
         "fragment": brand.notification.unwrap_or(NOTIFICATION_SIZE),
-        "services": [{"uuid": uuid(place.service), "characteristics": characteristics(place)}],
+        "services": services.iter().map(service).collect::<Vec<_>>(),
         "replies": recorder.replies, "expected": expected,
     }))
 }
 
-/// Old modules have one characteristic for both directions.
-fn characteristics(place: GattChannel) -> Value {
-    let (notify, write) = (uuid(place.notify), uuid(place.write));
-    let writes = ["write-without-response", "write"];
-    if notify == write {
-        return json!([{"uuid": notify, "properties": ["notify", writes[0], writes[1]]}]);
+/// The characteristics of a channel by service. Old modules have one for both directions.
+fn services(channel: GattChannel) -> BTreeMap<String, Vec<Value>> {
+    let mut properties: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    for notify in channel.notify {
+        properties.entry((notify.service, notify.uuid)).or_default().push("notify");
     }
-    json!([{"uuid": notify, "properties": ["notify"]}, {"uuid": write, "properties": writes}])
+    let write = properties.entry((channel.write.service, channel.write.uuid)).or_default();
+    write.extend(["write-without-response", "write"]);
+    let mut services: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for ((service, characteristic), properties) in properties {
+        let characteristic = json!({"uuid": uuid(characteristic), "properties": properties});
+        services.entry(uuid(service)).or_default().push(characteristic);
+    }
+    services
 }
 
 /// Runs a driver against a simulated battery and records the conversation.
 struct Recorder {
     board: Box<dyn Responder>,
     stream: Option<f64>,
-    place: GattChannel,
+    channel: GattChannel,
     requests: BTreeSet<Vec<u8>>,
     replies: Vec<Value>,
 }
@@ -110,7 +121,7 @@ impl Recorder {
     fn reply_to(&mut self, request: &[u8]) -> Option<Vec<u8>> {
         let reply = self.board.respond(request, 0.0)?;
         if self.requests.insert(request.to_vec()) {
-            let notify_uuid = uuid(self.place.notify);
+            let notify_uuid = uuid(self.channel.notify[0].uuid);
             let mut notify =
                 vec![json!({"char": notify_uuid, "after_ms": REPLY_DELAY_MS, "hex": hex(&reply)})];
             if let Some((seconds, bytes)) = self.stream.zip(self.board.unsolicited(0.0)) {
@@ -119,7 +130,7 @@ impl Recorder {
                     json!({"char": notify_uuid, "after_ms": pause, "hex": hex(&bytes), "repeat": -1}),
                 );
             }
-            let on = uuid(self.place.write);
+            let on = uuid(self.channel.write.uuid);
             self.replies.push(json!({"on": on, "match": hex(request), "notify": notify}));
         }
         Some(reply)
@@ -145,7 +156,7 @@ fn expected(state: &PackState) -> Map<String, Value> {
 /// The 16-bit form where possible: an advertisement has no room for the long one.
 fn uuid(uuid: u128) -> String {
     let short = (uuid >> 96) as u16;
-    if uuid == protocol::driver::uuid16(short) {
+    if uuid == protocol::uuid16(short) {
         return format!("{short:04x}");
     }
     let hex = format!("{uuid:032x}");
@@ -212,6 +223,6 @@ mod tests {
             uuid(0x6e40_0001_b5a3_f393_e0a9_e50e_24dc_ca9e),
             "6e400001-b5a3-f393-e0a9-e50e24dcca9e"
         );
-        assert_eq!(uuid(protocol::driver::uuid16(0xFFE0)), "ffe0");
+        assert_eq!(uuid(protocol::uuid16(0xFFE0)), "ffe0");
     }
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
-use bms_reader::protocol::daly::VARIANTS;
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::jk::{Command, request};
 use bms_reader::protocol::{DRIVERS, Driver, DriverInfo, Options};
@@ -28,7 +27,7 @@ pub(super) fn ways(info: &DriverInfo) -> Vec<Options> {
     }
     if info.name == "daly" {
         let variant = |name: &&str| Some((*name).to_owned());
-        ways.extend(VARIANTS.iter().map(|it| Options { variant: variant(it), ..usual(info) }));
+        ways.extend(info.variants.iter().map(|it| Options { variant: variant(it), ..usual(info) }));
     }
     if info.name == "jk" {
         let by = |medium, variant: Option<&str>, address| Options {

@@ -66,16 +66,11 @@ impl Driver for Plain {
 }
 
 pub static PLAIN: DriverInfo = DriverInfo {
-    name: "plain",
-    title: "Plain",
-    serial: None,
-    gatt: None,
-    matchers: &[],
     controls: &[Switch::Charging],
-    serial_control: true,
     addresses: 0..=255,
-    verified: "for tests",
-    new: |options| Box::new(Plain { options: options.clone(), order: None, at: At::Asking }),
+    ..DriverInfo::new("plain", "Plain", |options| {
+        Box::new(Plain { options: options.clone(), order: None, at: At::Asking })
+    })
 };
 
 /// What the far end of the line does, and what it saw.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bms_reader::model::reading::{SensorLocation, Setting, Switch};
 use bms_reader::model::{Alarm, Reading};
-use bms_reader::protocol::bytes::crc16_modbus;
+use bms_reader::protocol::checksum::crc16_modbus;
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{CycleKind, Driver, Options, Step, daly};
 use serde_json::Value;

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
 use bms_reader::model::reading::{Cell, SensorLocation};
-use bms_reader::protocol::pylontech_sc0500::{Barcode, INFO};
 use bms_reader::protocol::{Options, Step};
+use bms_reader::protocol::{barcode::Barcode, pylontech_sc0500::INFO};
 use serde_json::Value;
 
 use crate::common::{Delivery, Vector, play, vectors};

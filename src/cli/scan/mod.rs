@@ -11,8 +11,8 @@ use super::FINE;
 use super::line::{Command, Flag, Takes};
 use crate::model::{Fault, FaultKind};
 use crate::poll::{CycleError, advertisement};
-use crate::protocol::advertisement::{Guess, recognise};
-use crate::protocol::{DRIVERS, DriverInfo, auto};
+use crate::protocol::detection::{Guess, recognise};
+use crate::protocol::{DriverInfo, detection};
 use crate::transport::ble::{self, BleFound};
 use crate::transport::serial::{self, PortFound};
 use probe::Answer;
@@ -134,7 +134,7 @@ fn names(port: &PortFound, place: &str) -> bool {
 async fn devices(found: Vec<BleFound>, wanted: Option<&[String]>) -> Vec<Device> {
     let mut devices = Vec::new();
     for found in found {
-        let guesses = recognise(DRIVERS.iter().copied(), &advertisement(&found));
+        let guesses = recognise(&advertisement(&found));
         let named = |list: &[String]| list.iter().any(|it| it.eq_ignore_ascii_case(&found.address));
         let asked =
             wanted.is_some_and(|list| named(list) || (list.is_empty() && !guesses.is_empty()));
@@ -147,7 +147,7 @@ async fn devices(found: Vec<BleFound>, wanted: Option<&[String]>) -> Vec<Device>
 impl Port {
     /// The type to configure.
     fn kind(&self) -> &'static str {
-        answered(self.answer.as_ref()).map_or(auto::AUTO, |driver| driver.name)
+        answered(self.answer.as_ref()).map_or(detection::AUTO, |driver| driver.name)
     }
 
     fn environment(&self) -> Vec<(&'static str, &str)> {
@@ -165,7 +165,7 @@ impl Device {
     /// The type to configure; the search finds it where a guess would be a mere guess.
     fn kind(&self) -> &'static str {
         let likely = || self.guesses.first().filter(|guess| guess.likely).map(|it| it.driver);
-        answered(self.answer.as_ref()).or_else(likely).map_or(auto::AUTO, |driver| driver.name)
+        answered(self.answer.as_ref()).or_else(likely).map_or(detection::AUTO, |driver| driver.name)
     }
 
     fn environment(&self) -> Vec<(&'static str, &str)> {

@@ -12,7 +12,7 @@ use crate::config::{Device, Endpoint};
 use crate::model::{AlarmThresholds, DeviceId, Fault, FaultKind, Profile};
 use crate::poll::read_once;
 use crate::protocol::driver::Medium;
-use crate::protocol::{self, DriverInfo, Options, advertisement, auto};
+use crate::protocol::{self, DriverInfo, Options, advertisement, detection};
 use crate::transport::ble::BleFound;
 
 /// Time for a whole read over Bluetooth, and for finding the device again.
@@ -60,7 +60,7 @@ async fn ask(endpoint: Endpoint) -> Answer {
         profile: Profile {
             id: id.clone(),
             name: endpoint.to_string(),
-            brand: auto::AUTO.to_owned(),
+            brand: detection::AUTO.to_owned(),
             title: String::new(),
             port: None,
             address: None,
@@ -70,7 +70,7 @@ async fn ask(endpoint: Endpoint) -> Answer {
         },
         driver: None,
         options: Options {
-            timeout: if radio { WHOLE_READ } else { auto::TIMEOUT },
+            timeout: if radio { WHOLE_READ } else { detection::TIMEOUT },
             medium: if radio { Medium::Ble } else { Medium::Serial },
             mac: advertisement::address_bytes(&endpoint.to_string()).filter(|_| radio),
             ..Options::default()

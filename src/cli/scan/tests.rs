@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::FaultKind;
-use crate::protocol::driver::uuid16;
+use crate::protocol::uuid16;
 use crate::transport::{BusFault, LinkError};
 
 fn port(path: &str, answer: Option<Answer>) -> Port {

@@ -6,7 +6,7 @@ use super::probe::Answer;
 use super::{Device, Findings, Port};
 use crate::cli::without_heading;
 use crate::protocol::DRIVERS;
-use crate::protocol::driver::uuid16;
+use crate::protocol::uuid16;
 
 pub(super) fn render(findings: &Findings) -> String {
     let mut text = String::new();

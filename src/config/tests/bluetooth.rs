@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{error, errors, load_valid, warnings};
 use crate::config::Endpoint;
 use crate::protocol::driver::Medium;
-use crate::protocol::{DRIVERS, auto};
+use crate::protocol::{DRIVERS, detection};
 
 const ADDRESS: (&str, &str) = ("BMS_ADDRESS", "c8-47-80-37-02-e8");
 
@@ -17,7 +17,7 @@ fn address_alone_configures_a_battery() {
     assert_eq!(device.endpoint, endpoint);
     assert_eq!(
         (device.driver.map(|it| it.name), device.profile.brand.as_str()),
-        (None, auto::AUTO)
+        (None, detection::AUTO)
     );
     assert_eq!(device.profile.address.as_deref(), Some("C8:47:80:37:02:E8"));
     assert_eq!((&device.profile.port, &device.profile.adapter), (&None, &None));
@@ -128,7 +128,7 @@ fn auto_on_a_port_tries_configured_rate_or_all() {
     let device = |pairs: &[(&str, &str)]| load_valid(pairs).devices.remove(0);
     let all = device(&[("BMS_TYPE", "auto"), ("BMS_PORT", "/dev/a")]);
     assert!(all.driver.is_none() && all.bauds.is_empty());
-    assert_eq!(all.options.timeout, auto::TIMEOUT);
+    assert_eq!(all.options.timeout, detection::TIMEOUT);
     assert_eq!(all.options.medium, Medium::Serial);
     let named = [("BMS_TYPE", "auto"), ("BMS_PORT", "/dev/a"), ("BMS_BAUDRATE", "4800")];
     assert_eq!(device(&named).bauds, [4800]);

@@ -10,7 +10,7 @@ use crate::poll::ble::advertisement;
 use crate::poll::connection::Connection;
 use crate::poll::cycle::CycleError;
 use crate::protocol::CycleKind;
-use crate::protocol::auto::{self, Candidate};
+use crate::protocol::detection::{self, Candidate};
 use crate::transport::{Endpoint, LinkError, ble};
 
 /// What follows an attempt.
@@ -155,13 +155,13 @@ impl LineTask {
 async fn candidates(connection: &Connection) -> Result<(Vec<Candidate>, Option<i16>), LinkError> {
     let config = match &connection.endpoint {
         Endpoint::Ble(config) => config,
-        Endpoint::Tcp(_) => return Ok((auto::bridge_candidates(), None)),
-        _ => return Ok((auto::serial_candidates(&connection.bauds), None)),
+        Endpoint::Tcp(_) => return Ok((detection::bridge_candidates(), None)),
+        _ => return Ok((detection::serial_candidates(&connection.bauds), None)),
     };
     let found = ble::scan(config.adapter.as_deref(), config.scan_timeout).await?;
     let found = found.into_iter().find(|it| it.address.eq_ignore_ascii_case(&config.address));
     let seen = found.as_ref().map(advertisement);
-    Ok((auto::ble_candidates(seen.as_ref()), found.as_ref().and_then(|it| it.rssi)))
+    Ok((detection::ble_candidates(seen.as_ref()), found.as_ref().and_then(|it| it.rssi)))
 }
 
 #[cfg(test)]

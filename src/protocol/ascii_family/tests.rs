@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::DecodeError;
 use crate::protocol::query::Runner;
 use crate::protocol::{CycleKind, Driver, Step};
 
@@ -8,7 +9,7 @@ static LIVE: Service = Service {
     part: Part::Live,
     addressed: true,
     decode: |_, info, into| {
-        into.pack.cycles = Some(Reader::new(info).u8()?.into());
+        into.pack.cycles = Some(Reader::big_endian(info).u8()?.into());
         Ok(())
     },
 };

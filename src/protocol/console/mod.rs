@@ -16,8 +16,8 @@ pub mod words;
 
 use std::time::Duration;
 
-use super::driver::{CycleKind, Driver, ProtocolError, Step};
 use crate::model::Reading;
+use crate::protocol::{CycleKind, Driver, ProtocolError, Step};
 use reply::{Listener, Reply};
 
 pub use survey::{Questions, Survey};
@@ -27,9 +27,8 @@ pub const SETTLING: Duration = Duration::from_secs(2);
 /// Time to leave a console between two commands.
 pub const GAP: Duration = Duration::from_millis(100);
 
-/// Brands whose conversations are text.
-pub const BRANDS: [&str; 2] =
-    [super::pylontech_sc0500::INFO.name, super::pylontech_console::INFO.name];
+/// The prompt at the end of an answer, which people who copy from a terminal may leave out.
+pub const PROMPT: &str = "pylon>";
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::fmt::Debug;
 use super::reply::Reply;
 use super::{Line, Script, Turn, silent, unknown};
 use crate::model::Reading;
-use crate::protocol::driver::{CycleKind, ProtocolError};
 use crate::protocol::query::Need;
+use crate::protocol::{CycleKind, ProtocolError};
 
 /// Silent or senseless answers after which a question that is not required rests for the session.
 const FAILURES: usize = 2;

@@ -4,24 +4,15 @@
 //! above it. Rows are not aligned with the head everywhere: what counts is the order of the words.
 
 use crate::model::units::{CentiPercent, DeciCelsius, Milliamps, Millivolts, divide_rounded};
-
-/// A number that is none.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is `{text}`, which is no number")]
-pub struct Malformed {
-    /// Where it stands.
-    pub field: String,
-    /// What stands there.
-    pub text: String,
-}
+use crate::protocol::DecodeError;
 
 /// Reads a whole number; a dash or nothing is an unknown one.
-pub fn number(field: &str, text: &str) -> Result<Option<i32>, Malformed> {
+pub fn number(field: &str, text: &str) -> Result<Option<i32>, DecodeError> {
     let text = text.trim();
     if matches!(text, "" | "-") {
         return Ok(None);
     }
-    let malformed = |_| Malformed { field: field.to_owned(), text: text.to_owned() };
+    let malformed = |_| DecodeError::NotANumber { field: field.to_owned(), text: text.to_owned() };
     text.parse().map(Some).map_err(malformed)
 }
 
@@ -115,34 +106,34 @@ impl<'a> Row<'a> {
     }
 
     /// The number below this name.
-    pub fn number(&self, name: &str) -> Result<Option<i32>, Malformed> {
+    pub fn number(&self, name: &str) -> Result<Option<i32>, DecodeError> {
         self.words(name).first().map_or(Ok(None), |word| number(name, word))
     }
 
     /// Millivolts below this name.
-    pub fn volts(&self, name: &str) -> Result<Option<Millivolts>, Malformed> {
+    pub fn volts(&self, name: &str) -> Result<Option<Millivolts>, DecodeError> {
         Ok(self.number(name)?.map(Millivolts))
     }
 
     /// Milliamperes below this name, positive while charging.
-    pub fn amps(&self, name: &str) -> Result<Option<Milliamps>, Malformed> {
+    pub fn amps(&self, name: &str) -> Result<Option<Milliamps>, DecodeError> {
         Ok(self.number(name)?.map(Milliamps))
     }
 
     /// Thousandths of a degree below this name.
-    pub fn degrees(&self, name: &str) -> Result<Option<DeciCelsius>, Malformed> {
+    pub fn degrees(&self, name: &str) -> Result<Option<DeciCelsius>, DecodeError> {
         Ok(self.number(name)?.map(temperature))
     }
 
     /// The share (`84%`) below this name.
-    pub fn share(&self, name: &str) -> Result<Option<CentiPercent>, Malformed> {
+    pub fn share(&self, name: &str) -> Result<Option<CentiPercent>, DecodeError> {
         let share = self.words(name).iter().find_map(|word| word.strip_suffix('%'));
         let percent = share.map_or(Ok(None), |text| number(name, text))?;
         Ok(percent.map(|percent| CentiPercent(percent.saturating_mul(100))))
     }
 
     /// The number in front of this unit below this name.
-    pub fn amount(&self, name: &str, unit: &str) -> Result<Option<i32>, Malformed> {
+    pub fn amount(&self, name: &str, unit: &str) -> Result<Option<i32>, DecodeError> {
         match self.words(name) {
             [.., text, last] if last.eq_ignore_ascii_case(unit) => number(name, text),
             _ => Ok(None),

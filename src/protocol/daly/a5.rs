@@ -11,8 +11,8 @@ use super::status;
 use crate::model::Reading;
 use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
+use crate::protocol::ProtocolError;
 use crate::protocol::bytes::Reader;
-use crate::protocol::driver::ProtocolError;
 use crate::protocol::query::Framing;
 
 use super::DecodeError;
@@ -185,7 +185,7 @@ pub(super) fn single(
     counts: &mut Counts,
     into: &mut Reading,
 ) -> Result<(), DecodeError> {
-    let mut reader = Reader::new(&data);
+    let mut reader = Reader::big_endian(&data);
     match command {
         command::TOTALS => totals(&mut reader, into)?,
         command::COUNTS => *counts = count(&mut reader, into)?,

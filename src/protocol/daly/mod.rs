@@ -12,57 +12,52 @@ mod way;
 
 use std::time::Duration;
 
-use super::bytes::{Exhausted, Reader};
-use super::driver::{
-    AdvertisementMatcher, CycleKind, DriverInfo, GattChannel, GattProfile, Medium, Options,
-    ProtocolError, SerialDefaults, uuid16,
+use super::advertisement::AdvertisementMatcher;
+use super::bytes::Reader;
+use super::info::{
+    Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, WriteMode,
 };
 use super::modbus::{self, READ, WRITE};
 use super::query::{Answer, Framing, Need, Pacing, RequestReply, Runner};
 use crate::model::Reading;
 use crate::model::reading::{Setting, Switch};
+use crate::protocol::{CycleKind, Medium, Options};
+use crate::protocol::{DecodeError, ProtocolError};
 use a5::{Counts, command};
-pub use way::VARIANTS;
-use way::{Dialect, Query};
+use way::{Dialect, Query, VARIANTS};
 
 /// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
-    name: "daly",
-    title: "Daly",
-    serial: Some(SerialDefaults { bauds: &[9600], timeout: Duration::from_secs(1) }),
-    gatt: Some(GattProfile { places: PLACES, streams: false }),
-    matchers: &[AdvertisementMatcher::Name("DL-"), AdvertisementMatcher::Name("JHB-")],
+    serial: SerialDefaults::new(&[9600], 1),
+    gatt: Some(GattProfile { channels: CHANNELS, streams: false }),
+    matchers: &[AdvertisementMatcher::Name("DL-*"), AdvertisementMatcher::Name("JHB-*")],
     addresses: 1..=15,
+    variants: VARIANTS,
     controls: &[Switch::Charging, Switch::Discharging],
-    serial_control: true,
     verified: "recorded frames of fifteen boards in three dialects; most alarms and all switching \
                from documents only",
-    new: |options: &Options| Box::new(Runner::new(Daly::new(options))),
+    ..DriverInfo::new("daly", "Daly", |options| Box::new(Runner::new(Daly::new(options))))
 };
 
-/// Some modules refuse to let anybody subscribe to the first.
-const PLACES: &[GattChannel] = &[place(0xFFF0, 0xFFF1, 0xFFF2), place(0xFF00, 0xFF01, 0xFF02)];
-
-const fn place(service: u16, notify: u16, write: u16) -> GattChannel {
-    GattChannel { service: uuid16(service), notify: uuid16(notify), write: uuid16(write) }
-}
-
-/// Why an answer makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum DecodeError {
-    #[error("the answer is too short: {0}")]
-    Short(#[from] Exhausted),
-    #[error("{field} is {value}")]
-    Implausible { field: &'static str, value: i64 },
-    #[error("the board says {0} instead")]
-    NotTurned(&'static str),
-}
+/// Some modules refuse subscriptions to the first.
+const CHANNELS: &[GattChannel] = &[
+    GattChannel {
+        notify: &[Characteristic::short(0xFFF0, 0xFFF1)],
+        write: Characteristic::short(0xFFF0, 0xFFF2),
+        write_mode: WriteMode::Auto,
+    },
+    GattChannel {
+        notify: &[Characteristic::short(0xFF00, 0xFF01)],
+        write: Characteristic::short(0xFF00, 0xFF02),
+        write_mode: WriteMode::Auto,
+    },
+];
 
 fn counted(field: &'static str, count: u16, least: u8, most: u8) -> Result<usize, DecodeError> {
     if (u16::from(least)..=most.into()).contains(&count) {
         Ok(count.into())
     } else {
-        Err(DecodeError::Implausible { field, value: count.into() })
+        Err(DecodeError::OutOfRange { field, value: count.into() })
     }
 }
 
@@ -71,7 +66,7 @@ fn soc(raw: u16) -> Result<i32, DecodeError> {
     if raw <= 1000 {
         Ok(i32::from(raw) * 10)
     } else {
-        Err(DecodeError::Implausible { field: "soc", value: raw.into() })
+        Err(DecodeError::OutOfRange { field: "soc", value: raw.into() })
     }
 }
 
@@ -80,7 +75,7 @@ fn amps(tenths: i32) -> Result<i32, DecodeError> {
     if tenths.abs() < 10_000 {
         Ok(tenths)
     } else {
-        Err(DecodeError::Implausible { field: "current", value: tenths.into() })
+        Err(DecodeError::OutOfRange { field: "current", value: tenths.into() })
     }
 }
 
@@ -235,7 +230,8 @@ impl Daly {
             }
             // The answer to an order has the new state in front.
             Query::Turn if (data[0] != 0) != self.on() => {
-                Err(DecodeError::NotTurned(if self.on() { "off" } else { "on" }))
+                let actual = if self.on() { "off" } else { "on" };
+                Err(DecodeError::Invalid(format!("the board reports {actual} instead")))
             }
             _ => a5::single(expected.command, data, &mut self.counts, into),
         };

@@ -3,7 +3,7 @@
 
 use crate::model::{Alarm, Reading};
 use crate::protocol::status_word::Bit::{Raises, State};
-use crate::protocol::status_word::{Bit, Word};
+use crate::protocol::status_word::{Bit, StatusWord};
 
 /// Bytes of the common table.
 pub(super) const FAILURES: usize = 7;
@@ -11,12 +11,12 @@ pub(super) const FAILURES: usize = 7;
 /// Puts what the common table says into the reading.
 pub(super) fn note_failures(bytes: [u8; FAILURES], into: &mut Reading) {
     for (word, byte) in COMMON.iter().zip(bytes) {
-        word.note(byte.into(), into);
+        word.decode(byte, into);
     }
 }
 
-static COMMON: [Word; FAILURES] = [
-    Word {
+static COMMON: [StatusWord; FAILURES] = [
+    StatusWord {
         name: "failure_0",
         bits: &[
             (0, Raises(Alarm::CellOvervoltageWarning)),
@@ -29,7 +29,7 @@ static COMMON: [Word; FAILURES] = [
             (7, Raises(Alarm::PackUndervoltage)),
         ],
     },
-    Word {
+    StatusWord {
         name: "failure_1",
         bits: &[
             (0, Raises(Alarm::ChargeOvertemperatureWarning)),
@@ -43,7 +43,7 @@ static COMMON: [Word; FAILURES] = [
         ],
     },
     // A full battery is nothing wrong.
-    Word {
+    StatusWord {
         name: "failure_2",
         bits: &[
             (0, Raises(Alarm::ChargeOvercurrentWarning)),
@@ -56,7 +56,7 @@ static COMMON: [Word; FAILURES] = [
             (7, Raises(Alarm::LowBattery)),
         ],
     },
-    Word {
+    StatusWord {
         name: "failure_3",
         bits: &[
             (0, Raises(Alarm::CellDifferenceWarning)),
@@ -65,7 +65,7 @@ static COMMON: [Word; FAILURES] = [
             (3, Raises(Alarm::TemperatureDifference)),
         ],
     },
-    Word {
+    StatusWord {
         name: "failure_4",
         bits: &[
             (0, Raises(Alarm::MosOvertemperature)),
@@ -79,7 +79,7 @@ static COMMON: [Word; FAILURES] = [
             (7, Raises(Alarm::DischargeMosFailure)),
         ],
     },
-    Word {
+    StatusWord {
         name: "failure_5",
         bits: &[
             (0, Raises(Alarm::AfeFailure)),
@@ -94,7 +94,7 @@ static COMMON: [Word; FAILURES] = [
     },
     // Bits 4 and 5 are in the paper of D2 only, but a recorded A5 board had bit 4 set while its
     // discharging transistor was off for no other reason.
-    Word {
+    StatusWord {
         name: "failure_6",
         bits: &[
             (0, Raises(Alarm::CurrentSensorFailure)),
@@ -127,7 +127,7 @@ pub(super) fn note_levels(bytes: [u8; LEVELS], into: &mut Reading) {
         }
         let counted = |said: bool, bits: u8| if said { bits } else { 0 };
         let counted = counted(level.low.is_some(), 0x07) | counted(level.high.is_some(), 0x38);
-        flags.note((byte & !counted).into(), into);
+        flags.decode(byte & !counted, into);
     }
 }
 
@@ -175,13 +175,13 @@ static BY_LEVEL: [Level; LEVELS] = [
     NONE,
 ];
 
-const fn flags(name: &'static str, bits: &'static [(u8, Bit)]) -> Word {
-    Word { name, bits }
+const fn flags(name: &'static str, bits: &'static [(u8, Bit)]) -> StatusWord {
+    StatusWord { name, bits }
 }
 
 /// The single bits of the same bytes. The fault of the parallel link is on for good in a recorded
 /// pack that works, so it is a state and no problem.
-static FLAGS: [Word; LEVELS] = [
+static FLAGS: [StatusWord; LEVELS] = [
     flags(
         "failure_0",
         &[(6, State("charger_connected")), (7, Raises(Alarm::CommunicationFailure))],

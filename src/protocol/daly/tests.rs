@@ -98,7 +98,7 @@ fn status(charging: u16, discharging: u16) -> Vec<u8> {
     registers[0x36] = discharging;
     let mut frame = vec![0xD2, 3, 124];
     frame.extend(registers.iter().flat_map(|register| register.to_be_bytes()));
-    frame.extend(crate::protocol::bytes::crc16_modbus(&frame).to_le_bytes());
+    frame.extend(crate::protocol::checksum::crc16_modbus(&frame).to_le_bytes());
     frame
 }
 
@@ -140,7 +140,7 @@ fn an_order_finds_its_dialect_first() {
         question(&mut driver);
     }
     let Step::Failed(error) = driver.step() else { panic!("{:?}", driver.step()) };
-    assert!(error.to_string().contains("the board says off instead"), "{error}");
+    assert!(error.to_string().contains("the board reports off instead"), "{error}");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_balancer_has_no_charge_and_no_switches() {
     registers[0x31] = 4;
     let bytes: Vec<u8> = registers.iter().flat_map(|register| register.to_be_bytes()).collect();
     let mut into = Reading::default();
-    d2::status(&mut Reader::new(&bytes), &mut into).unwrap();
+    d2::status(&mut Reader::big_endian(&bytes), &mut into).unwrap();
     assert_eq!(into.cells.len(), 4);
     assert_eq!((into.pack.soc, into.pack.current, into.switches.charging), (None, None, None));
 }

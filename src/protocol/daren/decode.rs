@@ -4,7 +4,8 @@
 use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
-use crate::protocol::bytes::{Exhausted, Reader, text};
+use crate::protocol::DecodeError;
+use crate::protocol::bytes::{Reader, text};
 
 use super::status;
 
@@ -18,23 +19,10 @@ pub(super) const NAMEPLATE: u8 = 0x03;
 pub(super) const CAPACITIES: u8 = 0x04;
 pub(super) const ALL: u8 = 0xFF;
 
-/// Why a payload is none of the expected kind.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DecodeError {
-    #[error("the payload is too short: {0}")]
-    Short(#[from] Exhausted),
-    #[error("a payload of {0} bytes is none of this service")]
-    Length(usize),
-    #[error("{field} is {value}")]
-    Implausible { field: &'static str, value: u32 },
-    #[error("it belongs to another question")]
-    Stranger,
-}
-
 /// Service 42. The part from the balance mask of cells 17 to 32 on is missing on some boards, and
 /// newer ones may append to it.
 pub(super) fn live(info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
-    let mut reader = Reader::new(info);
+    let mut reader = Reader::big_endian(info);
     // The change flags; the documents disagree on what they mean.
     reader.u8()?;
     let raw_soc = reader.u16()?;
@@ -81,7 +69,7 @@ fn words(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError>
     for word in
         [&status::VOLTAGE, &status::CURRENT, &status::TEMPERATURE, &status::ALARM, &status::FET]
     {
-        word.note(reader.u16()?, into);
+        word.decode(reader.u16()?, into);
     }
     for (alarm, name) in CELL_MASKS {
         cell_mask(alarm, name[0], 0, reader.u16()?, into);
@@ -96,9 +84,9 @@ fn words(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError>
         cell_mask(alarm, name[1], 16, mask, into);
     }
     let Ok(machine) = reader.u8() else { return Ok(()) };
-    status::MACHINE.note(machine.into(), into);
+    status::MACHINE.decode(machine, into);
     let Ok(io) = reader.u16() else { return Ok(()) };
-    status::IO.note(io, into);
+    status::IO.decode(io, into);
     Ok(())
 }
 
@@ -126,7 +114,7 @@ const CELL_MASKS: [(Alarm, [&str; 2]); 4] = [
 fn cell_mask(alarm: Alarm, name: &'static str, first: usize, mask: u16, into: &mut Reading) {
     let fitted = fitted(first, into);
     into.alarms.note(alarm, mask & fitted != 0);
-    into.alarms.note_unknown_bits(name, (mask & !fitted).into());
+    into.alarms.note_unknown_bits(name, mask & !fitted);
 }
 
 fn balance(name: &'static str, first: usize, mask: u16, into: &mut Reading) {
@@ -134,7 +122,7 @@ fn balance(name: &'static str, first: usize, mask: u16, into: &mut Reading) {
     for (bit, cell) in into.cells.iter_mut().skip(first).take(16).enumerate() {
         cell.balancing = Some(mask & 1 << bit != 0);
     }
-    into.alarms.note_unknown_bits(name, (mask & !fitted).into());
+    into.alarms.note_unknown_bits(name, mask & !fitted);
 }
 
 /// The bits of a mask that stand for cells of this battery, when bit 0 is the cell after `first`.
@@ -175,11 +163,11 @@ pub(super) fn capacities(info: &[u8], into: &mut Reading) -> Result<(), DecodeEr
 
 /// An answer of service B0 repeats what was asked, then says its length; some firmware says 0.
 fn module(info: &[u8], number: u8) -> Result<Reader<'_>, DecodeError> {
-    let mut reader = Reader::new(info);
+    let mut reader = Reader::big_endian(info);
     let [service, _group, operation] = [reader.u8()?, reader.u8()?, reader.u8()?];
     let [module, _fields, _length] = [reader.u8()?, reader.u8()?, reader.u8()?];
     if [service, operation, module] != [0xB0, READ, number] {
-        return Err(DecodeError::Stranger);
+        return Err(DecodeError::OtherRequest);
     }
     Ok(reader)
 }
@@ -190,7 +178,7 @@ pub(super) fn manufacturer(info: &[u8], into: &mut Reading) -> Result<(), Decode
     if !(35..=40).contains(&info.len()) {
         return Err(DecodeError::Length(info.len()));
     }
-    let mut reader = Reader::new(info);
+    let mut reader = Reader::big_endian(info);
     let hardware = text(reader.take(10)?);
     let _product = reader.take(10)?;
     let project = text(reader.take(10)?);
@@ -212,11 +200,11 @@ pub(super) fn parameters(info: &[u8], into: &mut Reading) -> Result<(), DecodeEr
     if info.len() != LENGTH {
         return Err(DecodeError::Length(info.len()));
     }
-    let mut reader = Reader::new(info);
+    let mut reader = Reader::big_endian(info);
     reader.take(1 + 7 * 2)?;
     let cells = reader.u16()?;
     if !(1..=u16::from(MAX_CELLS)).contains(&cells) {
-        return Err(DecodeError::Implausible { field: "cell count", value: cells.into() });
+        return Err(DecodeError::OutOfRange { field: "cell count", value: cells.into() });
     }
     reader.take(4 * 2)?;
     let product = text(reader.take(20)?);
@@ -237,7 +225,7 @@ fn counted(field: &'static str, count: u8, least: u8, most: u8) -> Result<u8, De
     if (least..=most).contains(&count) {
         Ok(count)
     } else {
-        Err(DecodeError::Implausible { field, value: count.into() })
+        Err(DecodeError::OutOfRange { field, value: count.into() })
     }
 }
 

@@ -12,22 +12,19 @@ mod status;
 use std::time::Duration;
 
 use super::ascii_frame::{self, Frame};
-use super::driver::{DriverInfo, Options, ProtocolError, SerialDefaults};
+use super::info::{DriverInfo, ImpliedBy, SerialDefaults};
 use super::query::{Answer, Framing, Need, Pacing, RequestReply, Runner};
 use crate::model::Reading;
+use crate::protocol::Options;
+use crate::protocol::ProtocolError;
 
 /// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
-    name: "daren",
-    title: "Daren",
-    serial: Some(SerialDefaults { bauds: &[9600, 19_200], timeout: Duration::from_secs(2) }),
-    gatt: None,
-    matchers: &[],
+    serial: SerialDefaults::new(&[9600, 19_200], 2),
     addresses: 0..=15,
-    controls: &[],
-    serial_control: true,
+    implied_by: Some(ImpliedBy::Port),
     verified: "recorded frames of six packs",
-    new: |options: &Options| Box::new(Runner::new(Daren::new(options))),
+    ..DriverInfo::new("daren", "Daren", |options| Box::new(Runner::new(Daren::new(options))))
 };
 
 /// VER of every frame.

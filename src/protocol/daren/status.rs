@@ -3,9 +3,9 @@
 
 use crate::model::Alarm;
 use crate::protocol::status_word::Bit::{ChargeSwitch, DischargeSwitch, Raises, State};
-use crate::protocol::status_word::Word;
+use crate::protocol::status_word::StatusWord;
 
-pub(super) static VOLTAGE: Word = Word {
+pub(super) static VOLTAGE: StatusWord = StatusWord {
     name: "voltage_status",
     bits: &[
         (0, Raises(Alarm::CellOvervoltage)),
@@ -29,7 +29,7 @@ pub(super) static VOLTAGE: Word = Word {
 
 /// Bits 12 to 14 are a number in the vendor's tool whose order nothing confirms, and bit 10 is a
 /// multiplier that it never uses: both stay unexplained.
-pub(super) static CURRENT: Word = Word {
+pub(super) static CURRENT: StatusWord = StatusWord {
     name: "current_status",
     bits: &[
         (0, State("charging")),
@@ -46,7 +46,7 @@ pub(super) static CURRENT: Word = Word {
     ],
 };
 
-pub(super) static TEMPERATURE: Word = Word {
+pub(super) static TEMPERATURE: StatusWord = StatusWord {
     name: "temperature_status",
     bits: &[
         (0, Raises(Alarm::ChargeOvertemperature)),
@@ -68,7 +68,7 @@ pub(super) static TEMPERATURE: Word = Word {
     ],
 };
 
-pub(super) static ALARM: Word = Word {
+pub(super) static ALARM: StatusWord = StatusWord {
     name: "alarm_status",
     bits: &[
         (0, Raises(Alarm::CellDifferenceWarning)),
@@ -93,7 +93,7 @@ pub(super) static ALARM: Word = Word {
 
 /// The Basen document has the transistors the other way round; the vendor's own tool, daren2mqtt
 /// and dbus-serialbattery agree on this order. Every recorded frame has both on.
-pub(super) static FET: Word = Word {
+pub(super) static FET: StatusWord = StatusWord {
     name: "fet_status",
     bits: &[
         (0, ChargeSwitch),
@@ -115,7 +115,7 @@ pub(super) static FET: Word = Word {
     ],
 };
 
-pub(super) static MACHINE: Word = Word {
+pub(super) static MACHINE: StatusWord = StatusWord {
     name: "machine_status",
     bits: &[
         (0, State("initialising")),
@@ -130,7 +130,7 @@ pub(super) static MACHINE: Word = Word {
 };
 
 /// Bit 14 is set in two recorded frames of a healthy pack.
-pub(super) static IO: Word = Word {
+pub(super) static IO: StatusWord = StatusWord {
     name: "io_status",
     bits: &[
         (0, State("charger_online")),

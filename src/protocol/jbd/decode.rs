@@ -3,25 +3,15 @@
 use crate::model::reading::{Cell, Probe, Reading, SensorLocation, Switch};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, alarm::AlarmSet};
-use crate::protocol::bytes::{Exhausted, Reader, text};
+use crate::protocol::DecodeError;
+use crate::protocol::bytes::{Reader, text};
 
 /// Balance bits are two words.
 const MAX_CELLS: u8 = 32;
 
-/// Why an answer is none of the expected kind.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DecodeError {
-    #[error("the data is too short: {0}")]
-    Short(#[from] Exhausted),
-    #[error("{0} bytes are no whole number of values")]
-    Odd(usize),
-    #[error("{field} is {value}")]
-    Implausible { field: &'static str, value: u32 },
-}
-
 /// Register 03. It comes a second time when a switch was turned, so it replaces what is there.
 pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
-    let mut reader = Reader::new(data);
+    let mut reader = Reader::big_endian(data);
     let [voltage, current] = [i32::from(reader.u16()?), i32::from(reader.i16()?)];
     let [remaining, nominal, cycles] = [reader.u16()?, reader.u16()?, reader.u16()?];
     let manufactured = date(reader.u16()?);
@@ -33,13 +23,13 @@ pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> 
     let cells = reader.u8()?;
     let sensors = reader.u8()?;
     if !(1..=MAX_CELLS).contains(&cells) {
-        return Err(DecodeError::Implausible { field: "cell count", value: cells.into() });
+        return Err(DecodeError::OutOfRange { field: "cell count", value: cells.into() });
     }
     // A board may count sensors that it does not send.
     let present = usize::from(sensors).min(reader.remaining() / 2);
     into.probes = (0..present)
         .map(|_| Ok(Probe { location: SensorLocation::Cells, value: temperature(reader.u16()?) }))
-        .collect::<Result<_, Exhausted>>()?;
+        .collect::<Result<_, DecodeError>>()?;
     let extension = Extension::read(&mut reader).filter(|it| it.remaining == remaining);
     let factor = extension.map_or(1, |it| it.factor(soc));
 
@@ -60,7 +50,7 @@ pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> 
     protections(protection, into);
     balancing(balance, cells, into);
     if let Some(extension) = extension {
-        into.alarms.note_unknown_bits("extension_alarm", extension.alarms.into());
+        into.alarms.note_unknown_bits("extension_alarm", extension.alarms);
     }
     into.received.cell_info = true;
     Ok(())
@@ -119,7 +109,7 @@ fn protections(word: u16, into: &mut Reading) {
     for (bit, alarm) in PROTECTIONS.into_iter().enumerate() {
         into.alarms.note(alarm, word & 1 << bit != 0);
     }
-    into.alarms.note_unknown_bits("protection_status", (word >> PROTECTIONS.len()).into());
+    into.alarms.note_unknown_bits("protection_status", word >> PROTECTIONS.len());
 }
 
 /// Bit 0 of the first word is cell 1, of the second word cell 17: a real pack of eleven with
@@ -161,8 +151,8 @@ pub(super) fn allowed(switch: Switch, reading: &Reading) -> bool {
 pub(super) fn cells(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let voltages = words(data)?;
     if !(1..=usize::from(MAX_CELLS)).contains(&voltages.len()) {
-        let value = u32::try_from(voltages.len()).unwrap_or(u32::MAX);
-        return Err(DecodeError::Implausible { field: "cell count", value });
+        let value = voltages.len() as i64;
+        return Err(DecodeError::OutOfRange { field: "cell count", value });
     }
     into.cells.resize(voltages.len(), Cell::default());
     for (cell, millivolts) in into.cells.iter_mut().zip(voltages) {
@@ -201,7 +191,7 @@ pub(super) fn counters(data: &[u8], into: &mut Reading) -> Result<(), DecodeErro
 fn words(data: &[u8]) -> Result<Vec<u16>, DecodeError> {
     let (pairs, rest) = data.as_chunks::<2>();
     if !rest.is_empty() {
-        return Err(DecodeError::Odd(data.len()));
+        return Err(DecodeError::Length(data.len()));
     }
     Ok(pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect())
 }

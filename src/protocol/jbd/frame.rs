@@ -8,7 +8,7 @@
 //! The checksum is the two's complement of a sum of bytes, high byte first: of register, length
 //! and data in a question, of status, length and data in an answer.
 
-use crate::protocol::driver::ProtocolError;
+use crate::protocol::ProtocolError;
 use crate::protocol::query::Framing;
 
 const START: u8 = 0xDD;

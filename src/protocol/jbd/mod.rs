@@ -12,13 +12,15 @@ mod radio;
 
 use std::time::Duration;
 
-use super::driver::{
-    AdvertisementMatcher, Driver, DriverInfo, GattChannel, GattProfile, Medium, Options,
-    ProtocolError, SerialDefaults, uuid16,
+use super::advertisement::AdvertisementMatcher;
+use super::info::{
+    Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, WriteMode, uuid16,
 };
 use super::query::{Answer, Framing, Need, Pacing, RequestReply, Runner};
 use crate::model::Reading;
 use crate::model::reading::{Setting, Switch};
+use crate::protocol::ProtocolError;
+use crate::protocol::{Driver, Medium, Options};
 
 pub use frame::checksum;
 pub use handshake::scramble;
@@ -30,16 +32,12 @@ use radio::JbdBle;
 /// mode and a write to the EEPROM, and the balance test of register E2 ends by the factory mode
 /// only.
 pub static INFO: DriverInfo = DriverInfo {
-    name: "jbd",
-    title: "JBD / Xiaoxiang",
-    serial: Some(SerialDefaults { bauds: &[9600], timeout: Duration::from_secs(2) }),
-    gatt: Some(GattProfile { places: PLACES, streams: false }),
-    matchers: SIGNS,
-    addresses: 1..=1,
+    serial: SerialDefaults::new(&[9600], 2),
+    gatt: Some(GattProfile { channels: CHANNELS, streams: false }),
+    matchers: MATCHERS,
     controls: &[Switch::Charging, Switch::Discharging],
-    serial_control: true,
     verified: "recorded frames of ten packs",
-    new,
+    ..DriverInfo::new("jbd", "JBD / Xiaoxiang", new)
 };
 
 fn new(options: &Options) -> Box<dyn Driver> {
@@ -51,33 +49,40 @@ fn new(options: &Options) -> Box<dyn Driver> {
 }
 
 /// The second one is that of the DH04 boards.
-const PLACES: &[GattChannel] = &[place(0xFF00, 0xFF01, 0xFF02), place(0xFFF0, 0xFFF1, 0xFFF2)];
-
-const fn place(service: u16, notify: u16, write: u16) -> GattChannel {
-    GattChannel { service: uuid16(service), notify: uuid16(notify), write: uuid16(write) }
-}
+const CHANNELS: &[GattChannel] = &[
+    GattChannel {
+        notify: &[Characteristic::short(0xFF00, 0xFF01)],
+        write: Characteristic::short(0xFF00, 0xFF02),
+        write_mode: WriteMode::Auto,
+    },
+    GattChannel {
+        notify: &[Characteristic::short(0xFFF0, 0xFFF1)],
+        write: Characteristic::short(0xFFF0, 0xFFF2),
+        write_mode: WriteMode::Auto,
+    },
+];
 
 /// The service and the first addresses are those of other brands' modules, too. Owners and brands
 /// rename their boards freely; these are the names that were seen.
-const SIGNS: &[AdvertisementMatcher] = &[
+const MATCHERS: &[AdvertisementMatcher] = &[
     AdvertisementMatcher::Service(uuid16(0xFF00)),
     AdvertisementMatcher::ReversedAddress,
-    AdvertisementMatcher::Name("JBD-"),
-    AdvertisementMatcher::Name("xiaoxiang"),
-    AdvertisementMatcher::Name("SP04S"),
-    AdvertisementMatcher::Name("SP16S"),
-    AdvertisementMatcher::Name("DP04S"),
-    AdvertisementMatcher::Name("AP21S"),
-    AdvertisementMatcher::Name("GJ-"),
-    AdvertisementMatcher::Name("SX1"),
-    AdvertisementMatcher::Name("SX60"),
-    AdvertisementMatcher::Name("SBL-"),
-    AdvertisementMatcher::Name("OGR-"),
-    AdvertisementMatcher::Name("LSG-"),
-    AdvertisementMatcher::Name("DWF"),
-    AdvertisementMatcher::Name("TZ-H"),
-    AdvertisementMatcher::Name("ECO-LFP"),
-    AdvertisementMatcher::Name("LT40AH"),
+    AdvertisementMatcher::Name("JBD-*"),
+    AdvertisementMatcher::Name("xiaoxiang*"),
+    AdvertisementMatcher::Name("SP04S*"),
+    AdvertisementMatcher::Name("SP16S*"),
+    AdvertisementMatcher::Name("DP04S*"),
+    AdvertisementMatcher::Name("AP21S*"),
+    AdvertisementMatcher::Name("GJ-*"),
+    AdvertisementMatcher::Name("SX1*"),
+    AdvertisementMatcher::Name("SX60*"),
+    AdvertisementMatcher::Name("SBL-*"),
+    AdvertisementMatcher::Name("OGR-*"),
+    AdvertisementMatcher::Name("LSG-*"),
+    AdvertisementMatcher::Name("DWF*"),
+    AdvertisementMatcher::Name("TZ-H*"),
+    AdvertisementMatcher::Name("ECO-LFP*"),
+    AdvertisementMatcher::Name("LT40AH*"),
     AdvertisementMatcher::Address("A4:C1:37"),
     AdvertisementMatcher::Address("A4:C1:38"),
     AdvertisementMatcher::Address("A5:C2:37"),

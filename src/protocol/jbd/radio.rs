@@ -17,8 +17,8 @@ use std::time::Duration;
 use super::Jbd;
 use super::handshake::{self, SECRET, Word, scramble};
 use crate::model::Secret;
-use crate::protocol::driver::{CycleKind, Driver, Options, ProtocolError, Side, Step};
 use crate::protocol::query::Runner;
+use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Side, Step};
 
 /// The key and the password as the factory sets them.
 const FACTORY: [u8; SECRET] = *b"000000";

@@ -21,48 +21,56 @@ mod tags;
 pub mod ttl;
 mod wire;
 
-use std::time::Duration;
-
-use super::driver::{
-    AdvertisementMatcher, DriverInfo, GattChannel, GattProfile, Medium, Options, SerialDefaults,
-    uuid16,
+use super::advertisement::AdvertisementMatcher;
+use super::info::{
+    Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, WriteMode, uuid16,
 };
 use crate::model::reading::Switch;
+use crate::protocol::Medium;
 use radio::JkBle;
 use record::{COMMAND, COMMAND_HEADER, checksum};
-pub use wire::VARIANTS;
-use wire::Wire;
+use wire::{VARIANTS, Wire};
 
 pub use cells::{Layout, layout};
 
 /// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
-    name: "jk",
-    title: "JK (Jikong)",
-    serial: Some(SerialDefaults { bauds: &[115_200, 9600], timeout: Duration::from_secs(1) }),
-    gatt: Some(GattProfile { places: PLACES, streams: true }),
-    matchers: SIGNS,
+    serial: SerialDefaults::new(&[115_200, 9600], 1),
+    gatt: Some(GattProfile { channels: CHANNELS, streams: true }),
+    matchers: MATCHERS,
     addresses: 0..=15,
+    variants: VARIANTS,
+    // Packs of the inverter series are read by writing a trigger register, which another brand on
+    // the same bus could take for one of its own.
+    probe_last: true,
     controls: &[Switch::Charging, Switch::Discharging, Switch::Balancing],
     serial_control: false,
     verified: "recorded frames of a dozen boards by Bluetooth and of six by wire",
-    new: |options: &Options| match options.medium {
+    ..DriverInfo::new("jk", "JK (Jikong)", |options| match options.medium {
         Medium::Ble => Box::new(JkBle::new(options)),
         Medium::Serial => Box::new(Wire::new(options)),
-    },
+    })
 };
 
 /// New modules have two characteristics FFE1, one for each direction; old ones have one for both,
 /// and some of those take commands at FFE2.
-const PLACES: &[GattChannel] = &[
-    GattChannel { service: uuid16(0xFFE0), notify: uuid16(0xFFE1), write: uuid16(0xFFE1) },
-    GattChannel { service: uuid16(0xFFE0), notify: uuid16(0xFFE1), write: uuid16(0xFFE2) },
+const CHANNELS: &[GattChannel] = &[
+    GattChannel {
+        notify: &[Characteristic::short(0xFFE0, 0xFFE1)],
+        write: Characteristic::short(0xFFE0, 0xFFE1),
+        write_mode: WriteMode::Auto,
+    },
+    GattChannel {
+        notify: &[Characteristic::short(0xFFE0, 0xFFE1)],
+        write: Characteristic::short(0xFFE0, 0xFFE2),
+        write_mode: WriteMode::Auto,
+    },
 ];
 
 /// The service is common to many brands, and the name can be changed by the owner.
-const SIGNS: &[AdvertisementMatcher] = &[
-    AdvertisementMatcher::Name("JK_"),
-    AdvertisementMatcher::Name("JK-"),
+const MATCHERS: &[AdvertisementMatcher] = &[
+    AdvertisementMatcher::Name("JK_*"),
+    AdvertisementMatcher::Name("JK-*"),
     AdvertisementMatcher::Address("C8:47:80"),
     AdvertisementMatcher::Address("C8:47:8C"),
     AdvertisementMatcher::Address("20:21:11"),

@@ -14,9 +14,9 @@ use super::about;
 use super::cells::{self, Layout};
 use super::record::{Kind, RECORD, RECORD_HEADER, Record};
 use crate::model::Reading;
-use crate::protocol::bytes::crc16_modbus;
-use crate::protocol::driver::{Options, ProtocolError};
+use crate::protocol::checksum::crc16_modbus;
 use crate::protocol::query::{Answer, Framing, Need, Pacing, RequestReply};
+use crate::protocol::{Options, ProtocolError};
 
 /// Length of a trigger and of its acknowledgement.
 pub(super) const TRIGGER: usize = 11;

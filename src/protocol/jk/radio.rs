@@ -15,8 +15,7 @@ use super::secrets::Redactor;
 use super::{Command, about, layout, order, request};
 use crate::model::Reading;
 use crate::model::reading::{Setting, Switch};
-use crate::protocol::driver::{CycleKind, Driver, Options, ProtocolError, Side, Step};
-use crate::protocol::query::more_specific;
+use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Side, Step};
 
 /// The acknowledgement follows its record at once; the next question must not collide with it.
 const ACKNOWLEDGEMENT: Duration = Duration::from_millis(400);
@@ -274,7 +273,7 @@ impl JkBle {
     }
 
     fn note(&mut self, error: ProtocolError) {
-        self.error = more_specific(self.error.take(), error);
+        self.error = ProtocolError::more_specific(self.error.take(), error);
     }
 
     fn unsupported(&mut self, phase: Phase, reason: String) {

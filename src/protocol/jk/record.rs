@@ -7,7 +7,8 @@
 
 use std::fmt;
 
-use crate::protocol::driver::ProtocolError;
+use crate::protocol::ProtocolError;
+use crate::protocol::bytes::{Reader, text};
 
 /// Length of a record, checksum included.
 pub const RECORD: usize = 300;
@@ -113,40 +114,40 @@ impl Record {
         self.u8(5)
     }
 
-    /// A field of `N` bytes. Positions are constants of the layouts, all of them inside.
-    fn field<const N: usize>(&self, at: usize) -> [u8; N] {
-        std::array::from_fn(|index| self.bytes.get(at + index).copied().unwrap_or_default())
+    /// Positions are constants of the layouts, all of them inside the record.
+    fn at(&self, position: usize) -> Reader<'_> {
+        Reader::little_endian(&self.bytes).at(position)
     }
 
     pub(super) fn u8(&self, at: usize) -> u8 {
-        u8::from_le_bytes(self.field(at))
+        self.at(at).u8().unwrap_or_default()
     }
 
     pub(super) fn u16(&self, at: usize) -> u16 {
-        u16::from_le_bytes(self.field(at))
+        self.at(at).u16().unwrap_or_default()
     }
 
     pub(super) fn i16(&self, at: usize) -> i16 {
-        i16::from_le_bytes(self.field(at))
+        self.at(at).i16().unwrap_or_default()
     }
 
     pub(super) fn u32(&self, at: usize) -> u32 {
-        u32::from_le_bytes(self.field(at))
+        self.at(at).u32().unwrap_or_default()
     }
 
     pub(super) fn i32(&self, at: usize) -> i32 {
-        i32::from_le_bytes(self.field(at))
+        self.at(at).i32().unwrap_or_default()
     }
 
     pub(super) fn f32(&self, at: usize) -> f32 {
-        f32::from_le_bytes(self.field(at))
+        self.at(at).f32().unwrap_or_default()
     }
 
     /// The text of a field that ends at its first NUL.
     pub(super) fn text(&self, at: usize, length: usize) -> Option<String> {
         let field = self.bytes.get(at..at + length).unwrap_or_default();
         let end = field.iter().position(|&byte| byte == 0).unwrap_or(length);
-        crate::protocol::bytes::text(field.get(..end).unwrap_or_default())
+        text(field.get(..end).unwrap_or_default())
     }
 }
 
@@ -262,10 +263,8 @@ impl Reassembly {
     }
 }
 
-/// The low byte of the sum, at the end of commands and records alike.
-pub fn checksum(bytes: &[u8]) -> u8 {
-    bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
-}
+/// At the end of commands and records.
+pub use crate::protocol::checksum::sum8 as checksum;
 
 #[cfg(test)]
 mod tests {

@@ -4,18 +4,8 @@
 use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
-use crate::protocol::bytes::{Exhausted, Reader, text};
-
-/// Why the data make no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DecodeError {
-    #[error("the values are cut short: {0}")]
-    Short(#[from] Exhausted),
-    #[error("it has no {0}")]
-    Missing(&'static str),
-    #[error("{0} bytes of cell voltages")]
-    Cells(u8),
-}
+use crate::protocol::DecodeError;
+use crate::protocol::bytes::{Reader, text};
 
 /// The word of tag 8B. The order is another one than over Bluetooth.
 const WARNINGS: [Alarm; 14] = [
@@ -47,7 +37,7 @@ struct Gathered {
 
 /// Puts the values into the reading.
 pub(super) fn note(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
-    let mut reader = Reader::new(data);
+    let mut reader = Reader::big_endian(data);
     let mut gathered = Gathered::default();
     while reader.remaining() > 0 {
         let tag = reader.u8()?;
@@ -75,7 +65,7 @@ pub(super) fn note(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
 fn cells(reader: &mut Reader<'_>) -> Result<Vec<Cell>, DecodeError> {
     let length = reader.u8()?;
     if !length.is_multiple_of(3) || length == 0 {
-        return Err(DecodeError::Cells(length));
+        return Err(DecodeError::Invalid(format!("{length} bytes of cell voltages")));
     }
     let mut cells = Vec::new();
     for _ in 0..length / 3 {
@@ -152,7 +142,7 @@ fn warnings(word: u16, into: &mut Reading) {
         into.alarms.note(alarm, word & 1 << bit != 0);
         unknown &= !(1 << bit);
     }
-    into.alarms.note_unknown_bits("warnings", unknown.into());
+    into.alarms.note_unknown_bits("warnings", unknown);
 }
 
 /// `11.XW_S11.261__`: hardware and software.
@@ -248,10 +238,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told() {
-        assert!(matches!(read(&[&[0xAA, 0, 0]]), Err(DecodeError::Short(_))));
+        assert!(matches!(read(&[&[0xAA, 0, 0]]), Err(DecodeError::TooShort(_))));
         let alone = |data: &[u8]| note(data, &mut Reading::default());
         assert_eq!(alone(&VOLTAGE), Err(DecodeError::Missing("cells")));
         assert_eq!(alone(&CELL), Err(DecodeError::Missing("pack voltage")));
-        assert_eq!(alone(&[0x79, 4]), Err(DecodeError::Cells(4)));
+        assert_eq!(alone(&[0x79, 4]), Err(DecodeError::Invalid("4 bytes of cell voltages".into())));
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::tags;
 use crate::model::Reading;
-use crate::protocol::driver::{Options, ProtocolError};
 use crate::protocol::query::{Answer, Framing, Need, Pacing, RequestReply};
+use crate::protocol::{Options, ProtocolError};
 
 pub(super) const HEADER: [u8; 2] = [0x4E, 0x57];
 /// Header, length, terminal, command, source and type.

@@ -10,11 +10,11 @@ use super::listener::{Ear, Heard, Listener, ROUND};
 use super::pb::Pb;
 use super::secrets::{Redactor, TtlRedactor};
 use super::ttl::Ttl;
-use crate::protocol::driver::{CycleKind, Driver, Options, ProtocolError, Side, Step};
 use crate::protocol::query::Runner;
+use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Side, Step};
 
 /// What `BMS_VARIANT` may say about a wire.
-pub const VARIANTS: &[&str] = &["ttl", "pb"];
+pub(super) const VARIANTS: &[&str] = &["ttl", "pb"];
 
 /// A master asks one pack after the other and is never quiet for so long.
 const SURVEY: Duration = Duration::from_secs(5);

@@ -3,13 +3,13 @@
 use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{MilliampHours, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
+use crate::protocol::DecodeError;
 use crate::protocol::ascii_family::{
-    self, Asked, DecodeError, cell_count, is_text, keep, kelvin, note_state, sensor_count, share,
-    words,
+    self, Asked, cell_count, is_text, keep, kelvin, note_state, sensor_count, share, words,
 };
-use crate::protocol::bytes::{Exhausted, Reader, text};
+use crate::protocol::bytes::{Reader, text};
 use crate::protocol::status_word::Bit::{ChargeSwitch, DischargeSwitch, Raises, State};
-use crate::protocol::status_word::Word;
+use crate::protocol::status_word::StatusWord;
 
 /// One module of service 42.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ fn ours<T>(
     info: &[u8],
     read: fn(&mut Reader<'_>) -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
-    let mut reader = Reader::new(info);
+    let mut reader = Reader::big_endian(info);
     // The flags: which alarms and switches have changed since they were last asked for.
     reader.u8()?;
     let head = reader.u8()?;
@@ -61,8 +61,11 @@ fn ours<T>(
     let modules = (0..count).map(|_| read(&mut reader)).collect::<Result<Vec<_>, _>>()?;
     at_end(&reader, info)?;
     let number = asked.index();
-    let missing = DecodeError::NotInGroup { modules: count, number: number + 1 };
-    modules.into_iter().nth(number).ok_or(missing)
+    modules.into_iter().nth(number).ok_or_else(|| {
+        let number = number + 1;
+        let reason = format!("the group has {count} modules and ours would be number {number}");
+        DecodeError::Invalid(reason)
+    })
 }
 
 fn at_end(reader: &Reader<'_>, info: &[u8]) -> Result<(), DecodeError> {
@@ -85,10 +88,14 @@ fn module(reader: &mut Reader<'_>) -> Result<Module, DecodeError> {
         2 => (remaining.into(), total.into()),
         4 => (wide(reader)?, wide(reader)?),
         10 => {
-            return Err(DecodeError::Variant("this is the layout of Seplos (type seplos)".into()));
+            return Err(DecodeError::Unsupported(
+                "this is the layout of Seplos (type seplos)".into(),
+            ));
         }
         other => {
-            return Err(DecodeError::Variant(format!("a layout with {other} fields at its end")));
+            return Err(DecodeError::Unsupported(format!(
+                "a layout with {other} fields at its end"
+            )));
         }
     };
     let (remaining, total) = (MilliampHours(remaining), MilliampHours(total));
@@ -96,7 +103,7 @@ fn module(reader: &mut Reader<'_>) -> Result<Module, DecodeError> {
 }
 
 /// Three bytes, unsigned.
-fn wide(reader: &mut Reader<'_>) -> Result<i64, Exhausted> {
+fn wide(reader: &mut Reader<'_>) -> Result<i64, DecodeError> {
     Ok(i64::from(reader.u8()?) << 16 | i64::from(reader.u16()?))
 }
 
@@ -146,17 +153,17 @@ pub(super) fn alarms(asked: Asked, info: &[u8], into: &mut Reading) -> Result<()
     note_state(states.voltage, limits, "module_voltage_state", into);
 
     let [protection, switches, flags, low, high] = states.status;
-    STATUS_1.note(protection.into(), into);
-    STATUS_2.note(switches.into(), into);
-    STATUS_3.note(flags.into(), into);
+    STATUS_1.decode(protection, into);
+    STATUS_2.decode(switches, into);
+    STATUS_3.decode(flags, into);
     let failed = u16::from_be_bytes([high, low]);
     let fitted = ((1_u32 << states.cells.len().min(16)) - 1) as u16;
     into.alarms.note(Alarm::CellFailure, failed & fitted != 0);
-    into.alarms.note_unknown_bits("status4_5", (failed & !fitted).into());
+    into.alarms.note_unknown_bits("status4_5", failed & !fitted);
     Ok(())
 }
 
-static STATUS_1: Word = Word {
+static STATUS_1: StatusWord = StatusWord {
     name: "status1",
     bits: &[
         (0, Raises(Alarm::PackOvervoltage)),
@@ -169,7 +176,7 @@ static STATUS_1: Word = Word {
     ],
 };
 
-static STATUS_2: Word = Word {
+static STATUS_2: StatusWord = StatusWord {
     name: "status2",
     bits: &[
         (0, State("precharge_mosfet_on")),
@@ -179,7 +186,7 @@ static STATUS_2: Word = Word {
     ],
 };
 
-static STATUS_3: Word = Word {
+static STATUS_3: StatusWord = StatusWord {
     name: "status3",
     bits: &[
         (0, State("buzzer_on")),
@@ -190,7 +197,7 @@ static STATUS_3: Word = Word {
     ],
 };
 
-static MANAGEMENT_STATUS: Word = Word {
+static MANAGEMENT_STATUS: StatusWord = StatusWord {
     name: "management_status",
     bits: &[
         (3, State("full_charge_request")),
@@ -212,7 +219,7 @@ pub(super) fn management(asked: Asked, info: &[u8], into: &mut Reading) -> Resul
     limits.discharge_voltage = Some(Millivolts(discharge.into()));
     limits.charge_current = Some(Milliamps(i32::from(charge_current) * 100));
     limits.discharge_current = Some(Milliamps(i32::from(discharge_current) * 100));
-    MANAGEMENT_STATUS.note(status.into(), into);
+    MANAGEMENT_STATUS.decode(status, into);
     Ok(())
 }
 
@@ -221,8 +228,8 @@ fn commanded(asked: Asked, info: &[u8], length: usize) -> Result<Reader<'_>, Dec
     if info.len() != length {
         return Err(DecodeError::Length(info.len()));
     }
-    let mut reader = Reader::new(info);
-    if reader.u8()? != asked.address { Err(DecodeError::Stranger) } else { Ok(reader) }
+    let mut reader = Reader::big_endian(info);
+    if reader.u8()? != asked.address { Err(DecodeError::OtherRequest) } else { Ok(reader) }
 }
 
 /// Service 47: where the module protects itself. The warnings in between and the limits of
@@ -236,14 +243,14 @@ pub(super) fn parameters(
     if info.len() != LENGTH {
         return Err(DecodeError::Length(info.len()));
     }
-    let mut reader = Reader::new(info);
+    let mut reader = Reader::big_endian(info);
     reader.u8()?;
     let [cell_high, cell_low, cell_under] = [reader.u16()?, reader.u16()?, reader.u16()?];
     let [_charge_high, _charge_low, _charge_current] =
         [reader.u16()?, reader.u16()?, reader.u16()?];
     let [high, low, under] = [reader.u16()?, reader.u16()?, reader.u16()?];
     if !(under..=high).contains(&low) || !(cell_under..=cell_high).contains(&cell_low) {
-        return Err(DecodeError::Stranger);
+        return Err(DecodeError::OtherRequest);
     }
     let limits = &mut into.limits;
     limits.cell_upper = Some(Millivolts(cell_high.into()));
@@ -268,7 +275,7 @@ pub(super) fn serial(asked: Asked, info: &[u8], into: &mut Reading) -> Result<()
     let mut reader = commanded(asked, info, 17)?;
     let number = reader.take(16)?;
     if !is_text(number) {
-        return Err(DecodeError::Stranger);
+        return Err(DecodeError::OtherRequest);
     }
     keep(&mut into.identity.serial, text(number));
     into.received.device_info = true;

@@ -7,25 +7,19 @@
 
 mod decode;
 
-use std::time::Duration;
-
 use super::ascii_family::{Layout, Pack, Part, Service};
-use super::driver::{DriverInfo, Options, SerialDefaults};
+use super::info::{DriverInfo, SerialDefaults};
 use super::query::Runner;
 
 /// What the rest of the program knows about this brand. The first module of the first group has
 /// address 2, the one of group 3 has 32 (hex).
 pub static INFO: DriverInfo = DriverInfo {
-    name: "pylontech",
-    title: "Pylontech",
-    serial: Some(SerialDefaults { bauds: &[115_200, 9600], timeout: Duration::from_secs(2) }),
-    gatt: None,
-    matchers: &[],
+    serial: SerialDefaults::new(&[115_200, 9600], 2),
     addresses: 2..=0xFE,
-    controls: &[],
-    serial_control: true,
     verified: "recorded frames of six modules; alarms from the document only",
-    new: |options: &Options| Box::new(Runner::new(Pack::new(&LAYOUT, options))),
+    ..DriverInfo::new("pylontech", "Pylontech", |options| {
+        Box::new(Runner::new(Pack::new(&LAYOUT, options)))
+    })
 };
 
 static LAYOUT: Layout = Layout {

@@ -1,27 +1,18 @@
 //! What the tables of a low-voltage console say.
 
-use super::super::console::table::{Malformed, Row, Table, field, number};
+use super::super::console::table::{Row, Table, field, number};
 use super::super::console::words;
 use crate::model::Reading;
 use crate::model::reading::{Cell, ConsoleStatus, Probe, SensorLocation};
 use crate::model::units::CentiPercent;
+use crate::protocol::DecodeError;
 
-/// What is wrong with an answer.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    #[error("no data in it")]
-    NoData,
-    #[error("no pack has this number")]
-    Absent,
-    #[error("cell {0} does not follow on its predecessor")]
-    Order(i32),
-    #[error(transparent)]
-    Number(#[from] Malformed),
-}
+/// Reported where no pack has the number.
+pub const NO_PACK: &str = "pack of this number";
 
 /// The row of one pack.
 pub fn pwr(lines: &[String], pack: u8, into: &mut Reading) -> Result<(), DecodeError> {
-    let table = Table::find(lines).ok_or(DecodeError::NoData)?;
+    let table = Table::find(lines).ok_or(DecodeError::Empty)?;
     let mut own = None;
     for row in table.rows() {
         if row.number("Power")? == Some(pack.into()) {
@@ -29,12 +20,12 @@ pub fn pwr(lines: &[String], pack: u8, into: &mut Reading) -> Result<(), DecodeE
             break;
         }
     }
-    let row = own.filter(|row| !row.is_absent()).ok_or(DecodeError::Absent)?;
+    let row = own.filter(|row| !row.is_absent()).ok_or(DecodeError::Missing(NO_PACK))?;
     into.pack.voltage = row.volts("Volt")?;
     into.pack.current = row.amps("Curr")?;
     into.pack.soc = row.share("Coulomb")?;
     if into.pack.voltage.is_none() {
-        return Err(DecodeError::NoData);
+        return Err(DecodeError::Empty);
     }
     for (location, name) in
         [(SensorLocation::Ambient, "Tempr"), (SensorLocation::Mosfet, "MosTempr")]
@@ -75,12 +66,14 @@ fn word(row: &Row<'_>, name: &str) -> Option<String> {
 
 /// The cells of one pack, numbered from 0.
 pub fn bat(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
-    let table = Table::find(lines).ok_or(DecodeError::NoData)?;
+    let table = Table::find(lines).ok_or(DecodeError::Empty)?;
     let mut cells = Vec::new();
     for row in table.rows() {
-        let index = row.number("Battery")?.ok_or(DecodeError::NoData)?;
+        let index = row.number("Battery")?.ok_or(DecodeError::Empty)?;
         if usize::try_from(index) != Ok(cells.len()) {
-            return Err(DecodeError::Order(index));
+            return Err(DecodeError::Invalid(format!(
+                "cell {index} does not follow on its predecessor"
+            )));
         }
         let words = states(&row, ["Volt. State", "Curr. State", "Temp. State"]);
         cells.push(Cell {
@@ -93,7 +86,7 @@ pub fn bat(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
         });
     }
     if cells.is_empty() {
-        return Err(DecodeError::NoData);
+        return Err(DecodeError::Empty);
     }
     into.cells = cells;
     Ok(())
@@ -116,5 +109,5 @@ pub fn stat(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
             _ => {}
         }
     }
-    if known { Ok(()) } else { Err(DecodeError::NoData) }
+    if known { Ok(()) } else { Err(DecodeError::Empty) }
 }

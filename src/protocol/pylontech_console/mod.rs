@@ -13,23 +13,21 @@ use std::time::Duration;
 use super::console::info::Info;
 use super::console::reply::Reply;
 use super::console::{GAP, Line, Questions, Survey, Terminal, unreadable, words};
-use super::driver::{DriverInfo, Options, ProtocolError, SerialDefaults};
+use super::info::{DriverInfo, SerialDefaults};
 use super::query::Need;
 use crate::model::Reading;
-use decode::DecodeError;
+use crate::protocol::Options;
+use crate::protocol::{DecodeError, ProtocolError};
 
 /// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
-    name: "pylontech-console",
-    title: "Pylontech console",
-    serial: Some(SerialDefaults { bauds: &[115_200], timeout: Duration::from_secs(5) }),
-    gatt: None,
-    matchers: &[],
+    serial: SerialDefaults::new(&[115_200], 5),
     addresses: 1..=16,
-    controls: &[],
-    serial_control: true,
+    text: true,
     verified: "recorded answers of a US2000C",
-    new: |options: &Options| Box::new(Terminal::new(Survey::new(Console::new(options)))),
+    ..DriverInfo::new("pylontech-console", "Pylontech console", |options| {
+        Box::new(Terminal::new(Survey::new(Console::new(options))))
+    })
 };
 
 /// What is asked.
@@ -99,11 +97,11 @@ impl Questions for Console {
             Query::Stat => decode::stat(&reply.lines, into),
             Query::Info => {
                 self.info = Info::parse(&reply.lines);
-                self.info.as_ref().map(|_| ()).ok_or(DecodeError::NoData)
+                self.info.as_ref().map(|_| ()).ok_or(DecodeError::Empty)
             }
         };
         decoded.map_err(|misfit| match misfit {
-            DecodeError::Absent => ProtocolError::Refused {
+            DecodeError::Missing(decode::NO_PACK) => ProtocolError::Refused {
                 query: format!("`{command}` for pack {}", self.pack),
                 code: 0,
                 reason: "no pack has this number",

@@ -16,11 +16,11 @@ use std::time::Duration;
 use super::super::console::info::Info;
 use super::super::console::reply::{Prompt, Reply};
 use super::super::console::{Line, Script, Turn, silent, unreadable};
-use super::super::driver::{CapacityUnit, CycleKind, Options, ProtocolError};
-use super::barcode::Barcode;
-use super::getpwr::{self, DecodeError};
+use super::getpwr;
 use super::{SLOW, divide_into_modules};
 use crate::model::Reading;
+use crate::protocol::barcode::Barcode;
+use crate::protocol::{CapacityUnit, CycleKind, DecodeError, Options, ProtocolError};
 
 const LOGIN: &str = "login debug";
 const INFO: &str = "info";

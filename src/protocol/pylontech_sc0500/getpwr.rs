@@ -12,35 +12,16 @@
 use crate::model::Reading;
 use crate::model::reading::{Cell, ConsoleStatus, Probe, SensorLocation};
 use crate::model::units::{MilliampHours, Milliamps, Millivolts, MilliwattHours};
-use crate::protocol::console::table::{Malformed, number, temperature};
+use crate::protocol::CapacityUnit;
+use crate::protocol::DecodeError;
+use crate::protocol::console::table::{number, temperature};
 use crate::protocol::console::words;
-use crate::protocol::driver::CapacityUnit;
 
 use super::CELLS_PER_MODULE;
 
 const HEAD: usize = 8;
 const CELL: usize = 4;
 const FOOT: usize = 2;
-
-/// What is wrong with an answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// No value at all.
-    #[error("no data in it")]
-    Empty,
-    /// The values do not make up the records.
-    #[error("{0} values make no whole records")]
-    Count(usize),
-    /// Cells are missing.
-    #[error("the cell count is {0}, which is no whole number of modules of {CELLS_PER_MODULE}")]
-    Cells(usize),
-    /// Something stands behind the last `#` of a line.
-    #[error("a value `{0}` without its end")]
-    Torn(String),
-    /// A number is none.
-    #[error(transparent)]
-    Number(#[from] Malformed),
-}
 
 /// Reads an answer into a reading.
 pub fn decode(lines: &[String], unit: CapacityUnit, into: &mut Reading) -> Result<(), DecodeError> {
@@ -50,11 +31,11 @@ pub fn decode(lines: &[String], unit: CapacityUnit, into: &mut Reading) -> Resul
     }
     let whole = |count: &usize| *count > 0 && count.is_multiple_of(CELL);
     let cells = values.len().checked_sub(HEAD + FOOT).filter(whole);
-    let cells = cells.ok_or(DecodeError::Count(values.len()))?;
+    let cells = cells.ok_or(count(values.len()))?;
     let (head, rest) = values.split_at(HEAD);
     let (cells, foot) = rest.split_at(cells);
     if !(cells.len() / CELL).is_multiple_of(CELLS_PER_MODULE) {
-        return Err(DecodeError::Cells(cells.len() / CELL));
+        return Err(odd_cells(cells.len() / CELL));
     }
     summary(head, unit, into)?;
     let (records, _) = cells.as_chunks::<CELL>();
@@ -71,12 +52,24 @@ pub fn decode(lines: &[String], unit: CapacityUnit, into: &mut Reading) -> Resul
     Ok(())
 }
 
+fn count(values: usize) -> DecodeError {
+    DecodeError::Invalid(format!("{values} values make no whole records"))
+}
+
+fn odd_cells(count: usize) -> DecodeError {
+    DecodeError::Invalid(format!(
+        "the cell count is {count}, which is no whole number of modules of {CELLS_PER_MODULE}"
+    ))
+}
+
 fn values(lines: &[String]) -> Result<Vec<&str>, DecodeError> {
     let mut values = Vec::new();
     for line in lines.iter().filter(|line| line.contains('#')) {
         let mut parts: Vec<&str> = line.split('#').map(str::trim).collect();
         match parts.pop() {
-            Some(rest) if !rest.is_empty() => return Err(DecodeError::Torn(rest.to_owned())),
+            Some(rest) if !rest.is_empty() => {
+                return Err(DecodeError::Invalid(format!("a value `{rest}` without its end")));
+            }
             _ => values.extend(parts),
         }
     }
@@ -85,7 +78,7 @@ fn values(lines: &[String]) -> Result<Vec<&str>, DecodeError> {
 
 fn summary(head: &[&str], unit: CapacityUnit, into: &mut Reading) -> Result<(), DecodeError> {
     let [voltage, current, degrees, charge, base, volts, amps, heat] = *head else {
-        return Err(DecodeError::Count(head.len()));
+        return Err(count(head.len()));
     };
     let pack = &mut into.pack;
     pack.voltage = number("voltage", voltage)?.map(Millivolts);
@@ -164,12 +157,12 @@ mod tests {
     #[test]
     fn every_way_to_be_incomplete_is_told() {
         assert_eq!(read(&[]), Err(DecodeError::Empty));
-        assert_eq!(read(&stack(14)), Err(DecodeError::Cells(14)));
-        assert_eq!(read(&stack(0)), Err(DecodeError::Count(10)));
-        assert_eq!(read(&stack(15)[1..]), Err(DecodeError::Cells(13)));
+        assert_eq!(read(&stack(14)), Err(odd_cells(14)));
+        assert_eq!(read(&stack(0)), Err(count(10)));
+        assert_eq!(read(&stack(15)[1..]), Err(odd_cells(13)));
         let mut lines = stack(15);
         lines[4] = "3317#  26300# Normal# Nor".to_owned();
-        assert_eq!(read(&lines), Err(DecodeError::Torn("Nor".into())));
+        assert_eq!(read(&lines), Err(DecodeError::Invalid("a value `Nor` without its end".into())));
         lines[4] = "33I7#  26300# Normal# Normal#".to_owned();
         let told = read(&lines).unwrap_err().to_string();
         assert_eq!(told, "voltage of cell 4 is `33I7`, which is no number");

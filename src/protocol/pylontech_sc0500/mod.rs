@@ -7,44 +7,41 @@
 //! mletenay/home-assistant-pylontech) and of a US2000C, whose `getpwr` has the same records
 //! (Hrabovszki1023/pylontech-console).
 
-mod barcode;
 mod debug;
 mod getpwr;
 mod recorded;
 mod user;
 
-use std::time::Duration;
-
+use super::barcode::Barcode;
 use super::console::{Survey, Terminal};
-use super::driver::{DriverInfo, Options, SerialDefaults};
+use super::info::{DriverInfo, ImpliedBy, SerialDefaults};
 use crate::model::Reading;
 use crate::model::reading::Module;
-
-pub use barcode::{Barcode, BarcodeError};
+use crate::protocol::{Driver, Options};
 
 /// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
-    name: "pylontech-sc0500",
-    title: "Pylontech SC0500",
-    serial: Some(SerialDefaults { bauds: &[115_200], timeout: Duration::from_secs(5) }),
-    gatt: None,
-    matchers: &[],
     // One console, one stack.
-    addresses: 1..=1,
-    controls: &[],
-    serial_control: true,
+    serial: SerialDefaults::new(&[115_200], 5),
+    replay_variants: &[RECORDED],
+    text: true,
+    implied_by: Some(ImpliedBy::Barcode),
     verified: "recorded answers of relatives; `getpwr` of a whole stack from its description",
-    new: |options: &Options| match options.barcode.as_deref().map(Barcode::parse) {
+    ..DriverInfo::new("pylontech-sc0500", "Pylontech SC0500", new)
+};
+
+fn new(options: &Options) -> Box<dyn Driver> {
+    match options.barcode.as_deref().map(Barcode::parse) {
         _ if options.variant.as_deref() == Some(RECORDED) => {
             Box::new(Terminal::new(Survey::new(recorded::Recorded::new(options))))
         }
         Some(Ok(barcode)) => Box::new(Terminal::new(debug::Debug::new(barcode, options))),
         _ => Box::new(Terminal::new(Survey::new(user::User::new(options)))),
-    },
-};
+    }
+}
 
 /// The variant for a recorded `getpwr`, which needs no log-in any more.
-pub const RECORDED: &str = "recorded";
+const RECORDED: &str = "recorded";
 
 /// Cells of an H48050.
 const CELLS_PER_MODULE: usize = 15;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::super::console::info::Info;
 use super::super::console::reply::Reply;
 use super::super::console::{GAP, Line, Questions, unreadable};
-use super::super::driver::{CapacityUnit, Options, ProtocolError};
 use super::super::query::Need;
 use super::{SLOW, divide_into_modules, getpwr};
 use crate::model::Reading;
+use crate::protocol::{CapacityUnit, Options, ProtocolError};
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

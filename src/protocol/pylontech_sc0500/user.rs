@@ -14,14 +14,15 @@ use std::time::Duration;
 
 use super::super::console::info::Info;
 use super::super::console::reply::Reply;
-use super::super::console::table::{Malformed, Row, Table, field, number, temperature};
+use super::super::console::table::{Row, Table, field, number, temperature};
 use super::super::console::{GAP, Line, Questions, unreadable, words};
-use super::super::driver::{Options, ProtocolError};
 use super::super::query::Need;
 use super::{SLOW, divide_into_modules};
 use crate::model::Reading;
 use crate::model::reading::{Cell, ConsoleStatus, Module, Probe, SensorLocation};
 use crate::model::units::{MilliampHours, Millivolts, MilliwattHours};
+use crate::protocol::DecodeError;
+use crate::protocol::{Options, ProtocolError};
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Questions for User {
             Query::Unit => unit(&reply.lines, into),
             Query::Info => {
                 self.info = Info::parse(&reply.lines);
-                self.info.as_ref().map(|_| ()).ok_or(DecodeError::NoData)
+                self.info.as_ref().map(|_| ()).ok_or(DecodeError::Empty)
             }
         };
         decoded.map_err(|misfit| unreadable(command(query), misfit.to_string()))
@@ -123,24 +124,14 @@ fn command(query: Query) -> &'static str {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-enum DecodeError {
-    #[error("no data in it")]
-    NoData,
-    #[error(transparent)]
-    Number(#[from] Malformed),
-    #[error("this is the console of a low-voltage pack (pylontech-console)")]
-    LowVoltage,
-    #[error("cell {0} does not follow on its predecessor")]
-    Order(i32),
-}
+const LOW_VOLTAGE: &str = "this is the console of a low-voltage pack (pylontech-console)";
 
 fn pwr(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
-    let table = Table::find(lines).ok_or(DecodeError::NoData)?;
-    let row = table.rows().next().ok_or(DecodeError::NoData)?;
+    let table = Table::find(lines).ok_or(DecodeError::Empty)?;
+    let row = table.rows().next().ok_or(DecodeError::Empty)?;
     // Its rows are packs, and their charge is a share only.
     if row.word("Coulomb").is_some() && row.word("CoulombAH").is_none() {
-        return Err(DecodeError::LowVoltage);
+        return Err(DecodeError::Invalid(LOW_VOLTAGE.into()));
     }
     let pack = &mut into.pack;
     pack.voltage = row.volts("Volt")?;
@@ -150,7 +141,7 @@ fn pwr(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
     let energy = row.amount("CoulombWH", "WH")?;
     pack.remaining_energy = energy.map(|hours| MilliwattHours(i64::from(hours) * 1000));
     if pack.voltage.is_none() {
-        return Err(DecodeError::NoData);
+        return Err(DecodeError::Empty);
     }
     let average =
         lines.iter().filter_map(|line| field(line)).find(|(key, _)| key == "AverageTempr");
@@ -201,9 +192,11 @@ fn bat(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [index, voltage, _, degrees, first, second, ..] = *words else { continue };
         let name = |what: &str| format!("{what} of cell {index}");
-        let index = number("cell", index)?.ok_or(DecodeError::NoData)?;
+        let index = number("cell", index)?.ok_or(DecodeError::Empty)?;
         if usize::try_from(index) != Ok(cells.len()) {
-            return Err(DecodeError::Order(index));
+            return Err(DecodeError::Invalid(format!(
+                "cell {index} does not follow on its predecessor"
+            )));
         }
         cells.push(Cell {
             voltage: number(&name("voltage"), voltage)?.map(Millivolts),
@@ -214,19 +207,19 @@ fn bat(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
         });
     }
     if cells.is_empty() {
-        return Err(DecodeError::NoData);
+        return Err(DecodeError::Empty);
     }
     into.cells = cells;
     Ok(())
 }
 
 fn unit(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
-    let table = Table::find(lines).ok_or(DecodeError::NoData)?;
+    let table = Table::find(lines).ok_or(DecodeError::Empty)?;
     let module = |row: Row<'_>| {
         let range = row.volts("BVlow")?.zip(row.volts("BVhigh")?);
         Ok(Module { range, ..Module::default() })
     };
     let present = table.rows().filter(|row| !row.is_absent());
-    into.modules = present.map(module).collect::<Result<_, Malformed>>()?;
-    if into.modules.is_empty() { Err(DecodeError::NoData) } else { Ok(()) }
+    into.modules = present.map(module).collect::<Result<_, DecodeError>>()?;
+    if into.modules.is_empty() { Err(DecodeError::Empty) } else { Ok(()) }
 }

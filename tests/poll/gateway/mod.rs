@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bms_reader::model::{AlarmThresholds, DeviceState, FaultKind, LinkState};
 use bms_reader::poll::{Line, LineMember};
-use bms_reader::protocol::{self, DriverInfo, Options, console};
+use bms_reader::protocol::{self, DriverInfo, Options};
 use bms_reader::sim::pylontech_sc0500::BARCODE;
 use bms_reader::sim::{Bus as SimBus, Faults, SimBrand};
 use futures_util::FutureExt;
@@ -249,7 +249,7 @@ fn manners(house: &House) -> Vec<Manner> {
     // A console has no checksum, and prints one answer at a time on a wire of its own: when somebody
     // else's rows and its prompt stand in the middle of a table, nobody can tell.
     let undetectable = |mix: &Mix| {
-        let is_console = console::BRANDS.contains(&house.brand.name);
+        let is_console = house.driver().text;
         is_console && mix.how_much == HowMuch::SecondHalf && mix.quarters > 0
     };
     let mixes = Mix::all().filter(|mix| !undetectable(mix)).map(Manner::Mixed);

@@ -1,0 +1,244 @@
+//! Finding out the brand of a battery: what to try, in which order.
+//!
+//! Every request is one that the driver of the brand reads with, so a battery of another brand loses
+//! nothing but a moment. Only a valid reply confirms a brand; an advertisement is a hint, because
+//! brands share modules and owners rename them.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::DRIVERS;
+use super::advertisement::{Advertisement, LIKELY};
+use super::driver::Options;
+use super::info::DriverInfo;
+
+/// The type that stands for "find out".
+pub const AUTO: &str = "auto";
+
+/// Time limit for one reply while the brand is unknown.
+pub const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A brand that an advertisement may belong to.
+#[derive(Debug, Clone, Copy)]
+pub struct Guess {
+    /// The brand.
+    pub driver: &'static DriverInfo,
+    /// The match is more than a service or an address, which brands share.
+    pub likely: bool,
+}
+
+/// The brands that the device may be, the likeliest first; of two equal ones the first of
+/// [`DRIVERS`].
+pub fn recognise(device: &Advertisement<'_>) -> Vec<Guess> {
+    recognise_among(DRIVERS, device)
+}
+
+fn recognise_among(drivers: &[&'static DriverInfo], device: &Advertisement<'_>) -> Vec<Guess> {
+    let strength = |driver: &DriverInfo| {
+        driver.matchers.iter().fold(0, |all, matcher| all | matcher.strength(device))
+    };
+    let with_gatt = drivers.iter().copied().filter(|driver| driver.gatt.is_some());
+    let mut guesses: Vec<_> = with_gatt
+        .map(|driver| (strength(driver), driver))
+        .filter(|(strength, _)| *strength > 0)
+        .collect();
+    guesses.sort_by_key(|(strength, _)| Reverse(*strength));
+    let guess = |(strength, driver)| Guess { driver, likely: strength >= LIKELY };
+    guesses.into_iter().map(guess).collect()
+}
+
+/// A brand to try.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate {
+    /// The brand.
+    pub driver: &'static DriverInfo,
+    /// The baud rate, where it is ours to choose.
+    pub baud: Option<u32>,
+}
+
+impl Candidate {
+    /// The operator's settings with an address that the brand can have.
+    pub fn options(&self, given: &Options) -> Options {
+        let known = &self.driver.addresses;
+        let address = if known.contains(&given.address) { given.address } else { *known.start() };
+        Options { address, ..given.clone() }
+    }
+}
+
+/// What to try at a serial port: at these rates or, where none is given, at the rates of each
+/// brand, the usual rate of every brand before the rarer ones.
+pub fn serial_candidates(bauds: &[u32]) -> Vec<Candidate> {
+    let mut all = Vec::new();
+    for driver in DRIVERS.iter().copied() {
+        let Some(serial) = driver.serial else { continue };
+        let rates = if bauds.is_empty() { serial.bauds } else { bauds };
+        let ranked = rates.iter().enumerate();
+        all.extend(ranked.map(|(rank, &baud)| (rank, Candidate { driver, baud: Some(baud) })));
+    }
+    all.sort_by_key(|(rank, candidate)| (candidate.driver.probe_last, *rank));
+    all.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
+/// What to try behind a bridge, which has a baud rate of its own.
+pub fn bridge_candidates() -> Vec<Candidate> {
+    let wired = DRIVERS.iter().copied().filter(|driver| driver.serial.is_some());
+    let mut all: Vec<_> = wired.map(|driver| Candidate { driver, baud: None }).collect();
+    all.sort_by_key(|candidate| candidate.driver.probe_last);
+    all
+}
+
+/// What to try on Bluetooth: the brands that match the advertisement, then all others.
+pub fn ble_candidates(device: Option<&Advertisement<'_>>) -> Vec<Candidate> {
+    let guesses = device.map(recognise).unwrap_or_default();
+    let mut drivers: Vec<_> = guesses.into_iter().map(|guess| guess.driver).collect();
+    for driver in DRIVERS.iter().copied().filter(|driver| driver.gatt.is_some()) {
+        if drivers.iter().all(|known| known.name != driver.name) {
+            drivers.push(driver);
+        }
+    }
+    drivers.into_iter().map(|driver| Candidate { driver, baud: None }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::advertisement::AdvertisementMatcher::{
+        self, Address, Manufacturer, Name, ReversedAddress, Service,
+    };
+    use crate::protocol::{daren, jbd, uuid16};
+
+    const fn brand(name: &'static str, matchers: &'static [AdvertisementMatcher]) -> DriverInfo {
+        let gatt = jbd::INFO.gatt;
+        DriverInfo { gatt, matchers, ..DriverInfo::new(name, name, daren::INFO.new) }
+    }
+
+    static RED: DriverInfo = brand(
+        "red",
+        &[Service(uuid16(0xFF00)), ReversedAddress, Address("A4:C1:38"), Name("SP16S*")],
+    );
+    static BLUE: DriverInfo = brand(
+        "blue",
+        &[Service(uuid16(0xFFE0)), Manufacturer(0x0B65), Address("A4:C1:38"), Name("JK_*")],
+    );
+
+    fn guesses(device: &Advertisement<'_>) -> Vec<(&'static str, bool)> {
+        let guesses = recognise_among(&[&daren::INFO, &RED, &BLUE], device);
+        guesses.into_iter().map(|guess| (guess.driver.name, guess.likely)).collect()
+    }
+
+    const UNKNOWN: Advertisement<'static> = Advertisement {
+        name: None,
+        address: "00:11:22:33:44:55",
+        services: &[],
+        manufacturer: &[],
+    };
+
+    #[test]
+    fn unknown_device_matches_no_brand() {
+        assert_eq!(guesses(&UNKNOWN), []);
+        assert_eq!(guesses(&Advertisement { name: Some("TV"), ..UNKNOWN }), []);
+    }
+
+    #[test]
+    fn name_outweighs_shared_service_and_address() {
+        let services = &[uuid16(0xFF00)];
+        assert_eq!(guesses(&Advertisement { services, ..UNKNOWN }), [("red", false)]);
+        let both = Advertisement { address: "a4:c1:38:00:00:01", ..UNKNOWN };
+        assert_eq!(guesses(&both), [("red", false), ("blue", false)]);
+        let named = Advertisement { name: Some("jk_b2a20s20p\0"), services, ..both };
+        assert_eq!(guesses(&named), [("blue", true), ("red", false)]);
+    }
+
+    #[test]
+    fn reversed_address_identifies_one_brand() {
+        let manufacturer = &[(0x6D7C, vec![0xBE, 0x38, 0xC1, 0xA4])];
+        let device = Advertisement { address: "A4:C1:38:BE:6D:7C", manufacturer, ..UNKNOWN };
+        assert_eq!(guesses(&device), [("red", true), ("blue", false)]);
+        assert_eq!(guesses(&Advertisement { manufacturer, ..UNKNOWN }), []);
+    }
+
+    #[test]
+    fn company_id_outweighs_everything_else() {
+        let device = Advertisement {
+            name: Some("SP16S020"),
+            services: &[uuid16(0xFF00)],
+            manufacturer: &[(0x0B65, vec![0x88, 0xA0])],
+            ..UNKNOWN
+        };
+        assert_eq!(guesses(&device), [("blue", true), ("red", true)]);
+    }
+
+    /// Advertisements of real modules, as their users reported them.
+    #[test]
+    fn reported_modules_are_recognised() {
+        let reversed = vec![(0x6D7C, vec![0xBE, 0x38, 0xC1, 0xA4])];
+        let jikong = vec![(0x0B65, vec![0x88, 0xA0, 0xC8, 0x47, 0x80, 0x05, 0x73, 0x8C])];
+        let (ff00, ffe0) = (&[uuid16(0xFF00)], &[uuid16(0xFFE0)]);
+        for (brand, name, address, services, manufacturer) in [
+            ("jbd", None, "A4:C1:38:BE:6D:7C", ff00, &reversed[..]),
+            ("jbd", Some("JBD-SP04S020"), "A5:C2:37:06:1B:C9", ff00, &[]),
+            ("jbd", Some("SP16S003"), "70:3E:97:08:00:01", ff00, &[]),
+            ("jk", Some("JK_B2A20S20P"), "C8:47:80:05:73:8C", ffe0, &jikong[..]),
+            ("jk", Some("JK-BD4A8S-4P"), "C8:47:8C:00:00:01", ffe0, &[]),
+            ("jk", None, "C8:47:80:37:02:E8", ffe0, &[]),
+            ("daly", Some("DL-40D2123456"), "40:D6:12:34:56:78", ff00, &[]),
+        ] {
+            let device = Advertisement { name, address, services, manufacturer };
+            let first = recognise(&device).first().map(|guess| guess.driver.name);
+            assert_eq!(first, Some(brand), "{device:?}");
+        }
+    }
+
+    fn names(candidates: &[Candidate]) -> Vec<&'static str> {
+        candidates.iter().map(|candidate| candidate.driver.name).collect()
+    }
+
+    #[test]
+    fn every_wired_brand_is_tried_at_each_of_its_rates() {
+        let candidates = serial_candidates(&[]);
+        for driver in DRIVERS {
+            for baud in driver.serial.map_or(&[][..], |serial| serial.bauds) {
+                let same = |candidate: &&Candidate| {
+                    candidate.driver.name == driver.name && candidate.baud == Some(*baud)
+                };
+                assert_eq!(candidates.iter().filter(same).count(), 1, "{} {baud}", driver.name);
+            }
+        }
+    }
+
+    #[test]
+    fn usual_rates_come_first_and_writing_brands_last() {
+        let candidates = serial_candidates(&[]);
+        let last = |candidate: &Candidate| candidate.driver.probe_last;
+        assert!(candidates.iter().map(last).is_sorted(), "{:?}", names(&candidates));
+        assert!(candidates.iter().any(last), "a driver that writes a trigger register");
+        let usual = |candidate: &Candidate| candidate.driver.serial.map(|serial| serial.bauds[0]);
+        let early = candidates.iter().filter(|candidate| !last(candidate));
+        assert!(early.map(|it| it.baud != usual(it)).is_sorted(), "{:?}", names(&candidates));
+    }
+
+    #[test]
+    fn given_rate_is_the_only_one() {
+        let wired = DRIVERS.iter().filter(|driver| driver.serial.is_some()).count();
+        assert_eq!(serial_candidates(&[4800]).len(), wired);
+        assert!(serial_candidates(&[4800]).iter().all(|candidate| candidate.baud == Some(4800)));
+        assert!(bridge_candidates().iter().all(|candidate| candidate.baud.is_none()));
+        assert_eq!(bridge_candidates().len(), wired);
+    }
+
+    #[test]
+    fn every_bluetooth_brand_is_tried_once() {
+        let with_gatt = DRIVERS.iter().filter(|driver| driver.gatt.is_some()).count();
+        let device = Advertisement { name: Some("JK_B2A20S20P"), ..UNKNOWN };
+        assert_eq!(ble_candidates(None).len(), with_gatt);
+        assert_eq!(ble_candidates(Some(&device)).len(), with_gatt);
+    }
+
+    #[test]
+    fn impossible_address_becomes_the_first_possible_one() {
+        let daren = Candidate { driver: &daren::INFO, baud: None };
+        let given = |address| Options { address, ..Options::default() };
+        assert_eq!(daren.options(&given(5)).address, 5);
+        assert_eq!(daren.options(&given(200)).address, 0);
+    }
+}

@@ -1,0 +1,182 @@
+//! What can go wrong in a conversation with a battery.
+
+use std::fmt;
+
+use crate::model::FaultKind;
+
+/// Why a cycle failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// No complete reply before the deadline.
+    #[error("no answer to {query}{}", Partial(*.received))]
+    Timeout {
+        /// The request.
+        query: String,
+        /// Bytes that did arrive.
+        received: usize,
+    },
+    /// A damaged frame.
+    #[error("wrong checksum in the answer to {query}: expected {expected:04X}, got {got:04X}")]
+    BadChecksum {
+        /// The request.
+        query: String,
+        /// Computed over the frame.
+        expected: u32,
+        /// Found in the frame.
+        got: u32,
+    },
+    /// A frame with a valid checksum and invalid content, or bytes without any frame.
+    #[error("unreadable answer to {query}: {reason}")]
+    BadFrame {
+        /// The request.
+        query: String,
+        /// What is wrong with the content.
+        reason: String,
+    },
+    /// A valid frame of a kind that the driver does not support.
+    #[error("unsupported answer to {query}: {reason}")]
+    Unsupported {
+        /// The request.
+        query: String,
+        /// What is unknown.
+        reason: String,
+    },
+    /// The battery replied with an error code.
+    #[error("the battery refused {query}: {reason} (code {code:02X})")]
+    Refused {
+        /// The request.
+        query: String,
+        /// The error code.
+        code: u32,
+        /// Meaning of the code.
+        reason: &'static str,
+    },
+    /// A log-in failed.
+    #[error("log-in failed: {reason}")]
+    Login {
+        /// Why, and what to set instead.
+        reason: String,
+    },
+}
+
+struct Partial(usize);
+
+impl fmt::Display for Partial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            count => write!(f, " ({count} bytes came, but no whole answer)"),
+        }
+    }
+}
+
+impl ProtocolError {
+    /// The error type that users see.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            ProtocolError::Timeout { .. } => FaultKind::Timeout,
+            ProtocolError::BadChecksum { .. } => FaultKind::BadChecksum,
+            ProtocolError::BadFrame { .. } => FaultKind::BadFrame,
+            ProtocolError::Unsupported { .. } => FaultKind::UnsupportedFrame,
+            ProtocolError::Refused { .. } => FaultKind::BmsError,
+            ProtocolError::Login { .. } => FaultKind::AuthFailed,
+        }
+    }
+
+    /// What the operator can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            ProtocolError::Timeout { received: 0, .. } => {
+                "check that the battery is awake, its type, address and baud rate, and the wiring (A \
+                 and B may be swapped); BMS_TYPE=auto finds the type"
+            }
+            ProtocolError::Timeout { .. } => {
+                "something talks on the line: check the baud rate, the battery's type and whether \
+                 another reader shares the bus"
+            }
+            ProtocolError::BadChecksum { .. } => {
+                "the line is noisy: check ground, termination and cable length, and that only one \
+                 reader is on the bus"
+            }
+            ProtocolError::BadFrame { .. } | ProtocolError::Unsupported { .. } => {
+                "check the battery's type, the baud rate and the wiring; if they are right, report \
+                 the frame that LOG_LEVEL=TRACE shows"
+            }
+            ProtocolError::Refused { .. } => "check the address and the battery's type",
+            ProtocolError::Login { .. } => {
+                "check BMS_PASSWORD or BMS_BARCODE, whichever this type of battery has"
+            }
+        }
+    }
+
+    /// How much the error reveals about the cause. A refusal comes from a battery that is awake and
+    /// understands the protocol; invalid content reveals more than damage, and damage more than a
+    /// timeout.
+    fn specificity(&self) -> u8 {
+        match self {
+            ProtocolError::Timeout { .. } => 0,
+            ProtocolError::BadChecksum { .. } => 1,
+            ProtocolError::BadFrame { .. } => 2,
+            ProtocolError::Unsupported { .. } => 3,
+            ProtocolError::Refused { .. } | ProtocolError::Login { .. } => 4,
+        }
+    }
+
+    /// Of two errors the one to report: the more specific one, otherwise the newer one.
+    pub(super) fn more_specific(known: Option<Self>, new: Self) -> Option<Self> {
+        Some(known.filter(|known| known.specificity() > new.specificity()).unwrap_or(new))
+    }
+}
+
+/// Why the content of a valid frame cannot be decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The content ends after this many bytes, in the middle of a field.
+    #[error("it ends after {0} bytes")]
+    TooShort(usize),
+    /// The content has a length that no reply to this request has.
+    #[error("{0} bytes of data are not an answer to this request")]
+    Length(usize),
+    /// A number that cannot be right.
+    #[error("{field} is {value}")]
+    OutOfRange {
+        /// What the number stands for.
+        field: &'static str,
+        /// As received.
+        value: i64,
+    },
+    /// A console printed something else where a number belongs.
+    #[error("{field} is `{text}`, which is no number")]
+    NotANumber {
+        /// What the number stands for.
+        field: String,
+        /// As received.
+        text: String,
+    },
+    /// The reply has no data.
+    #[error("no data in it")]
+    Empty,
+    /// A required value is missing.
+    #[error("it has no {0}")]
+    Missing(&'static str),
+    /// The content has the form of a reply to another request.
+    #[error("it belongs to another question")]
+    OtherRequest,
+    /// A layout that the driver does not support.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Any other contradiction.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl DecodeError {
+    /// The same as the failure of a request.
+    pub(super) fn in_answer_to(self, query: impl Into<String>) -> ProtocolError {
+        let (query, reason) = (query.into(), self.to_string());
+        match self {
+            DecodeError::Unsupported(_) => ProtocolError::Unsupported { query, reason },
+            _ => ProtocolError::BadFrame { query, reason },
+        }
+    }
+}

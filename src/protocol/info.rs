@@ -1,0 +1,154 @@
+//! Everything the rest of the program knows about a brand.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::advertisement::AdvertisementMatcher;
+use super::driver::{Driver, Medium, Options};
+use crate::model::reading::Switch;
+
+/// One brand.
+#[derive(Debug)]
+pub struct DriverInfo {
+    /// Configuration value, topic part, file name: `daren`.
+    pub name: &'static str,
+    /// The brand as people know it.
+    pub title: &'static str,
+    /// How it is reached by wire.
+    pub serial: Option<SerialDefaults>,
+    /// How it is reached by Bluetooth.
+    pub gatt: Option<GattProfile>,
+    /// How it is recognised in a Bluetooth scan. Each match is a hint and no proof.
+    pub matchers: &'static [AdvertisementMatcher],
+    /// Addresses that it can have on a bus.
+    pub addresses: RangeInclusive<u8>,
+    /// Dialects that `BMS_VARIANT` can name; empty where there is only one.
+    pub variants: &'static [&'static str],
+    /// Further variants that fit recordings only, for `decode`.
+    pub replay_variants: &'static [&'static str],
+    /// Conversations are lines of text without a checksum, not frames.
+    pub text: bool,
+    /// `auto` tries it after all others because its requests write.
+    pub probe_last: bool,
+    /// The variable that stands for this brand where `BMS_TYPE` is missing.
+    pub implied_by: Option<ImpliedBy>,
+    /// Switches that [`CycleKind::Write`](super::CycleKind::Write) can set.
+    pub controls: &'static [Switch],
+    /// They can be set by wire too, and not only by Bluetooth.
+    pub serial_control: bool,
+    /// What the driver was verified with.
+    pub verified: &'static str,
+    /// Opens a conversation.
+    pub new: fn(&Options) -> Box<dyn Driver>,
+}
+
+impl DriverInfo {
+    /// A brand with one battery on the line and nothing special.
+    pub const fn new(
+        name: &'static str,
+        title: &'static str,
+        new: fn(&Options) -> Box<dyn Driver>,
+    ) -> Self {
+        DriverInfo {
+            name,
+            title,
+            serial: None,
+            gatt: None,
+            matchers: &[],
+            addresses: 1..=1,
+            variants: &[],
+            replay_variants: &[],
+            text: false,
+            probe_last: false,
+            implied_by: None,
+            controls: &[],
+            serial_control: true,
+            verified: "",
+            new,
+        }
+    }
+
+    /// The switches that can be set over this medium.
+    pub fn controls_on(&self, medium: Medium) -> &'static [Switch] {
+        if medium == Medium::Ble || self.serial_control { self.controls } else { &[] }
+    }
+}
+
+/// A variable whose presence stands for a brand where `BMS_TYPE` is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImpliedBy {
+    /// `BMS_BARCODE`.
+    Barcode,
+    /// `BMS_PORT`.
+    Port,
+}
+
+/// Line settings of a brand; always 8 data bits, no parity, one stop bit.
+#[derive(Debug, Clone, Copy)]
+pub struct SerialDefaults {
+    /// Baud rates in use, the usual one first. The others are tried while nothing is received.
+    pub bauds: &'static [u32],
+    /// Time limit for one reply.
+    pub timeout: Duration,
+}
+
+impl SerialDefaults {
+    pub const fn new(bauds: &'static [u32], timeout_s: u64) -> Option<Self> {
+        Some(SerialDefaults { bauds, timeout: Duration::from_secs(timeout_s) })
+    }
+}
+
+/// The Bluetooth side of a brand.
+#[derive(Debug, Clone, Copy)]
+pub struct GattProfile {
+    /// Channels to look for, the usual one first; the first that the battery has is used.
+    pub channels: &'static [GattChannel],
+    /// It sends unasked once it was started, so keeping the connection open costs it nothing.
+    pub streams: bool,
+}
+
+/// The characteristics of one conversation. Some modules have two characteristics of the same
+/// UUID, which differ only in their properties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GattChannel {
+    /// Characteristics that notify, all of which are subscribed to.
+    pub notify: &'static [Characteristic],
+    /// Characteristic for requests.
+    pub write: Characteristic,
+    /// How requests are written.
+    pub write_mode: WriteMode,
+}
+
+/// One characteristic of one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Characteristic {
+    /// UUID of the service.
+    pub service: u128,
+    /// UUID of the characteristic.
+    pub uuid: u128,
+}
+
+impl Characteristic {
+    /// A characteristic with UUIDs that Bluetooth assigns.
+    pub const fn short(service: u16, uuid: u16) -> Self {
+        Characteristic { service: uuid16(service), uuid: uuid16(uuid) }
+    }
+}
+
+/// How requests are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WriteMode {
+    /// As the properties of the characteristic allow.
+    #[default]
+    Auto,
+    /// As a write request, which the battery confirms.
+    WithResponse,
+    /// As a write command, which it does not confirm.
+    WithoutResponse,
+}
+
+/// A UUID from the 16 bits that Bluetooth assigns.
+pub const fn uuid16(short: u16) -> u128 {
+    const BASE: u128 = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
+    BASE | (short as u128) << 96
+}
