@@ -1,9 +1,9 @@
 # One static binary in an empty image, for amd64 and arm64, without emulation.
 #
 #   docker build .                              compiles in a container
-#   docker build --build-arg BIN=prebuilt .     takes dist/<arch>/bms-reader of scripts/build-static
+#   docker build --build-arg BIN=prebuilt .     uses dist/<arch>/bms-reader from scripts/build-static
 #
-# No `# syntax=` line, no `COPY --link`, no here-documents: older BuildKits and buildah can build this too.
+# Older BuildKits and buildah must build this too, so no `# syntax=` line, `COPY --link` or here-documents.
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
 ARG BIN=compiled
 
@@ -29,7 +29,7 @@ COPY dist/${TARGETARCH}/bms-reader /out/bms-reader
 
 FROM ${BIN} AS bin
 
-# Root, because the options file of the Home Assistant app belongs to root; compose runs it as 65534.
+# Runs as root, because root owns the options file of the Home Assistant app. Compose uses 65534.
 FROM scratch
 ARG VERSION=0.1.0
 ARG REVISION=

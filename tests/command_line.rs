@@ -1,9 +1,9 @@
-//! What the commands say to people whose configuration is wrong, or not there yet.
+//! What the commands print when the configuration is wrong or missing.
 #![allow(clippy::unwrap_used)]
 
 use std::process::{Command, Output};
 
-/// The program with this environment and no other.
+/// Runs the program with exactly this environment.
 fn run(command: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut program = Command::new(env!("CARGO_BIN_EXE_bms-reader"));
     program.args(command).env_clear().envs(environment.iter().copied()).output().unwrap()
@@ -28,8 +28,9 @@ fn check_without_a_battery_scans() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     assert!(text.contains("no battery is configured"), "{text}");
+    // The test machine may have serial ports.
     let ports = ["No serial port found", "BMS_TYPE=auto BMS_PORT="];
-    assert!(ports.iter().any(|words| text.contains(words)), "{text}");
+    assert!(ports.iter().any(|line| text.contains(line)), "{text}");
     assert!(text.contains("Bluetooth"), "{text}");
     assert_eq!(text.matches("MQTT_HOST").count(), 1, "{text}");
 }

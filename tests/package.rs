@@ -1,5 +1,5 @@
-//! What the program is shipped with, held against the rules of those who take it: the Home Assistant
-//! store, Docker, systemd. Their tools are not needed to notice a slip.
+//! Checks the packaging files against the rules of the Home Assistant store, Docker and systemd,
+//! without their tools.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use bms_reader::config::variables::VARIABLES;
 use serde_json::{Value, json};
 
-/// Manifest keys that we use or may come to use. The store refuses any key that it does not know.
+/// Manifest keys that the app may use. The store refuses unknown keys.
 const KNOWN_KEYS: &[&str] = &[
     "apparmor",
     "arch",
@@ -48,7 +48,7 @@ const KNOWN_KEYS: &[&str] = &[
     "version",
 ];
 
-/// More rights than a reader needs, or obsolete.
+/// Obsolete keys, and keys that grant more rights than a reader needs.
 const FORBIDDEN_KEYS: &[&str] = &[
     "advanced",
     "auth_api",
@@ -69,12 +69,12 @@ const FORBIDDEN_KEYS: &[&str] = &[
     "webui",
 ];
 
-fn root() -> PathBuf {
+fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn text(file: &str) -> String {
-    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    fs::read_to_string(repository().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 fn yaml(file: &str) -> Value {
@@ -89,7 +89,7 @@ fn keys(value: &Value) -> BTreeSet<String> {
     value.as_object().map(|object| object.keys().cloned().collect()).unwrap_or_default()
 }
 
-/// What the store's linter says about a manifest.
+/// What the linter of the store would reject.
 fn manifest_faults(manifest: &Value) -> Vec<String> {
     let defaults = json!({
         "apparmor": true, "backup": "hot", "boot": "auto", "devices": [], "environment": {},
@@ -126,32 +126,32 @@ fn manifest_faults(manifest: &Value) -> Vec<String> {
     faults
 }
 
-/// Types of the Supervisor: a word, perhaps with arguments, perhaps optional.
-fn schema_faults(schema: &Value, place: &str) -> Vec<String> {
+/// Types of the Supervisor are names with optional arguments, and `?` for an optional value.
+fn schema_faults(schema: &Value, path: &str) -> Vec<String> {
     match schema {
         Value::Object(fields) => {
             let each =
-                fields.iter().map(|(key, kind)| schema_faults(kind, &format!("{place}.{key}")));
+                fields.iter().map(|(key, kind)| schema_faults(kind, &format!("{path}.{key}")));
             each.flatten().collect()
         }
         Value::Array(items) if items.len() == 1 && !items[0].is_array() => {
-            schema_faults(&items[0], &format!("{place}[]"))
+            schema_faults(&items[0], &format!("{path}[]"))
         }
         Value::String(kind) => {
             let kind = kind.strip_suffix('?').unwrap_or(kind);
-            let (word, arguments) = kind.split_once('(').unwrap_or((kind, ")"));
-            let bare = !kind.contains('(');
-            let sound = match word {
-                "bool" | "email" | "url" | "password" | "port" => bare,
+            let (name, arguments) = kind.split_once('(').unwrap_or((kind, ")"));
+            let has_arguments = kind.contains('(');
+            let valid = match name {
+                "bool" | "email" | "url" | "password" | "port" => !has_arguments,
                 "str" | "device" => true,
-                "int" | "float" => bare || bounds(kind).is_some(),
-                "match" | "list" => !bare && arguments.len() > 1,
+                "int" | "float" => !has_arguments || bounds(kind).is_some(),
+                "match" | "list" => has_arguments && arguments.len() > 1,
                 _ => false,
             };
             let closed = arguments.ends_with(')');
-            if sound && closed { Vec::new() } else { vec![format!("{place}: no type {kind}")] }
+            if valid && closed { Vec::new() } else { vec![format!("{path}: no type {kind}")] }
         }
-        other => vec![format!("{place}: no type {other}")],
+        other => vec![format!("{path}: no type {other}")],
     }
 }
 
@@ -169,8 +169,11 @@ fn option_faults(options: &Value, schema: &Value) -> Vec<String> {
         let fits = match kind {
             Some(Value::Array(_)) => value.is_array(),
             Some(Value::String(kind)) if kind.starts_with("list(") => {
-                value.as_str().is_some_and(|word| {
-                    kind[5..].trim_end_matches(['?', ')']).split('|').any(|w| w == word)
+                value.as_str().is_some_and(|value| {
+                    kind[5..]
+                        .trim_end_matches(['?', ')'])
+                        .split('|')
+                        .any(|allowed| allowed == value)
                 })
             }
             Some(Value::String(kind)) if kind.starts_with("int") || kind.starts_with("float") => {
@@ -196,12 +199,12 @@ fn option_faults(options: &Value, schema: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_manifest_passes_the_store() {
+fn manifest_follows_the_rules_of_the_store() {
     assert_eq!(manifest_faults(&manifest()), Vec::<String>::new());
 }
 
 #[test]
-fn bad_manifests_are_caught() {
+fn bad_manifests_are_rejected() {
     for (key, value, expected) in [
         ("boot", json!("auto"), "boot is set to its default"),
         ("host_network", json!(true), "host_network is forbidden"),
@@ -223,7 +226,7 @@ fn bad_manifests_are_caught() {
 }
 
 #[test]
-fn there_is_one_version() {
+fn all_files_have_the_same_version() {
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(manifest()["version"], version, "ha-addon/config.yaml");
     assert!(text("Dockerfile").contains(&format!("ARG VERSION={version}\n")), "Dockerfile");
@@ -232,7 +235,7 @@ fn there_is_one_version() {
     assert!(changes.contains(&format!("\n## {version}\n")), "ha-addon/CHANGELOG.md");
 }
 
-/// Options with their nested fields, as `devices` and `devices.port`.
+/// Options and their nested fields: `devices`, `devices.port`.
 fn option_names(schema: &Value) -> BTreeSet<String> {
     let mut names = keys(schema);
     for key in keys(schema) {
@@ -242,29 +245,29 @@ fn option_names(schema: &Value) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_option_is_translated() {
+fn every_option_is_translated_into_every_language() {
     let options = option_names(&manifest()["schema"]);
     assert!(options.contains("devices.port") && options.contains("mqtt_host"), "{options:?}");
     for language in ["en", "de", "cs"] {
-        let words = &yaml(&format!("ha-addon/translations/{language}.yaml"))["configuration"];
-        let mut translated = keys(words);
-        for key in keys(words) {
-            let fields = &words[&key]["fields"];
+        let texts = &yaml(&format!("ha-addon/translations/{language}.yaml"))["configuration"];
+        let mut translated = keys(texts);
+        for key in keys(texts) {
+            let fields = &texts[&key]["fields"];
             translated.extend(keys(fields).iter().map(|field| format!("{key}.{field}")));
         }
         assert_eq!(translated, options, "{language}");
         for name in &options {
             let path = format!("/{}", name.replace('.', "/fields/"));
             for part in ["name", "description"] {
-                let said = words.pointer(&format!("{path}/{part}")).and_then(Value::as_str);
-                assert!(said.is_some_and(|said| !said.is_empty()), "{language}: {part} of {name}");
+                let text = texts.pointer(&format!("{path}/{part}")).and_then(Value::as_str);
+                assert!(text.is_some_and(|text| !text.is_empty()), "{language}: {part} of {name}");
             }
         }
     }
 }
 
-/// Variables that make no sense in the app: one port for the dashboard, no folder for files, and
-/// the log level is an option already.
+/// Variables that are no options: the app has one port for the dashboard, no folder for files, and
+/// one option for the log level.
 const NOT_OPTIONS: &[&str] = &[
     "BMS_OPTIONS_FILE",
     "HTTP_LISTEN",
@@ -273,13 +276,13 @@ const NOT_OPTIONS: &[&str] = &[
     "MQTT_CLIENT_KEY_FILE",
     "DEBUG_MODE",
     "RUST_LOG",
-    // Home Assistant itself sets these.
+    // Set by Home Assistant.
     "SUPERVISOR_API",
     "SUPERVISOR_TOKEN",
 ];
 
 #[test]
-fn options_are_the_variables() {
+fn every_variable_is_an_option() {
     let schema = &manifest()["schema"];
     let names: BTreeSet<String> = VARIABLES
         .iter()
@@ -291,9 +294,9 @@ fn options_are_the_variables() {
     assert_eq!(keys(&schema["devices"][0]), fields, "fields of a battery");
 }
 
-/// The Supervisor takes any such file anywhere in the repository for another app.
+/// The Supervisor treats any file with such a name in the repository as another app.
 #[test]
-fn only_the_app_has_a_manifest() {
+fn repository_has_one_app_manifest() {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("a folder").flatten() {
             let (path, name) = (entry.path(), entry.file_name());
@@ -305,23 +308,23 @@ fn only_the_app_has_a_manifest() {
         }
     }
     let mut found = Vec::new();
-    walk(&root(), &mut found);
-    assert_eq!(found, [root().join("ha-addon/config.yaml")]);
+    walk(&repository(), &mut found);
+    assert_eq!(found, [repository().join("ha-addon/config.yaml")]);
 }
 
 #[test]
-fn pictures_have_the_sizes_of_the_store() {
+fn icon_and_logo_have_the_required_sizes() {
     for (file, size) in [("ha-addon/icon.png", (128, 128)), ("ha-addon/logo.png", (250, 100))] {
-        let bytes = fs::read(root().join(file)).expect(file);
+        let bytes = fs::read(repository().join(file)).expect(file);
         assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n"), "{file}");
         let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four"));
         assert_eq!((number(16), number(20)), size, "{file}");
     }
 }
 
-/// The Supervisor puts its own name into the one profile that it finds at the start of a line.
+/// The Supervisor renames the profile whose line starts with `profile `.
 #[test]
-fn the_apparmor_file_has_one_profile() {
+fn apparmor_file_has_one_profile() {
     let profile = text("ha-addon/apparmor.txt");
     let heads: Vec<&str> = profile.lines().filter(|line| line.starts_with("profile ")).collect();
     assert_eq!(heads.len(), 1, "{heads:?}");
@@ -329,17 +332,17 @@ fn the_apparmor_file_has_one_profile() {
 }
 
 #[test]
-fn the_image_is_empty_but_for_the_program() {
+fn image_contains_only_the_program() {
     let file = text("Dockerfile");
     let lines: Vec<&str> = file.lines().collect();
     let stages: Vec<usize> = (0..lines.len()).filter(|&i| lines[i].starts_with("FROM ")).collect();
     let last = *stages.last().expect("a stage");
     assert_eq!(lines[last], "FROM scratch");
-    let shipped = &lines[last..];
+    let final_stage = &lines[last..];
     for bad in ["RUN ", "USER ", "ADD ", "SHELL "] {
-        assert!(!shipped.iter().any(|line| line.starts_with(bad)), "{bad} in the last stage");
+        assert!(!final_stage.iter().any(|line| line.starts_with(bad)), "{bad} in the last stage");
     }
-    let has = |wanted: &str| shipped.iter().any(|line| line.contains(wanted));
+    let has = |wanted: &str| final_stage.iter().any(|line| line.contains(wanted));
     assert!(has("CMD [\"/bms-reader\", \"healthcheck\"]"), "a health check in exec form");
     assert!(has("ENTRYPOINT [\"/bms-reader\"]"), "an entry point in exec form");
     assert!(has("HTTP_LISTEN=0.0.0.0:8099"));
@@ -348,21 +351,21 @@ fn the_image_is_empty_but_for_the_program() {
         assert!(
             !lines.iter().any(|line| line.starts_with(bad)
                 || line.contains(&format!(" {bad}")) && !line.starts_with('#')),
-            "{bad} keeps older builders out"
+            "older builders do not support {bad}"
         );
     }
 }
 
-/// What a compose file asks for that no service of ours needs. An override holds changes only.
-fn compose_faults(file: &Value, whole: bool) -> Vec<String> {
+/// Rights that no service needs. An override (`is_complete` false) contains changes only.
+fn compose_faults(file: &Value, is_complete: bool) -> Vec<String> {
     let mut faults = Vec::new();
     for (name, service) in file["services"].as_object().into_iter().flatten() {
         let has = |key: &str, wanted: &str| {
             service[key].as_array().is_some_and(|list| list.contains(&json!(wanted)))
         };
-        let mut expect = |holds: bool, what: &str| {
-            if !holds {
-                faults.push(format!("{name}: {what}"));
+        let mut expect = |condition: bool, fault: &str| {
+            if !condition {
+                faults.push(format!("{name}: {fault}"));
             }
         };
         for key in ["privileged", "pid", "ipc", "userns_mode"] {
@@ -370,14 +373,14 @@ fn compose_faults(file: &Value, whole: bool) -> Vec<String> {
         }
         expect(service["network_mode"] != "host", "network_mode");
         expect(service.get("cap_add").is_none() || name == "users", "cap_add");
-        if whole {
+        if is_complete {
             expect(service["read_only"] == true, "read_only");
             expect(has("cap_drop", "ALL"), "cap_drop");
             expect(has("security_opt", "no-new-privileges:true"), "security_opt");
             let user = service["user"].as_str().unwrap_or_default();
             expect(user.split(':').all(|id| id.parse::<u32>().is_ok()), "user is no number");
         }
-        if whole && name == "bms-reader" {
+        if is_complete && name == "bms-reader" {
             expect(service["user"] == "65534:65534", "user");
             let image = service["image"].as_str().and_then(|image| image.rsplit_once(':'));
             expect(image.map(|image| image.0) == manifest()["image"].as_str(), "image");
@@ -393,8 +396,8 @@ fn compose_faults(file: &Value, whole: bool) -> Vec<String> {
 }
 
 #[test]
-fn compose_files_ask_for_no_more_than_needed() {
-    for (file, whole) in [
+fn compose_files_request_no_needless_rights() {
+    for (file, is_complete) in [
         ("docker-compose.yml", true),
         ("docker/compose.demo.yaml", true),
         ("docker/compose.ble.yaml", false),
@@ -402,16 +405,19 @@ fn compose_files_ask_for_no_more_than_needed() {
     ] {
         let compose = yaml(file);
         assert!(compose["services"]["bms-reader"].is_object(), "{file}");
-        assert_eq!(compose_faults(&compose, whole), Vec::<String>::new(), "{file}");
+        assert_eq!(compose_faults(&compose, is_complete), Vec::<String>::new(), "{file}");
     }
     let demo = yaml("docker/compose.demo.yaml");
     assert_eq!(demo["services"]["mosquitto"]["networks"], json!(["inner"]));
     assert_eq!(demo["networks"]["inner"]["internal"], true);
-    assert!(demo["services"]["mosquitto"].get("ports").is_none(), "everybody may publish there");
+    assert!(
+        demo["services"]["mosquitto"].get("ports").is_none(),
+        "the broker accepts anonymous clients"
+    );
 }
 
 #[test]
-fn bad_compose_files_are_caught() {
+fn bad_compose_files_are_rejected() {
     for (key, value, expected) in [
         ("privileged", json!(true), "bms-reader: privileged"),
         ("network_mode", json!("host"), "bms-reader: network_mode"),
@@ -431,14 +437,14 @@ fn bad_compose_files_are_caught() {
 }
 
 #[test]
-fn the_broker_of_the_example_refuses_strangers() {
+fn example_broker_refuses_anonymous_clients() {
     let settings = text("docker/mosquitto.conf");
     assert!(settings.lines().any(|line| line == "allow_anonymous false"));
     assert!(settings.lines().any(|line| line.starts_with("password_file ")));
 }
 
 #[test]
-fn the_unit_is_locked_down() {
+fn systemd_unit_is_sandboxed() {
     let unit = text("systemd/bms-reader.service");
     for line in [
         "DynamicUser=yes",

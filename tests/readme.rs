@@ -1,5 +1,5 @@
-//! The README's tables are made from the tables of the code. `UPDATE_DOCS=1 cargo test --test
-//! readme` writes them anew.
+//! The tables of README.md are generated from the tables of the code. `UPDATE_DOCS=1 cargo test
+//! --test readme` updates them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -44,25 +44,26 @@ fn commands() -> String {
     table
 }
 
-/// A line for each brand and way to reach it.
+/// One row per brand and medium.
 fn support() -> String {
     let mut table = String::from(
         "| `BMS_TYPE` | brand | reached by | values | switches | verified with |\n\
          |---|---|---|---|---|---|\n",
     );
     for info in DRIVERS {
-        for (medium, way) in ways(info) {
+        for (medium, link) in media(info) {
             let (name, title, verified) = (info.name, info.title, info.verified);
             let (values, switches) = (values(info, medium), switches(info.controls_on(medium)));
-            writeln!(table, "| `{name}` | {title} | {way} | {values} | {switches} | {verified} |")
+            writeln!(table, "| `{name}` | {title} | {link} | {values} | {switches} | {verified} |")
                 .unwrap();
         }
     }
     table
 }
 
-fn ways(info: &DriverInfo) -> Vec<(Medium, String)> {
-    let mut ways = Vec::new();
+/// The media of a brand, with their description.
+fn media(info: &DriverInfo) -> Vec<(Medium, String)> {
+    let mut media = Vec::new();
     if let Some(serial) = info.serial {
         let bauds: Vec<_> = serial.bauds.iter().map(ToString::to_string).collect();
         let (first, last) = (info.addresses.start(), info.addresses.end());
@@ -70,38 +71,43 @@ fn ways(info: &DriverInfo) -> Vec<(Medium, String)> {
             true => String::new(),
             false => format!(", addresses {first} to {last}"),
         };
-        ways.push((Medium::Serial, format!("wire, {} baud{addresses}", bauds.join(" or "))));
+        media.push((Medium::Serial, format!("wire, {} baud{addresses}", bauds.join(" or "))));
     }
     if info.gatt.is_some() {
-        ways.push((Medium::Ble, "Bluetooth".to_owned()));
+        media.push((Medium::Ble, "Bluetooth".to_owned()));
     }
-    ways
+    media
 }
 
-/// What the driver finds out about a simulated battery, which says what recorded ones say.
+/// The values that the driver reads from the simulated batteries of its brand.
 fn values(info: &DriverInfo, medium: Medium) -> String {
-    let (by_radio, by_wire): (Vec<&'static SimBrand>, Vec<&'static SimBrand>) = BRANDS
+    let (ble, serial): (Vec<&'static SimBrand>, Vec<&'static SimBrand>) = BRANDS
         .iter()
         .copied()
         .filter(|brand| brand.driver() == info.name)
         .partition(|brand| brand.notification.is_some());
-    // Some say the same both ways, and are simulated once.
+    // A brand with the same frames on both media has one simulator.
     let (brands, others) = match medium {
-        Medium::Ble => (by_radio, by_wire),
-        Medium::Serial => (by_wire, by_radio),
+        Medium::Ble => (ble, serial),
+        Medium::Serial => (serial, ble),
     };
     let brands = if brands.is_empty() { others } else { brands };
-    let said: BTreeSet<_> = brands.iter().flat_map(|brand| said(info, brand, medium)).collect();
-    assert!(!said.is_empty(), "{} by {medium:?}", info.name);
-    said.into_iter().map(|(_, word)| word).collect::<Vec<_>>().join(", ")
+    let names: BTreeSet<_> =
+        brands.iter().flat_map(|brand| value_names(info, brand, medium)).collect();
+    assert!(!names.is_empty(), "{} over {medium:?}", info.name);
+    names.into_iter().map(|(_, name)| name).collect::<Vec<_>>().join(", ")
 }
 
-/// The values of one simulated battery, in words with their places in the list.
-fn said(info: &DriverInfo, brand: &'static SimBrand, medium: Medium) -> Vec<(usize, &'static str)> {
+/// The names of the values of one simulated battery, with their order in the table.
+fn value_names(
+    info: &DriverInfo,
+    brand: &'static SimBrand,
+    medium: Medium,
+) -> Vec<(usize, &'static str)> {
     let address = *brand.addresses.start().max(&1);
     let mut bus = Bus::with_batteries(brand, &[address], 1, Faults::default());
     let variant = brand.variant().map(str::to_owned);
-    // The console of a stack tells the most to those who know the number of its controller.
+    // With the serial number of its controller, the console of a stack prints the most values.
     let barcode = Some(pylontech_sc0500::BARCODE.to_owned());
     let options = Options { address, medium, variant, barcode, ..usual(info) };
     let reading = play((info.new)(&options).as_mut(), |question| {
@@ -110,7 +116,7 @@ fn said(info: &DriverInfo, brand: &'static SimBrand, medium: Medium) -> Vec<(usi
     .unwrap()
     .reading();
     let (pack, limits) = (&reading.pack, &reading.limits);
-    let words = [
+    let values = [
         (pack.soc.is_some(), "SoC"),
         (pack.soh.is_some(), "SoH"),
         (pack.voltage.is_some(), "V"),
@@ -125,35 +131,38 @@ fn said(info: &DriverInfo, brand: &'static SimBrand, medium: Medium) -> Vec<(usi
         (reading.switches.charging.is_some(), "switch states"),
         (!reading.alarms.is_empty(), "alarms"),
     ];
-    let said = words.into_iter().enumerate().filter(|(_, (said, _))| *said);
-    said.map(|(place, (_, word))| (place, word)).collect()
+    let present = values.into_iter().enumerate().filter(|(_, (present, _))| *present);
+    present.map(|(order, (_, name))| (order, name)).collect()
 }
 
 fn switches(switches: &[Switch]) -> String {
-    let word = |switch: &Switch| match switch {
+    let name = |switch: &Switch| match switch {
         Switch::Charging => "charging",
         Switch::Discharging => "discharging",
         Switch::Balancing => "balancing",
     };
     match switches {
         [] => "-".to_owned(),
-        some => some.iter().map(word).collect::<Vec<_>>().join(", "),
+        some => some.iter().map(name).collect::<Vec<_>>().join(", "),
     }
 }
 
 #[test]
-fn the_readme_shows_the_tables_of_the_code() {
+fn readme_contains_the_tables_of_the_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let mut readme = std::fs::read_to_string(path).unwrap();
     for (name, table) in [("keys", keys()), ("support", support()), ("commands", commands())] {
-        let (begin, end) = (format!("<!-- {name}: made from the code -->\n"), "<!-- end -->");
-        let start =
-            readme.find(&begin).unwrap_or_else(|| panic!("{name} has no place")) + begin.len();
+        let (begin, end) = (format!("<!-- {name}: generated from the code -->\n"), "<!-- end -->");
+        let start = readme
+            .find(&begin)
+            .unwrap_or_else(|| panic!("README.md has no place for the table {name}"))
+            + begin.len();
         let stop = start + readme[start..].find(end).unwrap();
         if readme[start..stop] != table {
             assert!(
                 std::env::var_os("UPDATE_DOCS").is_some(),
-                "the table of {name} in README.md differs from the code: UPDATE_DOCS=1 cargo test --test readme"
+                "the table {name} in README.md differs from the code; \
+                 update it: UPDATE_DOCS=1 cargo test --test readme"
             );
             readme.replace_range(start..stop, &table);
             std::fs::write(path, &readme).unwrap();
