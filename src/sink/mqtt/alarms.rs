@@ -82,68 +82,72 @@ mod tests {
         for (alarm, active) in alarms {
             reading.alarms.note(*alarm, *active);
         }
-        test_data::read(reading, 1)
+        test_data::state(reading, 1)
     }
 
-    fn told(events: &[Value]) -> Vec<(&str, &str)> {
-        events
-            .iter()
-            .map(|it| (it["event_type"].as_str().unwrap(), it["name"].as_str().unwrap()))
-            .collect()
+    fn summaries(events: &[Value]) -> Vec<String> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let summary = |event: &Value| text(&event["event_type"]) + " " + &text(&event["name"]);
+        events.iter().map(summary).collect()
     }
 
-    /// What is to be told, all of which arrives.
-    fn tell(alarms: &mut AlarmEvents, state: &DeviceState) -> Vec<Value> {
+    /// The events, all of which arrive.
+    fn published(alarms: &mut AlarmEvents, state: &DeviceState) -> Vec<Value> {
         let events = alarms.events(state);
         alarms.mark_published(state);
         events
     }
 
     #[test]
-    fn an_alarm_starts_once_and_ends_once() {
+    fn alarm_starts_once_and_ends_once() {
         use Alarm::{CellOvervoltage, FuseBlown};
         let mut alarms = AlarmEvents::default();
-        let calm = state(&[(CellOvervoltage, false), (FuseBlown, false)]);
+        let none = state(&[(CellOvervoltage, false), (FuseBlown, false)]);
         let one = state(&[(CellOvervoltage, true), (FuseBlown, false)]);
         let both = state(&[(CellOvervoltage, true), (FuseBlown, true)]);
-        assert!(tell(&mut alarms, &calm).is_empty());
-        assert_eq!(told(&alarms.events(&one)).len(), 1, "and that one was lost on its way");
-        let events = tell(&mut alarms, &one);
-        assert_eq!(told(&events), [("started", "cell_overvoltage")]);
+        assert!(published(&mut alarms, &none).is_empty());
+        assert_eq!(alarms.events(&one).len(), 1, "and this one was lost");
+        let events = published(&mut alarms, &one);
+        assert_eq!(summaries(&events), ["started cell_overvoltage"]);
         assert_eq!(events[0]["words"], "Cell overvoltage: cell 4 of Rack battery at 3.312 V");
-        assert!(tell(&mut alarms, &one).is_empty());
-        assert_eq!(told(&tell(&mut alarms, &both)), [("started", "fuse_blown")]);
-        let ends = tell(&mut alarms, &calm);
-        assert_eq!(told(&ends), [("ended", "cell_overvoltage"), ("ended", "fuse_blown")]);
-        assert_eq!(ends[0]["cell"], 4, "an end says what has ended");
-        assert!(tell(&mut alarms, &calm).is_empty());
+        assert!(published(&mut alarms, &one).is_empty());
+        let events = published(&mut alarms, &both);
+        assert_eq!(summaries(&events), ["started fuse_blown"]);
+        let ended = published(&mut alarms, &none);
+        let expected = ["ended cell_overvoltage", "ended fuse_blown"];
+        assert_eq!(summaries(&ended), expected);
+        assert_eq!(ended[0]["cell"], 4, "an end repeats the alarm");
+        assert!(published(&mut alarms, &none).is_empty());
     }
 
     #[test]
-    fn what_is_not_known_any_more_has_not_ended() {
+    fn alarm_missing_from_a_read_has_not_ended() {
         let mut alarms = AlarmEvents::default();
-        tell(&mut alarms, &state(&[(Alarm::FuseBlown, true)]));
-        assert!(tell(&mut alarms, &state(&[])).is_empty());
-        assert!(tell(&mut alarms, &state(&[(Alarm::FuseBlown, true)])).is_empty());
-        assert_eq!(told(&tell(&mut alarms, &state(&[(Alarm::FuseBlown, false)]))).len(), 1);
+        published(&mut alarms, &state(&[(Alarm::FuseBlown, true)]));
+        assert!(published(&mut alarms, &state(&[])).is_empty());
+        assert!(published(&mut alarms, &state(&[(Alarm::FuseBlown, true)])).is_empty());
+        assert_eq!(published(&mut alarms, &state(&[(Alarm::FuseBlown, false)])).len(), 1);
     }
 
     #[test]
-    fn an_alarm_that_outlasts_a_restart_does_not_start_again() {
-        let burning = state(&[(Alarm::FuseBlown, true)]);
+    fn remembered_alarm_does_not_start_again() {
+        let blown = state(&[(Alarm::FuseBlown, true)]);
         let mut alarms = AlarmEvents::default();
-        alarms.remember(active(&burning));
-        assert!(tell(&mut alarms, &burning).is_empty());
+        alarms.remember(active(&blown));
+        assert!(published(&mut alarms, &blown).is_empty());
         alarms.remember(Vec::new());
-        assert!(tell(&mut alarms, &burning).is_empty(), "a new connection changes nothing");
+        assert!(published(&mut alarms, &blown).is_empty(), "a new connection changes nothing");
         let mut fresh = AlarmEvents::default();
         fresh.remember(Vec::new());
-        assert_eq!(told(&tell(&mut fresh, &burning)), [("started", "fuse_blown")]);
-        let mut ended = AlarmEvents::default();
-        ended.remember(active(&burning));
-        assert_eq!(
-            told(&tell(&mut ended, &state(&[(Alarm::FuseBlown, false)]))),
-            [("ended", "fuse_blown")]
-        );
+        let events = published(&mut fresh, &blown);
+        assert_eq!(summaries(&events), ["started fuse_blown"]);
+    }
+
+    #[test]
+    fn remembered_alarm_that_is_over_ends() {
+        let mut alarms = AlarmEvents::default();
+        alarms.remember(active(&state(&[(Alarm::FuseBlown, true)])));
+        let events = published(&mut alarms, &state(&[(Alarm::FuseBlown, false)]));
+        assert_eq!(summaries(&events), ["ended fuse_blown"]);
     }
 }

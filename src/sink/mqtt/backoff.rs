@@ -1,54 +1,51 @@
-//! How long to wait before the next connection. Pure: random numbers and clocks come from outside.
+//! How long to wait before the next connection. Random numbers and durations are passed in.
 
 use std::time::Duration;
 
-/// A connection that lived at least this long was a good one.
+/// A connection that lasted at least this long resets the back-off.
 const STABLE: Duration = Duration::from_secs(10);
-/// So many short lives in a row are no accident.
+/// This many short connections in a row are no accident.
 const SUSPICIOUS: u32 = 3;
 
-/// How a connection ended, or why none came about.
+/// How a connection, or the attempt at one, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Nobody there, or nobody who speaks MQTT.
+pub enum ConnectionEnd {
     Unreachable,
-    /// The broker does not want us; only the operator can change that.
-    Denied,
-    /// It was up for so long.
+    LoginRefused,
+    /// It was up for this long.
     Lost(Duration),
 }
 
-/// Remembers how it went so far.
+/// The failed attempts so far.
 ///
-/// Trying costs next to nothing, and people expect their values within five seconds after their
-/// broker is back, so the steps stay small. A refused log-in is different: brokers write each one
-/// into their log or lock the user out.
+/// Retrying is cheap, and users expect values within five seconds of the broker's return, so the
+/// steps stay small. A refused login is different: brokers log each one or lock the user out.
 #[derive(Debug, Clone, Default)]
 pub struct Backoff {
     failures: u32,
-    short_lives: u32,
+    short_connections: u32,
 }
 
 impl Backoff {
-    /// Time from the start of the last try to the next one. `chance` lies in `0.0..1.0`; it keeps
-    /// a house full of clients from coming back in step.
-    pub fn next(&mut self, ending: Ending, chance: f64) -> Duration {
-        match ending {
-            Ending::Lost(lived) if lived >= STABLE => *self = Backoff::default(),
-            Ending::Lost(_) => self.short_lives += 1,
-            Ending::Unreachable | Ending::Denied => {}
+    /// Time from the start of the last attempt to the next one. `jitter` is in `0.0..1.0`; it keeps
+    /// many clients from reconnecting at the same moment.
+    pub fn next(&mut self, end: ConnectionEnd, jitter: f64) -> Duration {
+        match end {
+            ConnectionEnd::Lost(uptime) if uptime >= STABLE => *self = Backoff::default(),
+            ConnectionEnd::Lost(_) => self.short_connections += 1,
+            ConnectionEnd::Unreachable | ConnectionEnd::LoginRefused => {}
         }
         self.failures = self.failures.saturating_add(1);
-        match ending {
-            Ending::Denied => Duration::from_secs(60).mul_f64(1.0 + chance / 10.0),
-            _ => Duration::from_secs(self.failures.min(4).into()).mul_f64(1.0 - chance / 2.0),
+        match end {
+            ConnectionEnd::LoginRefused => Duration::from_secs(60).mul_f64(1.0 + jitter / 10.0),
+            _ => Duration::from_secs(self.failures.min(4).into()).mul_f64(1.0 - jitter / 2.0),
         }
     }
 
-    /// Whether connections break again and again right after they came about, as they do when two
-    /// programs use one client id and throw each other out.
-    pub fn suspects_rival(&self) -> bool {
-        self.short_lives >= SUSPICIOUS
+    /// Connections keep ending right after they were accepted, as they do when two clients use the
+    /// same client id and the broker disconnects each in turn.
+    pub fn suspects_duplicate_client(&self) -> bool {
+        self.short_connections >= SUSPICIOUS
     }
 }
 
@@ -56,45 +53,46 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    fn seconds(backoff: &mut Backoff, ending: Ending) -> f64 {
-        backoff.next(ending, 0.0).as_secs_f64()
+    fn seconds(backoff: &mut Backoff, end: ConnectionEnd) -> f64 {
+        backoff.next(end, 0.0).as_secs_f64()
     }
 
     #[test]
-    fn steps_grow_to_four_seconds_and_start_again_after_a_stable_connection() {
+    fn steps_grow_to_four_seconds_until_a_stable_connection() {
         let mut backoff = Backoff::default();
-        let steps: Vec<_> = (0..6).map(|_| seconds(&mut backoff, Ending::Unreachable)).collect();
+        let unreachable = ConnectionEnd::Unreachable;
+        let steps: Vec<_> = (0..6).map(|_| seconds(&mut backoff, unreachable)).collect();
         assert_eq!(steps, [1.0, 2.0, 3.0, 4.0, 4.0, 4.0]);
-        assert_eq!(seconds(&mut backoff, Ending::Lost(STABLE)), 1.0);
+        assert_eq!(seconds(&mut backoff, ConnectionEnd::Lost(STABLE)), 1.0);
     }
 
     #[test]
-    fn a_refused_login_is_left_alone_for_a_minute() {
+    fn refused_login_waits_a_minute() {
         let mut backoff = Backoff::default();
-        for chance in [0.0, 0.5, 0.999] {
-            let wait = backoff.next(Ending::Denied, chance);
+        for jitter in [0.0, 0.5, 0.999] {
+            let wait = backoff.next(ConnectionEnd::LoginRefused, jitter);
             assert!(wait >= Duration::from_secs(60) && wait < Duration::from_secs(67), "{wait:?}");
         }
     }
 
     #[test]
-    fn chance_only_shortens_the_small_steps() {
-        for chance in [0.0, 0.3, 0.999] {
-            let wait = Backoff::default().next(Ending::Unreachable, chance);
+    fn jitter_only_shortens_the_small_steps() {
+        for jitter in [0.0, 0.3, 0.999] {
+            let wait = Backoff::default().next(ConnectionEnd::Unreachable, jitter);
             assert!(wait >= Duration::from_millis(500) && wait <= Duration::from_secs(1));
         }
     }
 
     #[test]
-    fn short_lives_in_a_row_are_suspicious() {
+    fn short_connections_in_a_row_suggest_a_duplicate_client() {
         let mut backoff = Backoff::default();
-        let short = Ending::Lost(Duration::from_millis(200));
+        let short = ConnectionEnd::Lost(Duration::from_millis(200));
         for _ in 0..SUSPICIOUS {
-            assert!(!backoff.suspects_rival());
+            assert!(!backoff.suspects_duplicate_client());
             backoff.next(short, 0.0);
         }
-        assert!(backoff.suspects_rival());
-        backoff.next(Ending::Lost(STABLE), 0.0);
-        assert!(!backoff.suspects_rival());
+        assert!(backoff.suspects_duplicate_client());
+        backoff.next(ConnectionEnd::Lost(STABLE), 0.0);
+        assert!(!backoff.suspects_duplicate_client());
     }
 }

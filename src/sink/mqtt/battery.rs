@@ -1,173 +1,172 @@
-//! What is to be said about one battery, given what was said before. Pure: the clock is handed
-//! in, and messages come out.
+//! What to publish about one battery, given what was published before. Pure: the time is passed in
+//! and messages are returned.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::model::catalog::{Get, entries};
+use crate::model::energy::Energy;
 use crate::model::reading::Identity;
-use crate::model::{DeviceState, LinkState, Profile};
+use crate::model::{DeviceId, DeviceState, LinkState, Profile};
 use crate::raw;
 
 use super::alarms::{self, AlarmEvents};
-use super::discovery::{CONNECTION, Known, Subject};
-use super::discovery_sync::{self, RetainedDiscovery};
+use super::discovery::{CONNECTION, Context};
+use super::discovery_sync::{DiscoveryUpdate, RetainedDiscovery};
+use super::inbound::RetainedState;
+use super::json::object;
 use super::message::Message;
 use super::publish_filter::{LastSent, is_due};
-use super::topics::Topics;
+use super::seen_quantities::SeenQuantities;
+use super::topics::{self, Topics};
 use super::{Discovery, Settings};
 
-/// Home Assistant's word for a value that is not known (core, `components/mqtt/const.py`).
+/// Home Assistant's payload for an unknown value (core, `components/mqtt/const.py`).
 const UNKNOWN: &str = "None";
 
-/// One battery as the broker has heard of it.
+/// One battery as the broker knows it. What is not in `sent` and `discovery` outlasts connections.
 #[derive(Debug)]
-pub struct Battery {
-    topics: Topics,
-    /// Entities seen since the start of the program; a new connection does not change them.
-    known: Known,
-    /// Keys whose value the broker keeps, as far as we know.
-    standing: BTreeSet<String>,
-    /// Number of the last attempt whose `raw` was sent.
-    raw_sent: u64,
-    /// What the broker keeps of our announcements.
-    announced: RetainedDiscovery,
-    /// What shaped the announcement; when it changes, discovery is due.
-    shaped_by: Option<Shape>,
-    /// Last text on each topic that is sent when it changes.
-    facts: BTreeMap<String, String>,
-    values: BTreeMap<String, LastSent>,
-    /// Number of the last good read whose values were sent.
-    sequence: u64,
-    /// Alarms that were told; a new connection does not change them.
+pub struct PublishedBattery {
+    pub id: DeviceId,
+    pub topics: Topics,
+    /// Energy counters that an earlier run published; `None` until they arrive.
+    pub retained_charged: Option<Energy>,
+    pub retained_discharged: Option<Energy>,
+    /// Those counters are on the board. From then on the broker retains the values of this run.
+    pub energy_restored: bool,
+    seen: SeenQuantities,
+    /// Keys whose value the broker retains, as far as known.
+    retained_values: BTreeSet<String>,
+    discovery: RetainedDiscovery,
+    sent: Sent,
+    /// Number of the last attempt that was published as `raw`.
+    raw_attempt: u64,
     alarms: AlarmEvents,
 }
 
-/// Everything beside the set of entities that an announcement is made of.
-#[derive(Debug, PartialEq)]
-struct Shape {
-    profile: Arc<Profile>,
-    identity: Option<Identity>,
-    /// Serial numbers of the modules.
-    modules: Vec<Option<String>>,
-    /// It was read, and a bank had all its members: the set of entities is what it will be.
-    settled: bool,
+/// What was published and need not be repeated.
+#[derive(Debug, Default)]
+struct Sent {
+    discovery: Option<DiscoveryInput>,
+    /// Last payload of each topic that is published on change.
+    states: BTreeMap<String, String>,
+    values: BTreeMap<String, LastSent>,
+    /// Number of the last good read whose values were published.
+    sequence: u64,
 }
 
-impl Shape {
-    fn of(state: &DeviceState) -> Self {
-        let reading = state.snapshot.as_ref().map(|snapshot| &snapshot.reading);
+/// Everything besides the set of quantities that discovery messages are made of.
+#[derive(Debug, PartialEq)]
+struct DiscoveryInput {
+    profile: Arc<Profile>,
+    identity: Option<Identity>,
+    module_serials: Vec<Option<String>>,
+    /// The battery was read, and a bank had all its members: every quantity was seen.
+    complete: bool,
+}
+
+impl DiscoveryInput {
+    fn new(state: &DeviceState) -> Self {
+        let snapshot = state.snapshot.as_deref();
+        let reading = snapshot.map(|snapshot| &snapshot.reading);
         let modules = reading.map_or(&[][..], |reading| &reading.modules);
-        Shape {
+        let bank = snapshot.and_then(|snapshot| snapshot.derived.bank.as_ref());
+        DiscoveryInput {
             profile: state.profile.clone(),
             identity: reading.map(|reading| reading.identity.clone()),
-            modules: modules.iter().map(|module| module.serial.clone()).collect(),
-            settled: state.snapshot.as_ref().is_some_and(|snapshot| {
-                snapshot.derived.bank.as_ref().is_none_or(|bank| bank.missing.is_empty())
-            }),
+            module_serials: modules.iter().map(|module| module.serial.clone()).collect(),
+            complete: snapshot.is_some() && bank.is_none_or(|bank| bank.missing.is_empty()),
         }
     }
 }
 
-impl Battery {
-    /// A battery of which the broker has not heard.
-    pub fn new(topics: Topics) -> Self {
-        Battery {
+impl PublishedBattery {
+    pub fn new(id: DeviceId, topics: Topics) -> Self {
+        PublishedBattery {
+            id,
             topics,
-            known: Known::default(),
-            standing: BTreeSet::new(),
-            raw_sent: 0,
-            announced: RetainedDiscovery::default(),
-            shaped_by: None,
-            facts: BTreeMap::new(),
-            values: BTreeMap::new(),
-            sequence: 0,
+            retained_charged: None,
+            retained_discharged: None,
+            energy_restored: false,
+            seen: SeenQuantities::default(),
+            retained_values: BTreeSet::new(),
+            discovery: RetainedDiscovery::default(),
+            sent: Sent::default(),
+            raw_attempt: 0,
             alarms: AlarmEvents::default(),
         }
     }
 
-    /// Its topics.
-    pub fn topics(&self) -> &Topics {
-        &self.topics
+    /// For a new connection: the broker may have lost everything.
+    pub fn reset(&mut self) {
+        self.discovery = RetainedDiscovery::default();
+        self.sent = Sent::default();
     }
 
-    /// The connection is new: the broker may have lost everything.
-    pub fn start_over(&mut self) {
-        self.announced = RetainedDiscovery::default();
-        self.repeat();
+    /// Everything will be published again.
+    pub fn invalidate(&mut self) {
+        self.discovery.invalidate();
+        self.sent = Sent::default();
     }
 
-    /// Everything will be sent again.
-    pub fn repeat(&mut self) {
-        self.announced.doubt();
-        self.shaped_by = None;
-        self.facts.clear();
-        self.values.clear();
-        self.sequence = 0;
-    }
-
-    /// The broker keeps our announcement of this entity, and perhaps a value that an earlier run has
-    /// sent: if the next read does not bring one, that value goes.
-    pub fn found_entity(&mut self, component: &str, key: &str) {
-        self.announced.found_entity(component, key);
-        self.doubt_value(component, key);
-    }
-
-    /// The broker keeps our announcement of the device with these components.
-    pub fn found_device(&mut self, module: Option<usize>, components: Map<String, Value>) {
-        for (key, component) in &components {
-            let platform = component.get("platform").and_then(Value::as_str);
-            self.doubt_value(platform.unwrap_or_default(), key);
+    /// Takes over what an earlier run published.
+    pub fn restore(&mut self, state: RetainedState) {
+        match state {
+            RetainedState::Entity { component, key } => {
+                self.discovery.add_entity(&component, &key);
+                self.add_retained_value(&component, &key);
+            }
+            RetainedState::Device { module, components } => {
+                for (key, component) in &components {
+                    let platform = component.get("platform").and_then(Value::as_str);
+                    self.add_retained_value(platform.unwrap_or_default(), key);
+                }
+                self.discovery.add_device(module, components);
+            }
+            RetainedState::EnergyCharged(energy) => self.retained_charged = Some(energy),
+            RetainedState::EnergyDischarged(energy) => self.retained_discharged = Some(energy),
+            RetainedState::Alarms(list) => self.alarms.remember(list),
         }
-        self.announced.found_device(module, components);
     }
 
-    fn doubt_value(&mut self, component: &str, key: &str) {
+    /// An entity of an earlier run may have a retained value. If the next read has none for it,
+    /// that value is cleared.
+    fn add_retained_value(&mut self, component: &str, key: &str) {
         if matches!(component, "sensor" | "binary_sensor") && key != CONNECTION {
-            self.standing.insert(key.to_owned());
+            self.retained_values.insert(key.to_owned());
         }
     }
 
-    /// Discovery, when the set of entities or their description changed.
+    /// Discovery messages, when the set of entities or their description changed.
     pub fn discovery(
         &mut self,
         state: &DeviceState,
         settings: &Settings,
         bridge: &str,
     ) -> Vec<Message> {
-        let grown = self.known.update(state);
-        let shape = Shape::of(state);
-        if self.shaped_by.as_ref() == Some(&shape) && !grown {
+        let changed = self.seen.update(state);
+        let input = DiscoveryInput::new(state);
+        if self.sent.discovery.as_ref() == Some(&input) && !changed {
             return Vec::new();
         }
-        let settled = shape.settled;
-        self.shaped_by = Some(shape);
-        let reading = state.snapshot.as_ref().map(|snapshot| &snapshot.reading);
-        let subject = Subject {
-            profile: &state.profile,
-            identity: reading.map(|reading| &reading.identity),
-            modules: reading.map_or(&[], |reading| &reading.modules),
-            topics: &self.topics,
-            bridge,
-            publish: settings.publish,
-        };
-        let known = &self.known;
-        let plan =
-            discovery_sync::plan(settings.discovery, &subject, known, settled, &mut self.announced);
-        let mut messages = plan.messages;
-        for key in plan.gone {
-            self.values.remove(&key);
-            self.standing.remove(&key);
-            messages.push(Message::erase(self.topics.value(&key)));
+        let complete = input.complete;
+        self.sent.discovery = Some(input);
+        let context = Context { state, topics: &self.topics, bridge, publish: settings.publish };
+        let DiscoveryUpdate { mut messages, removed_keys } =
+            self.discovery.update(settings.discovery, &context, &self.seen, complete);
+        for key in removed_keys {
+            self.sent.values.remove(&key);
+            self.retained_values.remove(&key);
+            messages.push(Message::clear(self.topics.topic(&key)));
         }
         messages
     }
 
-    /// How it is. Its `online` comes behind the values when it is true and before them when it is
-    /// false: nobody is to see an old value as if it were present.
+    /// State and values. `online` follows the values when true and precedes them when false, so
+    /// that an old value never appears to be current.
     pub fn report(
         &mut self,
         state: &DeviceState,
@@ -178,139 +177,132 @@ impl Battery {
         if state.link != LinkState::Online {
             messages.extend(self.online(state));
         }
-        messages.extend(self.facts(state));
+        messages.extend(self.meta(state));
+        messages.extend(self.active_alarms(state));
         messages.extend(self.values(state, settings, now));
         messages.extend(self.online(state));
         messages.extend(self.raw(state));
         messages
     }
 
-    /// Whether it answers.
     fn online(&mut self, state: &DeviceState) -> Option<Message> {
         let online = state.link == LinkState::Online;
-        self.fact(self.topics.online(), online.to_string())
+        self.changed_state(topics::ONLINE, online.to_string())
     }
 
-    /// Who it is and what worries it. The worries of a battery that does not answer are not
-    /// repeated as if they were fresh.
-    fn facts(&mut self, state: &DeviceState) -> Vec<Message> {
-        let mut list = vec![(self.topics.meta(), meta(state).to_string())];
-        let current = state.snapshot.as_ref().filter(|_| state.link == LinkState::Online);
-        let watched = current.is_some_and(|it| {
-            let derived = &it.derived;
-            !it.reading.alarms.is_empty()
-                || !derived.thresholds.is_empty()
-                || derived.bank.is_some()
-        });
-        if watched {
-            list.push((self.topics.alarms(), json!(alarms::active(state)).to_string()));
+    fn meta(&mut self, state: &DeviceState) -> Option<Message> {
+        self.changed_state(topics::META, meta(state).to_string())
+    }
+
+    /// The alarms of a battery that does not answer are not published again, as they may be over.
+    fn active_alarms(&mut self, state: &DeviceState) -> Option<Message> {
+        let snapshot = state.snapshot.as_ref().filter(|_| state.link == LinkState::Online)?;
+        let derived = &snapshot.derived;
+        let has_alarms = !snapshot.reading.alarms.is_empty()
+            || !derived.thresholds.is_empty()
+            || derived.bank.is_some();
+        let list = has_alarms.then(|| json!(alarms::active(state)))?;
+        self.changed_state(topics::ALARMS, list.to_string())
+    }
+
+    fn changed_state(&mut self, key: &str, payload: String) -> Option<Message> {
+        let topic = self.topics.topic(key);
+        if self.sent.states.get(&topic) == Some(&payload) {
+            return None;
         }
-        list.into_iter().filter_map(|(topic, text)| self.fact(topic, text)).collect()
+        self.sent.states.insert(topic.clone(), payload.clone());
+        Some(Message::retained(topic, payload))
     }
 
-    /// What the broker keeps of the alarms that an earlier run has told.
-    pub fn remember_alarms(&mut self, list: Vec<Map<String, Value>>) {
-        self.alarms.remember(list);
-    }
-
-    /// Alarms that have started or ended since the last ones that were told.
-    pub fn events(&self, state: &DeviceState) -> Vec<Message> {
-        if !tells_alarms(state) {
+    /// An event for each alarm that started or ended since [`Self::mark_alarm_events_published`].
+    pub fn alarm_events(&self, state: &DeviceState) -> Vec<Message> {
+        if !has_current_alarms(state) {
             return Vec::new();
         }
         let events = self.alarms.events(state).into_iter();
-        events.map(|event| Message::event(self.topics.event(), event.to_string())).collect()
+        events
+            .map(|event| Message::event(self.topics.topic(topics::EVENT), event.to_string()))
+            .collect()
     }
 
-    /// Those events have arrived.
-    pub fn events_told(&mut self, state: &DeviceState) {
-        if tells_alarms(state) {
+    pub fn mark_alarm_events_published(&mut self, state: &DeviceState) {
+        if has_current_alarms(state) {
             self.alarms.mark_published(state);
         }
     }
 
-    fn fact(&mut self, topic: String, text: String) -> Option<Message> {
-        if self.facts.get(&topic) == Some(&text) {
-            return None;
-        }
-        self.facts.insert(topic.clone(), text.clone());
-        Some(Message::fact(topic, text))
-    }
-
-    /// The values that are due. Those of a read are sent once it is new; what the battery said
-    /// before it fell silent is never sent again.
+    /// The values that are due. The values of a read are published while it is new; those from
+    /// before the battery stopped answering are never published again.
     fn values(&mut self, state: &DeviceState, settings: &Settings, now: Instant) -> Vec<Message> {
         let sequence = state.snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
-        let fresh = state.link == LinkState::Online && sequence != self.sequence;
+        let is_new = state.link == LinkState::Online && sequence != self.sent.sequence;
         let mut messages = Vec::new();
         let mut present = BTreeSet::new();
         for entry in entries(state) {
             let text = entry.value.to_string();
-            let sendable = fresh || matches!(entry.quantity.get, Get::Link(_));
-            if sendable && is_due(self.values.get(&entry.key), &text, now, settings.publish) {
-                messages.push(Message::value(self.topics.value(&entry.key), text.clone()));
-                self.values.insert(entry.key.clone(), LastSent { text, at: now });
+            let is_current = is_new || matches!(entry.quantity.get, Get::Link(_));
+            let last = self.sent.values.get(&entry.key);
+            if is_current && is_due(last, &text, now, settings.publish) {
+                messages.push(Message::value(self.topics.topic(&entry.key), text.clone()));
+                self.sent.values.insert(entry.key.clone(), LastSent { text, at: now });
             }
             present.insert(entry.key);
         }
-        if fresh {
-            self.sequence = sequence;
-            for key in self.standing.difference(&present) {
-                let topic = self.topics.value(key);
+        if is_new {
+            self.sent.sequence = sequence;
+            for key in self.retained_values.difference(&present) {
+                let topic = self.topics.topic(key);
                 if settings.discovery != Discovery::Off {
-                    // Home Assistant ignores the empty message and would go on showing the value.
+                    // Home Assistant ignores the empty message and would keep showing the value.
                     messages.push(Message::event(topic.clone(), UNKNOWN));
                 }
-                messages.push(Message::erase(topic));
-                self.values.remove(key);
+                messages.push(Message::clear(topic));
+                self.sent.values.remove(key);
             }
-            self.standing = present;
+            self.retained_values = present;
         }
         messages
     }
 
-    /// The whole reading, once for each attempt.
+    /// The complete reading, once for each attempt.
     fn raw(&mut self, state: &DeviceState) -> Option<Message> {
         let number = state.attempt.as_ref().map_or(0, |attempt| attempt.number);
-        if number == self.raw_sent {
+        if number == self.raw_attempt {
             return None;
         }
-        self.raw_sent = number;
-        let text = raw::raw(state).to_string();
-        Some(Message { confirmed: false, ..Message::event(self.topics.raw(), text) })
+        self.raw_attempt = number;
+        let (topic, payload) = (self.topics.topic(topics::RAW), raw::raw(state).to_string());
+        Some(Message { at_least_once: false, ..Message::event(topic, payload) })
     }
 
-    /// The program stops, so nobody knows how the battery is.
-    pub fn goodbye(&self) -> Message {
-        Message::fact(self.topics.online(), "false")
+    /// For the stop of the program.
+    pub fn offline(&self) -> Message {
+        Message::retained(self.topics.topic(topics::ONLINE), "false")
     }
 }
 
-/// It was read a moment ago, so its alarms are those of now.
-fn tells_alarms(state: &DeviceState) -> bool {
+fn has_current_alarms(state: &DeviceState) -> bool {
     state.link == LinkState::Online && state.snapshot.is_some()
 }
 
-/// Who and where a battery is; the names are those of the `raw` JSON.
+/// Keys are those of the `raw` JSON.
 fn meta(state: &DeviceState) -> Value {
     let profile = &*state.profile;
-    let identity = state.snapshot.as_ref().map(|snapshot| &snapshot.reading.identity);
-    let told = |get: fn(&Identity) -> &Option<String>| identity.and_then(|it| get(it).clone());
-    let facts = [
-        ("id", Some(profile.id.to_string())),
-        ("name", Some(profile.name.clone())),
-        ("type", Some(profile.brand.clone())),
-        ("port", profile.port.clone()),
-        ("address", profile.address.clone()),
-        ("adapter", profile.adapter.clone()),
-        ("manufacturer", told(|it| &it.manufacturer)),
-        ("model", told(|it| &it.model)),
-        ("hw_rev", told(|it| &it.hardware)),
-        ("sw_rev", told(|it| &it.software)),
-        ("serial_number", told(|it| &it.serial)),
-    ];
-    let facts = facts.into_iter().filter_map(|(key, fact)| Some((key.to_owned(), json!(fact?))));
-    Value::Object(facts.collect::<Map<_, _>>())
+    let identity = state.snapshot.as_ref().map(|snapshot| snapshot.reading.identity.clone());
+    let identity = identity.unwrap_or_default();
+    Value::Object(object(json!({
+        "id": profile.id,
+        "name": profile.name,
+        "type": profile.brand,
+        "port": profile.port,
+        "address": profile.address,
+        "adapter": profile.adapter,
+        "manufacturer": identity.manufacturer,
+        "model": identity.model,
+        "hw_rev": identity.hardware,
+        "sw_rev": identity.software,
+        "serial_number": identity.serial,
+    })))
 }
 
 #[cfg(test)]

@@ -1,182 +1,189 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::Alarm;
-use crate::model::units::Millis;
-use crate::sink::mqtt::test_data::{self, settings};
-use crate::sink::mqtt::{Discovery, Publish};
+use crate::model::bank::BankSummary;
+use crate::model::reading::Cell;
+use crate::model::units::{Millis, Millivolts};
+use crate::model::{Alarm, AlarmSet, Reading};
+use crate::sink::mqtt::Publish;
+use crate::sink::mqtt::test_data::{self, reading, settings, state, unread_state};
 
-fn battery() -> Battery {
-    Battery::new(Topics::new("bms/{id}", "homeassistant", &test_data::profile()))
+const BRIDGE: &str = "bms/bridge/c/online";
+
+fn battery() -> PublishedBattery {
+    let profile = test_data::profile();
+    let topics = Topics::new("bms/{id}", "homeassistant", &profile);
+    PublishedBattery::new(profile.id, topics)
 }
 
-fn texts(messages: &[Message]) -> BTreeMap<&str, &str> {
+fn restore_entity(battery: &mut PublishedBattery, component: &str, key: &str) {
+    let (component, key) = (component.to_owned(), key.to_owned());
+    battery.restore(RetainedState::Entity { component, key });
+}
+
+fn without_soh() -> Reading {
+    let mut reading = reading(4);
+    reading.pack.soh = None;
+    reading
+}
+
+fn payloads(messages: &[Message]) -> BTreeMap<&str, &str> {
     messages.iter().map(|message| (&*message.topic, &*message.payload)).collect()
 }
 
-#[test]
-fn a_second_read_sends_only_what_moved() {
-    let (mut battery, settings, start) = (battery(), settings(), Instant::now());
-    let first = battery.values(&test_data::read(test_data::reading(16), 1), &settings, start);
-    assert_eq!(texts(&first)["bms/rack/cell_16_voltage"], "3.324");
-    assert!(first.iter().all(|message| message.retain && !message.confirmed));
+fn topics_of(messages: &[Message]) -> Vec<&str> {
+    messages.iter().map(|message| &*message.topic).collect()
+}
 
-    let mut reading = test_data::reading(16);
-    reading.cells[2] = crate::model::reading::Cell::of(crate::model::units::Millivolts(3300));
+#[test]
+fn second_read_publishes_changed_values_only() {
+    let (mut battery, settings, start) = (battery(), settings(), Instant::now());
+    let first = battery.values(&state(reading(16), 1), &settings, start);
+    assert_eq!(payloads(&first)["bms/rack/cell_16_voltage"], "3.324");
+    assert!(first.iter().all(|message| message.retain && !message.at_least_once));
+
+    let mut reading = reading(16);
+    reading.cells[2] = Cell::of(Millivolts(3300));
     let later = start + Duration::from_secs(30);
-    let second = battery.values(&test_data::read(reading.clone(), 2), &settings, later);
-    let topics: Vec<_> = texts(&second).into_keys().collect();
-    let moved = [
+    let second = battery.values(&state(reading.clone(), 2), &settings, later);
+    let changed = [
         "bms/rack/cell_3_voltage",
         "bms/rack/cell_voltage_diff",
         "bms/rack/last_update",
         "bms/rack/min_cell",
         "bms/rack/min_cell_voltage",
     ];
-    assert_eq!(topics, moved);
+    assert_eq!(payloads(&second).into_keys().collect::<Vec<_>>(), changed);
 
     let refreshed = start + Duration::from_secs(301);
-    let third = battery.values(&test_data::read(reading, 3), &settings, refreshed);
-    assert_eq!(third.len(), first.len() - 5 + 1, "all but those sent a moment ago");
+    let third = battery.values(&state(reading, 3), &settings, refreshed);
+    assert_eq!(third.len(), first.len() - 5 + 1, "all but those sent recently");
 }
 
 #[test]
-fn the_same_read_is_not_sent_again_as_if_it_were_new() {
-    let mut settings = settings();
-    settings.publish = Publish::All;
+fn values_of_an_old_read_are_not_published_again() {
+    let settings = Settings { publish: Publish::All, ..settings() };
     let (mut battery, now) = (battery(), Instant::now());
-    let mut state = test_data::read(test_data::reading(4), 1);
+    let mut state = state(reading(4), 1);
     battery.values(&state, &settings, now);
     state.counters.errors = 1;
-    let topics = |messages: Vec<Message>| -> Vec<String> {
-        messages.into_iter().map(|message| message.topic).collect()
-    };
     // A failed attempt: only what concerns the attempt itself.
     let of_the_link = ["bms/rack/read_errors", "bms/rack/readings_rejected"];
-    assert_eq!(topics(battery.values(&state, &settings, now)), of_the_link);
+    assert_eq!(topics_of(&battery.values(&state, &settings, now)), of_the_link);
     state.link = LinkState::Offline { since: Millis(1) };
-    battery.start_over();
-    assert_eq!(topics(battery.values(&state, &settings, now)), of_the_link);
-    let offline = Message::fact("bms/rack/online", "false");
+    battery.reset();
+    assert_eq!(topics_of(&battery.values(&state, &settings, now)), of_the_link);
+    let offline = Message::retained("bms/rack/online", "false");
     assert_eq!(battery.online(&state), Some(offline));
     state.link = LinkState::Online;
     assert!(battery.values(&state, &settings, now).len() > 20);
 }
 
 #[test]
-fn a_value_that_vanished_is_cleared() {
+fn missing_value_becomes_unknown_and_is_cleared() {
     let (mut battery, settings, now) = (battery(), settings(), Instant::now());
-    battery.values(&test_data::read(test_data::reading(4), 1), &settings, now);
-    let mut reading = test_data::reading(4);
-    reading.pack.soh = None;
-    let next = battery.values(&test_data::read(reading, 2), &settings, now);
-    let about: Vec<_> = next.iter().filter(|it| it.topic == "bms/rack/soh").collect();
-    let expected = [Message::event("bms/rack/soh", "None"), Message::erase("bms/rack/soh")];
-    assert_eq!(about, [&expected[0], &expected[1]], "Home Assistant needs a word for unknown");
-    let back = battery.values(&test_data::read(test_data::reading(4), 3), &settings, now);
-    assert_eq!(texts(&back)["bms/rack/soh"], "100.0");
-
-    let quiet = Settings { discovery: Discovery::Off, ..settings };
-    let mut reading = test_data::reading(4);
-    reading.pack.soh = None;
-    let next = battery.values(&test_data::read(reading, 4), &quiet, now);
-    assert_eq!(texts(&next)["bms/rack/soh"], "", "nobody there knows that word");
+    battery.values(&state(reading(4), 1), &settings, now);
+    let mut messages = battery.values(&state(without_soh(), 2), &settings, now);
+    messages.retain(|message| message.topic == "bms/rack/soh");
+    let expected = [Message::event("bms/rack/soh", "None"), Message::clear("bms/rack/soh")];
+    assert_eq!(messages, expected);
+    let again = battery.values(&state(reading(4), 3), &settings, now);
+    assert_eq!(payloads(&again)["bms/rack/soh"], "100.0");
 }
 
 #[test]
-fn a_cell_that_is_gone_takes_its_value_along() {
-    let (mut battery, settings, now) = (battery(), settings(), Instant::now());
-    for (cells, sequence) in [(4, 1), (3, 2)] {
-        let state = test_data::read(test_data::reading(cells), sequence);
-        let messages = battery.discovery(&state, &settings, "bms/bridge/c/online");
-        if cells == 3 {
-            assert!(messages.contains(&Message::erase("bms/rack/cell_4_voltage")));
-        }
-        battery.values(&state, &settings, now);
-    }
+fn without_discovery_missing_value_is_only_cleared() {
+    let (mut battery, now) = (battery(), Instant::now());
+    let settings = Settings { discovery: Discovery::Off, ..settings() };
+    battery.values(&state(reading(4), 1), &settings, now);
+    let mut messages = battery.values(&state(without_soh(), 2), &settings, now);
+    messages.retain(|message| message.topic == "bms/rack/soh");
+    assert_eq!(messages, [Message::clear("bms/rack/soh")]);
 }
 
 #[test]
-fn discovery_is_not_repeated_with_every_read() {
+fn value_of_a_removed_cell_is_cleared() {
     let (mut battery, settings) = (battery(), settings());
-    let bridge = "bms/bridge/c/online";
-    let before = battery.discovery(&test_data::unread(), &settings, bridge);
-    assert_eq!(before.len(), 5);
-    assert!(battery.discovery(&test_data::unread(), &settings, bridge).is_empty());
-    assert!(
-        battery.discovery(&test_data::read(test_data::reading(4), 1), &settings, bridge).len() > 20
-    );
-    let again = test_data::read(test_data::reading(4), 2);
-    assert!(battery.discovery(&again, &settings, bridge).is_empty());
-
-    let mut profile = test_data::profile();
-    profile.interval_ms = 600_000;
-    let mut slower = test_data::read(test_data::reading(4), 3);
-    slower.profile = Arc::new(profile);
-    assert!(!battery.discovery(&slower, &settings, bridge).is_empty(), "values live longer now");
+    let four = state(reading(4), 1);
+    battery.discovery(&four, &settings, BRIDGE);
+    battery.values(&four, &settings, Instant::now());
+    let messages = battery.discovery(&state(reading(3), 2), &settings, BRIDGE);
+    assert!(messages.contains(&Message::clear("bms/rack/cell_4_voltage")));
 }
 
 #[test]
-fn what_is_known_at_times_has_an_entity_all_the_time() {
+fn discovery_is_published_when_its_input_changes() {
+    let (mut battery, settings) = (battery(), settings());
+    assert_eq!(battery.discovery(&unread_state(), &settings, BRIDGE).len(), 5);
+    assert!(battery.discovery(&unread_state(), &settings, BRIDGE).is_empty());
+    assert!(battery.discovery(&state(reading(4), 1), &settings, BRIDGE).len() > 20);
+    assert!(battery.discovery(&state(reading(4), 2), &settings, BRIDGE).is_empty());
+
+    let mut slower = state(reading(4), 3);
+    Arc::make_mut(&mut slower.profile).interval_ms = 600_000;
+    let messages = battery.discovery(&slower, &settings, BRIDGE);
+    assert!(!messages.is_empty(), "the expiry has changed");
+}
+
+#[test]
+fn intermittent_quantity_always_has_an_entity() {
     let mut battery = battery();
-    let mut state = test_data::read(test_data::reading(4), 1);
+    let mut state = state(reading(4), 1);
     let snapshot = state.snapshot.as_mut().expect("a read");
     Arc::make_mut(snapshot).derived.times = Default::default();
-    battery.found_entity("sensor", "time_to_full");
-    battery.found_entity("binary_sensor", "connection");
-    let messages = battery.discovery(&state, &settings(), "bms/bridge/c/online");
+    restore_entity(&mut battery, "sensor", "time_to_full");
+    restore_entity(&mut battery, "binary_sensor", "connection");
+    let messages = battery.discovery(&state, &settings(), BRIDGE);
     for key in ["time_to_full", "time_to_empty"] {
         let topic = format!("homeassistant/sensor/rack/{key}/config");
-        let told: Vec<_> = messages.iter().filter(|it| it.topic == topic).collect();
-        assert!(told.len() == 1 && !told[0].payload.is_empty(), "{key}: {told:?}");
+        let found: Vec<_> = messages.iter().filter(|message| message.topic == topic).collect();
+        assert!(found.len() == 1 && !found[0].payload.is_empty(), "{key}: {found:?}");
     }
     let values = battery.values(&state, &settings(), Instant::now());
-    let gone =
-        [Message::event("bms/rack/time_to_full", "None"), Message::erase("bms/rack/time_to_full")];
-    assert!(values.ends_with(&gone), "what an earlier run has left: {values:?}");
-    assert!(values.iter().all(|it| it.topic != "bms/rack/connection"));
+    let cleared =
+        [Message::event("bms/rack/time_to_full", "None"), Message::clear("bms/rack/time_to_full")];
+    assert!(values.ends_with(&cleared), "the value of an earlier run: {values:?}");
+    assert!(!topics_of(&values).contains(&"bms/rack/connection"));
 }
 
 #[test]
-fn a_bank_that_starts_without_a_member_keeps_its_entities() {
+fn incomplete_bank_keeps_its_entities() {
     let mut battery = battery();
-    let mut state = test_data::read(test_data::reading(4), 1);
-    let mut look = |missing: Vec<crate::model::DeviceId>| {
+    let mut state = state(reading(4), 1);
+    let mut clears_an_entity = |missing| {
         let snapshot = Arc::make_mut(state.snapshot.as_mut().expect("a read"));
-        let whole = crate::model::bank::BankSummary { missing, ..Default::default() };
-        snapshot.derived.bank = Some(Box::new(whole));
-        battery.found_entity("sensor", "pack_voltage_spread");
-        let messages = battery.discovery(&state, &settings(), "bms/bridge/c/online");
-        messages.iter().any(|it| it.payload.is_empty())
+        let summary = BankSummary { missing, ..Default::default() };
+        snapshot.derived.bank = Some(Box::new(summary));
+        restore_entity(&mut battery, "sensor", "pack_voltage_spread");
+        let messages = battery.discovery(&state, &settings(), BRIDGE);
+        messages.iter().any(|message| message.payload.is_empty())
     };
-    let member = test_data::profile().id;
-    assert!(!look(vec![member]), "the sums are only not known now");
-    assert!(look(Vec::new()), "complete, and there is no spread");
+    assert!(!clears_an_entity(vec![test_data::profile().id]), "the spread may come back");
+    assert!(clears_an_entity(Vec::new()), "complete, and there is no spread");
 }
 
 #[test]
-fn alarms_are_a_list_in_words() {
+fn active_alarms_are_published_as_a_list() {
     let mut battery = battery();
-    let mut reading = test_data::reading(4);
-    let first = battery.facts(&test_data::read(reading.clone(), 1));
+    let mut reading = reading(4);
+    let first = battery.active_alarms(&state(reading.clone(), 1));
     let list = r#"[{"name":"low_soc_warning","battery":"rack","words":"Low state of charge warning: Rack battery at 64.0 %","value":64.0,"unit":"%","source":"bms","severity":"warning"}]"#;
-    assert_eq!(texts(&first)["bms/rack/alarms"], list);
-    assert!(battery.facts(&test_data::read(reading.clone(), 2)).is_empty());
-    reading.alarms = crate::model::AlarmSet::default();
-    let calm = battery.facts(&test_data::read(reading.clone(), 3));
-    assert_eq!(calm, [Message::fact("bms/rack/alarms", "[]")], "limits of ours are watched");
-    battery.start_over();
+    assert_eq!(first, Some(Message::retained("bms/rack/alarms", list)));
+    assert_eq!(battery.active_alarms(&state(reading.clone(), 2)), None);
+    reading.alarms = AlarmSet::default();
+    let none = Some(Message::retained("bms/rack/alarms", "[]"));
+    assert_eq!(battery.active_alarms(&state(reading.clone(), 3)), none, "thresholds are set");
+    battery.reset();
     reading.cells.clear();
-    let mute = battery.facts(&test_data::read(reading, 4));
-    assert_eq!(texts(&mute).into_keys().collect::<Vec<_>>(), ["bms/rack/meta"]);
+    assert_eq!(battery.active_alarms(&state(reading, 4)), None, "nothing can raise an alarm");
 }
 
 #[test]
-fn an_alarm_is_an_event_once_and_not_again_on_a_new_connection() {
+fn alarm_event_is_published_once_across_connections() {
     let mut battery = battery();
-    let mut state = test_data::read(test_data::reading(4), 1);
-    battery.remember_alarms(Vec::new());
-    let events = battery.events(&state);
+    let state = state(reading(4), 1);
+    battery.restore(RetainedState::Alarms(Vec::new()));
+    let events = battery.alarm_events(&state);
     assert_eq!(events.len(), 1);
     assert_eq!((events[0].topic.as_str(), events[0].retain), ("bms/rack/event", false));
     let event: Value = serde_json::from_str(&events[0].payload).expect("JSON");
@@ -184,66 +191,72 @@ fn an_alarm_is_an_event_once_and_not_again_on_a_new_connection() {
         (&event["event_type"], &event["name"]),
         (&json!("started"), &json!("low_soc_warning"))
     );
-    assert_eq!(battery.events(&state), events, "it was not told yet");
-    battery.events_told(&state);
-    battery.start_over();
-    battery.repeat();
-    battery.remember_alarms(Vec::new());
-    assert!(battery.events(&state).is_empty());
-
-    let mut reading = test_data::reading(4);
-    reading.alarms = crate::model::AlarmSet::default();
-    reading.alarms.note(Alarm::LowSocWarning, false);
-    let mut silent = test_data::read(reading.clone(), 2);
-    silent.link = LinkState::Offline { since: Millis(1) };
-    assert!(battery.events(&silent).is_empty(), "nobody knows");
-    battery.events_told(&silent);
-    assert_eq!(battery.events(&test_data::read(reading, 3)).len(), 1);
-    state.snapshot = None;
-    assert!(battery.events(&state).is_empty());
+    assert_eq!(battery.alarm_events(&state), events, "it did not arrive");
+    battery.mark_alarm_events_published(&state);
+    battery.reset();
+    battery.invalidate();
+    battery.restore(RetainedState::Alarms(Vec::new()));
+    assert!(battery.alarm_events(&state).is_empty());
 }
 
 #[test]
-fn true_comes_behind_the_values_and_false_before_them() {
+fn alarm_of_an_offline_battery_does_not_end() {
+    let mut battery = battery();
+    battery.mark_alarm_events_published(&state(reading(4), 1));
+    let mut reading = reading(4);
+    reading.alarms = AlarmSet::default();
+    reading.alarms.note(Alarm::LowSocWarning, false);
+    let mut offline = state(reading.clone(), 2);
+    offline.link = LinkState::Offline { since: Millis(1) };
+    assert!(battery.alarm_events(&offline).is_empty());
+    battery.mark_alarm_events_published(&offline);
+    let mut online = state(reading, 3);
+    assert_eq!(battery.alarm_events(&online).len(), 1);
+    online.snapshot = None;
+    assert!(battery.alarm_events(&online).is_empty());
+}
+
+#[test]
+fn online_follows_the_values_and_offline_precedes_them() {
     let (mut battery, settings, now) = (battery(), settings(), Instant::now());
-    let mut state = test_data::read(test_data::reading(4), 1);
-    let place = |messages: &[Message], topic: &str| {
-        messages.iter().position(|it| it.topic == topic).expect("said")
+    let mut state = state(reading(4), 1);
+    let position = |messages: &[Message], topic: &str| {
+        messages.iter().position(|message| message.topic == topic).expect("published")
     };
     let online = battery.report(&state, &settings, now);
-    for earlier in ["alarms", "soc", "read_errors"] {
-        let earlier = place(&online, &format!("bms/rack/{earlier}"));
-        assert!(earlier < place(&online, "bms/rack/online"));
+    for key in ["alarms", "soc", "read_errors"] {
+        let earlier = position(&online, &format!("bms/rack/{key}"));
+        assert!(earlier < position(&online, "bms/rack/online"));
     }
     state.link = LinkState::Offline { since: Millis(1) };
     state.counters.errors = 1;
     let offline = battery.report(&state, &settings, now);
-    assert_eq!(place(&offline, "bms/rack/online"), 0);
-    assert_eq!(place(&offline, "bms/rack/read_errors"), 1);
+    assert_eq!(position(&offline, "bms/rack/online"), 0);
+    assert_eq!(position(&offline, "bms/rack/read_errors"), 1);
 }
 
 #[test]
-fn meta_says_who_and_where() {
-    let unread = meta(&test_data::unread());
+fn meta_contains_profile_and_identity() {
+    let unread = meta(&unread_state());
     assert_eq!(
         unread.to_string(),
         r#"{"id":"rack","name":"Rack battery","type":"daren","port":"/dev/ttyUSB0","address":"1"}"#
     );
-    let read = meta(&test_data::read(test_data::reading(4), 1));
+    let read = meta(&state(reading(4), 1));
     assert_eq!(read["model"], "DR-48100");
     assert_eq!(read["sw_rev"], "4.1");
     assert_eq!(read["serial_number"], "C0B1D2");
 }
 
 #[test]
-fn each_attempt_has_one_raw() {
+fn raw_is_published_once_per_attempt() {
     let mut battery = battery();
-    assert_eq!(battery.raw(&test_data::unread()), None);
-    let state = test_data::read(test_data::reading(4), 1);
+    assert_eq!(battery.raw(&unread_state()), None);
+    let state = state(reading(4), 1);
     let raw = battery.raw(&state).expect("one");
     assert!(!raw.retain && raw.topic == "bms/rack/raw");
     assert_eq!(battery.raw(&state), None);
-    battery.start_over();
-    assert_eq!(battery.raw(&state), None, "it is no news on a new connection");
-    assert!(battery.raw(&test_data::read(test_data::reading(4), 2)).is_some());
+    battery.reset();
+    assert_eq!(battery.raw(&state), None, "a new connection repeats none");
+    assert!(battery.raw(&test_data::state(reading(4), 2)).is_some());
 }

@@ -1,112 +1,106 @@
-//! One connection to the broker. The only file that knows the MQTT library.
+//! One connection to the broker. Only this file and `error.rs` use the MQTT library.
 //!
-//! A connection is used once: the library's own reconnecting knows no pause, and what it carries
-//! over from a broken session (half-sent queues, packet ids, packets the broker chokes on) is worse
-//! than nothing. Whoever wants to go on opens a new one and says everything again.
+//! A connection is used once. The library's own reconnecting has no back-off and carries over the
+//! state of the broken connection (half-sent queues, packet ids, packets that the broker rejects);
+//! a new connection on which everything is published again is more reliable.
 //!
-//! A connection has two ends. [`Pump`] alone touches the socket and must be polled all the time;
-//! [`Link`] is what the session holds. Between them are two bounded queues. The pump never waits
-//! for the session, so the session may wait for the pump.
+//! [`ClientTask`] owns the socket and must be polled continuously, the session uses the
+//! [`MqttClient`]; two bounded queues connect them. The task never waits for the session, so the
+//! session may wait for the task.
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use rumqttc::{
-    Event as Happening, EventLoop, LastWill, MqttOptions, Packet, Publish, QoS, Request, Subscribe,
-    SubscribeFilter, SubscribeReasonCode, Unsubscribe,
+    Disconnect, Event as MqttEvent, EventLoop, LastWill, MqttOptions, Packet, Publish, QoS,
+    Request, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::Settings;
 use super::error::MqttError;
-use super::inbound::{Input, Router};
+use super::inbound::{Incoming, MessageParser};
 use super::message::Message;
 use super::topics;
 use crate::board::QueueLength;
 
-/// Largest packet, both ways. The library's 10 KiB would break on the announcement of a device
-/// with many cells.
-const LARGEST_PACKET: usize = 1024 * 1024;
-/// What a packet holds besides topic and payload, at most.
+/// Both ways. The library's default of 10 KiB is too small for the discovery of a device with many
+/// cells.
+const MAX_PACKET: usize = 1024 * 1024;
+/// Upper bound of what a packet contains besides topic and payload.
 const PACKET_OVERHEAD: usize = 16;
 /// Messages waiting for the socket: a read of a large pack, or several.
-const ORDERS: usize = 512;
-/// Inputs waiting for the session: more than fit between two turns of the scheduler.
-const EVENTS: usize = 4096;
-/// Messages sent but not yet confirmed.
-const UNCONFIRMED: u16 = 1000;
-/// A broker that takes nothing for so long is gone.
-const WRITE_LIMIT: Duration = Duration::from_secs(5);
-/// A broker confirms at once; one that answers pings and confirms nothing must not hold us.
-const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+const OUTGOING_QUEUE: usize = 512;
+/// More events than can arrive between two turns of the scheduler.
+const EVENT_QUEUE: usize = 4096;
+/// Messages sent but not yet acknowledged.
+const MAX_INFLIGHT: u16 = 1000;
+/// A broker that does not read for this long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A broker acknowledges at once; one that answers pings but acknowledges nothing must not block
+/// the session.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the broker says.
+/// What the broker sent.
 #[derive(Debug)]
 pub enum Event {
-    /// It let us in.
+    /// It accepted the connection.
     Connected,
-    /// It answered a subscription; so many filters were refused.
+    /// It answered a subscription and rejected this many of the filters.
     Subscribed {
-        /// How many.
-        refused: usize,
+        rejected: usize,
     },
-    /// A message that means something to us.
-    Input(Input),
+    Incoming(Incoming),
 }
 
 #[derive(Debug)]
-enum Order {
-    Publish(Message),
-    Subscribe(Vec<String>),
-    Unsubscribe(Vec<String>),
-    /// Answered once every message is confirmed.
-    Settle(oneshot::Sender<()>),
-    /// Answered once it left.
-    Disconnect(oneshot::Sender<()>),
+struct Outgoing {
+    request: Option<Request>,
+    /// Signalled once this request and all earlier messages are acknowledged.
+    acknowledged: Option<oneshot::Sender<()>>,
 }
 
-/// The session's end of a connection.
+/// The session's handle on a connection.
 #[derive(Debug)]
-pub struct Link {
-    orders: mpsc::Sender<Order>,
+pub struct MqttClient {
+    outgoing: mpsc::Sender<Outgoing>,
     events: mpsc::Receiver<Event>,
 }
 
-/// The socket's end of a connection.
-pub struct Pump {
-    eventloop: EventLoop,
-    router: Router,
-    orders: mpsc::Receiver<Order>,
+/// Moves packets between the socket and a [`MqttClient`].
+pub struct ClientTask {
+    event_loop: EventLoop,
+    parser: MessageParser,
+    outgoing: mpsc::Receiver<Outgoing>,
     events: mpsc::Sender<Event>,
-    /// Where others see how much waits for the socket or for the broker's confirmation.
-    waiting: QueueLength,
+    /// Messages that wait for the socket or for an acknowledgement, for the metrics.
+    queue_length: QueueLength,
     connected: bool,
-    settling: Option<oneshot::Sender<()>>,
-    overrun: bool,
+    acknowledged: Option<oneshot::Sender<()>>,
+    overflowed: bool,
 }
 
-/// Makes the two ends; nothing moves before [`Pump::run`].
+/// Nothing is sent before [`ClientTask::run`].
 pub fn open(
     settings: &Settings,
-    router: Router,
-    waiting: QueueLength,
-) -> Result<(Pump, Link), MqttError> {
-    let (orders_in, orders) = mpsc::channel(ORDERS);
-    let (events, events_out) = mpsc::channel(EVENTS);
-    // The library's own request queue stays empty: it flushes after each message.
-    let eventloop = EventLoop::new(options(settings)?, 1);
-    let pump = Pump {
-        eventloop,
-        router,
-        orders,
-        events,
-        waiting,
+    parser: MessageParser,
+    queue_length: QueueLength,
+) -> Result<(ClientTask, MqttClient), MqttError> {
+    let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_QUEUE);
+    let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
+    let task = ClientTask {
+        // The library's own request queue stays empty, because it flushes after each message.
+        event_loop: EventLoop::new(options(settings)?, 1),
+        parser,
+        outgoing: outgoing_receiver,
+        events: event_sender,
+        queue_length,
         connected: false,
-        settling: None,
-        overrun: false,
+        acknowledged: None,
+        overflowed: false,
     };
-    Ok((pump, Link { orders: orders_in, events: events_out }))
+    Ok((task, MqttClient { outgoing, events }))
 }
 
 fn options(settings: &Settings) -> Result<MqttOptions, MqttError> {
@@ -118,40 +112,37 @@ fn options(settings: &Settings) -> Result<MqttOptions, MqttError> {
     // Whole seconds in two bytes; the library panics on less than one.
     let keep_alive = settings.keep_alive.as_secs().clamp(1, u16::MAX.into());
     options.set_keep_alive(Duration::from_secs(keep_alive));
-    options.set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET);
-    options.set_inflight(UNCONFIRMED);
+    options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
+    options.set_inflight(MAX_INFLIGHT);
     let will = topics::bridge_online(&settings.client_id);
     options.set_last_will(LastWill::new(will, "false", QoS::AtLeastOnce, true));
     if let Some((user, password)) = &settings.login {
         options.set_credentials(user, password.expose());
     }
     if let Some(tls) = &settings.tls {
-        secure(&mut options, tls)?;
+        enable_tls(&mut options, tls)?;
     }
     Ok(options)
 }
 
 #[cfg(feature = "tls")]
-fn secure(options: &mut MqttOptions, tls: &super::Tls) -> Result<(), MqttError> {
-    let config =
-        super::tls::client_config(tls).map_err(|error| MqttError::Tls(error.to_string()))?;
-    let config = rumqttc::TlsConfiguration::Rustls(config);
+fn enable_tls(options: &mut MqttOptions, tls: &super::Tls) -> Result<(), MqttError> {
+    let config = rumqttc::TlsConfiguration::Rustls(super::tls::client_config(tls)?);
     options.set_transport(rumqttc::Transport::tls_with_config(config));
     Ok(())
 }
 
 #[cfg(not(feature = "tls"))]
-fn secure(_options: &mut MqttOptions, _tls: &super::Tls) -> Result<(), MqttError> {
+fn enable_tls(_options: &mut MqttOptions, _tls: &super::Tls) -> Result<(), MqttError> {
     Err(MqttError::Tls("this program was built without TLS".to_owned()))
 }
 
-impl Link {
-    /// The next thing the broker says.
+impl MqttClient {
     pub async fn next(&mut self) -> Result<Event, MqttError> {
         self.events.recv().await.ok_or(MqttError::Closed)
     }
 
-    /// Hands over messages in order; waits while the queue is full.
+    /// Queues messages in order; waits while the queue is full.
     pub async fn publish(
         &self,
         messages: impl IntoIterator<Item = Message>,
@@ -159,181 +150,149 @@ impl Link {
         for message in messages {
             if is_sendable(&message) {
                 tracing::debug!("MQTT: {}, {} bytes", message.topic, message.payload.len());
-                self.order(Order::Publish(message)).await?;
+                let Message { topic, payload, retain, at_least_once } = message;
+                let qos = if at_least_once { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+                let publish = Publish { retain, ..Publish::new(topic, qos, payload) };
+                self.send(Some(Request::Publish(publish)), None).await?;
             }
         }
         Ok(())
     }
 
-    /// Asks for the messages of these topics; the broker's answer is [`Event::Subscribed`].
+    /// The broker answers with [`Event::Subscribed`].
     pub async fn subscribe(&self, filters: Vec<String>) -> Result<(), MqttError> {
-        self.order(Order::Subscribe(filters)).await
+        // The broker sends messages of QoS 1 one acknowledgement at a time, so the echo of QoS 0
+        // would overtake retained messages.
+        let filters = filters.into_iter().map(|path| SubscribeFilter::new(path, QoS::AtMostOnce));
+        self.send(Some(Subscribe::new_many(filters).into()), None).await
     }
 
-    /// The opposite.
-    pub async fn unsubscribe(&self, filters: Vec<String>) -> Result<(), MqttError> {
-        self.order(Order::Unsubscribe(filters)).await
+    pub async fn unsubscribe(&self, topics: Vec<String>) -> Result<(), MqttError> {
+        self.send(Some(Request::Unsubscribe(Unsubscribe { pkid: 0, topics })), None).await
     }
 
-    /// Waits until the broker has confirmed every message.
-    pub async fn settle(&self) -> Result<(), MqttError> {
-        let (done, settled) = oneshot::channel();
-        self.order(Order::Settle(done)).await?;
-        match timeout(SETTLE_LIMIT, settled).await {
-            Ok(settled) => settled.map_err(|_| MqttError::Closed),
-            Err(_) => Err(MqttError::Stuck),
+    /// Waits until the broker has acknowledged every message.
+    pub async fn wait_acknowledged(&self) -> Result<(), MqttError> {
+        self.send_and_wait(None).await
+    }
+
+    /// Ends the connection without triggering the last will.
+    pub async fn disconnect(&self) -> Result<(), MqttError> {
+        self.send_and_wait(Some(Request::Disconnect(Disconnect))).await
+    }
+
+    async fn send_and_wait(&self, request: Option<Request>) -> Result<(), MqttError> {
+        let (sender, acknowledged) = oneshot::channel();
+        self.send(request, Some(sender)).await?;
+        match timeout(ACKNOWLEDGE_TIMEOUT, acknowledged).await {
+            Ok(result) => result.map_err(|_| MqttError::Closed),
+            Err(_) => Err(MqttError::Stalled),
         }
     }
 
-    /// Says goodbye, so that the broker does not publish the last will.
-    pub async fn disconnect(&self) -> Result<(), MqttError> {
-        let (done, left) = oneshot::channel();
-        self.order(Order::Disconnect(done)).await?;
-        left.await.map_err(|_| MqttError::Closed)
-    }
-
-    async fn order(&self, order: Order) -> Result<(), MqttError> {
-        self.orders.send(order).await.map_err(|_| MqttError::Closed)
+    async fn send(
+        &self,
+        request: Option<Request>,
+        acknowledged: Option<oneshot::Sender<()>>,
+    ) -> Result<(), MqttError> {
+        let outgoing = Outgoing { request, acknowledged };
+        self.outgoing.send(outgoing).await.map_err(|_| MqttError::Closed)
     }
 }
 
-/// A message that would end the connection is worse than a missing one.
+/// Dropping a message is better than losing the connection over it.
 fn is_sendable(message: &Message) -> bool {
     let size = message.topic.len() + message.payload.len() + PACKET_OVERHEAD;
-    if size > LARGEST_PACKET {
-        tracing::error!(topic = message.topic, size, "MQTT: a message is too large, not sent");
+    if size > MAX_PACKET {
+        tracing::error!(topic = message.topic, size, "MQTT: message too large, not sent");
         return false;
     }
     if !topics::is_publishable(&message.topic) {
-        tracing::error!(topic = message.topic, "MQTT: no such topic is allowed, not sent");
+        tracing::error!(topic = message.topic, "MQTT: invalid topic, message not sent");
         return false;
     }
     true
 }
 
-impl Pump {
+impl ClientTask {
     /// Connects and moves packets until the connection ends.
     pub async fn run(mut self) -> MqttError {
         loop {
             let ready = self.connected && self.has_room();
             let result = tokio::select! {
                 biased;
-                happening = self.eventloop.poll() => match happening {
-                    Ok(Happening::Incoming(packet)) => self.hear(packet),
-                    Ok(Happening::Outgoing(_)) => Ok(()),
-                    Err(error) => Err(MqttError::of(error, self.connected)),
+                event = self.event_loop.poll() => match event {
+                    Ok(MqttEvent::Incoming(packet)) => {
+                        self.receive(packet);
+                        Ok(())
+                    }
+                    Ok(MqttEvent::Outgoing(_)) => Ok(()),
+                    Err(error) => Err(MqttError::new(error, self.connected)),
                 },
-                Some(order) = self.orders.recv(), if ready => {
-                    timeout(WRITE_LIMIT, self.write(order)).await.unwrap_or(Err(MqttError::Stuck))
+                Some(first) = self.outgoing.recv(), if ready => {
+                    timeout(WRITE_TIMEOUT, self.write(first)).await.unwrap_or(Err(MqttError::Stalled))
                 }
             };
-            self.waiting.set(self.orders.len() + usize::from(self.eventloop.state.inflight()));
-            if let Err(trouble) = result {
-                return trouble;
+            let inflight = self.event_loop.state.inflight();
+            self.queue_length.set(self.outgoing.len() + usize::from(inflight));
+            if let Err(error) = result {
+                return error;
             }
-            if self.eventloop.state.inflight() == 0
-                && let Some(settled) = self.settling.take()
+            if inflight == 0
+                && let Some(acknowledged) = self.acknowledged.take()
             {
-                // Nobody waits any more: nothing to do.
-                let _ = settled.send(());
+                // The session may have stopped waiting.
+                let _ = acknowledged.send(());
             }
         }
     }
 
-    /// The library gives packet ids out again without asking whether they are free.
+    /// The library reuses packet ids without checking that they are free.
     fn has_room(&self) -> bool {
-        let state = &self.eventloop.state;
-        state.inflight() < UNCONFIRMED && state.collision.is_none()
+        let state = &self.event_loop.state;
+        state.inflight() < MAX_INFLIGHT && state.collision.is_none()
     }
 
-    fn hear(&mut self, packet: Packet) -> Result<(), MqttError> {
+    fn receive(&mut self, packet: Packet) {
         let event = match packet {
             Packet::ConnAck(_) => {
                 self.connected = true;
-                Event::Connected
+                Some(Event::Connected)
             }
             Packet::SubAck(ack) => {
-                let refused = |code: &&SubscribeReasonCode| **code == SubscribeReasonCode::Failure;
-                Event::Subscribed { refused: ack.return_codes.iter().filter(refused).count() }
+                let rejected = |code: &&SubscribeReasonCode| **code == SubscribeReasonCode::Failure;
+                let rejected = ack.return_codes.iter().filter(rejected).count();
+                Some(Event::Subscribed { rejected })
             }
-            Packet::Publish(publish) => {
-                let Publish { topic, payload, retain, .. } = publish;
-                match self.router.understand(&topic, &payload, retain) {
-                    Some(input) => Event::Input(input),
-                    None => return Ok(()),
-                }
+            Packet::Publish(Publish { topic, payload, retain, .. }) => {
+                self.parser.parse(&topic, &payload, retain).map(Event::Incoming)
             }
-            _ => return Ok(()),
+            _ => None,
         };
-        // The session may be waiting for us, so we must not wait for it.
-        if self.events.try_send(event).is_err() && !self.overrun {
-            self.overrun = true;
-            tracing::warn!("MQTT: more messages come in than can be handled, some are dropped");
+        let Some(event) = event else { return };
+        // The session may be waiting for this task, so the task must not wait for the session.
+        if self.events.try_send(event).is_err() && !self.overflowed {
+            self.overflowed = true;
+            tracing::warn!("MQTT: messages arrive faster than they are handled, some are dropped");
         }
-        Ok(())
     }
 
-    /// Writes this order and all that wait behind it, then flushes once.
-    async fn write(&mut self, first: Order) -> Result<(), MqttError> {
+    /// Writes this request and all that are queued behind it, then flushes once.
+    async fn write(&mut self, first: Outgoing) -> Result<(), MqttError> {
         let mut next = Some(first);
-        let mut left = None;
-        while let Some(order) = next {
-            let request = match order {
-                Order::Publish(message) => Some(publish_request(message)),
-                Order::Subscribe(filters) => {
-                    // Confirmed messages would wait for each other at the broker and let our echo
-                    // overtake what it is to come behind.
-                    let filter = |path| SubscribeFilter::new(path, QoS::AtMostOnce);
-                    Some(Subscribe::new_many(filters.into_iter().map(filter)).into())
-                }
-                Order::Unsubscribe(topics) => {
-                    Some(Request::Unsubscribe(Unsubscribe { pkid: 0, topics }))
-                }
-                Order::Settle(done) => {
-                    self.settling = Some(done);
-                    None
-                }
-                Order::Disconnect(done) => {
-                    left = Some(done);
-                    Some(Request::Disconnect(rumqttc::Disconnect))
-                }
-            };
-            if let Some(request) = request {
-                self.feed(request).await?;
+        while let Some(Outgoing { request, acknowledged }) = next {
+            let packet =
+                request.map(|request| self.event_loop.state.handle_outgoing_packet(request));
+            let packet = packet.transpose()?.flatten();
+            if let (Some(packet), Some(network)) = (packet, &mut self.event_loop.network) {
+                network.write(packet).await?;
             }
-            next = if self.has_room() { self.orders.try_recv().ok() } else { None };
+            self.acknowledged = acknowledged.or(self.acknowledged.take());
+            next = if self.has_room() { self.outgoing.try_recv().ok() } else { None };
         }
-        if let Some(network) = &mut self.eventloop.network {
-            network.flush().await.map_err(MqttError::of_state)?;
-        }
-        if let Some(left) = left {
-            // Nobody waits any more: nothing to do.
-            let _ = left.send(());
+        if let Some(network) = &mut self.event_loop.network {
+            network.flush().await?;
         }
         Ok(())
-    }
-
-    async fn feed(&mut self, request: Request) -> Result<(), MqttError> {
-        let packet = self.eventloop.state.handle_outgoing_packet(request);
-        let packet = packet.map_err(MqttError::of_state)?;
-        match (packet, &mut self.eventloop.network) {
-            (Some(packet), Some(network)) => {
-                network.write(packet).await.map_err(MqttError::of_state)
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-fn publish_request(message: Message) -> Request {
-    let qos = if message.confirmed { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-    let mut publish = Publish::new(message.topic, qos, message.payload);
-    publish.retain = message.retain;
-    Request::Publish(publish)
-}
-
-impl std::fmt::Debug for Pump {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pump").field("connected", &self.connected).finish_non_exhaustive()
     }
 }

@@ -2,47 +2,42 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Alarm, DeviceState};
+use crate::model::DeviceState;
+use crate::model::catalog::CATALOG;
 use crate::sink::mqtt::test_data;
 
 const CHANGES: Publish = Publish::Changes(Duration::from_secs(300));
 
-fn with_subject<T>(state: &DeviceState, look: impl FnOnce(&Subject<'_>) -> T) -> T {
+fn with_context<T>(state: &DeviceState, test: impl FnOnce(&Context<'_>) -> T) -> T {
     let topics = Topics::new("bms/{id}", "homeassistant", &state.profile);
-    look(&Subject {
-        profile: &state.profile,
-        identity: state.snapshot.as_ref().map(|snapshot| &snapshot.reading.identity),
-        modules: state.snapshot.as_ref().map_or(&[], |snapshot| &snapshot.reading.modules),
-        topics: &topics,
-        bridge: "bms/bridge/bms-reader-rack/online",
-        publish: CHANGES,
-    })
+    let bridge = "bms/bridge/bms-reader-rack/online";
+    test(&Context { state, topics: &topics, bridge, publish: CHANGES })
 }
 
-fn known(state: &DeviceState) -> Known {
-    let mut known = Known::default();
-    known.update(state);
-    known
+fn entities_of(context: &Context<'_>) -> Vec<Entity> {
+    let mut seen = SeenQuantities::default();
+    seen.update(context.state);
+    entities(context, &seen)
 }
 
 fn pack() -> DeviceState {
-    test_data::read(test_data::reading(16), 1)
+    test_data::state(test_data::reading(16), 1)
 }
 
-/// The version is no part of what the snapshots are to guard.
+/// Snapshots must not change with the version.
 fn text(payload: &Value) -> String {
     let text = serde_json::to_string_pretty(payload).expect("JSON");
     text.replace(&format!("\"{}\"", env!("CARGO_PKG_VERSION")), "\"[version]\"")
 }
 
 #[test]
-fn a_pack_of_16_cells_by_entity() {
+fn entity_discovery_snapshot() {
     let state = pack();
-    let all = with_subject(&state, |subject| {
-        let list = entities(subject, &known(&state));
+    let all = with_context(&state, |context| {
+        let list = entities_of(context);
         let one = |entity: &Entity| {
-            let topic = subject.topics.entity(entity.component, &entity.key);
-            format!("{topic}\n{}\n", text(&entity_payload(subject, entity)))
+            let topic = context.topics.entity(entity.component, &entity.key);
+            format!("{topic}\n{}\n", text(&entity_payload(context, entity)))
         };
         list.iter().map(one).collect::<String>()
     });
@@ -50,25 +45,26 @@ fn a_pack_of_16_cells_by_entity() {
 }
 
 #[test]
-fn a_pack_of_16_cells_by_device() {
+fn device_discovery_snapshot() {
     let state = pack();
-    let all = with_subject(&state, |subject| {
-        let list = entities(subject, &known(&state));
-        let components = list.iter().map(|e| (e.key.clone(), component(e))).collect();
-        text(&device_payload(subject, None, components))
+    let all = with_context(&state, |context| {
+        let list = entities_of(context);
+        let components =
+            list.iter().map(|entity| (entity.key.clone(), component(entity))).collect();
+        text(&device_payload(context, None, components))
     });
     insta::assert_snapshot!(all);
 }
 
 #[test]
-fn a_module_is_a_device_under_its_stack() {
+fn module_is_a_device_below_its_stack() {
     let state = test_data::stack(2);
     let payload = |module: usize| {
-        with_subject(&state, |subject| {
-            let list = entities(subject, &known(&state));
+        with_context(&state, |context| {
+            let list = entities_of(context);
             let key = format!("module_{module}_cell_voltage_diff");
             let entity = list.iter().find(|entity| entity.key == key).expect("an entity");
-            entity_payload(subject, entity)
+            entity_payload(context, entity)
         })
     };
     let device = json!({
@@ -86,14 +82,14 @@ fn a_module_is_a_device_under_its_stack() {
 }
 
 #[test]
-fn the_cells_of_a_stack_wait_until_somebody_wants_them() {
-    for (modules, shown) in [(2, true), (3, false)] {
+fn cells_of_a_large_stack_are_disabled_by_default() {
+    for (modules, expected) in [(2, true), (3, false)] {
         let state = test_data::stack(modules);
-        with_subject(&state, |subject| {
-            for entity in entities(subject, &known(&state)) {
+        with_context(&state, |context| {
+            for entity in entities_of(context) {
                 let enabled = entity.body.get("enabled_by_default") != Some(&json!(false));
                 if entity.key.starts_with("cell_") && entity.key.ends_with("_voltage") {
-                    assert_eq!(enabled, shown, "{} of {modules} modules", entity.key);
+                    assert_eq!(enabled, expected, "{} of {modules} modules", entity.key);
                 }
                 if entity.key.starts_with("module_") {
                     assert!(enabled);
@@ -104,36 +100,20 @@ fn the_cells_of_a_stack_wait_until_somebody_wants_them() {
 }
 
 #[test]
-fn a_module_that_is_gone_takes_even_what_was_not_read_this_time() {
-    let with_serials = |modules: usize, told: bool| {
-        let mut reading = test_data::stack(modules).snapshot.expect("a read").reading.clone();
-        for module in &mut reading.modules {
-            module.serial = told.then(|| "HPTST".to_owned());
-        }
-        test_data::read(reading, 1)
-    };
-    let mut known = known(&with_serials(3, true));
-    known.update(&with_serials(2, false));
-    let serials: Vec<_> = known.0.iter().filter(|it| it.key.ends_with("serial_number")).collect();
-    assert_eq!(serials.len(), 2, "those of the others were only not read");
-    assert!(known.0.iter().all(|it| it.module != Some(3)));
-}
-
-#[test]
-fn before_the_first_read_only_the_link_is_known() {
-    let state = test_data::unread();
-    let keys = with_subject(&state, |subject| {
-        entities(subject, &known(&state)).into_iter().map(|e| e.key).collect::<Vec<_>>()
+fn entities_before_the_first_read() {
+    let state = test_data::unread_state();
+    let keys = with_context(&state, |context| {
+        entities_of(context).into_iter().map(|entity| entity.key).collect::<Vec<_>>()
     });
     assert_eq!(keys, ["connection", "read", "alarm", "read_errors", "readings_rejected"]);
 }
 
 /// Home Assistant rejects an entity whose unit or state class does not fit its class.
 #[test]
-fn classes_units_and_state_classes_fit_together() {
+fn units_and_state_classes_fit_the_device_class() {
     for quantity in CATALOG {
-        let look = look(quantity);
-        let get = |key: &str| look.get(key).and_then(Value::as_str);
+        let fields = presentation(quantity);
+        let get = |key: &str| fields.get(key).and_then(Value::as_str);
         let units: &[Option<&str>] = match get("device_class") {
             Some("battery") => &[Some("%")],
             Some("voltage") => &[Some("V"), Some("mV")],
@@ -145,7 +125,7 @@ fn classes_units_and_state_classes_fit_together() {
             Some("duration") => &[Some("ms"), Some("s")],
             Some("signal_strength") => &[Some("dBm")],
             Some("enum" | "timestamp" | "problem") => &[None],
-            Some(other) => panic!("{}: is {other} a class?", quantity.key),
+            Some(other) => panic!("{}: unknown device class {other}", quantity.key),
             None => &[None, Some("Ah"), Some("%"), Some("mΩ")],
         };
         assert!(units.contains(&get("unit_of_measurement")), "{}", quantity.key);
@@ -156,7 +136,7 @@ fn classes_units_and_state_classes_fit_together() {
             Some(_) => assert_eq!(state_class, Some("measurement"), "{}", quantity.key),
             None => {}
         }
-        let digits = look.get("suggested_display_precision").and_then(Value::as_u64);
+        let digits = fields.get("suggested_display_precision").and_then(Value::as_u64);
         if state_class.is_some() || get("unit_of_measurement").is_some() {
             let digits = digits.expect(quantity.key);
             assert!(digits <= quantity.decimals.into(), "{}", quantity.key);
@@ -165,12 +145,12 @@ fn classes_units_and_state_classes_fit_together() {
 }
 
 #[test]
-fn every_entity_has_what_home_assistant_needs() {
+fn every_entity_has_ids_availability_and_name() {
     let state = pack();
-    with_subject(&state, |subject| {
+    with_context(&state, |context| {
         let mut ids = std::collections::BTreeSet::new();
-        for entity in entities(subject, &known(&state)) {
-            let payload = entity_payload(subject, &entity);
+        for entity in entities_of(context) {
+            let payload = entity_payload(context, &entity);
             let unique = payload["unique_id"].as_str().expect("a unique id").to_owned();
             assert_eq!(unique, format!("rack_{}", entity.key));
             assert!(ids.insert(unique));
@@ -183,21 +163,20 @@ fn every_entity_has_what_home_assistant_needs() {
             let named = payload.get("name").is_some() || payload.get("device_class").is_some();
             assert!(named, "{} has no name", entity.key);
             // The catalogue keys are legal levels of a discovery topic.
-            let topic = subject.topics.entity(entity.component, &entity.key);
+            let topic = context.topics.entity(entity.component, &entity.key);
             let legal = |c: char| c.is_ascii_alphanumeric() || "_-/".contains(c);
             assert!(topic.chars().all(legal), "{topic}");
         }
     });
 }
 
-/// The switch shows the battery's own word, and there is none unless the operator allowed it.
 #[test]
-fn switches_appear_where_control_is_allowed() {
+fn switch_exists_only_where_control_is_allowed() {
     let mut state = pack();
     let switches = |state: &DeviceState| {
-        with_subject(state, |subject| {
-            let list = entities(subject, &known(state));
-            list.into_iter().filter(|it| it.component == "switch").collect::<Vec<_>>()
+        with_context(state, |context| {
+            let list = entities_of(context);
+            list.into_iter().filter(|entity| entity.component == "switch").collect::<Vec<_>>()
         })
     };
     assert_eq!(switches(&state), []);
@@ -211,12 +190,12 @@ fn switches_appear_where_control_is_allowed() {
 }
 
 #[test]
-fn ids_that_home_assistant_would_change_are_made_fit() {
+fn entity_ids_are_slugs() {
     let mut profile = test_data::profile();
     profile.id = crate::model::DeviceId::new("Rack-2").expect("an id");
     let state = DeviceState::new(profile);
-    with_subject(&state, |subject| {
-        let body = identity_of(subject, "sensor", "soc");
+    with_context(&state, |context| {
+        let body = ids(context, "sensor", "soc");
         assert_eq!(body["unique_id"], "Rack-2_soc");
         assert_eq!(body["object_id"], "rack_2_soc");
         assert_eq!(body["default_entity_id"], "sensor.rack_2_soc");
@@ -224,8 +203,8 @@ fn ids_that_home_assistant_would_change_are_made_fit() {
 }
 
 #[test]
-fn values_expire_later_than_they_are_refreshed() {
-    for (interval_ms, publish, least) in [
+fn values_outlive_the_refresh_interval() {
+    for (interval_ms, publish, seconds) in [
         (500, Publish::All, 120),
         (60_000, Publish::All, 300),
         (30_000, CHANGES, 630),
@@ -234,36 +213,7 @@ fn values_expire_later_than_they_are_refreshed() {
         let mut profile = test_data::profile();
         profile.interval_ms = interval_ms;
         let state = DeviceState::new(profile);
-        let expiry = with_subject(&state, |s| expiry(&Subject { publish, ..*s }));
-        assert_eq!(expiry, Duration::from_secs(least), "{interval_ms} {publish:?}");
+        let expiry = with_context(&state, |context| expiry(&Context { publish, ..*context }));
+        assert_eq!(expiry, Duration::from_secs(seconds), "{interval_ms} {publish:?}");
     }
-}
-
-#[test]
-fn single_quantities_stay_and_families_follow_the_battery() {
-    let keys = |known: &Known| known.0.iter().map(|it| it.key.clone()).collect::<Vec<_>>();
-    let mut known = Known::default();
-    assert!(known.update(&pack()));
-    let all = keys(&known);
-    assert!(!known.update(&test_data::read(test_data::reading(16), 2)));
-
-    let mut reading = test_data::reading(15);
-    reading.pack.soh = None;
-    assert!(known.update(&test_data::read(reading, 3)));
-    let fewer = keys(&known);
-    let gone: Vec<_> = all.iter().filter(|key| !fewer.contains(key)).collect();
-    assert_eq!(gone, ["cell_16_voltage"]);
-    assert!(fewer.contains(&"soh".to_owned()));
-
-    let mut reading = test_data::reading(1);
-    reading.cells.clear();
-    reading.alarms = crate::model::AlarmSet::default();
-    let poor = test_data::read(reading, 4);
-    assert!(!known.update(&poor), "cells and alarms were only not read this time");
-
-    let mut reading = test_data::reading(15);
-    reading.alarms.note(Alarm::FuseBlown, false);
-    assert!(known.update(&test_data::read(reading, 5)));
-    let order: Vec<_> = known.0.iter().map(|it| position(it.quantity)).collect();
-    assert!(order.is_sorted(), "the order of the catalogue");
 }

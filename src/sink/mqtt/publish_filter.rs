@@ -1,25 +1,23 @@
-//! Whether a value is sent: the change filter.
+//! Decides whether a value is published: the change filter.
 
 use std::time::Instant;
 
 use super::Publish;
 
-/// What was sent last, and when.
+/// The text last published for a key, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastSent {
-    /// The text of the value.
     pub text: String,
-    /// When it left.
     pub at: Instant,
 }
 
-/// Whether `text` is to be sent at `now`. What was never sent always is.
-pub fn is_due(previous: Option<&LastSent>, text: &str, now: Instant, policy: Publish) -> bool {
-    let Some(previous) = previous else { return true };
+/// Whether to publish `text` at `now`. A value that was never published is always due.
+pub fn is_due(last: Option<&LastSent>, text: &str, now: Instant, policy: Publish) -> bool {
+    let Some(last) = last else { return true };
     match policy {
         Publish::All => true,
         Publish::Changes(refresh) => {
-            previous.text != text || now.saturating_duration_since(previous.at) >= refresh
+            last.text != text || now.saturating_duration_since(last.at) >= refresh
         }
     }
 }
@@ -33,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_refresh_time_itself_is_due() {
+    fn unchanged_value_is_due_after_the_refresh_time() {
         let start = Instant::now();
         let sent = LastSent { text: "1.0".into(), at: start };
         let policy = Publish::Changes(Duration::from_secs(300));
@@ -45,7 +43,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_follower_never_sees_an_old_value(
+        fn published_value_is_never_stale(
             readings in prop::collection::vec((0u8..4, 0u64..400), 1..60),
             refresh in 1u64..600,
         ) {
@@ -65,7 +63,10 @@ mod tests {
         }
 
         #[test]
-        fn nothing_is_sent_twice_within_the_refresh_time(value in 0u8..9, seconds in 0u64..300) {
+        fn unchanged_value_is_not_due_within_the_refresh_time(
+            value in 0u8..9,
+            seconds in 0u64..300,
+        ) {
             let start = Instant::now();
             let sent = LastSent { text: value.to_string(), at: start };
             let now = start + Duration::from_secs(seconds);

@@ -1,8 +1,8 @@
-//! Home Assistant's Supervisor knows the broker: where it is, and a login for this app.
+//! Home Assistant's Supervisor reports the address of the broker and a login for this app.
 //!
-//! The answer is that of home-assistant/supervisor, `api/services.py`: `GET /services/mqtt` with a
-//! bearer token gives `{"result": "ok", "data": {host, port, ssl, username, password}}`, 400 when
-//! no broker is installed, 403 when the app did not declare the service.
+//! Source: home-assistant/supervisor, `api/services.py`. `GET /services/mqtt` with a bearer token
+//! returns `{"result": "ok", "data": {host, port, ssl, username, password}}`, 400 when no broker is
+//! installed, 403 when the app does not declare the service.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,24 +20,24 @@ use super::error::MqttError;
 use super::{Settings, Tls};
 use crate::model::Secret;
 
-/// The Supervisor is on the same machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Generous: the Supervisor runs on the same machine.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Far more than a host name and a login need.
-const LARGEST_ANSWER: usize = 64 * 1024;
+const MAX_RESPONSE: usize = 64 * 1024;
 
-/// Where to ask for the broker.
+/// Access to the Supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supervisor {
     /// `http://supervisor`
     pub url: String,
-    /// What proves who we are; made anew at each start of the app.
+    /// Valid until the app is restarted.
     pub token: Secret,
-    /// How to encrypt when it says that the broker wants that.
+    /// Used when the reported broker requires TLS.
     pub tls: Tls,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Response {
     #[serde(default)]
     message: String,
     data: Option<Broker>,
@@ -53,65 +53,66 @@ struct Broker {
     password: Option<String>,
 }
 
+impl Settings {
+    /// Asks the Supervisor, if there is one, for the broker; true when the answer is a new one.
+    pub(super) async fn locate_broker(&mut self) -> Result<bool, MqttError> {
+        let Some(supervisor) = &self.supervisor else { return Ok(false) };
+        let broker = timeout(TIMEOUT, supervisor.request()).await;
+        Ok(self.apply(broker.unwrap_or_else(|_| Err(unavailable("no answer")))?))
+    }
+
+    fn apply(&mut self, broker: Broker) -> bool {
+        let Broker { host, port, ssl, username, password } = broker;
+        let password = Secret::new(password.unwrap_or_default());
+        let login = username.map(|name| (name, password));
+        let changed = self.host != host || self.port != port || self.login != login;
+        (self.host, self.port, self.login) = (host, port, login);
+        self.tls = self.supervisor.as_ref().filter(|_| ssl).map(|it| it.tls.clone());
+        changed
+    }
+}
+
 impl Supervisor {
-    /// Writes the broker that the Supervisor names into the settings; true when that is news.
-    pub(super) async fn locate(&self, settings: &mut Settings) -> Result<bool, MqttError> {
-        let asked = timeout(PATIENCE, self.ask()).await;
-        let broker = asked.unwrap_or_else(|_| Err(unreachable("it does not answer")))?;
-        Ok(self.adopt(broker, settings))
-    }
-
-    fn adopt(&self, broker: Broker, settings: &mut Settings) -> bool {
-        let password = Secret::new(broker.password.unwrap_or_default());
-        let login = broker.username.map(|name| (name, password));
-        let tls = broker.ssl.then(|| self.tls.clone());
-        let is_news =
-            settings.host != broker.host || settings.port != broker.port || settings.login != login;
-        (settings.host, settings.port) = (broker.host, broker.port);
-        (settings.login, settings.tls) = (login, tls);
-        is_news
-    }
-
-    async fn ask(&self) -> Result<Broker, MqttError> {
+    async fn request(&self) -> Result<Broker, MqttError> {
         let url = format!("{}/services/mqtt", self.url.trim_end_matches('/'));
-        let uri: Uri = url.parse().map_err(unreachable)?;
-        let host = uri.host().ok_or_else(|| unreachable("SUPERVISOR_API names no host"))?;
+        let uri: Uri = url.parse().map_err(unavailable)?;
+        let host = uri.host().ok_or_else(|| unavailable("SUPERVISOR_API contains no host"))?;
         let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80)));
-        let stream = TokioIo::new(stream.await.map_err(unreachable)?);
-        let (mut sender, connection) = http1::handshake(stream).await.map_err(unreachable)?;
+        let stream = TokioIo::new(stream.await.map_err(unavailable)?);
+        let (mut sender, connection) = http1::handshake(stream).await.map_err(unavailable)?;
         let request = Request::get(uri.path())
             .header(header::HOST, host)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.expose()))
             .body(Empty::<Bytes>::new())
-            .map_err(unreachable)?;
-        // The connection ends when its sender is gone, and carries the answer until then.
+            .map_err(unavailable)?;
+        // The connection carries the response and ends when its sender is dropped.
         let exchange = async move {
-            let response = sender.send_request(request).await.map_err(unreachable)?;
+            let response = sender.send_request(request).await.map_err(unavailable)?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-            Ok::<_, MqttError>((status, body.map_err(unreachable)?.to_bytes()))
+            let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
+            Ok::<_, MqttError>((status, body.map_err(unavailable)?.to_bytes()))
         };
-        // What hinders the connection hinders the exchange, which tells it.
-        let (answer, _) = tokio::join!(exchange, connection);
-        let (status, body) = answer?;
-        understand(status, &body)
+        // An error of the connection is reported by the exchange as well.
+        let (response, _) = tokio::join!(exchange, connection);
+        let (status, body) = response?;
+        parse(status, &body)
     }
 }
 
-fn understand(status: StatusCode, body: &[u8]) -> Result<Broker, MqttError> {
-    let answer = serde_json::from_slice::<Answer>(body).ok();
-    match (status, answer) {
-        (StatusCode::OK, Some(Answer { data: Some(broker), .. })) => Ok(broker),
+fn parse(status: StatusCode, body: &[u8]) -> Result<Broker, MqttError> {
+    let response = serde_json::from_slice::<Response>(body).ok();
+    match (status, response) {
+        (StatusCode::OK, Some(Response { data: Some(broker), .. })) => Ok(broker),
         (StatusCode::BAD_REQUEST, _) => Err(MqttError::NoBroker),
-        (_, Some(answer)) if !answer.message.is_empty() => {
-            Err(unreachable(format!("{status}, {}", answer.message)))
+        (_, Some(response)) if !response.message.is_empty() => {
+            Err(unavailable(format!("{status}, {}", response.message)))
         }
-        _ => Err(unreachable(status)),
+        _ => Err(unavailable(status)),
     }
 }
 
-fn unreachable(reason: impl fmt::Display) -> MqttError {
-    MqttError::Unreachable(format!("the Supervisor does not name the broker ({reason})"))
+fn unavailable(reason: impl fmt::Display) -> MqttError {
+    MqttError::Connection(format!("the Supervisor does not report the broker ({reason})"))
 }
 
 #[cfg(test)]
@@ -119,15 +120,15 @@ mod tests {
     use super::*;
     use crate::sink::mqtt::test_data;
 
-    fn answer(status: u16, body: &str) -> Result<Broker, String> {
+    fn parsed(status: u16, body: &str) -> Result<Broker, String> {
         let status = StatusCode::from_u16(status).unwrap();
-        understand(status, body.as_bytes()).map_err(|trouble| trouble.to_string())
+        parse(status, body.as_bytes()).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_broker_may_want_no_login() {
+    fn broker_without_login_is_accepted() {
         let body = r#"{"result":"ok","data":{"host":"core-mosquitto","port":1883,"protocol":"5"}}"#;
-        let broker = answer(200, body).ok().unwrap();
+        let broker = parsed(200, body).ok().unwrap();
         assert_eq!(
             (broker.host.as_str(), broker.port, broker.ssl),
             ("core-mosquitto", 1883, false)
@@ -136,28 +137,29 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_says_what_to_do_or_what_happened() {
+    fn error_response_names_cause_or_remedy() {
         let none = r#"{"result":"error","message":"Service not enabled"}"#;
-        assert!(answer(400, none).err().unwrap().contains("Mosquitto broker app"));
-        let text = answer(403, r#"{"result":"error","message":"no"}"#).err().unwrap();
+        assert!(parsed(400, none).err().unwrap().contains("Mosquitto broker app"));
+        let text = parsed(403, r#"{"result":"error","message":"no"}"#).err().unwrap();
         assert!(text.contains("403") && text.contains("no"), "{text}");
-        assert!(answer(200, "<html>").is_err());
-        assert!(answer(200, r#"{"result":"ok","data":{}}"#).is_err());
+        assert!(parsed(200, "<html>").is_err());
+        assert!(parsed(200, r#"{"result":"ok","data":{}}"#).is_err());
     }
 
     #[test]
-    fn a_broker_that_is_plain_for_a_while_does_not_cost_the_certificates() {
+    fn certificates_survive_a_broker_without_tls() {
         let tls = Tls { ca_file: Some("/ssl/ca.pem".into()), ..Tls::default() };
         let (url, token) = ("http://supervisor".into(), Secret::new("t"));
-        let supervisor = Supervisor { url, token, tls: tls.clone() };
-        let mut settings = test_data::settings();
-        let mut told = |ssl| {
+        let supervisor = Some(Supervisor { url, token, tls: tls.clone() });
+        let mut settings = Settings { supervisor, ..test_data::settings() };
+        let mut applied = |ssl| {
             let login = r#""username": "addons", "password": "geheim""#;
             let body = format!(r#"{{"data": {{"host": "b", "port": 1, "ssl": {ssl}, {login}}}}}"#);
-            supervisor.adopt(answer(200, &body).ok().unwrap(), &mut settings);
+            settings.apply(parsed(200, &body).ok().unwrap());
             settings.tls.clone()
         };
-        assert_eq!([told(true), told(false), told(true)], [Some(tls.clone()), None, Some(tls)]);
+        let tls_settings = [applied(true), applied(false), applied(true)];
+        assert_eq!(tls_settings, [Some(tls.clone()), None, Some(tls)]);
         assert!(!format!("{settings:?}").contains("geheim"));
     }
 }

@@ -1,4 +1,4 @@
-//! A believable battery for the tests of this folder.
+//! A realistic battery for the tests of this folder.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::model::{Alarm, AlarmThresholds, Attempt, DeviceId, DeviceState, Profi
 /// A rack battery on a serial port, read every 30 s.
 pub fn profile() -> Profile {
     Profile {
-        id: DeviceId::new("rack").expect("a good id"),
+        id: DeviceId::new("rack").expect("a valid id"),
         name: "Rack battery".into(),
         brand: "daren".into(),
         title: "Daren".into(),
@@ -26,11 +26,11 @@ pub fn profile() -> Profile {
 }
 
 /// Before the first read.
-pub fn unread() -> DeviceState {
+pub fn unread_state() -> DeviceState {
     DeviceState::new(profile())
 }
 
-/// What a pack of so many cells says.
+/// A pack with this many cells.
 pub fn reading(cells: i32) -> Reading {
     let mut reading = Reading::default();
     reading.identity.model = Some("DR-48100".into());
@@ -62,7 +62,7 @@ pub fn reading(cells: i32) -> Reading {
     reading
 }
 
-/// A stack of modules of 15 cells each, of which the first has said its serial number.
+/// A stack of modules of 15 cells each; only the first module reports its serial number.
 pub fn stack(modules: usize) -> DeviceState {
     let cells = (0..15 * modules).map(|n| Cell::of(Millivolts(3300 + (n % 7) as i32))).collect();
     let module = |n: usize| Module {
@@ -71,12 +71,12 @@ pub fn stack(modules: usize) -> DeviceState {
         range: None,
     };
     let modules = (0..modules).map(module).collect();
-    read(Reading { cells, modules, ..Reading::default() }, 1)
+    state(Reading { cells, modules, ..Reading::default() }, 1)
 }
 
-/// After its `sequence`th good read, by a program that has kept nothing of before.
-pub fn read(reading: Reading, sequence: u64) -> DeviceState {
-    let mut state = unread();
+/// After good read number `sequence`, without energy counters of an earlier run.
+pub fn state(reading: Reading, sequence: u64) -> DeviceState {
+    let mut state = unread_state();
     let taken = Millis(1_771_097_625_510 + 30_000 * sequence);
     let limits =
         AlarmThresholds { cell_high: Some(Millivolts(3650)), ..AlarmThresholds::default() };
@@ -95,7 +95,7 @@ pub fn read(reading: Reading, sequence: u64) -> DeviceState {
     state
 }
 
-/// As they are by default.
+/// The defaults.
 pub fn settings() -> Settings {
     Settings {
         supervisor: None,

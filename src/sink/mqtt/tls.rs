@@ -1,8 +1,9 @@
-//! The client's side of TLS: which certificates we trust and which one we show.
+//! TLS: which certificates are trusted and which one is presented.
 //!
-//! The configuration is made here and not by the MQTT library, whose own way reads PEM files with
-//! an unmaintained crate and installs no provider.
+//! The MQTT library could build this configuration itself, but reads PEM files with an unmaintained
+//! crate and installs no crypto provider.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,25 +13,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::Tls;
-
-/// Why no configuration came about; the texts name the file.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file is missing, unreadable or no PEM.
-    #[error("{path}: {reason}")]
-    File {
-        /// Which.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The parts do not fit together.
-    #[error("the certificate files do not fit together: {0}")]
-    Mismatch(#[from] Error),
-}
+use super::error::MqttError;
 
 /// Reads the files and builds the configuration.
-pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, MqttError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?;
@@ -42,37 +28,44 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     let config = match &tls.client_files {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, error))?;
+            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| invalid(key, error))?;
             builder.with_client_auth_cert(certificates(certificate)?, private)?
         }
     };
     Ok(Arc::new(config))
 }
 
-fn roots(ca_file: Option<&str>) -> Result<RootCertStore, TlsError> {
+/// The bundled web roots and those in the file.
+fn roots(ca_file: Option<&str>) -> Result<RootCertStore, MqttError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = ca_file {
         for certificate in certificates(path)? {
-            roots.add(certificate).map_err(|error| wrong(path, error))?;
+            roots.add(certificate).map_err(|error| invalid(path, error))?;
         }
     }
     Ok(roots)
 }
 
-fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let list = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, error))?;
-    let list: Vec<_> = list.collect::<Result<_, _>>().map_err(|error| wrong(path, error))?;
+fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, MqttError> {
+    let list = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let list = list.map_err(|error| invalid(path, error))?;
     if list.is_empty() {
-        return Err(wrong(path, "there is no certificate in it"));
+        return Err(invalid(path, "no certificate found"));
     }
     Ok(list)
 }
 
-fn wrong(path: &str, reason: impl ToString) -> TlsError {
-    TlsError::File { path: path.to_owned(), reason: reason.to_string() }
+fn invalid(path: &str, reason: impl Display) -> MqttError {
+    MqttError::Tls(format!("{path}: {reason}"))
 }
 
-/// Takes any certificate, because the operator said so; the signatures still have to be right.
+impl From<Error> for MqttError {
+    fn from(error: Error) -> Self {
+        MqttError::Tls(format!("invalid certificate settings: {error}"))
+    }
+}
+
+/// Accepts any certificate (`MQTT_TLS_INSECURE`); the signatures still have to be valid.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
@@ -94,12 +87,8 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -108,12 +97,8 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -126,10 +111,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_file_is_named() {
+    fn error_names_the_file() {
         let missing = Tls { ca_file: Some("/nonexistent/ca.pem".into()), ..Tls::default() };
         let error = client_config(&missing).expect_err("no such file").to_string();
-        assert!(error.starts_with("/nonexistent/ca.pem: "), "{error}");
+        assert!(error.starts_with("TLS: /nonexistent/ca.pem: "), "{error}");
 
         let not_pem = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let empty = Tls { ca_file: Some(not_pem.into()), ..Tls::default() };
@@ -141,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bundled_roots_need_no_file() {
+    fn bundled_roots_need_no_file() {
         assert!(client_config(&Tls::default()).is_ok());
         assert!(client_config(&Tls { insecure: true, ..Tls::default() }).is_ok());
     }

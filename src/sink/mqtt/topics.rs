@@ -1,12 +1,31 @@
-//! Every topic string of the program. Nothing outside this file spells one.
+//! Every topic of the program.
 
 use crate::model::Profile;
 use crate::model::reading::Switch;
 
+// Levels below the base topic of a battery.
+/// The complete reading as JSON.
+pub const RAW: &str = "raw";
+/// `true` while the battery answers.
+pub const ONLINE: &str = "online";
+/// Name, type, address and versions of the battery as JSON.
+pub const META: &str = "meta";
+/// JSON list of the active alarms.
+pub const ALARMS: &str = "alarms";
+/// An alarm starts or ends.
+pub const EVENT: &str = "event";
+/// The retained energy totals let the counters continue after a restart without a history file.
+pub const ENERGY_CHARGED: &str = "energy_charged";
+pub const ENERGY_DISCHARGED: &str = "energy_discharged";
+/// Any message triggers a read.
+pub const READ_COMMAND: &str = "cmd/read";
+/// Changes address, interval and timeouts.
+pub const CONFIG_COMMAND: &str = "cmd/config";
+
 const DEVICE: &str = "device";
 const MODULE: &str = "module_";
 
-/// Where one battery is published, commanded and announced.
+/// The topics of one battery.
 #[derive(Debug, Clone)]
 pub struct Topics {
     base: String,
@@ -26,72 +45,22 @@ impl Topics {
         }
     }
 
-    /// One value.
-    pub fn value(&self, key: &str) -> String {
+    /// A value key or one of the constants above, below the base topic.
+    pub fn topic(&self, key: &str) -> String {
         format!("{}/{key}", self.base)
     }
 
-    /// The whole reading.
-    pub fn raw(&self) -> String {
-        self.value("raw")
+    /// The reverse of [`Topics::topic`].
+    pub fn key<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        topic.strip_prefix(&self.base)?.strip_prefix('/')
     }
 
-    /// Whether the battery answers.
-    pub fn online(&self) -> String {
-        self.value("online")
-    }
-
-    /// Who and where the battery is.
-    pub fn meta(&self) -> String {
-        self.value("meta")
-    }
-
-    /// The active alarms.
-    pub fn alarms(&self) -> String {
-        self.value("alarms")
-    }
-
-    /// An alarm starts or ends.
-    pub fn event(&self) -> String {
-        self.value("event")
-    }
-
-    /// Energy in and out, whose last values are the only memory that a program without a file has.
-    pub fn totals(&self) -> [String; 2] {
-        [self.value("energy_charged"), self.value("energy_discharged")]
-    }
-
-    /// Anything published here triggers a read.
-    pub fn read_command(&self) -> String {
-        self.value("cmd/read")
-    }
-
-    /// Changes how the battery is asked.
-    pub fn config_command(&self) -> String {
-        self.value("cmd/config")
-    }
-
-    /// What became of such a change.
-    pub fn config_result(&self) -> String {
-        self.value("cmd/config/result")
-    }
-
-    /// Turns a switch: `ON` or `OFF`.
-    pub fn switch_command(&self, switch: Switch) -> String {
-        self.value(&format!("cmd/{}", switch.name()))
-    }
-
-    /// What became of that.
-    pub fn switch_result(&self, switch: Switch) -> String {
-        self.value(&format!("cmd/{}/result", switch.name()))
-    }
-
-    /// Discovery of one entity.
+    /// Discovery topic of one entity.
     pub fn entity(&self, component: &str, key: &str) -> String {
         format!("{}/{component}/{}/{key}/config", self.prefix, self.id)
     }
 
-    /// Discovery of the whole device, or of the device of one module of a stack.
+    /// Discovery topic of the whole device, or of the device of one module of a stack.
     pub fn device(&self, module: Option<usize>) -> String {
         match module {
             None => format!("{}/device/{}/config", self.prefix, self.id),
@@ -99,48 +68,72 @@ impl Topics {
         }
     }
 
-    /// The module whose device a component and key from [`Topics::parse_entity`] announce.
-    pub fn module(component: &str, key: &str) -> Option<usize> {
-        key.strip_prefix(MODULE).filter(|_| component == DEVICE)?.parse().ok()
-    }
-
-    /// Filters that match all discovery topics of this battery, in both formats. The devices of
-    /// modules look like entities of a component of their own.
-    pub fn announcements(&self) -> [String; 2] {
+    /// Filters that match all discovery topics of this battery, in both formats. The topics of
+    /// module devices look like those of entities of a component called `device`.
+    pub fn discovery_filters(&self) -> [String; 2] {
         [self.entity("+", "+"), self.device(None)]
     }
 
-    /// Component and key, when the topic is one that [`Topics::entity`] makes.
-    pub fn parse_entity<'a>(&self, topic: &'a str) -> Option<(&'a str, &'a str)> {
+    /// The reverse of [`Topics::entity`] and [`Topics::device`].
+    pub fn parse_discovery<'a>(&self, topic: &'a str) -> Option<DiscoveryTopic<'a>> {
+        if topic == self.device(None) {
+            return Some(DiscoveryTopic::Device(None));
+        }
         let rest = topic.strip_prefix(&self.prefix)?.strip_prefix('/')?;
         let mut levels = rest.strip_suffix("/config")?.split('/');
         let (component, id, key) = (levels.next()?, levels.next()?, levels.next()?);
-        (id == self.id && levels.next().is_none()).then_some((component, key))
+        if id != self.id || levels.next().is_some() {
+            return None;
+        }
+        let module = key.strip_prefix(MODULE).filter(|_| component == DEVICE);
+        Some(match module.and_then(|number| number.parse().ok()) {
+            Some(number) => DiscoveryTopic::Device(Some(number)),
+            None => DiscoveryTopic::Entity(component, key),
+        })
     }
 }
 
-/// Whether the program itself is there: its last will.
+/// What a discovery topic describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiscoveryTopic<'a> {
+    /// Component and key.
+    Entity(&'a str, &'a str),
+    /// The whole device, or one module of a stack, counted from 1.
+    Device(Option<usize>),
+}
+
+/// Command topic of a switch, below the base topic; the payload is `ON` or `OFF`.
+pub fn switch_command(switch: Switch) -> String {
+    format!("cmd/{}", switch.name())
+}
+
+/// Topic of the reply to a command.
+pub fn command_result(command: &str) -> String {
+    format!("{command}/result")
+}
+
+/// Availability of the program itself, which is its last will.
 pub fn bridge_online(client_id: &str) -> String {
-    format!("bms/bridge/{}/online", one_level(client_id))
+    format!("bms/bridge/{}/online", topic_level(client_id))
 }
 
-/// What we send here comes back to us behind everything that the broker had for us before.
+/// A message sent here returns after everything that the broker has queued for this client.
 pub fn echo(client_id: &str) -> String {
-    format!("bms/bridge/{}/ping", one_level(client_id))
+    format!("bms/bridge/{}/ping", topic_level(client_id))
 }
 
-/// Home Assistant says here that it has started.
+/// Home Assistant publishes `online` here when it has started (its "birth message").
 pub fn birth(prefix: &str) -> String {
     format!("{}/status", prefix.trim_matches('/'))
 }
 
-/// A client id may hold characters that would cut or widen a topic.
-fn one_level(client_id: &str) -> String {
+/// A client id with the characters replaced that would split or widen a topic.
+fn topic_level(client_id: &str) -> String {
     let safe = |c: char| if c.is_control() || "/+#$".contains(c) { '_' } else { c };
     if client_id.is_empty() { "_".to_owned() } else { client_id.chars().map(safe).collect() }
 }
 
-/// Whether a broker would take this topic for publishing; a wrong one ends the connection.
+/// Whether a broker accepts this topic for publishing; an invalid one ends the connection.
 pub fn is_publishable(topic: &str) -> bool {
     !topic.is_empty() && topic.len() <= usize::from(u16::MAX) && !topic.contains(['+', '#', '\0'])
 }
@@ -151,39 +144,48 @@ mod tests {
     use crate::sink::mqtt::test_data;
 
     #[test]
-    fn templates_are_filled_in() {
+    fn base_topic_template_is_expanded() {
         let profile = test_data::profile();
         let topics = Topics::new("bms/{type}/{id}/", "homeassistant", &profile);
-        assert_eq!(topics.value("soc"), "bms/daren/rack/soc");
-        assert_eq!(topics.config_result(), "bms/daren/rack/cmd/config/result");
+        assert_eq!(topics.topic("soc"), "bms/daren/rack/soc");
+        assert_eq!(topics.key("bms/daren/rack/soc"), Some("soc"));
+        assert_eq!(topics.key("bms/daren/rack2/soc"), None);
+        let result = command_result(&topics.topic(CONFIG_COMMAND));
+        assert_eq!(result, "bms/daren/rack/cmd/config/result");
         assert_eq!(topics.entity("sensor", "soc"), "homeassistant/sensor/rack/soc/config");
         assert_eq!(topics.device(None), "homeassistant/device/rack/config");
         assert_eq!(topics.device(Some(2)), "homeassistant/device/rack/module_2/config");
     }
 
     #[test]
-    fn entity_topics_are_recognised_and_strangers_are_not() {
+    fn only_own_discovery_topics_are_parsed() {
         let topics = Topics::new("bms/{id}", "ha/x", &test_data::profile());
-        let made = topics.entity("sensor", "cell_1_voltage");
-        assert_eq!(topics.parse_entity(&made), Some(("sensor", "cell_1_voltage")));
-        let module = topics.device(Some(2));
-        let (component, key) = topics.parse_entity(&module).expect("it looks like an entity");
-        assert_eq!(Topics::module(component, key), Some(2));
-        assert_eq!(Topics::module("sensor", "module_2"), None);
-        assert_eq!(Topics::module("device", "soc"), None);
-        for stranger in [
+        for own in [
+            DiscoveryTopic::Entity("sensor", "cell_1_voltage"),
+            DiscoveryTopic::Entity("sensor", "module_2"),
+            DiscoveryTopic::Entity("device", "soc"),
+            DiscoveryTopic::Device(None),
+            DiscoveryTopic::Device(Some(2)),
+        ] {
+            let topic = match own {
+                DiscoveryTopic::Entity(component, key) => topics.entity(component, key),
+                DiscoveryTopic::Device(module) => topics.device(module),
+            };
+            assert_eq!(topics.parse_discovery(&topic), Some(own));
+        }
+        for foreign in [
             "ha/x/sensor/other/soc/config",
             "ha/x/sensor/rack/soc/state",
             "ha/x/sensor/rack/a/b/config",
-            "ha/x/device/rack/config",
+            "ha/x/device/other/config",
             "ha/xsensor/rack/soc/config",
         ] {
-            assert_eq!(topics.parse_entity(stranger), None, "{stranger}");
+            assert_eq!(topics.parse_discovery(foreign), None, "{foreign}");
         }
     }
 
     #[test]
-    fn a_client_id_is_one_level_of_a_topic() {
+    fn client_id_is_one_topic_level() {
         assert_eq!(bridge_online("a/b+c#"), "bms/bridge/a_b_c_/online");
         assert!(is_publishable(&echo("#/+")));
         assert!(!is_publishable("bms/+/x"));

@@ -1,0 +1,248 @@
+//! Payloads of commands and of their replies.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::command::{Command, CommandError, ConfigChange};
+use crate::did_you_mean::closest;
+use crate::model::profile::{INTERVAL_MS, SCAN_TIMEOUT_MS, TIMEOUT_MS, address_bytes};
+
+use super::message::Message;
+use super::topics::{self, Topics};
+
+/// Far more than all fields together need.
+const MAX_CONFIG: usize = 4096;
+
+const FIELDS: [&str; 6] =
+    ["address", "adapter", "poll_interval_s", "timeout_s", "scan_timeout_s", "paused"];
+
+/// The payload of `cmd/config`. One invalid field rejects all of them.
+pub fn parse_config(payload: &[u8]) -> Result<ConfigChange, String> {
+    if payload.len() > MAX_CONFIG {
+        return Err(format!("the message is larger than {MAX_CONFIG} bytes"));
+    }
+    let fields: Map<String, Value> = serde_json::from_slice(payload).map_err(|error| {
+        format!("not a JSON object: {error}; example: {{\"poll_interval_s\": 10}}")
+    })?;
+    let mut change = ConfigChange::default();
+    for (name, value) in &fields {
+        // In all fields but `adapter`, null means the same as an absent field.
+        let given = Some(value).filter(|value| !value.is_null());
+        match name.as_str() {
+            "address" => change.address = given.map(mac_address).transpose()?,
+            "adapter" => change.adapter = Some(adapter(value)?),
+            "poll_interval_s" => change.interval = seconds(name, given, INTERVAL_MS)?,
+            "timeout_s" => change.timeout = seconds(name, given, TIMEOUT_MS)?,
+            "scan_timeout_s" => change.scan_timeout = seconds(name, given, SCAN_TIMEOUT_MS)?,
+            "paused" => {
+                let error = || format!("paused: true or false expected, not {value}");
+                change.paused =
+                    given.map(|paused| paused.as_bool().ok_or_else(error)).transpose()?;
+            }
+            unknown => return Err(unknown_field(unknown)),
+        }
+    }
+    Ok(change)
+}
+
+fn mac_address(value: &Value) -> Result<String, String> {
+    let bytes = value.as_str().and_then(|text| address_bytes(text.trim()));
+    let bytes = bytes.ok_or_else(|| {
+        format!("address: a Bluetooth address like C8:47:80:37:02:E8 expected, not {value}")
+    })?;
+    Ok(bytes.map(|byte| format!("{byte:02X}")).join(":"))
+}
+
+/// `None` for null and blank text: the first powered adapter.
+fn adapter(value: &Value) -> Result<Option<String>, String> {
+    let name = if value.is_null() { Some("") } else { value.as_str().map(str::trim) };
+    let is_name = |name: &&str| name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric());
+    let name = name.filter(is_name).ok_or_else(|| {
+        format!("adapter: a name like hci0 expected, or null for the first one, not {value}")
+    })?;
+    Ok((!name.is_empty()).then(|| name.to_owned()))
+}
+
+fn seconds(
+    name: &str,
+    value: Option<&Value>,
+    limits_ms: RangeInclusive<i64>,
+) -> Result<Option<Duration>, String> {
+    let Some(value) = value else { return Ok(None) };
+    let [min, max] = [limits_ms.start(), limits_ms.end()].map(|limit| *limit as f64 / 1000.0);
+    let number = value.as_f64().filter(|number| (min..=max).contains(number));
+    let error = || format!("{name}: a number of seconds from {min} to {max} expected, not {value}");
+    Ok(Some(Duration::from_secs_f64(number.ok_or_else(error)?)))
+}
+
+fn unknown_field(name: &str) -> String {
+    match closest(name, FIELDS).filter(|(field, errors)| *errors <= field.len() / 2) {
+        Some((field, _)) => format!("unknown field \"{name}\"; did you mean \"{field}\"?"),
+        None => format!("unknown field \"{name}\"; fields: {}", FIELDS.join(", ")),
+    }
+}
+
+/// The payload of a switch command.
+pub fn parse_on_off(payload: &[u8]) -> Result<bool, String> {
+    match payload.trim_ascii().to_ascii_lowercase().as_slice() {
+        b"on" | b"true" | b"1" => Ok(true),
+        b"off" | b"false" | b"0" => Ok(false),
+        _ => Err("send ON or OFF".to_owned()),
+    }
+}
+
+/// The reply to a command; none to `cmd/read`, which is answered by the reading.
+pub fn reply(
+    topics: &Topics,
+    command: &Command,
+    result: Result<(), CommandError>,
+) -> Option<Message> {
+    let (key, accepted) = match command {
+        Command::Read => return None,
+        Command::Configure(change) => (topics::CONFIG_COMMAND.to_owned(), accepted(change)),
+        Command::Switch(setting) => {
+            let state = if setting.on { "ON" } else { "OFF" };
+            let accepted = json!({ "ok": true, setting.switch.name(): state });
+            (topics::switch_command(setting.switch), accepted)
+        }
+    };
+    let topic = topics.topic(&key);
+    Some(match result {
+        Ok(()) => Message::event(topics::command_result(&topic), accepted.to_string()),
+        Err(error) => error_reply(&topic, &error.0),
+    })
+}
+
+/// The reply to a command that was not carried out.
+pub fn error_reply(command_topic: &str, error: &str) -> Message {
+    let payload = json!({ "ok": false, "error": error });
+    Message::event(topics::command_result(command_topic), payload.to_string())
+}
+
+/// The fields that were applied, with their names and units in `cmd/config`.
+fn accepted(change: &ConfigChange) -> Value {
+    let seconds = |time: Option<Duration>| time.map(|time| json!(time.as_secs_f64()));
+    let fields = [
+        ("ok", Some(json!(true))),
+        ("address", change.address.as_ref().map(|address| json!(address))),
+        ("adapter", change.adapter.as_ref().map(|adapter| json!(adapter))),
+        ("poll_interval_s", seconds(change.interval)),
+        ("timeout_s", seconds(change.timeout)),
+        ("scan_timeout_s", seconds(change.scan_timeout)),
+        ("paused", change.paused.map(Value::from)),
+    ];
+    let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(fields.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::reading::{Setting, Switch};
+    use crate::sink::mqtt::test_data;
+
+    fn reply_to(command: &Command, result: Result<(), CommandError>) -> Option<Message> {
+        let topics = Topics::new("bms/{id}", "homeassistant", &test_data::profile());
+        reply(&topics, command, result)
+    }
+
+    fn parsed(payload: &str) -> Result<ConfigChange, String> {
+        parse_config(payload.as_bytes())
+    }
+
+    #[test]
+    fn every_config_field_is_optional_and_echoed() {
+        assert_eq!(parsed("{}"), Ok(ConfigChange::default()));
+        let all = parsed(
+            r#"{"address": "c8-47-80-37-02-e8", "adapter": "hci1", "poll_interval_s": 0.5,
+                "timeout_s": 20, "scan_timeout_s": 5, "paused": true}"#,
+        );
+        let expected = ConfigChange {
+            address: Some("C8:47:80:37:02:E8".into()),
+            adapter: Some(Some("hci1".into())),
+            interval: Some(Duration::from_millis(500)),
+            timeout: Some(Duration::from_secs(20)),
+            scan_timeout: Some(Duration::from_secs(5)),
+            paused: Some(true),
+        };
+        assert_eq!(all, Ok(expected.clone()));
+        let payload = r#"{"ok":true,"address":"C8:47:80:37:02:E8","adapter":"hci1","poll_interval_s":0.5,"timeout_s":20.0,"scan_timeout_s":5.0,"paused":true}"#;
+        let reply = reply_to(&Command::Configure(expected), Ok(()));
+        assert_eq!(reply, Some(Message::event("bms/rack/cmd/config/result", payload)));
+    }
+
+    #[test]
+    fn blank_adapter_is_the_first_one() {
+        for payload in [r#"{"adapter": null}"#, r#"{"adapter": ""}"#, r#"{"adapter": " "}"#] {
+            let change = parsed(payload).expect(payload);
+            assert_eq!(change.adapter, Some(None), "{payload}");
+            assert_eq!(accepted(&change)["adapter"], Value::Null);
+        }
+        assert_eq!(parsed("{}").expect("empty").adapter, None);
+        let error = parsed(r#"{"adapter": 5}"#).expect_err("no text");
+        assert!(error.contains("hci0"), "{error}");
+    }
+
+    #[test]
+    fn errors_name_field_and_allowed_values() {
+        for (payload, word) in [
+            (r#"{"address": "C8:47:80:37:02"}"#, "address"),
+            (r#"{"address": 5}"#, "address"),
+            (r#"{"adapter": "hci0; rm"}"#, "adapter"),
+            (r#"{"poll_interval_s": 0.4}"#, "0.5 to 3600"),
+            (r#"{"poll_interval_s": 3601}"#, "0.5 to 3600"),
+            (r#"{"poll_interval_s": "10"}"#, "poll_interval_s"),
+            (r#"{"poll_interval_s": 1e999}"#, "JSON"),
+            (r#"{"timeout_s": -1}"#, "timeout_s"),
+            (r#"{"timeout_s": 121}"#, "0.1 to 120"),
+            (r#"{"scan_timeout_s": 0.5}"#, "1 to 60"),
+            (r#"{"scan_timeout_s": 61}"#, "1 to 60"),
+            (r#"{"paused": "yes"}"#, "paused"),
+            (r#"{"poll_interval": 10}"#, "poll_interval_s"),
+            (r#"{"adress": "x"}"#, "\"address\""),
+            (r#"{"colour": "red"}"#, "fields: address, "),
+            ("10", "JSON object"),
+            ("[]", "JSON object"),
+            ("", "JSON object"),
+            ("{", "JSON object"),
+        ] {
+            let error = parsed(payload).expect_err(payload);
+            assert!(error.contains(word), "{payload}: {error}");
+        }
+    }
+
+    #[test]
+    fn one_invalid_field_rejects_all() {
+        assert!(parsed(r#"{"poll_interval_s": 10, "paused": 1}"#).is_err());
+    }
+
+    #[test]
+    fn huge_config_is_rejected_unparsed() {
+        let payload = format!(r#"{{"address": "{}"}}"#, "x".repeat(MAX_CONFIG));
+        assert!(parsed(&payload).expect_err("too large").contains("larger"));
+    }
+
+    #[test]
+    fn switch_accepts_on_and_off_in_all_spellings_only() {
+        for (payload, on) in [(&b"ON"[..], true), (b"off", false), (b" True ", true), (b"0", false)]
+        {
+            assert_eq!(parse_on_off(payload), Ok(on));
+        }
+        for payload in [&b""[..], b"toggle", b"2", b"\xff"] {
+            assert!(parse_on_off(payload).is_err());
+        }
+    }
+
+    #[test]
+    fn switch_reply_names_the_state() {
+        let command = Command::Switch(Setting { switch: Switch::Discharging, on: false });
+        let topic = "bms/rack/cmd/discharging/result";
+        let expected = Message::event(topic, r#"{"ok":true,"discharging":"OFF"}"#);
+        assert_eq!(reply_to(&command, Ok(())), Some(expected));
+        let refused = reply_to(&command, Err(CommandError("busy".to_owned())));
+        let expected = Message::event(topic, r#"{"ok":false,"error":"busy"}"#);
+        assert_eq!(refused, Some(expected));
+    }
+}
