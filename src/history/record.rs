@@ -94,8 +94,8 @@ impl Recorder {
         for (id, totals) in kept {
             if let Some(Restored::Resumed(totals)) = self.board.restore(&id, Some(totals)) {
                 tracing::info!(
-                    "{id}: the energy counters go on from {} kWh in and {} kWh out, as the history \
-                     file kept them",
+                    "{id}: energy counters continue from {} kWh in and {} kWh out (kept by the \
+                     history file)",
                     totals.charged.kwh().rounded(3),
                     totals.discharged.kwh().rounded(3)
                 );

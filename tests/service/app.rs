@@ -74,7 +74,7 @@ fn options_and_supervisor_are_all_the_app_needs() {
         ("SUPERVISOR_API", &supervisor.url),
     ]);
     reader.wait_log("install the Mosquitto broker app");
-    reader.wait_log("log-in refused");
+    reader.wait_log("login refused");
     ear.wait_for("bms/shed/online", "true");
     ear.wait("a value", |it| it.topic == "bms/shed/soc");
 

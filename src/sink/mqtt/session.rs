@@ -230,8 +230,8 @@ impl Publisher {
                     let [charged, discharged] =
                         [totals.charged, totals.discharged].map(|energy| energy.kwh().rounded(3));
                     tracing::info!(
-                        "{id}: energy counters continue from the broker's {charged} kWh in and \
-                         {discharged} kWh out"
+                        "{id}: energy counters continue from {charged} kWh in and {discharged} kWh out \
+                         (kept by the broker)"
                     );
                 }
                 Some(Restored::Zero) => tracing::info!(
