@@ -26,6 +26,7 @@ use crate::history::{self, History};
 use crate::model::{DeviceId, Restored};
 use crate::poll::{Line, run_line};
 use crate::sink::{http, mqtt};
+use crate::transport::Bluetooth;
 
 pub use lines::{SimOptions, lines};
 
@@ -187,7 +188,7 @@ impl App {
         let banks = config.banks.iter().map(|bank| &bank.profile);
         let board = Board::new(batteries.chain(banks).cloned());
         let (recorder, capture) = config.capture.as_deref().and_then(recorder).unzip();
-        let mut lines = lines(&config.devices, play, stop);
+        let mut lines = lines(&config.devices, &Bluetooth::default(), play, stop);
         lines.iter_mut().for_each(|line| line.recorder.clone_from(&recorder));
         let of_line = |line: &Line| line.members.iter().map(|m| m.id.clone()).collect();
         let mut groups: Vec<Vec<DeviceId>> = lines.iter().map(of_line).collect();

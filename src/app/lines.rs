@@ -8,8 +8,7 @@ use crate::poll::{self, BleSettings, Line, LineMember, ReportedAdapterErrors};
 use crate::protocol::driver::Medium;
 use crate::sim::serve::{self, SimBus};
 use crate::sim::{self, Faults, SimBrand};
-use crate::transport::ble::Passkey;
-use crate::transport::{BleConfig, Endpoint, SerialConfig, TcpConfig};
+use crate::transport::{BleConfig, Bluetooth, Endpoint, Passkey, SerialConfig, TcpConfig};
 
 /// Fixed, so that the simulated batteries are the same at every start.
 const SEED: u64 = 1;
@@ -31,7 +30,12 @@ impl Default for SimOptions {
 
 /// Batteries that share a port share a line, and so do simulated ones of one brand. A Bluetooth
 /// battery has a line of its own.
-pub fn lines(devices: &[Device], sim: &SimOptions, stop: &CancellationToken) -> Vec<Line> {
+pub fn lines(
+    devices: &[Device],
+    bluetooth: &Bluetooth,
+    sim: &SimOptions,
+    stop: &CancellationToken,
+) -> Vec<Line> {
     let mut groups: Vec<Vec<&Device>> = Vec::new();
     for device in devices {
         match groups.iter_mut().find(|group| share_a_line(group[0], device)) {
@@ -42,7 +46,7 @@ pub fn lines(devices: &[Device], sim: &SimOptions, stop: &CancellationToken) -> 
     let adapter_errors = ReportedAdapterErrors::default();
     // A bus adds the address to its seed, so the seeds of two lines must be further apart.
     let groups = groups.iter().zip((SEED..).step_by(256));
-    groups.map(|(group, seed)| line(group, sim, seed, &adapter_errors, stop)).collect()
+    groups.map(|(group, seed)| line(group, bluetooth, &adapter_errors, sim, seed, stop)).collect()
 }
 
 fn share_a_line(one: &Device, other: &Device) -> bool {
@@ -61,9 +65,10 @@ fn simulated_brand(device: &Device) -> &'static SimBrand {
 
 fn line(
     devices: &[&Device],
+    bluetooth: &Bluetooth,
+    adapter_errors: &ReportedAdapterErrors,
     sim: &SimOptions,
     seed: u64,
-    adapter_errors: &ReportedAdapterErrors,
     stop: &CancellationToken,
 ) -> Line {
     let first = devices[0];
@@ -74,7 +79,7 @@ fn line(
             Endpoint::Tcp(TcpConfig { host: host.clone(), port: *port })
         }
         config::Endpoint::Ble { address, adapter } => {
-            return ble_line(first, address, adapter.clone(), adapter_errors);
+            return ble_line(first, address, adapter.clone(), bluetooth, adapter_errors);
         }
         config::Endpoint::Simulated => {
             return simulated_line(simulated_brand(first), members, sim, seed, stop);
@@ -104,17 +109,19 @@ fn ble_line(
     device: &Device,
     address: &str,
     adapter: Option<String>,
+    bluetooth: &Bluetooth,
     adapter_errors: &ReportedAdapterErrors,
 ) -> Line {
     let read_timeout = device.options.timeout;
     let passkey = device.options.password.as_ref().map(Secret::expose).and_then(Passkey::parse);
     let endpoint = Endpoint::Ble(BleConfig {
+        bluetooth: bluetooth.clone(),
         address: address.to_owned(),
         adapter,
         scan_timeout: device.scan_timeout,
         timeout: read_timeout,
         passkey,
-        places: device.driver.map(poll::places).unwrap_or_default(),
+        channels: device.driver.map(poll::ble_channels).unwrap_or_default(),
     });
     let mut member = member(device);
     member.options.timeout = poll::reply_timeout(read_timeout);

@@ -12,7 +12,8 @@ use crate::model::DiscoveredDevice;
 use crate::poll::advertisement;
 use crate::protocol::detection;
 use crate::protocol::detection::recognise;
-use crate::transport::ble::{self, BleFound};
+use crate::transport::Bluetooth;
+use crate::transport::ble::BleDevice;
 use crate::transport::serial;
 
 /// So often.
@@ -26,10 +27,11 @@ pub(super) async fn batteries(board: Board, stop: CancellationToken) {
         "no battery is configured: set BMS_TYPE and BMS_PORT or BMS_ADDRESS (one battery) or \
          DEVICES (several); `bms-reader scan` shows what is there"
     );
+    let bluetooth = Bluetooth::default();
     let mut told = BTreeSet::new();
     loop {
         let around = async {
-            let findings = look_around().await;
+            let findings = look_around(&bluetooth).await;
             for finding in &findings {
                 let line = told_as(finding);
                 if told.insert(line.clone()) {
@@ -54,10 +56,10 @@ fn told_as(finding: &DiscoveredDevice) -> String {
 }
 
 /// Each thing that may be a battery.
-async fn look_around() -> Vec<DiscoveredDevice> {
+async fn look_around(bluetooth: &Bluetooth) -> Vec<DiscoveredDevice> {
     let mut findings: Vec<DiscoveredDevice> =
         serial::list().iter().map(|found| port(&found.path)).collect();
-    match ble::scan(None, LISTEN).await {
+    match bluetooth.scan(None, LISTEN).await {
         Ok(found) => findings.extend(found.iter().filter_map(device)),
         Err(error) => findings.push(DiscoveredDevice {
             address: "Bluetooth".to_owned(),
@@ -77,7 +79,7 @@ fn port(path: &str) -> DiscoveredDevice {
 }
 
 /// What to say about a device that advertises like a battery.
-fn device(found: &BleFound) -> Option<DiscoveredDevice> {
+fn device(found: &BleDevice) -> Option<DiscoveredDevice> {
     let guess = recognise(&advertisement(found)).into_iter().next()?;
     let (address, title) = (&found.address, guess.driver.title);
     let kind = if guess.likely { guess.driver.name } else { detection::AUTO };

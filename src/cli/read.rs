@@ -14,6 +14,7 @@ use crate::capture::Recorder;
 use crate::config::{Config, Device};
 use crate::poll::read_once;
 use crate::raw::raw;
+use crate::transport::Bluetooth;
 
 pub(super) const COMMAND: Command = Command {
     name: "read",
@@ -91,7 +92,7 @@ pub(super) async fn read(devices: &[Device], recorder: Option<Recorder>) -> Boar
     let board = Board::new(devices.iter().map(|device| device.profile.clone()));
     let stop = CancellationToken::new();
     let mut lines = JoinSet::new();
-    for mut line in app::lines(devices, &app::SimOptions::default(), &stop) {
+    for mut line in app::lines(devices, &Bluetooth::default(), &app::SimOptions::default(), &stop) {
         line.recorder.clone_from(&recorder);
         let board = board.clone();
         lines.spawn(async move { read_once(line, &board).await }.boxed());

@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::model::FaultKind;
 use crate::protocol::DriverInfo;
 use crate::protocol::advertisement::Advertisement;
-use crate::protocol::info::GattChannel;
-use crate::transport::LinkError;
-use crate::transport::ble::{BleFound, BlePlace};
+use crate::protocol::info::{Characteristic, GattChannel, WriteMode};
+use crate::transport::ble::BleDevice;
+use crate::transport::{BleChannel, CharacteristicId, LinkError};
 
 /// Longest wait for one reply: the first after connecting takes a second or two, and a lost one
 /// must leave time to ask again within the read.
@@ -42,18 +42,22 @@ pub fn reply_timeout(read_timeout: Duration) -> Duration {
 }
 
 /// The GATT characteristics that a battery of this brand may have.
-pub fn places(driver: &DriverInfo) -> Vec<BlePlace> {
-    let channels = driver.gatt.map_or(&[][..], |gatt| gatt.channels);
-    let place = |channel: &GattChannel| {
-        let notify = channel.notify.first()?;
-        let service = Some(notify.service).filter(|service| *service == channel.write.service)?;
-        Some(BlePlace { service, notify: notify.uuid, write: channel.write.uuid })
+pub fn ble_channels(driver: &DriverInfo) -> Vec<BleChannel> {
+    let id = |characteristic: &Characteristic| CharacteristicId {
+        service: characteristic.service,
+        uuid: characteristic.uuid,
     };
-    channels.iter().filter_map(place).collect()
+    let channels = driver.gatt.map_or(&[][..], |gatt| gatt.channels);
+    let convert = |channel: &GattChannel| BleChannel {
+        notify: channel.notify.iter().map(id).collect(),
+        write: id(&channel.write),
+        prefer_response: channel.write_mode == WriteMode::WithResponse,
+    };
+    channels.iter().map(convert).collect()
 }
 
 /// The advertisement in a scan result.
-pub fn advertisement(found: &BleFound) -> Advertisement<'_> {
+pub fn advertisement(found: &BleDevice) -> Advertisement<'_> {
     Advertisement {
         name: found.name.as_deref(),
         address: &found.address,
@@ -108,11 +112,11 @@ mod tests {
     use super::*;
 
     fn adapter_off(adapter: &str) -> LinkError {
-        LinkError::AdapterOff { place: adapter.into() }
+        LinkError::AdapterOff { adapter: adapter.into() }
     }
 
     fn not_seen(battery: &str, others: usize) -> LinkError {
-        LinkError::NotSeen { place: battery.into(), adapter: "hci0".into(), others }
+        LinkError::NotSeen { endpoint: battery.into(), adapter: "hci0".into(), others }
     }
 
     #[test]

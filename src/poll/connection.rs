@@ -178,7 +178,7 @@ impl Connection {
         match &self.state {
             ConnectionState::Closed { error: Some(error), .. } => error.clone(),
             _ => LinkError::Gone {
-                place: self.endpoint.to_string(),
+                endpoint: self.endpoint.to_string(),
                 reason: "it was closed and is being opened again".into(),
             },
         }
@@ -188,9 +188,9 @@ impl Connection {
     pub(super) async fn configure_for(&mut self, candidate: &Candidate) {
         let changed = match &mut self.endpoint {
             Endpoint::Ble(config) => {
-                let places = ble::places(candidate.driver);
-                let changed = config.places != places;
-                config.places = places;
+                let channels = ble::ble_channels(candidate.driver);
+                let changed = config.channels != channels;
+                config.channels = channels;
                 changed
             }
             _ => std::mem::replace(&mut self.candidate_baud, candidate.baud) != candidate.baud,

@@ -17,7 +17,7 @@ mod task;
 
 use std::time::Duration;
 
-pub use ble::{BleSettings, ReportedAdapterErrors, advertisement, places, reply_timeout};
+pub use ble::{BleSettings, ReportedAdapterErrors, advertisement, ble_channels, reply_timeout};
 pub use cycle::{CycleError, Outcome, cycle};
 pub use task::{read_once, run_line};
 

@@ -1,35 +1,31 @@
-//! A link inside the process: where a simulator takes the place of a battery.
+//! A link inside the process, to a simulator.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::LinkError;
+use super::{LinkError, WRITE_LIMIT};
 
-/// Chunks that may be under way in one direction.
+/// Chunks that one direction holds.
 const CHUNKS: usize = 64;
-
-/// As long as a real port may take.
-const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
 /// One end of a link in memory.
 #[derive(Debug)]
 pub struct MemoryLink {
-    place: Arc<str>,
+    endpoint: Arc<str>,
     outgoing: mpsc::Sender<Vec<u8>>,
     incoming: mpsc::Receiver<Vec<u8>>,
 }
 
 impl MemoryLink {
-    /// Two ends that talk to each other.
-    pub fn pair(place: &str) -> (MemoryLink, MemoryLink) {
-        let (near, far_in) = mpsc::channel(CHUNKS);
-        let (far, near_in) = mpsc::channel(CHUNKS);
-        let end = |outgoing, incoming| MemoryLink { place: place.into(), outgoing, incoming };
-        (end(near, near_in), end(far, far_in))
+    /// Both ends of a new link.
+    pub fn pair(endpoint: &str) -> (MemoryLink, MemoryLink) {
+        let (to_far, from_near) = mpsc::channel(CHUNKS);
+        let (to_near, from_far) = mpsc::channel(CHUNKS);
+        let end = |outgoing, incoming| MemoryLink { endpoint: endpoint.into(), outgoing, incoming };
+        (end(to_far, from_far), end(to_near, from_near))
     }
 
     /// Sends all bytes.
@@ -37,7 +33,7 @@ impl MemoryLink {
         match timeout(WRITE_LIMIT, self.outgoing.send(bytes.to_vec())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(self.gone()),
-            Err(_) => Err(LinkError::Stuck { place: self.place.to_string() }),
+            Err(_) => Err(LinkError::Stuck { endpoint: self.endpoint.to_string() }),
         }
     }
 
@@ -64,33 +60,38 @@ impl MemoryLink {
     }
 
     fn gone(&self) -> LinkError {
-        LinkError::Gone { place: self.place.to_string(), reason: "the other end closed".into() }
+        LinkError::Gone {
+            endpoint: self.endpoint.to_string(),
+            reason: "the other end closed".into(),
+        }
     }
 }
 
-/// A place where links in memory are opened: each opening hands the far end to the simulator.
+/// Opens links in memory: each time, the simulator receives the far end.
 #[derive(Debug, Clone)]
 pub struct MemoryPort {
-    place: Arc<str>,
-    door: mpsc::Sender<MemoryLink>,
+    endpoint: Arc<str>,
+    far_ends: mpsc::Sender<MemoryLink>,
 }
 
 impl MemoryPort {
-    /// A port of that name, and where its far ends come out.
-    pub fn new(place: &str) -> (MemoryPort, mpsc::Receiver<MemoryLink>) {
-        let (door, arrivals) = mpsc::channel(1);
-        (MemoryPort { place: place.into(), door }, arrivals)
+    /// A port of that name, and the receiver of its far ends.
+    pub fn new(endpoint: &str) -> (MemoryPort, mpsc::Receiver<MemoryLink>) {
+        let (far_ends, accepted) = mpsc::channel(1);
+        (MemoryPort { endpoint: endpoint.into(), far_ends }, accepted)
     }
 
     /// Opens a link; [`LinkError::NotFound`] when the simulator has ended.
     pub fn open(&self) -> Result<MemoryLink, LinkError> {
-        let place = || self.place.to_string();
-        let (near, far) = MemoryLink::pair(&self.place);
-        match self.door.try_send(far) {
+        let endpoint = || self.endpoint.to_string();
+        let (near, far) = MemoryLink::pair(&self.endpoint);
+        match self.far_ends.try_send(far) {
             Ok(()) => Ok(near),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(LinkError::Busy { place: place() }),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err(LinkError::Busy { endpoint: endpoint() })
+            }
             Err(mpsc::error::TrySendError::Closed(_)) => {
-                Err(LinkError::NotFound { place: place() })
+                Err(LinkError::NotFound { endpoint: endpoint() })
             }
         }
     }
@@ -98,7 +99,7 @@ impl MemoryPort {
 
 impl fmt::Display for MemoryPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.place)
+        f.write_str(&self.endpoint)
     }
 }
 
@@ -107,15 +108,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_opened_port_hands_its_far_end_out() {
-        let (port, mut arrivals) = MemoryPort::new("simulator");
-        let mut near = port.open().unwrap();
-        let mut far = arrivals.recv().await.unwrap();
-        near.send(b"question").await.unwrap();
+    async fn bytes_pass_in_both_directions() {
+        let (mut near, mut far) = MemoryLink::pair("simulator");
+        near.send(b"request").await.unwrap();
         far.send(b"").await.unwrap();
-        far.send(b"answer").await.unwrap();
-        assert_eq!(far.receive().await.unwrap(), b"question");
-        assert_eq!(near.receive().await.unwrap(), b"answer");
+        far.send(b"reply").await.unwrap();
+        assert_eq!(far.receive().await.unwrap(), b"request");
+        assert_eq!(near.receive().await.unwrap(), b"reply");
+    }
+
+    #[tokio::test]
+    async fn dropped_far_end_is_gone() {
+        let (mut near, far) = MemoryLink::pair("simulator");
         drop(far);
         assert!(matches!(near.receive().await, Err(LinkError::Gone { .. })));
         assert!(matches!(near.send(b"?").await, Err(LinkError::Gone { .. })));
@@ -123,18 +127,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_is_busy_until_its_far_end_is_fetched_and_missing_after_the_end() {
-        let (port, mut arrivals) = MemoryPort::new("simulator");
+    async fn port_is_busy_until_accepted_and_missing_after_the_end() {
+        let (port, mut accepted) = MemoryPort::new("simulator");
         let _first = port.open().unwrap();
-        assert_eq!(port.open().err(), Some(LinkError::Busy { place: "simulator".into() }));
-        arrivals.recv().await.unwrap();
+        assert_eq!(port.open().err(), Some(LinkError::Busy { endpoint: "simulator".into() }));
+        accepted.recv().await.unwrap();
         let _second = port.open().unwrap();
-        drop(arrivals);
-        assert_eq!(port.open().err(), Some(LinkError::NotFound { place: "simulator".into() }));
+        drop(accepted);
+        assert_eq!(port.open().err(), Some(LinkError::NotFound { endpoint: "simulator".into() }));
     }
 
     #[tokio::test]
-    async fn drain_forgets_what_came_and_nothing_that_comes_later() {
+    async fn drain_discards_only_what_has_arrived() {
         let (mut near, mut far) = MemoryLink::pair("simulator");
         far.send(b"stale").await.unwrap();
         far.send(b"staler").await.unwrap();
@@ -144,11 +148,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_end_that_reads_nothing_is_stuck() {
+    async fn end_that_reads_nothing_is_stuck() {
         let (mut near, _far) = MemoryLink::pair("simulator");
         for _ in 0..CHUNKS {
             near.send(b"?").await.unwrap();
         }
-        assert_eq!(near.send(b"?").await, Err(LinkError::Stuck { place: "simulator".into() }));
+        assert_eq!(near.send(b"?").await, Err(LinkError::Stuck { endpoint: "simulator".into() }));
     }
 }

@@ -9,33 +9,30 @@ use tokio_serial::{DataBits, ErrorKind, FlowControl, Parity, SerialStream, StopB
 use super::LinkError;
 use super::stream::{ByteStream, StreamLink};
 
-/// Which port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SerialConfig {
-    /// Path of the device.
     pub path: String,
 }
 
-/// An open port.
 pub type SerialLink = StreamLink<SerialStream>;
 
 impl ByteStream for SerialStream {
-    /// An unplugged adapter reads as an endless stream of nothing.
-    const ENDED: &'static str = "the device was unplugged";
+    /// Reading from an unplugged adapter returns zero bytes.
+    const END_REASON: &'static str = "the device was unplugged";
 
     fn try_read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         SerialStream::try_read(self, chunk)
     }
 
-    /// Measured on Linux 6.18: the mark of exclusive use stays on the terminal after we close it,
-    /// as long as anything else holds it open, and then refuses everybody but root.
-    fn leave(&mut self) {
+    /// Measured on Linux 6.18: exclusive mode outlasts our close as long as anything else has the
+    /// terminal open, and then only root can open it.
+    fn before_close(&mut self) {
         let _ = self.set_exclusive(false);
     }
 }
 
-/// Opens the port with 8 data bits, no parity, one stop bit. The port is ours alone until the link
-/// is dropped: two readers on one bus would read each other's answers.
+/// Opens the port with 8 data bits, no parity, one stop bit, for exclusive use: two readers on one
+/// bus would read each other's replies.
 pub fn open(config: &SerialConfig, baud: u32) -> Result<SerialLink, LinkError> {
     let port = tokio_serial::new(&config.path, baud)
         .data_bits(DataBits::Eight)
@@ -45,51 +42,50 @@ pub fn open(config: &SerialConfig, baud: u32) -> Result<SerialLink, LinkError> {
         .exclusive(true);
     match SerialStream::open(&port) {
         Ok(stream) => Ok(SerialLink::new(config.path.clone(), stream)),
-        Err(error) => Err(opening_failed(config.path.clone(), &error)),
+        Err(error) => Err(open_error(config.path.clone(), &error)),
     }
 }
 
-/// serialport 4.10 keeps the error number of only a few causes; the others are told apart by the
-/// text, which comes from its own table and not from the locale. A device node without a device
-/// (an adapter pulled out of a container) counts as missing.
-fn opening_failed(place: String, error: &tokio_serial::Error) -> LinkError {
+/// serialport 4.10 keeps the error number of a few causes only; the others differ by their text,
+/// which comes from its own table and not from the locale. A device node without a device (an
+/// adapter unplugged while a container has it) counts as missing.
+fn open_error(endpoint: String, error: &tokio_serial::Error) -> LinkError {
     match (error.kind, error.description.as_str()) {
-        (ErrorKind::NoDevice, _) => LinkError::Busy { place },
+        (ErrorKind::NoDevice, _) => LinkError::Busy { endpoint },
         (ErrorKind::Io(io::ErrorKind::NotFound), _)
-        | (_, "No such device" | "No such device or address") => LinkError::NotFound { place },
+        | (_, "No such device" | "No such device or address") => LinkError::NotFound { endpoint },
         (ErrorKind::Io(io::ErrorKind::PermissionDenied), _) | (_, "Operation not permitted") => {
-            LinkError::Denied { place }
+            LinkError::Denied { endpoint }
         }
         (_, "Not a typewriter") => {
-            LinkError::Open { place, reason: "it is not a serial port".into() }
+            LinkError::Open { endpoint, reason: "it is not a serial port".into() }
         }
-        (_, words) => LinkError::Open { place, reason: words.into() },
+        (_, reason) => LinkError::Open { endpoint, reason: reason.into() },
     }
 }
 
-/// A port that this machine has.
+/// A serial port of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortFound {
-    /// The path to configure; one that names the adapter, where the system gives one.
+pub struct PortInfo {
+    /// The path to configure: one that names the adapter, if the system has such a link.
     pub path: String,
-    /// The device behind such a path: `/dev/ttyUSB0`.
+    /// The device that the link points to, for example `/dev/ttyUSB0`.
     pub device: Option<String>,
 }
 
-/// The serial ports of this machine.
-pub fn list() -> Vec<PortFound> {
+pub fn list() -> Vec<PortInfo> {
     list_under(Path::new("/"))
 }
 
-/// Adapters by their lasting names first, then devices that have no such name (in containers, on
-/// boards). `root` is `/`, except in tests.
-pub fn list_under(root: &Path) -> Vec<PortFound> {
+/// Adapters by their persistent names first, then devices without one (in containers, on boards).
+/// `root` is `/` except in tests.
+pub fn list_under(root: &Path) -> Vec<PortInfo> {
     let devices = root.join("dev");
     let mut ports = Vec::new();
     for link in names(&devices.join("serial/by-id")) {
         let path = devices.join("serial/by-id").join(link);
         if let Ok(device) = fs::canonicalize(&path) {
-            ports.push(PortFound {
+            ports.push(PortInfo {
                 path: path.display().to_string(),
                 device: Some(device.display().to_string()),
             });
@@ -98,7 +94,7 @@ pub fn list_under(root: &Path) -> Vec<PortFound> {
     for name in names(&devices).into_iter().filter(|name| is_serial(root, name)) {
         let path = devices.join(name).display().to_string();
         if !ports.iter().any(|port| port.device.as_ref() == Some(&path)) {
-            ports.push(PortFound { path, device: None });
+            ports.push(PortInfo { path, device: None });
         }
     }
     ports
@@ -116,7 +112,7 @@ fn is_serial(root: &Path, name: &str) -> bool {
     ["ttyUSB", "ttyACM", "ttyAMA"].into_iter().any(numbered) || (numbered("ttyS") && has_uart())
 }
 
-/// The names in a folder, sorted; none when it cannot be read.
+/// The names in a folder in order (`ttyS2` before `ttyS10`); none if it cannot be read.
 fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut names: Vec<_> =
@@ -145,7 +141,7 @@ mod tests {
         SerialConfig { path: path.into() }
     }
 
-    /// The far end of a pseudo-terminal, our own handle on the near end, and its path.
+    /// The far end of a pseudo-terminal, a handle on its near end, and the path of that.
     fn terminal() -> (SerialStream, SerialStream, String) {
         let (far, near) = SerialStream::pair().unwrap();
         let path = near.name().unwrap();
@@ -160,15 +156,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_travel_both_ways_unchanged() {
+    async fn bytes_pass_unchanged_in_both_directions() {
         let (mut far, near, path) = terminal();
         drop(near);
         let mut link = open(&config(path), 9600).unwrap();
         let every_byte: Vec<u8> = (0..=255).collect();
         link.send(&every_byte).await.unwrap();
-        let mut heard = vec![0; 256];
-        timeout(PATIENCE, far.read_exact(&mut heard)).await.unwrap().unwrap();
-        assert_eq!(heard, every_byte);
+        let mut received = vec![0; 256];
+        timeout(PATIENCE, far.read_exact(&mut received)).await.unwrap().unwrap();
+        assert_eq!(received, every_byte);
         far.write_all(&every_byte).await.unwrap();
         let mut received = Vec::new();
         while received.len() < every_byte.len() {
@@ -178,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_settings_are_8n1_at_the_asked_rate() {
+    async fn port_is_8n1_at_the_given_baud_rate() {
         let (_far, _near, path) = terminal();
         let link = open(&config(path), 19_200).unwrap();
         assert_eq!(link.stream.baud_rate().unwrap(), 19_200);
@@ -188,11 +184,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unplugged_port_is_gone_in_every_way() {
+    async fn unplugged_port_is_gone() {
         let (far, _near, path) = terminal();
         let mut link = open(&config(path.clone()), 9600).unwrap();
         drop(far);
-        let gone = LinkError::Gone { place: path.clone(), reason: SerialStream::ENDED.into() };
+        let gone =
+            LinkError::Gone { endpoint: path.clone(), reason: SerialStream::END_REASON.into() };
         assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap(), Err(gone.clone()));
         assert_eq!(link.drain(), Err(gone));
         let sent = timeout(PATIENCE, link.send(b"?")).await.unwrap();
@@ -200,17 +197,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_belongs_to_one_link_at_a_time() {
+    async fn open_port_is_busy_until_dropped() {
         let (_far, _near, path) = terminal();
         let first = open(&config(path.clone()), 9600).unwrap();
         let second = open(&config(path.clone()), 9600);
-        assert_eq!(second.err(), Some(LinkError::Busy { place: path.clone() }));
+        assert_eq!(second.err(), Some(LinkError::Busy { endpoint: path.clone() }));
         drop(first);
         open(&config(path), 9600).unwrap();
     }
 
     #[tokio::test]
-    async fn drain_forgets_what_came_and_nothing_that_comes_later() {
+    async fn drain_discards_only_what_has_arrived() {
         let (mut far, _near, path) = terminal();
         let mut link = open(&config(path), 9600).unwrap();
         link.drain().unwrap();
@@ -222,55 +219,55 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_port_that_takes_nothing_is_stuck() {
+    async fn port_that_accepts_nothing_is_stuck() {
         let (_far, _near, path) = terminal();
         let mut link = open(&config(path.clone()), 9600).unwrap();
         let sent = link.send(&vec![0x55; 1 << 20]).await;
-        assert_eq!(sent, Err(LinkError::Stuck { place: path }));
+        assert_eq!(sent, Err(LinkError::Stuck { endpoint: path }));
     }
 
     #[tokio::test]
-    async fn a_big_message_arrives_whole() {
+    async fn large_message_arrives_complete() {
         let (mut far, _near, path) = terminal();
         let mut link = open(&config(path), 115_200).unwrap();
         let message: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
-        let mut heard = vec![0; message.len()];
+        let mut received = vec![0; message.len()];
         let (sent, read) = timeout(PATIENCE, async {
-            tokio::join!(link.send(&message), far.read_exact(&mut heard))
+            tokio::join!(link.send(&message), far.read_exact(&mut received))
         })
         .await
         .unwrap();
         sent.unwrap();
         read.unwrap();
-        assert_eq!(heard, message);
+        assert_eq!(received, message);
     }
 
     #[tokio::test]
-    async fn each_reason_for_not_opening_has_its_own_error() {
+    async fn open_errors_are_distinguished() {
         let folder = folder("reasons");
         let path = |name: &str| folder.join(name).display().to_string();
         let error = |path: String| open(&config(path), 9600).err().unwrap();
-        assert_eq!(error(path("none")), LinkError::NotFound { place: path("none") });
+        assert_eq!(error(path("none")), LinkError::NotFound { endpoint: path("none") });
 
         fs::write(folder.join("file"), "").unwrap();
-        let LinkError::Open { place, reason } = error(path("file")) else { panic!("opened") };
-        assert_eq!((place, reason.as_str()), (path("file"), "it is not a serial port"));
+        let LinkError::Open { endpoint, reason } = error(path("file")) else { panic!("opened") };
+        assert_eq!((endpoint, reason.as_str()), (path("file"), "it is not a serial port"));
 
-        // A socket answers with "No such device or address", as a node without its device does.
+        // Opening a socket fails like a node without its device: "No such device or address".
         let _socket = UnixListener::bind(folder.join("node")).unwrap();
-        assert_eq!(error(path("node")), LinkError::NotFound { place: path("node") });
+        assert_eq!(error(path("node")), LinkError::NotFound { endpoint: path("node") });
 
         let refused =
             tokio_serial::Error::new(ErrorKind::Io(io::ErrorKind::PermissionDenied), "no");
         assert_eq!(
-            opening_failed("/dev/ttyUSB0".into(), &refused),
-            LinkError::Denied { place: "/dev/ttyUSB0".into() }
+            open_error("/dev/ttyUSB0".into(), &refused),
+            LinkError::Denied { endpoint: "/dev/ttyUSB0".into() }
         );
         fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
-    fn the_list_prefers_lasting_names_and_leaves_empty_slots_out() {
+    fn list_prefers_persistent_names_and_skips_empty_slots() {
         let root = fs::canonicalize(folder("list")).unwrap();
         fs::create_dir_all(root.join("dev/serial/by-id")).unwrap();
         for name in ["ttyUSB0", "ttyUSB1", "ttyUSB10", "ttyS0", "ttyS1", "ttyS2", "tty0", "null"] {
@@ -290,7 +287,7 @@ mod tests {
             ["serial/by-id/usb-adapter-if00", "ttyS1", "ttyUSB0", "ttyUSB10"].map(dev)
         );
         assert_eq!(found[0].device, Some(dev("ttyUSB1")));
-        assert_eq!(list_under(&root.join("nowhere")), []);
+        assert_eq!(list_under(&root.join("missing")), []);
         fs::remove_dir_all(root).unwrap();
     }
 }

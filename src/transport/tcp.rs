@@ -12,19 +12,17 @@ use tokio::time::timeout;
 use super::LinkError;
 use super::stream::{ByteStream, StreamLink};
 
-/// For the name, and again for all of its addresses together.
+/// For resolving the name, and again for trying all its addresses.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// Addresses of one name that are tried.
-const ADDRESSES: usize = 4;
+/// How many addresses of one name are tried.
+const MAX_ADDRESSES: usize = 4;
 
-/// Which bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcpConfig {
-    /// Name or address.
+    /// Host name or IP address.
     pub host: String,
-    /// Port.
     pub port: u16,
 }
 
@@ -37,50 +35,52 @@ impl fmt::Display for TcpConfig {
     }
 }
 
-/// An open connection.
 pub type TcpLink = StreamLink<TcpStream>;
 
 impl ByteStream for TcpStream {
-    const ENDED: &'static str = "the other side closed the connection";
+    const END_REASON: &'static str = "the other side closed the connection";
 
     fn try_read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         TcpStream::try_read(self, chunk)
     }
 }
 
-/// Connects.
 pub async fn open(config: &TcpConfig) -> Result<TcpLink, LinkError> {
-    let place = config.to_string();
-    let addresses = resolve(config, &place).await?;
-    // Each address gets its share, so that a dead one in front cannot eat the time of the others.
+    let endpoint = config.to_string();
+    let addresses = resolve(config, &endpoint).await?;
+    // Each address gets its share, so that a dead one leaves time for the others.
     let share = CONNECT_LIMIT / u32::try_from(addresses.len()).unwrap_or(1).max(1);
     let mut reason = String::new();
     for address in addresses {
         match timeout(share, connect(address)).await {
-            Ok(Ok(stream)) => return Ok(TcpLink::new(place, stream)),
+            Ok(Ok(stream)) => return Ok(TcpLink::new(endpoint, stream)),
             Ok(Err(error)) => reason = error.to_string(),
             Err(_) => reason = format!("{address} does not answer"),
         }
     }
-    Err(LinkError::Open { place, reason })
+    Err(LinkError::Open { endpoint, reason })
 }
 
-async fn resolve(config: &TcpConfig, place: &str) -> Result<Vec<SocketAddr>, LinkError> {
+async fn resolve(config: &TcpConfig, endpoint: &str) -> Result<Vec<SocketAddr>, LinkError> {
     let found = match timeout(CONNECT_LIMIT, lookup_host((&*config.host, config.port))).await {
-        Ok(Ok(addresses)) => addresses.take(ADDRESSES).collect(),
+        Ok(Ok(addresses)) => addresses.take(MAX_ADDRESSES).collect(),
         Ok(Err(_)) => Vec::new(),
         Err(_) => {
             let reason = "the name server does not answer".into();
-            return Err(LinkError::Open { place: place.into(), reason });
+            return Err(LinkError::Open { endpoint: endpoint.into(), reason });
         }
     };
-    if found.is_empty() { Err(LinkError::NotFound { place: place.into() }) } else { Ok(found) }
+    if found.is_empty() {
+        Err(LinkError::NotFound { endpoint: endpoint.into() })
+    } else {
+        Ok(found)
+    }
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_keepalive(true)?;
-    // A question is one small packet, and it must leave at once.
+    // A request is one small packet and must be sent at once.
     socket.set_nodelay(true)?;
     socket.connect(address).await
 }
@@ -114,58 +114,64 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_travel_both_ways_in_pieces() {
+    async fn bytes_pass_in_both_directions() {
         let (mut far, mut link) = connected().await;
         assert!(link.stream.nodelay().unwrap());
-        link.send(b"question").await.unwrap();
-        let mut heard = [0; 8];
-        far.read_exact(&mut heard).await.unwrap();
-        assert_eq!(&heard, b"question");
-        for piece in [&b"ans"[..], b"wer"] {
+        link.send(b"request").await.unwrap();
+        let mut received = [0; 7];
+        far.read_exact(&mut received).await.unwrap();
+        assert_eq!(&received, b"request");
+        for piece in [&b"re"[..], b"ply"] {
             far.write_all(piece).await.unwrap();
             assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap().unwrap(), piece);
         }
     }
 
     #[tokio::test]
-    async fn a_closed_port_and_an_unknown_name_differ() {
+    async fn closed_port_is_an_open_error() {
         let (listener, config) = bridge().await;
         drop(listener);
-        let place = format!("tcp://127.0.0.1:{}", config.port);
-        let LinkError::Open { place: shown, reason } = open(&config).await.unwrap_err() else {
+        let endpoint = format!("tcp://127.0.0.1:{}", config.port);
+        let LinkError::Open { endpoint: shown, reason } = open(&config).await.unwrap_err() else {
             panic!("another error")
         };
-        assert_eq!(shown, place);
+        assert_eq!(shown, endpoint);
         assert!(reason.contains("refused"), "{reason}");
-
-        // A label longer than DNS allows (63) fails without asking any name server.
-        let host = "x".repeat(64);
-        let place = format!("tcp://{host}:1");
-        let error = open(&TcpConfig { host, port: 1 }).await.unwrap_err();
-        assert_eq!(error, LinkError::NotFound { place });
     }
 
     #[tokio::test]
-    async fn the_end_of_the_stream_is_gone_everywhere() {
+    async fn unknown_host_is_not_found() {
+        // A label longer than DNS allows (63) fails without asking any name server.
+        let host = "x".repeat(64);
+        let endpoint = format!("tcp://{host}:1");
+        let error = open(&TcpConfig { host, port: 1 }).await.unwrap_err();
+        assert_eq!(error, LinkError::NotFound { endpoint });
+    }
+
+    #[tokio::test]
+    async fn end_of_stream_is_gone() {
         let (far, mut link) = connected().await;
         drop(far);
-        let gone = LinkError::Gone { place: link.place.clone(), reason: TcpStream::ENDED.into() };
+        let gone = LinkError::Gone {
+            endpoint: link.endpoint.clone(),
+            reason: TcpStream::END_REASON.into(),
+        };
         assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap(), Err(gone.clone()));
         assert_eq!(link.drain(), Err(gone));
     }
 
     #[tokio::test]
-    async fn what_came_before_the_end_is_still_delivered() {
+    async fn bytes_before_the_end_are_delivered() {
         let (mut far, mut link) = connected().await;
-        far.write_all(b"last words").await.unwrap();
+        far.write_all(b"the end").await.unwrap();
         far.shutdown().await.unwrap();
-        assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap().unwrap(), b"last words");
+        assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap().unwrap(), b"the end");
         let end = timeout(PATIENCE, link.receive()).await.unwrap();
         assert!(matches!(end, Err(LinkError::Gone { .. })), "{end:?}");
     }
 
     #[tokio::test]
-    async fn a_cancelled_receive_loses_nothing() {
+    async fn cancelled_receive_loses_nothing() {
         let (mut far, mut link) = connected().await;
         assert!(timeout(Duration::from_millis(1), link.receive()).await.is_err());
         far.write_all(b"slow").await.unwrap();
@@ -173,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn drain_forgets_what_came_and_nothing_that_comes_later() {
+    async fn drain_discards_only_what_has_arrived() {
         let (mut far, mut link) = connected().await;
         link.drain().unwrap();
         far.write_all(b"stale").await.unwrap();
@@ -184,15 +190,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_reads_nothing_is_stuck() {
+    async fn peer_that_reads_nothing_is_stuck() {
         let (_far, mut link) = connected().await;
         tokio::time::pause();
         let sent = link.send(&vec![0; 64 << 20]).await;
-        assert_eq!(sent, Err(LinkError::Stuck { place: link.place.clone() }));
+        assert_eq!(sent, Err(LinkError::Stuck { endpoint: link.endpoint.clone() }));
     }
 
     #[tokio::test]
-    async fn closing_tells_the_other_side() {
+    async fn close_ends_the_stream_for_the_peer() {
         let (mut far, link) = connected().await;
         link.close().await;
         let mut rest = Vec::new();

@@ -1,8 +1,11 @@
 //! Batteries for the tests: what they are asked, and what they answer.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use bms_reader::transport::{BleConfig, BleLink, BlePlace, Endpoint, Link, LinkError, Passkey};
+use bms_reader::transport::{
+    BleChannel, BleConfig, BleLink, Bluetooth, CharacteristicId, Endpoint, Link, LinkError, Passkey,
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -19,10 +22,25 @@ const fn short(uuid: u128) -> u128 {
     0x0000_0000_0000_1000_8000_0080_5f9b_34fb | uuid << 96
 }
 
-pub const JBD: BlePlace =
-    BlePlace { service: short(0xff00), notify: short(0xff01), write: short(0xff02) };
-pub const JK: BlePlace =
-    BlePlace { service: short(0xffe0), notify: short(0xffe1), write: short(0xffe1) };
+pub const fn id(service: u128, uuid: u128) -> CharacteristicId {
+    CharacteristicId { service: short(service), uuid: short(uuid) }
+}
+
+pub fn jbd() -> BleChannel {
+    let (notify, write) = (vec![id(0xff00, 0xff01)], id(0xff00, 0xff02));
+    BleChannel { notify, write, prefer_response: false }
+}
+
+pub fn jk() -> BleChannel {
+    let (notify, write) = (vec![id(0xffe0, 0xffe1)], id(0xffe0, 0xffe1));
+    BleChannel { notify, write, prefer_response: false }
+}
+
+/// What all links of a test share, as those of the program do.
+pub fn bluetooth() -> &'static Bluetooth {
+    static BLUETOOTH: LazyLock<Bluetooth> = LazyLock::new(Bluetooth::default);
+    &BLUETOOTH
+}
 
 /// A battery of one service, one characteristic for each direction.
 pub fn battery(address: &str) -> Value {
@@ -55,12 +73,13 @@ pub fn one() -> Value {
 
 pub fn config(address: &str) -> BleConfig {
     BleConfig {
+        bluetooth: bluetooth().clone(),
         address: address.into(),
         adapter: None,
         scan_timeout: Duration::from_secs(10),
         timeout: Duration::from_secs(20),
         passkey: None,
-        places: vec![JBD],
+        channels: vec![jbd()],
     }
 }
 

@@ -79,7 +79,7 @@ fn a_scan_that_does_not_stop() {
 fn a_write_that_hangs() {
     on_fake(one(), async |rig| {
         let error = hangs(rig, "WriteValue", json!({"hang": true})).await;
-        assert_eq!(error, LinkError::Stuck { place: ADDRESS.into() });
+        assert_eq!(error, LinkError::Stuck { endpoint: ADDRESS.into() });
     });
 }
 

@@ -78,7 +78,7 @@ fn a_battery_that_another_program_holds_is_told_as_such() {
             &error,
             "port_busy",
             "in use by another program",
-            "another program of this host",
+            "another program on this host",
         );
     });
 }
@@ -104,7 +104,7 @@ fn an_adapter_that_is_off_is_told_as_such() {
         let error = failed_read(&[]).await;
         assert_error(&error, "adapter_not_found", "is switched off", "bluetoothctl power on");
         let error = failed_read(&[("BMS_ADAPTER", "hci7")]).await;
-        assert_error(&error, "adapter_not_found", "hci7 is not there", "plugged in");
+        assert_error(&error, "adapter_not_found", "Bluetooth adapter hci7 not found", "plugged in");
 
         let output = program(&["check"], &[]).await;
         let text = said(&output);

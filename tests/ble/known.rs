@@ -15,7 +15,7 @@ const ABORTED: &str = "le-connection-abort-by-local";
 const PENDING: &str = "Operation already in progress";
 
 fn busy() -> LinkError {
-    LinkError::Busy { place: ADDRESS.into() }
+    LinkError::Busy { endpoint: ADDRESS.into() }
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_set_up_that_always_aborts_has_an_end_and_a_reason() {
     on_fake(one(), async |rig| {
         rig.fault("Connect", json!({"error": "Failed", "message": ABORTED}), 99).await;
         let error = open(&config(ADDRESS)).await.unwrap_err();
-        assert_eq!(error, LinkError::Open { place: ADDRESS.into(), reason: ABORTED.into() });
+        assert_eq!(error, LinkError::Open { endpoint: ADDRESS.into(), reason: ABORTED.into() });
         assert_eq!(rig.count("Connect").await, 3);
         rig.order(json!({"cmd": "calm"})).await;
         visit(&config(ADDRESS)).await.unwrap();
@@ -152,7 +152,7 @@ fn a_battery_without_the_services_is_told_from_one_that_is_not_there() {
     other["services"][0]["uuid"] = json!("fff0");
     on_fake(only(other), async |rig| {
         let error = open(&config(ADDRESS)).await.unwrap_err();
-        assert_eq!(error, LinkError::NoService { place: ADDRESS.into() });
+        assert_eq!(error, LinkError::NoService { endpoint: ADDRESS.into() });
         assert!(error.hint().contains("cache"), "{}", error.hint());
         // Once, not for ever.
         assert_eq!(rig.count("RemoveDevice").await, 1);
@@ -166,8 +166,8 @@ fn an_adapter_that_holds_a_link_is_not_deaf() {
         let held = open(&config(OTHER)).await.unwrap();
         let config = BleConfig { scan_timeout: Duration::from_secs(2), ..config(ADDRESS) };
         let error = open(&config).await.unwrap_err();
-        let (place, adapter) = (ADDRESS.to_owned(), "hci0".to_owned());
-        assert_eq!(error, LinkError::NotSeen { place, adapter, others: 1 });
+        let (endpoint, adapter) = (ADDRESS.to_owned(), "hci0".to_owned());
+        assert_eq!(error, LinkError::NotSeen { endpoint, adapter, others: 1 });
         held.close().await;
     });
 }
@@ -177,8 +177,8 @@ fn a_battery_out_of_reach_is_not_seen() {
     on_fake(only(battery_with(ADDRESS, json!({"visible": false}))), async |rig| {
         let config = BleConfig { scan_timeout: Duration::from_secs(2), ..config(ADDRESS) };
         let error = open(&config).await.unwrap_err();
-        let (place, adapter) = (ADDRESS.to_owned(), "hci0".to_owned());
-        assert_eq!(error, LinkError::NotSeen { place, adapter, others: 0 });
+        let (endpoint, adapter) = (ADDRESS.to_owned(), "hci0".to_owned());
+        assert_eq!(error, LinkError::NotSeen { endpoint, adapter, others: 0 });
         // The time is shorter than one turn at the adapter, so there is only one.
         assert_eq!((rig.count("StartDiscovery").await, rig.count("Connect").await), (1, 0));
         rig.order(json!({"cmd": "visible", "on": true})).await;

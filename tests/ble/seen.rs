@@ -149,7 +149,7 @@ fn an_adapter_is_switched_off_and_nobody_but_its_owner_switches_it_on() {
         link.close().await;
         for _ in 0..2 {
             let error = open(&config(ADDRESS)).await.unwrap_err();
-            assert_eq!(error, LinkError::AdapterOff { place: "hci0".into() });
+            assert_eq!(error, LinkError::AdapterOff { adapter: "hci0".into() });
         }
         assert!(rig.events().iter().all(|event| event["event"] != "set"), "{:?}", rig.events());
         rig.order(json!({"cmd": "power", "on": true})).await;
@@ -164,7 +164,7 @@ fn the_adapter_goes_off_during_a_scan() {
         rig.heard(0, |event| event["method"] == "StartDiscovery").await;
         rig.order(json!({"cmd": "power", "on": false})).await;
         let error = opening.await.unwrap().unwrap_err();
-        assert_eq!(error, LinkError::AdapterOff { place: "hci0".into() });
+        assert_eq!(error, LinkError::AdapterOff { adapter: "hci0".into() });
     });
 }
 

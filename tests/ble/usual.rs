@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use bms_reader::transport::{BleConfig, BleFound, LinkError, ble};
+use bms_reader::transport::ble::BleDevice;
+use bms_reader::transport::{BleConfig, LinkError};
 use serde_json::json;
 
 use crate::battery::{
-    ADDRESS, ANSWER, JBD, JK, OTHER, battery, battery_with, ble as ble_link, config, delivered,
-    hex, one, only, open, opened, read, receive, visit,
+    ADDRESS, ANSWER, OTHER, battery, battery_with, ble as ble_link, bluetooth, config, delivered,
+    hex, jbd, jk, one, only, open, opened, read, receive, visit,
 };
 use crate::rig::{PATIENCE, on_fake};
 
@@ -17,7 +18,7 @@ fn an_unknown_battery_is_looked_for_read_and_let_go() {
         let mut link = opened().await;
         assert_eq!(read(&mut link).await.unwrap(), ANSWER);
         assert_eq!(read(&mut link).await.unwrap(), ANSWER);
-        assert_eq!((ble_link(&link).place(), ble_link(&link).adapter()), (0, "hci0"));
+        assert_eq!(ble_link(&link).adapter(), "hci0");
         let rssi = ble_link(&link).rssi().unwrap();
         assert!((-62..=-60).contains(&rssi), "{rssi}");
         link.close().await;
@@ -55,9 +56,8 @@ fn of_two_characteristics_with_one_uuid_each_direction_has_its_own() {
         {"uuid": "ffe1", "properties": ["write"]},
         {"uuid": "ffe1", "properties": ["notify", "read"]}]}]);
     on_fake(only(battery_with(ADDRESS, json!({"services": twins, "replies": []}))), async |rig| {
-        let config = BleConfig { places: vec![JBD, JK], ..config(ADDRESS) };
+        let config = BleConfig { channels: vec![jbd(), jk()], ..config(ADDRESS) };
         let mut link = open(&config).await.unwrap();
-        assert_eq!(ble_link(&link).place(), 1);
         link.send(b"?").await.unwrap();
         assert_eq!(rig.writes().await, [("3f".into(), "request".into())]);
         rig.order(json!({"cmd": "notify", "char": "ffe1", "hex": "2121"})).await;
@@ -136,8 +136,11 @@ fn the_adapter_is_found_by_name_or_address_or_is_the_first_that_is_on() {
             visit(&BleConfig { adapter: wanted.map(Into::into), ..config(ADDRESS) }).await.unwrap();
         }
         let config = BleConfig { adapter: Some("hci7".into()), ..config(ADDRESS) };
-        assert_eq!(open(&config).await.unwrap_err(), LinkError::NoAdapter { place: "hci7".into() });
-        let adapters = ble::adapters().await.unwrap();
+        assert_eq!(
+            open(&config).await.unwrap_err(),
+            LinkError::NoAdapter { adapter: Some("hci7".into()) }
+        );
+        let adapters = bluetooth().adapters().await.unwrap();
         assert_eq!(adapters.len(), 1);
         assert_eq!((&*adapters[0].name, &*adapters[0].address), ("hci0", "00:AA:01:00:00:23"));
         assert!(adapters[0].powered);
@@ -152,14 +155,14 @@ fn a_scan_lists_what_is_in_reach_or_connected_and_nothing_that_is_only_remembere
         battery_with("00:00:00:00:00:01", json!({"known": true, "visible": false})),
         battery_with("00:00:00:00:00:02", json!({"connected": true}))]});
     on_fake(devices, async |rig| {
-        let scan = ble::scan(Some("hci0"), Duration::from_millis(2500));
+        let scan = bluetooth().scan(Some("hci0"), Duration::from_millis(2500));
         let found = tokio::time::timeout(PATIENCE, scan).await.unwrap().unwrap();
         let addresses: Vec<_> = found.iter().map(|found| &*found.address).collect();
         assert_eq!(addresses, [OTHER, ADDRESS, "00:00:00:00:00:02"]);
-        let BleFound { adapter, name, rssi, services, manufacturer, connected, .. } = &found[1];
+        let BleDevice { adapter, name, rssi, services, manufacturer, connected, .. } = &found[1];
         assert_eq!((&**adapter, name.as_deref()), ("hci0", Some("xiaoxiang BMS")));
         assert!((-82..=-80).contains(&rssi.unwrap()) && !connected);
-        assert_eq!(*services, [JBD.service]);
+        assert_eq!(*services, [jbd().write.service]);
         assert_eq!(*manufacturer, [(101, vec![1, 2])]);
         assert!(found[2].connected && found[2].rssi.is_none());
         // Looking disturbs nobody: the other program's connection stays.

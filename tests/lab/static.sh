@@ -154,7 +154,7 @@ for arch in amd64 arm64; do
   check "$arch: D-Bus forbids Bluetooth" \
     fails_with unix:path=/forbidding permission_denied "refuses access" "group bluetooth"
   check "$arch: D-Bus closes the connection" \
-    fails_with unix:path=/closing permission_denied "D-Bus hangs up" "run as root"
+    fails_with unix:path=/closing permission_denied "D-Bus closed the connection" "run as root"
 done
 
 make_root without_authority "$AMD64"

@@ -10,7 +10,7 @@ use bms_reader::poll::{Line, LineMember, read_once};
 use bms_reader::protocol;
 use bms_reader::sim::serve::{self, ListenAddr, SimBus, SimServer, SimulateOptions};
 use bms_reader::sim::{BRANDS, Bus as PlayedBus, Faults, SimBrand};
-use bms_reader::transport::Endpoint;
+use bms_reader::transport::{Bluetooth, Endpoint};
 use tokio_util::sync::CancellationToken;
 
 use crate::rig::{Bus, Rig, member, seconds};
@@ -79,7 +79,8 @@ async fn is_found(brand: &'static SimBrand) {
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let config = config::load(environment.into_iter().collect()).expect("a good configuration");
     let board = Board::new(config.devices.iter().map(|device| device.profile.clone()));
-    let mut lines = app::lines(&config.devices, &app::SimOptions::default(), &stop);
+    let mut lines =
+        app::lines(&config.devices, &Bluetooth::default(), &app::SimOptions::default(), &stop);
     let line = lines.pop().expect("a line");
     tokio::time::timeout(Duration::from_secs(120), read_once(line, &board)).await.unwrap();
     let state = board.latest(&config.devices[0].profile.id).expect("a battery");

@@ -5,14 +5,14 @@ use std::time::Duration;
 use crate::cli::without_heading;
 use crate::config::{Config, Endpoint};
 use crate::model::{Fault, FaultKind};
-use crate::transport::LinkError;
-use crate::transport::ble::{self, AdapterFound, BleFound};
+use crate::transport::ble::{AdapterInfo, BleDevice};
+use crate::transport::{Bluetooth, LinkError};
 
 /// Looks at the adapters, where a battery is on Bluetooth; at all of them, where there is none yet.
 pub(super) async fn adapters(config: &Config) -> bool {
     if config.devices.is_empty() {
         // Why there is none at all is told by the look around.
-        let adapters = ble::adapters().await;
+        let adapters = Bluetooth::default().adapters().await;
         let names = adapters.iter().flatten().map(|it| Some(&*it.name)).collect::<Vec<_>>();
         for (well, line) in verdict(&names, &Ok(adapters.clone().unwrap_or_default())) {
             println!("{} {line}", if well { "fine " } else { "note " });
@@ -30,7 +30,7 @@ pub(super) async fn adapters(config: &Config) -> bool {
     if wanted.is_empty() {
         return true;
     }
-    let verdict = verdict(&wanted, &ble::adapters().await);
+    let verdict = verdict(&wanted, &Bluetooth::default().adapters().await);
     for (well, line) in &verdict {
         println!("{} {line}", if *well { "fine " } else { "FAIL " });
     }
@@ -40,7 +40,7 @@ pub(super) async fn adapters(config: &Config) -> bool {
 /// One line about each adapter that matters, and whether it is well.
 fn verdict(
     wanted: &[Option<&str>],
-    adapters: &Result<Vec<AdapterFound>, LinkError>,
+    adapters: &Result<Vec<AdapterInfo>, LinkError>,
 ) -> Vec<(bool, String)> {
     let fault = |error: LinkError| {
         let trouble = error.to_string();
@@ -55,17 +55,14 @@ fn verdict(
     names.dedup();
     let about = |name: Option<&str>| {
         let named =
-            |it: &&AdapterFound| name.is_none_or(|name| name == it.name || name == it.address);
+            |it: &&AdapterInfo| name.is_none_or(|name| name == it.name || name == it.address);
         let (on, off): (Vec<_>, Vec<_>) = adapters.iter().filter(named).partition(|it| it.powered);
         match (on.first(), off.first()) {
             (Some(it), _) => {
                 (true, format!("Bluetooth: adapter {} ({}) is on", it.name, it.address))
             }
-            (None, Some(it)) => fault(LinkError::AdapterOff { place: it.name.clone() }),
-            (None, None) => {
-                let place = name.map_or_else(|| "a Bluetooth adapter".into(), str::to_owned);
-                fault(LinkError::NoAdapter { place })
-            }
+            (None, Some(it)) => fault(LinkError::AdapterOff { adapter: it.name.clone() }),
+            (None, None) => fault(LinkError::NoAdapter { adapter: name.map(str::to_owned) }),
         }
     };
     names.into_iter().map(about).collect()
@@ -77,11 +74,11 @@ pub(super) async fn more(place: &Endpoint, fault: &Fault, time: Duration) -> Opt
     if !matches!(fault.kind, FaultKind::ConnectFailed | FaultKind::PortBusy | FaultKind::Timeout) {
         return None;
     }
-    let found = ble::scan(adapter.as_deref(), time).await.ok()?;
+    let found = Bluetooth::default().scan(adapter.as_deref(), time).await.ok()?;
     found.iter().find(|it| it.address.eq_ignore_ascii_case(address)).and_then(seen)
 }
 
-fn seen(battery: &BleFound) -> Option<String> {
+fn seen(battery: &BleDevice) -> Option<String> {
     match (battery.connected, battery.rssi) {
         (true, _) => Some(
             "a program of this machine is connected to it: stop that one, or end the connection \
@@ -102,12 +99,12 @@ const FAINT: i16 = -90;
 mod tests {
     use super::*;
 
-    fn adapter(name: &str, powered: bool) -> AdapterFound {
-        AdapterFound { name: name.into(), address: "00:11:22:33:44:55".into(), powered }
+    fn adapter(name: &str, powered: bool) -> AdapterInfo {
+        AdapterInfo { name: name.into(), address: "00:11:22:33:44:55".into(), powered }
     }
 
-    fn device(rssi: Option<i16>, connected: bool) -> BleFound {
-        BleFound {
+    fn device(rssi: Option<i16>, connected: bool) -> BleDevice {
+        BleDevice {
             adapter: "hci0".into(),
             address: "C8:47:80:37:02:E8".into(),
             name: None,
@@ -130,12 +127,12 @@ mod tests {
             "{lines:?}"
         );
         let lines = verdict(&[Some("hci7")], &adapters);
-        assert!(!lines[0].0 && lines[0].1.contains("hci7 is not there"), "{lines:?}");
-        let lines = verdict(&[None], &Ok(Vec::new()));
         assert!(
-            !lines[0].0 && lines[0].1.contains("a Bluetooth adapter is not there"),
+            !lines[0].0 && lines[0].1.contains("Bluetooth adapter hci7 not found"),
             "{lines:?}"
         );
+        let lines = verdict(&[None], &Ok(Vec::new()));
+        assert!(!lines[0].0 && lines[0].1.contains("Bluetooth adapter not found"), "{lines:?}");
     }
 
     #[test]

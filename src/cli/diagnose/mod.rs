@@ -11,8 +11,8 @@ use super::{FINE, read};
 use crate::config::{self, Config, Diagnostics, RedactedConfig};
 use crate::raw::raw;
 use crate::sink::mqtt;
-use crate::transport::ble::{self, AdapterFound};
-use crate::transport::{LinkError, serial};
+use crate::transport::ble::AdapterInfo;
+use crate::transport::{Bluetooth, LinkError, serial};
 
 pub(super) const COMMAND: Command = Command {
     name: "diagnose",
@@ -67,7 +67,7 @@ async fn write_findings(out: &mut String, config: &Config) -> std::fmt::Result {
     }
     writeln!(out, "```")?;
     section(out, "Bluetooth")?;
-    writeln!(out, "{}", adapters(&ble::adapters().await))?;
+    writeln!(out, "{}", adapters(&Bluetooth::default().adapters().await))?;
     writeln!(out, "```")?;
     section(out, "Broker")?;
     match &config.mqtt {
@@ -98,8 +98,8 @@ fn warnings(out: &mut String, warnings: &[String]) -> std::fmt::Result {
 }
 
 /// A line about each adapter, or why there is none.
-fn adapters(found: &Result<Vec<AdapterFound>, LinkError>) -> String {
-    let line = |it: &AdapterFound| {
+fn adapters(found: &Result<Vec<AdapterInfo>, LinkError>) -> String {
+    let line = |it: &AdapterInfo| {
         format!("{} {} is {}", it.name, it.address, if it.powered { "on" } else { "off" })
     };
     match found {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn adapters_are_listed_or_the_reason_why_there_is_none() {
-        let adapter = |name: &str, powered| AdapterFound {
+        let adapter = |name: &str, powered| AdapterInfo {
             name: name.into(),
             address: "C8:47:80:37:02:E8".into(),
             powered,
@@ -151,7 +151,7 @@ mod tests {
         let lines = "hci0 C8:47:80:37:02:E8 is on\nhci1 C8:47:80:37:02:E8 is off";
         assert_eq!(adapters(&found), lines);
         assert_eq!(adapters(&Ok(Vec::new())), "no adapter");
-        let error = LinkError::NoAdapter { place: "hci7".into() };
+        let error = LinkError::NoAdapter { adapter: Some("hci7".into()) };
         let (words, hint) = (error.to_string(), error.hint());
         assert_eq!(adapters(&Err(error)), format!("{words}\n{hint}"));
     }

@@ -13,8 +13,9 @@ use crate::model::{Fault, FaultKind};
 use crate::poll::{CycleError, advertisement};
 use crate::protocol::detection::{Guess, recognise};
 use crate::protocol::{DriverInfo, detection};
-use crate::transport::ble::{self, BleFound};
-use crate::transport::serial::{self, PortFound};
+use crate::transport::Bluetooth;
+use crate::transport::ble::BleDevice;
+use crate::transport::serial::{self, PortInfo};
 use probe::Answer;
 
 /// Batteries advertise every second or two.
@@ -67,14 +68,14 @@ impl Findings {
 /// A serial port or a bridge.
 #[derive(Debug)]
 struct Port {
-    found: PortFound,
+    found: PortInfo,
     answer: Option<Answer>,
 }
 
 /// A Bluetooth device.
 #[derive(Debug)]
 struct Device {
-    found: BleFound,
+    found: BleDevice,
     guesses: Vec<Guess>,
     answer: Option<Answer>,
 }
@@ -99,9 +100,10 @@ pub(super) async fn around() -> String {
 }
 
 async fn look(wanted: Option<&[String]>, time: Duration) -> Findings {
-    let (ports, radio) = tokio::join!(ports(wanted), ble::scan(None, time));
+    let bluetooth = Bluetooth::default();
+    let (ports, radio) = tokio::join!(ports(wanted), bluetooth.scan(None, time));
     let devices = match radio {
-        Ok(found) => Ok(devices(found, wanted).await),
+        Ok(found) => Ok(devices(found, wanted, &bluetooth).await),
         Err(error) => Err(CycleError::Link(error).fault()),
     };
     Findings { ports, devices }
@@ -112,7 +114,7 @@ async fn ports(wanted: Option<&[String]>) -> Vec<Port> {
     // A port that was named may be one that no list shows: a bridge, a pseudo-terminal.
     for place in wanted.unwrap_or_default().iter().filter(|place| probe::is_port(place)) {
         if !found.iter().any(|port| names(port, place)) {
-            found.push(PortFound { path: place.clone(), device: None });
+            found.push(PortInfo { path: place.clone(), device: None });
         }
     }
     let asked = found.iter().filter(|port| {
@@ -120,25 +122,29 @@ async fn ports(wanted: Option<&[String]>) -> Vec<Port> {
     });
     let answers = probe::ports(asked.map(|port| port.path.clone())).await;
     let answer = |path: &str| answers.iter().find(|(asked, _)| asked == path);
-    let answered = |found: PortFound| {
+    let answered = |found: PortInfo| {
         let answer = answer(&found.path).map(|(_, answer)| answer.clone());
         Port { answer, found }
     };
     found.into_iter().map(answered).collect()
 }
 
-fn names(port: &PortFound, place: &str) -> bool {
+fn names(port: &PortInfo, place: &str) -> bool {
     port.path == place || port.device.as_deref() == Some(place)
 }
 
-async fn devices(found: Vec<BleFound>, wanted: Option<&[String]>) -> Vec<Device> {
+async fn devices(
+    found: Vec<BleDevice>,
+    wanted: Option<&[String]>,
+    bluetooth: &Bluetooth,
+) -> Vec<Device> {
     let mut devices = Vec::new();
     for found in found {
         let guesses = recognise(&advertisement(&found));
         let named = |list: &[String]| list.iter().any(|it| it.eq_ignore_ascii_case(&found.address));
         let asked =
             wanted.is_some_and(|list| named(list) || (list.is_empty() && !guesses.is_empty()));
-        let answer = if asked { Some(probe::device(&found).await) } else { None };
+        let answer = if asked { Some(probe::device(&found, bluetooth).await) } else { None };
         devices.push(Device { found, guesses, answer });
     }
     devices

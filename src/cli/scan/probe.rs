@@ -13,7 +13,8 @@ use crate::model::{AlarmThresholds, DeviceId, Fault, FaultKind, Profile};
 use crate::poll::read_once;
 use crate::protocol::driver::Medium;
 use crate::protocol::{self, DriverInfo, Options, advertisement, detection};
-use crate::transport::ble::BleFound;
+use crate::transport::Bluetooth;
+use crate::transport::ble::BleDevice;
 
 /// Time for a whole read over Bluetooth, and for finding the device again.
 const WHOLE_READ: Duration = Duration::from_secs(20);
@@ -41,18 +42,18 @@ pub(super) async fn ports(ports: impl Iterator<Item = String>) -> Vec<(String, A
     let mut asking = JoinSet::new();
     for path in ports {
         if let Some(endpoint) = Endpoint::parse(&path) {
-            asking.spawn(async move { (path, ask(endpoint).await) }.boxed());
+            asking.spawn(async move { (path, ask(endpoint, &Bluetooth::default()).await) }.boxed());
         }
     }
     asking.join_all().await
 }
 
 /// Who is at this address.
-pub(super) async fn device(found: &BleFound) -> Answer {
-    ask(Endpoint::ble(&found.address, Some(&found.adapter))).await
+pub(super) async fn device(found: &BleDevice, bluetooth: &Bluetooth) -> Answer {
+    ask(Endpoint::ble(&found.address, Some(&found.adapter)), bluetooth).await
 }
 
-async fn ask(endpoint: Endpoint) -> Answer {
+async fn ask(endpoint: Endpoint, bluetooth: &Bluetooth) -> Answer {
     let nobody = || Fault::new(FaultKind::Timeout, "it was not asked", "please report this");
     let radio = matches!(endpoint, Endpoint::Ble { .. });
     let id = DeviceId::new("probe").ok_or_else(nobody)?;
@@ -84,7 +85,9 @@ async fn ask(endpoint: Endpoint) -> Answer {
         keep_connected: None,
     };
     let board = Board::new([device.profile.clone()]);
-    for line in app::lines(&[device], &app::SimOptions::default(), &CancellationToken::new()) {
+    for line in
+        app::lines(&[device], bluetooth, &app::SimOptions::default(), &CancellationToken::new())
+    {
         read_once(line, &board).await;
     }
     let state = board.latest(&id).ok_or_else(nobody)?;

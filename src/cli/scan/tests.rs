@@ -5,7 +5,7 @@ use crate::transport::{BusFault, LinkError};
 
 fn port(path: &str, answer: Option<Answer>) -> Port {
     let device = Some("/dev/ttyUSB0".to_owned());
-    Port { found: PortFound { path: path.to_owned(), device }, answer }
+    Port { found: PortInfo { path: path.to_owned(), device }, answer }
 }
 
 fn daren() -> &'static DriverInfo {
@@ -14,7 +14,7 @@ fn daren() -> &'static DriverInfo {
 
 fn device(name: &str, guesses: Vec<Guess>) -> Device {
     Device {
-        found: BleFound {
+        found: BleDevice {
             adapter: "hci0".into(),
             address: "C8:47:80:37:02:E8".into(),
             name: Some(name.into()),
@@ -99,7 +99,7 @@ fn who_answered_is_configured_as_such() {
 
 #[test]
 fn without_bluetooth_the_rest_is_told_and_the_remedy() {
-    let error = LinkError::AdapterOff { place: "hci0".into() };
+    let error = LinkError::AdapterOff { adapter: "hci0".into() };
     let fault = CycleError::Link(error).fault();
     let found = Findings { ports: vec![port("/dev/a", None)], devices: Err(fault) };
     let text = text::render(&found);
@@ -115,7 +115,7 @@ fn without_bluetooth_the_rest_is_told_and_the_remedy() {
 
 #[test]
 fn a_port_that_is_not_there_has_no_lines() {
-    let error = LinkError::NotFound { place: "/dev/ttyUSB9".into() };
+    let error = LinkError::NotFound { endpoint: "/dev/ttyUSB9".into() };
     let fault = CycleError::Link(error).fault();
     let found = findings(vec![port("/dev/ttyUSB9", Some(Err(fault)))], vec![]);
     let text = text::render(&found);

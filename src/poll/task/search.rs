@@ -11,7 +11,7 @@ use crate::poll::connection::Connection;
 use crate::poll::cycle::CycleError;
 use crate::protocol::CycleKind;
 use crate::protocol::detection::{self, Candidate};
-use crate::transport::{Endpoint, LinkError, ble};
+use crate::transport::{Endpoint, LinkError};
 
 /// What follows an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ async fn candidates(connection: &Connection) -> Result<(Vec<Candidate>, Option<i
         Endpoint::Tcp(_) => return Ok((detection::bridge_candidates(), None)),
         _ => return Ok((detection::serial_candidates(&connection.bauds), None)),
     };
-    let found = ble::scan(config.adapter.as_deref(), config.scan_timeout).await?;
+    let found = config.bluetooth.scan(config.adapter.as_deref(), config.scan_timeout).await?;
     let found = found.into_iter().find(|it| it.address.eq_ignore_ascii_case(&config.address));
     let seen = found.as_ref().map(advertisement);
     Ok((detection::ble_candidates(seen.as_ref()), found.as_ref().and_then(|it| it.rssi)))
@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn no_port() -> CycleError {
-        LinkError::NotFound { place: "/dev/x".into() }.into()
+        LinkError::NotFound { endpoint: "/dev/x".into() }.into()
     }
 
     #[test]

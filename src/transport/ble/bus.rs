@@ -1,8 +1,6 @@
-//! The one connection to the system bus that all batteries share.
+//! The connection to the system bus that all batteries share, and the calls over it.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -10,205 +8,219 @@ use bluer::{Adapter, Session};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::debug;
 
-use super::trouble::{BusFault, Snag};
-use super::{AdapterFound, LinkError};
+use super::error::{BleError, BusFault};
+use super::locks::AdapterLock;
+use super::{AdapterInfo, Bluetooth, LinkError};
 
-/// For questions that BlueZ answers from memory.
-const QUICK: Duration = Duration::from_secs(4);
+/// For calls that BlueZ answers from memory.
+const QUICK_LIMIT: Duration = Duration::from_secs(4);
 
-static BUS: Mutex<Option<Bus>> = Mutex::const_new(None);
-
-/// A connection to the bus, and which one of those that this process had.
+/// A connection to the system bus. It closes with its last clone.
 #[derive(Debug, Clone)]
-pub(super) struct Bus {
-    pub(super) session: Session,
-    number: u64,
-    home: Arc<Home>,
-}
+pub(super) struct Bus(Arc<BusConnection>);
 
-/// Where the tasks live that bluer starts for a connection. It has no way to end them: one waits
-/// for ever, another holds the connection open for half a minute. They end with their runtime.
 #[derive(Debug)]
-struct Home {
+struct BusConnection {
+    session: Session,
+    /// Runs the tasks that bluer starts for a connection. bluer cannot end them: one waits forever,
+    /// another keeps the connection open for half a minute. They end with this runtime.
     tasks: Handle,
-    /// The thread ends when this is dropped.
+    /// The thread of the runtime ends when this is dropped.
     _open: oneshot::Sender<()>,
+    /// A client of the bus can have one pairing agent at a time.
+    pairing: Mutex<()>,
 }
 
-impl Home {
-    fn new() -> io::Result<Home> {
+impl Bus {
+    async fn connect() -> bluer::Result<Bus> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let tasks = runtime.handle().clone();
         let (open, closed) = oneshot::channel();
         thread::Builder::new().name("bluetooth".into()).spawn(move || {
             let _ = runtime.block_on(closed);
-            // Joining a bus that hangs takes libdbus 25 s, and nobody shall wait for that.
+            // libdbus needs 25 s to give up on a bus that hangs; do not wait for that.
             runtime.shutdown_background();
         })?;
-        Ok(Home { tasks, _open: open })
+        let session = tasks.spawn(Session::new()).await??;
+        let pairing = Mutex::default();
+        Ok(Bus(Arc::new(BusConnection { session, tasks, _open: open, pairing })))
     }
-}
 
-impl Bus {
-    /// For a call that must run to its end even when nobody waits for it any more: what it returns
-    /// has to be dropped to be undone (bluer ends a scan or a subscription only if it saw it begin).
-    pub(super) async fn to_the_end<T: Send + 'static>(
+    pub(super) fn session(&self) -> &Session {
+        &self.0.session
+    }
+
+    /// Held while this connection has a pairing agent.
+    pub(super) fn pairing(&self) -> &Mutex<()> {
+        &self.0.pairing
+    }
+
+    /// Runs a call to its end even if its caller stops waiting. bluer undoes a scan or a subscription
+    /// when its result is dropped, so there has to be a result.
+    pub(super) async fn detached<T: Send + 'static>(
         &self,
         call: impl Future<Output = bluer::Result<T>> + Send + 'static,
     ) -> bluer::Result<T> {
-        self.home.tasks.spawn(call).await?
+        self.0.tasks.spawn(call).await?
     }
 }
 
-/// An adapter, reached over one connection to the bus.
+/// An adapter, the connection to the bus it was reached over, and its lock.
 #[derive(Debug, Clone)]
-pub(super) struct Reached {
+pub(super) struct AdapterHandle {
     pub(super) adapter: Adapter,
     pub(super) bus: Bus,
+    pub(super) lock: Arc<AdapterLock>,
+    bluetooth: Bluetooth,
 }
 
-impl Reached {
-    /// Never uses this connection again. Whoever still holds a link over it keeps it alive until
-    /// he lets go; then BlueZ sees us leave and gives up what we held.
-    pub(super) async fn leave_bus(&self) {
-        forget(self.bus.number).await;
+impl AdapterHandle {
+    pub(super) fn name(&self) -> &str {
+        self.adapter.name()
+    }
+
+    /// Opens a new connection to the bus next time. Links that are open keep the present one; when
+    /// the last of them ends, BlueZ notices that its client is gone and gives up what it held.
+    pub(super) async fn abandon_bus(&self) {
+        self.bluetooth.abandon(&self.bus).await;
+    }
+
+    /// Converts the error of a call that concerned `endpoint`: a battery or the adapter itself.
+    pub(super) async fn link_error(&self, error: &BleError, endpoint: &str) -> LinkError {
+        if error.bus_fault().is_some() {
+            self.abandon_bus().await;
+        }
+        error.link_error(endpoint, self.name())
     }
 }
 
-async fn forget(number: u64) {
-    let mut slot = BUS.lock().await;
-    if slot.as_ref().is_some_and(|bus| bus.number == number) {
-        *slot = None;
-    }
-}
-
-/// A call that BlueZ answers by itself; `what` names it when it does not.
-pub(super) async fn ask<T>(
+/// A call that BlueZ answers without asking a device. `what` names it if it gets no reply.
+pub(super) async fn call_quick<T>(
     what: &'static str,
     call: impl Future<Output = bluer::Result<T>>,
-) -> Result<T, Snag> {
-    match timeout(QUICK, call).await {
-        Ok(answer) => answer.map_err(Snag::Said),
-        Err(_) => Err(Snag::Silent(what)),
+) -> Result<T, BleError> {
+    match timeout(QUICK_LIMIT, call).await {
+        Ok(reply) => reply.map_err(BleError::Bluez),
+        Err(_) => Err(BleError::NoReply(what)),
     }
 }
 
-/// A call that takes a device to answer.
-pub(super) async fn within<T>(
+/// A call that needs an answer from a device.
+pub(super) async fn call_within<T>(
     limit: Duration,
     what: &'static str,
     call: impl Future<Output = bluer::Result<T>>,
-) -> Result<T, Snag> {
+) -> Result<T, BleError> {
     match timeout(limit, call).await {
-        Ok(answer) => answer.map_err(Snag::Said),
-        Err(_) => Err(Snag::Late(what)),
+        Ok(reply) => reply.map_err(BleError::Bluez),
+        Err(_) => Err(BleError::TimedOut(what)),
     }
 }
 
-/// The names of the adapters, over a connection that works: one that does not is replaced once.
-async fn names() -> Result<(Bus, Vec<String>), LinkError> {
-    let mut again = true;
-    loop {
-        let bus = join().await?;
-        let snag = match ask("listing the adapters", bus.session.adapter_names()).await {
-            Ok(mut names) => {
-                names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
-                return Ok((bus, names));
+impl Bluetooth {
+    /// The Bluetooth adapters of this machine.
+    pub async fn adapters(&self) -> Result<Vec<AdapterInfo>, LinkError> {
+        let (bus, names) = self.adapter_names().await?;
+        let mut adapters = Vec::new();
+        for name in names {
+            adapters.extend(self.inspect(&bus, &name).await?.map(|(_, info)| info));
+        }
+        Ok(adapters)
+    }
+
+    /// The adapter of that name or address, or else the first that is switched on.
+    pub(super) async fn adapter(&self, wanted: Option<&str>) -> Result<AdapterHandle, LinkError> {
+        let (bus, names) = self.adapter_names().await?;
+        let mut off = None;
+        for name in names {
+            let Some((adapter, info)) = self.inspect(&bus, &name).await? else { continue };
+            let matches = wanted.is_none_or(|wanted| {
+                wanted == info.name || wanted.eq_ignore_ascii_case(&info.address)
+            });
+            if matches && info.powered {
+                let lock = self.locks.adapter(&name);
+                return Ok(AdapterHandle { adapter, bus, lock, bluetooth: self.clone() });
             }
-            Err(snag) => snag,
+            if matches && off.is_none() {
+                off = Some(name);
+            }
+        }
+        Err(match off {
+            Some(adapter) => LinkError::AdapterOff { adapter },
+            None => LinkError::NoAdapter { adapter: wanted.map(str::to_owned) },
+        })
+    }
+
+    /// Lists the adapters in order (`hci2` before `hci10`). A connection that does not work is
+    /// replaced once.
+    async fn adapter_names(&self) -> Result<(Bus, Vec<String>), LinkError> {
+        let mut retried = false;
+        loop {
+            let bus = self.connect().await?;
+            let listed = call_quick("listing the adapters", bus.session().adapter_names()).await;
+            let error = match listed {
+                Ok(mut names) => {
+                    names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+                    return Ok((bus, names));
+                }
+                Err(error) => error,
+            };
+            let (fault, reason) = (error.bus_fault().unwrap_or(BusFault::Silent), error.reason());
+            if fault != BusFault::NoBluez {
+                self.abandon(&bus).await;
+            }
+            if fault == BusFault::NoBluez || retried {
+                return Err(LinkError::NoBus { fault, reason });
+            }
+            retried = true;
+            debug!("the D-Bus connection does not work ({reason}), opening a new one");
+        }
+    }
+
+    async fn connect(&self) -> Result<Bus, LinkError> {
+        let mut current = self.bus.lock().await;
+        if let Some(bus) = &*current {
+            return Ok(bus.clone());
+        }
+        match call_quick("connecting to D-Bus", Bus::connect()).await {
+            Ok(bus) => Ok(current.insert(bus).clone()),
+            Err(error) => {
+                let fault = error.bus_fault().unwrap_or(BusFault::HungUp);
+                Err(LinkError::NoBus { fault, reason: error.reason() })
+            }
+        }
+    }
+
+    async fn abandon(&self, bus: &Bus) {
+        let mut current = self.bus.lock().await;
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(&current.0, &bus.0)) {
+            *current = None;
+        }
+    }
+
+    /// `None` when the adapter has just gone.
+    async fn inspect(
+        &self,
+        bus: &Bus,
+        name: &str,
+    ) -> Result<Option<(Adapter, AdapterInfo)>, LinkError> {
+        let inspected = async {
+            let adapter = bus.session().adapter(name)?;
+            let address = adapter.address().await?.to_string();
+            let powered = adapter.is_powered().await?;
+            Ok((adapter, AdapterInfo { name: name.into(), address, powered }))
         };
-        let fault = snag.bus().unwrap_or(BusFault::Silent);
-        if fault == BusFault::NoBluez {
-            return Err(LinkError::NoBus { fault, reason: snag.reason() });
-        }
-        forget(bus.number).await;
-        if !again {
-            return Err(LinkError::NoBus { fault, reason: snag.reason() });
-        }
-        again = false;
-        debug!("the connection to D-Bus does not work ({}), trying a new one", snag.reason());
-    }
-}
-
-async fn join() -> Result<Bus, LinkError> {
-    static JOINED: AtomicU64 = AtomicU64::new(0);
-
-    let mut slot = BUS.lock().await;
-    if let Some(bus) = &*slot {
-        return Ok(bus.clone());
-    }
-    let joined = async {
-        let home = Home::new()?;
-        let session = home.tasks.spawn(Session::new()).await??;
-        Ok((session, home))
-    };
-    match ask("joining D-Bus", joined).await {
-        Ok((session, home)) => {
-            let number = JOINED.fetch_add(1, Ordering::Relaxed);
-            if number > 0 {
-                info!("joined D-Bus anew");
-            }
-            let bus = Bus { session, number, home: Arc::new(home) };
-            *slot = Some(bus.clone());
-            Ok(bus)
-        }
-        Err(snag) => {
-            let fault = snag.bus().unwrap_or(BusFault::HungUp);
-            Err(LinkError::NoBus { fault, reason: snag.reason() })
+        match call_quick("reading the state of the adapter", inspected).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => match error.bus_fault() {
+                Some(fault) => {
+                    self.abandon(bus).await;
+                    Err(LinkError::NoBus { fault, reason: error.reason() })
+                }
+                None => Ok(None),
+            },
         }
     }
-}
-
-/// The adapter of that name or address, or the first that is switched on.
-pub(super) async fn adapter(wanted: Option<&str>) -> Result<Reached, LinkError> {
-    let (bus, names) = names().await?;
-    let mut off = None;
-    for name in names {
-        let Some((adapter, found)) = look_at(&bus, &name).await? else { continue };
-        let fits = wanted.is_none_or(|wanted| {
-            wanted == found.name || wanted.eq_ignore_ascii_case(&found.address)
-        });
-        if fits && found.powered {
-            return Ok(Reached { adapter, bus });
-        }
-        if fits && off.is_none() {
-            off = Some(name);
-        }
-    }
-    Err(match off {
-        Some(place) => LinkError::AdapterOff { place },
-        None => LinkError::NoAdapter { place: wanted.unwrap_or("Bluetooth adapter").into() },
-    })
-}
-
-/// `None` when it has just gone.
-async fn look_at(bus: &Bus, name: &str) -> Result<Option<(Adapter, AdapterFound)>, LinkError> {
-    let looked = async {
-        let adapter = bus.session.adapter(name)?;
-        let address = adapter.address().await?.to_string();
-        let powered = adapter.is_powered().await?;
-        Ok((adapter, AdapterFound { name: name.into(), address, powered }))
-    };
-    match ask("looking at the adapter", looked).await {
-        Ok(found) => Ok(Some(found)),
-        Err(snag) => match snag.bus() {
-            Some(fault) => {
-                forget(bus.number).await;
-                Err(LinkError::NoBus { fault, reason: snag.reason() })
-            }
-            None => Ok(None),
-        },
-    }
-}
-
-/// The Bluetooth adapters of this machine.
-pub async fn adapters() -> Result<Vec<AdapterFound>, LinkError> {
-    let (bus, names) = names().await?;
-    let mut adapters = Vec::new();
-    for name in names {
-        adapters.extend(look_at(&bus, &name).await?.map(|(_, found)| found));
-    }
-    Ok(adapters)
 }

@@ -1,98 +1,112 @@
-//! Where on a battery the conversation is: characteristics by what they can do and by UUID.
+//! Choosing the characteristics to use, by their UUIDs and by what they can do.
 
-use bluer::gatt::CharacteristicFlags;
-use bluer::gatt::WriteOp;
-use bluer::gatt::remote::{Characteristic, CharacteristicWriteRequest};
+use bluer::gatt::remote::Characteristic;
+use bluer::gatt::{CharacteristicFlags, WriteOp};
 use bluer::{Device, Result};
 
-use super::BlePlace;
+use super::{BleChannel, CharacteristicId};
 
-/// What always fits into one packet, whatever was negotiated.
-const SMALLEST_WRITE: usize = 20;
+/// Fits into one packet whatever MTU was negotiated.
+const MIN_WRITE: usize = 20;
 
-/// bluer takes 5 bytes off what BlueZ says; the header of a write has 3.
+/// bluer subtracts 5 bytes from the MTU that BlueZ reports; the header of a write has 3.
 const BLUER_MARGIN: usize = 2;
 
-/// A characteristic as far as the choice needs it.
+/// A characteristic of the battery, as far as the choice needs it.
 #[derive(Debug, Clone)]
-pub(super) struct Offer<C> {
-    service: u128,
-    uuid: u128,
+pub(super) struct Candidate<C> {
+    id: CharacteristicId,
     flags: CharacteristicFlags,
     characteristic: C,
 }
 
-/// Both ends of the conversation.
+/// The characteristics to use.
 #[derive(Debug, Clone)]
-pub(super) struct Chosen<C> {
-    /// Index of the place.
-    pub(super) place: usize,
-    pub(super) notify: C,
+pub(super) struct Channel<C> {
+    pub(super) notify: Vec<C>,
     pub(super) write: C,
-    pub(super) kind: WriteOp,
+    pub(super) op: WriteOp,
 }
 
-/// All that the battery offers, in the order of its handles.
-pub(super) async fn offers(device: &Device) -> Result<Vec<Offer<Characteristic>>> {
-    let mut offers = Vec::new();
+/// All characteristics of the battery, in the order of their handles.
+pub(super) async fn characteristics(device: &Device) -> Result<Vec<Candidate<Characteristic>>> {
+    let mut candidates = Vec::new();
     for service in device.services().await? {
-        let uuid = service.uuid().await?.as_u128();
+        let service_uuid = service.uuid().await?.as_u128();
         for characteristic in service.characteristics().await? {
-            offers.push(Offer {
-                service: uuid,
-                uuid: characteristic.uuid().await?.as_u128(),
+            let uuid = characteristic.uuid().await?.as_u128();
+            candidates.push(Candidate {
+                id: CharacteristicId { service: service_uuid, uuid },
                 flags: characteristic.flags().await?,
                 characteristic,
             });
         }
     }
-    offers.sort_by_key(|offer| (offer.characteristic.service_id(), offer.characteristic.id()));
-    Ok(offers)
+    candidates.sort_by_key(|candidate| {
+        let characteristic = &candidate.characteristic;
+        (characteristic.service_id(), characteristic.id())
+    });
+    Ok(candidates)
 }
 
-/// The first place that the battery has. JK modules have two characteristics of one UUID, one for
-/// each direction, so what a characteristic can do decides.
-pub(super) fn choose<C: Clone>(offers: &[Offer<C>], places: &[BlePlace]) -> Option<Chosen<C>> {
-    places.iter().enumerate().find_map(|(index, place)| {
-        let find = |uuid, able: fn(&CharacteristicFlags) -> bool| {
-            offers.iter().find(|o| o.service == place.service && o.uuid == uuid && able(&o.flags))
-        };
-        let notify = find(place.notify, |flags| flags.notify || flags.indicate)?;
-        let write = find(place.write, |flags| flags.write_without_response || flags.write)?;
-        Some(Chosen {
-            place: index,
-            notify: notify.characteristic.clone(),
-            write: write.characteristic.clone(),
-            kind: match write.flags.write_without_response {
-                true => WriteOp::Command,
-                false => WriteOp::Request,
-            },
-        })
+/// The first channel that the battery has completely. JK modules have two characteristics of the
+/// same UUID, one for each direction, so what a characteristic can do counts as well.
+pub(super) fn choose<C: Clone>(
+    candidates: &[Candidate<C>],
+    channels: &[BleChannel],
+) -> Option<Channel<C>> {
+    let find = |id: &CharacteristicId, is_able: fn(&CharacteristicFlags) -> bool| {
+        candidates.iter().find(|candidate| candidate.id == *id && is_able(&candidate.flags))
+    };
+    let subscribable = |id| {
+        let found = find(id, |flags| flags.notify || flags.indicate)?;
+        Some(found.characteristic.clone())
+    };
+    channels.iter().find_map(|channel| {
+        let notify = channel.notify.iter().map(subscribable).collect::<Option<_>>()?;
+        let write = find(&channel.write, |flags| flags.write || flags.write_without_response)?;
+        let flags = &write.flags;
+        let with_response =
+            flags.write && (channel.prefer_response || !flags.write_without_response);
+        let op = if with_response { WriteOp::Request } else { WriteOp::Command };
+        Some(Channel { notify, write: write.characteristic.clone(), op })
     })
 }
 
-/// How many bytes one write may have. BlueZ before 5.62 does not say.
-pub(super) async fn longest_write(write: &Characteristic) -> usize {
+/// How many bytes one write may have. BlueZ before 5.62 does not report the MTU.
+pub(super) async fn max_write(write: &Characteristic) -> usize {
     let mtu = write.mtu().await.unwrap_or_default();
-    (mtu + BLUER_MARGIN).max(SMALLEST_WRITE)
-}
-
-/// The words for one write.
-pub(super) fn request(kind: WriteOp) -> CharacteristicWriteRequest {
-    CharacteristicWriteRequest { op_type: kind, ..Default::default() }
+    (mtu + BLUER_MARGIN).max(MIN_WRITE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PLACE: BlePlace = BlePlace { service: 0xffe0, notify: 0xffe1, write: 0xffe1 };
-    const OTHER: BlePlace = BlePlace { service: 0xff00, notify: 0xff01, write: 0xff02 };
+    const fn id(service: u128, uuid: u128) -> CharacteristicId {
+        CharacteristicId { service, uuid }
+    }
 
-    fn offer(service: u128, uuid: u128, able: &str, name: &'static str) -> Offer<&'static str> {
+    fn channel(notify: &[CharacteristicId], write: CharacteristicId) -> BleChannel {
+        BleChannel { notify: notify.to_vec(), write, prefer_response: false }
+    }
+
+    fn jk() -> BleChannel {
+        channel(&[id(0xffe0, 0xffe1)], id(0xffe0, 0xffe1))
+    }
+
+    fn jbd() -> BleChannel {
+        channel(&[id(0xff00, 0xff01)], id(0xff00, 0xff02))
+    }
+
+    fn candidate(
+        (service, uuid): (u128, u128),
+        abilities: &str,
+        name: &'static str,
+    ) -> Candidate<&'static str> {
         let mut flags = CharacteristicFlags::default();
-        for word in able.split_whitespace() {
-            match word {
+        for ability in abilities.split_whitespace() {
+            match ability {
                 "notify" => flags.notify = true,
                 "indicate" => flags.indicate = true,
                 "write" => flags.write = true,
@@ -101,34 +115,60 @@ mod tests {
                 other => panic!("{other}"),
             }
         }
-        Offer { service, uuid, flags, characteristic: name }
+        Candidate { id: id(service, uuid), flags, characteristic: name }
     }
 
     #[test]
-    fn of_two_with_one_uuid_each_direction_takes_the_first_that_is_able() {
+    fn same_uuid_is_chosen_by_ability() {
         let both = [
-            offer(0xffe0, 0xffe1, "read write", "in"),
-            offer(0xffe0, 0xffe1, "notify write command", "out"),
+            candidate((0xffe0, 0xffe1), "read write", "in"),
+            candidate((0xffe0, 0xffe1), "notify write command", "out"),
         ];
-        let chosen = choose(&both, &[PLACE]).unwrap();
-        assert_eq!((chosen.notify, chosen.write), ("out", "in"));
-        assert_eq!(chosen.kind, WriteOp::Request);
+        let chosen = choose(&both, &[jk()]).unwrap();
+        assert_eq!((chosen.notify, chosen.write), (vec!["out"], "in"));
 
-        let one = [offer(0xffe0, 0xffe1, "notify write command", "both")];
-        let chosen = choose(&one, &[PLACE]).unwrap();
-        assert_eq!((chosen.notify, chosen.write, chosen.kind), ("both", "both", WriteOp::Command));
+        let one = [candidate((0xffe0, 0xffe1), "notify write command", "both")];
+        let chosen = choose(&one, &[jk()]).unwrap();
+        assert_eq!((chosen.notify, chosen.write), (vec!["both"], "both"));
     }
 
     #[test]
-    fn the_first_place_that_is_whole_is_taken() {
-        let offers = [
-            offer(0xff00, 0xff01, "notify", "first"),
-            offer(0xffe0, 0xffe1, "indicate write", "second"),
+    fn first_complete_channel_is_chosen() {
+        let candidates = [
+            candidate((0xff00, 0xff01), "notify", "first"),
+            candidate((0xffe0, 0xffe1), "indicate write", "second"),
         ];
-        let chosen = choose(&offers, &[OTHER, PLACE]).unwrap();
-        assert_eq!((chosen.place, chosen.notify), (1, "second"));
-        assert!(choose(&offers, &[OTHER]).is_none());
-        // The right UUID in a foreign service is another thing.
-        assert!(choose(&[offer(0xff00, 0xffe1, "notify write", "alien")], &[PLACE]).is_none());
+        assert_eq!(choose(&candidates, &[jbd(), jk()]).unwrap().notify, ["second"]);
+        assert!(choose(&candidates, &[jbd()]).is_none());
+    }
+
+    #[test]
+    fn uuid_in_another_service_does_not_match() {
+        assert!(choose(&[candidate((0xff00, 0xffe1), "notify write", "other")], &[jk()]).is_none());
+    }
+
+    #[test]
+    fn channel_may_span_services_and_notify_characteristics() {
+        let renogy = channel(&[id(0xfff0, 0xfff1), id(0xfff0, 0xfff2)], id(0xffd0, 0xffd1));
+        let mut candidates = vec![
+            candidate((0xffd0, 0xffd1), "write", "write"),
+            candidate((0xfff0, 0xfff1), "notify", "first"),
+        ];
+        assert!(choose(&candidates, std::slice::from_ref(&renogy)).is_none());
+        candidates.push(candidate((0xfff0, 0xfff2), "indicate", "second"));
+        let chosen = choose(&candidates, &[renogy]).unwrap();
+        assert_eq!((chosen.notify, chosen.write), (vec!["first", "second"], "write"));
+    }
+
+    #[test]
+    fn response_is_requested_if_preferred_or_needed() {
+        let op = |abilities: &str, prefer_response| {
+            let candidates = [candidate((0xffe0, 0xffe1), &format!("notify {abilities}"), "both")];
+            choose(&candidates, &[BleChannel { prefer_response, ..jk() }]).unwrap().op
+        };
+        assert_eq!(op("write command", false), WriteOp::Command);
+        assert_eq!(op("write command", true), WriteOp::Request);
+        assert_eq!(op("write", false), WriteOp::Request);
+        assert_eq!(op("command", true), WriteOp::Command);
     }
 }

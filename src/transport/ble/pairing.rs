@@ -1,30 +1,26 @@
-//! Pairing with a board that wants its number typed in.
+//! Pairing with a board that asks for its passkey.
 
 use std::time::Duration;
 
 use bluer::agent::{Agent, AgentHandle, ReqError};
 use bluer::{Device, ErrorKind, Result};
-use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::Passkey;
 use super::bus::Bus;
 
-/// A program can have one agent at a time.
-static PAIRING: Mutex<()> = Mutex::const_new(());
+/// bluer unregisters an agent in the background, and the next one may have to wait for that.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// bluer takes an agent back in the background; the next one may have to wait for that.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// Pairs, if that was not done before. An agent exists only as long as this takes; the caller sets
-/// the limit.
+/// Pairs if that was not done before. The agent exists only during this call; the caller sets the
+/// time limit.
 pub(super) async fn pair(bus: &Bus, device: &Device, passkey: Passkey) -> Result<()> {
     if device.is_paired().await? {
         return Ok(());
     }
-    let _alone = PAIRING.lock().await;
-    let _agent = agent(bus, device, passkey).await?;
+    let _lock = bus.pairing().lock().await;
+    let _agent = register_agent(bus, device, passkey).await?;
     debug!("{} is not paired: pairing", device.address());
     match device.pair().await {
         Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(()),
@@ -36,22 +32,26 @@ pub(super) async fn pair(bus: &Bus, device: &Device, passkey: Passkey) -> Result
     }
 }
 
-async fn agent(bus: &Bus, device: &Device, Passkey(number): Passkey) -> Result<AgentHandle> {
+async fn register_agent(
+    bus: &Bus,
+    device: &Device,
+    Passkey(passkey): Passkey,
+) -> Result<AgentHandle> {
     let address = device.address();
     loop {
         let agent = Agent {
-            request_passkey: Some(Box::new(move |asked| {
-                let answer =
-                    if asked.device == address { Ok(number) } else { Err(ReqError::Rejected) };
-                Box::pin(async move { answer })
+            request_passkey: Some(Box::new(move |request| {
+                let reply =
+                    if request.device == address { Ok(passkey) } else { Err(ReqError::Rejected) };
+                Box::pin(async move { reply })
             })),
-            // To be "KeyboardDisplay": boards offer different things to a mere keyboard.
+            // Makes the agent "KeyboardDisplay": boards offer a mere keyboard something else.
             display_passkey: Some(Box::new(|_| Box::pin(async { Err(ReqError::Rejected) }))),
             ..Default::default()
         };
-        let session = bus.session.clone();
-        match bus.to_the_end(async move { session.register_agent(agent).await }).await {
-            Err(error) if error.kind == ErrorKind::AlreadyExists => sleep(PAUSE).await,
+        let session = bus.session().clone();
+        match bus.detached(async move { session.register_agent(agent).await }).await {
+            Err(error) if error.kind == ErrorKind::AlreadyExists => sleep(RETRY_PAUSE).await,
             other => return other,
         }
     }

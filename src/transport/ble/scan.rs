@@ -1,4 +1,4 @@
-//! Looking around: for one battery, or for all there is.
+//! Scanning: for one battery, or for everything in reach.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -8,81 +8,79 @@ use bluer::{Adapter, AdapterEvent, Device, DiscoveryFilter, DiscoveryTransport, 
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
-use super::bus::{self, Reached, ask};
-use super::radio::Radio;
-use super::trouble::Snag;
-use super::{BleFound, LinkError};
+use super::bus::{AdapterHandle, call_quick};
+use super::connect::is_connected;
+use super::error::BleError;
+use super::{BleDevice, Bluetooth, LinkError};
 
-/// How often a scan is asked whether it has seen the battery. Batteries advertise every 0.1 to 2 s.
-const GLANCE: Duration = Duration::from_millis(200);
+/// How often a scan for one battery checks whether it was seen. Batteries advertise every 0.1 to 2 s.
+const SCAN_POLL: Duration = Duration::from_millis(200);
 
-/// How often the list of all devices is brought up to date: BlueZ forgets some within seconds.
-const ROUND: Duration = Duration::from_secs(2);
+/// How often a scan for everything reads the list of devices: BlueZ drops some within seconds.
+const LIST_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A scan that runs until it is stopped or dropped.
 pub(super) struct Scan {
-    adapter: Adapter,
-    /// `None`: BlueZ says that it scans for us already. That happens after a stop went wrong.
+    adapter: AdapterHandle,
+    /// `None`: BlueZ claims to be scanning for us already, as it does after a failed stop. Only
+    /// leaving the bus ends such a scan.
     events: Option<Pin<Box<dyn Stream<Item = AdapterEvent> + Send>>>,
 }
 
 impl Scan {
-    pub(super) async fn start(reached: &Reached) -> Result<Scan, Snag> {
-        let adapter = reached.adapter.clone();
-        settle(&adapter).await?;
-        let scan = Scan { adapter: adapter.clone(), events: None };
-        let discover = async move { Ok(adapter.discover_devices().await?.boxed()) };
-        let started = reached.bus.to_the_end(discover);
-        match ask("starting a scan", started).await {
-            Ok(events) => Ok(Scan { events: Some(events), ..scan }),
-            Err(snag) if snag.kind() == Some(&ErrorKind::InProgress) => Ok(scan),
-            Err(snag) => Err(snag),
+    pub(super) async fn start(adapter: &AdapterHandle) -> Result<Scan, BleError> {
+        wait_stopped(&adapter.adapter).await?;
+        let bluez = adapter.adapter.clone();
+        let discover = async move { Ok(bluez.discover_devices().await?.boxed()) };
+        let events = match call_quick("starting a scan", adapter.bus.detached(discover)).await {
+            Ok(events) => Some(events),
+            Err(error) if error.kind() == Some(&ErrorKind::InProgress) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Scan { adapter: adapter.clone(), events })
+    }
+
+    /// Stops, and waits until BlueZ has confirmed it: connecting during a scan often fails.
+    pub(super) async fn stop(self) -> Result<(), BleError> {
+        if self.events.is_none() {
+            self.adapter.abandon_bus().await;
         }
+        drop(self.events);
+        wait_stopped(&self.adapter.adapter).await
     }
 
-    /// BlueZ refuses to begin because it has not ended an earlier one; only leaving the bus ends it.
-    pub(super) fn is_stale(&self) -> bool {
-        self.events.is_none()
-    }
-
-    /// Stops, and waits until BlueZ has confirmed it: a connect during a scan often fails.
-    pub(super) async fn stop(mut self) -> Result<(), Snag> {
-        self.events = None;
-        settle(&self.adapter).await
-    }
-
-    /// The signal strength of the device as soon as it is seen; `None` when the time is over.
-    pub(super) async fn see(
+    /// The signal strength of the device as soon as it is seen; `None` when time is up.
+    pub(super) async fn wait_for(
         &mut self,
         device: &Device,
         until: Instant,
-    ) -> Result<Option<i16>, Snag> {
-        let mut glance = interval(GLANCE);
-        glance.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut goes_on = true;
+    ) -> Result<Option<i16>, BleError> {
+        let mut poll = interval(SCAN_POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut running = true;
         loop {
-            let over = Instant::now() >= until;
-            if let Some(rssi) = strength(device).await? {
+            let time_is_up = Instant::now() >= until;
+            if let Some(rssi) = signal_strength(device).await? {
                 return Ok(Some(rssi));
             }
-            if over || !goes_on {
+            if time_is_up || !running {
                 return Ok(None);
             }
-            let waited = timeout_at(until, async {
+            let next = async {
                 tokio::select! {
-                    goes_on = self.attend() => goes_on,
-                    _ = glance.tick() => true,
+                    running = self.next_event() => running,
+                    _ = poll.tick() => true,
                 }
-            });
-            goes_on = waited.await.unwrap_or(true);
-            if !goes_on {
-                sleep(GLANCE).await;
+            };
+            running = timeout_at(until, next).await.unwrap_or(true);
+            if !running {
+                sleep(SCAN_POLL).await;
             }
         }
     }
 
-    /// Takes what the scan reports, so that it does not pile up; false when BlueZ ended the scan.
-    async fn attend(&mut self) -> bool {
+    /// Takes an event of the scan so that they do not pile up; false when BlueZ has ended the scan.
+    async fn next_event(&mut self) -> bool {
         match &mut self.events {
             Some(events) => events.next().await.is_some(),
             None => std::future::pending().await,
@@ -90,109 +88,107 @@ impl Scan {
     }
 }
 
-/// bluer lets nobody set a filter before the end of the last scan was confirmed.
-async fn settle(adapter: &Adapter) -> Result<(), Snag> {
+/// bluer accepts no filter until the end of the last scan was confirmed.
+async fn wait_stopped(adapter: &Adapter) -> Result<(), BleError> {
     let filter = DiscoveryFilter { transport: DiscoveryTransport::Le, ..Default::default() };
-    match ask("ending a scan", adapter.set_discovery_filter(filter)).await {
-        Err(snag) if snag.kind() == Some(&ErrorKind::DiscoveryActive) => Ok(()),
+    match call_quick("ending a scan", adapter.set_discovery_filter(filter)).await {
+        Err(error) if error.kind() == Some(&ErrorKind::DiscoveryActive) => Ok(()),
         other => other,
     }
 }
 
-/// BlueZ keeps a signal strength only while a scan sees the device.
-async fn strength(device: &Device) -> Result<Option<i16>, Snag> {
-    match ask("reading the signal strength", device.rssi()).await {
-        Err(snag) if snag.is_missing() => Ok(None),
+/// In dBm. BlueZ keeps it only while a scan sees the device.
+async fn signal_strength(device: &Device) -> Result<Option<i16>, BleError> {
+    match call_quick("reading the signal strength", device.rssi()).await {
+        Err(error) if error.is_missing() => Ok(None),
         other => other,
     }
 }
 
-async fn is_connected(device: &Device) -> Result<bool, Snag> {
-    match ask("looking for a connection", device.is_connected()).await {
-        Err(snag) if snag.is_missing() => Ok(false),
-        other => other,
-    }
-}
-
-/// How many devices the adapter reaches: the scan under way sees them, or they are connected, which
-/// most do not tell the scan any more.
-pub(super) async fn in_reach(adapter: &Adapter) -> Result<usize, Snag> {
-    let mut seen = 0;
-    for address in ask("listing the devices", adapter.device_addresses()).await? {
+/// How many devices the adapter reaches: those that the present scan sees, and connected ones, most
+/// of which no longer advertise.
+pub(super) async fn count_in_reach(adapter: &Adapter) -> Result<usize, BleError> {
+    let mut count = 0;
+    for address in call_quick("listing the devices", adapter.device_addresses()).await? {
         let Ok(device) = adapter.device(address) else { continue };
-        seen += usize::from(strength(&device).await?.is_some() || is_connected(&device).await?);
+        let in_reach = match signal_strength(&device).await? {
+            Some(_) => true,
+            None => match is_connected(&device).await {
+                Err(error) if error.is_missing() => false,
+                connected => connected?,
+            },
+        };
+        count += usize::from(in_reach);
     }
-    Ok(seen)
+    Ok(count)
 }
 
-/// What is in reach now, over the given time. The strongest signal comes first.
-pub async fn scan(adapter: Option<&str>, time: Duration) -> Result<Vec<BleFound>, LinkError> {
-    let reached = bus::adapter(adapter).await?;
-    let name = reached.adapter.name();
-    let radio = Radio::of(name);
-    let _turn = radio.turn(name).await?;
-    let seen = match look_around(&reached, time).await {
-        Ok(seen) => seen,
-        Err(snag) => {
-            if snag.bus().is_some() {
-                reached.leave_bus().await;
+impl Bluetooth {
+    /// Scans for the given time. The device with the strongest signal comes first.
+    pub async fn scan(
+        &self,
+        adapter: Option<&str>,
+        time: Duration,
+    ) -> Result<Vec<BleDevice>, LinkError> {
+        let adapter = self.adapter(adapter).await?;
+        let _permit = adapter.lock.acquire(adapter.name()).await?;
+        match scan_all(&adapter, time).await {
+            Ok(devices) => {
+                let mut devices: Vec<_> = devices.into_values().collect();
+                devices.sort_by_key(|device| device.rssi.map_or(i16::MAX, |rssi| -rssi));
+                Ok(devices)
             }
-            return Err(snag.at(name, name));
+            Err(error) => Err(adapter.link_error(&error, adapter.name()).await),
         }
-    };
-    let mut found: Vec<_> = seen.into_values().collect();
-    found.sort_by_key(|device| device.rssi.map_or(i16::MAX, |rssi| -rssi));
-    Ok(found)
+    }
 }
 
-async fn look_around(
-    reached: &Reached,
+/// The devices in reach by address.
+async fn scan_all(
+    adapter: &AdapterHandle,
     time: Duration,
-) -> Result<BTreeMap<String, BleFound>, Snag> {
+) -> Result<BTreeMap<String, BleDevice>, BleError> {
     let until = Instant::now() + time;
-    let mut seen = BTreeMap::new();
-    let mut scan = Scan::start(reached).await?;
+    let mut devices = BTreeMap::new();
+    let mut scan = Scan::start(adapter).await?;
     while Instant::now() < until {
-        let round = until.min(Instant::now() + ROUND);
-        while let Ok(going_on) = timeout_at(round, scan.attend()).await {
-            if !going_on {
-                // The adapter was switched off, or its daemon ended.
-                return Err(Snag::Said(bluer::Error {
-                    kind: ErrorKind::NotReady,
-                    message: String::new(),
-                }));
+        let next_list = until.min(Instant::now() + LIST_INTERVAL);
+        while let Ok(running) = timeout_at(next_list, scan.next_event()).await {
+            if !running {
+                // The adapter was switched off, or bluetoothd ended.
+                return Err(BleError::not_ready());
             }
         }
-        gather(&reached.adapter, &mut seen).await?;
-    }
-    if scan.is_stale() {
-        reached.leave_bus().await;
+        update(&adapter.adapter, &mut devices).await?;
     }
     scan.stop().await?;
-    Ok(seen)
+    Ok(devices)
 }
 
-async fn gather(adapter: &Adapter, seen: &mut BTreeMap<String, BleFound>) -> Result<(), Snag> {
-    for address in ask("listing the devices", adapter.device_addresses()).await? {
+async fn update(
+    adapter: &Adapter,
+    devices: &mut BTreeMap<String, BleDevice>,
+) -> Result<(), BleError> {
+    for address in call_quick("listing the devices", adapter.device_addresses()).await? {
         let Ok(device) = adapter.device(address) else { continue };
-        match ask("looking at a device", describe(&device)).await {
+        match call_quick("reading a device", describe(&device)).await {
             Ok(Some(mut found)) => {
-                if let Some(before) = seen.remove(&found.address) {
-                    found.name = found.name.or(before.name);
-                    found.rssi = found.rssi.or(before.rssi);
+                if let Some(earlier) = devices.remove(&found.address) {
+                    found.name = found.name.or(earlier.name);
+                    found.rssi = found.rssi.or(earlier.rssi);
                 }
-                seen.insert(found.address.clone(), found);
+                devices.insert(found.address.clone(), found);
             }
             Ok(None) => {}
-            Err(snag) if snag.is_missing() => {}
-            Err(snag) => return Err(snag),
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
 /// `None` for a device that BlueZ only remembers.
-async fn describe(device: &Device) -> bluer::Result<Option<BleFound>> {
+async fn describe(device: &Device) -> bluer::Result<Option<BleDevice>> {
     let (rssi, connected) = (device.rssi().await?, device.is_connected().await?);
     if rssi.is_none() && !connected {
         return Ok(None);
@@ -203,7 +199,7 @@ async fn describe(device: &Device) -> bluer::Result<Option<BleFound>> {
     let manufacturer = device.manufacturer_data().await?.unwrap_or_default();
     let mut manufacturer: Vec<_> = manufacturer.into_iter().collect();
     manufacturer.sort_unstable();
-    Ok(Some(BleFound {
+    Ok(Some(BleDevice {
         adapter: device.adapter_name().into(),
         address: device.address().to_string(),
         name: device.name().await?,

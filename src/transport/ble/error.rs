@@ -1,51 +1,49 @@
-//! What BlueZ and the bus say when something fails, in words of [`LinkError`].
+//! Errors of BlueZ and of the bus, and their meaning as a [`LinkError`].
 
 use bluer::{Error, ErrorKind, InternalErrorKind};
 
 use super::LinkError;
 
-/// Why Bluetooth cannot be reached at all.
+/// Why Bluetooth is not available at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BusFault {
-    /// There is no socket of the system bus.
+    /// The socket of the system bus does not exist.
     Missing,
-    /// Nobody listens on the socket.
+    /// Nothing listens on the socket.
     Closed,
-    /// The socket or the policy of the bus refuses our user.
+    /// The permissions of the socket or the policy of the bus deny access to our user.
     Denied,
-    /// AppArmor refuses.
+    /// AppArmor denies access.
     AppArmor,
-    /// SELinux refuses.
+    /// SELinux denies access.
     SeLinux,
-    /// The bus hangs up on us: it does so on users that its machine does not know.
+    /// The bus closes the connection, as it does for users unknown to its machine.
     HungUp,
-    /// The bus is there, but the Bluetooth service is not.
+    /// The bus works, but bluetoothd is not running.
     NoBluez,
-    /// The Bluetooth service or the bus does not answer.
+    /// bluetoothd or the bus does not answer.
     Silent,
 }
 
 impl BusFault {
-    /// Somebody decided that we may not.
+    /// Access was denied on purpose.
     pub fn is_refusal(self) -> bool {
         matches!(self, BusFault::Denied | BusFault::AppArmor | BusFault::SeLinux | BusFault::HungUp)
     }
 
-    /// What a person sees.
-    pub(crate) fn words(self) -> &'static str {
+    pub(crate) fn message(self) -> &'static str {
         match self {
             BusFault::Missing => "the D-Bus socket is missing",
             BusFault::Closed => "nothing listens on the D-Bus socket",
             BusFault::Denied => "D-Bus refuses access to Bluetooth",
-            BusFault::AppArmor => "AppArmor forbids talking to D-Bus",
-            BusFault::SeLinux => "SELinux forbids talking to D-Bus",
-            BusFault::HungUp => "D-Bus hangs up",
+            BusFault::AppArmor => "AppArmor forbids access to D-Bus",
+            BusFault::SeLinux => "SELinux forbids access to D-Bus",
+            BusFault::HungUp => "D-Bus closed the connection",
             BusFault::NoBluez => "the Bluetooth service (bluetoothd) is not running",
             BusFault::Silent => "the Bluetooth service does not answer",
         }
     }
 
-    /// What the operator can do.
     pub(crate) fn hint(self) -> &'static str {
         match self {
             BusFault::Missing | BusFault::Closed => {
@@ -66,7 +64,7 @@ impl BusFault {
                  \"0:0\") or as 65534:65534"
             }
             BusFault::NoBluez => {
-                "install bluez on the host, and start it: systemctl start bluetooth"
+                "install bluez on the host and start it: systemctl start bluetooth"
             }
             BusFault::Silent => {
                 "restart Bluetooth on the host: systemctl restart bluetooth; if that does not \
@@ -75,9 +73,9 @@ impl BusFault {
         }
     }
 
-    /// What an error means for the bus as a whole; `None` when the bus works.
-    fn of(name: &str, message: &str) -> Option<BusFault> {
-        // Service names that start on demand answer Spawn.*: there is no such unit, or it failed.
+    /// What an error of D-Bus means for the bus as a whole; `None` when the bus works.
+    fn from_dbus(name: &str, message: &str) -> Option<BusFault> {
+        // Errors of services that start on demand: there is no such unit, or it failed to start.
         if name.starts_with("org.freedesktop.DBus.Error.Spawn.") {
             return Some(BusFault::NoBluez);
         }
@@ -88,37 +86,48 @@ impl BusFault {
             "AccessDenied" | "AuthFailed" if message.contains("SELinux") => BusFault::SeLinux,
             "AccessDenied" | "AuthFailed" => BusFault::Denied,
             "ServiceUnknown" | "NameHasNoOwner" => BusFault::NoBluez,
-            // The bus says so of a service that ends while it is asked.
+            // A service that ends during a call.
             "NoReply" if message.contains("disconnected from message bus") => BusFault::NoBluez,
             "Disconnected" | "NoReply" => BusFault::HungUp,
             "Timeout" => BusFault::Silent,
-            // What the `dbus` crate says itself, for one when the connection is gone.
+            // From the `dbus` crate itself, for example when the connection is lost.
             "Failed" => BusFault::HungUp,
             _ => return None,
         })
     }
 }
 
-/// A step that did not come about.
+/// Why a step of a connection or of a scan failed.
 #[derive(Debug)]
-pub(super) enum Snag {
-    /// BlueZ or the bus said no.
-    Said(Error),
-    /// BlueZ did not answer what it knows by heart; what was asked.
-    Silent(&'static str),
-    /// What takes a device to answer took longer than our limit.
-    Late(&'static str),
+pub(super) enum BleError {
+    /// BlueZ or the bus returned an error.
+    Bluez(Error),
+    /// BlueZ did not answer a call that needs no device. Contains what the call does.
+    NoReply(&'static str),
+    /// A call that needs a device took longer than our limit. Contains what the call does.
+    TimedOut(&'static str),
 }
 
-impl Snag {
+impl BleError {
+    /// The connection ended while it was being opened.
+    pub(super) fn connection_lost() -> BleError {
+        let message = "the connection ended at once".to_owned();
+        BleError::Bluez(Error { kind: ErrorKind::Failed, message })
+    }
+
+    /// The adapter is switched off.
+    pub(super) fn not_ready() -> BleError {
+        BleError::Bluez(Error { kind: ErrorKind::NotReady, message: String::new() })
+    }
+
     pub(super) fn kind(&self) -> Option<&ErrorKind> {
         match self {
-            Snag::Said(error) => Some(&error.kind),
-            Snag::Silent(_) | Snag::Late(_) => None,
+            BleError::Bluez(error) => Some(&error.kind),
+            BleError::NoReply(_) | BleError::TimedOut(_) => None,
         }
     }
 
-    /// The object is not there (any more).
+    /// The D-Bus object does not exist or no longer does.
     pub(super) fn is_missing(&self) -> bool {
         match self.kind() {
             Some(ErrorKind::NotFound | ErrorKind::DoesNotExist) => true,
@@ -129,14 +138,14 @@ impl Snag {
         }
     }
 
-    /// What this says about the bus; `None` when it is about one device.
-    pub(super) fn bus(&self) -> Option<BusFault> {
+    /// What the error means for the bus; `None` when it concerns a single device.
+    pub(super) fn bus_fault(&self) -> Option<BusFault> {
         match self {
-            Snag::Silent(_) => Some(BusFault::Silent),
-            Snag::Late(_) => None,
-            Snag::Said(error) => match &error.kind {
+            BleError::NoReply(_) => Some(BusFault::Silent),
+            BleError::TimedOut(_) => None,
+            BleError::Bluez(error) => match &error.kind {
                 ErrorKind::Internal(InternalErrorKind::DBus(name)) => {
-                    BusFault::of(name, &error.message)
+                    BusFault::from_dbus(name, &error.message)
                 }
                 ErrorKind::Internal(
                     InternalErrorKind::DBusConnectionLost | InternalErrorKind::JoinError,
@@ -146,11 +155,11 @@ impl Snag {
         }
     }
 
-    /// In BlueZ's own words, without the bus names in front.
+    /// The message of BlueZ, or the name of the error if there is none.
     pub(super) fn reason(&self) -> String {
         match self {
-            Snag::Silent(what) | Snag::Late(what) => format!("{what} took too long"),
-            Snag::Said(Error { kind, message }) => match kind {
+            BleError::NoReply(what) | BleError::TimedOut(what) => format!("{what} took too long"),
+            BleError::Bluez(Error { kind, message }) => match kind {
                 _ if !message.is_empty() => message.clone(),
                 ErrorKind::Internal(InternalErrorKind::DBus(name)) => name.clone(),
                 kind => kind.to_string(),
@@ -158,24 +167,23 @@ impl Snag {
         }
     }
 
-    /// As an error of a battery at `place`, on the adapter of that name.
-    pub(super) fn at(&self, place: &str, adapter: &str) -> LinkError {
-        if let Some(fault) = self.bus() {
+    /// The error as one of `endpoint`, a battery on `adapter` or the adapter itself.
+    pub(super) fn link_error(&self, endpoint: &str, adapter: &str) -> LinkError {
+        if let Some(fault) = self.bus_fault() {
             return LinkError::NoBus { fault, reason: self.reason() };
         }
+        let endpoint = endpoint.to_owned();
         match self.kind() {
-            Some(ErrorKind::NotReady) => LinkError::AdapterOff { place: adapter.into() },
-            Some(ErrorKind::InProgress | ErrorKind::NotPermitted) => {
-                LinkError::Busy { place: place.into() }
-            }
+            Some(ErrorKind::NotReady) => LinkError::AdapterOff { adapter: adapter.to_owned() },
+            Some(ErrorKind::InProgress | ErrorKind::NotPermitted) => LinkError::Busy { endpoint },
             Some(
                 ErrorKind::AuthenticationCanceled
                 | ErrorKind::AuthenticationFailed
                 | ErrorKind::AuthenticationRejected
                 | ErrorKind::AuthenticationTimeout
                 | ErrorKind::NotAuthorized,
-            ) => LinkError::Pairing { place: place.into(), reason: self.reason() },
-            _ => LinkError::Open { place: place.into(), reason: self.reason() },
+            ) => LinkError::Pairing { endpoint, reason: self.reason() },
+            _ => LinkError::Open { endpoint, reason: self.reason() },
         }
     }
 }
@@ -184,18 +192,18 @@ impl Snag {
 mod tests {
     use super::*;
 
-    fn said(kind: ErrorKind, message: &str) -> Snag {
-        Snag::Said(Error { kind, message: message.into() })
+    fn bluez(kind: ErrorKind, message: &str) -> BleError {
+        BleError::Bluez(Error { kind, message: message.into() })
     }
 
-    fn bus(name: &str, message: &str) -> Snag {
+    fn dbus(name: &str, message: &str) -> BleError {
         let name = format!("org.freedesktop.DBus.Error.{name}");
-        said(ErrorKind::Internal(InternalErrorKind::DBus(name)), message)
+        bluez(ErrorKind::Internal(InternalErrorKind::DBus(name)), message)
     }
 
-    /// The words are those of dbus-daemon 1.14, libdbus 1.14 and systemd 252.
+    /// The messages are those of dbus-daemon 1.14, libdbus 1.14 and systemd 252.
     #[test]
-    fn each_way_of_being_kept_from_bluetooth_has_its_own_remedy() {
+    fn dbus_errors_map_to_bus_faults() {
         let cases = [
             (
                 "FileNotFound",
@@ -231,34 +239,26 @@ mod tests {
             ("Failed", "Failed to send message", BusFault::HungUp),
         ];
         for (name, message, fault) in cases {
-            assert_eq!(bus(name, message).bus(), Some(fault), "{name}: {message}");
+            assert_eq!(dbus(name, message).bus_fault(), Some(fault), "{name}: {message}");
         }
-        assert_eq!(bus("UnknownObject", "").bus(), None);
-        let all = cases.map(|(.., fault)| fault);
-        for (index, fault) in all.iter().enumerate() {
-            let twin = all[..index].iter().find(|other| other.words() == fault.words());
-            assert!(twin.is_none_or(|twin| twin == fault), "{fault:?} and {twin:?}");
-            assert!(!fault.hint().is_empty());
-        }
+        assert_eq!(dbus("UnknownObject", "").bus_fault(), None);
     }
 
     #[test]
-    fn an_error_of_one_battery_is_none_of_the_bus() {
-        let at = |snag: Snag| snag.at("AA", "hci0");
-        let place = || "AA".to_owned();
-        assert_eq!(
-            at(said(ErrorKind::NotReady, "")),
-            LinkError::AdapterOff { place: "hci0".into() }
-        );
-        assert_eq!(at(said(ErrorKind::InProgress, "")), LinkError::Busy { place: place() });
+    fn device_errors_are_not_bus_faults() {
+        let link_error = |error: BleError| error.link_error("AA", "hci0");
+        let endpoint = || "AA".to_owned();
+        let off = LinkError::AdapterOff { adapter: "hci0".into() };
+        assert_eq!(link_error(BleError::not_ready()), off);
+        let busy = LinkError::Busy { endpoint: endpoint() };
+        assert_eq!(link_error(bluez(ErrorKind::InProgress, "")), busy);
         let reason = "le-connection-abort-by-local".to_owned();
-        assert_eq!(
-            at(said(ErrorKind::Failed, &reason)),
-            LinkError::Open { place: place(), reason }
-        );
+        let aborted = bluez(ErrorKind::Failed, &reason);
+        assert_eq!(link_error(aborted), LinkError::Open { endpoint: endpoint(), reason });
         let reason = "connecting took too long".to_owned();
-        assert_eq!(at(Snag::Late("connecting")), LinkError::Open { place: place(), reason });
-        let refused = at(said(ErrorKind::AuthenticationFailed, "Authentication Failed"));
+        let late = BleError::TimedOut("connecting");
+        assert_eq!(link_error(late), LinkError::Open { endpoint: endpoint(), reason });
+        let refused = link_error(bluez(ErrorKind::AuthenticationFailed, "Authentication Failed"));
         assert!(matches!(refused, LinkError::Pairing { .. }), "{refused:?}");
     }
 }

@@ -1,0 +1,136 @@
+//! Who may use an adapter or a battery. An adapter does one thing at a time, so batteries take turns
+//! in the order in which they asked.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bluer::Address;
+use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard};
+use tokio::time::timeout;
+
+use super::LinkError;
+
+/// The longest wait for the adapter. Each user has a limit as well, so it takes many unreachable
+/// batteries to get there.
+const ADAPTER_LIMIT: Duration = Duration::from_secs(60);
+
+/// The longest wait for our previous connection to the same battery to end.
+const BATTERY_LIMIT: Duration = Duration::from_secs(15);
+
+/// The right to use an adapter or a battery, until it is dropped.
+pub(super) type Permit = OwnedMutexGuard<()>;
+
+#[derive(Debug, Default)]
+pub(super) struct Locks {
+    /// By name.
+    adapters: Mutex<HashMap<String, Arc<AdapterLock>>>,
+    /// By address. Tokio's mutex is fair: first come, first served.
+    batteries: Mutex<HashMap<String, Arc<FairMutex<()>>>>,
+}
+
+impl Locks {
+    pub(super) fn adapter(&self, name: &str) -> Arc<AdapterLock> {
+        Arc::clone(lock(&self.adapters).entry(name.into()).or_default())
+    }
+
+    /// Waits until our previous connection to the battery has ended. A new one would otherwise take
+    /// over what the previous one is about to disconnect.
+    pub(super) async fn lock_battery(&self, address: &str) -> Result<Permit, LinkError> {
+        let battery = Arc::clone(lock(&self.batteries).entry(address.into()).or_default());
+        let limit = BATTERY_LIMIT.as_secs();
+        timeout(BATTERY_LIMIT, battery.lock_owned()).await.map_err(|_| LinkError::Open {
+            endpoint: address.into(),
+            reason: format!("our last connection to it has not ended for {limit} s"),
+        })
+    }
+}
+
+/// One adapter as all batteries on it share it.
+#[derive(Debug, Default)]
+pub(super) struct AdapterLock {
+    permit: Arc<FairMutex<()>>,
+    history: Mutex<HashMap<Address, DeviceHistory>>,
+}
+
+/// What earlier attempts revealed about a battery.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct DeviceHistory {
+    /// Signal strength in dBm when a scan last saw it.
+    pub(super) rssi: Option<i16>,
+    /// The last attempt did not reach it, so a scan has to see it before the next one.
+    pub(super) unreached: bool,
+    /// Consecutive attempts that reached it and failed.
+    pub(super) failures: u32,
+}
+
+impl AdapterLock {
+    /// Waits for the other users, on behalf of `endpoint`: a battery, or the adapter for a scan.
+    pub(super) async fn acquire(&self, endpoint: &str) -> Result<Permit, LinkError> {
+        let limit = ADAPTER_LIMIT.as_secs();
+        let permit = timeout(ADAPTER_LIMIT, Arc::clone(&self.permit).lock_owned()).await;
+        permit.map_err(|_| LinkError::Open {
+            endpoint: endpoint.into(),
+            reason: format!("other batteries kept the adapter busy for {limit} s"),
+        })
+    }
+
+    pub(super) fn history(&self, battery: Address) -> DeviceHistory {
+        lock(&self.history).get(&battery).copied().unwrap_or_default()
+    }
+
+    pub(super) fn update(&self, battery: Address, change: impl FnOnce(&mut DeviceHistory)) {
+        change(lock(&self.history).entry(battery).or_default());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn adapter_serves_waiters_in_order() {
+        let locks = Locks::default();
+        let first = locks.adapter("hci0").acquire("A").await.unwrap();
+        let served = Arc::new(Mutex::new(Vec::new()));
+        let mut waiting = Vec::new();
+        for number in 0..5 {
+            let (adapter, served) = (locks.adapter("hci0"), Arc::clone(&served));
+            waiting.push(tokio::spawn(async move {
+                let _permit = adapter.acquire("A").await.unwrap();
+                lock(&served).push(number);
+            }));
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        for task in waiting {
+            task.await.unwrap();
+        }
+        assert_eq!(*lock(&served), [0, 1, 2, 3, 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wait_for_a_busy_adapter_is_bounded() {
+        let locks = Locks::default();
+        let adapter = locks.adapter("hci0");
+        let _kept = adapter.acquire("A").await.unwrap();
+        let refused = adapter.acquire("B").await.unwrap_err().to_string();
+        assert_eq!(refused, "cannot open B: other batteries kept the adapter busy for 60 s");
+        let scan = adapter.acquire("hci0").await.unwrap_err();
+        assert!(scan.hint().contains("the adapter is busy"), "{}", scan.hint());
+        assert!(locks.adapter("hci1").acquire("B").await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wait_for_our_own_disconnect_is_bounded() {
+        let locks = Locks::default();
+        let _kept = locks.lock_battery("A").await.unwrap();
+        let refused = locks.lock_battery("A").await.unwrap_err().to_string();
+        assert_eq!(refused, "cannot open A: our last connection to it has not ended for 15 s");
+        assert!(locks.lock_battery("B").await.is_ok());
+    }
+}
