@@ -1,10 +1,9 @@
-//! A bank at work: follows its members and puts what they are together on the board.
+//! The task of a bank: combines the readings of its members whenever they change.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -18,10 +17,11 @@ use crate::model::bank::{Bank, Member};
 use crate::model::units::Uptime;
 use crate::model::{DeviceId, DeviceState, Fault, FaultKind, LinkState};
 
-/// Members of one bus are read one after the other; so long the bank waits for the next one.
+/// Members that share a line are read in turn, so wait this long for the next reading before
+/// publishing.
 const SETTLE: Duration = Duration::from_millis(500);
-/// Commands that are being handed on at the same time.
-const ERRANDS: usize = 8;
+/// Reads that may be forwarded to members at the same time.
+const MAX_FORWARDED: usize = 8;
 
 /// Keeps a bank up to date until the stop.
 pub(super) async fn run_bank(
@@ -31,159 +31,136 @@ pub(super) async fn run_bank(
     mut inbox: CommandInbox,
     stop: CancellationToken,
 ) {
-    let bell = Arc::new(Notify::new());
-    let mut ringers = JoinSet::new();
-    let mut members = Vec::new();
-    for id in &bank.members {
-        let (Some(slot), Some(mut followed)) = (board.subscribe(id), board.subscribe(id)) else {
-            continue;
-        };
-        members.push(Seen { slot, sequence: 0, heard: None, present: false });
-        let bell = bell.clone();
-        ringers.spawn(
-            async move {
-                while followed.changed().await.is_ok() {
-                    bell.notify_one();
-                }
+    let mut changes = board.changes();
+    let mut task = BankTask::new(bank, board);
+    let serve = async {
+        loop {
+            let wakeup = task.update(Instant::now());
+            tokio::select! {
+                Some(request) = inbox.recv() => task.handle(request, &commands),
+                Some(_) = task.forwarded.join_next() => {}
+                Ok(()) = changes.changed() => sleep(SETTLE).await,
+                () = sleep_until(wakeup) => {}
             }
-            .boxed(),
-        );
-    }
-    let mut post = Post::new(bank, members, board);
-    let mut errands = JoinSet::new();
-    loop {
-        let wake = post.look(Instant::now());
-        tokio::select! {
-            () = stop.cancelled() => return,
-            Some(request) = inbox.recv() => post.obey(request, &commands, &mut errands),
-            Some(_) = errands.join_next(), if !errands.is_empty() => {}
-            () = bell.notified() => tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(SETTLE) => {}
-            },
-            () = sleep_until(wake) => {}
         }
-    }
+    };
+    stop.run_until_cancelled(serve).await;
 }
 
-/// A member, and when something was heard of it.
-struct Seen {
-    slot: watch::Receiver<DeviceState>,
-    /// Number of its last good read.
+struct MemberState {
+    state: watch::Receiver<DeviceState>,
+    /// Number of the last good read.
     sequence: u64,
-    heard: Option<Instant>,
+    last_read: Option<Instant>,
     present: bool,
 }
 
-impl Seen {
-    /// Until when what it said holds; afterwards it is missing.
-    fn holds_until(&self) -> Option<Instant> {
-        let interval = Duration::from_millis(self.slot.borrow().profile.interval_ms);
-        Some(self.heard? + LinkState::patience(interval))
+impl MemberState {
+    /// When the member is missing unless it is read again; `None` before the first read.
+    fn valid_until(&self) -> Option<Instant> {
+        let interval = Duration::from_millis(self.state.borrow().profile.interval_ms);
+        Some(self.last_read? + LinkState::patience(interval))
     }
 
-    /// Takes note of what is new; true when that changes the bank.
-    fn look(&mut self, now: Instant) -> bool {
+    /// Takes note of the newest state; true if that changes the bank.
+    fn update(&mut self, now: Instant) -> bool {
         let (sequence, online) = {
-            let state = self.slot.borrow_and_update();
-            (state.snapshot.as_ref().map_or(0, |it| it.sequence), state.link == LinkState::Online)
+            let state = self.state.borrow();
+            let sequence = state.snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
+            (sequence, state.link == LinkState::Online)
         };
-        let moved = sequence != self.sequence;
-        if moved {
+        let is_new = sequence != self.sequence;
+        if is_new {
             self.sequence = sequence;
-            self.heard = Some(now);
+            self.last_read = Some(now);
         }
-        let present = online && self.holds_until().is_some_and(|until| now < until);
-        let changed = present != self.present;
-        self.present = present;
-        changed || (moved && present)
+        let was_present = self.present;
+        self.present = online && self.valid_until().is_some_and(|until| now < until);
+        was_present != self.present || (is_new && self.present)
     }
 }
 
-struct Post {
+struct BankTask {
     id: DeviceId,
     bank: Bank,
-    members: Vec<Seen>,
+    members: Vec<MemberState>,
     board: Board,
+    /// Zero of the bank's monotonic clock.
     began: Instant,
-    /// When the last attempt was booked.
-    booked: Instant,
-    /// That of its slowest member.
+    last_record: Instant,
+    /// The longest interval of the members.
     interval: Duration,
-    /// Whether all were there; `None` before the first time.
+    /// Whether all members were present; `None` before the first record.
     complete: Option<bool>,
+    forwarded: JoinSet<()>,
 }
 
-impl Post {
-    fn new(bank: config::Bank, members: Vec<Seen>, board: Board) -> Self {
+impl BankTask {
+    fn new(bank: config::Bank, board: Board) -> Self {
         let now = Instant::now();
-        Post {
+        let states = bank.members.iter().filter_map(|id| board.subscribe(id));
+        let member = |state| MemberState { state, sequence: 0, last_read: None, present: false };
+        BankTask {
             id: bank.profile.id,
             bank: Bank::new(bank.wiring),
-            members,
+            members: states.map(member).collect(),
             board,
             began: now,
-            booked: now,
+            last_record: now,
             interval: SETTLE,
             complete: None,
+            forwarded: JoinSet::new(),
         }
     }
 
-    /// Puts what is new on the board; returns when to look again although nothing was heard.
-    fn look(&mut self, now: Instant) -> Instant {
+    /// Publishes what has changed. Returns when to call this again if no member changes.
+    fn update(&mut self, now: Instant) -> Instant {
         let mut changed = false;
         for member in &mut self.members {
-            changed |= member.look(now);
+            changed |= member.update(now);
         }
-        self.keep_pace();
-        let answering = self.members.iter().any(|member| member.present);
-        let first = self.complete.is_none();
-        if first && self.is_undecided() {
-            // Said now, a member would be missing that is merely the next to be asked.
-        } else if answering {
-            if first || changed {
-                self.book_good(now);
+        self.update_interval();
+        let is_first = self.complete.is_none();
+        let connecting = |member: &MemberState| member.state.borrow().link == LinkState::Connecting;
+        if is_first && self.members.iter().any(connecting) {
+            // Published now, a member would be missing that is merely the next one to be read.
+        } else if self.members.iter().any(|member| member.present) {
+            if is_first || changed {
+                self.record_success(now);
             }
-        } else if first || changed || now >= self.booked + self.interval {
-            self.book_bad(now);
+        } else if is_first || changed || now >= self.last_record + self.interval {
+            self.record_failure(now);
         }
-        let stale = self.members.iter().filter(|member| member.present);
-        let stale = stale.filter_map(Seen::holds_until).min();
-        let beat = now + self.interval;
-        stale.map_or(beat, |stale| stale.min(beat))
+        let present = self.members.iter().filter(|member| member.present);
+        let next = now + self.interval;
+        present.filter_map(MemberState::valid_until).min().map_or(next, |until| until.min(next))
     }
 
-    /// Operators change how often the members are read while the program runs.
-    fn keep_pace(&mut self) {
-        let paces = self.members.iter().map(|it| it.slot.borrow().profile.interval_ms);
-        let Some(slowest) = paces.max() else { return };
-        self.interval = Duration::from_millis(slowest).max(SETTLE);
-        self.board.update_profile(&self.id, |profile| profile.interval_ms = slowest);
+    /// Operators change the intervals of the members at run time.
+    fn update_interval(&mut self) {
+        let intervals = self.members.iter().map(|it| it.state.borrow().profile.interval_ms);
+        let Some(longest) = intervals.max() else { return };
+        self.interval = Duration::from_millis(longest).max(SETTLE);
+        self.board.update_profile(&self.id, |profile| profile.interval_ms = longest);
     }
 
-    /// Somebody has not answered yet, and has not failed often enough to count as offline.
-    fn is_undecided(&self) -> bool {
-        self.members.iter().any(|member| member.slot.borrow().link == LinkState::Connecting)
-    }
-
-    fn book_good(&mut self, now: Instant) {
+    fn record_success(&mut self, now: Instant) {
         let states: Vec<(DeviceState, bool)> =
-            self.members.iter().map(|it| (it.slot.borrow().clone(), it.present)).collect();
+            self.members.iter().map(|it| (it.state.borrow().clone(), it.present)).collect();
         let members: Vec<Member<'_>> =
             states.iter().map(|(state, present)| Member { state, present: *present }).collect();
         let at = u64::try_from((now - self.began).as_millis()).unwrap_or(u64::MAX);
         let (reading, derived) = self.bank.combine(&members, Uptime(at));
-        let missing: Vec<_> =
-            derived.bank.iter().flat_map(|it| &it.missing).map(ToString::to_string).collect();
-        self.tell(missing.is_empty(), &missing.join(", "));
+        let missing: Vec<_> = derived.bank.iter().flat_map(|bank| &bank.missing).collect();
+        let missing: Vec<_> = missing.iter().map(|id| id.as_str()).collect();
+        self.log_missing(!missing.is_empty(), &format!("missing: {}", missing.join(", ")));
         self.record(now, None, |state| state.accept(clock::now(), 0, reading, derived));
     }
 
-    fn book_bad(&mut self, now: Instant) {
-        self.tell(false, "anybody");
+    fn record_failure(&mut self, now: Instant) {
+        self.log_missing(true, "no battery answers");
         let message = "no battery of the bank answers";
-        let hint = "each battery says what is wrong with it";
-        let fault = Fault::new(FaultKind::Timeout, message, hint);
+        let fault = Fault::new(FaultKind::Timeout, message, "see the error of each battery");
         self.record(now, Some(fault), |state| state.mark_offline(clock::now()));
     }
 
@@ -193,48 +170,43 @@ impl Post {
         fault: Option<Fault>,
         change: impl FnOnce(&mut DeviceState),
     ) {
-        self.booked = now;
+        self.last_record = now;
         self.board.update(&self.id, |state| {
             state.record_attempt(clock::now(), 0, fault.is_none(), fault);
             change(state);
         });
     }
 
-    fn tell(&mut self, complete: bool, missing: &str) {
+    /// Logs the first record of an incomplete bank, and when it is complete again.
+    fn log_missing(&mut self, incomplete: bool, reason: &str) {
         let id = &self.id;
-        match (self.complete, complete) {
-            (None | Some(true), false) => {
-                warn!("{id}: without {missing}; what stands for all batteries is not published");
-            }
-            (Some(false), true) => info!("{id}: complete again"),
-            _ => {}
+        if incomplete && self.complete != Some(false) {
+            warn!("{id}: {reason}; bank totals are not published");
+        } else if !incomplete && self.complete == Some(false) {
+            info!("{id}: complete again");
         }
-        self.complete = Some(complete);
+        self.complete = Some(!incomplete);
     }
 
-    /// A read of the bank is one of each member; nothing else can be asked of it.
-    fn obey(&self, request: Request, commands: &CommandBus, errands: &mut JoinSet<()>) {
-        let refuse = |why: &str| Err(CommandError(format!("{} {why}", self.id)));
+    /// Forwards a read to all members; a bank accepts no other command.
+    fn handle(&mut self, request: Request, commands: &CommandBus) {
+        let refuse = |reason: &str| Err(CommandError(format!("{} {reason}", self.id)));
         let answer = match request.command {
-            Command::Read if errands.len() < ERRANDS => {
-                let members = self.members.iter();
-                for id in members.map(|member| member.slot.borrow().profile.id.clone()) {
-                    let commands = commands.clone();
-                    errands.spawn(
-                        async move {
-                            // A member that cannot be read says so itself.
-                            let _ = commands.send(&id, Command::Read).await;
-                        }
-                        .boxed(),
-                    );
+            Command::Read if self.forwarded.len() < MAX_FORWARDED => {
+                for member in &self.members {
+                    let (id, commands) =
+                        (member.state.borrow().profile.id.clone(), commands.clone());
+                    // A member that cannot be read has an error of its own on the board.
+                    let send = async move { drop(commands.send(&id, Command::Read).await) };
+                    self.forwarded.spawn(send.boxed());
                 }
                 Ok(())
             }
-            Command::Read => refuse("is being read already"),
+            Command::Read => refuse("is already being read"),
             Command::Configure(_) => refuse("is a bank: configure its batteries"),
             Command::Switch(_) => refuse("is a bank: switch its batteries"),
         };
-        // Whoever asked may have gone away meanwhile.
+        // The requester may have dropped its receiver.
         let _ = request.reply.send(answer);
     }
 }

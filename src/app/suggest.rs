@@ -1,4 +1,4 @@
-//! No battery is configured: stay, look around, and say which lines to add.
+//! Without any configured battery: looks for batteries and suggests the settings for them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,67 +10,61 @@ use tracing::{info, warn};
 use crate::board::Board;
 use crate::model::DiscoveredDevice;
 use crate::poll::advertisement;
-use crate::protocol::detection;
-use crate::protocol::detection::recognise;
+use crate::protocol::detection::{self, recognise};
 use crate::transport::Bluetooth;
 use crate::transport::ble::BleDevice;
 use crate::transport::serial;
 
-/// So often.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const SCAN_INTERVAL: Duration = Duration::from_secs(60);
 /// Batteries advertise every second or two.
-const LISTEN: Duration = Duration::from_secs(5);
+const SCAN_DURATION: Duration = Duration::from_secs(5);
 
-/// Until the stop. Each find is told once; the set-up page shows the newest look.
+/// Scans until the stop. A device is logged once; the set-up page shows the newest scan.
 pub(super) async fn batteries(board: Board, stop: CancellationToken) {
     warn!(
         "no battery is configured: set BMS_TYPE and BMS_PORT or BMS_ADDRESS (one battery) or \
-         DEVICES (several); `bms-reader scan` shows what is there"
+         DEVICES (several); `bms-reader scan` lists what is connected"
     );
     let bluetooth = Bluetooth::default();
-    let mut told = BTreeSet::new();
-    loop {
-        let around = async {
-            let findings = look_around(&bluetooth).await;
-            for finding in &findings {
-                let line = told_as(finding);
-                if told.insert(line.clone()) {
+    let mut logged = BTreeSet::new();
+    let scan = async {
+        loop {
+            let devices = scan(&bluetooth).await;
+            for line in devices.iter().map(log_line) {
+                if logged.insert(line.clone()) {
                     info!("{line}");
                 }
             }
-            board.set_discovered(findings);
-            sleep(LOOK_AGAIN).await;
-        };
-        if stop.run_until_cancelled(around).await.is_none() {
-            return;
+            board.set_discovered(devices);
+            sleep(SCAN_INTERVAL).await;
         }
-    }
+    };
+    stop.run_until_cancelled(scan).await;
 }
 
-fn told_as(finding: &DiscoveredDevice) -> String {
-    let DiscoveredDevice { address, description, settings } = finding;
+fn log_line(device: &DiscoveredDevice) -> String {
+    let DiscoveredDevice { address, description, settings } = device;
     if settings.is_empty() {
         return format!("{address}: {description}");
     }
-    format!("found {address}, {description}: set {}", settings.join(" "))
+    format!("found {address} ({description}): set {}", settings.join(" "))
 }
 
-/// Each thing that may be a battery.
-async fn look_around(bluetooth: &Bluetooth) -> Vec<DiscoveredDevice> {
-    let mut findings: Vec<DiscoveredDevice> =
-        serial::list().iter().map(|found| port(&found.path)).collect();
-    match bluetooth.scan(None, LISTEN).await {
-        Ok(found) => findings.extend(found.iter().filter_map(device)),
-        Err(error) => findings.push(DiscoveredDevice {
+/// Everything that may be a battery, or why Bluetooth could not be scanned.
+async fn scan(bluetooth: &Bluetooth) -> Vec<DiscoveredDevice> {
+    let mut devices: Vec<_> = serial::list().iter().map(|port| serial_port(&port.path)).collect();
+    match bluetooth.scan(None, SCAN_DURATION).await {
+        Ok(found) => devices.extend(found.iter().filter_map(ble_device)),
+        Err(error) => devices.push(DiscoveredDevice {
             address: "Bluetooth".to_owned(),
-            description: format!("batteries are not seen: {error}; {}", error.hint()),
+            description: format!("{error}; {}", error.hint()),
             settings: Vec::new(),
         }),
     }
-    findings
+    devices
 }
 
-fn port(path: &str) -> DiscoveredDevice {
+fn serial_port(path: &str) -> DiscoveredDevice {
     DiscoveredDevice {
         address: path.to_owned(),
         description: "a serial port".to_owned(),
@@ -78,12 +72,12 @@ fn port(path: &str) -> DiscoveredDevice {
     }
 }
 
-/// What to say about a device that advertises like a battery.
-fn device(found: &BleDevice) -> Option<DiscoveredDevice> {
+/// `None` if it does not advertise like a battery.
+fn ble_device(found: &BleDevice) -> Option<DiscoveredDevice> {
     let guess = recognise(&advertisement(found)).into_iter().next()?;
     let (address, title) = (&found.address, guess.driver.title);
     let kind = if guess.likely { guess.driver.name } else { detection::AUTO };
-    let name = found.name.as_deref().unwrap_or("without a name").replace(char::is_control, " ");
+    let name = found.name.as_deref().unwrap_or("unnamed").replace(char::is_control, " ");
     Some(DiscoveredDevice {
         address: address.clone(),
         description: format!("{name}, perhaps {title}"),

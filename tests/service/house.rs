@@ -148,7 +148,7 @@ fn a_bank_is_one_more_battery_and_never_a_smaller_one() {
     ear.wait_up_to(Duration::from_secs(90), missing).expect("right is missing");
     ear.wait_for("bms/house/pack_current", "");
     assert_eq!(ear.on("bms/house/pack_current"), [current.as_str(), "None", ""]);
-    assert_eq!(reader.logged("house: without right"), 1, "{}", reader.log());
+    assert_eq!(reader.logged("house: missing: right"), 1, "{}", reader.log());
     packs.suffer("");
     ear.wait("it is complete again", |it| {
         it.topic == "bms/house/members_missing" && it.payload == "none" && !it.retained
