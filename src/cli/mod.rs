@@ -31,7 +31,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app;
 use crate::config::{self, Config, Diagnostics, LogSettings};
-use crate::sim::serve::TOP_SPEED;
+use crate::sim::serve::MAX_SPEED;
 use line::{Asked, Command, Given, Job, Misuse, PROGRAM};
 
 /// Everything went well.
@@ -109,8 +109,8 @@ async fn with_config<F: Future<Output = u8>>(run: impl FnOnce(Config) -> F) -> u
 
 /// How fast simulated time runs.
 fn speed(given: &Given) -> Result<f64, String> {
-    let fits = |speed: &f64| (0.0..=TOP_SPEED).contains(speed);
-    let wanted = format!("from 0 (time stands still) to {TOP_SPEED}");
+    let fits = |speed: &f64| (0.0..=MAX_SPEED).contains(speed);
+    let wanted = format!("from 0 (time stands still) to {MAX_SPEED}");
     let speed = given.value("speed", &wanted, |text| text.parse().ok().filter(fits))?;
     Ok(speed.unwrap_or(1.0))
 }

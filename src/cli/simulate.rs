@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::app;
-use crate::sim::serve::{self, ListenAddr, SimulateOptions};
+use crate::sim::serve::{self, ListenAddr, SimServerOptions};
 use crate::sim::{self, Battery, Faults, SimBrand, faults, gatt};
 
 use super::line::{Command, Flag, Given, Takes};
@@ -82,22 +82,22 @@ fn spec(given: &Given, address: &str) -> Result<Value, String> {
     gatt::device(brand(given)?, address, state).map_err(|error| error.to_string())
 }
 
-fn options(given: &Given) -> Result<SimulateOptions, String> {
+fn options(given: &Given) -> Result<SimServerOptions, String> {
     let brand = on_a_wire(brand(given)?);
-    let place = match (given.text("tcp"), given.text("port-link")) {
+    let listen = match (given.text("tcp"), given.text("port-link")) {
         (Some(_), Some(_)) => return Err("--tcp and --port-link exclude each other".to_owned()),
-        (Some(listen), None) => ListenAddr::Tcp(listen.to_owned()),
+        (Some(address), None) => ListenAddr::Tcp(address.to_owned()),
         (None, link) => ListenAddr::Terminal { link: link.map(PathBuf::from) },
     };
     let rules = faults::parse(given.text("fault").unwrap_or_default());
-    Ok(SimulateOptions {
+    Ok(SimServerOptions {
         brand,
         addresses: addresses(given, brand)?,
         seed: seed(given)?,
         speed: speed(given)?,
         pacing: pacing(given)?,
         faults: Faults::new(rules.map_err(|error| format!("--fault: {error}"))?),
-        place,
+        listen,
     })
 }
 
@@ -122,13 +122,13 @@ fn on_a_wire(brand: &'static SimBrand) -> &'static SimBrand {
     if brand.name == sim::jk::BRAND.name { &sim::jk::TTL } else { brand }
 }
 
-/// The place is the only thing on stdout, so that a script can take it from there.
-async fn run(options: SimulateOptions) -> u8 {
+/// Prints nothing but the port to stdout, so that a script can use it.
+async fn run(options: SimServerOptions) -> u8 {
     let simulation = async {
         let stop = app::stop_on_signal()?;
-        let stand = serve::SimServer::open(&options).await?;
-        println!("{}", stand.place());
-        stand.serve(stop).await
+        let server = serve::SimServer::open(&options).await?;
+        println!("{}", server.port());
+        server.serve(stop).await
     };
     match simulation.await {
         Ok(()) => FINE,
@@ -153,14 +153,14 @@ mod tests {
         let asked = line::parse(COMMANDS, line.map(Into::into)).unwrap();
         let Asked::Command(given) = asked else { panic!("{asked:?}") };
         let options = options(&given).unwrap();
-        let stand = serve::SimServer::open(&options).await.unwrap();
-        let place = stand.place();
+        let server = serve::SimServer::open(&options).await.unwrap();
+        let port = server.port();
         let stop = tokio_util::sync::CancellationToken::new();
-        let serving = tokio::spawn(stand.serve(stop.clone()));
+        let serving = tokio::spawn(server.serve(stop.clone()));
         let environment = [
             ("BMS_OPTIONS_FILE", "/nonexistent/options.json"),
             ("BMS_TYPE", "jk"),
-            ("BMS_PORT", &place),
+            ("BMS_PORT", &port),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = config::load(environment.into()).unwrap();

@@ -8,7 +8,7 @@ use bms_reader::config;
 use bms_reader::model::{FaultKind, LinkState};
 use bms_reader::poll::{Line, LineMember, read_once};
 use bms_reader::protocol;
-use bms_reader::sim::serve::{self, ListenAddr, SimBus, SimServer, SimulateOptions};
+use bms_reader::sim::serve::{self, ListenAddr, SimBus, SimServer, SimServerOptions};
 use bms_reader::sim::{BRANDS, Bus as PlayedBus, Faults, SimBrand};
 use bms_reader::transport::{Bluetooth, Endpoint};
 use tokio_util::sync::CancellationToken;
@@ -62,19 +62,19 @@ async fn nobody_is_found_where_nobody_answers() {
 
 /// What there is at the terminal of this simulated battery, as the configuration `auto` finds it out.
 async fn is_found(brand: &'static SimBrand) {
-    let options = SimulateOptions {
+    let options = SimServerOptions {
         brand,
         addresses: vec![*brand.addresses.start().max(&1)],
         seed: 1,
         speed: 1.0,
         pacing: None,
         faults: Faults::default(),
-        place: ListenAddr::Terminal { link: None },
+        listen: ListenAddr::Terminal { link: None },
     };
-    let stand = SimServer::open(&options).await.unwrap();
-    let port = stand.place();
+    let server = SimServer::open(&options).await.unwrap();
+    let port = server.port();
     let stop = CancellationToken::new();
-    let simulator = tokio::spawn(stand.serve(stop.clone()));
+    let simulator = tokio::spawn(server.serve(stop.clone()));
     let environment = [("BMS_PORT", port.as_str()), ("BMS_TYPE", "auto"), ("BMS_TIMEOUT", "0.5")];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let config = config::load(environment.into_iter().collect()).expect("a good configuration");

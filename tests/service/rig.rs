@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bms_reader::sim::pylontech_sc0500::{self, StackState};
-use bms_reader::sim::serve::{ListenAddr, SimServer, SimulateOptions};
+use bms_reader::sim::serve::{ListenAddr, SimServer, SimServerOptions};
 use bms_reader::sim::{Bus, Faults, PackState, SimBrand, daren, faults};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -47,8 +47,8 @@ impl Packs {
 
     fn of(brand: &'static SimBrand, addresses: &[u8]) -> Self {
         let link = fresh_name();
-        let place = ListenAddr::Terminal { link: Some(link.clone()) };
-        Packs::start(brand, addresses, place, Some(link))
+        let listen = ListenAddr::Terminal { link: Some(link.clone()) };
+        Packs::start(brand, addresses, listen, Some(link))
     }
 
     /// On a TCP port.
@@ -59,18 +59,18 @@ impl Packs {
     fn start(
         brand: &'static SimBrand,
         addresses: &[u8],
-        place: ListenAddr,
+        listen: ListenAddr,
         link: Option<PathBuf>,
     ) -> Self {
         let faults = Faults::default();
-        let options = SimulateOptions {
+        let options = SimServerOptions {
             brand,
             addresses: addresses.to_vec(),
             seed: SEED,
             speed: 0.0,
             pacing: None,
             faults: faults.clone(),
-            place,
+            listen,
         };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -79,9 +79,9 @@ impl Packs {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let stand = SimServer::open(&options).await.expect("a place for the packs");
-                tell.send(stand.place()).unwrap();
-                stand.serve(stopped).await.expect("the packs are served");
+                let server = SimServer::open(&options).await.expect("a place for the packs");
+                tell.send(server.port()).unwrap();
+                server.serve(stopped).await.expect("the packs are served");
             });
         });
         let place = told.recv().expect("the packs are there");

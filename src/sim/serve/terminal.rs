@@ -1,4 +1,4 @@
-//! A pseudo-terminal with the bus at its far end, and the link that gives it a lasting name.
+//! A pseudo-terminal with the bus at its far end, and a symbolic link with a fixed name to it.
 
 use std::fs;
 use std::io;
@@ -11,13 +11,11 @@ use super::SimBus;
 use crate::transport::serial::SerialLink;
 use crate::transport::{Link, LinkError};
 
-/// An open pseudo-terminal.
 #[derive(Debug)]
 pub(super) struct Terminal {
     far: SerialLink,
-    /// Kept open so that a reader can leave and come back: without it our end would read as gone
-    /// between two readers. It is no obstacle to "gone" at our end: closing the far end hangs up on
-    /// everybody.
+    /// Kept open because the far end would read as closed between two readers. Dropping the far end
+    /// disconnects a reader all the same.
     _near: SerialStream,
     path: String,
     link: Option<PortLink>,
@@ -26,24 +24,24 @@ pub(super) struct Terminal {
 impl Terminal {
     pub(super) fn open(link: Option<&Path>) -> io::Result<Self> {
         let (far, near) = SerialStream::pair()?;
-        let path = near.name().ok_or_else(|| io::Error::other("the terminal has no name"))?;
+        let path =
+            near.name().ok_or_else(|| io::Error::other("the pseudo-terminal has no name"))?;
         let link = link.map(|link| PortLink::create(link, Path::new(&path))).transpose()?;
         let far = SerialLink::new(format!("far end of {path}"), far);
         Ok(Terminal { far, _near: near, path, link })
     }
 
-    /// What to configure as the port.
-    pub(super) fn place(&self) -> String {
+    pub(super) fn port(&self) -> String {
         self.link.as_ref().map_or_else(|| self.path.clone(), |link| link.path.display().to_string())
     }
 
-    pub(super) async fn serve(self, stage: &SimBus) -> LinkError {
-        // Bound here, so that everything lives until the stop drops this future.
+    pub(super) async fn serve(self, bus: &SimBus) -> LinkError {
+        // Bound to names, so that they live as long as this future.
         let Terminal { far, _near, path: _, link: _link } = self;
         let mut far = Link::Serial(far);
         loop {
-            match stage.converse(&mut far).await {
-                // The reader has stopped reading; the next one starts afresh.
+            match bus.serve(&mut far).await {
+                // The reader has stopped reading; the next one gets a fresh start.
                 LinkError::Stuck { .. } => {}
                 error => return error,
             }
@@ -59,22 +57,22 @@ struct PortLink {
 }
 
 impl PortLink {
-    /// Makes the link in one step, in place of an older link (a simulator that was killed leaves
-    /// one behind), but never in place of anything else.
+    /// Creates the link atomically. It replaces an older link (a killed simulator leaves one behind),
+    /// but nothing else.
     fn create(path: &Path, target: &Path) -> io::Result<Self> {
         if fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink()) {
-            let message = format!("{} exists and is no link", path.display());
+            let message = format!("{} exists and is not a link", path.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
         let mut draft = path.as_os_str().to_owned();
         draft.push(format!(".{}", std::process::id()));
-        let named = |error: io::Error| {
+        let describe = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot link {}: {error}", path.display()))
         };
-        symlink(target, &draft).map_err(named)?;
+        symlink(target, &draft).map_err(describe)?;
         fs::rename(&draft, path).map_err(|error| {
             let _ = fs::remove_file(&draft);
-            named(error)
+            describe(error)
         })?;
         Ok(PortLink { path: path.into(), target: target.into() })
     }
@@ -82,7 +80,7 @@ impl PortLink {
 
 impl Drop for PortLink {
     fn drop(&mut self) {
-        // Another simulator may have taken the name over.
+        // Another simulator may have replaced the link.
         if fs::read_link(&self.path).is_ok_and(|target| target == self.target) {
             let _ = fs::remove_file(&self.path);
         }
@@ -94,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_replaces_links_only_and_removes_only_itself() {
+    fn port_link_replaces_only_links_and_removes_only_itself() {
         let name = format!("bms-simulator-file-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::write(&path, "precious").unwrap();
