@@ -1,7 +1,0 @@
-#![no_main]
-
-mod drive;
-
-use bms_reader::protocol::pylontech_console::INFO;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| drive::drive(&INFO, input));
