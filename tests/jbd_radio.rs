@@ -7,15 +7,13 @@ mod common;
 use bms_reader::model::reading::{Setting, Switch};
 use bms_reader::model::{FaultKind, Secret};
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::jbd::{INFO, checksum, request};
-use bms_reader::protocol::{CycleKind, Driver, Options, ProtocolError, Step};
+use bms_reader::protocol::jbd::INFO;
+use bms_reader::protocol::{CycleKind, Driver, Options};
 use bms_reader::sim::Responder;
 use bms_reader::sim::jbd::{BRAND, GREETING, JbdPack};
-use common::{Delivery, Dice, Outcome, Vector, play, unhex, vectors};
-use proptest::prelude::*;
+use common::{Outcome, play};
 
 const MAC: [u8; 6] = [0xA4, 0xC1, 0x37, 0x04, 0x2D, 0xBE];
-const KEY: &[u8] = b"\xFF\xAA\x15\x06000000\x3B";
 
 fn options(password: Option<&str>) -> Options {
     let password = password.map(Secret::new);
@@ -45,98 +43,6 @@ fn harmless(question: &[u8]) -> bool {
 
 fn commands(asked: &[Vec<u8>]) -> Vec<u8> {
     asked.iter().map(|question| question[2]).collect()
-}
-
-/// The answer under test, good ones to the questions that need one, and a no to the rest.
-fn session(vector: &Vector, question: &[u8]) -> Vec<u8> {
-    if question == vector.request {
-        return vector.response.clone();
-    }
-    let (status, data) = match question[2] {
-        3 => (0, [&[0; 21][..], &[4, 0]].concat()),
-        4 => {
-            let count = vector.json["expected"]["cell_count"].as_u64().unwrap_or(4);
-            (0, vec![0x0C; usize::try_from(count).unwrap() * 2])
-        }
-        _ => (0x80, Vec::new()),
-    };
-    let mut frame = vec![0xDD, question[2], status, u8::try_from(data.len()).unwrap()];
-    frame.extend(data);
-    frame.extend(checksum(&frame[2..]).to_be_bytes());
-    frame.push(0x77);
-    frame
-}
-
-/// The vectors with an answer of a register that is read.
-fn answers() -> Vec<Vector> {
-    let all = vectors("jbd").into_iter();
-    all.filter(|v| matches!(v.request[..], [0xDD, 0xA5, 3 | 4 | 5 | 0xAA, ..]))
-        .filter(|v| !v.response.is_empty())
-        .collect()
-}
-
-/// Ways in which the notifications of one answer arrive.
-#[derive(Debug, Clone, Copy)]
-enum Pieces {
-    AsRecorded,
-    Cut(u64),
-}
-
-fn pieces(vector: &Vector, response: &[u8], how: Pieces) -> Vec<Vec<u8>> {
-    let recorded = vector.json["notifications_hex"].as_array();
-    match (how, recorded) {
-        (Pieces::AsRecorded, Some(list)) if response == vector.response => {
-            list.iter().map(|piece| unhex(piece.as_str().unwrap())).collect()
-        }
-        (Pieces::AsRecorded, _) => response.chunks(20).map(<[u8]>::to_vec).collect(),
-        (Pieces::Cut(seed), _) => Delivery::Cut(seed).chunks(&[], response),
-    }
-}
-
-#[test]
-fn recorded_answers_mean_the_same_in_pieces_with_chatter_between_them() {
-    let ways = [Pieces::AsRecorded].into_iter().chain((1..=8).map(Pieces::Cut));
-    for how in ways {
-        for vector in answers() {
-            let wired = play((INFO.new)(&Options::default()).as_mut(), |question| {
-                vec![session(&vector, question)]
-            });
-            for chatter in [false, true] {
-                let mut dice = Dice(7);
-                let mut greeted = false;
-                let radio = play(driver(None).as_mut(), |question| {
-                    let mut chunks = Vec::new();
-                    if !std::mem::replace(&mut greeted, true) {
-                        chunks.push(GREETING.to_vec());
-                    }
-                    for piece in pieces(&vector, &session(&vector, question), how) {
-                        chunks.push(piece);
-                        if chatter && dice.below(2) == 0 {
-                            chunks.push(b"AT\r\n".to_vec());
-                        }
-                    }
-                    chunks
-                });
-                compare(&vector, &wired.as_ref().unwrap().end, &radio.unwrap().end);
-            }
-        }
-    }
-}
-
-fn compare(vector: &Vector, wired: &Step, radio: &Step) {
-    let id = &vector.id;
-    match (wired, radio) {
-        (Step::Done(wired), Step::Done(radio)) => assert_eq!(wired, radio, "{id}"),
-        (Step::Failed(_), Step::Failed(error))
-            if vector.json["expected_error"]["over_bluetooth"].is_string() =>
-        {
-            assert!(matches!(error, ProtocolError::Login { .. }), "{id}: {error}");
-        }
-        (Step::Failed(wired), Step::Failed(radio)) => {
-            assert_eq!(wired.kind(), radio.kind(), "{id}");
-        }
-        ends => panic!("{id}: {ends:?}"),
-    }
 }
 
 #[test]
@@ -275,39 +181,6 @@ fn a_refused_guess_does_not_keep_us_from_asking() {
 }
 
 #[test]
-fn recorded_handshakes_are_held_as_recorded() {
-    let recorded: Vec<Vector> =
-        vectors("jbd").into_iter().filter(|v| v.json["expected"]["password"].is_string()).collect();
-    assert_eq!(recorded.len(), 3);
-    for vector in recorded {
-        let expected = &vector.json["expected"];
-        let mac = unhex(&expected["mac"].as_str().unwrap().replace(':', ""));
-        let mac = Some(mac.try_into().unwrap());
-        let mut driver = (INFO.new)(&Options { mac, ..options(expected["password"].as_str()) });
-        let random = u8::try_from(expected["random"].as_u64().unwrap()).unwrap();
-        let mut pack = JbdPack::fixed(1);
-        let mut open = false;
-        let outcome = play(driver.as_mut(), |question| match *question {
-            [0xFF, 0xAA, 0x15, ..] => vec![b"\xFF\xAA\x15\x01\x00\x16".to_vec()],
-            [0xFF, 0xAA, 0x17, ..] => {
-                vec![vec![0xFF, 0xAA, 0x17, 1, random, 0x18_u8.wrapping_add(random)]]
-            }
-            [0xFF, 0xAA, 0x18, ..] => {
-                open = true;
-                vec![vector.response.clone()]
-            }
-            _ if open => vec![pack.respond(question, 0.0).unwrap()],
-            _ => Vec::new(),
-        });
-        let outcome = outcome.unwrap();
-        assert_eq!(outcome.asked[2], KEY);
-        assert_eq!(outcome.asked[4], vector.request, "{}", vector.id);
-        let accepted = expected["result"] == 0;
-        assert_eq!(matches!(outcome.end, Step::Done(_)), accepted, "{}", vector.id);
-    }
-}
-
-#[test]
 fn a_module_that_repeats_us_wants_to_be_paired() {
     let mut driver = driver(None);
     for _ in 0..2 {
@@ -347,58 +220,5 @@ fn a_switch_is_turned_and_read_back() {
         assert_eq!(commands(&outcome.asked), [3, 0xE1, 3]);
         let switches = outcome.reading().switches;
         assert_eq!((switches.charging, switches.discharging), (Some(expected.0), Some(expected.1)));
-    }
-}
-
-/// What can be done to a driver, in an order that may break the contract.
-#[derive(Debug, Clone)]
-enum Act {
-    Start,
-    Reset,
-    Advance,
-    Silence,
-    Receive(Vec<u8>),
-    Answer(Vec<u8>),
-}
-
-fn act() -> impl Strategy<Value = Act> {
-    let answers: Vec<Vec<u8>> = vectors("jbd").into_iter().map(|v| v.response).collect();
-    prop_oneof![
-        1 => Just(Act::Start),
-        1 => Just(Act::Reset),
-        8 => Just(Act::Advance),
-        4 => Just(Act::Silence),
-        2 => prop::collection::vec(any::<u8>(), 0..80).prop_map(Act::Receive),
-        6 => prop::sample::select(answers).prop_map(Act::Answer),
-    ]
-}
-
-proptest! {
-    /// As in the laws, which hold the wire to it: never a panic, never an endless cycle, nothing
-    /// sent that does more than read, and a good cycle afterwards.
-    #[test]
-    fn nothing_disturbs_it_for_good(acts in prop::collection::vec(act(), 0..60)) {
-        let mut driver = driver(None);
-        for act in &acts {
-            match act {
-                Act::Start => driver.start(CycleKind::Read),
-                Act::Reset => driver.reset(),
-                Act::Advance => driver.advance(),
-                Act::Silence => driver.handle_timeout(),
-                Act::Receive(bytes) | Act::Answer(bytes) => driver.receive(bytes),
-            }
-            let step = driver.step();
-            prop_assert_eq!(&step, &driver.step());
-            if let Step::Send(question) = step {
-                prop_assert!(harmless(&question));
-            }
-        }
-        prop_assert!(play(driver.as_mut(), |_| Vec::new()).is_ok());
-
-        driver.reset();
-        let mut pack = JbdPack::fixed(1);
-        let end = cycle(driver.as_mut(), &mut pack).end;
-        prop_assert!(matches!(end, Step::Done(_)), "{:?}", end);
-        prop_assert_eq!(pack.respond(&request(3), 0.0).unwrap()[1], 3);
     }
 }

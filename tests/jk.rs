@@ -5,24 +5,21 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bms_reader::capture::TrafficLog;
-use bms_reader::model::derive::derive;
 use bms_reader::model::reading::{Setting, Switch};
-use bms_reader::model::units::Millis;
-use bms_reader::model::{DeviceId, DeviceState, Profile, Reading, Snapshot};
+use bms_reader::model::{DeviceId, Reading};
 use bms_reader::poll::cycle;
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::jk::INFO;
 use bms_reader::protocol::jk::record::checksum;
-use bms_reader::protocol::{CycleKind, Driver, Options};
-use bms_reader::raw::raw;
+use bms_reader::protocol::{CycleKind, Driver, Options, Step};
 use bms_reader::sim::jk::{BRAND, JkBoard, Layout};
 use bms_reader::sim::serve::{SimBus, memory};
 use bms_reader::sim::{Battery, Bus, Faults, PackState, Responder};
-use common::{play, vectors};
+use common::play;
+use common::vectors::{Kind, facts, vector, vectors};
 use tokio_util::sync::CancellationToken;
 
 fn driver() -> Box<dyn Driver> {
@@ -111,55 +108,44 @@ async fn the_stream_is_read_as_it_comes() {
 
 const PASSCODES: [(usize, &[u8]); 3] = [(62, b"Sesame1"), (97, b"8371"), (118, b"Sesame2")];
 
-/// No text that leaves the driver has a passcode in it: the reading's own, the raw JSON, the error.
 #[test]
-fn passcodes_stay_in_the_driver() {
-    let all = vectors("jk");
-    let mut device =
-        all.iter().find(|v| v.id == "esphome_device_info_jk02_32s_v15").unwrap().response.clone();
+fn passcodes_never_leave_the_driver() {
+    let mut device = vector("jk", "esphome_device_info_jk02_32s_v15").response.clone();
     for (at, passcode) in PASSCODES {
         device[at..at + passcode.len()].copy_from_slice(passcode);
     }
     device[299] = checksum(&device[..299]);
-    let live = all.iter().find(|v| v.id == "esphome_cell_info_jk02_32s_v15").unwrap();
+    let live = &vector("jk", "esphome_cell_info_jk02_32s_v15").response;
 
     let mut driver = driver();
-    let outcome = play(driver.as_mut(), |_| vec![device.clone(), live.response.clone()]).unwrap();
-    let reading = outcome.reading();
+    let reading = play(driver.as_mut(), |_| vec![device.clone(), live.clone()]).unwrap().reading();
     assert!(reading.received.device_info);
-    let mut state = DeviceState::new(Profile {
-        id: DeviceId::new("jk1").unwrap(),
-        name: "JK1".into(),
-        brand: "jk".into(),
-        title: INFO.title.into(),
-        port: None,
-        address: None,
-        adapter: None,
-        controls: Vec::new(),
-        interval_ms: 1000,
-    });
-    let derived = derive(&reading);
-    let device_id = state.profile.id.clone();
-    let mut told = format!("{reading:?}");
-    state.snapshot = Some(Arc::new(Snapshot {
-        device: device_id,
-        sequence: 1,
-        taken: Millis(1),
-        took_ms: 1,
-        reading,
-        derived,
-    }));
-    told += &raw(&state).to_string();
+    let mut output = format!("{reading:?}");
+    output += &facts(&INFO, Step::Done(Box::new(reading))).to_string();
 
     let mut damaged = device.clone();
     damaged[200] ^= 1;
-    let failed = play(driver.as_mut(), |_| Vec::new());
-    told += &format!("{failed:?}");
+    output += &format!("{:?}", play(driver.as_mut(), |_| Vec::new()));
     driver.reset();
     let failed = play(driver.as_mut(), |_| vec![damaged.clone()]).unwrap().error();
-    told += &format!("{failed} {failed:?}");
+    output += &format!("{failed} {failed:?}");
     for passcode in ["Sesame", "8371"] {
-        assert!(!told.contains(passcode), "{told}");
+        assert!(!output.contains(passcode), "{output}");
     }
-    assert!(told.contains("JK_PB2A16S15P"), "{told}");
+    assert!(output.contains("JK_PB2A16S15P"), "{output}");
+}
+
+/// The `raw` JSON does not contain this switch.
+#[test]
+fn recorded_settings_contain_the_balancing_switch() {
+    let off = ["jk04_b5a24s_v8_settings", "jk02_32s_b2a20s20p_v11_settings"];
+    let settings = vectors("jk").iter().filter(|vector| vector.id.contains("settings"));
+    let mut compared = 0;
+    for vector in settings.filter(|vector| vector.kind == Kind::Response) {
+        let mut session = vector.session();
+        let reading = vector.read(|request| session.chunks(request)).reading();
+        assert_eq!(reading.switches.balancing, Some(!off.contains(&&*vector.id)), "{}", vector.id);
+        compared += 1;
+    }
+    assert_eq!(compared, 11);
 }

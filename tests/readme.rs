@@ -13,7 +13,7 @@ use bms_reader::model::reading::{ChargeLimits, Switch};
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{DRIVERS, DriverInfo, Options};
 use bms_reader::sim::{BRANDS, Bus, Faults, SimBrand, pylontech_sc0500};
-use common::{play, usual};
+use common::play;
 
 fn keys() -> String {
     let mut table = String::from("| key | unit | meaning |\n|---|---|---|\n");
@@ -109,7 +109,7 @@ fn value_names(
     let variant = brand.variant().map(str::to_owned);
     // With the serial number of its controller, the console of a stack prints the most values.
     let barcode = Some(pylontech_sc0500::BARCODE.to_owned());
-    let options = Options { address, medium, variant, barcode, ..usual(info) };
+    let options = Options { address, medium, variant, barcode, ..Options::default() };
     let reading = play((info.new)(&options).as_mut(), |question| {
         vec![bus.answer(question, 0.0), bus.unsolicited(0.0)]
     })

@@ -116,7 +116,6 @@ fn check_names_what_is_wrong_and_what_to_do() {
     assert!(!text.contains("wrong\n") && !text.contains("secret"), "{text}");
 }
 
-/// Every vector that holds an answer, as `decode` takes it.
 fn vectors() -> Vec<Json> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/daren.json");
     let file: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
@@ -124,38 +123,39 @@ fn vectors() -> Vec<Json> {
 }
 
 fn decode(vector: &Json, with_request: bool) -> std::process::Output {
-    let request = vector["request_hex"].as_str().filter(|_| with_request);
-    let request = request.map_or_else(String::new, |hex| format!("> {hex}\n"));
-    let response = vector["response_hex"].as_str().unwrap();
-    run(&["decode", "--type", "daren"], &[], &format!("{request}{response}\n"))
+    let hex = |key: &str| -> String {
+        vector[key].as_str().unwrap().bytes().map(|byte| format!("{byte:02X}")).collect()
+    };
+    let request = with_request.then(|| format!("> {}\n", hex("request_text"))).unwrap_or_default();
+    let input = format!("{request}{}\n", hex("response_text"));
+    run(&["decode", "--type", "daren"], &[], &input)
 }
 
 #[test]
 fn decode_understands_the_vectors_and_names_the_bad_ones() {
     let mut good = 0;
     let mut bad = 0;
-    for vector in vectors() {
+    // One status bit after the other need not be decoded by a process of its own.
+    let constructed = "constructed from the documented bits";
+    for vector in vectors().iter().filter(|vector| vector["origin"] != constructed) {
         let (id, kind) = (vector["id"].as_str().unwrap(), vector["kind"].as_str().unwrap());
-        if vector["response_hex"].is_null() {
+        if vector["response_text"].is_null() {
             continue;
         }
         let is_live = vector["request_text"].as_str().is_some_and(|it| it.contains("4A42"));
         // A frame alone may be of any address; with its question it has to fit that.
-        let output = decode(&vector, !is_live || kind == "bad");
-        let object = &objects(&output)[0];
+        let output = decode(vector, !is_live || kind == "bad");
+        let (object, expected) = (&objects(&output)[0], &vector["expected"]);
         match kind {
-            "response" | "stream" if vector["expected"]["soc_pct"].is_number() => {
+            "response" if is_live => {
                 assert_eq!(output.status.code(), Some(0), "{id}: {object}");
-                let soc = object["status"]["cell_info"]["battery_soc"].as_f64().unwrap();
-                assert!(
-                    (soc - vector["expected"]["soc_pct"].as_f64().unwrap()).abs() < 0.005,
-                    "{id}"
-                );
+                let soc = |json: &Json| json["status"]["cell_info"]["battery_soc"].clone();
+                assert_eq!(soc(object), soc(expected), "{id}");
                 good += 1;
             }
             "bad" => {
                 assert_eq!(output.status.code(), Some(1), "{id}: {object}");
-                assert!(object["error"]["type"].is_string(), "{id}: {object}");
+                assert_eq!(object["error"]["type"], expected["error"]["type"], "{id}: {object}");
                 assert!(object["status"].is_null(), "{id}: {object}");
                 bad += 1;
             }

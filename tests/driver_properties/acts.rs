@@ -33,7 +33,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-pub(super) fn perform(driver: &mut dyn Driver, act: &Act, answers: &[&Vec<u8>]) {
+pub(super) fn perform(driver: &mut dyn Driver, act: &Act, answers: &[&[u8]]) {
     match act {
         Act::Start => driver.start(CycleKind::Read),
         Act::Reset => driver.reset(),
@@ -41,7 +41,7 @@ pub(super) fn perform(driver: &mut dyn Driver, act: &Act, answers: &[&Vec<u8>]) 
         Act::Silence => driver.handle_timeout(),
         Act::Receive(bytes) => driver.receive(bytes),
         Act::Answer { which, at, with } => {
-            let mut bytes = answers[which % answers.len()].clone();
+            let mut bytes = answers[which % answers.len()].to_vec();
             let at = at % (bytes.len() + 1);
             if let Some(byte) = bytes.get_mut(at) {
                 *byte = *with;
@@ -67,7 +67,7 @@ pub(super) fn stream() -> impl Strategy<Value = Vec<Act>> {
     )
 }
 
-pub(super) fn bytes(stream: &[Act], answers: &[&Vec<u8>]) -> Vec<u8> {
+pub(super) fn bytes(stream: &[Act], answers: &[&[u8]]) -> Vec<u8> {
     let mut all = Vec::new();
     for act in stream {
         match act {
