@@ -35,7 +35,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
 
 fn options(flags: u8, address: u8) -> Options {
     let dialect = usize::from(flags & 0x03);
-    let variant = dialect.checked_sub(1).and_then(|index| protocol::variants(&DRIVER).get(index));
+    let variant = dialect.checked_sub(1).and_then(|index| DRIVER.variants.get(index));
     let ble = DRIVER.gatt.is_some() && (flags & 0x04 != 0 || DRIVER.serial.is_none());
     Options {
         address,

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::{DRIVERS, Driver, DriverInfo, Options, Step, variants};
+use bms_reader::protocol::{DRIVERS, Driver, DriverInfo, Options, Step};
 
 use crate::common::play;
 use crate::common::vectors::{Kind, Session, Vector, vectors};
@@ -78,7 +78,7 @@ impl Recorded {
 
     /// The number of dialects that the driver has to tell apart.
     pub(super) fn dialects(&self) -> usize {
-        if self.options.variant.is_some() { 1 } else { variants(self.info).len().max(1) }
+        if self.options.variant.is_some() { 1 } else { self.info.variants.len().max(1) }
     }
 
     pub(super) fn session(&self) -> Session {
