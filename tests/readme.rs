@@ -39,7 +39,7 @@ fn commands() -> String {
     let mut table = String::from("| command | does |\n|---|---|\n");
     writeln!(table, "| `bms-reader` | Run the service |").unwrap();
     for command in COMMANDS {
-        writeln!(table, "| `{}` | {} |", command.usage(), command.does).unwrap();
+        writeln!(table, "| `{}` | {} |", command.usage(), command.about).unwrap();
     }
     table
 }

@@ -1,9 +1,9 @@
-//! Sub-commands. Only this folder writes to stdout: what `read`, `scan`, `decode` and `check`
-//! answer. Logs and complaints go to stderr.
+//! Commands. Only this folder writes to stdout: the results of the commands. Logs and errors go to
+//! stderr.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-/// A line of the answer. The standard macro of this name panics when nobody listens any more, and
-/// a person who has seen enough (`bms-reader scan | head`) is no mistake of ours.
+/// Prints a line to stdout. The standard macro panics when the reader is gone, as in
+/// `bms-reader scan | head`.
 macro_rules! println {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -11,17 +11,18 @@ macro_rules! println {
     }};
 }
 
+pub mod args;
 mod check;
 mod decode;
 mod demo;
 mod diagnose;
 mod healthcheck;
-pub mod line;
 mod read;
 mod replay;
 mod scan;
 mod simulate;
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -31,17 +32,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app;
 use crate::config::{self, Config, Diagnostics, LogSettings};
-use crate::sim::serve::MAX_SPEED;
-use line::{Asked, Command, Given, Job, Misuse, PROGRAM};
+use args::{Command, CommandFuture, Invocation, PROGRAM};
 
-/// Everything went well.
-const FINE: u8 = 0;
-/// Something that was asked for failed.
+/// Exit codes of the contract.
+const SUCCESS: u8 = 0;
 const FAILED: u8 = 1;
-/// The configuration or the command line is wrong.
 const MISCONFIGURED: u8 = 2;
 
-/// Every command, in the order in which a person comes to need it.
+/// Every command, in the order of the help.
 pub const COMMANDS: &[&Command] = &[
     &read::COMMAND,
     &check::COMMAND,
@@ -54,101 +52,90 @@ pub const COMMANDS: &[&Command] = &[
     &healthcheck::COMMAND,
 ];
 
-/// Parses the command line, obeys it, and gives the exit code.
+/// The exit code of a command, or the error that ended it.
+pub type Outcome = Result<u8, CommandError>;
+
+/// An error that ends the program.
+#[derive(Debug)]
+pub struct CommandError {
+    exit_code: u8,
+    message: String,
+}
+
+fn failed(message: impl Display) -> CommandError {
+    CommandError { exit_code: FAILED, message: message.to_string() }
+}
+
+fn misconfigured(message: impl Display) -> CommandError {
+    CommandError { exit_code: MISCONFIGURED, message: message.to_string() }
+}
+
+/// The warnings come first: the errors that they cause are the last thing to be read.
+impl From<Diagnostics> for CommandError {
+    fn from(diagnostics: Diagnostics) -> Self {
+        let warnings = diagnostics.warnings.iter().map(|warning| format!("warning: {warning}"));
+        let errors = diagnostics.errors.iter().map(ToString::to_string);
+        let lines: Vec<_> = warnings.chain(errors).collect();
+        misconfigured(lines.join(&format!("\n{PROGRAM}: ")))
+    }
+}
+
+/// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
-    let job = match job() {
-        Ok(job) => job,
-        Err(code) => return ExitCode::from(code),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime {
-        Ok(runtime) => {
-            let code = runtime.block_on(job);
-            // A name server that does not answer must not hold up the end.
-            runtime.shutdown_background();
-            ExitCode::from(code)
-        }
-        Err(error) => {
-            eprintln!("{PROGRAM}: cannot start: {error}");
-            ExitCode::from(FAILED)
-        }
-    }
+    let outcome = parse().and_then(|command| command.map_or(Ok(SUCCESS), run));
+    ExitCode::from(outcome.unwrap_or_else(|error| {
+        eprintln!("{PROGRAM}: {}", error.message);
+        error.exit_code
+    }))
 }
 
-/// What there is to do, or the exit code where that is done already.
-fn job() -> Result<Job, u8> {
-    let refused = |misuse: Misuse| {
-        eprintln!("{PROGRAM}: {misuse}");
-        MISCONFIGURED
-    };
-    match line::parse(COMMANDS, std::env::args_os().skip(1)).map_err(refused)? {
-        Asked::Service => Ok(Box::pin(with_config(serve))),
-        Asked::Command(given) => (given.command.prepare)(&given)
-            .map_err(|reason| refused(Misuse::new(Some(given.command), reason))),
-        Asked::Help(help) => {
-            println!("{}", help.trim_end());
-            Err(FINE)
-        }
-        Asked::Version => {
-            println!("{PROGRAM} {}", env!("CARGO_PKG_VERSION"));
-            Err(FINE)
-        }
-    }
-}
-
-/// Loads the configuration, or prints everything that there is to say about it.
-async fn with_config<F: Future<Output = u8>>(run: impl FnOnce(Config) -> F) -> u8 {
-    match config::load(config::environment()) {
-        Ok(config) => match start_log(&config.log) {
-            Ok(()) => run(config).await,
-            Err(code) => code,
+/// The command to run; `None` if help or the version was printed.
+fn parse() -> Result<Option<CommandFuture>, CommandError> {
+    match args::parse(COMMANDS, std::env::args_os().skip(1)).map_err(misconfigured)? {
+        Invocation::Service => Ok(Some(Box::pin(serve()))),
+        Invocation::Command(matches) => match (matches.command.prepare)(&matches) {
+            Ok(command) => Ok(Some(command)),
+            Err(reason) => Err(misconfigured(args::usage_error(Some(matches.command), &reason))),
         },
-        Err(rejected) => complain(&rejected),
-    }
-}
-
-/// How fast simulated time runs.
-fn speed(given: &Given) -> Result<f64, String> {
-    let fits = |speed: &f64| (0.0..=MAX_SPEED).contains(speed);
-    let wanted = format!("from 0 (time stands still) to {MAX_SPEED}");
-    let speed = given.value("speed", &wanted, |text| text.parse().ok().filter(fits))?;
-    Ok(speed.unwrap_or(1.0))
-}
-
-/// The warnings first: the faults that they led to are the last thing to be read.
-fn complain(rejected: &Diagnostics) -> u8 {
-    for warning in &rejected.warnings {
-        eprintln!("bms-reader: warning: {warning}");
-    }
-    for fault in &rejected.errors {
-        eprintln!("bms-reader: {fault}");
-    }
-    MISCONFIGURED
-}
-
-/// What is wrong with Bluetooth, to be read after a heading that names it.
-fn without_heading(trouble: &str) -> &str {
-    trouble.strip_prefix("no Bluetooth: ").unwrap_or(trouble)
-}
-
-async fn serve(config: Config) -> u8 {
-    match app::serve(config).await {
-        Ok(()) => FINE,
-        Err(error) => {
-            eprintln!("bms-reader: cannot handle signals: {error}");
-            FAILED
+        Invocation::Print(text) => {
+            println!("{}", text.trim_end());
+            Ok(None)
         }
     }
 }
 
-/// Logs go to stderr, without colour unless a person watches. The filter is the one without regular
-/// expressions: those are 0.2 MB in a static binary, for matching fields of spans that nobody has.
-fn start_log(log: &LogSettings) -> Result<(), u8> {
+fn run(command: CommandFuture) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed(format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(command);
+    // A DNS server that does not answer must not delay the exit.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve() -> Outcome {
+    let config = load_config_and_start_log()?;
+    app::serve(config).await.map_err(|error| failed(format!("cannot handle signals: {error}")))?;
+    Ok(SUCCESS)
+}
+
+fn load_config() -> Result<Config, CommandError> {
+    Ok(config::load(config::environment())?)
+}
+
+fn load_config_and_start_log() -> Result<Config, CommandError> {
+    let config = load_config()?;
+    start_log(&config.log)?;
+    Ok(config)
+}
+
+/// Logs to stderr, in colour on a terminal. `Targets` is the filter without regular expressions,
+/// which would add 0.2 MB to the static binary.
+fn start_log(log: &LogSettings) -> Result<(), CommandError> {
     let filter: Targets = log.filter.parse().map_err(|error| {
-        eprintln!(
-            "bms-reader: RUST_LOG is no log filter ({error}); for example: warn,bms_reader=debug"
-        );
-        MISCONFIGURED
+        misconfigured(format!(
+            "RUST_LOG is not a log filter ({error}); for example: warn,bms_reader=debug"
+        ))
     })?;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -161,4 +148,9 @@ fn start_log(log: &LogSettings) -> Result<(), u8> {
         false => filtered.with(lines).try_init(),
     };
     Ok(())
+}
+
+/// The message of a Bluetooth error after a heading that names Bluetooth.
+fn without_heading(message: &str) -> &str {
+    message.strip_prefix("no Bluetooth: ").unwrap_or(message)
 }

@@ -1,7 +1,7 @@
-//! `replay`: a capture played back through the drivers, one JSON object per attempt on stdout.
+//! `replay`: replays a capture through the drivers; one JSON object per attempt on stdout.
 //!
-//! The drivers get what was received when it was received, and nothing else, so they must come to
-//! the readings and errors that the capture holds; where they do not, that is told on stderr.
+//! The drivers receive what was received then and nothing else, so they must produce the readings
+//! and errors of the capture. Differences are reported on stderr.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,212 +11,188 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::line::Command;
-use super::{FAILED, FINE};
+use super::args::Command;
+use super::decode::{from_hex, snapshot, state_after_attempt};
+use super::{Outcome, SUCCESS, failed};
 use crate::capture::{DriverSetup, Entry, Event, FORMAT};
-use crate::model::derive::derive;
 use crate::model::plausible::PlausibilityFilter;
 use crate::model::units::{Millis, Uptime};
-use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, Profile, Snapshot};
+use crate::model::{DeviceId, Fault, FaultKind, Profile, Snapshot};
 use crate::poll::CycleError;
 use crate::protocol::{self, Driver, Step};
 use crate::raw::raw;
 
-/// A line of a capture holds at most one reading.
-const LONGEST_LINE: u64 = 1024 * 1024;
+/// In bytes; a line of a capture holds at most one reading.
+const MAX_LINE: u64 = 1024 * 1024;
 
 pub(super) const COMMAND: Command = Command {
     name: "replay",
-    does: "SimOptions a capture back through the drivers; one JSON object per attempt on stdout",
-    operand: Some(("FILE", "what `read --capture` or BMS_CAPTURE wrote")),
+    about: "Replay a capture through the drivers; one JSON object per attempt on stdout",
+    positional: Some(("FILE", "written by `read --capture` or BMS_CAPTURE")),
     flags: &[],
-    prepare: |given| {
-        let file = PathBuf::from(given.operand_text());
-        Ok(Box::pin(async move { run(&file) }))
+    prepare: |matches| {
+        let path = PathBuf::from(matches.positional());
+        Ok(Box::pin(async move { run(&path) }))
     },
 };
 
-fn run(file: &Path) -> u8 {
-    match replay(file) {
-        Ok(0) => FINE,
-        Ok(differences) => {
-            eprintln!(
-                "bms-reader: {differences} of the attempts came to another end than in the capture"
-            );
-            FAILED
-        }
-        Err(complaint) => {
-            eprintln!("bms-reader: {}: {complaint}", file.display());
-            FAILED
-        }
+fn run(path: &Path) -> Outcome {
+    let replayed = replay(path).map_err(|error| failed(format!("{}: {error}", path.display())))?;
+    match replayed {
+        0 => Ok(SUCCESS),
+        count => Err(failed(format!("{count} attempts ended differently than in the capture"))),
     }
 }
 
-fn replay(file: &Path) -> Result<usize, String> {
-    let file = File::open(file).map_err(|error| error.to_string())?;
+/// The number of attempts that ended differently.
+fn replay(path: &Path) -> Result<usize, String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
     let mut input = BufReader::new(file);
     let mut batteries: BTreeMap<String, Battery> = BTreeMap::new();
     let mut differences = 0;
     for number in 1.. {
         let mut line = Vec::new();
-        let read = input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
+        let read = input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
         if read.map_err(|error| error.to_string())? == 0 {
             break;
         }
+        let in_line = |error: String| format!("line {number}: {error}");
         let entry: Entry = serde_json::from_slice(&line)
-            .map_err(|error| format!("line {number} is not a line of a capture: {error}"))?;
-        let wrong = |why: String| format!("line {number}: {why}");
+            .map_err(|error| in_line(format!("not a line of a capture: {error}")))?;
         if let Event::Driver(setup) = &entry.event {
-            let driver = driver(setup).map_err(wrong)?;
+            let driver = driver(setup).map_err(in_line)?;
             match batteries.get_mut(&entry.device) {
-                Some(battery) => battery.renew(driver, setup.mac),
-                None => {
-                    batteries.insert(entry.device, Battery::new(driver, setup.mac));
-                }
+                Some(battery) => battery.set_driver(driver, setup.mac),
+                None => drop(batteries.insert(entry.device, Battery::new(driver, setup.mac))),
             }
             continue;
         }
-        let Some(battery) = batteries.get_mut(&entry.device) else {
-            return Err(wrong(format!("{} has no driver yet", entry.device)));
-        };
-        if let Some(ended) = battery.follow(entry.event, entry.at).map_err(wrong)? {
-            println!("{}", ended.came_to);
-            differences += usize::from(ended.differs());
+        let battery = batteries.get_mut(&entry.device);
+        let battery =
+            battery.ok_or_else(|| in_line(format!("{} has no driver yet", entry.device)))?;
+        if let Some(replayed) = battery.apply(entry.event, entry.at).map_err(in_line)? {
+            println!("{}", replayed.result);
+            differences += usize::from(replayed.result != replayed.recorded);
         }
     }
     Ok(differences)
 }
 
-/// One battery while its conversation is played again.
+fn driver(setup: &DriverSetup) -> Result<Box<dyn Driver>, String> {
+    if setup.format != FORMAT {
+        return Err(format!("unknown format {}; this version reads {FORMAT}", setup.format));
+    }
+    let info =
+        protocol::find(&setup.brand).ok_or_else(|| format!("unknown type {}", setup.brand))?;
+    Ok((info.new)(&setup.options()))
+}
+
+/// The state of one battery during the replay.
 struct Battery {
     driver: Box<dyn Driver>,
     /// Bluetooth address.
     mac: Option<[u8; 6]>,
-    /// The last good reading, as the attempts that follow show it.
+    /// The last good reading, which later failed attempts contain.
     snapshot: Option<Arc<Snapshot>>,
-    gate: PlausibilityFilter,
+    filter: PlausibilityFilter,
+    /// The connection broke during this attempt.
     broken: bool,
 }
 
-/// An attempt that was played again.
-struct Ended {
-    came_to: Json,
+struct ReplayedAttempt {
+    result: Json,
     recorded: Json,
-}
-
-impl Ended {
-    fn differs(&self) -> bool {
-        self.came_to != self.recorded
-    }
-}
-
-/// The driver of a new conversation.
-fn driver(setup: &DriverSetup) -> Result<Box<dyn Driver>, String> {
-    if setup.format != FORMAT {
-        return Err(format!("format {} is not known, only {FORMAT}", setup.format));
-    }
-    let info =
-        protocol::find(&setup.brand).ok_or_else(|| format!("no type named {}", setup.brand))?;
-    Ok((info.new)(&setup.options()))
 }
 
 impl Battery {
     fn new(driver: Box<dyn Driver>, mac: Option<[u8; 6]>) -> Self {
-        Battery { driver, mac, snapshot: None, gate: PlausibilityFilter::default(), broken: false }
+        let filter = PlausibilityFilter::default();
+        Battery { driver, mac, snapshot: None, filter, broken: false }
     }
 
-    /// A new conversation; with another address it is one with another battery.
-    fn renew(&mut self, driver: Box<dyn Driver>, mac: Option<[u8; 6]>) {
+    /// Another address means another battery.
+    fn set_driver(&mut self, driver: Box<dyn Driver>, mac: Option<[u8; 6]>) {
         if mac != self.mac {
-            self.gate = PlausibilityFilter::default();
+            self.filter = PlausibilityFilter::default();
         }
         (self.driver, self.mac) = (driver, mac);
     }
 
-    fn follow(&mut self, event: Event, at: Millis) -> Result<Option<Ended>, String> {
+    /// The result at the end of an attempt.
+    fn apply(&mut self, event: Event, at: Millis) -> Result<Option<ReplayedAttempt>, String> {
         match event {
-            Event::Driver(_) | Event::Gap { .. } => {}
-            Event::Reset => self.driver.reset(),
+            Event::Driver(_) | Event::Gap { .. } => return Ok(None),
+            Event::Reset => {
+                self.driver.reset();
+                return Ok(None);
+            }
             Event::Start { kind } => {
                 self.broken = false;
                 self.driver.start(kind);
-                self.pass_pauses();
             }
             Event::Sent { .. } => {
-                // What was blanked differs, so the bytes are not compared.
+                // The bytes are not compared: secrets are masked in the capture.
                 if matches!(self.driver.step(), Step::Send(_)) {
                     self.driver.advance();
                 }
-                self.pass_pauses();
             }
-            Event::Received { hex } => {
-                let bytes = super::decode::from_hex(&hex).ok_or("this is not hex")?;
-                self.driver.receive(&bytes);
-                self.pass_pauses();
-            }
-            Event::Silence => {
-                self.driver.handle_timeout();
-                self.pass_pauses();
-            }
+            Event::Received { hex } => self.driver.receive(&from_hex(&hex).ok_or("not hex")?),
+            Event::Silence => self.driver.handle_timeout(),
             Event::Broken => self.broken = true,
             Event::Attempt { raw: recorded } => return self.end(recorded, at).map(Some),
+        }
+        while let Step::Pause(_) = self.driver.step() {
+            self.driver.advance();
         }
         Ok(None)
     }
 
-    fn pass_pauses(&mut self) {
-        while let Step::Pause(_) = self.driver.step() {
-            self.driver.advance();
-        }
-    }
-
-    /// What the attempt came to. Only the conversation is played again: who the battery is, when
-    /// it was, and how its link broke is taken from the capture.
-    fn end(&mut self, mut recorded: Json, at: Millis) -> Result<Ended, String> {
-        let mut state = DeviceState::new(profile(&recorded)?);
-        let mut fault = None;
-        match self.driver.step() {
-            _ if self.broken => fault = recorded_fault(&recorded),
-            // The times of a capture stand in for a clock that runs; a jump at most lets a reading pass.
-            Step::Done(reading) => match self.gate.check(*reading, Uptime(at.0)) {
+    /// The result of the attempt. Only the traffic is replayed: the identity of the battery, the
+    /// time, and how the connection broke are copied from the capture.
+    fn end(&mut self, mut recorded: Json, at: Millis) -> Result<ReplayedAttempt, String> {
+        let profile = profile(&recorded)?;
+        let fault = match self.driver.step() {
+            _ if self.broken => recorded_fault(&recorded),
+            // The capture's wall clock replaces the uptime; if it jumps, one more reading passes.
+            Step::Done(reading) => match self.filter.check(*reading, Uptime(at.0)) {
                 Ok(reading) => {
-                    let (device, derived) = (state.profile.id.clone(), derive(&reading));
                     let taken = recorded["status"]["last_update"].as_f64().unwrap_or_default();
-                    // A time in milliseconds is exact as a double.
+                    // A double holds milliseconds exactly.
                     let taken = Millis((taken * 1000.0).round() as u64);
-                    let snapshot =
-                        Snapshot { device, sequence: 1, taken, took_ms: 0, reading, derived };
-                    self.snapshot = Some(Arc::new(snapshot));
+                    self.snapshot = Some(snapshot(&profile, taken, reading));
+                    None
                 }
-                Err(why) => fault = Some(CycleError::Implausible(why).fault()),
+                Err(implausible) => Some(CycleError::Implausible(implausible).fault()),
             },
-            Step::Failed(error) => fault = Some(CycleError::Protocol(error).fault()),
-            step => fault = Some(unfinished(&step)),
-        }
+            Step::Failed(error) => Some(CycleError::Protocol(error).fault()),
+            step => Some(unfinished(&step)),
+        };
         let connected = recorded["connected"] == Json::Bool(true);
-        state.snapshot = self.snapshot.clone();
-        state.attempt = Some(Attempt { number: 1, ended: Millis(0), took_ms: 0, connected, fault });
-        let mut came_to = raw(&state);
-        forget_the_past(&mut came_to);
-        forget_the_past(&mut recorded);
-        // Advice is this program's own, and gets better: a capture of an older one had another.
-        let advice = "/error/hint";
-        if let (Some(new), Some(old)) = (came_to.pointer(advice), recorded.pointer_mut(advice)) {
+        let state = state_after_attempt(profile, self.snapshot.clone(), connected, fault);
+        let mut result = raw(&state);
+        remove_unrecorded(&mut result);
+        remove_unrecorded(&mut recorded);
+        // Hints change between versions.
+        let hint = "/error/hint";
+        if let (Some(new), Some(old)) = (result.pointer(hint), recorded.pointer_mut(hint)) {
             old.clone_from(new);
         }
-        Ok(Ended { came_to, recorded })
+        Ok(ReplayedAttempt { result, recorded })
     }
 }
 
-/// Takes out what follows from earlier readings, settings and the radio: a capture holds none of them.
-fn forget_the_past(raw: &mut Json) {
-    for (part, keys) in [
+/// Removes what follows from earlier readings, settings and the adapter: a capture does not contain
+/// them.
+fn remove_unrecorded(raw: &mut Json) {
+    for (parent, keys) in [
         ("", &["rssi"][..]),
         ("/status", &["alarms"]),
-        ("/status/cell_info", &["energy_charged", "energy_discharged"]),
-        ("/status/cell_info", &["time_to_full", "time_to_empty"]),
+        (
+            "/status/cell_info",
+            &["energy_charged", "energy_discharged", "time_to_full", "time_to_empty"],
+        ),
     ] {
-        if let Some(object) = raw.pointer_mut(part).and_then(Json::as_object_mut) {
+        if let Some(object) = raw.pointer_mut(parent).and_then(Json::as_object_mut) {
             keys.iter().for_each(|key| drop(object.shift_remove(*key)));
         }
     }
@@ -226,15 +202,10 @@ fn profile(recorded: &Json) -> Result<Profile, String> {
     let text = |key: &str| recorded[key].as_str().map(str::to_owned);
     let id = text("id").as_deref().and_then(DeviceId::new).ok_or("the attempt has no id")?;
     Ok(Profile {
-        name: id.to_string(),
-        id,
-        brand: text("type").unwrap_or_default(),
-        title: String::new(),
         port: text("port"),
         address: text("address"),
         adapter: text("adapter"),
-        interval_ms: 0,
-        controls: Vec::new(),
+        ..Profile::new(id, &text("type").unwrap_or_default(), "")
     })
 }
 
@@ -247,12 +218,12 @@ fn recorded_fault(recorded: &Json) -> Option<Fault> {
 
 fn unfinished(step: &Step) -> Fault {
     let wants = match step {
-        Step::Send(_) => "wants to ask something",
-        _ => "waits for more",
+        Step::Send(_) => "wants to send a request",
+        _ => "waits for an answer",
     };
     Fault::new(
         FaultKind::BadFrame,
-        format!("the driver {wants} where the capture ends its read"),
+        format!("the driver {wants} where the capture ends the attempt"),
         "the capture comes from another version, or lines are missing",
     )
 }

@@ -79,15 +79,9 @@ fn bank(entry: BankEntry, batteries: &Batteries) -> Option<Bank> {
     Some(Bank {
         profile: Profile {
             name: entry.name.unwrap_or_else(|| display_name(&entry.id)),
-            id: DeviceId::new(&entry.id)?,
-            brand: BANK_NAME.to_owned(),
-            title: "Battery bank".to_owned(),
-            port: None,
-            address: None,
-            adapter: None,
             // A bank is complete only as often as its slowest member is read.
             interval_ms: devices.map(|it| it.profile.interval_ms).max().unwrap_or_default(),
-            controls: Vec::new(),
+            ..Profile::new(DeviceId::new(&entry.id)?, BANK_NAME, "Battery bank")
         },
         wiring: entry.wiring.as_deref().map_or(Some(Wiring::default()), wiring)?,
         members,

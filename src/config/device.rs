@@ -137,6 +137,17 @@ fn missing_id(values: &Values) -> Option<ConfigError> {
     Some(if DEVICE_ID.rule.accepts(name) { error.with_example(name) } else { error })
 }
 
+impl Device {
+    /// A battery that is configured by these variables alone; their names are in lower case. `None`
+    /// if something is invalid.
+    pub fn from_variables(variables: &[(&str, &str)]) -> Option<Device> {
+        let entries = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let diagnostics = &mut Diagnostics::default();
+        let values = resolve(entries.collect(), Spelling::Environment, diagnostics);
+        battery(&values, &AlarmThresholds::default(), diagnostics)
+    }
+}
+
 /// `None` if something is invalid, which has been reported.
 fn battery(
     values: &Values,
@@ -157,14 +168,11 @@ fn battery(
     Some(Device {
         profile: Profile {
             name: text(&DEVICE_NAME).unwrap_or_else(|| display_name(id.as_str())),
-            id,
-            brand: brand.name.to_owned(),
-            title: brand.title.to_owned(),
             port: (!brand.simulated && !is_ble).then(|| endpoint.to_string()),
             address: Some(if is_ble { endpoint.to_string() } else { address.to_string() }),
             adapter: text(&BMS_ADAPTER).filter(|_| is_ble),
             interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
-            controls: Vec::new(),
+            ..Profile::new(id, brand.name, brand.title)
         },
         driver: brand.driver,
         options: Options {

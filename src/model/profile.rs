@@ -61,6 +61,23 @@ pub struct Profile {
     pub controls: Vec<Switch>,
 }
 
+impl Profile {
+    /// A battery without an endpoint, named after its ID.
+    pub fn new(id: DeviceId, brand: &str, title: &str) -> Self {
+        Profile {
+            name: id.to_string(),
+            id,
+            brand: brand.to_owned(),
+            title: title.to_owned(),
+            port: None,
+            address: None,
+            adapter: None,
+            interval_ms: 0,
+            controls: Vec::new(),
+        }
+    }
+}
+
 /// The six bytes of a Bluetooth address.
 pub fn address_bytes(text: &str) -> Option<[u8; 6]> {
     let mut bytes = [0; 6];
@@ -78,16 +95,7 @@ pub fn address_bytes(text: &str) -> Option<[u8; 6]> {
 impl Profile {
     /// A battery of no particular interest, at no particular place.
     pub(crate) fn sample(id: &str) -> Self {
-        Profile {
-            id: DeviceId::new(id).expect("a good id"),
-            name: id.to_owned(),
-            brand: "daren".into(),
-            title: "Daren".into(),
-            port: None,
-            address: None,
-            adapter: None,
-            interval_ms: 30_000,
-            controls: Vec::new(),
-        }
+        let id = DeviceId::new(id).expect("a valid ID");
+        Profile { interval_ms: 30_000, ..Profile::new(id, "daren", "Daren") }
     }
 }

@@ -140,7 +140,7 @@ fn check_tells_the_adapter_from_the_battery() {
         let output = program(&["check"], &[]).await;
         let text = said(&output);
         assert_eq!(output.status.code(), Some(1));
-        assert!(text.contains("fine  Bluetooth: adapter hci0 (00:AA:01:00:00:23) is on"), "{text}");
+        assert!(text.contains("OK    Bluetooth: adapter hci0 (00:AA:01:00:00:23) is on"), "{text}");
         assert!(text.contains("FAIL  bms at A4:C1:37:00:12:34: device_not_found: "), "{text}");
         assert!(text.contains("but another device"), "{text}");
     });

@@ -62,7 +62,7 @@ fn an_address_is_enough_to_read_a_battery() {
             let output = program(&["check"], &environment).await;
             let text = said(&output);
             assert_eq!(output.status.code(), Some(0), "{text}");
-            assert!(text.contains(&format!("fine  bms at {address}: ")), "{text}");
+            assert!(text.contains(&format!("OK    bms at {address}: ")), "{text}");
         }
     });
 }

@@ -114,7 +114,7 @@ const CONFINED_CRATES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["sink::http::metrics"]),
     ("tokio_serial", &["transport::serial", "sim::serve"]),
     ("bluer", &["transport::ble"]),
-    ("lexopt", &["cli::line::parse"]),
+    ("lexopt", &["cli::args::parse"]),
 ];
 
 /// The only modules that write to stdout; everything else logs.

@@ -112,7 +112,7 @@ fn check_names_what_is_wrong_and_what_to_do() {
     let output = run(&["check"], &variables("wrong"), "");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("fine  bms at") && text.contains("MQTT_PASSWORD"), "{text}");
+    assert!(text.contains("OK    bms at") && text.contains("MQTT_PASSWORD"), "{text}");
     assert!(!text.contains("wrong\n") && !text.contains("secret"), "{text}");
 }
 

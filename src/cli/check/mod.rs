@@ -1,91 +1,87 @@
-//! `check`: tries everything that the configuration names, and says for each what is fine and what
-//! to do.
+//! `check`: tries everything that is configured; each result is one line with its remedy.
 
-mod air;
+mod bluetooth;
 
-use super::line::Command;
-use super::{FAILED, FINE, complain, read, scan};
-use crate::config::{self, Config};
+use super::args::Command;
+use super::{FAILED, Outcome, SUCCESS, load_config, read, scan};
+use crate::config::Config;
 use crate::sink::mqtt;
+use crate::transport::Bluetooth;
 
 pub(super) const COMMAND: Command = Command {
     name: "check",
-    does: "Try the configuration, the ports, Bluetooth and the broker, and say what to do; without a \
-           battery list what is there",
-    operand: None,
+    about: "Test the configuration, the ports, Bluetooth and the broker, and suggest remedies; \
+            without a battery list what is connected",
+    positional: None,
     flags: &[],
     prepare: |_| Ok(Box::pin(run())),
 };
 
-async fn run() -> u8 {
-    let config = match config::load(config::environment()) {
-        Ok(config) => config,
-        Err(rejected) => return complain(&rejected),
-    };
+async fn run() -> Outcome {
+    let config = load_config()?;
     let count = config.devices.len();
-    println!("fine  configuration: {count} {}", if count == 1 { "battery" } else { "batteries" });
+    println!("OK    configuration: {count} {}", if count == 1 { "battery" } else { "batteries" });
     for warning in &config.warnings {
         println!("note  {warning}");
     }
-    let adapters = air::adapters(&config).await;
-    let batteries = batteries(&config).await;
-    let broker = broker(&config).await;
-    if adapters && batteries && broker { FINE } else { FAILED }
+    let bluetooth = Bluetooth::default();
+    // Each one runs, whatever the others find.
+    let results = [
+        bluetooth::check_adapters(&config, &bluetooth).await,
+        check_batteries(&config, &bluetooth).await,
+        check_broker(&config).await,
+    ];
+    Ok(if results.contains(&false) { FAILED } else { SUCCESS })
 }
 
-async fn batteries(config: &Config) -> bool {
+async fn check_batteries(config: &Config, bluetooth: &Bluetooth) -> bool {
     if config.devices.is_empty() {
-        println!("note  no battery is configured; set the lines of one that is here:\n");
-        println!("{}\n", scan::around().await.trim_end());
+        println!("note  no battery is configured; copy the lines of a battery from this list:\n");
+        println!("{}\n", scan::overview().await.trim_end());
         return true;
     }
-    let board = read::read(&config.devices, None).await;
-    let mut all_well = true;
+    let board = read::read(&config.devices, bluetooth, None).await;
+    let mut all_ok = true;
     for device in &config.devices {
-        let profile = &device.profile;
-        let place = &device.endpoint;
-        let Some(state) = board.latest(&profile.id) else { continue };
-        match (state.attempt.and_then(|attempt| attempt.fault), state.snapshot) {
-            (None, Some(snapshot)) => {
-                let identity = &snapshot.reading.identity;
-                let model = identity.model.as_deref().unwrap_or("model unknown");
-                let title = &state.profile.title;
-                println!(
-                    "fine  {} at {place}: {title} answers in {} ms, {model}, {} cells",
-                    profile.id,
-                    snapshot.took_ms,
-                    snapshot.reading.cells.len()
-                );
-                if device.driver.is_none() {
-                    println!("note  {}: set its type to {}", profile.id, state.profile.brand);
-                }
+        let (id, endpoint) = (&device.profile.id, &device.endpoint);
+        let Some(state) = board.latest(id) else { continue };
+        let fault = state.attempt.and_then(|attempt| attempt.fault);
+        if let (None, Some(snapshot)) = (&fault, state.snapshot) {
+            let reading = &snapshot.reading;
+            let model = reading.identity.model.as_deref().unwrap_or("unknown model");
+            let (title, cells) = (&state.profile.title, reading.cells.len());
+            println!(
+                "OK    {id} at {endpoint}: {title} answered in {} ms, {model}, {cells} cells",
+                snapshot.took_ms
+            );
+            if device.driver.is_none() {
+                println!("note  {id}: set its type to {}", state.profile.brand);
             }
-            (fault, _) => {
-                all_well = false;
-                let text = fault.as_ref().map_or_else(|| "no answer".into(), ToString::to_string);
-                println!("FAIL  {} at {place}: {text}", profile.id);
-                let Some(fault) = fault else { continue };
-                println!("      {}", fault.hint);
-                if let Some(more) = air::more(place, &fault, device.scan_timeout).await {
-                    println!("      {more}");
-                }
-            }
+            continue;
+        }
+        all_ok = false;
+        let Some(fault) = fault else {
+            println!("FAIL  {id} at {endpoint}: no answer");
+            continue;
+        };
+        println!("FAIL  {id} at {endpoint}: {fault}\n      {}", fault.hint);
+        if let Some(hint) =
+            bluetooth::further_hint(endpoint, &fault, device.scan_timeout, bluetooth).await
+        {
+            println!("      {hint}");
         }
     }
-    all_well
+    all_ok
 }
 
-async fn broker(config: &Config) -> bool {
-    // That none was named is among the warnings.
+async fn check_broker(config: &Config) -> bool {
+    // A warning reports that no broker is configured.
     let Some(settings) = &config.mqtt else { return true };
-    match mqtt::probe(settings).await {
-        Ok(()) => {
-            println!("fine  broker {}:{} takes us", settings.host, settings.port);
-            true
-        }
-        Err(reason) => {
-            println!("FAIL  broker {}:{}: {reason}", settings.host, settings.port);
-            false
-        }
+    let result = mqtt::probe(settings).await;
+    let address = format!("{}:{}", settings.host, settings.port);
+    match &result {
+        Ok(()) => println!("OK    broker {address}: login accepted"),
+        Err(reason) => println!("FAIL  broker {address}: {reason}"),
     }
+    result.is_ok()
 }

@@ -1,4 +1,4 @@
-//! What a report that is passed on does not say: secrets, and where the operator's machines are.
+//! Masks secrets, hosts and Bluetooth addresses in a report that users publish.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,23 +6,23 @@ use crate::config::RedactedConfig;
 use crate::config::variables::{MQTT_HOST, MQTT_USER};
 use crate::model::secret::MASK;
 
-/// A text as short as this may stand in a report by chance.
-const SHORTEST_SECRET: usize = 3;
+/// In bytes; shorter texts occur in a report by coincidence.
+const MIN_SECRET: usize = 3;
 
-/// What stands before a host.
+/// Each is followed by a host.
 const SCHEMES: [&str; 3] = ["tcp://", "mqtt://", "mqtts://"];
 
-/// The value of this variable as a report shows it.
+/// The value of a variable as the report shows it.
 pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
     match name {
-        _ if name == MQTT_HOST.name => kind_of_host(value),
+        _ if name == MQTT_HOST.name => masked_host(value),
         _ if name == MQTT_USER.name => "<user>",
         _ => value,
     }
 }
 
-/// Whether it is an address or a name, which helps; this machine itself is no secret.
-fn kind_of_host(host: &str) -> &str {
+/// Keeps whether the host is an address or a name, which helps; this machine is no secret.
+fn masked_host(host: &str) -> &str {
     match host.parse::<IpAddr>() {
         Ok(address) if address.is_loopback() || address.is_unspecified() => host,
         Ok(_) => "<address>",
@@ -31,13 +31,13 @@ fn kind_of_host(host: &str) -> &str {
     }
 }
 
-/// Without the hosts that somebody named, and without any IPv4 address.
-fn without_hosts(report: &str, told: &RedactedConfig) -> String {
+/// Masks hosts after a scheme, the broker and all IPv4 addresses.
+fn mask_hosts(report: &str, config: &RedactedConfig) -> String {
     let mut text = report.to_owned();
-    let broker = told.values.iter().find(|(name, _)| *name == MQTT_HOST.name);
+    let broker = config.values.iter().find(|(name, _)| *name == MQTT_HOST.name);
     // A name of one word may be any word of the report.
     if let Some((_, host)) = broker.filter(|(_, host)| host.contains(['.', ':'])) {
-        text = text.replace(host, kind_of_host(host));
+        text = text.replace(host, masked_host(host));
     }
     for scheme in SCHEMES {
         let mut parts = text.split(scheme);
@@ -45,12 +45,12 @@ fn without_hosts(report: &str, told: &RedactedConfig) -> String {
         for part in parts {
             let host = host_of(part);
             let bare = host.trim_matches(['[', ']']);
-            rest.extend([scheme, if host.starts_with('<') { host } else { kind_of_host(bare) }]);
+            rest.extend([scheme, if host.starts_with('<') { host } else { masked_host(bare) }]);
             rest.push_str(part.get(host.len()..).unwrap_or_default());
         }
         text = rest;
     }
-    without_ipv4(&text)
+    mask_ipv4(&text)
 }
 
 /// The host at the beginning of this text; an IPv6 address has brackets.
@@ -63,27 +63,27 @@ fn host_of(text: &str) -> &str {
     text.get(..end.unwrap_or(text.len())).unwrap_or(text)
 }
 
-fn without_ipv4(text: &str) -> String {
+fn mask_ipv4(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for piece in text.split_inclusive(|c: char| !(c.is_ascii_digit() || c == '.')) {
         let number = piece.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let host = number.parse::<Ipv4Addr>().map_or(number, |_| kind_of_host(number));
+        let host = number.parse::<Ipv4Addr>().map_or(number, |_| masked_host(number));
         shown.push_str(host);
         shown.push_str(piece.get(number.len()..).unwrap_or_default());
     }
     shown
 }
 
-/// Without secrets and hosts, and with the half of every Bluetooth address that tells one device from
-/// another; the first half names the maker of its radio, which helps.
-pub(super) fn masked(report: &str, told: &RedactedConfig) -> String {
+/// Masks secrets and hosts, and the second half of each Bluetooth address; the first half identifies
+/// the manufacturer of the chip, which helps.
+pub(super) fn masked(report: &str, config: &RedactedConfig) -> String {
     let mut text = report.to_owned();
-    for secret in &told.secrets {
-        if secret.expose().len() >= SHORTEST_SECRET {
+    for secret in &config.secrets {
+        if secret.expose().len() >= MIN_SECRET {
             text = text.replace(secret.expose(), MASK);
         }
     }
-    text = without_hosts(&text, told);
+    text = mask_hosts(&text, config);
     let bytes = text.clone().into_bytes();
     let mut shown = text.into_bytes();
     for start in 0..bytes.len() {
@@ -98,13 +98,13 @@ pub(super) fn masked(report: &str, told: &RedactedConfig) -> String {
     String::from_utf8(shown).unwrap_or_default()
 }
 
-/// Whether `AA:BB:CC:DD:EE:FF` stands there, with colons, hyphens or underscores.
+/// Whether `AA:BB:CC:DD:EE:FF` starts there, with colons, hyphens or underscores.
 fn is_address(text: &[u8], start: usize) -> bool {
-    let Some(place) = text.get(start..start + 17) else { return false };
-    let part_of_more = |at: Option<&u8>| at.is_some_and(u8::is_ascii_hexdigit);
-    !part_of_more(start.checked_sub(1).and_then(|before| text.get(before)))
-        && !part_of_more(text.get(start + 17))
-        && place.iter().enumerate().all(|(offset, byte)| match offset % 3 {
+    let Some(address) = text.get(start..start + 17) else { return false };
+    let is_hex = |at: Option<&u8>| at.is_some_and(u8::is_ascii_hexdigit);
+    !is_hex(start.checked_sub(1).and_then(|before| text.get(before)))
+        && !is_hex(text.get(start + 17))
+        && address.iter().enumerate().all(|(offset, byte)| match offset % 3 {
             2 => matches!(byte, b':' | b'-' | b'_'),
             _ => byte.is_ascii_hexdigit(),
         })
@@ -116,22 +116,22 @@ mod tests {
     use crate::model::Secret;
 
     #[test]
-    fn secrets_and_the_telling_half_of_addresses_are_masked_wherever_they_stand() {
-        let told = RedactedConfig { values: Vec::new(), secrets: vec![Secret::new("hunter2")] };
+    fn secrets_and_half_of_each_address_are_masked() {
+        let config = RedactedConfig { values: Vec::new(), secrets: vec![Secret::new("hunter2")] };
         let report = "as hunter2 at C8:47:80:37:02:E8, dev_c8_47_80_37_02_e8; 12:34:56 is a time";
-        let shown = masked(report, &told);
+        let shown = masked(report, &config);
         assert_eq!(shown, "as *** at C8:47:80:xx:xx:xx, dev_c8_47_80_xx_xx_xx; 12:34:56 is a time");
     }
 
     #[test]
-    fn a_short_secret_does_not_eat_the_report() {
-        let told = RedactedConfig { values: Vec::new(), secrets: vec![Secret::new("a")] };
-        assert_eq!(masked("a battery", &told), "a battery");
+    fn short_secret_is_not_masked() {
+        let config = RedactedConfig { values: Vec::new(), secrets: vec![Secret::new("a")] };
+        assert_eq!(masked("a battery", &config), "a battery");
     }
 
     #[test]
-    fn hosts_and_users_are_masked_and_their_kind_is_told() {
-        let told = |host: &str| RedactedConfig {
+    fn hosts_and_users_are_masked_by_kind() {
+        let config = |host: &str| RedactedConfig {
             values: vec![("MQTT_HOST", host.to_owned())],
             secrets: Vec::new(),
         };
@@ -154,8 +154,8 @@ mod tests {
             ),
             ("version 15.38, 1.2.3", "version 15.38, 1.2.3"),
         ] {
-            assert_eq!(masked(report, &told("home.example.org")), masks);
+            assert_eq!(masked(report, &config("home.example.org")), masks);
         }
-        assert_eq!(masked("a bms at home", &told("bms")), "a bms at home");
+        assert_eq!(masked("a bms at home", &config("bms")), "a bms at home");
     }
 }

@@ -1,13 +1,13 @@
-//! `diagnose`: everything that a bug report needs, as Markdown to paste, without secrets.
+//! `diagnose`: the contents of a bug report as Markdown, without secrets.
 
 mod mask;
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::fs;
 use std::path::Path;
 
-use super::line::Command;
-use super::{FINE, read};
+use super::args::Command;
+use super::{Outcome, SUCCESS, read};
 use crate::config::{self, Config, Diagnostics, RedactedConfig};
 use crate::raw::raw;
 use crate::sink::mqtt;
@@ -16,88 +16,86 @@ use crate::transport::{Bluetooth, LinkError, serial};
 
 pub(super) const COMMAND: Command = Command {
     name: "diagnose",
-    does: "Print what a bug report needs, as Markdown to paste; secrets, hosts and Bluetooth \
-           addresses are masked",
-    operand: None,
+    about: "Print the contents of a bug report as Markdown; secrets, hosts and Bluetooth addresses \
+            are masked",
+    positional: None,
     flags: &[],
     prepare: |_| Ok(Box::pin(run())),
 };
 
-async fn run() -> u8 {
-    let told = config::redacted(config::environment());
+async fn run() -> Outcome {
+    let redacted = config::redacted(config::environment());
     let loaded = config::load(config::environment());
     let mut report = String::new();
-    // Writing to a text cannot fail.
-    let _ = write_report(&mut report, &told, &loaded).await;
-    println!("{}", mask::masked(&report, &told));
-    FINE
+    // Writing into a String cannot fail.
+    let _ = write_report(&mut report, &redacted, &loaded).await;
+    println!("{}", mask::masked(&report, &redacted));
+    Ok(SUCCESS)
 }
 
 async fn write_report(
-    out: &mut String,
-    told: &RedactedConfig,
+    report: &mut String,
+    redacted: &RedactedConfig,
     loaded: &Result<Config, Diagnostics>,
-) -> std::fmt::Result {
-    writeln!(out, "### bms-reader {}", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out)?;
+) -> fmt::Result {
+    writeln!(report, "### bms-reader {}\n", env!("CARGO_PKG_VERSION"))?;
     for (what, fact) in machine() {
-        writeln!(out, "- {what}: {fact}")?;
+        writeln!(report, "- {what}: {fact}")?;
     }
-    section(out, "What is set")?;
-    for (name, value) in &told.values {
-        writeln!(out, "{name}={}", mask::shown(name, value))?;
-    }
-    writeln!(out, "```")?;
+    let variables = redacted.values.iter();
+    let variables = variables.map(|(name, value)| format!("{name}={}", mask::shown(name, value)));
+    write_section(report, "Configuration", variables)?;
     match loaded {
-        Err(rejected) => {
-            warnings(out, &rejected.warnings)?;
-            section(out, "Faults in the configuration")?;
-            rejected.errors.iter().try_for_each(|fault| writeln!(out, "{fault}"))?;
-            writeln!(out, "```")
+        Err(diagnostics) => {
+            write_warnings(report, &diagnostics.warnings)?;
+            let errors = diagnostics.errors.iter().map(ToString::to_string);
+            write_section(report, "Errors in the configuration", errors)
         }
-        Ok(config) => write_findings(out, config).await,
+        Ok(config) => write_results(report, config).await,
     }
 }
 
-async fn write_findings(out: &mut String, config: &Config) -> std::fmt::Result {
-    warnings(out, &config.warnings)?;
-    section(out, "Serial ports")?;
-    for port in serial::list() {
-        writeln!(out, "{} {}", port.path, port.device.as_deref().unwrap_or_default())?;
-    }
-    writeln!(out, "```")?;
-    section(out, "Bluetooth")?;
-    writeln!(out, "{}", adapters(&Bluetooth::default().adapters().await))?;
-    writeln!(out, "```")?;
-    section(out, "Broker")?;
-    match &config.mqtt {
-        None => writeln!(out, "not set")?,
-        Some(settings) => match mqtt::probe(settings).await {
-            Ok(()) => writeln!(out, "takes us")?,
-            Err(reason) => writeln!(out, "{reason}")?,
-        },
-    }
-    writeln!(out, "```")?;
-    let board = read::read(&config.devices, None).await;
+async fn write_results(report: &mut String, config: &Config) -> fmt::Result {
+    write_warnings(report, &config.warnings)?;
+    let ports = serial::list().into_iter();
+    let ports = ports.map(|it| format!("{} {}", it.path, it.device.unwrap_or_default()));
+    write_section(report, "Serial ports", ports)?;
+    let bluetooth = Bluetooth::default();
+    write_section(report, "Bluetooth", [adapters(&bluetooth.adapters().await)])?;
+    let broker = match &config.mqtt {
+        None => "not configured".to_owned(),
+        Some(settings) => {
+            mqtt::probe(settings).await.map_or_else(|error| error, |()| "login accepted".to_owned())
+        }
+    };
+    write_section(report, "Broker", [broker])?;
+    let board = read::read(&config.devices, &bluetooth, None).await;
     for device in &config.devices {
         let Some(state) = board.latest(&device.profile.id) else { continue };
-        section(out, &format!("One read of {}", device.profile.id))?;
-        writeln!(out, "{:#}", raw(&state))?;
-        writeln!(out, "```")?;
+        let title = format!("One read of {}", device.profile.id);
+        write_section(report, &title, [format!("{:#}", raw(&state))])?;
     }
     Ok(())
 }
 
-fn warnings(out: &mut String, warnings: &[String]) -> std::fmt::Result {
-    if warnings.is_empty() {
-        return Ok(());
+fn write_warnings(report: &mut String, warnings: &[String]) -> fmt::Result {
+    match warnings.is_empty() {
+        true => Ok(()),
+        false => write_section(report, "Warnings", warnings.iter().cloned()),
     }
-    section(out, "Warnings")?;
-    warnings.iter().try_for_each(|warning| writeln!(out, "{warning}"))?;
-    writeln!(out, "```")
 }
 
-/// A line about each adapter, or why there is none.
+fn write_section(
+    report: &mut String,
+    title: &str,
+    lines: impl IntoIterator<Item = String>,
+) -> fmt::Result {
+    writeln!(report, "\n#### {title}\n\n```text")?;
+    lines.into_iter().try_for_each(|line| writeln!(report, "{line}"))?;
+    writeln!(report, "```")
+}
+
+/// A line per adapter, or why there is none.
 fn adapters(found: &Result<Vec<AdapterInfo>, LinkError>) -> String {
     let line = |it: &AdapterInfo| {
         format!("{} {} is {}", it.name, it.address, if it.powered { "on" } else { "off" })
@@ -109,18 +107,14 @@ fn adapters(found: &Result<Vec<AdapterInfo>, LinkError>) -> String {
     }
 }
 
-fn section(out: &mut String, title: &str) -> std::fmt::Result {
-    writeln!(out, "\n#### {title}\n\n```text")
-}
-
-/// On what we run.
+/// Facts about the machine.
 fn machine() -> Vec<(&'static str, String)> {
     let text = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let release = text("/etc/os-release").and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
         Some(line.trim_matches('"').to_owned())
     });
-    let place = if Path::new("/data/options.json").exists() {
+    let installation = if Path::new("/data/options.json").exists() {
         "Home Assistant add-on"
     } else if Path::new("/.dockerenv").exists() || release.is_none() {
         "container"
@@ -131,7 +125,7 @@ fn machine() -> Vec<(&'static str, String)> {
         ("machine", Some(std::env::consts::ARCH.to_owned())),
         ("kernel", text("/proc/sys/kernel/osrelease")),
         ("system", release),
-        ("runs in", Some(place.to_owned())),
+        ("runs in", Some(installation.to_owned())),
     ];
     facts.into_iter().filter_map(|(what, fact)| Some((what, fact?))).collect()
 }
@@ -141,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn adapters_are_listed_or_the_reason_why_there_is_none() {
+    fn adapters_are_listed_or_the_error_is_shown() {
         let adapter = |name: &str, powered| AdapterInfo {
             name: name.into(),
             address: "C8:47:80:37:02:E8".into(),
@@ -152,7 +146,7 @@ mod tests {
         assert_eq!(adapters(&found), lines);
         assert_eq!(adapters(&Ok(Vec::new())), "no adapter");
         let error = LinkError::NoAdapter { adapter: Some("hci7".into()) };
-        let (words, hint) = (error.to_string(), error.hint());
-        assert_eq!(adapters(&Err(error)), format!("{words}\n{hint}"));
+        let (message, hint) = (error.to_string(), error.hint());
+        assert_eq!(adapters(&Err(error)), format!("{message}\n{hint}"));
     }
 }

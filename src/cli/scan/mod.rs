@@ -1,4 +1,4 @@
-//! `scan`: what is connected and in reach, and the lines to put into the configuration.
+//! `scan`: serial ports and Bluetooth devices, with the lines to put into the configuration.
 
 mod probe;
 mod text;
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::FINE;
-use super::line::{Command, Flag, Takes};
+use super::args::{Command, Flag, FlagValue};
+use super::{Outcome, SUCCESS};
 use crate::model::{Fault, FaultKind};
 use crate::poll::{CycleError, advertisement};
 use crate::protocol::detection::{Guess, recognise};
@@ -16,227 +16,224 @@ use crate::protocol::{DriverInfo, detection};
 use crate::transport::Bluetooth;
 use crate::transport::ble::BleDevice;
 use crate::transport::serial::{self, PortInfo};
-use probe::Answer;
+use probe::ProbeResult;
 
 /// Batteries advertise every second or two.
-const TIME: Duration = Duration::from_secs(5);
+const SCAN_TIME: Duration = Duration::from_secs(5);
 
 pub(super) const COMMAND: Command = Command {
     name: "scan",
-    does: "List serial ports and Bluetooth devices, with the lines to put into the configuration",
-    operand: None,
+    about: "List serial ports and Bluetooth devices, with the lines to put into the configuration",
+    positional: None,
     flags: &[
-        Flag::new("seconds", Takes::One("N"), "How long to look for Bluetooth devices").or("5"),
-        Flag::new("json", Takes::Nothing, "One JSON object instead of text"),
+        Flag::new("seconds", FlagValue::One("N"), "Time to scan for Bluetooth devices")
+            .default("5"),
+        Flag::new("json", FlagValue::None, "Print one JSON object instead of text"),
         Flag::new(
             "probe",
-            Takes::Words("PLACE"),
-            "Ask who is there, with harmless read requests: at every port and on Bluetooth, or at \
-             these ports and addresses only",
+            FlagValue::Many("PLACE"),
+            "Identify batteries with harmless read requests: at these ports and Bluetooth \
+             addresses, or at all",
         ),
     ],
-    prepare: |given| {
-        let seconds = given.value("seconds", "a number from 1 to 120", |text| {
+    prepare: |matches| {
+        let seconds = matches.parsed("seconds", "a number from 1 to 120", |text| {
             text.parse().ok().filter(|seconds| (1..=120).contains(seconds))
         })?;
-        let time = seconds.map_or(TIME, Duration::from_secs);
-        let (wanted, as_json) = (given.list("probe").map(<[_]>::to_vec), given.has("json"));
-        Ok(Box::pin(run(time, wanted, as_json)))
+        let time = seconds.map_or(SCAN_TIME, Duration::from_secs);
+        let (targets, as_json) = (matches.values("probe").map(<[_]>::to_vec), matches.has("json"));
+        Ok(Box::pin(run(time, targets, as_json)))
     },
 };
 
-/// What was found.
 #[derive(Debug)]
-struct Findings {
-    ports: Vec<Port>,
-    /// The strongest signal first; or why nothing is known.
-    devices: Result<Vec<Device>, Fault>,
-}
-
-impl Findings {
-    /// Places that somebody wants to have asked, and that are not there.
-    fn missing<'a>(&self, wanted: &'a [String]) -> Vec<&'a String> {
-        let devices = self.devices.as_ref().map(Vec::as_slice).unwrap_or_default();
-        let known = |place: &&String| {
-            self.ports.iter().any(|port| names(&port.found, place))
-                || devices.iter().any(|it| it.found.address.eq_ignore_ascii_case(place))
-        };
-        wanted.iter().filter(|place| !known(place)).collect()
-    }
+struct ScanResult {
+    ports: Vec<FoundPort>,
+    /// The strongest signal first; or why Bluetooth is not available.
+    devices: Result<Vec<FoundDevice>, Fault>,
 }
 
 /// A serial port or a bridge.
 #[derive(Debug)]
-struct Port {
+struct FoundPort {
     found: PortInfo,
-    answer: Option<Answer>,
+    /// `None`: not probed.
+    probe: Option<ProbeResult>,
 }
 
-/// A Bluetooth device.
 #[derive(Debug)]
-struct Device {
+struct FoundDevice {
     found: BleDevice,
+    /// Brands that the advertisement matches.
     guesses: Vec<Guess>,
-    answer: Option<Answer>,
+    /// `None`: not probed.
+    probe: Option<ProbeResult>,
 }
 
-/// `wanted`: whom to ask; nobody of them named means everybody.
-async fn run(time: Duration, wanted: Option<Vec<String>>, as_json: bool) -> u8 {
-    let findings = look(wanted.as_deref(), time).await;
-    for place in findings.missing(wanted.as_deref().unwrap_or_default()) {
-        eprintln!("bms-reader: {place} was not asked: it is no port, and no device in reach");
+/// `targets`: what to probe; `None` for nothing, an empty list for everything.
+async fn run(time: Duration, targets: Option<Vec<String>>, as_json: bool) -> Outcome {
+    let result = scan(targets.as_deref(), time).await;
+    for target in result.missing(targets.as_deref().unwrap_or_default()) {
+        eprintln!(
+            "bms-reader: {target} not probed: neither a port nor a Bluetooth device in range"
+        );
     }
     if as_json {
-        println!("{}", object(&findings));
+        println!("{}", result.to_json());
     } else {
-        println!("{}", text::render(&findings).trim_end());
+        println!("{}", text::render(&result).trim_end());
     }
-    FINE
+    Ok(SUCCESS)
 }
 
-/// What is there, for people; nobody is asked anything.
-pub(super) async fn around() -> String {
-    text::render(&look(None, TIME).await)
+/// What is connected and in range, as text.
+pub(super) async fn overview() -> String {
+    text::render(&scan(None, SCAN_TIME).await)
 }
 
-async fn look(wanted: Option<&[String]>, time: Duration) -> Findings {
+async fn scan(targets: Option<&[String]>, time: Duration) -> ScanResult {
     let bluetooth = Bluetooth::default();
-    let (ports, radio) = tokio::join!(ports(wanted), bluetooth.scan(None, time));
-    let devices = match radio {
-        Ok(found) => Ok(devices(found, wanted, &bluetooth).await),
+    let (ports, found) = tokio::join!(scan_ports(targets, &bluetooth), bluetooth.scan(None, time));
+    let devices = match found {
+        Ok(found) => Ok(identify_devices(found, targets, &bluetooth).await),
         Err(error) => Err(CycleError::Link(error).fault()),
     };
-    Findings { ports, devices }
+    ScanResult { ports, devices }
 }
 
-async fn ports(wanted: Option<&[String]>) -> Vec<Port> {
+async fn scan_ports(targets: Option<&[String]>, bluetooth: &Bluetooth) -> Vec<FoundPort> {
     let mut found = serial::list();
-    // A port that was named may be one that no list shows: a bridge, a pseudo-terminal.
-    for place in wanted.unwrap_or_default().iter().filter(|place| probe::is_port(place)) {
-        if !found.iter().any(|port| names(port, place)) {
-            found.push(PortInfo { path: place.clone(), device: None });
+    // A target may be a port that is not listed: a bridge, a pseudo-terminal.
+    for target in targets.unwrap_or_default().iter().filter(|target| probe::is_port(target)) {
+        if !found.iter().any(|port| is_called(port, target)) {
+            found.push(PortInfo { path: target.clone(), device: None });
         }
     }
-    let asked = found.iter().filter(|port| {
-        wanted.is_some_and(|list| list.is_empty() || list.iter().any(|place| names(port, place)))
+    let probed = found.iter().filter(|port| {
+        targets.is_some_and(|list| list.is_empty() || list.iter().any(|name| is_called(port, name)))
     });
-    let answers = probe::ports(asked.map(|port| port.path.clone())).await;
-    let answer = |path: &str| answers.iter().find(|(asked, _)| asked == path);
-    let answered = |found: PortInfo| {
-        let answer = answer(&found.path).map(|(_, answer)| answer.clone());
-        Port { answer, found }
+    let mut probes = probe::ports(probed.map(|port| port.path.clone()), bluetooth).await;
+    let mut with_probe = |found: PortInfo| {
+        let index = probes.iter().position(|(path, _)| *path == found.path);
+        FoundPort { probe: index.map(|index| probes.swap_remove(index).1), found }
     };
-    found.into_iter().map(answered).collect()
+    found.into_iter().map(&mut with_probe).collect()
 }
 
-fn names(port: &PortInfo, place: &str) -> bool {
-    port.path == place || port.device.as_deref() == Some(place)
+fn is_called(port: &PortInfo, name: &str) -> bool {
+    port.path == name || port.device.as_deref() == Some(name)
 }
 
-async fn devices(
+async fn identify_devices(
     found: Vec<BleDevice>,
-    wanted: Option<&[String]>,
+    targets: Option<&[String]>,
     bluetooth: &Bluetooth,
-) -> Vec<Device> {
+) -> Vec<FoundDevice> {
     let mut devices = Vec::new();
     for found in found {
         let guesses = recognise(&advertisement(&found));
-        let named = |list: &[String]| list.iter().any(|it| it.eq_ignore_ascii_case(&found.address));
-        let asked =
-            wanted.is_some_and(|list| named(list) || (list.is_empty() && !guesses.is_empty()));
-        let answer = if asked { Some(probe::device(&found, bluetooth).await) } else { None };
-        devices.push(Device { found, guesses, answer });
+        let is_target = targets.is_some_and(|list| {
+            list.iter().any(|name| name.eq_ignore_ascii_case(&found.address))
+                || (list.is_empty() && !guesses.is_empty())
+        });
+        let probe = if is_target { Some(probe::ble_device(&found, bluetooth).await) } else { None };
+        devices.push(FoundDevice { found, guesses, probe });
     }
     devices
 }
 
-impl Port {
-    /// The type to configure.
-    fn kind(&self) -> &'static str {
-        answered(self.answer.as_ref()).map_or(detection::AUTO, |driver| driver.name)
+impl ScanResult {
+    fn devices(&self) -> &[FoundDevice] {
+        self.devices.as_deref().unwrap_or_default()
     }
 
-    fn environment(&self) -> Vec<(&'static str, &str)> {
-        vec![("BMS_TYPE", self.kind()), ("BMS_PORT", &self.found.path)]
+    /// Targets that were not found.
+    fn missing<'a>(&self, targets: &'a [String]) -> Vec<&'a String> {
+        let is_found = |target: &&String| {
+            self.ports.iter().any(|port| is_called(&port.found, target))
+                || self.devices().iter().any(|it| it.found.address.eq_ignore_ascii_case(target))
+        };
+        targets.iter().filter(|target| !is_found(target)).collect()
     }
 
-    /// Somebody named it, and it is not there: nothing to configure.
+    fn to_json(&self) -> Value {
+        json!({
+            "serial": self.ports.iter().map(FoundPort::to_json).collect::<Vec<_>>(),
+            "bluetooth": self.devices().iter().map(FoundDevice::to_json).collect::<Vec<_>>(),
+            "bluetooth_error": self.devices.as_ref().err(),
+        })
+    }
+}
+
+impl FoundPort {
+    fn environment(&self) -> Environment<'_> {
+        let brand = identified(self.probe.as_ref()).map_or(detection::AUTO, |driver| driver.name);
+        [("BMS_TYPE", brand), ("BMS_PORT", &self.found.path)]
+    }
+
+    /// Whether a target does not exist, so that there is nothing to configure.
     fn is_missing(&self) -> bool {
-        let fault = self.answer.as_ref().and_then(|answer| answer.as_ref().err());
-        fault.is_some_and(|fault| fault.kind == FaultKind::PortNotFound)
+        matches!(&self.probe, Some(Err(fault)) if fault.kind == FaultKind::PortNotFound)
+    }
+
+    fn to_json(&self) -> Value {
+        let mut object = json!({"path": self.found.path, "device": self.found.device});
+        if !self.is_missing() {
+            object["environment"] = environment_json(self.environment());
+        }
+        add_probe(&mut object, self.probe.as_ref());
+        object
     }
 }
 
-impl Device {
-    /// The type to configure; the search finds it where a guess would be a mere guess.
-    fn kind(&self) -> &'static str {
+impl FoundDevice {
+    /// A mere guess is left to `auto`.
+    fn environment(&self) -> Environment<'_> {
         let likely = || self.guesses.first().filter(|guess| guess.likely).map(|it| it.driver);
-        answered(self.answer.as_ref()).or_else(likely).map_or(detection::AUTO, |driver| driver.name)
+        let driver = identified(self.probe.as_ref()).or_else(likely);
+        let brand = driver.map_or(detection::AUTO, |driver| driver.name);
+        [("BMS_TYPE", brand), ("BMS_ADDRESS", &self.found.address)]
     }
 
-    fn environment(&self) -> Vec<(&'static str, &str)> {
-        vec![("BMS_TYPE", self.kind()), ("BMS_ADDRESS", &self.found.address)]
+    fn may_be_battery(&self) -> bool {
+        !self.guesses.is_empty() || self.probe.is_some()
     }
 
-    /// Whether it may be a battery at all.
-    fn is_of_interest(&self) -> bool {
-        !self.guesses.is_empty() || self.answer.is_some()
+    fn to_json(&self) -> Value {
+        let found = &self.found;
+        let mut object = json!({
+            "address": found.address,
+            "name": found.name,
+            "adapter": found.adapter,
+            "rssi": found.rssi,
+            "connected": found.connected,
+            "services": found.services.iter().map(|it| text::uuid(*it)).collect::<Vec<_>>(),
+            "types": self.guesses.iter().map(|it| it.driver.name).collect::<Vec<_>>(),
+            "likely": self.guesses.first().is_some_and(|it| it.likely),
+        });
+        if self.may_be_battery() {
+            object["environment"] = environment_json(self.environment());
+        }
+        add_probe(&mut object, self.probe.as_ref());
+        object
     }
 }
 
-fn answered(answer: Option<&Answer>) -> Option<&'static DriverInfo> {
-    answer.and_then(|answer| answer.as_ref().ok()).map(|answered| answered.driver)
+/// The variables to set.
+type Environment<'a> = [(&'static str, &'a str); 2];
+
+fn environment_json(environment: Environment<'_>) -> Value {
+    environment.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
 }
 
-fn object(findings: &Findings) -> Value {
-    let map = |environment: Vec<(&'static str, &str)>| {
-        environment.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
-    };
-    let ports: Vec<Value> = findings
-        .ports
-        .iter()
-        .map(|port| {
-            let mut object = json!({"path": port.found.path, "device": port.found.device});
-            if !port.is_missing() {
-                object["environment"] = Value::Object(map(port.environment()));
-            }
-            put_answer(&mut object, port.answer.as_ref());
-            object
-        })
-        .collect();
-    let devices = findings.devices.as_ref().map(Vec::as_slice).unwrap_or_default();
-    let devices: Vec<Value> = devices
-        .iter()
-        .map(|device| {
-            let found = &device.found;
-            let mut object = json!({
-                "address": found.address,
-                "name": found.name,
-                "adapter": found.adapter,
-                "rssi": found.rssi,
-                "connected": found.connected,
-                "services": found.services.iter().map(|it| text::uuid(*it)).collect::<Vec<_>>(),
-                "types": device.guesses.iter().map(|it| it.driver.name).collect::<Vec<_>>(),
-                "likely": device.guesses.first().is_some_and(|it| it.likely),
-            });
-            if device.is_of_interest() {
-                object["environment"] = Value::Object(map(device.environment()));
-            }
-            put_answer(&mut object, device.answer.as_ref());
-            object
-        })
-        .collect();
-    json!({
-        "serial": ports,
-        "bluetooth": devices,
-        "bluetooth_error": findings.devices.as_ref().err(),
-    })
+fn identified(probe: Option<&ProbeResult>) -> Option<&'static DriverInfo> {
+    probe.and_then(|result| result.as_ref().ok()).map(|identified| identified.driver)
 }
 
-fn put_answer(object: &mut Value, answer: Option<&Answer>) {
-    match answer {
+fn add_probe(object: &mut Value, probe: Option<&ProbeResult>) {
+    match probe {
         None => {}
-        Some(Ok(answered)) => object["answered"] = json!(answered.driver.name),
+        Some(Ok(identified)) => object["answered"] = json!(identified.driver.name),
         Some(Err(fault)) => object["error"] = json!(fault),
     }
 }

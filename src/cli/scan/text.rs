@@ -1,90 +1,91 @@
-//! What was found, for people.
+//! The result of a scan as text.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
-use super::probe::Answer;
-use super::{Device, Findings, Port};
+use super::probe::ProbeResult;
+use super::{Environment, FoundDevice, FoundPort, ScanResult};
 use crate::cli::without_heading;
 use crate::protocol::DRIVERS;
 use crate::protocol::uuid16;
 
-pub(super) fn render(findings: &Findings) -> String {
+pub(super) fn render(result: &ScanResult) -> String {
     let mut text = String::new();
-    // Writing into a String cannot fail, here and below.
-    let _ = ports(&mut text, &findings.ports);
-    let _ = match &findings.devices {
-        Ok(list) => devices(&mut text, list),
-        Err(fault) => {
-            writeln!(text, "No Bluetooth: {}\n  {}", without_heading(&fault.message), fault.hint)
-        }
+    // Writing into a String cannot fail.
+    let _ = write_ports(&mut text, &result.ports);
+    let _ = match &result.devices {
+        Ok(devices) => write_devices(&mut text, devices),
+        Err(fault) => writeln!(
+            text,
+            "Bluetooth is not available: {}\n  {}",
+            without_heading(&fault.message),
+            fault.hint
+        ),
     };
     text
 }
 
-fn ports(text: &mut String, ports: &[Port]) -> std::fmt::Result {
+fn write_ports(text: &mut String, ports: &[FoundPort]) -> fmt::Result {
     if ports.is_empty() {
-        writeln!(text, "No serial port found. Is the adapter plugged in? In Docker, pass it with")?;
-        writeln!(
+        return writeln!(
             text,
-            "  --device /dev/ttyUSB0      (or whatever `ls -l /dev/serial/by-id` shows)\n"
-        )?;
-        return Ok(());
+            "No serial port found. Is the adapter plugged in? In Docker, pass it on with\n  \
+             --device /dev/ttyUSB0      (`ls -l /dev/serial/by-id` on the host shows its name)\n"
+        );
     }
     for port in ports {
         let path = &port.found.path;
         writeln!(text, "{path}")?;
         if let Some(device) = &port.found.device {
-            writeln!(text, "  is now {device}")?;
+            writeln!(text, "  currently {device}")?;
         }
-        answer(text, port.answer.as_ref())?;
+        write_probe(text, port.probe.as_ref())?;
         match port.is_missing() {
             true => writeln!(text)?,
-            false => lines(text, &format!("--device {path}:{path}"), &port.environment())?,
+            false => write_settings(text, &format!("--device {path}:{path}"), port.environment())?,
         }
     }
-    let known: Vec<_> =
-        DRIVERS.iter().filter(|info| info.serial.is_some()).map(|info| info.name).collect();
+    let serial = DRIVERS.iter().filter(|info| info.serial.is_some());
+    let known: Vec<_> = serial.map(|info| info.name).collect();
     writeln!(text, "Types for a serial port: {}", known.join(", "))?;
-    if ports.iter().all(|port| port.answer.is_none()) {
+    if ports.iter().all(|port| port.probe.is_none()) {
         writeln!(
             text,
-            "`bms-reader scan --probe` asks who is there; BMS_TYPE=auto does it at each start."
+            "`bms-reader scan --probe` identifies the batteries; BMS_TYPE=auto does so at each start."
         )?;
     }
     writeln!(text)
 }
 
-fn devices(text: &mut String, devices: &[Device]) -> std::fmt::Result {
+fn write_devices(text: &mut String, devices: &[FoundDevice]) -> fmt::Result {
+    if devices.is_empty() {
+        return writeln!(
+            text,
+            "No Bluetooth device in range. A battery does not advertise while a phone app or another \
+             program is connected to it."
+        );
+    }
     let (batteries, others): (Vec<_>, Vec<_>) =
-        devices.iter().partition(|device| device.is_of_interest());
+        devices.iter().partition(|device| device.may_be_battery());
     for device in batteries {
         writeln!(text, "{}", headline(device))?;
         if device.found.connected {
-            writeln!(text, "  a program of this machine is connected to it")?;
+            writeln!(text, "  connected to a program on this machine")?;
         }
-        guesses(text, device)?;
-        answer(text, device.answer.as_ref())?;
-        lines(text, "-v /run/dbus:/run/dbus:ro", &device.environment())?;
+        write_guesses(text, device)?;
+        write_probe(text, device.probe.as_ref())?;
+        write_settings(text, "-v /run/dbus:/run/dbus:ro", device.environment())?;
     }
-    match (devices.is_empty(), others.is_empty()) {
-        (true, _) => writeln!(
-            text,
-            "No Bluetooth device in reach. A battery is silent while a phone app or another \
-             program is connected to it."
-        ),
-        (_, true) => Ok(()),
-        (false, false) => {
-            writeln!(text, "Bluetooth devices that look like no battery that is known:")?;
-            others.iter().try_for_each(|device| writeln!(text, "  {}", headline(device)))
-        }
+    if !others.is_empty() {
+        writeln!(text, "Other Bluetooth devices, which match no supported battery:")?;
     }
+    others.iter().try_for_each(|device| writeln!(text, "  {}", headline(device)))
 }
 
-/// Address, name, strength and services in one line.
-fn headline(device: &Device) -> String {
+/// Address, name, signal strength, adapter and services in one line.
+fn headline(device: &FoundDevice) -> String {
     let found = &device.found;
     let mut parts = vec![found.address.clone()];
-    // A name is whatever its owner wrote, and a terminal obeys control characters.
+    // Names are arbitrary, and a terminal interprets control characters.
     parts.extend(found.name.as_ref().map(|name| name.replace(char::is_control, " ")));
     parts.extend(found.rssi.map(|rssi| format!("{rssi} dBm")));
     parts.push(format!("at {}", found.adapter));
@@ -95,50 +96,50 @@ fn headline(device: &Device) -> String {
     parts.join("  ")
 }
 
-fn guesses(text: &mut String, device: &Device) -> std::fmt::Result {
-    let likely: Vec<_> =
-        device.guesses.iter().filter(|it| it.likely).map(|it| it.driver.title).collect();
-    if !likely.is_empty() {
-        return writeln!(text, "  looks like {}", likely.join(" or "));
+fn write_guesses(text: &mut String, device: &FoundDevice) -> fmt::Result {
+    let titles = |likely: bool| {
+        let guesses = device.guesses.iter().filter(|guess| guess.likely == likely);
+        guesses.map(|guess| guess.driver.title).collect::<Vec<_>>().join(" or ")
+    };
+    match (titles(true), titles(false)) {
+        (likely, _) if !likely.is_empty() => writeln!(text, "  probably {likely}"),
+        (_, possible) if !possible.is_empty() => {
+            writeln!(text, "  possibly {possible}; other devices advertise the same")
+        }
+        _ => Ok(()),
     }
-    let possible: Vec<_> = device.guesses.iter().map(|it| it.driver.title).collect();
-    if possible.is_empty() {
-        return Ok(());
-    }
-    writeln!(text, "  perhaps {}; others advertise the same", possible.join(" or "))
 }
 
-fn answer(text: &mut String, answer: Option<&Answer>) -> std::fmt::Result {
-    match answer {
+fn write_probe(text: &mut String, probe: Option<&ProbeResult>) -> fmt::Result {
+    match probe {
         None => Ok(()),
-        Some(Ok(answered)) => {
-            let model = answered.model.as_ref().map(|model| format!(", {model}"));
-            writeln!(text, "  answers as {}{}", answered.driver.title, model.unwrap_or_default())
+        Some(Ok(identified)) => {
+            let model = identified.model.as_ref().map(|model| format!(", {model}"));
+            let title = identified.driver.title;
+            writeln!(text, "  identified as {title}{}", model.unwrap_or_default())
         }
         Some(Err(fault)) => writeln!(text, "  {}\n    {}", fault.message, fault.hint),
     }
 }
 
-/// The ready-made lines.
-fn lines(text: &mut String, mount: &str, environment: &[(&str, &str)]) -> std::fmt::Result {
-    let plain: Vec<_> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let flags: Vec<_> = plain.iter().map(|pair| format!("-e {pair}")).collect();
-    writeln!(text, "  environment:  {}", plain.join(" "))?;
-    writeln!(text, "  docker run:   {mount} {}", flags.join(" "))?;
+/// The lines to copy.
+fn write_settings(text: &mut String, mount: &str, environment: Environment<'_>) -> fmt::Result {
+    let pairs = environment.map(|(name, value)| format!("{name}={value}"));
+    writeln!(text, "  environment:  {}", pairs.join(" "))?;
+    writeln!(text, "  docker run:   {mount} -e {}", pairs.join(" -e "))?;
     for (index, (name, value)) in environment.iter().enumerate() {
         let head = if index == 0 { "add-on:" } else { "" };
-        // A colon makes a number in base 60 of some addresses, for YAML.
+        // Without quotes YAML reads some addresses as numbers in base 60.
         writeln!(text, "  {head:<13} {}: \"{value}\"", name.to_lowercase())?;
     }
     writeln!(text)
 }
 
-/// `ff00` where Bluetooth has assigned a short one.
+/// Assigned UUIDs in their short form: `ff00`.
 pub(super) fn uuid(uuid: u128) -> String {
-    let short = u16::try_from(uuid >> 96).ok().filter(|short| uuid16(*short) == uuid);
     let [a, b, c, d] = [uuid >> 96, uuid >> 80 & 0xFFFF, uuid >> 64 & 0xFFFF, uuid >> 48 & 0xFFFF];
-    match short {
-        Some(short) => format!("{short:04x}"),
-        None => format!("{a:08x}-{b:04x}-{c:04x}-{d:04x}-{:012x}", uuid & 0xFFFF_FFFF_FFFF),
+    match u16::try_from(a) {
+        Ok(short) if uuid16(short) == uuid => format!("{short:04x}"),
+        _ => format!("{a:08x}-{b:04x}-{c:04x}-{d:04x}-{:012x}", uuid & 0xFFFF_FFFF_FFFF),
     }
 }

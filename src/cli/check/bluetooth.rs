@@ -1,0 +1,162 @@
+//! The part of `check` about Bluetooth: the adapters, and why a battery in range was not read.
+
+use std::time::Duration;
+
+use crate::cli::without_heading;
+use crate::config::{Config, Endpoint};
+use crate::model::{Fault, FaultKind};
+use crate::transport::ble::{AdapterInfo, BleDevice};
+use crate::transport::{Bluetooth, LinkError};
+
+/// In dBm; below it, connections rarely hold.
+const WEAK_SIGNAL: i16 = -90;
+
+/// Checks the adapters of the configured batteries; without a battery lists all adapters.
+pub(super) async fn check_adapters(config: &Config, bluetooth: &Bluetooth) -> bool {
+    let wanted: Vec<Option<&str>> = config
+        .devices
+        .iter()
+        .filter_map(|device| match &device.endpoint {
+            Endpoint::Ble { adapter, .. } => Some(adapter.as_deref()),
+            _ => None,
+        })
+        .collect();
+    if wanted.is_empty() && !config.devices.is_empty() {
+        return true;
+    }
+    let found = bluetooth.adapters().await;
+    if config.devices.is_empty() {
+        // The scan that follows reports why there is no adapter.
+        let found = found.unwrap_or_default();
+        let names: Vec<_> = found.iter().map(|adapter| Some(&*adapter.name)).collect();
+        for result in adapter_results(&names, &found) {
+            match result {
+                Ok(line) => println!("OK    {line}"),
+                Err(line) => println!("note  {line}"),
+            }
+        }
+        return true;
+    }
+    let results = match found {
+        Ok(found) => adapter_results(&wanted, &found),
+        Err(error) => vec![Err(description(&error))],
+    };
+    for result in &results {
+        match result {
+            Ok(line) => println!("OK    {line}"),
+            Err(line) => println!("FAIL  {line}"),
+        }
+    }
+    results.iter().all(Result::is_ok)
+}
+
+fn description(error: &LinkError) -> String {
+    let message = error.to_string();
+    format!("Bluetooth: {}\n      {}", without_heading(&message), error.hint())
+}
+
+/// One line about each wanted adapter; `None` stands for any adapter.
+fn adapter_results(wanted: &[Option<&str>], found: &[AdapterInfo]) -> Vec<Result<String, String>> {
+    let mut wanted = wanted.to_vec();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let result = |name: Option<&str>| {
+        let is_wanted =
+            |it: &&AdapterInfo| name.is_none_or(|name| name == it.name || name == it.address);
+        let (on, off): (Vec<_>, Vec<_>) = found.iter().filter(is_wanted).partition(|it| it.powered);
+        match (on.first(), off.first()) {
+            (Some(it), _) => Ok(format!("Bluetooth: adapter {} ({}) is on", it.name, it.address)),
+            (None, Some(it)) => {
+                Err(description(&LinkError::AdapterOff { adapter: it.name.clone() }))
+            }
+            (None, None) => {
+                Err(description(&LinkError::NoAdapter { adapter: name.map(str::to_owned) }))
+            }
+        }
+    };
+    wanted.into_iter().map(result).collect()
+}
+
+/// Why a battery that is in range could not be read, if a scan shows it.
+pub(super) async fn further_hint(
+    endpoint: &Endpoint,
+    fault: &Fault,
+    scan_timeout: Duration,
+    bluetooth: &Bluetooth,
+) -> Option<String> {
+    let Endpoint::Ble { address, adapter } = endpoint else { return None };
+    if !matches!(fault.kind, FaultKind::ConnectFailed | FaultKind::PortBusy | FaultKind::Timeout) {
+        return None;
+    }
+    let found = bluetooth.scan(adapter.as_deref(), scan_timeout).await.ok()?;
+    found.iter().find(|it| it.address.eq_ignore_ascii_case(address)).and_then(hint_about)
+}
+
+fn hint_about(battery: &BleDevice) -> Option<String> {
+    match (battery.connected, battery.rssi) {
+        (true, _) => Some(
+            "another program on this machine is connected to it: stop that program, or run \
+             `bluetoothctl disconnect`"
+                .to_owned(),
+        ),
+        (false, Some(rssi)) if rssi < WEAK_SIGNAL => {
+            Some(format!("its signal is weak ({rssi} dBm): move the adapter closer to the battery"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adapter(name: &str, powered: bool) -> AdapterInfo {
+        AdapterInfo { name: name.into(), address: "00:11:22:33:44:55".into(), powered }
+    }
+
+    fn device(rssi: Option<i16>, connected: bool) -> BleDevice {
+        BleDevice {
+            adapter: "hci0".into(),
+            address: "C8:47:80:37:02:E8".into(),
+            name: None,
+            rssi,
+            services: Vec::new(),
+            manufacturer: Vec::new(),
+            connected,
+        }
+    }
+
+    #[test]
+    fn each_wanted_adapter_gets_one_line() {
+        let found = [adapter("hci0", false), adapter("hci1", true)];
+        let results = adapter_results(&[Some("hci1"), None, Some("hci1")], &found);
+        assert_eq!(results.len(), 2);
+        let is_ok =
+            |result: &Result<String, String>| matches!(result, Ok(line) if line.contains("hci1"));
+        assert!(results.iter().all(is_ok), "{results:?}");
+    }
+
+    #[test]
+    fn unusable_adapter_is_reported_with_a_remedy() {
+        let found = [adapter("hci0", false)];
+        let error = |wanted, found: &[AdapterInfo]| {
+            adapter_results(&[wanted], found).remove(0).unwrap_err()
+        };
+        let off = error(Some("hci0"), &found);
+        assert!(off.contains("switched off\n      "), "{off}");
+        let missing = error(Some("hci7"), &found);
+        assert!(missing.contains("hci7"), "{missing}");
+        let none = error(None, &[]);
+        assert!(none.contains("Bluetooth adapter not found"), "{none}");
+    }
+
+    #[test]
+    fn battery_in_range_may_be_connected_or_weak() {
+        assert_eq!(hint_about(&device(Some(-60), false)), None);
+        assert_eq!(hint_about(&device(None, false)), None);
+        let connected = hint_about(&device(None, true)).unwrap();
+        assert!(connected.contains("another program"), "{connected}");
+        let weak = hint_about(&device(Some(-95), false)).unwrap();
+        assert!(weak.contains("-95 dBm"), "{weak}");
+    }
+}
