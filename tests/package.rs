@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bms_reader::config::variables::VARIABLES;
+use bms_reader::protocol::DRIVERS;
 use serde_json::{Value, json};
 
 /// Manifest keys that the app may use. The store refuses unknown keys.
@@ -292,6 +293,15 @@ fn every_variable_is_an_option() {
     assert_eq!(keys(schema), names);
     let fields = VARIABLES.iter().filter_map(|variable| variable.key()).collect();
     assert_eq!(keys(&schema["devices"][0]), fields, "fields of a battery");
+}
+
+#[test]
+fn app_offers_every_brand() {
+    let names: Vec<&str> = DRIVERS.iter().map(|info| info.name).collect();
+    let list = json!(format!("list(auto|{}|simulated)?", names.join("|")));
+    let schema = &manifest()["schema"];
+    assert_eq!(schema["bms_type"], list);
+    assert_eq!(schema["devices"][0]["type"], list);
 }
 
 /// The Supervisor treats any file with such a name in the repository as another app.
