@@ -1,35 +1,34 @@
-//! The number that `tbar` wants.
+//! The serial number of the controller, the argument of `tbar`.
 //!
-//! The help of a relative calls `tbar` "Test write Barcode", so it may store what it is given. A
-//! number that is not the controller's own must therefore never be sent: no placeholder, no example
-//! of a document, nothing of another form.
+//! The help of a related console calls `tbar` "Test write Barcode", so it may store its argument. A
+//! number other than the controller's own must therefore never be sent: no placeholder, no example
+//! from a document, no other format.
 
-/// A number that may be the controller's own.
+/// A valid serial number that is not a known sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Barcode(String);
 
-/// Why a text cannot be the number of a controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BarcodeError {
-    /// Another length, or other characters.
+    /// Wrong length or characters.
     #[error("16 letters and digits")]
     Form,
-    /// A text out of a document.
+    /// Copied from a document.
     #[error(
-        "the number of your own controller, and this one is a sample: the console's answer to \
-         `info` shows yours as `Module Barcode`; without it the battery is read, too"
+        "the serial number of your own controller; this one is a sample. The console shows yours as \
+         `Module Barcode` in the reply to `info`. The battery can be read without it, too"
     )]
     Sample,
 }
 
-/// Characters of every number that was ever seen.
+/// All known numbers have this length.
 const LENGTH: usize = 16;
 
-/// Numbers in documents that people copy from: the description of the older program, our own.
+/// Numbers from the documentation of the older program and of this one.
 const SAMPLES: [&str; 2] = ["PPTAP01419B15082", "ABCD1234EFGH5678"];
 
-/// Words of placeholders, and runs that no counting factory prints.
-const SIGNS: [&str; 11] = [
+/// Parts of placeholders and sequences that no manufacturer assigns.
+const PLACEHOLDERS: [&str; 11] = [
     "YOUR",
     "SERIAL",
     "BARCODE",
@@ -44,11 +43,11 @@ const SIGNS: [&str; 11] = [
 ];
 
 impl Barcode {
-    /// Takes a text that has the form and is no sample. Controllers print capitals.
+    /// Converts to capitals, as controllers print them.
     pub fn parse(text: &str) -> Result<Barcode, BarcodeError> {
         let number = text.trim().to_ascii_uppercase();
-        // A placeholder of another form is a placeholder first: that tells more.
-        if SAMPLES.contains(&&*number) || SIGNS.iter().any(|sign| number.contains(sign)) {
+        // For a placeholder of the wrong length this is the more helpful error.
+        if SAMPLES.contains(&&*number) || PLACEHOLDERS.iter().any(|part| number.contains(part)) {
             return Err(BarcodeError::Sample);
         }
         if number.len() != LENGTH || !number.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -57,7 +56,6 @@ impl Barcode {
         Ok(Barcode(number))
     }
 
-    /// The number.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -68,15 +66,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_controllers_are_taken_in_capitals() {
+    fn valid_number_is_converted_to_capitals() {
         for number in ["PPTAP02218C10427", "PPTAP00000000050"] {
-            assert_eq!(Barcode::parse(number).map(|it| it.0), Ok(number.to_owned()));
+            assert_eq!(Barcode::parse(number).map(|barcode| barcode.0), Ok(number.to_owned()));
         }
         assert_eq!(Barcode::parse(" pptap02218c10427 ").unwrap().as_str(), "PPTAP02218C10427");
     }
 
     #[test]
-    fn other_forms_and_samples_are_refused() {
+    fn samples_and_wrong_formats_are_rejected() {
         for text in ["", "PPTAP02218C1042", "PPTAP02218C104277", "PPTAP-2218C10427"] {
             assert_eq!(Barcode::parse(text), Err(BarcodeError::Form), "{text}");
         }

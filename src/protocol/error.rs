@@ -146,7 +146,7 @@ pub enum DecodeError {
         value: i64,
     },
     /// A console printed something else where a number belongs.
-    #[error("{field} is `{text}`, which is no number")]
+    #[error("{field} is `{text}`, which is not a number")]
     NotANumber {
         /// What the number stands for.
         field: String,

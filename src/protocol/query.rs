@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::model::Reading;
 use crate::model::reading::Setting;
 use crate::protocol::{CycleKind, Driver, ProtocolError, Side, Step};
-use session::Session;
+pub(super) use session::Session;
 
 /// Bytes that may wait for the rest of their frame. The longest answer of any brand is well below;
 /// what is older than so many bytes belongs to no frame.

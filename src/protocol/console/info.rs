@@ -1,31 +1,30 @@
-//! The answer to `info`: who a console belongs to, and the modules behind it.
+//! The reply to `info`: the identity of the battery and of the modules behind the console.
 //!
-//! Keys come and go with the firmware; the blocks of the modules (BMU) may be missing altogether.
+//! Keys depend on the firmware; the blocks of the modules (BMU) may be missing altogether.
 //! (Log of a controller with eight modules in 70p4z/tparse; parser tests of juankypunk/PylonInsight.)
 
 use std::collections::BTreeMap;
 
 use super::table::field;
-use crate::model::reading::{Identity, Pack};
+use crate::model::Reading;
+use crate::model::reading::Identity;
 use crate::model::units::MilliampHours;
 
-/// What `info` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Info {
-    /// Names and versions.
     pub identity: Identity,
-    /// Number of the controller of a stack, which `tbar` wants.
+    /// Serial number of the controller of a stack, the argument of `tbar`.
     pub module_barcode: Option<String>,
-    /// Charge when full, as sold.
+    /// Rated capacity.
     pub design: Option<MilliampHours>,
-    /// Cells of the whole stack.
+    /// Number of cells of the whole stack.
     pub cells: Option<usize>,
-    /// Serial numbers of the modules by their BMU; 0 is next to the controller.
+    /// Serial numbers by BMU number; BMU 0 is next to the controller.
     pub modules: BTreeMap<usize, String>,
 }
 
 impl Info {
-    /// Reads an answer; `None` when it says nothing of all this.
+    /// `None` if the reply contains none of the known keys.
     pub fn parse(lines: &[String]) -> Option<Info> {
         let mut info = Info::default();
         let mut barcode = None;
@@ -55,7 +54,7 @@ impl Info {
                 "Soft version" => soft = text,
                 "Barcode" => barcode = text,
                 "Module Barcode" => info.module_barcode = text,
-                "Specification" => info.design = rated_charge(value),
+                "Specification" => info.design = rated_capacity(value),
                 "Cell Number" => info.cells = value.parse().ok(),
                 _ => {}
             }
@@ -65,22 +64,22 @@ impl Info {
         (info != Info::default()).then_some(info)
     }
 
-    /// Takes over what a reading says of the battery as a whole.
-    pub fn tell(&self, identity: &mut Identity, pack: &mut Pack) {
-        *identity = self.identity.clone();
-        pack.design = self.design;
+    pub fn apply(&self, reading: &mut Reading) {
+        reading.identity = self.identity.clone();
+        reading.pack.design = self.design;
+        reading.received.device_info = true;
     }
 }
 
-/// The number in `BMU 4 Barcode`.
+/// Returns 4 for `BMU 4 Barcode`.
 fn bmu_of(line: &str) -> Option<usize> {
     line.strip_prefix("BMU ")?.split_whitespace().next()?.parse().ok()
 }
 
-/// The ampere-hours of `384V/50AH`.
-fn rated_charge(specification: &str) -> Option<MilliampHours> {
-    let (_, charge) = specification.split_once('/')?;
-    let hours: i64 = charge.trim().trim_end_matches(['A', 'a', 'H', 'h']).parse().ok()?;
+/// Parses the ampere-hours of `384V/50AH`.
+fn rated_capacity(specification: &str) -> Option<MilliampHours> {
+    let (_, capacity) = specification.split_once('/')?;
+    let hours: i64 = capacity.trim().trim_end_matches(['A', 'a', 'H', 'h']).parse().ok()?;
     Some(MilliampHours(hours.checked_mul(1000)?))
 }
 
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_pack_has_its_number_under_barcode() {
+    fn barcode_is_the_serial_number_of_a_single_pack() {
         let info = parse(
             "Device name : US2000C\nBoard version : PHANTOMSAV10R03\nSoft  version : V2.4\n\
              Barcode : PPTBH02400710243\nSpecification : 48V/50AH\nCell Number : 15",
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_board_in_front_of_the_modules_is_none_of_them() {
+    fn controller_board_is_not_a_module() {
         let info = parse("Module Barcode : PPTAP1\nBMU 1 Barcode\nModule:   : HP1   \nPCBA:  : H2")
             .unwrap();
         assert_eq!(info.modules, BTreeMap::from([(1, "HP1".to_owned())]));
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_any_known_key_is_none() {
+    fn reply_without_known_keys_is_none() {
         assert_eq!(parse("Command completed successfully"), None);
         assert_eq!(parse("Specification : much"), None);
     }

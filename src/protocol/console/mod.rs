@@ -1,185 +1,177 @@
-//! Text consoles, as Pylontech batteries have them: a command, its echo, `@`, lines of text,
+//! Text consoles of Pylontech batteries: a command, its echo, `@`, lines of text,
 //! `Command completed successfully`, `$$` and a prompt without an end of line.
 //!
-//! A brand writes a [`Script`]: what to say next, given what was answered. [`Terminal`] makes a
-//! [`Driver`] of it; [`Survey`] is the script of those who ask the same few things in every cycle.
+//! A brand implements [`Conversation`]: the next command, given the replies so far. [`ConsoleDriver`]
+//! turns it into a [`Driver`]. [`QueryPlan`] is the conversation of a brand that sends the same
+//! commands in every cycle, described by the table of a [`ConsoleDialect`].
 //!
 //! Line ends are mixed on real wires (LF CR behind the echo, CR CR LF behind rows, CR LF CR before
-//! the prompt: esphome/issues 7114), so both characters separate and empty lines do not count. A
-//! stale prompt may come first, so everything in front of the echo of our command is skipped.
+//! the prompt: esphome/issues 7114), so both characters separate lines and empty lines do not count.
+//! A stale prompt may come first, so everything before the echo of our command is skipped.
 
 pub mod info;
+pub mod query_plan;
 pub mod reply;
-pub mod survey;
+pub mod states;
 pub mod table;
-pub mod words;
 
 use std::time::Duration;
 
 use crate::model::Reading;
 use crate::protocol::{CycleKind, Driver, ProtocolError, Step};
-use reply::{Listener, Reply};
+use reply::{Reply, ReplyParser};
 
-pub use survey::{Questions, Survey};
+pub use query_plan::{ConsoleDialect, ConsoleQuery, Decode, QueryPlan};
 
-/// A console fresh from the start of its line may print to itself for a moment.
-pub const SETTLING: Duration = Duration::from_secs(2);
-/// Time to leave a console between two commands.
-pub const GAP: Duration = Duration::from_millis(100);
-
-/// The prompt at the end of an answer, which people who copy from a terminal may leave out.
+/// The prompt behind a reply, which is often missing in text copied from a terminal.
 pub const PROMPT: &str = "pylon>";
 
-/// One command.
+/// A freshly opened serial line may still deliver output of the console.
+pub const SETTLE_TIME: Duration = Duration::from_secs(2);
+/// Pause between two commands.
+pub const COMMAND_GAP: Duration = Duration::from_millis(100);
+
+/// A command with its timing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// What is typed, without its end of line.
-    pub command: String,
-    /// Time for the answer.
-    pub patience: Duration,
-    /// Quiet time before it.
+pub struct Command {
+    /// Without the end of line.
+    pub text: String,
+    /// Limit for the whole reply.
+    pub timeout: Duration,
+    /// Quiet time before the command.
     pub pause: Duration,
 }
 
-/// What a script wants.
+/// What a conversation needs next.
 #[derive(Debug, Clone)]
-pub enum Turn {
-    /// Type this and hear the answer.
-    Say(Line),
-    /// The cycle ended well.
+pub enum ConsoleStep {
+    Send(Command),
     Done(Box<Reading>),
-    /// The cycle ended badly.
     Failed(ProtocolError),
 }
 
-/// One conversation with a console, a whole answer at a time.
-pub trait Script: Send {
-    /// The link is new.
-    fn forget(&mut self);
-    /// A cycle begins.
-    fn begin(&mut self, kind: CycleKind);
-    /// What to do now; the same until something is answered or stays unanswered.
-    fn turn(&self) -> Turn;
-    /// The answer to the last command.
-    fn answered(&mut self, reply: &Reply);
-    /// No whole answer came, only so many bytes.
-    fn unanswered(&mut self, received: usize);
+/// One conversation with a console, in whole replies.
+pub trait Conversation: Send {
+    /// The link is new: forget log-ins and everything learned from the console.
+    fn reset(&mut self);
+    /// Begins a cycle.
+    fn start(&mut self, kind: CycleKind);
+    /// The next step; it stays the same until a reply or a timeout.
+    fn step(&self) -> ConsoleStep;
+    /// Handles the reply to the last command.
+    fn on_reply(&mut self, reply: &Reply);
+    /// No complete reply arrived, only this number of bytes.
+    fn on_timeout(&mut self, received: usize);
 }
 
-/// Types the commands of a script and hears the answers.
+/// Sends the commands of a conversation and parses the replies.
 #[derive(Debug)]
-pub struct Terminal<S> {
-    script: S,
+pub struct ConsoleDriver<C> {
+    conversation: C,
     state: State,
-    listener: Listener,
-    /// Nothing was typed yet on this link.
+    parser: ReplyParser,
+    /// Nothing was sent yet on this link.
     fresh: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Pausing,
-    Typing,
-    Listening,
-    Over,
+    Sending,
+    Receiving,
+    Idle,
 }
 
-impl<S: Script> Terminal<S> {
-    /// Ready for the first cycle of a session.
-    pub fn new(script: S) -> Self {
-        let (state, listener) = (State::Over, Listener::default());
-        let mut terminal = Terminal { script, state, listener, fresh: true };
-        terminal.start(CycleKind::Read);
-        terminal
+impl<C: Conversation> ConsoleDriver<C> {
+    pub fn new(conversation: C) -> Self {
+        let (state, parser) = (State::Idle, ReplyParser::default());
+        let mut driver = ConsoleDriver { conversation, state, parser, fresh: true };
+        driver.start(CycleKind::Read);
+        driver
     }
 
-    fn go_on(&mut self) {
-        self.state = match self.script.turn() {
-            Turn::Say(line) => {
-                self.listener = Listener::for_answer_to(&line.command);
-                if self.pause(&line).is_zero() { State::Typing } else { State::Pausing }
+    fn begin_step(&mut self) {
+        self.state = match self.conversation.step() {
+            ConsoleStep::Send(command) => {
+                self.parser = ReplyParser::new(&command.text);
+                if self.pause(&command).is_zero() { State::Sending } else { State::Pausing }
             }
-            Turn::Done(_) | Turn::Failed(_) => State::Over,
+            ConsoleStep::Done(_) | ConsoleStep::Failed(_) => State::Idle,
         };
     }
-}
 
-impl<S: Script> Terminal<S> {
-    fn pause(&self, line: &Line) -> Duration {
-        if self.fresh { SETTLING.max(line.pause) } else { line.pause }
+    fn pause(&self, command: &Command) -> Duration {
+        if self.fresh { SETTLE_TIME.max(command.pause) } else { command.pause }
     }
 }
 
-impl<S: Script> Driver for Terminal<S> {
+impl<C: Conversation> Driver for ConsoleDriver<C> {
     fn reset(&mut self) {
         self.fresh = true;
-        self.script.forget();
+        self.conversation.reset();
         self.start(CycleKind::Read);
     }
 
     fn start(&mut self, kind: CycleKind) {
-        self.script.begin(kind);
-        self.go_on();
+        self.conversation.start(kind);
+        self.begin_step();
     }
 
     fn step(&mut self) -> Step {
-        match (self.script.turn(), self.state) {
-            (Turn::Say(line), State::Pausing) => Step::Pause(self.pause(&line)),
-            (Turn::Say(line), State::Typing) => Step::Send(format!("{}\n", line.command).into()),
-            (Turn::Say(line), _) => Step::Await(line.patience),
-            (Turn::Done(reading), _) => Step::Done(reading),
-            (Turn::Failed(error), _) => Step::Failed(error),
+        match (self.conversation.step(), self.state) {
+            (ConsoleStep::Send(command), State::Pausing) => Step::Pause(self.pause(&command)),
+            (ConsoleStep::Send(command), State::Sending) => {
+                Step::Send(format!("{}\n", command.text).into())
+            }
+            (ConsoleStep::Send(command), _) => Step::Await(command.timeout),
+            (ConsoleStep::Done(reading), _) => Step::Done(reading),
+            (ConsoleStep::Failed(error), _) => Step::Failed(error),
         }
     }
 
     fn advance(&mut self) {
         match self.state {
-            State::Pausing => self.state = State::Typing,
-            State::Typing => {
+            State::Pausing => self.state = State::Sending,
+            State::Sending => {
                 self.fresh = false;
-                self.state = State::Listening;
+                self.state = State::Receiving;
             }
-            State::Listening | State::Over => {}
+            State::Receiving | State::Idle => {}
         }
     }
 
-    /// What comes while nothing is awaited answers no command of ours and is dropped.
+    /// Bytes that arrive while no reply is awaited are dropped.
     fn receive(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            if self.state != State::Listening {
+            if self.state != State::Receiving {
                 return;
             }
-            if let Some(reply) = self.listener.hear(*byte) {
-                self.script.answered(&reply);
-                self.go_on();
+            if let Some(reply) = self.parser.push(*byte) {
+                self.conversation.on_reply(&reply);
+                self.begin_step();
             }
         }
     }
 
     fn handle_timeout(&mut self) {
-        if self.state == State::Listening {
-            match self.listener.conclude() {
-                Some(reply) => self.script.answered(&reply),
-                None => self.script.unanswered(self.listener.received()),
+        if self.state == State::Receiving {
+            match self.parser.finish() {
+                Some(reply) => self.conversation.on_reply(&reply),
+                None => self.conversation.on_timeout(self.parser.received()),
             }
-            self.go_on();
+            self.begin_step();
         }
     }
 }
 
-/// An answer that is not what was asked for.
+/// The reply cannot be decoded.
 pub(crate) fn unreadable(command: &str, reason: impl Into<String>) -> ProtocolError {
     ProtocolError::BadFrame { query: quoted(command), reason: reason.into() }
 }
 
-/// An answer that never came, or never ended.
-pub(crate) fn silent(command: &str, received: usize) -> ProtocolError {
+/// The reply did not arrive completely.
+pub(crate) fn timed_out(command: &str, received: usize) -> ProtocolError {
     ProtocolError::Timeout { query: quoted(command), received }
-}
-
-/// A command that this console does not have.
-pub(crate) fn unknown(command: &str, complaint: &str) -> ProtocolError {
-    ProtocolError::Unsupported { query: quoted(command), reason: complaint.to_owned() }
 }
 
 fn quoted(command: &str) -> String {

@@ -1,11 +1,11 @@
-//! From bytes to whole answers.
+//! Parses the bytes of a console into whole replies.
 
-/// Bytes that an answer may have: the longest, a table of 120 cells, has 14 kB.
-const LONGEST_ANSWER: usize = 64 * 1024;
-/// Bytes in front of the echo that are worth keeping: it ends them.
-const LONGEST_PREFIX: usize = 512;
+/// The longest known reply, a table of 120 cells, has 14 kB.
+const MAX_REPLY: usize = 64 * 1024;
+/// Bytes kept before the echo, which ends them.
+const MAX_PREFIX: usize = 512;
 
-/// What the console awaits its next command with: it tells whether somebody is logged in.
+/// The prompt behind a reply; it shows whether the console is logged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prompt {
     /// `pylon>`.
@@ -14,98 +14,97 @@ pub enum Prompt {
     Debug,
 }
 
-/// The prompts of the family. Neither is the end of the other.
+/// Neither prompt is a suffix of the other.
 const PROMPTS: [(&[u8], Prompt); 2] = [(b"pylon_debug>", Prompt::Debug), (b"pylon>", Prompt::User)];
 
-/// One whole answer.
+/// One complete reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// Its lines, trimmed, without the echo, the frame and empty ones. A byte that is no character
-    /// of ASCII became U+FFFD, so that no number with a hole in it is read as another number.
+    /// Trimmed lines without the echo, the frame marks and empty lines. A byte that is not printable
+    /// ASCII becomes U+FFFD, so that a damaged number does not parse as a different number.
     pub lines: Vec<String>,
-    /// What came behind it.
     pub prompt: Prompt,
 }
 
 impl Reply {
-    /// Whether the console says that the command worked.
+    /// Whether the reply ends with the success line of the console.
     pub fn succeeded(&self) -> bool {
         self.lines.iter().any(|line| line.eq_ignore_ascii_case("Command completed successfully"))
     }
 
-    /// What the console says when it does not know the command, at least in this mode.
-    pub fn complaint(&self) -> Option<&str> {
-        let complains = |line: &&String| line.to_ascii_lowercase().starts_with("unknown command");
-        self.lines.iter().find(complains).map(String::as_str)
+    /// The line of the console for a command that it does not know in this mode.
+    pub fn unknown_command(&self) -> Option<&str> {
+        let is_complaint =
+            |line: &&String| line.to_ascii_lowercase().starts_with("unknown command");
+        self.lines.iter().find(is_complaint).map(String::as_str)
     }
 
-    /// The first line, for messages.
+    /// The first line, for error messages.
     pub fn headline(&self) -> &str {
         self.lines.first().map_or("nothing", String::as_str)
     }
 }
 
-/// Gathers the answer to one command.
+/// Collects the reply to one command.
 #[derive(Debug, Default)]
-pub struct Listener {
+pub struct ReplyParser {
     command: Vec<u8>,
     line: Vec<u8>,
     lines: Vec<String>,
-    /// The echo of our command came.
+    /// The echo of our command was received.
     echoed: bool,
-    /// Something stood behind the echo.
-    begun: bool,
-    /// The mark behind the echo came.
+    /// A line followed the echo.
+    started: bool,
+    /// The `@` mark behind the echo was received.
     opened: bool,
-    /// A prompt came right behind the echo: that of an answer without a word, or a stale one.
-    bare: Option<Prompt>,
-    /// Bytes of the answer so far.
+    /// A prompt directly behind the echo: an empty reply, or a stale prompt.
+    bare_prompt: Option<Prompt>,
+    /// Bytes behind the echo.
     size: usize,
     received: usize,
 }
 
-impl Listener {
-    /// Waits for the answer to this command.
-    pub fn for_answer_to(command: &str) -> Self {
-        Listener { command: command.as_bytes().to_vec(), ..Listener::default() }
+impl ReplyParser {
+    pub fn new(command: &str) -> Self {
+        ReplyParser { command: command.as_bytes().to_vec(), ..ReplyParser::default() }
     }
 
-    /// Bytes that came so far.
+    /// Bytes received since the command.
     pub fn received(&self) -> usize {
         self.received
     }
 
-    /// Takes one byte; gives the answer once its prompt is there.
-    pub fn hear(&mut self, byte: u8) -> Option<Reply> {
+    /// Returns the reply with the last byte of its prompt.
+    pub fn push(&mut self, byte: u8) -> Option<Reply> {
         self.received += 1;
         match byte {
             b'\r' | b'\n' => self.end_line(),
-            // Padding of some adapters.
+            // Some adapters insert zero bytes.
             0 => {}
             byte => self.line.push(byte),
         }
         if !self.echoed {
-            let excess = self.line.len().saturating_sub(LONGEST_PREFIX);
+            let excess = self.line.len().saturating_sub(MAX_PREFIX);
             self.line.drain(..excess);
             return None;
         }
         self.size += 1;
-        if self.size > LONGEST_ANSWER {
-            self.begin_again();
+        if self.size > MAX_REPLY {
+            self.restart();
         }
         let (_, prompt) = PROMPTS.iter().find(|(text, _)| self.line.ends_with(text))?;
-        if !self.begun {
-            self.bare = Some(*prompt);
+        if !self.started {
+            self.bare_prompt = Some(*prompt);
             return None;
         }
         let lines = std::mem::take(&mut self.lines);
-        *self = Listener { received: self.received, ..Listener::default() };
+        *self = ReplyParser { received: self.received, ..ReplyParser::default() };
         Some(Reply { lines, prompt: *prompt })
     }
 
-    /// Nothing more will come: a prompt right behind the echo was the whole answer.
-    pub fn conclude(&mut self) -> Option<Reply> {
-        let prompt = self.bare.take().filter(|_| !self.begun)?;
+    /// Call after the timeout: a prompt directly behind the echo was the whole reply.
+    pub fn finish(&mut self) -> Option<Reply> {
+        let prompt = self.bare_prompt.take().filter(|_| !self.started)?;
         Some(Reply { lines: Vec::new(), prompt })
     }
 
@@ -114,15 +113,15 @@ impl Listener {
         let line = line.trim_ascii();
         if self.is_echo(line) {
             self.echoed = true;
-            self.begun = false;
+            self.started = false;
             self.opened = false;
             self.size = 0;
             self.lines.clear();
         } else if self.echoed && !line.is_empty() {
-            self.begun = true;
+            self.started = true;
             match line {
-                // The answer to another command stands in ours, and whose the rest is cannot be told.
-                b"@" if self.opened => self.begin_again(),
+                // A second `@`: another reply is mixed into ours, and the rest is ambiguous.
+                b"@" if self.opened => self.restart(),
                 b"@" => self.opened = true,
                 b"$$" => {}
                 _ => self.lines.push(line.iter().map(|byte| character(*byte)).collect()),
@@ -130,14 +129,14 @@ impl Listener {
         }
     }
 
-    /// Forgets all but what is waited for: the answer has to come once more, from its echo on.
-    fn begin_again(&mut self) {
+    /// Drops everything received; the reply has to start again from its echo.
+    fn restart(&mut self) {
         let command = std::mem::take(&mut self.command);
-        *self = Listener { command, received: self.received, ..Listener::default() };
+        *self = ReplyParser { command, received: self.received, ..ReplyParser::default() };
     }
 
-    /// Something may stand in front of the first echo: a prompt, noise, the end of an older answer.
-    /// Not the beginning of a longer command, though: `pwr` is the end of `getpwr`.
+    /// A prompt, noise or the end of an older reply may precede the first echo, but not the start of a
+    /// longer command: `getpwr` ends with `pwr`.
     fn is_echo(&self, line: &[u8]) -> bool {
         let Some(before) = line.strip_suffix(self.command.as_slice()) else { return false };
         if self.command.is_empty() {
@@ -164,12 +163,12 @@ mod tests {
     use super::*;
 
     fn replies(command: &str, text: &[u8]) -> Vec<Reply> {
-        let mut listener = Listener::for_answer_to(command);
-        text.iter().filter_map(|byte| listener.hear(*byte)).collect()
+        let mut parser = ReplyParser::new(command);
+        text.iter().filter_map(|byte| parser.push(*byte)).collect()
     }
 
     #[test]
-    fn every_mixture_of_line_ends_is_the_same_answer() {
+    fn mixed_line_ends_give_the_same_reply() {
         for text in [
             "time\n@\nRTC 1\nCommand completed successfully\n$$\npylon>",
             "time\n\r@\r\r\nRTC 1\r\r\nCommand completed successfully\r\r\n$$\r\n\rpylon>",
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prompt_tells_the_mode_and_only_counts_behind_the_echo() {
+    fn prompt_counts_only_behind_the_echo() {
         let text = b"pylon>\r\npylon>login debug\r\n@\r\n$$\r\npylon_debug>";
         let debug = replies("login debug", text);
         assert_eq!(debug.len(), 1);
@@ -194,13 +193,13 @@ mod tests {
     }
 
     #[test]
-    fn a_second_echo_begins_the_answer_anew() {
+    fn second_echo_restarts_the_reply() {
         let text = b"getpwr\r\n@\r\n1#\r\ngetpwr\r\n@\r\n2#\r\n$$\r\npylon_debug>";
         assert_eq!(replies("getpwr", text)[0].lines, ["2#"]);
     }
 
     #[test]
-    fn an_answer_with_another_one_in_it_is_none() {
+    fn interleaved_replies_are_dropped() {
         let other = "bat 2\r\n@\r\n3300\r\nCommand completed successfully\r\n$$\r\npylon>";
         for end in [other.len(), other.len() / 2] {
             let text = format!("bat 1\r\n@\r\n3317\r\n{}\r\n3318\r\n$$\r\npylon>", &other[..end]);
@@ -211,32 +210,32 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_right_behind_the_echo_is_an_answer_only_when_nothing_follows() {
-        let mut listener = Listener::for_answer_to("login debug");
+    fn bare_prompt_is_a_reply_only_after_the_timeout() {
+        let mut parser = ReplyParser::new("login debug");
         let text = b"login debug\r\npylon_debug>";
-        assert!(text.iter().all(|byte| listener.hear(*byte).is_none()));
-        assert_eq!(listener.conclude().map(|reply| reply.prompt), Some(Prompt::Debug));
-        assert_eq!(listener.conclude(), None);
+        assert!(text.iter().all(|byte| parser.push(*byte).is_none()));
+        assert_eq!(parser.finish().map(|reply| reply.prompt), Some(Prompt::Debug));
+        assert_eq!(parser.finish(), None);
         let stale = b"time\npylon>time\r\n@\r\nRTC 1\r\npylon>";
         assert_eq!(replies("time", stale)[0].lines, ["RTC 1"]);
     }
 
     #[test]
-    fn a_damaged_byte_leaves_a_mark() {
+    fn damaged_byte_becomes_a_replacement_character() {
         let reply = &replies("bat", b"bat\r\n3\xB317\r\n3\x00317\r\npylon>")[0];
         assert_eq!(reply.lines, ["3\u{FFFD}17", "3317"]);
     }
 
     #[test]
-    fn an_endless_answer_is_forgotten() {
-        let mut listener = Listener::for_answer_to("pwr");
-        let mut feed = |bytes: &[u8]| bytes.iter().filter_map(|b| listener.hear(*b)).count();
+    fn endless_reply_is_dropped() {
+        let mut parser = ReplyParser::new("pwr");
+        let mut feed = |bytes: &[u8]| bytes.iter().filter_map(|b| parser.push(*b)).count();
         assert_eq!(feed(b"pwr\r\n"), 0);
-        for _ in 0..3 * LONGEST_ANSWER {
+        for _ in 0..3 * MAX_REPLY {
             assert_eq!(feed(b"x\n"), 0);
         }
         assert_eq!(feed(b"pylon>"), 0);
         assert_eq!(feed(b"pwr\r\n@\r\npylon>"), 1);
-        assert!(listener.lines.capacity() < 2 * LONGEST_ANSWER);
+        assert!(parser.lines.capacity() < 2 * MAX_REPLY);
     }
 }

@@ -1,61 +1,61 @@
-//! Tables with a head, and fields of the form `Key : value`.
+//! Tables with a header, and fields of the form `Key : value`.
 //!
-//! Firmwares differ in the columns they print and in their widths, so a value is found by the name
-//! above it. Rows are not aligned with the head everywhere: what counts is the order of the words.
+//! Columns and their widths depend on the firmware, so a value is found by the name of its column.
+//! Rows are not always aligned with the header: only the order of the words counts.
 
+use crate::model::reading::{Cell, ConsoleStatus};
 use crate::model::units::{CentiPercent, DeciCelsius, Milliamps, Millivolts, divide_rounded};
 use crate::protocol::DecodeError;
 
-/// Reads a whole number; a dash or nothing is an unknown one.
+/// Parses a whole number; a dash or an empty text is an unknown value.
 pub fn number(field: &str, text: &str) -> Result<Option<i32>, DecodeError> {
     let text = text.trim();
     if matches!(text, "" | "-") {
         return Ok(None);
     }
-    let malformed = |_| DecodeError::NotANumber { field: field.to_owned(), text: text.to_owned() };
-    text.parse().map(Some).map_err(malformed)
+    let not_a_number =
+        |_| DecodeError::NotANumber { field: field.to_owned(), text: text.to_owned() };
+    text.parse().map(Some).map_err(not_a_number)
 }
 
-/// Thousandths of a degree, as every console prints them.
+/// Consoles print thousandths of a degree.
 pub fn temperature(thousandths: i32) -> DeciCelsius {
-    // A hundredth of a number of 32 bits is one, too.
+    // The hundredth part of an `i32` always fits.
     DeciCelsius(i32::try_from(divide_rounded(thousandths.into(), 100)).unwrap_or_default())
 }
 
-/// A head and the rows below it.
 #[derive(Debug, Clone)]
 pub struct Table<'a> {
-    head: Vec<String>,
+    header: Vec<String>,
     lines: Vec<&'a str>,
 }
 
 impl<'a> Table<'a> {
-    /// The first table with volts and temperatures.
-    pub fn find(lines: &'a [String]) -> Option<Self> {
-        let is_head = |line: &String| {
+    /// The first table with a voltage and a temperature column.
+    pub fn find(lines: &'a [String]) -> Result<Self, DecodeError> {
+        let is_header = |line: &String| {
             let mut words = line.split_whitespace();
             words.clone().any(|word| word == "Volt") && words.any(|word| word == "Tempr")
         };
-        let start = lines.iter().position(is_head)?;
+        let start = lines.iter().position(is_header).ok_or(DecodeError::Empty)?;
         let rows = lines.iter().skip(start + 1).map(String::as_str);
         let rows = rows.take_while(|line| line.starts_with(|c: char| c.is_ascii_digit()));
-        Some(Table { head: columns(&lines[start]), lines: rows.collect() })
+        Ok(Table { header: columns(&lines[start]), lines: rows.collect() })
     }
 
-    /// The rows, in order.
     pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         self.lines.iter().map(|line| Row {
-            head: &self.head,
-            values: values(&self.head, line),
+            header: &self.header,
+            values: values(&self.header, line),
             line,
         })
     }
 }
 
-/// Names of two words have a second one that stands nowhere else.
-fn columns(head: &str) -> Vec<String> {
+/// The second word of a two-word column name is always `State` or `Code`.
+fn columns(header: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for word in head.split_whitespace() {
+    for word in header.split_whitespace() {
         match names.last_mut().filter(|_| matches!(word, "State" | "Code")) {
             Some(name) => *name = format!("{name} {word}"),
             None => names.push(word.to_owned()),
@@ -64,14 +64,14 @@ fn columns(head: &str) -> Vec<String> {
     names
 }
 
-/// One entry for each column, as far as the words suffice. A time is two words; a charge is a
-/// share, a number with its unit, or both.
-fn values<'a>(head: &[String], line: &'a str) -> Vec<Vec<&'a str>> {
+/// The words of each column, as far as the line reaches. A time has two words; a charge has a
+/// percentage, a number with its unit, or both.
+fn values<'a>(header: &[String], line: &'a str) -> Vec<Vec<&'a str>> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let is_unit = |at: usize| words.get(at).is_some_and(|word| word.ends_with(['H', 'h']));
     let mut at = 0;
     let mut values = Vec::new();
-    for name in head {
+    for name in header {
         let Some(first) = words.get(at) else { break };
         let length = match name.as_str() {
             "Time" if *first != "-" => 2,
@@ -85,54 +85,59 @@ fn values<'a>(head: &[String], line: &'a str) -> Vec<Vec<&'a str>> {
     values
 }
 
-/// One row.
 #[derive(Debug, Clone)]
 pub struct Row<'a> {
-    head: &'a [String],
+    header: &'a [String],
     values: Vec<Vec<&'a str>>,
     line: &'a str,
 }
 
 impl<'a> Row<'a> {
-    /// The words below this name; none for a column that is not there.
+    /// Empty for a missing column.
     pub fn words(&self, name: &str) -> &[&'a str] {
-        let column = self.head.iter().position(|other| other == name);
+        let column = self.header.iter().position(|other| other == name);
         column.and_then(|column| self.values.get(column)).map_or(&[], Vec::as_slice)
     }
 
-    /// The first word below this name, unless it is a dash.
+    /// The first word of the column; `None` for a dash.
     pub fn word(&self, name: &str) -> Option<&'a str> {
         self.words(name).first().copied().filter(|word| *word != "-")
     }
 
-    /// The number below this name.
     pub fn number(&self, name: &str) -> Result<Option<i32>, DecodeError> {
         self.words(name).first().map_or(Ok(None), |word| number(name, word))
     }
 
-    /// Millivolts below this name.
-    pub fn volts(&self, name: &str) -> Result<Option<Millivolts>, DecodeError> {
+    /// Of a column in millivolts.
+    pub fn voltage(&self, name: &str) -> Result<Option<Millivolts>, DecodeError> {
         Ok(self.number(name)?.map(Millivolts))
     }
 
-    /// Milliamperes below this name, positive while charging.
-    pub fn amps(&self, name: &str) -> Result<Option<Milliamps>, DecodeError> {
+    /// Of a column in milliamperes, positive while charging.
+    pub fn current(&self, name: &str) -> Result<Option<Milliamps>, DecodeError> {
         Ok(self.number(name)?.map(Milliamps))
     }
 
-    /// Thousandths of a degree below this name.
-    pub fn degrees(&self, name: &str) -> Result<Option<DeciCelsius>, DecodeError> {
+    /// Of a column in thousandths of a degree.
+    pub fn temperature(&self, name: &str) -> Result<Option<DeciCelsius>, DecodeError> {
         Ok(self.number(name)?.map(temperature))
     }
 
-    /// The share (`84%`) below this name.
-    pub fn share(&self, name: &str) -> Result<Option<CentiPercent>, DecodeError> {
-        let share = self.words(name).iter().find_map(|word| word.strip_suffix('%'));
-        let percent = share.map_or(Ok(None), |text| number(name, text))?;
+    /// Of a column like `84%`.
+    pub fn percent(&self, name: &str) -> Result<Option<CentiPercent>, DecodeError> {
+        let percent = self.words(name).iter().find_map(|word| word.strip_suffix('%'));
+        let percent = percent.map_or(Ok(None), |text| number(name, text))?;
         Ok(percent.map(|percent| CentiPercent(percent.saturating_mul(100))))
     }
 
-    /// The number in front of this unit below this name.
+    /// The words of the four state columns: base, voltage, current and temperature.
+    pub fn states(&self, columns: [&str; 4]) -> ConsoleStatus {
+        let [base, voltage, current, temperature] =
+            columns.map(|name| self.word(name).map(str::to_owned));
+        ConsoleStatus { base, voltage, current, temperature }
+    }
+
+    /// The number before this unit.
     pub fn amount(&self, name: &str, unit: &str) -> Result<Option<i32>, DecodeError> {
         match self.words(name) {
             [.., text, last] if last.eq_ignore_ascii_case(unit) => number(name, text),
@@ -140,15 +145,29 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Whether the row is there only to say that nobody is. The word stands under one column or
-    /// another, depending on the firmware.
+    /// The row of an empty slot. The column of the word `Absent` depends on the firmware.
     pub fn is_absent(&self) -> bool {
         self.line.split_whitespace().any(|word| word == "Absent")
     }
 }
 
-/// `Key : value` split at the first colon; blanks at either side and doubled ones within the key do
-/// not matter. `None` for another line and for an empty value.
+/// Collects numbered cells; a gap in the numbers is an error.
+pub fn consecutive_cells(
+    numbered: impl Iterator<Item = Result<(Option<i32>, Cell), DecodeError>>,
+) -> Result<Vec<Cell>, DecodeError> {
+    let mut cells = Vec::new();
+    for result in numbered {
+        let (Some(index), cell) = result? else { return Err(DecodeError::Empty) };
+        if usize::try_from(index) != Ok(cells.len()) {
+            let reason = format!("cell {index} does not follow its predecessor");
+            return Err(DecodeError::Invalid(reason));
+        }
+        cells.push(cell);
+    }
+    if cells.is_empty() { Err(DecodeError::Empty) } else { Ok(cells) }
+}
+
+/// Splits `Key : value` at the first colon and normalises blanks. `None` for an empty value.
 pub fn field(line: &str) -> Option<(String, &str)> {
     let (key, value) = line.split_once(':')?;
     let key = key.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -170,16 +189,16 @@ mod tests {
         Command completed successfully";
 
     #[test]
-    fn values_are_found_by_the_name_above_them() {
+    fn values_are_found_by_column_name() {
         let lines = lines(STACK);
         let table = Table::find(&lines).unwrap();
         let rows: Vec<_> = table.rows().collect();
         assert_eq!(rows.len(), 1);
         let row = &rows[0];
-        assert_eq!(row.volts("Volt"), Ok(Some(Millivolts(402_855))));
-        assert_eq!(row.amps("Curr"), Ok(Some(Milliamps(-613))));
-        assert_eq!(row.degrees("Tempr"), Ok(Some(DeciCelsius(340))));
-        assert_eq!(row.share("CoulombAH"), Ok(Some(CentiPercent(8400))));
+        assert_eq!(row.voltage("Volt"), Ok(Some(Millivolts(402_855))));
+        assert_eq!(row.current("Curr"), Ok(Some(Milliamps(-613))));
+        assert_eq!(row.temperature("Tempr"), Ok(Some(DeciCelsius(340))));
+        assert_eq!(row.percent("CoulombAH"), Ok(Some(CentiPercent(8400))));
         assert_eq!(row.amount("CoulombAH", "mAH"), Ok(Some(42_041)));
         assert_eq!(row.amount("CoulombWH", "WH"), Ok(Some(15_960)));
         assert_eq!((row.word("B.V.St"), row.word("Err Code")), (Some("Normal"), Some("0x0")));
@@ -187,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_alone_is_not_mistaken_for_a_time() {
+    fn percentage_alone_is_not_taken_for_a_time() {
         let lines = lines(
             "Power Volt   Curr   Tempr  Coulomb  Time                 M.T.St\n\
              1     49726  -3037  29300  96%      2026-07-17 01:20:56  Normal\n\
@@ -198,23 +217,23 @@ mod tests {
         let table = Table::find(&lines).unwrap();
         let rows: Vec<_> = table.rows().collect();
         assert_eq!(rows.len(), 3);
-        assert_eq!(rows[0].share("Coulomb"), Ok(Some(CentiPercent(9600))));
+        assert_eq!(rows[0].percent("Coulomb"), Ok(Some(CentiPercent(9600))));
         assert_eq!(rows[0].amount("Coulomb", "mAH"), Ok(None));
         assert_eq!(rows[0].word("M.T.St"), Some("Normal"));
-        assert_eq!((rows[1].volts("Volt"), rows[1].word("M.T.St")), (Ok(None), None));
-        let error = rows[2].volts("Volt").unwrap_err();
-        assert_eq!(error.to_string(), "Volt is `49x26`, which is no number");
+        assert_eq!((rows[1].voltage("Volt"), rows[1].word("M.T.St")), (Ok(None), None));
+        let error = rows[2].voltage("Volt").unwrap_err();
+        assert_eq!(error.to_string(), "Volt is `49x26`, which is not a number");
     }
 
     #[test]
-    fn temperatures_are_rounded_to_tenths() {
+    fn temperature_is_rounded_to_tenths() {
         for (thousandths, tenths) in [(26_300, 263), (22_291, 223), (-50, -1), (-49, 0)] {
             assert_eq!(temperature(thousandths), DeciCelsius(tenths));
         }
     }
 
     #[test]
-    fn fields_are_cut_at_the_first_colon() {
+    fn field_is_split_at_the_first_colon() {
         let time = "Device Test Time    : 2021-07-10 10:27:10";
         assert_eq!(field(time), Some(("Device Test Time".into(), "2021-07-10 10:27:10")));
         assert_eq!(field("Hard  version  : V10"), Some(("Hard version".into(), "V10")));

@@ -1,113 +1,85 @@
-//! What the tables of a low-voltage console say.
+//! The replies of a low-voltage console.
 
-use super::super::console::table::{Row, Table, field, number};
-use super::super::console::words;
+use super::super::console::query_plan::NO_SUCH_PACK;
+use super::super::console::states;
+use super::super::console::table::{Row, Table, consecutive_cells, field, number};
 use crate::model::Reading;
 use crate::model::reading::{Cell, ConsoleStatus, Probe, SensorLocation};
 use crate::model::units::CentiPercent;
-use crate::protocol::DecodeError;
+use crate::protocol::{DecodeError, Options};
 
-/// Reported where no pack has the number.
-pub const NO_PACK: &str = "pack of this number";
-
-/// The row of one pack.
-pub fn pwr(lines: &[String], pack: u8, into: &mut Reading) -> Result<(), DecodeError> {
-    let table = Table::find(lines).ok_or(DecodeError::Empty)?;
+/// The row of our pack.
+pub(super) fn pwr(
+    lines: &[String],
+    options: &Options,
+    into: &mut Reading,
+) -> Result<(), DecodeError> {
+    let table = Table::find(lines)?;
     let mut own = None;
     for row in table.rows() {
-        if row.number("Power")? == Some(pack.into()) {
+        if row.number("Power")? == Some(options.address.into()) {
             own = Some(row);
             break;
         }
     }
-    let row = own.filter(|row| !row.is_absent()).ok_or(DecodeError::Missing(NO_PACK))?;
-    into.pack.voltage = row.volts("Volt")?;
-    into.pack.current = row.amps("Curr")?;
-    into.pack.soc = row.share("Coulomb")?;
-    if into.pack.voltage.is_none() {
-        return Err(DecodeError::Empty);
-    }
+    let row = own.filter(|row| !row.is_absent()).ok_or(DecodeError::Missing(NO_SUCH_PACK))?;
+    into.pack.voltage = Some(row.voltage("Volt")?.ok_or(DecodeError::Empty)?);
+    into.pack.current = row.current("Curr")?;
+    into.pack.soc = row.percent("Coulomb")?;
     for (location, name) in
         [(SensorLocation::Ambient, "Tempr"), (SensorLocation::Mosfet, "MosTempr")]
     {
-        if let Some(value) = row.degrees(name)? {
+        if let Some(value) = row.temperature(name)? {
             into.probes.push(Probe { location, value: Some(value) });
         }
     }
-    let words = ConsoleStatus {
-        base: word(&row, "Base.St"),
-        ..states(&row, ["Volt.St", "Curr.St", "Temp.St"])
-    };
-    words::note_pack(words, into);
-    for (subject, name) in [
+    states::set_pack(row.states(["Base.St", "Volt.St", "Curr.St", "Temp.St"]), into);
+    for (name, column) in [
         ("cell_voltage_status", "B.V.St"),
         ("cell_temperature_status", "B.T.St"),
         ("mos_temperature_status", "M.T.St"),
         ("system_alarm_status", "SysAlarm.St"),
     ] {
-        words::note(into, subject, row.word(name));
+        states::set(into, name, row.word(column));
     }
     into.received.cell_info = true;
     Ok(())
 }
 
-fn states(row: &Row<'_>, [voltage, current, temperature]: [&str; 3]) -> ConsoleStatus {
-    ConsoleStatus {
-        base: None,
-        voltage: word(row, voltage),
-        current: word(row, current),
-        temperature: word(row, temperature),
-    }
-}
-
-fn word(row: &Row<'_>, name: &str) -> Option<String> {
-    row.word(name).map(str::to_owned)
-}
-
-/// The cells of one pack, numbered from 0.
-pub fn bat(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
-    let table = Table::find(lines).ok_or(DecodeError::Empty)?;
-    let mut cells = Vec::new();
-    for row in table.rows() {
-        let index = row.number("Battery")?.ok_or(DecodeError::Empty)?;
-        if usize::try_from(index) != Ok(cells.len()) {
-            return Err(DecodeError::Invalid(format!(
-                "cell {index} does not follow on its predecessor"
-            )));
-        }
-        let words = states(&row, ["Volt. State", "Curr. State", "Temp. State"]);
-        cells.push(Cell {
-            voltage: row.volts("Volt")?,
-            temperature: row.degrees("Tempr")?,
+/// The cells of our pack, numbered from 0.
+pub(super) fn bat(lines: &[String], _: &Options, into: &mut Reading) -> Result<(), DecodeError> {
+    let cell = |row: Row<'_>| {
+        let ConsoleStatus { voltage, temperature, .. } =
+            row.states(["Base State", "Volt. State", "Curr. State", "Temp. State"]);
+        let cell = Cell {
+            voltage: row.voltage("Volt")?,
+            temperature: row.temperature("Tempr")?,
             balancing: row.word("BAL").map(|word| word == "Y"),
-            voltage_status: words.voltage,
-            temperature_status: words.temperature,
+            voltage_status: voltage,
+            temperature_status: temperature,
             ..Cell::default()
-        });
-    }
-    if cells.is_empty() {
-        return Err(DecodeError::Empty);
-    }
-    into.cells = cells;
+        };
+        Ok((row.number("Battery")?, cell))
+    };
+    into.cells = consecutive_cells(Table::find(lines)?.rows().map(cell))?;
     Ok(())
 }
 
-/// The history of one pack: cycles and what is left of its capacity.
-pub fn stat(lines: &[String], into: &mut Reading) -> Result<(), DecodeError> {
-    let mut known = false;
+/// The history of our pack: cycles and state of health.
+pub(super) fn stat(lines: &[String], _: &Options, into: &mut Reading) -> Result<(), DecodeError> {
+    let mut found = false;
     for (key, text) in lines.iter().filter_map(|line| field(line)) {
         match key.as_str() {
             "CYCLE Times" => {
-                into.pack.cycles = number(&key, text)?.and_then(|it| u32::try_from(it).ok());
-                known = true;
+                into.pack.cycles = number(&key, text)?.and_then(|count| u32::try_from(count).ok());
             }
             "SOH" => {
                 let percent = number(&key, text)?;
                 into.pack.soh = percent.map(|percent| CentiPercent(percent.saturating_mul(100)));
-                known = true;
             }
-            _ => {}
+            _ => continue,
         }
+        found = true;
     }
-    if known { Ok(()) } else { Err(DecodeError::Empty) }
+    if found { Ok(()) } else { Err(DecodeError::Empty) }
 }

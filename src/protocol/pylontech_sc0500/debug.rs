@@ -1,39 +1,39 @@
-//! The way with a log-in, as the older program goes it:
+//! The conversation with a log-in, in the order of the older program:
 //!
 //! ```text
 //! login debug -> info (once) -> getpwr -----------------------------> done
-//!      ^                          | nothing readable     ^
+//!      ^                          | no data              ^
 //!      |                          +-> tbar <barcode> ----+  (at most once per log-in)
-//!      +-- prompt of the user ----+
+//!      +-- `pylon>` prompt -------+
 //! ```
 //!
-//! The log-in lasts over the cycles. `tbar` may write (see [`super::barcode`]), so it is sent only
-//! where `getpwr` says nothing without it, never when `info` names another controller, and never
-//! again after it was refused.
+//! The log-in is kept between cycles. `tbar` may write (see [`crate::protocol::barcode`]), so it is sent only if
+//! `getpwr` returns no data without it, never if `info` reports another controller, and never again
+//! after it was refused.
 
 use std::time::Duration;
 
 use super::super::console::info::Info;
+use super::super::console::query_plan::NO_SUCCESS_LINE;
 use super::super::console::reply::{Prompt, Reply};
-use super::super::console::{Line, Script, Turn, silent, unreadable};
-use super::getpwr;
-use super::{SLOW, divide_into_modules};
+use super::super::console::{Command, ConsoleStep, Conversation, timed_out, unreadable};
+use super::{INFO_TIMEOUTS, divide_into_modules, getpwr, serials};
 use crate::model::Reading;
 use crate::protocol::barcode::Barcode;
-use crate::protocol::{CapacityUnit, CycleKind, DecodeError, Options, ProtocolError};
+use crate::protocol::{CycleKind, DecodeError, Options, ProtocolError};
 
 const LOGIN: &str = "login debug";
 const INFO: &str = "info";
 const GETPWR: &str = "getpwr";
 
-/// The older program pauses so long behind its log-in and its authorisation.
+/// The older program pauses this long after its log-in and its authorisation.
 const PAUSE: Duration = Duration::from_millis(500);
-/// A console that never answers `info` is not asked in every cycle.
-const INFO_FAILURES: u8 = 2;
-/// So many bytes are the echo with its ends of line, and no answer.
-const MERE_ECHO: usize = GETPWR.len() + 4;
-/// The rest of a half-typed command may corrupt the first log-in.
-const LOGINS: u8 = 2;
+/// Failures after which `info` is no longer sent.
+const MAX_INFO_FAILURES: u8 = 2;
+/// At most this many bytes are the echo with its line ends and no reply.
+const ECHO_LENGTH: usize = GETPWR.len() + 4;
+/// Log-ins per cycle: the rest of an incomplete command may corrupt the first one.
+const MAX_LOGINS: u8 = 2;
 
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
@@ -45,31 +45,30 @@ enum Phase {
     Failed(ProtocolError),
 }
 
-/// Reads a stack in the console's debug mode.
+/// Reads a stack in the debug mode of the console.
 #[derive(Debug)]
 pub(super) struct Debug {
     barcode: Barcode,
-    unit: CapacityUnit,
-    timeout: Duration,
+    options: Options,
     phase: Phase,
     kind: CycleKind,
-    /// Log-ins that this cycle may still try.
+    /// Log-ins left in this cycle.
     logins: u8,
-    /// The last log-in was in this cycle.
+    /// The log-in happened in this cycle.
     new_login: bool,
     session: Session,
     info_failures: u8,
 }
 
-/// What a log-in has led to. It is forgotten as a whole: behind a new log-in may be another
-/// controller.
+/// State that belongs to one log-in. It is dropped as a whole, because the next log-in may reach
+/// another controller.
 #[derive(Debug, Default)]
 struct Session {
     logged_in: bool,
     info: Option<Info>,
-    /// `getpwr` has given values, so there is nothing to authorise.
+    /// `getpwr` returned values, so no authorisation is needed.
     proven: bool,
-    /// What the console said to `tbar`.
+    /// The result of `tbar`; the error is the first line of the reply.
     authorised: Option<Result<(), String>>,
 }
 
@@ -77,11 +76,10 @@ impl Debug {
     pub(super) fn new(barcode: Barcode, options: &Options) -> Self {
         Debug {
             barcode,
-            unit: options.capacity_unit,
-            timeout: options.timeout,
+            options: options.clone(),
             phase: Phase::Login,
             kind: CycleKind::Read,
-            logins: LOGINS,
+            logins: MAX_LOGINS,
             new_login: false,
             session: Session::default(),
             info_failures: 0,
@@ -92,21 +90,22 @@ impl Debug {
         format!("tbar {}", self.barcode.as_str())
     }
 
-    /// Somebody logged out, or the controller was started anew. One log-in in a cycle is enough.
-    fn fall_back(&mut self) {
+    /// The console was logged out or restarted. A second log-in in the same cycle is not tried.
+    fn on_logout(&mut self) {
         self.session = Session::default();
         self.phase = if self.new_login {
-            let reason = "the console fell back to the user's prompt".to_owned();
+            let reason = "the console logged out during the read".to_owned();
             Phase::Failed(ProtocolError::Login { reason })
         } else {
             Phase::Login
         };
     }
 
-    fn enter(&mut self) {
-        let wanted = self.session.info.is_none() && self.info_failures < INFO_FAILURES;
+    /// Continues after the log-in.
+    fn continue_session(&mut self) {
+        let needs_info = self.session.info.is_none() && self.info_failures < MAX_INFO_FAILURES;
         self.phase = match self.kind {
-            _ if wanted => Phase::Info,
+            _ if needs_info => Phase::Info,
             CycleKind::Read => Phase::Getpwr,
             CycleKind::Identify | CycleKind::Write(_) => self.done(Reading::default()),
         };
@@ -114,33 +113,31 @@ impl Debug {
 
     fn done(&self, mut reading: Reading) -> Phase {
         if let Some(info) = &self.session.info {
-            info.tell(&mut reading.identity, &mut reading.pack);
-            reading.received.device_info = true;
+            info.apply(&mut reading);
         }
-        // Nobody documents the order of the cells. Like the older program we take the first fifteen
-        // for the module next to the controller, BMU 0.
-        let serials = self.session.info.iter().flat_map(|info| info.modules.values()).collect();
-        divide_into_modules(&mut reading, serials);
+        // The order of the cells is undocumented. Like the older program this takes the first fifteen
+        // cells for the module next to the controller, BMU 0.
+        divide_into_modules(&mut reading, serials(self.session.info.as_ref()));
         Phase::Done(Box::new(reading))
     }
 
-    fn logged_in(&mut self, reply: &Reply) {
+    fn on_login(&mut self, reply: &Reply) {
         if reply.prompt == Prompt::Debug {
             self.session = Session { logged_in: true, ..Session::default() };
             self.new_login = true;
-            self.enter();
-        } else if reply.complaint().is_none() || self.logins == 0 {
-            let reason = format!("the console answers `{LOGIN}` with: {}", reply.headline());
+            self.continue_session();
+        } else if reply.unknown_command().is_none() || self.logins == 0 {
+            let reason = format!("the console replied to `{LOGIN}`: {}", reply.headline());
             self.phase = Phase::Failed(ProtocolError::Login { reason });
         }
     }
 
-    fn informed(&mut self, reply: &Reply) {
+    fn on_info(&mut self, reply: &Reply) {
         match Info::parse(&reply.lines) {
             Some(info) => match &info.module_barcode {
                 Some(other) if !other.eq_ignore_ascii_case(self.barcode.as_str()) => {
                     let reason = format!(
-                        "the controller's number is {other}, but BMS_BARCODE is {}; it was not sent",
+                        "the serial number of the controller is {other}, but BMS_BARCODE is {}; `tbar` was not sent",
                         self.barcode.as_str()
                     );
                     self.phase = Phase::Failed(ProtocolError::Login { reason });
@@ -150,26 +147,26 @@ impl Debug {
             },
             None => self.info_failures += 1,
         }
-        self.enter();
+        self.continue_session();
     }
 
-    fn measured(&mut self, reply: &Reply) {
+    fn on_values(&mut self, reply: &Reply) {
         let mut reading = Reading::default();
-        let error = match getpwr::decode(&reply.lines, self.unit, &mut reading) {
+        let error = match getpwr::decode(&reply.lines, &self.options, &mut reading) {
             Ok(()) if reply.succeeded() => {
                 self.session.proven = true;
                 self.phase = self.done(reading);
                 return;
             }
-            Ok(()) => unreadable(GETPWR, "no word of success behind it"),
-            Err(DecodeError::Empty) => return self.ask_for_authority(reply.headline()),
-            Err(misfit) => unreadable(GETPWR, misfit.to_string()),
+            Ok(()) => unreadable(GETPWR, NO_SUCCESS_LINE),
+            Err(DecodeError::Empty) => return self.authorise(reply.headline()),
+            Err(error) => unreadable(GETPWR, error.to_string()),
         };
         self.phase = Phase::Failed(error);
     }
 
-    /// `getpwr` has said nothing readable.
-    fn ask_for_authority(&mut self, said: &str) {
+    /// `getpwr` returned no data. `headline` is the first line of its reply, empty without a reply.
+    fn authorise(&mut self, headline: &str) {
         if self.session.authorised.is_none() && !self.session.proven {
             self.phase = Phase::Authorise;
             return;
@@ -179,17 +176,17 @@ impl Debug {
             self.phase = Phase::Failed(ProtocolError::Login { reason });
             return;
         }
-        self.phase = Phase::Failed(match said {
-            "" => silent(GETPWR, 0),
-            said => unreadable(GETPWR, format!("no data in it: {said}")),
+        self.phase = Phase::Failed(match headline {
+            "" => timed_out(GETPWR, 0),
+            line => unreadable(GETPWR, format!("it has no data: {line}")),
         });
-        // What worked before does no longer: perhaps it does after another log-in.
+        // It worked before, so the next cycle tries another log-in.
         self.session = Session::default();
     }
 
-    fn authorised(&mut self, reply: &Reply) {
-        if let Some(complaint) = reply.complaint() {
-            let reason = format!("the console does not take `tbar`: {complaint}");
+    fn on_authorised(&mut self, reply: &Reply) {
+        if let Some(line) = reply.unknown_command() {
+            let reason = format!("the console does not accept `tbar`: {line}");
             self.session = Session::default();
             self.phase = Phase::Failed(ProtocolError::Login { reason });
             return;
@@ -202,75 +199,76 @@ impl Debug {
         if passed {
             self.phase = Phase::Getpwr;
         } else {
-            self.ask_for_authority("");
+            self.authorise("");
         }
     }
 
-    /// Nobody knows what became of the log-in while the console was silent.
-    fn give_up(&mut self, command: &str, received: usize) {
+    /// The state of the log-in is unknown after a timeout.
+    fn fail_with_timeout(&mut self, command: &str, received: usize) {
         self.session = Session::default();
-        self.phase = Phase::Failed(silent(command, received));
+        self.phase = Phase::Failed(timed_out(command, received));
     }
 }
 
-impl Script for Debug {
-    fn forget(&mut self) {
+impl Conversation for Debug {
+    fn reset(&mut self) {
         self.session = Session::default();
         self.info_failures = 0;
     }
 
-    fn begin(&mut self, kind: CycleKind) {
+    fn start(&mut self, kind: CycleKind) {
         self.kind = kind;
-        self.logins = LOGINS;
+        self.logins = MAX_LOGINS;
         self.new_login = false;
         if self.session.logged_in {
-            self.enter();
+            self.continue_session();
         } else {
             self.phase = Phase::Login;
         }
     }
 
-    fn turn(&self) -> Turn {
+    fn step(&self) -> ConsoleStep {
         let pause = if self.new_login { PAUSE } else { Duration::ZERO };
-        let say = |command: String, patience| Turn::Say(Line { command, patience, pause });
+        let timeout = self.options.timeout;
+        let send = |text: String, timeout| ConsoleStep::Send(Command { text, timeout, pause });
         match &self.phase {
-            Phase::Login => say(LOGIN.to_owned(), self.timeout),
-            Phase::Info => say(INFO.to_owned(), self.timeout * SLOW),
-            Phase::Getpwr => say(GETPWR.to_owned(), self.timeout),
-            Phase::Authorise => say(self.tbar(), self.timeout),
-            Phase::Done(reading) => Turn::Done(reading.clone()),
-            Phase::Failed(error) => Turn::Failed(error.clone()),
+            Phase::Login => send(LOGIN.to_owned(), timeout),
+            Phase::Info => send(INFO.to_owned(), timeout * INFO_TIMEOUTS),
+            Phase::Getpwr => send(GETPWR.to_owned(), timeout),
+            Phase::Authorise => send(self.tbar(), timeout),
+            Phase::Done(reading) => ConsoleStep::Done(reading.clone()),
+            Phase::Failed(error) => ConsoleStep::Failed(error.clone()),
         }
     }
 
-    fn answered(&mut self, reply: &Reply) {
+    fn on_reply(&mut self, reply: &Reply) {
         if self.phase == Phase::Login {
             self.logins = self.logins.saturating_sub(1);
-            return self.logged_in(reply);
+            return self.on_login(reply);
         }
         if reply.prompt == Prompt::User {
-            return self.fall_back();
+            return self.on_logout();
         }
         match self.phase {
-            Phase::Info => self.informed(reply),
-            Phase::Getpwr => self.measured(reply),
-            Phase::Authorise => self.authorised(reply),
+            Phase::Info => self.on_info(reply),
+            Phase::Getpwr => self.on_values(reply),
+            Phase::Authorise => self.on_authorised(reply),
             Phase::Login | Phase::Done(_) | Phase::Failed(_) => {}
         }
     }
 
-    fn unanswered(&mut self, received: usize) {
+    fn on_timeout(&mut self, received: usize) {
         match self.phase {
-            Phase::Login => self.give_up(LOGIN, received),
+            Phase::Login => self.fail_with_timeout(LOGIN, received),
             Phase::Info => {
                 self.info_failures += 1;
-                self.enter();
+                self.continue_session();
             }
-            Phase::Getpwr if received <= MERE_ECHO && !self.session.proven => {
-                self.ask_for_authority("");
+            Phase::Getpwr if received <= ECHO_LENGTH && !self.session.proven => {
+                self.authorise("");
             }
-            Phase::Getpwr => self.give_up(GETPWR, received),
-            Phase::Authorise => self.give_up("tbar", received),
+            Phase::Getpwr => self.fail_with_timeout(GETPWR, received),
+            Phase::Authorise => self.fail_with_timeout("tbar", received),
             Phase::Done(_) | Phase::Failed(_) => {}
         }
     }

@@ -1,47 +1,56 @@
 use super::*;
-use crate::protocol::console::Terminal;
+use crate::model::Reading;
+use crate::protocol::console::ConsoleDriver;
 use crate::protocol::{Driver, Step};
 
 const OURS: &str = "PPTAP02218C10427";
 
-fn driver() -> Terminal<Debug> {
-    Terminal::new(Debug::new(Barcode::parse(OURS).unwrap(), &Options::default()))
+fn driver() -> ConsoleDriver<Debug> {
+    ConsoleDriver::new(Debug::new(Barcode::parse(OURS).unwrap(), &Options::default()))
 }
 
-/// A console of one module that answers as its fields say.
+/// A console with one module.
 struct Console {
     debug: bool,
-    /// `tbar` is needed, and was sent.
-    open: bool,
-    number: Option<&'static str>,
-    lets_in: bool,
-    heard: Vec<String>,
+    /// `getpwr` returns values, with or without a preceding `tbar`.
+    authorised: bool,
+    serial: Option<&'static str>,
+    accepts_login: bool,
+    commands: Vec<String>,
 }
 
 impl Console {
     fn new() -> Self {
-        let number = Some(OURS);
-        Console { debug: false, open: false, number, lets_in: true, heard: Vec::new() }
+        Console {
+            debug: false,
+            authorised: false,
+            serial: Some(OURS),
+            accepts_login: true,
+            commands: Vec::new(),
+        }
     }
 
     fn answer(&mut self, command: &str) -> String {
         let mut lines = match command {
             "login debug" => {
-                self.debug = self.lets_in;
+                self.debug = self.accepts_login;
                 Vec::new()
             }
             "info" => {
-                let number = self.number.map(|number| format!("Module Barcode : {number}"));
+                let number = self.serial.map(|number| format!("Module Barcode : {number}"));
                 ["Device name : CMU_A".to_owned()].into_iter().chain(number).collect()
             }
-            "getpwr" if self.debug && self.open => {
+            "getpwr" if self.debug && self.authorised => {
                 let head = "49768# 0# 29300# 43259# Idle# Normal# Normal# Normal#".to_owned();
                 let cells = vec!["3317# 26300# Normal# Normal#".to_owned(); 15];
                 [vec![head], cells, vec!["0# 666#".to_owned()]].concat()
             }
             _ if command == format!("tbar {OURS}") && self.debug => {
-                self.open = self.number == Some(OURS);
-                vec![if self.open { "Test result:pass" } else { "Test result:fail" }.to_owned()]
+                self.authorised = self.serial == Some(OURS);
+                vec![
+                    if self.authorised { "Test result:pass" } else { "Test result:fail" }
+                        .to_owned(),
+                ]
             }
             other => vec![format!("Unknown command '{other}' - try 'help'")],
         };
@@ -52,9 +61,9 @@ impl Console {
         format!("{command}\r\n@\r\n{}\r\n$$\r\n{prompt}", lines.join("\r\n"))
     }
 
-    /// One cycle; gives its end and the commands that it took.
-    fn cycle(&mut self, driver: &mut Terminal<Debug>) -> (Step, Vec<String>) {
-        self.heard.clear();
+    /// Runs one cycle; returns its last step and the commands sent.
+    fn cycle(&mut self, driver: &mut ConsoleDriver<Debug>) -> (Step, Vec<String>) {
+        self.commands.clear();
         driver.start(CycleKind::Read);
         loop {
             match driver.step() {
@@ -63,11 +72,11 @@ impl Console {
                     let command = String::from_utf8(bytes).unwrap().trim_end().to_owned();
                     driver.advance();
                     let answer = self.answer(&command);
-                    self.heard.push(command);
+                    self.commands.push(command);
                     driver.receive(answer.as_bytes());
                 }
                 Step::Await(_) => driver.handle_timeout(),
-                end => return (end, self.heard.clone()),
+                end => return (end, self.commands.clone()),
             }
         }
     }
@@ -81,73 +90,76 @@ fn reason(end: &Step) -> String {
 }
 
 #[test]
-fn the_number_is_sent_only_where_nothing_comes_without_it() {
+fn tbar_is_sent_only_if_getpwr_has_no_data() {
     let (mut console, mut driver) = (Console::new(), driver());
-    console.open = true;
-    let (end, heard) = console.cycle(&mut driver);
+    console.authorised = true;
+    let (end, commands) = console.cycle(&mut driver);
     assert!(matches!(end, Step::Done(_)), "{end:?}");
-    assert_eq!(heard, ["login debug", "info", "getpwr"]);
-    assert_eq!(console.cycle(&mut driver).1, ["getpwr"], "log-in and names are kept");
+    assert_eq!(commands, ["login debug", "info", "getpwr"]);
+    assert_eq!(console.cycle(&mut driver).1, ["getpwr"], "log-in and identity are kept");
 
     let (mut console, mut driver) = (Console::new(), self::driver());
-    let (end, heard) = console.cycle(&mut driver);
+    let (end, commands) = console.cycle(&mut driver);
     assert!(matches!(end, Step::Done(_)), "{end:?}");
-    assert_eq!(heard, ["login debug", "info", "getpwr", &format!("tbar {OURS}"), "getpwr"]);
+    assert_eq!(commands, ["login debug", "info", "getpwr", &format!("tbar {OURS}"), "getpwr"]);
     assert_eq!(console.cycle(&mut driver).1, ["getpwr"]);
 }
 
 #[test]
-fn another_controller_never_hears_our_number() {
+fn tbar_is_never_sent_to_another_controller() {
     let (mut console, mut driver) = (Console::new(), driver());
-    console.number = Some("PPTAP09999C10427");
+    console.serial = Some("PPTAP09999C10427");
     for _ in 0..3 {
-        let (end, heard) = console.cycle(&mut driver);
+        let (end, commands) = console.cycle(&mut driver);
         let reason = reason(&end);
         assert!(reason.contains("PPTAP09999C10427") && reason.contains("was not sent"), "{reason}");
-        assert!(heard.iter().all(|command| !command.starts_with("tbar")), "{heard:?}");
+        assert!(commands.iter().all(|command| !command.starts_with("tbar")), "{commands:?}");
     }
-    console.number = Some(OURS);
-    assert!(matches!(console.cycle(&mut driver).0, Step::Done(_)), "the right one is back");
+    console.serial = Some(OURS);
+    assert!(
+        matches!(console.cycle(&mut driver).0, Step::Done(_)),
+        "the configured controller is back"
+    );
 }
 
 #[test]
-fn a_refused_number_is_not_sent_again() {
+fn refused_tbar_is_not_repeated() {
     let (mut console, mut driver) = (Console::new(), driver());
-    console.number = None;
-    let (end, heard) = console.cycle(&mut driver);
+    console.serial = None;
+    let (end, commands) = console.cycle(&mut driver);
     assert!(reason(&end).contains("refused `tbar`: Test result:fail"));
-    assert_eq!(heard.iter().filter(|command| command.starts_with("tbar")).count(), 1);
+    assert_eq!(commands.iter().filter(|command| command.starts_with("tbar")).count(), 1);
     for _ in 0..3 {
-        let (end, heard) = console.cycle(&mut driver);
+        let (end, commands) = console.cycle(&mut driver);
         assert!(reason(&end).contains("not sent again"));
-        assert_eq!(heard, ["getpwr"]);
+        assert_eq!(commands, ["getpwr"]);
     }
 }
 
 #[test]
-fn a_console_that_fell_back_is_logged_in_again_in_the_same_cycle() {
+fn logout_is_followed_by_a_login_in_the_same_cycle() {
     let (mut console, mut driver) = (Console::new(), driver());
-    console.open = true;
+    console.authorised = true;
     console.cycle(&mut driver);
     console.debug = false;
-    let (end, heard) = console.cycle(&mut driver);
+    let (end, commands) = console.cycle(&mut driver);
     assert!(matches!(end, Step::Done(_)), "{end:?}");
-    assert_eq!(heard, ["getpwr", "login debug", "info", "getpwr"]);
+    assert_eq!(commands, ["getpwr", "login debug", "info", "getpwr"]);
 }
 
 #[test]
-fn a_refused_log_in_is_told_in_the_consoles_words() {
+fn refused_login_reports_the_reply() {
     let (mut console, mut driver) = (Console::new(), driver());
-    console.lets_in = false;
-    let (end, heard) = console.cycle(&mut driver);
+    console.accepts_login = false;
+    let (end, commands) = console.cycle(&mut driver);
     assert!(reason(&end).contains("Command completed successfully"), "{}", reason(&end));
-    assert_eq!(heard, ["login debug"]);
+    assert_eq!(commands, ["login debug"]);
 }
 
 #[test]
-fn the_rest_of_a_half_typed_command_costs_one_more_log_in() {
+fn corrupted_login_is_repeated_once() {
     let mut driver = driver();
-    let mut types = |answer: &str| {
+    let mut reply_with = |answer: &str| {
         loop {
             match driver.step() {
                 Step::Pause(_) => driver.advance(),
@@ -161,15 +173,15 @@ fn the_rest_of_a_half_typed_command_costs_one_more_log_in() {
         }
     };
     let unknown = "p login debug\r\n@\r\nUnknown command 'p login debug'\r\n$$\r\npylon>";
-    assert_eq!(types(unknown), "login debug\n");
-    assert_eq!(types("login debug\r\n@\r\n$$\r\npylon_debug>"), "login debug\n");
-    assert_eq!(types(""), "info\n");
+    assert_eq!(reply_with(unknown), "login debug\n");
+    assert_eq!(reply_with("login debug\r\n@\r\n$$\r\npylon_debug>"), "login debug\n");
+    assert_eq!(reply_with(""), "info\n");
 }
 
 #[test]
-fn a_cut_answer_ends_the_log_in_and_sends_no_number() {
+fn incomplete_reply_ends_the_login_without_tbar() {
     let (mut console, mut driver) = (Console::new(), driver());
-    console.open = true;
+    console.authorised = true;
     console.cycle(&mut driver);
     driver.start(CycleKind::Read);
     assert!(matches!(driver.step(), Step::Send(_)));
@@ -179,12 +191,12 @@ fn a_cut_answer_ends_the_log_in_and_sends_no_number() {
     let Step::Failed(ProtocolError::Timeout { received, .. }) = driver.step() else {
         panic!("{:?}", driver.step())
     };
-    assert!(received > MERE_ECHO);
+    assert!(received > ECHO_LENGTH);
     assert_eq!(console.cycle(&mut driver).1, ["login debug", "info", "getpwr"]);
 }
 
 #[test]
-fn module_counts_that_contradict_each_other_leave_the_numbers_away() {
+fn contradicting_module_counts_give_no_serials() {
     let mut reading = Reading { cells: vec![Default::default(); 30], ..Reading::default() };
     let serials = ["A".to_owned(), "B".to_owned(), "C".to_owned()];
     divide_into_modules(&mut reading, serials.iter().collect());

@@ -1,27 +1,27 @@
 //! Pylontech SC0500: the controller of a stack of H48050 modules, read over its text console.
 //!
-//! There are two ways. With `BMS_BARCODE` we log in (`login debug`) and read `getpwr`, as the
-//! program does that its users come from ([`debug`]). Without it we ask at the user's prompt what
-//! needs no log-in (`pwr`, `unit`, `bat`, `info`; [`user`]). Forms and meanings are those of that
-//! program (nakoukal/pylontech-bms), of console logs of the same controller (70p4z/tparse,
+//! With `BMS_BARCODE` the driver logs in (`login debug`) and reads `getpwr`, like the program that its
+//! users switch from ([`debug`]). Without it the driver sends the commands that need no log-in (`pwr`,
+//! `unit`, `bat`, `info`; [`user`]). Formats and meanings are those of that program
+//! (nakoukal/pylontech-bms), of console logs of the same controller (70p4z/tparse,
 //! mletenay/home-assistant-pylontech) and of a US2000C, whose `getpwr` has the same records
 //! (Hrabovszki1023/pylontech-console).
 
 mod debug;
 mod getpwr;
-mod recorded;
 mod user;
 
 use super::barcode::Barcode;
-use super::console::{Survey, Terminal};
+use super::console::info::Info;
+use super::console::{ConsoleDialect, ConsoleDriver, ConsoleQuery, Decode, QueryPlan};
 use super::info::{DriverInfo, ImpliedBy, SerialDefaults};
+use super::query::Need;
 use crate::model::Reading;
 use crate::model::reading::Module;
 use crate::protocol::{Driver, Options};
 
-/// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
-    // One console, one stack.
+    // One console per stack.
     serial: SerialDefaults::new(&[115_200], 5),
     replay_variants: &[RECORDED],
     text: true,
@@ -33,32 +33,61 @@ pub static INFO: DriverInfo = DriverInfo {
 fn new(options: &Options) -> Box<dyn Driver> {
     match options.barcode.as_deref().map(Barcode::parse) {
         _ if options.variant.as_deref() == Some(RECORDED) => {
-            Box::new(Terminal::new(Survey::new(recorded::Recorded::new(options))))
+            Box::new(ConsoleDriver::new(QueryPlan::new(&LOGGED_IN, options)))
         }
-        Some(Ok(barcode)) => Box::new(Terminal::new(debug::Debug::new(barcode, options))),
-        _ => Box::new(Terminal::new(Survey::new(user::User::new(options)))),
+        Some(Ok(barcode)) => Box::new(ConsoleDriver::new(debug::Debug::new(barcode, options))),
+        _ => Box::new(ConsoleDriver::new(QueryPlan::new(&user::DIALECT, options))),
     }
 }
 
-/// The variant for a recorded `getpwr`, which needs no log-in any more.
+/// The variant for a recorded `getpwr`, which needs no log-in.
 const RECORDED: &str = "recorded";
+
+/// A console that is already in debug mode, as in a recorded conversation.
+static LOGGED_IN: ConsoleDialect = ConsoleDialect {
+    queries: &[
+        ConsoleQuery {
+            command: "getpwr",
+            need: Need::Required,
+            timeouts: 1,
+            decode: Decode::Values(getpwr::decode),
+        },
+        IDENTITY,
+    ],
+    complete: |reading, info| divide_into_modules(reading, serials(info)),
+};
+
+/// The older program waits 15 s for `info` where 5 s are enough for other commands.
+const INFO_TIMEOUTS: u32 = 3;
+
+const IDENTITY: ConsoleQuery = ConsoleQuery {
+    command: "info",
+    need: Need::Once,
+    timeouts: INFO_TIMEOUTS,
+    decode: Decode::Info,
+};
 
 /// Cells of an H48050.
 const CELLS_PER_MODULE: usize = 15;
 
-/// `info` takes its time: the program of our users waits 15 s where 5 are enough for the rest.
-const SLOW: u32 = 3;
+/// Serial numbers of the modules, BMU 0 first.
+fn serials(info: Option<&Info>) -> Vec<&String> {
+    info.into_iter().flat_map(|info| info.modules.values()).collect()
+}
 
-/// Makes a module of each fifteen cells. A serial number is only told when `serials` has one for
-/// each: with a module more or less nobody could say whose is whose.
+/// Makes one module of every fifteen cells.
 fn divide_into_modules(reading: &mut Reading, serials: Vec<&String>) {
-    let count = reading.cells.len() / CELLS_PER_MODULE;
-    let known = serials.len() == count;
-    reading.modules = (0..count)
-        .map(|index| Module {
-            serial: serials.get(index).filter(|_| known).map(|serial| (*serial).clone()),
-            cells: index * CELLS_PER_MODULE..(index + 1) * CELLS_PER_MODULE,
-            range: None,
-        })
-        .collect();
+    let first_cells = (0..reading.cells.len() / CELLS_PER_MODULE).map(|i| i * CELLS_PER_MODULE);
+    let module = |first| Module { cells: first..first + CELLS_PER_MODULE, ..Module::default() };
+    reading.modules = first_cells.map(module).collect();
+    assign_serials(&mut reading.modules, serials);
+}
+
+/// With a different number of modules and serial numbers the assignment would be a guess.
+fn assign_serials(modules: &mut [Module], serials: Vec<&String>) {
+    if modules.len() == serials.len() {
+        for (module, serial) in modules.iter_mut().zip(serials) {
+            module.serial = Some(serial.clone());
+        }
+    }
 }

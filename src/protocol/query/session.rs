@@ -11,15 +11,15 @@ const FAILURES: usize = 2;
 
 /// What is remembered from one cycle to the next.
 #[derive(Debug)]
-pub(super) struct Session<Q> {
+pub(in crate::protocol) struct Session<Q> {
     /// What the answers to [`Need::Once`](super::Need::Once) said.
-    pub(super) known: Reading,
+    pub(in crate::protocol) known: Reading,
     /// Questions that are answered or refused: never asked again.
-    pub(super) closed: Vec<Q>,
+    pub(in crate::protocol) closed: Vec<Q>,
     /// One entry for each failure of a question that may stay without an answer.
     failed: Vec<Q>,
     /// Questions of [`Need::Steady`](super::Need::Steady) that were answered.
-    pub(super) steady: Vec<Q>,
+    pub(in crate::protocol) steady: Vec<Q>,
 }
 
 impl<Q> Default for Session<Q> {
@@ -38,14 +38,14 @@ impl<Q: Copy + PartialEq> Session<Q> {
         self.failed.iter().filter(|&&failed| failed == query).count()
     }
 
-    pub(super) fn answered(&mut self, query: Q) {
+    pub(in crate::protocol) fn answered(&mut self, query: Q) {
         if !self.steady.contains(&query) {
             self.steady.push(query);
             self.failed.retain(|failed| *failed != query);
         }
     }
 
-    pub(super) fn failure(&mut self, query: Q, refused: bool) {
+    pub(in crate::protocol) fn failure(&mut self, query: Q, refused: bool) {
         self.failed.push(query);
         if refused || self.failures(query) >= FAILURES {
             self.closed.push(query);
@@ -54,7 +54,7 @@ impl<Q: Copy + PartialEq> Session<Q> {
 
     /// The questions that are still open. Those that failed before come last, so that one that is
     /// never answered does not keep the others from being asked.
-    pub(super) fn open(&self, plan: &[Q]) -> VecDeque<Q> {
+    pub(in crate::protocol) fn open(&self, plan: &[Q]) -> VecDeque<Q> {
         let mut open: Vec<Q> =
             plan.iter().copied().filter(|query| !self.closed.contains(query)).collect();
         open.sort_by_key(|&query| self.failures(query));
