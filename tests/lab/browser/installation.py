@@ -24,7 +24,7 @@ NAMES = {
 MEMBERS = [HEALTHY, ALARMED, UNPLUGGED]
 BRANDS = {**dict.fromkeys(MEMBERS, "daren"), STACK: "pylontech-sc0500"}
 # Upper limit in seconds. It only ends a failed run early.
-SOON = 20
+SOON = 60
 
 
 class Installation:

@@ -6,7 +6,7 @@ from installation import BANK, NAMES, SOON, UNPLUGGED
 
 
 # A battery is offline after three failed reads, and after 30 s at the earliest.
-OFFLINE = 75
+OFFLINE = 120
 
 
 def broker(session):
@@ -90,7 +90,7 @@ def events(session):
             "performance.getEntriesByType('resource')"
             ".filter((entry) => entry.name.endsWith('/api/overview')).length"
         )
-        session.expect("without events the page polls", page, f"{polls} >= 1", 2 * SOON)
+        session.expect("without events the page polls", page, f"{polls} >= 1", SOON)
     session.console_errors = []
 
 
@@ -100,7 +100,7 @@ def program(session):
     with session.page() as page:
         page.wait_for_selector(".card .power small")
         installation.reader.process.kill()
-        session.expect("a lost connection is shown", page, f"!{lost}.hidden", 2 * SOON)
+        session.expect("a lost connection is shown", page, f"!{lost}.hidden", SOON)
         session.check_page("the page without a connection", page)
         session.screenshot(page, "program-lost-1280-light")
         installation.run(installation.environment())
