@@ -28,8 +28,8 @@ impl Default for SimOptions {
     }
 }
 
-/// Batteries that share a port share a line, and so do simulated ones of one brand. A Bluetooth
-/// battery has a line of its own.
+/// Builds the lines of all batteries. Those on the same port share a line, and so do simulated ones
+/// of the same brand; a Bluetooth battery has a line of its own.
 pub fn lines(
     devices: &[Device],
     bluetooth: &Bluetooth,
@@ -45,8 +45,27 @@ pub fn lines(
     }
     let adapter_errors = ReportedAdapterErrors::default();
     // A bus adds the address to its seed, so the seeds of two lines must be further apart.
-    let groups = groups.iter().zip((SEED..).step_by(256));
-    groups.map(|(group, seed)| line(group, bluetooth, &adapter_errors, sim, seed, stop)).collect()
+    let groups = groups.into_iter().zip((SEED..).step_by(256));
+    let line = |(group, seed): (Vec<&Device>, u64)| {
+        let members = group.iter().map(|device| member(device)).collect();
+        let endpoint = match &group[0].endpoint {
+            config::Endpoint::Serial { path } => {
+                Endpoint::Serial(SerialConfig { path: path.clone() })
+            }
+            config::Endpoint::Tcp { host, port } => {
+                Endpoint::Tcp(TcpConfig { host: host.clone(), port: *port })
+            }
+            config::Endpoint::Ble { address, adapter } => {
+                let config = ble_config(group[0], bluetooth, address, adapter.clone());
+                return ble_line(group[0], config, adapter_errors.clone());
+            }
+            config::Endpoint::Simulated => {
+                return simulated_line(simulated_brand(group[0]), members, sim, seed, stop);
+            }
+        };
+        Line { bauds: group[0].bauds.clone(), ..Line::new(endpoint, members) }
+    };
+    groups.map(line).collect()
 }
 
 fn share_a_line(one: &Device, other: &Device) -> bool {
@@ -61,31 +80,6 @@ fn share_a_line(one: &Device, other: &Device) -> bool {
 
 fn simulated_brand(device: &Device) -> &'static SimBrand {
     device.driver.and_then(|info| sim::find(info.name)).unwrap_or(&sim::daren::BRAND)
-}
-
-fn line(
-    devices: &[&Device],
-    bluetooth: &Bluetooth,
-    adapter_errors: &ReportedAdapterErrors,
-    sim: &SimOptions,
-    seed: u64,
-    stop: &CancellationToken,
-) -> Line {
-    let first = devices[0];
-    let members = devices.iter().map(|device| member(device)).collect();
-    let endpoint = match &first.endpoint {
-        config::Endpoint::Serial { path } => Endpoint::Serial(SerialConfig { path: path.clone() }),
-        config::Endpoint::Tcp { host, port } => {
-            Endpoint::Tcp(TcpConfig { host: host.clone(), port: *port })
-        }
-        config::Endpoint::Ble { address, adapter } => {
-            return ble_line(first, address, adapter.clone(), bluetooth, adapter_errors);
-        }
-        config::Endpoint::Simulated => {
-            return simulated_line(simulated_brand(first), members, sim, seed, stop);
-        }
-    };
-    Line { bauds: first.bauds.clone(), ..Line::new(endpoint, members) }
 }
 
 fn simulated_line(
@@ -105,32 +99,29 @@ fn simulated_line(
     Line::new(Endpoint::Memory(serve::memory("simulated", bus, stop.clone())), members)
 }
 
-fn ble_line(
+fn ble_line(device: &Device, endpoint: BleConfig, adapter_errors: ReportedAdapterErrors) -> Line {
+    let mut member = member(device);
+    let (keep_connected, read_timeout) = (device.keep_connected, member.options.timeout);
+    member.options.timeout = poll::reply_timeout(read_timeout);
+    let ble = BleSettings { keep_connected, read_timeout, adapter_errors };
+    Line { ble: Some(ble), ..Line::new(Endpoint::Ble(endpoint), vec![member]) }
+}
+
+fn ble_config(
     device: &Device,
+    bluetooth: &Bluetooth,
     address: &str,
     adapter: Option<String>,
-    bluetooth: &Bluetooth,
-    adapter_errors: &ReportedAdapterErrors,
-) -> Line {
-    let read_timeout = device.options.timeout;
-    let passkey = device.options.password.as_ref().map(Secret::expose).and_then(Passkey::parse);
-    let endpoint = Endpoint::Ble(BleConfig {
+) -> BleConfig {
+    BleConfig {
         bluetooth: bluetooth.clone(),
         address: address.to_owned(),
         adapter,
         scan_timeout: device.scan_timeout,
-        timeout: read_timeout,
-        passkey,
+        timeout: device.options.timeout,
+        passkey: device.options.password.as_ref().map(Secret::expose).and_then(Passkey::parse),
         channels: device.driver.map(poll::ble_channels).unwrap_or_default(),
-    });
-    let mut member = member(device);
-    member.options.timeout = poll::reply_timeout(read_timeout);
-    let ble = BleSettings {
-        keep_connected: device.keep_connected,
-        read_timeout,
-        adapter_errors: adapter_errors.clone(),
-    };
-    Line { ble: Some(ble), ..Line::new(endpoint, vec![member]) }
+    }
 }
 
 fn member(device: &Device) -> LineMember {

@@ -7,8 +7,8 @@ use tracing::{debug, info, warn};
 
 use super::LineMember;
 use super::alarm_log::AlarmLog;
-use super::cycle::CycleError;
-use super::health::{Change, Health, next_due};
+use super::cycle::{CycleError, ReadResult};
+use super::health::{Health, HealthChange, next_due};
 use crate::board::Board;
 use crate::capture::{Recorder, TrafficLog};
 use crate::clock;
@@ -16,7 +16,7 @@ use crate::command;
 use crate::model::derived_state::DerivedState;
 use crate::model::plausible::PlausibilityFilter;
 use crate::model::units::Uptime;
-use crate::model::{DeviceState, Fault, LinkState, Profile, Reading, Value};
+use crate::model::{LinkState, Profile, Reading, Value};
 use crate::protocol::{Driver, DriverInfo, Options};
 use crate::transport::Link;
 
@@ -140,105 +140,70 @@ impl PolledBattery {
     }
 
     /// Publishes the result of an attempt that began at `started`, and schedules the next one.
-    pub(super) fn record(
-        &mut self,
-        started: Instant,
-        connected: bool,
-        result: Result<Box<Reading>, CycleError>,
-    ) {
+    pub(super) fn record(&mut self, started: Instant, connected: bool, result: ReadResult) {
         let now = Instant::now();
         let took_ms = millis(now - started);
         let at = Uptime(millis(now - self.began));
-        self.due = next_due(self.due, self.member.interval, now);
         let result = result.and_then(|reading| {
             self.plausibility.check(*reading, at).map_err(CycleError::Implausible)
         });
-        let state = match result {
-            Ok(reading) => self.record_success(reading, at, took_ms, now),
-            Err(error) => self.record_failure(&error, connected, took_ms, now),
+        let fault = result.as_ref().err().map(CycleError::fault);
+        let rejected = matches!(result, Err(CycleError::Implausible(_)));
+        self.due = match rejected && !self.unconfirmed {
+            // It may be an alarm, which must not wait for the next interval.
+            true => now,
+            false => next_due(self.due, self.member.interval, now),
         };
-        if let Some(state) = state {
-            self.traffic.attempt(&state);
+        self.unconfirmed = rejected;
+        let change = match &fault {
+            None => self.health.succeed(now),
+            Some(fault) => self.health.fail(fault.kind, now),
+        };
+        self.log(change, &result, took_ms);
+        let good = result.ok().map(|reading| {
+            let derived = self.derived.derive(&reading, at, millis(self.member.interval));
+            (reading, derived)
+        });
+        let (is_good, is_offline) = (good.is_some(), self.health.is_offline());
+        let mut published = None;
+        self.board.update(&self.member.id, |state| {
+            let ended = clock::now();
+            state.record_attempt(ended, took_ms, connected, fault);
+            state.rssi = self.signal.filter(|_| connected);
+            state.counters.rejected += u64::from(rejected);
+            match good {
+                Some((reading, derived)) => state.accept(ended, took_ms, reading, derived),
+                None if is_offline => state.mark_offline(ended),
+                None => {}
+            }
+            published = Some(state.clone());
+        });
+        let Some(state) = published else { return };
+        if is_good {
+            self.alarms.update(&state);
         }
+        self.traffic.attempt(&state);
     }
 
-    fn record_success(
-        &mut self,
-        reading: Reading,
-        at: Uptime,
-        took_ms: u64,
-        now: Instant,
-    ) -> Option<DeviceState> {
+    fn log(&self, change: HealthChange, result: &Result<Reading, CycleError>, took_ms: u64) {
         let id = &self.member.id;
-        match self.health.succeed(now) {
-            Change::First => info!("{id}: answers ({})", summary(&reading)),
-            Change::Recovered(failures, time) => {
+        match (change, result) {
+            (HealthChange::First, Ok(reading)) => info!("{id}: answers ({})", summary(reading)),
+            (HealthChange::Recovered(failures, time), Ok(_)) => {
                 let seconds = time.as_secs();
                 info!("{id}: answers again after {failures} failed reads in {seconds} s");
             }
-            _ => debug!("{id}: read in {took_ms} ms"),
-        }
-        let derived = self.derived.derive(&reading, at, millis(self.member.interval));
-        self.unconfirmed = false;
-        let state = self.update(took_ms, true, None, |state| {
-            state.accept(clock::now(), took_ms, reading, derived);
-        })?;
-        self.alarms.update(&state);
-        Some(state)
-    }
-
-    fn record_failure(
-        &mut self,
-        error: &CycleError,
-        connected: bool,
-        took_ms: u64,
-        now: Instant,
-    ) -> Option<DeviceState> {
-        let id = &self.member.id;
-        let fault = error.fault();
-        let Fault { message, hint, .. } = &fault;
-        let rejected = matches!(error, CycleError::Implausible(_));
-        if rejected && !self.unconfirmed {
-            // It may be an alarm, which must not wait for the next interval.
-            self.due = now;
-        }
-        self.unconfirmed = rejected;
-        match self.health.fail(fault.kind, now) {
+            (_, Ok(_)) => debug!("{id}: read in {took_ms} ms"),
+            (HealthChange::Offline(failures), Err(error)) => {
+                let hint = error.fault().hint;
+                warn!("{id}: offline after {failures} failed reads: {error}; {hint}");
+            }
             // A lost connection is logged once for the whole line.
-            Change::Failing if !matches!(error, CycleError::Link(_)) => {
-                warn!("{id}: {message}; {hint}");
+            (HealthChange::Failing, Err(error)) if !matches!(error, CycleError::Link(_)) => {
+                warn!("{id}: {error}; {}", error.fault().hint);
             }
-            Change::Offline => {
-                let failures = self.health.consecutive();
-                warn!("{id}: offline after {failures} failed reads: {message}; {hint}");
-            }
-            _ => debug!("{id}: {message} after {took_ms} ms"),
+            (_, Err(error)) => debug!("{id}: {error} after {took_ms} ms"),
         }
-        let offline = self.health.online() == Some(false);
-        self.update(took_ms, connected, Some(fault), |state| {
-            state.counters.rejected += u64::from(rejected);
-            if offline {
-                state.mark_offline(clock::now());
-            }
-        })
-    }
-
-    /// Publishes an attempt, and returns the new state.
-    fn update(
-        &self,
-        took_ms: u64,
-        connected: bool,
-        fault: Option<Fault>,
-        change: impl FnOnce(&mut DeviceState),
-    ) -> Option<DeviceState> {
-        let mut published = None;
-        self.board.update(&self.member.id, |state| {
-            state.record_attempt(clock::now(), took_ms, connected, fault);
-            state.rssi = self.signal.filter(|_| connected);
-            change(state);
-            published = Some(state.clone());
-        });
-        published
     }
 
     /// Applies the part of a change that does not depend on the kind of connection.

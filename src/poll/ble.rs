@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::model::FaultKind;
 use crate::protocol::DriverInfo;
 use crate::protocol::advertisement::Advertisement;
 use crate::protocol::info::{Characteristic, GattChannel, WriteMode};
@@ -94,17 +93,6 @@ pub(super) fn is_adapter_error(error: &LinkError) -> bool {
             | LinkError::AdapterOff { .. }
             | LinkError::NotSeen { others: 0, .. }
     )
-}
-
-/// Whether another try may succeed a moment later.
-pub(super) fn is_transient(error: &LinkError) -> bool {
-    matches!(error, LinkError::Open { .. } | LinkError::Gone { .. } | LinkError::Busy { .. })
-}
-
-/// Whether the link may be broken after a cycle that failed in this way. A battery that answers
-/// with an error is awake and connected.
-pub(super) fn leaves_link_in_doubt(kind: FaultKind) -> bool {
-    !matches!(kind, FaultKind::BmsError | FaultKind::AuthFailed | FaultKind::UnsupportedFrame)
 }
 
 #[cfg(test)]

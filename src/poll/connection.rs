@@ -6,9 +6,9 @@ use tokio::time::{Instant, timeout};
 
 use super::battery::PolledBattery;
 use super::ble::{self, BleSettings};
-use super::cycle::{CycleError, Outcome, cycle};
+use super::cycle::{CycleError, Outcome, ReadResult, cycle};
 use super::health::Backoff;
-use crate::model::{FaultKind, Reading};
+use crate::model::FaultKind;
 use crate::protocol::detection::Candidate;
 use crate::protocol::{CycleKind, DriverInfo};
 use crate::transport::{Endpoint, Link, LinkError};
@@ -42,11 +42,9 @@ pub(super) struct Connection {
     /// `Some` on Bluetooth.
     pub(super) ble: Option<BleSettings>,
     /// Rates to try; the further ones only until a battery has answered.
-    pub(super) bauds: Vec<u32>,
+    bauds: Vec<u32>,
     /// Index into `bauds`.
     baud: usize,
-    /// The rate of the search's candidate, in place of `bauds`.
-    candidate_baud: Option<u32>,
     state: ConnectionState,
     backoff: Backoff,
     /// A battery has answered at this baud rate.
@@ -85,7 +83,6 @@ impl Connection {
             ble,
             bauds,
             baud: 0,
-            candidate_baud: None,
             state: ConnectionState::Closed { error: None, retry: Instant::now() },
             backoff: Backoff::new(pauses),
             answered: false,
@@ -127,15 +124,18 @@ impl Connection {
             ConnectionState::Closed { error: Some(error), .. } => {
                 self.ble.is_some()
                     && self.backoff.tries() <= UNCOUNTED_BLE_FAILURES
-                    && ble::is_transient(error)
+                    && matches!(
+                        error,
+                        LinkError::Open { .. } | LinkError::Gone { .. } | LinkError::Busy { .. }
+                    )
             }
         }
     }
 
     /// Opens it. An error becomes the result of the reads until the next try.
     pub(super) async fn open(&mut self) -> Result<(), LinkError> {
-        let configured = self.bauds.get(self.baud).copied().unwrap_or(9600);
-        match self.endpoint.open(self.candidate_baud.unwrap_or(configured)).await {
+        let baud = self.bauds.get(self.baud).copied().unwrap_or(9600);
+        match self.endpoint.open(baud).await {
             Ok(link) => {
                 self.state = ConnectionState::Open(link);
                 self.silent_reads = 0;
@@ -193,7 +193,12 @@ impl Connection {
                 config.channels = channels;
                 changed
             }
-            _ => std::mem::replace(&mut self.candidate_baud, candidate.baud) != candidate.baud,
+            _ => {
+                let bauds = Vec::from_iter(candidate.baud);
+                let changed = self.bauds != bauds;
+                (self.bauds, self.baud) = (bauds, 0);
+                changed
+            }
         };
         if changed {
             self.start_over().await;
@@ -225,21 +230,20 @@ impl Connection {
         battery: &mut PolledBattery,
         kind: CycleKind,
         one_shot: bool,
-    ) -> Result<Box<Reading>, CycleError> {
+    ) -> ReadResult {
         let limit = self.cycle_limit(battery.member.options.timeout);
         let Some(driver) = &mut battery.driver else { return Err(self.closed_reason().into()) };
         let tries = match (kind, self.answered) {
             (CycleKind::Write(_), _) => 1,
             _ if self.ble.is_some() => 1,
             (_, true) => 1 + usize::from(one_shot),
-            (_, false) if self.candidate_baud.is_some() => 2,
             (_, false) => 2 * self.bauds.len().max(1),
         };
         for number in 1.. {
             let ConnectionState::Open(link) = &mut self.state else { break };
             let outcome = cycle(&mut **driver, link, kind, limit, &mut battery.traffic).await;
             self.note(&outcome).await;
-            if !was_silent(&outcome) || number >= tries {
+            if !outcome.is_silent() || number >= tries {
                 return outcome.result;
             }
             if !self.answered && number % 2 == 0 {
@@ -252,7 +256,7 @@ impl Connection {
     }
 
     async fn next_baud(&mut self) -> Result<(), LinkError> {
-        if self.candidate_baud.is_none() && self.bauds.len() > 1 {
+        if self.bauds.len() > 1 {
             self.baud = (self.baud + 1) % self.bauds.len();
             self.close().await;
             self.open().await?;
@@ -269,12 +273,17 @@ impl Connection {
             }
             Err(CycleError::Link(error)) => self.fail(error.clone()).await,
             Err(error) if self.ble.is_some() => {
-                if ble::leaves_link_in_doubt(error.fault().kind) {
+                let kind = error.fault().kind;
+                // A battery that replies with an error is awake and connected.
+                if !matches!(
+                    kind,
+                    FaultKind::BmsError | FaultKind::AuthFailed | FaultKind::UnsupportedFrame
+                ) {
                     let until = Instant::now() + self.backoff.pause();
                     self.leave(ConnectionState::Resting(until), BLE_CLOSE_TIMEOUT).await;
                 }
             }
-            Err(_) if was_silent(outcome) => self.silent_reads += 1,
+            Err(_) if outcome.is_silent() => self.silent_reads += 1,
             Err(_) => self.silent_reads = 0,
         }
     }
@@ -285,16 +294,11 @@ impl Connection {
         match &self.ble {
             _ if !self.is_open() => {}
             Some(ble) if !ble.keeps_connected(driver) => self.rest().await,
-            _ if self.silent_reads >= SILENT_READS * self.batteries.max(1) => {
+            _ if self.silent_reads >= SILENT_READS * self.batteries => {
                 self.answered = false;
                 self.close().await;
             }
             _ => {}
         }
     }
-}
-
-fn was_silent(outcome: &Outcome) -> bool {
-    let timed_out = |error: &CycleError| error.fault().kind == FaultKind::Timeout;
-    outcome.received == 0 && outcome.result.as_ref().is_err_and(timed_out)
 }

@@ -91,13 +91,24 @@ fn link_kind(error: &LinkError) -> FaultKind {
     }
 }
 
+/// The reading of a cycle, or why there is none.
+pub type ReadResult = Result<Box<Reading>, CycleError>;
+
 /// How a cycle ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The reading, or why there is none.
-    pub result: Result<Box<Reading>, CycleError>,
+    /// The reading or the error.
+    pub result: ReadResult,
     /// Number of bytes received, valid or not.
     pub received: usize,
+}
+
+impl Outcome {
+    /// Whether the battery sent nothing at all.
+    pub(super) fn is_silent(&self) -> bool {
+        let timed_out = |error: &CycleError| error.fault().kind == FaultKind::Timeout;
+        self.received == 0 && self.result.as_ref().is_err_and(timed_out)
+    }
 }
 
 /// Runs one cycle within `limit`. A panic of the driver is a failed cycle.
@@ -131,7 +142,7 @@ struct Cycle<'a> {
 }
 
 impl Cycle<'_> {
-    async fn run(&mut self, kind: CycleKind, limit: Duration) -> Result<Box<Reading>, CycleError> {
+    async fn run(&mut self, kind: CycleKind, limit: Duration) -> ReadResult {
         let deadline = Instant::now() + limit;
         self.traffic.start(kind);
         self.link.drain()?;

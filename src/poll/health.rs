@@ -24,7 +24,7 @@ pub struct Health {
 
 /// What an attempt changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum HealthChange {
     /// Nothing worth a line in the log.
     None,
     /// The first good read since the start.
@@ -33,8 +33,8 @@ pub enum Change {
     Recovered(u32, Duration),
     /// A kind of failure that is new since the last good read.
     Failing,
-    /// The battery counts as offline from now on.
-    Offline,
+    /// The battery counts as offline from now on, after this many failed reads.
+    Offline(u32),
 }
 
 impl Health {
@@ -48,40 +48,36 @@ impl Health {
         }
     }
 
-    pub fn consecutive(&self) -> u32 {
-        self.consecutive
+    pub fn is_offline(&self) -> bool {
+        self.online == Some(false)
     }
 
-    pub fn online(&self) -> Option<bool> {
-        self.online
-    }
-
-    pub fn succeed(&mut self, now: Instant) -> Change {
+    pub fn succeed(&mut self, now: Instant) -> HealthChange {
         let change = match (self.has_answered, self.online, self.reported.is_empty()) {
-            (false, ..) => Change::First,
-            (true, Some(true), true) => Change::None,
-            _ => Change::Recovered(self.consecutive, now - self.last_success),
+            (false, ..) => HealthChange::First,
+            (true, Some(true), true) => HealthChange::None,
+            _ => HealthChange::Recovered(self.consecutive, now - self.last_success),
         };
         *self = Health { has_answered: true, online: Some(true), ..Health::new(now) };
         change
     }
 
     /// Counts a failed read. The first failure of a battery that is online is not reported.
-    pub fn fail(&mut self, kind: FaultKind, now: Instant) -> Change {
+    pub fn fail(&mut self, kind: FaultKind, now: Instant) -> HealthChange {
         self.consecutive = self.consecutive.saturating_add(1);
         let often = self.consecutive >= LinkState::FAILURES;
         let late = often && now - self.last_success >= LinkState::GRACE;
-        if late && self.online != Some(false) {
+        if late && !self.is_offline() {
             self.online = Some(false);
             self.reported.push(kind);
-            return Change::Offline;
+            return HealthChange::Offline(self.consecutive);
         }
         let reportable = self.consecutive > 1 || self.online != Some(true);
         if reportable && !self.reported.contains(&kind) {
             self.reported.push(kind);
-            return Change::Failing;
+            return HealthChange::Failing;
         }
-        Change::None
+        HealthChange::None
     }
 
     pub fn pause(&mut self) {
@@ -141,21 +137,21 @@ mod tests {
     fn offline_needs_three_failures_and_thirty_seconds() {
         let start = Instant::now();
         let mut health = Health::new(start);
-        assert_eq!(health.succeed(start), Change::First);
-        assert_eq!(health.fail(FaultKind::Timeout, start + SECOND), Change::None);
-        assert_eq!(health.fail(FaultKind::Timeout, start + SECOND * 2), Change::Failing);
-        assert_eq!(health.fail(FaultKind::Timeout, start + SECOND * 29), Change::None);
-        assert_eq!(health.online(), Some(true));
-        assert_eq!(health.fail(FaultKind::Timeout, start + SECOND * 30), Change::Offline);
-        assert_eq!(health.fail(FaultKind::Timeout, start + SECOND * 31), Change::None);
-        assert_eq!(health.online(), Some(false));
-        assert_eq!(health.succeed(start + SECOND * 40), Change::Recovered(5, SECOND * 40));
-        assert_eq!(health.consecutive(), 0);
+        assert_eq!(health.succeed(start), HealthChange::First);
+        assert_eq!(health.fail(FaultKind::Timeout, start + SECOND), HealthChange::None);
+        assert_eq!(health.fail(FaultKind::Timeout, start + SECOND * 2), HealthChange::Failing);
+        assert_eq!(health.fail(FaultKind::Timeout, start + SECOND * 29), HealthChange::None);
+        assert!(!health.is_offline());
+        assert_eq!(health.fail(FaultKind::Timeout, start + SECOND * 30), HealthChange::Offline(4));
+        assert_eq!(health.fail(FaultKind::Timeout, start + SECOND * 31), HealthChange::None);
+        assert!(health.is_offline());
+        assert_eq!(health.succeed(start + SECOND * 40), HealthChange::Recovered(5, SECOND * 40));
+        assert_eq!(health.consecutive, 0);
 
         let slow = start + SECOND * 40;
-        assert_eq!(health.fail(FaultKind::Timeout, slow + SECOND * 60), Change::None);
-        assert_eq!(health.fail(FaultKind::Timeout, slow + SECOND * 120), Change::Failing);
-        assert_eq!(health.online(), Some(true));
+        assert_eq!(health.fail(FaultKind::Timeout, slow + SECOND * 60), HealthChange::None);
+        assert_eq!(health.fail(FaultKind::Timeout, slow + SECOND * 120), HealthChange::Failing);
+        assert!(!health.is_offline());
     }
 
     #[test]
@@ -164,24 +160,24 @@ mod tests {
         let mut health = Health::new(start);
         for minute in 0..100 {
             let now = start + SECOND * 60 * minute;
-            assert_ne!(health.succeed(now), Change::Offline);
-            assert_eq!(health.fail(FaultKind::BadChecksum, now + SECOND * 31), Change::None);
+            health.succeed(now);
+            assert_eq!(health.fail(FaultKind::BadChecksum, now + SECOND * 31), HealthChange::None);
         }
-        assert_eq!(health.online(), Some(true));
+        assert!(!health.is_offline());
     }
 
     #[test]
     fn each_kind_of_failure_is_reported_once_per_outage() {
         let start = Instant::now();
         let mut health = Health::new(start);
-        for answer in [Change::First, Change::Recovered(5, Duration::ZERO)] {
+        for answer in [HealthChange::First, HealthChange::Recovered(5, Duration::ZERO)] {
             health.fail(FaultKind::Disconnected, start);
-            assert_eq!(health.fail(FaultKind::Timeout, start), Change::Failing);
-            assert_eq!(health.fail(FaultKind::BadChecksum, start), Change::Failing);
-            assert_eq!(health.fail(FaultKind::Timeout, start), Change::None);
-            assert_eq!(health.fail(FaultKind::BadChecksum, start), Change::None);
+            assert_eq!(health.fail(FaultKind::Timeout, start), HealthChange::Failing);
+            assert_eq!(health.fail(FaultKind::BadChecksum, start), HealthChange::Failing);
+            assert_eq!(health.fail(FaultKind::Timeout, start), HealthChange::None);
+            assert_eq!(health.fail(FaultKind::BadChecksum, start), HealthChange::None);
             assert_eq!(health.succeed(start), answer);
-            assert_eq!(health.succeed(start), Change::None);
+            assert_eq!(health.succeed(start), HealthChange::None);
         }
     }
 

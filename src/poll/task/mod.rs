@@ -12,10 +12,9 @@ use super::Line;
 use super::battery::PolledBattery;
 use super::ble;
 use super::connection::Connection;
-use super::cycle::CycleError;
+use super::cycle::{CycleError, ReadResult};
 use crate::board::Board;
 use crate::command::CommandInbox;
-use crate::model::Reading;
 use crate::protocol::CycleKind;
 use crate::transport::LinkError;
 use search::{Search, SearchStep};
@@ -52,19 +51,14 @@ async fn sleep_until_some(wakeup: Option<Instant>) {
     }
 }
 
-/// What an error of the connection affects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FaultScope {
-    Line,
-    Adapter,
-}
-
-/// A connection that is lost.
+/// The connection is lost.
 struct Outage {
     since: Instant,
     error: LinkError,
-    /// What is in the log.
-    reported: Vec<FaultScope>,
+    /// An error of the line is in the log.
+    line_reported: bool,
+    /// An error of the Bluetooth adapter is in the log.
+    adapter_reported: bool,
 }
 
 struct LineTask {
@@ -82,13 +76,12 @@ struct LineTask {
 impl LineTask {
     fn new(line: Line, board: &Board, one_shot: bool) -> Self {
         let unknown = line.members.iter().any(|member| member.driver.is_none());
-        let connection = Connection::new(line.endpoint, line.bauds, line.members.len(), line.ble);
         let recorder = line.recorder.as_ref();
         let battery = |member| PolledBattery::new(member, board.clone(), recorder);
         LineTask {
-            connection,
+            search: unknown.then(|| Search::new(line.bauds.clone())),
+            connection: Connection::new(line.endpoint, line.bauds, line.members.len(), line.ble),
             batteries: line.members.into_iter().map(battery).collect(),
-            search: unknown.then(Search::default),
             board: board.clone(),
             was_open: false,
             outage: None,
@@ -177,11 +170,11 @@ impl LineTask {
         if self.connection.ble.as_ref().is_some_and(|ble| ble.adapter_errors.clear()) {
             info!("Bluetooth works again");
         }
-        if let Some(Outage { since, error, reported }) = self.outage.take() {
-            let seconds = since.elapsed().as_secs();
-            if !reported.is_empty() {
+        if let Some(outage) = self.outage.take() {
+            let (error, seconds) = (&outage.error, outage.since.elapsed().as_secs());
+            if outage.line_reported || outage.adapter_reported {
                 info!("{}: open again after {seconds} s", self.connection.endpoint);
-            } else if let LinkError::Gone { .. } | LinkError::Stuck { .. } = error {
+            } else if matches!(error, LinkError::Gone { .. } | LinkError::Stuck { .. }) {
                 // A dropped link is worth a line even if no read failed; a failed connect is not.
                 info!("{error}; open again after {seconds} s");
             }
@@ -198,14 +191,20 @@ impl LineTask {
     /// Logs an error of the connection once per outage, and an error of the Bluetooth adapter once
     /// for all batteries.
     fn note_lost(&mut self, error: &LinkError) {
-        let new = || Outage { since: Instant::now(), error: error.clone(), reported: Vec::new() };
-        let outage = self.outage.get_or_insert_with(new);
+        let outage = self.outage.get_or_insert_with(|| Outage {
+            since: Instant::now(),
+            error: error.clone(),
+            line_reported: false,
+            adapter_reported: false,
+        });
         let ble = self.connection.ble.as_ref().filter(|_| ble::is_adapter_error(error));
-        let scope = if ble.is_some() { FaultScope::Adapter } else { FaultScope::Line };
-        if self.connection.defers() || outage.reported.contains(&scope) {
+        let reported = match ble {
+            Some(_) => &mut outage.adapter_reported,
+            None => &mut outage.line_reported,
+        };
+        if self.connection.defers() || std::mem::replace(reported, true) {
             return;
         }
-        outage.reported.push(scope);
         let hint = error.hint();
         match ble {
             _ if self.one_shot => warn!("{error}; {hint}"),
@@ -240,7 +239,7 @@ impl LineTask {
         index: usize,
         started: Instant,
         connected: bool,
-        result: Result<Box<Reading>, CycleError>,
+        result: ReadResult,
     ) {
         let battery = &mut self.batteries[index];
         if let Err(CycleError::Panicked(_)) = &result {

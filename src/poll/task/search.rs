@@ -7,7 +7,6 @@ use tracing::info;
 use super::LineTask;
 use crate::model::FaultKind;
 use crate::poll::ble::advertisement;
-use crate::poll::connection::Connection;
 use crate::poll::cycle::CycleError;
 use crate::protocol::CycleKind;
 use crate::protocol::detection::{self, Candidate};
@@ -26,6 +25,8 @@ pub(super) enum SearchStep {
 /// interval.
 #[derive(Debug, Default)]
 pub(super) struct Search {
+    /// The configured rates; empty for the usual ones of each brand.
+    bauds: Vec<u32>,
     /// Empty before a round.
     candidates: Vec<Candidate>,
     /// How many of them were tried in this round.
@@ -38,6 +39,10 @@ pub(super) struct Search {
 }
 
 impl Search {
+    pub(super) fn new(bauds: Vec<u32>) -> Self {
+        Search { bauds, ..Search::default() }
+    }
+
     pub(super) fn current(&self) -> Option<Candidate> {
         self.candidates.get(self.tried).copied()
     }
@@ -58,7 +63,8 @@ impl Search {
     }
 
     pub(super) fn start_over(&mut self) {
-        *self = Search { announced: self.announced, ..Search::default() };
+        let bauds = std::mem::take(&mut self.bauds);
+        *self = Search { bauds, announced: self.announced, ..Search::default() };
     }
 }
 
@@ -88,7 +94,7 @@ impl LineTask {
         let Some(search) = &mut self.search else { return Ok(()) };
         let battery = &mut self.batteries[0];
         if search.candidates.is_empty() {
-            let (candidates, signal) = candidates(&self.connection).await?;
+            let (candidates, signal) = candidates(&self.connection.endpoint, &search.bauds).await?;
             if !std::mem::replace(&mut search.announced, true) {
                 let (id, names) = (&battery.member.id, names(&candidates));
                 let endpoint = &self.connection.endpoint;
@@ -152,11 +158,14 @@ impl LineTask {
 }
 
 /// What the battery may be, the likeliest first, and its Bluetooth signal strength.
-async fn candidates(connection: &Connection) -> Result<(Vec<Candidate>, Option<i16>), LinkError> {
-    let config = match &connection.endpoint {
+async fn candidates(
+    endpoint: &Endpoint,
+    bauds: &[u32],
+) -> Result<(Vec<Candidate>, Option<i16>), LinkError> {
+    let config = match endpoint {
         Endpoint::Ble(config) => config,
         Endpoint::Tcp(_) => return Ok((detection::bridge_candidates(), None)),
-        _ => return Ok((detection::serial_candidates(&connection.bauds), None)),
+        _ => return Ok((detection::serial_candidates(bauds), None)),
     };
     let found = config.bluetooth.scan(config.adapter.as_deref(), config.scan_timeout).await?;
     let found = found.into_iter().find(|it| it.address.eq_ignore_ascii_case(&config.address));
