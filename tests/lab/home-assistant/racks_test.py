@@ -180,7 +180,7 @@ def restart_broker(suite):
         return [f"{topic} is missing" for topic in sorted(before - retained)]
 
     title = f"broker back and empty: all {len(before)} retained messages return"
-    suite.eventually(title, missing, limit=10)
+    suite.eventually(title, missing)
     # Home Assistant waits 10 s and more before it reconnects.
     suite.eventually("everything is available again", suite.rack_value_faults, LATER)
     suite.check_log("broker restarted", BROKER_LOST)
