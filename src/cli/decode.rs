@@ -232,12 +232,10 @@ fn with_hint_about_input(fault: Fault) -> Fault {
 }
 
 pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text
-        .chars()
-        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-        .collect::<Option<_>>()?;
-    let (pairs, rest) = digits.as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+    // `from_str_radix` accepts a sign.
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit()) && text.len() % 2 == 0;
+    let byte = |start| u8::from_str_radix(text.get(start..start + 2)?, 16).ok();
+    is_hex.then(|| (0..text.len()).step_by(2).map(byte).collect())?
 }
 
 fn not_hex(line: usize) -> Fault {

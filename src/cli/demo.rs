@@ -59,8 +59,10 @@ pub(super) const COMMAND: args::Command = args::Command {
 
 async fn run(seconds: Option<u64>, speed: f64) -> Outcome {
     let mut environment = config::environment();
-    let broker = find_broker(&environment);
-    configure(&mut environment, &broker);
+    let configured =
+        ["MQTT_HOST", "MQTT_BROKER"].iter().any(|name| environment.contains_key(*name));
+    let broker = if configured { None } else { find_broker() };
+    configure(&mut environment, broker.as_ref());
     let config = config::load(environment)?;
     start_log(&config.log)?;
     let stop =
@@ -68,7 +70,7 @@ async fn run(seconds: Option<u64>, speed: f64) -> Outcome {
     if let Some(listen) = config.http_listen {
         println!("Dashboard: http://{listen}/");
     }
-    println!("{}", description(&broker, &config));
+    println!("{}", description(broker.as_ref(), &config));
     let simulation = SimOptions { speed, faults: Faults::default() };
     let app = App::build(&config, &simulation, &stop);
     tokio::spawn(stop.clone().run_until_cancelled_owned(inject_faults(simulation.faults)).boxed());
@@ -80,7 +82,7 @@ async fn run(seconds: Option<u64>, speed: f64) -> Outcome {
     app::run(app, &config, stop).await;
     // The table ends at the same stop.
     let _ = table.await;
-    if let Broker::Started(mut child, _) = broker {
+    if let Some(mut child) = broker.and_then(|broker| broker.started) {
         // It may have ended by itself, on the same Ctrl-C.
         let _ = child.kill();
         let _ = child.wait();
@@ -103,65 +105,51 @@ async fn inject_faults(faults: Faults) {
 }
 
 /// Keeps the settings of the program, and replaces the batteries by simulated ones.
-fn configure(environment: &mut BTreeMap<String, String>, broker: &Broker) {
+fn configure(environment: &mut BTreeMap<String, String>, broker: Option<&Broker>) {
     environment.retain(|name, _| !name.starts_with("BMS_") && name != "BANK");
     environment.insert("DEVICES".into(), DEVICES.into());
     environment.insert("BANKS".into(), BANKS.into());
     environment.entry("LOG_LEVEL".into()).or_insert_with(|| "WARNING".into());
-    if let Broker::Local(port) | Broker::Started(_, port) = broker {
+    if let Some(Broker { port, .. }) = broker {
         environment.insert("MQTT_HOST".into(), Ipv4Addr::LOCALHOST.to_string());
         environment.insert("MQTT_PORT".into(), port.to_string());
     }
 }
 
-/// Where the demo publishes.
-enum Broker {
-    /// To `MQTT_HOST`.
-    Configured,
-    /// To a broker that runs on this machine, at this port.
-    Local(u16),
-    /// To a broker that was started for the demo, at this port.
-    Started(Child, u16),
-    Missing,
+/// A broker on this machine.
+struct Broker {
+    port: u16,
+    /// Mosquitto, if it was started for the demo.
+    started: Option<Child>,
 }
 
-fn find_broker(environment: &BTreeMap<String, String>) -> Broker {
-    if environment.contains_key("MQTT_HOST") || environment.contains_key("MQTT_BROKER") {
-        return Broker::Configured;
+fn find_broker() -> Option<Broker> {
+    let port = 1883;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    if TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok() {
+        return Some(Broker { port, started: None });
     }
-    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 1883));
-    if TcpStream::connect_timeout(&local, CONNECT_TIMEOUT).is_ok() {
-        return Broker::Local(local.port());
-    }
-    start_broker().unwrap_or(Broker::Missing)
-}
-
-/// Without a configuration file Mosquitto listens on this machine only and needs no password.
-fn start_broker() -> Option<Broker> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?.local_addr().ok()?.port();
+    // Without a configuration file Mosquitto listens on this machine only and needs no password.
     let start = |program: &&str| {
         let mut command = Command::new(program);
         command.args(["-p", &port.to_string()]).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
     };
-    MOSQUITTO.iter().find_map(start).map(|child| Broker::Started(child, port))
+    MOSQUITTO.iter().find_map(start).map(|child| Broker { port, started: Some(child) })
 }
 
-fn description(broker: &Broker, config: &Config) -> String {
-    let watch = |port| format!("watch with: mosquitto_sub -p {port} -t 'bms/#' -v");
-    match broker {
-        Broker::Configured => {
-            let address = config.mqtt.as_ref().map(|mqtt| format!("{}:{}", mqtt.host, mqtt.port));
-            format!("Publishing to {}", address.unwrap_or_default())
+fn description(broker: Option<&Broker>, config: &Config) -> String {
+    match (broker, &config.mqtt) {
+        (Some(Broker { port, started }), _) => {
+            let name = if started.is_some() { "a new Mosquitto" } else { "the broker" };
+            format!(
+                "Publishing to {name} on localhost:{port}; watch with: mosquitto_sub -p {port} -t 'bms/#' -v"
+            )
         }
-        Broker::Local(port) => {
-            format!("Publishing to the broker on localhost:{port}; {}", watch(port))
-        }
-        Broker::Started(_, port) => {
-            format!("Publishing to Mosquitto, started on localhost:{port}; {}", watch(port))
-        }
-        Broker::Missing => "Not publishing: no MQTT broker found. Set MQTT_HOST, or install one: \
-                            apt install mosquitto mosquitto-clients"
+        (None, Some(mqtt)) => format!("Publishing to {}:{}", mqtt.host, mqtt.port),
+        (None, None) => "Not publishing: no MQTT broker found. Set MQTT_HOST, or install one: \
+                         apt install mosquitto mosquitto-clients"
             .to_owned(),
     }
 }

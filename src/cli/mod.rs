@@ -149,8 +149,3 @@ fn start_log(log: &LogSettings) -> Result<(), CommandError> {
     };
     Ok(())
 }
-
-/// The message of a Bluetooth error after a heading that names Bluetooth.
-fn without_heading(message: &str) -> &str {
-    message.strip_prefix("no Bluetooth: ").unwrap_or(message)
-}

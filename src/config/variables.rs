@@ -1,4 +1,5 @@
-//! The table of variables. The checks, the messages and `docs/configuration.md` are made from it.
+//! The table of variables. The checks, the messages and `docs/configuration.md` (in
+//! `tests/configuration_docs.rs`) are made from it.
 
 use super::endpoint::Endpoint;
 use super::rule::{self, Rule};

@@ -24,7 +24,7 @@ pub enum LinkError {
     #[error("{endpoint} accepts no data")]
     Stuck { endpoint: String },
     /// Bluetooth as a whole is not available.
-    #[error("no Bluetooth: {} ({reason})", fault.message())]
+    #[error("{} ({reason})", fault.message())]
     NoBus { fault: BusFault, reason: String },
     /// `adapter` is the configured one; `None`: there is no adapter at all.
     #[error("{} not found", adapter_or_any(adapter.as_deref()))]

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::cli::without_heading;
 use crate::config::{Config, Endpoint};
 use crate::model::{Fault, FaultKind};
 use crate::transport::ble::{AdapterInfo, BleDevice};
@@ -13,65 +12,59 @@ const WEAK_SIGNAL: i16 = -90;
 
 /// Checks the adapters of the configured batteries; without a battery lists all adapters.
 pub(super) async fn check_adapters(config: &Config, bluetooth: &Bluetooth) -> bool {
-    let wanted: Vec<Option<&str>> = config
-        .devices
-        .iter()
-        .filter_map(|device| match &device.endpoint {
-            Endpoint::Ble { adapter, .. } => Some(adapter.as_deref()),
-            _ => None,
-        })
-        .collect();
-    if wanted.is_empty() && !config.devices.is_empty() {
+    let no_battery = config.devices.is_empty();
+    let adapter_of = |endpoint: &Endpoint| match endpoint {
+        Endpoint::Ble { adapter, .. } => Some(adapter.clone()),
+        _ => None,
+    };
+    let mut wanted: Vec<Option<String>> =
+        config.devices.iter().filter_map(|device| adapter_of(&device.endpoint)).collect();
+    if wanted.is_empty() && !no_battery {
         return true;
     }
-    let found = bluetooth.adapters().await;
-    if config.devices.is_empty() {
-        // The scan that follows reports why there is no adapter.
-        let found = found.unwrap_or_default();
-        let names: Vec<_> = found.iter().map(|adapter| Some(&*adapter.name)).collect();
-        for result in adapter_results(&names, &found) {
-            match result {
-                Ok(line) => println!("OK    {line}"),
-                Err(line) => println!("note  {line}"),
+    let results = match bluetooth.adapters().await {
+        Ok(found) => {
+            if no_battery {
+                wanted = found.iter().map(|adapter| Some(adapter.name.clone())).collect();
             }
+            adapter_results(wanted, &found)
         }
-        return true;
-    }
-    let results = match found {
-        Ok(found) => adapter_results(&wanted, &found),
+        // The scan that follows reports it.
+        Err(_) if no_battery => return true,
         Err(error) => vec![Err(description(&error))],
     };
     for result in &results {
         match result {
             Ok(line) => println!("OK    {line}"),
+            Err(line) if no_battery => println!("note  {line}"),
             Err(line) => println!("FAIL  {line}"),
         }
     }
-    results.iter().all(Result::is_ok)
+    no_battery || results.iter().all(Result::is_ok)
 }
 
 fn description(error: &LinkError) -> String {
-    let message = error.to_string();
-    format!("Bluetooth: {}\n      {}", without_heading(&message), error.hint())
+    format!("Bluetooth: {error}\n      {}", error.hint())
 }
 
 /// One line about each wanted adapter; `None` stands for any adapter.
-fn adapter_results(wanted: &[Option<&str>], found: &[AdapterInfo]) -> Vec<Result<String, String>> {
-    let mut wanted = wanted.to_vec();
+fn adapter_results(
+    mut wanted: Vec<Option<String>>,
+    found: &[AdapterInfo],
+) -> Vec<Result<String, String>> {
     wanted.sort_unstable();
     wanted.dedup();
-    let result = |name: Option<&str>| {
-        let is_wanted =
-            |it: &&AdapterInfo| name.is_none_or(|name| name == it.name || name == it.address);
+    let result = |name: Option<String>| {
+        let is_wanted = |it: &&AdapterInfo| {
+            name.as_ref().is_none_or(|name| *name == it.name || *name == it.address)
+        };
         let (on, off): (Vec<_>, Vec<_>) = found.iter().filter(is_wanted).partition(|it| it.powered);
         match (on.first(), off.first()) {
             (Some(it), _) => Ok(format!("Bluetooth: adapter {} ({}) is on", it.name, it.address)),
             (None, Some(it)) => {
                 Err(description(&LinkError::AdapterOff { adapter: it.name.clone() }))
             }
-            (None, None) => {
-                Err(description(&LinkError::NoAdapter { adapter: name.map(str::to_owned) }))
-            }
+            (None, None) => Err(description(&LinkError::NoAdapter { adapter: name })),
         }
     };
     wanted.into_iter().map(result).collect()
@@ -129,7 +122,7 @@ mod tests {
     #[test]
     fn each_wanted_adapter_gets_one_line() {
         let found = [adapter("hci0", false), adapter("hci1", true)];
-        let results = adapter_results(&[Some("hci1"), None, Some("hci1")], &found);
+        let results = adapter_results(vec![Some("hci1".into()), None, Some("hci1".into())], &found);
         assert_eq!(results.len(), 2);
         let is_ok =
             |result: &Result<String, String>| matches!(result, Ok(line) if line.contains("hci1"));
@@ -139,8 +132,8 @@ mod tests {
     #[test]
     fn unusable_adapter_is_reported_with_a_remedy() {
         let found = [adapter("hci0", false)];
-        let error = |wanted, found: &[AdapterInfo]| {
-            adapter_results(&[wanted], found).remove(0).unwrap_err()
+        let error = |wanted: Option<&str>, found: &[AdapterInfo]| {
+            adapter_results(vec![wanted.map(str::to_owned)], found).remove(0).unwrap_err()
         };
         let off = error(Some("hci0"), &found);
         assert!(off.contains("switched off\n      "), "{off}");

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::FaultKind;
 use crate::protocol::uuid16;
-use crate::transport::{BusFault, LinkError};
+use crate::transport::LinkError;
 
 fn port(path: &str, probe: Option<ProbeResult>) -> FoundPort {
     let device = Some("/dev/ttyUSB0".to_owned());
@@ -121,14 +121,6 @@ fn missing_port_has_no_lines() {
     assert!(text.contains("is the adapter plugged in?"), "{text}");
     assert!(!text.contains("BMS_PORT="), "{text}");
     assert_eq!(found.to_json()["serial"][0].get("environment"), None);
-}
-
-#[test]
-fn missing_bluetooth_is_mentioned_once() {
-    let error = LinkError::NoBus { fault: BusFault::Missing, reason: "no file".into() };
-    let found = ScanResult { ports: vec![], devices: Err(CycleError::Link(error).fault()) };
-    let text = text::render(&found);
-    assert!(!text.contains("no Bluetooth"), "{text}");
 }
 
 #[test]

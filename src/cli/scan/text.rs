@@ -4,7 +4,6 @@ use std::fmt::{self, Write};
 
 use super::probe::ProbeResult;
 use super::{Environment, FoundDevice, FoundPort, ScanResult};
-use crate::cli::without_heading;
 use crate::protocol::DRIVERS;
 use crate::protocol::uuid16;
 
@@ -14,12 +13,9 @@ pub(super) fn render(result: &ScanResult) -> String {
     let _ = write_ports(&mut text, &result.ports);
     let _ = match &result.devices {
         Ok(devices) => write_devices(&mut text, devices),
-        Err(fault) => writeln!(
-            text,
-            "Bluetooth is not available: {}\n  {}",
-            without_heading(&fault.message),
-            fault.hint
-        ),
+        Err(fault) => {
+            writeln!(text, "Bluetooth is not available: {}\n  {}", fault.message, fault.hint)
+        }
     };
     text
 }
