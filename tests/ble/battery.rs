@@ -1,29 +1,27 @@
-//! Batteries for the tests: what they are asked, and what they answer.
+//! Batteries for the tests, and the steps of reading one.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bms_reader::transport::{
-    BleChannel, BleConfig, BleLink, Bluetooth, CharacteristicId, Endpoint, Link, LinkError, Passkey,
+    BleChannel, BleConfig, BleLink, Bluetooth, CharacteristicId, Endpoint, Link, LinkError,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::rig::{PATIENCE, Rig};
+use crate::rig::{Rig, TEST_TIMEOUT};
 
 pub const ADDRESS: &str = "A4:C1:37:00:12:34";
 pub const OTHER: &str = "C8:47:80:00:12:34";
 
-/// A question, and its answer of 34 bytes in two notifications.
-pub const QUESTION: [u8; 7] = [0xdd, 0xa5, 0x03, 0x00, 0xff, 0xfd, 0x77];
-pub const ANSWER: &str = "dd03001b0528000013882710002a2a7c00000000000020320304020b9f0b9afc6c77";
+/// JBD's request for its basic data. The reply has 34 bytes in two notifications.
+pub const REQUEST: [u8; 7] = [0xdd, 0xa5, 0x03, 0x00, 0xff, 0xfd, 0x77];
+pub const REPLY: &str = "dd03001b0528000013882710002a2a7c00000000000020320304020b9f0b9afc6c77";
 
-const fn short(uuid: u128) -> u128 {
-    0x0000_0000_0000_1000_8000_0080_5f9b_34fb | uuid << 96
-}
-
+/// By the 16 bits that Bluetooth assigns.
 pub const fn id(service: u128, uuid: u128) -> CharacteristicId {
-    CharacteristicId { service: short(service), uuid: short(uuid) }
+    const BASE: u128 = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
+    CharacteristicId { service: BASE | service << 96, uuid: BASE | uuid << 96 }
 }
 
 pub fn jbd() -> BleChannel {
@@ -36,13 +34,13 @@ pub fn jk() -> BleChannel {
     BleChannel { notify, write, prefer_response: false }
 }
 
-/// What all links of a test share, as those of the program do.
+/// Shared by all links of a test, as in the program.
 pub fn bluetooth() -> &'static Bluetooth {
     static BLUETOOTH: LazyLock<Bluetooth> = LazyLock::new(Bluetooth::default);
     &BLUETOOTH
 }
 
-/// A battery of one service, one characteristic for each direction.
+/// A JBD battery: one service with one characteristic for each direction.
 pub fn battery(address: &str) -> Value {
     json!({
         "address": address, "name": "xiaoxiang BMS", "adv_services": ["ff00"],
@@ -50,11 +48,11 @@ pub fn battery(address: &str) -> Value {
             {"uuid": "ff01", "properties": ["read", "notify"]},
             {"uuid": "ff02", "properties": ["read", "write-without-response", "write"]}]}],
         "replies": [{"on": "ff02", "match": "dda50300fffd77",
-            "notify": [{"char": "ff01", "after_ms": 5, "hex": ANSWER}]}]
+            "notify": [{"char": "ff01", "after_ms": 5, "hex": REPLY}]}]
     })
 }
 
-/// The same with other properties.
+/// The same with other entries in its spec.
 pub fn battery_with(address: &str, properties: Value) -> Value {
     let mut battery = battery(address);
     for (key, value) in properties.as_object().unwrap() {
@@ -63,12 +61,16 @@ pub fn battery_with(address: &str, properties: Value) -> Value {
     battery
 }
 
-pub fn only(battery: Value) -> Value {
+pub fn single(battery: Value) -> Value {
     json!({"devices": [battery]})
 }
 
-pub fn one() -> Value {
-    only(battery(ADDRESS))
+pub fn one_battery() -> Value {
+    single(battery(ADDRESS))
+}
+
+pub fn two_batteries() -> Value {
+    json!({"devices": [battery(ADDRESS), battery(OTHER)]})
 }
 
 pub fn config(address: &str) -> BleConfig {
@@ -83,63 +85,60 @@ pub fn config(address: &str) -> BleConfig {
     }
 }
 
-pub fn with_passkey(number: &str) -> BleConfig {
-    BleConfig { passkey: Passkey::parse(number), ..config(ADDRESS) }
-}
-
-/// Opens as the program does.
+/// Opens a link as the program does.
 pub async fn open(config: &BleConfig) -> Result<Link, LinkError> {
     let endpoint = Endpoint::Ble(config.clone());
-    timeout(PATIENCE, endpoint.open(9600)).await.expect("opening has an end")
+    timeout(TEST_TIMEOUT, endpoint.open(9600)).await.expect("opening is bounded")
 }
 
-pub async fn opened() -> Link {
+/// Opens a link to the battery at [`ADDRESS`].
+pub async fn open_default() -> Link {
     open(&config(ADDRESS)).await.unwrap()
 }
 
-pub fn ble(link: &Link) -> &BleLink {
+pub fn ble_link(link: &Link) -> &BleLink {
     let Link::Ble(link) = link else { panic!("{link:?}") };
     link
 }
 
-/// Waits until the link has received every notification that the fake sent before this call: signals
-/// arrive in order, so it has once it has received a new signal strength that was sent after them.
-pub async fn delivered(rig: &mut Rig, link: &Link) {
-    let link = ble(link);
+/// Waits until the link has received every notification that the fake has sent so far. Signals
+/// arrive in order, so a new signal strength that is sent now arrives after them.
+pub async fn wait_delivered(rig: &mut Rig, link: &Link) {
+    let link = ble_link(link);
     let marker = if link.rssi() == Some(-1) { -2 } else { -1 };
-    rig.order(json!({"cmd": "rssi", "value": marker})).await;
+    rig.command(json!({"cmd": "rssi", "value": marker})).await;
     let arrived = async {
         while link.rssi() != Some(marker) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(PATIENCE, arrived).await.expect("the link receives the signal strength");
+    timeout(TEST_TIMEOUT, arrived).await.expect("the signal strength arrives");
 }
 
-/// Asks, and collects the answer.
+/// Sends the request and returns the reply in hex.
 pub async fn read(link: &mut Link) -> Result<String, LinkError> {
     link.drain()?;
-    link.send(&QUESTION).await?;
-    let mut heard = String::new();
-    while heard.len() < ANSWER.len() {
-        heard += &hex(&receive(link).await?);
+    link.send(&REQUEST).await?;
+    let mut received = String::new();
+    while received.len() < REPLY.len() {
+        received += &hex(&receive(link).await?);
     }
-    Ok(heard)
+    Ok(received)
 }
 
 pub async fn receive(link: &mut Link) -> Result<Vec<u8>, LinkError> {
-    timeout(PATIENCE, link.receive()).await.expect("an answer or an end")
+    timeout(TEST_TIMEOUT, link.receive()).await.expect("a chunk or the end")
 }
 
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A whole visit.
-pub async fn visit(config: &BleConfig) -> Result<(), LinkError> {
+/// Opens a link, reads and closes it.
+pub async fn read_once(config: &BleConfig) -> Result<(), LinkError> {
     let mut link = open(config).await?;
-    let answer = read(&mut link).await;
+    let reply = read(&mut link).await;
     link.close().await;
-    assert_eq!(answer?, ANSWER);
+    assert_eq!(reply?, REPLY);
     Ok(())
 }

@@ -1,29 +1,30 @@
 #!/usr/bin/env python3
-"""SimServer-in for bluetoothd on a private D-Bus: owns org.bluez and plays the
-devices described in a JSON spec, with faults on demand.
+"""A fake bluetoothd on a private D-Bus: owns org.bluez, simulates the devices of a JSON
+spec and fails on command.
 
 usage: fake_bluez.py SPEC.json        (bus: $DBUS_SYSTEM_BUS_ADDRESS)
-stdin : one JSON command a line; stdout: one JSON event a line.
+stdin : one JSON command per line; stdout: one JSON event per line.
 Needs the PyPI package dbus-fast.
 
 Spec: {"adapter_address", "powered", "adv_interval_ms", "connect_timeout_ms", "faults": [...],
  "devices": [{"address", "address_type": "public|random", "name", "adv_services": ["ff00"],
-   "manufacturer": {"76": "hex"}, "mtu": 247 (0: BlueZ before 5.62 does not say), "fragment": 20,
-   "rssi": -60, "visible": true, "known": false, "connected": false (from an earlier run),
-   "connect_ms", "resolve_ms" (-1: never), "drop_after_ms", "drop_after_writes", "passkey": "123456",
+   "manufacturer": {"76": "hex"}, "mtu": 247 (0: not reported, as by BlueZ before 5.62),
+   "fragment": 20, "rssi": -60, "visible": true, "known": false,
+   "connected": false (true: by an earlier client), "connect_ms", "resolve_ms" (-1: never),
+   "drop_after_ms", "drop_after_writes", "passkey": "123456",
    "services": [{"uuid", "characteristics": [{"uuid", "properties": [...], "value": "hex"}]}],
-   "remembers": [services that BlueZ shows instead until it has to forget the device],
+   "cached_services": [what BlueZ lists instead until the device is removed],
    "replies": [{"on": "ff02", "match": "hex prefix of a write",
                 "notify": [{"char", "hex", "after_ms", "fragment", "gap_ms", "repeat": 1 | -1}]}],
    "on_subscribe": [{"char", "hex", ...}]}]}
 
-Commands (an "address" picks one device; without it drop and visible mean all, others the first):
+Commands ("address" selects a device; without it drop and visible apply to all, others to the first):
  {"cmd":"drop"}  {"cmd":"visible","on":false}  {"cmd":"notify","char":"ff01","hex":"00"}
  {"cmd":"flood","char":"ff01","count":300}  {"cmd":"rssi","value":-40}
- {"cmd":"fault","method":"Connect","error":"Failed","message":"..","times":2}  also "hang", "delay_ms", "path",
-   "hold": the call is carried out, and answered at the next "calm"
- {"cmd":"calm"} (no more faults)  {"cmd":"power","on":false}  {"cmd":"adapter","on":false}  {"cmd":"forget"}
- {"cmd":"restart"}  {"cmd":"restart","crash":true,"down_ms":2000}
+ {"cmd":"fault","method":"Connect","error":"Failed","message":"..","times":2}
+   also "hang", "delay_ms", "path", and "hold": execute the call, reply at "clear_faults"
+ {"cmd":"clear_faults"}  {"cmd":"power","on":false}  {"cmd":"adapter","on":false}
+ {"cmd":"remove_device"}  {"cmd":"restart"}  {"cmd":"restart","crash":true,"down_ms":2000}
  {"cmd":"spec","address":"..","set":{"replies":[...]}}  {"cmd":"state"} (what clients hold)
 """
 import asyncio
@@ -91,7 +92,7 @@ class Dev:
         self.visible = spec.get("visible", True)
         self.connecting, self.chars, self.tasks = None, {}, set()
         self.writes, self.streams = 0, {}
-        self.line = asyncio.Lock()       # a module sends one answer after the other
+        self.sending = asyncio.Lock()    # a module sends one reply after the other
 
 
 class Fake:
@@ -103,7 +104,7 @@ class Fake:
         self.objs["/org/bluez"] = {"org.bluez.AgentManager1": {}}
         self.gone = set()                # clients that have left the bus
         self.agents = {}                 # sender -> object path
-        self.calm = asyncio.Event()      # set by the command that ends all faults
+        self.faults_cleared = asyncio.Event()
         self.adapter_up()
 
     def adapter_up(self):
@@ -124,7 +125,7 @@ class Fake:
         return {i: {k: self.var(k, v) for k, v in p.items()} for i, p in ifaces.items()}
 
     def signal(self, path, iface, member, sig, body):
-        """Queues a signal. Who sends many awaits the returned future, or the queue grows."""
+        """Queues a signal. Await the returned future when sending many, or the queue grows."""
         return self.bus.send(Message(message_type=MessageType.SIGNAL, path=path, interface=iface,
                                      member=member, signature=sig, body=body))
 
@@ -171,13 +172,13 @@ class Fake:
                 emit(event="fault", method=m.member, path=m.path)
                 if f.get("delay_ms"):
                     await asyncio.sleep(f["delay_ms"] / 1000)
-                if f.get("hang") or m.sender in self.gone:   # nobody is there any more to hold it
+                if f.get("hang") or m.sender in self.gone:   # the caller has left
                     return
                 if f.get("error"):
                     raise DBusFail(f["error"], f.get("message", ""))
             sig, body = await self.call(m)
             if f and f.get("hold"):
-                await self.calm.wait()
+                await self.faults_cleared.wait()
             r = Message.new_method_return(m, sig, body)
         except DBusFail as e:
             if not quiet:
@@ -268,14 +269,14 @@ class Fake:
             raise DBusFail("DoesNotExist", "Does Not Exist")
         self.drop(d)
         d.chars.clear()
-        d.spec.pop("remembers", None)
+        d.spec.pop("cached_services", None)
         self.remove(d.path)
 
     async def scan(self):
         # Everything visible is seen at once, so that no scan is too short on a busy machine.
         for n in itertools.count():
             for d in self.devs:
-                # like a real BMS, it stops advertising while connected
+                # a battery stops advertising while connected
                 if d.visible and not self.connected(d):
                     self.seen(d, d.spec.get("rssi", -60) - n % 3)
             await asyncio.sleep(self.spec.get("adv_interval_ms", 100) / 1000)
@@ -313,7 +314,7 @@ class Fake:
         if d.connecting:
             raise DBusFail("InProgress", "Operation already in progress")
         if self.scanners or any(x.connecting for x in self.devs):
-            emit(event="overlap", address=d.addr)    # one radio, one thing at a time
+            emit(event="overlap", address=d.addr)    # the adapter can do one thing at a time
         d.connecting = asyncio.ensure_future(self.link_up(d))
         try:
             await d.connecting
@@ -333,7 +334,7 @@ class Fake:
         emit(event="connected", address=d.addr)
         if d.spec.get("drop_after_ms"):
             asyncio.get_running_loop().call_later(d.spec["drop_after_ms"] / 1000, self.drop, d)
-        t = asyncio.ensure_future(self.resolve(d))   # bluetoothd answers Connect before this
+        t = asyncio.ensure_future(self.resolve(d))   # bluetoothd replies to Connect before this
         d.tasks.add(t)
         t.add_done_callback(d.tasks.discard)
 
@@ -350,7 +351,7 @@ class Fake:
                 self.subscribed(c)
 
     def services(self, d):
-        return d.spec.get("remembers", d.spec["services"])
+        return d.spec.get("cached_services", d.spec["services"])
 
     def export(self, d):
         h = 0x0A
@@ -379,7 +380,7 @@ class Fake:
         self.drop(self.dev(m.path))
 
     async def Device1_Pair(self, m):
-        """Passkey entry: the device "shows" spec["passkey"], the caller's agent must know it."""
+        """Passkey entry: the caller's agent must return spec["passkey"]."""
         d = self.dev(m.path)
         if self.objs[d.path][DEVICE]["Paired"]:
             raise DBusFail("AlreadyExists", "Already Exists")
@@ -488,7 +489,7 @@ class Fake:
             asyncio.get_running_loop().call_later(0.01, self.drop, d)
             return
         if "passkey" in d.spec and not self.objs[d.path][DEVICE]["Paired"]:
-            # as some JBD firmware does: unpaired, every write comes back as it is
+            # as some JBD firmware does: while unpaired, it echoes every write
             back = next(u for u in (x["uuid"] for s in d.spec["services"]
                         for x in s["characteristics"] if "notify" in x["properties"]))
             self.play(d, {"notify": [{"char": back, "hex": data.hex()}]})
@@ -511,13 +512,13 @@ class Fake:
                 while times != 0:
                     await asyncio.sleep(n.get("after_ms", 10) / 1000)
                     step = n.get("fragment", d.spec.get("fragment", 20))
-                    async with d.line:
+                    async with d.sending:
                         for i in range(0, len(data), step):
                             await self.notify(d, n["char"], data[i:i + step])
                             await asyncio.sleep(n.get("gap_ms", 2) / 1000)
                     times -= 1
         t = asyncio.ensure_future(go())
-        if any(n.get("repeat", 1) < 0 for n in reply["notify"]):   # asked again: one stream, not two
+        if any(n.get("repeat", 1) < 0 for n in reply["notify"]):   # a repeated request restarts the stream
             if (old := d.streams.get(reply.get("match"))) is not None:
                 old.cancel()
             d.streams[reply.get("match")] = t
@@ -541,12 +542,12 @@ class Fake:
         elif cmd == "visible":
             for x in every:
                 x.visible = q["on"]
-        elif cmd == "spec":              # e.g. other replies: the battery's values have changed
+        elif cmd == "spec":              # for example other replies, after a change of the battery's values
             d.spec.update(q["set"])
-        elif cmd == "calm":
+        elif cmd == "clear_faults":
             self.faults.clear()
-            self.calm.set()
-            self.calm = asyncio.Event()
+            self.faults_cleared.set()
+            self.faults_cleared = asyncio.Event()
         elif cmd == "power":
             self.power(q["on"])
         elif cmd == "notify":
@@ -558,10 +559,10 @@ class Fake:
             await self.set(d.path, DEVICE, RSSI=q["value"])
         elif cmd == "fault":
             self.faults.append({k: v for k, v in q.items() if k != "cmd"})
-        elif cmd == "forget":            # BlueZ dropping a temporary device
+        elif cmd == "remove_device":     # BlueZ drops temporary devices
             d.chars.clear()
             self.remove(d.path)
-        elif cmd == "adapter":           # dongle pulled out / plugged in
+        elif cmd == "adapter":           # unplugged / plugged in
             if q["on"]:
                 self.adapter_up()
                 self.add(self.hci, self.objs[self.hci])
@@ -570,7 +571,7 @@ class Fake:
                 for x in self.devs:
                     x.chars.clear()
                 self.remove(self.hci)
-        elif cmd == "restart":           # bluetoothd ending (or, crash: dying) and starting again
+        elif cmd == "restart":           # a clean exit, or a crash, and a new start
             if not q.get("crash"):
                 self.power(False)
                 for p in sorted(p for p in self.objs if p != "/org/bluez"):
@@ -587,10 +588,10 @@ class Fake:
             self.objs = {p: o for p, o in self.objs.items() if p == "/org/bluez"}
             await asyncio.sleep(q.get("down_ms", 300) / 1000)
             await self.bus.request_name("org.bluez")
-            await asyncio.sleep(q.get("adapter_ms", 300) / 1000)   # bluetoothd finds hci0 later
+            await asyncio.sleep(q.get("adapter_ms", 300) / 1000)   # bluetoothd detects hci0 later
             self.adapter_up()
             self.add(self.hci, self.objs[self.hci])
-        elif cmd == "state":             # what clients hold at this moment
+        elif cmd == "state":             # what clients hold at the moment
             emit(event="state", scanners=list(self.scanners), agents=list(self.agents), devices={
                 x.addr: {"connected": self.connected(x), "sessions": {
                     c.spec["uuid"]: list(c.notify_by)
@@ -614,7 +615,7 @@ class Fake:
         for d in self.devs:
             if d.spec.get("known"):      # in BlueZ's store before any scan
                 self.seen(d, None)
-            if d.spec.get("connected"):  # by a client that is no more
+            if d.spec.get("connected"):  # by a client that has exited
                 self.seen(d, None)
                 await self.link_up(d)
         emit(event="ready")
@@ -628,7 +629,7 @@ class Fake:
                     await self.control(line)
                 except Exception as e:
                     emit(event="bad-command", text=repr(e))
-            self.bus.disconnect()        # parent gone: end
+            self.bus.disconnect()        # the parent has exited
         asyncio.ensure_future(commands())
         try:
             await self.bus.wait_for_disconnect()

@@ -1,5 +1,5 @@
-//! Bluetooth against a played bluetoothd on a D-Bus of its own: every known way in which it fails,
-//! and after each test nothing may be left over: no scan, no connection, no subscription, no agent.
+//! Bluetooth against a fake bluetoothd on a private D-Bus, with all its known failures. After each
+//! test, everything has to be released: scans, connections, subscriptions, pairing agents.
 
 #![allow(
     clippy::expect_used,
@@ -9,15 +9,18 @@
     clippy::print_stderr
 )]
 
+mod adapter_sharing;
+mod basics;
 mod battery;
-mod buses;
-mod hangs;
-mod house;
-mod known;
-mod letting_go;
-mod living;
+mod brands;
+mod bus_faults;
+mod commands;
+mod disconnect;
+mod failures;
+mod gatt;
+mod outages;
+mod pairing;
 mod rig;
-mod seen;
+mod scanning;
 mod soak;
-mod turns;
-mod usual;
+mod timeouts;

@@ -1,12 +1,13 @@
-//! A system bus of its own for each test, a played bluetoothd on it, and a look at what is left.
+//! A private system bus for each test with a fake bluetoothd on it, and a check of what is left over.
 //!
-//! libdbus takes the address of the bus from the environment, so each test runs in a process of
-//! its own: the test function starts the bus and then itself again.
+//! libdbus takes the address of the bus from the environment, so each test runs in a process of its
+//! own: the test function starts the bus and then the test binary again.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,17 +15,98 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// Long enough that only a hang fails a test.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The longest is a soak of 2,000 cycles.
-const WHOLE_TEST: Duration = Duration::from_secs(1800);
-const SELF: &str = "BMS_READER_BLE_TEST";
-const BUS: &str = "DBUS_SYSTEM_BUS_ADDRESS";
+/// For a whole test; the longest is a soak test of 2,000 cycles.
+const PROCESS_TIMEOUT: Duration = Duration::from_secs(1800);
 
-/// Where `./test` notes tests that had no Python with dbus-fast.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Set in the process of a test: its folder.
+const FOLDER: &str = "BMS_READER_BLE_TEST";
+const BUS_ADDRESS: &str = "DBUS_SYSTEM_BUS_ADDRESS";
+
+/// File in which `./test` collects the tests that found no Python with dbus-fast.
 const SKIPPED: &str = "BMS_READER_BLE_SKIPPED";
 
-/// Everybody may do everything, as far as `policy` does not say otherwise.
+/// The bus of a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BusKind {
+    /// With the fake bluetoothd.
+    Complete,
+    /// Without a bluetoothd.
+    NoBluez,
+    /// Its policy denies access to bluetoothd.
+    Denied,
+    /// There is no bus.
+    Missing,
+}
+
+/// Runs `test` against a fake bluetoothd with these devices.
+pub fn with_fake<F: AsyncFnOnce(&mut Rig)>(spec: Value, test: F) {
+    with_bus(BusKind::Complete, spec, test);
+}
+
+pub fn with_bus<F: AsyncFnOnce(&mut Rig)>(kind: BusKind, spec: Value, test: F) {
+    if std::env::var_os(FOLDER).is_none() {
+        return run_in_own_process(kind, &test_name::<F>());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut rig = Rig::start(kind, &spec);
+        test(&mut rig).await;
+        rig.assert_clean().await;
+    });
+}
+
+/// The closure `ble::failures::a_test::{{closure}}` belongs to the test `failures::a_test`.
+fn test_name<F>() -> String {
+    let path = std::any::type_name::<F>().replace("::{{closure}}", "");
+    path.split_once("::").expect("a path").1.to_owned()
+}
+
+fn run_in_own_process(kind: BusKind, name: &str) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+
+    if python().is_none() {
+        let file = std::env::var_os(SKIPPED)
+            .expect("no Python with dbus-fast: ./test installs one in ~/.cache/bms-reader/bluez");
+        let mut file = fs::File::options().append(true).create(true).open(file).unwrap();
+        writeln!(file, "{name}").unwrap();
+        eprintln!("SKIPPED {name}: there is no Python with dbus-fast");
+        return;
+    }
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("bms-ble-{}-{number}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let policy = match kind {
+        BusKind::Denied => "<deny send_destination=\"org.bluez\"/>",
+        _ => "",
+    };
+    fs::write(folder.join("bus.conf"), bus_config(&folder, policy)).unwrap();
+    let _bus = (kind != BusKind::Missing).then(|| start_bus(&folder));
+    let log = folder.join("log");
+    let out = fs::File::create(&log).unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env(FOLDER, &folder)
+        .env("RUST_BACKTRACE", "0")
+        .env(BUS_ADDRESS, format!("unix:path={}/bus", folder.display()))
+        .stdout(out.try_clone().unwrap())
+        .stderr(out)
+        .spawn()
+        .unwrap();
+    let status = wait_exit(KillOnDrop(child), PROCESS_TIMEOUT);
+    let output = fs::read_to_string(&log).unwrap();
+    let passed = status.is_some_and(|status| status.success()) && output.contains("1 passed");
+    for line in output.lines().filter(|line| line.starts_with("measured")) {
+        println!("{line}");
+    }
+    assert!(passed, "{name} ended with {status:?}:\n{output}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// Allows everything that `policy` does not deny.
 fn bus_config(folder: &Path, policy: &str) -> String {
     format!(
         "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\"
@@ -36,18 +118,8 @@ fn bus_config(folder: &Path, policy: &str) -> String {
     )
 }
 
-/// A process that ends with the test.
-struct Kept(Child);
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Starts a bus in that folder and waits for its socket.
-fn start_bus(folder: &Path) -> Kept {
+fn start_bus(folder: &Path) -> KillOnDrop {
     let _ = fs::remove_file(folder.join("bus"));
     let log = fs::File::create(folder.join("bus.log")).unwrap();
     let bus = Command::new("dbus-daemon")
@@ -55,22 +127,14 @@ fn start_bus(folder: &Path) -> Kept {
         .args(["--nofork", "--nopidfile"])
         .stderr(log)
         .spawn()
-        .expect("dbus-daemon is there (Debian package dbus-daemon)");
-    let bus = Kept(bus);
+        .expect("dbus-daemon starts (Debian package dbus-daemon)");
+    let bus = KillOnDrop(bus);
     fs::write(folder.join("bus.pid"), bus.0.id().to_string()).unwrap();
-    wait(|| folder.join("bus").exists());
+    wait_until(|| folder.join("bus").exists());
     bus
 }
 
-fn wait(mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < end, "it never came");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// A Python that has dbus-fast; `./test` makes one. `None` when there is no dbus-daemon either.
+/// The Python with dbus-fast that `./test` installs; `None` without it or without dbus-daemon.
 fn python() -> Option<PathBuf> {
     Command::new("dbus-daemon").arg("--version").stdout(Stdio::null()).status().ok()?;
     let cache = std::env::var_os("XDG_CACHE_HOME")
@@ -80,130 +144,66 @@ fn python() -> Option<PathBuf> {
     python.exists().then_some(python)
 }
 
-/// How the bus of a test is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bus {
-    /// As it should be, with a bluetoothd.
-    Whole,
-    /// Without a bluetoothd.
-    Bare,
-    /// Forbids this program's user to call bluetoothd.
-    Forbidden,
-    /// There is none.
-    Missing,
-}
+/// A process that ends with the test.
+struct KillOnDrop(Child);
 
-/// Runs `body` against these devices, and afterwards looks for what was left over.
-pub fn on_fake<F: AsyncFnOnce(&mut Rig)>(spec: Value, body: F) {
-    on_bus(Bus::Whole, spec, body);
-}
-
-/// The same with a bus that may be broken.
-pub fn on_bus<F: AsyncFnOnce(&mut Rig)>(kind: Bus, spec: Value, body: F) {
-    if std::env::var_os(SELF).is_none() {
-        return in_own_process(kind, test_name::<F>());
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut rig = Rig::start(kind, &spec);
-        body(&mut rig).await;
-        rig.nothing_is_left().await;
-    });
 }
 
-/// `ble::faults::a_test::{{closure}}` is a closure in the test of that name.
-fn test_name<F>() -> String {
-    let path = std::any::type_name::<F>().replace("::{{closure}}", "");
-    path.split_once("::").expect("a path").1.to_owned()
-}
-
-fn in_own_process(kind: Bus, name: String) {
-    if python().is_none() {
-        let note = std::env::var_os(SKIPPED)
-            .expect("a Python with dbus-fast: ./test makes one in ~/.cache/bms-reader/bluez");
-        let mut file = fs::File::options().append(true).create(true).open(note).unwrap();
-        writeln!(file, "{name}").unwrap();
-        eprintln!("SKIPPED {name}: there is no Python with dbus-fast");
-        return;
-    }
-    let folder = std::env::temp_dir().join(format!("bms-ble-{}-{}", std::process::id(), nonce()));
-    fs::create_dir_all(&folder).unwrap();
-    let deny = match kind {
-        Bus::Forbidden => "<deny send_destination=\"org.bluez\"/>",
-        _ => "",
-    };
-    fs::write(folder.join("bus.conf"), bus_config(&folder, deny)).unwrap();
-    let _bus = (kind != Bus::Missing).then(|| start_bus(&folder));
-    let log = folder.join("log");
-    let out = fs::File::create(&log).unwrap();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args([&name, "--exact", "--nocapture"])
-        .env(SELF, &folder)
-        .env("RUST_BACKTRACE", "0")
-        .env(BUS, format!("unix:path={}/bus", folder.display()))
-        .stdout(out.try_clone().unwrap())
-        .stderr(out)
-        .spawn()
-        .unwrap();
-    let status = ends(Kept(child), WHOLE_TEST);
-    let said = fs::read_to_string(&log).unwrap();
-    let passed = status.is_some_and(|status| status.success()) && said.contains("1 passed");
-    // What a test measured is for people to read, too.
-    for line in said.lines().filter(|line| line.starts_with("measured")) {
-        println!("{line}");
-    }
-    assert!(passed, "{name} ended with {status:?}:\n{said}");
-    fs::remove_dir_all(folder).unwrap();
-}
-
-fn nonce() -> u32 {
-    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
-}
-
-fn ends(mut child: Kept, limit: Duration) -> Option<ExitStatus> {
+fn wait_exit(mut child: KillOnDrop, limit: Duration) -> Option<ExitStatus> {
     let end = Instant::now() + limit;
     while Instant::now() < end {
         if let Some(status) = child.0.try_wait().unwrap() {
             return Some(status);
         }
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(POLL);
     }
     None
 }
 
-/// The played bluetoothd, and what it told.
+fn wait_until(mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + TEST_TIMEOUT;
+    while !condition() {
+        assert!(Instant::now() < end, "condition never met");
+        thread::sleep(POLL);
+    }
+}
+
+/// The fake bluetoothd and the events it has reported.
 pub struct Rig {
     folder: PathBuf,
     spec: PathBuf,
     fake: Option<Fake>,
-    bus: Option<Kept>,
+    bus: Option<KillOnDrop>,
     events: Arc<Mutex<Vec<Value>>>,
-    /// A scan that BlueZ does not end goes on beside everything else.
-    pub scan_goes_on: bool,
+    /// The test leaves a scan running that BlueZ does not end.
+    pub scan_may_remain: bool,
 }
 
 struct Fake {
-    _process: Kept,
-    orders: ChildStdin,
+    _process: KillOnDrop,
+    commands: ChildStdin,
 }
 
 impl Rig {
-    fn start(kind: Bus, spec: &Value) -> Rig {
-        let folder = PathBuf::from(std::env::var_os(SELF).unwrap());
+    fn start(kind: BusKind, spec: &Value) -> Rig {
+        let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
         let path = folder.join("spec.json");
         fs::write(&path, spec.to_string()).unwrap();
         let events = Arc::default();
         let mut rig =
-            Rig { folder, spec: path, fake: None, bus: None, events, scan_goes_on: false };
-        if matches!(kind, Bus::Whole | Bus::Forbidden) {
+            Rig { folder, spec: path, fake: None, bus: None, events, scan_may_remain: false };
+        if matches!(kind, BusKind::Complete | BusKind::Denied) {
             rig.start_fake();
         }
         rig
     }
 
-    /// Starts the played bluetoothd.
-    pub fn start_fake(&mut self) {
+    fn start_fake(&mut self) {
         let mut process = Command::new(python().unwrap())
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ble/fake_bluez.py"))
             .arg(&self.spec)
@@ -211,69 +211,74 @@ impl Rig {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let (orders, out) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        let (commands, output) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
         let events = Arc::clone(&self.events);
-        let before = events.lock().unwrap().len();
+        let from = events.lock().unwrap().len();
         thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
                 events.lock().unwrap().push(serde_json::from_str(&line).unwrap());
             }
         });
-        self.fake = Some(Fake { _process: Kept(process), orders });
-        wait(|| self.events.lock().unwrap()[before..].iter().any(|e| e["event"] == "ready"));
+        self.fake = Some(Fake { _process: KillOnDrop(process), commands });
+        wait_until(|| self.events.lock().unwrap()[from..].iter().any(|e| e["event"] == "ready"));
     }
 
-    /// The whole bus dies, and all on it; or comes again.
-    pub fn end_bus(&mut self) {
+    /// Kills the bus, and with it the fake.
+    pub fn kill_bus(&mut self) {
         self.fake = None;
         // The first bus belongs to the process that started this one.
         let pid = fs::read_to_string(self.folder.join("bus.pid")).unwrap();
-        let done = Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
-        assert!(done.success());
+        let killed = Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
+        assert!(killed.success());
         self.bus = None;
     }
 
-    pub fn new_bus(&mut self) {
+    pub fn restart_bus(&mut self) {
         self.bus = Some(start_bus(&self.folder));
         self.start_fake();
     }
 
-    /// Orders the played bluetoothd to do something, and waits until it has.
-    pub async fn order(&mut self, order: Value) {
-        let before = self.events().len();
+    /// D-Bus path of the device with that address.
+    pub fn device_path(address: &str) -> String {
+        format!("/org/bluez/hci0/dev_{}", address.replace(':', "_"))
+    }
+
+    /// Sends a command to the fake and waits until it is done.
+    pub async fn command(&mut self, command: Value) {
+        let from = self.events().len();
         let fake = self.fake.as_mut().unwrap();
-        writeln!(fake.orders, "{order}").unwrap();
-        fake.orders.flush().unwrap();
-        self.heard(before, |event| {
+        writeln!(fake.commands, "{command}").unwrap();
+        fake.commands.flush().unwrap();
+        self.wait_for_event(from, |event| {
             assert_ne!(event["event"], "bad-command", "{event}");
-            event["event"] == "done" && event["cmd"] == order["cmd"]
+            event["event"] == "done" && event["cmd"] == command["cmd"]
         })
         .await;
     }
 
-    /// A fault that strikes so many times.
+    /// Applies a fault to the next `times` calls of a method.
     pub async fn fault(&mut self, method: &str, fault: Value, times: u32) {
-        let mut order = json!({"cmd": "fault", "method": method, "times": times});
+        let mut command = json!({"cmd": "fault", "method": method, "times": times});
         for (key, value) in fault.as_object().unwrap() {
-            order[key] = value.clone();
+            command[key] = value.clone();
         }
-        self.order(order).await;
+        self.command(command).await;
     }
 
-    /// Everything that bluetoothd told so far.
+    /// All events that the fake has reported.
     pub fn events(&self) -> Vec<Value> {
         self.events.lock().unwrap().clone()
     }
 
-    /// Forgets what was told, so that a long test does not hold on to it.
-    pub fn forget_events(&self) {
+    /// Drops the events, so that they do not pile up in a long test.
+    pub fn clear_events(&self) {
         let overlap = |event: &Value| event["event"] == "overlap";
         self.events.lock().unwrap().retain(overlap);
     }
 
-    /// The methods that were called, in order.
+    /// All method calls in order.
     pub async fn calls(&mut self) -> Vec<String> {
-        // What was told before this order has arrived when its answer does.
+        // Events are in order: with the reply to this command, all earlier ones have arrived.
         self.state().await;
         let events = self.events();
         let calls = events.iter().filter(|event| event["event"] == "call");
@@ -284,7 +289,7 @@ impl Rig {
         self.calls().await.iter().filter(|call| *call == method).count()
     }
 
-    /// What was written: hex and kind of each.
+    /// Hex and type of all writes in order.
     pub async fn writes(&mut self) -> Vec<(String, String)> {
         self.state().await;
         let text = |event: &Value, key: &str| event[key].as_str().unwrap().to_owned();
@@ -293,82 +298,62 @@ impl Rig {
         writes.map(|event| (text(event, "hex"), text(event, "type"))).collect()
     }
 
-    /// Waits for an event from number `from` on.
-    pub async fn heard(&self, from: usize, wanted: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + PATIENCE;
+    /// Waits for a matching event among those with an index of at least `from`.
+    pub async fn wait_for_event(&self, from: usize, matches: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + TEST_TIMEOUT;
         loop {
-            let found = self.events()[from..].iter().find(|event| wanted(event)).cloned();
+            let found = self.events()[from..].iter().find(|event| matches(event)).cloned();
             if let Some(found) = found {
                 return found;
             }
-            assert!(Instant::now() < end, "never heard; events: {:#?}", self.events());
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            assert!(Instant::now() < end, "no such event: {:#?}", self.events());
+            tokio::time::sleep(POLL).await;
         }
     }
 
-    /// What clients hold at this moment.
+    /// What clients of the fake hold at the moment.
     pub async fn state(&mut self) -> Value {
-        let before = self.events().len();
-        self.order(json!({"cmd": "state"})).await;
-        self.heard(before, |event| event["event"] == "state").await
+        let from = self.events().len();
+        self.command(json!({"cmd": "state"})).await;
+        self.wait_for_event(from, |event| event["event"] == "state").await
     }
 
-    /// Waits until what clients hold is as `wanted`.
-    pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) {
-        let end = Instant::now() + PATIENCE;
+    pub async fn wait_for_state(&mut self, matches: impl Fn(&Value) -> bool) {
+        let end = Instant::now() + TEST_TIMEOUT;
         loop {
             let state = self.state().await;
-            if wanted(&state) {
+            if matches(&state) {
                 return;
             }
-            assert!(Instant::now() < end, "still {state:#}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(Instant::now() < end, "{state:#}\nevents: {:#?}", self.events());
+            tokio::time::sleep(POLL).await;
         }
     }
 
-    /// What is held of what should not be; empty when all was given back.
-    async fn leftovers(&mut self) -> Vec<String> {
-        let state = self.state().await;
-        let mut left = Vec::new();
-        for what in ["scanners", "agents"] {
-            let expected = what == "scanners" && self.scan_goes_on;
-            if state[what] != json!([]) && !expected {
-                left.push(format!("{what}: {}", state[what]));
-            }
-        }
-        for (address, device) in state["devices"].as_object().unwrap() {
-            if device["connected"] == true {
-                left.push(format!("{address} is connected"));
-            }
-            for (uuid, sessions) in device["sessions"].as_object().unwrap() {
-                if sessions != &json!([]) {
-                    left.push(format!("{address} {uuid}: {sessions}"));
-                }
-            }
-        }
-        left
-    }
-
-    /// What a client gives back in the background may take a moment.
-    pub async fn nothing_is_left(&mut self) {
+    /// Everything is released, and the adapter never did two things at a time.
+    pub async fn assert_clean(&mut self) {
         let overlap = self.events().into_iter().find(|event| event["event"] == "overlap");
-        assert!(self.scan_goes_on || overlap.is_none(), "the adapter did two things at a time");
-        self.nothing_is_held().await;
+        assert!(self.scan_may_remain || overlap.is_none(), "the adapter did two things at a time");
+        self.assert_released().await;
     }
 
-    /// Whatever happened on the way, everything has been given back.
-    pub async fn nothing_is_held(&mut self) {
+    /// Waits until clients hold no scan, agent, connection or subscription: some are released in the
+    /// background.
+    pub async fn assert_released(&mut self) {
         if self.fake.is_none() {
             return;
         }
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let left = self.leftovers().await;
-            if left.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < end, "left over: {left:?}\nevents: {:#?}", self.events());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let scan_may_remain = self.scan_may_remain;
+        self.wait_for_state(|state| {
+            let none = json!([]);
+            let device_is_released = |device: &Value| {
+                let sessions = device["sessions"].as_object().unwrap();
+                device["connected"] == false && sessions.values().all(|session| *session == none)
+            };
+            (state["scanners"] == none || scan_may_remain)
+                && state["agents"] == none
+                && state["devices"].as_object().unwrap().values().all(device_is_released)
+        })
+        .await;
     }
 }
