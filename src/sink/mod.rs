@@ -1,4 +1,4 @@
-//! Those who look at the board and tell the world.
+//! Outputs: they follow the board and publish what changes.
 
 pub mod http;
 pub mod mqtt;

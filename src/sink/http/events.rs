@@ -1,12 +1,12 @@
-//! Server-sent events: every change of a battery, as it happens.
+//! Server-sent events: the state of each battery and of the broker whenever it changes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use http_body_util::channel::{Channel, Sender};
 use serde_json::Value as Json;
@@ -14,71 +14,61 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
-use super::api::refuse;
+use super::AppState;
+use super::error::ApiError;
 use super::overview;
 use crate::board::Board;
 
-/// So many may listen at the same time.
-const LISTENERS: usize = 24;
-/// Parts that wait for a slow listener; the board keeps the newest, so nothing else has to.
-const PARTS: usize = 2;
-/// A listener who takes nothing for so long is gone.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Changes within this time travel together.
-const TOGETHER: Duration = Duration::from_millis(200);
-/// A sign of life, before proxies think that the connection is dead.
-const QUIET: Duration = Duration::from_secs(15);
+const MAX_CLIENTS: usize = 24;
+/// Chunks that wait for a slow client. The board keeps the newest states, so no more are needed.
+const CHANNEL_CAPACITY: usize = 2;
+/// A client that does not read for this long is disconnected.
+const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+/// Changes within this time are sent together.
+const BATCH_INTERVAL: Duration = Duration::from_millis(200);
+/// A comment is sent before proxies close an idle connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Who listens, and to what.
 #[derive(Debug, Clone)]
-pub(super) struct Events {
+pub(super) struct EventStreams {
     board: Board,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
-impl Events {
+impl EventStreams {
     pub(super) fn new(board: Board, stop: CancellationToken) -> Self {
-        Events { board, places: Arc::new(Semaphore::new(LISTENERS)), stop }
+        EventStreams { board, permits: Arc::new(Semaphore::new(MAX_CLIENTS)), stop }
     }
 
-    /// How many listen.
-    pub(super) fn listeners(&self) -> usize {
-        LISTENERS - self.places.available_permits()
+    pub(super) fn clients(&self) -> usize {
+        MAX_CLIENTS - self.permits.available_permits()
     }
 
-    /// Tells everything that is new, until the listener or the program goes.
-    async fn tell(self, mut to: Sender<Bytes>, _place: OwnedSemaphorePermit) {
-        let mut news = self.board.updates();
-        let mut broker = None;
+    /// Sends all changes until the client disconnects or the program stops.
+    async fn stream(self, mut client: Sender<Bytes>, _permit: OwnedSemaphorePermit) {
+        let mut updates = self.board.updates();
+        let mut sent_broker = None;
         loop {
-            let text = tokio::select! {
+            let states = tokio::select! {
                 () = self.stop.cancelled() => return,
-                states = timeout(QUIET, news.next()) => {
-                    let states = states.unwrap_or_default();
-                    states.iter().map(|state| event("battery", &overview::battery(state))).collect()
-                }
+                states = timeout(KEEP_ALIVE, updates.next()) => states.unwrap_or_default(),
             };
-            let text = self.with_broker(text, &mut broker);
-            if !matches!(timeout(PATIENCE, to.send_data(text.into())).await, Ok(Ok(()))) {
+            let battery = |state| event("battery", &overview::battery(state));
+            let mut text: String = states.iter().map(battery).collect();
+            let broker = overview::broker(self.board.broker().as_ref());
+            if sent_broker.as_ref() != Some(&broker) {
+                text.push_str(&event("broker", &broker));
+                sent_broker = Some(broker);
+            }
+            if text.is_empty() {
+                text.push_str(": keep-alive\n\n");
+            }
+            if !matches!(timeout(SEND_TIMEOUT, client.send_data(text.into())).await, Ok(Ok(()))) {
                 return;
             }
-            sleep(TOGETHER).await;
+            sleep(BATCH_INTERVAL).await;
         }
-    }
-
-    /// Adds how the broker does, where that is news; an empty text becomes a sign of life.
-    fn with_broker(&self, mut text: String, told: &mut Option<Json>) -> String {
-        let broker = overview::broker(self.board.broker().as_ref());
-        if told.as_ref() != Some(&broker) {
-            text.push_str(&event("broker", &broker));
-            *told = Some(broker);
-        }
-        if text.is_empty() {
-            text.push_str(": still here\n\n");
-        }
-        text
     }
 }
 
@@ -86,18 +76,18 @@ fn event(name: &str, data: &Json) -> String {
     format!("event: {name}\ndata: {data}\n\n")
 }
 
-pub(super) async fn events(State(shared): State<Shared>) -> Response {
-    let Ok(place) = shared.events.places.clone().try_acquire_owned() else {
-        let error = "too many listen already; ask /api/overview now and then instead";
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, error);
-    };
-    let (sender, body) = Channel::new(PARTS);
-    tokio::spawn(shared.events.tell(sender, place).boxed());
-    let head = [
+pub(super) async fn events(State(app): State<AppState>) -> Result<impl IntoResponse, ApiError> {
+    let permit = app.events.permits.clone().try_acquire_owned().map_err(|_| {
+        let error = "too many clients receive events; poll /api/overview instead".to_owned();
+        ApiError(StatusCode::SERVICE_UNAVAILABLE, error)
+    })?;
+    let (sender, body) = Channel::new(CHANNEL_CAPACITY);
+    tokio::spawn(app.events.stream(sender, permit).boxed());
+    let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
-        // Some proxies gather what they pass on unless they are told not to (nginx).
-        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+        // nginx and others buffer responses without this header.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (head, Body::new(body)).into_response()
+    Ok((headers, Body::new(body)))
 }

@@ -1,5 +1,5 @@
-//! `/metrics`: OpenMetrics, made from the catalogue when somebody asks. Nothing is registered and
-//! kept, so a battery that is gone leaves no value behind: only `bms_up` says 0.
+//! `/metrics`: OpenMetrics, generated from the catalogue for each request. Nothing is registered
+//! permanently, so a battery that does not answer leaves no old value, only `bms_up` 0.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,67 +8,66 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Shared;
+use super::AppState;
 use crate::board::Board;
 use crate::clock;
 use crate::history::History;
 use crate::model::catalog::{CATALOG, Entry, Get, Kind, Quantity, entries};
 use crate::model::{DeviceState, LinkState, Value};
 
-/// The registered type of the text (OpenMetrics 1.0, section "Content type").
-const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// OpenMetrics 1.0, section "Content type".
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
-    let listeners = shared.events.listeners();
-    let house = BuildLabels { board: shared.board, history: shared.history, listeners };
-    match house.text() {
-        Ok(text) => ([(header::CONTENT_TYPE, TYPE)], text).into_response(),
+pub(super) async fn metrics(State(app): State<AppState>) -> Response {
+    let event_clients = app.events.clients();
+    let collector = AppCollector { board: app.board, history: app.history, event_clients };
+    let mut registry = Registry::with_prefix("bms");
+    registry.register_collector(Box::new(collector));
+    let mut body = String::new();
+    match text::encode(&mut body, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-/// What is measured.
 #[derive(Debug)]
-struct BuildLabels {
+struct AppCollector {
     board: Board,
     history: History,
-    listeners: usize,
+    event_clients: usize,
 }
 
-impl BuildLabels {
-    fn text(self) -> Result<String, fmt::Error> {
-        let mut registry = Registry::with_prefix("bms");
-        registry.register_collector(Box::new(self));
-        let mut text = String::new();
-        text::encode(&mut text, &registry)?;
-        Ok(text)
-    }
-}
-
-impl Collector for BuildLabels {
+impl Collector for AppCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let states: Vec<DeviceState> = self.board.states().collect();
-        let mut page = Page(&mut encoder);
-        page.build()?;
-        page.batteries(&states)?;
-        page.conversations(&states)?;
-        page.values(&states)?;
+        let mut families = Families(&mut encoder);
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        families.info("build", "Version of the program", [version])?;
+        families.info(
+            "device",
+            "Names and versions of a battery",
+            states.iter().map(description),
+        )?;
+        families.link(&states)?;
+        families.reads(&states)?;
+        families.values(&states)?;
         let history = states.iter().filter_map(|state| {
             Some((device(state), self.history.size(&state.profile.id)? as f64))
         });
-        page.gauges(
-            "history",
-            "Memory that the history of a battery takes",
-            Some("bytes"),
-            history,
+        let help = "Memory used by the history of a battery";
+        families.gauges("history", help, Some("bytes"), history)?;
+        let help = "Clients connected to /api/events";
+        families.gauges(
+            "event_listeners",
+            help,
+            None,
+            [(Vec::new(), self.event_clients as f64)],
         )?;
-        let listeners = [(Vec::new(), self.listeners as f64)];
-        page.gauges("event_listeners", "Who follows /api/events", None, listeners)?;
-        page.broker(&self.board)
+        families.broker(&self.board)
     }
 }
 
@@ -78,11 +77,22 @@ fn device(state: &DeviceState) -> Labels {
     vec![("device", state.profile.id.to_string())]
 }
 
-/// The text while it is written: one family after the other, as the format wants it.
-struct Page<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+/// Writes metric families one after the other, as the format requires. A family without samples is
+/// left out.
+struct Families<'a, 'b>(&'a mut DescriptorEncoder<'b>);
 
-impl Page<'_, '_> {
-    /// A family of numbers that go up and down; none at all where nothing is known.
+impl Families<'_, '_> {
+    fn info(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = Labels>,
+    ) -> fmt::Result {
+        let samples = samples.into_iter().map(|labels| (Vec::new(), labels));
+        let encode = |metric: &mut MetricEncoder<'_>, labels: Labels| metric.encode_info(&labels);
+        self.family((name, help, None), MetricType::Info, samples, encode)
+    }
+
     fn gauges(
         &mut self,
         name: &str,
@@ -90,117 +100,91 @@ impl Page<'_, '_> {
         unit: Option<&str>,
         samples: impl IntoIterator<Item = (Labels, f64)>,
     ) -> fmt::Result {
-        let mut samples = samples.into_iter().peekable();
-        if samples.peek().is_none() {
-            return Ok(());
-        }
-        let unit = unit.map(|unit| Unit::Other(unit.to_owned()));
-        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
-        for (labels, value) in samples {
-            match labels.is_empty() {
-                true => family.encode_gauge(&value)?,
-                false => family.encode_family(&labels)?.encode_gauge(&value)?,
-            }
-        }
-        Ok(())
+        let encode = |metric: &mut MetricEncoder<'_>, value| metric.encode_gauge(&value);
+        self.family((name, help, unit), MetricType::Gauge, samples, encode)
     }
 
-    /// A family of counts; none at all where nothing was counted.
     fn counters(
         &mut self,
         name: &str,
         help: &str,
         samples: impl IntoIterator<Item = (Labels, u64)>,
     ) -> fmt::Result {
+        let encode = |metric: &mut MetricEncoder<'_>, count| {
+            metric.encode_counter::<NoLabelSet, _, u64>(&count, None)
+        };
+        self.family((name, help, None), MetricType::Counter, samples, encode)
+    }
+
+    fn family<T>(
+        &mut self,
+        (name, help, unit): (&str, &str, Option<&str>),
+        metric_type: MetricType,
+        samples: impl IntoIterator<Item = (Labels, T)>,
+        encode: impl Fn(&mut MetricEncoder<'_>, T) -> fmt::Result,
+    ) -> fmt::Result {
         let mut samples = samples.into_iter().peekable();
         if samples.peek().is_none() {
             return Ok(());
         }
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, count) in samples {
-            match labels.is_empty() {
-                true => family.encode_counter::<NoLabelSet, _, u64>(&count, None)?,
-                false => family
-                    .encode_family(&labels)?
-                    .encode_counter::<NoLabelSet, _, u64>(&count, None)?,
-            }
-        }
-        Ok(())
+        let unit = unit.map(|unit| Unit::Other(unit.to_owned()));
+        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), metric_type)?;
+        samples.try_for_each(|(labels, sample)| match labels.is_empty() {
+            true => encode(&mut family, sample),
+            false => encode(&mut family.encode_family(&labels)?, sample),
+        })
     }
 
-    /// Names and versions.
-    fn info(&mut self, name: &str, help: &str, sets: &[Labels]) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Info)?;
-        sets.iter().try_for_each(|labels| family.encode_info(labels))
-    }
-
-    fn build(&mut self) -> fmt::Result {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        self.info("build", "The program", &[vec![("version", version)]])
-    }
-
-    fn batteries(&mut self, states: &[DeviceState]) -> fmt::Result {
-        let sets: Vec<Labels> = states.iter().map(description).collect();
-        if !sets.is_empty() {
-            self.info("device", "Names and versions of a battery", &sets)?;
-        }
-        let up = |state: &DeviceState| f64::from(u8::from(is_online(state)));
-        let help = "Whether a battery answers";
-        self.gauges("up", help, None, states.iter().map(|state| (device(state), up(state))))?;
+    fn link(&mut self, states: &[DeviceState]) -> fmt::Result {
+        let up = states.iter().map(|state| (device(state), number(is_online(state))));
+        self.gauges("up", "Whether a battery answers", None, up)?;
         let now = clock::now();
-        let age = |state: &DeviceState| {
+        let ages = states.iter().filter(|state| is_online(state)).filter_map(|state| {
             let age = now.since(state.snapshot.as_deref()?.taken);
             Some((device(state), Duration::from_millis(age).as_secs_f64()))
-        };
-        let ages = states.iter().filter(|state| is_online(state)).filter_map(age);
+        });
         self.gauges("reading_age", "Time since the last good read", Some("seconds"), ages)
     }
 
-    fn conversations(&mut self, states: &[DeviceState]) -> fmt::Result {
-        let counters = |count: fn(&DeviceState) -> u64| {
-            states.iter().map(move |state| (device(state), count(state)))
-        };
-        self.counters("reads", "Good reads", counters(|state| state.counters.reads))?;
+    fn reads(&mut self, states: &[DeviceState]) -> fmt::Result {
+        let reads = states.iter().map(|state| (device(state), state.counters.reads));
+        self.counters("reads", "Good reads", reads)?;
         let faults = states.iter().flat_map(|state| {
             state.counters.faults().map(|(kind, count)| {
-                let mut labels = device(state);
-                labels.push(("type", kind.name().to_owned()));
+                let labels = [device(state), vec![("type", kind.name().to_owned())]].concat();
                 (labels, count)
             })
         });
-        self.counters("read_errors", "Failed reads, by the type of the error", faults)?;
-        let reconnects = counters(|state| state.counters.reconnects);
-        self.counters("reconnects", "Times that the link was opened again", reconnects)
+        self.counters("read_errors", "Failed reads, by error type", faults)?;
+        let reconnects = states.iter().map(|state| (device(state), state.counters.reconnects));
+        self.counters("reconnects", "Reconnects to a battery", reconnects)
     }
 
-    /// Every row of the catalogue that some battery can fill.
+    /// All quantities of the catalogue that some battery has.
     fn values(&mut self, states: &[DeviceState]) -> fmt::Result {
-        let online: Vec<(&DeviceState, Vec<Entry>)> = states
-            .iter()
-            .filter(|state| is_online(state))
-            .map(|state| (state, entries(state)))
-            .collect();
+        let online = states.iter().filter(|state| is_online(state));
+        let online: Vec<_> = online.map(|state| (state, entries(state))).collect();
         for quantity in CATALOG.iter().filter(|quantity| is_measured(quantity)) {
-            let (name, unit) = (name(quantity), unit(quantity.kind));
             let samples = online.iter().flat_map(|(state, entries)| {
                 let own = entries.iter().filter(|entry| std::ptr::eq(entry.quantity, quantity));
                 own.flat_map(|entry| samples(state, entry))
             });
+            // `cell_{}_voltage` of the catalogue is the family `cell_voltage`.
+            let name = quantity.key.replace("_{}", "");
             let help = quantity.name.replace(" {}", "").replace("{}", "Alarm");
-            self.gauges(&name, &help, unit, samples)?;
+            self.gauges(&name, &help, base_unit(quantity.kind), samples)?;
         }
         Ok(())
     }
 
     fn broker(&mut self, board: &Board) -> fmt::Result {
         let Some(broker) = board.broker() else { return Ok(()) };
-        let connected = f64::from(u8::from(broker.connected));
-        let help = "Whether the broker has us";
-        self.gauges("mqtt_connected", help, None, [(Vec::new(), connected)])?;
-        let help = "Times that the broker let us in";
+        let help = "Whether the program is connected to the broker";
+        self.gauges("mqtt_connected", help, None, [(Vec::new(), number(broker.connected))])?;
+        let help = "Connections that the broker accepted";
         self.counters("mqtt_connections", help, [(Vec::new(), broker.connections)])?;
-        let help = "Messages that wait for the broker";
-        self.gauges("mqtt_queue", help, None, [(Vec::new(), board.mqtt_queue().get() as f64)])
+        let waiting = board.mqtt_queue().get() as f64;
+        self.gauges("mqtt_queue", "Messages waiting for the broker", None, [(Vec::new(), waiting)])
     }
 }
 
@@ -208,10 +192,14 @@ fn is_online(state: &DeviceState) -> bool {
     state.link == LinkState::Online
 }
 
-/// Counts of the conversation are told by type elsewhere, times as ages, and texts are no numbers.
+fn number(flag: bool) -> f64 {
+    f64::from(u8::from(flag))
+}
+
+/// Read counters have metrics of their own, times are published as ages, and text is not a number.
 fn is_measured(quantity: &Quantity) -> bool {
-    let counted = matches!(quantity.get, Get::Link(_)) && quantity.kind == Kind::Count;
-    !counted && !matches!(quantity.kind, Kind::Text | Kind::Timestamp)
+    let is_read_counter = matches!(quantity.get, Get::Link(_)) && quantity.kind == Kind::Count;
+    !is_read_counter && !matches!(quantity.kind, Kind::Text | Kind::Timestamp)
 }
 
 fn description(state: &DeviceState) -> Labels {
@@ -227,12 +215,7 @@ fn description(state: &DeviceState) -> Labels {
     labels
 }
 
-/// The key without the place of the member: `cell_{}_voltage` is `cell_voltage`.
-fn name(quantity: &Quantity) -> String {
-    quantity.key.replace("_{}", "")
-}
-
-/// The member of a family and what it is called: `cell` of `cell_{}_voltage`.
+/// Label of a member of a family: `cell="3"` for the key `cell_3_voltage`.
 fn member(entry: &Entry) -> Option<(&'static str, String)> {
     let (before, after) = entry.quantity.key.split_once("{}")?;
     let member = entry.key.strip_prefix(before)?.strip_suffix(after)?;
@@ -243,8 +226,8 @@ fn member(entry: &Entry) -> Option<(&'static str, String)> {
     Some((label, member.to_owned()))
 }
 
-/// Prometheus wants base units, spelled out, at the end of the name.
-fn unit(kind: Kind) -> Option<&'static str> {
+/// Prometheus expects base units, spelled out, at the end of the name.
+fn base_unit(kind: Kind) -> Option<&'static str> {
     Some(match kind.unit()? {
         "%" => "percent",
         "V" => "volts",
@@ -261,29 +244,25 @@ fn unit(kind: Kind) -> Option<&'static str> {
     })
 }
 
-/// Digits between our unit and that base unit.
-fn shift(kind: Kind) -> u32 {
-    if matches!(kind.unit(), Some("mΩ" | "ms")) { 3 } else { 0 }
-}
-
-/// One number, or one for each word that a state can have.
+/// One sample, or one for each word of an enumeration.
 fn samples(state: &DeviceState, entry: &Entry) -> Vec<(Labels, f64)> {
     let kind = entry.quantity.kind;
     let mut labels = device(state);
     labels.extend(member(entry));
-    if let (Kind::Enum(words), Value::Text(now)) = (kind, &entry.value) {
+    if let (Kind::Enum(words), Value::Text(current)) = (kind, &entry.value) {
         let sample = |word: &&'static str| {
-            let mut labels = labels.clone();
-            labels.push((entry.quantity.key, (*word).to_owned()));
-            (labels, f64::from(u8::from(now == word)))
+            let label = vec![(entry.quantity.key, (*word).to_owned())];
+            ([labels.clone(), label].concat(), number(current == word))
         };
         return words.iter().map(sample).collect();
     }
-    let number = match &entry.value {
-        Value::Decimal { mantissa, scale } => Value::decimal(*mantissa, scale + shift(kind)),
-        Value::Integer(number) => Value::decimal(*number, shift(kind)),
+    // Decimal places between the published unit and the base unit.
+    let shift = if matches!(kind.unit(), Some("mΩ" | "ms")) { 3 } else { 0 };
+    let value = match &entry.value {
+        Value::Decimal { mantissa, scale } => Value::decimal(*mantissa, scale + shift),
+        Value::Integer(number) => Value::decimal(*number, shift),
         Value::Switch(on) => Value::Integer((*on).into()),
         Value::Text(_) => return Vec::new(),
     };
-    number.to_json().as_f64().map(|number| (labels, number)).into_iter().collect()
+    value.to_json().as_f64().map(|number| (labels, number)).into_iter().collect()
 }

@@ -1,4 +1,4 @@
-//! HTTP: a dashboard, the newest readings, their past, metrics, and the health of the program.
+//! HTTP: a dashboard, the newest readings, their history, metrics, and the health of the program.
 //! Read-only.
 
 use std::io;
@@ -16,6 +16,7 @@ use crate::board::Board;
 use crate::history::History;
 
 mod api;
+mod error;
 mod events;
 mod history;
 mod metrics;
@@ -26,32 +27,32 @@ mod stall;
 #[cfg(test)]
 mod tests;
 
-use events::Events;
+use events::EventStreams;
 use stall::StallDetector;
 
-/// A port that is taken is tried again so often.
-const RETRY: Duration = Duration::from_secs(10);
+/// Interval between two attempts to listen on a port that is in use.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Home Assistant's ingress asks from this address (developer documentation, "Ingress").
+/// Requests of Home Assistant's ingress come from this address (developer documentation,
+/// "Ingress").
 const INGRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 32, 2));
 
-/// Who may ask.
+/// Which clients are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Whoever reaches the port.
     Anyone,
-    /// Home Assistant's ingress, which has logged its users in, and this machine.
+    /// Home Assistant's ingress, which authenticates its users, and this machine.
     HomeAssistant,
 }
 
 impl Access {
-    fn allows(self, from: IpAddr) -> bool {
-        let from = from.to_canonical();
-        self == Access::Anyone || from == INGRESS || from.is_loopback()
+    fn allows(self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self == Access::Anyone || client == INGRESS || client.is_loopback()
     }
 }
 
-/// Serves until the stop. A port that is taken is no reason to end: it is told and tried again.
+/// Serves until `stop`. A port that is in use is reported once and tried again.
 pub async fn run(
     listen: SocketAddr,
     access: Access,
@@ -60,60 +61,56 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let routes = routes(board, history, stop.clone());
-    let mut told = false;
+    let mut reported = false;
     loop {
         match TcpListener::bind(listen).await {
             Ok(listener) => {
                 info!("http: listening on {listen}");
-                let allows = |from| access.allows(from);
+                let allows = |client| access.allows(client);
                 return serve::serve(listener, allows, routes, &stop).await;
             }
-            Err(error) if !told => {
-                told = true;
-                let (every, remedy) = (RETRY.as_secs(), remedy(&error));
+            Err(error) if !reported => {
+                reported = true;
+                let (interval, remedy) = (RETRY_INTERVAL.as_secs(), remedy(&error));
                 warn!(
-                    "http: cannot listen on {listen}: {error}; {remedy}, or to off; trying again \
-                     every {every} s"
+                    "http: cannot listen on {listen}: {error}; {remedy}, or to off; retrying every \
+                     {interval} s"
                 );
             }
             Err(_) => {}
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(RETRY) => {}
+        if stop.run_until_cancelled(sleep(RETRY_INTERVAL)).await.is_none() {
+            return;
         }
     }
 }
 
-/// What the operator can do about a place where nobody can listen.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrNotAvailable => {
             "set HTTP_LISTEN to an address of this machine, to 0.0.0.0 with a port for all of them"
         }
-        io::ErrorKind::PermissionDenied => "set HTTP_LISTEN to a port from 1024 on",
+        io::ErrorKind::PermissionDenied => "set HTTP_LISTEN to a port from 1024 up",
         _ => "set HTTP_LISTEN to a free port",
     }
 }
 
-/// What the routes know.
+/// What the request handlers use.
 #[derive(Clone)]
-struct Shared {
+struct AppState {
     board: Board,
     history: History,
     stalls: StallDetector,
-    events: Events,
+    events: EventStreams,
 }
 
 fn routes(board: Board, history: History, stop: CancellationToken) -> Router {
     let stalls = StallDetector::new(&board);
-    let events = Events::new(board.clone(), stop);
-    Router::new()
-        .route("/", get(page::page))
-        .route("/app.js", get(page::script))
-        .route("/chart.js", get(page::chart))
-        .route("/views.js", get(page::views))
-        .route("/style.css", get(page::style))
+    let events = EventStreams::new(board.clone(), stop);
+    let files = page::FILES.iter().fold(Router::new(), |router, file| {
+        router.route(file.path, get(move || async { page::response(file) }))
+    });
+    files
         .route("/healthz", get(api::healthz))
         .route("/metrics", get(metrics::metrics))
         .route("/api/overview", get(api::overview))
@@ -121,8 +118,8 @@ fn routes(board: Board, history: History, stop: CancellationToken) -> Router {
         .route("/api/devices", get(api::devices))
         .route("/api/devices/{id}", get(api::device))
         .route("/api/devices/{id}/history", get(history::history))
-        // What flows of a Node-RED gateway ask for.
+        // Used by flows written for a Node-RED gateway.
         .route("/{brand}/{id}/latest", get(history::latest))
         .route("/{brand}/{id}/history48h", get(history::history48h))
-        .with_state(Shared { board, history, stalls, events })
+        .with_state(AppState { board, history, stalls, events })
 }

@@ -1,45 +1,39 @@
-//! A battery as the dashboard shows it.
+//! The data of the dashboard.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use crate::board::Board;
 use crate::history::History;
-use crate::model::catalog::{Category, Get, entries};
+use crate::model::catalog::{Category, Entry, Get, entries};
 use crate::model::reading::Cell;
 use crate::model::{
     BrokerState, DeviceState, DiscoveredDevice, LinkState, Profile, Snapshot, Value,
 };
 
-/// Everything: all batteries, the broker, and what was found.
+/// All batteries, the broker, and the devices found while no battery is configured.
 pub(super) fn overview(board: &Board, history: &History) -> Json {
-    let mut all = house(history);
-    all.insert("broker".into(), broker(board.broker().as_ref()));
-    all.insert("found".into(), board.discovered().iter().map(finding).collect());
-    all.insert("batteries".into(), board.states().map(|state| battery(&state)).collect());
-    Json::Object(all)
-}
-
-/// What does not change while the program runs.
-fn house(history: &History) -> Map<String, Json> {
-    let mut house = Map::new();
-    house.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
-    house.insert("history_hours".into(), json!(history.span().as_secs() / 3600));
-    house
-}
-
-pub(super) fn broker(broker: Option<&BrokerState>) -> Json {
-    broker.map_or(Json::Null, |broker| {
-        json!({
-            "address": broker.address, "connected": broker.connected, "trouble": broker.error,
-        })
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "history_hours": history.span().as_secs() / 3600,
+        "broker": broker(board.broker().as_ref()),
+        "found": board.discovered().iter().map(discovered).collect::<Vec<_>>(),
+        "batteries": board.states().map(|state| battery(&state)).collect::<Vec<_>>(),
     })
 }
 
-fn finding(finding: &DiscoveredDevice) -> Json {
-    json!({"place": finding.address, "words": finding.description, "lines": finding.settings})
+pub(super) fn broker(broker: Option<&BrokerState>) -> Json {
+    json!(broker.map(|broker| {
+        json!({
+            "address": broker.address, "connected": broker.connected, "trouble": broker.error,
+        })
+    }))
 }
 
-/// One battery. Values of one that is not online would look like live ones, so there are none.
+fn discovered(device: &DiscoveredDevice) -> Json {
+    json!({"place": device.address, "words": device.description, "lines": device.settings})
+}
+
+/// Without values unless the battery is online, because old ones would look current.
 pub(super) fn battery(state: &DeviceState) -> Json {
     let profile = &state.profile;
     let (link, since) = match state.link {
@@ -49,26 +43,26 @@ pub(super) fn battery(state: &DeviceState) -> Json {
     };
     let snapshot = state.snapshot.as_deref();
     let live = snapshot.filter(|_| state.link == LinkState::Online);
-    let reading = live.map(|snapshot| &snapshot.reading);
+    let cells = live.map(|snapshot| snapshot.reading.cells.iter().map(cell).collect());
     let attempt = state.attempt.as_ref();
     let counters = &state.counters;
     json!({
         "id": profile.id, "name": profile.name, "type": profile.brand, "title": profile.title,
-        "place": place(profile),
+        "place": address(profile),
         "link": link, "since": since, "interval_ms": profile.interval_ms,
         "model": snapshot.and_then(|snapshot| snapshot.reading.identity.model.as_ref()),
         "updated": snapshot.map(|snapshot| snapshot.taken.0),
         "attempted": attempt.map(|attempt| attempt.ended.0),
         "fault": attempt.and_then(|attempt| attempt.fault.as_ref()),
         "reads": counters.reads, "errors": counters.errors, "reconnects": counters.reconnects,
-        "values": if live.is_some() { values(state) } else { Vec::new() },
-        "cells": reading.map_or(Vec::new(), |reading| reading.cells.iter().map(cell).collect()),
-        "alarms": if live.is_some() { state.active_alarms() } else { Vec::new() },
+        "values": live.map_or(Vec::new(), |_| values(state)),
+        "cells": cells.unwrap_or(Vec::new()),
+        "alarms": live.map_or(Vec::new(), |_| state.active_alarms()),
         "members": snapshot.map_or(Vec::new(), |snapshot| members(snapshot, live.is_some())),
     })
 }
 
-fn place(profile: &Profile) -> Option<String> {
+fn address(profile: &Profile) -> Option<String> {
     if profile.brand == "simulated" {
         return Some("simulated".to_owned());
     }
@@ -78,26 +72,24 @@ fn place(profile: &Profile) -> Option<String> {
     }
 }
 
-/// The batteries of a bank. What they say stands with themselves.
+/// The batteries of a bank, without their values.
 fn members(snapshot: &Snapshot, live: bool) -> Vec<Json> {
-    let Some(whole) = &snapshot.derived.bank else { return Vec::new() };
-    let member = |id| json!({"id": id, "missing": live && whole.missing.contains(id)});
-    whole.members.iter().map(member).collect()
+    let Some(bank) = &snapshot.derived.bank else { return Vec::new() };
+    let member = |id| json!({"id": id, "missing": live && bank.missing.contains(id)});
+    bank.members.iter().map(member).collect()
 }
 
-/// Every value but those of single cells and alarms, which have lists of their own.
+/// All values but those of cells and alarms, which have lists of their own.
 fn values(state: &DeviceState) -> Vec<Json> {
-    let listed = entries(state)
-        .into_iter()
-        .filter(|entry| !matches!(entry.quantity.get, Get::Cell(_) | Get::Alarm(_)));
-    let value = |entry: crate::model::catalog::Entry| {
+    let value = |entry: Entry| {
         json!({
             "key": entry.key, "name": entry.name, "unit": entry.quantity.kind.unit(),
             "value": entry.value.to_json(), "main": entry.quantity.category == Category::Primary,
             "module": entry.module,
         })
     };
-    listed.map(value).collect()
+    let is_listed = |entry: &Entry| !matches!(entry.quantity.get, Get::Cell(_) | Get::Alarm(_));
+    entries(state).into_iter().filter(is_listed).map(value).collect()
 }
 
 fn cell(cell: &Cell) -> Json {
@@ -133,62 +125,62 @@ mod tests {
     }
 
     #[test]
-    fn a_battery_that_answers_has_values_cells_and_alarms_in_words() {
-        let view = battery(&online());
-        assert_eq!(view["link"], "online");
+    fn online_battery_has_values_cells_and_alarms() {
+        let json = battery(&online());
+        assert_eq!(json["link"], "online");
         let soc = json!({"key": "soc", "name": "State of charge", "unit": "%", "value": 64.0, "main": true, "module": null});
-        assert_eq!(view["values"][0], soc);
+        assert_eq!(json["values"][0], soc);
         let cells =
             json!([{"voltage": 3.309, "balancing": true}, {"voltage": null, "balancing": null}]);
-        assert_eq!(view["cells"], cells);
+        assert_eq!(json["cells"], cells);
         let alarms = json!([{
             "name": "cell_overvoltage", "battery": "rack", "source": "bms", "severity": "protection",
             "words": "Cell overvoltage: cell 1 of rack at 3.309 V", "cell": 1, "value": 3.309, "unit": "V",
         }]);
-        assert_eq!(view["alarms"], alarms);
-        assert_eq!(view["members"], json!([]));
+        assert_eq!(json["alarms"], alarms);
+        assert_eq!(json["members"], json!([]));
     }
 
     #[test]
-    fn a_bank_names_its_members_and_who_is_missing() {
+    fn bank_lists_members_and_marks_missing_ones() {
         let (rack, away) = (online(), DeviceState::new(Profile::sample("away")));
         let mut bank = DeviceState::new(Profile::sample("house"));
         let present = |state| Member { state, present: true };
         let members = [present(&rack), Member { state: &away, present: false }];
         let (reading, derived) = Bank::default().combine(&members, Uptime(7));
         bank.accept(Millis(7), 0, reading, derived);
-        let view = battery(&bank);
-        let told = json!([{"id": "rack", "missing": false}, {"id": "away", "missing": true}]);
-        assert_eq!(view["members"], told);
-        assert_eq!(view["alarms"][0]["battery"], "rack");
+        let json = battery(&bank);
+        let expected = json!([{"id": "rack", "missing": false}, {"id": "away", "missing": true}]);
+        assert_eq!(json["members"], expected);
+        assert_eq!(json["alarms"][0]["battery"], "rack");
         bank.link = LinkState::Offline { since: Millis(9) };
-        let told = json!([{"id": "rack", "missing": false}, {"id": "away", "missing": false}]);
-        assert_eq!(battery(&bank)["members"], told, "that was then");
+        let expected = json!([{"id": "rack", "missing": false}, {"id": "away", "missing": false}]);
+        assert_eq!(battery(&bank)["members"], expected, "not known while offline");
     }
 
     #[test]
-    fn a_value_of_a_module_says_of_which() {
+    fn module_value_has_the_module_number() {
         let mut state = DeviceState::new(Profile::sample("stack"));
         let module = Module { serial: Some("X1".into()), ..Module::default() };
         let reading = Reading { modules: vec![Module::default(), module], ..Reading::default() };
         state.accept(Millis(7), 1, reading, Derived::default());
-        let view = battery(&state);
-        let values = view["values"].as_array().unwrap();
-        let serial = values.iter().find(|value| value["value"] == "X1").expect("its number");
+        let json = battery(&state);
+        let values = json["values"].as_array().unwrap();
+        let serial = values.iter().find(|value| value["value"] == "X1").expect("the serial number");
         assert_eq!(serial["module"], 2);
     }
 
     #[test]
-    fn a_battery_that_does_not_answer_has_none_that_look_live() {
+    fn offline_battery_has_no_values_cells_and_alarms() {
         let mut state = online();
         state.link = LinkState::Offline { since: Millis(9) };
-        let view = battery(&state);
+        let json = battery(&state);
         assert_eq!(
-            (&view["link"], &view["since"], &view["updated"]),
+            (&json["link"], &json["since"], &json["updated"]),
             (&json!("offline"), &json!(9), &json!(7))
         );
         for list in ["values", "cells", "alarms"] {
-            assert_eq!(view[list], json!([]), "{list}");
+            assert_eq!(json[list], json!([]), "{list}");
         }
     }
 }

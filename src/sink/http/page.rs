@@ -1,42 +1,38 @@
-//! The dashboard: a page, its looks and its script, all of them in the binary. Every link is
-//! relative, so it works below any path (Home Assistant's ingress, a proxy), and nothing comes from
-//! anywhere else.
+//! The dashboard, embedded in the binary. All links are relative, so that it works below any path
+//! (Home Assistant's ingress, a proxy), and nothing is loaded from elsewhere.
 
-use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::http::header;
+use axum::response::IntoResponse;
 
-/// Everything comes from here, and nothing is written into the page as a script.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                      img-src data:; base-uri 'none'; form-action 'none'";
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'";
 
-pub(super) async fn page() -> Response {
-    file("text/html; charset=utf-8", include_str!("page/index.html"))
+pub(super) struct File {
+    pub(super) path: &'static str,
+    content_type: &'static str,
+    text: &'static str,
 }
 
-pub(super) async fn script() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("page/app.js"))
-}
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
 
-pub(super) async fn chart() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("page/chart.js"))
-}
+pub(super) const FILES: &[File] = &[
+    File { path: "/", content_type: HTML, text: include_str!("page/index.html") },
+    File { path: "/app.js", content_type: SCRIPT, text: include_str!("page/app.js") },
+    File { path: "/chart.js", content_type: SCRIPT, text: include_str!("page/chart.js") },
+    File { path: "/views.js", content_type: SCRIPT, text: include_str!("page/views.js") },
+    File { path: "/style.css", content_type: STYLE, text: include_str!("page/style.css") },
+];
 
-pub(super) async fn views() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("page/views.js"))
-}
-
-pub(super) async fn style() -> Response {
-    file("text/css; charset=utf-8", include_str!("page/style.css"))
-}
-
-fn file(kind: &'static str, text: &'static str) -> Response {
-    let head: [(HeaderName, HeaderValue); 5] = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
-        // An update of the program is an update of the page.
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+pub(super) fn response(file: &'static File) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, file.content_type),
+        // A new version of the program brings a new page.
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
     ];
-    (head, text).into_response()
+    (headers, file.text)
 }

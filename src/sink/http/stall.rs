@@ -1,5 +1,5 @@
-//! Does every line still make its attempts? Counted by attempts, not by their time stamps, so that
-//! a clock that jumps (a Raspberry Pi has none of its own) does not look like a standstill.
+//! Detects lines that make no more attempts. Attempts are counted, because their time stamps are
+//! misleading when the clock jumps (a Raspberry Pi has no battery-backed clock).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,32 +12,32 @@ use crate::model::DeviceId;
 
 /// Intervals without an attempt after which a line counts as stalled.
 const INTERVALS: u32 = 3;
-/// Even on a fast line a read may take this long: a slow bus with many silent batteries.
+/// Added to them: one cycle of a slow bus with many batteries that do not answer.
 const ALLOWANCE: Duration = Duration::from_secs(180);
 
-/// When each battery's last attempt was seen.
 #[derive(Clone)]
 pub(super) struct StallDetector {
-    seen: Arc<Mutex<BTreeMap<DeviceId, (u64, Instant)>>>,
+    /// Number of each battery's last attempt, and when it was first seen.
+    attempts: Arc<Mutex<BTreeMap<DeviceId, (u64, Instant)>>>,
 }
 
 impl StallDetector {
     pub(super) fn new(board: &Board) -> Self {
         let now = Instant::now();
-        let seen = board.devices().map(|id| (id.clone(), (0, now))).collect();
-        StallDetector { seen: Arc::new(Mutex::new(seen)) }
+        let attempts = board.devices().map(|id| (id.clone(), (0, now))).collect();
+        StallDetector { attempts: Arc::new(Mutex::new(attempts)) }
     }
 
-    /// The batteries that nobody has tried to read for too long.
+    /// The batteries without a recent attempt.
     pub(super) fn stalled(&self, board: &Board) -> Vec<DeviceId> {
         let now = Instant::now();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stalled = Vec::new();
-        for (id, (number, since)) in seen.iter_mut() {
+        for (id, (number, since)) in attempts.iter_mut() {
             let Some(state) = board.latest(id) else { continue };
-            let attempts = state.attempt.as_ref().map_or(0, |attempt| attempt.number);
-            if attempts != *number || state.paused {
-                (*number, *since) = (attempts, now);
+            let newest = state.attempt.as_ref().map_or(0, |attempt| attempt.number);
+            if newest != *number || state.paused {
+                (*number, *since) = (newest, now);
             }
             let interval = Duration::from_millis(state.profile.interval_ms);
             if now - *since > interval * INTERVALS + ALLOWANCE {
@@ -55,15 +55,15 @@ mod tests {
     use crate::model::{Attempt, Fault, FaultKind, Profile};
 
     #[tokio::test(start_paused = true)]
-    async fn a_line_without_attempts_is_stalled_until_it_moves() {
+    async fn battery_without_attempts_is_stalled() {
         let profile = Profile::sample("b");
         let id = profile.id.clone();
         let board = Board::new([profile]);
-        let stalls = StallDetector::new(&board);
+        let detector = StallDetector::new(&board);
         tokio::time::advance(Duration::from_secs(269)).await;
-        assert_eq!(stalls.stalled(&board), []);
+        assert_eq!(detector.stalled(&board), []);
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(stalls.stalled(&board), std::slice::from_ref(&id));
+        assert_eq!(detector.stalled(&board), std::slice::from_ref(&id));
         board.update(&id, |state| {
             state.attempt = Some(Attempt {
                 number: 1,
@@ -73,16 +73,16 @@ mod tests {
                 fault: None,
             });
         });
-        assert_eq!(stalls.stalled(&board), []);
+        assert_eq!(detector.stalled(&board), []);
     }
 
-    /// That it failed is the usual reason to pause a battery.
+    /// A battery is usually paused because it fails, so its last attempt has a fault.
     #[tokio::test(start_paused = true)]
-    async fn a_paused_battery_is_not_stalled_whatever_its_last_attempt_was() {
+    async fn paused_battery_is_not_stalled() {
         let profile = Profile::sample("b");
         let id = profile.id.clone();
         let board = Board::new([profile]);
-        let stalls = StallDetector::new(&board);
+        let detector = StallDetector::new(&board);
         let fault = Fault::new(FaultKind::Timeout, "no answer", "look at the cable");
         board.update(&id, |state| {
             let (number, ended, took_ms) = (1, Millis(0), 0);
@@ -90,13 +90,13 @@ mod tests {
             state.attempt = Some(Attempt { number, ended, took_ms, connected, fault });
             state.paused = true;
         });
-        assert_eq!(stalls.stalled(&board), []);
+        assert_eq!(detector.stalled(&board), []);
         tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(stalls.stalled(&board), []);
+        assert_eq!(detector.stalled(&board), []);
         board.update(&id, |state| state.paused = false);
         tokio::time::advance(Duration::from_secs(269)).await;
-        assert_eq!(stalls.stalled(&board), []);
+        assert_eq!(detector.stalled(&board), []);
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(stalls.stalled(&board), [id]);
+        assert_eq!(detector.stalled(&board), [id]);
     }
 }

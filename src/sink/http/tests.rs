@@ -12,17 +12,17 @@ use crate::model::units::{CentiPercent, DeciCelsius, Microohms, Milliamps, Milli
 use crate::model::{Alarm, Attempt, DeviceId, Fault, FaultKind, LinkState, Profile, Snapshot};
 
 /// Long enough that only a hang fails a test.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server for two batteries: `rack` has answered, `shed` has not.
-struct Served {
-    at: SocketAddr,
+/// A server with two batteries: `rack` was read, `shed` was not.
+struct TestServer {
+    address: SocketAddr,
     board: Board,
     history: History,
     stop: CancellationToken,
 }
 
-impl Served {
+impl TestServer {
     async fn start() -> Self {
         let name = "Rack \"1\" <b>".into();
         let board =
@@ -37,28 +37,25 @@ impl Served {
         let stop = CancellationToken::new();
         tokio::spawn(crate::history::run(history.clone(), board.clone(), None, stop.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
+        let address = listener.local_addr().unwrap();
         let routes = routes(board.clone(), history.clone(), stop.clone());
         let until = stop.clone();
-        let serving = async move {
-            serve::serve(listener, |_| true, routes, &until).await;
-        };
-        tokio::spawn(serving);
-        Served { at, board, history, stop }
+        tokio::spawn(async move { serve::serve(listener, |_| true, routes, &until).await });
+        TestServer { address, board, history, stop }
     }
 
-    async fn ask(&self, path: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.at).await.unwrap();
-        let question = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(question.as_bytes()).await.unwrap();
+    async fn request(&self, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }
 
-    /// Status, head and body.
+    /// Status, headers in lower case, and body.
     async fn get(&self, path: &str) -> (u16, String, String) {
-        let mut answer = String::new();
-        self.ask(path).await.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut response = String::new();
+        self.request(path).await.read_to_string(&mut response).await.unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, head.to_lowercase(), body.to_owned())
     }
@@ -69,17 +66,17 @@ impl Served {
         serde_json::from_str(&body).unwrap()
     }
 
-    /// Waits until the recorder has seen the reading.
+    /// Waits until the history contains the reading.
     async fn recorded(&self) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         while self.history.answer(&id("rack"), &everything()).unwrap().times.is_empty() {
-            assert!(Instant::now() < end, "it was never recorded");
+            assert!(Instant::now() < end, "not recorded");
             sleep(Duration::from_millis(5)).await;
         }
     }
 }
 
-impl Drop for Served {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -122,7 +119,7 @@ fn snapshot(taken: u64, sequence: u64) -> Snapshot {
 }
 
 #[test]
-fn in_the_app_only_the_ingress_and_this_machine_may_ask() {
+fn home_assistant_access_is_ingress_and_loopback_only() {
     let allows = |access: Access, from: &str| access.allows(from.parse().unwrap());
     assert!(allows(Access::Anyone, "192.168.1.7"));
     assert!(!allows(Access::HomeAssistant, "192.168.1.7"));
@@ -133,17 +130,17 @@ fn in_the_app_only_the_ingress_and_this_machine_may_ask() {
 }
 
 #[tokio::test]
-async fn the_page_is_small_stands_alone_and_links_relatively() {
-    let served = Served::start().await;
+async fn page_is_small_and_links_are_relative() {
+    let server = TestServer::start().await;
     let mut size = 0;
     for path in ["/", "/app.js", "/views.js", "/chart.js", "/style.css"] {
-        let (status, head, body) = served.get(path).await;
+        let (status, head, body) = server.get(path).await;
         assert_eq!(status, 200, "{path}");
         assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
-        for far in ["href=\"/", "src=\"/", "url(", "fetch(\"/", "@import", "//cdn"] {
-            assert!(!body.contains(far), "{path}: {far} leaves the place where it is served");
+        for absolute in ["href=\"/", "src=\"/", "url(", "fetch(\"/", "@import", "//cdn"] {
+            assert!(!body.contains(absolute), "{path}: {absolute} is an absolute link");
         }
-        // A name space is no address.
+        // The name space of SVG is not an address.
         let addresses = body.matches("http").count() - body.matches("http://www.w3.org/").count();
         assert_eq!(addresses, 0, "{path} names another server");
         size += body.len();
@@ -153,13 +150,13 @@ async fn the_page_is_small_stands_alone_and_links_relatively() {
 }
 
 #[tokio::test]
-async fn the_history_comes_in_columns() {
-    let served = Served::start().await;
-    served.recorded().await;
-    let all = served.json("/api/devices/rack/history").await;
+async fn history_has_columns_per_key() {
+    let server = TestServer::start().await;
+    server.recorded().await;
+    let all = server.json("/api/devices/rack/history").await;
     assert_eq!(all["id"], "rack");
     assert_eq!(all["step"], 300.0);
-    let taken = served.board.latest(&id("rack")).unwrap().snapshot.unwrap().taken.0;
+    let taken = server.board.latest(&id("rack")).unwrap().snapshot.unwrap().taken.0;
     let seconds = all["times"][0].as_f64().unwrap();
     assert_eq!((seconds * 1000.0).round() as u64, taken);
     let volts = json!({"unit": "V", "mean": [3.326], "min": [3.326], "max": [3.326]});
@@ -168,81 +165,81 @@ async fn the_history_comes_in_columns() {
     for absent in ["cell_2_voltage", "cycle_count", "cell_1_resistance", "alarm_fuse_blown"] {
         assert_eq!(all["series"][absent], Json::Null, "{absent}");
     }
-    let some = served.json("/api/devices/rack/history?hours=1&keys=soc,power&step=60").await;
+    let some = server.json("/api/devices/rack/history?hours=1&keys=soc,power&step=60").await;
     assert_eq!(some["step"], 60.0);
     let keys: Vec<_> = some["series"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["soc", "power"]);
-    let none = served.json("/api/devices/shed/history").await;
+    let none = server.json("/api/devices/shed/history").await;
     assert_eq!((&none["times"], &none["series"]), (&json!([]), &json!({})));
 }
 
 #[tokio::test]
-async fn a_wrong_question_is_answered_in_words() {
-    let served = Served::start().await;
-    for (path, status, words) in [
-        ("/api/devices/nobody", 404, "no battery named nobody"),
+async fn invalid_request_gets_an_error_message() {
+    let server = TestServer::start().await;
+    for (path, status, text) in [
+        ("/api/devices/unknown", 404, "no battery named unknown"),
         ("/api/devices/rack/history?hours=two", 400, "hours is a number like 48, not two"),
         ("/api/devices/rack/history?hours=inf", 400, "hours is a number"),
         ("/api/devices/rack/history?step=0", 400, "1 to 86400"),
-        ("/api/devices/rack/history?keys=soc,volts", 400, "no value has the key \"volts\""),
-        ("/api/devices/rack/history?from=1", 400, "from is not known"),
+        ("/api/devices/rack/history?keys=soc,volts", 400, "unknown key \"volts\""),
+        ("/api/devices/rack/history?from=1", 400, "unknown parameter from"),
         ("/jk/rack/latest", 404, "rack is of the type daren, not jk"),
-        ("/daren/nobody/history48h", 404, "no battery named nobody"),
+        ("/daren/unknown/history48h", 404, "no battery named unknown"),
     ] {
-        let (got, _, body) = served.get(path).await;
-        assert_eq!(got, status, "{path}");
+        let (actual, _, body) = server.get(path).await;
+        assert_eq!(actual, status, "{path}");
         let body: Json = serde_json::from_str(&body).unwrap();
-        assert!(body["error"].as_str().unwrap().contains(words), "{path}: {body}");
+        assert!(body["error"].as_str().unwrap().contains(text), "{path}: {body}");
     }
 }
 
 #[tokio::test]
-async fn flows_of_the_gateway_find_what_they_read() {
-    let served = Served::start().await;
-    served.recorded().await;
-    let taken = served.board.latest(&id("rack")).unwrap().snapshot.unwrap().taken.0;
+async fn gateway_routes_use_short_names() {
+    let server = TestServer::start().await;
+    server.recorded().await;
+    let taken = server.board.latest(&id("rack")).unwrap().snapshot.unwrap().taken.0;
     let expected = json!({"ts": taken, "v": 53.02, "a": -11.16, "soc": 64, "t1": -1.5, "t2": 22.0,
         "tmos": null, "dv": 0.017, "p": -591.7});
-    let latest = served.json("/daren/rack/latest").await;
+    let latest = server.json("/daren/rack/latest").await;
     assert_eq!(latest["metrics"], expected);
     assert_eq!(latest["raw"]["status"]["cell_info"]["battery_soc"], 63.5);
-    assert_eq!(served.json("/daren/rack/history48h").await, json!([expected]));
-    assert_eq!(served.json("/daren/shed/latest").await["metrics"], Json::Null);
-    assert_eq!(served.json("/daren/shed/history48h").await, json!([]));
+    assert_eq!(server.json("/daren/rack/history48h").await, json!([expected]));
+    assert_eq!(server.json("/daren/shed/latest").await["metrics"], Json::Null);
+    assert_eq!(server.json("/daren/shed/history48h").await, json!([]));
 }
 
 #[tokio::test]
-async fn metrics_tell_what_is_known_and_nothing_else() {
-    let served = Served::start().await;
-    served.board.update_broker(|broker| broker.connections = 2);
-    served.board.mqtt_queue().set(7);
-    served.board.update(&id("shed"), |state| {
+async fn metrics_snapshot() {
+    let server = TestServer::start().await;
+    server.board.update_broker(|broker| broker.connections = 2);
+    server.board.mqtt_queue().set(7);
+    server.board.update(&id("shed"), |state| {
         state.counters.count_fault(FaultKind::Timeout);
         state.counters.count_fault(FaultKind::Timeout);
         state.counters.count_fault(FaultKind::BadChecksum);
     });
-    let (status, head, text) = served.get("/metrics").await;
+    let (status, head, text) = server.get("/metrics").await;
     assert_eq!(status, 200);
     assert!(head.contains("application/openmetrics-text; version=1.0.0"), "{head}");
-    // Ages and sizes are as they are.
-    let is_steady = |line: &&str| {
+    // Ages and sizes vary.
+    let is_stable = |line: &&str| {
         !["bms_reading_age_seconds{", "bms_history_bytes{"]
             .iter()
             .any(|name| line.starts_with(name))
     };
-    let steady: Vec<&str> = text.lines().filter(is_steady).collect();
-    insta::assert_snapshot!(steady.join("\n"));
+    let stable: Vec<&str> = text.lines().filter(is_stable).collect();
+    insta::assert_snapshot!(stable.join("\n"));
     assert!(text.contains("bms_reading_age_seconds{device=\"rack\"}"), "{text}");
 }
 
 #[tokio::test]
-async fn a_battery_that_is_gone_leaves_no_gauge() {
-    let served = Served::start().await;
-    served.board.update(&id("rack"), |state| {
+async fn offline_battery_has_no_gauges() {
+    let server = TestServer::start().await;
+    server.board.update(&id("rack"), |state| {
         state.link = LinkState::Offline { since: Millis(1) };
         state.attempt = Some(attempt(Some(Fault::new(FaultKind::Timeout, "no answer", "wake it"))));
     });
-    let (_, _, text) = served.get("/metrics").await;
+    let (_, _, text) = server.get("/metrics").await;
     let of_rack: Vec<&str> = text
         .lines()
         .filter(|line| line.contains("device=\"rack\"") && !line.contains("history_bytes"))
@@ -253,68 +250,68 @@ async fn a_battery_that_is_gone_leaves_no_gauge() {
     assert!(text.contains("bms_up{device=\"rack\"} 0.0"), "{text}");
 }
 
-/// What came so far, until it satisfies.
-async fn heard(stream: &mut TcpStream, so_far: &mut String, what: &str) {
+/// Reads until the text contains `expected`.
+async fn receive_until(stream: &mut TcpStream, text: &mut String, expected: &str) {
     let until = async {
-        while !so_far.contains(what) {
+        while !text.contains(expected) {
             let mut bytes = [0; 4096];
             let count = stream.read(&mut bytes).await.unwrap();
-            assert!(count > 0, "ended before {what} came: {so_far}");
-            so_far.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            assert!(count > 0, "closed before {expected}: {text}");
+            text.push_str(&String::from_utf8_lossy(&bytes[..count]));
         }
     };
-    tokio::time::timeout(PATIENCE, until).await.expect(what);
+    tokio::time::timeout(TIMEOUT, until).await.expect(expected);
 }
 
 #[tokio::test]
-async fn changes_are_told_as_they_happen() {
-    let served = Served::start().await;
-    let mut stream = served.ask("/api/events").await;
+async fn events_contain_changes_only() {
+    let server = TestServer::start().await;
+    let mut stream = server.request("/api/events").await;
     let mut text = String::new();
-    heard(&mut stream, &mut text, "\"id\":\"shed\"").await;
-    heard(&mut stream, &mut text, "event: broker\ndata: null").await;
+    receive_until(&mut stream, &mut text, "\"id\":\"shed\"").await;
+    receive_until(&mut stream, &mut text, "event: broker\ndata: null").await;
     assert!(text.contains("text/event-stream") && text.contains("\"id\":\"rack\""), "{text}");
 
     text.clear();
-    served.board.update(&id("rack"), |state| state.link = LinkState::Offline { since: Millis(1) });
-    served.board.update_broker(|broker| broker.connected = true);
-    heard(&mut stream, &mut text, "\"link\":\"offline\"").await;
-    heard(&mut stream, &mut text, "\"connected\":true").await;
-    assert!(!text.contains("\"id\":\"shed\""), "only what changed: {text}");
+    server.board.update(&id("rack"), |state| state.link = LinkState::Offline { since: Millis(1) });
+    server.board.update_broker(|broker| broker.connected = true);
+    receive_until(&mut stream, &mut text, "\"link\":\"offline\"").await;
+    receive_until(&mut stream, &mut text, "\"connected\":true").await;
+    assert!(!text.contains("\"id\":\"shed\""), "unchanged: {text}");
 
-    served.stop.cancel();
+    server.stop.cancel();
     let mut rest = Vec::new();
-    let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest));
-    ended.await.expect("the stop ends it").unwrap();
+    let ended = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut rest));
+    ended.await.expect("closed by the stop").unwrap();
 }
 
 #[tokio::test]
-async fn listeners_are_counted_and_bounded() {
-    let served = Served::start().await;
-    let mut listening = Vec::new();
+async fn event_clients_are_counted_and_limited() {
+    let server = TestServer::start().await;
+    let mut clients = Vec::new();
     loop {
-        let mut stream = served.ask("/api/events").await;
+        let mut stream = server.request("/api/events").await;
         let mut text = String::new();
-        heard(&mut stream, &mut text, "\r\n\r\n").await;
+        receive_until(&mut stream, &mut text, "\r\n\r\n").await;
         if text.starts_with("HTTP/1.1 503 ") {
             break;
         }
-        listening.push(stream);
-        assert!(listening.len() < 100, "nobody is turned away");
+        clients.push(stream);
+        assert!(clients.len() < 100, "no client is rejected");
     }
-    assert!(listening.len() >= 16, "{}", listening.len());
-    let (_, _, text) = served.get("/metrics").await;
-    let count = format!("bms_event_listeners {}.0", listening.len());
+    assert!(clients.len() >= 16, "{}", clients.len());
+    let (_, _, text) = server.get("/metrics").await;
+    let count = format!("bms_event_listeners {}.0", clients.len());
     assert!(text.contains(&count), "{text}");
-    // A place that is left is free again, at the next news.
-    drop(listening);
-    let end = Instant::now() + PATIENCE;
+    // A client that left is noticed at the next update.
+    drop(clients);
+    let end = Instant::now() + TIMEOUT;
     loop {
-        assert!(Instant::now() < end, "the place was never free again");
-        served.board.update(&id("rack"), |state| state.counters.reads += 1);
-        let mut stream = served.ask("/api/events").await;
+        assert!(Instant::now() < end, "no client is accepted any more");
+        server.board.update(&id("rack"), |state| state.counters.reads += 1);
+        let mut stream = server.request("/api/events").await;
         let mut text = String::new();
-        heard(&mut stream, &mut text, "\r\n\r\n").await;
+        receive_until(&mut stream, &mut text, "\r\n\r\n").await;
         if text.starts_with("HTTP/1.1 200 ") {
             break;
         }
