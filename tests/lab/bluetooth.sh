@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A real bluetoothd on a real Linux, in an emulated machine, with a JBD and a JK board on its one
-# adapter, and Mosquitto: both are read, and both come back after whatever fails.
+# A real bluetoothd in an emulated Linux machine, with a JBD and a JK board on one adapter, and
+# Mosquitto: both boards are read, and both come back after every failure.
 #
-# What is played: the radio with the two boards, by bluetooth/peripheral.py. It speaks HCI at
-# the guest's second serial port. What the boards say comes from the program's own simulators.
+# bluetooth/peripheral.py simulates the radio and the two boards and speaks HCI at the guest's second
+# serial port. The replies of the boards come from the program's own simulators.
 #
 #   BMS_READER   the program under test (default: dist/amd64)
 . "$(dirname "$0")/common.sh"
@@ -11,11 +11,11 @@
 BUMBLE=0.0.236
 JBD=A4:C1:37:00:12:34
 JK=C8:47:80:00:12:34
-# Longest time for the guest to boot and both boards to be found, and for a board to come back.
-PATIENCE=180
+# Seconds for the guest to boot and both boards to be found, and for a board to come back.
+RECOVERY=180
 
-[ "$(uname -m)" = x86_64 ] || skip "this bed emulates x86_64 machines only"
-grep -qx 'ID=debian' /etc/os-release || skip "the guest is made of Debian's packages, by Debian's tools"
+[ "$(uname -m)" = x86_64 ] || skip "only x86_64 machines are emulated"
+grep -qx 'ID=debian' /etc/os-release || skip "the guest consists of Debian packages"
 [ "$(id -u)" = 0 ] || skip "unpacking the guest's packages needs root"
 READER=$(binary BMS_READER dist/amd64/bms-reader)
 packages qemu-system-x86 cpio kmod mmdebstrap dbus-daemon mosquitto mosquitto-clients python3-venv ||
@@ -54,7 +54,7 @@ start_broker() {
   printf 'listener %s 127.0.0.1\nallow_anonymous true\npersistence false\n' "$BROKER" >"$WORK/mosquitto.conf"
   start mosquitto mosquitto -c "$WORK/mosquitto.conf"
   wait_for 20 port_answers "$BROKER" || die "no broker: $(tail -n 3 "$WORK/mosquitto.log")"
-  start heard mosquitto_sub -h 127.0.0.1 -p "$BROKER" -v -t 'bms/+/online' -t 'bms/+/raw'
+  start messages mosquitto_sub -h 127.0.0.1 -p "$BROKER" -v -t 'bms/+/online' -t 'bms/+/raw'
 }
 
 start_radio() {
@@ -67,15 +67,15 @@ start_radio() {
 }
 
 start_guest() {
-  mkdir -p "$JOB/orders" "$JOB/done"
-  cp "$LAB/bluetooth/guest-init.sh" "$LAB/bluetooth/inside.sh" "$JOB"
+  mkdir -p "$JOB/requests" "$JOB/done"
+  cp "$LAB/bluetooth/guest-init.sh" "$LAB/bluetooth/guest-main.sh" "$JOB"
   cp "$READER" "$JOB/bms-reader"
   cat >"$JOB/environment" <<ENVIRONMENT
 export DEVICES='[{"id": "jbd1", "address": "$JBD", "keep_connected": true},
   {"id": "jk1", "address": "$JK"}]'
 export READ_INTERVAL=2 MQTT_HOST=10.0.2.100 MQTT_PORT=1883 HTTP_LISTEN=off LOG_LEVEL=INFO
 ENVIRONMENT
-  # On a busy machine the guest's timer is late, and the kernel would give it up.
+  # On a busy machine the guest's timer is late, and the kernel would stop using it.
   start qemu timeout -k 5 900 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 384 \
     -nodefaults -display none -no-reboot -kernel "$GUEST/vmlinux" -initrd "$GUEST/initramfs.cpio" \
     -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check" \
@@ -89,51 +89,51 @@ ENVIRONMENT
   QEMU=$STARTED
 }
 
-# order NAME: something is done in the guest.
-order() {
+# guest NAME: guest-main.sh carries out a request.
+guest() {
   rm -f "$JOB/done/$1"
-  touch "$JOB/orders/$1"
-  wait_for 60 test -e "$JOB/done/$1" || die "the guest does not obey: $(tail -n 3 "$WORK/console.log")"
+  touch "$JOB/requests/$1"
+  wait_for 60 test -e "$JOB/done/$1" || die "the guest does not respond: $(tail -n 3 "$WORK/console.log")"
 }
 
-# radio JSON: something happens on the air.
+# radio JSON: sends a command to peripheral.py.
 radio() {
   local before
   before=$(grep -c '"done"' "$WORK/radio.log" || true)
   printf '%s\n' "$1" >&9
-  wait_for 60 eval "[ \"\$(grep -c '\"done\"' $WORK/radio.log)\" -gt $before ]" || die "the radio does not obey"
+  wait_for 60 eval "[ \"\$(grep -c '\"done\"' $WORK/radio.log)\" -gt $before ]" || die "the radio does not respond"
 }
 
-# From here on counts what is heard and logged.
+# Starts a new section: the functions below look at messages and log lines since the last mark.
 mark() {
-  HEARD=$(wc -l <"$WORK/heard.log")
+  RECEIVED=$(wc -l <"$WORK/messages.log")
   LOGGED=$(wc -l <"$JOB/reader.log")
 }
 
-heard() { tail -n "+$((HEARD + 1))" "$WORK/heard.log"; }
+messages() { tail -n "+$((RECEIVED + 1))" "$WORK/messages.log"; }
 
 logged() { tail -n "+$((LOGGED + 1))" "$JOB/reader.log"; }
 
-# hears PATTERN SECONDS: on MQTT, since the mark.
-hears() {
+# receives PATTERN SECONDS: waits for an MQTT message.
+receives() {
   local until=$((SECONDS + $2))
-  until heard | grep -qE "$1"; do
-    [ "$SECONDS" -lt "$until" ] || { heard | cut -c1-160 | tail -n 3; logged | tail -n 6; return 1; }
+  until messages | grep -qE "$1"; do
+    [ "$SECONDS" -lt "$until" ] || { messages | cut -c1-160 | tail -n 3; logged | tail -n 6; return 1; }
     sleep 0.5
   done
 }
 
-goes_offline() { hears "^bms/$1/online false" 120; }
+goes_offline() { receives "^bms/$1/online false" 120; }
 
-comes_back() { hears "^bms/$1/online true" "$PATIENCE" && reads "$1"; }
+comes_back() { receives "^bms/$1/online true" "$RECOVERY" && is_read "$1"; }
 
-# reads ID: a good reading since the mark.
-reads() { hears "^bms/$1/raw .*\"error\":null" "$PATIENCE"; }
+# is_read ID: waits for a good reading.
+is_read() { receives "^bms/$1/raw .*\"error\":null" "$RECOVERY"; }
 
-stays_online() { ! heard | grep -E "^bms/$1/online false"; }
+stays_online() { ! messages | grep -E "^bms/$1/online false"; }
 
-# once PATTERN: the log says it in one line, since the mark.
-once() {
+# logs_once PATTERN: exactly one log line matches.
+logs_once() {
   local count
   count=$(logged | grep -cE "$1" || true)
   [ "$count" = 1 ] && return
@@ -142,8 +142,8 @@ once() {
   return 1
 }
 
-# values_of ID: what is retained is what the board says.
-values_of() {
+# has_board_values ID: the retained values are those of the board.
+has_board_values() {
   mosquitto_sub -h 127.0.0.1 -p "$BROKER" -v -W 2 --retained-only -t "bms/$1/+" >"$WORK/$1.values" || true
   python3 - "$WORK/$1.json" "$WORK/$1.values" <<'PY'
 import json, sys
@@ -158,7 +158,7 @@ PY
 }
 
 # BlueZ itself takes two seconds to end a connection.
-links_are_closed() {
+connections_are_closed() {
   python3 - "$WORK/radio.log" <<'PY'
 import json, sys
 
@@ -167,61 +167,61 @@ assert events.count("connected") == events.count("disconnected") > 0
 PY
 }
 
-make_spec || die "the program writes down no boards"
+make_spec || die "the program writes no GATT specs"
 start_broker
 start_radio
-: >"$WORK/heard.log"
+: >"$WORK/messages.log"
 start_guest
 wait_for 120 test -s "$JOB/reader.log" || die "the guest does not start: $(tail -n 5 "$WORK/console.log")"
-HEARD=0 LOGGED=0
+RECEIVED=0 LOGGED=0
 for id in jbd1 jk1; do
-  check "$id: found by its address alone and read" reads "$id"
-  check "$id: the values are the board's" wait_for 30 values_of "$id"
-  check "$id: one line says that it answers" once "$id: answers \("
+  check "$id: found by its address alone and read" is_read "$id"
+  check "$id: the values are those of the board" wait_for 30 has_board_values "$id"
+  check "$id: one log line reports it" logs_once "$id: answers \("
 done
 
 mark
 radio '{"cmd": "drop", "address": "'$JBD'"}'
-check "a link that drops: one line says so" wait_for "$PATIENCE" once "$JBD went away: .*; open again after"
+check "lost connection: one log line reports it" wait_for "$RECOVERY" logs_once "$JBD went away: .*; open again after"
 mark
 for id in jbd1 jk1; do
-  check "a link that drops: $id is read" reads "$id"
-  check "a link that drops: $id stays online" stays_online "$id"
+  check "lost connection: $id is read" is_read "$id"
+  check "lost connection: $id stays online" stays_online "$id"
 done
 
 mark
 radio '{"cmd": "visible", "on": false, "address": "'$JBD'"}'
 radio '{"cmd": "drop", "address": "'$JBD'"}'
-check "a board that is gone: jbd1 is offline" goes_offline jbd1
-check "a board that is gone: one line says so" once "WARN .*does not see $JBD, but another device; .*jbd1 is waiting"
-check "a board that is gone: jk1 is still read" eval "stays_online jk1 && reads jk1"
+check "board out of reach: jbd1 is offline" goes_offline jbd1
+check "board out of reach: one log line reports it" logs_once "WARN .*does not see $JBD, but another device; .*jbd1 is waiting"
+check "board out of reach: jk1 is still read" eval "stays_online jk1 && is_read jk1"
 radio '{"cmd": "visible", "on": true, "address": "'$JBD'"}'
-check "a board that is gone: jbd1 comes back" comes_back jbd1
-check "a board that is gone: one line says that it is back" once "jbd1: answers again after"
+check "board out of reach: jbd1 comes back" comes_back jbd1
+check "board out of reach: one log line reports its return" logs_once "jbd1: answers again after"
 
-# fault WHAT ORDER ORDER PATTERN PATTERN: of the whole adapter, and its end; a line of the log for each.
-fault() {
+# outage TITLE START END PATTERN PATTERN: of the whole adapter; one log line each for its start and end.
+outage() {
   local id
   mark
-  order "$2"
+  guest "$2"
   for id in jbd1 jk1; do check "$1: $id is offline" goes_offline "$id"; done
-  check "$1: one line says so" once "$4"
-  order "$3"
+  check "$1: one log line reports it" logs_once "$4"
+  guest "$3"
   for id in jbd1 jk1; do
     check "$1: $id comes back" comes_back "$id"
-    check "$1: one line says that $id is back" once "$id: answers again after"
+    check "$1: one log line reports the return of $id" logs_once "$id: answers again after"
   done
-  check "$1: one line says that Bluetooth works again" once "$5"
+  check "$1: one log line reports its end" logs_once "$5"
 }
 
-fault "bluetoothd killed" kill-bluetoothd start-bluetoothd "WARN .*bluetoothd. is not running" "Bluetooth works again"
-fault "adapter off" adapter-off adapter-on "WARN the Bluetooth adapter hci0 is switched off" "Bluetooth works again"
+outage "bluetoothd killed" kill-bluetoothd start-bluetoothd "WARN .*bluetoothd. is not running" "Bluetooth works again"
+outage "adapter off" adapter-off adapter-on "WARN the Bluetooth adapter hci0 is switched off" "Bluetooth works again"
 
 mark
-order stop
+guest stop
 check "SIGTERM ends it with status 0" test "$(cat "$JOB/status")" = 0
-for id in jbd1 jk1; do check "$id: goodbye on MQTT" hears "^bms/$id/online false" 10; done
-check "both links are closed" wait_for 20 links_are_closed
-order end
+for id in jbd1 jk1; do check "$id: is reported offline" receives "^bms/$id/online false" 10; done
+check "both links are closed" wait_for 20 connections_are_closed
+guest end
 wait_for 30 eval "! is_running $QEMU" || die "the guest does not end"
 finish

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes what the Bluetooth bed boots, once: a Debian kernel with Bluetooth, an initramfs, and a root
-# folder with bluetoothd and dbus-daemon as Debian ships them.
+# Builds the guest of the Bluetooth test: a Debian kernel with Bluetooth, an initramfs, and a root
+# folder with Debian's bluetoothd and dbus-daemon.
 #
 #   build-guest.sh FOLDER
 #
-# Needs root and Debian's packages; does nothing when FOLDER is up to date.
+# Needs root on Debian. Does nothing when FOLDER is up to date.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 guest=$1
@@ -12,7 +12,7 @@ recipe=$(cat "$0" "$here/guest-init.sh" | sha256sum | cut -c1-16)
 [ "$(cat "$guest/recipe" 2>/dev/null || true)" = "$recipe" ] && exit 0
 mkdir -p "$guest"
 
-# The kernel's package, unpacked as far as it is needed.
+# Unpacks what is needed of the kernel package.
 unpack_kernel() {
   local package
   apt-get -qq update
@@ -28,22 +28,22 @@ unpack_kernel() {
   rm -r "$guest/packages"
 }
 
-# The ELF image out of the compressed one: unpacking it on an emulated processor would take longer
-# than all the rest of the boot.
+# Decompresses the kernel image. An emulated processor would need longer for it than for the rest of
+# the boot.
 unpack_image() {
   python3 - "$guest"/kernel/boot/vmlinuz-* "$guest/vmlinux" <<'PY'
 import lzma, sys
 
 image = open(sys.argv[1], "rb").read()
 start = image.find(b"\xfd7zXZ\x00")
-assert start > 0, "the kernel is not packed with xz"
+assert start > 0, "the kernel is not compressed with xz"
 kernel = lzma.LZMADecompressor(format=lzma.FORMAT_XZ).decompress(image[start:])
 assert kernel[:4] == b"\x7fELF", "there is no ELF image in the kernel"
 open(sys.argv[2], "wb").write(kernel)
 PY
 }
 
-# Packages unpacked, none of their scripts run.
+# Unpacks packages without running their scripts.
 make_root() {
   local root=$guest/root folder
   rm -rf "$root"
@@ -59,7 +59,7 @@ make_root() {
   for folder in job var/lib/bluetooth proc sys dev run tmp; do mkdir -p "$root/$folder"; done
 }
 
-# Busybox, the modules in the order in which they are loaded, and the script.
+# Busybox, the modules in load order, and the script.
 make_initramfs() {
   local initramfs=$guest/initramfs version module file number=100
   version=$(basename "$guest"/kernel/lib/modules/*)

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # Runs twice in the guest: as /init of the initramfs, then as process 1 of the root folder, where it
-# starts D-Bus, bluetoothd and what the host has put into /job. Everything that is not busybox's
-# comes from the root folder's packages.
+# starts D-Bus, attaches the Bluetooth controller and runs guest-main.sh. Everything but busybox comes
+# from the packages in the root folder.
 bb=/bin/busybox
 if [ "$1" != inside ]; then
   $bb mount -t proc proc /proc
@@ -19,13 +19,13 @@ for folder in run tmp var/lib/bluetooth; do $bb mount -t tmpfs tmpfs /$folder; d
 $bb mkdir -p /run/dbus
 $bb hostname guest
 $bb ip link set lo up
-# One port of the host is there, and nothing else.
+# The network has the broker's port on the host and nothing else.
 $bb ip link set eth0 up
 $bb ip addr add 10.0.2.15/24 dev eth0
 dbus-daemon --system --nofork --nopidfile --nosyslog >/job/dbus.log 2>&1 &
 btattach -B /dev/ttyS1 -P h4 >/job/btattach.log 2>&1 &
 while [ ! -S /run/dbus/system_bus_socket ]; do $bb usleep 50000; done
-$bb sh /job/inside.sh >/job/inside.log 2>&1
+$bb sh /job/guest-main.sh >/job/guest-main.log 2>&1
 $bb dmesg >/job/dmesg.log
 $bb sync
 $bb poweroff -f

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# In the guest: bluetoothd, the program under test as a service, and a hand for the host, which asks
-# for something by a file in /job/orders. The answer is the same name in /job/done.
+# In the guest: runs bluetoothd and the program under test. The host makes a request by a file in
+# /job/requests, which is moved to /job/done when it is carried out.
 bb=/bin/busybox
 system_bus=unix:path=/run/dbus/system_bus_socket
 export DBUS_SYSTEM_BUS_ADDRESS=$system_bus
@@ -17,7 +17,7 @@ powered() {
 
 uptime() { $bb cut -d' ' -f1 /proc/uptime; }
 
-obey() {
+carry_out() {
   echo "$(uptime) $1"
   case $1 in
     kill-bluetoothd) kill -9 $bluetoothd ;;
@@ -39,10 +39,10 @@ start_bluetoothd
 ./bms-reader >reader.log 2>&1 &
 reader=$!
 until [ -e done/end ]; do
-  for order in orders/*; do
-    [ -e "$order" ] || continue
-    obey "${order#orders/}"
-    $bb mv "$order" done/
+  for request in requests/*; do
+    [ -e "$request" ] || continue
+    carry_out "${request#requests/}"
+    $bb mv "$request" done/
   done
   $bb usleep 200000
 done
