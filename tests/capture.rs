@@ -1,8 +1,9 @@
-//! A capture of a session in which much goes wrong replays to the same readings and errors.
+//! A capture replays to the readings and errors of its session.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -22,33 +23,34 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-const ATTEMPTS: u64 = 12;
+const ATTEMPTS: usize = 12;
 
-fn folder(name: &str) -> PathBuf {
+fn new_file(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_file(&path);
     path
 }
 
-fn replay(file: &std::path::Path) -> Output {
+fn replay(file: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bms-reader"));
     command.arg("replay").arg(file).output().unwrap()
 }
 
 fn faults() -> Faults {
-    // A console is asked many questions in one read, and one failure fails it.
-    let often = |fault| Rule { fault, frequency: Frequency::Probability(60_000), address: None };
+    // A read of a console takes many requests, and one failure fails it.
+    let sometimes =
+        |fault| Rule { fault, frequency: Frequency::Probability(60_000), address: None };
     Faults::new(vec![
-        often(Fault::Noise),
-        often(Fault::Checksum),
-        often(Fault::Cut),
-        often(Fault::Silence),
-        often(Fault::Refuse(4)),
+        sometimes(Fault::Noise),
+        sometimes(Fault::Checksum),
+        sometimes(Fault::Cut),
+        sometimes(Fault::Silence),
+        sometimes(Fault::Refuse(4)),
     ])
 }
 
 /// Reads a simulated battery of this brand and returns the `raw` of every attempt.
-async fn session(brand: &'static SimBrand, file: &std::path::Path) -> Vec<Value> {
+async fn session(brand: &'static SimBrand, file: &Path) -> Vec<Value> {
     let stop = CancellationToken::new();
     let address = *brand.addresses.start();
     let bus = Bus::with_batteries(brand, &[address], 7, faults());
@@ -60,7 +62,7 @@ async fn session(brand: &'static SimBrand, file: &std::path::Path) -> Vec<Value>
         options: Options {
             address,
             timeout: Duration::from_millis(60),
-            // What sends by itself does so over Bluetooth.
+            // Streams are sent over Bluetooth.
             medium: if brand.stream.is_some() { Medium::Ble } else { Medium::Serial },
             variant: brand.variant().map(str::to_owned),
             ..Options::default()
@@ -89,24 +91,24 @@ async fn session(brand: &'static SimBrand, file: &std::path::Path) -> Vec<Value>
         recorder: Some(recorder),
         ble: None,
     };
-    let mut news = board.subscribe(&id).unwrap();
+    let mut updates = board.subscribe(&id).unwrap();
     let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));
-    let mut seen = Vec::new();
-    while seen.len() < usize::try_from(ATTEMPTS).unwrap() {
-        news.changed().await.unwrap();
-        let state = news.borrow_and_update().clone();
+    let mut attempts = Vec::new();
+    while attempts.len() < ATTEMPTS {
+        updates.changed().await.unwrap();
+        let state = updates.borrow_and_update().clone();
         if state.attempt.is_some() {
-            seen.push(as_played(raw(&state)));
+            attempts.push(from_traffic(raw(&state)));
         }
     }
     stop.cancel();
     task.await.unwrap();
     writer.await.unwrap();
-    seen
+    attempts
 }
 
-/// Without what follows from more than the conversation.
-fn as_played(mut raw: Value) -> Value {
+/// Without values that depend on more than the traffic.
+fn from_traffic(mut raw: Value) -> Value {
     if let Some(status) = raw["status"].as_object_mut() {
         status.remove("alarms");
         let cells = status["cell_info"].as_object_mut().unwrap();
@@ -117,9 +119,9 @@ fn as_played(mut raw: Value) -> Value {
     raw
 }
 
-/// One session of a brand that replays to what it was; the number of its errors.
-async fn replays(brand: &'static SimBrand) -> usize {
-    let file = folder(&format!("{}.jsonl", brand.name));
+/// Captures a session, compares it with its replay and returns the number of its errors.
+async fn capture_and_replay(brand: &'static SimBrand) -> usize {
+    let file = new_file(&format!("{}.jsonl", brand.name));
     let live = session(brand, &file).await;
     let errors = live.iter().filter(|raw| !raw["error"].is_null()).count();
     assert!(errors < live.len(), "{}: {errors} errors", brand.name);
@@ -140,16 +142,17 @@ async fn replays(brand: &'static SimBrand) -> usize {
     errors
 }
 
-/// All at once: most of a session is waiting for answers that never come.
+/// All brands at once: a session mostly waits for answers that never come.
 #[tokio::test]
-async fn a_faulty_session_replays_to_the_same_readings_and_errors() {
-    let errors: usize = join_all(BRANDS.iter().map(|brand| replays(brand))).await.into_iter().sum();
+async fn faulty_session_replays_to_the_same_attempts() {
+    let sessions = BRANDS.iter().map(|brand| capture_and_replay(brand));
+    let errors: usize = join_all(sessions).await.into_iter().sum();
     assert!(errors > BRANDS.len(), "{errors} errors are too few to show anything");
 }
 
-/// A capture that a user sends in is a test as soon as it lies in this folder.
+/// A capture from a bug report becomes a test in this folder.
 #[test]
-fn every_capture_that_was_kept_replays_as_it_was() {
+fn stored_captures_replay_unchanged() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/captures");
     let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!files.is_empty());
@@ -160,63 +163,62 @@ fn every_capture_that_was_kept_replays_as_it_was() {
     }
 }
 
-/// A replay that could not fail would prove nothing.
+fn read_entries(file: &Path) -> Vec<Entry> {
+    let text = fs::read_to_string(file).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn write_entries(file: &Path, entries: &[Entry]) {
+    let lines: Vec<_> = entries.iter().map(|it| serde_json::to_string(it).unwrap()).collect();
+    fs::write(file, lines.join("\n")).unwrap();
+}
+
+fn is_good_attempt(entry: &Entry) -> bool {
+    matches!(&entry.event, Event::Attempt { raw } if raw["error"].is_null())
+}
+
 #[tokio::test]
-async fn a_forged_capture_is_found_out() {
-    let file = folder("forged.jsonl");
+async fn forged_attempt_fails_the_replay() {
+    let file = new_file("forged.jsonl");
     session(BRANDS[0], &file).await;
-    let text = fs::read_to_string(&file).unwrap();
-    let mut forged = false;
-    let lines: Vec<String> = text
-        .lines()
-        .map(|line| {
-            let mut entry: Entry = serde_json::from_str(line).unwrap();
-            if let Event::Attempt { raw } = &mut entry.event
-                && !forged
-                && raw["error"].is_null()
-            {
-                raw["status"]["cell_info"]["battery_soc"] = Value::from(1.25);
-                forged = true;
-            }
-            serde_json::to_string(&entry).unwrap()
-        })
-        .collect();
-    assert!(forged, "no good attempt");
-    fs::write(&file, lines.join("\n")).unwrap();
+    let mut entries = read_entries(&file);
+    let good = entries.iter_mut().find(|entry| is_good_attempt(entry)).expect("a good attempt");
+    let Event::Attempt { raw } = &mut good.event else { unreachable!() };
+    raw["status"]["cell_info"]["battery_soc"] = Value::from(1.25);
+    write_entries(&file, &entries);
     let output = replay(&file);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("1 of the attempts"), "{output:?}");
+}
 
+#[test]
+fn malformed_line_is_named() {
+    let file = new_file("malformed.jsonl");
     fs::write(&file, "{\"at\": 1}\n").unwrap();
     let output = replay(&file);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("line 1"), "{output:?}");
 }
 
-/// As after a change of `timeout_s`.
+/// A change of `timeout_s` replaces the driver in the middle of a session.
 #[tokio::test]
-async fn a_driver_that_is_made_anew_leaves_the_last_reading() {
-    let file = folder("renewed.jsonl");
+async fn replaced_driver_keeps_the_last_reading() {
+    let file = new_file("replaced.jsonl");
     session(BRANDS[0], &file).await;
-    let text = fs::read_to_string(&file).unwrap();
-    let mut entries: Vec<Entry> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let good =
-        |entry: &Entry| matches!(&entry.event, Event::Attempt { raw } if raw["error"].is_null());
-    entries.truncate(entries.iter().rposition(good).expect("a good attempt") + 1);
+    let mut entries = read_entries(&file);
+    entries.truncate(entries.iter().rposition(is_good_attempt).expect("a good attempt") + 1);
     let last = entries.last().unwrap().clone();
-    let Event::Attempt { mut raw } = last.event.clone() else { panic!("{last:?}") };
+    let Event::Attempt { mut raw } = last.event.clone() else { unreachable!() };
     raw["got"] = json!({"device_info": false, "cell_info": false, "settings": false});
     raw["error"] = json!({"type": "disconnected", "message": "it went away", "hint": "wait"});
-    let renewed = [
+    let replaced = [
         entries[0].event.clone(),
         Event::Start { kind: CycleKind::Read },
         Event::Broken,
         Event::Attempt { raw },
     ];
-    entries.extend(renewed.map(|event| Entry { event, ..last.clone() }));
-    let lines: Vec<_> = entries.iter().map(|it| serde_json::to_string(it).unwrap()).collect();
-    fs::write(&file, lines.join("\n")).unwrap();
+    entries.extend(replaced.map(|event| Entry { event, ..last.clone() }));
+    write_entries(&file, &entries);
     let output = replay(&file);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

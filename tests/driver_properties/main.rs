@@ -2,16 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod acts;
+mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod recorded;
 mod simulated;
 mod stack;
 
-use acts::{act, bytes, perform, stream};
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{CycleKind, Step};
+use calls::{apply, bytes, call, stream};
 use common::vectors::{Vector, facts, vectors};
 use common::{Delivery, play};
 use proptest::prelude::*;
@@ -24,13 +24,13 @@ proptest! {
 
     /// No panic, no endless cycle, no control while reading, and a good cycle afterwards.
     #[test]
-    fn any_sequence_of_calls_leaves_the_driver_usable(acts in prop::collection::vec(act(), 0..60)) {
+    fn any_sequence_of_calls_leaves_the_driver_usable(calls in prop::collection::vec(call(), 0..60)) {
         for battery in Recorded::each() {
             let controls = vectors(battery.info.name).iter().filter(|it| it.write.is_some());
             let controls: Vec<_> = controls.map(|vector| &vector.request).collect();
             let mut driver = battery.driver();
-            for act in &acts {
-                perform(driver.as_mut(), act, &battery.answers());
+            for call in &calls {
+                apply(driver.as_mut(), call, &battery.answers());
                 let step = driver.step();
                 prop_assert_eq!(&step, &driver.step());
                 if let Step::Send(request) = step {
@@ -46,10 +46,10 @@ proptest! {
     }
 
     #[test]
-    fn reset_driver_asks_like_a_new_one(acts in prop::collection::vec(act(), 0..60)) {
+    fn reset_driver_asks_like_a_new_one(calls in prop::collection::vec(call(), 0..60)) {
         for battery in Recorded::each() {
             let mut driver = battery.driver();
-            acts.iter().for_each(|act| perform(driver.as_mut(), act, &battery.answers()));
+            calls.iter().for_each(|call| apply(driver.as_mut(), call, &battery.answers()));
             driver.reset();
             let new = battery.play(battery.driver().as_mut()).asked;
             prop_assert_eq!(battery.play(driver.as_mut()).asked, new);

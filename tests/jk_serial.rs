@@ -1,4 +1,4 @@
-//! JK boards on wires: the dialect is found, a master is never disturbed.
+//! JK boards on serial lines: the dialect is detected, and a master is never disturbed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -44,43 +44,46 @@ fn soc(reading: &Reading) -> Option<i32> {
     reading.pack.soc.map(|soc| soc.0 / 100)
 }
 
-/// One cycle on a line where nobody speaks unasked.
-fn quiet(driver: &mut dyn Driver, bus: &mut Bus) -> Outcome {
+/// One cycle on a line without a master.
+fn read_quietly(driver: &mut dyn Driver, bus: &mut Bus) -> Outcome {
     driver.start(CycleKind::Read);
-    play(driver, |question| vec![bus.answer(question, 0.0)]).unwrap()
+    play(driver, |request| vec![bus.answer(request, 0.0)]).unwrap()
 }
 
 #[test]
-fn the_dialect_is_found_by_trying_and_then_kept() {
+fn ttl_dialect_is_detected_at_once() {
     let mut socket = Bus::with_batteries(&TTL, &[1], 1, Faults::default());
     let mut reader = driver(1);
     for _ in 0..3 {
-        let outcome = quiet(reader.as_mut(), &mut socket);
+        let outcome = read_quietly(reader.as_mut(), &mut socket);
         assert_eq!(outcome.asked, [ttl::request()]);
         assert!(outcome.reading().received.cell_info);
     }
+}
 
+#[test]
+fn pb_dialect_is_detected_in_the_second_cycle_and_kept() {
     let mut bus = bus(&PB, &[4, 5]);
     let mut reader = driver(4);
-    let first = quiet(reader.as_mut(), &mut bus);
-    assert_eq!(first.asked, [ttl::request()], "one question for one silent cycle");
+    let first = read_quietly(reader.as_mut(), &mut bus);
+    assert_eq!(first.asked, [ttl::request()], "one request for one silent cycle");
     assert!(matches!(first.end, Step::Failed(ProtocolError::Timeout { .. })));
-    let second = quiet(reader.as_mut(), &mut bus);
+    let second = read_quietly(reader.as_mut(), &mut bus);
     assert_eq!(second.asked[0], trigger(Topic::Live, 4));
     let reading = second.reading();
     assert_eq!(soc(&reading), Some(4));
     assert!(reading.received.device_info && reading.received.settings);
     for _ in 0..3 {
-        let further = quiet(reader.as_mut(), &mut bus);
+        let further = read_quietly(reader.as_mut(), &mut bus);
         assert_eq!(further.asked, [Topic::Live, Topic::Settings].map(|topic| trigger(topic, 4)));
     }
     reader.reset();
-    assert_eq!(reader.step(), Step::Await(Duration::from_secs(5)), "a new line is listened to");
-    assert_eq!(soc(&quiet(reader.as_mut(), &mut bus).reading()), Some(4));
+    assert_eq!(reader.step(), Step::Await(Duration::from_secs(5)), "a new line may have a master");
+    assert_eq!(soc(&read_quietly(reader.as_mut(), &mut bus).reading()), Some(4));
 }
 
 #[test]
-fn silence_identifies_nobody() {
+fn silence_identifies_nothing() {
     let mut reader = driver(1);
     for _ in 0..4 {
         reader.start(CycleKind::Identify);
@@ -90,7 +93,7 @@ fn silence_identifies_nobody() {
 }
 
 #[test]
-fn an_operator_may_name_the_dialect() {
+fn configured_dialect_is_the_only_one_tried() {
     for (variant, expected) in [("ttl", ttl::request()), ("pb", trigger(Topic::Live, 1))] {
         let variant = Some(variant.to_owned());
         let mut reader = (INFO.new)(&Options { variant, ..Options::default() });
@@ -102,8 +105,8 @@ fn an_operator_may_name_the_dialect() {
     }
 }
 
-async fn line(stage: &SimBus, stop: &CancellationToken) -> Link {
-    Endpoint::Memory(memory("bus", stage.clone(), stop.clone())).open(115_200).await.unwrap()
+async fn line(sim_bus: &SimBus, stop: &CancellationToken) -> Link {
+    Endpoint::Memory(memory("bus", sim_bus.clone(), stop.clone())).open(115_200).await.unwrap()
 }
 
 fn traffic() -> TrafficLog {
@@ -121,10 +124,10 @@ async fn read(reader: &mut dyn Driver, link: &mut Link) -> Option<Reading> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_master_and_its_packs_are_read_without_a_word() {
+async fn packs_behind_a_master_are_read_passively() {
     let stop = CancellationToken::new();
-    let stage = SimBus::new(bus(&PB_WITH_MASTER, &[0, 1, 2, 3]), 1.0, None);
-    let mut link = line(&stage, &stop).await;
+    let sim_bus = SimBus::new(bus(&PB_WITH_MASTER, &[0, 1, 2, 3]), 1.0, None);
+    let mut link = line(&sim_bus, &stop).await;
     let mut readers = [0, 1, 2, 3].map(driver);
     for _ in 0..5 {
         for (address, reader) in (0..).zip(&mut readers) {
@@ -132,32 +135,32 @@ async fn a_master_and_its_packs_are_read_without_a_word() {
             assert_eq!(reading.as_ref().and_then(soc), Some(address));
         }
     }
-    assert_eq!(stage.request_count(), 0, "every question would have been a collision");
+    assert_eq!(sim_bus.request_count(), 0, "every request would have been a collision");
     stop.cancel();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pack_that_the_master_does_not_know_is_silent() {
+async fn pack_unknown_to_the_master_times_out() {
     let stop = CancellationToken::new();
-    let stage = SimBus::new(bus(&PB_WITH_MASTER, &[0, 1]), 1.0, None);
-    let mut link = line(&stage, &stop).await;
+    let sim_bus = SimBus::new(bus(&PB_WITH_MASTER, &[0, 1]), 1.0, None);
+    let mut link = line(&sim_bus, &stop).await;
     let mut reader = driver(9);
     for _ in 0..3 {
         let outcome = cycle(&mut *reader, &mut link, CycleKind::Read, LIMIT, &mut traffic()).await;
         let fault = outcome.result.unwrap_err().fault();
         assert!(fault.message.contains("the master's question to address 9"), "{fault}");
     }
-    assert_eq!(stage.request_count(), 0);
+    assert_eq!(sim_bus.request_count(), 0);
     stop.cancel();
 }
 
 #[test]
-fn a_master_that_appears_silences_us_and_one_that_leaves_is_replaced() {
+fn driver_is_silent_while_a_master_is_active() {
     let mut bus = bus(&PB, &[1, 2]);
     let mut reader = (INFO.new)(&Options { variant: Some("pb".into()), ..Options::default() });
-    assert_eq!(soc(&quiet(reader.as_mut(), &mut bus).reading()), Some(1));
+    assert_eq!(soc(&read_quietly(reader.as_mut(), &mut bus).reading()), Some(1));
 
-    // While an answer is awaited, somebody else asks another pack.
+    // While an answer is awaited, a master asks another pack.
     reader.start(CycleKind::Read);
     let outcome = play(reader.as_mut(), |_| {
         let foreign = trigger(Topic::Live, 2);
@@ -167,14 +170,14 @@ fn a_master_that_appears_silences_us_and_one_that_leaves_is_replaced() {
     });
     assert_eq!(soc(&outcome.unwrap().reading()), Some(1));
 
-    // From now on nothing is asked, until nobody has been heard twice.
+    // From now on nothing is sent, until two cycles passed without a master.
     for expected in [0, 0, 2] {
-        assert_eq!(quiet(reader.as_mut(), &mut bus).asked.len(), expected);
+        assert_eq!(read_quietly(reader.as_mut(), &mut bus).asked.len(), expected);
     }
 }
 
 #[test]
-fn a_wire_takes_no_orders() {
+fn switching_over_serial_is_unsupported() {
     let mut reader = driver(1);
     reader.start(CycleKind::Write(Setting { switch: Switch::Charging, on: false }));
     let outcome = play(reader.as_mut(), |_| Vec::new()).unwrap();
@@ -182,16 +185,16 @@ fn a_wire_takes_no_orders() {
     assert!(matches!(outcome.error(), ProtocolError::Unsupported { .. }));
 }
 
-/// Passwords are in the answers of both dialects.
+/// The answers of both dialects contain them.
 #[test]
-fn passwords_stay_in_the_driver() {
+fn passwords_never_leave_the_driver() {
     let mut socket = Bus::with_batteries(&TTL, &[1], 1, Faults::default());
     let mut packs = Bus::with_batteries(&PB, &[1], 1, Faults::default());
     let mut reader = driver(1);
-    let told = format!("{:?}", quiet(reader.as_mut(), &mut socket).reading());
+    let output = format!("{:?}", read_quietly(reader.as_mut(), &mut socket).reading());
     let mut reader = driver(1);
-    quiet(reader.as_mut(), &mut packs);
-    let told = told + &format!("{:?}", quiet(reader.as_mut(), &mut packs).reading());
-    assert!(told.contains("JK_SIM16S"), "{told}");
-    assert!(!told.contains("123456"), "{told}");
+    read_quietly(reader.as_mut(), &mut packs);
+    let output = output + &format!("{:?}", read_quietly(reader.as_mut(), &mut packs).reading());
+    assert!(output.contains("JK_SIM16S"), "{output}");
+    assert!(!output.contains("123456"), "{output}");
 }

@@ -1,4 +1,4 @@
-//! JBD over Bluetooth: recorded notifications, boards that sleep, modules that want a handshake.
+//! JBD over Bluetooth: boards that sleep, and modules that require a handshake.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -27,40 +27,40 @@ fn driver(password: Option<&str>) -> Box<dyn Driver> {
 /// A cycle with a simulated board, in notifications of the size that real modules send.
 fn cycle(driver: &mut dyn Driver, pack: &mut JbdPack) -> Outcome {
     let notification = BRAND.notification.unwrap();
-    let outcome = play(driver, |question| {
-        let answer = pack.respond(question, 0.0).unwrap_or_default();
+    let outcome = play(driver, |request| {
+        let answer = pack.respond(request, 0.0).unwrap_or_default();
         answer.chunks(notification).map(<[u8]>::to_vec).collect()
     });
     let outcome = outcome.unwrap();
-    assert!(outcome.asked.iter().all(|question| harmless(question)), "{:02X?}", outcome.asked);
+    assert!(outcome.asked.iter().all(|request| is_read_only(request)), "{:02X?}", outcome.asked);
     outcome
 }
 
-/// Reading sends questions and the three words of the handshake, nothing else.
-fn harmless(question: &[u8]) -> bool {
-    matches!(question, [0xDD, 0xA5, ..] | [0xFF, 0xAA, 0x15 | 0x17 | 0x18, ..])
+/// A register is read, or it is one of the three commands of the handshake.
+fn is_read_only(request: &[u8]) -> bool {
+    matches!(request, [0xDD, 0xA5, ..] | [0xFF, 0xAA, 0x15 | 0x17 | 0x18, ..])
 }
 
 fn commands(asked: &[Vec<u8>]) -> Vec<u8> {
-    asked.iter().map(|question| question[2]).collect()
+    asked.iter().map(|request| request[2]).collect()
 }
 
 #[test]
-fn an_open_board_is_simply_read() {
+fn open_board_is_read_without_handshake() {
     let mut driver = driver(Some("123456"));
     let first = cycle(driver.as_mut(), &mut JbdPack::fixed(1));
-    assert_eq!(commands(&first.asked), [3, 4, 5, 0xAA], "no handshake without need");
+    assert_eq!(commands(&first.asked), [3, 4, 5, 0xAA]);
     assert_eq!(first.reading().identity.model.as_deref(), Some("JBD-SIM16S100A"));
 }
 
 #[test]
-fn a_board_that_sleeps_through_the_first_question_is_asked_again() {
+fn sleeping_board_is_asked_again() {
     for greeting in [Vec::new(), vec![GREETING.to_vec()]] {
         let mut pack = JbdPack::fixed(1);
         let mut asleep = Some(greeting);
-        let outcome = play(driver(None).as_mut(), |question| match asleep.take() {
+        let outcome = play(driver(None).as_mut(), |request| match asleep.take() {
             Some(greeting) => greeting,
-            None => vec![pack.respond(question, 0.0).unwrap()],
+            None => vec![pack.respond(request, 0.0).unwrap()],
         });
         let outcome = outcome.unwrap();
         assert_eq!(commands(&outcome.asked), [3, 3, 4, 5, 0xAA]);
@@ -69,7 +69,7 @@ fn a_board_that_sleeps_through_the_first_question_is_asked_again() {
 }
 
 #[test]
-fn a_dead_board_costs_three_answers_worth_of_time() {
+fn silent_board_costs_three_timeouts() {
     let mut driver = driver(None);
     for _ in 0..2 {
         driver.start(CycleKind::Read);
@@ -80,10 +80,10 @@ fn a_dead_board_costs_three_answers_worth_of_time() {
 }
 
 #[test]
-fn silence_in_the_middle_is_no_sleep() {
+fn silence_within_a_cycle_is_not_retried() {
     let mut pack = JbdPack::fixed(1);
-    let outcome = play(driver(None).as_mut(), |question| match question[2] {
-        3 => vec![pack.respond(question, 0.0).unwrap()],
+    let outcome = play(driver(None).as_mut(), |request| match request[2] {
+        3 => vec![pack.respond(request, 0.0).unwrap()],
         _ => Vec::new(),
     });
     let outcome = outcome.unwrap();
@@ -92,7 +92,7 @@ fn silence_in_the_middle_is_no_sleep() {
 }
 
 #[test]
-fn a_module_opens_after_the_handshake_and_is_greeted_with_it_on_the_next_link() {
+fn handshake_opens_the_module_and_is_repeated_on_the_next_link() {
     let cases = [
         ("no password", "000000", None, None, vec![0x15]),
         ("the factory's", "000000", Some("000000"), None, vec![0x15, 0x17, 0x18]),
@@ -121,7 +121,7 @@ fn a_module_opens_after_the_handshake_and_is_greeted_with_it_on_the_next_link() 
 }
 
 #[test]
-fn a_module_that_forgets_us_is_greeted_again() {
+fn module_that_locks_again_gets_another_handshake() {
     let mut pack = JbdPack::fixed(1).guarded(MAC, "000000", None);
     let mut driver = driver(None);
     cycle(driver.as_mut(), &mut pack).reading();
@@ -132,7 +132,7 @@ fn a_module_that_forgets_us_is_greeted_again() {
 }
 
 #[test]
-fn a_refused_secret_is_said_in_words() {
+fn refused_secret_is_explained() {
     let cases = [
         ("wrong password", "000000", Some("123123"), Some("111111"), "refused the password"),
         ("no password", "000000", Some("123123"), None, "wants a password"),
@@ -155,33 +155,33 @@ fn a_refused_secret_is_said_in_words() {
 }
 
 #[test]
-fn a_password_needs_the_address_it_is_mixed_with() {
+fn password_without_bluetooth_address_is_refused() {
     let mut pack = JbdPack::fixed(1).guarded(MAC, "000000", Some("123123"));
     let mut driver = (INFO.new)(&Options { mac: None, ..options(Some("123123")) });
     let error = cycle(driver.as_mut(), &mut pack).error().to_string();
     assert!(error.contains("Bluetooth address"), "{error}");
 }
 
-/// A module that refuses the password of the factory may answer questions all the same.
+/// Some modules refuse the factory password and answer requests all the same.
 #[test]
-fn a_refused_guess_does_not_keep_us_from_asking() {
+fn refused_factory_password_does_not_prevent_reading() {
     let mut pack = JbdPack::fixed(1);
     let mut guessed = false;
-    let outcome = play(driver(None).as_mut(), |question| match *question {
+    let outcome = play(driver(None).as_mut(), |request| match *request {
         [0xFF, 0xAA, 0x15, ..] => vec![b"\xFF\xAA\x15\x01\x00\x16".to_vec()],
         [0xFF, 0xAA, 0x17, ..] => vec![b"\xFF\xAA\x17\x01\x62\x7A".to_vec()],
         [0xFF, 0xAA, 0x18, ..] => {
             guessed = true;
             vec![b"\xFF\xAA\x18\x01\x01\x1A".to_vec()]
         }
-        _ if guessed => vec![pack.respond(question, 0.0).unwrap()],
+        _ if guessed => vec![pack.respond(request, 0.0).unwrap()],
         _ => Vec::new(),
     });
     assert!(outcome.unwrap().reading().received.cell_info);
 }
 
 #[test]
-fn a_module_that_repeats_us_wants_to_be_paired() {
+fn module_that_echoes_everything_requires_pairing() {
     let mut driver = driver(None);
     for _ in 0..2 {
         driver.start(CycleKind::Read);
@@ -194,18 +194,18 @@ fn a_module_that_repeats_us_wants_to_be_paired() {
 }
 
 #[test]
-fn one_echo_alone_is_no_reason_to_give_up() {
+fn single_echo_is_ignored() {
     let mut pack = JbdPack::fixed(1);
     let mut echo = Some(());
-    let outcome = play(driver(None).as_mut(), |question| match echo.take() {
-        Some(()) => vec![question.to_vec()],
-        None => vec![[question, &pack.respond(question, 0.0).unwrap()].concat()],
+    let outcome = play(driver(None).as_mut(), |request| match echo.take() {
+        Some(()) => vec![request.to_vec()],
+        None => vec![[request, &pack.respond(request, 0.0).unwrap()].concat()],
     });
     assert!(outcome.unwrap().reading().received.cell_info);
 }
 
 #[test]
-fn a_switch_is_turned_and_read_back() {
+fn switch_is_set_and_read_back() {
     let mut pack = JbdPack::fixed(1);
     let mut driver = driver(None);
     for (switch, on, expected) in [
@@ -216,7 +216,7 @@ fn a_switch_is_turned_and_read_back() {
     ] {
         driver.start(CycleKind::Write(Setting { switch, on }));
         let outcome =
-            play(driver.as_mut(), |question| vec![pack.respond(question, 0.0).unwrap()]).unwrap();
+            play(driver.as_mut(), |request| vec![pack.respond(request, 0.0).unwrap()]).unwrap();
         assert_eq!(commands(&outcome.asked), [3, 0xE1, 3]);
         let switches = outcome.reading().switches;
         assert_eq!((switches.charging, switches.discharging), (Some(expected.0), Some(expected.1)));

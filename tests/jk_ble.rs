@@ -1,5 +1,4 @@
-//! The JK driver against a simulated board: both layouts, the stream in real pieces, the orders, and
-//! what must not be told.
+//! JK boards over Bluetooth: both layouts, the stream, switching, and what must stay secret.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -31,22 +30,22 @@ fn board(layout: Layout) -> JkBoard {
     JkBoard::new(Battery::fixed(PackState::at_rest())).speaking(layout)
 }
 
-/// One cycle with a board that speaks a few times after each question.
-fn ask(driver: &mut dyn Driver, board: &mut JkBoard, ask: CycleKind) -> Reading {
-    driver.start(ask);
-    let outcome = play(driver, |question| {
-        let mut said = vec![board.respond(question, 0.0).unwrap()];
-        said.extend((0..3).filter_map(|_| board.unsolicited(0.0)));
-        said
+/// One cycle with a board that sends a few records after each request.
+fn read(driver: &mut dyn Driver, board: &mut JkBoard, kind: CycleKind) -> Reading {
+    driver.start(kind);
+    let outcome = play(driver, |request| {
+        let mut records = vec![board.respond(request, 0.0).unwrap()];
+        records.extend((0..3).filter_map(|_| board.unsolicited(0.0)));
+        records
     });
     outcome.unwrap().reading()
 }
 
 #[test]
-fn both_layouts_say_the_same() {
+fn both_layouts_yield_the_same_values() {
     let state = PackState::at_rest();
     for (layout, sensors) in [(Layout::Cells24, 2), (Layout::Cells32, 4)] {
-        let reading = ask(driver().as_mut(), &mut board(layout), CycleKind::Read);
+        let reading = read(driver().as_mut(), &mut board(layout), CycleKind::Read);
         assert_eq!(reading.pack.voltage, Some(state.voltage));
         assert_eq!(reading.pack.remaining, Some(state.remaining));
         assert_eq!(reading.pack.design, Some(state.design));
@@ -60,13 +59,13 @@ fn both_layouts_say_the_same() {
 }
 
 #[test]
-fn every_switch_is_turned_and_read_back() {
+fn every_switch_is_set_and_read_back() {
     for layout in [Layout::Cells24, Layout::Cells32] {
         let (mut driver, mut board) = (driver(), board(layout));
         for &switch in INFO.controls {
             for on in [false, true] {
                 let setting = Setting { switch, on };
-                let reading = ask(driver.as_mut(), &mut board, CycleKind::Write(setting));
+                let reading = read(driver.as_mut(), &mut board, CycleKind::Write(setting));
                 assert_eq!(reading.switches.get(switch), Some(on), "{layout:?} {setting:?}");
                 let others = INFO.controls.iter().filter(|other| **other != switch);
                 for other in others {
@@ -79,14 +78,13 @@ fn every_switch_is_turned_and_read_back() {
     assert_eq!(INFO.controls, [Switch::Charging, Switch::Discharging, Switch::Balancing]);
 }
 
-/// Over a link, in pieces of a notification, with the noise of the module: two questions in a
-/// session, then a reading from each record that comes.
+/// Over a link, in notifications with the module's text between them.
 #[tokio::test(start_paused = true)]
-async fn the_stream_is_read_as_it_comes() {
+async fn each_record_of_the_stream_is_a_reading() {
     let stop = CancellationToken::new();
-    let bus = Bus::with_batteries(&BRAND, &[1], 7, Faults::default());
-    let stage = SimBus::new(bus, 600.0, None).over_ble();
-    let port = memory("board", stage.clone(), stop.clone());
+    let board = Bus::with_batteries(&BRAND, &[1], 7, Faults::default());
+    let bus = SimBus::new(board, 600.0, None).over_ble();
+    let port = memory("board", bus.clone(), stop.clone());
     let endpoint = bms_reader::transport::Endpoint::Memory(port);
     let mut link = endpoint.open(9600).await.unwrap();
     let mut driver = driver();
@@ -96,7 +94,7 @@ async fn the_stream_is_read_as_it_comes() {
             cycle(&mut *driver, &mut link, CycleKind::Read, Duration::from_secs(20), &mut traffic)
                 .await;
         let reading = outcome.result.unwrap();
-        let (address, seconds) = stage.last_reply().unwrap();
+        let (address, seconds) = bus.last_reply().unwrap();
         let state = Bus::battery(7, address).state(seconds);
         let cells: Vec<_> = reading.cells.iter().map(|cell| cell.voltage.unwrap()).collect();
         assert_eq!(cells, state.cells);
