@@ -86,7 +86,7 @@ def demo(session):
         " spark.querySelector('polyline')?.points.length > 200)"
     )
     calm = (
-        f"{cards} && !document.querySelector('.worry li')"
+        f"{cards} && !document.querySelector('.problems li')"
         " && !document.querySelector('.card .pill:not(.online)')"
     )
     with session.page((1280, 860)) as page:

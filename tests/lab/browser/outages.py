@@ -34,7 +34,7 @@ def battery(session):
         )
         check_offline_battery(session, page)
         session.open_view(page, "")
-        page.wait_for_selector(".card .worry .quiet")
+        page.wait_for_selector(".card .problems .muted")
         session.check_page("all batteries, one of them offline", page)
         session.screenshot(page, "batteries-one-lost-1280-light")
         session.open_view(page, BANK)
@@ -57,7 +57,7 @@ def check_offline_battery(session, page):
     if "does not exist" not in text.lower():
         faults.append(f"no reason in {text[:200]!r}")
     session.report("the values are gone, and the reason is shown", faults)
-    announced = page.inner_text("#said")
+    announced = page.inner_text("#announcement")
     faults = [] if "Garden shed is offline" in announced else [announced]
     session.report("screen readers announce the outage", faults)
     session.check_page("the page of an offline battery", page)

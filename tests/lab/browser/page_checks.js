@@ -30,7 +30,7 @@
   };
   const isVisible = (node) =>
     node.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })
-    && !node.closest(".unseen, .skip");
+    && !node.closest(".visually-hidden, .skip");
 
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const visited = new Set();

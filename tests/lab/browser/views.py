@@ -19,7 +19,7 @@ def layouts(session):
 
 def layout(session, page, suffix):
     page.wait_for_selector(".card .spark polyline", state="attached")
-    page.wait_for_selector(".card .worry li")
+    page.wait_for_selector(".card .problems li")
     session.check_page(f"all batteries, {suffix}", page)
     session.screenshot(page, f"batteries-{suffix}")
     for device in (HEALTHY, ALARMED, BANK, STACK):
@@ -52,7 +52,7 @@ def overview(session):
         session.report("a card shows the values of its battery", faults)
         wanted = re.compile(r"Cell overvoltage: cell \d+ of Rack 2 at \d\.\d+ V")
         for device in (ALARMED, BANK):
-            alarms = session.card(page, device).locator(".worry").inner_text()
+            alarms = session.card(page, device).locator(".problems").inner_text()
             faults = [] if wanted.search(alarms) else [alarms]
             session.report(f"an alarm is described, {NAMES[device]}", faults)
         card.get_by_role("link").click()
@@ -170,7 +170,7 @@ def charts(session):
         session.report("arrow keys move the cursor of a chart", faults)
         box = chart.bounding_box()
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
-        readout = chart.locator("xpath=ancestor::section").locator(".keys").inner_text()
+        readout = chart.locator("xpath=ancestor::section").locator(".readout").inner_text()
         moved = chart.locator(".cursor").count() == 1 and re.search(r"\d\d:\d\d", readout)
         session.report("the pointer moves the cursor", [] if moved else [readout])
         pieces = chart.locator(".line").count()
@@ -197,7 +197,7 @@ def keyboard(session):
         for _ in range(5 + len(NAMES)):
             page.keyboard.press("Tab")
             order.append(page.evaluate(focused))
-        head = ["Skip to the content", "All batteries", "Dark colours"]
+        head = ["Skip to content", "All batteries", "Dark colours"]
         wanted = [*head, *NAMES.values(), "JSON", "Metrics"]
         session.report("Tab visits the page in order", [] if order == wanted else [str(order)])
         page.reload()

@@ -1,52 +1,52 @@
-// Keeps the page live: server-sent events, questions now and then where those do not come through, and the
-// view that the address asks for.
+// Keeps the page current: server-sent events, polling where those do not get through, and the view for the
+// address.
 
-import { Battery, Overview, Setup } from "./views.js";
+import { BatteryView, OverviewView, SetupView } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
-const house = { batteries: new Map(), found: [], history_hours: 48 };
-let view = null, place = null, skew = 0, loaded = false, lastNews = 0, lastPast = 0;
+const state = { batteries: new Map(), found: [], history_hours: 48 };
+let view = null, route = null, clockSkew = 0, loaded = false, lastUpdate = 0, lastHistory = 0;
 
-// The clock of the machine that reads the batteries.
-const now = () => Date.now() + skew;
+// Time of the machine that runs bms-reader.
+const now = () => Date.now() + clockSkew;
 
-async function ask(path) {
-  const answer = await fetch(path, { cache: "no-store" });
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  const date = Date.parse(answer.headers.get("date"));
-  // The header has whole seconds: less is no difference.
-  if (date) skew = Math.abs(date - Date.now()) > 2000 ? date - Date.now() : 0;
-  return answer.json();
+async function fetchJson(path) {
+  const response = await fetch(path, { cache: "no-store" });
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  const date = Date.parse(response.headers.get("date"));
+  // The header has a resolution of one second, so small differences mean nothing.
+  if (date) clockSkew = Math.abs(date - Date.now()) > 2000 ? date - Date.now() : 0;
+  return response.json();
 }
 
-/* What is said aloud */
+/* Announcements for screen readers */
 
-function say(text) {
-  $("said").textContent = text;
+function announce(text) {
+  $("announcement").textContent = text;
 }
 
-function tellChange(before, battery) {
+function announceChanges(before, battery) {
   if (!before) return;
-  if (before.link !== battery.link) say(`${battery.name} is ${battery.link}`);
-  // The words name the battery, so those of a bank have been said.
-  const fresh = battery.members.length ? [] : battery.alarms.filter(({ name }) => !before.alarms.some((old) => old.name === name));
-  if (fresh.length) say(fresh.map(({ words }) => words).join(", "));
+  if (before.link !== battery.link) announce(`${battery.name} is ${battery.link}`);
+  // The alarms of a bank are announced by its members.
+  const started = battery.members.length ? [] : battery.alarms.filter(({ name }) => !before.alarms.some((old) => old.name === name));
+  if (started.length) announce(started.map(({ words }) => words).join(", "));
 }
 
-/* Where we are */
+/* Views */
 
-function route() {
+function showRoute() {
   const id = decodeURIComponent(location.hash.replace(/^#\/?/, ""));
-  const wanted = !house.batteries.size ? "setup" : house.batteries.has(id) ? id : "";
-  if (wanted === place) return;
-  const moved = place !== null;
+  const wanted = !state.batteries.size ? "setup" : state.batteries.has(id) ? id : "";
+  if (wanted === route) return;
+  const navigated = route !== null;
   view?.close();
-  place = wanted;
-  view = wanted === "setup" ? new Setup() : wanted ? new Battery(wanted, house, ask) : new Overview();
+  route = wanted;
+  view = wanted === "setup" ? new SetupView() : wanted ? new BatteryView(wanted, state, fetchJson) : new OverviewView();
   $("main").replaceChildren(view.node);
   render();
-  renewPast();
-  if (moved) {
+  refreshHistory();
+  if (navigated) {
     scrollTo(0, 0);
     $("title").focus({ preventScroll: true });
   }
@@ -54,10 +54,10 @@ function route() {
 
 function render() {
   if (!view) return;
-  view.show(house, now());
+  view.show(state, now());
   document.title = `${view.title} – bms-reader`;
-  $("nav").textContent = house.batteries.get(place)?.name ?? "";
-  const { broker } = house;
+  $("nav").textContent = state.batteries.get(route)?.name ?? "";
+  const { broker } = state;
   $("broker").hidden = !broker;
   if (broker) {
     $("broker").className = `pill ${broker.connected ? "online" : "offline"}`;
@@ -66,104 +66,104 @@ function render() {
   }
 }
 
-async function renewPast() {
-  lastPast = Date.now();
+async function refreshHistory() {
+  lastHistory = Date.now();
   try {
-    await view?.past(ask, now());
+    await view?.loadHistory(fetchJson, now());
   } catch {
-    // The next turn asks again.
-    lastPast = 0;
+    // Retried at the next tick.
+    lastHistory = 0;
   }
 }
 
-/* News */
+/* Updates */
 
-function heard() {
-  lastNews = Date.now();
+function markConnected() {
+  lastUpdate = Date.now();
   $("lost").hidden = true;
   document.documentElement.classList.remove("lost");
 }
 
-function take(battery) {
-  tellChange(house.batteries.get(battery.id), battery);
-  house.batteries.set(battery.id, battery);
+function setBattery(battery) {
+  announceChanges(state.batteries.get(battery.id), battery);
+  state.batteries.set(battery.id, battery);
 }
 
-async function askAll() {
+async function refresh() {
   try {
-    const { batteries, ...rest } = await ask("api/overview");
-    if (house.version && house.version !== rest.version) return location.reload();
-    Object.assign(house, rest);
-    batteries.forEach(take);
+    const { batteries, ...rest } = await fetchJson("api/overview");
+    if (state.version && state.version !== rest.version) return location.reload();
+    Object.assign(state, rest);
+    batteries.forEach(setBattery);
     $("version").textContent = `version ${rest.version}`;
     loaded = true;
-    heard();
-    route();
+    markConnected();
+    showRoute();
     render();
   } catch {
-    if (Date.now() - lastNews < 8000) return;
+    if (Date.now() - lastUpdate < 8000) return;
     $("lost").hidden = false;
     document.documentElement.classList.add("lost");
   }
 }
 
-// The batteries of a bus answer close together, and a bank follows: one turn shows them all.
-let due = false;
+// The batteries of a bus and their bank are updated in quick succession: one rendering shows them all.
+let renderPending = false;
 
 function renderSoon() {
-  if (due || !loaded) return;
-  due = true;
+  if (renderPending || !loaded) return;
+  renderPending = true;
   setTimeout(() => {
-    due = false;
+    renderPending = false;
     render();
   }, 100);
 }
 
-function listen() {
+function subscribe() {
   const events = new EventSource("api/events");
   events.addEventListener("battery", (event) => {
-    take(JSON.parse(event.data));
-    heard();
+    setBattery(JSON.parse(event.data));
+    markConnected();
     renderSoon();
   });
   events.addEventListener("broker", (event) => {
-    house.broker = JSON.parse(event.data);
-    heard();
+    state.broker = JSON.parse(event.data);
+    markConnected();
     render();
   });
   events.addEventListener("error", () => {
-    // A full house or a proxy that ends it: the browser tries again unless it was refused.
-    askAll();
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 15000);
+    // Too many clients, or a proxy closed the stream. The browser reconnects unless the request was rejected.
+    refresh();
+    if (events.readyState === EventSource.CLOSED) setTimeout(subscribe, 15000);
   });
   events.addEventListener("open", () => {
-    if (loaded) askAll();
+    if (loaded) refresh();
   });
 }
 
-// Ages grow without news. Where no events come (some proxies hold them back), everything is asked for.
+// Ages grow without updates. Some proxies hold events back, so everything is polled when none arrive.
 setInterval(() => {
   if (document.hidden) return;
-  const quiet = Date.now() - lastNews;
-  if (quiet > (house.batteries.size ? 20000 : 5000) || !loaded || !$("lost").hidden) askAll();
-  if (Date.now() - lastPast > 30000) renewPast();
+  const silence = Date.now() - lastUpdate;
+  if (silence > (state.batteries.size ? 20000 : 5000) || !loaded || !$("lost").hidden) refresh();
+  if (Date.now() - lastHistory > 30000) refreshHistory();
   render();
 }, 2000);
 
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) askAll();
+  if (!document.hidden) refresh();
 });
 
 /* Light and dark */
 
 const SUN = "M12 3v2m0 14v2M3 12h2m14 0h2M5.6 5.6 7 7m10 10 1.4 1.4M18.4 5.6 17 7M7 17l-1.4 1.4M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8z";
 const MOON = "M20 14.5A8 8 0 1 1 9.5 4a6.5 6.5 0 0 0 10.5 10.5z";
-const dark = matchMedia("(prefers-color-scheme: dark)");
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 
-function theme(choice) {
+function setTheme(choice) {
   const root = document.documentElement;
   if (choice) root.dataset.theme = choice;
-  const isDark = (root.dataset.theme ?? (dark.matches ? "dark" : "light")) === "dark";
+  const isDark = (root.dataset.theme ?? (prefersDark.matches ? "dark" : "light")) === "dark";
   const name = isDark ? "Light colours" : "Dark colours";
   $("theme").setAttribute("aria-label", name);
   $("theme").title = name;
@@ -171,27 +171,28 @@ function theme(choice) {
   return isDark;
 }
 
-function remembered(value) {
+// Without an argument only reads. Browsers may deny access to the storage.
+function storedTheme(choice) {
   try {
-    if (value) localStorage.setItem("theme", value);
+    if (choice) localStorage.setItem("theme", choice);
     return localStorage.getItem("theme");
   } catch {
     return null;
   }
 }
 
-theme(remembered());
-dark.addEventListener("change", () => theme());
+setTheme(storedTheme());
+prefersDark.addEventListener("change", () => setTheme());
 $("theme").addEventListener("click", () => {
-  const choice = theme() ? "light" : "dark";
-  remembered(choice);
-  theme(choice);
+  const choice = setTheme() ? "light" : "dark";
+  storedTheme(choice);
+  setTheme(choice);
 });
 
-addEventListener("hashchange", route);
+addEventListener("hashchange", showRoute);
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   $("main").focus();
 });
-askAll();
-listen();
+refresh();
+subscribe();

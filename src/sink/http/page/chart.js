@@ -1,4 +1,4 @@
-// Lines over time with a cursor that pointer and arrow keys move.
+// A line chart over time. Pointer and arrow keys move its cursor.
 
 const NAME_SPACE = "http://www.w3.org/2000/svg";
 const HEIGHT = 176, LEFT = 44, RIGHT = 8, TOP = 8, BOTTOM = 22;
@@ -10,15 +10,15 @@ export function svg(tag, attributes = {}, ...children) {
   return node;
 }
 
-// With a minus sign that is as wide as the plus sign.
+// With a real minus sign, which is as wide as the plus sign.
 export const fixed = (number, digits) => number.toFixed(digits).replace("-", "−");
 const pad = (number) => String(number).padStart(2, "0");
-export const clock = (date) => `${pad(date.getHours())}:${pad(date.getMinutes())}`;
-const day = (date) => date.toLocaleDateString(undefined, { weekday: "short", day: "numeric" });
+export const formatTime = (date) => `${pad(date.getHours())}:${pad(date.getMinutes())}`;
+const formatDay = (date) => date.toLocaleDateString(undefined, { weekday: "short", day: "numeric" });
 
-// Distances of marks on an axis that people like.
-function nice(span, count) {
-  const raw = span / count, power = 10 ** Math.floor(Math.log10(raw));
+// A round step for about `count` marks on an axis.
+function niceStep(range, count) {
+  const raw = range / count, power = 10 ** Math.floor(Math.log10(raw));
   return [1, 2, 2.5, 5, 10].map((n) => n * power).find((step) => step >= raw * .999);
 }
 
@@ -26,53 +26,54 @@ function hourStep(hours) {
   return hours <= 1 ? 1 / 6 : hours <= 6 ? 1 : hours <= 12 ? 2 : hours <= 24 ? 4 : hours <= 48 ? 8 : Math.ceil(hours / 144) * 24;
 }
 
-// `lines`: [{key, name, part}], part being mean, min or max. `band`: shade from the first line to the last.
+// `lines`: [{key, name, stat}], where stat is mean, min or max. `band`: shades the area between the first and the last
+// line. `zero`: the axis includes 0. `minRange`: minimum range of the axis.
 export class Chart {
-  constructor(label, unit, decimals, lines, { band = false, zero = false, least = 0 } = {}) {
-    Object.assign(this, { label, unit, decimals, lines, band, zero, least });
-    this.keys = document.createElement("span");
-    this.keys.className = "keys";
+  constructor(label, unit, decimals, lines, { band = false, zero = false, minRange = 0 } = {}) {
+    Object.assign(this, { label, unit, decimals, lines, band, zero, minRange });
+    this.readout = document.createElement("span");
+    this.readout.className = "readout";
     this.plot = document.createElement("div");
     this.plot.className = "plot";
     this.plot.tabIndex = 0;
     this.plot.setAttribute("role", "slider");
     this.plot.setAttribute("aria-label", `${label} over time; arrow keys move the cursor`);
-    this.plot.addEventListener("pointermove", (event) => this.point(event));
-    this.plot.addEventListener("pointerdown", (event) => this.point(event));
-    this.plot.addEventListener("pointerleave", () => this.mark(null));
-    this.plot.addEventListener("blur", () => this.mark(null));
-    this.plot.addEventListener("keydown", (event) => this.key(event));
+    this.plot.addEventListener("pointermove", (event) => this.onPointer(event));
+    this.plot.addEventListener("pointerdown", (event) => this.onPointer(event));
+    this.plot.addEventListener("pointerleave", () => this.setCursor(null));
+    this.plot.addEventListener("blur", () => this.setCursor(null));
+    this.plot.addEventListener("keydown", (event) => this.onKey(event));
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(this.plot);
     this.times = [];
-    this.mark(null);
+    this.setCursor(null);
   }
 
   close() {
     this.observer.disconnect();
   }
 
-  // `history` as the API gives it; `from` and `to` in seconds; points farther apart than `gap` are not joined.
+  // `from` and `to` are Unix times in seconds; points farther apart than `gap` seconds are not connected.
   show(history, from, to, gap) {
     this.times = history.times;
-    this.values = this.lines.map(({ key, part }) => history.series[key]?.[part] ?? []);
+    this.values = this.lines.map(({ key, stat }) => history.series[key]?.[stat] ?? []);
     const only = this.lines.length === 1 ? history.series[this.lines[0].key] : null;
-    this.edges = this.band ? [this.values.at(-1), this.values[0]] : only ? [only.min, only.max] : null;
+    this.bounds = this.band ? [this.values.at(-1), this.values[0]] : only ? [only.min, only.max] : null;
     Object.assign(this, { from, to, gap });
     this.draw();
   }
 
-  get known() {
+  get hasData() {
     return this.values?.some((list) => list.some((value) => value !== null)) ?? false;
   }
 
   scale() {
-    const all = [...this.values, ...(this.edges ?? [])].flat().filter((value) => value !== null);
+    const all = [...this.values, ...(this.bounds ?? [])].flat().filter((value) => value !== null);
     let low = Math.min(...all), high = Math.max(...all);
     if (this.zero) [low, high] = [Math.min(low, 0), Math.max(high, 0)];
-    const room = Math.max(this.least - (high - low), 0) / 2 || (high === low ? .5 : 0);
-    [low, high] = [low - room, high + room];
-    const step = nice(high - low, 4);
+    const margin = Math.max(this.minRange - (high - low), 0) / 2 || (high === low ? .5 : 0);
+    [low, high] = [low - margin, high + margin];
+    const step = niceStep(high - low, 4);
     return { low: Math.floor(low / step + 1e-9) * step, high: Math.ceil(high / step - 1e-9) * step, step };
   }
 
@@ -82,9 +83,9 @@ export class Chart {
     const root = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, "aria-hidden": "true" });
     this.plot.replaceChildren(root);
     this.cursor = null;
-    if (!this.known) {
-      root.append(svg("text", { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle", class: "none" }, "Nothing recorded in this time"));
-      return this.mark(null);
+    if (!this.hasData) {
+      root.append(svg("text", { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle", class: "empty" }, "No data in this period"));
+      return this.setCursor(null);
     }
     const { low, high, step } = this.scale();
     this.x = (time) => LEFT + (time - this.from) / (this.to - this.from) * (width - LEFT - RIGHT);
@@ -93,41 +94,41 @@ export class Chart {
     const digits = [0, 1, 2, 3].find((n) => Math.abs(step * 10 ** n - Math.round(step * 10 ** n)) < 1e-6) ?? 3;
     for (let value = low; value <= high + step / 2; value += step) {
       const y = this.y(value), zero = Math.abs(value) < step / 1e6;
-      root.append(svg("line", { x1: LEFT, x2: width - RIGHT, y1: y, y2: y, class: zero && this.zero ? "zero" : "net" }));
+      root.append(svg("line", { x1: LEFT, x2: width - RIGHT, y1: y, y2: y, class: zero && this.zero ? "zero" : "grid-line" }));
       root.append(svg("text", { x: LEFT - 6, y: y + 4, "text-anchor": "end" }, fixed(zero ? 0 : value, digits)));
     }
     this.drawTimes(root, width);
-    if (this.edges) root.append(...this.runs(this.edges[0]).map((run) => this.area(run)));
-    this.values.forEach((list, place) => {
+    if (this.bounds) root.append(...this.runs(this.bounds[0]).map((run) => this.area(run)));
+    this.values.forEach((list, number) => {
       for (const run of this.runs(list)) {
         const points = run.map((i) => `${this.x(this.times[i]).toFixed(1)},${this.y(list[i]).toFixed(1)}`);
         if (points.length === 1) points.push(points[0]);
-        root.append(svg("polyline", { points: points.join(" "), class: `line c${this.colour(place)}` }));
+        root.append(svg("polyline", { points: points.join(" "), class: `line c${this.colour(number)}` }));
       }
     });
     this.cursor = svg("g", { visibility: "hidden" });
     root.append(this.cursor);
-    this.mark(this.marked ?? null);
+    this.setCursor(this.cursorIndex ?? null);
   }
 
-  colour(place) {
-    return this.lines[place].colour ?? place;
+  colour(number) {
+    return this.lines[number].colour ?? number;
   }
 
   drawTimes(root, width) {
     const hours = (this.to - this.from) / 3600, step = hourStep(hours) * 3600;
     const zone = new Date(this.to * 1000).getTimezoneOffset() * 60;
-    let before = -Infinity;
+    let previous = -Infinity;
     for (let time = Math.ceil((this.from - zone) / step) * step + zone; time <= this.to; time += step) {
       const x = this.x(time), date = new Date(time * 1000);
-      const text = date.getHours() === 0 && date.getMinutes() === 0 ? day(date) : clock(date);
-      if (x - before < 44 || x > width - 14) continue;
-      before = x;
+      const text = date.getHours() === 0 && date.getMinutes() === 0 ? formatDay(date) : formatTime(date);
+      if (x - previous < 44 || x > width - 14) continue;
+      previous = x;
       root.append(svg("text", { x, y: HEIGHT - 4, "text-anchor": "middle" }, text));
     }
   }
 
-  // Stretches without a gap, as lists of indices.
+  // Runs of values without a gap, as lists of indices.
   runs(list) {
     const runs = [];
     let run = null;
@@ -140,61 +141,61 @@ export class Chart {
   }
 
   area(run) {
-    const [below, above] = this.edges;
-    const at = (list) => (i) => `${this.x(this.times[i]).toFixed(1)} ${this.y(list[i] ?? below[i]).toFixed(1)}`;
-    const path = `M${run.map(at(above)).join("L")}L${run.toReversed().map(at(below)).join("L")}Z`;
+    const [lower, upper] = this.bounds;
+    const at = (list) => (i) => `${this.x(this.times[i]).toFixed(1)} ${this.y(list[i] ?? lower[i]).toFixed(1)}`;
+    const path = `M${run.map(at(upper)).join("L")}L${run.toReversed().map(at(lower)).join("L")}Z`;
     return svg("path", { d: path, class: `band c${this.colour(0)}` });
   }
 
-  point(event) {
-    if (!this.known) return;
+  onPointer(event) {
+    if (!this.hasData) return;
     const box = this.plot.getBoundingClientRect();
     const time = this.from + (event.clientX - box.left - LEFT) / (this.width - LEFT - RIGHT) * (this.to - this.from);
-    let best = 0;
+    let nearest = 0;
     this.times.forEach((other, i) => {
-      if (Math.abs(other - time) < Math.abs(this.times[best] - time)) best = i;
+      if (Math.abs(other - time) < Math.abs(this.times[nearest] - time)) nearest = i;
     });
-    this.mark(best);
+    this.setCursor(nearest);
   }
 
-  key(event) {
-    const last = this.times.length - 1, now = this.marked ?? last;
+  onKey(event) {
+    const last = this.times.length - 1, now = this.cursorIndex ?? last;
     const jump = Math.max(1, Math.round(last / 20));
     const to = {
       ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1,
       PageDown: now - jump, PageUp: now + jump, Home: 0, End: last,
     }[event.key];
-    if (event.key === "Escape") this.mark(null);
-    if (to === undefined || !this.known) return;
+    if (event.key === "Escape") this.setCursor(null);
+    if (to === undefined || !this.hasData) return;
     event.preventDefault();
-    this.mark(Math.max(0, Math.min(last, to)));
+    this.setCursor(Math.max(0, Math.min(last, to)));
   }
 
-  // Shows the values at a point; null: the newest ones.
-  mark(place) {
-    this.marked = place;
-    const known = this.known, at = place ?? this.times.length - 1;
-    const date = known ? new Date(this.times[at] * 1000) : null;
+  // Shows the values at a point; null shows the newest ones and hides the cursor.
+  setCursor(index) {
+    this.cursorIndex = index;
+    const hasData = this.hasData, at = index ?? this.times.length - 1;
+    const date = hasData ? new Date(this.times[at] * 1000) : null;
     const texts = this.lines.map(({ name }, i) => {
-      const value = known ? this.values[i][at] : null;
+      const value = hasData ? this.values[i][at] : null;
       return [name, value === null || value === undefined ? "–" : `${fixed(value, this.decimals)} ${this.unit}`];
     });
-    const when = !date ? "" : place === null ? "" : `${day(date)} ${clock(date)}`;
-    this.keys.replaceChildren(when, ...texts.map(([name, text], i) => {
-      const part = document.createElement("span"), swatch = document.createElement("i"), bold = document.createElement("b");
+    const when = !date ? "" : index === null ? "" : `${formatDay(date)} ${formatTime(date)}`;
+    this.readout.replaceChildren(when, ...texts.map(([name, text], i) => {
+      const entry = document.createElement("span"), swatch = document.createElement("i"), bold = document.createElement("b");
       swatch.className = `c${this.colour(i)}`;
       bold.textContent = text;
-      part.append(swatch, name ? `${name} ` : "", bold);
-      return part;
+      entry.append(swatch, name ? `${name} ` : "", bold);
+      return entry;
     }));
-    const words = texts.map(([name, text]) => `${name} ${text}`.trim()).join(", ");
+    const summary = texts.map(([name, text]) => `${name} ${text}`.trim()).join(", ");
     this.plot.setAttribute("aria-valuemin", 0);
     this.plot.setAttribute("aria-valuemax", Math.max(0, this.times.length - 1));
     this.plot.setAttribute("aria-valuenow", Math.max(0, at));
-    this.plot.setAttribute("aria-valuetext", known ? `${day(date)} ${clock(date)}: ${words}` : "nothing recorded");
+    this.plot.setAttribute("aria-valuetext", hasData ? `${formatDay(date)} ${formatTime(date)}: ${summary}` : "no data");
     if (!this.cursor) return;
-    this.cursor.setAttribute("visibility", place === null || !known ? "hidden" : "visible");
-    if (place === null || !known) return;
+    this.cursor.setAttribute("visibility", index === null || !hasData ? "hidden" : "visible");
+    if (index === null || !hasData) return;
     const x = this.x(this.times[at]);
     this.cursor.replaceChildren(svg("line", { x1: x, x2: x, y1: TOP, y2: HEIGHT - BOTTOM, class: "cursor" }));
     this.values.forEach((list, i) => {
