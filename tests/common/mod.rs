@@ -10,7 +10,7 @@ use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{Driver, DriverInfo, Options, ProtocolError, Step};
 
 /// Calls of `step` that no cycle of any driver may exceed.
-pub const STEP_LIMIT: usize = 200;
+const STEP_LIMIT: usize = 200;
 
 /// Default options, on a serial line where the driver supports one.
 pub fn default_options(info: &DriverInfo) -> Options {
@@ -29,8 +29,6 @@ pub struct Outcome {
     pub asked: Vec<Vec<u8>>,
     /// `Done` or `Failed`.
     pub end: Step,
-    /// Calls of `step`.
-    pub steps: usize,
 }
 
 impl Outcome {
@@ -57,7 +55,7 @@ pub fn play(
 ) -> Result<Outcome, String> {
     let mut asked: Vec<Vec<u8>> = Vec::new();
     let mut pending: Option<Vec<Vec<u8>>> = None;
-    for steps in 1..=STEP_LIMIT {
+    for _ in 0..STEP_LIMIT {
         let step = driver.step();
         if driver.step() != step {
             return Err(format!("{step:?} is not stable"));
@@ -73,7 +71,7 @@ pub fn play(
                 Some(chunks) => chunks.iter().for_each(|chunk| driver.receive(chunk)),
                 None => driver.handle_timeout(),
             },
-            end @ (Step::Done(_) | Step::Failed(_)) => return Ok(Outcome { asked, end, steps }),
+            end @ (Step::Done(_) | Step::Failed(_)) => return Ok(Outcome { asked, end }),
         }
     }
     Err(format!("no end after {STEP_LIMIT} steps"))

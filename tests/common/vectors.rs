@@ -197,8 +197,7 @@ impl Session {
 }
 
 impl Vector {
-    /// The exchanges that this one needs: before it comes to this request, or to complete a
-    /// reading.
+    /// The exchanges that the driver needs before it sends this request, or for a complete reading.
     pub fn companions(&self) -> Vec<&'static Vector> {
         self.with.iter().map(|id| vector(self.info.name, id)).collect()
     }
@@ -226,8 +225,9 @@ impl Vector {
     }
 }
 
-/// What the `raw` JSON states after a cycle with this end, without what depends on the attempt or is
-/// derived from its words: the error's message is reduced to the reason.
+/// What the `raw` JSON contains after a cycle with this end, without what depends on the time of the
+/// attempt. Texts that describe alarms or give hints are left out, and of an error's message the
+/// reason remains.
 pub fn facts(info: &DriverInfo, end: Step) -> Value {
     let (reading, fault) = match end {
         Step::Done(reading) => (Some(*reading), None),
