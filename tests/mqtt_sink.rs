@@ -288,7 +288,7 @@ fn entities_survive_the_way_to_a_device_and_back() {
 
     let rig = change(Discovery::Device);
     let at = |topic: &str, word: &str| {
-        let found = |it: &mosquitto::Heard| it.topic == topic && it.payload.contains(word);
+        let found = |it: &mosquitto::Message| it.topic == topic && it.payload.contains(word);
         ear.position(found).unwrap_or_else(|| panic!("{word} on {topic}"))
     };
     let announced = at(DEVICE, "components");

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything that ought to happen at once; reached only when a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -112,7 +112,7 @@ impl Mosquitto {
             .spawn()
             .expect("mosquitto is needed for this test (Debian: apt install mosquitto)");
         self.process = Some(process);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(Instant::now() < deadline, "the broker does not listen:\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
@@ -143,7 +143,7 @@ impl Mosquitto {
     /// Waits until the broker has written this.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while !self.log().contains(text) {
             assert!(Instant::now() < deadline, "no {text:?} in\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
@@ -187,13 +187,13 @@ impl Mosquitto {
                 let topic = parts.next().unwrap_or_default().to_owned();
                 let payload = parts.next().unwrap_or_default().to_owned();
                 let (list, news) = &*shared;
-                list.lock().expect("no panic").push(Heard { topic, payload, retained });
+                list.lock().expect("no panic").push(Message { topic, payload, retained });
                 news.notify_all();
             }
         });
         let subscriber = Subscriber { process, heard };
         // The subscription takes its time; a probe that comes back proves it.
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             self.publish(&probe, "?", false);
             if subscriber.wait_up_to(Duration::from_millis(200), |it| it.topic == probe).is_some() {
@@ -206,7 +206,7 @@ impl Mosquitto {
     }
 
     /// What a newcomer finds: the retained messages.
-    pub fn retained(&self) -> Vec<Heard> {
+    pub fn retained(&self) -> Vec<Message> {
         let mut list = self.subscribe().all();
         list.retain(|heard| heard.retained);
         list
@@ -237,7 +237,7 @@ pub fn free_port() -> u16 {
 
 /// One message as a subscriber saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct Message {
     /// Where.
     pub topic: String,
     /// What.
@@ -249,14 +249,14 @@ pub struct Heard {
 /// Collects messages in their order.
 pub struct Subscriber {
     process: Child,
-    heard: Arc<(Mutex<Vec<Heard>>, Condvar)>,
+    heard: Arc<(Mutex<Vec<Message>>, Condvar)>,
 }
 
 impl Subscriber {
     /// Waits until such a message has come (or finds it among the earlier ones).
     #[track_caller]
-    pub fn wait(&self, what: &str, wanted: impl Fn(&Heard) -> bool) -> Heard {
-        self.wait_up_to(PATIENCE, wanted).unwrap_or_else(|| {
+    pub fn wait(&self, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
+        self.wait_up_to(WAIT_LIMIT, wanted).unwrap_or_else(|| {
             let all = self.all();
             let tail = &all[all.len().saturating_sub(40)..];
             panic!("{what} did not come; the last messages: {tail:#?}")
@@ -265,13 +265,17 @@ impl Subscriber {
 
     /// Waits for this payload on this topic.
     #[track_caller]
-    pub fn wait_for(&self, topic: &str, payload: &str) -> Heard {
-        let wanted = |heard: &Heard| heard.topic == topic && heard.payload == payload;
+    pub fn wait_for(&self, topic: &str, payload: &str) -> Message {
+        let wanted = |heard: &Message| heard.topic == topic && heard.payload == payload;
         self.wait(&format!("{topic} = {payload}"), wanted)
     }
 
     /// The same with another limit; `None` when it did not come.
-    pub fn wait_up_to(&self, limit: Duration, wanted: impl Fn(&Heard) -> bool) -> Option<Heard> {
+    pub fn wait_up_to(
+        &self,
+        limit: Duration,
+        wanted: impl Fn(&Message) -> bool,
+    ) -> Option<Message> {
         let deadline = Instant::now() + limit;
         let (list, news) = &*self.heard;
         let mut list = list.lock().expect("no panic");
@@ -285,7 +289,7 @@ impl Subscriber {
     }
 
     /// Everything so far.
-    pub fn all(&self) -> Vec<Heard> {
+    pub fn all(&self) -> Vec<Message> {
         self.heard.0.lock().expect("no panic").clone()
     }
 
@@ -295,12 +299,12 @@ impl Subscriber {
     }
 
     /// Where the first such message stands among all.
-    pub fn position(&self, wanted: impl Fn(&Heard) -> bool) -> Option<usize> {
+    pub fn position(&self, wanted: impl Fn(&Message) -> bool) -> Option<usize> {
         self.all().iter().position(wanted)
     }
 
     /// Drops such messages, so that later ones can be told from them.
-    pub fn forget(&self, unwanted: impl Fn(&Heard) -> bool) {
+    pub fn forget(&self, unwanted: impl Fn(&Message) -> bool) {
         self.heard.0.lock().expect("no panic").retain(|heard| !unwanted(heard));
     }
 

@@ -16,7 +16,7 @@ use bms_reader::model::{
 use bms_reader::sink::mqtt::{self, Discovery, Publish, Settings};
 use tokio_util::sync::CancellationToken;
 
-use crate::mosquitto::{Mosquitto, PATIENCE};
+use crate::mosquitto::{Mosquitto, WAIT_LIMIT};
 
 /// A sink at a broker.
 pub struct Rig {
@@ -153,7 +153,7 @@ impl Rig {
     /// Waits until something is so.
     #[track_caller]
     pub fn wait(&self, what: &str, is_so: impl Fn(&Rig) -> bool) {
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = std::time::Instant::now() + WAIT_LIMIT;
         while !is_so(self) {
             assert!(std::time::Instant::now() < deadline, "waited for {what} in vain");
             std::thread::sleep(Duration::from_millis(10));
@@ -163,7 +163,7 @@ impl Rig {
     /// The next command for the battery, which is accepted.
     pub fn command(&mut self) -> Command {
         let inbox = &mut self.inboxes[0];
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = std::time::Instant::now() + WAIT_LIMIT;
         loop {
             if let Ok(request) = inbox.try_recv() {
                 request.reply.send(Ok(())).expect("somebody waits for the answer");

@@ -4,13 +4,13 @@
 
 #[path = "../common/mosquitto.rs"]
 mod mosquitto;
-mod rig;
 
-mod app;
-mod commands;
-mod endurance;
-mod faults;
-mod house;
-mod past;
-mod seed;
-mod stack;
+mod addon;
+mod cli;
+mod derived;
+mod fixture;
+mod history;
+mod legacy_environment;
+mod line_faults;
+mod sc0500;
+mod scale;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::fixture::{Packs, Service, borrowed, legacy_environment};
 use crate::mosquitto::Mosquitto;
-use crate::rig::{Packs, Reader, borrowed, seed_environment};
 
 const BASE: &str = "bms/bms_lifepo4_01";
 /// What the memory of a process may move without anything being kept.
@@ -17,38 +17,38 @@ const SLACK: u64 = 1 << 20;
 fn a_broker_that_comes_back_empty_finds_everything_again() {
     let mut broker = Mosquitto::start();
     let packs = Packs::on_terminal(&[1]);
-    let reader = Reader::start(&borrowed(&seed_environment(&packs.port, &broker)));
-    let ear = broker.subscribe();
-    ear.wait_for(&format!("{BASE}/online"), "true");
-    drop(ear);
+    let service = Service::start(&borrowed(&legacy_environment(&packs.port, &broker)));
+    let mqtt = broker.subscribe();
+    mqtt.wait_for(&format!("{BASE}/online"), "true");
+    drop(mqtt);
     let update = || {
         let state =
-            reader.wait_state("bms_lifepo4_01", "a state", |state| state["error"].is_null());
+            service.wait_state("bms_lifepo4_01", "a state", |state| state["error"].is_null());
         state["status"]["last_update"].as_f64().unwrap()
     };
-    let (memory, before) = (reader.memory(), update());
+    let (memory, before) = (service.memory(), update());
     broker.stop();
     sleep(Duration::from_secs(20));
     assert!(update() > before + 15.0, "reads go on");
-    assert!(reader.memory() < memory + SLACK, "from {memory} to {} bytes", reader.memory());
+    assert!(service.memory() < memory + SLACK, "from {memory} to {} bytes", service.memory());
 
     broker.restart();
     let back = Instant::now();
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let topic = "homeassistant/sensor/bms_lifepo4_01/soc/config";
-    ear.wait("discovery", |it| it.topic == topic);
-    ear.wait_for(&format!("{BASE}/online"), "true");
-    ear.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "true");
-    ear.wait("a value", |it| it.topic == format!("{BASE}/cell_16_voltage"));
+    mqtt.wait("discovery", |it| it.topic == topic);
+    mqtt.wait_for(&format!("{BASE}/online"), "true");
+    mqtt.wait_for("bms/bridge/bms-service-bms_lifepo4_01/online", "true");
+    mqtt.wait("a value", |it| it.topic == format!("{BASE}/cell_16_voltage"));
     println!("everything was there {} ms after the broker", back.elapsed().as_millis());
-    let lines = reader.logged("MQTT:");
-    assert_eq!(lines, 3 + reader.logged("refused"), "few lines tell it:\n{}", reader.log());
+    let lines = service.logged("MQTT:");
+    assert_eq!(lines, 3 + service.logged("refused"), "few lines tell it:\n{}", service.log());
 }
 
 #[test]
 fn sixteen_packs_on_one_bus_are_all_read() {
     let broker = Mosquitto::start();
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let addresses: Vec<u8> = (0..16).collect();
     let packs = Packs::on_terminal(&addresses);
     let devices: Vec<_> = addresses
@@ -58,7 +58,7 @@ fn sixteen_packs_on_one_bus_are_all_read() {
                    "slave_id": address, "interval": 5})
         })
         .collect();
-    let reader = Reader::start(&[
+    let service = Service::start(&[
         ("DEVICES", &json!(devices).to_string()),
         ("MQTT_HOST", "127.0.0.1"),
         ("MQTT_PORT", &broker.port().to_string()),
@@ -67,10 +67,10 @@ fn sixteen_packs_on_one_bus_are_all_read() {
         let soc = bms_reader::model::Value::from(packs.state(address).soc).to_string();
         let wanted = format!("bms/pack{address}/soc");
         let limit = Duration::from_secs(60);
-        ear.wait_up_to(limit, |it| it.topic == wanted && it.payload == soc)
-            .unwrap_or_else(|| panic!("{wanted} did not come:\n{}", reader.log()));
+        mqtt.wait_up_to(limit, |it| it.topic == wanted && it.payload == soc)
+            .unwrap_or_else(|| panic!("{wanted} did not come:\n{}", service.log()));
     }
-    let (status, all) = reader.get("/api/devices").unwrap();
+    let (status, all) = service.get("/api/devices").unwrap();
     assert_eq!((status, all.as_array().unwrap().len()), (200, 16));
     assert!(all.as_array().unwrap().iter().all(|state| state["error"].is_null()), "{all}");
 }
@@ -86,11 +86,11 @@ fn sixty_four_lines_in_one_process() {
                    "slave_id": 1, "interval": 2})
         })
         .collect();
-    let reader = Reader::start(&[("DEVICES", &json!(devices).to_string())]);
+    let service = Service::start(&[("DEVICES", &json!(devices).to_string())]);
     let ids: BTreeSet<String> = (0..64).map(|number| format!("line{number}")).collect();
     let updates = |after: f64| -> f64 {
         let states = ids.iter().map(|id| {
-            reader.wait_state(id, "a newer read", |state| {
+            service.wait_state(id, "a newer read", |state| {
                 state["status"]["last_update"].as_f64().is_some_and(|time| time > after)
             })
         });
@@ -99,7 +99,7 @@ fn sixty_four_lines_in_one_process() {
     let first = updates(0.0);
     let second = updates(first);
     updates(second);
-    let (_, all) = reader.get("/api/devices").unwrap();
+    let (_, all) = service.get("/api/devices").unwrap();
     assert!(all.as_array().unwrap().iter().all(|state| state["error"].is_null()), "{all}");
-    println!("64 lines in {} KiB", reader.memory() / 1024);
+    println!("64 lines in {} KiB", service.memory() / 1024);
 }

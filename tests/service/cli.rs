@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use crate::fixture::{Packs, Service, objects, run};
 use crate::mosquitto::Mosquitto;
-use crate::rig::{Packs, Reader, objects, run};
 
 fn stderr(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -77,7 +77,7 @@ fn read_prints_one_object_for_each_battery_good_or_bad() {
     assert_eq!(objects[0]["got"]["device_info"], true);
 
     let output = run(&["read", "--device", "good"], &[("DEVICES", &devices)], "");
-    assert_eq!((output.status.code(), crate::rig::objects(&output).len()), (Some(0), 1));
+    assert_eq!((output.status.code(), crate::fixture::objects(&output).len()), (Some(0), 1));
     let output = run(&["read", "--device", "nobody"], &[("DEVICES", &devices)], "");
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("good, mute"), "{}", stderr(&output));
@@ -86,7 +86,7 @@ fn read_prints_one_object_for_each_battery_good_or_bad() {
 #[test]
 fn a_port_in_use_is_told_as_busy() {
     let packs = Packs::on_terminal(&[1]);
-    let _holder = Reader::start(&[("BMS_PORT", &packs.port), ("READ_INTERVAL", "1")]);
+    let _holder = Service::start(&[("BMS_PORT", &packs.port), ("READ_INTERVAL", "1")]);
     _holder.wait_state("bms", "a good read", |state| state["connected"] == true);
     let output = run(&["read"], &[("BMS_PORT", &packs.port)], "");
     assert_eq!(objects(&output)[0]["error"]["type"], "port_busy");
@@ -216,14 +216,14 @@ fn decode_takes_identity_frames_with_their_question() {
 #[test]
 fn healthcheck_follows_the_service() {
     let packs = Packs::on_terminal(&[1]);
-    let reader = Reader::start(&[("BMS_PORT", &packs.port)]);
-    reader.wait_state("bms", "a state", |_| true);
-    let (status, body) = reader.get("/healthz").unwrap();
+    let service = Service::start(&[("BMS_PORT", &packs.port)]);
+    service.wait_state("bms", "a state", |_| true);
+    let (status, body) = service.get("/healthz").unwrap();
     assert_eq!((status, &body["ok"]), (200, &Json::Bool(true)));
-    let listen = reader.listen();
+    let listen = service.listen();
     let output = run(&["healthcheck"], &[("HTTP_LISTEN", &listen)], "");
     assert_eq!(output.status.code(), Some(0));
-    drop(reader);
+    drop(service);
     let output = run(&["healthcheck"], &[("HTTP_LISTEN", &listen)], "");
     assert_eq!(output.status.code(), Some(1));
 }
@@ -233,20 +233,20 @@ fn a_taken_http_port_is_a_warning_and_not_the_end() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     let packs = Packs::on_terminal(&[1]);
-    let mut reader = Reader::start_with(&[("BMS_PORT", &packs.port)], &listen);
-    reader.wait_log("HTTP_LISTEN");
-    reader.wait_log("answers");
-    assert!(reader.is_running());
+    let mut service = Service::start_with(&[("BMS_PORT", &packs.port)], &listen);
+    service.wait_for_log("HTTP_LISTEN");
+    service.wait_for_log("answers");
+    assert!(service.is_running());
 }
 
 #[test]
 fn without_any_configuration_the_program_stays_and_says_what_to_set() {
-    let mut reader = Reader::start(&[]);
-    reader.wait_log("no battery is configured");
-    reader.wait_log("MQTT_HOST");
-    assert!(reader.is_running());
-    reader.signal("-INT");
-    let status = reader.end_within(Duration::from_secs(2)).expect("it ends within two seconds");
+    let mut service = Service::start(&[]);
+    service.wait_for_log("no battery is configured");
+    service.wait_for_log("MQTT_HOST");
+    assert!(service.is_running());
+    service.signal("-INT");
+    let status = service.wait_for_exit();
     assert_eq!(status.code(), Some(0));
 }
 

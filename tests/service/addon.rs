@@ -7,8 +7,8 @@ use std::thread;
 
 use serde_json::json;
 
+use crate::fixture::{Packs, Service};
 use crate::mosquitto::Mosquitto;
-use crate::rig::{Packs, Reader};
 
 const TOKEN: &str = "a-token-that-nobody-may-see";
 
@@ -24,7 +24,7 @@ impl Supervisor {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let heard = asked.clone();
+        let requests = asked.clone();
         thread::spawn(move || {
             for (number, stream) in listener.incoming().map_while(Result::ok).enumerate() {
                 let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
@@ -33,7 +33,7 @@ impl Supervisor {
                 let token =
                     head.iter().find(|line| line.to_lowercase().starts_with("authorization"));
                 let said = format!("{} {}", head[0], token.cloned().unwrap_or_default());
-                heard.lock().unwrap().push(said);
+                requests.lock().unwrap().push(said);
                 let (status, body) = &answers[number.min(answers.len() - 1)];
                 let length = body.len();
                 let head = "Content-Type: application/json\r\nConnection: close";
@@ -50,7 +50,7 @@ impl Supervisor {
 #[test]
 fn options_and_supervisor_are_all_the_app_needs() {
     let broker = Mosquitto::with_login("addons", "the-new-password");
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
     let named = |password: &str| {
         let data = json!({"addon": "core_mosquitto", "host": "127.0.0.1", "port": broker.port(),
@@ -68,15 +68,15 @@ fn options_and_supervisor_are_all_the_app_needs() {
         json!({"devices": devices, "read_interval": 1, "log_level": "DEBUG", "mqtt_host": ""});
     std::fs::write(&options, text.to_string()).unwrap();
 
-    let reader = Reader::start(&[
+    let service = Service::start(&[
         ("BMS_OPTIONS_FILE", options.to_str().unwrap()),
         ("SUPERVISOR_TOKEN", TOKEN),
         ("SUPERVISOR_API", &supervisor.url),
     ]);
-    reader.wait_log("install the Mosquitto broker app");
-    reader.wait_log("login refused");
-    ear.wait_for("bms/shed/online", "true");
-    ear.wait("a value", |it| it.topic == "bms/shed/soc");
+    service.wait_for_log("install the Mosquitto broker app");
+    service.wait_for_log("login refused");
+    mqtt.wait_for("bms/shed/online", "true");
+    mqtt.wait("a value", |it| it.topic == "bms/shed/soc");
 
     let asked = supervisor.asked.lock().unwrap().clone();
     assert_eq!(asked.len(), 4, "three answers, and once more before connecting: {asked:?}");
@@ -84,16 +84,16 @@ fn options_and_supervisor_are_all_the_app_needs() {
         assert!(question.starts_with("GET /services/mqtt HTTP/1.1"), "{question}");
         assert!(question.ends_with(&format!("Bearer {TOKEN}")), "{question}");
     }
-    let log = reader.log();
+    let log = service.log();
     for secret in [TOKEN, "the-old-password", "the-new-password"] {
         assert!(!log.contains(secret), "{log}");
     }
 }
 
-/// `bms-reader diagnose | head -1`: whoever has seen enough closes the pipe.
+/// `bms-service diagnose | head -1`: whoever has seen enough closes the pipe.
 #[test]
 fn a_listener_who_leaves_early_is_no_mistake() {
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_bms-reader"))
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_bms-service"))
         .arg("diagnose")
         .env_clear()
         .stdout(std::process::Stdio::piped())

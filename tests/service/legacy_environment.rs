@@ -5,8 +5,8 @@ use std::time::Duration;
 use bms_reader::model::Value;
 use serde_json::Value as Json;
 
+use crate::fixture::{Packs, Service, borrowed, legacy_environment};
 use crate::mosquitto::Mosquitto;
-use crate::rig::{Packs, Reader, borrowed, seed_environment};
 
 const BASE: &str = "bms/bms_lifepo4_01";
 const KEYS: [&str; 11] = [
@@ -30,10 +30,10 @@ fn text(value: impl Into<Value>) -> String {
 #[test]
 fn the_old_environment_block_gives_the_old_topics_and_more() {
     let broker = Mosquitto::with_login("mqtt_user", "mqtt_password");
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
-    let mut reader = Reader::start(&borrowed(&seed_environment(&packs.port, &broker)));
-    ear.wait_for(&format!("{BASE}/online"), "true");
+    let mut service = Service::start(&borrowed(&legacy_environment(&packs.port, &broker)));
+    mqtt.wait_for(&format!("{BASE}/online"), "true");
 
     let pack = packs.state(1);
     let low = pack.cells.iter().min().copied().unwrap();
@@ -52,9 +52,9 @@ fn the_old_environment_block_gives_the_old_topics_and_more() {
         text(Value::decimal((high.0 - low.0).into(), 3)),
     ];
     for (key, value) in KEYS.iter().zip(&expected) {
-        ear.wait_for(&format!("{BASE}/{key}"), value);
+        mqtt.wait_for(&format!("{BASE}/{key}"), value);
         let topic = format!("homeassistant/sensor/bms_lifepo4_01/{key}/config");
-        let config = ear.wait(&topic, |it| it.topic == topic);
+        let config = mqtt.wait(&topic, |it| it.topic == topic);
         let config: Json = serde_json::from_str(&config.payload).unwrap();
         assert_eq!(config["state_topic"], format!("{BASE}/{key}"));
         assert_eq!(config["unique_id"], format!("bms_lifepo4_01_{key}"));
@@ -62,75 +62,75 @@ fn the_old_environment_block_gives_the_old_topics_and_more() {
     }
 
     for (index, cell) in pack.cells.iter().enumerate() {
-        ear.wait_for(&format!("{BASE}/cell_{}_voltage", index + 1), &text(*cell));
+        mqtt.wait_for(&format!("{BASE}/cell_{}_voltage", index + 1), &text(*cell));
     }
     for (index, sensor) in pack.sensors.iter().enumerate() {
-        ear.wait_for(&format!("{BASE}/temp_{}", index + 1), &text(*sensor));
+        mqtt.wait_for(&format!("{BASE}/temp_{}", index + 1), &text(*sensor));
     }
-    ear.wait_for(&format!("{BASE}/charging_enabled"), "ON");
-    ear.wait_for(&format!("{BASE}/discharging_enabled"), "ON");
-    ear.wait_for(&format!("{BASE}/alarm_cell_overvoltage"), "OFF");
-    ear.wait_for(&format!("{BASE}/alarms"), "[]");
-    ear.wait_for(&format!("{BASE}/problem"), "OFF");
-    ear.wait("the meta data", |it| {
+    mqtt.wait_for(&format!("{BASE}/charging_enabled"), "ON");
+    mqtt.wait_for(&format!("{BASE}/discharging_enabled"), "ON");
+    mqtt.wait_for(&format!("{BASE}/alarm_cell_overvoltage"), "OFF");
+    mqtt.wait_for(&format!("{BASE}/alarms"), "[]");
+    mqtt.wait_for(&format!("{BASE}/problem"), "OFF");
+    mqtt.wait("the meta data", |it| {
         it.topic == format!("{BASE}/meta") && it.payload.contains("serial_number")
     });
 
-    packs.suffer("alarm=cell_overvoltage");
-    ear.wait_for(&format!("{BASE}/alarm_cell_overvoltage"), "ON");
-    ear.wait("the alarm in words", |it| {
+    packs.set_faults("alarm=cell_overvoltage");
+    mqtt.wait_for(&format!("{BASE}/alarm_cell_overvoltage"), "ON");
+    mqtt.wait("the alarm in words", |it| {
         it.topic == format!("{BASE}/alarms") && it.payload.contains(r#""name":"cell_overvoltage""#)
     });
-    ear.wait_for(&format!("{BASE}/problem"), "ON");
+    mqtt.wait_for(&format!("{BASE}/problem"), "ON");
 
     // Another cell count: the entities that are gone are removed.
-    packs.suffer("cells=15");
-    ear.wait_for("homeassistant/sensor/bms_lifepo4_01/cell_16_voltage/config", "");
-    assert!(reader.is_running());
-    assert!(!reader.log().contains("mqtt_password"), "{}", reader.log());
+    packs.set_faults("cells=15");
+    mqtt.wait_for("homeassistant/sensor/bms_lifepo4_01/cell_16_voltage/config", "");
+    assert!(service.is_running());
+    assert!(!service.log().contains("mqtt_password"), "{}", service.log());
 }
 
 #[test]
 fn a_stop_says_goodbye_and_ends_with_success() {
     let broker = Mosquitto::start();
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
-    let mut reader = Reader::start(&borrowed(&seed_environment(&packs.port, &broker)));
-    ear.wait_for(&format!("{BASE}/online"), "true");
-    reader.signal("-TERM");
-    let status = reader.end_within(Duration::from_secs(2)).expect("it ends within two seconds");
-    assert_eq!(status.code(), Some(0), "{}", reader.log());
-    ear.wait_for(&format!("{BASE}/online"), "false");
-    ear.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "false");
+    let mut service = Service::start(&borrowed(&legacy_environment(&packs.port, &broker)));
+    mqtt.wait_for(&format!("{BASE}/online"), "true");
+    service.signal("-TERM");
+    let status = service.wait_for_exit();
+    assert_eq!(status.code(), Some(0), "{}", service.log());
+    mqtt.wait_for(&format!("{BASE}/online"), "false");
+    mqtt.wait_for("bms/bridge/bms-service-bms_lifepo4_01/online", "false");
 }
 
 #[test]
 fn a_killed_program_is_reported_by_the_brokers_will() {
     let broker = Mosquitto::start();
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
-    let mut reader = Reader::start(&borrowed(&seed_environment(&packs.port, &broker)));
-    ear.wait_for(&format!("{BASE}/online"), "true");
-    ear.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "true");
-    reader.kill();
-    ear.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "false");
+    let mut service = Service::start(&borrowed(&legacy_environment(&packs.port, &broker)));
+    mqtt.wait_for(&format!("{BASE}/online"), "true");
+    mqtt.wait_for("bms/bridge/bms-service-bms_lifepo4_01/online", "true");
+    service.kill();
+    mqtt.wait_for("bms/bridge/bms-service-bms_lifepo4_01/online", "false");
 }
 
 #[test]
 fn a_frozen_broker_holds_up_neither_reads_nor_the_stop() {
     let broker = Mosquitto::start();
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
-    let mut reader = Reader::start(&borrowed(&seed_environment(&packs.port, &broker)));
-    ear.wait_for(&format!("{BASE}/online"), "true");
+    let mut service = Service::start(&borrowed(&legacy_environment(&packs.port, &broker)));
+    mqtt.wait_for(&format!("{BASE}/online"), "true");
     broker.freeze();
-    let first = reader.wait_state("bms_lifepo4_01", "a read", |state| state["error"].is_null());
+    let first = service.wait_state("bms_lifepo4_01", "a read", |state| state["error"].is_null());
     let time = first["status"]["last_update"].as_f64().unwrap();
-    reader.wait_state("bms_lifepo4_01", "three more reads", |state| {
+    service.wait_state("bms_lifepo4_01", "three more reads", |state| {
         state["status"]["last_update"].as_f64().unwrap() > time + 2.5
     });
-    reader.signal("-TERM");
-    let status = reader.end_within(Duration::from_secs(2)).expect("it ends within two seconds");
+    service.signal("-TERM");
+    let status = service.wait_for_exit();
     assert_eq!(status.code(), Some(0));
     broker.thaw();
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value as Json;
 
-use crate::mosquitto::{Mosquitto, PATIENCE, free_port};
-use crate::rig::{Packs, Reader, borrowed, seed_environment};
+use crate::fixture::{Packs, Service, borrowed, legacy_environment};
+use crate::mosquitto::{Mosquitto, WAIT_LIMIT, free_port};
 
 const PATH: &str = "/api/devices/bms/history?hours=1&keys=soc&step=1";
 
@@ -15,7 +15,7 @@ struct File(String);
 impl File {
     fn new(name: &str) -> Self {
         let path =
-            std::env::temp_dir().join(format!("bms-reader-{name}-{}.db", std::process::id()));
+            std::env::temp_dir().join(format!("bms-service-{name}-{}.db", std::process::id()));
         let file = File(path.display().to_string());
         file.remove();
         file
@@ -34,31 +34,31 @@ impl Drop for File {
     }
 }
 
-fn start(packs: &Packs, file: &File) -> Reader {
-    Reader::start(&[("BMS_PORT", &packs.port), ("READ_INTERVAL", "1"), ("HISTORY_FILE", &file.0)])
+fn start(packs: &Packs, file: &File) -> Service {
+    Service::start(&[("BMS_PORT", &packs.port), ("READ_INTERVAL", "1"), ("HISTORY_FILE", &file.0)])
 }
 
 /// Times of the points, oldest first.
-fn times(reader: &Reader) -> Vec<f64> {
-    let Some((200, answer)) = reader.get(PATH) else { return Vec::new() };
+fn times(service: &Service) -> Vec<f64> {
+    let Some((200, answer)) = service.get(PATH) else { return Vec::new() };
     answer["times"].as_array().unwrap().iter().filter_map(Json::as_f64).collect()
 }
 
 /// The larger of a battery's two energy counters. Its packs stand still, so that is the one that
 /// grows.
-fn energy(reader: &Reader, id: &str) -> Option<f64> {
-    let (_, state) = reader.get(&format!("/api/devices/{id}"))?;
+fn energy(service: &Service, id: &str) -> Option<f64> {
+    let (_, state) = service.get(&format!("/api/devices/{id}"))?;
     let flows = ["energy_charged", "energy_discharged"];
     let values = flows.map(|key| state["status"]["cell_info"][key].as_f64());
     values.into_iter().flatten().reduce(f64::max)
 }
 
-fn wait_energy(reader: &Reader, id: &str, least: f64) -> f64 {
-    let deadline = Instant::now() + PATIENCE;
+fn wait_energy(service: &Service, id: &str, least: f64) -> f64 {
+    let deadline = Instant::now() + WAIT_LIMIT;
     loop {
-        match energy(reader, id) {
+        match energy(service, id) {
             Some(kwh) if kwh > least => return kwh,
-            found => assert!(Instant::now() < deadline, "{found:?}; log:\n{}", reader.log()),
+            found => assert!(Instant::now() < deadline, "{found:?}; log:\n{}", service.log()),
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -69,14 +69,14 @@ fn now() -> f64 {
 }
 
 #[track_caller]
-fn wait_points(reader: &Reader, limit: Duration, wanted: impl Fn(&[f64]) -> bool) -> Vec<f64> {
+fn wait_points(service: &Service, limit: Duration, wanted: impl Fn(&[f64]) -> bool) -> Vec<f64> {
     let deadline = Instant::now() + limit;
     loop {
-        let times = times(reader);
+        let times = times(service);
         if wanted(&times) {
             return times;
         }
-        assert!(Instant::now() < deadline, "{times:?}; log:\n{}", reader.log());
+        assert!(Instant::now() < deadline, "{times:?}; log:\n{}", service.log());
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -85,24 +85,24 @@ fn wait_points(reader: &Reader, limit: Duration, wanted: impl Fn(&[f64]) -> bool
 fn a_stop_writes_what_is_known_and_a_damaged_file_is_set_aside() {
     let file = File::new("stopped");
     let packs = Packs::on_terminal(&[1]);
-    let mut reader = start(&packs, &file);
-    let before = *wait_points(&reader, PATIENCE, |times| !times.is_empty()).last().unwrap();
-    reader.signal("-TERM");
-    assert!(reader.end_within(Duration::from_secs(2)).is_some_and(|status| status.success()));
+    let mut service = start(&packs, &file);
+    let before = *wait_points(&service, WAIT_LIMIT, |times| !times.is_empty()).last().unwrap();
+    service.signal("-TERM");
+    assert!(service.wait_for_exit().success());
 
     let started = now();
-    let mut reader = start(&packs, &file);
+    let mut service = start(&packs, &file);
     let is_old = |time: &f64| *time >= before && *time < started;
-    wait_points(&reader, PATIENCE, |times| times.first().is_some_and(is_old));
-    reader.kill();
+    wait_points(&service, WAIT_LIMIT, |times| times.first().is_some_and(is_old));
+    service.kill();
 
     std::fs::write(&file.0, "the card is dying".repeat(1000)).unwrap();
-    let reader = start(&packs, &file);
-    reader.wait_log(&format!(
+    let service = start(&packs, &file);
+    service.wait_for_log(&format!(
         "is damaged (file is not a database); it is kept as {}.damaged",
         file.0
     ));
-    wait_points(&reader, PATIENCE, |times| times.first().is_some_and(|time| *time > started));
+    wait_points(&service, WAIT_LIMIT, |times| times.first().is_some_and(|time| *time > started));
     assert!(std::fs::read_to_string(format!("{}.damaged", file.0)).unwrap().contains("dying"));
 }
 
@@ -110,17 +110,17 @@ fn a_stop_writes_what_is_known_and_a_damaged_file_is_set_aside() {
 fn a_kill_costs_no_more_than_the_last_minute() {
     let file = File::new("killed");
     let packs = Packs::on_terminal(&[1]);
-    let mut reader = start(&packs, &file);
-    let first = wait_points(&reader, PATIENCE, |times| !times.is_empty())[0];
+    let mut service = start(&packs, &file);
+    let first = wait_points(&service, WAIT_LIMIT, |times| !times.is_empty())[0];
     // The clock's next minute ends the one of the first reading.
     let over = (first / 60.0).floor() * 60.0 + 60.0;
-    wait_points(&reader, Duration::from_secs(120), |times| {
+    wait_points(&service, Duration::from_secs(120), |times| {
         times.last().is_some_and(|time| *time > over + 3.0)
     });
-    reader.kill();
+    service.kill();
     let killed = now();
-    let reader = start(&packs, &file);
-    let times = wait_points(&reader, PATIENCE, |times| times.len() > 1);
+    let service = start(&packs, &file);
+    let times = wait_points(&service, WAIT_LIMIT, |times| times.len() > 1);
     let last = times.iter().filter(|time| **time < killed).copied().fold(0.0, f64::max);
     assert!(last >= first && killed - last < 62.0, "{first} {killed}: {times:?}");
 }
@@ -132,13 +132,13 @@ fn energy_goes_on_from_the_file_where_the_broker_keeps_nothing() {
     let file = File::new("energy");
     let packs = Packs::on_terminal(&[1]);
     let variables = |broker: &Mosquitto| {
-        let mut variables = seed_environment(&packs.port, broker);
+        let mut variables = legacy_environment(&packs.port, broker);
         variables.push(("HISTORY_FILE", file.0.clone()));
         variables
     };
     let broker = Mosquitto::start();
-    let mut reader = Reader::start(&borrowed(&variables(&broker)));
-    let kept = wait_energy(&reader, ID, 0.002);
+    let mut service = Service::start(&borrowed(&variables(&broker)));
+    let kept = wait_energy(&service, ID, 0.002);
     // What was known when a minute ended is in the file soon after it; a write takes a moment.
     let over = UNIX_EPOCH + Duration::from_secs_f64((now() / 60.0).floor() * 60.0 + 60.0);
     let written = || {
@@ -148,30 +148,30 @@ fn energy_goes_on_from_the_file_where_the_broker_keeps_nothing() {
     };
     let deadline = Instant::now() + Duration::from_secs(120);
     while !written() {
-        assert!(Instant::now() < deadline, "nothing was written; log:\n{}", reader.log());
+        assert!(Instant::now() < deadline, "nothing was written; log:\n{}", service.log());
         std::thread::sleep(Duration::from_millis(50));
     }
-    reader.kill();
+    service.kill();
     drop(broker);
 
     let empty = Mosquitto::start();
-    let ear = empty.subscribe();
-    let mut reader = Reader::start(&borrowed(&variables(&empty)));
-    wait_energy(&reader, ID, kept);
+    let mqtt = empty.subscribe();
+    let mut service = Service::start(&borrowed(&variables(&empty)));
+    wait_energy(&service, ID, kept);
     let least = |key| {
-        let first = ear.wait("a counter", |it| it.topic == format!("bms/{ID}/{key}"));
+        let first = mqtt.wait("a counter", |it| it.topic == format!("bms/{ID}/{key}"));
         first.payload.parse::<f64>().expect("a number")
     };
     let first = least("energy_charged").max(least("energy_discharged"));
     assert!(first >= kept, "{first} and {kept}");
-    assert_eq!(reader.logged(GOES_ON), 1, "{}", reader.log());
-    assert_eq!(reader.logged("start at 0"), 0, "{}", reader.log());
-    reader.kill();
+    assert_eq!(service.logged(GOES_ON), 1, "{}", service.log());
+    assert_eq!(service.logged("start at 0"), 0, "{}", service.log());
+    service.kill();
 
     // The broker is away; of two values for a name the later one counts.
     let mut variables = variables(&empty);
     variables.push(("MQTT_PORT", free_port().to_string()));
-    let reader = Reader::start(&borrowed(&variables));
-    wait_energy(&reader, ID, kept);
-    assert_eq!(reader.logged(GOES_ON), 1, "{}", reader.log());
+    let service = Service::start(&borrowed(&variables));
+    wait_energy(&service, ID, kept);
+    assert_eq!(service.logged(GOES_ON), 1, "{}", service.log());
 }

@@ -10,8 +10,8 @@ use bms_reader::model::Value;
 use bms_reader::sim::pylontech_sc0500::{BARCODE, StackState};
 use serde_json::{Value as Json, json};
 
-use crate::mosquitto::{Heard, Mosquitto, Subscriber};
-use crate::rig::{Adapter, Packs, Reader, borrowed};
+use crate::fixture::{Adapter, Packs, Service, borrowed};
+use crate::mosquitto::{Message, Mosquitto, Subscriber};
 
 const ID: &str = "pylontech_sc0500";
 const BASE: &str = "bms/pylontech_sc0500";
@@ -80,29 +80,29 @@ fn expected(stack: &StackState) -> BTreeMap<String, String> {
     all
 }
 
-fn is_raw(heard: &Heard) -> bool {
-    heard.topic == format!("{BASE}/raw")
+fn is_raw(message: &Message) -> bool {
+    message.topic == format!("{BASE}/raw")
 }
 
-fn parse(heard: &Heard) -> Json {
-    serde_json::from_str(&heard.payload).unwrap()
+fn parse(message: &Message) -> Json {
+    serde_json::from_str(&message.payload).unwrap()
 }
 
-fn wait_good(ear: &Subscriber) -> Json {
-    parse(&ear.wait("a good read", |it| is_raw(it) && parse(it)["error"].is_null()))
+fn wait_good(mqtt: &Subscriber) -> Json {
+    parse(&mqtt.wait("a good read", |it| is_raw(it) && parse(it)["error"].is_null()))
 }
 
-fn wait_error(ear: &Subscriber, kind: &str) -> Json {
-    parse(&ear.wait(kind, |it| is_raw(it) && parse(it)["error"]["type"] == kind))
+fn wait_error(mqtt: &Subscriber, kind: &str) -> Json {
+    parse(&mqtt.wait(kind, |it| is_raw(it) && parse(it)["error"]["type"] == kind))
 }
 
 /// All values published so far that belong to the stack itself.
-fn values(ear: &Subscriber) -> Vec<(String, String)> {
+fn values(mqtt: &Subscriber) -> Vec<(String, String)> {
     let of_the_conversation = ["last_update", "read_duration", "read_errors", "readings_rejected"];
     let told = ["online", "raw", "meta", "alarms"];
-    let ours = ear.all().into_iter().filter_map(|heard| {
-        let key = heard.topic.strip_prefix(BASE)?.strip_prefix('/')?.to_owned();
-        Some((key, heard.payload))
+    let ours = mqtt.all().into_iter().filter_map(|message| {
+        let key = message.topic.strip_prefix(BASE)?.strip_prefix('/')?.to_owned();
+        Some((key, message.payload))
     });
     ours.filter(|(key, _)| !of_the_conversation.contains(&&**key) && !told.contains(&&**key))
         .collect()
@@ -111,19 +111,19 @@ fn values(ear: &Subscriber) -> Vec<(String, String)> {
 #[test]
 fn the_older_environment_block_gives_every_value_of_its_tables() {
     let broker = Mosquitto::with_login("mqtt_user", "mqtt_password");
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let packs = Packs::stack();
-    let _reader = Reader::start(&borrowed(&environment(&packs.port, &broker)));
-    ear.wait_for(&format!("{BASE}/online"), "true");
+    let _reader = Service::start(&borrowed(&environment(&packs.port, &broker)));
+    mqtt.wait_for(&format!("{BASE}/online"), "true");
     let stack = packs.stack_state();
     let expected = expected(&stack);
     assert_eq!(expected.len(), 11 + 4 * 75 + 4 * 5);
     for (key, value) in &expected {
-        ear.wait_for(&format!("{BASE}/{key}"), value);
+        mqtt.wait_for(&format!("{BASE}/{key}"), value);
     }
-    ear.wait_for(&format!("{BASE}/alarms"), "[]");
+    mqtt.wait_for(&format!("{BASE}/alarms"), "[]");
 
-    let raw = wait_good(&ear);
+    let raw = wait_good(&mqtt);
     let info = &raw["status"]["cell_info"];
     let json = |value: Value| value.to_json();
     let column = |get: fn(
@@ -151,7 +151,7 @@ fn the_older_environment_block_gives_every_value_of_its_tables() {
 
     let config = |component: &str, key: &str| -> Json {
         let topic = format!("homeassistant/{component}/{ID}/{key}/config");
-        parse(&ear.wait(&topic, |it| it.topic == topic))
+        parse(&mqtt.wait(&topic, |it| it.topic == topic))
     };
     let module = config("sensor", "module_2_min_cell_voltage");
     assert_eq!(module["device"]["via_device"], format!("bms_reader_{ID}"));
@@ -163,38 +163,38 @@ fn the_older_environment_block_gives_every_value_of_its_tables() {
 #[test]
 fn a_word_of_worry_is_a_problem_that_carries_it() {
     let broker = Mosquitto::start();
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let packs = Packs::stack();
-    packs.suffer("alarm=cell_undervoltage");
+    packs.set_faults("alarm=cell_undervoltage");
     let mut variables = environment(&packs.port, &broker);
     variables.extend([("READ_INTERVAL", "1".to_owned()), ("MQTT_DISCOVERY", "device".to_owned())]);
-    let _reader = Reader::start(&borrowed(&variables));
-    ear.wait_for(&format!("{BASE}/problem"), "ON");
-    ear.wait_for(&format!("{BASE}/voltage_status"), "Low");
+    let _reader = Service::start(&borrowed(&variables));
+    mqtt.wait_for(&format!("{BASE}/problem"), "ON");
+    mqtt.wait_for(&format!("{BASE}/voltage_status"), "Low");
     let topic = format!("{BASE}/alarms");
-    ear.wait("the alarm in words", |heard| {
-        heard.topic == topic && heard.payload.contains("voltage_status is Low")
+    mqtt.wait("the alarm in words", |message| {
+        message.topic == topic && message.payload.contains("voltage_status is Low")
     });
     // A module less: its device goes.
     let fifth = format!("homeassistant/device/{ID}/module_5/config");
-    ear.wait(&fifth, |it| it.topic == fifth && it.payload.contains("via_device"));
-    packs.suffer("modules=4");
-    ear.wait_for(&fifth, "");
-    ear.wait_for(&format!("{BASE}/problem"), "OFF");
-    ear.wait_for(&format!("{BASE}/module_5_min_cell_voltage"), "");
+    mqtt.wait(&fifth, |it| it.topic == fifth && it.payload.contains("via_device"));
+    packs.set_faults("modules=4");
+    mqtt.wait_for(&fifth, "");
+    mqtt.wait_for(&format!("{BASE}/problem"), "OFF");
+    mqtt.wait_for(&format!("{BASE}/module_5_min_cell_voltage"), "");
 }
 
 #[test]
 fn each_disturbance_has_its_word_and_no_value_is_wrong() {
     let broker = Mosquitto::start();
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let packs = Packs::stack();
     let mut variables = environment(&packs.port, &broker);
     for (name, value) in [("READ_INTERVAL", "1"), ("BMS_TIMEOUT", "0.5"), ("MQTT_PUBLISH", "all")] {
         variables.push((name, value.to_owned()));
     }
-    let _reader = Reader::start(&borrowed(&variables));
-    wait_good(&ear);
+    let _reader = Service::start(&borrowed(&variables));
+    wait_good(&mqtt);
     let good = expected(&packs.stack_state());
     for (fault, kind) in [
         ("cut", "timeout"),
@@ -204,25 +204,25 @@ fn each_disturbance_has_its_word_and_no_value_is_wrong() {
         ("checksum", "bad_frame"),
         ("rtn=04", "auth_failed"),
     ] {
-        packs.suffer(fault);
-        ear.clear();
-        wait_error(&ear, kind);
-        ear.clear();
-        let failed = parse(&ear.wait("a failed read", is_raw));
+        packs.set_faults(fault);
+        mqtt.clear();
+        wait_error(&mqtt, kind);
+        mqtt.clear();
+        let failed = parse(&mqtt.wait("a failed read", is_raw));
         assert!(!failed["error"].is_null(), "{fault}");
         assert!(failed["error"]["hint"].as_str().is_some_and(|hint| !hint.is_empty()));
-        assert_eq!(values(&ear), [], "during {fault}");
-        packs.suffer("");
-        ear.clear();
-        wait_good(&ear);
+        assert_eq!(values(&mqtt), [], "during {fault}");
+        packs.set_faults("");
+        mqtt.clear();
+        wait_good(&mqtt);
     }
-    packs.suffer("echo,noise=0.5,foreign=0.5,cut=0.2,silence=0.1");
-    ear.clear();
+    packs.set_faults("echo,noise=0.5,foreign=0.5,cut=0.2,silence=0.1");
+    mqtt.clear();
     for _ in 0..6 {
-        ear.wait("a read", is_raw);
-        ear.forget(is_raw);
+        mqtt.wait("a read", is_raw);
+        mqtt.forget(is_raw);
     }
-    for (key, value) in values(&ear) {
+    for (key, value) in values(&mqtt) {
         if let Some(good) = good.get(&key) {
             assert_eq!(value, *good, "{key}");
         }
@@ -232,41 +232,41 @@ fn each_disturbance_has_its_word_and_no_value_is_wrong() {
 #[test]
 fn another_controllers_number_is_refused_and_nothing_is_published() {
     let broker = Mosquitto::start();
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let packs = Packs::stack();
     let mut variables = environment(&packs.port, &broker);
     variables.retain(|(name, _)| *name != "BMS_BARCODE");
     variables.extend([("BMS_BARCODE", FOREIGN.to_owned()), ("READ_INTERVAL", "1".to_owned())]);
-    let reader = Reader::start(&borrowed(&variables));
-    let failed = wait_error(&ear, "auth_failed");
+    let service = Service::start(&borrowed(&variables));
+    let failed = wait_error(&mqtt, "auth_failed");
     let message = failed["error"]["message"].as_str().unwrap();
     assert!(message.contains(BARCODE) && message.contains(FOREIGN), "{message}");
     assert!(message.contains("was not sent"), "{message}");
-    assert_eq!(values(&ear), []);
-    reader.wait_log("was not sent");
+    assert_eq!(values(&mqtt), []);
+    service.wait_for_log("was not sent");
 }
 
 #[test]
 fn a_console_left_at_another_prompt_is_found_again_without_a_lost_read() {
     let broker = Mosquitto::start();
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let packs = Packs::stack_on_tcp();
     let mut variables = environment(&packs.port, &broker);
     variables.push(("READ_INTERVAL", "1".to_owned()));
-    let _reader = Reader::start(&borrowed(&variables));
-    wait_good(&ear);
+    let _reader = Service::start(&borrowed(&variables));
+    wait_good(&mqtt);
     let mut somebody = TcpStream::connect(packs.port.strip_prefix("tcp://").unwrap()).unwrap();
     somebody.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     for _ in 0..3 {
         somebody.write_all(b"logout\n").unwrap();
-        let mut heard = Vec::new();
-        while !heard.ends_with(b"pylon>") {
+        let mut received = Vec::new();
+        while !received.ends_with(b"pylon>") {
             let mut byte = [0];
             somebody.read_exact(&mut byte).unwrap();
-            heard.extend(byte);
+            received.extend(byte);
         }
-        ear.clear();
-        let raw = parse(&ear.wait("a read", is_raw));
+        mqtt.clear();
+        let raw = parse(&mqtt.wait("a read", is_raw));
         assert!(raw["error"].is_null(), "{raw}");
     }
 }
@@ -274,26 +274,26 @@ fn a_console_left_at_another_prompt_is_found_again_without_a_lost_read() {
 #[test]
 fn an_unplugged_console_comes_back_with_a_new_log_in() {
     let broker = Mosquitto::start();
-    let ear = broker.subscribe();
+    let mqtt = broker.subscribe();
     let mut adapter = Adapter::to("pylontech-sc0500");
     let mut variables = environment(&adapter.port, &broker);
     variables.push(("READ_INTERVAL", "1".to_owned()));
-    let _reader = Reader::start(&borrowed(&variables));
-    wait_good(&ear);
+    let _reader = Service::start(&borrowed(&variables));
+    wait_good(&mqtt);
     adapter.unplug();
-    ear.clear();
-    wait_error(&ear, "port_not_found");
-    assert_eq!(values(&ear), []);
+    mqtt.clear();
+    wait_error(&mqtt, "port_not_found");
+    assert_eq!(values(&mqtt), []);
     adapter.plug_in();
-    ear.clear();
-    let raw = wait_good(&ear);
+    mqtt.clear();
+    let raw = wait_good(&mqtt);
     assert_eq!(raw["status"]["cell_info"]["voltages"].as_array().map(Vec::len), Some(75));
 }
 
 #[test]
 fn two_stacks_and_three_packs_in_one_process() {
     let (left, right) = (Packs::stack(), Packs::stack());
-    right.suffer("modules=8");
+    right.set_faults("modules=8");
     let rack = Packs::on_terminal(&[1, 2, 3]);
     let stack = |id: &str, packs: &Packs, barcode: Option<&str>| json!({"id": id, "type": "pylontech-sc0500", "port": packs.port, "barcode": barcode, "interval": 1});
     let pack = |address: u8| {
@@ -308,15 +308,15 @@ fn two_stacks_and_three_packs_in_one_process() {
         pack(2),
         pack(3)
     ]);
-    let reader = Reader::start(&[("DEVICES", &devices.to_string())]);
+    let service = Service::start(&[("DEVICES", &devices.to_string())]);
     for (id, cells) in [("left", 75), ("right", 120), ("pack1", 16), ("pack2", 16), ("pack3", 16)] {
-        let state = reader.wait_state(id, "a good read", |state| state["status"].is_object());
+        let state = service.wait_state(id, "a good read", |state| state["status"].is_object());
         let voltages = &state["status"]["cell_info"]["voltages"];
         assert_eq!(voltages.as_array().map(Vec::len), Some(cells), "{id}: {state}");
         assert!(state["error"].is_null(), "{id}: {state}");
     }
     let soc = |id: &str| {
-        reader.get(&format!("/api/devices/{id}")).unwrap().1["status"]["cell_info"]["battery_soc"]
+        service.get(&format!("/api/devices/{id}")).unwrap().1["status"]["cell_info"]["battery_soc"]
             .clone()
     };
     assert_eq!(soc("left"), Json::Null, "`getpwr` does not say it");

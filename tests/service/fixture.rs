@@ -15,7 +15,7 @@ use bms_reader::sim::{Bus, Faults, PackState, SimBrand, daren, faults};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::mosquitto::{Mosquitto, PATIENCE, free_port};
+use crate::mosquitto::{Mosquitto, WAIT_LIMIT, free_port};
 
 const SEED: u64 = 7;
 
@@ -24,7 +24,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 /// Simulated packs on one line. Their time stands still, so what they say is known.
 pub struct Packs {
     pub faults: Faults,
-    /// What a reader has to open.
+    /// What a service has to open.
     pub port: String,
     stop: CancellationToken,
 }
@@ -100,7 +100,7 @@ impl Packs {
     }
 
     /// From now on these go wrong, in the words of `simulate --fault`.
-    pub fn suffer(&self, list: &str) {
+    pub fn set_faults(&self, list: &str) {
         self.faults.set(faults::parse(list).unwrap());
     }
 }
@@ -113,13 +113,13 @@ impl Drop for Packs {
 
 fn fresh_name() -> PathBuf {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    std::env::temp_dir().join(format!("bms-reader-port-{}-{number}", std::process::id()))
+    std::env::temp_dir().join(format!("bms-service-port-{}-{number}", std::process::id()))
 }
 
 /// A simulator in a process of its own: only there does its terminal really go away, because every
 /// child of this process inherits the terminals that are open here.
 pub struct Adapter {
-    /// What a reader has to open.
+    /// What a service has to open.
     pub port: String,
     brand: &'static str,
     process: Option<Child>,
@@ -166,16 +166,16 @@ impl Drop for Adapter {
 }
 
 /// The program, started as a user would.
-pub struct Reader {
+pub struct Service {
     process: Child,
     log: Arc<Mutex<Vec<String>>>,
     listen: String,
 }
 
-impl Reader {
+impl Service {
     /// The service with these variables and no others.
     pub fn start(variables: &[(&str, &str)]) -> Self {
-        Reader::start_with(variables, &format!("127.0.0.1:{}", free_port()))
+        Service::start_with(variables, &format!("127.0.0.1:{}", free_port()))
     }
 
     /// The service, with its HTTP server there.
@@ -193,7 +193,7 @@ impl Reader {
                 lines.lock().unwrap().push(line);
             }
         });
-        Reader { process, log, listen: listen.to_owned() }
+        Service { process, log, listen: listen.to_owned() }
     }
 
     /// Everything it logged so far.
@@ -208,8 +208,8 @@ impl Reader {
 
     /// Waits until it has logged this.
     #[track_caller]
-    pub fn wait_log(&self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn wait_for_log(&self, text: &str) {
+        let deadline = Instant::now() + WAIT_LIMIT;
         while self.logged(text) == 0 {
             assert!(Instant::now() < deadline, "{text} is not in the log:\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
@@ -231,15 +231,15 @@ impl Reader {
         self.process.wait().unwrap();
     }
 
-    /// Waits for its end; `None` when it does not come.
-    pub fn end_within(&mut self, limit: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + limit;
+    /// Waits until it has ended by itself. The stop takes two seconds at most; the rest is for a busy
+    /// machine.
+    #[track_caller]
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                return Some(status);
-            }
-            if Instant::now() >= deadline {
-                return None;
+            match self.process.try_wait().unwrap() {
+                Some(status) => return status,
+                None => assert!(Instant::now() < deadline, "still running:\n{}", self.log()),
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -271,7 +271,7 @@ impl Reader {
     /// Waits until the newest state of a battery satisfies.
     #[track_caller]
     pub fn wait_state(&self, id: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.wait_state_up_to(PATIENCE, id, what, wanted)
+        self.wait_state_up_to(WAIT_LIMIT, id, what, wanted)
     }
 
     #[track_caller]
@@ -297,7 +297,7 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for Service {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -306,7 +306,7 @@ impl Drop for Reader {
 
 /// The program with these variables and nothing else of this test's environment.
 pub fn program(variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bms-reader"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bms-service"));
     command.env_clear().envs(variables.iter().copied()).stdin(Stdio::null());
     command
 }
@@ -332,7 +332,7 @@ pub fn objects(output: &Output) -> Vec<Value> {
 }
 
 /// The environment block that users of the older container have, for this port and broker.
-pub fn seed_environment(port: &str, broker: &Mosquitto) -> Vec<(&'static str, String)> {
+pub fn legacy_environment(port: &str, broker: &Mosquitto) -> Vec<(&'static str, String)> {
     vec![
         ("BMS_PORT", port.to_owned()),
         ("BMS_SLAVE_ID", "1".into()),
