@@ -90,10 +90,10 @@ fn options_and_supervisor_are_all_the_app_needs() {
     }
 }
 
-/// `bms-service diagnose | head -1`: whoever has seen enough closes the pipe.
+/// `bms-reader diagnose | head -1`: whoever has seen enough closes the pipe.
 #[test]
 fn a_listener_who_leaves_early_is_no_mistake() {
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_bms-service"))
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_bms-reader"))
         .arg("diagnose")
         .env_clear()
         .stdout(std::process::Stdio::piped())

@@ -1,7 +1,5 @@
 //! The sub-commands, as a person or a script uses them.
 
-use std::time::Duration;
-
 use serde_json::Value as Json;
 
 use crate::fixture::{Packs, Service, objects, run};

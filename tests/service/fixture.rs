@@ -113,7 +113,7 @@ impl Drop for Packs {
 
 fn fresh_name() -> PathBuf {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    std::env::temp_dir().join(format!("bms-service-port-{}-{number}", std::process::id()))
+    std::env::temp_dir().join(format!("bms-reader-port-{}-{number}", std::process::id()))
 }
 
 /// A simulator in a process of its own: only there does its terminal really go away, because every
@@ -306,7 +306,7 @@ impl Drop for Service {
 
 /// The program with these variables and nothing else of this test's environment.
 pub fn program(variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bms-service"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bms-reader"));
     command.env_clear().envs(variables.iter().copied()).stdin(Stdio::null());
     command
 }

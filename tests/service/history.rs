@@ -15,7 +15,7 @@ struct File(String);
 impl File {
     fn new(name: &str) -> Self {
         let path =
-            std::env::temp_dir().join(format!("bms-service-{name}-{}.db", std::process::id()));
+            std::env::temp_dir().join(format!("bms-reader-{name}-{}.db", std::process::id()));
         let file = File(path.display().to_string());
         file.remove();
         file

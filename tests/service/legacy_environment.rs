@@ -101,7 +101,7 @@ fn a_stop_says_goodbye_and_ends_with_success() {
     let status = service.wait_for_exit();
     assert_eq!(status.code(), Some(0), "{}", service.log());
     mqtt.wait_for(&format!("{BASE}/online"), "false");
-    mqtt.wait_for("bms/bridge/bms-service-bms_lifepo4_01/online", "false");
+    mqtt.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "false");
 }
 
 #[test]
@@ -111,9 +111,9 @@ fn a_killed_program_is_reported_by_the_brokers_will() {
     let packs = Packs::on_terminal(&[1]);
     let mut service = Service::start(&borrowed(&legacy_environment(&packs.port, &broker)));
     mqtt.wait_for(&format!("{BASE}/online"), "true");
-    mqtt.wait_for("bms/bridge/bms-service-bms_lifepo4_01/online", "true");
+    mqtt.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "true");
     service.kill();
-    mqtt.wait_for("bms/bridge/bms-service-bms_lifepo4_01/online", "false");
+    mqtt.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "false");
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn a_broker_that_comes_back_empty_finds_everything_again() {
     let topic = "homeassistant/sensor/bms_lifepo4_01/soc/config";
     mqtt.wait("discovery", |it| it.topic == topic);
     mqtt.wait_for(&format!("{BASE}/online"), "true");
-    mqtt.wait_for("bms/bridge/bms-service-bms_lifepo4_01/online", "true");
+    mqtt.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "true");
     mqtt.wait("a value", |it| it.topic == format!("{BASE}/cell_16_voltage"));
     println!("everything was there {} ms after the broker", back.elapsed().as_millis());
     let lines = service.logged("MQTT:");
