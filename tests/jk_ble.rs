@@ -27,7 +27,7 @@ fn driver() -> Box<dyn Driver> {
 }
 
 fn board(layout: Layout) -> JkBoard {
-    JkBoard::new(Battery::fixed(PackState::at_rest())).speaking(layout)
+    JkBoard::new(Battery::fixed(PackState::at_rest())).with_layout(layout)
 }
 
 /// One cycle with a board that sends a few records after each request.

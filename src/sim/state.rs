@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::faults::Fault;
 use crate::model::Alarm;
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
+use crate::protocol::status_word::{Bit, StatusWord};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackState {
@@ -88,6 +89,16 @@ impl PackState {
             }
         }
         self
+    }
+
+    /// The bits of a status word that are set in this state.
+    pub(super) fn word(&self, word: &StatusWord) -> u64 {
+        word.encode(|bit| match bit {
+            Bit::Raises(alarm) => self.alarms.contains(&alarm),
+            Bit::State(_) => false,
+            Bit::ChargeSwitch => self.charging,
+            Bit::DischargeSwitch => self.discharging,
+        })
     }
 
     /// A status byte from bit 0 upwards; `None` is a bit without an alarm.

@@ -1,5 +1,5 @@
-//! Record 02, the live values, in its three layouts. Offsets are those of syssi/esphome-jk-bms,
-//! and for 32 cells also of the vendor's Modbus papers (register + 6).
+//! Record 02, the live values, in its three layouts. Offsets are from syssi/esphome-jk-bms and, for 32
+//! cells, also from the vendor's Modbus papers (register + 6).
 
 use crate::model::Reading;
 use crate::model::reading::{Cell, Probe, SensorLocation};
@@ -7,36 +7,36 @@ use crate::model::units::{
     CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millivolts,
 };
 
-use super::errors;
 use super::record::Record;
+use super::status::decode_errors;
 
-/// How record 02 is laid out. The record does not say which it is.
+/// Layout of record 02. The record does not contain it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// Active balancers: floats, and neither a current nor a temperature.
+    /// Active balancers: floats, without current and temperature.
     Jk04,
     /// Firmware up to 10.
     Cells24,
-    /// Firmware from 11 on, whatever the hardware.
+    /// Firmware from 11 on, on any hardware.
     Cells32,
 }
 
-/// The first firmware that speaks [`Layout::Cells32`].
+/// The first firmware with [`Layout::Cells32`].
 const FIRST_32: u32 = 11;
-/// The first firmware of boards with sensors T4 and T5. Those before send zeros in their place, and
-/// claim all the same that the sensors are there.
+/// The first firmware of boards with sensors T4 and T5. Earlier ones send zeros and still report the
+/// sensors as fitted.
 const FIRST_WITH_T4: u32 = 14;
 
-/// The number in front of the first point of a version: `11.XW` and `15.41` begin with one.
+/// The number before the first point of a version such as `11.XW` or `15.41`.
 fn major(software: Option<&str>) -> Option<u32> {
     software?.split('.').next()?.parse().ok()
 }
 
-/// Tells the layout from the record itself, and where that is undecided from the firmware version.
+/// Detects the layout from the record and, if that is ambiguous, from the firmware version.
 ///
-/// One of the first cells as a float in the range of a cell means floats. The mask of the cells
-/// that are there, ones without a gap, stands at another place with 24 cells than with 32; this
-/// was right for all of 2503 recorded records.
+/// If one of the first four cells is a float in the range of a cell voltage, the record has floats. The
+/// mask of present cells, a run of ones, has a different position in the layouts with 24 and with 32
+/// cells. This was correct for all 2503 recorded records.
 pub fn layout(record: &Record, software: Option<&str>) -> Option<Layout> {
     if (0..4).any(|cell| is_cell_voltage(record.f32(6 + 4 * cell))) {
         return Some(Layout::Jk04);
@@ -57,13 +57,13 @@ pub(super) fn is_cell_voltage(volts: f32) -> bool {
     (0.3..=6.0).contains(&volts)
 }
 
-/// Puts the values of a record 02 into the reading, which knows the firmware if anybody does.
-pub(super) fn note(record: &Record, layout: Layout, into: &mut Reading) {
+/// Decodes record 02. `into` already contains the firmware version if it is known.
+pub(super) fn decode(record: &Record, layout: Layout, into: &mut Reading) {
     match layout {
-        Layout::Jk04 => floats(record, into),
-        Layout::Cells24 => integers(record, &AT_24, into),
+        Layout::Jk04 => decode_floats(record, into),
+        Layout::Cells24 => decode_integers(record, &AT_24, into),
         Layout::Cells32 => {
-            integers(record, &AT_32, into);
+            decode_integers(record, &AT_32, into);
             into.states.insert("charger_plugged", record.u8(245) != 0);
             into.states.insert("emergency", record.u16(218) != 0);
         }
@@ -71,18 +71,18 @@ pub(super) fn note(record: &Record, layout: Layout, into: &mut Reading) {
     into.received.cell_info = true;
 }
 
-/// Where the fields of an integer layout begin.
+/// Positions of the fields of an integer layout.
 struct Offsets {
     cells: u8,
     mask: usize,
     highest: usize,
     resistances: usize,
     mosfet: usize,
-    /// Position, and bit in the mask of fitted sensors, of each numbered one.
+    /// Position and bit in the mask of fitted sensors, for each numbered sensor.
     sensors: &'static [(usize, u8)],
     voltage: usize,
     error_bits: usize,
-    /// From here to the end both layouts have the same fields in the same distance.
+    /// From here on both layouts have the same fields.
     balance: usize,
 }
 
@@ -98,7 +98,7 @@ static AT_24: Offsets = Offsets {
     balance: 138,
 };
 
-/// What stands at 254, before T4 and T5, is a copy of the transistors' temperature in all frames.
+/// The value at 254, before T4 and T5, is a copy of the MOSFET temperature in all recordings.
 static AT_32: Offsets = Offsets {
     cells: 32,
     mask: MASK_32,
@@ -111,12 +111,12 @@ static AT_32: Offsets = Offsets {
     balance: 170,
 };
 
-fn integers(record: &Record, at: &Offsets, into: &mut Reading) {
+fn decode_integers(record: &Record, at: &Offsets, into: &mut Reading) {
     let rest = at.balance;
     let capacity = |at| MilliampHours(record.i32(at).into());
     let pack = &mut into.pack;
     pack.voltage = i32::try_from(record.u32(at.voltage)).ok().map(Millivolts);
-    // The power beside it has no sign, so it is derived.
+    // The power next to it has no sign, so the power is derived.
     pack.current = Some(Milliamps(record.i32(at.voltage + 8)));
     pack.soc = percent(record.u8(rest + 3));
     pack.remaining = Some(capacity(rest + 4));
@@ -129,7 +129,7 @@ fn integers(record: &Record, at: &Offsets, into: &mut Reading) {
     into.states.insert("precharging", record.u8(rest + 21) != 0);
     into.states.insert("heating", record.u8(rest + 45) != 0);
     let errors = if at.error_bits == 16 { record.u16(136).into() } else { record.u32(166) };
-    errors::note(errors, at.error_bits, into);
+    decode_errors(errors, at.error_bits, into);
 
     let voltage = |cell| Some(Millivolts(record.u16(6 + 2 * cell).into()));
     let resistance = |cell| {
@@ -142,11 +142,11 @@ fn integers(record: &Record, at: &Offsets, into: &mut Reading) {
     probes(record, at, record.u8(rest + 44), into);
 }
 
-/// Which cell is being balanced: nobody says, or none, or this one, counted from 0.
+/// The cell that is being balanced, counted from 0: unknown, none, or this one.
 type Balanced = Option<Option<u8>>;
 
-/// A balancer that discharges a cell takes the highest, one that charges a cell the lowest. The
-/// board names both; its word counts, as the voltage of a cell at work says little.
+/// A balancer that discharges uses the highest cell, one that charges the lowest. The board reports the
+/// numbers of both, which are used here because the voltage changes during balancing.
 fn balanced_cell(state: u8, highest: u8, at: &Offsets, record: &Record) -> Balanced {
     match state {
         0 => Some(None),
@@ -156,8 +156,8 @@ fn balanced_cell(state: u8, highest: u8, at: &Offsets, record: &Record) -> Balan
     }
 }
 
-/// The cells whose bit is set. They stand without a gap; if there ever is one, the cells behind it
-/// move up, as on the board's own display.
+/// The present cells. After a gap in the mask the following cells move up, as on the display of the
+/// board.
 fn cells(
     present: impl Iterator<Item = u8>,
     voltage: impl Fn(usize) -> Option<Millivolts>,
@@ -174,8 +174,8 @@ fn cells(
         .collect()
 }
 
-/// Sensors that are not fitted keep their number; those that a board of this firmware cannot have
-/// are left out.
+/// Sensors that are not fitted keep their number; those that do not exist with this firmware are left
+/// out.
 fn probes(record: &Record, at: &Offsets, fitted: u8, into: &mut Reading) {
     const MISSING: i16 = -2000;
     let value = |position: usize, bit: u8| {
@@ -200,7 +200,7 @@ fn percent(value: u8) -> Option<CentiPercent> {
     (value <= 100).then(|| CentiPercent(i32::from(value) * 100))
 }
 
-fn floats(record: &Record, into: &mut Reading) {
+fn decode_floats(record: &Record, into: &mut Reading) {
     let voltage = |cell| thousandths(record.f32(6 + 4 * cell), 65.0).map(Millivolts);
     let resistance = |cell| {
         let microohms = thousandths(record.f32(102 + 4 * cell), 65.0)?.checked_mul(1000)?;
@@ -214,15 +214,15 @@ fn floats(record: &Record, into: &mut Reading) {
     };
     let present = |cell: &u8| record.u32(214) & 1 << *cell != 0;
     into.cells = cells((0..24).filter(present), voltage, resistance, balanced);
-    // The balancer does not measure the pack.
+    // The balancer does not measure the pack voltage.
     let sum = (0..24).filter(present).map(|cell| record.f32(6 + 4 * usize::from(cell))).sum();
     let known = into.cells.iter().all(|cell| cell.voltage.is_some());
     into.pack.voltage =
         thousandths(sum, 1000.0).filter(|_| known && !into.cells.is_empty()).map(Millivolts);
 }
 
-/// A float as a whole number of thousandths; what is no number, or beyond the limit, is unknown.
+/// Converts to whole thousandths; `None` for NaN and beyond the limit.
 pub(super) fn thousandths(value: f32, limit: f32) -> Option<i32> {
-    // Below a million, so the cast is exact.
+    // At most a million, so the cast is exact.
     (value.abs() <= limit).then(|| (f64::from(value) * 1000.0).round() as i32)
 }

@@ -1,25 +1,25 @@
-//! Jikong (JK) boards: over Bluetooth, on the socket for GPS and RS485 ("4E 57"), and on the RS485
-//! bus of the PB series.
+//! Jikong (JK) boards: over Bluetooth, on the GPS/RS485 socket ("4E 57"), and on the RS485 bus of the PB
+//! series.
 //!
-//! Over Bluetooth the board is asked twice in a session (what it is; its settings) and from then
-//! on sends its live values about twice a second, so a cycle takes the next record of the stream
+//! Over Bluetooth a session starts with two requests (device information, settings). From then on the
+//! board sends its live values about twice a second, so a cycle takes the next record of the stream
 //! and sends nothing.
 //!
 //! Sources: syssi/esphome-jk-bms with its captures, the vendor's papers "JK BMS RS485 Modbus" V1.0
 //! and V1.1, mr-manuel/venus-os_dbus-serialbattery, fl4p/batmon-ha, and an analysis of 2503
 //! recorded records of ten boards. "Measured" in a comment means the latter.
 
-mod about;
+mod ble;
 mod cells;
-mod errors;
-mod listener;
+mod device_info;
+mod passive;
 pub mod pb;
-mod radio;
 pub mod record;
-pub mod secrets;
+pub mod redact;
+mod serial;
+pub mod status;
 mod tags;
 pub mod ttl;
-mod wire;
 
 use super::advertisement::AdvertisementMatcher;
 use super::info::{
@@ -27,33 +27,32 @@ use super::info::{
 };
 use crate::model::reading::Switch;
 use crate::protocol::Medium;
-use radio::JkBle;
+use ble::JkBle;
 use record::{COMMAND, COMMAND_HEADER, checksum};
-use wire::{VARIANTS, Wire};
+use serial::{JkSerial, VARIANTS};
 
 pub use cells::{Layout, layout};
 
-/// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
     serial: SerialDefaults::new(&[115_200, 9600], 1),
     gatt: Some(GattProfile { channels: CHANNELS, streams: true }),
     matchers: MATCHERS,
     addresses: 0..=15,
     variants: VARIANTS,
-    // Packs of the inverter series are read by writing a trigger register, which another brand on
-    // the same bus could take for one of its own.
+    // Packs of the PB series are read by writing a trigger register, which another brand on the same
+    // bus could interpret as one of its own.
     probe_last: true,
     controls: &[Switch::Charging, Switch::Discharging, Switch::Balancing],
     serial_control: false,
     verified: "recorded frames of a dozen boards by Bluetooth and of six by wire",
     ..DriverInfo::new("jk", "JK (Jikong)", |options| match options.medium {
         Medium::Ble => Box::new(JkBle::new(options)),
-        Medium::Serial => Box::new(Wire::new(options)),
+        Medium::Serial => Box::new(JkSerial::new(options)),
     })
 };
 
-/// New modules have two characteristics FFE1, one for each direction; old ones have one for both,
-/// and some of those take commands at FFE2.
+/// New modules have two characteristics FFE1, one per direction; old ones have one for both, and some
+/// of those accept commands at FFE2.
 const CHANNELS: &[GattChannel] = &[
     GattChannel {
         notify: &[Characteristic::short(0xFFE0, 0xFFE1)],
@@ -67,7 +66,7 @@ const CHANNELS: &[GattChannel] = &[
     },
 ];
 
-/// The service is common to many brands, and the name can be changed by the owner.
+/// Many brands use this service, and the owner can change the name.
 const MATCHERS: &[AdvertisementMatcher] = &[
     AdvertisementMatcher::Name("JK_*"),
     AdvertisementMatcher::Name("JK-*"),
@@ -78,17 +77,16 @@ const MATCHERS: &[AdvertisementMatcher] = &[
     AdvertisementMatcher::Service(uuid16(0xFFE0)),
 ];
 
-/// What a board is asked over Bluetooth. There is more, and some of it shuts the board down or
-/// resets it, so the encoder knows only these.
+/// Requests over Bluetooth. Other commands shut the board down or reset it, so the encoder has only
+/// these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// 97: record 03.
+    /// 97, answered with record 03.
     Device,
-    /// 96: record 01, and record 02 again and again from then on.
+    /// 96, answered with record 01, followed by a stream of record 02.
     Stream,
 }
 
-/// The bytes of a question.
 pub fn request(command: Command) -> Vec<u8> {
     match command {
         Command::Device => encode(0x97, &[]),
@@ -96,10 +94,9 @@ pub fn request(command: Command) -> Vec<u8> {
     }
 }
 
-/// The bytes that turn a switch; `None` where the layout knows no such switch.
-///
-/// The layout must be known: the register that balances on a JK04 sets the clock of others.
-pub fn order(layout: Layout, switch: Switch, on: bool) -> Option<Vec<u8>> {
+/// `None` if the layout has no such switch. The layout must be known: the register for balancing on a
+/// JK04 sets the clock of other boards.
+pub fn switch_command(layout: Layout, switch: Switch, on: bool) -> Option<Vec<u8>> {
     let register = match (layout, switch) {
         (Layout::Jk04, Switch::Balancing) => return Some(encode(0x6C, &[on.into()])),
         (Layout::Jk04, _) => return None,
@@ -110,7 +107,7 @@ pub fn order(layout: Layout, switch: Switch, on: bool) -> Option<Vec<u8>> {
     Some(encode(register, &u32::from(on).to_le_bytes()))
 }
 
-/// A command or register with its value. The vendor's app leaves random bytes in the padding.
+/// The vendor's app leaves random bytes in the padding.
 fn encode(code: u8, value: &[u8]) -> Vec<u8> {
     let mut frame = COMMAND_HEADER.to_vec();
     frame.push(code);
@@ -128,10 +125,11 @@ mod tests {
     #[test]
     fn an_active_balancer_has_one_switch() {
         for switch in [Switch::Charging, Switch::Discharging] {
-            assert_eq!(order(Layout::Jk04, switch, true), None);
+            assert_eq!(switch_command(Layout::Jk04, switch, true), None);
         }
         // 6C sets the clock of other boards.
-        let register = |layout| order(layout, Switch::Balancing, true).map(|frame| frame[4]);
+        let register =
+            |layout| switch_command(layout, Switch::Balancing, true).map(|frame| frame[4]);
         assert_eq!(register(Layout::Jk04), Some(0x6C));
         assert_eq!(register(Layout::Cells24), Some(0x1F));
         assert_eq!(register(Layout::Cells32), Some(0x1F));

@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
-use super::about;
 use super::cells::{self, Layout};
+use super::device_info;
 use super::record::{Kind, RECORD, RECORD_HEADER, Record};
 use crate::model::Reading;
 use crate::protocol::checksum::crc16_modbus;
@@ -97,12 +97,11 @@ fn trailer(behind: &[u8]) -> Option<(usize, u8, Topic)> {
     })
 }
 
-/// Puts what a record says into the reading.
-pub(super) fn note(record: &Record, into: &mut Reading) {
+pub(super) fn decode(record: &Record, into: &mut Reading) {
     match record.kind() {
-        Kind::Cells => cells::note(record, Layout::Cells32, into),
-        Kind::Settings => about::settings(record, into),
-        Kind::Device => about::device(record, into),
+        Kind::Cells => cells::decode(record, Layout::Cells32, into),
+        Kind::Settings => device_info::settings(record, into),
+        Kind::Device => device_info::device(record, into),
         Kind::Logbook => {}
     }
 }
@@ -176,7 +175,7 @@ impl RequestReply for Pb {
         if record.kind() != topic.kind() {
             return Ok(Answer::Foreign);
         }
-        note(&record, into);
+        decode(&record, into);
         Ok(Answer::Ours)
     }
 

@@ -123,7 +123,7 @@ impl RequestReply for Ttl {
             // A question, of us or of somebody else.
             _ => return Ok(Answer::Foreign),
         }
-        tags::note(data, into).map_err(|misfit| bad(&misfit.to_string()))?;
+        tags::decode(data, into).map_err(|misfit| bad(&misfit.to_string()))?;
         Ok(Answer::Ours)
     }
 

@@ -1,20 +1,19 @@
-//! JK boards as the reader meets them: the other side of `protocol::jk`, over Bluetooth here and on
-//! wires in `wires`.
+//! Simulated JK boards, over Bluetooth here and on serial lines in `serial`.
 //!
-//! It has encoders of its own on purpose: a mistake in a shared one would hide itself.
+//! The record encoder is independent of the driver on purpose; status words and checksums are shared.
 
 mod record;
-mod wires;
+mod serial;
 
 use super::battery::Battery;
-use super::faults::{Fault, Faults};
+use super::faults::Faults;
 use super::state::PackState;
 use super::{Corruption, Responder, SimBrand};
-use record::{NOISE, Wanted};
+use record::{NOISE, SwitchSettings};
 
-pub use wires::{PB, PB_WITH_MASTER, PbPack, TTL};
+pub use serial::{PB, PB_WITH_MASTER, PbPack, TTL};
 
-/// JK over Bluetooth, for the registry.
+/// JK over Bluetooth.
 pub static BRAND: SimBrand = SimBrand {
     name: "jk",
     addresses: 1..=1,
@@ -24,14 +23,13 @@ pub static BRAND: SimBrand = SimBrand {
     notification: Some(128),
     corrupt: |corrupt, answer| match corrupt {
         Corruption::Checksum => record::damaged(answer),
-        // There is no address on Bluetooth.
+        // Bluetooth frames have no address.
         Corruption::Foreign => Vec::new(),
-        // A board that does not obey says that it has heard.
+        // A board that ignores a command still acknowledges it.
         Corruption::Refused(_) => record::acknowledgement(),
     },
 };
 
-/// Which records the board speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// Firmware up to 10.
@@ -40,68 +38,56 @@ pub enum Layout {
     Cells32,
 }
 
-/// One board.
 #[derive(Debug)]
 pub struct JkBoard {
     address: u8,
     battery: Battery,
     faults: Faults,
     layout: Layout,
-    wanted: Wanted,
-    /// Somebody asked 96 since the connection.
+    switches: SwitchSettings,
+    /// 96 was received on this connection.
     streaming: bool,
     counter: u8,
 }
 
 impl JkBoard {
-    /// A board of the newer kind with this battery behind it.
+    /// A board with [`Layout::Cells32`].
     pub fn new(battery: Battery) -> Self {
         JkBoard {
             address: 1,
             battery,
             faults: Faults::default(),
             layout: Layout::Cells32,
-            wanted: Wanted { charging: true, discharging: true, balancing: true },
+            switches: SwitchSettings { charging: true, discharging: true, balancing: true },
             streaming: false,
             counter: 0,
         }
     }
 
-    /// Speaks these records.
-    pub fn speaking(self, layout: Layout) -> Self {
+    pub fn with_layout(self, layout: Layout) -> Self {
         JkBoard { layout, ..self }
     }
 
-    /// Lets the alarms and cell counts among these faults come true.
     pub fn with_faults(self, address: u8, faults: Faults) -> Self {
         JkBoard { address, faults, ..self }
     }
 
-    /// What the board reports at this time.
     pub fn state(&mut self, seconds: f64) -> PackState {
-        let mut state = self.battery.state(seconds);
-        for condition in self.faults.conditions(self.address) {
-            match condition {
-                Fault::Alarm(alarm) => {
-                    state.alarms.insert(alarm);
-                }
-                Fault::Cells(count) => state = state.with_cells(count),
-                _ => {}
-            }
-        }
-        state.charging &= self.wanted.charging;
-        state.discharging &= self.wanted.discharging;
-        if !self.wanted.balancing {
+        let conditions = self.faults.conditions(self.address);
+        let mut state = self.battery.state(seconds).with_conditions(&conditions);
+        state.charging &= self.switches.charging;
+        state.discharging &= self.switches.discharging;
+        if !self.switches.balancing {
             state.balancing.fill(false);
         }
         state
     }
 
-    fn turn(&mut self, register: u8, on: bool) {
+    fn set_switch(&mut self, register: u8, on: bool) {
         match register {
-            0x1D => self.wanted.charging = on,
-            0x1E => self.wanted.discharging = on,
-            0x1F => self.wanted.balancing = on,
+            0x1D => self.switches.charging = on,
+            0x1E => self.switches.discharging = on,
+            0x1F => self.switches.balancing = on,
             _ => {}
         }
     }
@@ -114,29 +100,29 @@ impl Responder for JkBoard {
             0x97 => record::device(self.layout),
             0x96 => {
                 self.streaming = true;
-                record::settings(&self.state(seconds), self.wanted)
+                record::settings(&self.state(seconds), self.switches)
             }
             _ => Vec::new(),
         };
         if let &[on, 0, 0, 0] = value {
-            self.turn(code, on != 0);
+            self.set_switch(code, on != 0);
         }
         answer.extend(record::acknowledgement());
         answer.extend(NOISE);
         Some(answer)
     }
 
-    /// Record 02 once the stream was asked for; before, what is meant for the Bluetooth module.
+    /// Record 02 once the stream was requested; before that, commands to the Bluetooth module.
     fn unsolicited(&mut self, seconds: f64) -> Option<Vec<u8>> {
         if !self.streaming {
             return Some(NOISE.to_vec());
         }
         self.counter = self.counter.wrapping_add(1);
-        let mut said = record::cells(self.layout, &self.state(seconds), self.counter);
+        let mut bytes = record::cells(self.layout, &self.state(seconds), self.counter);
         if self.counter.is_multiple_of(3) {
-            said.extend(NOISE);
+            bytes.extend(NOISE);
         }
-        Some(said)
+        Some(bytes)
     }
 
     fn connected(&mut self) {

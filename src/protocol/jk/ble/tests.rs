@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::reading::Switch;
 use crate::protocol::jk::record::checksum;
 
 /// A record of this kind with these bytes in it.
@@ -39,7 +40,7 @@ fn driver() -> JkBle {
 }
 
 /// Sends what is to be sent; the codes of the questions.
-fn asked(driver: &mut JkBle) -> Vec<u8> {
+fn request(driver: &mut JkBle) -> Vec<u8> {
     let mut codes = Vec::new();
     while let Step::Send(bytes) = driver.step() {
         codes.push(bytes[4]);
@@ -58,21 +59,21 @@ fn cell(driver: &mut JkBle) -> Option<i32> {
 /// A session whose stream runs.
 fn running() -> JkBle {
     let mut driver = driver();
-    asked(&mut driver);
+    request(&mut driver);
     driver.receive(&[device(), acknowledgement()].concat());
-    asked(&mut driver);
+    request(&mut driver);
     driver.receive(&[settings(1), acknowledgement(), live(3300, 1)].concat());
     driver
 }
 
 #[test]
-fn a_session_asks_twice_and_then_only_listens() {
+fn session_sends_two_requests_then_receives() {
     let mut driver = driver();
-    assert_eq!(asked(&mut driver), [0x97]);
+    assert_eq!(request(&mut driver), [0x97]);
     driver.receive(&device());
-    assert_eq!(driver.step(), Step::Await(ACKNOWLEDGEMENT));
+    assert_eq!(driver.step(), Step::Await(ACKNOWLEDGEMENT_TIMEOUT));
     driver.receive(&acknowledgement());
-    assert_eq!(asked(&mut driver), [0x96]);
+    assert_eq!(request(&mut driver), [0x96]);
     driver.receive(&[settings(1), acknowledgement(), live(3300, 1)].concat());
     assert_eq!(cell(&mut driver), Some(3300));
     for millivolts in 3301..3310 {
@@ -90,40 +91,40 @@ fn a_session_asks_twice_and_then_only_listens() {
 }
 
 #[test]
-fn a_missing_acknowledgement_is_not_waited_for_long() {
+fn missing_acknowledgement_delays_briefly() {
     let mut driver = driver();
-    asked(&mut driver);
+    request(&mut driver);
     driver.receive(&device());
     driver.handle_timeout();
-    assert_eq!(asked(&mut driver), [0x96]);
+    assert_eq!(request(&mut driver), [0x96]);
 }
 
 #[test]
-fn a_stream_that_dries_up_is_asked_for_once_more() {
+fn stopped_stream_is_requested_again() {
     let mut driver = running();
     driver.start(CycleKind::Read);
     driver.handle_timeout();
-    assert_eq!(asked(&mut driver), [0x96]);
+    assert_eq!(request(&mut driver), [0x96]);
     driver.receive(&live(3311, 1));
     assert_eq!(cell(&mut driver), Some(3311));
 
     driver.start(CycleKind::Read);
     driver.handle_timeout();
-    asked(&mut driver);
+    request(&mut driver);
     driver.handle_timeout();
     assert!(matches!(driver.step(), Step::Failed(ProtocolError::Timeout { received: 0, .. })));
     driver.start(CycleKind::Read);
-    assert_eq!(asked(&mut driver), [0x96], "who it is was not forgotten");
+    assert_eq!(request(&mut driver), [0x96], "who it is was not forgotten");
 }
 
 #[test]
-fn lost_settings_are_asked_for_again_but_not_for_ever() {
+fn lost_settings_are_requested_once_more() {
     let mut driver = driver();
-    asked(&mut driver);
+    request(&mut driver);
     driver.receive(&[device(), acknowledgement()].concat());
-    asked(&mut driver);
+    request(&mut driver);
     driver.receive(&[acknowledgement(), live(3300, 1)].concat());
-    assert_eq!(asked(&mut driver), [0x96]);
+    assert_eq!(request(&mut driver), [0x96]);
     driver.receive(&[acknowledgement(), live(3301, 1)].concat());
     assert_eq!(cell(&mut driver), Some(3301));
     driver.start(CycleKind::Read);
@@ -132,27 +133,27 @@ fn lost_settings_are_asked_for_again_but_not_for_ever() {
 }
 
 #[test]
-fn a_board_that_does_not_say_what_it_is_is_read_all_the_same() {
+fn board_without_device_information_is_read() {
     let mut driver = driver();
     for questions in [&[0x97_u8][..], &[0x97], &[]] {
         driver.start(CycleKind::Read);
-        assert_eq!(asked(&mut driver), questions);
+        assert_eq!(request(&mut driver), questions);
         driver.handle_timeout();
-        asked(&mut driver);
+        request(&mut driver);
         driver.receive(&[settings(1), live(3300, 1)].concat());
         assert_eq!(cell(&mut driver), Some(3300));
     }
 }
 
 #[test]
-fn damage_is_told_rather_than_silence() {
+fn damage_is_reported_instead_of_a_timeout() {
     let mut driver = running();
     driver.start(CycleKind::Read);
     let mut damaged = live(3300, 1);
     damaged[8] ^= 1;
     driver.receive(&damaged);
     driver.handle_timeout();
-    asked(&mut driver);
+    request(&mut driver);
     driver.handle_timeout();
     assert!(matches!(driver.step(), Step::Failed(ProtocolError::BadChecksum { .. })));
 }
@@ -162,7 +163,7 @@ fn switch_off() -> CycleKind {
 }
 
 #[test]
-fn an_order_is_read_back_until_the_transistor_follows() {
+fn switch_is_read_back_until_the_transistor_follows() {
     let mut driver = running();
     driver.start(switch_off());
     let Step::Send(order) = driver.step() else { panic!() };
@@ -170,7 +171,7 @@ fn an_order_is_read_back_until_the_transistor_follows() {
     driver.advance();
     driver.receive(&live(3300, 1));
     driver.receive(&acknowledgement());
-    assert_eq!(asked(&mut driver), [0x96]);
+    assert_eq!(request(&mut driver), [0x96]);
     driver.receive(&[live(3300, 0), settings(0), acknowledgement()].concat());
     assert!(matches!(driver.step(), Step::Await(_)), "it was not read back yet");
     driver.receive(&live(3300, 1));
@@ -182,39 +183,39 @@ fn an_order_is_read_back_until_the_transistor_follows() {
 }
 
 #[test]
-fn a_board_that_does_not_obey_is_reported_as_it_is() {
+fn unchanged_switch_is_reported_as_it_is() {
     let mut driver = running();
     driver.start(switch_off());
-    asked(&mut driver);
+    request(&mut driver);
     driver.handle_timeout();
-    assert_eq!(asked(&mut driver), [0x96]);
+    assert_eq!(request(&mut driver), [0x96]);
     driver.receive(&settings(1));
-    (0..LOOKS).for_each(|_| driver.receive(&live(3300, 1)));
+    (0..MAX_CHECKS).for_each(|_| driver.receive(&live(3300, 1)));
     let Step::Done(reading) = driver.step() else { panic!() };
     assert_eq!(reading.switches.charging, Some(true));
 }
 
 #[test]
-fn nothing_is_ordered_before_the_layout_is_known() {
+fn switch_command_waits_for_the_layout() {
     let mut driver = driver();
     driver.start(switch_off());
-    assert_eq!(asked(&mut driver), [0x97]);
+    assert_eq!(request(&mut driver), [0x97]);
     driver.receive(&[device(), acknowledgement()].concat());
-    assert_eq!(asked(&mut driver), [0x96]);
+    assert_eq!(request(&mut driver), [0x96]);
     driver.receive(&[settings(1), acknowledgement(), live(3300, 1)].concat());
-    assert_eq!(asked(&mut driver), [0x1D]);
+    assert_eq!(request(&mut driver), [0x1D]);
 }
 
 #[test]
-fn a_balancer_is_never_told_to_charge() {
+fn balancer_never_gets_a_charge_command() {
     let float = 3.3_f32.to_le_bytes();
     let balancer = record(2, &[(6, &float), (214, &[1])]);
     let settings = record(1, &[(38, &3.0_f32.to_le_bytes()), (114, &[1])]);
     let mut driver = driver();
     driver.start(switch_off());
-    asked(&mut driver);
+    request(&mut driver);
     driver.receive(&[device(), acknowledgement()].concat());
-    asked(&mut driver);
+    request(&mut driver);
     driver.receive(&[settings, balancer].concat());
     assert!(matches!(driver.step(), Step::Failed(ProtocolError::Unsupported { .. })));
 }

@@ -1,29 +1,28 @@
-//! Record 03 shows three passcodes in clear, and "4E 57" answers show one. Whoever keeps what was
-//! said has to take them out.
+//! Record 03 contains three passcodes in plain text, and "4E 57" replies contain one. They are removed
+//! before traffic is recorded.
 //!
-//! Both blankers follow the conversation however it is cut. The checksum follows, too, so what was
-//! sound stays sound and what was damaged stays damaged by as much as it was.
+//! Both redactors work on pieces of any size. They adjust the checksum, so valid frames stay valid and
+//! damaged frames stay damaged.
 
 use super::record::{NOISE, RECORD, RECORD_HEADER};
 use super::tags;
 use super::ttl::{HEAD, HEADER, LONGEST, TAIL};
 
-/// Where they stand: of the device, of the dealer, of the settings.
+/// Positions of the passcodes of the device, the dealer and the settings.
 const PASSCODES: [std::ops::Range<usize>; 3] = [62..78, 97..102, 118..134];
 /// The fifth byte of a record is its kind.
 const DEVICE: u8 = 3;
 
-/// Takes the passcodes out of records.
+/// Removes the passcodes from records.
 #[derive(Debug, Default, Clone)]
 pub struct Redactor {
-    /// How far the record reaches that is going by, or what may become one.
+    /// Bytes of the current record, or of its beginning, seen so far.
     position: usize,
-    /// Sum of what was taken out of it.
+    /// Sum of the removed bytes.
     removed: u8,
 }
 
 impl Redactor {
-    /// Blanks the next piece.
     pub fn redact(&mut self, piece: &mut [u8]) {
         let mut at = 0;
         while let Some(rest) = piece.get_mut(at..).filter(|rest| !rest.is_empty()) {
@@ -56,44 +55,42 @@ impl Redactor {
     }
 }
 
-/// Takes the password out of "4E 57" answers.
+/// Removes the password from "4E 57" replies.
 #[derive(Debug, Default, Clone)]
 pub struct TtlRedactor {
-    /// How far the answer reaches that is going by, or what may become one.
+    /// Bytes of the current reply, or of its beginning, seen so far.
     position: usize,
-    /// Where it ends.
+    /// Length of the current reply.
     end: usize,
-    /// The tag whose value is going by, and how much of it is left. Cells come with their length.
+    /// The current tag and the bytes left of its value. The value of cells starts with its length.
     tag: Option<u8>,
     left: usize,
-    /// Sum of what has gone by, and of what was taken out of it.
+    /// Sum of all bytes and of the removed ones.
     sum: u32,
     removed: u32,
 }
 
 impl TtlRedactor {
-    /// The tag of the password.
     const PASSWORD: u8 = 0xB2;
-    /// Cells, whose value begins with its length.
+    /// Its value starts with its length.
     const CELLS: u8 = 0x79;
 
-    /// Blanks the next piece.
     pub fn redact(&mut self, piece: &mut [u8]) {
         piece.iter_mut().for_each(|byte| self.pass(byte));
     }
 
     fn pass(&mut self, byte: &mut u8) {
-        let said = *byte;
-        if HEADER.get(self.position).is_some_and(|expected| *expected != said) {
+        let original = *byte;
+        if HEADER.get(self.position).is_some_and(|expected| *expected != original) {
             *self = TtlRedactor::default();
-            if said != HEADER[0] {
+            if original != HEADER[0] {
                 return;
             }
         }
         match self.position {
-            2 => self.end = usize::from(said) << 8,
+            2 => self.end = usize::from(original) << 8,
             3 => {
-                self.end += usize::from(said) + HEADER.len();
+                self.end += usize::from(original) + HEADER.len();
                 if !(HEAD + TAIL..=LONGEST).contains(&self.end) {
                     *self = TtlRedactor::default();
                     return;
@@ -111,9 +108,9 @@ impl TtlRedactor {
             _ => 0,
         };
         if self.position + 4 < self.end || self.position < HEAD {
-            self.sum += u32::from(said);
+            self.sum += u32::from(original);
         }
-        // Each of the two bytes of the sum is moved for itself, so only the low byte counts.
+        // Each of the two bytes of the sum is adjusted separately, so only the low byte counts.
         *byte = byte.wrapping_add(difference.to_le_bytes()[0]);
         self.position += 1;
         if self.position > 3 && self.position >= self.end {
@@ -123,7 +120,7 @@ impl TtlRedactor {
 
     fn pass_data(&mut self, byte: &mut u8) {
         match self.tag {
-            // An unknown tag hides where the next one begins: nothing behind it is trusted.
+            // The length of an unknown tag is unknown, so everything behind it is removed.
             Some(tag) if self.left == usize::MAX => {
                 if tag == Self::CELLS {
                     self.left = usize::from(*byte);
@@ -176,25 +173,25 @@ mod tests {
     }
 
     #[test]
-    fn the_password_is_taken_out_and_the_sum_follows() {
+    fn password_is_removed_and_sum_adjusted() {
         // Sums that lose their high byte and such that do not.
         for password in [*b"1234567890", [0xFF; 10], [1, 0, 0, 0, 0, 0, 0, 0, 0, 0], [0; 10]] {
-            let spoken = [&b"\x4E\x4E"[..], &answer(&tags(&password)), b"\0\x57"].concat();
+            let reply = [&b"\x4E\x4E"[..], &answer(&tags(&password)), b"\0\x57"].concat();
             let expected = [&b"\x4E\x4E"[..], &answer(&tags(&[0; 10])), b"\0\x57"].concat();
             for cut in [1, 3, 10, 64] {
-                let mut said = [&spoken[..], &spoken].concat();
-                let mut blanker = TtlRedactor::default();
-                said.chunks_mut(cut).for_each(|piece| blanker.redact(piece));
-                assert_eq!(said, [&expected[..], &expected].concat(), "{password:?}, {cut}");
+                let mut bytes = [&reply[..], &reply].concat();
+                let mut redactor = TtlRedactor::default();
+                bytes.chunks_mut(cut).for_each(|piece| redactor.redact(piece));
+                assert_eq!(bytes, [&expected[..], &expected].concat(), "{password:?}, {cut}");
             }
         }
     }
 
     #[test]
-    fn nothing_behind_an_unknown_tag_is_kept() {
-        let mut said = answer(&[0x85, 50, 0x77, 0xB2, b'1', b'2']);
-        TtlRedactor::default().redact(&mut said);
-        assert_eq!(said, answer(&[0x85, 50, 0x77, 0, 0, 0]));
+    fn everything_behind_an_unknown_tag_is_removed() {
+        let mut bytes = answer(&[0x85, 50, 0x77, 0xB2, b'1', b'2']);
+        TtlRedactor::default().redact(&mut bytes);
+        assert_eq!(bytes, answer(&[0x85, 50, 0x77, 0, 0, 0]));
     }
 
     fn record(kind: u8) -> Vec<u8> {
@@ -203,44 +200,44 @@ mod tests {
         bytes
     }
 
-    fn blanked(bytes: &[u8], cut: usize) -> Vec<u8> {
+    fn redacted(bytes: &[u8], cut: usize) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
-        let mut blanker = Redactor::default();
-        bytes.chunks_mut(cut).for_each(|piece| blanker.redact(piece));
+        let mut redactor = Redactor::default();
+        bytes.chunks_mut(cut).for_each(|piece| redactor.redact(piece));
         bytes
     }
 
     #[test]
-    fn passcodes_are_taken_out_and_the_checksum_follows() {
+    fn passcodes_are_removed_and_checksum_adjusted() {
         for cut in [1, 7, 20, 128, 300] {
-            let sound = blanked(&record(3), cut);
+            let sound = redacted(&record(3), cut);
             assert_eq!(checksum(&sound[..299]), sound[299]);
             let gone: Vec<usize> = (6..299).filter(|&at| sound[at] == 0).collect();
             assert_eq!(gone, PASSCODES.into_iter().flatten().collect::<Vec<_>>());
 
             let mut damaged = record(3);
             damaged[200] ^= 1;
-            let damaged = blanked(&damaged, cut);
+            let damaged = redacted(&damaged, cut);
             assert_ne!(checksum(&damaged[..299]), damaged[299]);
             assert_eq!(damaged[62..78], [0; 16]);
         }
     }
 
     #[test]
-    fn what_stands_around_it_changes_nothing() {
+    fn surrounding_bytes_have_no_effect() {
         let half = [&b"\x55\xAA\x55"[..], &record(2)[..200], &record(1)].concat();
-        assert_eq!(blanked(&half, 64), half);
+        assert_eq!(redacted(&half, 64), half);
         let stream = [half.clone(), NOISE.to_vec(), record(3), record(3)].concat();
-        let expected = [half, NOISE.to_vec(), blanked(&record(3), 300), blanked(&record(3), 300)];
-        assert_eq!(blanked(&stream, 150), expected.concat());
+        let expected = [half, NOISE.to_vec(), redacted(&record(3), 300), redacted(&record(3), 300)];
+        assert_eq!(redacted(&stream, 150), expected.concat());
     }
 
     #[test]
-    fn noise_within_a_record_stays_and_moves_nothing() {
+    fn noise_within_a_record_is_kept() {
         let (head, tail) = (record(3)[..70].to_vec(), record(3)[70..].to_vec());
         let noisy = [head, NOISE.to_vec(), tail].concat();
-        let mut left = blanked(&noisy, 304);
+        let mut left = redacted(&noisy, 304);
         assert_eq!(left.drain(70..74).collect::<Vec<_>>(), NOISE);
-        assert_eq!(left, blanked(&record(3), 300));
+        assert_eq!(left, redacted(&record(3), 300));
     }
 }

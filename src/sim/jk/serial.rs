@@ -1,14 +1,14 @@
-//! The two conversations on wires: "4E 57", and the triggers of the PB series with or without a
-//! master among the packs.
+//! The dialects on serial lines: "4E 57", and the triggers of the PB series with or without a master.
 
 use super::{JkBoard, Layout, record};
-use crate::model::Alarm;
+use crate::protocol::checksum::crc16_modbus;
+use crate::protocol::jk::status::WARNINGS;
 use crate::sim::battery::Battery;
 use crate::sim::faults::Faults;
 use crate::sim::state::PackState;
 use crate::sim::{Corruption, Responder, SimBrand};
 
-/// The socket for GPS and RS485, for the registry.
+/// The GPS/RS485 socket.
 pub static TTL: SimBrand = SimBrand {
     name: "jk:ttl",
     addresses: 1..=1,
@@ -20,12 +20,12 @@ pub static TTL: SimBrand = SimBrand {
     notification: None,
     corrupt: |corrupt, answer| match corrupt {
         Corruption::Checksum => record::damaged(answer),
-        // There is one board, and it never says no.
+        // There is one board, and it never refuses.
         Corruption::Foreign | Corruption::Refused(_) => Vec::new(),
     },
 };
 
-/// Packs of the PB series that wait to be asked, for the registry.
+/// Packs of the PB series without a master.
 pub static PB: SimBrand = SimBrand {
     name: "jk:pb",
     addresses: 1..=15,
@@ -33,10 +33,10 @@ pub static PB: SimBrand = SimBrand {
     request_end: pb_end,
     stream: None,
     notification: None,
-    corrupt: pb_spoil,
+    corrupt: pb_corrupt,
 };
 
-/// The same with a pack of address 0, which asks all the others, one after the other.
+/// Packs of the PB series; the pack at address 0 polls the others.
 pub static PB_WITH_MASTER: SimBrand = SimBrand {
     name: "jk:pb",
     addresses: 0..=15,
@@ -44,7 +44,7 @@ pub static PB_WITH_MASTER: SimBrand = SimBrand {
     request_end: pb_end,
     stream: Some(0.3),
     notification: None,
-    corrupt: pb_spoil,
+    corrupt: pb_corrupt,
 };
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ fn ttl_end(buffer: &[u8]) -> Option<usize> {
     (buffer.len() >= end).then_some(end)
 }
 
-/// The sum of all bytes up to the end mark, in four.
+/// Appends record number, end mark and sum, and sets the length.
 fn ttl_close(mut frame: Vec<u8>) -> Vec<u8> {
     frame.extend([0, 0, 0, 0, 0x68]);
     let length = u16::try_from(frame.len() + 2).unwrap_or_default();
@@ -73,18 +73,18 @@ impl Responder for TtlBoard {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
         let start = request.windows(2).position(|seen| seen == TTL_HEADER)?;
         let (body, sum) = request.get(start..)?.split_last_chunk::<4>()?;
-        let sound = body.iter().map(|&byte| u32::from(byte)).sum::<u32>() & 0xFFFF;
-        let asks_for_all = body.get(8) == Some(&6) && sound == u32::from_be_bytes(*sum);
-        asks_for_all.then(|| {
+        let sum_of_body = body.iter().map(|&byte| u32::from(byte)).sum::<u32>() & 0xFFFF;
+        let is_read_all = body.get(8) == Some(&6) && sum_of_body == u32::from_be_bytes(*sum);
+        is_read_all.then(|| {
             let mut frame = TTL_HEADER.to_vec();
             frame.extend([0, 0, 0, 0, 0, 0, 6, 0, 1]);
-            frame.extend(tags(&self.0.state(seconds), self.0.wanted.balancing));
+            frame.extend(tags(&self.0.state(seconds), self.0.switches.balancing));
             ttl_close(frame)
         })
     }
 }
 
-/// What the board can say, in the order of recorded answers.
+/// All tags, in the order of recorded replies.
 fn tags(state: &PackState, balancing: bool) -> Vec<u8> {
     let mut data = vec![0x79, u8::try_from(3 * state.cells.len()).unwrap_or_default()];
     for (number, cell) in (1_u8..).zip(&state.cells) {
@@ -107,7 +107,7 @@ fn tags(state: &PackState, balancing: bool) -> Vec<u8> {
         (0x84, sign | current.abs()),
         (0x87, i32::try_from(state.cycles).unwrap_or_default()),
         (0x8A, i32::try_from(state.cells.len()).unwrap_or_default()),
-        (0x8B, warnings(state)),
+        (0x8B, state.word(&WARNINGS) as i32),
         (0x8C, status),
         (0x8E, 5840),
     ];
@@ -115,8 +115,8 @@ fn tags(state: &PackState, balancing: bool) -> Vec<u8> {
         data.push(tag);
         data.extend(word(value));
     }
-    let share = u8::try_from(state.soc.0 / 100).unwrap_or_default();
-    data.extend([0x85, share, 0x86, 2, 0x9D, balancing.into(), 0xAB, 1, 0xAC, 1]);
+    let percent = u8::try_from(state.soc.0 / 100).unwrap_or_default();
+    data.extend([0x85, percent, 0x86, 2, 0x9D, balancing.into(), 0xAB, 1, 0xAC, 1]);
     for (tag, capacity) in [(0xAA, state.design.0), (0xB9, state.full.0)] {
         data.push(tag);
         data.extend(u32::try_from(capacity / 1000).unwrap_or_default().to_be_bytes());
@@ -135,68 +135,39 @@ fn word(value: i32) -> [u8; 2] {
     u16::try_from(value).unwrap_or_default().to_be_bytes()
 }
 
-fn warnings(state: &PackState) -> i32 {
-    const BITS: [(i32, Alarm); 8] = [
-        (0, Alarm::LowSocWarning),
-        (1, Alarm::MosOvertemperature),
-        (2, Alarm::PackOvervoltage),
-        (3, Alarm::PackUndervoltage),
-        (5, Alarm::ChargeOvercurrent),
-        (6, Alarm::DischargeOvercurrent),
-        (10, Alarm::CellOvervoltage),
-        (11, Alarm::CellUndervoltage),
-    ];
-    BITS.iter().filter(|(_, alarm)| state.alarms.contains(alarm)).map(|(bit, _)| 1 << bit).sum()
-}
-
-/// One pack of the PB series.
 #[derive(Debug)]
 pub struct PbPack {
     address: u8,
     board: JkBoard,
-    /// Whose turn it is, for a master.
-    turn: u8,
+    /// The address that a master polls next.
+    next: u8,
 }
 
 const TRIGGER: usize = 11;
 
-fn crc(bytes: &[u8]) -> [u8; 2] {
-    let mut crc = 0xFFFF_u16;
-    for byte in bytes {
-        crc ^= u16::from(*byte);
-        for _ in 0..8 {
-            let carry = crc & 1 != 0;
-            crc >>= 1;
-            if carry {
-                crc ^= 0xA001;
-            }
-        }
-    }
-    crc.to_le_bytes()
-}
-
 /// Address and register of a trigger at the end of these bytes.
 fn triggered(bytes: &[u8]) -> Option<(u8, u8)> {
-    let (body, sum) = bytes.last_chunk::<TRIGGER>()?.split_last_chunk::<2>()?;
+    let (body, crc) = bytes.last_chunk::<TRIGGER>()?.split_last_chunk::<2>()?;
     match *body {
-        [address, 0x10, 0x16, register, 0, 1, 2, 0, 0] if crc(body) == *sum => {
+        [address, 0x10, 0x16, register, 0, 1, 2, 0, 0]
+            if crc16_modbus(body).to_le_bytes() == *crc =>
+        {
             Some((address, register))
         }
         _ => None,
     }
 }
 
-/// The first place where a trigger ends.
 fn pb_end(buffer: &[u8]) -> Option<usize> {
     (TRIGGER..=buffer.len()).find(|&end| triggered(&buffer[..end]).is_some())
 }
 
-fn closed(mut frame: Vec<u8>) -> Vec<u8> {
-    frame.extend(crc(&frame));
+fn with_crc(mut frame: Vec<u8>) -> Vec<u8> {
+    frame.extend(crc16_modbus(&frame).to_le_bytes());
     frame
 }
 
-fn pb_spoil(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
+fn pb_corrupt(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
     let behind = answer.len().saturating_sub(8);
     let (record, acknowledgement) = answer.split_at(behind);
     let address = acknowledgement.first().copied().unwrap_or_default();
@@ -205,23 +176,23 @@ fn pb_spoil(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
         Corruption::Foreign => {
             let mut foreign = acknowledgement.get(..6).unwrap_or_default().to_vec();
             foreign.splice(..1.min(foreign.len()), [address + 1]);
-            [record, &closed(foreign)].concat()
+            [record, &with_crc(foreign)].concat()
         }
-        Corruption::Refused(code) => closed(vec![address, 0x90, code]),
+        Corruption::Refused(code) => with_crc(vec![address, 0x90, code]),
     }
 }
 
 impl PbPack {
-    /// A pack at this address; at address 0 it is the master.
+    /// The pack at address 0 is the master.
     pub fn new(address: u8, battery: Battery, faults: Faults) -> Self {
-        PbPack { address, board: JkBoard::new(battery).with_faults(address, faults), turn: 0 }
+        PbPack { address, board: JkBoard::new(battery).with_faults(address, faults), next: 0 }
     }
 
     fn record(&mut self, register: u8, seconds: f64) -> Option<Vec<u8>> {
         let state = self.board.state(seconds);
         Some(match register {
             0x20 => record::cells(Layout::Cells32, &state, 0),
-            0x1E => record::settings(&state, self.board.wanted),
+            0x1E => record::settings(&state, self.board.switches),
             0x1C => record::device(Layout::Cells32),
             _ => return None,
         })
@@ -232,20 +203,20 @@ impl Responder for PbPack {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
         let (_, register) = triggered(request).filter(|(address, _)| *address == self.address)?;
         let record = self.record(register, seconds)?;
-        let acknowledgement = closed(vec![self.address, 0x10, 0x16, register, 0, 1]);
+        let acknowledgement = with_crc(vec![self.address, 0x10, 0x16, register, 0, 1]);
         Some([record, vec![0], acknowledgement].concat())
     }
 
-    /// A master tells of itself, then asks each of the others.
+    /// A master reports itself, then polls each of the others.
     fn unsolicited(&mut self, seconds: f64) -> Option<Vec<u8>> {
         if self.address != 0 {
             return None;
         }
-        let turn = self.turn;
-        self.turn = (turn + 1) % 16;
-        match turn {
+        let address = self.next;
+        self.next = (address + 1) % 16;
+        match address {
             0 => self.record(0x20, seconds),
-            other => Some(closed(vec![other, 0x10, 0x16, 0x20, 0, 1, 2, 0, 0])),
+            other => Some(with_crc(vec![other, 0x10, 0x16, 0x20, 0, 1, 2, 0, 0])),
         }
     }
 }
