@@ -3,8 +3,8 @@
 use bms_reader::protocol::ascii_frame::{self, Frame};
 use bms_reader::protocol::query::Framing;
 
-// The way through a buffer ends, a frame lies within it, and what parses is what its encoding
-// says, apart from the case of letters.
+// Framing makes progress, a frame lies within the buffer, and a parsed frame survives being encoded
+// and parsed again.
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let mut rest = input;
     loop {

@@ -173,7 +173,7 @@ fn long_noise_is_skipped() {
 }
 
 /// A silent battery costs the others on its bus one timeout per cycle: each dialect is tried once.
-/// Over Bluetooth nobody else waits, and a module may have to be woken or opened first.
+/// Over Bluetooth no other battery waits, and a module may have to be woken or opened first.
 #[test]
 fn silent_battery_is_asked_once_per_cycle() {
     for battery in Recorded::each() {

@@ -19,7 +19,7 @@ pub(super) struct Recorded {
 
 impl Recorded {
     /// A battery for each medium and dialect of each driver. A driver that finds every dialect
-    /// within a cycle gets each of them a second time, without being told which one it is.
+    /// within a cycle gets each of them a second time, without a configured dialect.
     pub(super) fn each() -> impl Iterator<Item = &'static Recorded> {
         static ALL: LazyLock<Vec<Recorded>> =
             LazyLock::new(|| DRIVERS.iter().flat_map(|info| Recorded::of(info)).collect());
