@@ -1,15 +1,14 @@
-//! The console of low-voltage packs: the other side of `protocol::pylontech_console`.
+//! The simulated console of low-voltage packs.
 //!
-//! One console speaks for the whole stack, so whichever pack is on the bus first answers for all
-//! four of them. Forms are those of a US2000C (see the driver).
+//! One console reports all four packs of the stack, so the first pack on the bus answers for all of
+//! them. The output has the format of a US2000C (see the driver).
 
 use super::battery::Battery;
 use super::console::{Shell, command, corrupt, request_end};
-use super::faults::{Fault, Faults};
+use super::faults::Faults;
 use super::state::PackState;
 use super::{Responder, SimBrand};
 
-/// Low-voltage console, for the registry.
 pub static BRAND: SimBrand = SimBrand {
     name: "pylontech-console",
     addresses: 1..=PACKS,
@@ -22,10 +21,9 @@ pub static BRAND: SimBrand = SimBrand {
 
 const PACKS: u8 = 4;
 const CELLS: usize = 15;
-/// Rows of the table, most of them usually absent.
+/// Rows of the table, including empty slots.
 const ROWS: u8 = 16;
 
-/// The console with the batteries of its packs.
 #[derive(Debug)]
 pub struct Console {
     packs: Vec<Battery>,
@@ -34,31 +32,24 @@ pub struct Console {
 }
 
 impl Console {
-    /// The console in the pack with this number; the others are the batteries of theirs.
+    /// The console in the pack with this number; the other packs have neighbouring seeds.
     pub fn new(address: u8, battery: Battery) -> Self {
         let other = |pack| battery.neighbour(i64::from(pack) - i64::from(address));
         let packs = (1..=PACKS).map(other).collect();
         Console { packs, faults: Faults::default(), shell: Shell::default() }
     }
 
-    /// Lets the alarms among these faults come true.
     pub fn with_faults(self, faults: Faults) -> Self {
         Console { faults, ..self }
     }
 
-    /// What a pack from 1 to 4 is at this time: always fifteen cells.
+    /// The state of a pack from 1 to 4.
     pub fn state(&mut self, pack: u8, seconds: f64) -> PackState {
-        let battery = &mut self.packs[usize::from(pack - 1)];
-        let mut state = battery.state(seconds).with_cells(CELLS);
-        for condition in self.faults.conditions(pack) {
-            if let Fault::Alarm(alarm) = condition {
-                state.alarms.insert(alarm);
-            }
-        }
-        state
+        let state = self.packs[usize::from(pack - 1)].state(seconds);
+        state.with_conditions(&self.faults.conditions(pack)).with_cells(CELLS)
     }
 
-    fn answer(&mut self, command: &str, seconds: f64) -> Option<Vec<String>> {
+    fn lines(&mut self, command: &str, seconds: f64) -> Option<Vec<String>> {
         if command == "pwr" {
             let rows = (1..=ROWS).map(|pack| match pack {
                 ..=PACKS => row(pack, &self.state(pack, seconds)),
@@ -84,7 +75,7 @@ impl Responder for Console {
         if command.is_empty() {
             return Some(format!("\r\n{}", self.shell.prompt()).into_bytes());
         }
-        Some(match self.answer(command, seconds) {
+        Some(match self.lines(command, seconds) {
             Some(lines) => self.shell.succeed(command, &lines),
             None => self.shell.unknown(command),
         })
@@ -99,7 +90,7 @@ fn absent(pack: u8) -> String {
     )
 }
 
-fn base(state: &PackState) -> &'static str {
+fn base_state(state: &PackState) -> &'static str {
     match state.current.0 {
         0 => "Idle",
         1.. => "Charge",
@@ -107,8 +98,8 @@ fn base(state: &PackState) -> &'static str {
     }
 }
 
-/// The voltage is the only one of the words that this battery's alarms change.
-fn voltage_word(state: &PackState) -> &'static str {
+/// Alarms of the simulated pack change only this state.
+fn voltage_state(state: &PackState) -> &'static str {
     let active = |part: &str| state.alarms.iter().any(|alarm| alarm.name().contains(part));
     match (active("overvoltage"), active("undervoltage")) {
         (true, _) => "High",
@@ -129,7 +120,7 @@ fn row(pack: u8, state: &PackState) -> String {
         ),
         format!("{:<7}{:<7}", degrees().min().unwrap_or(0), degrees().max().unwrap_or(0)),
         format!("{:<7}{:<7}", volts().min().unwrap_or(0), volts().max().unwrap_or(0)),
-        format!("{:<9}{:<9}Normal   Normal   ", base(state), voltage_word(state)),
+        format!("{:<9}{:<9}Normal   Normal   ", base_state(state), voltage_state(state)),
         format!("{:<9}2026-07-17 01:20:56  ", format!("{}%", state.soc.0 / 100)),
         format!("Normal   Normal   {:<9}Normal", state.mosfet.0 * 100),
     ]
@@ -144,7 +135,7 @@ fn bat(state: &PackState) -> Vec<String> {
         let balancing = if state.balancing[index] { 'Y' } else { 'N' };
         lines.push(format!(
             "{index:<9}{:<9}{:<9}{degrees:<9}{:<13}Normal       Normal       Normal       {}%         {} mAH      {balancing}",
-            cell.0, state.current.0, base(state), state.soc.0 / 100, state.remaining.0,
+            cell.0, state.current.0, base_state(state), state.soc.0 / 100, state.remaining.0,
         ));
     }
     lines
@@ -172,7 +163,6 @@ fn info(pack: u8) -> Vec<String> {
     ]
 }
 
-/// Serial number of a pack.
 pub fn serial(pack: u8) -> String {
     format!("PPSIM{pack:011}")
 }
@@ -182,27 +172,27 @@ mod tests {
     use super::*;
     use crate::sim::faults::parse;
 
-    fn say(console: &mut Console, command: &str) -> String {
+    fn send(console: &mut Console, command: &str) -> String {
         let answer = console.respond(format!("{command}\n").as_bytes(), 0.0).unwrap();
         String::from_utf8(answer).unwrap()
     }
 
     #[test]
-    fn one_console_speaks_for_every_pack() {
+    fn one_console_reports_every_pack() {
         let faults = Faults::new(parse("alarm=cell_undervoltage@3").unwrap());
         let mut console = Console::new(1, Battery::active(5)).with_faults(faults);
-        let table = say(&mut console, "pwr");
+        let table = send(&mut console, "pwr");
         assert_eq!(table.matches("Absent").count(), usize::from(ROWS - PACKS));
         assert_eq!(table.matches("Low  ").count(), 1);
-        assert_eq!(say(&mut console, "bat 4").matches(" mAH ").count(), CELLS);
-        assert!(say(&mut console, "info 2").contains(&serial(2)));
+        assert_eq!(send(&mut console, "bat 4").matches(" mAH ").count(), CELLS);
+        assert!(send(&mut console, "info 2").contains(&serial(2)));
         for unknown in ["bat 5", "bat 0", "bat", "getpwr", "shut"] {
-            assert!(say(&mut console, unknown).contains("Unknown command"), "{unknown}");
+            assert!(send(&mut console, unknown).contains("Unknown command"), "{unknown}");
         }
     }
 
     #[test]
-    fn a_pack_is_the_battery_of_its_address() {
+    fn pack_has_the_battery_of_its_address() {
         let mut console = Console::new(2, Battery::active(12));
         assert_eq!(console.state(4, 700.0), Battery::active(14).state(700.0).with_cells(CELLS));
     }

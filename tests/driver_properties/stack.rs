@@ -14,7 +14,7 @@ pub(super) fn assert_reads_as(reading: &Reading, battery: &mut Battery, seconds:
     assert_eq!(pack.remaining_energy.map(|it| it.0), Some(stack.energy() * 1000));
     let words = &pack.console_status;
     let words = [&words.base, &words.voltage, &words.current, &words.temperature];
-    assert_eq!(words.map(|word| word.clone().unwrap()), stack.words());
+    assert_eq!(words.map(|word| word.clone().unwrap()), stack.states());
     let logged_in = pack.cycles.is_some();
     let mut modules: Vec<usize> = (0..stack.modules.len()).collect();
     let mut cells: Vec<_> = stack.cells().collect();

@@ -40,7 +40,7 @@ fn text(value: impl Into<Value>) -> String {
 
 /// Every value of the older program's tables, by key.
 fn expected(stack: &StackState) -> BTreeMap<String, String> {
-    let [base, voltage, current, temperature] = stack.words();
+    let [base, voltage, current, temperature] = stack.states();
     let status = match base {
         "Charge" => "charging",
         "Dischg" => "discharging",
@@ -136,7 +136,7 @@ fn the_older_environment_block_gives_every_value_of_its_tables() {
     assert_eq!(info["current"], json(stack.current().into()));
     assert_eq!(info["temp_average"], json(stack.temperature().into()));
     assert_eq!(info["energy_remain"].as_f64(), Some(stack.energy() as f64));
-    assert_eq!(info["base_status"], stack.words()[0]);
+    assert_eq!(info["base_status"], stack.states()[0]);
     assert_eq!(info["voltage_status"], "Normal");
     assert_eq!(info["current_status"], "Normal");
     assert_eq!(info["temperature_status"], "Normal");

@@ -1,8 +1,7 @@
-//! A stack of H48050 modules behind an SC0500, as a terminal meets it: the other side of
-//! `protocol::pylontech_sc0500`.
+//! The simulated console of an SC0500 with a stack of H48050 modules.
 //!
-//! Forms are those of the logs and captures that the driver names. What `tbar` really does is not
-//! known; here it opens `getpwr` to who knows the number, as the older program describes it.
+//! The output has the format of the logs and captures that the driver names. The real effect of `tbar` is
+//! unknown; here it enables `getpwr`, as described by the older program.
 
 mod tables;
 
@@ -15,7 +14,6 @@ use super::{Responder, SimBrand};
 use crate::model::units::{DeciCelsius, Milliamps, Millivolts};
 use crate::model::{Alarm, Severity};
 
-/// SC0500, for the registry.
 pub static BRAND: SimBrand = SimBrand {
     name: "pylontech-sc0500",
     addresses: 1..=1,
@@ -26,30 +24,29 @@ pub static BRAND: SimBrand = SimBrand {
     corrupt,
 };
 
-/// Number of the simulated controller.
+/// Serial number of the simulated controller.
 pub const BARCODE: &str = "PPTAP02218C10427";
 
-/// Modules unless a fault says otherwise.
+/// Modules without a `modules` fault.
 pub const MODULES: usize = 5;
 
-/// The controller drives no more.
-pub const MOST_MODULES: usize = 8;
+/// Limit of the controller.
+pub const MAX_MODULES: usize = 8;
 
 const CELLS: usize = 15;
 
-/// What a stack is at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StackState {
-    /// Its modules, the one next to the controller first. As they are in series, current and charge
-    /// are the same for all of them; alarms are told of the first.
+    /// The module next to the controller first. The modules are in series, so all have the same current
+    /// and charge; only the first one has alarms.
     pub modules: Vec<PackState>,
 }
 
 impl StackState {
-    /// A stack of so many modules with this battery as the first of them.
+    /// `battery` is the first module.
     pub fn of(battery: &mut Battery, modules: usize, seconds: f64) -> Self {
         let first = battery.state(seconds).with_cells(CELLS);
-        let modules = (0..modules.clamp(1, MOST_MODULES)).map(|number| module(&first, number));
+        let modules = (0..modules.clamp(1, MAX_MODULES)).map(|number| module(&first, number));
         StackState { modules: modules.collect() }
     }
 
@@ -57,7 +54,7 @@ impl StackState {
         &self.modules[0]
     }
 
-    /// Cells with their temperatures, those of the first module first.
+    /// Cells with their temperatures, starting with the first module.
     pub fn cells(&self) -> impl DoubleEndedIterator<Item = (Millivolts, DeciCelsius)> + '_ {
         self.modules.iter().flat_map(|module| {
             let sensors = module.sensors.len();
@@ -66,43 +63,40 @@ impl StackState {
         })
     }
 
-    /// Terminal voltage.
     pub fn voltage(&self) -> Millivolts {
         Millivolts(self.cells().map(|(cell, _)| cell.0).sum())
     }
 
-    /// Positive while charging.
     pub fn current(&self) -> Milliamps {
         self.first().current
     }
 
-    /// Whole per cent of charge.
+    /// State of charge in whole per cent.
     pub fn percent(&self) -> i32 {
         self.first().soc.0 / 100
     }
 
-    /// Charge left, in mAh.
+    /// Remaining charge in mAh.
     pub fn charge(&self) -> i64 {
         self.first().remaining.0
     }
 
-    /// Energy left, in Wh.
+    /// Remaining energy in Wh.
     pub fn energy(&self) -> i64 {
         self.charge() * i64::from(self.voltage().0) / 1_000_000
     }
 
-    /// The controller's own.
+    /// Of the controller.
     pub fn temperature(&self) -> DeciCelsius {
         self.first().mosfet
     }
 
-    /// Full cycles.
     pub fn cycles(&self) -> u32 {
         self.first().cycles
     }
 
-    /// Words for what it does, its voltage, its current and its temperature.
-    pub fn words(&self) -> [&'static str; 4] {
+    /// The states of base, voltage, current and temperature.
+    pub fn states(&self) -> [&'static str; 4] {
         let active = |part: &str| {
             self.first().alarms.iter().find(|alarm| alarm.name().contains(part)).is_some()
         };
@@ -125,20 +119,19 @@ impl StackState {
         ]
     }
 
-    /// 0 unless something is broken.
+    /// 0 without a fault.
     pub fn error_code(&self) -> u32 {
-        let broken = |alarm: &&Alarm| alarm.severity() == Severity::Fault;
-        u32::from(self.first().alarms.iter().any(|alarm| broken(&alarm))) * 12
+        let is_fault = |alarm: &&Alarm| alarm.severity() == Severity::Fault;
+        u32::from(self.first().alarms.iter().any(|alarm| is_fault(&alarm))) * 12
     }
 
-    /// Serial number of a module, counted from the controller on.
+    /// Serial number of a module; module 0 is next to the controller.
     pub fn serial(index: usize) -> String {
         format!("HPSIM{:011}", 1000 + index)
     }
 }
 
-/// A module further from the controller: its cells differ by some millivolts, and it is warmer, as
-/// heat rises.
+/// A module further from the controller: its cells differ by some millivolts and it is warmer.
 fn module(first: &PackState, number: usize) -> PackState {
     let mut module = first.clone();
     for (cell, index) in module.cells.iter_mut().zip(0..) {
@@ -151,7 +144,6 @@ fn module(first: &PackState, number: usize) -> PackState {
     module
 }
 
-/// The controller with its stack.
 #[derive(Debug)]
 pub struct Sc0500 {
     address: u8,
@@ -162,23 +154,19 @@ pub struct Sc0500 {
 }
 
 impl Sc0500 {
-    /// A stack with this battery as its first module.
     pub fn new(address: u8, battery: Battery) -> Self {
         let shell = Shell::default();
         Sc0500 { address, battery, faults: Faults::default(), shell, authorised: false }
     }
 
-    /// A stack that never changes.
     pub fn fixed() -> Self {
         Sc0500::new(1, Battery::fixed(PackState::at_rest()))
     }
 
-    /// Lets the conditions among these faults come true.
     pub fn with_faults(self, faults: Faults) -> Self {
         Sc0500 { faults, ..self }
     }
 
-    /// What the stack reports at this time.
     pub fn state(&mut self, seconds: f64) -> StackState {
         let mut modules = MODULES;
         let mut alarms = Vec::new();
@@ -251,45 +239,45 @@ mod tests {
     use super::*;
     use crate::sim::faults::parse;
 
-    fn say(stack: &mut Sc0500, command: &str) -> String {
+    fn send(stack: &mut Sc0500, command: &str) -> String {
         String::from_utf8(stack.respond(format!("{command}\n").as_bytes(), 0.0).unwrap()).unwrap()
     }
 
     #[test]
-    fn values_come_after_log_in_and_number_only() {
+    fn getpwr_requires_login_and_tbar() {
         let mut stack = Sc0500::fixed();
-        assert!(say(&mut stack, "getpwr").contains("Unknown command 'getpwr'"));
-        assert!(say(&mut stack, "login wrong").ends_with("pylon>"));
-        assert!(say(&mut stack, "login debug").ends_with("pylon_debug>"));
-        assert!(say(&mut stack, "getpwr").contains("Unknown command 'getpwr'"));
-        assert!(say(&mut stack, "tbar PPTAP00000000000").contains("Test result:fail"));
-        assert!(say(&mut stack, &format!("tbar {BARCODE}")).contains("Test result:pass"));
-        let values = say(&mut stack, "getpwr").matches('#').count();
+        assert!(send(&mut stack, "getpwr").contains("Unknown command 'getpwr'"));
+        assert!(send(&mut stack, "login wrong").ends_with("pylon>"));
+        assert!(send(&mut stack, "login debug").ends_with("pylon_debug>"));
+        assert!(send(&mut stack, "getpwr").contains("Unknown command 'getpwr'"));
+        assert!(send(&mut stack, "tbar PPTAP00000000000").contains("Test result:fail"));
+        assert!(send(&mut stack, &format!("tbar {BARCODE}")).contains("Test result:pass"));
+        let values = send(&mut stack, "getpwr").matches('#').count();
         assert_eq!(values, 8 + 4 * CELLS * MODULES + 2);
-        assert!(say(&mut stack, "logout").ends_with("pylon>"));
-        assert!(say(&mut stack, "getpwr").contains("Unknown command"));
+        assert!(send(&mut stack, "logout").ends_with("pylon>"));
+        assert!(send(&mut stack, "getpwr").contains("Unknown command"));
     }
 
     #[test]
-    fn conditions_come_true_while_they_last() {
+    fn conditions_apply_while_set() {
         let faults = Faults::new(parse("modules=2,login,alarm=cell_undervoltage").unwrap());
         let mut stack = Sc0500::fixed().with_faults(faults.clone());
-        assert!(say(&mut stack, "login debug").contains("Password error"));
+        assert!(send(&mut stack, "login debug").contains("Password error"));
         assert_eq!(stack.state(0.0).cells().count(), 30);
-        assert_eq!(stack.state(0.0).words(), ["Idle", "Low", "Normal", "Normal"]);
+        assert_eq!(stack.state(0.0).states(), ["Idle", "Low", "Normal", "Normal"]);
         faults.set(parse("tbar").unwrap());
-        say(&mut stack, "login debug");
-        assert!(say(&mut stack, &format!("tbar {BARCODE}")).contains("Test result:fail"));
+        send(&mut stack, "login debug");
+        assert!(send(&mut stack, &format!("tbar {BARCODE}")).contains("Test result:fail"));
         faults.set(parse("logout").unwrap());
-        assert!(say(&mut stack, "info").ends_with("pylon>"));
+        assert!(send(&mut stack, "info").ends_with("pylon>"));
         assert_eq!(stack.state(0.0).cells().count(), 75);
     }
 
     #[test]
-    fn modules_differ_and_hang_together() {
+    fn modules_share_current_but_not_cells() {
         let mut battery = Battery::active(3);
         let state = StackState::of(&mut battery, 8, 5000.0);
-        assert_eq!(state.modules.len(), MOST_MODULES);
+        assert_eq!(state.modules.len(), MAX_MODULES);
         assert_eq!(state.modules[0].current, state.current());
         assert_ne!(state.modules[0].cells, state.modules[1].cells);
         assert_eq!(StackState::of(&mut battery, 8, 5000.0), state);

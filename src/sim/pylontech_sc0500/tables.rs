@@ -1,4 +1,4 @@
-//! The answers, line by line.
+//! Encodes the replies, line by line.
 
 use super::{BARCODE, CELLS, StackState};
 use crate::model::units::DeciCelsius;
@@ -7,9 +7,9 @@ fn millidegrees(value: DeciCelsius) -> i32 {
     value.0 * 100
 }
 
-/// Values that end with `#`, padded with blanks on the left.
+/// Values end with `#` and are padded with blanks on the left.
 pub(super) fn getpwr(state: &StackState) -> Vec<String> {
-    let [base, volts, amps, heat] = state.words();
+    let [base, volts, amps, heat] = state.states();
     let (voltage, current) = (state.voltage().0, state.current().0);
     let (degrees, energy) = (millidegrees(state.temperature()), state.energy());
     let mut lines = vec![format!(
@@ -54,15 +54,15 @@ pub(super) fn info(state: &StackState) -> Vec<String> {
 }
 
 pub(super) fn pwr(state: &StackState) -> Vec<String> {
-    let [base, volts, amps, heat] = state.words();
+    let [base, volts, amps, heat] = state.states();
     let cells: Vec<_> = state.cells().collect();
     let degrees = || cells.iter().map(|cell| millidegrees(cell.1));
     let voltages = || cells.iter().map(|cell| cell.0.0);
     let average = degrees().sum::<i32>() / i32::try_from(cells.len()).unwrap_or(1);
-    let least = |list: &mut dyn Iterator<Item = i32>| list.min().unwrap_or_default();
-    let most = |list: &mut dyn Iterator<Item = i32>| list.max().unwrap_or_default();
-    let (coldest, hottest) = (least(&mut degrees()), most(&mut degrees()));
-    let (low, high) = (least(&mut voltages()), most(&mut voltages()));
+    let min = |list: &mut dyn Iterator<Item = i32>| list.min().unwrap_or_default();
+    let max = |list: &mut dyn Iterator<Item = i32>| list.max().unwrap_or_default();
+    let (min_temperature, max_temperature) = (min(&mut degrees()), max(&mut degrees()));
+    let (low, high) = (min(&mut voltages()), max(&mut voltages()));
     let row = [
         format!(
             "{:<7}{:<7}{:<7}",
@@ -70,7 +70,9 @@ pub(super) fn pwr(state: &StackState) -> Vec<String> {
             state.current().0,
             millidegrees(state.temperature())
         ),
-        format!("{coldest:<7}{hottest:<7}{low:<7}{high:<7}26000  27000  50323  50390  "),
+        format!(
+            "{min_temperature:<7}{max_temperature:<7}{low:<7}{high:<7}26000  27000  50323  50390  "
+        ),
         format!("{base:<9}{volts:<9}{amps:<9}{heat:<9}"),
         format!("{}%          {} mAH  ", state.percent(), state.charge()),
         format!("{}%           {} WH ", state.percent(), state.energy()),
@@ -89,7 +91,7 @@ pub(super) fn pwr(state: &StackState) -> Vec<String> {
     ]
 }
 
-/// From the far end of the stack on.
+/// Starts at the far end of the stack.
 pub(super) fn unit(state: &StackState) -> Vec<String> {
     let mut lines = vec!["Index  Volt   Curr   Tempr  BTlow  BThigh BVlow  BVhigh Base.St  Volt.St  Temp.St  CoulombAH                CoulombWH               Time".to_owned()];
     for (module, number) in state.modules.iter().rev().zip(1..) {
@@ -105,7 +107,7 @@ pub(super) fn unit(state: &StackState) -> Vec<String> {
     lines
 }
 
-/// From the far end of the stack on.
+/// Starts at the far end of the stack.
 pub(super) fn bat(state: &StackState) -> Vec<String> {
     let mut lines = vec!["Battery  Volt     Curr     Tempr    Volt. State  Temp. State  CoulombAH           CoulombWH      BAL".to_owned()];
     let cells: Vec<_> = state.cells().collect();
