@@ -1,7 +1,5 @@
 //! What can go wrong with a connection.
 
-use super::BusFault;
-
 /// `endpoint` is a path, a `tcp://` address or a Bluetooth address; `reason` is the system's message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
@@ -113,6 +111,76 @@ impl LinkError {
             }
             LinkError::Pairing { .. } => {
                 "check the password: it is the number that the battery's app asks for when pairing"
+            }
+        }
+    }
+}
+
+/// Why Bluetooth is not available at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BusFault {
+    /// The socket of the system bus does not exist.
+    Missing,
+    /// Nothing listens on the socket.
+    Closed,
+    /// The permissions of the socket or the policy of the bus deny access to our user.
+    Denied,
+    /// AppArmor denies access.
+    AppArmor,
+    /// SELinux denies access.
+    SeLinux,
+    /// The bus closes the connection, as it does for users unknown to its machine.
+    HungUp,
+    /// The bus works, but bluetoothd is not running.
+    NoBluez,
+    /// bluetoothd or the bus does not answer.
+    Silent,
+}
+
+impl BusFault {
+    /// Access was denied on purpose.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, BusFault::Denied | BusFault::AppArmor | BusFault::SeLinux | BusFault::HungUp)
+    }
+
+    fn message(self) -> &'static str {
+        match self {
+            BusFault::Missing => "the D-Bus socket is missing",
+            BusFault::Closed => "nothing listens on the D-Bus socket",
+            BusFault::Denied => "D-Bus refuses access to Bluetooth",
+            BusFault::AppArmor => "AppArmor forbids access to D-Bus",
+            BusFault::SeLinux => "SELinux forbids access to D-Bus",
+            BusFault::HungUp => "D-Bus closed the connection",
+            BusFault::NoBluez => "the Bluetooth service (bluetoothd) is not running",
+            BusFault::Silent => "the Bluetooth service does not answer",
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            BusFault::Missing | BusFault::Closed => {
+                "Bluetooth needs the host's D-Bus: in Docker mount it with -v /run/dbus:/run/dbus:ro; \
+                 on the host install and start dbus and bluez"
+            }
+            BusFault::Denied => {
+                "the D-Bus policy must let this user call org.bluez: add the user to the group \
+                 bluetooth, or run as root"
+            }
+            BusFault::AppArmor => {
+                "in Docker add --security-opt apparmor=unconfined; in the add-on check that its \
+                 profile allows D-Bus"
+            }
+            BusFault::SeLinux => "in Docker add --security-opt label=disable",
+            BusFault::HungUp => {
+                "D-Bus refuses users that the host does not know: in Docker run as root (user: \
+                 \"0:0\") or as 65534:65534"
+            }
+            BusFault::NoBluez => {
+                "install bluez on the host and start it: systemctl start bluetooth"
+            }
+            BusFault::Silent => {
+                "restart Bluetooth on the host: systemctl restart bluetooth; if that does not \
+                 help, unplug the adapter or restart the host"
             }
         }
     }

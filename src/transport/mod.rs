@@ -13,8 +13,8 @@ pub mod tcp;
 use std::fmt;
 use std::time::Duration;
 
-pub use ble::{BleChannel, BleConfig, BleLink, Bluetooth, BusFault, CharacteristicId, Passkey};
-pub use error::LinkError;
+pub use ble::{BleChannel, BleConfig, BleLink, Bluetooth, CharacteristicId, Passkey};
+pub use error::{BusFault, LinkError};
 pub use memory::{MemoryLink, MemoryPort};
 pub use serial::SerialConfig;
 pub use tcp::TcpConfig;

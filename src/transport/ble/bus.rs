@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use bluer::{Adapter, Session};
+use bluer::{Adapter, Device, Session};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::error::{BleError, BusFault};
+use super::error::BleError;
 use super::locks::AdapterLock;
-use super::{AdapterInfo, Bluetooth, LinkError};
+use super::{AdapterInfo, Bluetooth};
+use crate::transport::{BusFault, LinkError};
 
 /// For calls that BlueZ answers from memory.
 const QUICK_LIMIT: Duration = Duration::from_secs(4);
@@ -117,6 +118,10 @@ pub(super) async fn call_within<T>(
         Ok(reply) => reply.map_err(BleError::Bluez),
         Err(_) => Err(BleError::TimedOut(what)),
     }
+}
+
+pub(super) async fn is_connected(device: &Device) -> Result<bool, BleError> {
+    call_quick("checking the connection", device.is_connected()).await
 }
 
 impl Bluetooth {

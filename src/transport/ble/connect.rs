@@ -10,7 +10,7 @@ use futures_util::stream::{Stream, StreamExt, select_all};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use super::bus::{AdapterHandle, Bus, call_quick, call_within};
+use super::bus::{AdapterHandle, Bus, call_quick, call_within, is_connected};
 use super::error::BleError;
 use super::locks::Permit;
 use super::scan::{Scan, count_in_reach};
@@ -90,10 +90,6 @@ async fn wait_disconnected(device: &Device) {
     while matches!(is_connected(device).await, Ok(true)) {
         sleep(DISCONNECT_POLL).await;
     }
-}
-
-pub(super) async fn is_connected(device: &Device) -> Result<bool, BleError> {
-    call_quick("checking the connection", device.is_connected()).await
 }
 
 /// One attempt to open a connection.

@@ -13,8 +13,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
-use super::bus::call_within;
-use super::connect::{Attempt, ConnectionGuard, Established, is_connected};
+use super::bus::{call_within, is_connected};
+use super::connect::{Attempt, ConnectionGuard, Established};
 use super::error::BleError;
 use super::{BleConfig, LinkError};
 use crate::transport::WRITE_LIMIT;

@@ -2,100 +2,7 @@
 
 use bluer::{Error, ErrorKind, InternalErrorKind};
 
-use super::LinkError;
-
-/// Why Bluetooth is not available at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BusFault {
-    /// The socket of the system bus does not exist.
-    Missing,
-    /// Nothing listens on the socket.
-    Closed,
-    /// The permissions of the socket or the policy of the bus deny access to our user.
-    Denied,
-    /// AppArmor denies access.
-    AppArmor,
-    /// SELinux denies access.
-    SeLinux,
-    /// The bus closes the connection, as it does for users unknown to its machine.
-    HungUp,
-    /// The bus works, but bluetoothd is not running.
-    NoBluez,
-    /// bluetoothd or the bus does not answer.
-    Silent,
-}
-
-impl BusFault {
-    /// Access was denied on purpose.
-    pub fn is_refusal(self) -> bool {
-        matches!(self, BusFault::Denied | BusFault::AppArmor | BusFault::SeLinux | BusFault::HungUp)
-    }
-
-    pub(crate) fn message(self) -> &'static str {
-        match self {
-            BusFault::Missing => "the D-Bus socket is missing",
-            BusFault::Closed => "nothing listens on the D-Bus socket",
-            BusFault::Denied => "D-Bus refuses access to Bluetooth",
-            BusFault::AppArmor => "AppArmor forbids access to D-Bus",
-            BusFault::SeLinux => "SELinux forbids access to D-Bus",
-            BusFault::HungUp => "D-Bus closed the connection",
-            BusFault::NoBluez => "the Bluetooth service (bluetoothd) is not running",
-            BusFault::Silent => "the Bluetooth service does not answer",
-        }
-    }
-
-    pub(crate) fn hint(self) -> &'static str {
-        match self {
-            BusFault::Missing | BusFault::Closed => {
-                "Bluetooth needs the host's D-Bus: in Docker mount it with -v /run/dbus:/run/dbus:ro; \
-                 on the host install and start dbus and bluez"
-            }
-            BusFault::Denied => {
-                "the D-Bus policy must let this user call org.bluez: add the user to the group \
-                 bluetooth, or run as root"
-            }
-            BusFault::AppArmor => {
-                "in Docker add --security-opt apparmor=unconfined; in the add-on check that its \
-                 profile allows D-Bus"
-            }
-            BusFault::SeLinux => "in Docker add --security-opt label=disable",
-            BusFault::HungUp => {
-                "D-Bus refuses users that the host does not know: in Docker run as root (user: \
-                 \"0:0\") or as 65534:65534"
-            }
-            BusFault::NoBluez => {
-                "install bluez on the host and start it: systemctl start bluetooth"
-            }
-            BusFault::Silent => {
-                "restart Bluetooth on the host: systemctl restart bluetooth; if that does not \
-                 help, unplug the adapter or restart the host"
-            }
-        }
-    }
-
-    /// What an error of D-Bus means for the bus as a whole; `None` when the bus works.
-    fn from_dbus(name: &str, message: &str) -> Option<BusFault> {
-        // Errors of services that start on demand: there is no such unit, or it failed to start.
-        if name.starts_with("org.freedesktop.DBus.Error.Spawn.") {
-            return Some(BusFault::NoBluez);
-        }
-        Some(match name.strip_prefix("org.freedesktop.DBus.Error.")? {
-            "FileNotFound" => BusFault::Missing,
-            "NoServer" | "BadAddress" => BusFault::Closed,
-            "AccessDenied" | "AuthFailed" if message.contains("AppArmor") => BusFault::AppArmor,
-            "AccessDenied" | "AuthFailed" if message.contains("SELinux") => BusFault::SeLinux,
-            "AccessDenied" | "AuthFailed" => BusFault::Denied,
-            "ServiceUnknown" | "NameHasNoOwner" => BusFault::NoBluez,
-            // A service that ends during a call.
-            "NoReply" if message.contains("disconnected from message bus") => BusFault::NoBluez,
-            "Disconnected" | "NoReply" => BusFault::HungUp,
-            "Timeout" => BusFault::Silent,
-            // From the `dbus` crate itself, for example when the connection is lost.
-            "Failed" => BusFault::HungUp,
-            _ => return None,
-        })
-    }
-}
+use crate::transport::{BusFault, LinkError};
 
 /// Why a step of a connection or of a scan failed.
 #[derive(Debug)]
@@ -145,7 +52,7 @@ impl BleError {
             BleError::TimedOut(_) => None,
             BleError::Bluez(error) => match &error.kind {
                 ErrorKind::Internal(InternalErrorKind::DBus(name)) => {
-                    BusFault::from_dbus(name, &error.message)
+                    bus_fault(name, &error.message)
                 }
                 ErrorKind::Internal(
                     InternalErrorKind::DBusConnectionLost | InternalErrorKind::JoinError,
@@ -186,6 +93,29 @@ impl BleError {
             _ => LinkError::Open { endpoint, reason: self.reason() },
         }
     }
+}
+
+/// What an error of D-Bus means for the bus as a whole; `None` when the bus works.
+fn bus_fault(name: &str, message: &str) -> Option<BusFault> {
+    // Errors of services that start on demand: there is no such unit, or it failed to start.
+    if name.starts_with("org.freedesktop.DBus.Error.Spawn.") {
+        return Some(BusFault::NoBluez);
+    }
+    Some(match name.strip_prefix("org.freedesktop.DBus.Error.")? {
+        "FileNotFound" => BusFault::Missing,
+        "NoServer" | "BadAddress" => BusFault::Closed,
+        "AccessDenied" | "AuthFailed" if message.contains("AppArmor") => BusFault::AppArmor,
+        "AccessDenied" | "AuthFailed" if message.contains("SELinux") => BusFault::SeLinux,
+        "AccessDenied" | "AuthFailed" => BusFault::Denied,
+        "ServiceUnknown" | "NameHasNoOwner" => BusFault::NoBluez,
+        // A service that ends during a call.
+        "NoReply" if message.contains("disconnected from message bus") => BusFault::NoBluez,
+        "Disconnected" | "NoReply" => BusFault::HungUp,
+        "Timeout" => BusFault::Silent,
+        // From the `dbus` crate itself, for example when the connection is lost.
+        "Failed" => BusFault::HungUp,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -26,7 +26,6 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 pub use connection::{BleLink, open};
-pub use error::BusFault;
 
 use super::LinkError;
 

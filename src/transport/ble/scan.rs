@@ -8,8 +8,7 @@ use bluer::{Adapter, AdapterEvent, Device, DiscoveryFilter, DiscoveryTransport, 
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
-use super::bus::{AdapterHandle, call_quick};
-use super::connect::is_connected;
+use super::bus::{AdapterHandle, call_quick, is_connected};
 use super::error::BleError;
 use super::{BleDevice, Bluetooth, LinkError};
 
