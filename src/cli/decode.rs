@@ -6,7 +6,8 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use super::args::{Command, Flag, FlagValue};
+use super::args::FlagValue::One;
+use super::args::{Command, Flag};
 use super::{FAILED, Outcome, SUCCESS, failed, misconfigured};
 use crate::model::derive::derive;
 use crate::model::units::Millis;
@@ -25,7 +26,7 @@ pub(super) const COMMAND: Command = Command {
     name: "decode",
     about: "Decode frames in hex from stdin into one JSON object",
     positional: None,
-    flags: &[Flag::new("type", FlagValue::One("TYPE"), "Type of the battery").required()],
+    flags: &[Flag::new("type", One("TYPE"), "Type of the battery").required()],
     prepare: |matches| {
         let brand = matches.value("type").unwrap_or_default().to_owned();
         Ok(Box::pin(async move { run(&brand) }))
@@ -101,20 +102,13 @@ impl Recording {
         let mut exchanges: Vec<Exchange> = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let line: String = line.chars().filter(|c| !c.is_whitespace()).collect();
-            let (is_request, hex) = match line.strip_prefix('>') {
-                Some(rest) => (true, rest),
-                None => (false, line.as_str()),
-            };
-            if hex.is_empty() {
-                continue;
-            }
-            let bytes = from_hex(hex).ok_or_else(|| not_hex(index + 1))?;
-            if is_request {
-                exchanges.push((Some(bytes), Vec::new()));
-            } else if let Some((_, chunks)) = exchanges.last_mut() {
-                chunks.push(bytes);
-            } else {
-                exchanges.push((None, vec![bytes]));
+            let request = line.strip_prefix('>');
+            let bytes = from_hex(request.unwrap_or(&line)).ok_or_else(|| not_hex(index + 1))?;
+            match (request, exchanges.last_mut()) {
+                _ if bytes.is_empty() => {}
+                (Some(_), _) => exchanges.push((Some(bytes), Vec::new())),
+                (None, Some((_, chunks))) => chunks.push(bytes),
+                (None, None) => exchanges.push((None, vec![bytes])),
             }
         }
         Ok(Recording { exchanges, is_console: false })
@@ -190,18 +184,19 @@ impl Recording {
 /// The input may come from Bluetooth, from any address on a bus, and in any dialect.
 fn all_options(info: &DriverInfo) -> Vec<Options> {
     let default = Options::default();
-    let mut addresses = vec![default.address];
-    addresses.extend(info.addresses.clone().filter(|address| *address != default.address));
-    let ble = info.gatt.map(|_| Options { medium: Medium::Ble, ..default.clone() });
-    let serial = addresses.into_iter().filter(|_| info.serial.is_some());
-    let serial = serial.map(|address| Options { address, ..default.clone() });
-    let variants =
-        info.variants.iter().chain(info.replay_variants).map(|name| Some((*name).to_owned()));
-    let variants: Vec<Option<String>> = std::iter::once(None).chain(variants).collect();
-    let in_each_variant = |options: Options| {
-        variants.iter().map(move |variant| Options { variant: variant.clone(), ..options.clone() })
-    };
-    ble.into_iter().chain(serial).flat_map(in_each_variant).collect()
+    let others = info.addresses.clone().filter(|address| *address != default.address);
+    let addresses = std::iter::once(default.address).chain(others);
+    let ble = info.gatt.map(|_| (Medium::Ble, default.address));
+    let serial = addresses.filter(|_| info.serial.is_some()).map(|it| (Medium::Serial, it));
+    let mut all = Vec::new();
+    for (medium, address) in ble.into_iter().chain(serial) {
+        let variants = info.variants.iter().chain(info.replay_variants);
+        for variant in std::iter::once(None).chain(variants.map(Some)) {
+            let variant = variant.map(|name| (*name).to_owned());
+            all.push(Options { address, medium, variant, ..default.clone() });
+        }
+    }
+    all
 }
 
 /// The later fault, unless it is a timeout and the earlier one is not.

@@ -10,7 +10,8 @@ use futures_util::FutureExt;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::args::{self, Flag, FlagValue};
+use super::args::FlagValue::One;
+use super::args::{self, Flag};
 use super::simulate::parse_speed;
 use super::{Outcome, SUCCESS, failed, start_log};
 use crate::app::{self, App, SimOptions};
@@ -43,13 +44,8 @@ pub(super) const COMMAND: args::Command = args::Command {
     about: "Run the service with simulated batteries: no hardware, broker or configuration needed",
     positional: None,
     flags: &[
-        Flag::new("seconds", FlagValue::One("N"), "Stop after this many seconds"),
-        Flag::new(
-            "speed",
-            FlagValue::One("FACTOR"),
-            "Simulated seconds per second: at 60 a day takes 24 minutes",
-        )
-        .default("60"),
+        Flag::new("seconds", One("N"), "Stop after this many seconds"),
+        Flag::new("speed", One("FACTOR"), "Simulated seconds per second").default("60"),
     ],
     prepare: |matches| {
         let seconds = matches.parsed("seconds", "a whole number", |text| text.parse().ok())?;

@@ -6,7 +6,8 @@ use futures_util::FutureExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::args::{Command, Flag, FlagValue};
+use super::args::FlagValue::One;
+use super::args::{Command, Flag};
 use super::{
     CommandError, FAILED, Outcome, SUCCESS, failed, load_config_and_start_log, misconfigured,
 };
@@ -23,12 +24,8 @@ pub(super) const COMMAND: Command = Command {
     about: "Read each battery once; one JSON object per battery on stdout",
     positional: None,
     flags: &[
-        Flag::new("device", FlagValue::One("ID"), "Read this battery only"),
-        Flag::new(
-            "capture",
-            FlagValue::One("FILE"),
-            "Record all traffic in this file, for a bug report",
-        ),
+        Flag::new("device", One("ID"), "Read this battery only"),
+        Flag::new("capture", One("FILE"), "Record all traffic in this file, for a bug report"),
     ],
     prepare: |matches| {
         let only = matches.value("device").map(str::to_owned);
@@ -40,15 +37,11 @@ pub(super) const COMMAND: Command = Command {
 async fn run(only: Option<String>, capture: Option<PathBuf>) -> Outcome {
     let config = load_config_and_start_log()?;
     let devices = select(config.devices, only.as_deref())?;
-    let (recorder, writer) = match capture.or(config.capture) {
-        None => (None, None),
-        Some(path) => {
-            let opened = Recorder::open(&path);
-            let (recorder, writer) = opened
-                .map_err(|error| failed(format!("cannot write to {}: {error}", path.display())))?;
-            (Some(recorder), Some(writer))
-        }
+    let open = |path: PathBuf| {
+        Recorder::open(&path)
+            .map_err(|error| failed(format!("cannot write to {}: {error}", path.display())))
     };
+    let (recorder, writer) = capture.or(config.capture).map(open).transpose()?.unzip();
     let board = read(&devices, &Bluetooth::default(), recorder).await;
     if let Some(writer) = writer {
         // It ends after the last line has dropped its recorder.

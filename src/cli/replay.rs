@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,9 +21,6 @@ use crate::model::{DeviceId, Fault, FaultKind, Profile, Snapshot};
 use crate::poll::CycleError;
 use crate::protocol::{self, Driver, Step};
 use crate::raw::raw;
-
-/// In bytes; a line of a capture holds at most one reading.
-const MAX_LINE: u64 = 1024 * 1024;
 
 pub(super) const COMMAND: Command = Command {
     name: "replay",
@@ -47,32 +44,17 @@ fn run(path: &Path) -> Outcome {
 /// The number of attempts that ended differently.
 fn replay(path: &Path) -> Result<usize, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut input = BufReader::new(file);
     let mut batteries: BTreeMap<String, Battery> = BTreeMap::new();
     let mut differences = 0;
-    for number in 1.. {
-        let mut line = Vec::new();
-        let read = input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
-        if read.map_err(|error| error.to_string())? == 0 {
-            break;
-        }
-        let in_line = |error: String| format!("line {number}: {error}");
+    for (index, line) in BufReader::new(file).split(b'\n').enumerate() {
+        let line = line.map_err(|error| error.to_string())?;
+        let in_line = |error: String| format!("line {}: {error}", index + 1);
         let entry: Entry = serde_json::from_slice(&line)
             .map_err(|error| in_line(format!("not a line of a capture: {error}")))?;
-        if let Event::Driver(setup) = &entry.event {
-            let driver = driver(setup).map_err(in_line)?;
-            match batteries.get_mut(&entry.device) {
-                Some(battery) => battery.set_driver(driver, setup.mac),
-                None => drop(batteries.insert(entry.device, Battery::new(driver, setup.mac))),
-            }
-            continue;
-        }
-        let battery = batteries.get_mut(&entry.device);
-        let battery =
-            battery.ok_or_else(|| in_line(format!("{} has no driver yet", entry.device)))?;
-        if let Some(replayed) = battery.apply(entry.event, entry.at).map_err(in_line)? {
-            println!("{}", replayed.result);
-            differences += usize::from(replayed.result != replayed.recorded);
+        let battery = batteries.entry(entry.device).or_default();
+        if let Some((result, recorded)) = battery.apply(entry.event, entry.at).map_err(in_line)? {
+            println!("{result}");
+            differences += usize::from(result != recorded);
         }
     }
     Ok(differences)
@@ -88,8 +70,9 @@ fn driver(setup: &DriverSetup) -> Result<Box<dyn Driver>, String> {
 }
 
 /// The state of one battery during the replay.
+#[derive(Default)]
 struct Battery {
-    driver: Box<dyn Driver>,
+    driver: Option<Box<dyn Driver>>,
     /// Bluetooth address.
     mac: Option<[u8; 6]>,
     /// The last good reading, which later failed attempts contain.
@@ -99,59 +82,53 @@ struct Battery {
     broken: bool,
 }
 
-struct ReplayedAttempt {
-    result: Json,
-    recorded: Json,
-}
-
 impl Battery {
-    fn new(driver: Box<dyn Driver>, mac: Option<[u8; 6]>) -> Self {
-        let filter = PlausibilityFilter::default();
-        Battery { driver, mac, snapshot: None, filter, broken: false }
-    }
-
-    /// Another address means another battery.
-    fn set_driver(&mut self, driver: Box<dyn Driver>, mac: Option<[u8; 6]>) {
-        if mac != self.mac {
-            self.filter = PlausibilityFilter::default();
+    /// At the end of an attempt its result, and the recorded one.
+    fn apply(&mut self, event: Event, at: Millis) -> Result<Option<(Json, Json)>, String> {
+        if let Event::Driver(setup) = &event {
+            if setup.mac != self.mac {
+                // It is another battery.
+                self.filter = PlausibilityFilter::default();
+            }
+            (self.driver, self.mac) = (Some(driver(setup)?), setup.mac);
+            return Ok(None);
         }
-        (self.driver, self.mac) = (driver, mac);
-    }
-
-    /// The result at the end of an attempt.
-    fn apply(&mut self, event: Event, at: Millis) -> Result<Option<ReplayedAttempt>, String> {
+        let driver = self.driver.as_mut().ok_or("no driver yet")?;
         match event {
             Event::Driver(_) | Event::Gap { .. } => return Ok(None),
             Event::Reset => {
-                self.driver.reset();
+                driver.reset();
                 return Ok(None);
             }
             Event::Start { kind } => {
                 self.broken = false;
-                self.driver.start(kind);
+                driver.start(kind);
             }
             Event::Sent { .. } => {
                 // The bytes are not compared: secrets are masked in the capture.
-                if matches!(self.driver.step(), Step::Send(_)) {
-                    self.driver.advance();
+                if matches!(driver.step(), Step::Send(_)) {
+                    driver.advance();
                 }
             }
-            Event::Received { hex } => self.driver.receive(&from_hex(&hex).ok_or("not hex")?),
-            Event::Silence => self.driver.handle_timeout(),
+            Event::Received { hex } => driver.receive(&from_hex(&hex).ok_or("not hex")?),
+            Event::Silence => driver.handle_timeout(),
             Event::Broken => self.broken = true,
-            Event::Attempt { raw: recorded } => return self.end(recorded, at).map(Some),
+            Event::Attempt { raw: recorded } => {
+                let step = driver.step();
+                return self.end(step, recorded, at).map(Some);
+            }
         }
-        while let Step::Pause(_) = self.driver.step() {
-            self.driver.advance();
+        while let Step::Pause(_) = driver.step() {
+            driver.advance();
         }
         Ok(None)
     }
 
-    /// The result of the attempt. Only the traffic is replayed: the identity of the battery, the
+    /// The result of the attempt, and the recorded one. Only the traffic is replayed: the identity of the battery, the
     /// time, and how the connection broke are copied from the capture.
-    fn end(&mut self, mut recorded: Json, at: Millis) -> Result<ReplayedAttempt, String> {
+    fn end(&mut self, step: Step, mut recorded: Json, at: Millis) -> Result<(Json, Json), String> {
         let profile = profile(&recorded)?;
-        let fault = match self.driver.step() {
+        let fault = match step {
             _ if self.broken => recorded_fault(&recorded),
             // The capture's wall clock replaces the uptime; if it jumps, one more reading passes.
             Step::Done(reading) => match self.filter.check(*reading, Uptime(at.0)) {
@@ -177,7 +154,7 @@ impl Battery {
         if let (Some(new), Some(old)) = (result.pointer(hint), recorded.pointer_mut(hint)) {
             old.clone_from(new);
         }
-        Ok(ReplayedAttempt { result, recorded })
+        Ok((result, recorded))
     }
 }
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::args::{Command, Flag, FlagValue, Matches};
+use super::args::FlagValue::{List, One, Optional};
+use super::args::{Command, Flag, Matches};
 use super::{Outcome, SUCCESS, failed};
 use crate::app;
 use crate::sim::serve::{ListenAddr, MAX_SPEED, SimServer, SimServerOptions};
@@ -18,39 +19,30 @@ pub(super) const COMMAND: Command = Command {
     about: "Simulate a battery on a pseudo-terminal or a TCP port, until stopped",
     positional: None,
     flags: &[
-        Flag::new("type", FlagValue::One("TYPE"), "Type of the battery").default("daren"),
+        Flag::new("type", One("TYPE"), "Type of the battery").default("daren"),
         Flag::new(
             "address",
-            FlagValue::List("N"),
-            "Addresses on the bus, one battery each [default: 1, or the first one of the type]",
+            List("N"),
+            "Bus addresses, one battery each [default: 1 or the first]",
         ),
-        Flag::new(
-            "port-link",
-            FlagValue::One("PATH"),
-            "Create this symbolic link to the pseudo-terminal",
-        ),
-        Flag::new(
-            "tcp",
-            FlagValue::One("HOST:PORT"),
-            "Listen on this TCP port instead; port 0 picks a free one",
-        ),
+        Flag::new("port-link", One("PATH"), "Create this symbolic link to the pseudo-terminal"),
+        Flag::new("tcp", One("HOST:PORT"), "Listen on this TCP port instead; 0 picks a free one"),
         Flag::new(
             "baud-pacing",
-            FlagValue::Optional("BAUD"),
-            "Answer no faster than a line of this baud rate (9600 without a value)",
+            Optional("BAUD"),
+            "Answer at this baud rate (9600 without a value)",
         ),
         Flag::new(
             "fault",
-            FlagValue::One("LIST"),
+            One("LIST"),
             "Faults, separated by commas: silence, noise, checksum, cut, echo, foreign, rtn=05, \
              alarm=NAME, cells=N, and for consoles modules=N, login, tbar, logout; with a \
              probability as in noise=0.2, at one address as in silence@2",
         ),
-        Flag::new("speed", FlagValue::One("FACTOR"), "Simulated seconds per second").default("1"),
-        Flag::new("seed", FlagValue::One("N"), "The same seed gives the same batteries")
-            .default("1"),
+        Flag::new("speed", One("FACTOR"), "Simulated seconds per second").default("1"),
+        Flag::new("seed", One("N"), "The same seed gives the same batteries").default("1"),
         // For the fake bluetoothd of the tests and the virtual boards of the lab.
-        Flag::new("gatt-spec", FlagValue::One("MAC"), "Print a Bluetooth battery as JSON").hidden(),
+        Flag::new("gatt-spec", One("MAC"), "Print a Bluetooth battery as JSON").hidden(),
     ],
     prepare: |matches| match matches.value("gatt-spec") {
         Some(address) => {

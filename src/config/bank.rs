@@ -5,9 +5,8 @@ use serde::Deserialize;
 use super::Bank;
 use super::device::{Batteries, display_name};
 use super::error::{ConfigError, Diagnostics};
-use super::rule;
 use super::values::Values;
-use super::variables::{BANK, BANKS};
+use super::variables::{BANK, BANKS, DEVICE_ID, DEVICE_NAME};
 use crate::model::bank::Wiring;
 use crate::model::{DeviceId, Profile};
 
@@ -47,7 +46,11 @@ pub(super) fn all(
             Err(error) => {
                 let example = BANKS.example.trim_matches(['[', ']']);
                 let allowed = format!("an object with id, name, wiring and members ({error})");
-                diagnostics.error(ConfigError::new(format!("BANKS[{index}]"), allowed, example));
+                diagnostics.errors.push(ConfigError::new(
+                    format!("BANKS[{index}]"),
+                    allowed,
+                    example,
+                ));
             }
         }
     }
@@ -65,7 +68,7 @@ fn bank_of_all(values: &Values, batteries: &Batteries, diagnostics: &mut Diagnos
     }
     if batteries.ids.iter().any(|id| id == BANK_NAME) {
         let allowed = "off, because a battery has the id bank; BANKS can name the bank otherwise";
-        diagnostics.error(values.invalid(&BANK, allowed).with_example("false"));
+        diagnostics.errors.push(values.invalid(&BANK, allowed).with_example("false"));
     }
     let (id, members) = (BANK_NAME.to_owned(), batteries.ids.clone());
     bank(BankEntry { id, name: None, wiring: None, members }, batteries).into_iter().collect()
@@ -101,17 +104,17 @@ fn check(
 ) {
     let mut error = |field: &str, value: &str, allowed: &str, example: &str| {
         let name = format!("BANKS[{index}].{field}");
-        diagnostics.error(ConfigError::new(name, allowed, example).with_value(value));
+        diagnostics.errors.push(ConfigError::new(name, allowed, example).with_value(value));
     };
     let BankEntry { id, name, wiring: word, members } = entry;
-    if !rule::is_id(id, 64) {
-        error("id", id, "letters, digits, _ and -, at most 64 of them", "house");
+    if !DEVICE_ID.rule.accepts(id) {
+        error("id", id, &DEVICE_ID.rule.to_string(), "house");
     }
     if batteries.ids.contains(id) || banks.iter().any(|bank| bank.profile.id.as_str() == id) {
         error("id", id, "an id that no battery and no other bank has", "house");
     }
-    if let Some(name) = name.as_ref().filter(|name| !rule::is_display_name(name)) {
-        error("name", name, "one line of at most 100 characters", "House bank");
+    if let Some(name) = name.as_ref().filter(|name| !DEVICE_NAME.rule.accepts(name)) {
+        error("name", name, &DEVICE_NAME.rule.to_string(), "House bank");
     }
     if let Some(word) = word.as_ref().filter(|word| wiring(word).is_none()) {
         error("wiring", word, "parallel or series", "series");

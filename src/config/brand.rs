@@ -47,7 +47,7 @@ impl Brand {
         };
         if driver.is_none() {
             let allowed = format!("for a simulated battery {}", BMS_TYPE.rule);
-            diagnostics.error(values.invalid(&BMS_VARIANT, allowed));
+            diagnostics.errors.push(values.invalid(&BMS_VARIANT, allowed));
         }
         let title = driver?.title;
         Some(Brand { name: SIMULATED, title, driver, simulated: true })
@@ -71,7 +71,7 @@ impl Brand {
             }
             let brand = Brand::find(&name);
             if brand.is_none() {
-                diagnostics.error(unknown_brand(&name, values));
+                diagnostics.errors.push(unknown_brand(&name, values));
             }
             return brand;
         }

@@ -47,7 +47,9 @@ pub(super) fn all(
         let id = if several { values.explicit(&DEVICE_ID) } else { values.value(&DEVICE_ID) };
         if let Some(id) = id {
             if batteries.ids.iter().any(|other| other == id) {
-                diagnostics.error(values.invalid(&DEVICE_ID, "an id that no other battery has"));
+                diagnostics
+                    .errors
+                    .push(values.invalid(&DEVICE_ID, "an id that no other battery has"));
             }
             batteries.ids.push(id.to_owned());
         }
@@ -102,7 +104,11 @@ fn element(
     let spelling = Spelling::Element(index);
     let Value::Object(fields) = value else {
         let example = r#"{"id": "rack1", "port": "/dev/ttyUSB0"}"#;
-        diagnostics.error(ConfigError::new(format!("DEVICES[{index}]"), "a JSON object", example));
+        diagnostics.errors.push(ConfigError::new(
+            format!("DEVICES[{index}]"),
+            "a JSON object",
+            example,
+        ));
         return None;
     };
     let mut entries = BTreeMap::new();
@@ -114,7 +120,7 @@ fn element(
             Value::Number(_) | Value::Bool(_) => value.to_string(),
             Value::Array(_) | Value::Object(_) => {
                 let (name, allowed) = (spelling.display(&key), "a string, a number, true or false");
-                diagnostics.error(ConfigError::new(name, allowed, r#""text""#));
+                diagnostics.errors.push(ConfigError::new(name, allowed, r#""text""#));
                 continue;
             }
         };
@@ -216,7 +222,7 @@ fn variant(values: &Values, brand: &Brand, diagnostics: &mut Diagnostics) -> Opt
         diagnostics.warn(format!("{name} has no effect: type {} has one dialect", driver.name));
     } else {
         let allowed = format!("one of {} for type {}", known.join(", "), driver.name);
-        diagnostics.error(values.invalid(&BMS_VARIANT, allowed));
+        diagnostics.errors.push(values.invalid(&BMS_VARIANT, allowed));
     }
     None
 }
@@ -228,44 +234,38 @@ fn endpoint(values: &Values, brand: &Brand, diagnostics: &mut Diagnostics) -> Op
         }
         return Some(Endpoint::Simulated);
     }
-    let name = brand.name;
-    let (port, address) = (values.name_of(&BMS_PORT), values.name_of(&BMS_ADDRESS));
     let has_serial = brand.driver.is_none_or(|driver| driver.serial.is_some());
     let has_ble = brand.driver.is_none_or(|driver| driver.gatt.is_some());
+    let wrong_medium = |variable: &Variable, other: &Variable, medium: &str| {
+        let (brand, other, example) = (brand.name, values.name_of(other), other.example);
+        let allowed = format!("unset, because type {brand} has no {medium}: set {other}");
+        values.invalid(variable, allowed).with_example(format!("{other}={example}"))
+    };
     let error = match (values.is_set(&BMS_PORT), values.is_set(&BMS_ADDRESS)) {
         (true, true) => {
+            let port = values.name_of(&BMS_PORT);
             let example = values.explicit(&BMS_PORT).unwrap_or(BMS_PORT.example);
             values
                 .invalid(&BMS_ADDRESS, format!("unset, because {port} is set"))
                 .with_example(format!("{port}={example} alone"))
         }
-        (true, false) if !has_serial => values
-            .invalid(&BMS_PORT, format!("unset, because type {name} has no port: set {address}"))
-            .with_example(format!("{address}={}", BMS_ADDRESS.example)),
-        (false, true) if !has_ble => values
-            .invalid(
-                &BMS_ADDRESS,
-                format!("unset, because type {name} has no Bluetooth: set {port}"),
-            )
-            .with_example(format!("{port}={}", BMS_PORT.example)),
-        (true, false) => return values.explicit(&BMS_PORT).and_then(Endpoint::parse),
+        (true, false) if !has_serial => wrong_medium(&BMS_PORT, &BMS_ADDRESS, "port"),
+        (false, true) if !has_ble => wrong_medium(&BMS_ADDRESS, &BMS_PORT, "Bluetooth"),
+        (true, false) => return Endpoint::parse(values.explicit(&BMS_PORT)?),
         (false, true) => {
-            let address = values.explicit(&BMS_ADDRESS)?;
-            return Some(Endpoint::ble(address, values.explicit(&BMS_ADAPTER)));
-        }
-        (false, false) if has_serial => {
-            let or = if has_ble {
-                format!(", or over Bluetooth (set {address})")
-            } else {
-                String::new()
-            };
-            values.missing(&BMS_PORT, &format!("type {name} is read over a serial line{or}"))?
+            let adapter = values.explicit(&BMS_ADAPTER);
+            return Some(Endpoint::ble(values.explicit(&BMS_ADDRESS)?, adapter));
         }
         (false, false) => {
-            values.missing(&BMS_ADDRESS, &format!("type {name} is read over Bluetooth"))?
+            let (variable, media) = match (has_serial, has_ble) {
+                (true, true) => (&BMS_PORT, "a serial line or Bluetooth (set its address instead)"),
+                (true, false) => (&BMS_PORT, "a serial line"),
+                (false, _) => (&BMS_ADDRESS, "Bluetooth"),
+            };
+            values.missing(variable, &format!("type {} is read over {media}", brand.name))?
         }
     };
-    diagnostics.error(error);
+    diagnostics.errors.push(error);
     None
 }
 
@@ -290,15 +290,15 @@ fn bus_address(
     let Some(driver) = driver.filter(|driver| !driver.addresses.contains(&address)) else {
         return Some(address);
     };
-    let (first, last) = (driver.addresses.start(), driver.addresses.end());
+    let (first, last) = (*driver.addresses.start(), *driver.addresses.end());
     if !values.is_set(&BMS_SLAVE_ID) {
-        return Some(*first);
+        return Some(first);
     }
     let allowed = match first == last {
         true => format!("{first} for type {}", driver.name),
         false => format!("a whole number from {first} to {last} for type {}", driver.name),
     };
-    diagnostics.error(values.invalid(&BMS_SLAVE_ID, allowed));
+    diagnostics.errors.push(values.invalid(&BMS_SLAVE_ID, allowed));
     None
 }
 
@@ -311,7 +311,7 @@ fn barcode(values: &Values, diagnostics: &mut Diagnostics) -> Option<String> {
         Err(sample @ BarcodeError::Sample) => {
             let example = format!("no {} at all", values.name_of(&BMS_BARCODE));
             let error = values.invalid(&BMS_BARCODE, sample.to_string());
-            diagnostics.error(error.with_example(example));
+            diagnostics.errors.push(error.with_example(example));
             None
         }
     }
@@ -340,14 +340,14 @@ fn check_buses(built: &mut [(&Values, Device)], diagnostics: &mut Diagnostics) {
         let Some((_, first)) = neighbours.first() else { continue };
         if endpoint.is_ble() {
             let allowed = format!("another address than that of {}", first.profile.id);
-            diagnostics.error(values.invalid(&BMS_ADDRESS, allowed));
+            diagnostics.errors.push(values.invalid(&BMS_ADDRESS, allowed));
             continue;
         }
         if device.driver.is_none() || neighbours.iter().any(|(_, other)| other.driver.is_none()) {
             let allowed = format!(
                 "a certain type: {endpoint} has several batteries, and identifying one would disturb the others"
             );
-            diagnostics.error(values.invalid(&BMS_TYPE, allowed));
+            diagnostics.errors.push(values.invalid(&BMS_TYPE, allowed));
             continue;
         }
         let address = device.options.address;
@@ -355,13 +355,13 @@ fn check_buses(built: &mut [(&Values, Device)], diagnostics: &mut Diagnostics) {
             let other = &other.profile.id;
             let allowed =
                 format!("an address that no other battery on {endpoint} has; {other} has this one");
-            diagnostics.error(values.invalid(&BMS_SLAVE_ID, allowed));
+            diagnostics.errors.push(values.invalid(&BMS_SLAVE_ID, allowed));
         }
         let explicit = neighbours.iter().find(|(values, _)| values.is_set(&BMS_BAUDRATE));
         match (explicit.map(|(_, other)| other.bauds.clone()), values.is_set(&BMS_BAUDRATE)) {
             (Some(rates), true) if rates != device.bauds => {
                 let allowed = format!("the same for all batteries on {endpoint}");
-                diagnostics.error(values.invalid(&BMS_BAUDRATE, allowed));
+                diagnostics.errors.push(values.invalid(&BMS_BAUDRATE, allowed));
             }
             (Some(rates), false) => device.bauds = rates,
             (None, true) => neighbours.iter_mut().for_each(|n| n.1.bauds = device.bauds.clone()),

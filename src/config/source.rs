@@ -63,7 +63,8 @@ pub(super) fn resolve(
         if let Some(mut assignment) = direct.or(from_file) {
             let text = assignment.text.as_ref().map(Secret::expose);
             if text.is_some_and(|text| !variable.rule.accepts(text)) {
-                source.diagnostics.error(assignment.invalid(variable, variable.rule.to_string()));
+                let error = assignment.invalid(variable, variable.rule.to_string());
+                source.diagnostics.errors.push(error);
                 assignment.text = None;
             }
             values.insert(variable, assignment);
@@ -105,13 +106,13 @@ impl Source<'_> {
 
     /// The content of the file that `X_FILE` names.
     fn take_file(&mut self, variable: &Variable, is_set: bool) -> Option<Assignment> {
-        let direct =
-            self.spelling.names(variable).into_iter().next().filter(|_| variable.secret)?;
-        let path = self.entries.remove(&format!("{direct}_file"))?;
+        let file_name = self.spelling.file_name(variable)?;
+        let path = self.entries.remove(&file_name)?;
         let path = path.trim();
-        let name = self.spelling.display(&format!("{direct}_file"));
+        let (name, direct) =
+            (self.spelling.display(&file_name), file_name.trim_end_matches("_file"));
         if is_set {
-            let direct = self.spelling.display(&direct);
+            let direct = self.spelling.display(direct);
             self.diagnostics.warn(format!("{name} is ignored, because {direct} is set"));
             return None;
         }
@@ -129,7 +130,7 @@ impl Source<'_> {
                 let allowed = format!("the path of a readable file ({error})");
                 let example = format!("/run/secrets/{direct}");
                 let error = ConfigError::new(&name, allowed, &example).with_value(path);
-                self.diagnostics.error(error);
+                self.diagnostics.errors.push(error);
                 None
             }
         };
@@ -140,19 +141,14 @@ impl Source<'_> {
 /// A warning about a name that is no variable; `None` if it may belong to another program.
 fn unknown_name(name: &str, spelling: Spelling) -> Option<String> {
     let known: Vec<String> = VARIABLES.iter().flat_map(|it| spelling.names(it)).collect();
-    let secrets = VARIABLES.iter().filter(|variable| variable.secret);
-    let files: Vec<String> = secrets
-        .filter_map(|variable| Some(format!("{}_file", spelling.names(variable).first()?)))
-        .collect();
+    let files: Vec<String> = VARIABLES.iter().filter_map(|it| spelling.file_name(it)).collect();
     let near = closest(name, known.iter().chain(&files).map(String::as_str));
     let not_secret = name.strip_suffix("_file").filter(|stem| known.iter().any(|it| it == stem));
     let is_environment = matches!(spelling, Spelling::Environment);
     let has_prefix = |of: &[&str]| of.iter().any(|prefix| name.starts_with(prefix));
     let almost_known = not_secret.is_some() || near.is_some_and(|(_, errors)| errors <= 2);
-    if is_environment
-        && !has_prefix(&OWN_PREFIXES)
-        && !(has_prefix(&SHARED_PREFIXES) && almost_known)
-    {
+    let is_ours = has_prefix(&OWN_PREFIXES) || (has_prefix(&SHARED_PREFIXES) && almost_known);
+    if is_environment && !is_ours {
         return None;
     }
     let cased = |name: &str| if is_environment { name.to_uppercase() } else { name.to_owned() };
@@ -201,7 +197,9 @@ fn read_options(
         }
         Err(error) => format!("a readable file ({error})"),
     };
-    diagnostics.error(ConfigError::new(variable.name, allowed, variable.example).with_value(path));
+    diagnostics
+        .errors
+        .push(ConfigError::new(variable.name, allowed, variable.example).with_value(path));
     BTreeMap::new()
 }
 

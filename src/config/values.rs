@@ -31,6 +31,12 @@ impl Spelling {
         }
     }
 
+    /// The name under which a source may contain the path of a file with the value.
+    pub fn file_name(self, variable: &Variable) -> Option<String> {
+        let name = self.names(variable).into_iter().next().filter(|_| variable.secret)?;
+        Some(format!("{name}_file"))
+    }
+
     /// The name as messages show it.
     pub fn display(self, name: &str) -> String {
         match self {
@@ -162,7 +168,7 @@ impl Values {
             // Syntax errors contain the position and never the text.
             Err(error) => format!("{} ({error})", variable.rule),
         };
-        diagnostics.error(self.invalid(variable, allowed));
+        diagnostics.errors.push(self.invalid(variable, allowed));
         None
     }
 

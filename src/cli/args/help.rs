@@ -86,20 +86,17 @@ fn columns(rows: impl IntoIterator<Item = (String, String)>) -> String {
 
 /// The text in lines of at most [`WIDTH`] columns, all but the first one indented.
 fn wrapped(text: &str, indent: usize) -> String {
-    let mut lines = String::new();
-    let mut column = indent;
+    let mut lines = vec![String::new()];
     for word in text.split(' ') {
-        if column > indent && column + 1 + word.len() > WIDTH {
-            let _ = write!(lines, "\n{:indent$}", "");
-            column = indent;
-        } else if column > indent {
-            lines.push(' ');
-            column += 1;
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if indent + line.len() + 1 + word.len() <= WIDTH => {
+                line.extend([" ", word]);
+            }
+            _ => lines.push(word.to_owned()),
         }
-        lines.push_str(word);
-        column += word.len();
     }
-    lines
+    lines.join(&format!("\n{:indent$}", ""))
 }
 
 #[cfg(test)]

@@ -24,17 +24,13 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Invocation, String> {
     let mut matches: Option<Matches> = None;
-    let request = parse_into(&mut matches, commands, arguments);
-    let command = matches.as_ref().map(|matches| matches.command);
-    match request {
-        Ok(Request::Run) => Ok(matches.map_or(Invocation::Service, Invocation::Command)),
-        Ok(Request::Help) => {
-            Ok(Invocation::Print(command.map_or_else(|| overview(commands), Command::help)))
+    match parse_into(&mut matches, commands, arguments) {
+        Ok(Some(text)) => Ok(Invocation::Print(text)),
+        Ok(None) => Ok(matches.map_or(Invocation::Service, Invocation::Command)),
+        Err(error) => {
+            let command = matches.map(|matches| matches.command);
+            Err(usage_error(command, &error.to_string()))
         }
-        Ok(Request::Version) => {
-            Ok(Invocation::Print(format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION"))))
-        }
-        Err(error) => Err(usage_error(command, &error.to_string())),
     }
 }
 
@@ -45,62 +41,51 @@ pub fn usage_error(command: Option<&Command>, reason: &str) -> String {
     format!("{reason}\n\nUsage: {usage}\nFor more: {PROGRAM}{name} --help")
 }
 
-enum Request {
-    Run,
-    Help,
-    Version,
-}
-
+/// Returns the help or the version, if the arguments ask for it.
 fn parse_into(
     matches: &mut Option<Matches>,
     commands: &'static [&'static Command],
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Request, lexopt::Error> {
+) -> Result<Option<String>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut help = false;
     while let Some(argument) = parser.next()? {
         match (argument, &mut *matches) {
             (Short('h') | Long("help"), _) => help = true,
-            (Short('V') | Long("version"), _) => return Ok(Request::Version),
+            (Short('V') | Long("version"), _) => {
+                return Ok(Some(format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION"))));
+            }
             (Arg::Value(word), None) if word == "help" => help = true,
             (Arg::Value(word), None) => {
-                let command = find_command(commands, &word.to_string_lossy())?;
+                let found = commands.iter().copied().find(|command| word == command.name);
+                let known = commands.iter().map(|command| command.name);
+                let command =
+                    found.ok_or_else(|| unknown("command", &word.to_string_lossy(), known))?;
                 *matches = Some(Matches { command, positional: None, flags: Vec::new() });
             }
             (Arg::Value(word), Some(matches)) => matches.add_positional(word.string()?)?,
             (Long(name), Some(matches)) => {
-                let flag = find_flag(matches.command, name)?;
+                let flags = matches.command.flags;
+                let found = flags.iter().find(|flag| flag.name == name);
+                let known = flags.iter().map(|flag| flag.name);
+                let flag = found.ok_or_else(|| unknown("option", name, known))?;
                 matches.add_flag(flag, &mut parser)?;
             }
             (other, _) => return Err(other.unexpected()),
         }
     }
-    match matches.as_ref().and_then(Matches::missing) {
-        _ if help => Ok(Request::Help),
+    let Some(matches) = matches else { return Ok(help.then(|| overview(commands))) };
+    match matches.missing() {
+        _ if help => Ok(Some(matches.command.help())),
         Some(missing) => Err(format!("missing argument: {missing}").into()),
-        None => Ok(Request::Run),
+        None => Ok(None),
     }
 }
 
-fn find_command(
-    commands: &'static [&'static Command],
-    name: &str,
-) -> Result<&'static Command, String> {
-    let found = commands.iter().copied().find(|command| command.name == name);
-    let known = commands.iter().map(|command| command.name);
-    found.ok_or_else(|| format!("unknown command {name}{}", suggestion(name, known, "")))
-}
-
-fn find_flag(command: &'static Command, name: &str) -> Result<&'static Flag, String> {
-    let known = command.flags.iter().map(|flag| flag.name);
-    let found = command.flags.iter().find(|flag| flag.name == name);
-    found.ok_or_else(|| format!("unknown option --{name}{}", suggestion(name, known, "--")))
-}
-
-/// `; did you mean ...?`, if a known name is near.
-fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, prefix: &str) -> String {
-    let near = closest(name, known);
-    near.map(|(near, _)| format!("; did you mean {prefix}{near}?")).unwrap_or_default()
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let dashes = if what == "option" { "--" } else { "" };
+    let near = closest(name, known).map(|(near, _)| format!("; did you mean {dashes}{near}?"));
+    format!("unknown {what} {dashes}{name}{}", near.unwrap_or_default())
 }
 
 /// A command and its arguments.

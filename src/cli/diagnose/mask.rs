@@ -40,21 +40,24 @@ fn mask_hosts(report: &str, config: &RedactedConfig) -> String {
         text = text.replace(host, masked_host(host));
     }
     for scheme in SCHEMES {
-        let mut parts = text.split(scheme);
-        let mut rest = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let host = host_of(part);
-            let bare = host.trim_matches(['[', ']']);
-            rest.extend([scheme, if host.starts_with('<') { host } else { masked_host(bare) }]);
-            rest.push_str(part.get(host.len()..).unwrap_or_default());
-        }
-        text = rest;
+        let mut parts: Vec<_> = text.split(scheme).map(str::to_owned).collect();
+        parts.iter_mut().skip(1).for_each(|part| *part = mask_leading_host(part));
+        text = parts.join(scheme);
     }
     mask_ipv4(&text)
 }
 
+fn mask_leading_host(text: &str) -> String {
+    let host = leading_host(text);
+    let masked = match host.starts_with('<') {
+        true => host,
+        false => masked_host(host.trim_matches(['[', ']'])),
+    };
+    text.replacen(host, masked, 1)
+}
+
 /// The host at the beginning of this text; an IPv6 address has brackets.
-fn host_of(text: &str) -> &str {
+fn leading_host(text: &str) -> &str {
     let ends = |c: char| !(c.is_alphanumeric() || "-_.*@<>".contains(c));
     let end = match text.starts_with('[') {
         true => text.find(']').map(|at| at + 1),
@@ -84,16 +87,9 @@ pub(super) fn masked(report: &str, config: &RedactedConfig) -> String {
         }
     }
     text = mask_hosts(&text, config);
-    let bytes = text.clone().into_bytes();
-    let mut shown = text.into_bytes();
-    for start in 0..bytes.len() {
-        if is_address(&bytes, start) {
-            for (offset, byte) in shown.iter_mut().skip(start).take(17).enumerate() {
-                if offset > 8 && offset % 3 != 2 {
-                    *byte = b'x';
-                }
-            }
-        }
+    let mut shown = text.clone().into_bytes();
+    for start in (0..text.len()).filter(|start| is_address(text.as_bytes(), *start)) {
+        [9, 10, 12, 13, 15, 16].map(|offset| shown[start + offset] = b'x');
     }
     String::from_utf8(shown).unwrap_or_default()
 }

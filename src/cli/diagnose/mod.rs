@@ -2,13 +2,12 @@
 
 mod mask;
 
-use std::fmt::{self, Write};
 use std::fs;
 use std::path::Path;
 
 use super::args::Command;
 use super::{Outcome, SUCCESS, read};
-use crate::config::{self, Config, Diagnostics, RedactedConfig};
+use crate::config::{self, Config, Diagnostics};
 use crate::raw::raw;
 use crate::sink::mqtt;
 use crate::transport::ble::AdapterInfo;
@@ -23,76 +22,61 @@ pub(super) const COMMAND: Command = Command {
     prepare: |_| Ok(Box::pin(run())),
 };
 
+/// A heading and the lines below it.
+type Section = (String, Vec<String>);
+
 async fn run() -> Outcome {
     let redacted = config::redacted(config::environment());
-    let loaded = config::load(config::environment());
-    let mut report = String::new();
-    // Writing into a String cannot fail.
-    let _ = write_report(&mut report, &redacted, &loaded).await;
+    let variables = redacted.values.iter();
+    let variables = variables.map(|(name, value)| format!("{name}={}", mask::shown(name, value)));
+    let mut sections = vec![("Configuration".to_owned(), variables.collect())];
+    match config::load(config::environment()) {
+        Ok(config) => {
+            sections.extend(warnings(config.warnings.clone()));
+            sections.extend(results(&config).await);
+        }
+        Err(Diagnostics { errors, warnings: list }) => {
+            let errors = errors.iter().map(ToString::to_string).collect();
+            sections.extend(warnings(list));
+            sections.push(("Errors in the configuration".to_owned(), errors));
+        }
+    }
+    let mut report = format!("### bms-reader {}\n\n", env!("CARGO_PKG_VERSION"));
+    report.extend(machine().iter().map(|(what, fact)| format!("- {what}: {fact}\n")));
+    for (title, lines) in sections {
+        let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        report.push_str(&format!("\n#### {title}\n\n```text\n{lines}```\n"));
+    }
     println!("{}", mask::masked(&report, &redacted));
     Ok(SUCCESS)
 }
 
-async fn write_report(
-    report: &mut String,
-    redacted: &RedactedConfig,
-    loaded: &Result<Config, Diagnostics>,
-) -> fmt::Result {
-    writeln!(report, "### bms-reader {}\n", env!("CARGO_PKG_VERSION"))?;
-    for (what, fact) in machine() {
-        writeln!(report, "- {what}: {fact}")?;
-    }
-    let variables = redacted.values.iter();
-    let variables = variables.map(|(name, value)| format!("{name}={}", mask::shown(name, value)));
-    write_section(report, "Configuration", variables)?;
-    match loaded {
-        Err(diagnostics) => {
-            write_warnings(report, &diagnostics.warnings)?;
-            let errors = diagnostics.errors.iter().map(ToString::to_string);
-            write_section(report, "Errors in the configuration", errors)
-        }
-        Ok(config) => write_results(report, config).await,
-    }
+fn warnings(warnings: Vec<String>) -> Option<Section> {
+    (!warnings.is_empty()).then(|| ("Warnings".to_owned(), warnings))
 }
 
-async fn write_results(report: &mut String, config: &Config) -> fmt::Result {
-    write_warnings(report, &config.warnings)?;
+/// What the ports, the adapters, the broker and the batteries answer.
+async fn results(config: &Config) -> Vec<Section> {
     let ports = serial::list().into_iter();
     let ports = ports.map(|it| format!("{} {}", it.path, it.device.unwrap_or_default()));
-    write_section(report, "Serial ports", ports)?;
     let bluetooth = Bluetooth::default();
-    write_section(report, "Bluetooth", [adapters(&bluetooth.adapters().await)])?;
     let broker = match &config.mqtt {
         None => "not configured".to_owned(),
         Some(settings) => {
             mqtt::probe(settings).await.map_or_else(|error| error, |()| "login accepted".to_owned())
         }
     };
-    write_section(report, "Broker", [broker])?;
+    let mut sections = vec![
+        ("Serial ports".to_owned(), ports.collect()),
+        ("Bluetooth".to_owned(), vec![adapters(&bluetooth.adapters().await)]),
+        ("Broker".to_owned(), vec![broker]),
+    ];
     let board = read::read(&config.devices, &bluetooth, None).await;
-    for device in &config.devices {
-        let Some(state) = board.latest(&device.profile.id) else { continue };
-        let title = format!("One read of {}", device.profile.id);
-        write_section(report, &title, [format!("{:#}", raw(&state))])?;
+    for id in config.devices.iter().map(|device| &device.profile.id) {
+        let Some(state) = board.latest(id) else { continue };
+        sections.push((format!("One read of {id}"), vec![format!("{:#}", raw(&state))]));
     }
-    Ok(())
-}
-
-fn write_warnings(report: &mut String, warnings: &[String]) -> fmt::Result {
-    match warnings.is_empty() {
-        true => Ok(()),
-        false => write_section(report, "Warnings", warnings.iter().cloned()),
-    }
-}
-
-fn write_section(
-    report: &mut String,
-    title: &str,
-    lines: impl IntoIterator<Item = String>,
-) -> fmt::Result {
-    writeln!(report, "\n#### {title}\n\n```text")?;
-    lines.into_iter().try_for_each(|line| writeln!(report, "{line}"))?;
-    writeln!(report, "```")
+    sections
 }
 
 /// A line per adapter, or why there is none.

@@ -5,10 +5,13 @@ mod text;
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::args::{Command, Flag, FlagValue};
+use super::args::FlagValue::{self, Many, One};
+use super::args::{Command, Flag};
 use super::{Outcome, SUCCESS};
+use crate::config::Endpoint;
 use crate::model::{Fault, FaultKind};
 use crate::poll::{CycleError, advertisement};
 use crate::protocol::detection::{Guess, recognise};
@@ -16,7 +19,7 @@ use crate::protocol::{DriverInfo, detection};
 use crate::transport::Bluetooth;
 use crate::transport::ble::BleDevice;
 use crate::transport::serial::{self, PortInfo};
-use probe::ProbeResult;
+use probe::{ProbeResult, probe};
 
 /// Batteries advertise every second or two.
 const SCAN_TIME: Duration = Duration::from_secs(5);
@@ -26,12 +29,11 @@ pub(super) const COMMAND: Command = Command {
     about: "List serial ports and Bluetooth devices, with the lines to put into the configuration",
     positional: None,
     flags: &[
-        Flag::new("seconds", FlagValue::One("N"), "Time to scan for Bluetooth devices")
-            .default("5"),
+        Flag::new("seconds", One("N"), "Time to scan for Bluetooth devices").default("5"),
         Flag::new("json", FlagValue::None, "Print one JSON object instead of text"),
         Flag::new(
             "probe",
-            FlagValue::Many("PLACE"),
+            Many("PLACE"),
             "Identify batteries with harmless read requests: at these ports and Bluetooth \
              addresses, or at all",
         ),
@@ -104,20 +106,20 @@ async fn scan(targets: Option<&[String]>, time: Duration) -> ScanResult {
 async fn scan_ports(targets: Option<&[String]>, bluetooth: &Bluetooth) -> Vec<FoundPort> {
     let mut found = serial::list();
     // A target may be a port that is not listed: a bridge, a pseudo-terminal.
-    for target in targets.unwrap_or_default().iter().filter(|target| probe::is_port(target)) {
-        if !found.iter().any(|port| is_called(port, target)) {
+    for target in targets.unwrap_or_default() {
+        let is_port = Endpoint::parse(target).is_some();
+        if is_port && !found.iter().any(|port| is_called(port, target)) {
             found.push(PortInfo { path: target.clone(), device: None });
         }
     }
-    let probed = found.iter().filter(|port| {
-        targets.is_some_and(|list| list.is_empty() || list.iter().any(|name| is_called(port, name)))
-    });
-    let mut probes = probe::ports(probed.map(|port| port.path.clone()), bluetooth).await;
-    let mut with_probe = |found: PortInfo| {
-        let index = probes.iter().position(|(path, _)| *path == found.path);
-        FoundPort { probe: index.map(|index| probes.swap_remove(index).1), found }
+    let probe_if_target = async |found: PortInfo| {
+        let is_target = targets
+            .is_some_and(|list| list.is_empty() || list.iter().any(|name| is_called(&found, name)));
+        let variables = [("bms_type", detection::AUTO), ("bms_port", &found.path)];
+        let probe = if is_target { Some(probe(&variables, bluetooth).await) } else { None };
+        FoundPort { probe, found }
     };
-    found.into_iter().map(&mut with_probe).collect()
+    join_all(found.into_iter().map(probe_if_target)).await
 }
 
 fn is_called(port: &PortInfo, name: &str) -> bool {
@@ -136,7 +138,8 @@ async fn identify_devices(
             list.iter().any(|name| name.eq_ignore_ascii_case(&found.address))
                 || (list.is_empty() && !guesses.is_empty())
         });
-        let probe = if is_target { Some(probe::ble_device(&found, bluetooth).await) } else { None };
+        let variables = [("bms_address", &*found.address), ("bms_adapter", &found.adapter)];
+        let probe = if is_target { Some(probe(&variables, bluetooth).await) } else { None };
         devices.push(FoundDevice { found, guesses, probe });
     }
     devices

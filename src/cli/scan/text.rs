@@ -1,80 +1,75 @@
 //! The result of a scan as text.
 
-use std::fmt::{self, Write};
-
 use super::probe::ProbeResult;
 use super::{Environment, FoundDevice, FoundPort, ScanResult};
-use crate::protocol::DRIVERS;
-use crate::protocol::uuid16;
+use crate::protocol::{DRIVERS, uuid16};
+
+const NO_PORT: &str = "\
+No serial port found. Is the adapter plugged in? In Docker, pass it on with
+  --device /dev/ttyUSB0      (`ls -l /dev/serial/by-id` on the host shows its name)
+
+";
+const NO_DEVICE: &str = "\
+No Bluetooth device in range. A battery does not advertise while a phone app or another program is \
+connected to it.
+";
 
 pub(super) fn render(result: &ScanResult) -> String {
-    let mut text = String::new();
-    // Writing into a String cannot fail.
-    let _ = write_ports(&mut text, &result.ports);
-    let _ = match &result.devices {
-        Ok(devices) => write_devices(&mut text, devices),
-        Err(fault) => {
-            writeln!(text, "Bluetooth is not available: {}\n  {}", fault.message, fault.hint)
-        }
+    let devices = match &result.devices {
+        Ok(devices) => render_devices(devices),
+        Err(fault) => format!("Bluetooth is not available: {}\n  {}\n", fault.message, fault.hint),
     };
-    text
+    render_ports(&result.ports) + &devices
 }
 
-fn write_ports(text: &mut String, ports: &[FoundPort]) -> fmt::Result {
+fn render_ports(ports: &[FoundPort]) -> String {
     if ports.is_empty() {
-        return writeln!(
-            text,
-            "No serial port found. Is the adapter plugged in? In Docker, pass it on with\n  \
-             --device /dev/ttyUSB0      (`ls -l /dev/serial/by-id` on the host shows its name)\n"
-        );
+        return NO_PORT.to_owned();
     }
+    let mut text = String::new();
     for port in ports {
         let path = &port.found.path;
-        writeln!(text, "{path}")?;
+        text += &format!("{path}\n");
         if let Some(device) = &port.found.device {
-            writeln!(text, "  currently {device}")?;
+            text += &format!("  currently {device}\n");
         }
-        write_probe(text, port.probe.as_ref())?;
-        match port.is_missing() {
-            true => writeln!(text)?,
-            false => write_settings(text, &format!("--device {path}:{path}"), port.environment())?,
+        text += &render_probe(port.probe.as_ref());
+        if !port.is_missing() {
+            text += &render_settings(&format!("--device {path}:{path}"), port.environment());
         }
+        text.push('\n');
     }
     let serial = DRIVERS.iter().filter(|info| info.serial.is_some());
-    let known: Vec<_> = serial.map(|info| info.name).collect();
-    writeln!(text, "Types for a serial port: {}", known.join(", "))?;
+    let types: Vec<_> = serial.map(|info| info.name).collect();
+    text += &format!("Types for a serial port: {}\n", types.join(", "));
     if ports.iter().all(|port| port.probe.is_none()) {
-        writeln!(
-            text,
-            "`bms-reader scan --probe` identifies the batteries; BMS_TYPE=auto does so at each start."
-        )?;
+        text += "`bms-reader scan --probe` identifies the batteries; BMS_TYPE=auto does so at each start.\n";
     }
-    writeln!(text)
+    text + "\n"
 }
 
-fn write_devices(text: &mut String, devices: &[FoundDevice]) -> fmt::Result {
+fn render_devices(devices: &[FoundDevice]) -> String {
     if devices.is_empty() {
-        return writeln!(
-            text,
-            "No Bluetooth device in range. A battery does not advertise while a phone app or another \
-             program is connected to it."
-        );
+        return NO_DEVICE.to_owned();
     }
     let (batteries, others): (Vec<_>, Vec<_>) =
         devices.iter().partition(|device| device.may_be_battery());
+    let mut text = String::new();
     for device in batteries {
-        writeln!(text, "{}", headline(device))?;
+        text += &format!("{}\n", headline(device));
         if device.found.connected {
-            writeln!(text, "  connected to a program on this machine")?;
+            text += "  connected to a program on this machine\n";
         }
-        write_guesses(text, device)?;
-        write_probe(text, device.probe.as_ref())?;
-        write_settings(text, "-v /run/dbus:/run/dbus:ro", device.environment())?;
+        text += &render_guesses(device);
+        text += &render_probe(device.probe.as_ref());
+        text += &render_settings("-v /run/dbus:/run/dbus:ro", device.environment());
+        text.push('\n');
     }
     if !others.is_empty() {
-        writeln!(text, "Other Bluetooth devices, which match no supported battery:")?;
+        text += "Other Bluetooth devices, which match no supported battery:\n";
     }
-    others.iter().try_for_each(|device| writeln!(text, "  {}", headline(device)))
+    text.extend(others.iter().map(|device| format!("  {}\n", headline(device))));
+    text
 }
 
 /// Address, name, signal strength, adapter and services in one line.
@@ -92,43 +87,41 @@ fn headline(device: &FoundDevice) -> String {
     parts.join("  ")
 }
 
-fn write_guesses(text: &mut String, device: &FoundDevice) -> fmt::Result {
+fn render_guesses(device: &FoundDevice) -> String {
     let titles = |likely: bool| {
         let guesses = device.guesses.iter().filter(|guess| guess.likely == likely);
         guesses.map(|guess| guess.driver.title).collect::<Vec<_>>().join(" or ")
     };
-    match (titles(true), titles(false)) {
-        (likely, _) if !likely.is_empty() => writeln!(text, "  probably {likely}"),
-        (_, possible) if !possible.is_empty() => {
-            writeln!(text, "  possibly {possible}; other devices advertise the same")
-        }
-        _ => Ok(()),
+    let (likely, possible) = (titles(true), titles(false));
+    match (likely.is_empty(), possible.is_empty()) {
+        (false, _) => format!("  probably {likely}\n"),
+        (true, false) => format!("  possibly {possible}; other devices advertise the same\n"),
+        (true, true) => String::new(),
     }
 }
 
-fn write_probe(text: &mut String, probe: Option<&ProbeResult>) -> fmt::Result {
+fn render_probe(probe: Option<&ProbeResult>) -> String {
     match probe {
-        None => Ok(()),
+        None => String::new(),
         Some(Ok(identified)) => {
             let model = identified.model.as_ref().map(|model| format!(", {model}"));
-            let title = identified.driver.title;
-            writeln!(text, "  identified as {title}{}", model.unwrap_or_default())
+            format!("  identified as {}{}\n", identified.driver.title, model.unwrap_or_default())
         }
-        Some(Err(fault)) => writeln!(text, "  {}\n    {}", fault.message, fault.hint),
+        Some(Err(fault)) => format!("  {}\n    {}\n", fault.message, fault.hint),
     }
 }
 
 /// The lines to copy.
-fn write_settings(text: &mut String, mount: &str, environment: Environment<'_>) -> fmt::Result {
+fn render_settings(mount: &str, environment: Environment<'_>) -> String {
     let pairs = environment.map(|(name, value)| format!("{name}={value}"));
-    writeln!(text, "  environment:  {}", pairs.join(" "))?;
-    writeln!(text, "  docker run:   {mount} -e {}", pairs.join(" -e "))?;
-    for (index, (name, value)) in environment.iter().enumerate() {
-        let head = if index == 0 { "add-on:" } else { "" };
-        // Without quotes YAML reads some addresses as numbers in base 60.
-        writeln!(text, "  {head:<13} {}: \"{value}\"", name.to_lowercase())?;
-    }
-    writeln!(text)
+    // Without quotes YAML reads some addresses as numbers in base 60.
+    let options = environment.map(|(name, value)| format!("{}: \"{value}\"", name.to_lowercase()));
+    format!(
+        "  environment:  {}\n  docker run:   {mount} -e {}\n  add-on:       {}\n",
+        pairs.join(" "),
+        pairs.join(" -e "),
+        options.join("\n                ")
+    )
 }
 
 /// Assigned UUIDs in their short form: `ff00`.

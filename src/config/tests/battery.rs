@@ -75,7 +75,7 @@ fn sample_barcode_is_rejected() {
     ] {
         let message = error(&[("BMS_PORT", "/dev/a"), ("BMS_BARCODE", sample)]);
         assert!(message.starts_with(&format!("BMS_BARCODE is \"{sample}\"")), "{message}");
-        assert!(message.contains(reason) && message.contains("answer to `info`"), "{message}");
+        assert!(message.contains(reason) && message.contains("reply to `info`"), "{message}");
         let contradicts_itself = message.ends_with(sample);
         assert!(!contradicts_itself, "{message}");
     }

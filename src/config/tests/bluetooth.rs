@@ -120,7 +120,7 @@ fn endpoint_must_suit_the_brand() {
 fn missing_endpoint_is_an_error() {
     let message = error(&[("BMS_TYPE", "auto")]);
     assert!(message.starts_with("BMS_PORT must be set"), "{message}");
-    assert!(message.contains("or over Bluetooth (set BMS_ADDRESS)"), "{message}");
+    assert!(message.contains("or Bluetooth (set its address instead)"), "{message}");
 }
 
 #[test]
