@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::model::bank::BankSummary;
+use crate::model::derived::BankSummary;
 use crate::model::reading::{ChargeLimits, Reading, SensorLocation};
 use crate::model::units::Microohms;
 use crate::model::{DeviceState, Snapshot, Value};
@@ -295,7 +295,7 @@ mod tests {
                 "warnings": {"cell_overvoltage": true},
                 "alarms": [{
                     "name": "cell_overvoltage", "battery": "rack",
-                    "words": "Cell overvoltage: cell 2 of rack at 3.326 V", "cell": 2,
+                    "words": "rack: Cell overvoltage (highest cell now: cell 2 at 3.326 V)", "cell": 2,
                     "value": 3.326, "unit": "V", "source": "bms", "severity": "protection",
                 }],
                 "unknown_bits": {"io_status": 16384},

@@ -15,7 +15,7 @@ use crate::command::{Command, CommandBus, CommandError, CommandInbox, Request};
 use crate::config;
 use crate::model::bank::{Bank, Member};
 use crate::model::units::Uptime;
-use crate::model::{DeviceId, DeviceState, Fault, FaultKind, LinkState};
+use crate::model::{DeviceId, DeviceState, Fault, FaultKind, LinkState, staleness};
 
 /// Members that share a line are read in turn, so wait this long for the next reading before
 /// publishing.
@@ -59,7 +59,7 @@ impl MemberState {
     /// When the member is missing unless it is read again; `None` before the first read.
     fn valid_until(&self) -> Option<Instant> {
         let interval = Duration::from_millis(self.state.borrow().profile.interval_ms);
-        Some(self.last_read? + LinkState::patience(interval))
+        Some(self.last_read? + staleness::reading_lifetime(interval))
     }
 
     /// Takes note of the newest state; true if that changes the bank.

@@ -235,7 +235,7 @@ fn number_of(
 fn series(key: &str) -> Option<Series> {
     let quantity = Quantity::of(key)?;
     let unit = quantity.kind.unit().unwrap_or_default();
-    Some(Series { key: key.to_owned(), unit, decimals: quantity.decimals.into() })
+    Some(Series { key: key.to_owned(), unit, decimals: quantity.kind.decimals().into() })
 }
 
 fn divisor(series: &Series) -> Option<i64> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::packed::{Series, Spread};
 use super::ring::{Ring, Sample};
-use crate::model::catalog::{Entry, entries};
+use crate::model::entries::{Entry, entries};
 use crate::model::units::{Millis, divide_rounded};
 use crate::model::{DeviceState, Value};
 
@@ -152,7 +152,7 @@ pub(super) fn samples(state: &DeviceState) -> Vec<(Series, i64)> {
     let sample = |entry: Entry| {
         let unit = entry.quantity.kind.unit().filter(|unit| UNITS.contains(unit))?;
         let Value::Decimal { mantissa, scale } = entry.value else { return None };
-        let decimals = u32::from(entry.quantity.decimals);
+        let decimals = u32::from(entry.quantity.kind.decimals());
         let value = mantissa.checked_mul(10_i64.checked_pow(decimals.checked_sub(scale)?)?)?;
         Some((Series { key: entry.key, unit, decimals }, value))
     };

@@ -1,85 +1,68 @@
-//! The active alarms of a battery in words: what its own electronics report, and the limits that
-//! the operator set, in one list.
+//! The active alarms of a battery: those that it reports and those of the thresholds.
 
 use std::borrow::Cow;
 
-use serde::{Serialize, Serializer};
-
 use super::alarm::{Alarm, Severity};
-use super::profile::{DeviceId, Profile};
+use super::derived::{ActiveAlarm, AlarmKey, AlarmSource, Derived};
+use super::device_state::DeviceState;
 use super::reading::{Reading, SensorLocation};
-use super::snapshot::{Derived, DeviceState};
 use super::thresholds::{Threshold, ThresholdStatus};
 use super::value::Value;
 
-/// One active alarm.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ActiveAlarm {
-    /// As in `alarm_<name>`, or what a console has a worried word for.
-    pub name: Cow<'static, str>,
-    /// Of which battery; in a bank that is one of its members.
-    pub battery: DeviceId,
-    /// What people read.
-    #[serde(rename = "words")]
-    pub message: String,
-    /// At which cell, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cell: Option<usize>,
-    /// What was measured.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_number")]
-    pub value: Option<Value>,
-    /// Unit of the value.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unit: Option<&'static str>,
-    /// Who says so.
-    pub source: Source,
-    /// How bad it is.
-    pub severity: Severity,
-}
-
-/// Battery id and alarm name. In a bank, two members may have the same alarm.
-pub type AlarmKey = (String, String);
-
-impl ActiveAlarm {
-    pub fn key(&self) -> AlarmKey {
-        (self.battery.to_string(), self.name.to_string())
-    }
-}
-
-/// Who raised an alarm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// The battery itself.
-    Bms,
-    /// A threshold of the configuration (`ALARM_*`).
-    #[serde(rename = "limit")]
-    Threshold,
-}
-
-fn as_number<S: Serializer>(value: &Option<Value>, serializer: S) -> Result<S::Ok, S::Error> {
-    value.as_ref().map(Value::to_json).serialize(serializer)
+/// The measured value that an alarm is about.
+struct Measurement {
+    what: &'static str,
+    value: Value,
+    unit: &'static str,
+    cell: Option<usize>,
 }
 
 impl DeviceState {
-    /// The alarms that were active at the last good read. Whether that still says anything is a
-    /// matter of the link.
+    /// The active alarms of the last good read, which may be stale.
     pub fn active_alarms(&self) -> Vec<ActiveAlarm> {
         let Some(snapshot) = self.snapshot.as_deref() else { return Vec::new() };
-        if let Some(whole) = &snapshot.derived.bank {
-            return whole.alarms.clone();
-        }
         let (reading, derived) = (&snapshot.reading, &snapshot.derived);
-        let reported = reading.alarms.active();
-        let mut list: Vec<ActiveAlarm> =
-            reported.map(|alarm| reported_by_bms(alarm, &self.profile, reading, derived)).collect();
-        let said = reading.alarms.statuses();
-        list.extend(
-            said.filter_map(|(subject, word)| Some(in_a_word(subject, word?, &self.profile))),
-        );
-        let crossed = derived.thresholds.iter().filter(|(_, standing)| standing.active);
-        list.extend(crossed.map(|(limit, standing)| own(*limit, standing, &self.profile)));
-        list
+        if let Some(bank) = &derived.bank {
+            return bank.alarms.clone();
+        }
+        let reported = reading.alarms.active().map(|alarm| {
+            let measurement = measurement(alarm, reading, derived);
+            let text = reported_text(alarm, measurement.as_ref());
+            let source = AlarmSource::Bms;
+            self.alarm(alarm.name().into(), text, measurement, source, alarm.severity())
+        });
+        let statuses = reading.alarms.statuses().filter_map(|(subject, status)| {
+            let text = format!("{} is {}", subject.replace('_', " "), status?);
+            let name = subject.to_owned().into();
+            Some(self.alarm(name, text, None, AlarmSource::Bms, Severity::Protection))
+        });
+        let exceeded = derived.thresholds.iter().filter(|(_, status)| status.active);
+        let thresholds = exceeded.map(|(threshold, status)| {
+            let (text, measurement) = threshold_alarm(*threshold, status);
+            let source = AlarmSource::Threshold;
+            self.alarm(threshold.name().into(), text, Some(measurement), source, Severity::Warning)
+        });
+        reported.chain(statuses).chain(thresholds).collect()
+    }
+
+    fn alarm(
+        &self,
+        name: Cow<'static, str>,
+        text: String,
+        measurement: Option<Measurement>,
+        source: AlarmSource,
+        severity: Severity,
+    ) -> ActiveAlarm {
+        ActiveAlarm {
+            name,
+            battery: self.profile.id.clone(),
+            message: format!("{}: {text}", self.profile.name),
+            cell: measurement.as_ref().and_then(|measured| measured.cell),
+            unit: measurement.as_ref().map(|measured| measured.unit),
+            value: measurement.map(|measured| measured.value),
+            source,
+            severity,
+        }
     }
 
     /// Whether the last good read contains the state of this alarm, active or not.
@@ -89,157 +72,112 @@ impl DeviceState {
             return bank.missing.iter().all(|missing| missing.as_str() != battery);
         }
         let alarms = &snapshot.reading.alarms;
-        let reported = Alarm::from_name(name).is_some_and(|alarm| alarms.get(alarm).is_some());
-        let thresholds = &snapshot.derived.thresholds;
-        let watched = Threshold::from_name(name).is_some_and(|it| thresholds.contains_key(&it));
-        let described = alarms.statuses().any(|(subject, _)| subject == name);
-        battery == self.profile.id.as_str() && (reported || watched || described)
+        battery == self.profile.id.as_str()
+            && (Alarm::from_name(name).is_some_and(|alarm| alarms.get(alarm).is_some())
+                || snapshot.derived.thresholds.keys().any(|threshold| threshold.name() == name)
+                || alarms.statuses().any(|(subject, _)| subject == name))
     }
 }
 
-fn own(limit: Threshold, standing: &ThresholdStatus, profile: &Profile) -> ActiveAlarm {
-    let (name, unit) = (&profile.name, unit_of(limit));
-    let subject = match (standing.cell, limit) {
-        (Some(cell), _) => format!("Cell {cell} of {name}"),
-        (None, Threshold::CellDelta) => format!("Cells of {name}"),
-        (None, _) => name.clone(),
+fn threshold_alarm(threshold: Threshold, status: &ThresholdStatus) -> (String, Measurement) {
+    let ThresholdStatus { value, limit, cell, .. } = status.clone();
+    let (unit, _) = threshold.unit_and_scale();
+    let what = match threshold {
+        Threshold::CellLow | Threshold::CellHigh => "voltage",
+        Threshold::CellDelta => "cell voltage difference",
+        Threshold::TempHigh | Threshold::TempLow => "temperature",
+        Threshold::SocLow => "state of charge",
     };
-    let verb = if limit == Threshold::CellDelta { "differ by" } else { "at" };
-    let (value, set) = (&standing.value, &standing.limit);
-    ActiveAlarm {
-        name: limit.name().into(),
-        battery: profile.id.clone(),
-        message: format!("{subject} {verb} {value} {unit}, limit {set} {unit}"),
-        cell: standing.cell,
-        value: Some(standing.value.clone()),
-        unit: Some(unit),
-        source: Source::Threshold,
-        severity: Severity::Warning,
-    }
+    let cell_name = cell.map(|cell| format!("cell {cell} ")).unwrap_or_default();
+    let side = if threshold.is_upper() { "above" } else { "below" };
+    let text = format!("{cell_name}{what} {value} {unit} is {side} the limit of {limit} {unit}");
+    (text, Measurement { what, value, unit, cell })
 }
 
-/// A console told a state in a word that stands for no good one.
-fn in_a_word(subject: &str, word: &str, profile: &Profile) -> ActiveAlarm {
-    ActiveAlarm {
-        name: subject.to_owned().into(),
-        battery: profile.id.clone(),
-        message: format!("{}: {subject} is {word}", profile.name),
-        cell: None,
-        value: None,
-        unit: None,
-        source: Source::Bms,
-        severity: Severity::Protection,
-    }
-}
-
-fn unit_of(limit: Threshold) -> &'static str {
-    match limit {
-        Threshold::CellLow | Threshold::CellHigh | Threshold::CellDelta => "V",
-        Threshold::TempHigh | Threshold::TempLow => "°C",
-        Threshold::SocLow => "%",
-    }
-}
-
-fn reported_by_bms(
-    alarm: Alarm,
-    profile: &Profile,
-    reading: &Reading,
-    derived: &Derived,
-) -> ActiveAlarm {
-    let (name, words) = (&profile.name, alarm.text());
-    let evidence = evidence(alarm, reading, derived);
-    let words = match &evidence {
-        Some(Evidence { cell: Some(cell), value, unit }) => {
-            format!("{words}: cell {cell} of {name} at {value} {unit}")
+/// Batteries do not report which cell or value raised an alarm, so the text gives the present one.
+fn reported_text(alarm: Alarm, measurement: Option<&Measurement>) -> String {
+    let text = alarm.text();
+    match measurement {
+        Some(Measurement { what, value, unit, cell: Some(cell) }) => {
+            format!("{text} ({what} now: cell {cell} at {value} {unit})")
         }
-        Some(Evidence { cell: None, value, unit }) => format!("{words}: {name} at {value} {unit}"),
-        None => format!("{words}: {name}"),
-    };
-    ActiveAlarm {
-        name: alarm.name().into(),
-        battery: profile.id.clone(),
-        message: words,
-        cell: evidence.as_ref().and_then(|it| it.cell),
-        unit: evidence.as_ref().map(|it| it.unit),
-        value: evidence.map(|it| it.value),
-        source: Source::Bms,
-        severity: alarm.severity(),
+        Some(Measurement { what, value, unit, cell: None }) => {
+            format!("{text} ({what} now: {value} {unit})")
+        }
+        None => text.to_owned(),
     }
 }
 
-/// The measured value that an alarm is most likely about.
-struct Evidence {
-    cell: Option<usize>,
-    value: Value,
-    unit: &'static str,
-}
-
-fn evidence(alarm: Alarm, reading: &Reading, derived: &Derived) -> Option<Evidence> {
+fn measurement(alarm: Alarm, reading: &Reading, derived: &Derived) -> Option<Measurement> {
     use Alarm::*;
-    let at_cell = |(cell, voltage): (usize, _)| Evidence {
-        cell: Some(cell),
-        value: Value::from(voltage),
-        unit: "V",
+    let pack = &reading.pack;
+    let probe = |location| {
+        let mut probes = reading.probes.iter().filter(|probe| probe.location == location);
+        probes.find_map(|probe| probe.value)
     };
-    let whole =
-        |value: Option<Value>, unit| value.map(|value| Evidence { cell: None, value, unit });
-    let probe = |place| {
-        let mut probes = reading.probes.iter().filter(|probe| probe.location == place);
-        whole(probes.find_map(|probe| probe.value).map(Value::from), "°C")
-    };
-    match alarm {
-        CellOvervoltage | CellOvervoltageWarning => derived.highest_cell.map(at_cell),
-        CellUndervoltage | CellUndervoltageWarning => derived.lowest_cell.map(at_cell),
+    let (what, value, unit, cell): (_, Option<Value>, _, _) = match alarm {
+        CellOvervoltage | CellOvervoltageWarning => {
+            let (cell, voltage) = derived.highest_cell?;
+            ("highest cell", Some(voltage.into()), "V", Some(cell))
+        }
+        CellUndervoltage | CellUndervoltageWarning => {
+            let (cell, voltage) = derived.lowest_cell?;
+            ("lowest cell", Some(voltage.into()), "V", Some(cell))
+        }
         PackOvervoltage | PackUndervoltage | PackOvervoltageWarning | PackUndervoltageWarning => {
-            whole(reading.pack.voltage.map(Value::from), "V")
+            ("pack voltage", pack.voltage.map(Value::from), "V", None)
         }
         ChargeOvercurrent
         | DischargeOvercurrent
         | DischargeOvercurrent2
         | ChargeOvercurrentWarning
-        | DischargeOvercurrentWarning => whole(reading.pack.current.map(Value::from), "A"),
+        | DischargeOvercurrentWarning => ("current", pack.current.map(Value::from), "A", None),
         ChargeOvertemperature
         | DischargeOvertemperature
         | ChargeOvertemperatureWarning
-        | DischargeOvertemperatureWarning => whole(derived.max_temp.map(Value::from), "°C"),
+        | DischargeOvertemperatureWarning => {
+            ("highest temperature", derived.max_temp.map(Value::from), "°C", None)
+        }
         ChargeUndertemperature
         | DischargeUndertemperature
         | ChargeUndertemperatureWarning
-        | DischargeUndertemperatureWarning => whole(derived.min_temp.map(Value::from), "°C"),
+        | DischargeUndertemperatureWarning => {
+            ("lowest temperature", derived.min_temp.map(Value::from), "°C", None)
+        }
         AmbientOvertemperature
         | AmbientUndertemperature
         | AmbientOvertemperatureWarning
-        | AmbientUndertemperatureWarning => probe(SensorLocation::Ambient),
+        | AmbientUndertemperatureWarning => {
+            let value = probe(SensorLocation::Ambient).map(Value::from);
+            ("ambient temperature", value, "°C", None)
+        }
         MosOvertemperature
         | MosUndertemperature
         | MosOvertemperatureWarning
-        | MosUndertemperatureWarning => probe(SensorLocation::Mosfet),
-        LowBattery | LowSocWarning => whole(reading.pack.soc.map(Value::from), "%"),
-        _ => None,
-    }
+        | MosUndertemperatureWarning => {
+            ("MOSFET temperature", probe(SensorLocation::Mosfet).map(Value::from), "°C", None)
+        }
+        LowBattery | LowSocWarning => ("state of charge", pack.soc.map(Value::from), "%", None),
+        _ => return None,
+    };
+    Some(Measurement { what, value: value?, unit, cell })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::*;
-    use crate::model::Snapshot;
     use crate::model::derived_state::DerivedState;
     use crate::model::reading::Cell;
-    use crate::model::thresholds::AlarmThresholds;
     use crate::model::units::{CentiPercent, Millis, Millivolts, Uptime};
+    use crate::model::{AlarmThresholds, Profile};
 
-    fn state(reading: Reading, limits: AlarmThresholds) -> DeviceState {
+    fn state(reading: Reading, thresholds: AlarmThresholds) -> DeviceState {
         let mut state =
             DeviceState::new(Profile { name: "Rack 1".into(), ..Profile::sample("rack1") });
-        let derived = DerivedState::new(limits).derive(&reading, Uptime(0), 1000);
-        let device = state.profile.id.clone();
-        let taken = Millis(0);
-        state.snapshot =
-            Some(Arc::new(Snapshot { device, sequence: 1, taken, took_ms: 1, reading, derived }));
+        let derived = DerivedState::new(thresholds).derive(&reading, Uptime(0), 1000);
+        state.accept(Millis(0), 1, reading, derived);
         state
     }
 
@@ -255,23 +193,24 @@ mod tests {
     }
 
     #[test]
-    fn own_limits_name_battery_cell_and_value() {
-        let limits = AlarmThresholds {
+    fn threshold_alarms_contain_battery_cell_and_value() {
+        let thresholds = AlarmThresholds {
             cell_high: Some(Millivolts(3650)),
             cell_delta: Some(Millivolts(50)),
             soc_low: Some(CentiPercent(1000)),
             cell_low: Some(Millivolts(3000)),
             ..AlarmThresholds::default()
         };
-        let state = state(reading(), limits);
-        let words: Vec<String> = state.active_alarms().into_iter().map(|it| it.message).collect();
+        let state = state(reading(), thresholds);
+        let alarms = state.active_alarms();
+        let messages: Vec<_> = alarms.iter().map(|alarm| alarm.message.as_str()).collect();
         let expected = [
-            "Cell 3 of Rack 1 at 3.66 V, limit 3.65 V",
-            "Cells of Rack 1 differ by 0.36 V, limit 0.05 V",
-            "Rack 1 at 9.5 %, limit 10.0 %",
+            "Rack 1: cell 3 voltage 3.66 V is above the limit of 3.65 V",
+            "Rack 1: cell voltage difference 0.36 V is above the limit of 0.05 V",
+            "Rack 1: state of charge 9.5 % is below the limit of 10.0 %",
         ];
-        assert_eq!(words, expected);
-        let first = serde_json::to_value(&state.active_alarms()[0]).unwrap();
+        assert_eq!(messages, expected);
+        let first = serde_json::to_value(&alarms[0]).unwrap();
         let shape = json!({
             "name": "limit_cell_high", "battery": "rack1", "words": expected[0], "cell": 3,
             "value": 3.66, "unit": "V", "source": "limit", "severity": "warning",
@@ -283,24 +222,24 @@ mod tests {
     }
 
     #[test]
-    fn alarms_of_the_battery_come_with_what_they_are_about() {
+    fn reported_alarms_contain_the_present_value() {
         let mut reading = reading();
         for alarm in [Alarm::CellOvervoltage, Alarm::LowSocWarning, Alarm::FuseBlown] {
             reading.alarms.note(alarm, true);
         }
         reading.alarms.note(Alarm::ShortCircuit, false);
         let state = state(reading, AlarmThresholds::default());
-        let list = state.active_alarms();
-        let words: Vec<&str> = list.iter().map(|it| it.message.as_str()).collect();
+        let alarms = state.active_alarms();
+        let messages: Vec<_> = alarms.iter().map(|alarm| alarm.message.as_str()).collect();
         let expected = [
-            "Cell overvoltage: cell 3 of Rack 1 at 3.66 V",
-            "Low state of charge warning: Rack 1 at 9.5 %",
-            "Fuse blown: Rack 1",
+            "Rack 1: Cell overvoltage (highest cell now: cell 3 at 3.66 V)",
+            "Rack 1: Low state of charge warning (state of charge now: 9.5 %)",
+            "Rack 1: Fuse blown",
         ];
-        assert_eq!(words, expected);
-        let last = serde_json::to_value(&list[2]).unwrap();
+        assert_eq!(messages, expected);
+        let last = serde_json::to_value(&alarms[2]).unwrap();
         let shape = json!({
-            "name": "fuse_blown", "battery": "rack1", "words": "Fuse blown: Rack 1",
+            "name": "fuse_blown", "battery": "rack1", "words": "Rack 1: Fuse blown",
             "source": "bms", "severity": "fault",
         });
         assert_eq!(last, shape);

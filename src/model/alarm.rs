@@ -5,28 +5,23 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// The battery warns and goes on.
+    /// The battery still works as usual.
     Warning,
-    /// The battery has cut something off to save itself.
+    /// The battery has stopped charging or discharging to protect itself.
     Protection,
-    /// Something in the battery is broken.
+    /// A part of the battery is defective.
     Fault,
 }
 
-/// Declares the vocabulary: variant, name for topics and JSON, severity, words for people.
 macro_rules! alarms {
-    ($($variant:ident $name:literal $severity:ident $words:literal;)*) => {
-        /// A protection, warning or fault that some brand documents.
+    ($($variant:ident $name:literal $severity:ident $text:literal;)*) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[allow(missing_docs)]
         pub enum Alarm { $($variant,)* }
 
         impl Alarm {
-            /// The whole vocabulary.
             pub const ALL: &[Alarm] = &[$(Alarm::$variant,)*];
 
             /// Name in topics and JSON.
@@ -34,20 +29,19 @@ macro_rules! alarms {
                 match self { $(Alarm::$variant => $name,)* }
             }
 
-            /// How bad it is.
             pub fn severity(self) -> Severity {
                 match self { $(Alarm::$variant => Severity::$severity,)* }
             }
 
-            /// What people read.
+            /// Text for people.
             pub fn text(self) -> &'static str {
-                match self { $(Alarm::$variant => $words,)* }
+                match self { $(Alarm::$variant => $text,)* }
             }
         }
     };
 }
 
-// A protection has the plain name; a mere warning of the same kind ends in `_warning`.
+// The warning that precedes a protection has the name of the protection with `_warning`.
 alarms! {
     CellOvervoltage "cell_overvoltage" Protection "Cell overvoltage";
     CellUndervoltage "cell_undervoltage" Protection "Cell undervoltage";
@@ -150,83 +144,81 @@ alarms! {
 }
 
 impl Alarm {
-    /// The alarm of that name.
     pub fn from_name(name: &str) -> Option<Alarm> {
         Alarm::ALL.iter().copied().find(|alarm| alarm.name() == name)
     }
 }
 
-/// Which alarms a brand knows, which of them are active, and the bits that nobody has explained.
+/// The alarms of one reading.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AlarmSet {
+    /// Every alarm that the battery reports, active or not.
     known: BTreeMap<Alarm, bool>,
-    unknown: BTreeMap<&'static str, u64>,
-    /// What a console says about a subject, where it is a worry.
-    words: BTreeMap<String, Option<String>>,
+    unknown_bits: BTreeMap<&'static str, u64>,
+    /// States of a text console; `None` for a normal one.
+    statuses: BTreeMap<String, Option<String>>,
 }
 
 impl AlarmSet {
-    /// Records what one bit says. Several bits may stand for one alarm: any of them raises it.
+    /// Adds the state of one bit. Several bits may stand for the same alarm: any of them raises it.
     pub fn note(&mut self, alarm: Alarm, active: bool) {
         *self.known.entry(alarm).or_default() |= active;
     }
 
-    /// Keeps the set bits of a status word that have no documented meaning. They are no problem.
+    /// Adds the set bits of a status word that have no documented meaning. They raise no problem.
     pub fn note_unknown_bits(&mut self, word: &'static str, bits: impl Into<u64>) {
         let bits = bits.into();
         if bits != 0 {
-            *self.unknown.entry(word).or_default() |= bits;
+            *self.unknown_bits.entry(word).or_default() |= bits;
         }
     }
 
-    /// Records what a console says about a subject (`voltage_status`): a worry in its own word, or
-    /// nothing to worry about. Such a word raises a problem although nobody documented it.
-    pub fn note_status(&mut self, subject: impl Into<String>, worry: Option<&str>) {
-        self.words.insert(subject.into(), worry.map(str::to_owned));
+    /// Adds a state that a text console prints (`voltage_status`: `Low`); `None` for a normal one.
+    /// An abnormal state raises a problem even when it is not documented.
+    pub fn note_status(&mut self, subject: impl Into<String>, abnormal: Option<&str>) {
+        self.statuses.insert(subject.into(), abnormal.map(str::to_owned));
     }
 
-    /// Every subject that a console speaks of, with its word where that is a worry.
+    /// The states of a text console; `None` for a normal one.
     pub fn statuses(&self) -> impl Iterator<Item = (&str, Option<&str>)> + '_ {
-        self.words.iter().map(|(subject, word)| (subject.as_str(), word.as_deref()))
+        self.statuses.iter().map(|(subject, status)| (subject.as_str(), status.as_deref()))
     }
 
-    /// What is wrong, for lists: names of active alarms, then subjects with their words
-    /// (`voltage status: Low`).
+    /// Names of the active alarms, then abnormal states (`voltage status: Low`).
     pub fn raised(&self) -> impl Iterator<Item = String> + '_ {
-        let words = self.statuses().filter_map(|(subject, word)| {
-            Some(format!("{}: {}", subject.replace('_', " "), word?))
+        let statuses = self.statuses().filter_map(|(subject, status)| {
+            Some(format!("{}: {}", subject.replace('_', " "), status?))
         });
-        self.active().map(|alarm| alarm.name().to_owned()).chain(words)
+        self.active().map(|alarm| alarm.name().to_owned()).chain(statuses)
     }
 
-    /// Whether anything is wrong.
+    /// Includes abnormal states of a text console.
     pub fn any_active(&self) -> bool {
-        self.active().next().is_some() || self.words.values().any(Option::is_some)
+        self.active().next().is_some() || self.statuses.values().any(Option::is_some)
     }
 
-    /// Every alarm that the brand documents, and whether it is active.
+    /// Every alarm that the battery reports, and whether it is active.
     pub fn iter(&self) -> impl Iterator<Item = (Alarm, bool)> + '_ {
         self.known.iter().map(|(alarm, active)| (*alarm, *active))
     }
 
-    /// The active ones.
     pub fn active(&self) -> impl Iterator<Item = Alarm> + '_ {
         self.iter().filter(|(_, active)| *active).map(|(alarm, _)| alarm)
     }
 
-    /// Whether this alarm is active; `None` when the brand does not know it.
+    /// `None` when the battery does not report this alarm.
     pub fn get(&self, alarm: Alarm) -> Option<bool> {
         self.known.get(&alarm).copied()
     }
 
-    /// True when the brand reported no alarm word at all.
+    /// The battery reports no alarm at all, active or not.
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty() && self.words.is_empty()
+        self.known.is_empty() && self.statuses.is_empty()
     }
 
-    /// Set bits without a documented meaning, by status word.
+    /// By name of the status word.
     pub fn unknown_bits(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.unknown.iter().map(|(word, bits)| (*word, *bits))
+        self.unknown_bits.iter().map(|(word, bits)| (*word, *bits))
     }
 }
 
@@ -235,13 +227,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_fit_a_topic() {
+    fn names_are_unique_and_valid_topic_levels() {
         let mut names: Vec<_> = Alarm::ALL.iter().map(|alarm| alarm.name()).collect();
         for name in &names {
             assert!(
                 name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
             );
-            assert!(!name.starts_with("limit_"), "{name} belongs to the limits of ours");
+            assert!(!name.starts_with("limit_"), "{name}: reserved for thresholds");
         }
         names.sort_unstable();
         names.dedup();
@@ -249,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bit_raises_a_shared_alarm_and_none_clears_it() {
+    fn any_of_several_bits_raises_an_alarm() {
         let mut set = AlarmSet::default();
         set.note(Alarm::CellFailure, true);
         set.note(Alarm::CellFailure, false);
@@ -258,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worried_word_is_raised_with_its_subject() {
+    fn abnormal_status_is_raised_with_its_subject() {
         let mut set = AlarmSet::default();
         assert!(set.is_empty());
         set.note_status("current_status", None);
@@ -270,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn unexplained_bits_are_kept_apart() {
+    fn unknown_bits_raise_no_alarm() {
         let mut set = AlarmSet::default();
         set.note_unknown_bits("io_status", 0x4000_u16);
         set.note_unknown_bits("voltage_status", 0_u16);

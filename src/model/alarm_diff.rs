@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::active_alarms::{ActiveAlarm, AlarmKey};
-use super::snapshot::DeviceState;
+use super::derived::{ActiveAlarm, AlarmKey};
+use super::device_state::DeviceState;
 
 /// The difference between the alarms that were reported last and those of a good read.
 #[derive(Debug)]

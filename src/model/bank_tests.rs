@@ -4,12 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::derived_state::DerivedState;
-use crate::model::energy::Energy;
+use crate::model::energy::{Energy, EnergyTotals};
 use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::Millis;
+use crate::model::units::{DeciCelsius, Milliamps, MilliwattHours, Milliwatts};
 use crate::model::{Alarm, AlarmThresholds, Profile};
 
-/// A battery that has told everything.
+/// A battery that reports every value.
 fn battery(id: &str, volts: i32, amps: i32, soc: i32, capacity: i64, cells: &[i32]) -> DeviceState {
     let pack = Pack {
         voltage: Some(Millivolts(volts * 1000)),
@@ -26,10 +27,10 @@ fn battery(id: &str, volts: i32, amps: i32, soc: i32, capacity: i64, cells: &[i3
     let probes = vec![Probe { location: SensorLocation::Cells, value: Some(DeciCelsius(volts)) }];
     let mut reading = Reading { pack, cells, probes, ..Reading::default() };
     reading.alarms.note(Alarm::CellOvervoltage, false);
-    told(id, reading)
+    state(id, reading)
 }
 
-fn told(id: &str, reading: Reading) -> DeviceState {
+fn state(id: &str, reading: Reading) -> DeviceState {
     let mut state =
         DeviceState::new(Profile { name: format!("Name of {id}"), ..Profile::sample(id) });
     let derived = DerivedState::new(AlarmThresholds::default()).derive(&reading, Uptime(0), 1000);
@@ -48,7 +49,7 @@ fn two() -> (DeviceState, DeviceState) {
 }
 
 #[test]
-fn side_by_side_currents_and_charges_add_up() {
+fn parallel_currents_and_charges_add_up() {
     let (a, b) = two();
     let (reading, derived) = combine(Wiring::Parallel, &[(&a, true), (&b, true)]);
     let pack = &reading.pack;
@@ -67,17 +68,17 @@ fn side_by_side_currents_and_charges_add_up() {
         (derived.min_temp, derived.max_temp),
         (Some(DeciCelsius(52)), Some(DeciCelsius(53)))
     );
-    let whole = derived.bank.unwrap();
-    assert_eq!(whole.lowest_in.as_deref(), Some("Name of b"));
-    assert_eq!(whole.voltage_spread, Some(Millivolts(1000)));
-    assert_eq!(whole.soc_spread, Some(CentiPercent(3000)));
-    assert!(whole.missing.is_empty());
+    let summary = derived.bank.unwrap();
+    assert_eq!(summary.lowest_in.as_deref(), Some("Name of b"));
+    assert_eq!(summary.voltage_spread, Some(Millivolts(1000)));
+    assert_eq!(summary.soc_spread, Some(CentiPercent(3000)));
+    assert!(summary.missing.is_empty());
     assert_eq!(derived.problem, Some(false));
     assert_eq!(reading.identity.model.as_deref(), Some("2 batteries in parallel"));
 }
 
 #[test]
-fn in_a_row_voltages_add_up_and_the_weakest_decides() {
+fn series_voltages_add_up_and_the_weakest_decides() {
     let (a, b) = two();
     let (reading, derived) = combine(Wiring::Series, &[(&a, true), (&b, true)]);
     let pack = &reading.pack;
@@ -91,19 +92,19 @@ fn in_a_row_voltages_add_up_and_the_weakest_decides() {
 }
 
 #[test]
-fn a_missing_member_takes_every_sum_along_and_is_named() {
+fn missing_member_removes_every_sum() {
     let (mut a, b) = two();
     let snapshot = a.snapshot.as_mut().unwrap();
     Arc::make_mut(snapshot).derived.energy_since_start =
         EnergyTotals { charged: Energy(5), discharged: Energy(7) };
-    for wiring in Wiring::ALL {
+    for wiring in &Wiring::ALL {
         let (reading, derived) = combine(*wiring, &[(&a, false), (&b, true)]);
         assert_eq!(reading.pack, Pack::default());
-        let whole = derived.bank.as_deref().unwrap();
+        let summary = derived.bank.as_deref().unwrap();
         let members = vec![a.profile.id.clone(), b.profile.id.clone()];
         let missing = vec![a.profile.id.clone()];
-        assert_eq!(*whole, BankSummary { members, missing, ..BankSummary::default() });
-        assert_eq!(derived.energy_since_start.charged, Energy(5), "what was counted stays counted");
+        assert_eq!(*summary, BankSummary { members, missing, ..BankSummary::default() });
+        assert_eq!(derived.energy_since_start.charged, Energy(5), "totals are kept");
         let rest =
             Derived { bank: None, energy_since_start: EnergyTotals::default(), ..derived.clone() };
         assert_eq!(rest, Derived::default());
@@ -114,34 +115,37 @@ fn a_missing_member_takes_every_sum_along_and_is_named() {
 }
 
 #[test]
-fn a_value_that_one_member_does_not_tell_is_absent_and_the_others_are_not() {
+fn value_missing_from_one_member_is_absent() {
     let (a, _) = two();
     let mut poor = Reading::default();
     poor.pack.voltage = Some(Millivolts(54_000));
     poor.pack.current = Some(Milliamps(1000));
     poor.pack.soc = Some(CentiPercent(100));
-    let poor = told("b", poor);
+    let poor = state("b", poor);
     let (reading, derived) = combine(Wiring::Parallel, &[(&a, true), (&poor, true)]);
     assert_eq!(reading.pack.voltage, Some(Millivolts(53_000)));
-    assert_eq!(reading.pack.soc, None, "nobody knows how much it weighs");
+    assert_eq!(reading.pack.soc, None, "its capacity is unknown");
     assert_eq!(reading.pack.remaining, None);
     assert_eq!(derived.lowest_cell, None);
-    assert_eq!(derived.problem, None, "it says nothing about alarms");
+    assert_eq!(derived.problem, None, "it reports no alarms");
     assert!(derived.bank.unwrap().missing.is_empty());
 }
 
 #[test]
-fn alarms_of_a_member_are_alarms_of_the_bank() {
+fn alarms_of_members_are_alarms_of_the_bank() {
     let (a, b) = two();
     let cells = vec![Cell::of(Millivolts(3700))];
     let mut reading = Reading { cells, ..Reading::default() };
     reading.alarms.note(Alarm::CellOvervoltage, true);
-    let hot = told("hot", reading);
+    let hot = state("hot", reading);
     let (_, derived) = combine(Wiring::Parallel, &[(&a, true), (&hot, true), (&b, false)]);
     assert_eq!(derived.problem, Some(true));
     let alarms = &derived.bank.as_ref().unwrap().alarms;
     assert_eq!(alarms.len(), 1);
-    assert_eq!(alarms[0].message, "Cell overvoltage: cell 1 of Name of hot at 3.7 V");
+    assert_eq!(
+        alarms[0].message,
+        "Name of hot: Cell overvoltage (highest cell now: cell 1 at 3.7 V)"
+    );
     let mut bank = DeviceState::new(Profile::sample("bank"));
     bank.accept(Millis(0), 0, Reading::default(), derived);
     assert_eq!(bank.active_alarms().len(), 1);
@@ -153,7 +157,7 @@ fn alarms_of_a_member_are_alarms_of_the_bank() {
 proptest! {
     /// The capacity-weighted mean lies between the extremes, and no order of members changes it.
     #[test]
-    fn the_mean_lies_between_its_members(packs in prop::collection::vec((0i32..=100, 1i64..1000), 1..9)) {
+    fn mean_lies_between_the_members(packs in prop::collection::vec((0i32..=100, 1i64..1000), 1..9)) {
         let states: Vec<_> = packs
             .iter()
             .enumerate()
@@ -161,7 +165,7 @@ proptest! {
             .collect();
         let forward: Vec<_> = states.iter().map(|state| (state, true)).collect();
         let backward: Vec<_> = forward.iter().rev().copied().collect();
-        for wiring in Wiring::ALL {
+        for wiring in &Wiring::ALL {
             let soc = combine(*wiring, &forward).0.pack.soc.unwrap().0;
             let (low, high) = (packs.iter().map(|p| p.0).min().unwrap(), packs.iter().map(|p| p.0).max().unwrap());
             prop_assert!((low * 100..=high * 100).contains(&soc), "{soc}");
@@ -169,13 +173,13 @@ proptest! {
         }
     }
 
-    /// Whoever is missing, no sum is formed without them.
+    /// A sum needs every member.
     #[test]
-    fn there_is_no_smaller_sum(present in prop::collection::vec(any::<bool>(), 1..9)) {
+    fn sums_need_every_member(present in prop::collection::vec(any::<bool>(), 1..9)) {
         let states: Vec<_> =
             (0..present.len()).map(|n| battery(&format!("b{n}"), 52, 1, 50, 100, &[3300])).collect();
         let members: Vec<_> = states.iter().zip(present.iter().copied()).collect();
-        for wiring in Wiring::ALL {
+        for wiring in &Wiring::ALL {
             let (reading, derived) = combine(*wiring, &members);
             let complete = present.iter().all(|it| *it);
             prop_assert_eq!(reading.pack.current.is_some(), complete);

@@ -1,25 +1,22 @@
-//! What is known around the batteries: the broker, and what was found where none is configured.
+//! The MQTT broker, and devices found while no battery is configured.
 
-/// How the connection to the broker stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BrokerState {
-    /// `host:port`; empty until it is known.
+    /// `host:port`; empty before the first connection attempt.
     pub address: String,
-    /// It has let us in, and the connection stands.
     pub connected: bool,
-    /// Times that it let us in.
+    /// Successful connections so far.
     pub connections: u64,
-    /// Why there is no connection, in words for people.
+    /// Why there is no connection, for people.
     pub error: Option<String>,
 }
 
-/// A place where a battery may be, with what its user would have to write.
+/// A port or Bluetooth device that may be a battery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiscoveredDevice {
-    /// Path of a port, or the address of a Bluetooth device.
+    /// Path of the port or address of the Bluetooth device.
     pub address: String,
-    /// What it looks like, in words.
     pub description: String,
-    /// The lines for the environment: `BMS_PORT=/dev/ttyUSB0`.
+    /// Lines for the environment: `BMS_PORT=/dev/ttyUSB0`.
     pub settings: Vec<String>,
 }

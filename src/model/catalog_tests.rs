@@ -1,84 +1,16 @@
 use super::*;
-use crate::model::Profile;
-use crate::model::derive::derive;
-use crate::model::reading::{Cell, Module, Probe, Reading};
-use crate::model::units::{CentiPercent, Milliamps, Millis};
-
-fn state(reading: Reading) -> DeviceState {
-    let mut state = DeviceState::new(Profile::sample("b"));
-    let id = state.profile.id.clone();
-    let derived = derive(&reading);
-    let taken = Millis(1_771_097_625_510);
-    let snapshot = Snapshot { device: id, sequence: 1, taken, took_ms: 250, reading, derived };
-    state.snapshot = Some(std::sync::Arc::new(snapshot));
-    state
-}
-
-fn texts(state: &DeviceState) -> Vec<(String, String)> {
-    entries(state).into_iter().map(|entry| (entry.key, entry.value.to_string())).collect()
-}
+use crate::model::reading::Activity;
 
 #[test]
-fn unknown_values_have_no_entry() {
-    let keys: Vec<_> = texts(&state(Reading::default())).into_iter().map(|(key, _)| key).collect();
-    assert_eq!(keys, ["last_update", "read_duration", "read_errors", "readings_rejected"]);
-}
-
-#[test]
-fn families_are_numbered_from_one_and_keep_gaps() {
-    let cells = vec![Cell::of(Millivolts(3309)), Cell::default(), Cell::of(Millivolts(3326))];
-    let probes = vec![
-        Probe { location: SensorLocation::Mosfet, value: Some(DeciCelsius(210)) },
-        Probe { location: SensorLocation::Cells, value: None },
-        Probe { location: SensorLocation::Cells, value: Some(DeciCelsius(-5)) },
-    ];
-    let mut reading = Reading { cells, probes, ..Reading::default() };
-    reading.alarms.note(Alarm::CellOvervoltage, true);
-    let texts = texts(&state(reading));
-    for (key, text) in [
-        ("cell_1_voltage", "3.309"),
-        ("cell_3_voltage", "3.326"),
-        ("temp_2", "-0.5"),
-        ("mos_temp", "21.0"),
-        ("min_cell", "1"),
-        ("cell_voltage_diff", "0.017"),
-        ("alarm_cell_overvoltage", "ON"),
-        ("problem", "ON"),
-    ] {
-        assert!(texts.contains(&(key.into(), text.into())), "{key} is {text} in {texts:?}");
-    }
-    for key in ["cell_2_voltage", "temp_1", "cell_1_temp", "balancing"] {
-        assert!(texts.iter().all(|(other, _)| other != key), "{key} is unknown");
-    }
-}
-
-#[test]
-fn power_is_split_without_minus_signs() {
-    let mut reading = Reading::default();
-    reading.pack.voltage = Some(Millivolts(53_020));
-    reading.pack.current = Some(Milliamps(-11_160));
-    reading.pack.soc = Some(CentiPercent(6400));
-    let texts = texts(&state(reading));
-    for (key, text) in [
-        ("power", "-591.7"),
-        ("charge_power", "0.0"),
-        ("discharge_power", "591.7"),
-        ("soc", "64.0"),
-    ] {
-        assert!(texts.contains(&(key.into(), text.into())), "{key} is {text} in {texts:?}");
-    }
-}
-
-#[test]
-fn every_limit_has_a_row() {
-    for limit in Threshold::ALL {
-        let key = format!("alarm_{}", limit.name());
+fn every_threshold_has_a_row() {
+    for threshold in &Threshold::ALL {
+        let key = format!("alarm_{}", threshold.name());
         assert!(CATALOG.iter().any(|quantity| quantity.key == key), "{key}");
     }
 }
 
 #[test]
-fn keys_and_names_are_unique() {
+fn keys_are_unique() {
     let mut keys: Vec<_> = CATALOG.iter().map(|quantity| quantity.key).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -86,34 +18,23 @@ fn keys_and_names_are_unique() {
 }
 
 #[test]
-fn many_cells_are_there_for_those_who_ask() {
-    let shown = |cells: usize| {
-        let cells = vec![Cell::of(Millivolts(3300)); cells];
-        let modules = vec![Module { cells: 0..2, ..Module::default() }];
-        let all = entries(&state(Reading { cells, modules, ..Reading::default() }));
-        let enabled = |key: &str| all.iter().find(|entry| entry.key == key).unwrap().enabled;
-        let module = all.iter().find(|entry| entry.key == "module_1_min_cell_voltage").unwrap();
-        assert_eq!(module.module, Some(1));
-        assert!(enabled("min_cell_voltage") && module.enabled);
-        enabled("cell_2_voltage")
-    };
-    assert!(shown(32));
-    assert!(!shown(33));
-}
-
-#[test]
-fn a_key_leads_to_its_row() {
+fn quantity_is_found_by_key() {
     for (key, row) in [
         ("soc", Some("soc")),
         ("cell_12_voltage", Some("cell_{}_voltage")),
         ("cell_12_temp", Some("cell_{}_temp")),
         ("temp_3", Some("temp_{}")),
         ("alarm_cell_overvoltage", Some("alarm_{}")),
-        ("alarm_unheard_of", None),
+        ("alarm_unknown", None),
         ("cell_x_voltage", None),
         ("temp_", None),
         ("", None),
     ] {
         assert_eq!(Quantity::of(key).map(|quantity| quantity.key), row, "{key}");
     }
+}
+
+#[test]
+fn status_lists_every_activity() {
+    assert!(Activity::ALL.iter().map(|activity| activity.name()).eq(ACTIVITIES.iter().copied()));
 }

@@ -1,42 +1,41 @@
-//! What follows from a reading: power, extremes, means. A brand that reports such a value itself
-//! has filled the field, and it is left alone.
+//! What follows from one reading: power, extremes, means. Values that the battery reports itself
+//! win.
 
-use super::reading::{Module, Reading, SensorLocation};
-use super::snapshot::{Activity, Derived};
-use super::units::{DeciCelsius, Millivolts, Milliwatts, divide_rounded};
+use super::derived::Derived;
+use super::reading::{Activity, Module, Reading, SensorLocation};
+use super::units::{DeciCelsius, Millivolts, Milliwatts, mean};
 
-/// Everything that can be said from this reading alone.
 pub fn derive(reading: &Reading) -> Derived {
-    let voltages = || {
-        reading
-            .cells
-            .iter()
-            .enumerate()
-            .filter_map(|(index, cell)| Some((index + 1, cell.voltage?)))
-    };
-    let sensors = cell_temperatures(reading);
+    let pack = &reading.pack;
+    let voltages =
+        || (1..).zip(&reading.cells).filter_map(|(number, cell)| Some((number, cell.voltage?)));
+    let temperatures = cell_temperatures(reading);
+    let reported_average = probes(reading, SensorLocation::Average).next().flatten();
     Derived {
-        power: reading
-            .pack
-            .power
-            .or_else(|| Some(Milliwatts::product(reading.pack.voltage?, reading.pack.current?))),
-        // On equal voltages the first cell wins, in both directions.
+        power: pack.power.or_else(|| Some(Milliwatts::product(pack.voltage?, pack.current?))),
+        // Of equal cells, the first one.
         lowest_cell: voltages().min_by_key(|(number, voltage)| (*voltage, *number)),
         highest_cell: voltages().min_by_key(|(number, voltage)| (-voltage.0, *number)),
-        min_temp: sensors.iter().min().copied(),
-        max_temp: sensors.iter().max().copied(),
-        avg_temp: reported_average(reading).or_else(|| mean(&sensors)),
-        activity: reading.pack.activity.or_else(|| reading.pack.current.map(Activity::of)),
+        min_temp: temperatures.iter().min().copied(),
+        max_temp: temperatures.iter().max().copied(),
+        avg_temp: reported_average.or_else(|| mean(&temperatures)),
+        activity: pack.activity.or_else(|| pack.current.map(Activity::of)),
         problem: (!reading.alarms.is_empty()).then(|| reading.alarms.any_active()),
         modules: reading.modules.iter().map(|module| range(module, reading)).collect(),
         ..Derived::default()
     }
 }
 
-/// Of the numbered sensors; where there are none, each cell may have its own.
+fn probes(
+    reading: &Reading,
+    location: SensorLocation,
+) -> impl Iterator<Item = Option<DeciCelsius>> {
+    reading.probes.iter().filter(move |probe| probe.location == location).map(|probe| probe.value)
+}
+
+/// Of the numbered sensors; without any, of the sensors of the single cells.
 fn cell_temperatures(reading: &Reading) -> Vec<DeciCelsius> {
-    let among_cells = reading.probes.iter().filter(|probe| probe.location == SensorLocation::Cells);
-    let sensors: Vec<DeciCelsius> = among_cells.filter_map(|probe| probe.value).collect();
+    let sensors: Vec<_> = probes(reading, SensorLocation::Cells).flatten().collect();
     if sensors.is_empty() {
         return reading.cells.iter().filter_map(|cell| cell.temperature).collect();
     }
@@ -46,19 +45,9 @@ fn cell_temperatures(reading: &Reading) -> Vec<DeciCelsius> {
 fn range(module: &Module, reading: &Reading) -> Option<(Millivolts, Millivolts)> {
     module.range.or_else(|| {
         let cells = reading.cells.get(module.cells.clone())?.iter();
-        let voltages = || cells.clone().filter_map(|cell| cell.voltage);
-        Some((voltages().min()?, voltages().max()?))
+        let voltages = cells.filter_map(|cell| cell.voltage);
+        Some((voltages.clone().min()?, voltages.max()?))
     })
-}
-
-fn reported_average(reading: &Reading) -> Option<DeciCelsius> {
-    reading.probes.iter().find(|probe| probe.location == SensorLocation::Average)?.value
-}
-
-fn mean(values: &[DeciCelsius]) -> Option<DeciCelsius> {
-    let count = i64::try_from(values.len()).ok().filter(|count| *count > 0)?;
-    let sum: i64 = values.iter().map(|value| i64::from(value.0)).sum();
-    i32::try_from(divide_rounded(sum, count)).ok().map(DeciCelsius)
 }
 
 #[cfg(test)]
@@ -69,12 +58,12 @@ mod tests {
     use crate::model::units::{Milliamps, Millivolts};
 
     #[test]
-    fn an_empty_reading_gives_nothing() {
+    fn empty_reading_derives_nothing() {
         assert_eq!(derive(&Reading::default()), Derived::default());
     }
 
     #[test]
-    fn extremes_name_the_first_of_equal_cells_and_skip_unknown_ones() {
+    fn extremes_prefer_the_first_of_equal_cells() {
         let mut cells = vec![Cell::default()];
         cells.extend([3320, 3309, 3326, 3326, 3309].map(|mv| Cell::of(Millivolts(mv))));
         let reading = Reading { cells, ..Reading::default() };
@@ -84,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn power_of_the_battery_wins() {
+    fn reported_power_wins() {
         let mut reading = Reading::default();
         reading.pack.voltage = Some(Millivolts(52_000));
         assert_eq!(derive(&reading).power, None);
@@ -96,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_sensors_do_not_count_as_cold() {
+    fn missing_sensors_are_skipped() {
         let probe =
             |location, value: Option<i32>| Probe { location, value: value.map(DeciCelsius) };
         let probes = vec![
@@ -113,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_with_sensors_of_their_own_have_extremes_too() {
+    fn cell_temperatures_replace_missing_sensors() {
         let cell = |value| Cell { temperature: Some(DeciCelsius(value)), ..Cell::default() };
         let mut reading = Reading { cells: vec![cell(240), cell(255)], ..Reading::default() };
         let derived = derive(&reading);
@@ -125,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn a_module_has_the_range_of_its_own_cells() {
+    fn module_range_comes_from_its_cells() {
         let cells = [3340, 3350, 3345, 3290].map(|mv| Cell::of(Millivolts(mv))).to_vec();
         let module = |cells| Module { cells, ..Module::default() };
-        let told = Module { range: Some((Millivolts(1), Millivolts(2))), ..Module::default() };
-        let modules = vec![module(0..2), module(2..4), module(4..4), module(3..9), told];
+        let reported = Module { range: Some((Millivolts(1), Millivolts(2))), ..Module::default() };
+        let modules = vec![module(0..2), module(2..4), module(4..4), module(3..9), reported];
         let reading = Reading { cells, modules, ..Reading::default() };
         let range = |low, high| Some((Millivolts(low), Millivolts(high)));
         assert_eq!(
@@ -139,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_battery_knows_best_what_it_is_doing() {
+    fn reported_activity_wins() {
         let mut reading = Reading::default();
         reading.pack.current = Some(Milliamps(12));
         reading.pack.activity = Some(Activity::Idle);
@@ -147,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_needs_an_active_alarm() {
+    fn problem_needs_an_active_alarm() {
         let mut reading = Reading::default();
         reading.alarms.note(Alarm::CellOvervoltage, false);
         assert_eq!(derive(&reading).problem, Some(false));

@@ -1,31 +1,29 @@
-//! What the table says about one battery now.
+//! The values of the catalog for one battery now.
 
 use super::catalog::{CATALOG, Get, Quantity};
-use super::snapshot::DeviceState;
+use super::device_state::DeviceState;
+use super::reading::SensorLocation;
 use super::value::Value;
 
-/// A stack with more cells than this would flood whoever has not asked for each of them.
-const CELLS_SHOWN: usize = 32;
+/// With more cells than this, the values of single cells are disabled by default.
+const MAX_ENABLED_CELLS: usize = 32;
 
-/// One published quantity of one battery: a row, or one member of a family.
+/// One published value: a row of the catalog, or one member of a family.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// The row.
     pub quantity: &'static Quantity,
-    /// Key with the member filled in.
+    /// With the member filled in: `cell_3_voltage`.
     pub key: String,
-    /// Name with the member filled in.
+    /// With the member filled in.
     pub name: String,
-    /// What is published now.
     pub value: Value,
-    /// The module of a stack that it belongs to, counted from 1.
+    /// Number (from 1) of the module of a stack that it belongs to.
     pub module: Option<usize>,
-    /// Shown without being asked for.
     pub enabled: bool,
 }
 
 impl Entry {
-    /// Its name where entries of several modules stand side by side.
+    /// The name in a list of several modules.
     pub fn title(&self) -> String {
         match self.module {
             Some(number) => format!("Module {number}: {}", self.name),
@@ -34,52 +32,75 @@ impl Entry {
     }
 }
 
-/// Everything that is known of a battery now, in the order of the table, rounded for the edge.
-/// An unknown value has no entry.
+/// All known values in the order of the catalog, rounded. An unknown value has no entry.
 pub fn entries(state: &DeviceState) -> Vec<Entry> {
     let mut list = Vec::new();
     let snapshot = state.snapshot.as_deref();
-    let flood = snapshot.is_some_and(|snapshot| snapshot.reading.cells.len() > CELLS_SHOWN);
+    let many_cells =
+        snapshot.is_some_and(|snapshot| snapshot.reading.cells.len() > MAX_ENABLED_CELLS);
     for quantity in CATALOG {
-        let enabled = quantity.enabled && !(flood && matches!(quantity.get, Get::Cell(_)));
+        let enabled = quantity.enabled && !(many_cells && matches!(quantity.get, Get::Cell(_)));
         let mut push = |key_part: &str, name_part: &str, module, value: Option<Value>| {
             list.extend(value.map(|value| Entry {
                 quantity,
                 key: quantity.key.replacen("{}", key_part, 1),
                 name: quantity.name.replacen("{}", name_part, 1),
-                value: value.rounded(quantity.decimals.into()),
+                value: value.rounded(quantity.kind.decimals().into()),
                 module,
                 enabled,
             }));
         };
         match (quantity.get, snapshot) {
             (Get::Link(get), _) => push("", "", None, get(state)),
+            (_, None) => {}
             (Get::One(get), Some(snapshot)) => push("", "", None, get(snapshot)),
-            (Get::Cell(get) | Get::Probe(get), Some(snapshot)) => {
-                for index in 0..snapshot.reading.cells.len().max(snapshot.reading.probes.len()) {
-                    let number = (index + 1).to_string();
-                    push(&number, &number, None, get(snapshot, index));
+            (Get::Cell(get), Some(snapshot)) => {
+                for (number, cell) in (1..).zip(&snapshot.reading.cells) {
+                    let number = usize::to_string(&number);
+                    push(&number, &number, None, get(cell));
+                }
+            }
+            (Get::Probe, Some(snapshot)) => {
+                let probes = snapshot.reading.probes.iter();
+                let probes = probes.filter(|probe| probe.location == SensorLocation::Cells);
+                for (number, probe) in (1..).zip(probes) {
+                    let number = usize::to_string(&number);
+                    push(&number, &number, None, probe.value.map(Value::from));
                 }
             }
             (Get::Module(get), Some(snapshot)) => {
-                for index in 0..snapshot.reading.modules.len() {
-                    let number = index + 1;
-                    push(&number.to_string(), "", Some(number), get(snapshot, index));
+                let modules = snapshot.reading.modules.iter().zip(&snapshot.derived.modules);
+                for (number, (module, range)) in (1..).zip(modules) {
+                    push(&usize::to_string(&number), "", Some(number), get(module, *range));
                 }
             }
-            (Get::Alarm(get), Some(snapshot)) => {
-                for (alarm, _) in snapshot.reading.alarms.iter() {
-                    push(alarm.name(), alarm.text(), None, get(snapshot, alarm));
+            (Get::Threshold(threshold), Some(snapshot)) => {
+                let status = snapshot.derived.thresholds.get(&threshold);
+                push("", "", None, status.map(|status| status.active.into()));
+            }
+            (Get::Alarm, Some(snapshot)) => {
+                for (alarm, active) in snapshot.reading.alarms.iter() {
+                    push(alarm.name(), alarm.text(), None, Some(active.into()));
                 }
             }
-            (_, None) => {}
         }
     }
     list
 }
 
-/// The quantities that this battery will know at times.
+/// Quantities that depend on the direction of the current. They are announced before they have a
+/// value, so that no entity comes and goes with the current.
 pub fn intermittent(state: &DeviceState) -> impl Iterator<Item = &'static Quantity> {
-    let snapshot = state.snapshot.as_deref();
-    CATALOG.iter().filter(move |row| snapshot.is_some_and(|snapshot| (row.intermittent)(snapshot)))
+    let pack = state.snapshot.as_deref().map(|snapshot| &snapshot.reading.pack);
+    let pack = pack.filter(|pack| pack.remaining.is_some() && pack.current.is_some());
+    let (to_empty, to_full) = (pack.is_some(), pack.is_some_and(|pack| pack.full.is_some()));
+    CATALOG.iter().filter(move |quantity| match quantity.key {
+        "time_to_full" => to_full,
+        "time_to_empty" => to_empty,
+        _ => false,
+    })
 }
+
+#[cfg(test)]
+#[path = "entries_tests.rs"]
+mod tests;

@@ -1,76 +1,36 @@
-//! Why a read failed, in the words that users and their flows rely on.
+//! Why a read failed.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// The `error.type` of the `raw` JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// The serial device or TCP peer does not exist.
-    PortNotFound,
-    /// The system refuses access.
-    PermissionDenied,
-    /// Another program holds the port.
-    PortBusy,
-    /// The Bluetooth device is not seen.
-    DeviceNotFound,
-    /// The Bluetooth adapter is missing or off.
-    AdapterNotFound,
-    /// The port or device is there, but no connection came about.
-    ConnectFailed,
-    /// No answer in time.
-    Timeout,
-    /// Answers came, damaged.
-    BadChecksum,
-    /// Answers came that make no sense.
-    BadFrame,
-    /// A sound answer of a kind that is not supported.
-    UnsupportedFrame,
-    /// A password or log-in was refused.
-    AuthFailed,
-    /// The battery itself answered with an error.
-    BmsError,
-    /// The connection broke in the middle.
-    Disconnected,
-}
+use super::named_enum::named_enum;
 
-impl FaultKind {
-    /// Every kind, in the order of the contract.
-    pub const ALL: &[FaultKind] = &[
-        FaultKind::PortNotFound,
-        FaultKind::PermissionDenied,
-        FaultKind::PortBusy,
-        FaultKind::DeviceNotFound,
-        FaultKind::AdapterNotFound,
-        FaultKind::ConnectFailed,
-        FaultKind::Timeout,
-        FaultKind::BadChecksum,
-        FaultKind::BadFrame,
-        FaultKind::UnsupportedFrame,
-        FaultKind::AuthFailed,
-        FaultKind::BmsError,
-        FaultKind::Disconnected,
-    ];
-
-    /// The word of the contract.
-    pub fn name(self) -> &'static str {
-        match self {
-            FaultKind::PortNotFound => "port_not_found",
-            FaultKind::PermissionDenied => "permission_denied",
-            FaultKind::PortBusy => "port_busy",
-            FaultKind::DeviceNotFound => "device_not_found",
-            FaultKind::AdapterNotFound => "adapter_not_found",
-            FaultKind::ConnectFailed => "connect_failed",
-            FaultKind::Timeout => "timeout",
-            FaultKind::BadChecksum => "bad_checksum",
-            FaultKind::BadFrame => "bad_frame",
-            FaultKind::UnsupportedFrame => "unsupported_frame",
-            FaultKind::AuthFailed => "auth_failed",
-            FaultKind::BmsError => "bms_error",
-            FaultKind::Disconnected => "disconnected",
-        }
+named_enum! {
+    /// The `error.type` of the `raw` JSON. The names are part of the contract.
+    FaultKind {
+        /// The serial device or TCP peer does not exist.
+        PortNotFound = "port_not_found",
+        PermissionDenied = "permission_denied",
+        /// Another program has the port open.
+        PortBusy = "port_busy",
+        /// No advertisement of the Bluetooth device was received.
+        DeviceNotFound = "device_not_found",
+        /// The Bluetooth adapter is missing or off.
+        AdapterNotFound = "adapter_not_found",
+        /// The port or device is there but refuses the connection.
+        ConnectFailed = "connect_failed",
+        Timeout = "timeout",
+        /// Only frames with a wrong checksum arrived.
+        BadChecksum = "bad_checksum",
+        BadFrame = "bad_frame",
+        /// A valid frame of a version or kind that the driver does not know.
+        UnsupportedFrame = "unsupported_frame",
+        AuthFailed = "auth_failed",
+        /// The battery replied with an error code.
+        BmsError = "bms_error",
+        /// The connection was lost during the read.
+        Disconnected = "disconnected",
     }
 }
 
@@ -80,20 +40,17 @@ impl fmt::Display for FaultKind {
     }
 }
 
-/// Why a read failed: for machines, for people, and what to do about it.
+/// The `error` object of the `raw` JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// For machines.
     #[serde(rename = "type")]
     pub kind: FaultKind,
-    /// What happened.
     pub message: String,
-    /// What to do.
+    /// What the user can do about it.
     pub hint: String,
 }
 
 impl Fault {
-    /// A fault of that kind.
     pub fn new(kind: FaultKind, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Fault { kind, message: message.into(), hint: hint.into() }
     }

@@ -1,118 +1,106 @@
-//! How long until the battery is full or empty, steady enough to be read.
+//! Estimates the time until the battery is full or empty.
 //!
-//! The current is averaged while it flows in one direction, and a shown time stays until a new one
-//! differs by a whole step. Where the direction changes, nothing is said for a while: a time that
-//! flips between "full in 2 h" and "empty in 3 h" with every cloud helps nobody.
+//! The current is averaged while it flows in one direction, and a published time stays until a new
+//! one differs by a whole step. After a change of direction there is no estimate for a while: with
+//! every cloud it would flip between "full in 2 h" and "empty in 3 h".
 
+use super::derived::TimeEstimates;
 use super::reading::Pack;
 use super::units::Uptime;
 
-/// The average looks back so far.
-const MEMORY_MS: u64 = 300_000;
-/// The current must have flowed in one direction for so long.
-const SETTLED_MS: u64 = 60_000;
-/// A pause between two reads after which the past says nothing about the present.
-const FORGET_MS: u64 = 1_800_000;
-/// A current that needs longer than this is as good as none.
-const LONGEST_S: i64 = 100 * 3600;
+/// Time constant of the average.
+const AVERAGE_MS: u64 = 300_000;
+/// How long the current must have flowed in one direction.
+const SETTLE_MS: u64 = 60_000;
+/// After a gap this long between two reads, the average starts again.
+const MAX_GAP_MS: u64 = 1_800_000;
+/// Longer times are not published: such a current is as good as none.
+const MAX_SECONDS: u32 = 100 * 3600;
 
-/// Which end the battery is heading for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
-    Full,
-    Empty,
+    Charging,
+    Discharging,
 }
 
-/// Seconds until an end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TimeEstimates {
-    /// While charging.
-    pub to_full: Option<u32>,
-    /// While discharging.
-    pub to_empty: Option<u32>,
-}
-
+/// The current since it last changed its direction.
 #[derive(Debug, Clone)]
 struct Trend {
-    heading: Direction,
+    direction: Direction,
     since: Uptime,
     at: Uptime,
     /// Microamps, without a sign.
     average: i64,
-    shown: Option<u32>,
+    published: Option<u32>,
 }
 
-/// The recent past of one battery's current.
 #[derive(Debug, Clone, Default)]
 pub struct Forecast {
-    course: Option<Trend>,
+    trend: Option<Trend>,
 }
 
 impl Forecast {
-    /// Takes note of a reading at a moment of a clock that never jumps.
-    pub fn look(&mut self, at: Uptime, pack: &Pack) -> TimeEstimates {
-        // One read without a current is a hole, not a rest.
-        let Some(current) = pack.current else { return TimeEstimates::default() };
-        let heading = match current.0.signum() {
-            1 => Direction::Full,
-            -1 => Direction::Empty,
+    pub fn update(&mut self, at: Uptime, pack: &Pack) -> TimeEstimates {
+        let mut estimates = TimeEstimates::default();
+        // A read without a current does not end the trend.
+        let Some(current) = pack.current else { return estimates };
+        let direction = match current.0.signum() {
+            1 => Direction::Charging,
+            -1 => Direction::Discharging,
             _ => {
-                self.course = None;
-                return TimeEstimates::default();
+                self.trend = None;
+                return estimates;
             }
         };
         let now = i64::from(current.0).abs() * 1000;
-        let course = match self.course.take() {
-            Some(course) if course.heading == heading && at.since(course.at) <= FORGET_MS => {
-                course.goes_on(at, now)
+        let trend = match self.trend.take() {
+            Some(trend) if trend.direction == direction && at.since(trend.at) <= MAX_GAP_MS => {
+                trend.extended(at, now)
             }
-            _ => Trend { heading, since: at, at, average: now, shown: None },
+            _ => Trend { direction, since: at, at, average: now, published: None },
         };
-        let course = self.course.insert(course);
-        let charge = match heading {
-            Direction::Full => {
-                pack.full.zip(pack.remaining).map(|(full, left)| full.0.saturating_sub(left.0))
+        let trend = self.trend.insert(trend);
+        match direction {
+            Direction::Charging => {
+                let missing = pack.full.zip(pack.remaining);
+                let missing = missing.map(|(full, left)| full.0.saturating_sub(left.0));
+                estimates.to_full = missing.and_then(|charge| trend.publish(charge));
             }
-            Direction::Empty => pack.remaining.map(|left| left.0),
-        };
-        let seconds = charge.and_then(|charge| course.seconds(charge));
-        let shown = seconds.map(|seconds| course.show(seconds));
-        match heading {
-            Direction::Full => TimeEstimates { to_full: shown, to_empty: None },
-            Direction::Empty => TimeEstimates { to_full: None, to_empty: shown },
+            Direction::Discharging => {
+                estimates.to_empty = pack.remaining.and_then(|left| trend.publish(left.0));
+            }
         }
+        estimates
     }
 }
 
 impl Trend {
-    /// The plain mean at first, an exponential one with a limited memory later.
-    fn goes_on(self, at: Uptime, now: i64) -> Self {
-        let elapsed = at.since(self.at);
-        let memory = at.since(self.since).clamp(1, MEMORY_MS);
-        let share = |part: u64| i128::from(part.min(memory));
-        let step = i128::from(now - self.average) * share(elapsed) / share(memory);
+    /// Begins as a plain mean and becomes an exponential one.
+    fn extended(self, at: Uptime, now: i64) -> Self {
+        let window = at.since(self.since).clamp(1, AVERAGE_MS);
+        let elapsed = at.since(self.at).min(window);
+        let step = i128::from(now - self.average) * i128::from(elapsed) / i128::from(window);
         let average = i64::try_from(i128::from(self.average) + step).unwrap_or(self.average);
         Trend { at, average, ..self }
     }
 
-    /// Seconds for so many milliamp-hours, where the course is settled and leads anywhere.
-    fn seconds(&self, charge: i64) -> Option<u32> {
-        let settled = self.at.since(self.since) >= SETTLED_MS && self.average > 0;
-        let seconds = i128::from(charge.max(0)) * 3_600_000 / i128::from(self.average.max(1));
-        u32::try_from(seconds).ok().filter(|s| settled && i64::from(*s) <= LONGEST_S)
-    }
-
-    /// What is shown for it: rounded, and unmoved by less than a step.
-    fn show(&mut self, seconds: u32) -> u32 {
+    /// Seconds until `charge` milliamp-hours have flowed, in steps. `None` while the current has
+    /// not settled.
+    fn publish(&mut self, charge: i64) -> Option<u32> {
+        if self.at.since(self.since) < SETTLE_MS || self.average <= 0 {
+            return None;
+        }
+        let seconds = i128::from(charge.max(0)) * 3_600_000 / i128::from(self.average);
+        let seconds = u32::try_from(seconds).ok().filter(|seconds| *seconds <= MAX_SECONDS)?;
         let step = match seconds {
             0..3600 => 60,
             3600..14_400 => 300,
             _ => 900,
         };
-        let stays = self.shown.filter(|shown| shown.abs_diff(seconds) < step && seconds >= 60);
-        let shown = stays.unwrap_or((seconds + step / 2) / step * step);
-        self.shown = Some(shown);
-        shown
+        let unchanged =
+            self.published.filter(|last| last.abs_diff(seconds) < step && seconds >= 60);
+        self.published = Some(unchanged.unwrap_or((seconds + step / 2) / step * step));
+        self.published
     }
 }
 
@@ -132,14 +120,14 @@ mod tests {
         }
     }
 
-    /// Reads every 10 s from the given second on; the last answer.
+    /// The estimate after `count` reads, 10 s apart, from the second `from` on.
     fn run(forecast: &mut Forecast, from: u64, count: u64, pack: &Pack) -> TimeEstimates {
         let reads = (0..count).map(|n| Uptime((from + n * 10) * 1000));
-        reads.map(|at| forecast.look(at, pack)).last().unwrap_or_default()
+        reads.map(|at| forecast.update(at, pack)).last().unwrap_or_default()
     }
 
     #[test]
-    fn a_steady_current_gives_the_quotient() {
+    fn steady_current_estimates_the_time() {
         let mut forecast = Forecast::default();
         assert_eq!(
             run(&mut forecast, 0, 6, &pack(-10_000, 50_000)),
@@ -153,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn at_rest_and_without_a_capacity_there_is_nothing_to_say() {
+    fn no_estimate_without_current_or_capacity() {
         let mut forecast = Forecast::default();
         run(&mut forecast, 0, 9, &pack(-10_000, 50_000));
         assert_eq!(run(&mut forecast, 90, 1, &pack(0, 50_000)), TimeEstimates::default());
         assert_eq!(
             run(&mut forecast, 100, 9, &pack(-5, 50_000)),
             TimeEstimates::default(),
-            "for months"
+            "longer than the maximum"
         );
         let mut unknown = pack(10_000, 50_000);
         unknown.full = None;
@@ -168,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_direction_is_answered_with_silence_first() {
+    fn change_of_direction_pauses_the_estimate() {
         let mut forecast = Forecast::default();
         assert!(run(&mut forecast, 0, 30, &pack(-10_000, 50_000)).to_empty.is_some());
         assert_eq!(run(&mut forecast, 300, 6, &pack(10_000, 50_000)), TimeEstimates::default());
@@ -176,12 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn the_last_minutes_count_down_to_nothing() {
+    fn last_minutes_count_down_to_zero() {
         let mut forecast = Forecast::default();
         let shown: Vec<u32> = (0..=60)
             .filter_map(|n| {
                 forecast
-                    .look(Uptime(n * 10_000), &pack(-6000, (600 - 10 * n as i64) * 6000 / 3600))
+                    .update(Uptime(n * 10_000), &pack(-6000, (600 - 10 * n as i64) * 6000 / 3600))
                     .to_empty
             })
             .collect();
@@ -190,26 +178,26 @@ mod tests {
     }
 
     proptest! {
-        /// A load that switches between two currents moves the shown time no more than twice.
+        /// Noise in the current changes the published time at most twice.
         #[test]
-        fn a_noisy_load_does_not_make_it_dance(noise in prop::collection::vec(-500i32..500, 60)) {
+        fn noisy_load_keeps_the_estimate_steady(noise in prop::collection::vec(-500i32..500, 60)) {
             let mut forecast = Forecast::default();
             run(&mut forecast, 0, 60, &pack(-10_000, 50_000));
             let mut shown: Vec<_> = noise
                 .iter()
                 .zip(60u64..)
-                .filter_map(|(n, at)| forecast.look(Uptime(at * 10_000), &pack(-10_000 + n, 50_000)).to_empty)
+                .filter_map(|(n, at)| forecast.update(Uptime(at * 10_000), &pack(-10_000 + n, 50_000)).to_empty)
                 .collect();
             shown.dedup();
             prop_assert!(shown.len() <= 3, "{shown:?}");
         }
 
         #[test]
-        fn no_history_of_currents_breaks_it(reads in prop::collection::vec((any::<u32>(), any::<i32>(), any::<i32>()), 0..60)) {
+        fn estimates_stay_in_range(reads in prop::collection::vec((any::<u32>(), any::<i32>(), any::<i32>()), 0..60)) {
             let (mut forecast, mut at) = (Forecast::default(), 0);
             for (elapsed, current, remaining) in reads {
                 at += u64::from(elapsed);
-                let times = forecast.look(Uptime(at), &pack(current, remaining.into()));
+                let times = forecast.update(Uptime(at), &pack(current, remaining.into()));
                 prop_assert!(times.to_full.is_none() || times.to_empty.is_none());
                 prop_assert!(times.to_full.is_none_or(|it| it <= 100 * 3600 + 450));
             }

@@ -1,43 +1,44 @@
-//! Keeps readings that no battery gives from being published: damage that a checksum let through,
-//! answers of a neighbour on the bus, a frame that was taken for another.
+//! Holds back readings that no battery produces: damage that the checksum did not detect, replies of
+//! another battery on the bus, one frame taken for another.
 //!
-//! The gate knows nothing of brands and chemistries, so what it finds strange may be true: a load
-//! that pulls a cell down, a gauge that jumps to 100 %, a sensor that came loose, parallel strings
-//! whose cells do not add up to the pack voltage. Therefore it never refuses twice: a strange
-//! reading waits for the next one, and when that says the same, it is the truth. Only values that
-//! cannot exist stay out even then, and the rest of such a reading is published without them.
+//! The filter knows nothing of brands and chemistries, so an implausible reading may still be true:
+//! a load that pulls a cell down, a gauge that jumps to 100 %, a disconnected sensor, parallel
+//! strings whose cells do not add up to the pack voltage. It therefore rejects a reading only once:
+//! when the next one is like it, that one passes. Only values that cannot exist are removed even
+//! then, and the rest of such a reading is published without them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::reading::Reading;
-use super::units::Uptime;
+use super::units::{CentiPercent, DeciCelsius, Milliamps, Millivolts, Unit, Uptime};
 use super::value::Value;
 
 /// From a reversed cell to the 16 V of a block of eight lead cells that is measured as one.
 const CELL_MV: RangeInclusive<i32> = -2000..=16_000;
-/// From nothing to the largest high-voltage stack.
+/// Up to the largest high-voltage stack.
 const PACK_MV: RangeInclusive<i32> = -2000..=1_500_000;
 /// 20 kA would melt any terminal.
 const CURRENT_MA: RangeInclusive<i32> = -20_000_000..=20_000_000;
-/// Colder and hotter than any electronics survive. A loose sensor reads -40 °C, or absolute zero.
+/// No electronics work beyond it. A disconnected sensor reads -40 °C, or absolute zero.
 const TEMPERATURE_DC: RangeInclusive<i32> = -600..=2000;
 /// Some gauges count a little beyond full.
 const SOC_CP: RangeInclusive<i32> = 0..=12_000;
 
-/// A cell that moves further between two reads is worth a second look.
-const CELL_JUMP_MV: i32 = 500;
-/// Cells and pack are measured in different moments by different converters.
-const SUM_PER_CENT: i64 = 5;
-const SUM_LEAST_MV: i64 = 1000;
-/// A pack voltage that moves further, in per cent, is worth a second look.
+/// Largest usual changes between two reads.
+const CELL_JUMP_MV: i64 = 500;
+const TEMPERATURE_JUMP_DC: i64 = 200;
+const SOC_JUMP_CP: i64 = 2000;
 const PACK_JUMP_PER_CENT: i64 = 15;
-const TEMPERATURE_JUMP_DC: i32 = 200;
-const SOC_JUMP_CP: i32 = 2000;
-/// After this time every value may be another one.
-const MEMORY_MS: u64 = 300_000;
+/// Cells and pack are measured at different times by different converters.
+const SUM_TOLERANCE_PER_CENT: i64 = 5;
+/// Smallest tolerance of a pack voltage.
+const PACK_TOLERANCE_MV: i64 = 1000;
+/// A reading that is older than this says nothing about the next one.
+const MAX_AGE_MS: u64 = 300_000;
 
-/// A place in a reading.
+/// A value of a reading; indices count from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Field {
     Cell(usize),
@@ -45,146 +46,173 @@ enum Field {
     Probe(usize),
     Voltage,
     Current,
-    Charge,
+    Soc,
     /// The cells do not add up to a multiple of the pack voltage.
     Sum,
 }
 
-/// A reading that was let through or is waiting for another like it.
+/// A reading that passed, or one that waits for another like it.
 #[derive(Debug, Clone)]
 struct Candidate {
     reading: Reading,
-    strange: BTreeSet<Field>,
+    implausible: BTreeSet<Field>,
     at: Uptime,
 }
 
-/// Why a reading was not let through, in words.
+/// Why a reading was rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Implausible(pub String);
 
-/// The gate of one battery.
+/// The filter of one battery.
 #[derive(Debug, Clone, Default)]
 pub struct PlausibilityFilter {
-    good: Option<Candidate>,
-    doubtful: Option<Candidate>,
+    passed: Option<Candidate>,
+    pending: Option<Candidate>,
 }
 
 impl PlausibilityFilter {
-    /// Lets a reading through, perhaps without values that cannot exist. `at` is a moment of a
-    /// clock that never jumps.
+    /// Returns the reading without values that cannot exist.
     pub fn check(&mut self, mut reading: Reading, at: Uptime) -> Result<Reading, Implausible> {
-        let mut words = Vec::new();
-        let mut strange = remove_impossible(&mut reading, &mut words);
-        if let Some(odd) = odd_sum(&reading) {
-            strange.insert(Field::Sum);
-            words.push(odd);
+        let mut reasons = Vec::new();
+        let mut implausible = BTreeSet::new();
+        for (field, number) in numbers(&reading) {
+            if !field.range().contains(&number) {
+                reasons.push(format!("{field} cannot be {}", field.with_unit(number)));
+                implausible.insert(field);
+                field.remove_from(&mut reading);
+            }
         }
-        let now = Candidate { reading, strange, at };
-        let young = |it: &Option<Candidate>| it.clone().filter(|it| at.since(it.at) <= MEMORY_MS);
-        let (good, doubtful) = (young(&self.good), young(&self.doubtful));
-        let confirms =
-            |before: &Option<Candidate>| before.as_ref().is_some_and(|before| now.is_like(before));
-        let unheard = good.is_none() && now.strange.is_empty();
-        if unheard || confirms(&good) || confirms(&doubtful) {
-            // Damage that comes back now and then must not confirm itself.
-            self.doubtful = None;
-            self.good = Some(now.clone());
-            return Ok(now.reading);
+        if let Some(mismatch) = sum_mismatch(&reading) {
+            reasons.push(mismatch);
+            implausible.insert(Field::Sum);
         }
-        words.extend(good.and_then(|before| jump(&before.reading, &now.reading)));
-        self.doubtful = Some(now);
-        Err(Implausible(words.join("; ")))
+        let now = Candidate { reading, implausible, at };
+        for stored in [&mut self.passed, &mut self.pending] {
+            stored.take_if(|stored| at.since(stored.at) > MAX_AGE_MS);
+        }
+        let is_first = self.passed.is_none() && now.implausible.is_empty();
+        let stored = [&self.passed, &self.pending].into_iter().flatten().collect::<Vec<_>>();
+        if is_first || stored.iter().any(|before| now.is_like(before)) {
+            // Damage that recurs between good readings must not confirm itself.
+            self.pending = None;
+            return Ok(self.passed.insert(now).reading.clone());
+        }
+        reasons.extend(self.passed.as_ref().and_then(|it| jump(&it.reading, &now.reading)));
+        self.pending = Some(now);
+        Err(Implausible(reasons.join("; ")))
     }
 }
 
 impl Candidate {
     /// Whether this may be the same battery a little later.
     fn is_like(&self, before: &Candidate) -> bool {
-        self.strange.is_subset(&before.strange) && jump(&before.reading, &self.reading).is_none()
+        self.implausible.is_subset(&before.implausible)
+            && jump(&before.reading, &self.reading).is_none()
     }
 }
 
-/// Takes out what cannot exist.
-fn remove_impossible(reading: &mut Reading, words: &mut Vec<String>) -> BTreeSet<Field> {
-    let mut strange = BTreeSet::new();
-    let mut refuse = |spot: Field, what: String, value: Value, unit: &str| {
-        words.push(format!("{what} at {value} {unit} cannot be"));
-        strange.insert(spot);
-    };
-    for (index, cell) in reading.cells.iter_mut().enumerate() {
-        let number = index + 1;
-        if let Some(wrong) = cell.voltage.take_if(|it| !CELL_MV.contains(&it.0)) {
-            refuse(Field::Cell(index), format!("cell {number}"), wrong.into(), "V");
+/// The checked values of a reading, in millivolts, milliamps and so on.
+fn numbers(reading: &Reading) -> BTreeMap<Field, i32> {
+    let cells = reading.cells.iter().enumerate().flat_map(|(index, cell)| {
+        let temperature = cell.temperature.map(|it| it.0);
+        [
+            (Field::Cell(index), cell.voltage.map(|it| it.0)),
+            (Field::CellTemperature(index), temperature),
+        ]
+    });
+    let probes = reading.probes.iter().enumerate();
+    let probes = probes.map(|(index, probe)| (Field::Probe(index), probe.value.map(|it| it.0)));
+    let pack = [
+        (Field::Voltage, reading.pack.voltage.map(|it| it.0)),
+        (Field::Current, reading.pack.current.map(|it| it.0)),
+        (Field::Soc, reading.pack.soc.map(|it| it.0)),
+    ];
+    cells.chain(probes).chain(pack).filter_map(|(field, number)| Some((field, number?))).collect()
+}
+
+impl Field {
+    fn range(self) -> RangeInclusive<i32> {
+        match self {
+            Field::Cell(_) => CELL_MV,
+            Field::CellTemperature(_) | Field::Probe(_) => TEMPERATURE_DC,
+            Field::Voltage | Field::Sum => PACK_MV,
+            Field::Current => CURRENT_MA,
+            Field::Soc => SOC_CP,
         }
-        if let Some(wrong) = cell.temperature.take_if(|it| !TEMPERATURE_DC.contains(&it.0)) {
-            refuse(Field::CellTemperature(index), format!("cell {number}"), wrong.into(), "°C");
+    }
+
+    /// `None` for a value that may change at any time.
+    fn max_jump(self, from: i32) -> Option<i64> {
+        match self {
+            Field::Cell(_) => Some(CELL_JUMP_MV),
+            Field::Probe(_) => Some(TEMPERATURE_JUMP_DC),
+            Field::Soc => Some(SOC_JUMP_CP),
+            Field::Voltage => {
+                Some((i64::from(from) * PACK_JUMP_PER_CENT / 100).max(PACK_TOLERANCE_MV))
+            }
+            Field::CellTemperature(_) | Field::Current | Field::Sum => None,
         }
     }
-    for (index, probe) in reading.probes.iter_mut().enumerate() {
-        if let Some(wrong) = probe.value.take_if(|it| !TEMPERATURE_DC.contains(&it.0)) {
-            refuse(Field::Probe(index), format!("sensor {}", index + 1), wrong.into(), "°C");
+
+    fn with_unit(self, number: i32) -> String {
+        let (scale, unit) = match self {
+            Field::Cell(_) | Field::Voltage | Field::Sum => (Millivolts::SCALE, "V"),
+            Field::CellTemperature(_) | Field::Probe(_) => (DeciCelsius::SCALE, "°C"),
+            Field::Current => (Milliamps::SCALE, "A"),
+            Field::Soc => (CentiPercent::SCALE, "%"),
+        };
+        format!("{} {unit}", Value::decimal(number.into(), scale))
+    }
+
+    fn remove_from(self, reading: &mut Reading) {
+        match self {
+            Field::Cell(index) => reading.cells[index].voltage = None,
+            Field::CellTemperature(index) => reading.cells[index].temperature = None,
+            Field::Probe(index) => reading.probes[index].value = None,
+            Field::Voltage => reading.pack.voltage = None,
+            Field::Current => reading.pack.current = None,
+            Field::Soc => reading.pack.soc = None,
+            Field::Sum => {}
         }
     }
-    let pack = &mut reading.pack;
-    if let Some(wrong) = pack.voltage.take_if(|it| !PACK_MV.contains(&it.0)) {
-        refuse(Field::Voltage, "the pack".to_owned(), wrong.into(), "V");
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Field::Cell(index) => write!(f, "the voltage of cell {}", index + 1),
+            Field::CellTemperature(index) => write!(f, "the temperature of cell {}", index + 1),
+            Field::Probe(index) => write!(f, "the temperature of sensor {}", index + 1),
+            Field::Voltage | Field::Sum => f.write_str("the pack voltage"),
+            Field::Current => f.write_str("the current"),
+            Field::Soc => f.write_str("the state of charge"),
+        }
     }
-    if let Some(wrong) = pack.current.take_if(|it| !CURRENT_MA.contains(&it.0)) {
-        refuse(Field::Current, "the current".to_owned(), wrong.into(), "A");
-    }
-    if let Some(wrong) = pack.soc.take_if(|it| !SOC_CP.contains(&it.0)) {
-        refuse(Field::Charge, "the state of charge".to_owned(), wrong.into(), "%");
-    }
-    strange
 }
 
 /// The cells of one string add up to the pack voltage, those of parallel strings to a multiple.
-fn odd_sum(reading: &Reading) -> Option<String> {
-    let pack = i64::from(reading.pack.voltage?.0);
+fn sum_mismatch(reading: &Reading) -> Option<String> {
+    let pack = reading.pack.voltage?.to_i64();
     let cells: Option<Vec<i64>> =
-        reading.cells.iter().map(|cell| cell.voltage.map(|it| i64::from(it.0))).collect();
+        reading.cells.iter().map(|cell| cell.voltage.map(Unit::to_i64)).collect();
     let sum: i64 = cells.filter(|cells| !cells.is_empty())?.into_iter().sum();
     let strings = if pack > 0 { ((sum + pack / 2) / pack).max(1) } else { 1 };
     let expected = strings * pack;
-    if (sum - expected).abs() <= (expected * SUM_PER_CENT / 100).max(SUM_LEAST_MV) {
-        return None;
-    }
-    let [sum, pack] = [sum, pack].map(|it| Value::decimal(it, 3).rounded(2));
-    Some(format!("the cells add up to {sum} V, the pack says {pack} V"))
+    let tolerance = (expected * SUM_TOLERANCE_PER_CENT / 100).max(PACK_TOLERANCE_MV);
+    let [shown_sum, shown_pack] = [sum, pack].map(|it| Value::decimal(it, 3).rounded(2));
+    ((sum - expected).abs() > tolerance)
+        .then(|| format!("the cells add up to {shown_sum} V, the pack voltage is {shown_pack} V"))
 }
 
-/// What moved further than is usual from one read to the next.
+/// The first value that changed by more than is usual from one read to the next.
 fn jump(before: &Reading, now: &Reading) -> Option<String> {
-    let far = |from: i32, to: i32, limit: i32| from.abs_diff(to) > limit.unsigned_abs();
-    let moved = |what: String, from: Value, to: Value, unit: &str| {
-        Some(format!("{what} jumped from {from} to {to} {unit}"))
-    };
-    for (index, (old, new)) in before.cells.iter().zip(&now.cells).enumerate() {
-        if let (Some(from), Some(to)) = (old.voltage, new.voltage)
-            && far(from.0, to.0, CELL_JUMP_MV)
-        {
-            return moved(format!("cell {}", index + 1), from.into(), to.into(), "V");
-        }
-    }
-    for (index, (old, new)) in before.probes.iter().zip(&now.probes).enumerate() {
-        if let (Some(from), Some(to)) = (old.value, new.value)
-            && far(from.0, to.0, TEMPERATURE_JUMP_DC)
-        {
-            return moved(format!("sensor {}", index + 1), from.into(), to.into(), "°C");
-        }
-    }
-    if let (Some(from), Some(to)) = (before.pack.soc, now.pack.soc)
-        && far(from.0, to.0, SOC_JUMP_CP)
-    {
-        return moved("the state of charge".to_owned(), from.into(), to.into(), "%");
-    }
-    if let (Some(from), Some(to)) = (before.pack.voltage, now.pack.voltage) {
-        let limit = (i64::from(from.0) * PACK_JUMP_PER_CENT / 100).max(SUM_LEAST_MV);
-        if i64::from(from.0.abs_diff(to.0)) > limit {
-            return moved("the pack".to_owned(), from.into(), to.into(), "V");
-        }
-    }
-    None
+    let before = numbers(before);
+    numbers(now).into_iter().find_map(|(field, to)| {
+        let from = *before.get(&field)?;
+        let jumped = i64::from(from.abs_diff(to)) > field.max_jump(from)?;
+        let [from, to] = [from, to].map(|number| field.with_unit(number));
+        jumped.then(|| format!("{field} jumped from {from} to {to}"))
+    })
 }
 
 #[cfg(test)]

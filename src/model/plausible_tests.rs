@@ -4,7 +4,7 @@ use super::*;
 use crate::model::reading::{Cell, Probe, SensorLocation};
 use crate::model::units::{CentiPercent, DeciCelsius, Milliamps, Millivolts};
 
-/// A battery of so many cells in a row and strings side by side.
+/// `row` cells in series, `strings` of them in parallel.
 fn battery(cell: i32, row: i32, strings: i32) -> Reading {
     let cells = (0..row * strings).map(|_| Cell::of(Millivolts(cell))).collect();
     let mut reading = Reading { cells, ..Reading::default() };
@@ -21,12 +21,12 @@ fn with(change: impl Fn(&mut Reading)) -> Reading {
     reading
 }
 
-fn words(result: Result<Reading, Implausible>) -> String {
-    result.expect_err("is strange").0
+fn reason(result: Result<Reading, Implausible>) -> String {
+    result.expect_err("implausible").0
 }
 
 #[test]
-fn every_kind_of_battery_passes_at_the_first_read() {
+fn every_kind_of_battery_passes_the_first_read() {
     let kinds = [
         ("LFP", 3300, 16, 1),
         ("LFP, empty", 2000, 16, 1),
@@ -55,92 +55,97 @@ fn every_kind_of_battery_passes_at_the_first_read() {
 }
 
 #[test]
-fn a_damaged_read_between_two_good_ones_is_held_back() {
+fn damaged_read_between_two_good_ones_is_rejected() {
     type Damage = fn(&mut Reading);
     let damages: [(&str, Damage); 6] = [
-        ("cell 3 jumped from 3.3 to 8.42 V", |it| it.cells[2].voltage = Some(Millivolts(8420))),
-        ("cell 1 at 65.535 V cannot be", |it| it.cells[0].voltage = Some(Millivolts(65_535))),
-        ("sensor 1 at -273.1 °C cannot be", |it| it.probes[0].value = Some(DeciCelsius(-2731))),
-        ("sensor 1 jumped from 22.0 to 47.6 °C", |it| {
+        ("the voltage of cell 3 jumped from 3.3 V to 8.42 V", |it| {
+            it.cells[2].voltage = Some(Millivolts(8420))
+        }),
+        ("the voltage of cell 1 cannot be 65.535 V", |it| {
+            it.cells[0].voltage = Some(Millivolts(65_535))
+        }),
+        ("the temperature of sensor 1 cannot be -273.1 °C", |it| {
+            it.probes[0].value = Some(DeciCelsius(-2731))
+        }),
+        ("the temperature of sensor 1 jumped from 22.0 °C to 47.6 °C", |it| {
             it.probes[0].value = Some(DeciCelsius(476));
         }),
-        ("the cells add up to 52.8 V, the pack says 49.0 V", |it| {
+        ("the cells add up to 52.8 V, the pack voltage is 49.0 V", |it| {
             it.pack.voltage = Some(Millivolts(49_000));
         }),
-        ("the state of charge jumped from 64.0 to 12.0 %", |it| {
+        ("the state of charge jumped from 64.0 % to 12.0 %", |it| {
             it.pack.soc = Some(CentiPercent(1200));
         }),
     ];
     for (expected, damage) in damages {
-        let mut gate = PlausibilityFilter::default();
-        gate.check(battery(3300, 16, 1), Uptime(0)).unwrap();
-        let said = gate.check(with(damage), Uptime(1000));
-        let said = words(said);
-        assert!(said.contains(expected), "{said}");
-        assert!(gate.check(battery(3300, 16, 1), Uptime(2000)).is_ok(), "{expected}");
+        let mut filter = PlausibilityFilter::default();
+        filter.check(battery(3300, 16, 1), Uptime(0)).unwrap();
+        let reason = reason(filter.check(with(damage), Uptime(1000)));
+        assert!(reason.contains(expected), "{reason}");
+        assert!(filter.check(battery(3300, 16, 1), Uptime(2000)).is_ok(), "{expected}");
     }
 }
 
 #[test]
-fn a_second_read_that_says_the_same_is_the_truth() {
-    let mut gate = PlausibilityFilter::default();
-    gate.check(battery(3300, 16, 1), Uptime(0)).unwrap();
+fn second_like_read_passes() {
+    let mut filter = PlausibilityFilter::default();
+    filter.check(battery(3300, 16, 1), Uptime(0)).unwrap();
     let full = with(|it| it.pack.soc = Some(CentiPercent(10_000)));
-    assert!(gate.check(full.clone(), Uptime(1000)).is_err());
-    assert_eq!(gate.check(full.clone(), Uptime(1100)), Ok(full.clone()));
-    assert_eq!(gate.check(full.clone(), Uptime(30_000)), Ok(full));
+    assert!(filter.check(full.clone(), Uptime(1000)).is_err());
+    assert_eq!(filter.check(full.clone(), Uptime(1100)), Ok(full.clone()));
+    assert_eq!(filter.check(full.clone(), Uptime(30_000)), Ok(full));
 }
 
 #[test]
-fn what_cannot_exist_stays_out_and_the_rest_is_published() {
-    let mut gate = PlausibilityFilter::default();
+fn impossible_value_is_removed_from_a_passing_read() {
+    let mut filter = PlausibilityFilter::default();
     let loose = with(|it| it.probes[0].value = Some(DeciCelsius(-2731)));
-    assert!(gate.check(loose.clone(), Uptime(0)).is_err());
+    assert!(filter.check(loose.clone(), Uptime(0)).is_err());
     for second in 1..5 {
-        let passed = gate.check(loose.clone(), Uptime(second * 1000)).expect("the second read");
+        let passed = filter.check(loose.clone(), Uptime(second * 1000)).expect("second like read");
         assert_eq!(passed.probes[0].value, None);
         assert_eq!(passed.cells, loose.cells);
     }
-    let fixed = gate.check(battery(3300, 16, 1), Uptime(9000)).expect("it is back");
+    let fixed = filter.check(battery(3300, 16, 1), Uptime(9000)).expect("sensor reconnected");
     assert_eq!(fixed.probes[0].value, Some(DeciCelsius(220)));
 }
 
 #[test]
-fn a_sum_that_never_fits_is_accepted_from_the_second_read_on() {
-    let mut gate = PlausibilityFilter::default();
-    let odd = with(|it| it.pack.voltage = Some(Millivolts(49_000)));
-    let said = words(gate.check(odd.clone(), Uptime(0)));
-    assert_eq!(said, "the cells add up to 52.8 V, the pack says 49.0 V");
+fn constant_sum_mismatch_passes_from_the_second_read_on() {
+    let mut filter = PlausibilityFilter::default();
+    let mismatch = with(|it| it.pack.voltage = Some(Millivolts(49_000)));
+    let reason = reason(filter.check(mismatch.clone(), Uptime(0)));
+    assert_eq!(reason, "the cells add up to 52.8 V, the pack voltage is 49.0 V");
     for second in 1..100 {
-        assert!(gate.check(odd.clone(), Uptime(second * 30_000)).is_ok());
+        assert!(filter.check(mismatch.clone(), Uptime(second * 30_000)).is_ok());
     }
 }
 
 #[test]
-fn damage_that_comes_back_does_not_confirm_itself() {
-    let mut gate = PlausibilityFilter::default();
+fn recurring_damage_does_not_confirm_itself() {
+    let mut filter = PlausibilityFilter::default();
     let (ours, neighbour) = (battery(3300, 16, 1), battery(2700, 16, 1));
-    gate.check(ours.clone(), Uptime(0)).unwrap();
+    filter.check(ours.clone(), Uptime(0)).unwrap();
     for second in 1..9 {
-        assert!(gate.check(neighbour.clone(), Uptime(second * 1000)).is_err());
-        assert!(gate.check(ours.clone(), Uptime(second * 1000 + 500)).is_ok());
+        assert!(filter.check(neighbour.clone(), Uptime(second * 1000)).is_err());
+        assert!(filter.check(ours.clone(), Uptime(second * 1000 + 500)).is_ok());
     }
 }
 
 #[test]
-fn after_a_long_silence_every_value_may_be_another() {
-    let mut gate = PlausibilityFilter::default();
-    gate.check(battery(3300, 16, 1), Uptime(0)).unwrap();
-    assert!(gate.check(battery(2600, 16, 1), Uptime(300_001)).is_ok());
+fn old_reading_is_not_compared() {
+    let mut filter = PlausibilityFilter::default();
+    filter.check(battery(3300, 16, 1), Uptime(0)).unwrap();
+    assert!(filter.check(battery(2600, 16, 1), Uptime(300_001)).is_ok());
 }
 
 #[test]
-fn another_number_of_cells_is_another_battery() {
-    let mut gate = PlausibilityFilter::default();
-    gate.check(battery(3300, 16, 1), Uptime(0)).unwrap();
-    assert!(gate.check(battery(3300, 15, 1), Uptime(1000)).is_ok());
-    assert!(gate.check(battery(3300, 4, 1), Uptime(2000)).is_err());
-    assert!(gate.check(battery(3300, 4, 1), Uptime(3000)).is_ok());
+fn change_of_cell_count_needs_a_matching_sum() {
+    let mut filter = PlausibilityFilter::default();
+    filter.check(battery(3300, 16, 1), Uptime(0)).unwrap();
+    assert!(filter.check(battery(3300, 15, 1), Uptime(1000)).is_ok());
+    assert!(filter.check(battery(3300, 4, 1), Uptime(2000)).is_err());
+    assert!(filter.check(battery(3300, 4, 1), Uptime(3000)).is_ok());
 }
 
 fn anything() -> impl Strategy<Value = Reading> {
@@ -162,40 +167,40 @@ fn anything() -> impl Strategy<Value = Reading> {
 }
 
 proptest! {
-    /// The promise of the gate: whatever a battery says, it is heard when it repeats itself.
+    /// Whatever a battery reports, the second like reading passes.
     #[test]
-    fn nobody_is_refused_twice(before in prop::collection::vec(anything(), 0..4), steady in anything()) {
-        let mut gate = PlausibilityFilter::default();
+    fn no_reading_is_rejected_twice(before in prop::collection::vec(anything(), 0..4), steady in anything()) {
+        let mut filter = PlausibilityFilter::default();
         for reading in before {
-            let _ = gate.check(reading, Uptime(0));
+            let _ = filter.check(reading, Uptime(0));
         }
-        let _ = gate.check(steady.clone(), Uptime(1000));
-        prop_assert!(gate.check(steady.clone(), Uptime(2000)).is_ok());
-        prop_assert!(gate.check(steady, Uptime(3000)).is_ok());
+        let _ = filter.check(steady.clone(), Uptime(1000));
+        prop_assert!(filter.check(steady.clone(), Uptime(2000)).is_ok());
+        prop_assert!(filter.check(steady, Uptime(3000)).is_ok());
     }
 
     #[test]
-    fn what_passes_can_exist(readings in prop::collection::vec(anything(), 1..9)) {
-        let mut gate = PlausibilityFilter::default();
+    fn passing_values_are_possible(readings in prop::collection::vec(anything(), 1..9)) {
+        let mut filter = PlausibilityFilter::default();
         for reading in readings {
-            if let Ok(passed) = gate.check(reading, Uptime(0)) {
+            if let Ok(passed) = filter.check(reading, Uptime(0)) {
                 prop_assert!(passed.cells.iter().filter_map(|it| it.voltage).all(|it| CELL_MV.contains(&it.0)));
                 prop_assert!(passed.probes.iter().filter_map(|it| it.value).all(|it| TEMPERATURE_DC.contains(&it.0)));
             }
         }
     }
 
-    /// Believable batteries with an ordinary load are never held up.
+    /// A real battery under an ordinary load is never rejected.
     #[test]
-    fn ordinary_life_passes(start in 2500i32..3600, row in 1i32..33, steps in prop::collection::vec((-60i32..60, -30i32..30, -200i32..200), 1..60)) {
-        let mut gate = PlausibilityFilter::default();
+    fn ordinary_load_passes(start in 2500i32..3600, row in 1i32..33, steps in prop::collection::vec((-60i32..60, -30i32..30, -200i32..200), 1..60)) {
+        let mut filter = PlausibilityFilter::default();
         let (mut cell, mut temp, mut soc) = (start, 200, 5000);
         for (second, (volts, degrees, charge)) in (0u64..).zip(steps) {
             (cell, temp, soc) = (cell + volts, temp + degrees, (soc + charge).clamp(0, 10_000));
             let mut reading = battery(cell.clamp(1500, 4400), row, 1);
             reading.probes[0].value = Some(DeciCelsius(temp.clamp(-300, 800)));
             reading.pack.soc = Some(CentiPercent(soc));
-            prop_assert!(gate.check(reading, Uptime(second * 30_000)).is_ok());
+            prop_assert!(filter.check(reading, Uptime(second * 30_000)).is_ok());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of a battery before it has said a word: its name and where it is.
+//! The configuration of a battery as the sinks see it.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::reading::Switch;
 
-/// Time between two reads that may be asked for, in milliseconds.
+/// Allowed interval between two reads, in milliseconds.
 pub const INTERVAL_MS: RangeInclusive<i64> = 500..=3_600_000;
-/// Time for one answer, or for one whole read over Bluetooth.
+/// Allowed timeout of one reply, or of a whole read over Bluetooth.
 pub const TIMEOUT_MS: RangeInclusive<i64> = 100..=120_000;
-/// Time to look for a Bluetooth device.
+/// Allowed duration of a search for a Bluetooth device.
 pub const SCAN_TIMEOUT_MS: RangeInclusive<i64> = 1000..=60_000;
 
 /// Identity of a battery in topics and unique ids: `[A-Za-z0-9_-]+`.
@@ -20,13 +20,12 @@ pub const SCAN_TIMEOUT_MS: RangeInclusive<i64> = 1000..=60_000;
 pub struct DeviceId(String);
 
 impl DeviceId {
-    /// `None` when the text holds anything but letters, digits, `_` and `-`, or nothing.
+    /// `None` for an empty text and for other characters.
     pub fn new(text: &str) -> Option<Self> {
         let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         (!text.is_empty() && text.bytes().all(fits)).then(|| DeviceId(text.to_owned()))
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -38,12 +37,10 @@ impl fmt::Display for DeviceId {
     }
 }
 
-/// A configured battery as the sinks see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// Identity.
     pub id: DeviceId,
-    /// What people see.
+    /// Shown to people.
     pub name: String,
     /// The configured type: `daren`, `simulated`, ...
     pub brand: String,
@@ -53,11 +50,11 @@ pub struct Profile {
     pub port: Option<String>,
     /// Address on the bus, or the Bluetooth address.
     pub address: Option<String>,
-    /// Bluetooth adapter.
+    /// Bluetooth adapter; `None` for the default one.
     pub adapter: Option<String>,
-    /// Milliseconds between two reads.
+    /// Between two reads.
     pub interval_ms: u64,
-    /// Switches that the operator allowed to be turned.
+    /// Switches that the operator may turn.
     pub controls: Vec<Switch>,
 }
 
@@ -84,7 +81,7 @@ pub fn address_bytes(text: &str) -> Option<[u8; 6]> {
     let mut pairs = text.split([':', '-']);
     for byte in &mut bytes {
         let pair = pairs.next().filter(|pair| pair.len() == 2)?;
-        // `from_str_radix` would take a sign.
+        // `from_str_radix` accepts a sign.
         let digits = pair.bytes().all(|digit| digit.is_ascii_hexdigit());
         *byte = digits.then(|| u8::from_str_radix(pair, 16).ok()).flatten()?;
     }
@@ -93,7 +90,6 @@ pub fn address_bytes(text: &str) -> Option<[u8; 6]> {
 
 #[cfg(test)]
 impl Profile {
-    /// A battery of no particular interest, at no particular place.
     pub(crate) fn sample(id: &str) -> Self {
         let id = DeviceId::new(id).expect("a valid ID");
         Profile { interval_ms: 30_000, ..Profile::new(id, "daren", "Daren") }

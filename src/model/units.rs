@@ -1,78 +1,87 @@
-//! Integer newtypes: a quantity is a whole number of a small unit, so that equality is exact and
-//! the text has the right digits. The unit is in the name; nothing else converts.
+//! Quantities as whole numbers of a small unit, so that equality is exact. The unit is in the name.
 
 use serde::{Deserialize, Serialize};
 
-/// Declares one newtype a line: name, representation, and the power of ten between its small unit
-/// and the unit people read (3: thousandths).
+/// A quantity that is a whole number of a small unit.
+pub trait Unit: Copy + Ord {
+    /// Decimal places in the unit that people read: 3 for thousandths.
+    const SCALE: u32;
+
+    fn to_i64(self) -> i64;
+
+    /// `None` when the number does not fit.
+    fn from_i64(number: i64) -> Option<Self>;
+}
+
 macro_rules! units {
     ($($(#[$doc:meta])* $name:ident($repr:ty) = $scale:literal;)*) => {$(
         $(#[$doc])*
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-        )]
-        #[serde(transparent)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         pub struct $name(pub $repr);
 
-        impl $name {
-            /// Digits behind the point when written in the unit that people read.
-            pub const SCALE: u32 = $scale;
-        }
+        impl Unit for $name {
+            const SCALE: u32 = $scale;
 
-        impl From<$name> for crate::model::Value {
-            fn from(quantity: $name) -> Self {
-                crate::model::Value::decimal(i64::from(quantity.0), $scale)
+            fn to_i64(self) -> i64 {
+                self.0.into()
+            }
+
+            fn from_i64(number: i64) -> Option<Self> {
+                number.try_into().ok().map(Self)
             }
         }
     )*};
 }
 
 units! {
-    /// Volts in thousandths.
     Millivolts(i32) = 3;
-    /// Amperes in thousandths; positive while charging.
+    /// Positive while charging.
     Milliamps(i32) = 3;
-    /// Watts in thousandths; signed like the current.
+    /// Signed like the current.
     Milliwatts(i64) = 3;
-    /// Ampere-hours in thousandths.
     MilliampHours(i64) = 3;
-    /// Watt-hours in thousandths.
     MilliwattHours(i64) = 3;
-    /// Degrees Celsius in tenths.
+    /// Tenths of a degree Celsius.
     DeciCelsius(i32) = 1;
-    /// Per cent in hundredths (Daren reports 0.01 %).
+    /// Hundredths of a per cent, the resolution of Daren.
     CentiPercent(i32) = 2;
-    /// Milliohms in thousandths.
+    /// Published in milliohms.
     Microohms(i32) = 3;
 }
 
 impl Milliwatts {
     /// Voltage times current, rounded to the nearest milliwatt.
     pub fn product(voltage: Millivolts, current: Milliamps) -> Self {
-        let microwatts = i64::from(voltage.0) * i64::from(current.0);
+        let microwatts = voltage.to_i64() * current.to_i64();
         Self(divide_rounded(microwatts, 1000))
     }
 }
 
-/// Division that rounds half away from zero, as people do on paper.
+/// Division that rounds half away from zero.
 pub(crate) fn divide_rounded(numerator: i64, denominator: i64) -> i64 {
     let half = denominator / 2;
     if numerator < 0 { (numerator - half) / denominator } else { (numerator + half) / denominator }
 }
 
-/// Milliseconds since some moment of this run: unlike [`Millis`] it never jumps and never goes back, so it measures
-/// how long something lasts.
+/// The arithmetic mean; `None` for an empty list.
+pub(crate) fn mean<T: Unit>(values: &[T]) -> Option<T> {
+    let count = i64::try_from(values.len()).ok().filter(|count| *count > 0)?;
+    let sum = values.iter().map(|value| value.to_i64()).try_fold(0_i64, i64::checked_add)?;
+    T::from_i64(divide_rounded(sum, count))
+}
+
+/// Milliseconds on a monotonic clock, for durations: unlike [`Millis`], it never jumps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Uptime(pub u64);
 
 impl Uptime {
-    /// Time that passed since `earlier`.
+    /// Milliseconds since `earlier`; zero when `earlier` is later.
     pub fn since(self, earlier: Uptime) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// Milliseconds since the Unix epoch; handed in by whoever owns a clock.
+/// Milliseconds since the Unix epoch.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -80,7 +89,7 @@ impl Uptime {
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// Time that passed since `earlier`; zero when the clock went backwards.
+    /// Milliseconds since `earlier`; zero when the clock was set back in between.
     pub fn since(self, earlier: Millis) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -115,14 +124,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn power_is_rounded_once_and_keeps_the_sign() {
+    fn product_is_rounded_and_keeps_the_sign() {
         assert_eq!(Milliwatts::product(Millivolts(53_020), Milliamps(-11_160)).0, -591_703);
         assert_eq!(Milliwatts::product(Millivolts(1), Milliamps(500)).0, 1);
         assert_eq!(Milliwatts::product(Millivolts(1), Milliamps(-500)).0, -1);
     }
 
     #[test]
-    fn iso_dates_cross_leap_days() {
+    fn iso8601_handles_leap_days() {
         assert_eq!(Millis(0).iso8601(), "1970-01-01T00:00:00Z");
         assert_eq!(Millis(951_782_400_000).iso8601(), "2000-02-29T00:00:00Z");
         assert_eq!(Millis(1_771_097_625_510).iso8601(), "2026-02-14T19:33:45Z");

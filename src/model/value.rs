@@ -2,25 +2,21 @@
 
 use std::fmt;
 
-use serde_json::{Number, json};
+use serde_json::json;
 
-use super::units::divide_rounded;
+use super::units::{Unit, divide_rounded};
 
-/// What a topic, a metric or a JSON field carries.
+/// The value of a topic, a metric or a JSON field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// `mantissa / 10^scale`.
     Decimal {
-        /// The whole number of small units.
         mantissa: i64,
-        /// Digits behind the point.
         scale: u32,
     },
-    /// A count.
     Integer(i64),
-    /// Published as `ON` / `OFF`.
+    /// Published as `ON` or `OFF`.
     Switch(bool),
-    /// Words of the battery or of ours.
     Text(String),
 }
 
@@ -30,7 +26,12 @@ impl Value {
         Value::Decimal { mantissa, scale }
     }
 
-    /// The same value with at most `decimals` digits behind the point: the one place that rounds.
+    /// Saturates at `i64::MAX`.
+    pub fn integer(number: impl TryInto<i64>) -> Self {
+        Value::Integer(number.try_into().unwrap_or(i64::MAX))
+    }
+
+    /// The same value with at most `decimals` decimal places.
     pub fn rounded(self, decimals: u32) -> Self {
         match self {
             Value::Decimal { mantissa, scale } if scale > decimals => {
@@ -44,27 +45,40 @@ impl Value {
     /// The value as a JSON number, string or boolean.
     pub fn to_json(&self) -> serde_json::Value {
         match self {
-            // Decimals of up to 15 digits survive the way through a double and back unchanged.
-            Value::Decimal { .. } => self
-                .to_string()
-                .parse::<f64>()
-                .ok()
-                .and_then(Number::from_f64)
-                .map_or(serde_json::Value::Null, serde_json::Value::Number),
-            Value::Integer(n) => json!(n),
+            // A decimal of up to 15 digits is unchanged after a conversion to `f64` and back.
+            Value::Decimal { .. } => json!(self.to_string().parse::<f64>().ok()),
+            Value::Integer(number) => json!(number),
             Value::Switch(on) => json!(on),
             Value::Text(text) => json!(text),
         }
     }
 }
 
-/// Decimals look as a Python `float` would: as few digits as are needed, but always a point
-/// (`53.02`, `64.0`). That is what people's templates have been fed so far.
+impl<T: Unit> From<T> for Value {
+    fn from(quantity: T) -> Self {
+        Value::decimal(quantity.to_i64(), T::SCALE)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(on: bool) -> Self {
+        Value::Switch(on)
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Value::Text(text)
+    }
+}
+
+/// Decimals look like a Python `float` (`53.02`, `64.0`), because existing templates and flows
+/// compare these texts.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Decimal { mantissa, scale } => write_decimal(f, *mantissa, *scale),
-            Value::Integer(n) => write!(f, "{n}"),
+            Value::Integer(number) => write!(f, "{number}"),
             Value::Switch(on) => f.write_str(if *on { "ON" } else { "OFF" }),
             Value::Text(text) => f.write_str(text),
         }
@@ -85,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decimals_read_as_people_are_used_to() {
+    fn decimals_print_like_python_floats() {
         let cases = [
             (53_020, 3, "53.02"),
             (6400, 2, "64.0"),
@@ -102,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn rounding_happens_away_from_zero_and_only_downwards_in_digits() {
+    fn rounding_is_away_from_zero_and_adds_no_digits() {
         assert_eq!(Value::decimal(-591_750, 3).rounded(1).to_string(), "-591.8");
         assert_eq!(Value::decimal(591_749, 3).rounded(1).to_string(), "591.7");
         assert_eq!(Value::decimal(5, 1).rounded(3).to_string(), "0.5");
@@ -110,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn json_numbers_are_numbers() {
+    fn json_keeps_numbers_and_booleans() {
         assert_eq!(Value::decimal(50_948, 3).to_json().to_string(), "50.948");
         assert_eq!(Value::decimal(0, 3).to_json().to_string(), "0.0");
         assert_eq!(Value::Switch(true).to_json().to_string(), "true");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::{FaultKind, LinkState};
+use crate::model::{FaultKind, staleness};
 use crate::random::random;
 
 /// Decides when failed reads amount to "offline".
@@ -65,8 +65,8 @@ impl Health {
     /// Counts a failed read. The first failure of a battery that is online is not reported.
     pub fn fail(&mut self, kind: FaultKind, now: Instant) -> HealthChange {
         self.consecutive = self.consecutive.saturating_add(1);
-        let often = self.consecutive >= LinkState::FAILURES;
-        let late = often && now - self.last_success >= LinkState::GRACE;
+        let often = self.consecutive >= staleness::MAX_FAILURES;
+        let late = often && now - self.last_success >= staleness::GRACE_PERIOD;
         if late && !self.is_offline() {
             self.online = Some(false);
             self.reported.push(kind);

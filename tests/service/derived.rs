@@ -87,7 +87,10 @@ fn an_alarm_fires_one_event_when_it_starts_and_one_when_it_ends() {
         (&told["event_type"], &told["name"]),
         (&json!("started"), &json!("cell_overvoltage"))
     );
-    assert!(told["words"].as_str().unwrap().starts_with("Cell overvoltage: cell "), "{told}");
+    assert!(
+        told["words"].as_str().unwrap().contains("Cell overvoltage (highest cell now: cell "),
+        "{told}"
+    );
     packs.set_faults("");
     mqtt.wait("the end", |it| it.topic == event && it.payload.contains("ended"));
     mqtt.wait_for(&format!("{BASE}/alarms"), "[]");
@@ -107,7 +110,7 @@ fn limits_of_ours_are_alarms_like_those_of_the_battery() {
     let alarms = mqtt.wait("the alarm", |it| {
         it.topic == format!("{BASE}/alarms") && it.payload.contains("limit_cell_high")
     });
-    assert!(alarms.payload.contains("V, limit 3.1 V"), "{}", alarms.payload);
+    assert!(alarms.payload.contains("V is above the limit of 3.1 V"), "{}", alarms.payload);
     mqtt.wait_for(&format!("{BASE}/alarm_limit_cell_high"), "ON");
     mqtt.wait_for(&format!("{BASE}/alarm_limit_temp_high"), "OFF");
     mqtt.wait_for(&format!("{BASE}/problem"), "ON");

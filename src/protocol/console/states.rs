@@ -2,8 +2,8 @@
 //! and others come from reports), so every word that is not known to be harmless raises an alarm.
 
 use crate::model::Reading;
+use crate::model::reading::Activity;
 use crate::model::reading::ConsoleStatus;
-use crate::model::snapshot::Activity;
 
 const HARMLESS: [&str; 4] = ["Normal", "-", "", "Absent"];
 

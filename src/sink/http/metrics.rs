@@ -16,7 +16,8 @@ use super::AppState;
 use crate::board::Board;
 use crate::clock;
 use crate::history::History;
-use crate::model::catalog::{CATALOG, Entry, Get, Kind, Quantity, entries};
+use crate::model::catalog::{CATALOG, Get, Kind, Quantity};
+use crate::model::entries::{Entry, entries};
 use crate::model::{DeviceState, LinkState, Value};
 
 /// OpenMetrics 1.0, section "Content type".

@@ -4,7 +4,8 @@ use serde_json::{Value as Json, json};
 
 use crate::board::Board;
 use crate::history::History;
-use crate::model::catalog::{Category, Entry, Get, entries};
+use crate::model::catalog::{Category, Get};
+use crate::model::entries::{Entry, entries};
 use crate::model::reading::Cell;
 use crate::model::{
     BrokerState, DeviceState, DiscoveredDevice, LinkState, Profile, Snapshot, Value,
@@ -88,7 +89,7 @@ fn values(state: &DeviceState) -> Vec<Json> {
             "module": entry.module,
         })
     };
-    let is_listed = |entry: &Entry| !matches!(entry.quantity.get, Get::Cell(_) | Get::Alarm(_));
+    let is_listed = |entry: &Entry| !matches!(entry.quantity.get, Get::Cell(_) | Get::Alarm);
     entries(state).into_iter().filter(is_listed).map(value).collect()
 }
 
@@ -106,7 +107,7 @@ mod tests {
     use crate::model::derive::derive;
     use crate::model::reading::Module;
     use crate::model::units::{CentiPercent, Millis, Millivolts, Uptime};
-    use crate::model::{Alarm, Derived, Reading};
+    use crate::model::{Alarm, Reading};
 
     fn online() -> DeviceState {
         let mut state = DeviceState::new(Profile::sample("rack"));
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(json["cells"], cells);
         let alarms = json!([{
             "name": "cell_overvoltage", "battery": "rack", "source": "bms", "severity": "protection",
-            "words": "Cell overvoltage: cell 1 of rack at 3.309 V", "cell": 1, "value": 3.309, "unit": "V",
+            "words": "rack: Cell overvoltage (highest cell now: cell 1 at 3.309 V)", "cell": 1, "value": 3.309, "unit": "V",
         }]);
         assert_eq!(json["alarms"], alarms);
         assert_eq!(json["members"], json!([]));
@@ -163,7 +164,8 @@ mod tests {
         let mut state = DeviceState::new(Profile::sample("stack"));
         let module = Module { serial: Some("X1".into()), ..Module::default() };
         let reading = Reading { modules: vec![Module::default(), module], ..Reading::default() };
-        state.accept(Millis(7), 1, reading, Derived::default());
+        let derived = derive(&reading);
+        state.accept(Millis(7), 1, reading, derived);
         let json = battery(&state);
         let values = json["values"].as_array().unwrap();
         let serial = values.iter().find(|value| value["value"] == "X1").expect("the serial number");

@@ -109,7 +109,10 @@ mod tests {
         assert_eq!(alarms.events(&one).len(), 1, "and this one was lost");
         let events = published(&mut alarms, &one);
         assert_eq!(summaries(&events), ["started cell_overvoltage"]);
-        assert_eq!(events[0]["words"], "Cell overvoltage: cell 4 of Rack battery at 3.312 V");
+        assert_eq!(
+            events[0]["words"],
+            "Rack battery: Cell overvoltage (highest cell now: cell 4 at 3.312 V)"
+        );
         assert!(published(&mut alarms, &one).is_empty());
         let events = published(&mut alarms, &both);
         assert_eq!(summaries(&events), ["started fuse_blown"]);

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::model::catalog::{Get, entries};
+use crate::model::catalog::Get;
 use crate::model::energy::Energy;
+use crate::model::entries::entries;
 use crate::model::reading::Identity;
 use crate::model::{DeviceId, DeviceState, LinkState, Profile};
 use crate::raw;

@@ -308,7 +308,7 @@ fn presentation(quantity: &Quantity) -> Map<String, Value> {
         "device_class": class,
         "unit_of_measurement": quantity.kind.unit(),
         "state_class": state_class,
-        "suggested_display_precision": digits.map(|digits| quantity.decimals.min(digits)),
+        "suggested_display_precision": digits.map(|digits| quantity.kind.decimals().min(digits)),
         "options": options,
         "value_template": is_text.then_some("{{ value or 'None' }}"),
         "icon": icon(quantity),

@@ -139,7 +139,7 @@ fn units_and_state_classes_fit_the_device_class() {
         let digits = fields.get("suggested_display_precision").and_then(Value::as_u64);
         if state_class.is_some() || get("unit_of_measurement").is_some() {
             let digits = digits.expect(quantity.key);
-            assert!(digits <= quantity.decimals.into(), "{}", quantity.key);
+            assert!(digits <= quantity.kind.decimals().into(), "{}", quantity.key);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The quantities of a battery that were seen so far: each has an entity in Home Assistant.
 
 use crate::model::DeviceState;
-use crate::model::catalog::{CATALOG, Entry, Quantity, entries, intermittent};
+use crate::model::catalog::{CATALOG, Quantity};
+use crate::model::entries::{Entry, entries, intermittent};
 
 /// One value of the catalogue, or one member of a family such as the cells.
 #[derive(Debug, Clone)]

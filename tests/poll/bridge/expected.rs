@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bms_reader::model::snapshot::Derived;
+use bms_reader::model::Derived;
 use bms_reader::model::units::Millis;
 use bms_reader::model::{DeviceState, Reading, Snapshot};
 use bms_reader::protocol::{CycleKind, Step};
