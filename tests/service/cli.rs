@@ -1,16 +1,18 @@
-//! The sub-commands, as a person or a script uses them.
+//! The subcommands, as a person or a script uses them.
+
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value as Json;
 
 use crate::fixture::{Packs, Service, objects, run};
 use crate::mosquitto::Mosquitto;
 
-fn stderr(output: &std::process::Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
-fn five_faults_are_five_messages_and_no_password_is_shown() {
+fn each_configuration_error_has_a_message_without_secrets() {
     let output = run(
         &[],
         &[
@@ -18,6 +20,7 @@ fn five_faults_are_five_messages_and_no_password_is_shown() {
             ("BMS_SLAVE_ID", "300"),
             ("READ_INTERVAL", "soon"),
             ("MQTT_HOST", "mqtt://broker"),
+            ("MQTT_USER", "me"),
             ("MQTT_PASSWORD", "hunter2"),
             ("MQTT_PASWORD", "hunter3"),
             ("MQTT_KEEP_ALIVE", "0"),
@@ -26,9 +29,10 @@ fn five_faults_are_five_messages_and_no_password_is_shown() {
     );
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
-    let (notes, faults): (Vec<_>, Vec<_>) = text.lines().partition(|it| it.contains(" warning: "));
-    assert_eq!((notes.len(), faults.len()), (1, 5), "{text}");
-    assert!(notes[0].contains("did you mean MQTT_PASSWORD?"), "{text}");
+    let (warnings, errors): (Vec<_>, Vec<_>) =
+        text.lines().partition(|it| it.contains(" warning: "));
+    assert_eq!((warnings.len(), errors.len()), (1, 5), "{text}");
+    assert!(warnings[0].contains("did you mean MQTT_PASSWORD?"), "{text}");
     for name in ["BMS_PORT", "BMS_SLAVE_ID", "READ_INTERVAL", "MQTT_HOST", "MQTT_KEEP_ALIVE"] {
         assert!(text.lines().any(|line| line.contains(name)), "{name} in:\n{text}");
     }
@@ -36,14 +40,14 @@ fn five_faults_are_five_messages_and_no_password_is_shown() {
 }
 
 #[test]
-fn a_bad_log_filter_is_a_fault_of_the_configuration() {
+fn invalid_log_filter_is_a_configuration_error() {
     let output = run(&["read"], &[("RUST_LOG", "a=b=c")], "");
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("RUST_LOG"), "{}", stderr(&output));
 }
 
 #[test]
-fn read_prints_one_object_for_each_battery_good_or_bad() {
+fn read_prints_one_object_per_battery() {
     let packs = Packs::on_terminal(&[1, 2]);
     let devices = serde_json::json!([
         {"id": "good", "type": "daren", "port": packs.port, "slave_id": 2},
@@ -76,22 +80,22 @@ fn read_prints_one_object_for_each_battery_good_or_bad() {
 
     let output = run(&["read", "--device", "good"], &[("DEVICES", &devices)], "");
     assert_eq!((output.status.code(), crate::fixture::objects(&output).len()), (Some(0), 1));
-    let output = run(&["read", "--device", "nobody"], &[("DEVICES", &devices)], "");
+    let output = run(&["read", "--device", "other"], &[("DEVICES", &devices)], "");
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("good, mute"), "{}", stderr(&output));
 }
 
 #[test]
-fn a_port_in_use_is_told_as_busy() {
+fn port_in_use_is_reported_as_busy() {
     let packs = Packs::on_terminal(&[1]);
-    let _holder = Service::start(&[("BMS_PORT", &packs.port), ("READ_INTERVAL", "1")]);
-    _holder.wait_state("bms", "a good read", |state| state["connected"] == true);
+    let holder = Service::start(&[("BMS_PORT", &packs.port), ("READ_INTERVAL", "1")]);
+    holder.wait_state("bms", "a good read", |state| state["connected"] == true);
     let output = run(&["read"], &[("BMS_PORT", &packs.port)], "");
     assert_eq!(objects(&output)[0]["error"]["type"], "port_busy");
 }
 
 #[test]
-fn check_names_what_is_wrong_and_what_to_do() {
+fn check_reports_a_wrong_password() {
     let packs = Packs::on_terminal(&[1]);
     let broker = Mosquitto::with_login("me", "secret");
     let port = broker.port().to_string();
@@ -120,7 +124,7 @@ fn vectors() -> Vec<Json> {
     file["vectors"].as_array().unwrap().clone()
 }
 
-fn decode(vector: &Json, with_request: bool) -> std::process::Output {
+fn decode(vector: &Json, with_request: bool) -> Output {
     let hex = |key: &str| -> String {
         vector[key].as_str().unwrap().bytes().map(|byte| format!("{byte:02X}")).collect()
     };
@@ -130,7 +134,7 @@ fn decode(vector: &Json, with_request: bool) -> std::process::Output {
 }
 
 #[test]
-fn decode_understands_the_vectors_and_names_the_bad_ones() {
+fn decode_accepts_good_vectors_and_rejects_bad_ones() {
     let mut good = 0;
     let mut bad = 0;
     // One status bit after the other need not be decoded by a process of its own.
@@ -141,7 +145,7 @@ fn decode_understands_the_vectors_and_names_the_bad_ones() {
             continue;
         }
         let is_live = vector["request_text"].as_str().is_some_and(|it| it.contains("4A42"));
-        // A frame alone may be of any address; with its question it has to fit that.
+        // Without its request a frame may have any address.
         let output = decode(vector, !is_live || kind == "bad");
         let (object, expected) = (&objects(&output)[0], &vector["expected"]);
         match kind {
@@ -164,7 +168,7 @@ fn decode_understands_the_vectors_and_names_the_bad_ones() {
 }
 
 #[test]
-fn decode_takes_the_text_of_a_console() {
+fn decode_reads_console_text() {
     let file = |brand: &str| -> Json {
         let path = format!("{}/tests/vectors/{brand}.json", env!("CARGO_MANIFEST_DIR"));
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -195,7 +199,7 @@ fn decode_takes_the_text_of_a_console() {
 }
 
 #[test]
-fn decode_takes_identity_frames_with_their_question() {
+fn decode_reads_an_identity_frame_after_its_request() {
     let vectors = vectors();
     let vector = vectors.iter().find(|it| it["id"] == "daren-resp-51-T1").unwrap();
     let output = decode(vector, true);
@@ -204,15 +208,18 @@ fn decode_takes_identity_frames_with_their_question() {
     assert_eq!(object["got"]["device_info"], true);
     assert_eq!(object["got"]["cell_info"], false);
     assert!(object["status"]["device_info"]["sw_rev"].is_string(), "{object}");
+}
 
-    let output = run(&["decode", "--type", "daren"], &[], "this is no hex\n");
+#[test]
+fn decode_rejects_text_that_is_not_hex() {
+    let output = run(&["decode", "--type", "daren"], &[], "this is not hex\n");
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(objects(&output)[0]["error"]["type"], "bad_frame");
     assert_eq!(run(&["decode", "--type", "x"], &[], "").status.code(), Some(2));
 }
 
 #[test]
-fn healthcheck_follows_the_service() {
+fn healthcheck_fails_without_the_service() {
     let packs = Packs::on_terminal(&[1]);
     let service = Service::start(&[("BMS_PORT", &packs.port)]);
     service.wait_state("bms", "a state", |_| true);
@@ -227,9 +234,9 @@ fn healthcheck_follows_the_service() {
 }
 
 #[test]
-fn a_taken_http_port_is_a_warning_and_not_the_end() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = taken.local_addr().unwrap().to_string();
+fn occupied_http_port_is_only_a_warning() {
+    let occupied = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = occupied.local_addr().unwrap().to_string();
     let packs = Packs::on_terminal(&[1]);
     let mut service = Service::start_with(&[("BMS_PORT", &packs.port)], &listen);
     service.wait_for_log("HTTP_LISTEN");
@@ -238,7 +245,7 @@ fn a_taken_http_port_is_a_warning_and_not_the_end() {
 }
 
 #[test]
-fn without_any_configuration_the_program_stays_and_says_what_to_set() {
+fn unconfigured_service_keeps_running_and_lists_settings() {
     let mut service = Service::start(&[]);
     service.wait_for_log("no battery is configured");
     service.wait_for_log("MQTT_HOST");
@@ -249,7 +256,7 @@ fn without_any_configuration_the_program_stays_and_says_what_to_set() {
 }
 
 #[test]
-fn the_demo_needs_nothing() {
+fn demo_runs_without_configuration() {
     let path = std::env::var("PATH").unwrap();
     let http = format!("127.0.0.1:{}", crate::mosquitto::free_port());
     let variables = [("PATH", path.as_str()), ("HTTP_LISTEN", http.as_str())];
@@ -263,7 +270,7 @@ fn the_demo_needs_nothing() {
 }
 
 #[test]
-fn help_and_version_are_there() {
+fn help_lists_the_commands() {
     for arguments in [&["--help"][..], &["--version"], &["read", "--help"]] {
         assert_eq!(run(arguments, &[], "").status.code(), Some(0), "{arguments:?}");
     }
@@ -273,4 +280,20 @@ fn help_and_version_are_there() {
     }
     assert_eq!(run(&["nonsense"], &[], "").status.code(), Some(2));
     assert_eq!(run(&["scan", "--json"], &[], "").status.code(), Some(0));
+}
+
+/// As in `bms-reader diagnose | head -1`.
+#[test]
+fn closed_stdout_is_not_an_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bms-reader"))
+        .arg("diagnose")
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panic"), "{output:?}");
 }

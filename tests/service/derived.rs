@@ -1,4 +1,4 @@
-//! What becomes of several reads and several batteries: energy, alarms, banks.
+//! Values from several reads and several batteries: energy counters, alarms, banks.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::mosquitto::{Mosquitto, Subscriber};
 const BASE: &str = "bms/bms_lifepo4_01";
 const FLOWS: [&str; 2] = ["energy_charged", "energy_discharged"];
 
-/// The counters that were published, in their order.
+/// The published values of an energy counter.
 fn counters(mqtt: &Subscriber, key: &str) -> Vec<f64> {
     let texts = mqtt.on(&format!("{BASE}/{key}"));
     texts.iter().map(|text| text.parse().expect("a number")).collect()
@@ -23,11 +23,11 @@ fn wait_growth(mqtt: &Subscriber, key: &str, from: f64) {
 }
 
 #[test]
-fn energy_goes_on_from_nothing_but_the_retained_messages() {
+fn energy_counters_continue_from_retained_messages() {
     let broker = Mosquitto::start();
     let packs = Packs::on_terminal(&[1]);
     let power = i64::from(packs.state(1).current.0) * i64::from(packs.state(1).voltage.0);
-    assert_ne!(power, 0, "a battery at rest shows nothing");
+    assert_ne!(power, 0, "the battery is at rest");
     let (moving, resting) = if power > 0 { (FLOWS[0], FLOWS[1]) } else { (FLOWS[1], FLOWS[0]) };
     broker.publish(&format!("{BASE}/{moving}"), "123.456", true);
     broker.publish(&format!("{BASE}/{resting}"), "7.5", true);
@@ -41,7 +41,7 @@ fn energy_goes_on_from_nothing_but_the_retained_messages() {
     service.kill();
     let kept = *counters(&mqtt, moving).last().expect("a counter");
 
-    // Nothing of the program is left but what the broker keeps.
+    // Only the broker still has the counters.
     let service = Service::start(&borrowed(&variables));
     wait_growth(&mqtt, moving, kept);
     assert!(counters(&mqtt, moving).is_sorted(), "{:?}", counters(&mqtt, moving));
@@ -51,7 +51,7 @@ fn energy_goes_on_from_nothing_but_the_retained_messages() {
 }
 
 #[test]
-fn energy_starts_at_zero_where_nobody_kept_it_and_the_log_says_so() {
+fn energy_counters_start_at_zero_without_earlier_values() {
     let broker = Mosquitto::start();
     let mqtt = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
@@ -67,13 +67,14 @@ fn energy_starts_at_zero_where_nobody_kept_it_and_the_log_says_so() {
     );
     drop(service);
 
-    let alone = Service::start(&[("BMS_PORT", &packs.port), ("READ_INTERVAL", "1")]);
-    alone.wait_for_log("energy counters start at 0: without MQTT");
-    alone.wait_state("bms", "a counter", |it| it["status"]["cell_info"]["energy_charged"] == 0.0);
+    let without_broker = Service::start(&[("BMS_PORT", &packs.port), ("READ_INTERVAL", "1")]);
+    without_broker.wait_for_log("energy counters start at 0: without MQTT");
+    without_broker
+        .wait_state("bms", "a counter", |it| it["status"]["cell_info"]["energy_charged"] == 0.0);
 }
 
 #[test]
-fn an_alarm_fires_one_event_when_it_starts_and_one_when_it_ends() {
+fn alarm_sends_one_event_at_its_start_and_one_at_its_end() {
     let broker = Mosquitto::start();
     let mqtt = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
@@ -99,7 +100,7 @@ fn an_alarm_fires_one_event_when_it_starts_and_one_when_it_ends() {
 }
 
 #[test]
-fn limits_of_ours_are_alarms_like_those_of_the_battery() {
+fn configured_thresholds_raise_alarms() {
     let broker = Mosquitto::start();
     let mqtt = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
@@ -118,7 +119,7 @@ fn limits_of_ours_are_alarms_like_those_of_the_battery() {
 }
 
 #[test]
-fn a_bank_is_one_more_battery_and_never_a_smaller_one() {
+fn bank_publishes_totals_only_when_complete() {
     let broker = Mosquitto::start();
     let mqtt = broker.subscribe();
     let packs = Packs::on_tcp(&[1, 2]);
@@ -139,12 +140,12 @@ fn a_bank_is_one_more_battery_and_never_a_smaller_one() {
     mqtt.wait_for("bms/house/pack_current", &current);
     mqtt.wait_for("bms/house/members_missing", "none");
     mqtt.wait_for("bms/house/online", "true");
-    mqtt.wait("its energy", |it| it.topic == "bms/house/energy_charged");
+    mqtt.wait("the energy of the bank", |it| it.topic == "bms/house/energy_charged");
     let config = "homeassistant/sensor/house/pack_current/config";
-    mqtt.wait("its announcement", |it| it.topic == config);
+    mqtt.wait("discovery of the bank", |it| it.topic == config);
 
     packs.set_faults("silence@2");
-    // Three failures and thirty seconds.
+    // After three failed reads and 30 s it is offline.
     let missing = |it: &crate::mosquitto::Message| {
         it.topic == "bms/house/members_missing" && it.payload == "right"
     };
@@ -153,7 +154,7 @@ fn a_bank_is_one_more_battery_and_never_a_smaller_one() {
     assert_eq!(mqtt.on("bms/house/pack_current"), [current.as_str(), "None", ""]);
     assert_eq!(service.logged("house: missing: right"), 1, "{}", service.log());
     packs.set_faults("");
-    mqtt.wait("it is complete again", |it| {
+    mqtt.wait("the complete bank", |it| {
         it.topic == "bms/house/members_missing" && it.payload == "none" && !it.retained
     });
     service.wait_for_log("house: complete again");

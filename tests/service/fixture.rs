@@ -1,4 +1,4 @@
-//! The parts of a service test: simulated batteries, and the program as its users start it.
+//! Simulated batteries, and the program as users start it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -15,43 +15,43 @@ use bms_reader::sim::{Bus, Faults, PackState, SimBrand, daren, faults};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::mosquitto::{Mosquitto, WAIT_LIMIT, free_port};
+use crate::mosquitto::{Message, Mosquitto, Subscriber, WAIT_LIMIT, free_port};
 
 const SEED: u64 = 7;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Simulated packs on one line. Their time stands still, so what they say is known.
+/// Simulated batteries on one line. Their time stands still, so that their values are known.
 pub struct Packs {
     pub faults: Faults,
-    /// What a service has to open.
+    /// The `BMS_PORT` to use.
     pub port: String,
     stop: CancellationToken,
 }
 
 impl Packs {
-    /// On a pseudo-terminal with a lasting name.
+    /// Daren packs on a pseudo-terminal with a fixed name.
     pub fn on_terminal(addresses: &[u8]) -> Self {
-        Packs::of(&daren::BRAND, addresses)
+        Packs::with_port_link(&daren::BRAND, addresses)
     }
 
     /// A stack behind an SC0500, on a pseudo-terminal.
     pub fn stack() -> Self {
-        Packs::of(&pylontech_sc0500::BRAND, &[1])
+        Packs::with_port_link(&pylontech_sc0500::BRAND, &[1])
     }
 
-    /// The same on a TCP port, where somebody else may type, too.
+    /// The same on a TCP port, which accepts a second client.
     pub fn stack_on_tcp() -> Self {
         Packs::start(&pylontech_sc0500::BRAND, &[1], ListenAddr::Tcp("127.0.0.1:0".into()), None)
     }
 
-    fn of(brand: &'static SimBrand, addresses: &[u8]) -> Self {
+    fn with_port_link(brand: &'static SimBrand, addresses: &[u8]) -> Self {
         let link = fresh_name();
         let listen = ListenAddr::Terminal { link: Some(link.clone()) };
         Packs::start(brand, addresses, listen, Some(link))
     }
 
-    /// On a TCP port.
+    /// Daren packs on a TCP port.
     pub fn on_tcp(addresses: &[u8]) -> Self {
         Packs::start(&daren::BRAND, addresses, ListenAddr::Tcp("127.0.0.1:0".into()), None)
     }
@@ -74,32 +74,32 @@ impl Packs {
         };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let server = SimServer::open(&options).await.expect("a place for the packs");
-                tell.send(server.port()).unwrap();
+                let server = SimServer::open(&options).await.expect("the port opens");
+                sender.send(server.port()).unwrap();
                 server.serve(stopped).await.expect("the packs are served");
             });
         });
-        let place = told.recv().expect("the packs are there");
-        let port = link.map_or(place, |link| link.display().to_string());
+        let port = receiver.recv().expect("the server starts");
+        let port = link.map_or(port, |link| link.display().to_string());
         Packs { faults, port, stop }
     }
 
-    /// What the pack at this address says.
+    /// The values of the pack at this address.
     pub fn state(&self, address: u8) -> PackState {
         Bus::battery(SEED, address).state(0.0)
     }
 
-    /// What the stack says while nothing is wrong with it.
+    /// The values of the stack without faults.
     pub fn stack_state(&self) -> StackState {
         StackState::of(&mut Bus::battery(SEED, 1), pylontech_sc0500::MODULES, 0.0)
     }
 
-    /// From now on these go wrong, in the words of `simulate --fault`.
+    /// Replaces the faults; the list is that of `simulate --fault`.
     pub fn set_faults(&self, list: &str) {
         self.faults.set(faults::parse(list).unwrap());
     }
@@ -116,17 +116,17 @@ fn fresh_name() -> PathBuf {
     std::env::temp_dir().join(format!("bms-reader-port-{}-{number}", std::process::id()))
 }
 
-/// A simulator in a process of its own: only there does its terminal really go away, because every
-/// child of this process inherits the terminals that are open here.
+/// A USB adapter: a simulator in a process of its own. Children of this process inherit its open
+/// terminals, so that only the end of another process really closes one.
 pub struct Adapter {
-    /// What a service has to open.
+    /// The `BMS_PORT` to use.
     pub port: String,
     brand: &'static str,
     process: Option<Child>,
 }
 
 impl Adapter {
-    /// With a pack at address 1.
+    /// With a Daren pack at address 1.
     pub fn plugged_in() -> Self {
         Adapter::to("daren")
     }
@@ -149,7 +149,7 @@ impl Adapter {
         self.process = Some(process);
     }
 
-    /// Its name disappears, and whoever holds it open is hung up on.
+    /// Removes the port; a program that has it open gets a hang-up.
     pub fn unplug(&mut self) {
         if let Some(mut process) = self.process.take() {
             let id = process.id().to_string();
@@ -165,7 +165,7 @@ impl Drop for Adapter {
     }
 }
 
-/// The program, started as a user would.
+/// The program as a service.
 pub struct Service {
     process: Child,
     log: Arc<Mutex<Vec<String>>>,
@@ -173,12 +173,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// The service with these variables and no others.
+    /// Starts it with these variables and no others.
     pub fn start(variables: &[(&str, &str)]) -> Self {
         Service::start_with(variables, &format!("127.0.0.1:{}", free_port()))
     }
 
-    /// The service, with its HTTP server there.
+    /// Starts it with its HTTP server at this address.
     pub fn start_with(variables: &[(&str, &str)], listen: &str) -> Self {
         let mut process = program(variables)
             .env("HTTP_LISTEN", listen)
@@ -196,17 +196,15 @@ impl Service {
         Service { process, log, listen: listen.to_owned() }
     }
 
-    /// Everything it logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
 
-    /// Where its HTTP server is.
+    /// Address of its HTTP server.
     pub fn listen(&self) -> String {
         self.listen.clone()
     }
 
-    /// Waits until it has logged this.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) {
         let deadline = Instant::now() + WAIT_LIMIT;
@@ -216,7 +214,7 @@ impl Service {
         }
     }
 
-    /// Lines of the log that hold this text.
+    /// The number of lines in the log that contain this text.
     pub fn logged(&self, text: &str) -> usize {
         self.log.lock().unwrap().iter().filter(|line| line.contains(text)).count()
     }
@@ -249,7 +247,7 @@ impl Service {
         self.process.try_wait().unwrap().is_none()
     }
 
-    /// Memory in use, in bytes.
+    /// Resident memory in bytes.
     pub fn memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
         let text = std::fs::read_to_string(path).unwrap();
@@ -257,7 +255,7 @@ impl Service {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
-    /// What it answers on HTTP, or `None` while it does not.
+    /// Status and JSON of an HTTP request; `None` while the server does not answer.
     pub fn get(&self, path: &str) -> Option<(u16, Value)> {
         let mut stream = TcpStream::connect(&self.listen).ok()?;
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
@@ -268,21 +266,10 @@ impl Service {
         Some((status, serde_json::from_str(body).ok()?))
     }
 
-    /// Waits until the newest state of a battery satisfies.
+    /// Waits until the state of a battery is as wanted.
     #[track_caller]
     pub fn wait_state(&self, id: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.wait_state_up_to(WAIT_LIMIT, id, what, wanted)
-    }
-
-    #[track_caller]
-    pub fn wait_state_up_to(
-        &self,
-        limit: Duration,
-        id: &str,
-        what: &str,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Value {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + WAIT_LIMIT;
         let mut last = None;
         while Instant::now() < deadline {
             if let Some((200, state)) = self.get(&format!("/api/devices/{id}")) {
@@ -304,14 +291,14 @@ impl Drop for Service {
     }
 }
 
-/// The program with these variables and nothing else of this test's environment.
+/// The program with these variables and no others.
 pub fn program(variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bms-reader"));
     command.env_clear().envs(variables.iter().copied()).stdin(Stdio::null());
     command
 }
 
-/// Runs a sub-command to its end.
+/// Runs a subcommand to its end.
 pub fn run(arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
     let mut process = program(variables)
         .args(arguments)
@@ -325,13 +312,13 @@ pub fn run(arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Outpu
     process.wait_with_output().unwrap()
 }
 
-/// The objects that a command printed, one a line.
+/// The JSON objects in the output, one per line.
 pub fn objects(output: &Output) -> Vec<Value> {
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The environment block that users of the older container have, for this port and broker.
+/// The environment of the older container, for this port and broker.
 pub fn legacy_environment(port: &str, broker: &Mosquitto) -> Vec<(&'static str, String)> {
     vec![
         ("BMS_PORT", port.to_owned()),
@@ -349,4 +336,73 @@ pub fn legacy_environment(port: &str, broker: &Mosquitto) -> Vec<(&'static str, 
 
 pub fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
     variables.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+/// Keys of values that change with each read although the battery does not.
+const ABOUT_THE_READ: [&str; 4] =
+    ["last_update", "read_duration", "read_errors", "readings_rejected"];
+const ABOUT_THE_BATTERY: [&str; 4] = ["online", "raw", "meta", "alarms"];
+
+/// A service with one battery, and everything that it publishes.
+pub struct PublishedBattery {
+    pub broker: Mosquitto,
+    pub mqtt: Subscriber,
+    pub service: Service,
+    base_topic: String,
+}
+
+impl PublishedBattery {
+    pub fn start(broker: Mosquitto, id: &str, variables: &[(&'static str, String)]) -> Self {
+        let mqtt = broker.subscribe();
+        let service = Service::start(&borrowed(variables));
+        PublishedBattery { broker, mqtt, service, base_topic: format!("bms/{id}") }
+    }
+
+    pub fn topic(&self, key: &str) -> String {
+        format!("{}/{key}", self.base_topic)
+    }
+
+    /// Waits for such a value of the `raw` topic.
+    #[track_caller]
+    pub fn wait_raw(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let topic = self.topic("raw");
+        parse(&self.mqtt.wait(what, |it| it.topic == topic && wanted(&parse(it))))
+    }
+
+    /// Waits for a good read.
+    #[track_caller]
+    pub fn wait_good(&self) -> Value {
+        self.wait_raw("a good read", |raw| raw["error"].is_null())
+    }
+
+    /// Waits for a failed read with this type of error.
+    #[track_caller]
+    pub fn wait_error(&self, kind: &str) -> Value {
+        self.wait_raw(kind, |raw| raw["error"]["type"] == kind)
+    }
+
+    /// Waits for this many reads from now on, good or bad.
+    #[track_caller]
+    pub fn wait_reads(&self, count: usize) {
+        for _ in 0..count {
+            let topic = self.topic("raw");
+            self.mqtt.forget(|it| it.topic == topic);
+            self.mqtt.wait("a read", |it| it.topic == topic);
+        }
+    }
+
+    /// The values of the battery that were published so far: key and payload.
+    pub fn values(&self) -> Vec<(String, String)> {
+        let value = |message: Message| {
+            let key = message.topic.strip_prefix(&self.base_topic)?.strip_prefix('/')?;
+            let is_value = !ABOUT_THE_READ.contains(&key) && !ABOUT_THE_BATTERY.contains(&key);
+            is_value.then(|| (key.to_owned(), message.payload.clone()))
+        };
+        self.mqtt.all().into_iter().filter_map(value).collect()
+    }
+}
+
+/// The payload of a message as JSON.
+pub fn parse(message: &Message) -> Value {
+    serde_json::from_str(&message.payload).unwrap()
 }

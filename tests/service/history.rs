@@ -1,4 +1,4 @@
-//! What the history remembers over a restart, and over a kill.
+//! The history file over a restart and over a kill.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,14 +9,14 @@ use crate::mosquitto::{Mosquitto, WAIT_LIMIT, free_port};
 
 const PATH: &str = "/api/devices/bms/history?hours=1&keys=soc&step=1";
 
-/// A file name that nobody has used.
-struct File(String);
+/// A new file name, removed at the end.
+struct HistoryFile(String);
 
-impl File {
+impl HistoryFile {
     fn new(name: &str) -> Self {
         let path =
             std::env::temp_dir().join(format!("bms-reader-{name}-{}.db", std::process::id()));
-        let file = File(path.display().to_string());
+        let file = HistoryFile(path.display().to_string());
         file.remove();
         file
     }
@@ -28,13 +28,13 @@ impl File {
     }
 }
 
-impl Drop for File {
+impl Drop for HistoryFile {
     fn drop(&mut self) {
         self.remove();
     }
 }
 
-fn start(packs: &Packs, file: &File) -> Service {
+fn start(packs: &Packs, file: &HistoryFile) -> Service {
     Service::start(&[("BMS_PORT", &packs.port), ("READ_INTERVAL", "1"), ("HISTORY_FILE", &file.0)])
 }
 
@@ -44,8 +44,7 @@ fn times(service: &Service) -> Vec<f64> {
     answer["times"].as_array().unwrap().iter().filter_map(Json::as_f64).collect()
 }
 
-/// The larger of a battery's two energy counters. Its packs stand still, so that is the one that
-/// grows.
+/// The larger of the two energy counters, which is the one that grows.
 fn energy(service: &Service, id: &str) -> Option<f64> {
     let (_, state) = service.get(&format!("/api/devices/{id}"))?;
     let flows = ["energy_charged", "energy_discharged"];
@@ -82,8 +81,8 @@ fn wait_points(service: &Service, limit: Duration, wanted: impl Fn(&[f64]) -> bo
 }
 
 #[test]
-fn a_stop_writes_what_is_known_and_a_damaged_file_is_set_aside() {
-    let file = File::new("stopped");
+fn history_survives_a_stop() {
+    let file = HistoryFile::new("stopped");
     let packs = Packs::on_terminal(&[1]);
     let mut service = start(&packs, &file);
     let before = *wait_points(&service, WAIT_LIMIT, |times| !times.is_empty()).last().unwrap();
@@ -91,28 +90,31 @@ fn a_stop_writes_what_is_known_and_a_damaged_file_is_set_aside() {
     assert!(service.wait_for_exit().success());
 
     let started = now();
-    let mut service = start(&packs, &file);
+    let service = start(&packs, &file);
     let is_old = |time: &f64| *time >= before && *time < started;
     wait_points(&service, WAIT_LIMIT, |times| times.first().is_some_and(is_old));
-    service.kill();
-
-    std::fs::write(&file.0, "the card is dying".repeat(1000)).unwrap();
-    let service = start(&packs, &file);
-    service.wait_for_log(&format!(
-        "is damaged (file is not a database); it is kept as {}.damaged",
-        file.0
-    ));
-    wait_points(&service, WAIT_LIMIT, |times| times.first().is_some_and(|time| *time > started));
-    assert!(std::fs::read_to_string(format!("{}.damaged", file.0)).unwrap().contains("dying"));
 }
 
 #[test]
-fn a_kill_costs_no_more_than_the_last_minute() {
-    let file = File::new("killed");
+fn damaged_history_file_is_set_aside() {
+    let file = HistoryFile::new("damaged");
+    let packs = Packs::on_terminal(&[1]);
+    std::fs::write(&file.0, "the card is dying".repeat(1000)).unwrap();
+    let started = now();
+    let service = start(&packs, &file);
+    let damaged = format!("{}.damaged", file.0);
+    service.wait_for_log(&format!("is damaged (file is not a database); it is kept as {damaged}"));
+    wait_points(&service, WAIT_LIMIT, |times| times.first().is_some_and(|time| *time > started));
+    assert!(std::fs::read_to_string(damaged).unwrap().contains("dying"));
+}
+
+#[test]
+fn kill_loses_at_most_the_last_minute() {
+    let file = HistoryFile::new("killed");
     let packs = Packs::on_terminal(&[1]);
     let mut service = start(&packs, &file);
     let first = wait_points(&service, WAIT_LIMIT, |times| !times.is_empty())[0];
-    // The clock's next minute ends the one of the first reading.
+    // The minute of the first reading ends with that of the clock.
     let over = (first / 60.0).floor() * 60.0 + 60.0;
     wait_points(&service, Duration::from_secs(120), |times| {
         times.last().is_some_and(|time| *time > over + 3.0)
@@ -126,10 +128,10 @@ fn a_kill_costs_no_more_than_the_last_minute() {
 }
 
 #[test]
-fn energy_goes_on_from_the_file_where_the_broker_keeps_nothing() {
+fn energy_counters_continue_from_the_history_file() {
     const ID: &str = "bms_lifepo4_01";
-    const GOES_ON: &str = "as the history file kept them";
-    let file = File::new("energy");
+    const CONTINUES: &str = "(kept by the history file)";
+    let file = HistoryFile::new("energy");
     let packs = Packs::on_terminal(&[1]);
     let variables = |broker: &Mosquitto| {
         let mut variables = legacy_environment(&packs.port, broker);
@@ -139,7 +141,7 @@ fn energy_goes_on_from_the_file_where_the_broker_keeps_nothing() {
     let broker = Mosquitto::start();
     let mut service = Service::start(&borrowed(&variables(&broker)));
     let kept = wait_energy(&service, ID, 0.002);
-    // What was known when a minute ended is in the file soon after it; a write takes a moment.
+    // The counters are written soon after the end of each minute.
     let over = UNIX_EPOCH + Duration::from_secs_f64((now() / 60.0).floor() * 60.0 + 60.0);
     let written = || {
         let changed = std::fs::metadata(format!("{}-wal", file.0)).and_then(|it| it.modified());
@@ -164,14 +166,14 @@ fn energy_goes_on_from_the_file_where_the_broker_keeps_nothing() {
     };
     let first = least("energy_charged").max(least("energy_discharged"));
     assert!(first >= kept, "{first} and {kept}");
-    assert_eq!(service.logged(GOES_ON), 1, "{}", service.log());
+    assert_eq!(service.logged(CONTINUES), 1, "{}", service.log());
     assert_eq!(service.logged("start at 0"), 0, "{}", service.log());
     service.kill();
 
-    // The broker is away; of two values for a name the later one counts.
+    // Without a broker. The later one of two values for a variable counts.
     let mut variables = variables(&empty);
     variables.push(("MQTT_PORT", free_port().to_string()));
     let service = Service::start(&borrowed(&variables));
     wait_energy(&service, ID, kept);
-    assert_eq!(service.logged(GOES_ON), 1, "{}", service.log());
+    assert_eq!(service.logged(CONTINUES), 1, "{}", service.log());
 }

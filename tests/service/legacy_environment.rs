@@ -1,6 +1,4 @@
-//! What users of the older container rely on: their environment block, topics and values.
-
-use std::time::Duration;
+//! What users of the older container rely on: its environment, topics and values.
 
 use bms_reader::model::Value;
 use serde_json::Value as Json;
@@ -28,7 +26,7 @@ fn text(value: impl Into<Value>) -> String {
 }
 
 #[test]
-fn the_old_environment_block_gives_the_old_topics_and_more() {
+fn legacy_environment_yields_the_legacy_topics() {
     let broker = Mosquitto::with_login("mqtt_user", "mqtt_password");
     let mqtt = broker.subscribe();
     let packs = Packs::on_terminal(&[1]);
@@ -78,59 +76,14 @@ fn the_old_environment_block_gives_the_old_topics_and_more() {
 
     packs.set_faults("alarm=cell_overvoltage");
     mqtt.wait_for(&format!("{BASE}/alarm_cell_overvoltage"), "ON");
-    mqtt.wait("the alarm in words", |it| {
+    mqtt.wait("the alarm", |it| {
         it.topic == format!("{BASE}/alarms") && it.payload.contains(r#""name":"cell_overvoltage""#)
     });
     mqtt.wait_for(&format!("{BASE}/problem"), "ON");
 
-    // Another cell count: the entities that are gone are removed.
+    // With fewer cells, the entities of the others are removed.
     packs.set_faults("cells=15");
     mqtt.wait_for("homeassistant/sensor/bms_lifepo4_01/cell_16_voltage/config", "");
     assert!(service.is_running());
     assert!(!service.log().contains("mqtt_password"), "{}", service.log());
-}
-
-#[test]
-fn a_stop_says_goodbye_and_ends_with_success() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
-    let packs = Packs::on_terminal(&[1]);
-    let mut service = Service::start(&borrowed(&legacy_environment(&packs.port, &broker)));
-    mqtt.wait_for(&format!("{BASE}/online"), "true");
-    service.signal("-TERM");
-    let status = service.wait_for_exit();
-    assert_eq!(status.code(), Some(0), "{}", service.log());
-    mqtt.wait_for(&format!("{BASE}/online"), "false");
-    mqtt.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "false");
-}
-
-#[test]
-fn a_killed_program_is_reported_by_the_brokers_will() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
-    let packs = Packs::on_terminal(&[1]);
-    let mut service = Service::start(&borrowed(&legacy_environment(&packs.port, &broker)));
-    mqtt.wait_for(&format!("{BASE}/online"), "true");
-    mqtt.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "true");
-    service.kill();
-    mqtt.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "false");
-}
-
-#[test]
-fn a_frozen_broker_holds_up_neither_reads_nor_the_stop() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
-    let packs = Packs::on_terminal(&[1]);
-    let mut service = Service::start(&borrowed(&legacy_environment(&packs.port, &broker)));
-    mqtt.wait_for(&format!("{BASE}/online"), "true");
-    broker.freeze();
-    let first = service.wait_state("bms_lifepo4_01", "a read", |state| state["error"].is_null());
-    let time = first["status"]["last_update"].as_f64().unwrap();
-    service.wait_state("bms_lifepo4_01", "three more reads", |state| {
-        state["status"]["last_update"].as_f64().unwrap() > time + 2.5
-    });
-    service.signal("-TERM");
-    let status = service.wait_for_exit();
-    assert_eq!(status.code(), Some(0));
-    broker.thaw();
 }

@@ -7,10 +7,12 @@ mod mosquitto;
 
 mod addon;
 mod cli;
+mod commands;
 mod derived;
 mod fixture;
 mod history;
 mod legacy_environment;
+mod lifecycle;
 mod line_faults;
 mod sc0500;
 mod scale;

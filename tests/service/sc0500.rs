@@ -1,5 +1,5 @@
-//! A stack behind an SC0500: the environment block of the older program, every value of its three
-//! tables, and what goes wrong on a console.
+//! A stack behind an SC0500: the environment of the older program, the values of its three tables,
+//! and the faults of a console.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -7,18 +7,19 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bms_reader::model::Value;
+use bms_reader::model::units::{DeciCelsius, Millivolts};
 use bms_reader::sim::pylontech_sc0500::{BARCODE, StackState};
 use serde_json::{Value as Json, json};
 
-use crate::fixture::{Adapter, Packs, Service, borrowed};
-use crate::mosquitto::{Message, Mosquitto, Subscriber};
+use crate::fixture::{Adapter, Packs, PublishedBattery, Service, parse};
+use crate::mosquitto::Mosquitto;
 
 const ID: &str = "pylontech_sc0500";
 const BASE: &str = "bms/pylontech_sc0500";
-/// Well-formed, and the number of another controller.
+/// The valid number of another controller.
 const FOREIGN: &str = "PPTAP09999C10427";
 
-/// The block of the older program's `.env` file.
+/// The `.env` file of the older program.
 fn environment(port: &str, broker: &Mosquitto) -> Vec<(&'static str, String)> {
     vec![
         ("SERIAL_PORT", port.to_owned()),
@@ -38,7 +39,7 @@ fn text(value: impl Into<Value>) -> String {
     value.into().to_string()
 }
 
-/// Every value of the older program's tables, by key.
+/// The values of the older program's tables by key.
 fn expected(stack: &StackState) -> BTreeMap<String, String> {
     let [base, voltage, current, temperature] = stack.states();
     let status = match base {
@@ -80,40 +81,19 @@ fn expected(stack: &StackState) -> BTreeMap<String, String> {
     all
 }
 
-fn is_raw(message: &Message) -> bool {
-    message.topic == format!("{BASE}/raw")
-}
-
-fn parse(message: &Message) -> Json {
-    serde_json::from_str(&message.payload).unwrap()
-}
-
-fn wait_good(mqtt: &Subscriber) -> Json {
-    parse(&mqtt.wait("a good read", |it| is_raw(it) && parse(it)["error"].is_null()))
-}
-
-fn wait_error(mqtt: &Subscriber, kind: &str) -> Json {
-    parse(&mqtt.wait(kind, |it| is_raw(it) && parse(it)["error"]["type"] == kind))
-}
-
-/// All values published so far that belong to the stack itself.
-fn values(mqtt: &Subscriber) -> Vec<(String, String)> {
-    let of_the_conversation = ["last_update", "read_duration", "read_errors", "readings_rejected"];
-    let told = ["online", "raw", "meta", "alarms"];
-    let ours = mqtt.all().into_iter().filter_map(|message| {
-        let key = message.topic.strip_prefix(BASE)?.strip_prefix('/')?.to_owned();
-        Some((key, message.payload))
-    });
-    ours.filter(|(key, _)| !of_the_conversation.contains(&&**key) && !told.contains(&&**key))
-        .collect()
+fn start(broker: Mosquitto, port: &str, extra: &[(&'static str, &str)]) -> PublishedBattery {
+    let mut variables = environment(port, &broker);
+    variables.retain(|(name, _)| extra.iter().all(|(other, _)| other != name));
+    variables.extend(extra.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    PublishedBattery::start(broker, ID, &variables)
 }
 
 #[test]
-fn the_older_environment_block_gives_every_value_of_its_tables() {
-    let broker = Mosquitto::with_login("mqtt_user", "mqtt_password");
-    let mqtt = broker.subscribe();
+fn sc0500_environment_yields_every_value_of_its_tables() {
     let packs = Packs::stack();
-    let _reader = Service::start(&borrowed(&environment(&packs.port, &broker)));
+    let broker = Mosquitto::with_login("mqtt_user", "mqtt_password");
+    let battery = start(broker, &packs.port, &[]);
+    let mqtt = &battery.mqtt;
     mqtt.wait_for(&format!("{BASE}/online"), "true");
     let stack = packs.stack_state();
     let expected = expected(&stack);
@@ -123,13 +103,11 @@ fn the_older_environment_block_gives_every_value_of_its_tables() {
     }
     mqtt.wait_for(&format!("{BASE}/alarms"), "[]");
 
-    let raw = wait_good(&mqtt);
+    let raw = battery.wait_good();
     let info = &raw["status"]["cell_info"];
     let json = |value: Value| value.to_json();
-    let column = |get: fn(
-        &(bms_reader::model::units::Millivolts, bms_reader::model::units::DeciCelsius),
-    ) -> Value| {
-        Json::Array(stack.cells().map(|cell| get(&cell).to_json()).collect())
+    let column = |get: fn((Millivolts, DeciCelsius)) -> Value| {
+        Json::Array(stack.cells().map(|cell| get(cell).to_json()).collect())
     };
     assert_eq!(raw["type"], "pylontech-sc0500");
     assert_eq!(info["total_voltage"], json(stack.voltage().into()));
@@ -161,41 +139,40 @@ fn the_older_environment_block_gives_every_value_of_its_tables() {
 }
 
 #[test]
-fn a_word_of_worry_is_a_problem_that_carries_it() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
+fn abnormal_state_word_raises_an_alarm() {
     let packs = Packs::stack();
     packs.set_faults("alarm=cell_undervoltage");
-    let mut variables = environment(&packs.port, &broker);
-    variables.extend([("READ_INTERVAL", "1".to_owned()), ("MQTT_DISCOVERY", "device".to_owned())]);
-    let _reader = Service::start(&borrowed(&variables));
-    mqtt.wait_for(&format!("{BASE}/problem"), "ON");
-    mqtt.wait_for(&format!("{BASE}/voltage_status"), "Low");
-    let topic = format!("{BASE}/alarms");
-    mqtt.wait("the alarm in words", |message| {
+    let battery = start(Mosquitto::start(), &packs.port, &[("READ_INTERVAL", "1")]);
+    battery.mqtt.wait_for(&battery.topic("problem"), "ON");
+    battery.mqtt.wait_for(&battery.topic("voltage_status"), "Low");
+    let topic = battery.topic("alarms");
+    battery.mqtt.wait("the alarm", |message| {
         message.topic == topic && message.payload.contains("voltage_status is Low")
     });
-    // A module less: its device goes.
-    let fifth = format!("homeassistant/device/{ID}/module_5/config");
-    mqtt.wait(&fifth, |it| it.topic == fifth && it.payload.contains("via_device"));
-    packs.set_faults("modules=4");
-    mqtt.wait_for(&fifth, "");
-    mqtt.wait_for(&format!("{BASE}/problem"), "OFF");
-    mqtt.wait_for(&format!("{BASE}/module_5_min_cell_voltage"), "");
+    packs.set_faults("");
+    battery.mqtt.wait_for(&battery.topic("problem"), "OFF");
 }
 
 #[test]
-fn each_disturbance_has_its_word_and_no_value_is_wrong() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
+fn missing_module_is_removed_from_discovery() {
     let packs = Packs::stack();
-    let mut variables = environment(&packs.port, &broker);
-    for (name, value) in [("READ_INTERVAL", "1"), ("BMS_TIMEOUT", "0.5"), ("MQTT_PUBLISH", "all")] {
-        variables.push((name, value.to_owned()));
-    }
-    let _reader = Service::start(&borrowed(&variables));
-    wait_good(&mqtt);
-    let good = expected(&packs.stack_state());
+    let extra = [("READ_INTERVAL", "1"), ("MQTT_DISCOVERY", "device")];
+    let battery = start(Mosquitto::start(), &packs.port, &extra);
+    let fifth = format!("homeassistant/device/{ID}/module_5/config");
+    battery.mqtt.wait(&fifth, |it| it.topic == fifth && it.payload.contains("via_device"));
+    packs.set_faults("modules=4");
+    battery.mqtt.wait_for(&fifth, "");
+    battery.mqtt.wait_for(&battery.topic("module_5_min_cell_voltage"), "");
+}
+
+const ALL_VALUES_EACH_SECOND: [(&str, &str); 3] =
+    [("READ_INTERVAL", "1"), ("BMS_TIMEOUT", "0.5"), ("MQTT_PUBLISH", "all")];
+
+#[test]
+fn each_console_fault_has_its_error_and_publishes_no_value() {
+    let packs = Packs::stack();
+    let battery = start(Mosquitto::start(), &packs.port, &ALL_VALUES_EACH_SECOND);
+    battery.wait_good();
     for (fault, kind) in [
         ("cut", "timeout"),
         ("silence", "timeout"),
@@ -205,24 +182,29 @@ fn each_disturbance_has_its_word_and_no_value_is_wrong() {
         ("rtn=04", "auth_failed"),
     ] {
         packs.set_faults(fault);
-        mqtt.clear();
-        wait_error(&mqtt, kind);
-        mqtt.clear();
-        let failed = parse(&mqtt.wait("a failed read", is_raw));
+        battery.mqtt.clear();
+        battery.wait_error(kind);
+        battery.mqtt.clear();
+        let failed = battery.wait_raw("a read", |_| true);
         assert!(!failed["error"].is_null(), "{fault}");
         assert!(failed["error"]["hint"].as_str().is_some_and(|hint| !hint.is_empty()));
-        assert_eq!(values(&mqtt), [], "during {fault}");
+        assert_eq!(battery.values(), [], "during {fault}");
         packs.set_faults("");
-        mqtt.clear();
-        wait_good(&mqtt);
+        battery.mqtt.clear();
+        battery.wait_good();
     }
+}
+
+#[test]
+fn random_console_faults_publish_no_wrong_value() {
+    let packs = Packs::stack();
+    let battery = start(Mosquitto::start(), &packs.port, &ALL_VALUES_EACH_SECOND);
+    battery.wait_good();
     packs.set_faults("echo,noise=0.5,foreign=0.5,cut=0.2,silence=0.1");
-    mqtt.clear();
-    for _ in 0..6 {
-        mqtt.wait("a read", is_raw);
-        mqtt.forget(is_raw);
-    }
-    for (key, value) in values(&mqtt) {
+    battery.mqtt.clear();
+    battery.wait_reads(6);
+    let good = expected(&packs.stack_state());
+    for (key, value) in battery.values() {
         if let Some(good) = good.get(&key) {
             assert_eq!(value, *good, "{key}");
         }
@@ -230,63 +212,51 @@ fn each_disturbance_has_its_word_and_no_value_is_wrong() {
 }
 
 #[test]
-fn another_controllers_number_is_refused_and_nothing_is_published() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
+fn number_of_another_controller_is_not_sent() {
     let packs = Packs::stack();
-    let mut variables = environment(&packs.port, &broker);
-    variables.retain(|(name, _)| *name != "BMS_BARCODE");
-    variables.extend([("BMS_BARCODE", FOREIGN.to_owned()), ("READ_INTERVAL", "1".to_owned())]);
-    let service = Service::start(&borrowed(&variables));
-    let failed = wait_error(&mqtt, "auth_failed");
+    let extra = [("BMS_BARCODE", FOREIGN), ("READ_INTERVAL", "1")];
+    let battery = start(Mosquitto::start(), &packs.port, &extra);
+    let failed = battery.wait_error("auth_failed");
     let message = failed["error"]["message"].as_str().unwrap();
     assert!(message.contains(BARCODE) && message.contains(FOREIGN), "{message}");
     assert!(message.contains("was not sent"), "{message}");
-    assert_eq!(values(&mqtt), []);
-    service.wait_for_log("was not sent");
+    assert_eq!(battery.values(), []);
+    battery.service.wait_for_log("was not sent");
 }
 
 #[test]
-fn a_console_left_at_another_prompt_is_found_again_without_a_lost_read() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
+fn console_at_another_prompt_is_read_without_failure() {
     let packs = Packs::stack_on_tcp();
-    let mut variables = environment(&packs.port, &broker);
-    variables.push(("READ_INTERVAL", "1".to_owned()));
-    let _reader = Service::start(&borrowed(&variables));
-    wait_good(&mqtt);
-    let mut somebody = TcpStream::connect(packs.port.strip_prefix("tcp://").unwrap()).unwrap();
-    somebody.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let battery = start(Mosquitto::start(), &packs.port, &[("READ_INTERVAL", "1")]);
+    battery.wait_good();
+    let mut other = TcpStream::connect(packs.port.strip_prefix("tcp://").unwrap()).unwrap();
+    other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     for _ in 0..3 {
-        somebody.write_all(b"logout\n").unwrap();
+        other.write_all(b"logout\n").unwrap();
         let mut received = Vec::new();
         while !received.ends_with(b"pylon>") {
             let mut byte = [0];
-            somebody.read_exact(&mut byte).unwrap();
+            other.read_exact(&mut byte).unwrap();
             received.extend(byte);
         }
-        mqtt.clear();
-        let raw = parse(&mqtt.wait("a read", is_raw));
+        battery.mqtt.clear();
+        let raw = battery.wait_raw("a read", |_| true);
         assert!(raw["error"].is_null(), "{raw}");
     }
 }
 
 #[test]
-fn an_unplugged_console_comes_back_with_a_new_log_in() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
+fn replugged_console_is_read_after_a_new_login() {
     let mut adapter = Adapter::to("pylontech-sc0500");
-    let mut variables = environment(&adapter.port, &broker);
-    variables.push(("READ_INTERVAL", "1".to_owned()));
-    let _reader = Service::start(&borrowed(&variables));
-    wait_good(&mqtt);
+    let battery = start(Mosquitto::start(), &adapter.port, &[("READ_INTERVAL", "1")]);
+    battery.wait_good();
     adapter.unplug();
-    mqtt.clear();
-    wait_error(&mqtt, "port_not_found");
-    assert_eq!(values(&mqtt), []);
+    battery.mqtt.clear();
+    battery.wait_error("port_not_found");
+    assert_eq!(battery.values(), []);
     adapter.plug_in();
-    mqtt.clear();
-    let raw = wait_good(&mqtt);
+    battery.mqtt.clear();
+    let raw = battery.wait_good();
     assert_eq!(raw["status"]["cell_info"]["voltages"].as_array().map(Vec::len), Some(75));
 }
 
@@ -300,7 +270,7 @@ fn two_stacks_and_three_packs_in_one_process() {
         json!({"id": format!("pack{address}"), "type": "daren", "port": rack.port,
                "slave_id": address, "interval": 1})
     };
-    // One with a log-in, one at the user's prompt.
+    // One with a login, one at the user prompt.
     let devices = json!([
         stack("left", &left, Some(BARCODE)),
         stack("right", &right, None),
@@ -319,6 +289,6 @@ fn two_stacks_and_three_packs_in_one_process() {
         service.get(&format!("/api/devices/{id}")).unwrap().1["status"]["cell_info"]["battery_soc"]
             .clone()
     };
-    assert_eq!(soc("left"), Json::Null, "`getpwr` does not say it");
+    assert_eq!(soc("left"), Json::Null, "`getpwr` does not contain it");
     assert_eq!(soc("right").as_f64(), Some(f64::from(right.stack_state().percent())));
 }
