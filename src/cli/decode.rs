@@ -57,7 +57,8 @@ fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
         false => Recording::parse(text),
     };
     let result = recording.and_then(|recording| recording.decode(info));
-    let profile = Profile::new(id, info.name, info.title);
+    let profile =
+        Profile { name: info.title.to_owned(), ..Profile::new(id, info.name, info.title) };
     match result {
         Ok(reading) => {
             let snapshot = snapshot(&profile, Millis(0), reading);
