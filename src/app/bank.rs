@@ -138,15 +138,18 @@ impl BankTask {
 
     /// Operators change the intervals of the members at run time.
     fn update_interval(&mut self) {
-        let intervals = self.members.iter().map(|it| it.state.borrow().profile.interval_ms);
+        let intervals = self.members.iter().map(|member| member.state.borrow().profile.interval_ms);
         let Some(longest) = intervals.max() else { return };
         self.interval = Duration::from_millis(longest).max(SETTLE);
         self.board.update_profile(&self.id, |profile| profile.interval_ms = longest);
     }
 
     fn record_success(&mut self, now: Instant) {
-        let states: Vec<(DeviceState, bool)> =
-            self.members.iter().map(|it| (it.state.borrow().clone(), it.present)).collect();
+        let states: Vec<(DeviceState, bool)> = self
+            .members
+            .iter()
+            .map(|member| (member.state.borrow().clone(), member.present))
+            .collect();
         let members: Vec<Member<'_>> =
             states.iter().map(|(state, present)| Member { state, present: *present }).collect();
         let at = u64::try_from((now - self.began).as_millis()).unwrap_or(u64::MAX);

@@ -56,7 +56,7 @@ impl TestBank {
         let state = self.state();
         let snapshot = state.snapshot.expect("a snapshot");
         let missing = &snapshot.derived.bank.as_ref().expect("a bank").missing;
-        let current = snapshot.reading.pack.current.map(|it| it.0 / 1000);
+        let current = snapshot.reading.pack.current.map(|current| current.0 / 1000);
         (current, missing.iter().map(ToString::to_string).collect())
     }
 }
@@ -123,7 +123,10 @@ async fn bank_without_members_fails_at_its_interval() {
     seconds(1).await;
     let state = bank.state();
     assert!(matches!(state.link, LinkState::Offline { .. }));
-    assert_eq!(state.attempt.and_then(|it| it.fault).map(|it| it.kind), Some(FaultKind::Timeout));
+    assert_eq!(
+        state.attempt.and_then(|attempt| attempt.fault).map(|fault| fault.kind),
+        Some(FaultKind::Timeout)
+    );
     let counted: Vec<_> = state.counters.faults().collect();
     assert_eq!(counted, [(FaultKind::Timeout, state.counters.errors)], "one fault for each error");
     let errors = state.counters.errors;
@@ -174,13 +177,13 @@ async fn bank_continues_restored_energy_counters() {
 #[tokio::test(start_paused = true)]
 async fn read_is_forwarded_to_each_member() {
     let mut bank = TestBank::start();
-    let asked = bank.inboxes.iter_mut().map(|inbox| async {
+    let received = bank.inboxes.iter_mut().map(|inbox| async {
         let request = inbox.recv().await.expect("a command");
         request.reply.send(Ok(())).expect("the bank waits");
         (request.device.to_string(), request.command)
     });
-    let mut asked: Vec<_> = asked.collect();
-    let (second, first) = (asked.pop().expect("b"), asked.pop().expect("a"));
+    let mut received: Vec<_> = received.collect();
+    let (second, first) = (received.pop().expect("b"), received.pop().expect("a"));
     let bank_id = id("bank");
     let (first, second, sent) =
         tokio::join!(first, second, bank.commands.send(&bank_id, Command::Read));

@@ -112,7 +112,7 @@ impl PolledBattery {
         self.board.update_profile(&self.member.id, change);
     }
 
-    /// Whether the last reading waits for a second one that confirms it.
+    /// Whether the last reading still needs a second one to confirm it.
     pub(super) fn is_unconfirmed(&self) -> bool {
         self.unconfirmed
     }

@@ -289,7 +289,7 @@ impl Connection {
     }
 
     /// After a read or a command: frees a Bluetooth battery for other programs. Closes a line on
-    /// which all batteries are silent, so that it is opened anew, at any of its baud rates.
+    /// which all batteries are silent, so that it is reopened, at any of its baud rates.
     pub(super) async fn release(&mut self, driver: Option<&DriverInfo>) {
         match &self.ble {
             _ if !self.is_open() => {}

@@ -1,4 +1,4 @@
-//! When a battery is online, when it is due, and which changes are worth a line in the log. Pure:
+//! When a battery is online, when it is due, and which changes are logged. Pure:
 //! the time is an argument.
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct Health {
 /// What an attempt changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HealthChange {
-    /// Nothing worth a line in the log.
+    /// Nothing to log.
     None,
     /// The first good read since the start.
     First,

@@ -263,6 +263,12 @@ impl Subscriber {
         })
     }
 
+    /// Waits for a message on this topic.
+    #[track_caller]
+    pub fn wait_on(&self, topic: &str) -> Message {
+        self.wait(topic, |message| message.topic == topic)
+    }
+
     /// Waits for this payload on this topic.
     #[track_caller]
     pub fn wait_for(&self, topic: &str, payload: &str) -> Message {

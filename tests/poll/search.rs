@@ -17,8 +17,9 @@ use crate::fixture::{FakeBus, TestLine, id, member, profile, wait_seconds};
 
 /// The simulated brands on a serial line; those that stream do so over Bluetooth.
 pub fn wired() -> impl Iterator<Item = &'static SimBrand> {
-    let is_wired =
-        |brand: &&SimBrand| protocol::find(brand.driver()).is_some_and(|it| it.serial.is_some());
+    let is_wired = |brand: &&SimBrand| {
+        protocol::find(brand.driver()).is_some_and(|info| info.serial.is_some())
+    };
     BRANDS.iter().copied().filter(is_wired).filter(|brand| brand.stream.is_none())
 }
 

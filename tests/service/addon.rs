@@ -76,7 +76,7 @@ fn addon_starts_from_options_and_supervisor() {
     service.wait_for_log("install the Mosquitto broker app");
     service.wait_for_log("login refused");
     mqtt.wait_for("bms/shed/online", "true");
-    mqtt.wait("a value", |it| it.topic == "bms/shed/soc");
+    mqtt.wait_on("bms/shed/soc");
 
     let requests = supervisor.requests.lock().unwrap().clone();
     assert_eq!(requests.len(), 4, "three answers, and once more before connecting: {requests:?}");

@@ -30,7 +30,7 @@ fn each_configuration_error_has_a_message_without_secrets() {
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     let (warnings, errors): (Vec<_>, Vec<_>) =
-        text.lines().partition(|it| it.contains(" warning: "));
+        text.lines().partition(|line| line.contains(" warning: "));
     assert_eq!((warnings.len(), errors.len()), (1, 5), "{text}");
     assert!(warnings[0].contains("did you mean MQTT_PASSWORD?"), "{text}");
     for name in ["BMS_PORT", "BMS_SLAVE_ID", "READ_INTERVAL", "MQTT_HOST", "MQTT_KEEP_ALIVE"] {
@@ -62,7 +62,9 @@ fn read_prints_one_object_per_battery() {
     let objects = objects(&output);
     let kinds: Vec<_> = objects
         .iter()
-        .map(|it| (it["id"].as_str().unwrap(), it["error"]["type"].as_str().unwrap_or("none")))
+        .map(|state| {
+            (state["id"].as_str().unwrap(), state["error"]["type"].as_str().unwrap_or("none"))
+        })
         .collect();
     assert_eq!(
         kinds,
@@ -144,7 +146,7 @@ fn decode_accepts_good_vectors_and_rejects_bad_ones() {
         if vector["response_text"].is_null() {
             continue;
         }
-        let is_live = vector["request_text"].as_str().is_some_and(|it| it.contains("4A42"));
+        let is_live = vector["request_text"].as_str().is_some_and(|text| text.contains("4A42"));
         // Without its request a frame may have any address.
         let output = decode(vector, !is_live || kind == "bad");
         let (object, expected) = (&objects(&output)[0], &vector["expected"]);
@@ -175,7 +177,8 @@ fn decode_reads_console_text() {
     };
     let text = |brand: &str, id: &str| -> String {
         let file = file(brand);
-        let vector = file["vectors"].as_array().unwrap().iter().find(|it| it["id"] == id).unwrap();
+        let vector =
+            file["vectors"].as_array().unwrap().iter().find(|vector| vector["id"] == id).unwrap();
         vector["response_text"].as_str().unwrap().to_owned()
     };
     let decode = |brand: &str, text: &str| {
@@ -201,7 +204,7 @@ fn decode_reads_console_text() {
 #[test]
 fn decode_reads_an_identity_frame_after_its_request() {
     let vectors = vectors();
-    let vector = vectors.iter().find(|it| it["id"] == "daren-resp-51-T1").unwrap();
+    let vector = vectors.iter().find(|vector| vector["id"] == "daren-resp-51-T1").unwrap();
     let output = decode(vector, true);
     assert_eq!(output.status.code(), Some(0));
     let object = &objects(&output)[0];
@@ -265,7 +268,7 @@ fn demo_runs_without_configuration() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(text.starts_with(&format!("Dashboard: http://{http}/\nPublishing to")), "{text}");
     for name in ["Rack 1", "Rack 2", "Rack 3", "Garage left", "Camper"] {
-        assert!(text.lines().any(|it| it.starts_with(name) && it.contains(" V ")), "{text}");
+        assert!(text.lines().any(|line| line.starts_with(name) && line.contains(" V ")), "{text}");
     }
 }
 
@@ -276,7 +279,10 @@ fn help_lists_the_commands() {
     }
     let help = String::from_utf8_lossy(&run(&["--help"], &[], "").stdout).into_owned();
     for command in ["read", "check", "scan", "decode", "simulate", "demo", "healthcheck"] {
-        assert!(help.lines().any(|it| it.trim_start().starts_with(command)), "{command}:\n{help}");
+        assert!(
+            help.lines().any(|line| line.trim_start().starts_with(command)),
+            "{command}:\n{help}"
+        );
     }
     assert_eq!(run(&["nonsense"], &[], "").status.code(), Some(2));
     assert_eq!(run(&["scan", "--json"], &[], "").status.code(), Some(0));

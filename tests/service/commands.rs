@@ -21,7 +21,7 @@ fn mqtt_commands_are_executed_and_answered() {
     let configure = |payload: &str| {
         battery.mqtt.clear();
         battery.broker.publish(&battery.topic("cmd/config"), payload, false);
-        parse(&battery.mqtt.wait("a result", |it| it.topic == result))
+        parse(&battery.mqtt.wait_on(&result))
     };
     assert_eq!(configure(r#"{"poll_interval_s": 1}"#)["ok"], true);
     battery.wait_good();

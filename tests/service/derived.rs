@@ -17,8 +17,8 @@ fn counters(mqtt: &Subscriber, key: &str) -> Vec<f64> {
 }
 
 fn wait_growth(mqtt: &Subscriber, key: &str, from: f64) {
-    mqtt.wait(&format!("more than {from} as {key}"), |it| {
-        it.topic == format!("{BASE}/{key}") && it.payload.parse::<f64>().unwrap() > from
+    mqtt.wait(&format!("more than {from} as {key}"), |message| {
+        message.topic == format!("{BASE}/{key}") && message.payload.parse::<f64>().unwrap() > from
     });
 }
 
@@ -69,8 +69,9 @@ fn energy_counters_start_at_zero_without_earlier_values() {
 
     let without_broker = Service::start(&[("BMS_PORT", &packs.port), ("READ_INTERVAL", "1")]);
     without_broker.wait_for_log("energy counters start at 0: without MQTT");
-    without_broker
-        .wait_state("bms", "a counter", |it| it["status"]["cell_info"]["energy_charged"] == 0.0);
+    without_broker.wait_state("bms", "a counter", |state| {
+        state["status"]["cell_info"]["energy_charged"] == 0.0
+    });
 }
 
 #[test]
@@ -82,21 +83,21 @@ fn alarm_sends_one_event_at_its_start_and_one_at_its_end() {
     mqtt.wait_for(&format!("{BASE}/alarms"), "[]");
     packs.set_faults("alarm=cell_overvoltage");
     let event = format!("{BASE}/event");
-    let started = mqtt.wait("the start", |it| it.topic == event);
-    let told: Json = serde_json::from_str(&started.payload).unwrap();
+    let started = mqtt.wait_on(&event);
+    let event_json: Json = serde_json::from_str(&started.payload).unwrap();
     assert_eq!(
-        (&told["event_type"], &told["name"]),
+        (&event_json["event_type"], &event_json["name"]),
         (&json!("started"), &json!("cell_overvoltage"))
     );
     assert!(
-        told["words"].as_str().unwrap().contains("Cell overvoltage (highest cell now: cell "),
-        "{told}"
+        event_json["words"].as_str().unwrap().contains("Cell overvoltage (highest cell now: cell "),
+        "{event_json}"
     );
     packs.set_faults("");
-    mqtt.wait("the end", |it| it.topic == event && it.payload.contains("ended"));
+    mqtt.wait("the end", |message| message.topic == event && message.payload.contains("ended"));
     mqtt.wait_for(&format!("{BASE}/alarms"), "[]");
     assert_eq!(mqtt.on(&event).len(), 2);
-    assert!(broker.retained().iter().all(|it| it.topic != event));
+    assert!(broker.retained().iter().all(|message| message.topic != event));
 }
 
 #[test]
@@ -108,8 +109,8 @@ fn configured_thresholds_raise_alarms() {
     variables.push(("ALARM_CELL_HIGH", "3.1".into()));
     variables.push(("ALARM_CELL_LOW", "off".into()));
     let _reader = Service::start(&borrowed(&variables));
-    let alarms = mqtt.wait("the alarm", |it| {
-        it.topic == format!("{BASE}/alarms") && it.payload.contains("limit_cell_high")
+    let alarms = mqtt.wait("the alarm", |message| {
+        message.topic == format!("{BASE}/alarms") && message.payload.contains("limit_cell_high")
     });
     assert!(alarms.payload.contains("V is above the limit of 3.1 V"), "{}", alarms.payload);
     mqtt.wait_for(&format!("{BASE}/alarm_limit_cell_high"), "ON");
@@ -140,25 +141,27 @@ fn bank_publishes_totals_only_when_complete() {
     mqtt.wait_for("bms/house/pack_current", &current);
     mqtt.wait_for("bms/house/members_missing", "none");
     mqtt.wait_for("bms/house/online", "true");
-    mqtt.wait("the energy of the bank", |it| it.topic == "bms/house/energy_charged");
+    mqtt.wait_on("bms/house/energy_charged");
     let config = "homeassistant/sensor/house/pack_current/config";
-    mqtt.wait("discovery of the bank", |it| it.topic == config);
+    mqtt.wait_on(&config);
 
     packs.set_faults("silence@2");
     // After three failed reads and 30 s it is offline.
     let missing = |it: &crate::mosquitto::Message| {
-        it.topic == "bms/house/members_missing" && it.payload == "right"
+        message.topic == "bms/house/members_missing" && message.payload == "right"
     };
     mqtt.wait_up_to(Duration::from_secs(90), missing).expect("right is missing");
     mqtt.wait_for("bms/house/pack_current", "");
     assert_eq!(mqtt.on("bms/house/pack_current"), [current.as_str(), "None", ""]);
     assert_eq!(service.logged("house: missing: right"), 1, "{}", service.log());
     packs.set_faults("");
-    mqtt.wait("the complete bank", |it| {
-        it.topic == "bms/house/members_missing" && it.payload == "none" && !it.retained
+    mqtt.wait("the complete bank", |message| {
+        message.topic == "bms/house/members_missing"
+            && message.payload == "none"
+            && !message.retained
     });
     service.wait_for_log("house: complete again");
     mqtt.clear();
     broker.publish("bms/house/cmd/read", "now", false);
-    mqtt.wait("a read of a member", |it| it.topic == "bms/left/raw");
+    mqtt.wait_on("bms/left/raw");
 }

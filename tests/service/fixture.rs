@@ -366,7 +366,7 @@ impl PublishedBattery {
     #[track_caller]
     pub fn wait_raw(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let topic = self.topic("raw");
-        parse(&self.mqtt.wait(what, |it| it.topic == topic && wanted(&parse(it))))
+        parse(&self.mqtt.wait(what, |message| message.topic == topic && wanted(&parse(it))))
     }
 
     /// Waits for a good read.
@@ -386,8 +386,8 @@ impl PublishedBattery {
     pub fn wait_reads(&self, count: usize) {
         for _ in 0..count {
             let topic = self.topic("raw");
-            self.mqtt.forget(|it| it.topic == topic);
-            self.mqtt.wait("a read", |it| it.topic == topic);
+            self.mqtt.forget(|message| message.topic == topic);
+            self.mqtt.wait_on(&topic);
         }
     }
 

@@ -144,7 +144,8 @@ fn energy_counters_continue_from_the_history_file() {
     // The counters are written soon after the end of each minute.
     let over = UNIX_EPOCH + Duration::from_secs_f64((now() / 60.0).floor() * 60.0 + 60.0);
     let written = || {
-        let changed = std::fs::metadata(format!("{}-wal", file.0)).and_then(|it| it.modified());
+        let changed =
+            std::fs::metadata(format!("{}-wal", file.0)).and_then(|metadata| metadata.modified());
         let rests = |at: SystemTime| at.elapsed().is_ok_and(|age| age > Duration::from_secs(2));
         changed.is_ok_and(|changed| changed > over && rests(changed))
     };
@@ -161,7 +162,7 @@ fn energy_counters_continue_from_the_history_file() {
     let mut service = Service::start(&borrowed(&variables(&empty)));
     wait_energy(&service, ID, kept);
     let least = |key| {
-        let first = mqtt.wait("a counter", |it| it.topic == format!("bms/{ID}/{key}"));
+        let first = mqtt.wait_on(&format!("bms/{ID}/{key}"));
         first.payload.parse::<f64>().expect("a number")
     };
     let first = least("energy_charged").max(least("energy_discharged"));

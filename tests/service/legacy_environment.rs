@@ -52,7 +52,7 @@ fn legacy_environment_yields_the_legacy_topics() {
     for (key, value) in KEYS.iter().zip(&expected) {
         mqtt.wait_for(&format!("{BASE}/{key}"), value);
         let topic = format!("homeassistant/sensor/bms_lifepo4_01/{key}/config");
-        let config = mqtt.wait(&topic, |it| it.topic == topic);
+        let config = mqtt.wait_on(&topic);
         let config: Json = serde_json::from_str(&config.payload).unwrap();
         assert_eq!(config["state_topic"], format!("{BASE}/{key}"));
         assert_eq!(config["unique_id"], format!("bms_lifepo4_01_{key}"));
@@ -70,14 +70,15 @@ fn legacy_environment_yields_the_legacy_topics() {
     mqtt.wait_for(&format!("{BASE}/alarm_cell_overvoltage"), "OFF");
     mqtt.wait_for(&format!("{BASE}/alarms"), "[]");
     mqtt.wait_for(&format!("{BASE}/problem"), "OFF");
-    mqtt.wait("the meta data", |it| {
-        it.topic == format!("{BASE}/meta") && it.payload.contains("serial_number")
+    mqtt.wait("the meta data", |message| {
+        message.topic == format!("{BASE}/meta") && message.payload.contains("serial_number")
     });
 
     packs.set_faults("alarm=cell_overvoltage");
     mqtt.wait_for(&format!("{BASE}/alarm_cell_overvoltage"), "ON");
-    mqtt.wait("the alarm", |it| {
-        it.topic == format!("{BASE}/alarms") && it.payload.contains(r#""name":"cell_overvoltage""#)
+    mqtt.wait("the alarm", |message| {
+        message.topic == format!("{BASE}/alarms")
+            && message.payload.contains(r#""name":"cell_overvoltage""#)
     });
     mqtt.wait_for(&format!("{BASE}/problem"), "ON");
 

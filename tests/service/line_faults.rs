@@ -87,7 +87,7 @@ fn unplugged_adapter_is_offline_until_plugged_in() {
     battery.wait_error("port_not_found");
     // After three failed reads and 30 s it is offline.
     let online = battery.topic("online");
-    let offline = |it: &Message| it.topic == online && it.payload == "false";
+    let offline = |message: &Message| message.topic == online && message.payload == "false";
     battery.mqtt.wait_up_to(Duration::from_secs(60), offline).expect("offline");
     assert_eq!(battery.values(), [], "nothing old is repeated");
     adapter.plug_in();

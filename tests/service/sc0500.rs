@@ -129,7 +129,7 @@ fn sc0500_environment_yields_every_value_of_its_tables() {
 
     let config = |component: &str, key: &str| -> Json {
         let topic = format!("homeassistant/{component}/{ID}/{key}/config");
-        parse(&mqtt.wait(&topic, |it| it.topic == topic))
+        parse(&mqtt.wait_on(&topic))
     };
     let module = config("sensor", "module_2_min_cell_voltage");
     assert_eq!(module["device"]["via_device"], format!("bms_reader_{ID}"));
@@ -159,7 +159,9 @@ fn missing_module_is_removed_from_discovery() {
     let extra = [("READ_INTERVAL", "1"), ("MQTT_DISCOVERY", "device")];
     let battery = start(Mosquitto::start(), &packs.port, &extra);
     let fifth = format!("homeassistant/device/{ID}/module_5/config");
-    battery.mqtt.wait(&fifth, |it| it.topic == fifth && it.payload.contains("via_device"));
+    battery
+        .mqtt
+        .wait(&fifth, |message| message.topic == fifth && message.payload.contains("via_device"));
     packs.set_faults("modules=4");
     battery.mqtt.wait_for(&fifth, "");
     battery.mqtt.wait_for(&battery.topic("module_5_min_cell_voltage"), "");

@@ -31,10 +31,10 @@ fn restarted_broker_gets_everything_again() {
     broker.restart();
     let mqtt = broker.subscribe();
     let topic = "homeassistant/sensor/bms_lifepo4_01/soc/config";
-    mqtt.wait("discovery", |it| it.topic == topic);
+    mqtt.wait_on(&topic);
     mqtt.wait_for(&format!("{BASE}/online"), "true");
     mqtt.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "true");
-    mqtt.wait("a value", |it| it.topic == format!("{BASE}/cell_16_voltage"));
+    mqtt.wait_on(&format!("{BASE}/cell_16_voltage"));
     let lines = service.logged("MQTT:");
     assert_eq!(lines, 3 + service.logged("refused"), "few lines in the log:\n{}", service.log());
 }
@@ -61,7 +61,7 @@ fn sixteen_packs_on_one_bus_are_read() {
         let soc = bms_reader::model::Value::from(packs.state(address).soc).to_string();
         let wanted = format!("bms/pack{address}/soc");
         let limit = Duration::from_secs(60);
-        mqtt.wait_up_to(limit, |it| it.topic == wanted && it.payload == soc)
+        mqtt.wait_up_to(limit, |message| message.topic == wanted && message.payload == soc)
             .unwrap_or_else(|| panic!("{wanted} did not come:\n{}", service.log()));
     }
     let (status, all) = service.get("/api/devices").unwrap();

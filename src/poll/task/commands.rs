@@ -20,10 +20,12 @@ const UNKNOWN_TYPE: &str = "the type of the battery is not known yet";
 impl LineTask {
     pub(super) async fn handle(&mut self, request: Request) {
         let id = &request.device;
-        let Some(index) = self.batteries.iter().position(|it| it.member.id == *id) else { return };
+        let Some(index) = self.batteries.iter().position(|battery| battery.member.id == *id) else {
+            return;
+        };
         if request.is_abandoned() {
-            // The requester was told that it failed, so a switch must not be set minutes later.
-            info!("{id}: a command waited too long and is ignored");
+            // The sender has reported a failure, so a switch must not be set minutes later.
+            info!("{id}: a command waited too long and was ignored");
             return;
         }
         let answer = match &request.command {
@@ -63,7 +65,7 @@ impl LineTask {
         let id = battery.member.id.clone();
         if let Some(address) = &change.address
             && let Some(other) =
-                self.board.devices().find(|it| **it != id && self.is_at(it, address))
+                self.board.devices().find(|other| **other != id && self.is_at(other, address))
         {
             return Err(format!("{address} is already the address of {other}"));
         }

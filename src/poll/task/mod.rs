@@ -175,7 +175,7 @@ impl LineTask {
             if outage.line_reported || outage.adapter_reported {
                 info!("{}: open again after {seconds} s", self.connection.endpoint);
             } else if matches!(error, LinkError::Gone { .. } | LinkError::Stuck { .. }) {
-                // A dropped link is worth a line even if no read failed; a failed connect is not.
+                // A dropped link is logged even if no read failed; a failed connect is not.
                 info!("{error}; open again after {seconds} s");
             }
             for battery in &mut self.batteries {

@@ -168,9 +168,10 @@ async fn candidates(
         _ => return Ok((detection::serial_candidates(bauds), None)),
     };
     let found = config.bluetooth.scan(config.adapter.as_deref(), config.scan_timeout).await?;
-    let found = found.into_iter().find(|it| it.address.eq_ignore_ascii_case(&config.address));
+    let found =
+        found.into_iter().find(|device| device.address.eq_ignore_ascii_case(&config.address));
     let seen = found.as_ref().map(advertisement);
-    Ok((detection::ble_candidates(seen.as_ref()), found.as_ref().and_then(|it| it.rssi)))
+    Ok((detection::ble_candidates(seen.as_ref()), found.as_ref().and_then(|device| device.rssi)))
 }
 
 #[cfg(test)]

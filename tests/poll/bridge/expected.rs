@@ -42,7 +42,8 @@ impl Expected {
             let (readings, exchange) = play_cycles(setup, address, None);
             let lossy =
                 exchange.iter().flat_map(|(lost, _)| play_cycles(setup, address, Some(lost)).0);
-            let published = readings.iter().cloned().chain(lossy).flat_map(|it| published(&it));
+            let published =
+                readings.iter().cloned().chain(lossy).flat_map(|reading| published(&reading));
             let published = published.collect();
             let reading = readings.last().expect("it answers").clone();
             batteries.insert(address, ExpectedBattery { reading, published });
