@@ -147,7 +147,7 @@ fn bank_publishes_totals_only_when_complete() {
 
     packs.set_faults("silence@2");
     // After three failed reads and 30 s it is offline.
-    let missing = |it: &crate::mosquitto::Message| {
+    let missing = |message: &crate::mosquitto::Message| {
         message.topic == "bms/house/members_missing" && message.payload == "right"
     };
     mqtt.wait_up_to(Duration::from_secs(90), missing).expect("right is missing");

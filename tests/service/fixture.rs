@@ -366,7 +366,7 @@ impl PublishedBattery {
     #[track_caller]
     pub fn wait_raw(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let topic = self.topic("raw");
-        parse(&self.mqtt.wait(what, |message| message.topic == topic && wanted(&parse(it))))
+        parse(&self.mqtt.wait(what, |message| message.topic == topic && wanted(&parse(message))))
     }
 
     /// Waits for a good read.
