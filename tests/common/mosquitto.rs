@@ -1,7 +1,7 @@
-//! A real broker for tests: its own process, port and folder, and clients to look at it from
-//! outside. A test that cannot find mosquitto fails.
+//! A real Mosquitto broker for tests, with a port and a folder of its own, and a client that records
+//! all messages. A test fails where mosquitto is not installed.
 
-#![allow(dead_code, reason = "each test file uses another part")]
+#![allow(dead_code, reason = "each test crate uses other parts")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -14,12 +14,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest wait for anything that ought to happen at once; reached only when a test fails.
+/// Limit for what normally happens at once; reached only when a test fails.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// The broker. It keeps nothing over a restart.
+/// A restart loses all retained messages.
 pub struct Mosquitto {
     folder: PathBuf,
     port: u16,
@@ -28,14 +28,14 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// A broker that lets everybody in.
+    /// Accepts all clients.
     pub fn start() -> Self {
         Self::with_config("allow_anonymous true\n")
     }
 
-    /// A broker that wants this login.
+    /// Accepts clients with this login only.
     pub fn with_login(user: &str, password: &str) -> Self {
-        let mut broker = Self::prepared();
+        let mut broker = Self::not_started();
         let file = broker.folder.join("passwords");
         let status = Command::new("mosquitto_passwd")
             .args(["-b", "-c"])
@@ -52,16 +52,16 @@ impl Mosquitto {
         broker
     }
 
-    /// A broker with these further lines in its configuration.
+    /// With additional lines in the configuration file.
     pub fn with_config(lines: &str) -> Self {
-        let mut broker = Self::prepared();
+        let mut broker = Self::not_started();
         broker.configure(lines);
         broker.restart();
         broker
     }
 
-    /// A folder and a port, and nobody there yet.
-    pub fn prepared() -> Self {
+    /// Nothing listens on its port before [`Mosquitto::restart`].
+    pub fn not_started() -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("bms-reader-mosquitto-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
@@ -72,7 +72,7 @@ impl Mosquitto {
         broker
     }
 
-    /// Replaces the configuration; in force after the next [`Mosquitto::restart`].
+    /// Replaces the configuration; takes effect at the next [`Mosquitto::restart`].
     pub fn configure(&self, lines: &str) {
         // `user` matters only where the test runs as root.
         let text = format!(
@@ -83,17 +83,16 @@ impl Mosquitto {
         fs::write(self.folder.join("broker.conf"), text).expect("a configuration");
     }
 
-    /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// A folder that lives as long as the broker.
+    /// Removed when the broker is dropped.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Kills it; its clients get no goodbye and everything retained is lost.
+    /// Kills the process: clients are not notified and all retained messages are lost.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
@@ -101,7 +100,7 @@ impl Mosquitto {
         }
     }
 
-    /// Starts it (again), empty.
+    /// Starts a new process, without retained messages.
     pub fn restart(&mut self) {
         self.stop();
         let process = Command::new("mosquitto")
@@ -119,13 +118,12 @@ impl Mosquitto {
         }
     }
 
-    /// Stops its process in its tracks: connections stay open, nothing answers.
+    /// Suspends the process: connections stay open, nothing answers.
     pub fn freeze(&self) {
         self.signal("-STOP");
     }
 
-    /// The opposite.
-    pub fn thaw(&self) {
+    pub fn resume(&self) {
         self.signal("-CONT");
     }
 
@@ -135,12 +133,10 @@ impl Mosquitto {
         assert!(status.success());
     }
 
-    /// What the broker wrote so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    /// Waits until the broker has written this.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) {
         let deadline = Instant::now() + WAIT_LIMIT;
@@ -154,7 +150,6 @@ impl Mosquitto {
         self.folder.join("broker.log")
     }
 
-    /// Publishes one message from outside.
     pub fn publish(&self, topic: &str, payload: &str, retain: bool) {
         let mut command = self.client("mosquitto_pub");
         command.args(["-q", "1", "-t", topic]);
@@ -169,46 +164,49 @@ impl Mosquitto {
         assert!(command.status().expect("mosquitto_pub starts").success(), "published {topic}");
     }
 
-    /// Hears everything from now on, and what is retained.
+    /// Receives the retained messages and everything that is published from now on.
     pub fn subscribe(&self) -> Subscriber {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let probe = format!("probe/{number}");
         let mut command = self.client("mosquitto_sub");
-        // With QoS 1 the broker would let unconfirmed messages overtake confirmed ones.
+        // With QoS 1 the broker lets messages of QoS 0 overtake those of QoS 1.
         command.args(["-q", "0", "-t", "#", "-F", "%r\t%t\t%p"]).stdout(Stdio::piped());
         let mut process = command.spawn().expect("mosquitto_sub starts");
         let output = process.stdout.take().expect("a pipe");
-        let heard = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
-        let shared = heard.clone();
+        let messages = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let shared = messages.clone();
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let mut parts = line.splitn(3, '\t');
                 let retained = parts.next() == Some("1");
                 let topic = parts.next().unwrap_or_default().to_owned();
                 let payload = parts.next().unwrap_or_default().to_owned();
-                let (list, news) = &*shared;
+                let (list, added) = &*shared;
                 list.lock().expect("no panic").push(Message { topic, payload, retained });
-                news.notify_all();
+                added.notify_all();
             }
         });
-        let subscriber = Subscriber { process, heard };
-        // The subscription takes its time; a probe that comes back proves it.
+        let subscriber = Subscriber { process, messages };
+        // A probe that arrives proves that the subscription is active.
         let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             self.publish(&probe, "?", false);
-            if subscriber.wait_up_to(Duration::from_millis(200), |it| it.topic == probe).is_some() {
+            if subscriber
+                .wait_up_to(Duration::from_millis(200), |message| message.topic == probe)
+                .is_some()
+            {
                 break;
             }
             assert!(Instant::now() < deadline, "no subscription:\n{}", self.log());
         }
-        subscriber.forget(|it| it.topic == probe);
+        subscriber.discard(|message| message.topic == probe);
         subscriber
     }
 
-    /// What a newcomer finds: the retained messages.
+    /// The retained messages.
     pub fn retained(&self) -> Vec<Message> {
         let mut list = self.subscribe().all();
-        list.retain(|heard| heard.retained);
+        list.retain(|message| message.retained);
         list
     }
 
@@ -229,37 +227,35 @@ impl Drop for Mosquitto {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free when this function was called.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()
 }
 
-/// One message as a subscriber saw it.
+/// One received message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Where.
     pub topic: String,
-    /// What.
     pub payload: String,
-    /// It lay there before the subscription.
+    /// Published before the subscription.
     pub retained: bool,
 }
 
-/// Collects messages in their order.
+/// Records messages in the order of their arrival.
 pub struct Subscriber {
     process: Child,
-    heard: Arc<(Mutex<Vec<Message>>, Condvar)>,
+    messages: Arc<(Mutex<Vec<Message>>, Condvar)>,
 }
 
 impl Subscriber {
-    /// Waits until such a message has come (or finds it among the earlier ones).
+    /// The first message that `matches`, recorded already or still to arrive.
     #[track_caller]
-    pub fn wait(&self, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
-        self.wait_up_to(WAIT_LIMIT, wanted).unwrap_or_else(|| {
+    pub fn wait(&self, description: &str, matches: impl Fn(&Message) -> bool) -> Message {
+        self.wait_up_to(WAIT_LIMIT, matches).unwrap_or_else(|| {
             let all = self.all();
             let tail = &all[all.len().saturating_sub(40)..];
-            panic!("{what} did not come; the last messages: {tail:#?}")
+            panic!("{description} did not arrive; the last messages: {tail:#?}")
         })
     }
 
@@ -269,54 +265,55 @@ impl Subscriber {
         self.wait(topic, |message| message.topic == topic)
     }
 
-    /// Waits for this payload on this topic.
     #[track_caller]
     pub fn wait_for(&self, topic: &str, payload: &str) -> Message {
-        let wanted = |heard: &Message| heard.topic == topic && heard.payload == payload;
-        self.wait(&format!("{topic} = {payload}"), wanted)
+        let matches = |message: &Message| message.topic == topic && message.payload == payload;
+        self.wait(&format!("{topic} = {payload}"), matches)
     }
 
-    /// The same with another limit; `None` when it did not come.
+    /// `None` when no such message arrives within the limit.
     pub fn wait_up_to(
         &self,
         limit: Duration,
-        wanted: impl Fn(&Message) -> bool,
+        matches: impl Fn(&Message) -> bool,
     ) -> Option<Message> {
         let deadline = Instant::now() + limit;
-        let (list, news) = &*self.heard;
+        let (list, added) = &*self.messages;
         let mut list = list.lock().expect("no panic");
         loop {
-            if let Some(heard) = list.iter().find(|heard| wanted(heard)) {
-                return Some(heard.clone());
+            if let Some(message) = list.iter().find(|message| matches(message)) {
+                return Some(message.clone());
             }
             let left = deadline.checked_duration_since(Instant::now())?;
-            list = news.wait_timeout(list, left).expect("no panic").0;
+            list = added.wait_timeout(list, left).expect("no panic").0;
         }
     }
 
-    /// Everything so far.
     pub fn all(&self) -> Vec<Message> {
-        self.heard.0.lock().expect("no panic").clone()
+        self.messages.0.lock().expect("no panic").clone()
     }
 
-    /// The payloads on one topic so far.
-    pub fn on(&self, topic: &str) -> Vec<String> {
-        self.all().into_iter().filter(|it| it.topic == topic).map(|it| it.payload).collect()
+    /// All payloads received on a topic.
+    pub fn payloads(&self, topic: &str) -> Vec<String> {
+        self.all()
+            .into_iter()
+            .filter(|message| message.topic == topic)
+            .map(|message| message.payload)
+            .collect()
     }
 
-    /// Where the first such message stands among all.
-    pub fn position(&self, wanted: impl Fn(&Message) -> bool) -> Option<usize> {
-        self.all().iter().position(wanted)
+    /// Index of the first message that `matches`.
+    pub fn position(&self, matches: impl Fn(&Message) -> bool) -> Option<usize> {
+        self.all().iter().position(matches)
     }
 
-    /// Drops such messages, so that later ones can be told from them.
-    pub fn forget(&self, unwanted: impl Fn(&Message) -> bool) {
-        self.heard.0.lock().expect("no panic").retain(|heard| !unwanted(heard));
+    /// Removes recorded messages, so that later ones can be distinguished.
+    pub fn discard(&self, matches: impl Fn(&Message) -> bool) {
+        self.messages.0.lock().expect("no panic").retain(|message| !matches(message));
     }
 
-    /// Drops everything.
     pub fn clear(&self) {
-        self.forget(|_| true);
+        self.discard(|_| true);
     }
 }
 

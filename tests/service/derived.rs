@@ -12,7 +12,7 @@ const FLOWS: [&str; 2] = ["energy_charged", "energy_discharged"];
 
 /// The published values of an energy counter.
 fn counters(mqtt: &Subscriber, key: &str) -> Vec<f64> {
-    let texts = mqtt.on(&format!("{BASE}/{key}"));
+    let texts = mqtt.payloads(&format!("{BASE}/{key}"));
     texts.iter().map(|text| text.parse().expect("a number")).collect()
 }
 
@@ -96,7 +96,7 @@ fn alarm_sends_one_event_at_its_start_and_one_at_its_end() {
     packs.set_faults("");
     mqtt.wait("the end", |message| message.topic == event && message.payload.contains("ended"));
     mqtt.wait_for(&format!("{BASE}/alarms"), "[]");
-    assert_eq!(mqtt.on(&event).len(), 2);
+    assert_eq!(mqtt.payloads(&event).len(), 2);
     assert!(broker.retained().iter().all(|message| message.topic != event));
 }
 
@@ -116,7 +116,7 @@ fn configured_thresholds_raise_alarms() {
     mqtt.wait_for(&format!("{BASE}/alarm_limit_cell_high"), "ON");
     mqtt.wait_for(&format!("{BASE}/alarm_limit_temp_high"), "OFF");
     mqtt.wait_for(&format!("{BASE}/problem"), "ON");
-    assert!(mqtt.on(&format!("{BASE}/alarm_limit_cell_low")).is_empty(), "it is off");
+    assert!(mqtt.payloads(&format!("{BASE}/alarm_limit_cell_low")).is_empty(), "it is off");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn bank_publishes_totals_only_when_complete() {
     };
     mqtt.wait_up_to(Duration::from_secs(90), missing).expect("right is missing");
     mqtt.wait_for("bms/house/pack_current", "");
-    assert_eq!(mqtt.on("bms/house/pack_current"), [current.as_str(), "None", ""]);
+    assert_eq!(mqtt.payloads("bms/house/pack_current"), [current.as_str(), "None", ""]);
     assert_eq!(service.logged("house: missing: right"), 1, "{}", service.log());
     packs.set_faults("");
     mqtt.wait("the complete bank", |message| {

@@ -386,7 +386,7 @@ impl PublishedBattery {
     pub fn wait_reads(&self, count: usize) {
         for _ in 0..count {
             let topic = self.topic("raw");
-            self.mqtt.forget(|message| message.topic == topic);
+            self.mqtt.discard(|message| message.topic == topic);
             self.mqtt.wait_on(&topic);
         }
     }

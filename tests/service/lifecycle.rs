@@ -47,5 +47,5 @@ fn frozen_broker_delays_neither_reads_nor_the_stop() {
     });
     service.signal("-TERM");
     assert_eq!(service.wait_for_exit().code(), Some(0));
-    battery.broker.thaw();
+    battery.broker.resume();
 }

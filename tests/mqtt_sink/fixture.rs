@@ -1,4 +1,4 @@
-//! The sink with a board that the test fills, running on a thread of its own.
+//! The MQTT sink on a thread of its own, with a board that the test fills.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,8 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::mosquitto::{Mosquitto, WAIT_LIMIT};
 
-/// A sink at a broker.
-pub struct Rig {
+pub struct TestSink {
     pub settings: Settings,
     board: Board,
     bus: CommandBus,
@@ -29,21 +28,22 @@ pub struct Rig {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Rig {
-    /// One battery called `rack`, not yet running.
-    pub fn prepared(broker: &Mosquitto, discovery: Discovery) -> Self {
-        let mut rig = Rig::with(broker, Board::new([profile("rack")]), &["rack".to_owned()]);
-        rig.settings.discovery = discovery;
-        rig
+impl TestSink {
+    /// With one battery, `rack`; not running yet.
+    pub fn with_discovery(broker: &Mosquitto, discovery: Discovery) -> Self {
+        let mut sink = TestSink::with_batteries(broker, &["rack"]);
+        sink.settings.discovery = discovery;
+        sink
     }
 
-    /// One battery called `rack`, running.
+    /// Runs a sink with one battery, `rack`.
     pub fn start(broker: &Mosquitto) -> Self {
-        Rig::prepared(broker, Discovery::Entity).run()
+        TestSink::with_discovery(broker, Discovery::Entity).run()
     }
 
-    /// These batteries, not yet running.
-    pub fn with(broker: &Mosquitto, board: Board, ids: &[String]) -> Self {
+    /// With these batteries; not running yet.
+    pub fn with_batteries(broker: &Mosquitto, ids: &[&str]) -> Self {
+        let board = Board::new(ids.iter().map(|id| profile(id)));
         let settings = Settings {
             supervisor: None,
             host: "127.0.0.1".into(),
@@ -60,10 +60,9 @@ impl Rig {
         let lines: Vec<Vec<DeviceId>> = ids.iter().map(|id| vec![device(id)]).collect();
         let (bus, inboxes) = CommandBus::new(&lines);
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-        Rig { settings, board, bus, inboxes, stop, kill, thread: None }
+        TestSink { settings, board, bus, inboxes, stop, kill, thread: None }
     }
 
-    /// Starts the sink.
     pub fn run(mut self) -> Self {
         let sink = mqtt::run(
             self.settings.clone(),
@@ -86,12 +85,12 @@ impl Rig {
         self
     }
 
-    /// Ends the sink in good order.
+    /// Stops the sink cleanly.
     pub fn stop(mut self) {
         self.end();
     }
 
-    /// Ends it without a word.
+    /// Aborts the sink without a DISCONNECT.
     pub fn kill(self) {
         self.kill.cancel();
         drop(self);
@@ -104,13 +103,12 @@ impl Rig {
         }
     }
 
-    /// The battery was read.
+    /// A good read of `rack`.
     pub fn read(&self, reading: Reading) {
-        self.read_one("rack", reading);
+        self.read_battery("rack", reading);
     }
 
-    /// This battery was read.
-    pub fn read_one(&self, id: &str, reading: Reading) {
+    pub fn read_battery(&self, id: &str, reading: Reading) {
         self.board.update(&device(id), |state| {
             let sequence = state.snapshot.as_ref().map_or(1, |snapshot| snapshot.sequence + 1);
             let derived = derive(&reading);
@@ -124,7 +122,7 @@ impl Rig {
         });
     }
 
-    /// A read failed.
+    /// A failed read of `rack`.
     pub fn fail(&self) {
         let fault = Fault::new(FaultKind::Timeout, "no answer", "check the cable");
         self.board.update(&device("rack"), |state| {
@@ -133,49 +131,46 @@ impl Rig {
         });
     }
 
-    /// Too many reads failed.
-    pub fn offline(&self) {
+    pub fn set_offline(&self) {
         self.board.update(&device("rack"), |state| {
             state.link = LinkState::Offline { since: Millis(1_771_097_700_000) };
         });
     }
 
-    /// Energy that this battery is known to have counted before the start.
-    pub fn before(&self, id: &str) -> Option<EnergyTotals> {
+    /// Energy counted before the start; `None` while unknown.
+    pub fn energy_before_start(&self, id: &str) -> Option<EnergyTotals> {
         self.board.latest(&device(id)).expect("such a battery").energy_before_start
     }
 
-    /// How the connection stands.
-    pub fn broker(&self) -> BrokerState {
+    pub fn broker_state(&self) -> BrokerState {
         self.board.broker().expect("the sink runs")
     }
 
-    /// Waits until something is so.
     #[track_caller]
-    pub fn wait(&self, what: &str, is_so: impl Fn(&Rig) -> bool) {
+    pub fn wait_until(&self, description: &str, condition: impl Fn(&TestSink) -> bool) {
         let deadline = std::time::Instant::now() + WAIT_LIMIT;
-        while !is_so(self) {
-            assert!(std::time::Instant::now() < deadline, "waited for {what} in vain");
+        while !condition(self) {
+            assert!(std::time::Instant::now() < deadline, "{description} did not happen");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// The next command for the battery, which is accepted.
-    pub fn command(&mut self) -> Command {
+    /// Accepts the next command.
+    pub fn accept_command(&mut self) -> Command {
         let inbox = &mut self.inboxes[0];
         let deadline = std::time::Instant::now() + WAIT_LIMIT;
         loop {
             if let Ok(request) = inbox.try_recv() {
-                request.reply.send(Ok(())).expect("somebody waits for the answer");
+                request.reply.send(Ok(())).expect("the sender waits for the reply");
                 return request.command;
             }
-            assert!(std::time::Instant::now() < deadline, "no command came");
+            assert!(std::time::Instant::now() < deadline, "no command arrived");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
 
-impl Drop for Rig {
+impl Drop for TestSink {
     fn drop(&mut self) {
         self.end();
     }
@@ -188,11 +183,10 @@ fn attempt(last: Option<&Attempt>, fault: Option<Fault>) -> Attempt {
 }
 
 fn device(id: &str) -> DeviceId {
-    DeviceId::new(id).expect("a good id")
+    DeviceId::new(id).expect("a valid id")
 }
 
-/// A rack battery.
-pub fn profile(id: &str) -> Profile {
+fn profile(id: &str) -> Profile {
     Profile {
         id: device(id),
         name: "Rack battery".into(),
@@ -206,7 +200,7 @@ pub fn profile(id: &str) -> Profile {
     }
 }
 
-/// What a pack of so many cells says.
+/// A pack with this many cells.
 pub fn pack(cells: i32) -> Reading {
     let mut reading = Reading::default();
     reading.pack.voltage = Some(Millivolts(53_020));

@@ -1,0 +1,84 @@
+//! The `online` topics when the program ends.
+
+use std::time::{Duration, Instant};
+
+use crate::BRIDGE;
+use crate::fixture::{TestSink, pack};
+use crate::mosquitto::Mosquitto;
+
+/// The program has two seconds to stop. The sink uses less than one, a busy machine may add to that, and a sink that
+/// waits for its broker needs 30.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+#[test]
+fn last_will_is_published_when_the_program_is_killed() {
+    let broker = Mosquitto::start();
+    let mqtt = broker.subscribe();
+    let sink = TestSink::start(&broker);
+    mqtt.wait_for(BRIDGE, "true");
+    sink.kill();
+    mqtt.wait_for(BRIDGE, "false");
+}
+
+#[test]
+fn stop_publishes_offline_and_disconnects() {
+    let broker = Mosquitto::start();
+    let mqtt = broker.subscribe();
+    let sink = TestSink::start(&broker);
+    sink.read(pack(16));
+    mqtt.wait_for("bms/rack/online", "true");
+    mqtt.clear();
+    sink.stop();
+    mqtt.wait_for(BRIDGE, "false");
+    assert_eq!(mqtt.payloads("bms/rack/online"), ["false"], "published before the bridge's own");
+    // Mosquitto's log line for an end without a last will.
+    broker.wait_for_log("Client bms-reader-rack disconnected.");
+}
+
+#[test]
+fn stop_publishes_offline_for_all_batteries() {
+    let broker = Mosquitto::start();
+    let mqtt = broker.subscribe();
+    let ids: Vec<String> = (0..20).map(|number| format!("pack{number}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let sink = TestSink::with_batteries(&broker, &ids);
+    for id in &ids {
+        sink.read_battery(id, pack(32));
+    }
+    let sink = sink.run();
+    for id in &ids {
+        mqtt.wait_for(&format!("bms/{id}/online"), "true");
+        mqtt.wait_for(&format!("bms/{id}/cell_32_voltage"), "3.34");
+    }
+    sink.stop();
+    for id in &ids {
+        mqtt.wait_for(&format!("bms/{id}/online"), "false");
+    }
+}
+
+#[test]
+fn stop_does_not_wait_for_a_frozen_broker() {
+    let broker = Mosquitto::start();
+    let mqtt = broker.subscribe();
+    let sink = TestSink::start(&broker);
+    sink.read(pack(16));
+    mqtt.wait_for("bms/rack/online", "true");
+    broker.freeze();
+    for _ in 0..50 {
+        sink.read(pack(16));
+    }
+    let start = Instant::now();
+    sink.stop();
+    let elapsed = start.elapsed();
+    broker.resume();
+    assert!(elapsed < STOP_LIMIT, "{elapsed:?}");
+}
+
+#[test]
+fn stop_does_not_wait_for_an_absent_broker() {
+    let broker = Mosquitto::not_started();
+    let sink = TestSink::start(&broker);
+    let start = Instant::now();
+    sink.stop();
+    assert!(start.elapsed() < STOP_LIMIT);
+}

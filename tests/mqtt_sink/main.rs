@@ -1,0 +1,21 @@
+//! The MQTT sink with a real broker, observed by another client of that broker.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod alarm_events;
+mod availability;
+mod commands;
+mod discovery;
+mod energy;
+mod fixture;
+#[path = "../common/mosquitto.rs"]
+mod mosquitto;
+mod proxy;
+mod publishing;
+mod reconnecting;
+#[cfg(feature = "tls")]
+mod tls;
+
+const DEVICE: &str = "homeassistant/device/rack/config";
+const BRIDGE: &str = "bms/bridge/bms-reader-rack/online";
+const EVENT: &str = "bms/rack/event";
