@@ -188,7 +188,10 @@ async fn forged_attempt_fails_the_replay() {
     write_entries(&file, &entries);
     let output = replay(&file);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("1 of the attempts"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("1 attempts ended differently"),
+        "{output:?}"
+    );
 }
 
 #[test]

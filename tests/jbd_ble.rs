@@ -100,7 +100,7 @@ fn handshake_opens_the_module_and_is_repeated_on_the_next_link() {
         ("another key", "654321", None, Some("654321"), vec![0x15, 0x15]),
     ];
     for (module, key, set, known, handshake) in cases {
-        let mut pack = JbdPack::fixed(1).guarded(MAC, key, set);
+        let mut pack = JbdPack::fixed(1).with_handshake(MAC, key, set);
         let mut driver = driver(known);
         let read = [3, 4, 5, 0xAA];
         let first = cycle(driver.as_mut(), &mut pack);
@@ -122,7 +122,7 @@ fn handshake_opens_the_module_and_is_repeated_on_the_next_link() {
 
 #[test]
 fn module_that_locks_again_gets_another_handshake() {
-    let mut pack = JbdPack::fixed(1).guarded(MAC, "000000", None);
+    let mut pack = JbdPack::fixed(1).with_handshake(MAC, "000000", None);
     let mut driver = driver(None);
     cycle(driver.as_mut(), &mut pack).reading();
     pack.connected();
@@ -141,7 +141,7 @@ fn refused_secret_is_explained() {
         ("no key", "654321", None, None, "refused the key"),
     ];
     for (case, key, set, known, words) in cases {
-        let mut pack = JbdPack::fixed(1).guarded(MAC, key, set);
+        let mut pack = JbdPack::fixed(1).with_handshake(MAC, key, set);
         let mut driver = driver(known);
         for _ in 0..2 {
             driver.start(CycleKind::Read);
@@ -156,7 +156,7 @@ fn refused_secret_is_explained() {
 
 #[test]
 fn password_without_bluetooth_address_is_refused() {
-    let mut pack = JbdPack::fixed(1).guarded(MAC, "000000", Some("123123"));
+    let mut pack = JbdPack::fixed(1).with_handshake(MAC, "000000", Some("123123"));
     let mut driver = (INFO.new)(&Options { mac: None, ..options(Some("123123")) });
     let error = cycle(driver.as_mut(), &mut pack).error().to_string();
     assert!(error.contains("Bluetooth address"), "{error}");
@@ -185,7 +185,7 @@ fn module_that_echoes_everything_requires_pairing() {
     let mut driver = driver(None);
     for _ in 0..2 {
         driver.start(CycleKind::Read);
-        let outcome = cycle(driver.as_mut(), &mut JbdPack::fixed(1).unpaired());
+        let outcome = cycle(driver.as_mut(), &mut JbdPack::fixed(1).with_pairing());
         assert_eq!(commands(&outcome.asked), [3, 3]);
         let error = outcome.error();
         assert_eq!(error.kind(), FaultKind::AuthFailed);

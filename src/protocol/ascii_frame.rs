@@ -10,8 +10,8 @@
 //! low twelve bits and a check nibble above them. An answer has its return code where the
 //! question had CID2, so it does not say which question it answers.
 
+use super::error::{DecodeError, check};
 use super::query::Framing;
-use crate::protocol::ProtocolError;
 
 const SOI: u8 = b'~';
 const EOI: u8 = b'\r';
@@ -21,7 +21,7 @@ const CHECKSUM: usize = 4;
 /// LENGTH counts characters in twelve bits, two for each byte.
 pub const MAX_INFO: usize = 0xFFF / 2;
 
-/// A frame with a sound checksum.
+/// A valid frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// Protocol version.
@@ -36,74 +36,15 @@ pub struct Frame {
     pub info: Vec<u8>,
 }
 
-/// What is wrong with a frame; found in this order.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// No `~` in front or no CR at the end.
-    #[error("no start or end mark")]
-    Unmarked,
-    /// Shorter than a frame without payload.
-    #[error("only {characters} characters long")]
-    Stub {
-        /// Between `~` and CR.
-        characters: usize,
-    },
-    /// Something else than hex text.
-    #[error("character {position} is no hex digit")]
-    NotHex {
-        /// Counted from the one after `~`.
-        position: usize,
-    },
-    /// The check nibble of LENGTH is wrong.
-    #[error("length field {field:04X} fails its own check")]
-    LengthCheck {
-        /// As received.
-        field: u16,
-        /// As it should be.
-        expected: u16,
-    },
-    /// Characters were lost or added.
-    #[error("the frame promises {promised} characters of payload and has {present}")]
-    Length {
-        /// By LENGTH.
-        promised: usize,
-        /// Counted.
-        present: usize,
-    },
-    /// CHKSUM is wrong.
-    #[error("checksum {got:04X} instead of {expected:04X}")]
-    Checksum {
-        /// Computed.
-        expected: u16,
-        /// As received.
-        got: u16,
-    },
-}
-
-impl FrameError {
-    /// The same as the failure of a question.
-    pub fn in_answer_to(self, query: String) -> ProtocolError {
-        match self {
-            FrameError::LengthCheck { field: got, expected }
-            | FrameError::Checksum { expected, got } => {
-                ProtocolError::BadChecksum { query, expected: expected.into(), got: got.into() }
-            }
-            other => ProtocolError::BadFrame { query, reason: other.to_string() },
-        }
-    }
-}
-
-/// LENGTH for so many characters of INFO.
+/// LENGTH for this many characters of INFO.
 pub fn length_field(characters: u16) -> u16 {
     let digits = characters & 0x0FFF;
     let sum = (digits >> 8) + (digits >> 4 & 0xF) + (digits & 0xF);
     (sum.wrapping_neg() & 0xF) << 12 | digits
 }
 
-/// CHKSUM over the characters from VER to the end of INFO.
-pub fn checksum(characters: &[u8]) -> u16 {
-    characters.iter().fold(0u16, |sum, &c| sum.wrapping_add(c.into())).wrapping_neg()
-}
+/// CHKSUM, which covers the characters from VER to the end of INFO.
+pub use super::checksum::negated_sum16 as checksum;
 
 impl Frame {
     /// The characters on the line. LENGTH has no room for more than [`MAX_INFO`] bytes: what is
@@ -124,36 +65,38 @@ impl Frame {
         frame
     }
 
-    /// Takes apart what [`find`] has found. Lower-case digits are accepted; the checksum covers
-    /// the characters as they came.
-    pub fn parse(frame: &[u8]) -> Result<Frame, FrameError> {
-        let [SOI, text @ .., EOI] = frame else { return Err(FrameError::Unmarked) };
+    /// Decodes what [`find`] has found. Lower-case digits are accepted; the checksum covers the
+    /// characters as received.
+    pub fn parse(frame: &[u8]) -> Result<Frame, DecodeError> {
+        let invalid = |reason: &str| Err(DecodeError::Invalid(reason.to_owned()));
+        let [SOI, text @ .., EOI] = frame else { return invalid("no start or end mark") };
         if let Some(position) = text.iter().position(|c| !c.is_ascii_hexdigit()) {
-            return Err(FrameError::NotHex { position });
+            return invalid(&format!("character {position} is no hex digit"));
         }
-        let stub = || FrameError::Stub { characters: text.len() };
-        let (covered, sum) = text.split_last_chunk::<CHECKSUM>().ok_or_else(stub)?;
-        let (head, info) = covered.split_first_chunk::<HEAD>().ok_or_else(stub)?;
-        let [version, address, cid1, cid2, high, low] = unhex(head)[..] else { return Err(stub()) };
-
+        let Some((covered, sum)) = text.split_last_chunk::<CHECKSUM>() else {
+            return Err(DecodeError::TooShort(text.len()));
+        };
+        let Some((head, info)) = covered.split_first_chunk::<HEAD>() else {
+            return Err(DecodeError::TooShort(text.len()));
+        };
+        let [version, address, cid1, cid2, high, low] = unhex(head)[..] else {
+            return Err(DecodeError::TooShort(text.len()));
+        };
         let field = u16::from_be_bytes([high, low]);
-        let expected = length_field(field);
-        if field != expected {
-            return Err(FrameError::LengthCheck { field, expected });
+        check(length_field(field), field)?;
+        let (promised, present) = (usize::from(field & 0x0FFF), info.len());
+        if promised != present || present % 2 != 0 {
+            let reason =
+                format!("the frame promises {promised} characters of payload and has {present}");
+            return invalid(&reason);
         }
-        let promised = usize::from(field & 0x0FFF);
-        if promised != info.len() || info.len() % 2 != 0 {
-            return Err(FrameError::Length { promised, present: info.len() });
-        }
-        let (expected, got) = (checksum(covered), number(sum));
-        if expected != got {
-            return Err(FrameError::Checksum { expected, got });
-        }
+        let sum = unhex(sum).iter().fold(0, |sum, &byte| sum << 8 | u16::from(byte));
+        check(checksum(covered), sum)?;
         Ok(Frame { version, address, cid1, cid2, info: unhex(info) })
     }
 }
 
-/// Where the first frame is. `~` occurs only at the start of a frame, so a second one before the
+/// What the buffer begins with. `~` occurs only at the start of a frame, so a second one before the
 /// CR means that the end of an earlier frame was lost.
 pub fn find(buffer: &[u8]) -> Framing {
     let end = buffer.iter().position(|&c| c == EOI);
@@ -195,13 +138,9 @@ fn hex(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().flat_map(|b| [b >> 4, b & 0xF]).map(|n| DIGITS[usize::from(n)]).collect()
 }
 
-/// The bytes of hex text; whoever calls has checked that there is nothing else.
+/// The bytes of text that consists of hex digits.
 fn unhex(text: &[u8]) -> Vec<u8> {
     text.chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
-}
-
-fn number(text: &[u8; 4]) -> u16 {
-    text.iter().fold(0, |value, &c| value << 4 | u16::from(digit(c)))
 }
 
 fn digit(c: u8) -> u8 {
@@ -222,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_check_nibble_wraps() {
+    fn check_nibble_of_the_length_wraps() {
         // 018 is the worked example of the Basen document; 088 adds up to 16.
         let cases = [(0, 0), (18, 0xD012), (0x88, 0x0088), (0x0C6, 0xE0C6), (0xFFF, 0x3FFF)];
         for (characters, field) in cases {
@@ -230,8 +169,20 @@ mod tests {
         }
     }
 
+    /// The worked examples of the Basen document.
     #[test]
-    fn what_is_encoded_can_be_parsed() {
+    fn documented_questions_are_encoded() {
+        let question = |address, cid2, info: &[u8]| {
+            Frame { version: 0x22, address, cid1: 0x4A, cid2, info: info.to_vec() }.encode()
+        };
+        assert_eq!(question(1, 0x42, &[1]), b"~22014A42E00201FD28\r");
+        assert_eq!(question(1, 0x4F, &[]), b"~22014A4F0000FD8C\r");
+        assert_eq!(question(15, 0x42, &[15]), b"~220F4A42E0020FFCFE\r");
+        assert_eq!(question(0, 0xB0, &[0, 1, 4, 0xFF, 0]), b"~22004AB0600A000104FF00FB6D\r");
+    }
+
+    #[test]
+    fn encoded_frames_can_be_parsed() {
         for info in [&[][..], &[1], &[0; MAX_INFO]] {
             let frame = question(info);
             let line = frame.encode();
@@ -241,27 +192,34 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_beyond_the_length_field_is_cut() {
+    fn payload_beyond_the_length_field_is_cut() {
         let line = question(&[7; MAX_INFO + 1]).encode();
         assert_eq!(Frame::parse(&line), Ok(question(&[7; MAX_INFO])));
     }
 
     #[test]
-    fn stubs_and_odd_lengths_are_refused() {
-        assert_eq!(Frame::parse(b""), Err(FrameError::Unmarked));
-        assert_eq!(Frame::parse(b"~"), Err(FrameError::Unmarked));
-        assert_eq!(Frame::parse(b"~\r"), Err(FrameError::Stub { characters: 0 }));
-        assert_eq!(Frame::parse(b"~22014A420000FD9\r"), Err(FrameError::Stub { characters: 15 }));
-        assert_eq!(Frame::parse(b"~2201x\r"), Err(FrameError::NotHex { position: 4 }));
+    fn malformed_frames_are_rejected() {
         let mut odd = b"22014A42F0010".to_vec();
         let sum = checksum(&odd);
         odd.extend(hex(&sum.to_be_bytes()));
         let odd = [b"~", &odd[..], b"\r"].concat();
-        assert_eq!(Frame::parse(&odd), Err(FrameError::Length { promised: 1, present: 1 }));
+        for (frame, reason) in [
+            (&b""[..], "no start or end mark"),
+            (b"~", "no start or end mark"),
+            (b"~\r", "it ends after 0 bytes"),
+            (b"~22014A420000FD9\r", "it ends after 15 bytes"),
+            (b"~2201x\r", "character 4 is no hex digit"),
+            (b"~22014A42D00201FD28\r", "wrong checksum"),
+            (b"~22014A42E00201FD29\r", "wrong checksum"),
+            (&odd, "the frame promises 1 characters of payload and has 1"),
+        ] {
+            let error = Frame::parse(frame).unwrap_err().to_string();
+            assert_eq!(error, reason, "{}", frame.escape_ascii());
+        }
     }
 
     #[test]
-    fn a_frame_begins_at_the_last_mark_before_its_end() {
+    fn frame_begins_at_the_last_mark_before_its_end() {
         assert_eq!(find(b""), Framing::NeedMore);
         assert_eq!(find(b"~22"), Framing::NeedMore);
         assert_eq!(find(b"\x00U"), Framing::Junk(2));

@@ -126,6 +126,12 @@ impl<'a> Reader<'a> {
         (0..count).map(|_| self.u16()).collect()
     }
 
+    /// As many bytes as an array holds.
+    pub fn bytes<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let length = self.bytes.len();
+        self.take(N)?.try_into().map_err(|_| DecodeError::TooShort(length))
+    }
+
     /// As many unsigned numbers of 16 bits as an array holds.
     pub fn words<const N: usize>(&mut self) -> Result<[u16; N], DecodeError> {
         let mut words = [0; N];
@@ -133,6 +139,11 @@ impl<'a> Reader<'a> {
             *word = self.u16()?;
         }
         Ok(words)
+    }
+
+    /// Everything must have been read.
+    pub fn end(&self) -> Result<(), DecodeError> {
+        if self.remaining() == 0 { Ok(()) } else { Err(DecodeError::Length(self.bytes.len())) }
     }
 }
 
@@ -181,6 +192,8 @@ mod tests {
         assert_eq!(Reader::little_endian(&1.5_f32.to_le_bytes()).f32(), Ok(1.5));
         assert_eq!(big.at(1).u16s(2), Ok(vec![0x0203, 0x0405]));
         assert_eq!(little.at(6).words(), Ok([0x8107]));
+        assert_eq!(big.at(6).bytes(), Ok([0x07, 0x81]));
+        assert_eq!((big.at(7).end(), big.at(8).end()), (Err(DecodeError::Length(8)), Ok(())));
     }
 
     #[test]

@@ -128,15 +128,40 @@ impl ProtocolError {
     }
 }
 
-/// Why the content of a valid frame cannot be decoded.
+/// Why a frame is not the reply that was asked for, or cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
+    /// The frame is valid and belongs to another request or battery: the reply may still come.
+    #[error("it belongs to another request")]
+    Foreign,
+    /// The checksum is wrong.
+    #[error("wrong checksum")]
+    Checksum {
+        /// Computed over the frame.
+        expected: u32,
+        /// Found in the frame.
+        got: u32,
+    },
+    /// The battery replied with an error code.
+    #[error("{reason}")]
+    Refused {
+        /// The error code.
+        code: u32,
+        /// Meaning of the code.
+        reason: &'static str,
+    },
+    /// The reply is of a kind that the driver does not support.
+    #[error("{0}")]
+    Unsupported(String),
     /// The content ends after this many bytes, in the middle of a field.
     #[error("it ends after {0} bytes")]
     TooShort(usize),
     /// The content has a length that no reply to this request has.
     #[error("{0} bytes of data are not an answer to this request")]
     Length(usize),
+    /// The content has the form of a reply to another request.
+    #[error("it answers another request")]
+    OtherRequest,
     /// A number that cannot be right.
     #[error("{field} is {value}")]
     OutOfRange {
@@ -159,12 +184,6 @@ pub enum DecodeError {
     /// A required value is missing.
     #[error("it has no {0}")]
     Missing(&'static str),
-    /// The content has the form of a reply to another request.
-    #[error("it belongs to another question")]
-    OtherRequest,
-    /// A layout that the driver does not support.
-    #[error("{0}")]
-    Unsupported(String),
     /// Any other contradiction.
     #[error("{0}")]
     Invalid(String),
@@ -172,11 +191,21 @@ pub enum DecodeError {
 
 impl DecodeError {
     /// The same as the failure of a request.
-    pub(super) fn in_answer_to(self, query: impl Into<String>) -> ProtocolError {
-        let (query, reason) = (query.into(), self.to_string());
+    pub(in crate::protocol) fn in_answer_to(self, query: impl Into<String>) -> ProtocolError {
+        let query = query.into();
         match self {
-            DecodeError::Unsupported(_) => ProtocolError::Unsupported { query, reason },
-            _ => ProtocolError::BadFrame { query, reason },
+            DecodeError::Checksum { expected, got } => {
+                ProtocolError::BadChecksum { query, expected, got }
+            }
+            DecodeError::Refused { code, reason } => ProtocolError::Refused { query, code, reason },
+            DecodeError::Unsupported(reason) => ProtocolError::Unsupported { query, reason },
+            other => ProtocolError::BadFrame { query, reason: other.to_string() },
         }
     }
+}
+
+/// Compares a checksum.
+pub(super) fn check(expected: impl Into<u32>, got: impl Into<u32>) -> Result<(), DecodeError> {
+    let (expected, got) = (expected.into(), got.into());
+    if expected == got { Ok(()) } else { Err(DecodeError::Checksum { expected, got }) }
 }

@@ -10,10 +10,13 @@ pub mod console;
 pub mod detection;
 pub mod driver;
 pub mod error;
+mod frame;
 pub mod info;
 pub mod modbus;
 pub mod query;
 pub mod status_word;
+#[cfg(test)]
+mod testing;
 mod values;
 
 pub mod daly;

@@ -1,19 +1,19 @@
-//! Modbus RTU as brands of batteries use it: frames of one device address, a function, data and a
-//! CRC, low byte first.
+//! Modbus RTU as batteries use it: frames of one device address, a function, data and a CRC, low
+//! byte first.
 //!
-//! Nothing but the length tells where a frame ends, and on a bus the address byte may occur among
-//! noise, so a frame is looked for by what the answer to our question has to look like.
+//! Only the length tells where a frame ends, and on a bus the address byte may occur among noise, so
+//! a frame is looked for by what the reply to a request has to look like.
 
 use super::bytes::Reader;
-use super::checksum::crc16_modbus as crc;
-use super::query::Framing;
-use crate::protocol::ProtocolError;
+use super::checksum::crc16_modbus;
+use super::error::{DecodeError, check};
+use super::frame::FrameShape;
 
 /// Reads holding registers.
 pub const READ: u8 = 0x03;
-/// Writes one register; a good answer repeats the question.
+/// Writes one register; a good reply equals the request.
 pub const WRITE: u8 = 0x06;
-/// Set in the function of an answer that says no.
+/// Set in the function of an error reply.
 const REFUSED: u8 = 0x80;
 const CRC: usize = 2;
 /// Address, function and code.
@@ -21,104 +21,81 @@ const REFUSAL: usize = 3 + CRC;
 /// Address, function, register and value.
 const WRITTEN: usize = 6 + CRC;
 
-/// A question: for READ the first register and how many, for WRITE the register and its value.
-pub fn question(address: u8, function: u8, register: u16, value: u16) -> Vec<u8> {
-    let mut frame = vec![address, function];
-    frame.extend(register.to_be_bytes());
-    frame.extend(value.to_be_bytes());
-    frame.extend(crc(&frame).to_le_bytes());
+/// A request: for READ the first register and how many, for WRITE the register and its value.
+pub fn request(address: u8, function: u8, register: u16, value: u16) -> Vec<u8> {
+    let ([first, second], [third, fourth]) = (register.to_be_bytes(), value.to_be_bytes());
+    with_crc(vec![address, function, first, second, third, fourth])
+}
+
+/// A frame with its CRC.
+pub fn with_crc(mut frame: Vec<u8>) -> Vec<u8> {
+    frame.extend(crc16_modbus(&frame).to_le_bytes());
     frame
 }
 
-/// What a good answer looks like.
+/// A frame without its CRC, which must fit.
+pub fn checked(frame: &[u8]) -> Result<&[u8], DecodeError> {
+    let Some((covered, crc)) = frame.split_last_chunk::<CRC>() else {
+        return Err(DecodeError::TooShort(frame.len()));
+    };
+    check(crc16_modbus(covered), u16::from_le_bytes(*crc))?;
+    Ok(covered)
+}
+
+/// What a good reply looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
-    /// Address byte of the answer.
+    /// Address byte of the reply.
     pub address: u8,
-    /// Function of the question.
+    /// Function of the request.
     pub function: u8,
-    /// Registers asked for; for WRITE it does not matter.
+    /// Requested registers; has no meaning for WRITE.
     pub count: u8,
 }
 
-impl Expected {
-    /// Where the first answer in `buffer` is. One that cannot be whole yet gives way to a sound one
-    /// behind it: it may have been noise.
-    pub fn find(self, buffer: &[u8]) -> Framing {
-        match (0..buffer.len()).find(|&at| self.may_begin(&buffer[at..])) {
-            None => return Framing::Junk(buffer.len()),
-            Some(0) => {}
-            Some(count) => return Framing::Junk(count),
-        }
-        match self.whole(buffer) {
-            Some(frame) if is_sound(frame) => Framing::Frame(frame.len()),
-            Some(frame) if self.is_wanted(frame) => Framing::Damaged(frame.len()),
-            Some(_) => Framing::Junk(1),
-            None => {
-                let sound = |at: &usize| {
-                    let rest = &buffer[*at..];
-                    self.may_begin(rest) && self.whole(rest).is_some_and(is_sound)
-                };
-                (1..buffer.len()).find(sound).map_or(Framing::NeedMore, Framing::Junk)
-            }
-        }
-    }
-
-    fn may_begin(self, bytes: &[u8]) -> bool {
-        let answers = [self.function, self.function | REFUSED];
+impl FrameShape for Expected {
+    fn may_begin(&self, bytes: &[u8]) -> bool {
+        let functions = [self.function, self.function | REFUSED];
         bytes.first() == Some(&self.address)
-            && bytes.get(1).is_none_or(|function| answers.contains(function))
+            && bytes.get(1).is_none_or(|function| functions.contains(function))
     }
 
-    /// As many bytes as the frame at the front has by its own account.
-    fn whole(self, bytes: &[u8]) -> Option<&[u8]> {
-        let length = match *bytes.get(1)? {
+    fn length(&self, bytes: &[u8]) -> Option<usize> {
+        Some(match *bytes.get(1)? {
             READ => 3 + usize::from(*bytes.get(2)?) + CRC,
             function if function & REFUSED != 0 => REFUSAL,
             _ => WRITTEN,
-        };
-        bytes.get(..length)
+        })
     }
 
-    /// Whether it has the length of the answer, so that its damage is worth telling.
-    fn is_wanted(self, frame: &[u8]) -> bool {
+    fn is_valid(&self, frame: &[u8]) -> bool {
+        checked(frame).is_ok()
+    }
+
+    fn is_expected(&self, frame: &[u8]) -> bool {
         self.function != READ || frame.get(2) == Some(&self.count.saturating_mul(2))
-    }
-
-    /// The data of an answer that says yes: register bytes, or the register and value written.
-    pub fn data<'a>(self, frame: &'a [u8], query: &str) -> Result<Reader<'a>, ProtocolError> {
-        let query = || query.to_owned();
-        let damaged = |reason: String| ProtocolError::BadFrame { query: query(), reason };
-        let Some((covered, sum)) = frame.split_last_chunk::<CRC>() else {
-            return Err(damaged("it has no checksum".into()));
-        };
-        let (expected, got) = (crc(covered), u16::from_le_bytes(*sum));
-        if expected != got {
-            let (expected, got) = (expected.into(), got.into());
-            return Err(ProtocolError::BadChecksum { query: query(), expected, got });
-        }
-        match covered {
-            [_, function, code] if function & REFUSED != 0 => Err(ProtocolError::Refused {
-                query: query(),
-                code: (*code).into(),
-                reason: exception(*code),
-            }),
-            [_, READ, _, data @ ..] if usize::from(self.count) * 2 == data.len() => {
-                Ok(Reader::big_endian(data))
-            }
-            [_, READ, _, data @ ..] => {
-                let wanted = usize::from(self.count) * 2;
-                Err(damaged(format!("{} bytes of registers instead of {wanted}", data.len())))
-            }
-            [_, WRITE, data @ ..] => Ok(Reader::big_endian(data)),
-            _ => Err(damaged("it is of no known function".into())),
-        }
     }
 }
 
-fn is_sound(frame: &[u8]) -> bool {
-    let Some((covered, sum)) = frame.split_last_chunk::<CRC>() else { return false };
-    crc(covered) == u16::from_le_bytes(*sum)
+impl Expected {
+    /// The data of a good reply: registers, or the register and value that were written.
+    pub fn data<'a>(&self, frame: &'a [u8]) -> Result<Reader<'a>, DecodeError> {
+        match *checked(frame)? {
+            [_, function, code] if function & REFUSED != 0 => {
+                Err(DecodeError::Refused { code: code.into(), reason: exception(code) })
+            }
+            [_, READ, _, ref data @ ..] if usize::from(self.count) * 2 == data.len() => {
+                Ok(Reader::big_endian(data))
+            }
+            [_, WRITE, ref data @ ..] => Ok(Reader::big_endian(data)),
+            [_, READ, _, ref data @ ..] => {
+                let (got, wanted) = (data.len(), usize::from(self.count) * 2);
+                let reason = format!("{got} bytes of registers instead of {wanted}");
+                Err(DecodeError::Invalid(reason))
+            }
+            _ => Err(DecodeError::Length(frame.len())),
+        }
+    }
 }
 
 /// Exception codes of the Modbus application protocol.
@@ -137,48 +114,46 @@ fn exception(code: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::query::Framing;
 
-    const ASKED: Expected = Expected { address: 0xD2, function: READ, count: 1 };
-    const GOOD: [u8; 7] = [0xD2, 3, 2, 0x12, 0x34, 0x81, 0x60];
+    const ONE_REGISTER: Expected = Expected { address: 0xD2, function: READ, count: 1 };
 
     #[test]
-    fn questions_are_as_recorded() {
+    fn request_equals_the_recorded_one() {
         let status = [0xD2, 0x03, 0x00, 0x00, 0x00, 0x3E, 0xD7, 0xB9];
-        assert_eq!(question(0xD2, READ, 0, 62), status);
+        assert_eq!(request(0xD2, READ, 0, 62), status);
     }
 
     fn good() -> Vec<u8> {
-        let mut frame = GOOD[..5].to_vec();
-        frame.extend(crc(&frame).to_le_bytes());
-        frame
+        with_crc(vec![0xD2, 3, 2, 0x12, 0x34])
     }
 
     #[test]
-    fn a_frame_is_found_among_noise_and_behind_false_starts() {
+    fn frame_is_found_among_noise_and_false_starts() {
         let good = good();
-        assert_eq!(ASKED.find(&good), Framing::Frame(7));
-        assert_eq!(ASKED.find(&good[..6]), Framing::NeedMore);
-        assert_eq!(ASKED.find(&[0, 1, 0xD2]), Framing::Junk(2));
-        assert_eq!(ASKED.find(&[0, 1, 2]), Framing::Junk(3));
-        // A start that promises 200 bytes, and the answer behind it.
+        assert_eq!(ONE_REGISTER.find(&good), Framing::Frame(7));
+        assert_eq!(ONE_REGISTER.find(&good[..6]), Framing::NeedMore);
+        assert_eq!(ONE_REGISTER.find(&[0, 1, 0xD2]), Framing::Junk(2));
+        assert_eq!(ONE_REGISTER.find(&[0, 1, 2]), Framing::Junk(3));
+        // A start that promises 200 bytes, and the reply behind it.
         let hidden = [&[0xD2, 3, 200][..], &good].concat();
-        assert_eq!(ASKED.find(&hidden), Framing::Junk(3));
+        assert_eq!(ONE_REGISTER.find(&hidden), Framing::Junk(3));
         let mut damaged = good.clone();
         damaged[3] ^= 1;
-        assert_eq!(ASKED.find(&damaged), Framing::Damaged(7));
-        assert_eq!(ASKED.find(&[0xD2, 3, 0, 1, 2]), Framing::Junk(1), "not what was asked for");
+        assert_eq!(ONE_REGISTER.find(&damaged), Framing::Damaged(7));
+        let other_length = [0xD2, 3, 0, 1, 2];
+        assert_eq!(ONE_REGISTER.find(&other_length), Framing::Junk(1));
     }
 
     #[test]
-    fn refusals_and_other_lengths_are_told() {
-        let mut refusal = vec![0xD2, 0x83, 2];
-        refusal.extend(crc(&refusal).to_le_bytes());
-        assert_eq!(ASKED.find(&refusal), Framing::Frame(5));
-        let error = ASKED.data(&refusal, "x").unwrap_err();
-        assert!(matches!(error, ProtocolError::Refused { code: 2, .. }), "{error}");
-        let two = Expected { count: 2, ..ASKED };
-        let error = two.data(&good(), "x").unwrap_err().to_string();
-        assert!(error.contains("2 bytes of registers instead of 4"), "{error}");
-        assert_eq!(ASKED.data(&good(), "x").unwrap().u16(), Ok(0x1234));
+    fn data_is_returned_for_a_good_reply_only() {
+        assert_eq!(ONE_REGISTER.data(&good()).unwrap().u16(), Ok(0x1234));
+        let refusal = with_crc(vec![0xD2, 0x83, 2]);
+        assert_eq!(ONE_REGISTER.find(&refusal), Framing::Frame(5));
+        let error = ONE_REGISTER.data(&refusal).unwrap_err();
+        assert!(matches!(error, DecodeError::Refused { code: 2, .. }), "{error}");
+        let two = Expected { count: 2, ..ONE_REGISTER };
+        let error = two.data(&good()).unwrap_err().to_string();
+        assert_eq!(error, "2 bytes of registers instead of 4");
     }
 }

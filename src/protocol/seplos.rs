@@ -2,23 +2,22 @@
 //!
 //! [ASCII frames](super::ascii_frame) of version 20 and CID1 46, as in "SEPLOS BMS Communication
 //! Protocol V2.0" (2019) and in recorded frames. Version 3 boards speak Modbus and are another brand.
-//! Service 4F answers with an empty payload, so it is not asked.
+//! Service 4F replies with an empty payload, so it is not requested.
 
 use super::ascii_family::{
-    self, Asked, Layout, Pack, Part, Service, cell_count, kelvin, note_state, sensor_count,
-    temperature_warnings, words,
+    self, ADDRESS, Alternative, Layout, Pack, Part, Service, Target, cells_and_sensors, is_service,
+    locations, note_state, note_warnings, states_of_cells_and_sensors,
 };
 use super::bytes::Reader;
+use super::error::DecodeError;
 use super::info::{DriverInfo, SerialDefaults};
 use super::query::Runner;
-use super::status_word::Bit::{ChargeSwitch, DischargeSwitch, Raises, State};
-use super::status_word::StatusWord;
-use crate::model::reading::{Cell, Probe, SensorLocation};
-use crate::model::units::{CentiPercent, MilliampHours, Milliamps, Millivolts};
+use super::status_word::{StatusWord, status_word};
+use super::values::{self, centi_ah, deci_kelvin};
+use crate::model::reading::SensorLocation;
+use crate::model::units::{CentiPercent, Milliamps, Millivolts};
 use crate::model::{Alarm, Reading};
-use crate::protocol::DecodeError;
 
-/// What the rest of the program knows about this brand.
 pub static INFO: DriverInfo = DriverInfo {
     serial: SerialDefaults::new(&[9600, 19_200], 2),
     addresses: 0..=15,
@@ -28,122 +27,80 @@ pub static INFO: DriverInfo = DriverInfo {
     })
 };
 
-/// Boards of Boqiang answer with version 26.
+/// Boards of Boqiang reply with version 26.
 static LAYOUT: Layout = Layout {
     version: 0x20,
-    answers: &[0x20, 0x26],
+    reply_versions: &[0x20, 0x26],
     cid1: 0x46,
-    plan: &[&LIVE, &ALARMS, &MAKER],
-    groups: false,
+    plan: &[&LIVE, &ALARMS, &MANUFACTURER],
+    alternative: Alternative::None,
+    is_service,
 };
 
-static LIVE: Service =
-    Service { cid2: 0x42, title: "live values", part: Part::Live, addressed: true, decode: live };
-static ALARMS: Service =
-    Service { cid2: 0x44, title: "alarms", part: Part::Alarms, addressed: true, decode: alarms };
-static MAKER: Service = Service {
-    cid2: 0x51,
-    title: "manufacturer",
-    part: Part::Name,
-    addressed: false,
-    decode: |_, info, into| ascii_family::manufacturer(info, into),
-};
+static LIVE: Service = Service::new(0x42, "live values", Part::Live, ADDRESS, live);
+static ALARMS: Service = Service::new(0x44, "alarms", Part::Alarms, ADDRESS, alarms);
+static MANUFACTURER: Service =
+    Service::new(0x51, "manufacturer", Part::Identity, None, ascii_family::manufacturer);
 
-/// Words behind the user byte: six that are named, four in reserve.
+/// Words after the user byte: six with a meaning, four in reserve.
 const TAIL_WORDS: u8 = 10;
 
-/// Service 42. The second byte is a group number that need not be the address.
-fn live(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
+/// The last two of six sensors.
+const LAST_SENSORS: [SensorLocation; 2] = [SensorLocation::Ambient, SensorLocation::Mosfet];
+
+/// The second byte is a group number that need not be the address.
+fn live(_target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::big_endian(info);
-    let [_flags, _group] = [reader.u8()?, reader.u8()?];
-    let count = cell_count(&mut reader)?;
-    let cells = words(&mut reader, count)?;
-    let count = sensor_count(&mut reader)?;
-    let temperatures = words(&mut reader, count)?;
+    let [_flags, _group] = reader.bytes()?;
+    let (cells, temperatures) = cells_and_sensors(&mut reader)?;
     let current = reader.i16()?;
-    let voltage = reader.u16()?;
-    let remaining = reader.u16()?;
+    let [voltage, remaining] = reader.words()?;
+    let unsupported = |reason: &str| Err(DecodeError::Unsupported(reason.to_owned()));
     match reader.u8()? {
         TAIL_WORDS => {}
-        2 | 4 => {
-            return Err(DecodeError::Unsupported(
-                "this is Pylontech's layout (type pylontech)".into(),
-            ));
-        }
-        other => {
-            return Err(DecodeError::Unsupported(format!(
-                "a layout with {other} words at its end"
-            )));
-        }
+        2 | 4 => return unsupported("this is Pylontech's layout (type pylontech)"),
+        other => return unsupported(&format!("a layout with {other} words at its end")),
     }
-    let tail = words(&mut reader, TAIL_WORDS)?;
-    if reader.remaining() != 0 {
-        return Err(DecodeError::Length(info.len()));
-    }
-    // The sixth word is the voltage at the terminals of the case; the pack's own is more exact.
-    let [full, soc, design, cycles, soh, ..] = tail[..] else {
-        return Err(DecodeError::Length(info.len()));
-    };
+    // The voltage at the terminals of the case is less exact than that of the pack.
+    let [full, soc, design, cycles, soh, _terminal_voltage] = reader.words()?;
+    let [_, _, _, _] = reader.words()?;
+    reader.end()?;
 
     let pack = &mut into.pack;
     pack.voltage = Some(Millivolts(i32::from(voltage) * 10));
     pack.current = Some(Milliamps(i32::from(current) * 10));
-    pack.remaining = Some(centi(remaining));
-    pack.full = Some(centi(full));
-    pack.design = (design != 0).then(|| centi(design));
-    pack.soc = thousandths(soc);
-    pack.soh = thousandths(soh);
+    pack.remaining = Some(centi_ah(remaining));
+    pack.full = Some(centi_ah(full));
+    pack.design = (design != 0).then(|| centi_ah(design));
+    pack.soc = permille(soc);
+    pack.soh = permille(soh);
     pack.cycles = Some(cycles.into());
-    into.cells = cells.iter().map(|&mv| Cell::of(Millivolts(mv.into()))).collect();
-    let probes = places(temperatures.len()).zip(temperatures);
-    into.probes = probes.map(|(location, raw)| Probe { location, value: kelvin(raw) }).collect();
+    into.cells = values::cells(&cells);
+    let locations = locations(temperatures.len(), LAST_SENSORS);
+    into.probes = values::probes(locations, temperatures.into_iter().map(deci_kelvin));
     into.received.cell_info = true;
     Ok(())
 }
 
-/// Six sensors are four among the cells, one in the case, one at the transistors. Any other number
-/// of them is not documented, so they only get numbers.
-fn places(sensors: usize) -> impl Iterator<Item = SensorLocation> {
-    let known = [SensorLocation::Ambient, SensorLocation::Mosfet];
-    let named = if sensors == 6 { known.len() } else { 0 };
-    std::iter::repeat_n(SensorLocation::Cells, sensors - named).chain(known.into_iter().take(named))
+fn permille(raw: u16) -> Option<CentiPercent> {
+    values::centi_percent(i64::from(raw) * 10)
 }
 
-/// Hundredths of an ampere-hour.
-fn centi(raw: u16) -> MilliampHours {
-    MilliampHours(i64::from(raw) * 10)
-}
-
-/// A little above 100 % happens; far above it is no share of anything.
-fn thousandths(raw: u16) -> Option<CentiPercent> {
-    (raw <= 1100).then(|| CentiPercent(i32::from(raw) * 10))
-}
-
-/// Events of service 44 that are in the document; boards send 20 of them, the last six in reserve.
+/// Documented events of service 44; boards send 20 of them, the last six in reserve.
 const EVENTS: usize = 14;
 
-/// Service 44. Its state bytes are warnings.
-fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
+fn alarms(_target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::big_endian(info);
-    let [_flags, _group] = [reader.u8()?, reader.u8()?];
-    let count = cell_count(&mut reader)?;
-    let cells = reader.take(count.into())?;
-    let count = sensor_count(&mut reader)?;
-    let temperatures = reader.take(count.into())?;
-    let [current, voltage] = [reader.u8()?, reader.u8()?];
-    let events = reader.u8()?;
+    let [_flags, _group] = reader.bytes()?;
+    let states = states_of_cells_and_sensors(&mut reader)?;
+    let [current, voltage, events] = reader.bytes()?;
     let events = reader.take(events.into())?;
-    let (Some(known), 0) = (events.first_chunk::<EVENTS>(), reader.remaining()) else {
+    reader.end()?;
+    let Some((known, reserved)) = events.split_first_chunk::<EVENTS>() else {
         return Err(DecodeError::Length(info.len()));
     };
 
-    for &state in cells {
-        let limits = [Alarm::CellUndervoltageWarning, Alarm::CellOvervoltageWarning];
-        note_state(state, limits, "cell_states", into);
-    }
-    for (place, &state) in places(temperatures.len()).zip(temperatures) {
-        note_state(state, temperature_warnings(place), "temperature_states", into);
-    }
+    note_warnings(states, LAST_SENSORS, into);
     // A discharge is negative, so "the lower limit" is that of the discharge.
     let limits = [Alarm::DischargeOvercurrentWarning, Alarm::ChargeOvercurrentWarning];
     note_state(current, limits, "current_state", into);
@@ -151,154 +108,58 @@ fn alarms(_asked: Asked, info: &[u8], into: &mut Reading) -> Result<(), DecodeEr
     note_state(voltage, limits, "pack_voltage_state", into);
 
     let [e1, e2, e3, e4, e5, e6, switches, balance1, balance2, system, cut1, cut2, e7, e8] = *known;
-    for (word, value) in [
-        (&FAILURES, e1),
-        (&VOLTAGE, e2),
-        (&CELL_TEMPERATURE, e3),
-        (&OTHER_TEMPERATURE, e4),
-        (&CURRENT, e5),
-        (&CAPACITY, e6),
-        (&SWITCHES, switches),
-        (&SYSTEM, system),
-        (&WAITING, e7),
-        (&BOARD, e8),
-    ] {
+    for (word, value) in EVENTS_1_TO_6.iter().zip([e1, e2, e3, e4, e5, e6]) {
         word.decode(value, into);
     }
-    cell_masks(u16::from_be_bytes([balance2, balance1]), u16::from_be_bytes([cut2, cut1]), into);
-    let reserve = events[EVENTS..].iter().fold(0, |all, event| all | event);
-    into.alarms.note_unknown_bits("reserved_events", reserve);
+    for (word, value) in [(&SWITCHES, switches), (&SYSTEM, system), (&WAITING, e7), (&BOARD, e8)] {
+        word.decode(value, into);
+    }
+    values::note_balancing("balance_state", u16::from_le_bytes([balance1, balance2]), 0, into);
+    let cut = u64::from(u16::from_le_bytes([cut1, cut2]));
+    let fitted = values::fitted(&into.cells, 16);
+    into.alarms.note(Alarm::CellDisconnected, cut & fitted != 0);
+    into.alarms.note_unknown_bits("disconnection_state", cut & !fitted);
+    let reserved = reserved.iter().fold(0, |all, event| all | event);
+    into.alarms.note_unknown_bits("reserved_events", reserved);
     Ok(())
 }
 
-/// Which cells are being balanced, and whose wire is off. Bits of cells that are not fitted say
-/// nothing.
-fn cell_masks(balance: u16, cut: u16, into: &mut Reading) {
-    for (bit, cell) in into.cells.iter_mut().take(16).enumerate() {
-        cell.balancing = Some(balance & 1 << bit != 0);
-    }
-    let fitted = ((1_u32 << into.cells.len().min(16)) - 1) as u16;
-    into.alarms.note(Alarm::CellDisconnected, cut & fitted != 0);
-    into.alarms.note_unknown_bits("balance_state", balance & !fitted);
-    into.alarms.note_unknown_bits("disconnection_state", cut & !fitted);
-}
-
-static FAILURES: StatusWord = StatusWord {
-    name: "alarm_event_1",
-    bits: &[
-        (0, Raises(Alarm::VoltageSensorFailure)),
-        (1, Raises(Alarm::TemperatureSensorFailure)),
-        (2, Raises(Alarm::CurrentSensorFailure)),
-        (3, Raises(Alarm::KeySwitchFailure)),
-        (4, Raises(Alarm::CellDifference)),
-        (5, Raises(Alarm::ChargeMosFailure)),
-        (6, Raises(Alarm::DischargeMosFailure)),
-        (7, Raises(Alarm::CurrentLimiterFailure)),
-    ],
-};
-
-static VOLTAGE: StatusWord = StatusWord {
-    name: "voltage_alarm",
-    bits: &[
-        (0, Raises(Alarm::CellOvervoltageWarning)),
-        (1, Raises(Alarm::CellOvervoltage)),
-        (2, Raises(Alarm::CellUndervoltageWarning)),
-        (3, Raises(Alarm::CellUndervoltage)),
-        (4, Raises(Alarm::PackOvervoltageWarning)),
-        (5, Raises(Alarm::PackOvervoltage)),
-        (6, Raises(Alarm::PackUndervoltageWarning)),
-        (7, Raises(Alarm::PackUndervoltage)),
-    ],
-};
-
-static CELL_TEMPERATURE: StatusWord = StatusWord {
-    name: "temperature_alarm",
-    bits: &[
-        (0, Raises(Alarm::ChargeOvertemperatureWarning)),
-        (1, Raises(Alarm::ChargeOvertemperature)),
-        (2, Raises(Alarm::ChargeUndertemperatureWarning)),
-        (3, Raises(Alarm::ChargeUndertemperature)),
-        (4, Raises(Alarm::DischargeOvertemperatureWarning)),
-        (5, Raises(Alarm::DischargeOvertemperature)),
-        (6, Raises(Alarm::DischargeUndertemperatureWarning)),
-        (7, Raises(Alarm::DischargeUndertemperature)),
-    ],
-};
-
 /// In the document the protection of the transistors comes before their warning.
-static OTHER_TEMPERATURE: StatusWord = StatusWord {
-    name: "alarm_event_4",
-    bits: &[
-        (0, Raises(Alarm::AmbientOvertemperatureWarning)),
-        (1, Raises(Alarm::AmbientOvertemperature)),
-        (2, Raises(Alarm::AmbientUndertemperatureWarning)),
-        (3, Raises(Alarm::AmbientUndertemperature)),
-        (4, Raises(Alarm::MosOvertemperature)),
-        (5, Raises(Alarm::MosOvertemperatureWarning)),
-        (6, State("low_temperature_heating")),
-    ],
-};
+pub(crate) static EVENTS_1_TO_6: [StatusWord; 6] = [
+    status_word!("alarm_event_1";
+        0 VoltageSensorFailure, 1 TemperatureSensorFailure, 2 CurrentSensorFailure,
+        3 KeySwitchFailure, 4 CellDifference, 5 ChargeMosFailure, 6 DischargeMosFailure,
+        7 CurrentLimiterFailure),
+    status_word!("voltage_alarm";
+        0 CellOvervoltageWarning, 1 CellOvervoltage, 2 CellUndervoltageWarning, 3 CellUndervoltage,
+        4 PackOvervoltageWarning, 5 PackOvervoltage, 6 PackUndervoltageWarning, 7 PackUndervoltage),
+    status_word!("temperature_alarm";
+        0 ChargeOvertemperatureWarning, 1 ChargeOvertemperature,
+        2 ChargeUndertemperatureWarning, 3 ChargeUndertemperature,
+        4 DischargeOvertemperatureWarning, 5 DischargeOvertemperature,
+        6 DischargeUndertemperatureWarning, 7 DischargeUndertemperature),
+    status_word!("alarm_event_4";
+        0 AmbientOvertemperatureWarning, 1 AmbientOvertemperature,
+        2 AmbientUndertemperatureWarning, 3 AmbientUndertemperature,
+        4 MosOvertemperature, 5 MosOvertemperatureWarning, 6 "low_temperature_heating"),
+    status_word!("current_alarm";
+        0 ChargeOvercurrentWarning, 1 ChargeOvercurrent, 2 DischargeOvercurrentWarning,
+        3 DischargeOvercurrent, 4 TransientOvercurrent, 5 ShortCircuit, 6 OvercurrentLockout,
+        7 ShortCircuitLockout),
+    status_word!("capacity_alarm";
+        0 ChargeOvervoltage, 1 "intermittent_recharge_waiting", 2 LowSocWarning, 3 LowBattery,
+        4 ChargeForbidden, 5 ReverseConnection, 6 OutputConnectionFailure),
+];
 
-static CURRENT: StatusWord = StatusWord {
-    name: "current_alarm",
-    bits: &[
-        (0, Raises(Alarm::ChargeOvercurrentWarning)),
-        (1, Raises(Alarm::ChargeOvercurrent)),
-        (2, Raises(Alarm::DischargeOvercurrentWarning)),
-        (3, Raises(Alarm::DischargeOvercurrent)),
-        (4, Raises(Alarm::TransientOvercurrent)),
-        (5, Raises(Alarm::ShortCircuit)),
-        (6, Raises(Alarm::OvercurrentLockout)),
-        (7, Raises(Alarm::ShortCircuitLockout)),
-    ],
-};
+pub(crate) static SWITCHES: StatusWord = status_word!("switch_status";
+    0 DischargeSwitch, 1 ChargeSwitch, 2 "current_limiting", 3 "heater_on");
 
-static CAPACITY: StatusWord = StatusWord {
-    name: "capacity_alarm",
-    bits: &[
-        (0, Raises(Alarm::ChargeOvervoltage)),
-        (1, State("intermittent_recharge_waiting")),
-        (2, Raises(Alarm::LowSocWarning)),
-        (3, Raises(Alarm::LowBattery)),
-        (4, Raises(Alarm::ChargeForbidden)),
-        (5, Raises(Alarm::ReverseConnection)),
-        (6, Raises(Alarm::OutputConnectionFailure)),
-    ],
-};
+pub(crate) static SYSTEM: StatusWord = status_word!("system_status";
+    0 "discharging", 1 "charging", 2 "floating_charge", 4 "standby", 5 "shutdown");
 
-static SWITCHES: StatusWord = StatusWord {
-    name: "switch_status",
-    bits: &[
-        (0, DischargeSwitch),
-        (1, ChargeSwitch),
-        (2, State("current_limiting")),
-        (3, State("heater_on")),
-    ],
-};
+static WAITING: StatusWord = status_word!("alarm_event_7";
+    4 "automatic_charging_waiting", 5 "manual_charging_waiting");
 
-static SYSTEM: StatusWord = StatusWord {
-    name: "system_status",
-    bits: &[
-        (0, State("discharging")),
-        (1, State("charging")),
-        (2, State("floating_charge")),
-        (4, State("standby")),
-        (5, State("shutdown")),
-    ],
-};
-
-static WAITING: StatusWord = StatusWord {
-    name: "alarm_event_7",
-    bits: &[(4, State("automatic_charging_waiting")), (5, State("manual_charging_waiting"))],
-};
-
-static BOARD: StatusWord = StatusWord {
-    name: "alarm_event_8",
-    bits: &[
-        (0, Raises(Alarm::EepromFailure)),
-        (1, Raises(Alarm::ClockFailure)),
-        (2, State("voltage_not_calibrated")),
-        (3, State("current_not_calibrated")),
-        (4, State("zero_not_calibrated")),
-    ],
-};
+pub(crate) static BOARD: StatusWord = status_word!("alarm_event_8";
+    0 EepromFailure, 1 ClockFailure, 2 "voltage_not_calibrated", 3 "current_not_calibrated",
+    4 "zero_not_calibrated");

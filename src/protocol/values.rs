@@ -68,19 +68,14 @@ pub(super) fn fitted(cells: &[Cell], width: usize) -> u64 {
     1_u64.checked_shl(cells.len().min(width) as u32).map_or(u64::MAX, |bit| bit - 1)
 }
 
-/// Marks the cells whose bit is set, from bit 0 on, as balancing. Bits without a cell are unknown.
-pub(super) fn note_balancing(
-    name: &'static str,
-    mask: impl Into<u64>,
-    (first, width): (usize, usize),
-    into: &mut Reading,
-) {
-    let mask = mask.into();
+/// Marks the cells whose bit is set in a word of 16 bits, of which bit 0 is the cell after `first`,
+/// as balancing. Bits without a cell are unknown.
+pub(super) fn note_balancing(name: &'static str, word: u16, first: usize, into: &mut Reading) {
     let cells = into.cells.get_mut(first..).unwrap_or_default();
-    for (bit, cell) in cells.iter_mut().take(width).enumerate() {
-        cell.balancing = Some(mask & 1 << bit != 0);
+    for (bit, cell) in cells.iter_mut().take(16).enumerate() {
+        cell.balancing = Some(word & 1 << bit != 0);
     }
-    let beyond = mask & !fitted(cells, width);
+    let beyond = u64::from(word) & !fitted(cells, 16);
     into.alarms.note_unknown_bits(name, beyond);
 }
 
@@ -125,8 +120,8 @@ mod tests {
     #[test]
     fn balancing_bits_without_a_cell_are_unknown() {
         let mut reading = Reading { cells: vec![Cell::default(); 18], ..Reading::default() };
-        note_balancing("low", 0x8000_u16, (0, 16), &mut reading);
-        note_balancing("high", 0b110_u16, (16, 16), &mut reading);
+        note_balancing("low", 0x8000, 0, &mut reading);
+        note_balancing("high", 0b110, 16, &mut reading);
         let balancing = |cell: usize| reading.cells[cell].balancing;
         assert_eq!([balancing(15), balancing(16), balancing(17)], [true, false, true].map(Some));
         assert_eq!(reading.alarms.unknown_bits().collect::<Vec<_>>(), [("high", 0b100)]);

@@ -1,20 +1,83 @@
-//! A pack of Pylontech, PACE or Seplos on a bus: they differ in what they put into their answers.
+//! A Daren, Pylontech, PACE or Seplos pack: they differ in the content of their replies.
 
-use super::Responder;
-use super::ascii_frame::{self, Marks, code};
 use super::battery::Battery;
 use super::faults::Faults;
 use super::state::PackState;
+use super::{Corruption, Responder};
 use crate::model::Alarm;
+use crate::protocol::DecodeError;
+use crate::protocol::ascii_frame::Frame;
 
-/// What a pack of one brand says to a service, or the code with which it refuses.
-pub type Answer = fn(service: u8, info: &[u8], address: u8, &PackState) -> Result<Vec<u8>, u8>;
+/// What distinguishes the frames of one brand.
+#[derive(Debug, Clone, Copy)]
+pub struct Marks {
+    pub version: u8,
+    pub cid1: u8,
+}
 
-/// One pack.
+/// Characters of a frame without INFO. Packs ignore anything shorter.
+const MIN_FRAME: usize = 18;
+
+/// Return codes of the documents.
+pub mod code {
+    pub const OK: u8 = 0x00;
+    pub const VERSION: u8 = 0x01;
+    pub const CHECKSUM: u8 = 0x02;
+    pub const SERVICE: u8 = 0x04;
+    pub const FORMAT: u8 = 0x05;
+    pub const DATA: u8 = 0x06;
+}
+
+impl Marks {
+    /// The address of a request to this brand, and its frame or the code of its refusal.
+    fn parse(self, request: &[u8]) -> Option<(u8, Result<Frame, u8>)> {
+        let request = &request[request.iter().rposition(|byte| *byte == b'~')?..];
+        let head = str::from_utf8(request.get(1..7)?).ok()?;
+        let [_, _version, address, cid1] = u32::from_str_radix(head, 16).ok()?.to_be_bytes();
+        if cid1 != self.cid1 || request.len() < MIN_FRAME || !request.ends_with(b"\r") {
+            return None;
+        }
+        let frame = match Frame::parse(request) {
+            Ok(frame) if frame.version == self.version => Ok(frame),
+            Ok(_) => Err(code::VERSION),
+            Err(DecodeError::Checksum { .. }) => Err(code::CHECKSUM),
+            Err(_) => Err(code::FORMAT),
+        };
+        Some((address, frame))
+    }
+
+    fn frame(self, address: u8, code: u8, info: Vec<u8>) -> Vec<u8> {
+        let Marks { version, cid1 } = self;
+        Frame { version, address, cid1, cid2: code, info }.encode()
+    }
+
+    pub fn corrupt(self, corruption: Corruption, reply: &[u8]) -> Vec<u8> {
+        let Ok(Frame { address, info, .. }) = Frame::parse(reply) else { return reply.to_vec() };
+        match corruption {
+            Corruption::Refused(code) => self.frame(address, code, Vec::new()),
+            Corruption::Foreign => self.frame((address + 1) % 16, code::OK, info),
+            Corruption::Checksum => {
+                let mut reply = reply.to_vec();
+                if let [.., last, _cr] = reply.as_mut_slice() {
+                    *last = if *last == b'0' { b'1' } else { b'0' };
+                }
+                reply
+            }
+        }
+    }
+}
+
+pub fn request_end(buffer: &[u8]) -> Option<usize> {
+    buffer.iter().position(|byte| *byte == b'\r').map(|cr| cr + 1)
+}
+
+/// The data of the reply of one brand to a service, or the code of a refusal.
+pub type Content = fn(service: u8, info: &[u8], address: u8, &PackState) -> Result<Vec<u8>, u8>;
+
 #[derive(Debug)]
 pub struct AsciiPack {
     pub marks: Marks,
-    pub answer: Answer,
+    pub content: Content,
     pub address: u8,
     pub battery: Battery,
     pub faults: Faults,
@@ -22,19 +85,17 @@ pub struct AsciiPack {
 
 impl Responder for AsciiPack {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
-        let body = self.marks.body(request)?;
-        if ascii_frame::address(body)? != self.address {
+        let (address, frame) = self.marks.parse(request)?;
+        if address != self.address {
             return None;
         }
-        let state =
-            self.battery.state(seconds).with_conditions(&self.faults.conditions(self.address));
-        let answered = self
-            .marks
-            .checked(body)
-            .and_then(|(service, info)| (self.answer)(service, &info, self.address, &state));
-        Some(match answered {
-            Ok(info) => self.marks.frame(self.address, code::OK, &info),
-            Err(code) => self.marks.frame(self.address, code, &[]),
+        let conditions = self.faults.conditions(address);
+        let state = self.battery.state(seconds).with_conditions(&conditions);
+        let content =
+            frame.and_then(|frame| (self.content)(frame.cid2, &frame.info, address, &state));
+        Some(match content {
+            Ok(info) => self.marks.frame(address, code::OK, info),
+            Err(code) => self.marks.frame(address, code, Vec::new()),
         })
     }
 }
@@ -48,21 +109,19 @@ pub fn limit_state(state: &PackState, below: Alarm, above: Alarm) -> u8 {
     }
 }
 
-/// State bytes of cells: the lowest or the highest of them has it.
+/// State bytes of the cells, with their number in front: the lowest or the highest one has the alarm.
 pub fn cell_states(state: &PackState, below: Alarm, above: Alarm) -> Vec<u8> {
-    let place = |extreme: Option<usize>| extreme.unwrap_or_default();
     let indices = 0..state.cells.len();
-    let lowest = place(indices.clone().min_by_key(|&index| state.cells[index]));
-    let highest = place(indices.clone().max_by_key(|&index| state.cells[index]));
+    let lowest = indices.clone().min_by_key(|&index| state.cells[index]);
+    let highest = indices.max_by_key(|&index| state.cells[index]);
     let mut states = vec![0; state.cells.len()];
-    if state.alarms.contains(&below) {
-        states[lowest] = 1;
+    for (alarm, index, value) in
+        [(below, lowest, 1), (above, highest, 2), (Alarm::OtherFailure, Some(0), 0xF0)]
+    {
+        if let Some(index) = index.filter(|_| state.alarms.contains(&alarm)) {
+            states[index] = value;
+        }
     }
-    if state.alarms.contains(&above) {
-        states[highest] = 2;
-    }
-    if state.alarms.contains(&Alarm::OtherFailure) {
-        states[0] = 0xF0;
-    }
+    states.insert(0, state.cells.len() as u8);
     states
 }

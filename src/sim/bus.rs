@@ -190,16 +190,16 @@ impl RequestBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::daren::{self, DarenPack};
     use crate::sim::faults::{Rule, parse};
+    use crate::sim::{PackState, daren};
 
     const QUESTION: &[u8] = b"~22014A42E00201FD28\r";
 
     fn bus(faults: &Faults) -> Bus {
         let mut bus = Bus::new(&daren::BRAND, 1, faults.clone());
         for address in [1, 2] {
-            let pack = DarenPack::fixed(address).with_faults(faults.clone());
-            bus.add(address, Box::new(pack));
+            let battery = Battery::fixed(PackState::at_rest());
+            bus.add(address, (daren::BRAND.new)(address, battery, faults.clone()));
         }
         bus
     }

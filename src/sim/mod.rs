@@ -3,7 +3,6 @@
 //! A [`Responder`] is pure: it maps a request to a reply. A [`Bus`] connects several of them and applies
 //! faults to their replies; [`serve`] attaches it to a pseudo-terminal, a TCP port or a link in memory.
 
-mod ascii_frame;
 mod ascii_pack;
 pub mod battery;
 pub mod bus;
@@ -16,6 +15,7 @@ pub mod jbd;
 pub mod jk;
 mod load_profile;
 pub mod pace;
+mod payload;
 pub mod pylontech;
 pub mod pylontech_console;
 pub mod pylontech_sc0500;

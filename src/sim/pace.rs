@@ -1,141 +1,72 @@
-//! A PACE pack (protocol version 25) as the reader meets it: the other side of `protocol::pace`.
-//!
-//! Layouts: nkinnan/esphome-pace-bms and the frames captured there, which the tests compare with.
+//! A PACE pack (protocol version 25), the counterpart of `protocol::pace`.
 
 use super::SimBrand;
-use super::ascii_frame::{self, Info, Marks, code};
-use super::ascii_pack::{AsciiPack, cell_states, limit_state};
+use super::ascii_pack::{self, AsciiPack, Marks, cell_states, code, limit_state};
+use super::payload::Payload;
 use super::state::PackState;
-use crate::model::Alarm::{
-    self, AmbientOvertemperature, AmbientOvertemperatureWarning, AmbientUndertemperature,
-    AmbientUndertemperatureWarning, CellFailure, CellOvertemperatureWarning, CellOvervoltage,
-    CellOvervoltageWarning, CellUndertemperatureWarning, CellUndervoltage, CellUndervoltageWarning,
-    ChargeMosFailure, ChargeOvercurrent, ChargeOvercurrentWarning, ChargeOvertemperature,
-    ChargeOvertemperatureWarning, ChargeUndertemperature, ChargeUndertemperatureWarning,
-    DischargeMosFailure, DischargeOvercurrent, DischargeOvercurrentWarning,
-    DischargeOvertemperature, DischargeOvertemperatureWarning, DischargeUndertemperature,
-    DischargeUndertemperatureWarning, LowSocWarning, MosOvertemperature, MosOvertemperatureWarning,
-    MosUndertemperatureWarning, PackOvervoltage, PackOvervoltageWarning, PackUndervoltage,
-    PackUndervoltageWarning, ReverseConnection, SamplingFailure, ShortCircuit,
-    TemperatureSensorFailure,
-};
+use crate::model::Alarm;
+use crate::protocol::pace::{FAULT, PROTECT_1, PROTECT_2, SYSTEM, WARNING_1, WARNING_2};
 
 const MARKS: Marks = Marks { version: 0x25, cid1: 0x46 };
 
-/// PACE, for the registry.
 pub static BRAND: SimBrand = SimBrand {
     name: "pace",
     addresses: 0..=15,
     new: |address, battery, faults| {
-        Box::new(AsciiPack { marks: MARKS, answer, address, battery, faults })
+        Box::new(AsciiPack { marks: MARKS, content, address, battery, faults })
     },
-    request_end: ascii_frame::request_end,
+    request_end: ascii_pack::request_end,
     stream: None,
     notification: None,
-    corrupt: |corrupt, answer| MARKS.corrupt(corrupt, answer),
+    corrupt: |corruption, reply| MARKS.corrupt(corruption, reply),
 };
 
-fn answer(service: u8, info: &[u8], address: u8, state: &PackState) -> Result<Vec<u8>, u8> {
-    let mut answer = Info::default();
+fn content(service: u8, info: &[u8], address: u8, state: &PackState) -> Result<Vec<u8>, u8> {
+    let mut payload = Payload::default();
     match (service, info) {
-        (0x42, [own]) if *own == address => live(answer.byte(0).byte(address), state),
-        (0x44, [own]) if *own == address => alarms(answer.byte(0).byte(address), state),
+        (0x42, [own]) if *own == address => live(payload.byte(0).byte(address), state),
+        (0x44, [own]) if *own == address => alarms(payload.byte(0).byte(address), state),
         (0xC1, []) => {
-            answer.text("P16S100A-SIMULATED", 20, b' ');
+            payload.text("P16S100A-SIMULATED", 20, b' ');
         }
         (0xC2, []) => {
-            answer.text(&format!("SIMPACE{address:06}"), 40, b' ');
+            payload.text(&format!("SIMPACE{address:06}"), 40, b' ');
         }
         (0x42 | 0x44, [_]) => return Err(code::DATA),
         (0x42 | 0x44 | 0xC1 | 0xC2, _) => return Err(code::FORMAT),
         _ => return Err(code::SERVICE),
     }
-    Ok(answer.into_bytes())
+    Ok(payload.into_bytes())
 }
 
-fn live(info: &mut Info, state: &PackState) {
-    info.byte(state.cells.len() as u8);
-    for cell in &state.cells {
-        info.word(cell.0);
+fn live(payload: &mut Payload, state: &PackState) {
+    payload.cells(state).byte(2 + state.sensors.len() as u8);
+    for sensor in state.sensors.iter().chain([&state.mosfet, &state.ambient]) {
+        payload.kelvin(*sensor);
     }
-    info.byte(2 + state.sensors.len() as u8);
-    for sensor in &state.sensors {
-        info.kelvin(*sensor);
-    }
-    info.kelvin(state.mosfet).kelvin(state.ambient);
-    info.word(state.current.0 / 10).word(state.voltage.0).capacity(state.remaining).byte(3);
-    let cycles = i32::try_from(state.cycles).unwrap_or(i32::MAX);
-    info.capacity(state.full).word(cycles).capacity(state.design);
+    payload.word(state.current.0 / 10).word(state.voltage.0).centi_ah(state.remaining).byte(3);
+    payload.centi_ah(state.full).word(state.cycles).centi_ah(state.design);
 }
 
-fn alarms(info: &mut Info, state: &PackState) {
+fn alarms(payload: &mut Payload, state: &PackState) {
+    use Alarm::*;
     let limits = |below, above| limit_state(state, below, above);
-    let states = cell_states(state, CellUndervoltageWarning, CellOvervoltageWarning);
-    info.byte(state.cells.len() as u8).extend(states);
-    info.byte(2 + state.sensors.len() as u8);
+    payload.extend(cell_states(state, CellUndervoltageWarning, CellOvervoltageWarning));
+    payload.byte(2 + state.sensors.len() as u8);
     for _ in &state.sensors {
-        info.byte(limits(CellUndertemperatureWarning, CellOvertemperatureWarning));
+        payload.byte(limits(CellUndertemperatureWarning, CellOvertemperatureWarning));
     }
-    info.byte(limits(MosUndertemperatureWarning, MosOvertemperatureWarning));
-    info.byte(limits(AmbientUndertemperatureWarning, AmbientOvertemperatureWarning));
-    info.byte(limits(ChargeOvercurrentWarning, ChargeOvercurrentWarning));
-    info.byte(limits(PackUndervoltageWarning, PackOvervoltageWarning));
-    info.byte(limits(DischargeOvercurrentWarning, DischargeOvercurrentWarning));
+    payload.byte(limits(MosUndertemperatureWarning, MosOvertemperatureWarning));
+    payload.byte(limits(AmbientUndertemperatureWarning, AmbientOvertemperatureWarning));
+    payload.byte(limits(ChargeOvercurrentWarning, ChargeOvercurrentWarning));
+    payload.byte(limits(PackUndervoltageWarning, PackOvervoltageWarning));
+    payload.byte(limits(DischargeOvercurrentWarning, DischargeOvercurrentWarning));
     let [protect1, protect2, system, fault, warning1, warning2] =
-        [PROTECT_1, PROTECT_2, SYSTEM, FAULT, WARNING_1, WARNING_2].map(|it| state.bits(it));
-    let switches = u8::from(state.charging) << 1 | u8::from(state.discharging) << 2;
-    let moving = u8::from(state.current.0 < 0) << 3 | u8::from(state.current.0 > 0) << 5;
-    info.byte(protect1).byte(protect2).byte(system | switches | moving).byte(0).byte(fault);
-    let balancing = state.balancing.iter().take(16).enumerate();
-    info.word(balancing.fold(0, |mask, (bit, on)| mask | i32::from(*on) << bit));
-    info.byte(warning1).byte(warning2);
+        [&PROTECT_1, &PROTECT_2, &SYSTEM, &FAULT, &WARNING_1, &WARNING_2]
+            .map(|word| state.word(word) as u8);
+    payload.byte(protect1).byte(protect2).byte(system).byte(0).byte(fault);
+    payload.word(state.balancing_word(0)).byte(warning1).byte(warning2);
 }
-
-const PROTECT_1: &[Option<Alarm>] = &[
-    Some(CellOvervoltage),
-    Some(CellUndervoltage),
-    Some(PackOvervoltage),
-    Some(PackUndervoltage),
-    Some(ChargeOvercurrent),
-    Some(DischargeOvercurrent),
-    Some(ShortCircuit),
-];
-const PROTECT_2: &[Option<Alarm>] = &[
-    Some(ChargeOvertemperature),
-    Some(DischargeOvertemperature),
-    Some(ChargeUndertemperature),
-    Some(DischargeUndertemperature),
-    Some(MosOvertemperature),
-    Some(AmbientOvertemperature),
-    Some(AmbientUndertemperature),
-];
-const SYSTEM: &[Option<Alarm>] = &[None, None, None, None, Some(ReverseConnection)];
-const FAULT: &[Option<Alarm>] = &[
-    Some(ChargeMosFailure),
-    Some(DischargeMosFailure),
-    Some(TemperatureSensorFailure),
-    None,
-    Some(CellFailure),
-    Some(SamplingFailure),
-];
-const WARNING_1: &[Option<Alarm>] = &[
-    Some(CellOvervoltageWarning),
-    Some(CellUndervoltageWarning),
-    Some(PackOvervoltageWarning),
-    Some(PackUndervoltageWarning),
-    Some(ChargeOvercurrentWarning),
-    Some(DischargeOvercurrentWarning),
-];
-const WARNING_2: &[Option<Alarm>] = &[
-    Some(ChargeOvertemperatureWarning),
-    Some(DischargeOvertemperatureWarning),
-    Some(ChargeUndertemperatureWarning),
-    Some(DischargeUndertemperatureWarning),
-    Some(AmbientOvertemperatureWarning),
-    Some(AmbientUndertemperatureWarning),
-    Some(MosOvertemperatureWarning),
-    Some(LowSocWarning),
-];
 
 #[cfg(test)]
 mod tests {
@@ -144,8 +75,8 @@ mod tests {
     use crate::sim::battery::Battery;
     use crate::sim::faults::Faults;
 
-    /// The pack of the captured frames.
-    fn captured() -> PackState {
+    /// The pack of the recorded frames.
+    fn recorded() -> PackState {
         let mut state = PackState::at_rest();
         state.cells = [
             3271, 3272, 3271, 3271, 3271, 3269, 3270, 3271, 3271, 3270, 3271, 3270, 3270, 3271,
@@ -164,12 +95,12 @@ mod tests {
     }
 
     fn ask(request: &str) -> String {
-        let mut pack = (BRAND.new)(1, Battery::fixed(captured()), Faults::default());
+        let mut pack = (BRAND.new)(1, Battery::fixed(recorded()), Faults::default());
         String::from_utf8(pack.respond(request.as_bytes(), 0.0).unwrap_or_default()).unwrap()
     }
 
     #[test]
-    fn answers_are_those_of_a_captured_pack() {
+    fn replies_equal_those_of_a_recorded_pack() {
         // nkinnan/esphome-pace-bms, pace_bms_protocol_v25.cpp.
         assert_eq!(
             ask("~25014642E00201FD30\r"),
@@ -184,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_not_answered_and_nonsense_is_refused() {
+    fn invalid_requests_are_refused() {
         assert_eq!(ask("~25024642E00202FD2E\r"), "");
         assert_eq!(ask("~25014642E00202FD2F\r"), "~250146060000FDA8\r");
         // The one that would switch it off.

@@ -1,37 +1,32 @@
-//! A Pylontech module as the reader meets it on RS485: the other side of `protocol::pylontech`.
-//!
-//! Layouts: the maker's document V3.3 and captured frames, which the tests below compare with.
+//! A Pylontech module on RS485, the counterpart of `protocol::pylontech`.
 
 use super::SimBrand;
-use super::ascii_frame::{self, Info, Marks, code};
-use super::ascii_pack::{AsciiPack, cell_states, limit_state};
+use super::ascii_pack::{self, AsciiPack, Marks, cell_states, code, limit_state};
+use super::payload::Payload;
 use super::state::PackState;
-use crate::model::Alarm::{
-    CellFailure, CellOvertemperature, CellOvervoltage, CellUndertemperature, CellUndervoltage,
-    ChargeOvercurrent, ChargeOvertemperature, DischargeOvercurrent, DischargeOvertemperature,
-    MosOvertemperature, MosUndertemperature, PackOvervoltage, PackUndervoltage,
-};
+use crate::model::Alarm;
+use crate::protocol::pylontech::{STATUS_1, STATUS_2};
 
 const MARKS: Marks = Marks { version: 0x20, cid1: 0x46 };
 
-/// Pylontech, for the registry: the modules of the first group.
+/// The modules of the first group.
 pub static BRAND: SimBrand = SimBrand {
     name: "pylontech",
     addresses: 2..=15,
     new: |address, battery, faults| {
-        Box::new(AsciiPack { marks: MARKS, answer, address, battery, faults })
+        Box::new(AsciiPack { marks: MARKS, content, address, battery, faults })
     },
-    request_end: ascii_frame::request_end,
+    request_end: ascii_pack::request_end,
     stream: None,
     notification: None,
-    corrupt: |corrupt, answer| MARKS.corrupt(corrupt, answer),
+    corrupt: |corruption, reply| MARKS.corrupt(corruption, reply),
 };
 
-/// Address of the first module, which also speaks for its group.
+/// Address of the first module, which also replies for its group.
 const FIRST: u8 = 2;
 
-fn answer(service: u8, info: &[u8], address: u8, state: &PackState) -> Result<Vec<u8>, u8> {
-    let mut answer = Info::default();
+fn content(service: u8, info: &[u8], address: u8, state: &PackState) -> Result<Vec<u8>, u8> {
+    let mut payload = Payload::default();
     let head = match info {
         [own] if *own == address => address,
         // One module, of a group of one.
@@ -41,79 +36,62 @@ fn answer(service: u8, info: &[u8], address: u8, state: &PackState) -> Result<Ve
     };
     match (service, head) {
         (0x42 | 0x44 | 0x92 | 0x93 | 0x96, 0) => return Err(code::FORMAT),
-        (0x42, _) => live(answer.byte(0x10).byte(head), state),
-        (0x44, _) => alarms(answer.byte(0).byte(head), state),
+        (0x42, _) => live(payload.byte(0x10).byte(head), state),
+        (0x44, _) => alarms(payload.byte(0).byte(head), state),
         (0x47, _) => {
-            answer.byte(0x10).word(3650).word(3050).word(2800).word(3331).word(2631).word(900);
-            answer.word(54_000).word(46_000).word(43_000).word(3331).word(2631).word(-900);
+            payload.byte(0x10).words([3650, 3050, 2800, 3331, 2631, 900]);
+            payload.words([54_000, 46_000, 43_000, 3331, 2631, -900]);
         }
         (0x51, _) => {
-            answer.text("US3000", 10, b' ').byte(2).byte(7).text("SIMULATED", 20, b' ');
+            payload.text("US3000", 10, b' ').byte(2).byte(7).text("SIMULATED", 20, b' ');
         }
         (0x92, _) => {
-            answer.byte(address).word(53_250).word(47_000).word(370).word(-370).byte(0xC0);
+            payload.byte(address).words([53_250, 47_000, 370, -370]).byte(0xC0);
         }
         (0x93, _) => {
-            answer.byte(address).text(&format!("SIMPYLON{address:08}"), 16, b' ');
+            payload.byte(address).text(&format!("SIMPYLON{address:08}"), 16, b' ');
         }
         (0x96, _) => {
-            answer.byte(address).byte(1).byte(2).byte(1).byte(4).byte(0);
+            payload.extend([address, 1, 2, 1, 4, 0]);
         }
         _ => return Err(code::SERVICE),
     }
-    Ok(answer.into_bytes())
+    Ok(payload.into_bytes())
 }
 
 /// One module of service 42.
-fn live(info: &mut Info, state: &PackState) {
-    info.byte(state.cells.len() as u8);
-    for cell in &state.cells {
-        info.word(cell.0);
+fn live(payload: &mut Payload, state: &PackState) {
+    payload.cells(state).byte(1 + state.sensors.len() as u8);
+    for sensor in [&state.mosfet].into_iter().chain(&state.sensors) {
+        payload.kelvin(*sensor);
     }
-    info.byte(1 + state.sensors.len() as u8).kelvin(state.mosfet);
-    for sensor in &state.sensors {
-        info.kelvin(*sensor);
-    }
-    info.word(state.current.0 / 100).word(state.voltage.0);
-    let cycles = i32::try_from(state.cycles).unwrap_or(i32::MAX);
-    let (remaining, full) = (state.remaining.0, state.full.0);
+    payload.word(state.current.0 / 100).word(state.voltage.0);
+    let (remaining, full, cycles) = (state.remaining.0, state.full.0, state.cycles);
     if full < 0xFFFF {
-        info.word(remaining as i32).byte(2).word(full as i32).word(cycles);
+        payload.word(remaining).byte(2).word(full).word(cycles);
     } else {
-        info.word(0xFFFF).byte(4).word(0xFFFF).word(cycles).wide(remaining).wide(full);
+        payload.word(0xFFFF).byte(4).word(0xFFFF).word(cycles);
+        payload.three_bytes(remaining).three_bytes(full);
     }
 }
 
 /// One module of service 44.
-fn alarms(info: &mut Info, state: &PackState) {
-    let either = |alarm| limit_state(state, alarm, alarm);
-    info.byte(state.cells.len() as u8).extend(cell_states(
-        state,
-        CellUndervoltage,
-        CellOvervoltage,
-    ));
-    info.byte(1 + state.sensors.len() as u8);
-    info.byte(limit_state(state, MosUndertemperature, MosOvertemperature));
+fn alarms(payload: &mut Payload, state: &PackState) {
+    use Alarm::*;
+    let limits = |below, above| limit_state(state, below, above);
+    payload.extend(cell_states(state, CellUndervoltage, CellOvervoltage));
+    payload.byte(1 + state.sensors.len() as u8);
+    payload.byte(limits(MosUndertemperature, MosOvertemperature));
     for _ in &state.sensors {
-        info.byte(limit_state(state, CellUndertemperature, CellOvertemperature));
+        payload.byte(limits(CellUndertemperature, CellOvertemperature));
     }
-    info.byte(either(ChargeOvercurrent));
-    info.byte(limit_state(state, PackUndervoltage, PackOvervoltage));
-    info.byte(either(DischargeOvercurrent));
-    info.byte(state.bits(&[
-        Some(PackOvervoltage),
-        Some(CellUndervoltage),
-        Some(ChargeOvercurrent),
-        None,
-        Some(DischargeOvercurrent),
-        Some(DischargeOvertemperature),
-        Some(ChargeOvertemperature),
-        Some(PackUndervoltage),
-    ]));
+    payload.byte(limits(ChargeOvercurrent, ChargeOvercurrent));
+    payload.byte(limits(PackUndervoltage, PackOvervoltage));
+    payload.byte(limits(DischargeOvercurrent, DischargeOvercurrent));
     // Bit 3: the module itself supplies its electronics.
-    info.byte(u8::from(state.charging) << 1 | u8::from(state.discharging) << 2 | 8);
+    payload.byte(state.word(&STATUS_1) as u8).byte(state.word(&STATUS_2) as u8 | 8);
     let moving = u8::from(state.current.0 < 0) << 6 | u8::from(state.current.0 > 0) << 7;
-    info.byte(moving).byte(state.bits(&[Some(CellFailure)])).byte(0);
+    payload.byte(moving).byte(state.alarms.contains(&CellFailure).into()).byte(0);
 }
 
 #[cfg(test)]
@@ -123,8 +101,8 @@ mod tests {
     use crate::sim::battery::Battery;
     use crate::sim::faults::Faults;
 
-    /// The module of a captured frame of a UP2500.
-    fn captured() -> PackState {
+    /// The module of a recorded frame of a UP2500.
+    fn recorded() -> PackState {
         let mut state = PackState::at_rest().with_cells(8);
         state.cells = [3330, 3330, 3330, 3331, 3328, 3329, 3329, 3331].map(Millivolts).to_vec();
         state.voltage = Millivolts(26_638);
@@ -144,33 +122,33 @@ mod tests {
     }
 
     #[test]
-    fn live_values_are_those_of_a_captured_module() {
+    fn live_values_equal_those_of_a_recorded_module() {
         // Frankkkkk/python-pylontech, tests/test_basic.py.
         assert_eq!(
-            ask(captured(), "~20024642E00202FD33\r"),
+            ask(recorded(), "~20024642E00202FD33\r"),
             "~20024600D05E1002080D020D020D020D030D000D010D010D03050B7D0B690B690B690B73FFFA680EFFFF04\
              FFFF00000174E401B198E906\r"
         );
     }
 
     #[test]
-    fn a_small_module_has_the_narrow_fields() {
+    fn small_module_has_the_narrow_fields() {
         let state = PackState {
             full: MilliampHours(50_000),
             remaining: MilliampHours(33_500),
-            ..captured()
+            ..recorded()
         };
         let answer = ask(state, "~20024642E00202FD33\r");
         assert!(answer.contains("82DC02C3500000"), "{answer}");
     }
 
     #[test]
-    fn others_are_not_answered_and_nonsense_is_refused() {
-        assert_eq!(ask(captured(), "~20034642E00203FD31\r"), "");
-        assert_eq!(ask(captured(), "~200246420000FDAC\r"), "~200246050000FDAD\r");
-        assert_eq!(ask(captured(), "~20024642E00203FD32\r"), "~200246060000FDAC\r");
-        assert!(ask(captured(), "~20024642E002FFFD09\r").starts_with("~20024600D05E100108"));
+    fn invalid_requests_are_refused() {
+        assert_eq!(ask(recorded(), "~20034642E00203FD31\r"), "");
+        assert_eq!(ask(recorded(), "~200246420000FDAC\r"), "~200246050000FDAD\r");
+        assert_eq!(ask(recorded(), "~20024642E00203FD32\r"), "~200246060000FDAC\r");
+        assert!(ask(recorded(), "~20024642E002FFFD09\r").starts_with("~20024600D05E100108"));
         // The one that would switch it off.
-        assert_eq!(ask(captured(), "~20024695E00202FD2B\r"), "~200246040000FDAE\r");
+        assert_eq!(ask(recorded(), "~20024695E00202FD2B\r"), "~200246040000FDAE\r");
     }
 }

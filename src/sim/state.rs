@@ -91,20 +91,22 @@ impl PackState {
         self
     }
 
-    /// The bits of a status word that are set in this state.
+    /// A status word with the alarms, the switches and the direction of the current.
     pub(super) fn word(&self, word: &StatusWord) -> u64 {
         word.encode(|bit| match bit {
             Bit::Raises(alarm) => self.alarms.contains(&alarm),
-            Bit::State(_) => false,
             Bit::ChargeSwitch => self.charging,
             Bit::DischargeSwitch => self.discharging,
+            Bit::State("charging") => self.current.0 > 0,
+            Bit::State("discharging") => self.current.0 < 0,
+            Bit::State(_) => false,
         })
     }
 
-    /// A status byte from bit 0 upwards; `None` is a bit without an alarm.
-    pub(super) fn bits(&self, alarms: &[Option<Alarm>]) -> u8 {
-        let set = |alarm: &Option<Alarm>| alarm.is_some_and(|alarm| self.alarms.contains(&alarm));
-        alarms.iter().enumerate().fold(0, |byte, (bit, alarm)| byte | u8::from(set(alarm)) << bit)
+    /// Which of the sixteen cells after `first` are balancing.
+    pub(super) fn balancing_word(&self, first: usize) -> u16 {
+        let cells = self.balancing.iter().skip(first).take(16).enumerate();
+        cells.fold(0, |word, (bit, on)| word | u16::from(*on) << bit)
     }
 
     /// Raises the alarms of the pack and opens its switches. A recorded pack warned, and kept charging,

@@ -106,7 +106,7 @@ impl QueryPlan {
             self.end = Some(Err(error));
             return;
         }
-        self.session.failure(index, matches!(error, ProtocolError::Unsupported { .. }));
+        self.session.note_failure(index, matches!(error, ProtocolError::Unsupported { .. }));
         if matches!(error, ProtocolError::Timeout { .. }) {
             // Each further query to a silent console would cost another timeout.
             self.queue.clear();

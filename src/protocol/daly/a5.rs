@@ -5,244 +5,242 @@
 //! ```
 //!
 //! Layout: the vendor's papers V1.0 and V1.2 and recorded frames. Bytes that the papers reserve
-//! hold rubbish of earlier answers and are never read.
+//! have remains of earlier replies and are never read.
 
+use super::query::{Query, Request};
 use super::status;
+use super::values::{current, degrees, soc};
 use crate::model::Reading;
-use crate::model::reading::{Cell, Probe, SensorLocation};
-use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
-use crate::protocol::ProtocolError;
+use crate::model::reading::{Cell, SensorLocation};
+use crate::model::units::{MilliampHours, Millivolts};
+use crate::protocol::DecodeError;
 use crate::protocol::bytes::Reader;
-use crate::protocol::query::Framing;
-
-use super::DecodeError;
+use crate::protocol::checksum::sum8;
+use crate::protocol::error::check;
+use crate::protocol::frame::FrameShape;
+use crate::protocol::query::{Framing, Need};
+use crate::protocol::values;
 
 const START: u8 = 0xA5;
 const DATA: usize = 8;
-const FRAME: usize = 4 + DATA + 1;
+pub const FRAME: usize = 4 + DATA + 1;
 
-/// Commands that read.
-pub(super) mod command {
-    pub const RATED: u8 = 0x50;
-    pub const TOTALS: u8 = 0x90;
-    pub const SWITCHES: u8 = 0x93;
-    pub const COUNTS: u8 = 0x94;
-    pub const CELLS: u8 = 0x95;
-    pub const TEMPERATURES: u8 = 0x96;
-    pub const BALANCING: u8 = 0x97;
-    pub const FAILURES: u8 = 0x98;
+const RATED_COMMAND: u8 = 0x50;
+const TOTALS_COMMAND: u8 = 0x90;
+const SWITCHES_COMMAND: u8 = 0x93;
+const COUNTS_COMMAND: u8 = 0x94;
+const CELLS_COMMAND: u8 = 0x95;
+const TEMPERATURES_COMMAND: u8 = 0x96;
+const BALANCING_COMMAND: u8 = 0x97;
+const FAILURES_COMMAND: u8 = 0x98;
+
+const fn query(title: &'static str, need: Need, command: u8) -> Query {
+    Query { title, need, request: Request::Command(command) }
 }
 
-/// Commands that turn a switch.
-pub(super) const DISCHARGING: u8 = 0xD9;
-pub(super) const CHARGING: u8 = 0xDA;
+pub(super) static TOTALS: Query = query("Totals", Need::Required, TOTALS_COMMAND);
+pub(super) static COUNTS: Query = query("Counts", Need::Required, COUNTS_COMMAND);
+pub(super) static CELLS: Query = query("Cells", Need::Required, CELLS_COMMAND);
+pub(super) static SWITCHES: Query = query("Switches", Need::Steady, SWITCHES_COMMAND);
+pub(super) static TEMPERATURES: Query = query("Temperatures", Need::Steady, TEMPERATURES_COMMAND);
+pub(super) static BALANCING: Query = query("Balancing", Need::Steady, BALANCING_COMMAND);
+pub(super) static FAILURES: Query = query("Failures", Need::Steady, FAILURES_COMMAND);
+pub(super) static RATED: Query = query("Rated", Need::Once, RATED_COMMAND);
 
-/// The bytes of a question or an order.
-pub(super) fn question(host: u8, command: u8, first: u8) -> Vec<u8> {
-    let mut frame = vec![START, host, command, DATA as u8, first];
-    frame.resize(FRAME - 1, 0);
-    frame.push(sum(&frame));
+/// A frame.
+pub fn encode(address: u8, command: u8, data: [u8; DATA]) -> Vec<u8> {
+    let mut frame = vec![START, address, command, DATA as u8];
+    frame.extend(data);
+    frame.push(sum8(&frame));
     frame
 }
 
-fn sum(bytes: &[u8]) -> u8 {
-    bytes.iter().fold(0, |sum: u8, &byte| sum.wrapping_add(byte))
+/// Address, command and data of a frame.
+pub fn decode(frame: &[u8]) -> Result<(u8, u8, [u8; DATA]), DecodeError> {
+    let Some(frame) = frame.first_chunk::<FRAME>() else {
+        return Err(DecodeError::TooShort(frame.len()));
+    };
+    let [_start, address, command, _length, data @ .., sum] = *frame;
+    check(sum8(&frame[..FRAME - 1]), sum)?;
+    Ok((address, command, data))
 }
 
-/// What the answer to a question has to look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Expected {
-    /// Number of the board.
-    pub board: u8,
-    pub command: u8,
-    /// Frames of which the answer consists at least.
-    pub frames: usize,
-}
-
-/// Cells in a frame of command 95, and temperatures in one of 96.
-const CELLS_EACH: usize = 3;
-const TEMPERATURES_EACH: usize = 7;
-
-/// Frames that it takes to tell so many cells or temperatures.
-pub(super) fn frames(command: u8, cells: usize, sensors: usize) -> usize {
-    match command {
-        command::CELLS => cells.div_ceil(CELLS_EACH).max(1),
-        command::TEMPERATURES => sensors.div_ceil(TEMPERATURES_EACH).max(1),
-        _ => 1,
-    }
-}
-
-impl Expected {
-    /// Where the first frame is, or the frames of an answer of several. Boards send more of them
-    /// than there are cells; what comes after the last one that matters is left on the line.
-    pub(super) fn find(self, buffer: &[u8]) -> Framing {
-        match (0..buffer.len()).find(|&at| may_begin(&buffer[at..])) {
-            None => return Framing::Junk(buffer.len()),
-            Some(0) => {}
-            Some(count) => return Framing::Junk(count),
-        }
-        let Some(frame) = buffer.get(..FRAME) else {
-            let sound = |at: &usize| sound_frame(&buffer[*at..]).is_some();
-            return (1..buffer.len()).find(sound).map_or(Framing::NeedMore, Framing::Junk);
-        };
-        match sound_frame(frame) {
-            Some(frame) if !self.is_ours(frame) || self.frames == 1 => Framing::Frame(FRAME),
-            Some(_) => self.series(buffer),
-            None if frame[2] == self.command && self.frames == 1 => Framing::Damaged(FRAME),
-            None => Framing::Junk(1),
-        }
-    }
-
-    fn is_ours(self, frame: &[u8]) -> bool {
-        frame.get(1) == Some(&self.board) && frame.get(2) == Some(&self.command)
-    }
-
-    /// Where the frame stands that completes an answer of several.
-    fn series(self, buffer: &[u8]) -> Framing {
-        let mut numbers = Vec::new();
-        let mut at = 0;
-        while let Some(rest) = buffer.get(at..).filter(|rest| rest.len() >= FRAME) {
-            let Some(frame) = sound_frame(rest) else {
-                at += 1;
-                continue;
-            };
-            at += FRAME;
-            if self.is_ours(frame) {
-                numbers.push(frame[4]);
-            }
-            if complete(&numbers, self.frames) {
-                return Framing::Frame(at);
-            }
-        }
-        Framing::NeedMore
-    }
-
-    /// The data of the first frame of ours, or an error; `None` when it is somebody else's.
-    pub(super) fn data(
-        self,
-        frame: &[u8],
-        query: &str,
-    ) -> Result<Option<[u8; DATA]>, ProtocolError> {
-        let query = || query.to_owned();
-        let Some(frame) = frame.first_chunk::<FRAME>() else {
-            return Err(ProtocolError::BadFrame { query: query(), reason: "it is cut".into() });
-        };
-        let [_start, board, command, _length, data @ .., got] = *frame;
-        let expected = sum(&frame[..FRAME - 1]);
-        if expected != got {
-            let (expected, got) = (expected.into(), got.into());
-            return Err(ProtocolError::BadChecksum { query: query(), expected, got });
-        }
-        Ok((board == self.board && command == self.command).then_some(data))
-    }
-
-    /// What the frames of an answer of several say, in order. They are numbered from 1 by every
-    /// recorded board and from 0 by the paper, and do not always come in order.
-    pub(super) fn series_data(self, frames: &[u8]) -> Vec<[u8; DATA - 1]> {
-        let mut found: Vec<(u8, [u8; DATA - 1])> = Vec::new();
-        let mut rest = frames;
-        while !rest.is_empty() {
-            let Some(frame) = sound_frame(rest) else {
-                rest = &rest[1..];
-                continue;
-            };
-            rest = &rest[FRAME..];
-            if let ([_, _, _, _, number, data @ .., _], true) = (*frame, self.is_ours(frame)) {
-                found.push((number, data));
-            }
-        }
-        let base = u8::from(!found.iter().any(|(number, _)| *number == 0));
-        let wanted = (base..).take(self.frames);
-        wanted.filter_map(|number| found.iter().find(|it| it.0 == number).map(|it| it.1)).collect()
-    }
-}
-
-/// Whether frames of these numbers are an answer of so many.
-fn complete(numbers: &[u8], frames: usize) -> bool {
-    [0, 1].iter().any(|base: &u8| (*base..).take(frames).all(|number| numbers.contains(&number)))
-}
-
-fn may_begin(bytes: &[u8]) -> bool {
-    bytes[0] == START && bytes.get(3).is_none_or(|length| usize::from(*length) == DATA)
-}
-
-fn sound_frame(bytes: &[u8]) -> Option<&[u8; FRAME]> {
-    let frame = bytes.first_chunk::<FRAME>()?;
-    (may_begin(frame) && sum(&frame[..FRAME - 1]) == frame[FRAME - 1]).then_some(frame)
-}
-
-/// What command 94 has told: without it nobody knows how many cells there are.
+/// Number of cells and sensors from command 94, without which the longer replies have no end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub cells: usize,
     pub sensors: usize,
 }
 
-/// Commands of one frame.
-pub(super) fn single(
+/// What the reply to a request looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Expected {
+    board: u8,
     command: u8,
-    data: [u8; DATA],
-    counts: &mut Counts,
-    into: &mut Reading,
-) -> Result<(), DecodeError> {
-    let mut reader = Reader::big_endian(&data);
-    match command {
-        command::TOTALS => totals(&mut reader, into)?,
-        command::COUNTS => *counts = count(&mut reader, into)?,
-        command::SWITCHES => {
-            reader.u8()?;
-            into.switches.charging = Some(reader.u8()? != 0);
-            into.switches.discharging = Some(reader.u8()? != 0);
-            // A heartbeat, not the cycles.
-            reader.u8()?;
-            into.pack.remaining = Some(MilliampHours(reader.u32()?.into()));
-        }
-        command::BALANCING => {
-            for (index, cell) in into.cells.iter_mut().enumerate() {
-                let byte = data.get(index / 8).copied().unwrap_or_default();
-                cell.balancing = Some(byte & 1 << (index % 8) != 0);
-            }
-        }
-        command::FAILURES => {
-            let [failures @ .., code] = data;
-            status::note_failures(failures, into);
-            into.pack.error_code = Some(code.into());
-        }
-        command::RATED => {
-            let rated = reader.u32()?;
-            into.pack.design = (rated != 0).then_some(MilliampHours(rated.into()));
-            into.received.settings = true;
-        }
-        _ => {}
-    }
-    Ok(())
+    /// Minimum number of frames.
+    frames: usize,
 }
 
-/// Command 90: a raw current above 30000 discharges, as two recorded boards prove, in contrast to
-/// the other dialects.
+/// Cells in a frame of command 95, and temperatures in one of 96.
+const CELLS_PER_FRAME: usize = 3;
+const TEMPERATURES_PER_FRAME: usize = 7;
+
+impl FrameShape for Expected {
+    fn may_begin(&self, bytes: &[u8]) -> bool {
+        bytes[0] == START && bytes.get(3).is_none_or(|length| usize::from(*length) == DATA)
+    }
+
+    fn length(&self, _bytes: &[u8]) -> Option<usize> {
+        Some(FRAME)
+    }
+
+    fn is_valid(&self, frame: &[u8]) -> bool {
+        decode(frame).is_ok()
+    }
+
+    fn is_expected(&self, frame: &[u8]) -> bool {
+        frame[2] == self.command && self.frames == 1
+    }
+}
+
+impl Expected {
+    pub(super) fn new(board: u8, command: u8, counts: Counts) -> Self {
+        let frames = match command {
+            CELLS_COMMAND => counts.cells.div_ceil(CELLS_PER_FRAME),
+            TEMPERATURES_COMMAND => counts.sensors.div_ceil(TEMPERATURES_PER_FRAME),
+            _ => 1,
+        };
+        Expected { board, command, frames: frames.max(1) }
+    }
+
+    /// The first frame, or all frames of a reply that has several. Boards send more of them than
+    /// there are cells; what follows the last one that matters is left on the line.
+    pub(super) fn find_reply(self, buffer: &[u8]) -> Framing {
+        match self.find(buffer) {
+            Framing::Frame(_) if self.frames > 1 && self.data(buffer).is_ok() => {
+                self.find_series(buffer)
+            }
+            other => other,
+        }
+    }
+
+    fn find_series(self, buffer: &[u8]) -> Framing {
+        let mut numbers = Vec::new();
+        for (end, [number, ..]) in self.frames_in(buffer) {
+            numbers.push(number);
+            let is_complete =
+                |base: &u8| (*base..).take(self.frames).all(|number| numbers.contains(&number));
+            if [0, 1].iter().any(is_complete) {
+                return Framing::Frame(end);
+            }
+        }
+        Framing::NeedMore
+    }
+
+    /// The data of every frame of this reply, with its end.
+    fn frames_in(self, buffer: &[u8]) -> impl Iterator<Item = (usize, [u8; DATA])> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while let Some(rest) = buffer.get(at..).filter(|rest| rest.len() >= FRAME) {
+                if !self.may_begin(rest) || !self.is_valid(rest) {
+                    at += 1;
+                    continue;
+                }
+                at += FRAME;
+                if let Ok(data) = self.data(rest) {
+                    return Some((at, data));
+                }
+            }
+            None
+        })
+    }
+
+    /// The data of the first frame.
+    pub(super) fn data(self, frame: &[u8]) -> Result<[u8; DATA], DecodeError> {
+        let (board, command, data) = decode(frame)?;
+        if board == self.board && command == self.command {
+            Ok(data)
+        } else {
+            Err(DecodeError::Foreign)
+        }
+    }
+
+    /// The data of a reply that has several frames, in order and without their numbers. Every
+    /// recorded board numbers them from 1, the paper from 0, and they may be out of order.
+    fn series(self, frames: &[u8]) -> Vec<u8> {
+        let found: Vec<_> = self.frames_in(frames).map(|(_, data)| data).collect();
+        let base = u8::from(!found.iter().any(|data| data[0] == 0));
+        let numbers = (base..).take(self.frames);
+        let data = numbers.filter_map(|number| found.iter().find(|data| data[0] == number));
+        data.flat_map(|data| data[1..].iter().copied()).collect()
+    }
+
+    /// Decodes a reply.
+    pub(super) fn decode(
+        self,
+        frames: &[u8],
+        counts: &mut Counts,
+        into: &mut Reading,
+    ) -> Result<(), DecodeError> {
+        let data = self.data(frames)?;
+        let mut reader = Reader::big_endian(&data);
+        match self.command {
+            TOTALS_COMMAND => totals(&mut reader, into)?,
+            COUNTS_COMMAND => *counts = count(&mut reader, into)?,
+            CELLS_COMMAND => cells(&self.series(frames), *counts, into),
+            SWITCHES_COMMAND => {
+                // The last byte is a heartbeat, not the cycles.
+                let [_motion, charging, discharging, _heartbeat] = reader.bytes()?;
+                into.switches.charging = Some(charging != 0);
+                into.switches.discharging = Some(discharging != 0);
+                into.pack.remaining = Some(MilliampHours(reader.u32()?.into()));
+            }
+            TEMPERATURES_COMMAND => {
+                let raw = self.series(frames);
+                let values = raw.iter().take(counts.sensors).map(|&raw| degrees(raw.into()));
+                into.probes = values::probes(std::iter::repeat(SensorLocation::Cells), values);
+            }
+            BALANCING_COMMAND => {
+                let mask = u64::from_le_bytes(data);
+                for (bit, cell) in into.cells.iter_mut().enumerate().take(64) {
+                    cell.balancing = Some(mask & 1 << bit != 0);
+                }
+            }
+            FAILURES_COMMAND => {
+                let [failures @ .., code] = data;
+                status::note_failures(failures, into);
+                into.pack.error_code = Some(code.into());
+            }
+            RATED_COMMAND => {
+                let rated = reader.u32()?;
+                into.pack.design = (rated != 0).then_some(MilliampHours(rated.into()));
+                into.received.settings = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A raw current above 30000 discharges, as two recorded boards prove, in contrast to the other
+/// dialects.
 fn totals(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError> {
-    const STILL: i32 = 30_000;
-    let voltage = reader.u16()?;
-    // The voltage measured at the terminals, which most boards leave at 0.
-    reader.u16()?;
-    let current = STILL - i32::from(reader.u16()?);
-    let soc = super::soc(reader.u16()?)?;
+    // Most boards leave the voltage measured at the terminals at 0.
+    let [voltage, _terminal_voltage, raw_current, charge] = reader.words()?;
     let pack = &mut into.pack;
     pack.voltage = Some(Millivolts(i32::from(voltage) * 100));
-    pack.current = Some(Milliamps(super::amps(current)? * 100));
-    pack.soc = Some(CentiPercent(soc));
+    pack.soc = Some(soc(charge)?);
+    pack.current = Some(current(30_000 - i32::from(raw_current))?);
     into.received.cell_info = true;
     Ok(())
 }
 
-/// Command 94: some boards have a 0 where the paper has the cycles and the count further behind, so
-/// a 0 is taken for unknown.
+/// Some boards have a 0 where the paper has the cycles and the count further behind, so a 0 is
+/// taken for unknown.
 fn count(reader: &mut Reader<'_>, into: &mut Reading) -> Result<Counts, DecodeError> {
-    const MOST_CELLS: u8 = 48;
-    const MOST_SENSORS: u8 = 16;
-    let cells = super::counted("cell count", reader.u8()?.into(), 1, MOST_CELLS)?;
-    let sensors = super::counted("sensor count", reader.u8()?.into(), 0, MOST_SENSORS)?;
-    let [charger, load, _contacts] = [reader.u8()?, reader.u8()?, reader.u8()?];
+    let cells = values::count("cell count", reader.u8()?, 1..=48)?;
+    let sensors = values::count("sensor count", reader.u8()?, 0..=16)?;
+    let [charger, load, _contacts] = reader.bytes()?;
     let cycles = reader.u16()?;
     into.states.insert("charger_connected", charger != 0);
     into.states.insert("load_connected", load != 0);
@@ -250,17 +248,10 @@ fn count(reader: &mut Reader<'_>, into: &mut Reading) -> Result<Counts, DecodeEr
     Ok(Counts { cells, sensors })
 }
 
-/// Command 95: three cells in each frame, after its number. Values behind the last cell are old ones.
-pub(super) fn cells(frames: &[[u8; DATA - 1]], counts: Counts, into: &mut Reading) {
-    let words = frames.iter().flat_map(|data| data[..2 * CELLS_EACH].as_chunks::<2>().0);
+/// Three cells in each frame and one unused byte. What follows the last cell is old.
+fn cells(data: &[u8], counts: Counts, into: &mut Reading) {
+    let frames = data.chunks(DATA - 1);
+    let words = frames.flat_map(|frame| frame[..2 * CELLS_PER_FRAME].as_chunks::<2>().0);
     let voltages = words.map(|word| Millivolts(u16::from_be_bytes(*word).into()));
     into.cells = voltages.take(counts.cells).map(Cell::of).collect();
-}
-
-/// Command 96: seven whole degrees in each frame, from -40 on; FF is a sensor that is not there.
-pub(super) fn temperatures(frames: &[[u8; DATA - 1]], counts: Counts, into: &mut Reading) {
-    let raw = frames.iter().flatten().take(counts.sensors);
-    let value = |raw: &u8| (*raw != 0xFF).then(|| DeciCelsius((i32::from(*raw) - 40) * 10));
-    into.probes =
-        raw.map(|raw| Probe { location: SensorLocation::Cells, value: value(raw) }).collect();
 }

@@ -1,54 +1,52 @@
-//! The data of each answer.
+//! The data of each register.
 
-use crate::model::reading::{Cell, Probe, Reading, SensorLocation, Switch};
-use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
-use crate::model::{Alarm, alarm::AlarmSet};
+use crate::model::Alarm;
+use crate::model::alarm::AlarmSet;
+use crate::model::reading::{Cell, Reading, SensorLocation, Switch};
+use crate::model::units::{MilliampHours, Milliamps, Millivolts};
 use crate::protocol::DecodeError;
 use crate::protocol::bytes::{Reader, text};
+use crate::protocol::status_word::{StatusWord, status_word};
+use crate::protocol::values::{self, centi_percent, deci_kelvin};
 
 /// Balance bits are two words.
-const MAX_CELLS: u8 = 32;
+const MAX_CELLS: u32 = 32;
 
-/// Register 03. It comes a second time when a switch was turned, so it replaces what is there.
+/// Register 03. It is read a second time after a switch was set, so it replaces what is there.
 pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::big_endian(data);
     let [voltage, current] = [i32::from(reader.u16()?), i32::from(reader.i16()?)];
-    let [remaining, nominal, cycles] = [reader.u16()?, reader.u16()?, reader.u16()?];
-    let manufactured = date(reader.u16()?);
-    let balance = [reader.u16()?, reader.u16()?];
+    let [remaining, nominal, cycles, produced] = reader.words()?;
+    let balance = reader.words()?;
     let protection = reader.u16()?;
-    let version = reader.u8()?;
-    let soc = reader.u8()?;
-    let fets = reader.u8()?;
-    let cells = reader.u8()?;
-    let sensors = reader.u8()?;
-    if !(1..=MAX_CELLS).contains(&cells) {
-        return Err(DecodeError::OutOfRange { field: "cell count", value: cells.into() });
-    }
+    let [version, soc, fets, cells, sensors] = reader.bytes()?;
+    let cells = values::count("cell count", cells, 1..=MAX_CELLS)?;
     // A board may count sensors that it does not send.
     let present = usize::from(sensors).min(reader.remaining() / 2);
-    into.probes = (0..present)
-        .map(|_| Ok(Probe { location: SensorLocation::Cells, value: temperature(reader.u16()?) }))
-        .collect::<Result<_, DecodeError>>()?;
-    let extension = Extension::read(&mut reader).filter(|it| it.remaining == remaining);
-    let factor = extension.map_or(1, |it| it.factor(soc));
+    let temperatures = reader.u16s(present)?;
+    let extension = Extension::read(&mut reader).ok().filter(|it| it.remaining == remaining);
+    let factor = extension.map_or(1, |extension| extension.factor(soc));
 
+    let charge = |raw: u16| MilliampHours(i64::from(raw) * 10 * i64::from(factor));
     let pack = &mut into.pack;
     pack.voltage = Some(Millivolts(voltage * 10));
     pack.current = Some(Milliamps(current * 10 * factor));
-    pack.soc = percent(soc);
-    pack.remaining = Some(charge(remaining, factor));
-    pack.design = (nominal != 0).then(|| charge(nominal, factor));
-    pack.full = extension.filter(|it| it.full != 0).map(|it| charge(it.full, factor));
+    pack.soc = centi_percent(i64::from(soc) * 100);
+    pack.remaining = Some(charge(remaining));
+    pack.design = (nominal != 0).then(|| charge(nominal));
+    pack.full = extension.filter(|it| it.full != 0).map(|it| charge(it.full));
     pack.cycles = Some(cycles.into());
     into.identity.software = Some(format!("{}.{}", version >> 4, version & 0xF));
-    into.identity.manufactured = manufactured;
+    into.identity.manufactured = date(produced);
     into.switches.charging = Some(fets & 1 != 0);
     into.switches.discharging = Some(fets & 2 != 0);
+    let locations = std::iter::repeat(SensorLocation::Cells);
+    into.probes = values::probes(locations, temperatures.into_iter().map(deci_kelvin));
 
     into.alarms = AlarmSet::default();
-    protections(protection, into);
-    balancing(balance, cells, into);
+    PROTECTION.decode(protection & PROTECTION_MASK, into);
+    into.alarms.note_unknown_bits(PROTECTION.name, protection >> PROTECTION_MASK.trailing_ones());
+    note_balancing(balance, cells, into);
     if let Some(extension) = extension {
         into.alarms.note_unknown_bits("extension_alarm", extension.alarms);
     }
@@ -56,80 +54,63 @@ pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> 
     Ok(())
 }
 
-/// What newer firmware appends to register 03: humidity, alarms of which nothing is published, the
-/// full and once more the remaining charge, and the balance current. Humidity and balance current
-/// are 0 in every capture, so nothing tells whether they mean what the document says.
+/// What newer firmware appends to register 03: humidity, alarms of unknown meaning, the full and
+/// once more the remaining charge, and the balance current. Humidity and balance current are 0 in
+/// every capture, so nothing shows whether they mean what the document says.
 #[derive(Debug, Clone, Copy)]
 struct Extension {
-    mark: u8,
+    humidity: u8,
     alarms: u16,
     full: u16,
     remaining: u16,
 }
 
 impl Extension {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let mark = reader.u8().ok()?;
-        let [alarms, full, remaining] =
-            [reader.u16().ok()?, reader.u16().ok()?, reader.u16().ok()?];
-        reader.u16().ok()?;
-        Some(Extension { mark, alarms, full, remaining })
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let humidity = reader.u8()?;
+        let [alarms, full, remaining, _balance_current] = reader.words()?;
+        Ok(Extension { humidity, alarms, full, remaining })
     }
 
-    /// Packs above 327 A count in 100 mA and 100 mAh. One of 628 Ah was seen to say so by the top
-    /// bit of the humidity, which is a share of 100 otherwise. It is believed where the charges
-    /// agree with the state of charge, as only then the bytes are what we take them for.
+    /// Packs above 327 A count in 100 mA and 100 mAh. One of 628 Ah was seen to mark that with the
+    /// top bit of the humidity, which is at most 100 otherwise. The mark is believed where the
+    /// charges agree with the state of charge, as only then the bytes are what we take them for.
     fn factor(self, soc: u8) -> i32 {
         const TOLERANCE: u32 = 20;
-        let share = (u32::from(self.remaining) * 100).checked_div(self.full.into());
-        let agrees = share.is_some_and(|share| share.abs_diff(soc.into()) <= TOLERANCE);
-        if self.mark & 0x80 != 0 && agrees { 10 } else { 1 }
+        let percent = (u32::from(self.remaining) * 100).checked_div(self.full.into());
+        let agrees = percent.is_some_and(|percent| percent.abs_diff(soc.into()) <= TOLERANCE);
+        if self.humidity & 0x80 != 0 && agrees { 10 } else { 1 }
     }
 }
 
 /// Bits 0 to 12, on which all sources agree. Bit 13 is reserved in the vendor's document, while
-/// one reader calls it a charge time-out: it stays unexplained.
-const PROTECTIONS: [Alarm; 13] = [
-    Alarm::CellOvervoltage,
-    Alarm::CellUndervoltage,
-    Alarm::PackOvervoltage,
-    Alarm::PackUndervoltage,
-    Alarm::ChargeOvertemperature,
-    Alarm::ChargeUndertemperature,
-    Alarm::DischargeOvertemperature,
-    Alarm::DischargeUndertemperature,
-    Alarm::ChargeOvercurrent,
-    Alarm::DischargeOvercurrent,
-    Alarm::ShortCircuit,
-    Alarm::AfeFailure,
-    Alarm::MosSoftwareLock,
-];
-
-fn protections(word: u16, into: &mut Reading) {
-    for (bit, alarm) in PROTECTIONS.into_iter().enumerate() {
-        into.alarms.note(alarm, word & 1 << bit != 0);
-    }
-    into.alarms.note_unknown_bits("protection_status", word >> PROTECTIONS.len());
-}
+/// one reader calls it a charge time-out: it stays unknown.
+pub(crate) static PROTECTION: StatusWord = status_word!("protection_status";
+    0 CellOvervoltage, 1 CellUndervoltage, 2 PackOvervoltage, 3 PackUndervoltage,
+    4 ChargeOvertemperature, 5 ChargeUndertemperature,
+    6 DischargeOvertemperature, 7 DischargeUndertemperature,
+    8 ChargeOvercurrent, 9 DischargeOvercurrent, 10 ShortCircuit, 11 AfeFailure,
+    12 MosSoftwareLock);
+const PROTECTION_MASK: u16 = 0x1FFF;
 
 /// Bit 0 of the first word is cell 1, of the second word cell 17: a real pack of eleven with
 /// 0282 balances its highest cell, which is the eighth. Some readers have it the other way round.
-fn balancing(words: [u16; 2], cells: u8, into: &mut Reading) {
-    let mask = u32::from(words[1]) << 16 | u32::from(words[0]);
-    let balanced = |cell| Cell { balancing: Some(mask & 1_u32 << cell != 0), ..Cell::default() };
-    into.cells = (0..cells).map(balanced).collect();
-    let beyond = mask.checked_shr(cells.into()).unwrap_or(0);
-    into.alarms.note_unknown_bits("balance_status", beyond.checked_shl(cells.into()).unwrap_or(0));
+fn note_balancing([low, high]: [u16; 2], cells: usize, into: &mut Reading) {
+    let mask = u32::from(high) << 16 | u32::from(low);
+    let cell = |bit| Cell { balancing: Some(mask & 1_u32 << bit != 0), ..Cell::default() };
+    into.cells = (0..cells).map(cell).collect();
+    let beyond = u64::from(mask) & !values::fitted(&into.cells, 32);
+    into.alarms.note_unknown_bits("balance_status", beyond);
 }
 
-/// Whether register E1 must let this switch on so that nothing changes for it.
+/// Whether register E1 must allow this switch to be on so that nothing changes for it.
 ///
-/// Register 03 says what the transistors do, and E1 says what they may. One that is off because of
-/// a protection must not stay off after it; one that is off for no other reason was turned off by
-/// somebody and is left so.
-pub(super) fn allowed(switch: Switch, reading: &Reading) -> bool {
+/// Register 03 reports what the transistors do, and E1 what they may do. One that is off because of
+/// a protection must not stay off after it; one that is off for no other reason was switched off
+/// by an operator and is left so.
+pub(super) fn is_allowed(switch: Switch, reading: &Reading) -> bool {
     let on = reading.switches.get(switch) == Some(true);
-    let cause = |alarm| match alarm {
+    let is_cause = |alarm| match alarm {
         Alarm::ShortCircuit | Alarm::AfeFailure => true,
         Alarm::CellOvervoltage
         | Alarm::PackOvervoltage
@@ -144,16 +125,13 @@ pub(super) fn allowed(switch: Switch, reading: &Reading) -> bool {
         _ => false,
     };
     let locked = reading.alarms.get(Alarm::MosSoftwareLock) == Some(true);
-    on || (!locked && reading.alarms.active().any(cause))
+    on || (!locked && reading.alarms.active().any(is_cause))
 }
 
-/// Register 04. The length says how many there are; 0 mV may be a torn wire, so it is a value.
+/// Register 04. The length gives the number of cells; 0 mV may be a torn wire, so it is a value.
 pub(super) fn cells(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let voltages = words(data)?;
-    if !(1..=usize::from(MAX_CELLS)).contains(&voltages.len()) {
-        let value = voltages.len() as i64;
-        return Err(DecodeError::OutOfRange { field: "cell count", value });
-    }
+    values::count("cell count", voltages.len() as u32, 1..=MAX_CELLS)?;
     into.cells.resize(voltages.len(), Cell::default());
     for (cell, millivolts) in into.cells.iter_mut().zip(voltages) {
         cell.voltage = Some(Millivolts(millivolts.into()));
@@ -168,7 +146,7 @@ pub(super) fn name(data: &[u8], into: &mut Reading) {
     into.received.device_info = true;
 }
 
-/// Register AA, of 11 words on older boards, of 12 on newer ones.
+/// Register AA: 11 words on older boards, 12 on newer ones.
 pub(super) fn counters(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let names = [
         Alarm::ShortCircuit,
@@ -189,30 +167,12 @@ pub(super) fn counters(data: &[u8], into: &mut Reading) -> Result<(), DecodeErro
 }
 
 fn words(data: &[u8]) -> Result<Vec<u16>, DecodeError> {
-    let (pairs, rest) = data.as_chunks::<2>();
-    if !rest.is_empty() {
-        return Err(DecodeError::Length(data.len()));
-    }
-    Ok(pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect())
+    let mut reader = Reader::big_endian(data);
+    let words = reader.u16s(data.len() / 2)?;
+    reader.end().map(|()| words)
 }
 
-fn charge(raw: u16, factor: i32) -> MilliampHours {
-    MilliampHours(i64::from(raw) * 10 * i64::from(factor))
-}
-
-/// A little above 100 % happens; far above it is no share of anything.
-fn percent(whole: u8) -> Option<CentiPercent> {
-    (whole <= 110).then(|| CentiPercent(i32::from(whole) * 100))
-}
-
-/// Tenths of a kelvin. What no battery survives is no temperature but a missing sensor.
-fn temperature(raw: u16) -> Option<DeciCelsius> {
-    const ZERO_CELSIUS: i32 = 2_731;
-    let value = i32::from(raw) - ZERO_CELSIUS;
-    (-600..=1200).contains(&value).then_some(DeciCelsius(value))
-}
-
-/// Day in five bits, month in four, years since 2000 in seven. Not every board was given one.
+/// Day in five bits, month in four, years since 2000 in seven. Not every board has a date.
 fn date(raw: u16) -> Option<String> {
     let (year, month, day) = (2000 + (raw >> 9), raw >> 5 & 0xF, raw & 0x1F);
     let real = (1..=12).contains(&month) && day != 0;
@@ -236,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn large_packs_count_in_larger_units_and_say_so() {
+    fn marked_large_pack_counts_in_larger_units() {
         let of = |extension: &[u8]| {
             let pack = half_full(0, 3, extension).pack;
             (pack.current.unwrap().0, pack.remaining.unwrap().0, pack.full.map(|full| full.0))
@@ -264,24 +224,24 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_explains_is_kept_apart() {
+    fn bits_without_a_meaning_are_kept_apart() {
         let reading = half_full(0xE000, 3, &[0, 0, 5, 0x27, 0x10, 0x13, 0x88, 0, 0]);
         let unknown: Vec<_> = reading.alarms.unknown_bits().collect();
         assert_eq!(unknown, [("extension_alarm", 5), ("protection_status", 7)]);
         assert_eq!(reading.alarms.active().count(), 0);
         let mut reading = Reading::default();
-        balancing([0b1_0001, 0x8000], 4, &mut reading);
+        note_balancing([0b1_0001, 0x8000], 4, &mut reading);
         assert_eq!(reading.cells[0].balancing, Some(true));
         assert_eq!(
             reading.alarms.unknown_bits().collect::<Vec<_>>(),
             [("balance_status", 0x8000_0010)]
         );
-        balancing([0, 0x8000], 32, &mut reading);
+        note_balancing([0, 0x8000], 32, &mut reading);
         assert_eq!(reading.cells[31].balancing, Some(true));
     }
 
     #[test]
-    fn only_what_somebody_turned_off_is_left_off() {
+    fn only_a_switch_that_an_operator_set_is_left_off() {
         let (off, lock) = (0, 1 << 12);
         let cases = [
             ("both on", 0, 3, [true, true]),
@@ -295,13 +255,14 @@ mod tests {
         ];
         for (state, protection, fets, expected) in cases {
             let reading = half_full(protection, fets, &[]);
-            let got = [Switch::Charging, Switch::Discharging].map(|it| allowed(it, &reading));
+            let got =
+                [Switch::Charging, Switch::Discharging].map(|switch| is_allowed(switch, &reading));
             assert_eq!(got, expected, "{state}");
         }
     }
 
     #[test]
-    fn a_second_look_replaces_the_first() {
+    fn second_reply_replaces_the_first() {
         let mut reading = half_full(1 << 12, 0, &[]);
         let second = half_full(0, 3, &[]);
         let data = [&[0; 18][..], &[0x21, 50, 3, 4, 0]].concat();
@@ -311,11 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn sensors_and_dates_that_are_none() {
-        let cases = [(2731, Some(0)), (0, None), (2131, Some(-600)), (3932, None), (0xFFFF, None)];
-        for (raw, expected) in cases {
-            assert_eq!(temperature(raw), expected.map(DeciCelsius), "{raw}");
-        }
+    fn impossible_dates_are_absent() {
         assert_eq!(date(0x2068).as_deref(), Some("2016-03-08"));
         for none in [0, 0x2008, 0x2060, 0x21A1] {
             assert_eq!(date(none), None, "{none:04X}");
@@ -323,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_follow_the_length_of_their_own_answer() {
+    fn number_of_cells_follows_the_length_of_the_reply() {
         let mut reading = half_full(0, 3, &[]);
         cells(&[0x0C, 0xE4, 0x0C, 0xE5, 0, 0], &mut reading).unwrap();
         let voltages: Vec<_> = reading.cells.iter().map(|cell| cell.voltage.unwrap().0).collect();
@@ -335,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn older_boards_count_no_restarts() {
+    fn older_boards_have_no_counter_of_restarts() {
         let mut reading = Reading::default();
         counters(&[0, 1].repeat(11), &mut reading).unwrap();
         assert_eq!((reading.counters.len(), reading.counters.get("restarts")), (11, None));

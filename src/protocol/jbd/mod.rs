@@ -3,34 +3,29 @@
 //!
 //! The layout is that of the vendor's "General Protocol" in its versions 4 and 13, of the notes of
 //! syssi/esphome-jbd-bms and FurTrader/OverkillSolarBMS, and of recorded frames; where they
-//! disagree the comment says whom we follow.
+//! disagree the comment says which one is followed.
 
-mod decode;
-mod frame;
-mod handshake;
-mod radio;
+mod ble;
+pub(crate) mod decode;
+pub(crate) mod frame;
+pub(crate) mod handshake;
 
 use std::time::Duration;
 
 use super::advertisement::AdvertisementMatcher;
+use super::driver::{CycleKind, Driver, Medium, Options};
+use super::error::{DecodeError, ProtocolError};
+use super::frame::FrameShape;
 use super::info::{
     Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, WriteMode, uuid16,
 };
-use super::query::{Answer, Framing, Need, Pacing, RequestReply, Runner};
+use super::query::{Framing, Need, Pacing, RequestReply, Runner};
 use crate::model::Reading;
 use crate::model::reading::{Setting, Switch};
-use crate::protocol::ProtocolError;
-use crate::protocol::{Driver, Medium, Options};
+use ble::JbdBle;
 
-pub use frame::checksum;
-pub use handshake::scramble;
-use radio::JbdBle;
-
-/// What the rest of the program knows about this brand.
-///
-/// Balancing cannot be turned here: it is a bit of the function register, which takes the factory
-/// mode and a write to the EEPROM, and the balance test of register E2 ends by the factory mode
-/// only.
+/// Balancing is no switch here: it is a bit of the function register, which takes the factory mode
+/// and a write to the EEPROM, and the balance test of register E2 ends by the factory mode only.
 pub static INFO: DriverInfo = DriverInfo {
     serial: SerialDefaults::new(&[9600], 2),
     gatt: Some(GattProfile { channels: CHANNELS, streams: false }),
@@ -93,36 +88,34 @@ const MATCHERS: &[AdvertisementMatcher] = &[
     AdvertisementMatcher::Address("10:A5:62"),
 ];
 
-/// No document asks for quiet before a question, but half-duplex adapters need a moment to turn
+/// No document asks for quiet before a request, but half-duplex adapters need a moment to turn
 /// round.
 const GAP: Duration = Duration::from_millis(50);
-/// Between an order and the look at what became of it.
-const TURN: Duration = Duration::from_millis(500);
-/// The longest answer takes 74 ms at 9600 baud; over Bluetooth 123 ms were measured at most.
+/// Between setting a switch and reading it back.
+const SWITCH_DELAY: Duration = Duration::from_millis(500);
+/// The longest reply takes 74 ms at 9600 baud; over Bluetooth 123 ms were measured at most.
 const SETTLE: Duration = Duration::from_millis(300);
 const RETRIES: u8 = 2;
-/// On Bluetooth the operator's limit is for a whole read; readers wait 3 to 5 s for one answer.
-const RADIO_ANSWER: Duration = Duration::from_secs(3);
-/// A board that knows no counters says nothing to AA, and a battery that is let go after each read is asked
-/// anew each time: so long an answer to what the others have given by then is worth waiting for.
-const RADIO_COUNTERS: Duration = Duration::from_secs(1);
+/// On Bluetooth the operator's limit is for a whole read; readers wait 3 to 5 s for one reply.
+const BLE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A board without counters does not reply to AA, and a battery that is disconnected after each
+/// read is asked for them in every new session. Every other reply has arrived by then, so this one
+/// may not delay the read for long.
+const BLE_COUNTERS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Cycles in a session in which the counters may be missing before they are asked no more.
-const MISSES: u8 = 2;
+/// Cycles in a session without counters after which they are not requested again.
+const MAX_MISSES: u8 = 2;
 
-/// The questions that are ever asked, and the only order that is ever given. The registers that
-/// set limits, names and passwords are not among them.
+/// Every request that can be sent, and the only one that writes. The registers that set limits,
+/// names and passwords are not among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Query {
-    /// 03: everything but the cells' voltages.
+enum Query {
     Basic,
-    /// 04: the cells' voltages.
     Cells,
-    /// 05: the name of the board.
     Name,
-    /// AA: how often each protection has struck. Not every board has it.
+    /// How often each protection has triggered. Not every board has it.
     Counters,
-    /// E1, written: which transistors may be on.
+    /// Which transistors may be on.
     Switches,
 }
 
@@ -139,26 +132,6 @@ impl Query {
             Query::Switches => 0xE1,
         }
     }
-
-    fn title(self) -> &'static str {
-        match self {
-            Query::Basic => "register 03 (basic information)",
-            Query::Cells => "register 04 (cells)",
-            Query::Name => "register 05 (name)",
-            Query::Counters => "register AA (counters)",
-            Query::Switches => "the order to register E1 (switches)",
-        }
-    }
-}
-
-/// The bytes of a question that only reads.
-pub fn request(register: u8) -> Vec<u8> {
-    frame::read(register)
-}
-
-/// The bytes of the order that lets these transistors be on.
-pub fn order(charging: bool, discharging: bool) -> Vec<u8> {
-    frame::write(Query::Switches.register(), u16::from(!charging) | u16::from(!discharging) << 1)
 }
 
 /// A conversation with a board.
@@ -166,43 +139,45 @@ pub fn order(charging: bool, discharging: bool) -> Vec<u8> {
 struct Jbd {
     medium: Medium,
     timeout: Duration,
-    counters_missed: u8,
-    /// What the order will say; the state of both switches, as it always sets both.
+    /// Cycles of this session without counters.
+    misses: u8,
+    /// What the next write sets: it always sets both switches.
     charging: bool,
     discharging: bool,
-    wanted: Option<Setting>,
-    turning: bool,
+    setting: Option<Setting>,
+    /// The last reply confirmed a write.
+    switched: bool,
 }
 
 impl Jbd {
     fn new(options: &Options) -> Self {
         let timeout = match options.medium {
             Medium::Serial => options.timeout,
-            Medium::Ble => options.timeout.min(RADIO_ANSWER),
+            Medium::Ble => options.timeout.min(BLE_TIMEOUT),
         };
         Jbd {
             medium: options.medium,
             timeout,
-            counters_missed: 0,
+            misses: 0,
             charging: true,
             discharging: true,
-            wanted: None,
-            turning: false,
+            setting: None,
+            switched: false,
         }
     }
 
-    /// Older boards refuse the counters, or say nothing.
-    fn miss(&mut self, query: Query) {
+    /// Older boards refuse the counters, or do not reply.
+    fn note_failure(&mut self, query: Query) {
         if query == Query::Counters {
-            self.counters_missed = self.counters_missed.saturating_add(1);
+            self.misses = self.misses.saturating_add(1);
         }
     }
 
-    /// Prepares the order from what register 03 says: nothing changes but what is wanted.
-    fn prepare_order(&mut self, reading: &Reading) {
-        let wanted = |switch| self.wanted.filter(|wanted| wanted.switch == switch);
+    /// Prepares a write from register 03: nothing changes but the wanted switch.
+    fn prepare_write(&mut self, reading: &Reading) {
+        let wanted = |switch| self.setting.filter(|setting| setting.switch == switch);
         let state = |switch| {
-            wanted(switch).map_or_else(|| decode::allowed(switch, reading), |wanted| wanted.on)
+            wanted(switch).map_or_else(|| decode::is_allowed(switch, reading), |wanted| wanted.on)
         };
         (self.charging, self.discharging) = (state(Switch::Charging), state(Switch::Discharging));
     }
@@ -212,18 +187,18 @@ impl RequestReply for Jbd {
     type Query = Query;
 
     fn plan(&self) -> &'static [Query] {
-        if self.counters_missed < MISSES { PLAN } else { WITHOUT_COUNTERS }
+        if self.misses < MAX_MISSES { PLAN } else { WITHOUT_COUNTERS }
     }
 
     fn write_plan(&mut self, setting: Setting) -> Vec<Query> {
         if !INFO.controls.contains(&setting.switch) {
             return Vec::new();
         }
-        self.wanted = Some(setting);
+        self.setting = Some(setting);
         vec![Query::Basic, Query::Switches, Query::Basic]
     }
 
-    /// An answer names its register.
+    /// A reply contains its register.
     fn is_self_describing(&self, _query: Query) -> bool {
         true
     }
@@ -237,18 +212,30 @@ impl RequestReply for Jbd {
     }
 
     fn describe(&self, query: Query) -> String {
-        query.title().to_owned()
+        let content = match query {
+            Query::Basic => "basic information",
+            Query::Cells => "cells",
+            Query::Name => "name",
+            Query::Counters => "counters",
+            Query::Switches => "switches",
+        };
+        let write = if query == Query::Switches { "the write to " } else { "" };
+        format!("{write}register {:02X} ({content})", query.register())
     }
 
     fn encode(&self, query: Query) -> Vec<u8> {
+        let register = query.register();
         match query {
-            Query::Switches => order(self.charging, self.discharging),
-            _ => request(query.register()),
+            Query::Switches => {
+                let off = u16::from(!self.charging) | u16::from(!self.discharging) << 1;
+                frame::write(register, off)
+            }
+            _ => frame::read(register),
         }
     }
 
     fn frame(&self, query: Query, buffer: &[u8]) -> Framing {
-        frame::find(query.register(), buffer)
+        frame::Reply { register: query.register() }.find(buffer)
     }
 
     fn decode(
@@ -256,60 +243,55 @@ impl RequestReply for Jbd {
         query: Query,
         frame: &[u8],
         into: &mut Reading,
-    ) -> Result<Answer, ProtocolError> {
-        let data = frame::data(frame, query.title())?;
-        let decoded = match query {
-            Query::Basic => decode::basic(data, into),
-            Query::Cells => decode::cells(data, into),
-            Query::Counters => decode::counters(data, into),
-            Query::Name => {
-                decode::name(data, into);
-                Ok(())
-            }
-            Query::Switches => Ok(()),
-        };
-        decoded.map_err(|misfit| ProtocolError::BadFrame {
-            query: self.describe(query),
-            reason: misfit.to_string(),
-        })?;
+    ) -> Result<(), DecodeError> {
+        let data = frame::data(frame)?;
         match query {
-            Query::Basic => self.prepare_order(into),
-            Query::Counters => self.counters_missed = 0,
-            _ => {}
+            Query::Basic => {
+                decode::basic(data, into)?;
+                self.prepare_write(into);
+            }
+            Query::Cells => decode::cells(data, into)?,
+            Query::Counters => {
+                decode::counters(data, into)?;
+                self.misses = 0;
+            }
+            Query::Name => decode::name(data, into),
+            Query::Switches => {}
         }
-        self.turning = query == Query::Switches;
-        Ok(Answer::Ours)
+        self.switched = query == Query::Switches;
+        Ok(())
     }
 
     fn pacing(&self, query: Query) -> Pacing {
-        let gap = if self.turning { TURN } else { GAP };
+        let gap = if self.switched { SWITCH_DELAY } else { GAP };
         let timeout = match (self.medium, query) {
-            (Medium::Ble, Query::Counters) => self.timeout.min(RADIO_COUNTERS),
+            (Medium::Ble, Query::Counters) => self.timeout.min(BLE_COUNTERS_TIMEOUT),
             _ => self.timeout,
         };
         Pacing { timeout, gap, settle: SETTLE, retries: RETRIES }
     }
 
-    /// Code 82 says that the question arrived damaged.
+    /// Code 82 means that the request arrived damaged.
     fn is_retryable(&mut self, query: Query, error: &ProtocolError) -> bool {
         match error {
             ProtocolError::BadChecksum { .. } | ProtocolError::BadFrame { .. } => true,
             ProtocolError::Refused { code: 0x82, .. } => true,
             _ => {
-                self.miss(query);
+                self.note_failure(query);
                 false
             }
         }
     }
 
-    fn unanswered(&mut self, query: Query) {
-        self.miss(query);
+    fn fallback_plan(&mut self, query: Query, _kind: CycleKind) -> Option<Vec<Query>> {
+        self.note_failure(query);
+        None
     }
 
     fn reset(&mut self) {
-        self.counters_missed = 0;
-        self.turning = false;
-        self.wanted = None;
+        self.misses = 0;
+        self.switched = false;
+        self.setting = None;
     }
 }
 

@@ -15,8 +15,8 @@ use super::device_info;
 use super::record::{Kind, RECORD, RECORD_HEADER, Record};
 use crate::model::Reading;
 use crate::protocol::checksum::crc16_modbus;
-use crate::protocol::query::{Answer, Framing, Need, Pacing, RequestReply};
-use crate::protocol::{Options, ProtocolError};
+use crate::protocol::query::{Framing, Need, Pacing, RequestReply};
+use crate::protocol::{DecodeError, Options};
 
 /// Length of a trigger and of its acknowledgement.
 pub(super) const TRIGGER: usize = 11;
@@ -164,19 +164,20 @@ impl RequestReply for Pb {
         topic: Topic,
         frame: &[u8],
         into: &mut Reading,
-    ) -> Result<Answer, ProtocolError> {
-        let Some((bytes, behind)) = frame.split_first_chunk() else { return Ok(Answer::Foreign) };
+    ) -> Result<(), DecodeError> {
+        let Some((bytes, behind)) = frame.split_first_chunk() else {
+            return Err(DecodeError::Foreign);
+        };
         match trailer(behind) {
             Some((_, address, answered)) if (address, answered) == (self.address, topic) => {}
-            _ => return Ok(Answer::Foreign),
+            _ => return Err(DecodeError::Foreign),
         }
-        let record =
-            Record::parse(bytes).map_err(|flaw| flaw.in_answer_to(self.describe(topic)))?;
+        let record = Record::parse(bytes)?;
         if record.kind() != topic.kind() {
-            return Ok(Answer::Foreign);
+            return Err(DecodeError::Foreign);
         }
         decode(&record, into);
-        Ok(Answer::Ours)
+        Ok(())
     }
 
     /// The vendor's tool leaves 100 ms between two triggers, dbus-serialbattery 120.

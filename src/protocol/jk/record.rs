@@ -7,8 +7,9 @@
 
 use std::fmt;
 
-use crate::protocol::ProtocolError;
+use crate::protocol::DecodeError;
 use crate::protocol::bytes::{Reader, text};
+use crate::protocol::error::check;
 
 /// Length of a record, checksum included.
 pub const RECORD: usize = 300;
@@ -63,44 +64,14 @@ impl fmt::Debug for Record {
     }
 }
 
-/// Why so many bytes are no record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flaw {
-    /// Another checksum was expected than it got.
-    Checksum {
-        /// Computed.
-        expected: u8,
-        /// Found.
-        got: u8,
-    },
-    /// A kind that nobody has described.
-    Kind(u8),
-}
-
-impl Flaw {
-    /// The same as an error of the conversation.
-    pub(super) fn in_answer_to(self, query: String) -> ProtocolError {
-        match self {
-            Flaw::Checksum { expected, got } => {
-                ProtocolError::BadChecksum { query, expected: expected.into(), got: got.into() }
-            }
-            Flaw::Kind(code) => {
-                let reason = format!("a record of kind {code:02X}");
-                ProtocolError::Unsupported { query, reason }
-            }
-        }
-    }
-}
-
 impl Record {
     /// Looks whether these bytes are one.
-    pub fn parse(bytes: &[u8; RECORD]) -> Result<Record, Flaw> {
+    pub fn parse(bytes: &[u8; RECORD]) -> Result<Record, DecodeError> {
         let (body, got) = (&bytes[..RECORD - 1], bytes[RECORD - 1]);
-        let expected = checksum(body);
-        if expected != got {
-            return Err(Flaw::Checksum { expected, got });
-        }
-        let kind = Kind::of(bytes[4]).ok_or(Flaw::Kind(bytes[4]))?;
+        check(checksum(body), got)?;
+        let kind = Kind::of(bytes[4]).ok_or_else(|| {
+            DecodeError::Unsupported(format!("a record of kind {:02X}", bytes[4]))
+        })?;
         Ok(Record { kind, bytes: *bytes })
     }
 
@@ -159,7 +130,7 @@ pub enum Word {
     /// The battery has heard a command.
     Acknowledged,
     /// It looked like a record.
-    Flawed(Flaw),
+    Flawed(DecodeError),
 }
 
 /// Puts records together. It holds at most one of them.
@@ -294,8 +265,8 @@ mod tests {
         let word = |word: &Word| match word {
             Word::Record(record) => format!("{:?}", record.kind()),
             Word::Acknowledged => "ack".into(),
-            Word::Flawed(Flaw::Checksum { .. }) => "damaged".into(),
-            Word::Flawed(Flaw::Kind(code)) => format!("{code:02X}"),
+            Word::Flawed(DecodeError::Checksum { .. }) => "damaged".into(),
+            Word::Flawed(error) => error.to_string(),
         };
         words.iter().map(word).collect()
     }
@@ -331,7 +302,10 @@ mod tests {
     #[test]
     fn kinds_are_told_apart() {
         let all = [record(1, 0), record(5, 0), record(7, 0), acknowledgement(), record(2, 0)];
-        assert_eq!(found(&all.concat()), ["Settings", "Logbook", "07", "ack", "Cells"]);
+        assert_eq!(
+            found(&all.concat()),
+            ["Settings", "Logbook", "a record of kind 07", "ack", "Cells"]
+        );
         let echo = crate::protocol::jk::request(crate::protocol::jk::Command::Stream);
         assert_eq!(found(&[echo, record(2, 0)].concat()), ["Cells"]);
     }

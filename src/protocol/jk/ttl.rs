@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use super::tags;
 use crate::model::Reading;
-use crate::protocol::query::{Answer, Framing, Need, Pacing, RequestReply};
-use crate::protocol::{Options, ProtocolError};
+use crate::protocol::error::check;
+use crate::protocol::query::{Framing, Need, Pacing, RequestReply};
+use crate::protocol::{DecodeError, Options};
 
 pub(super) const HEADER: [u8; 2] = [0x4E, 0x57];
 /// Header, length, terminal, command, source and type.
@@ -100,31 +101,19 @@ impl RequestReply for Ttl {
         }
     }
 
-    fn decode(
-        &mut self,
-        _query: All,
-        frame: &[u8],
-        into: &mut Reading,
-    ) -> Result<Answer, ProtocolError> {
-        let bad =
-            |reason: &str| ProtocolError::BadFrame { query: QUERY.into(), reason: reason.into() };
-        let short = || bad("it is too short");
-        let (body, got) = frame.split_last_chunk().ok_or_else(short)?;
-        let (expected, got) = (sum(body), u32::from_be_bytes(*got));
-        if expected != got {
-            return Err(ProtocolError::BadChecksum { query: QUERY.into(), expected, got });
-        }
+    fn decode(&mut self, _query: All, frame: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
+        let (body, got) = frame.split_last_chunk().ok_or(DecodeError::TooShort(frame.len()))?;
+        check(sum(body), u32::from_be_bytes(*got))?;
         if body.last() != Some(&END_MARK) {
-            return Err(bad("the end mark is missing"));
+            return Err(DecodeError::Invalid("the end mark is missing".to_owned()));
         }
-        let data = body.get(HEAD..body.len().saturating_sub(TAIL - 4)).ok_or_else(short)?;
+        let data = body.get(HEAD..body.len().saturating_sub(TAIL - 4));
+        let data = data.ok_or(DecodeError::TooShort(frame.len()))?;
         match (frame.get(8), frame.get(10)) {
-            (Some(&(READ_ALL | READ_ONE)), Some(&(ANSWER | REPORT))) => {}
-            // A question, of us or of somebody else.
-            _ => return Ok(Answer::Foreign),
+            (Some(&(READ_ALL | READ_ONE)), Some(&(ANSWER | REPORT))) => tags::decode(data, into),
+            // A request, of this or of another reader.
+            _ => Err(DecodeError::Foreign),
         }
-        tags::decode(data, into).map_err(|misfit| bad(&misfit.to_string()))?;
-        Ok(Answer::Ours)
     }
 
     fn pacing(&self, _query: All) -> Pacing {
@@ -162,7 +151,7 @@ mod tests {
     #[test]
     fn a_question_is_no_answer() {
         let mut reading = Reading::default();
-        assert_eq!(ttl().decode(All, &request(), &mut reading), Ok(Answer::Foreign));
+        assert_eq!(ttl().decode(All, &request(), &mut reading), Err(DecodeError::Foreign));
         assert_eq!(reading, Reading::default());
     }
 }

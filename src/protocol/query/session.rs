@@ -4,21 +4,19 @@ use std::collections::VecDeque;
 
 use crate::model::Reading;
 
-/// Failures after which a question of [`Need::Once`](super::Need::Once), or one of
-/// [`Need::Steady`](super::Need::Steady) that was never answered, is not asked again in this
-/// session.
-const FAILURES: usize = 2;
+/// Failures after which a request of [`Need::Once`](super::Need::Once), or one of
+/// [`Need::Steady`](super::Need::Steady) without any reply, is not repeated in this session.
+const MAX_FAILURES: usize = 2;
 
-/// What is remembered from one cycle to the next.
 #[derive(Debug)]
 pub(in crate::protocol) struct Session<Q> {
-    /// What the answers to [`Need::Once`](super::Need::Once) said.
+    /// Content of the replies to [`Need::Once`](super::Need::Once).
     pub(in crate::protocol) known: Reading,
-    /// Questions that are answered or refused: never asked again.
+    /// Requests that are answered or given up for the session.
     pub(in crate::protocol) closed: Vec<Q>,
-    /// One entry for each failure of a question that may stay without an answer.
+    /// One entry for each failure of an optional request.
     failed: Vec<Q>,
-    /// Questions of [`Need::Steady`](super::Need::Steady) that were answered.
+    /// Requests of [`Need::Steady`](super::Need::Steady) that had a reply.
     pub(in crate::protocol) steady: Vec<Q>,
 }
 
@@ -38,22 +36,22 @@ impl<Q: Copy + PartialEq> Session<Q> {
         self.failed.iter().filter(|&&failed| failed == query).count()
     }
 
-    pub(in crate::protocol) fn answered(&mut self, query: Q) {
+    pub(in crate::protocol) fn note_reply(&mut self, query: Q) {
         if !self.steady.contains(&query) {
             self.steady.push(query);
             self.failed.retain(|failed| *failed != query);
         }
     }
 
-    pub(in crate::protocol) fn failure(&mut self, query: Q, refused: bool) {
+    pub(in crate::protocol) fn note_failure(&mut self, query: Q, refused: bool) {
         self.failed.push(query);
-        if refused || self.failures(query) >= FAILURES {
+        if refused || self.failures(query) >= MAX_FAILURES {
             self.closed.push(query);
         }
     }
 
-    /// The questions that are still open. Those that failed before come last, so that one that is
-    /// never answered does not keep the others from being asked.
+    /// The requests of a plan that are open. Those that failed before come last, so that one without
+    /// a reply does not keep the others from being sent.
     pub(in crate::protocol) fn open(&self, plan: &[Q]) -> VecDeque<Q> {
         let mut open: Vec<Q> =
             plan.iter().copied().filter(|query| !self.closed.contains(query)).collect();

@@ -1,5 +1,5 @@
-//! The runner with a toy dialect: question `a?`, answer `a;`, damaged answer `a!;`, refusal
-//! `no;`, somebody else's answer `z;`.
+//! The runner with a toy protocol: request `a?`, reply `a;`, damaged reply `a!;`, refusal `no;`,
+//! reply of another battery `z;`.
 
 use proptest::prelude::*;
 
@@ -10,14 +10,14 @@ use crate::model::{Alarm, reading::Probe};
 #[derive(Debug)]
 struct Toy;
 
-/// `a` is required, `b` may fail, `c` and `d` are asked once.
-const QUESTIONS: &[char] = &['a', 'b', 'c', 'd'];
+/// `a` is required, `b` may fail, `c` and `d` are requested once.
+const REQUESTS: &[char] = &['a', 'b', 'c', 'd'];
 
 impl RequestReply for Toy {
     type Query = char;
 
     fn plan(&self) -> &'static [char] {
-        QUESTIONS
+        REQUESTS
     }
 
     fn need(&self, query: char) -> Need {
@@ -43,29 +43,21 @@ impl RequestReply for Toy {
         }
     }
 
-    fn decode(
-        &mut self,
-        query: char,
-        frame: &[u8],
-        into: &mut Reading,
-    ) -> Result<Answer, ProtocolError> {
-        // A half value, to be thrown away when the frame turns out bad.
+    fn decode(&mut self, query: char, frame: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
+        // To be discarded when the frame turns out bad.
         into.alarms.note(Alarm::LowBattery, true);
-        let name = self.describe(query);
         match frame {
-            [b'z', ..] => Ok(Answer::Foreign),
-            b"no;" => Err(ProtocolError::Refused { query: name, code: 7, reason: "no" }),
+            [b'z', ..] => Err(DecodeError::Foreign),
+            b"no;" => Err(DecodeError::Refused { code: 7, reason: "no" }),
             [letter, b';'] if char::from(*letter) == query => {
                 into.alarms = Default::default();
                 let value = Some(DeciCelsius(i32::from(*letter)));
                 into.probes
                     .push(Probe { location: crate::model::reading::SensorLocation::Cells, value });
-                Ok(Answer::Ours)
+                Ok(())
             }
-            [.., b'!', b';'] => {
-                Err(ProtocolError::BadChecksum { query: name, expected: 1, got: 2 })
-            }
-            _ => Err(ProtocolError::BadFrame { query: name, reason: "what?".to_owned() }),
+            [.., b'!', b';'] => Err(DecodeError::Checksum { expected: 1, got: 2 }),
+            _ => Err(DecodeError::OtherRequest),
         }
     }
 
@@ -79,8 +71,8 @@ impl RequestReply for Toy {
     }
 }
 
-/// Plays a cycle: each item answers one question; `""` is silence. Gives what was asked and how
-/// it ended.
+/// Runs a cycle: each item is the reply to one request; `""` is a timeout. Returns the requests and
+/// the end.
 fn play(runner: &mut Runner<Toy>, answers: &[&str]) -> (String, Step) {
     let mut asked = String::new();
     let mut answers = answers.iter();
@@ -92,7 +84,7 @@ fn play(runner: &mut Runner<Toy>, answers: &[&str]) -> (String, Step) {
                 runner.advance();
             }
             Step::Await(_) => {
-                if let State::Listening = runner.state {
+                if let RunnerState::Receiving = runner.state {
                     runner.receive(answers.next().unwrap_or(&"").as_bytes());
                 }
                 if matches!(runner.step(), Step::Await(_)) {
@@ -105,10 +97,10 @@ fn play(runner: &mut Runner<Toy>, answers: &[&str]) -> (String, Step) {
     panic!("no end");
 }
 
-/// The letters that made it into the reading.
+/// The letters in the reading.
 fn letters(step: &Step) -> String {
     let Step::Done(reading) = step else { panic!("{step:?}") };
-    assert!(reading.alarms.is_empty(), "half values of a bad frame");
+    assert!(reading.alarms.is_empty(), "a value of a bad frame");
     let letter = |probe: &Probe| char::from(u8::try_from(probe.value.unwrap().0).unwrap());
     let mut letters: Vec<char> = reading.probes.iter().map(letter).collect();
     letters.sort_unstable();
@@ -121,7 +113,7 @@ fn error(step: Step) -> ProtocolError {
 }
 
 #[test]
-fn once_is_once_a_session_but_in_every_reading() {
+fn need_once_is_requested_once_and_in_every_reading() {
     let mut runner = Runner::new(Toy);
     let (asked, end) = play(&mut runner, &["a;", "b;", "c;", "d;"]);
     assert_eq!((asked.as_str(), letters(&end).as_str()), ("abcd", "abcd"));
@@ -134,26 +126,26 @@ fn once_is_once_a_session_but_in_every_reading() {
 }
 
 #[test]
-fn the_identity_alone_is_asked_to_the_end_and_fails_only_when_nothing_is_known() {
+fn identify_fails_only_when_nothing_is_known() {
     let identify = |runner: &mut Runner<Toy>, answers: &[&str]| {
         runner.start(CycleKind::Identify);
         play(runner, answers)
     };
     let mut runner = Runner::new(Toy);
     let (asked, end) = identify(&mut runner, &["", "d;"]);
-    assert_eq!((asked.as_str(), letters(&end).as_str()), ("cd", "d"), "silence of one is no end");
+    assert_eq!((asked.as_str(), letters(&end).as_str()), ("cd", "d"), "a timeout is no end");
     let (asked, end) = identify(&mut runner, &[""]);
     assert_eq!((asked.as_str(), letters(&end).as_str()), ("c", "d"), "the rest is known");
 
     let (asked, end) = identify(&mut Runner::new(Toy), &["no;", ""]);
     assert_eq!(asked, "cd");
-    assert!(matches!(error(end), ProtocolError::Refused { .. }), "the more telling one");
+    assert!(matches!(error(end), ProtocolError::Refused { .. }), "the more specific one");
     let (_, end) = identify(&mut Runner::new(Toy), &["", ""]);
     assert!(matches!(error(end), ProtocolError::Timeout { .. }));
 }
 
 #[test]
-fn silence_costs_one_time_out_a_cycle_and_is_given_up() {
+fn timeout_ends_the_optional_requests_of_a_cycle() {
     let mut runner = Runner::new(Toy);
     let cycles = [
         (&["a;", "b;", ""][..], "abc", "ab"),
@@ -172,7 +164,7 @@ fn silence_costs_one_time_out_a_cycle_and_is_given_up() {
 }
 
 #[test]
-fn a_refused_question_is_given_up_at_once() {
+fn refused_request_is_given_up_at_once() {
     let mut runner = Runner::new(Toy);
     let (asked, end) = play(&mut runner, &["a;", "no;", "no;", "d;"]);
     assert_eq!((asked.as_str(), letters(&end).as_str()), ("abcd", "ad"));
@@ -182,7 +174,7 @@ fn a_refused_question_is_given_up_at_once() {
 }
 
 #[test]
-fn damage_is_asked_again_and_no_more_often_than_the_pacing_says() {
+fn damaged_reply_is_requested_again_up_to_the_limit() {
     let mut runner = Runner::new(Toy);
     let (asked, end) = play(&mut runner, &["a!;", "a!;", "a;", "b;", "c!;", "c!;", "c!;"]);
     assert_eq!((asked.as_str(), letters(&end).as_str()), ("aaabccc", "ab"));
@@ -193,7 +185,7 @@ fn damage_is_asked_again_and_no_more_often_than_the_pacing_says() {
 }
 
 #[test]
-fn a_good_answer_behind_noise_needs_no_second_question() {
+fn valid_reply_after_noise_needs_no_second_request() {
     let mut runner = Runner::new(Toy);
     let (asked, end) =
         play(&mut runner, &["x;a!;z;a;", "b?b;", "c?;c;", "d;trailing noise that never ends"]);
@@ -201,7 +193,7 @@ fn a_good_answer_behind_noise_needs_no_second_question() {
 }
 
 #[test]
-fn the_most_telling_error_wins() {
+fn most_specific_error_is_reported() {
     type Check = fn(&ProtocolError) -> bool;
     let cases: &[(&[&str], Check)] = &[
         (&["half"], |e| matches!(e, ProtocolError::Timeout { received: 4, .. })),
@@ -218,7 +210,7 @@ fn the_most_telling_error_wins() {
 }
 
 #[test]
-fn an_abandoned_cycle_leaves_nothing_behind() {
+fn abandoned_cycle_leaves_nothing_behind() {
     for steps in 0..8 {
         let mut runner = Runner::new(Toy);
         for _ in 0..steps {
@@ -234,9 +226,9 @@ fn an_abandoned_cycle_leaves_nothing_behind() {
 }
 
 proptest! {
-    /// Whatever comes, in whatever chunks: the buffer is bounded, and the newest bytes are kept.
+    /// With any bytes in any chunks the buffer is bounded, and the newest bytes are kept.
     #[test]
-    fn the_buffer_is_bounded(
+    fn buffer_is_bounded(
         chunks in prop::collection::vec(prop::collection::vec(b'A'..=b'Z', 0..3000), 0..8),
     ) {
         let mut runner = Runner::new(Toy);

@@ -1,9 +1,4 @@
-//! Daly boards as the reader meets them: the other side of `protocol::daly`, one simulated brand
-//! for each dialect.
-//!
-//! They have encoders of their own on purpose: a mistake in a shared one would hide itself.
-//! Layouts: the vendor's papers, patagonaa/esphome-daly-hkms-bms and recorded frames, which the
-//! tests below compare with.
+//! Daly boards, the counterpart of `protocol::daly`: one simulated brand for each dialect.
 
 mod a5;
 mod registers;
@@ -12,7 +7,6 @@ use super::battery::Battery;
 use super::faults::Faults;
 use super::state::PackState;
 use super::{Responder, SimBrand};
-use crate::model::Alarm;
 
 /// A board of the D2 dialect.
 pub static BRAND: SimBrand = SimBrand {
@@ -93,86 +87,14 @@ impl Responder for DalyPack {
     }
 }
 
-/// The seven failure bytes that A5 and D2 share; where several bits stand for one alarm, the first.
-fn failures(state: &PackState) -> [u8; 7] {
-    FAILURES.map(|alarms| state.bits(&alarms))
+/// 0 at rest, 1 while charging, 2 while discharging.
+fn motion(state: &PackState) -> u16 {
+    match state.current.0 {
+        0 => 0,
+        1.. => 1,
+        _ => 2,
+    }
 }
-
-const FAILURES: [[Option<Alarm>; 8]; 7] = {
-    use Alarm::*;
-    [
-        [
-            Some(CellOvervoltageWarning),
-            Some(CellOvervoltage),
-            Some(CellUndervoltageWarning),
-            Some(CellUndervoltage),
-            Some(PackOvervoltageWarning),
-            Some(PackOvervoltage),
-            Some(PackUndervoltageWarning),
-            Some(PackUndervoltage),
-        ],
-        [
-            Some(ChargeOvertemperatureWarning),
-            Some(ChargeOvertemperature),
-            Some(ChargeUndertemperatureWarning),
-            Some(ChargeUndertemperature),
-            Some(DischargeOvertemperatureWarning),
-            Some(DischargeOvertemperature),
-            Some(DischargeUndertemperatureWarning),
-            Some(DischargeUndertemperature),
-        ],
-        [
-            Some(ChargeOvercurrentWarning),
-            Some(ChargeOvercurrent),
-            Some(DischargeOvercurrentWarning),
-            Some(DischargeOvercurrent),
-            None,
-            None,
-            Some(LowSocWarning),
-            Some(LowBattery),
-        ],
-        [
-            Some(CellDifferenceWarning),
-            Some(CellDifference),
-            Some(TemperatureDifferenceWarning),
-            Some(TemperatureDifference),
-            None,
-            None,
-            None,
-            None,
-        ],
-        [
-            Some(MosOvertemperature),
-            None,
-            None,
-            None,
-            Some(ChargeMosFailure),
-            Some(DischargeMosFailure),
-            None,
-            None,
-        ],
-        [
-            Some(AfeFailure),
-            Some(SamplingFailure),
-            Some(TemperatureSensorFailure),
-            Some(EepromFailure),
-            Some(ClockFailure),
-            Some(PrechargeFailure),
-            Some(CommunicationFailure),
-            Some(InternalCommunicationFailure),
-        ],
-        [
-            Some(CurrentSensorFailure),
-            Some(VoltageSensorFailure),
-            Some(ShortCircuit),
-            Some(ChargeForbidden),
-            None,
-            None,
-            None,
-            None,
-        ],
-    ]
-};
 
 #[cfg(test)]
 mod tests;

@@ -1,68 +1,45 @@
-//! The two dialects with registers: what each register holds, and Modbus around it.
+//! The two dialects with registers, over Modbus.
 
-use super::{CHARGING, DISCHARGING, DalyPack, Dialect, failures};
+use super::{CHARGING, DISCHARGING, DalyPack, Dialect, motion};
 use crate::model::Alarm;
+use crate::protocol::daly::status::{FAILURES, FLAGS, LEVELS};
+use crate::protocol::modbus::{READ, WRITE, checked, with_crc};
 use crate::sim::Corruption;
 use crate::sim::state::PackState;
 
 const REQUEST: usize = 8;
-const D2: u8 = 0xD2;
 
 pub fn request_end(buffer: &[u8]) -> Option<usize> {
-    (REQUEST..=buffer.len()).find(|&end| is_sound(&buffer[end - REQUEST..end]))
-}
-
-fn crc(bytes: &[u8]) -> [u8; 2] {
-    let mut crc = 0xFFFF_u16;
-    for byte in bytes {
-        crc ^= u16::from(*byte);
-        for _ in 0..8 {
-            let carry = crc & 1;
-            crc >>= 1;
-            if carry == 1 {
-                crc ^= 0xA001;
-            }
-        }
-    }
-    crc.to_le_bytes()
-}
-
-fn is_sound(frame: &[u8]) -> bool {
-    matches!(frame, [body @ .., low, high] if crc(body) == [*low, *high])
-}
-
-fn closed(mut frame: Vec<u8>) -> Vec<u8> {
-    frame.extend(crc(&frame));
-    frame
+    (REQUEST..=buffer.len()).find(|&end| checked(&buffer[end - REQUEST..end]).is_ok())
 }
 
 pub fn respond(pack: &mut DalyPack, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
-    let request = request.last_chunk::<REQUEST>().filter(|request| is_sound(*request))?;
-    let [to, function, high, low, upper, lower, ..] = *request;
-    let (asked, answers) = match pack.dialect {
+    let request = checked(request.last_chunk::<REQUEST>()?).ok()?;
+    let &[to, function, high, low, upper, lower] = request else { return None };
+    let (own, reply) = match pack.dialect {
         Dialect::P81 => (0x80 + pack.address, 0x50 + pack.address),
-        _ => (D2, D2),
+        _ => (0xD2, 0xD2),
     };
-    if to != asked {
+    if to != own {
         return None;
     }
     let [register, value] = [[high, low], [upper, lower]].map(u16::from_be_bytes);
     match function {
-        3 => {
+        READ => {
             let state = pack.state(seconds);
             let last = register.checked_add(value)?;
             let content: Option<Vec<u16>> =
                 (register..last).map(|it| content(pack.dialect, &state, it)).collect();
-            // A bad question is not answered at all.
+            // An invalid request is ignored.
             let content = content.filter(|content| (1..=81).contains(&content.len()))?;
-            let mut frame = vec![answers, 3, (content.len() * 2) as u8];
+            let mut frame = vec![reply, READ, (content.len() * 2) as u8];
             frame.extend(content.into_iter().flat_map(u16::to_be_bytes));
-            Some(closed(frame))
+            Some(with_crc(frame))
         }
-        6 => {
+        WRITE => {
             let switch = switch(pack.dialect, register)?;
             pack.off[switch] = value == 0;
-            Some(closed(vec![answers, 6, high, low, upper, lower]))
+            Some(with_crc(vec![reply, WRITE, high, low, upper, lower]))
         }
         _ => None,
     }
@@ -76,7 +53,7 @@ fn switch(dialect: Dialect, register: u16) -> Option<usize> {
     }
 }
 
-/// What a register holds; `None` where the board has none.
+/// The content of a register; `None` where the board has none.
 fn content(dialect: Dialect, state: &PackState, register: u16) -> Option<u16> {
     match dialect {
         Dialect::P81 => p81(state, register),
@@ -84,35 +61,21 @@ fn content(dialect: Dialect, state: &PackState, register: u16) -> Option<u16> {
     }
 }
 
-fn word(value: i32) -> u16 {
-    value as u16
-}
-
 fn cell(state: &PackState, index: u16) -> u16 {
-    state.cells.get(usize::from(index)).map_or(0, |cell| word(cell.0))
+    state.cells.get(usize::from(index)).map_or(0, |cell| cell.0 as u16)
 }
 
 fn degrees(tenths: i32) -> u16 {
-    word(tenths / 10 + 40)
+    (tenths / 10 + 40) as u16
 }
 
-fn motion(state: &PackState) -> u16 {
-    match state.current.0 {
-        0 => 0,
-        1.. => 1,
-        _ => 2,
-    }
+fn sensor(state: &PackState, index: u16, missing: u16) -> u16 {
+    state.sensors.get(usize::from(index)).map_or(missing, |sensor| degrees(sensor.0))
 }
 
 fn extremes(state: &PackState) -> (u16, u16) {
-    let cells = || state.cells.iter().map(|cell| word(cell.0));
+    let cells = || state.cells.iter().map(|cell| cell.0 as u16);
     (cells().max().unwrap_or(0), cells().min().unwrap_or(0))
-}
-
-/// Sixteen cells as bits, from this one on.
-fn balancing(state: &PackState, first: usize) -> u16 {
-    let cells = state.balancing.iter().skip(first).take(16).enumerate();
-    cells.fold(0, |mask, (bit, on)| mask | u16::from(*on) << bit)
 }
 
 fn power(state: &PackState) -> u16 {
@@ -120,23 +83,28 @@ fn power(state: &PackState) -> u16 {
     u16::try_from(watts).unwrap_or(u16::MAX)
 }
 
+/// One register of a text.
+fn text(text: &[u8], index: u16) -> u16 {
+    let byte = |at: usize| text.get(at).copied().unwrap_or(0);
+    let at = usize::from(index) * 2;
+    u16::from_be_bytes([byte(at), byte(at + 1)])
+}
+
+/// One register of bytes of which the low one comes first.
+fn bytes(index: u16, byte: impl Fn(usize) -> u8) -> u16 {
+    let at = usize::from(index) * 2;
+    u16::from_le_bytes([byte(at), byte(at + 1)])
+}
+
 fn d2(state: &PackState, register: u16) -> Option<u16> {
     let (highest, lowest) = extremes(state);
-    let failures = failures(state);
-    let text = |text: &[u8], first: u16| {
-        let at = usize::from(register - first) * 2;
-        let byte = |at: usize| text.get(at).copied().unwrap_or(0);
-        u16::from_be_bytes([byte(at), byte(at + 1)])
-    };
     Some(match register {
         0x00..=0x1F => cell(state, register),
-        // A sensor that is not fitted holds 0 °C.
-        0x20..=0x27 => {
-            state.sensors.get(usize::from(register - 0x20)).map_or(40, |it| degrees(it.0))
-        }
-        0x28 => word(state.voltage.0 / 100),
-        0x29 => word(30_000 + state.current.0 / 100),
-        0x2A => word(state.soc.0 / 10),
+        // A sensor that is not fitted has 0 °C.
+        0x20..=0x27 => sensor(state, register - 0x20, 40),
+        0x28 => (state.voltage.0 / 100) as u16,
+        0x29 => (30_000 + state.current.0 / 100) as u16,
+        0x2A => (state.soc.0 / 10) as u16,
         0x2B => highest,
         0x2C => lowest,
         0x2F => motion(state),
@@ -145,17 +113,15 @@ fn d2(state: &PackState, register: u16) -> Option<u16> {
         0x32 => state.sensors.len() as u16,
         0x33 => state.cycles as u16,
         0x34 => state.balancing.contains(&true).into(),
-        0x35 => state.charging.into(),
-        0x36 => state.discharging.into(),
+        0x35 | 0xA5 => state.charging.into(),
+        0x36 | 0xA6 => state.discharging.into(),
         0x38 => highest - lowest,
         0x39 => power(state),
         0x3A..=0x3D => {
-            let at = usize::from(register - 0x3A) * 2;
-            let byte = |at: usize| failures.get(at).copied().unwrap_or(0);
-            u16::from_le_bytes([byte(at), byte(at + 1)])
+            bytes(register - 0x3A, |at| FAILURES.get(at).map_or(0, |word| state.word(word) as u8))
         }
-        0x3E => balancing(state, 0),
-        0x3F => balancing(state, 16),
+        0x3E => state.balancing_word(0),
+        0x3F => state.balancing_word(16),
         0x40 => 30_000,
         0x42 => degrees(state.mosfet.0),
         0x80 => (state.design.0 / 100) as u16,
@@ -164,11 +130,9 @@ fn d2(state: &PackState, register: u16) -> Option<u16> {
         0x8D | 0x8E => 2500,
         0x8F | 0x90 => 584,
         0x91 | 0x92 => 400,
-        0xA5 => state.charging.into(),
-        0xA6 => state.discharging.into(),
-        0xA9..=0xB0 => text(b"SIM_1.0", 0xA9),
-        0xB1..=0xB8 => text(b"SIMULATED-D2", 0xB1),
-        0xB9..=0xC8 => text(b"SIMDALY0001", 0xB9),
+        0xA9..=0xB0 => text(b"SIM_1.0", register - 0xA9),
+        0xB1..=0xB8 => text(b"SIMULATED-D2", register - 0xB1),
+        0xB9..=0xC8 => text(b"SIMDALY0001", register - 0xB9),
         register if register <= 0xA8 => 0,
         _ => return None,
     })
@@ -176,19 +140,12 @@ fn d2(state: &PackState, register: u16) -> Option<u16> {
 
 fn p81(state: &PackState, register: u16) -> Option<u16> {
     let (highest, lowest) = extremes(state);
-    let text = |text: &[u8], first: u16| {
-        let at = usize::from(register - first) * 2;
-        let byte = |at: usize| text.get(at).copied().unwrap_or(0);
-        u16::from_be_bytes([byte(at), byte(at + 1)])
-    };
     Some(match register {
         0x00..=0x2F => cell(state, register),
-        0x30..=0x37 => {
-            state.sensors.get(usize::from(register - 0x30)).map_or(0xFF, |it| degrees(it.0))
-        }
-        0x38 => word(state.voltage.0 / 100),
-        0x39 => word(30_000 + state.current.0 / 100),
-        0x3A => word(state.soc.0 / 10),
+        0x30..=0x37 => sensor(state, register - 0x30, 0xFF),
+        0x38 => (state.voltage.0 / 100) as u16,
+        0x39 => (30_000 + state.current.0 / 100) as u16,
+        0x3A => (state.soc.0 / 10) as u16,
         0x3B => 0x2A,
         0x3C => state.cells.len() as u16,
         0x3D => state.sensors.len() as u16,
@@ -198,22 +155,19 @@ fn p81(state: &PackState, register: u16) -> Option<u16> {
         0x48 => motion(state),
         0x4B => (state.remaining.0 / 100) as u16,
         0x4C => state.cycles as u16,
-        // What a recorded board shows while no cell is balanced.
+        // As on a recorded board while no cell is balancing.
         0x4D => 7,
-        0x4F..=0x51 => balancing(state, usize::from(register - 0x4F) * 16),
+        0x4F..=0x51 => state.balancing_word(usize::from(register - 0x4F) * 16),
         0x52 => state.charging.into(),
         0x53 => state.discharging.into(),
         0x58 => power(state),
         0x5A => degrees(state.mosfet.0),
         0x5B => degrees(state.ambient.0),
         0x5C => 0xFF,
-        0x6D..=0x73 => {
-            let at = usize::from(register - 0x6D) * 2;
-            u16::from_le_bytes([level_byte(state, at), level_byte(state, at + 1)])
-        }
-        0x178..=0x185 => text(b"SIM_1.0ESS", 0x178),
-        0x186..=0x18C => text(b"SIMULATED-81", 0x186),
-        0x18D..=0x198 => text(b"SIMDALY0081", 0x18D),
+        0x6D..=0x73 => bytes(register - 0x6D, |at| level_byte(state, at)),
+        0x178..=0x185 => text(b"SIM_1.0ESS", register - 0x178),
+        0x186..=0x18C => text(b"SIMULATED-81", register - 0x186),
+        0x18D..=0x198 => text(b"SIMDALY0081", register - 0x18D),
         register if register <= 0x1C2 => 0,
         _ => return None,
     })
@@ -228,88 +182,21 @@ fn level_byte(state: &PackState, index: usize) -> u8 {
             u8::from(state.alarms.contains(&warning))
         }
     };
-    let counted = LEVELS.get(index).map_or(0, |[low, high]| level(*low) | level(*high) << 3);
-    counted | FLAGS.get(index).map_or(0, |alarms| state.bits(alarms))
+    let levels = LEVELS.get(index).map_or(0, |[low, high]| level(*low) | level(*high) << 3);
+    levels | FLAGS.get(index).map_or(0, |word| state.word(word) as u8)
 }
 
-const LEVELS: [[[Alarm; 2]; 2]; 8] = {
-    use Alarm::*;
-    [
-        [[CellOvervoltageWarning, CellOvervoltage], [CellUndervoltageWarning, CellUndervoltage]],
-        [
-            [CellDifferenceWarning, CellDifference],
-            [ChargeOvertemperatureWarning, ChargeOvertemperature],
-        ],
-        [
-            [ChargeUndertemperatureWarning, ChargeUndertemperature],
-            [DischargeOvertemperatureWarning, DischargeOvertemperature],
-        ],
-        [
-            [DischargeUndertemperatureWarning, DischargeUndertemperature],
-            [TemperatureDifferenceWarning, TemperatureDifference],
-        ],
-        [[PackOvervoltageWarning, PackOvervoltage], [PackUndervoltageWarning, PackUndervoltage]],
-        [
-            [ChargeOvercurrentWarning, ChargeOvercurrent],
-            [DischargeOvercurrentWarning, DischargeOvercurrent],
-        ],
-        [[LowSocWarning, LowBattery], [LowSohWarning, LowSohWarning]],
-        [[MosOvertemperatureWarning, MosOvertemperature], [ThermalRunaway, ThermalRunaway]],
-    ]
-};
-
-const FLAGS: [[Option<Alarm>; 8]; 14] = {
-    use Alarm::*;
-    const NONE: [Option<Alarm>; 8] = [None; 8];
-    let mut flags = [NONE; 14];
-    flags[0][7] = Some(CommunicationFailure);
-    flags[2][7] = Some(TemperatureSensorFailure);
-    flags[4][6] = Some(ShortCircuit);
-    flags[5][6] = Some(ChargeUndervoltageWarning);
-    flags[5][7] = Some(DischargeOvervoltageWarning);
-    flags[11] = [
-        Some(AfeFailure),
-        None,
-        Some(SamplingFailure),
-        Some(VoltageSensorFailure),
-        Some(CellDisconnected),
-        None,
-        Some(CurrentSensorFailure),
-        None,
-    ];
-    flags[12] = [
-        None,
-        Some(EepromFailure),
-        Some(FlashFailure),
-        Some(ClockFailure),
-        Some(ChargeMosFailure),
-        Some(DischargeMosFailure),
-        Some(PrechargeFailure),
-        None,
-    ];
-    flags[13][7] = Some(HeaterFailure);
-    flags
-};
-
-pub fn corrupt(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
-    let (&[address, function], Some((body, _))) =
-        (answer.first_chunk::<2>().unwrap_or(&[0, 0]), answer.split_last_chunk::<2>())
-    else {
-        return Vec::new();
-    };
-    match corrupt {
-        Corruption::Refused(code) => closed(vec![address, function | 0x80, code]),
-        Corruption::Foreign => {
-            let mut foreign = body.to_vec();
-            foreign[0] = address ^ 1;
-            closed(foreign)
-        }
+pub fn corrupt(corruption: Corruption, reply: &[u8]) -> Vec<u8> {
+    let Ok(&[address, function, ref data @ ..]) = checked(reply) else { return Vec::new() };
+    match corruption {
+        Corruption::Refused(code) => with_crc(vec![address, function | 0x80, code]),
+        Corruption::Foreign => with_crc([&[address ^ 1, function], data].concat()),
         Corruption::Checksum => {
-            let mut answer = answer.to_vec();
-            if let Some(last) = answer.last_mut() {
+            let mut reply = reply.to_vec();
+            if let Some(last) = reply.last_mut() {
                 *last ^= 1;
             }
-            answer
+            reply
         }
     }
 }

@@ -1,46 +1,66 @@
-//! A JBD board as the reader meets it on a wire or on Bluetooth: the other side of
-//! `protocol::jbd`.
-//!
-//! It has an encoder of its own on purpose: a mistake in a shared one would hide itself. Layouts:
-//! the vendor's "General Protocol" and recorded frames, which the tests below compare with.
+//! A JBD board on a wire or on Bluetooth, the counterpart of `protocol::jbd`.
 
-mod data;
-mod frame;
-mod gate;
+mod ble_module;
+
+use std::ops::Range;
 
 use super::battery::Battery;
-use super::faults::{Fault, Faults};
+use super::faults::Faults;
+use super::payload::Payload;
 use super::state::PackState;
-use super::{Responder, SimBrand};
-use frame::{Request, code};
-use gate::Gate;
+use super::{Corruption, Responder, SimBrand};
+use crate::model::Alarm;
+use crate::protocol::jbd::decode::PROTECTION;
+use crate::protocol::jbd::frame::{self, ENVELOPE, READ, WRITE};
+use ble_module::{BleModule, Handshake};
 
-/// JBD, for the registry.
 pub static BRAND: SimBrand = SimBrand {
     name: "jbd",
     addresses: 1..=1,
     new: |address, battery, faults| Box::new(JbdPack::new(address, battery).with_faults(faults)),
     request_end: |buffer| {
-        let plain = frame::find(buffer).map(|it| it.end);
-        plain.into_iter().chain(gate::find(buffer).map(|it| it.end)).min()
+        let ends = [find_request(buffer), ble_module::find(buffer)];
+        ends.into_iter().flatten().map(|range| range.end).min()
     },
     stream: None,
     notification: Some(20),
-    corrupt: frame::corrupt,
+    corrupt,
 };
 
-/// What the Bluetooth module says when somebody subscribes, before any answer.
+/// What the Bluetooth module sends on a subscription, before any reply.
 pub const GREETING: &[u8] = &[0];
 
-/// What a board says about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nameplate {
-    /// Model, as the factory or the owner named it; at most 31 characters.
-    pub name: String,
-    /// Firmware version, each part below 16.
-    pub software: [u8; 2],
-    /// Year since 2000, month, day.
-    pub born: [u8; 3],
+/// Status codes of the vendor's document.
+mod code {
+    pub const OK: u8 = 0x00;
+    pub const UNKNOWN: u8 = 0x80;
+    pub const NOT_ALLOWED: u8 = 0x81;
+    pub const CHECKSUM: u8 = 0x82;
+}
+
+/// Where the first request is, valid or not.
+fn find_request(buffer: &[u8]) -> Option<Range<usize>> {
+    (0..buffer.len()).find_map(|start| match buffer[start..] {
+        [0xDD, READ | WRITE, _, length, ..] => {
+            let end = start + usize::from(length) + ENVELOPE;
+            (buffer.get(end - 1) == Some(&0x77)).then_some(start..end)
+        }
+        _ => None,
+    })
+}
+
+/// There are no addresses: the reply to another request is one about another register.
+fn corrupt(corruption: Corruption, reply: &[u8]) -> Vec<u8> {
+    let mut reply = reply.to_vec();
+    match (corruption, reply.as_mut_slice()) {
+        (Corruption::Refused(code), [0xDD, register, ..]) => {
+            return frame::encode(*register, code, &[]);
+        }
+        (Corruption::Foreign, [0xDD, register, ..]) => *register ^= 0x08,
+        (Corruption::Checksum, [0xDD, .., low, 0x77] | [0xFF, .., low]) => *low ^= 1,
+        _ => {}
+    }
+    reply
 }
 
 /// One board.
@@ -48,20 +68,17 @@ pub struct Nameplate {
 pub struct JbdPack {
     address: u8,
     battery: Battery,
-    nameplate: Nameplate,
     faults: Faults,
-    /// Charging and discharging, turned off by register E1.
+    /// Charging and discharging, switched off by register E1.
     off: [bool; 2],
-    gate: Gate,
+    module: BleModule,
 }
 
 impl JbdPack {
-    /// A board with this battery around it. The address is never on the line; faults know it.
+    /// The address is for the faults only; the board has none.
     pub fn new(address: u8, battery: Battery) -> Self {
-        let nameplate =
-            Nameplate { name: "JBD-SIM16S100A".into(), software: [2, 1], born: [25, 6, 13] };
-        let (faults, off, gate) = (Faults::default(), [false; 2], Gate::Open);
-        JbdPack { address, battery, nameplate, faults, off, gate }
+        let module = BleModule::Nothing;
+        JbdPack { address, battery, faults: Faults::default(), off: [false; 2], module }
     }
 
     /// A board that never changes: [`PackState::at_rest`].
@@ -69,89 +86,104 @@ impl JbdPack {
         JbdPack::new(address, Battery::fixed(PackState::at_rest()))
     }
 
-    /// Lets the alarms and cell counts among these faults come true.
     pub fn with_faults(self, faults: Faults) -> Self {
         JbdPack { faults, ..self }
     }
 
-    /// A Bluetooth module that answers nothing before the handshake with this key and, where one is
-    /// set, this password; all of six characters. `mac` is its address.
-    pub fn guarded(self, mac: [u8; 6], key: &str, password: Option<&str>) -> Self {
-        JbdPack { gate: Gate::guarded(mac, key, password), ..self }
+    /// With a Bluetooth module at this address that requires the handshake.
+    pub fn with_handshake(self, mac: [u8; 6], key: &str, password: Option<&str>) -> Self {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        let (key, password) = (bytes(key), password.map(bytes));
+        let handshake = Handshake { mac, key, password, done: false };
+        JbdPack { module: BleModule::Handshake(handshake), ..self }
     }
 
-    /// A Bluetooth module that repeats whatever it is told until the link is paired.
-    pub fn unpaired(self) -> Self {
-        JbdPack { gate: Gate::Unpaired, ..self }
+    /// With a Bluetooth module that requires pairing.
+    pub fn with_pairing(self) -> Self {
+        JbdPack { module: BleModule::Pairing, ..self }
     }
 
-    /// Somebody connected anew: the handshake has to be done again.
+    /// A new connection needs a new handshake.
     pub fn connected(&mut self) {
-        self.gate.connected();
-    }
-
-    /// What the board says about itself.
-    pub fn nameplate(&self) -> &Nameplate {
-        &self.nameplate
-    }
-
-    /// What the board reports at this time.
-    pub fn state(&mut self, seconds: f64) -> PackState {
-        let mut state = self.battery.state(seconds);
-        for condition in self.faults.conditions(self.address) {
-            match condition {
-                Fault::Alarm(alarm) => {
-                    state.alarms.insert(alarm);
-                }
-                Fault::Cells(count) => state = state.with_cells(count),
-                _ => {}
-            }
+        if let BleModule::Handshake(handshake) = &mut self.module {
+            handshake.done = false;
         }
+    }
+
+    fn state(&mut self, seconds: f64) -> PackState {
+        let conditions = self.faults.conditions(self.address);
+        let mut state = self.battery.state(seconds).with_conditions(&conditions);
         if self.off != [false; 2] {
-            state.alarms.insert(crate::model::Alarm::MosSoftwareLock);
+            state.alarms.insert(Alarm::MosSoftwareLock);
         }
         state.charging &= !self.off[0];
         state.discharging &= !self.off[1];
         state
     }
 
-    fn answer(&mut self, request: &Request, seconds: f64) -> Result<Vec<u8>, u8> {
-        match (request.writes, request.register, &request.data[..]) {
-            (false, 0x03, []) => Ok(data::basic(&self.state(seconds), &self.nameplate)),
-            (false, 0x04, []) => Ok(data::cells(&self.state(seconds))),
-            (false, 0x05, []) => Ok(self.nameplate.name.clone().into_bytes()),
-            (false, 0xAA, []) => Ok(data::COUNTERS.iter().flat_map(|n| n.to_be_bytes()).collect()),
-            (true, 0xE1, [0, bits @ 0..=3]) => {
-                self.off = [bits & 1 != 0, bits & 2 != 0];
-                Ok(Vec::new())
+    fn content(&mut self, request: (u8, u8, &[u8]), seconds: f64) -> Result<Vec<u8>, u8> {
+        let mut payload = Payload::default();
+        match request {
+            (READ, 0x03, []) => basic(&mut payload, &self.state(seconds)),
+            (READ, 0x04, []) => {
+                payload.words(self.state(seconds).cells.iter().map(|cell| cell.0));
             }
-            // Limits and calibration are open in factory mode only, which nobody enters here.
-            (_, 0x10..=0xA2, _) => Err(code::NOT_ALLOWED),
-            _ => Err(code::UNKNOWN),
+            (READ, 0x05, []) => {
+                payload.extend(*b"JBD-SIM16S100A");
+            }
+            // As recorded: 122 times cell overvoltage, twice cell undervoltage, one restart.
+            (READ, 0xAA, []) => {
+                payload.words([0, 0, 0, 122, 2, 0, 0, 0, 0, 0, 0, 1]);
+            }
+            (WRITE, 0xE1, [0, bits @ 0..=3]) => self.off = [bits & 1 != 0, bits & 2 != 0],
+            // Limits and calibration are accessible in factory mode only.
+            (_, 0x10..=0xA2, _) => return Err(code::NOT_ALLOWED),
+            _ => return Err(code::UNKNOWN),
         }
+        Ok(payload.into_bytes())
     }
+}
+
+/// Register 03, with the part that newer firmware appends.
+fn basic(payload: &mut Payload, state: &PackState) {
+    // 13 June 2025.
+    let produced = 25 << 9 | 6 << 5 | 13;
+    payload.word(state.voltage.0 / 10).word(state.current.0 / 10).centi_ah(state.remaining);
+    payload.centi_ah(state.design).word(state.cycles).word(produced);
+    payload.word(state.balancing_word(0)).word(state.balancing_word(16));
+    payload.word(state.word(&PROTECTION) as u16);
+    let fets = u8::from(state.charging) | u8::from(state.discharging) << 1;
+    payload.byte(0x21).byte((state.soc.0 / 100) as u8).byte(fets);
+    payload.byte(state.cells.len() as u8).byte(state.sensors.len() as u8);
+    for sensor in &state.sensors {
+        payload.kelvin(*sensor);
+    }
+    // Humidity, alarms, full charge, remaining charge, balance current.
+    payload.byte(0).word(0).centi_ah(state.full).centi_ah(state.remaining).word(0);
 }
 
 impl Responder for JbdPack {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
-        match &mut self.gate {
-            Gate::Unpaired => return Some(request.to_vec()),
-            Gate::Open => {}
-            Gate::Guarded(guard) => {
-                if let Some(found) = gate::find(request) {
-                    return guard.answer(&request[found]);
+        match &mut self.module {
+            BleModule::Pairing => return Some(request.to_vec()),
+            BleModule::Nothing => {}
+            BleModule::Handshake(handshake) => {
+                if let Some(found) = ble_module::find(request) {
+                    return handshake.reply(&request[found]);
                 }
-                if !guard.is_open() {
+                if !handshake.done {
                     return None;
                 }
             }
         }
-        let request = frame::parse(&request[frame::find(request)?]);
-        let answered =
-            if request.sound { self.answer(&request, seconds) } else { Err(code::CHECKSUM) };
-        Some(match answered {
-            Ok(data) => frame::answer(request.register, code::OK, &data),
-            Err(code) => frame::answer(request.register, code, &[]),
+        let request = &request[find_request(request)?];
+        let content = match frame::decode(request) {
+            Ok(request) => self.content(request, seconds),
+            Err(_) => Err(code::CHECKSUM),
+        };
+        Some(match content {
+            Ok(data) => frame::encode(request[2], code::OK, &data),
+            Err(code) => frame::encode(request[2], code, &[]),
         })
     }
 }
@@ -172,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_board_at_rest_answers_with_what_it_is() {
+    fn registers_have_the_content_of_the_battery() {
         let mut pack = JbdPack::fixed(1);
         let basic = ask(&mut pack, BASIC);
         // 23 bytes, four sensors, nine bytes of newer firmware.
@@ -187,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_requests_are_refused_as_recorded() {
+    fn invalid_requests_are_refused_as_recorded() {
         let mut pack = JbdPack::fixed(1);
         let limit = [0xDD, 0xA5, 0x24, 0, 0xFF, 0xDC, 0x77];
         assert_eq!(ask(&mut pack, &limit), [0xDD, 0x24, 0x81, 0, 0xFF, 0x7F, 0x77]);
@@ -198,11 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn switches_stay_as_they_were_turned() {
+    fn switches_keep_their_setting() {
         let mut pack = JbdPack::fixed(1);
         assert_eq!(ask(&mut pack, CHARGE_OFF), [0xDD, 0xE1, 0, 0, 0, 0, 0x77]);
         let basic = ask(&mut pack, BASIC);
-        assert_eq!((basic[20], basic[24]), (0x10, 2), "bit 12 says why");
+        assert_eq!((basic[20], basic[24]), (0x10, 2), "bit 12 is the lock");
         let state = pack.state(0.0);
         assert!(!state.charging && state.discharging);
         ask(&mut pack, &[0xDD, 0x5A, 0xE1, 2, 0, 0, 0xFF, 0x1D, 0x77]);
@@ -210,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_come_true_while_they_last() {
+    fn conditions_are_reported_while_they_last() {
         let faults = Faults::new(parse("alarm=short_circuit@1,cells=20").unwrap());
         let mut pack = JbdPack::fixed(1).with_faults(faults.clone());
         assert!(pack.state(0.0).alarms.contains(&Alarm::ShortCircuit));
@@ -220,9 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn a_guarded_module_is_silent_until_the_handshake() {
+    fn module_ignores_requests_before_the_handshake() {
         let mac = [0xA4, 0xC1, 0x37, 0x04, 0x2D, 0xBE];
-        let mut pack = JbdPack::fixed(1).guarded(mac, "000000", None);
+        let mut pack = JbdPack::fixed(1).with_handshake(mac, "000000", None);
         assert_eq!(pack.respond(BASIC, 0.0), None);
         assert_eq!(ask(&mut pack, KEY), [0xFF, 0xAA, 0x15, 1, 2, 0x18]);
         assert_eq!(ask(&mut pack, BASIC)[1], 3);
@@ -231,14 +263,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unpaired_module_repeats() {
-        let mut pack = JbdPack::fixed(1).unpaired();
+    fn unpaired_module_repeats_requests() {
+        let mut pack = JbdPack::fixed(1).with_pairing();
         assert_eq!(ask(&mut pack, BASIC), BASIC);
         assert_eq!(ask(&mut pack, KEY), KEY);
     }
 
     #[test]
-    fn requests_end_where_they_end() {
+    fn end_of_a_request_is_found() {
         let end = BRAND.request_end;
         assert_eq!(end(BASIC), Some(7));
         assert_eq!(end(&BASIC[..6]), None);

@@ -138,8 +138,8 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::sim::daren::{self, DarenPack};
     use crate::sim::faults::{Fault, Faults, Rule};
+    use crate::sim::{Battery, PackState, daren};
     use crate::transport::MemoryLink;
 
     const REQUEST: &[u8] = b"~22014A42E00201FD28\r";
@@ -147,7 +147,8 @@ mod tests {
     /// A reader's link to a bus with one pack that never changes.
     fn reader(pacing: Option<u32>, faults: Faults) -> Link {
         let mut bus = Bus::new(&daren::BRAND, 1, faults);
-        bus.add(1, Box::new(DarenPack::fixed(1)));
+        let battery = Battery::fixed(PackState::at_rest());
+        bus.add(1, (daren::BRAND.new)(1, battery, Faults::default()));
         let bus = SimBus::new(bus, 1.0, pacing);
         let (near, far) = MemoryLink::pair("simulator");
         tokio::spawn(async move { bus.serve(&mut Link::Memory(far)).await });

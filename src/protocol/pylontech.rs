@@ -1,0 +1,251 @@
+//! Pylontech's low-voltage modules over RS485: US2000, US3000, US5000, UP2500 and their relatives.
+//!
+//! [ASCII frames](super::ascii_frame) of version 20 and CID1 46, as in "RS485 protocol, low
+//! voltage, V3.3" (2018) and V2.8 (2016), and in recorded frames. The battery ignores the version
+//! of a request, and puts its own into some replies. Services 60 to 63 are those of other product
+//! lines and in neither document, so they are not requested; 94 (set) and 95 (switch off) never.
+
+use super::ascii_family::{
+    self, ADDRESS, Alternative, Layout, Pack, Part, Service, Target, cells_and_sensors, is_service,
+    note_state, states_of_cells_and_sensors,
+};
+use super::bytes::Reader;
+use super::error::DecodeError;
+use super::info::{DriverInfo, SerialDefaults};
+use super::query::Runner;
+use super::status_word::{StatusWord, status_word};
+use super::values::{self, deci_kelvin, keep, plain_text};
+use crate::model::reading::SensorLocation;
+use crate::model::units::{MilliampHours, Milliamps, Millivolts};
+use crate::model::{Alarm, Reading};
+
+/// The first module of the first group has address 2, the one of group 3 has 32 (hex).
+pub static INFO: DriverInfo = DriverInfo {
+    serial: SerialDefaults::new(&[115_200, 9600], 2),
+    addresses: 2..=0xFE,
+    verified: "recorded frames of six modules; alarms from the document only",
+    ..DriverInfo::new("pylontech", "Pylontech", |options| {
+        Box::new(Runner::new(Pack::new(&LAYOUT, options)))
+    })
+};
+
+/// Service 51 comes after 96, whose version is more exact.
+static LAYOUT: Layout = Layout {
+    version: 0x20,
+    reply_versions: &[],
+    cid1: 0x46,
+    plan: &[&LIVE, &ALARMS, &MANAGEMENT, &SERIAL, &FIRMWARE, &PARAMETERS, &MANUFACTURER],
+    alternative: Alternative::WholeGroup,
+    is_service,
+};
+
+static LIVE: Service = Service::new(0x42, "live values", Part::Live, ADDRESS, live);
+static ALARMS: Service = Service::new(0x44, "alarms", Part::Alarms, ADDRESS, alarms);
+static PARAMETERS: Service = Service::new(0x47, "parameters", Part::Identity, None, parameters);
+static MANUFACTURER: Service =
+    Service::new(0x51, "manufacturer", Part::Identity, None, ascii_family::manufacturer);
+static MANAGEMENT: Service =
+    Service::new(0x92, "charge and discharge management", Part::Extra, ADDRESS, management);
+static SERIAL: Service = Service::new(0x93, "serial number", Part::Identity, ADDRESS, serial);
+static FIRMWARE: Service = Service::new(0x96, "firmware", Part::Identity, ADDRESS, firmware);
+
+/// One module of service 42.
+struct Module {
+    cells: Vec<u16>,
+    temperatures: Vec<u16>,
+    current: i16,
+    voltage: u16,
+    remaining: MilliampHours,
+    full: MilliampHours,
+    cycles: u16,
+}
+
+fn live(target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
+    let module = our_module(target, info, module)?;
+    let pack = &mut into.pack;
+    pack.voltage = Some(Millivolts(module.voltage.into()));
+    pack.current = Some(Milliamps(i32::from(module.current) * 100));
+    pack.remaining = Some(module.remaining);
+    pack.full = Some(module.full);
+    pack.soc = values::ratio(module.remaining, module.full);
+    pack.cycles = Some(module.cycles.into());
+    into.cells = values::cells(&module.cells);
+    // The first sensor is on the board with the power transistors.
+    let locations =
+        std::iter::once(SensorLocation::Mosfet).chain(std::iter::repeat(SensorLocation::Cells));
+    into.probes = values::probes(locations, module.temperatures.into_iter().map(deci_kelvin));
+    into.received.cell_info = true;
+    Ok(())
+}
+
+/// Our module in a reply, which must contain nothing else. The second byte repeats the address, or
+/// counts the modules of a group.
+fn our_module<T>(
+    target: Target,
+    info: &[u8],
+    read: fn(&mut Reader<'_>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    let mut reader = Reader::big_endian(info);
+    // The flags: which alarms and switches have changed since they were last requested.
+    let [_flags, count] = reader.bytes()?;
+    let count = if target.group { count } else { 1 };
+    let modules = (0..count).map(|_| read(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+    reader.end()?;
+    let index = if target.group { target.index() } else { 0 };
+    modules.into_iter().nth(index).ok_or_else(|| {
+        let number = index + 1;
+        let reason = format!("the group has {count} modules and ours would be number {number}");
+        DecodeError::Invalid(reason)
+    })
+}
+
+fn module(reader: &mut Reader<'_>) -> Result<Module, DecodeError> {
+    let (cells, temperatures) = cells_and_sensors(reader)?;
+    let current = reader.i16()?;
+    let [voltage, remaining] = reader.words()?;
+    let user = reader.u8()?;
+    let [full, cycles] = reader.words()?;
+    // Modules of more than 65 Ah put FFFF into the old fields and append wider ones.
+    let (remaining, full) = match user {
+        2 => (remaining.into(), full.into()),
+        4 => (reader.u24()?, reader.u24()?),
+        10 => {
+            let reason = "this is the layout of Seplos (type seplos)";
+            return Err(DecodeError::Unsupported(reason.to_owned()));
+        }
+        other => {
+            let reason = format!("a layout with {other} fields at its end");
+            return Err(DecodeError::Unsupported(reason));
+        }
+    };
+    let (remaining, full) = (MilliampHours(remaining.into()), MilliampHours(full.into()));
+    Ok(Module { cells, temperatures, current, voltage, remaining, full, cycles })
+}
+
+/// One module of service 44.
+struct States {
+    cells: Vec<u8>,
+    temperatures: Vec<u8>,
+    charge: u8,
+    voltage: u8,
+    discharge: u8,
+    status: [u8; 5],
+}
+
+fn states(reader: &mut Reader<'_>) -> Result<States, DecodeError> {
+    let [cells, temperatures] = states_of_cells_and_sensors(reader)?.map(<[u8]>::to_vec);
+    let [charge, voltage, discharge] = reader.bytes()?;
+    let status = reader.bytes()?;
+    Ok(States { cells, temperatures, charge, voltage, discharge, status })
+}
+
+fn alarms(target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
+    let states = our_module(target, info, states)?;
+    for &state in &states.cells {
+        let limits = [Alarm::CellUndervoltage, Alarm::CellOvervoltage];
+        note_state(state, limits, "cell_states", into);
+    }
+    let board = [Alarm::MosUndertemperature, Alarm::MosOvertemperature];
+    let cells = [Alarm::CellUndertemperature, Alarm::CellOvertemperature];
+    let limits = std::iter::once(board).chain(std::iter::repeat(cells));
+    for (&state, limits) in states.temperatures.iter().zip(limits) {
+        note_state(state, limits, "temperature_states", into);
+    }
+    // A discharge is negative, so "below the lower limit" is too much of it, too.
+    for (state, alarm, word) in [
+        (states.charge, Alarm::ChargeOvercurrent, "charge_current_state"),
+        (states.discharge, Alarm::DischargeOvercurrent, "discharge_current_state"),
+    ] {
+        note_state(state, [alarm, alarm], word, into);
+    }
+    let limits = [Alarm::PackUndervoltage, Alarm::PackOvervoltage];
+    note_state(states.voltage, limits, "module_voltage_state", into);
+
+    let [protection, switches, flags, low, high] = states.status;
+    STATUS_1.decode(protection, into);
+    STATUS_2.decode(switches, into);
+    STATUS_3.decode(flags, into);
+    let failed = u16::from_le_bytes([low, high]);
+    let fitted = ((1_u32 << states.cells.len().min(16)) - 1) as u16;
+    into.alarms.note(Alarm::CellFailure, failed & fitted != 0);
+    into.alarms.note_unknown_bits("status4_5", failed & !fitted);
+    Ok(())
+}
+
+pub(crate) static STATUS_1: StatusWord = status_word!("status1";
+    0 PackOvervoltage, 1 CellUndervoltage, 2 ChargeOvercurrent, 4 DischargeOvercurrent,
+    5 DischargeOvertemperature, 6 ChargeOvertemperature, 7 PackUndervoltage);
+
+pub(crate) static STATUS_2: StatusWord = status_word!("status2";
+    0 "precharge_mosfet_on", 1 ChargeSwitch, 2 DischargeSwitch, 3 "using_battery_module_power");
+
+static STATUS_3: StatusWord = status_word!("status3";
+    0 "buzzer_on", 3 "fully_charged", 5 "heater_on", 6 "effective_discharge_current",
+    7 "effective_charge_current");
+
+static MANAGEMENT_STATUS: StatusWord = status_word!("management_status";
+    3 "full_charge_request", 4 "charge_immediately_2", 5 "charge_immediately_1",
+    6 "discharge_enable", 7 "charge_enable");
+
+/// Service 92: what the module requests from chargers and loads.
+fn management(target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
+    let mut reader = addressed(target, info)?;
+    let [charge, discharge] = reader.words()?;
+    let [charge_current, discharge_current] = [reader.i16()?, reader.i16()?];
+    let status = reader.u8()?;
+    reader.end()?;
+    let limits = &mut into.limits;
+    limits.charge_voltage = Some(Millivolts(charge.into()));
+    limits.discharge_voltage = Some(Millivolts(discharge.into()));
+    limits.charge_current = Some(Milliamps(i32::from(charge_current) * 100));
+    limits.discharge_current = Some(Milliamps(i32::from(discharge_current) * 100));
+    MANAGEMENT_STATUS.decode(status, into);
+    Ok(())
+}
+
+/// A payload that begins with the address in the request.
+fn addressed(target: Target, info: &[u8]) -> Result<Reader<'_>, DecodeError> {
+    let mut reader = Reader::big_endian(info);
+    if reader.u8()? == target.address { Ok(reader) } else { Err(DecodeError::OtherRequest) }
+}
+
+/// Service 47: the limits at which the module protects itself. The warnings in between and the
+/// limits of temperature and current have no field of their own in a reading.
+fn parameters(_target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
+    let mut reader = Reader::big_endian(info);
+    let _flags = reader.u8()?;
+    let [cell_high, cell_low, cell_under] = reader.words()?;
+    let [_charge_high, _charge_low, _charge_current] = reader.words()?;
+    let [high, low, under] = reader.words()?;
+    let [_discharge_high, _discharge_low, _discharge_current] = reader.words()?;
+    reader.end()?;
+    if !(under..=high).contains(&low) || !(cell_under..=cell_high).contains(&cell_low) {
+        return Err(DecodeError::OtherRequest);
+    }
+    let limits = &mut into.limits;
+    limits.cell_upper = Some(Millivolts(cell_high.into()));
+    limits.cell_lower = Some(Millivolts(cell_under.into()));
+    limits.pack_upper = Some(Millivolts(high.into()));
+    limits.pack_lower = Some(Millivolts(under.into()));
+    into.received.settings = true;
+    Ok(())
+}
+
+fn serial(target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
+    let mut reader = addressed(target, info)?;
+    let serial = plain_text(&mut reader, 16)?;
+    reader.end()?;
+    keep(&mut into.identity.serial, serial);
+    into.received.device_info = true;
+    Ok(())
+}
+
+/// Service 96: the version of the manufacturer, and that of the program in the module.
+fn firmware(target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
+    let mut reader = addressed(target, info)?;
+    let [_, _, major, minor, patch] = reader.bytes()?;
+    reader.end()?;
+    keep(&mut into.identity.software, Some(format!("{major}.{minor}.{patch}")));
+    into.received.device_info = true;
+    Ok(())
+}
