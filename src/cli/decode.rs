@@ -129,16 +129,16 @@ impl Recording {
             true => &[&[CycleKind::Read], &[CycleKind::Identify]],
             false => &[&[CycleKind::Read, CycleKind::Read, CycleKind::Identify]],
         };
-        let options = all_options(info);
+        let all_options = all_options(info);
         let mut fault: Option<Fault> = None;
-        for (kinds, options) in
-            rounds.iter().flat_map(|kinds| options.iter().map(move |it| (kinds, it)))
-        {
-            let mut driver = (info.new)(options);
-            for kind in *kinds {
-                match self.clone().play(&mut *driver, *kind) {
-                    Ok(reading) => return Ok(reading),
-                    Err(error) => fault = Some(more_specific(fault, error)),
+        for kinds in rounds {
+            for options in &all_options {
+                let mut driver = (info.new)(options);
+                for kind in *kinds {
+                    match self.clone().play(&mut *driver, *kind) {
+                        Ok(reading) => return Ok(reading),
+                        Err(error) => fault = Some(more_specific(fault, error)),
+                    }
                 }
             }
         }
@@ -171,8 +171,9 @@ impl Recording {
     /// so that the rest of the previous answer remains. If the recording is only a part of a
     /// reading, each request searches all chunks without a request for its answer.
     fn take_answer(&mut self, kind: CycleKind, request: &[u8]) -> Option<Vec<Vec<u8>>> {
-        let named = self.exchanges.iter().position(|(it, _)| it.as_deref() == Some(request));
-        let unnamed = || self.exchanges.iter().position(|(it, _)| it.is_none());
+        let named =
+            self.exchanges.iter().position(|(recorded, _)| recorded.as_deref() == Some(request));
+        let unnamed = || self.exchanges.iter().position(|(recorded, _)| recorded.is_none());
         let index = named.or_else(unnamed)?;
         let is_reusable = named.is_none() && (self.is_console || kind == CycleKind::Identify);
         Some(match is_reusable {
@@ -188,7 +189,8 @@ fn all_options(info: &DriverInfo) -> Vec<Options> {
     let others = info.addresses.clone().filter(|address| *address != default.address);
     let addresses = std::iter::once(default.address).chain(others);
     let ble = info.gatt.map(|_| (Medium::Ble, default.address));
-    let serial = addresses.filter(|_| info.serial.is_some()).map(|it| (Medium::Serial, it));
+    let serial =
+        addresses.filter(|_| info.serial.is_some()).map(|address| (Medium::Serial, address));
     let mut all = Vec::new();
     for (medium, address) in ble.into_iter().chain(serial) {
         let variants = info.variants.iter().chain(info.replay_variants);

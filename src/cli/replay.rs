@@ -73,7 +73,7 @@ fn driver(setup: &DriverSetup) -> Result<Box<dyn Driver>, String> {
 #[derive(Default)]
 struct Battery {
     driver: Option<Box<dyn Driver>>,
-    /// Bluetooth address.
+    /// Of a battery on Bluetooth; another one means another battery.
     mac: Option<[u8; 6]>,
     /// The last good reading, which later failed attempts contain.
     snapshot: Option<Arc<Snapshot>>,
@@ -87,7 +87,6 @@ impl Battery {
     fn apply(&mut self, event: Event, at: Millis) -> Result<Option<(Json, Json)>, String> {
         if let Event::Driver(setup) = &event {
             if setup.mac != self.mac {
-                // It is another battery.
                 self.filter = PlausibilityFilter::default();
             }
             (self.driver, self.mac) = (Some(driver(setup)?), setup.mac);

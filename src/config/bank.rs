@@ -83,7 +83,7 @@ fn bank(entry: BankEntry, batteries: &Batteries) -> Option<Bank> {
         profile: Profile {
             name: entry.name.unwrap_or_else(|| display_name(&entry.id)),
             // A bank is complete only as often as its slowest member is read.
-            interval_ms: devices.map(|it| it.profile.interval_ms).max().unwrap_or_default(),
+            interval_ms: devices.map(|device| device.profile.interval_ms).max().unwrap_or_default(),
             ..Profile::new(DeviceId::new(&entry.id)?, BANK_NAME, "Battery bank")
         },
         wiring: entry.wiring.as_deref().map_or(Some(Wiring::default()), wiring)?,

@@ -42,7 +42,7 @@ impl Brand {
     /// A simulated battery; its variant is the brand to simulate.
     fn simulated(values: &Values, diagnostics: &mut Diagnostics) -> Option<Brand> {
         let driver = match values.explicit(&BMS_VARIANT) {
-            None => Some(&protocol::daren::INFO),
+            None => protocol::implied_by(ImpliedBy::Port),
             Some(name) => protocol::find(&canonical(name)),
         };
         if driver.is_none() {
@@ -100,7 +100,7 @@ fn unknown_brand(name: &str, values: &Values) -> ConfigError {
     if BLE_TYPES.contains(&name) {
         let address = values.name_of(&BMS_ADDRESS);
         let allowed = format!("unset, because {address} is enough, or {known}");
-        return values.invalid(&BMS_TYPE, allowed).with_example(protocol::jbd::INFO.name);
+        return values.invalid(&BMS_TYPE, allowed).with_example(detection::AUTO);
     }
     let allowed = match closest(name, brands()) {
         Some((near, errors)) if errors <= 3 => format!("{known} (did you mean {near}?)"),

@@ -351,7 +351,9 @@ fn check_buses(built: &mut [(&Values, Device)], diagnostics: &mut Diagnostics) {
             continue;
         }
         let address = device.options.address;
-        if let Some((_, other)) = neighbours.iter().find(|(_, it)| it.options.address == address) {
+        if let Some((_, other)) =
+            neighbours.iter().find(|(_, other)| other.options.address == address)
+        {
             let other = &other.profile.id;
             let allowed =
                 format!("an address that no other battery on {endpoint} has; {other} has this one");

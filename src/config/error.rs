@@ -16,7 +16,6 @@ pub struct ConfigError {
     pub value: Option<String>,
     /// What is allowed; follows "must be".
     pub allowed: String,
-    /// A valid value.
     pub example: String,
 }
 
@@ -83,7 +82,7 @@ fn one_line(text: &str) -> String {
 /// Everything that is wrong with a configuration, so that all of it is reported at once.
 #[derive(Debug, Default)]
 pub struct Diagnostics {
-    /// Prevent the start.
+    /// Each one prevents the start.
     pub errors: Vec<ConfigError>,
     /// A misspelled name, which is only a warning, is often the cause of an error.
     pub warnings: Vec<String>,

@@ -32,7 +32,6 @@ use crate::model::{AlarmThresholds, DeviceId, Profile};
 use crate::protocol::{DriverInfo, Options};
 use crate::sink::{http, mqtt};
 
-/// The checked configuration.
 #[derive(Debug)]
 pub struct Config {
     pub devices: Vec<Device>,

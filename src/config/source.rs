@@ -140,10 +140,13 @@ impl Source<'_> {
 
 /// A warning about a name that is no variable; `None` if it may belong to another program.
 fn unknown_name(name: &str, spelling: Spelling) -> Option<String> {
-    let known: Vec<String> = VARIABLES.iter().flat_map(|it| spelling.names(it)).collect();
-    let files: Vec<String> = VARIABLES.iter().filter_map(|it| spelling.file_name(it)).collect();
+    let known: Vec<String> =
+        VARIABLES.iter().flat_map(|variable| spelling.names(variable)).collect();
+    let files: Vec<String> =
+        VARIABLES.iter().filter_map(|variable| spelling.file_name(variable)).collect();
     let near = closest(name, known.iter().chain(&files).map(String::as_str));
-    let not_secret = name.strip_suffix("_file").filter(|stem| known.iter().any(|it| it == stem));
+    let not_secret =
+        name.strip_suffix("_file").filter(|stem| known.iter().any(|other| other == stem));
     let is_environment = matches!(spelling, Spelling::Environment);
     let has_prefix = |of: &[&str]| of.iter().any(|prefix| name.starts_with(prefix));
     let almost_known = not_secret.is_some() || near.is_some_and(|(_, errors)| errors <= 2);

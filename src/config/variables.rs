@@ -8,13 +8,11 @@ use crate::protocol::barcode::{Barcode, BarcodeError};
 
 #[derive(Debug)]
 pub struct Variable {
-    /// The documented name.
     pub name: &'static str,
     /// Names in the configuration of older programs.
     pub aliases: &'static [&'static str],
     pub default: Fallback,
     pub rule: Rule,
-    /// A valid value.
     pub example: &'static str,
     /// One or two sentences of Markdown.
     pub help: &'static str,

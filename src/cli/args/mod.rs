@@ -11,7 +11,6 @@ use super::Outcome;
 
 pub use parse::{Invocation, Matches, parse, usage_error};
 
-/// The program's name.
 pub const PROGRAM: &str = "bms-reader";
 
 /// A command with its arguments.

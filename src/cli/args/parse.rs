@@ -157,7 +157,7 @@ impl Matches {
         let mut values: Vec<String> =
             values.into_iter().map(ValueExt::string).collect::<Result<_, _>>()?;
         if is_list {
-            values = values.iter().flat_map(|it| it.split(',')).map(str::to_owned).collect();
+            values = values.iter().flat_map(|value| value.split(',')).map(str::to_owned).collect();
         }
         match self.flags.iter_mut().find(|(given, _)| *given == flag.name) {
             None => self.flags.push((flag.name, values)),

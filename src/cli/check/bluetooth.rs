@@ -55,14 +55,17 @@ fn adapter_results(
     wanted.sort_unstable();
     wanted.dedup();
     let result = |name: Option<String>| {
-        let is_wanted = |it: &&AdapterInfo| {
-            name.as_ref().is_none_or(|name| *name == it.name || *name == it.address)
+        let is_wanted = |adapter: &&AdapterInfo| {
+            name.as_ref().is_none_or(|name| *name == adapter.name || *name == adapter.address)
         };
-        let (on, off): (Vec<_>, Vec<_>) = found.iter().filter(is_wanted).partition(|it| it.powered);
+        let (on, off): (Vec<_>, Vec<_>) =
+            found.iter().filter(is_wanted).partition(|adapter| adapter.powered);
         match (on.first(), off.first()) {
-            (Some(it), _) => Ok(format!("Bluetooth: adapter {} ({}) is on", it.name, it.address)),
-            (None, Some(it)) => {
-                Err(description(&LinkError::AdapterOff { adapter: it.name.clone() }))
+            (Some(adapter), _) => {
+                Ok(format!("Bluetooth: adapter {} ({}) is on", adapter.name, adapter.address))
+            }
+            (None, Some(adapter)) => {
+                Err(description(&LinkError::AdapterOff { adapter: adapter.name.clone() }))
             }
             (None, None) => Err(description(&LinkError::NoAdapter { adapter: name })),
         }
@@ -82,7 +85,7 @@ pub(super) async fn further_hint(
         return None;
     }
     let found = bluetooth.scan(adapter.as_deref(), scan_timeout).await.ok()?;
-    found.iter().find(|it| it.address.eq_ignore_ascii_case(address)).and_then(hint_about)
+    found.iter().find(|device| device.address.eq_ignore_ascii_case(address)).and_then(hint_about)
 }
 
 fn hint_about(battery: &BleDevice) -> Option<String> {

@@ -89,7 +89,9 @@ pub(super) fn masked(report: &str, config: &RedactedConfig) -> String {
     text = mask_hosts(&text, config);
     let mut shown = text.clone().into_bytes();
     for start in (0..text.len()).filter(|start| is_address(text.as_bytes(), *start)) {
-        [9, 10, 12, 13, 15, 16].map(|offset| shown[start + offset] = b'x');
+        for offset in [9, 10, 12, 13, 15, 16] {
+            shown[start + offset] = b'x';
+        }
     }
     String::from_utf8(shown).unwrap_or_default()
 }

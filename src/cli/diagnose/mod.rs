@@ -58,7 +58,7 @@ fn warnings(warnings: Vec<String>) -> Option<Section> {
 /// What the ports, the adapters, the broker and the batteries answer.
 async fn results(config: &Config) -> Vec<Section> {
     let ports = serial::list().into_iter();
-    let ports = ports.map(|it| format!("{} {}", it.path, it.device.unwrap_or_default()));
+    let ports = ports.map(|port| format!("{} {}", port.path, port.device.unwrap_or_default()));
     let bluetooth = Bluetooth::default();
     let broker = match &config.mqtt {
         None => "not configured".to_owned(),
@@ -81,8 +81,13 @@ async fn results(config: &Config) -> Vec<Section> {
 
 /// A line per adapter, or why there is none.
 fn adapters(found: &Result<Vec<AdapterInfo>, LinkError>) -> String {
-    let line = |it: &AdapterInfo| {
-        format!("{} {} is {}", it.name, it.address, if it.powered { "on" } else { "off" })
+    let line = |adapter: &AdapterInfo| {
+        format!(
+            "{} {} is {}",
+            adapter.name,
+            adapter.address,
+            if adapter.powered { "on" } else { "off" }
+        )
     };
     match found {
         Ok(adapters) if adapters.is_empty() => "no adapter".to_owned(),

@@ -154,7 +154,10 @@ impl ScanResult {
     fn missing<'a>(&self, targets: &'a [String]) -> Vec<&'a String> {
         let is_found = |target: &&String| {
             self.ports.iter().any(|port| is_called(&port.found, target))
-                || self.devices().iter().any(|it| it.found.address.eq_ignore_ascii_case(target))
+                || self
+                    .devices()
+                    .iter()
+                    .any(|device| device.found.address.eq_ignore_ascii_case(target))
         };
         targets.iter().filter(|target| !is_found(target)).collect()
     }
@@ -192,7 +195,7 @@ impl FoundPort {
 impl FoundDevice {
     /// A mere guess is left to `auto`.
     fn environment(&self) -> Environment<'_> {
-        let likely = || self.guesses.first().filter(|guess| guess.likely).map(|it| it.driver);
+        let likely = || self.guesses.first().filter(|guess| guess.likely).map(|guess| guess.driver);
         let driver = identified(self.probe.as_ref()).or_else(likely);
         let brand = driver.map_or(detection::AUTO, |driver| driver.name);
         [("BMS_TYPE", brand), ("BMS_ADDRESS", &self.found.address)]
@@ -210,9 +213,9 @@ impl FoundDevice {
             "adapter": found.adapter,
             "rssi": found.rssi,
             "connected": found.connected,
-            "services": found.services.iter().map(|it| text::uuid(*it)).collect::<Vec<_>>(),
-            "types": self.guesses.iter().map(|it| it.driver.name).collect::<Vec<_>>(),
-            "likely": self.guesses.first().is_some_and(|it| it.likely),
+            "services": found.services.iter().map(|service| text::uuid(*service)).collect::<Vec<_>>(),
+            "types": self.guesses.iter().map(|guess| guess.driver.name).collect::<Vec<_>>(),
+            "likely": self.guesses.first().is_some_and(|guess| guess.likely),
         });
         if self.may_be_battery() {
             object["environment"] = environment_json(self.environment());

@@ -69,7 +69,7 @@ fn possible_brand_is_left_to_auto() {
 }
 
 #[test]
-fn other_devices_are_listed_without_lines_or_control_characters() {
+fn other_devices_are_listed_without_settings() {
     let found = result(vec![], vec![device("TV\x1b[31m", vec![])]);
     let text = text::render(&found);
     assert!(text.contains("match no supported battery"), "{text}");

@@ -13,7 +13,7 @@ fn misspelled_name_is_reported_with_the_error_that_it_causes() {
     let check = |pairs: &[(&str, &str)], error: &str, warning: &str| {
         let found = diagnostics(pairs);
         assert!(found.errors[0].to_string().starts_with(error), "{found:#?}");
-        assert!(found.warnings.iter().any(|it| it.starts_with(warning)), "{found:#?}");
+        assert!(found.warnings.iter().any(|text| text.starts_with(warning)), "{found:#?}");
     };
     check(
         &[("BMS_TYPE", "daren"), ("BMS_PROT", "/dev/ttyUSB0")],
@@ -102,7 +102,7 @@ fn bluetooth_is_not_a_type() {
         message.contains("unset, because DEVICES[0].address is enough, or one of"),
         "{message}"
     );
-    assert!(message.ends_with("; for example: jbd"), "{message}");
+    assert!(message.ends_with("; for example: auto"), "{message}");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn environment_of_older_sc0500_program_works() {
     assert_eq!(device.driver.unwrap().name, "pylontech-sc0500");
     assert_eq!(device.profile.id.as_str(), "pylontech_sc0500");
     assert_eq!(device.profile.name, "Pylontech BMS SC0500");
-    assert_eq!(config.mqtt.as_ref().map(|it| it.host.as_str()), Some("192.168.1.100"));
+    assert_eq!(config.mqtt.as_ref().map(|mqtt| mqtt.host.as_str()), Some("192.168.1.100"));
 }
 
 #[test]

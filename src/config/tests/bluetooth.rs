@@ -16,7 +16,7 @@ fn address_alone_configures_a_battery() {
     let endpoint = Endpoint::Ble { address: "C8:47:80:37:02:E8".into(), adapter: None };
     assert_eq!(device.endpoint, endpoint);
     assert_eq!(
-        (device.driver.map(|it| it.name), device.profile.brand.as_str()),
+        (device.driver.map(|driver| driver.name), device.profile.brand.as_str()),
         (None, detection::AUTO)
     );
     assert_eq!(device.profile.address.as_deref(), Some("C8:47:80:37:02:E8"));
@@ -45,7 +45,7 @@ fn all_bluetooth_variables_are_applied() {
     assert_eq!(device.profile.adapter.as_deref(), Some("hci1"));
     assert_eq!(device.scan_timeout, Duration::from_millis(7500));
     assert_eq!(device.options.timeout, Duration::from_secs(30));
-    assert_eq!(device.options.password.as_ref().map(|it| it.expose()), Some("123456"));
+    assert_eq!(device.options.password.as_ref().map(|password| password.expose()), Some("123456"));
     assert_eq!(device.options.variant.as_deref(), Some("a5"));
     assert_eq!(device.keep_connected, Some(false));
     assert!(!format!("{config:?}").contains("123456"));
@@ -62,7 +62,9 @@ fn elements_have_their_own_adapters() {
     let seen: Vec<_> = config
         .devices
         .iter()
-        .map(|it| (it.endpoint.to_string(), it.profile.adapter.as_deref(), it.keep_connected))
+        .map(|device| {
+            (device.endpoint.to_string(), device.profile.adapter.as_deref(), device.keep_connected)
+        })
         .collect();
     assert_eq!(
         seen,

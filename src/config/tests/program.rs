@@ -40,14 +40,24 @@ fn tls_changes_the_port_and_needs_both_files() {
 }
 
 #[test]
-fn mqtt_settings_are_parsed_and_checked() {
+fn mqtt_host_is_a_name_or_address_without_port() {
     assert_eq!(load_valid(&[("MQTT_HOST", "[::1]")]).mqtt.unwrap().host, "::1");
     assert!(error(&[("MQTT_HOST", "broker:1883")]).contains("MQTT_PORT"));
+}
+
+#[test]
+fn mqtt_keep_alive_has_bounds() {
     assert!(error(&[("MQTT_HOST", "b"), ("MQTT_KEEP_ALIVE", "0")]).contains("5 to 3600"));
-    assert_eq!(
-        load_valid(&[("MQTT_HOST", "b"), ("MQTT_PUBLISH", "ALL")]).mqtt.unwrap().publish,
-        Publish::All
-    );
+}
+
+#[test]
+fn mqtt_publish_is_case_insensitive() {
+    let mqtt = load_valid(&[("MQTT_HOST", "b"), ("MQTT_PUBLISH", "ALL")]).mqtt.unwrap();
+    assert_eq!(mqtt.publish, Publish::All);
+}
+
+#[test]
+fn client_id_without_a_battery_is_the_program_name() {
     assert_eq!(load_valid(&[("MQTT_HOST", "b")]).mqtt.unwrap().client_id, "bms-reader");
 }
 

@@ -192,7 +192,7 @@ fn environment_overrides_addon_options() {
 }
 
 #[test]
-fn lists_in_the_options_are_the_json_of_the_environment() {
+fn option_lists_become_json_text() {
     let options = TempFile::new(
         "lists.json",
         br#"{"devices": [{"id": "a", "type": "simulated"}, {"id": "b", "type": "simulated"}], "bank": true}"#,
