@@ -149,10 +149,11 @@ impl PolledBattery {
         });
         let fault = result.as_ref().err().map(CycleError::fault);
         let rejected = matches!(result, Err(CycleError::Implausible(_)));
-        self.due = match rejected && !self.unconfirmed {
+        self.due = if rejected && !self.unconfirmed {
             // It may be an alarm, which must not wait for the next interval.
-            true => now,
-            false => next_due(self.due, self.member.interval, now),
+            now
+        } else {
+            next_due(self.due, self.member.interval, now)
         };
         self.unconfirmed = rejected;
         let change = match &fault {

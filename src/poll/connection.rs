@@ -242,7 +242,7 @@ impl Connection {
         for number in 1.. {
             let ConnectionState::Open(link) = &mut self.state else { break };
             let outcome = cycle(&mut **driver, link, kind, limit, &mut battery.traffic).await;
-            self.note(&outcome).await;
+            self.note_outcome(&outcome).await;
             if !outcome.is_silent() || number >= tries {
                 return outcome.result;
             }
@@ -264,7 +264,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn note(&mut self, outcome: &Outcome) {
+    async fn note_outcome(&mut self, outcome: &Outcome) {
         match &outcome.result {
             Ok(_) => {
                 self.answered = true;

@@ -130,8 +130,10 @@ fn decode(vector: &Json, with_request: bool) -> Output {
     let hex = |key: &str| -> String {
         vector[key].as_str().unwrap().bytes().map(|byte| format!("{byte:02X}")).collect()
     };
-    let request = with_request.then(|| format!("> {}\n", hex("request_text"))).unwrap_or_default();
-    let input = format!("{request}{}\n", hex("response_text"));
+    let mut input = format!("{}\n", hex("response_text"));
+    if with_request {
+        input.insert_str(0, &format!("> {}\n", hex("request_text")));
+    }
     run(&["decode", "--type", "daren"], &[], &input)
 }
 

@@ -143,7 +143,7 @@ fn bank_publishes_totals_only_when_complete() {
     mqtt.wait_for("bms/house/online", "true");
     mqtt.wait_on("bms/house/energy_charged");
     let config = "homeassistant/sensor/house/pack_current/config";
-    mqtt.wait_on(&config);
+    mqtt.wait_on(config);
 
     packs.set_faults("silence@2");
     // After three failed reads and 30 s it is offline.

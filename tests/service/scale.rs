@@ -31,7 +31,7 @@ fn restarted_broker_gets_everything_again() {
     broker.restart();
     let mqtt = broker.subscribe();
     let topic = "homeassistant/sensor/bms_lifepo4_01/soc/config";
-    mqtt.wait_on(&topic);
+    mqtt.wait_on(topic);
     mqtt.wait_for(&format!("{BASE}/online"), "true");
     mqtt.wait_for("bms/bridge/bms-reader-bms_lifepo4_01/online", "true");
     mqtt.wait_on(&format!("{BASE}/cell_16_voltage"));
