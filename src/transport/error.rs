@@ -22,7 +22,7 @@ pub enum LinkError {
     #[error("{endpoint} accepts no data")]
     Stuck { endpoint: String },
     /// Bluetooth as a whole is not available.
-    #[error("{} ({reason})", fault.message())]
+    #[error("{fault} ({reason})")]
     NoBus { fault: BusFault, reason: String },
     /// `adapter` is the configured one; `None`: there is no adapter at all.
     #[error("{} not found", adapter_or_any(adapter.as_deref()))]
@@ -117,23 +117,25 @@ impl LinkError {
 }
 
 /// Why Bluetooth is not available at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BusFault {
-    /// The socket of the system bus does not exist.
+    #[error("the D-Bus socket is missing")]
     Missing,
-    /// Nothing listens on the socket.
+    #[error("nothing listens on the D-Bus socket")]
     Closed,
-    /// The permissions of the socket or the policy of the bus deny access to our user.
+    /// By the permissions of the socket or the policy of the bus.
+    #[error("D-Bus refuses access to Bluetooth")]
     Denied,
-    /// AppArmor denies access.
+    #[error("AppArmor forbids access to D-Bus")]
     AppArmor,
-    /// SELinux denies access.
+    #[error("SELinux forbids access to D-Bus")]
     SeLinux,
-    /// The bus closes the connection, as it does for users unknown to its machine.
+    /// As it does for users that its machine does not know.
+    #[error("D-Bus closed the connection")]
     HungUp,
-    /// The bus works, but bluetoothd is not running.
+    #[error("the Bluetooth service (bluetoothd) is not running")]
     NoBluez,
-    /// bluetoothd or the bus does not answer.
+    #[error("the Bluetooth service does not answer")]
     Silent,
 }
 
@@ -141,19 +143,6 @@ impl BusFault {
     /// Access was denied on purpose.
     pub fn is_refusal(self) -> bool {
         matches!(self, BusFault::Denied | BusFault::AppArmor | BusFault::SeLinux | BusFault::HungUp)
-    }
-
-    fn message(self) -> &'static str {
-        match self {
-            BusFault::Missing => "the D-Bus socket is missing",
-            BusFault::Closed => "nothing listens on the D-Bus socket",
-            BusFault::Denied => "D-Bus refuses access to Bluetooth",
-            BusFault::AppArmor => "AppArmor forbids access to D-Bus",
-            BusFault::SeLinux => "SELinux forbids access to D-Bus",
-            BusFault::HungUp => "D-Bus closed the connection",
-            BusFault::NoBluez => "the Bluetooth service (bluetoothd) is not running",
-            BusFault::Silent => "the Bluetooth service does not answer",
-        }
     }
 
     fn hint(self) -> &'static str {
@@ -190,7 +179,7 @@ fn is_tcp(endpoint: &str) -> bool {
     endpoint.starts_with("tcp://")
 }
 
-/// `AA:BB:CC:DD:EE:FF`
+/// Whether this looks like `AA:BB:CC:DD:EE:FF`.
 fn is_address(endpoint: &str) -> bool {
     endpoint.len() == 17 && endpoint.bytes().filter(|byte| *byte == b':').count() == 5
 }

@@ -28,7 +28,6 @@ impl MemoryLink {
         (end(to_far, from_far), end(to_near, from_near))
     }
 
-    /// Sends all bytes.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
         match timeout(WRITE_LIMIT, self.outgoing.send(bytes.to_vec())).await {
             Ok(Ok(())) => Ok(()),

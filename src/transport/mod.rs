@@ -26,7 +26,7 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub enum Endpoint {
     Serial(SerialConfig),
-    /// An RS485-to-Ethernet bridge.
+    /// An RS485-to-Ethernet bridge, usually.
     Tcp(TcpConfig),
     Ble(BleConfig),
     /// A simulator in this process.
@@ -45,7 +45,7 @@ impl Endpoint {
     }
 }
 
-/// `/dev/ttyUSB0`, `tcp://10.0.0.5:8899`, `AA:BB:CC:DD:EE:FF`.
+/// A path (`/dev/ttyUSB0`), `tcp://10.0.0.5:8899` or a Bluetooth address.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,7 +57,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// An open connection.
+/// An open connection that carries bytes.
 #[derive(Debug)]
 pub enum Link {
     Serial(serial::SerialLink),
@@ -79,7 +79,7 @@ macro_rules! for_link {
 }
 
 impl Link {
-    /// Sends all bytes.
+    /// Sends all bytes or returns an error.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
         for_link!(self, link => link.send(bytes).await)
     }

@@ -34,11 +34,9 @@ const SKIPPED: &str = "BMS_READER_BLE_SKIPPED";
 pub enum BusKind {
     /// With the fake bluetoothd.
     Complete,
-    /// Without a bluetoothd.
     NoBluez,
     /// Its policy denies access to bluetoothd.
     Denied,
-    /// There is no bus.
     Missing,
 }
 

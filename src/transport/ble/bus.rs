@@ -120,56 +120,76 @@ pub(super) async fn call_within<T>(
     }
 }
 
+/// `None` when the object is missing: BlueZ drops devices that it has not seen for a while.
+pub(super) fn unless_missing<T>(result: Result<T, BleError>) -> Result<Option<T>, BleError> {
+    match result {
+        Err(error) if error.is_missing() => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 pub(super) async fn is_connected(device: &Device) -> Result<bool, BleError> {
     call_quick("checking the connection", device.is_connected()).await
+}
+
+impl Bus {
+    /// The adapters in order (`hci2` before `hci10`).
+    async fn adapters(&self) -> Result<Vec<(Adapter, AdapterInfo)>, BleError> {
+        let session = &self.0.session;
+        let mut names = call_quick("listing the adapters", session.adapter_names()).await?;
+        names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+        let mut adapters = Vec::new();
+        for name in names {
+            let read = async {
+                let adapter = session.adapter(&name)?;
+                let address = adapter.address().await?.to_string();
+                let powered = adapter.is_powered().await?;
+                Ok((adapter, AdapterInfo { name, address, powered }))
+            };
+            match call_quick("reading the state of an adapter", read).await {
+                Ok(adapter) => adapters.push(adapter),
+                Err(error) if error.bus_fault().is_some() => return Err(error),
+                // It has just been unplugged.
+                Err(_) => {}
+            }
+        }
+        Ok(adapters)
+    }
 }
 
 impl Bluetooth {
     /// The Bluetooth adapters of this machine.
     pub async fn adapters(&self) -> Result<Vec<AdapterInfo>, LinkError> {
-        let (bus, names) = self.adapter_names().await?;
-        let mut adapters = Vec::new();
-        for name in names {
-            adapters.extend(self.inspect(&bus, &name).await?.map(|(_, info)| info));
-        }
-        Ok(adapters)
+        let (_, adapters) = self.list_adapters().await?;
+        Ok(adapters.into_iter().map(|(_, info)| info).collect())
     }
 
     /// The adapter of that name or address, or else the first that is switched on.
     pub(super) async fn adapter(&self, wanted: Option<&str>) -> Result<AdapterHandle, LinkError> {
-        let (bus, names) = self.adapter_names().await?;
-        let mut off = None;
-        for name in names {
-            let Some((adapter, info)) = self.inspect(&bus, &name).await? else { continue };
-            let matches = wanted.is_none_or(|wanted| {
-                wanted == info.name || wanted.eq_ignore_ascii_case(&info.address)
-            });
-            if matches && info.powered {
-                let lock = self.locks.adapter(&name);
-                return Ok(AdapterHandle { adapter, bus, lock, bluetooth: self.clone() });
+        let (bus, mut adapters) = self.list_adapters().await?;
+        adapters.retain(|(_, info)| {
+            let matches = |name| name == info.name || info.address.eq_ignore_ascii_case(name);
+            wanted.is_none_or(matches)
+        });
+        // Stable, so the order within each half stays.
+        adapters.sort_by_key(|(_, info)| !info.powered);
+        match adapters.into_iter().next() {
+            Some((adapter, info)) if info.powered => {
+                let lock = self.locks.adapter(&info.name);
+                Ok(AdapterHandle { adapter, bus, lock, bluetooth: self.clone() })
             }
-            if matches && off.is_none() {
-                off = Some(name);
-            }
+            Some((_, info)) => Err(LinkError::AdapterOff { adapter: info.name }),
+            None => Err(LinkError::NoAdapter { adapter: wanted.map(str::to_owned) }),
         }
-        Err(match off {
-            Some(adapter) => LinkError::AdapterOff { adapter },
-            None => LinkError::NoAdapter { adapter: wanted.map(str::to_owned) },
-        })
     }
 
-    /// Lists the adapters in order (`hci2` before `hci10`). A connection that does not work is
-    /// replaced once.
-    async fn adapter_names(&self) -> Result<(Bus, Vec<String>), LinkError> {
+    /// A connection to the bus that does not work is replaced once.
+    async fn list_adapters(&self) -> Result<(Bus, Vec<(Adapter, AdapterInfo)>), LinkError> {
         let mut retried = false;
         loop {
             let bus = self.connect().await?;
-            let listed = call_quick("listing the adapters", bus.session().adapter_names()).await;
-            let error = match listed {
-                Ok(mut names) => {
-                    names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
-                    return Ok((bus, names));
-                }
+            let error = match bus.adapters().await {
+                Ok(adapters) => return Ok((bus, adapters)),
                 Err(error) => error,
             };
             let (fault, reason) = (error.bus_fault().unwrap_or(BusFault::Silent), error.reason());
@@ -200,32 +220,6 @@ impl Bluetooth {
 
     async fn abandon(&self, bus: &Bus) {
         let mut current = self.bus.lock().await;
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(&current.0, &bus.0)) {
-            *current = None;
-        }
-    }
-
-    /// `None` when the adapter has just gone.
-    async fn inspect(
-        &self,
-        bus: &Bus,
-        name: &str,
-    ) -> Result<Option<(Adapter, AdapterInfo)>, LinkError> {
-        let inspected = async {
-            let adapter = bus.session().adapter(name)?;
-            let address = adapter.address().await?.to_string();
-            let powered = adapter.is_powered().await?;
-            Ok((adapter, AdapterInfo { name: name.into(), address, powered }))
-        };
-        match call_quick("reading the state of the adapter", inspected).await {
-            Ok(found) => Ok(Some(found)),
-            Err(error) => match error.bus_fault() {
-                Some(fault) => {
-                    self.abandon(bus).await;
-                    Err(LinkError::NoBus { fault, reason: error.reason() })
-                }
-                None => Ok(None),
-            },
-        }
+        current.take_if(|current| Arc::ptr_eq(&current.0, &bus.0));
     }
 }

@@ -3,18 +3,18 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bluer::gatt::WriteOp;
 use bluer::gatt::remote::Characteristic;
 use bluer::{Address, Device, DeviceEvent, ErrorKind};
 use futures_util::stream::{Stream, StreamExt, select_all};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use super::bus::{AdapterHandle, Bus, call_quick, call_within, is_connected};
+use super::bus::{AdapterHandle, Bus, call_quick, call_within, is_connected, unless_missing};
 use super::error::BleError;
+use super::gatt::{self, Writer};
 use super::locks::Permit;
 use super::scan::{Scan, count_in_reach};
-use super::{BleConfig, LinkError, gatt, pairing};
+use super::{BleConfig, LinkError, pairing};
 
 /// A battery that is not seen holds the adapter for this long at a time.
 const SCAN_SLICE: Duration = Duration::from_secs(5);
@@ -46,17 +46,16 @@ pub(super) struct Established {
     pub(super) rssi: Option<i16>,
     pub(super) notifications: Events<Vec<u8>>,
     pub(super) events: Events<DeviceEvent>,
-    pub(super) write: Characteristic,
-    pub(super) op: WriteOp,
-    /// In bytes.
-    pub(super) max_write: usize,
+    pub(super) writer: Writer,
 }
 
-/// What has to be given back, however an attempt ends: it outlives an attempt that is dropped.
+/// What has to be released, however an attempt ends: it outlives an attempt that is dropped.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionGuard {
+    /// The battery is ours until this is dropped, after the disconnect.
+    battery: Option<Permit>,
     device: Option<Device>,
-    permit: Option<Permit>,
+    adapter: Option<Permit>,
     /// Keeps the connection to the bus open until the battery is disconnected.
     bus: Option<Bus>,
 }
@@ -65,7 +64,7 @@ impl ConnectionGuard {
     /// Disconnects, waits until BlueZ has confirmed it, and lets others use the adapter.
     pub(super) async fn release(&mut self) {
         self.disconnect().await;
-        (self.permit, self.bus) = (None, None);
+        (self.adapter, self.bus) = (None, None);
     }
 
     async fn disconnect(&mut self) {
@@ -92,12 +91,36 @@ async fn wait_disconnected(device: &Device) {
     }
 }
 
-/// One attempt to open a connection.
-pub(super) struct Attempt<'a> {
+/// Opens a connection as soon as our previous one to the same battery has ended.
+pub(super) async fn connect(
+    config: &BleConfig,
+    guard: &mut ConnectionGuard,
+) -> Result<Established, LinkError> {
+    guard.battery = Some(config.bluetooth.locks.lock_battery(&config.address).await?);
+    let address = config.address.parse().map_err(|_| LinkError::Open {
+        endpoint: config.address.clone(),
+        reason: "this is not a Bluetooth address".into(),
+    })?;
+    let attempt = Attempt {
+        config,
+        guard,
+        address,
+        deadline: Instant::now() + config.timeout,
+        scan_time: config.scan_timeout,
+        adopted: false,
+        rssi: None,
+        others: 0,
+    };
+    attempt.run().await
+}
+
+struct Attempt<'a> {
     config: &'a BleConfig,
     guard: &'a mut ConnectionGuard,
     address: Address,
     deadline: Instant,
+    /// What is left of the time for scanning.
+    scan_time: Duration,
     /// The battery was connected already, by an earlier run or by another program.
     adopted: bool,
     rssi: Option<i16>,
@@ -105,22 +128,8 @@ pub(super) struct Attempt<'a> {
     others: usize,
 }
 
-impl<'a> Attempt<'a> {
-    pub(super) fn new(
-        config: &'a BleConfig,
-        guard: &'a mut ConnectionGuard,
-    ) -> Result<Self, LinkError> {
-        let Ok(address) = config.address.parse() else {
-            return Err(LinkError::Open {
-                endpoint: config.address.clone(),
-                reason: "this is not a Bluetooth address".into(),
-            });
-        };
-        let deadline = Instant::now() + config.timeout;
-        Ok(Attempt { config, guard, address, deadline, adopted: false, rssi: None, others: 0 })
-    }
-
-    pub(super) async fn run(mut self) -> Result<Established, LinkError> {
+impl Attempt<'_> {
+    async fn run(mut self) -> Result<Established, LinkError> {
         let config = self.config;
         let endpoint = || config.address.clone();
         let mut retried = false;
@@ -171,28 +180,22 @@ impl<'a> Attempt<'a> {
         limit.min(self.deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Waits for the other batteries on the adapter, which does not count against our own time.
-    async fn acquire_adapter(&mut self, adapter: &AdapterHandle) -> Result<(), LinkError> {
-        // Let go first, so that the next in line comes before us.
-        self.guard.permit = None;
-        let asked = Instant::now();
-        let permit = adapter.lock.acquire(&self.config.address).await;
-        self.deadline += asked.elapsed();
-        self.guard.permit = Some(permit?);
-        Ok(())
-    }
-
     /// Connects, in one turn at the adapter after the other.
     async fn reach(&mut self, adapter: &AdapterHandle) -> Result<Device, LinkError> {
-        let mut scan_time = self.config.scan_timeout;
         loop {
-            self.acquire_adapter(adapter).await?;
-            match self.reach_in_turn(adapter, &mut scan_time).await {
+            // Released first, so that the next in line comes before us.
+            self.guard.adapter = None;
+            let asked = Instant::now();
+            let permit = adapter.lock.acquire(&self.config.address).await?;
+            // Waiting for other batteries does not count against our own time.
+            self.deadline += asked.elapsed();
+            self.guard.adapter = Some(permit);
+            match self.reach_in_turn(adapter).await {
                 Ok(Some(device)) => {
-                    self.guard.permit = None;
+                    self.guard.adapter = None;
                     return Ok(device);
                 }
-                Ok(None) if scan_time.is_zero() || self.remaining(RETRY_PAUSE).is_zero() => {
+                Ok(None) if self.scan_time.is_zero() || self.remaining(RETRY_PAUSE).is_zero() => {
                     adapter.lock.update(self.address, |history| history.unreached = true);
                     return Err(LinkError::NotSeen {
                         endpoint: self.config.address.clone(),
@@ -207,21 +210,14 @@ impl<'a> Attempt<'a> {
     }
 
     /// `None` when the battery was not seen or not reached this time.
-    async fn reach_in_turn(
-        &mut self,
-        adapter: &AdapterHandle,
-        scan_time: &mut Duration,
-    ) -> Result<Option<Device>, BleError> {
+    async fn reach_in_turn(&mut self, adapter: &AdapterHandle) -> Result<Option<Device>, BleError> {
         let device = adapter.adapter.device(self.address).map_err(BleError::Bluez)?;
         let history = adapter.lock.history(self.address);
         self.rssi = self.rssi.or(history.rssi);
-        let (known, connected) = match is_connected(&device).await {
-            Ok(connected) => (true, connected),
-            Err(error) if error.is_missing() => (false, false),
-            Err(error) => return Err(error),
-        };
-        self.adopted = connected;
-        if connected {
+        let connected = unless_missing(is_connected(&device).await)?;
+        let known = connected.is_some();
+        self.adopted = connected == Some(true);
+        if self.adopted {
             debug!("{}: already connected, using that connection", self.address);
             self.guard.device = Some(device.clone());
             return Ok(Some(device));
@@ -234,7 +230,7 @@ impl<'a> Attempt<'a> {
             self.remove(adapter).await;
         }
         let scan_first = !known || history.unreached || start_over;
-        if scan_first && !self.scan(adapter, &device, scan_time).await? {
+        if scan_first && !self.scan(adapter, &device).await? {
             return Ok(None);
         }
         let limit = if scan_first { CONNECT_SEEN_LIMIT } else { CONNECT_KNOWN_LIMIT };
@@ -247,21 +243,16 @@ impl<'a> Attempt<'a> {
     }
 
     /// Whether a scan of one slice sees the battery.
-    async fn scan(
-        &mut self,
-        adapter: &AdapterHandle,
-        device: &Device,
-        scan_time: &mut Duration,
-    ) -> Result<bool, BleError> {
+    async fn scan(&mut self, adapter: &AdapterHandle, device: &Device) -> Result<bool, BleError> {
         let started = Instant::now();
-        let until = started + self.remaining(SCAN_SLICE).min(*scan_time);
+        let until = started + self.remaining(SCAN_SLICE).min(self.scan_time);
         let mut scan = Scan::start(adapter).await?;
         let seen = scan.wait_for(device, until).await?;
         if seen.is_none() {
             self.others = self.others.max(count_in_reach(&adapter.adapter).await?);
         }
         scan.stop().await?;
-        *scan_time = scan_time.saturating_sub(started.elapsed());
+        self.scan_time = self.scan_time.saturating_sub(started.elapsed());
         if seen.is_some() {
             self.rssi = seen;
             adapter.lock.update(self.address, |history| history.rssi = seen);
@@ -321,15 +312,13 @@ impl<'a> Attempt<'a> {
         if !is_connected(device).await? {
             return Err(BleError::connection_lost());
         }
-        let max_write = async { Ok(gatt::max_write(&channel.write).await) };
+        let writer = async { Ok(Writer::new(channel.write, channel.op).await) };
         Ok(Some(Established {
             device: device.clone(),
             rssi: self.rssi,
             notifications: select_all(notifications).boxed(),
             events,
-            max_write: call_quick("reading the MTU", max_write).await?,
-            write: channel.write,
-            op: channel.op,
+            writer: call_quick("reading the MTU", writer).await?,
         }))
     }
 

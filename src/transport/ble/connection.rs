@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bluer::gatt::WriteOp;
-use bluer::gatt::remote::{Characteristic, CharacteristicWriteRequest};
-use bluer::{DeviceEvent, DeviceProperty, ErrorKind};
+use bluer::{Device, DeviceEvent, DeviceProperty, ErrorKind};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -14,8 +12,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
 use super::bus::{call_within, is_connected};
-use super::connect::{Attempt, ConnectionGuard, Established};
+use super::connect::{ConnectionGuard, Established, Events, connect};
 use super::error::BleError;
+use super::gatt::Writer;
 use super::{BleConfig, LinkError};
 use crate::transport::WRITE_LIMIT;
 
@@ -37,12 +36,10 @@ const UNKNOWN_RSSI: i32 = i32::MIN;
 pub struct BleLink {
     address: String,
     adapter: String,
-    write: Characteristic,
-    op: WriteOp,
-    max_write: usize,
+    writer: Writer,
     chunks: broadcast::Receiver<Vec<u8>>,
     status: Arc<LinkStatus>,
-    /// Resolves when the task has disconnected.
+    /// Its sender is dropped when the task has disconnected.
     closed: oneshot::Receiver<()>,
     /// Ends the task, which then disconnects.
     stop: DropGuard,
@@ -57,9 +54,10 @@ struct LinkStatus {
     end: OnceLock<String>,
 }
 
-/// The task's half.
 struct ConnectionTask {
-    established: Established,
+    device: Device,
+    notifications: Events<Vec<u8>>,
+    events: Events<DeviceEvent>,
     chunks: broadcast::Sender<Vec<u8>>,
     status: Arc<LinkStatus>,
     stop: CancellationToken,
@@ -80,17 +78,7 @@ pub async fn open(config: &BleConfig) -> Result<BleLink, LinkError> {
 
 /// The task of one connection, from the first step to the disconnect.
 async fn run(config: BleConfig, mut reply: oneshot::Sender<Result<BleLink, LinkError>>) {
-    let _battery = tokio::select! {
-        biased;
-        () = reply.closed() => return,
-        lock = config.bluetooth.locks.lock_battery(&config.address) => match lock {
-            Ok(permit) => permit,
-            Err(error) => {
-                let _ = reply.send(Err(error));
-                return;
-            }
-        },
-    };
+    let (_disconnected, closed) = oneshot::channel();
     let mut guard = ConnectionGuard::default();
     let established = tokio::select! {
         biased;
@@ -104,22 +92,13 @@ async fn run(config: BleConfig, mut reply: oneshot::Sender<Result<BleLink, LinkE
             let _ = reply.send(Err(error));
         }
         Some(Ok(established)) => {
-            let (disconnected, closed) = oneshot::channel::<()>();
             let (link, task) = split(config.address, established, closed);
             // If nothing waits for the link any more, it is dropped here and ends the task at once.
             let _ = reply.send(Ok(link));
             task.run().await;
             guard.release().await;
-            let _ = disconnected.send(());
         }
     }
-}
-
-async fn connect(
-    config: &BleConfig,
-    guard: &mut ConnectionGuard,
-) -> Result<Established, LinkError> {
-    Attempt::new(config, guard)?.run().await
 }
 
 fn split(
@@ -127,22 +106,21 @@ fn split(
     established: Established,
     closed: oneshot::Receiver<()>,
 ) -> (BleLink, ConnectionTask) {
+    let Established { device, rssi, writer, notifications, events } = established;
     let (sender, chunks) = broadcast::channel(CHUNKS);
-    let rssi = established.rssi.map_or(UNKNOWN_RSSI, i32::from);
+    let rssi = rssi.map_or(UNKNOWN_RSSI, i32::from);
     let status = Arc::new(LinkStatus { rssi: rssi.into(), end: OnceLock::new() });
     let stop = CancellationToken::new();
     let link = BleLink {
         address,
-        adapter: established.device.adapter_name().into(),
-        write: established.write.clone(),
-        op: established.op,
-        max_write: established.max_write,
+        adapter: device.adapter_name().into(),
+        writer,
         chunks,
         status: Arc::clone(&status),
         closed,
         stop: stop.clone().drop_guard(),
     };
-    (link, ConnectionTask { established, chunks: sender, status, stop })
+    (link, ConnectionTask { device, notifications, events, chunks: sender, status, stop })
 }
 
 impl ConnectionTask {
@@ -153,30 +131,28 @@ impl ConnectionTask {
         let reason = loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                chunk = self.established.notifications.next() => match chunk {
+                chunk = self.notifications.next() => match chunk {
                     Some(chunk) => self.forward(chunk),
                     None => break "BlueZ ended the notifications".to_owned(),
                 },
-                event = self.established.events.next() => {
+                event = self.events.next() => {
                     // bluer sorts one stream of signals into these two: what it had put into the
                     // notifications before this event was sent before it.
-                    while let Some(Some(chunk)) =
-                        self.established.notifications.next().now_or_never()
-                    {
+                    while let Some(Some(chunk)) = self.notifications.next().now_or_never() {
                         self.forward(chunk);
                     }
                     if let Some(reason) = self.handle(event) {
                         break reason.to_owned();
                     }
                 }
-                _ = check.tick() => match is_connected(&self.established.device).await {
+                _ = check.tick() => match is_connected(&self.device).await {
                     Ok(true) => {}
                     Ok(false) => break "the battery is no longer connected".to_owned(),
                     Err(error) => break error.reason(),
                 },
             }
         };
-        debug!("{}: {reason}", self.established.device.address());
+        debug!("{}: {reason}", self.device.address());
         // Before the sender is dropped, so that a reader who notices the end finds the reason.
         let _ = self.status.end.set(reason);
     }
@@ -216,13 +192,11 @@ impl BleLink {
 
     /// Sends all bytes, in pieces that fit into one packet each.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
-        let request = CharacteristicWriteRequest { op_type: self.op, ..Default::default() };
-        for piece in bytes.chunks(self.max_write) {
+        for piece in self.writer.pieces(bytes) {
             if self.status.end.get().is_some() {
                 return Err(self.gone());
             }
-            let written =
-                call_within(WRITE_LIMIT, "writing", self.write.write_ext(piece, &request));
+            let written = call_within(WRITE_LIMIT, "writing", self.writer.write(piece));
             written.await.map_err(|error| self.write_error(&error))?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Choosing the characteristics to use, by their UUIDs and by what they can do.
 
-use bluer::gatt::remote::Characteristic;
+use bluer::gatt::remote::{Characteristic, CharacteristicWriteRequest};
 use bluer::gatt::{CharacteristicFlags, WriteOp};
 use bluer::{Device, Result};
 
@@ -73,10 +73,29 @@ pub(super) fn choose<C: Clone>(
     })
 }
 
-/// How many bytes one write may have. BlueZ before 5.62 does not report the MTU.
-pub(super) async fn max_write(write: &Characteristic) -> usize {
-    let mtu = write.mtu().await.unwrap_or_default();
-    (mtu + BLUER_MARGIN).max(MIN_WRITE)
+/// Writes to a characteristic in pieces that fit into one packet each.
+#[derive(Debug)]
+pub(super) struct Writer {
+    characteristic: Characteristic,
+    request: CharacteristicWriteRequest,
+    /// In bytes; [`MIN_WRITE`] before BlueZ 5.62, which does not report the MTU.
+    max_write: usize,
+}
+
+impl Writer {
+    pub(super) async fn new(characteristic: Characteristic, op: WriteOp) -> Writer {
+        let mtu = characteristic.mtu().await.unwrap_or_default();
+        let request = CharacteristicWriteRequest { op_type: op, ..Default::default() };
+        Writer { characteristic, request, max_write: (mtu + BLUER_MARGIN).max(MIN_WRITE) }
+    }
+
+    pub(super) fn pieces<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        bytes.chunks(self.max_write)
+    }
+
+    pub(super) async fn write(&self, piece: &[u8]) -> Result<()> {
+        self.characteristic.write_ext(piece, &self.request).await
+    }
 }
 
 #[cfg(test)]

@@ -21,11 +21,11 @@ const BATTERY_LIMIT: Duration = Duration::from_secs(15);
 /// The right to use an adapter or a battery, until it is dropped.
 pub(super) type Permit = OwnedMutexGuard<()>;
 
+/// One lock for each adapter, by name, and one for each battery, by address.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    /// By name.
     adapters: Mutex<HashMap<String, Arc<AdapterLock>>>,
-    /// By address. Tokio's mutex is fair: first come, first served.
+    // Tokio's mutex is fair: first come, first served.
     batteries: Mutex<HashMap<String, Arc<FairMutex<()>>>>,
 }
 

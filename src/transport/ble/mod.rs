@@ -41,7 +41,7 @@ pub struct Bluetooth {
 #[derive(Debug, Clone)]
 pub struct BleConfig {
     pub bluetooth: Bluetooth,
-    /// `AA:BB:CC:DD:EE:FF`.
+    /// Of the battery, as in `AA:BB:CC:DD:EE:FF`.
     pub address: String,
     /// Name (`hci0`) or address of our adapter; the first that is switched on when not given.
     pub adapter: Option<String>,
@@ -100,7 +100,6 @@ pub struct BleDevice {
     pub name: Option<String>,
     /// Signal strength in dBm; a connected device has none.
     pub rssi: Option<i16>,
-    /// Advertised services.
     pub services: Vec<u128>,
     /// Advertised manufacturer data, by company identifier.
     pub manufacturer: Vec<(u16, Vec<u8>)>,
@@ -111,7 +110,7 @@ pub struct BleDevice {
 /// A Bluetooth adapter of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdapterInfo {
-    /// `hci0`.
+    /// Name in BlueZ, as in `hci0`.
     pub name: String,
     pub address: String,
     pub powered: bool,

@@ -8,7 +8,7 @@ use bluer::{Adapter, AdapterEvent, Device, DiscoveryFilter, DiscoveryTransport, 
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
-use super::bus::{AdapterHandle, call_quick, is_connected};
+use super::bus::{AdapterHandle, call_quick, is_connected, unless_missing};
 use super::error::BleError;
 use super::{BleDevice, Bluetooth, LinkError};
 
@@ -98,10 +98,8 @@ async fn wait_stopped(adapter: &Adapter) -> Result<(), BleError> {
 
 /// In dBm. BlueZ keeps it only while a scan sees the device.
 async fn signal_strength(device: &Device) -> Result<Option<i16>, BleError> {
-    match call_quick("reading the signal strength", device.rssi()).await {
-        Err(error) if error.is_missing() => Ok(None),
-        other => other,
-    }
+    let rssi = call_quick("reading the signal strength", device.rssi()).await;
+    Ok(unless_missing(rssi)?.flatten())
 }
 
 /// How many devices the adapter reaches: those that the present scan sees, and connected ones, most
@@ -110,13 +108,8 @@ pub(super) async fn count_in_reach(adapter: &Adapter) -> Result<usize, BleError>
     let mut count = 0;
     for address in call_quick("listing the devices", adapter.device_addresses()).await? {
         let Ok(device) = adapter.device(address) else { continue };
-        let in_reach = match signal_strength(&device).await? {
-            Some(_) => true,
-            None => match is_connected(&device).await {
-                Err(error) if error.is_missing() => false,
-                connected => connected?,
-            },
-        };
+        let in_reach = signal_strength(&device).await?.is_some()
+            || unless_missing(is_connected(&device).await)? == Some(true);
         count += usize::from(in_reach);
     }
     Ok(count)
@@ -131,14 +124,12 @@ impl Bluetooth {
     ) -> Result<Vec<BleDevice>, LinkError> {
         let adapter = self.adapter(adapter).await?;
         let _permit = adapter.lock.acquire(adapter.name()).await?;
-        match scan_all(&adapter, time).await {
-            Ok(devices) => {
-                let mut devices: Vec<_> = devices.into_values().collect();
-                devices.sort_by_key(|device| device.rssi.map_or(i16::MAX, |rssi| -rssi));
-                Ok(devices)
-            }
-            Err(error) => Err(adapter.link_error(&error, adapter.name()).await),
-        }
+        let mut devices: Vec<_> = match scan_all(&adapter, time).await {
+            Ok(devices) => devices.into_values().collect(),
+            Err(error) => return Err(adapter.link_error(&error, adapter.name()).await),
+        };
+        devices.sort_by_key(|device| device.rssi.map_or(i16::MAX, |rssi| -rssi));
+        Ok(devices)
     }
 }
 
@@ -170,18 +161,13 @@ async fn update(
 ) -> Result<(), BleError> {
     for address in call_quick("listing the devices", adapter.device_addresses()).await? {
         let Ok(device) = adapter.device(address) else { continue };
-        match call_quick("reading a device", describe(&device)).await {
-            Ok(Some(mut found)) => {
-                if let Some(earlier) = devices.remove(&found.address) {
-                    found.name = found.name.or(earlier.name);
-                    found.rssi = found.rssi.or(earlier.rssi);
-                }
-                devices.insert(found.address.clone(), found);
-            }
-            Ok(None) => {}
-            Err(error) if error.is_missing() => {}
-            Err(error) => return Err(error),
+        let described = call_quick("reading a device", describe(&device)).await;
+        let Some(mut found) = unless_missing(described)?.flatten() else { continue };
+        if let Some(earlier) = devices.remove(&found.address) {
+            found.name = found.name.or(earlier.name);
+            found.rssi = found.rssi.or(earlier.rssi);
         }
+        devices.insert(found.address.clone(), found);
     }
     Ok(())
 }
