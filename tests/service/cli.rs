@@ -1,10 +1,11 @@
 //! The subcommands, as a person or a script uses them.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value as Json;
 
-use crate::fixture::{Packs, Service, objects, run};
+use crate::fixture::{Packs, Service, objects, program, run};
 use crate::mosquitto::Mosquitto;
 
 fn stderr(output: &Output) -> String {
@@ -264,14 +265,22 @@ fn unconfigured_service_keeps_running_and_lists_settings() {
 fn demo_runs_without_configuration() {
     let path = std::env::var("PATH").unwrap();
     let http = format!("127.0.0.1:{}", crate::mosquitto::free_port());
-    let variables = [("PATH", path.as_str()), ("HTTP_LISTEN", http.as_str())];
-    let output = run(&["demo", "--seconds", "3"], &variables, "");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(text.starts_with(&format!("Dashboard: http://{http}/\nPublishing to")), "{text}");
-    for name in ["Rack 1", "Rack 2", "Rack 3", "Garage left", "Camper"] {
-        assert!(text.lines().any(|line| line.starts_with(name) && line.contains(" V ")), "{text}");
+    let mut demo = program(&[("PATH", &path), ("HTTP_LISTEN", &http)])
+        .args(["demo", "--seconds", "60"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert_eq!(lines.next(), Some(format!("Dashboard: http://{http}/")));
+    assert!(lines.next().is_some_and(|line| line.starts_with("Publishing to")));
+    let mut expected = vec!["Rack 1", "Rack 2", "Rack 3", "Garage left", "Camper"];
+    while !expected.is_empty() {
+        let line = lines.next().unwrap_or_else(|| panic!("no values of {expected:?}"));
+        expected.retain(|name| !line.starts_with(name) || !line.contains(" V "));
     }
+    let kill = Command::new("kill").args(["-INT", &demo.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    assert_eq!(demo.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn abnormal_state_word_raises_an_alarm() {
     battery.mqtt.wait_for(&battery.topic("voltage_status"), "Low");
     let topic = battery.topic("alarms");
     battery.mqtt.wait("the alarm", |message| {
-        message.topic == topic && message.payload.contains("voltage_status is Low")
+        message.topic == topic && message.payload.contains(r#""name":"voltage_status""#)
     });
     packs.set_faults("");
     battery.mqtt.wait_for(&battery.topic("problem"), "OFF");
