@@ -8,9 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::source::{paths, strip_tests, tokenize};
 use crate::{module_of, sources};
 
-/// Folders of `src` with cycles that are still to be removed.
-const KNOWN_CYCLES: &[&str] = &[];
-
 /// Re-exports followed for one path, so that two modules that import each other's names end.
 const MAX_REEXPORTS: usize = 8;
 
@@ -105,19 +102,18 @@ fn shortest_cycle(uses: &Uses, start: &str) -> Option<Vec<String>> {
     None
 }
 
-/// By folder: one line for the shortest cycle of each module that is in one.
-fn cycles(files: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (folder, uses) in Crate::new(files).folders() {
+/// One line for the shortest cycle of each module that is in one.
+fn cycles(files: &[(String, String)]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for uses in Crate::new(files).folders().values() {
         let mut seen = BTreeSet::new();
-        for cycle in uses.keys().filter_map(|start| shortest_cycle(&uses, start)) {
+        for cycle in uses.keys().filter_map(|start| shortest_cycle(uses, start)) {
             if seen.insert(cycle.iter().cloned().collect::<BTreeSet<_>>()) {
                 let steps = cycle.windows(2).map(|pair| {
                     let (from, to) = &uses[&pair[0]][&pair[1]];
                     format!("{from} -> {to}")
                 });
-                let line = steps.collect::<Vec<_>>().join(", ");
-                found.entry(folder.clone()).or_default().insert(line);
+                found.insert(steps.collect::<Vec<_>>().join(", "));
             }
         }
     }
@@ -127,19 +123,12 @@ fn cycles(files: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
 #[test]
 fn no_folder_has_an_import_cycle() {
     let found = cycles(&sources());
-    let new: Vec<&String> = found
-        .iter()
-        .filter(|(folder, _)| !KNOWN_CYCLES.contains(&folder.as_str()))
-        .flat_map(|(_, lines)| lines)
-        .collect();
-    assert!(new.is_empty(), "import cycles:\n{new:#?}");
-    let removed: Vec<_> = KNOWN_CYCLES.iter().filter(|&&name| !found.contains_key(name)).collect();
-    assert!(removed.is_empty(), "no cycle is left in {removed:?}: remove it from KNOWN_CYCLES");
+    assert!(found.is_empty(), "import cycles:\n{found:#?}");
 }
 
 fn lines_of(files: &[(&str, &str)]) -> Vec<String> {
     let files: Vec<_> = files.iter().map(|&(file, text)| (file.into(), text.into())).collect();
-    cycles(&files).into_values().flatten().collect()
+    cycles(&files).into_iter().collect()
 }
 
 #[test]
