@@ -231,7 +231,7 @@ fn with_hint_about_input(fault: Fault) -> Fault {
 
 pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     // `from_str_radix` accepts a sign.
-    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit()) && text.len() % 2 == 0;
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit()) && text.len().is_multiple_of(2);
     let byte = |start| u8::from_str_radix(text.get(start..start + 2)?, 16).ok();
     is_hex.then(|| (0..text.len()).step_by(2).map(byte).collect())?
 }
