@@ -1,230 +1,189 @@
-//! An attempt as the `raw` JSON that MQTT, HTTP, `read` and `decode` share.
+//! The last attempt and the last status as the `raw` JSON of MQTT, HTTP, `read` and `decode`.
 //!
-//! The names are those that flows of existing gateways read; a field that a brand does not have is
-//! absent, and a failed read keeps the shape (`status` is the last known one with its old time).
+//! The names are those that flows for other gateways read. A field that the battery does not report
+//! is absent. A failed read keeps the last status with its old time.
 
-use serde_json::{Map, Value as Json, json};
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value as Json, json};
 
 use crate::model::derived::BankSummary;
 use crate::model::reading::{ChargeLimits, Reading, SensorLocation};
-use crate::model::units::Microohms;
+use crate::model::units::{Microohms, Unit};
 use crate::model::{DeviceState, Snapshot, Value};
 
-/// The whole state of a battery, in the shape of the contract.
 pub fn raw(state: &DeviceState) -> Json {
-    let profile = &state.profile;
+    let (profile, snapshot) = (&state.profile, state.snapshot.as_deref());
     let attempt = state.attempt.as_ref();
     let fault = attempt.and_then(|attempt| attempt.fault.as_ref());
-    let good = state.snapshot.as_deref().filter(|_| attempt.is_some() && fault.is_none());
-    let received = good.map(|snapshot| snapshot.reading.received).unwrap_or_default();
-    let model = state.snapshot.as_deref().and_then(|s| s.reading.identity.model.clone());
-
-    let mut object = Object::default();
-    object.put("id", json!(profile.id));
-    object.put("type", json!(profile.brand));
-    object.put_some("port", profile.port.as_ref());
-    object.put_some("address", profile.address.as_ref());
-    object.put_some("adapter", profile.adapter.as_ref());
-    object.put_some("rssi", state.rssi);
-    object.put("connected", json!(attempt.is_some_and(|attempt| attempt.connected)));
-    object.put("model_nbr", json!(model));
-    object.put(
-        "got",
-        json!({
-            "device_info": received.device_info,
-            "cell_info": received.cell_info,
-            "settings": received.settings,
-        }),
-    );
-    object.put("status", state.snapshot.as_deref().map_or(Json::Null, |it| status(state, it)));
-    object.put("error", json!(fault));
-    object.into_json()
+    let current = snapshot.filter(|_| attempt.is_some() && fault.is_none());
+    let received = current.map(|snapshot| snapshot.reading.received).unwrap_or_default();
+    let model = snapshot.and_then(|snapshot| snapshot.reading.identity.model.as_ref());
+    object([
+        ("id", Some(json!(profile.id))),
+        ("type", Some(json!(profile.brand))),
+        ("port", json(&profile.port)),
+        ("address", json(&profile.address)),
+        ("adapter", json(&profile.adapter)),
+        ("rssi", json(&state.rssi)),
+        ("connected", Some(json!(attempt.is_some_and(|attempt| attempt.connected)))),
+        ("model_nbr", Some(json!(model))),
+        ("got", Some(json!(received))),
+        ("status", Some(snapshot.map_or(Json::Null, |snapshot| status(state, snapshot)))),
+        ("error", Some(json!(fault))),
+    ])
 }
 
 fn status(state: &DeviceState, snapshot: &Snapshot) -> Json {
     let reading = &snapshot.reading;
-    let seconds = i64::try_from(snapshot.taken.0).unwrap_or(i64::MAX);
-    let mut object = Object::default();
-    object.put("last_update", Value::decimal(seconds, 3).to_json());
-    object.put("device_info", device_info(reading));
-    object.put("cell_info", cell_info(snapshot));
-    if reading.limits != ChargeLimits::default() {
-        object.put("limits", limits(&reading.limits));
-    }
-    let warnings = reading.alarms.iter().map(|(alarm, on)| (alarm.name(), on));
-    let words = reading.alarms.statuses().map(|(subject, word)| (subject, word.is_some()));
-    object.put("warnings", warnings.chain(words).collect());
-    object.put("alarms", json!(state.active_alarms()));
-    if let Some(bank) = snapshot.derived.bank.as_deref() {
-        object.put("bank", members(bank));
-    }
-    if !reading.states.is_empty() {
-        object.put("states", reading.states.iter().map(|(name, on)| (*name, *on)).collect());
-    }
-    if !reading.counters.is_empty() {
-        object.put("counters", reading.counters.iter().map(|(name, n)| (*name, *n)).collect());
-    }
-    if reading.alarms.unknown_bits().next().is_some() {
-        object.put("unknown_bits", reading.alarms.unknown_bits().collect());
-    }
-    object.into_json()
+    let alarms = reading.alarms.iter().map(|(alarm, active)| (alarm.name(), active));
+    let statuses = reading.alarms.statuses().map(|(subject, status)| (subject, status.is_some()));
+    let unknown_bits: BTreeMap<_, _> = reading.alarms.unknown_bits().collect();
+    let taken = i64::try_from(snapshot.taken.0).unwrap_or(i64::MAX);
+    object([
+        ("last_update", value(Some(Value::decimal(taken, 3)))),
+        ("device_info", Some(device_info(reading))),
+        ("cell_info", Some(cell_info(snapshot))),
+        ("limits", (reading.limits != ChargeLimits::default()).then(|| limits(&reading.limits))),
+        ("warnings", Some(alarms.chain(statuses).collect())),
+        ("alarms", Some(json!(state.active_alarms()))),
+        ("bank", snapshot.derived.bank.as_deref().map(bank)),
+        ("states", json(&Some(&reading.states).filter(|states| !states.is_empty()))),
+        ("counters", json(&Some(&reading.counters).filter(|counters| !counters.is_empty()))),
+        ("unknown_bits", json(&Some(unknown_bits).filter(|bits| !bits.is_empty()))),
+    ])
 }
 
-/// What only a bank has.
-fn members(bank: &BankSummary) -> Json {
-    let mut object = Object::default();
-    object.put("members_missing", json!(bank.missing));
-    object.put_some("min_cell_battery", bank.lowest_in.as_ref());
-    object.put_some("max_cell_battery", bank.highest_in.as_ref());
-    object.put_value("pack_voltage_spread", bank.voltage_spread);
-    object.put_value("soc_spread", bank.soc_spread);
-    object.into_json()
+fn bank(bank: &BankSummary) -> Json {
+    object([
+        ("members_missing", Some(json!(bank.missing))),
+        ("min_cell_battery", json(&bank.lowest_in)),
+        ("max_cell_battery", json(&bank.highest_in)),
+        ("pack_voltage_spread", value(bank.voltage_spread)),
+        ("soc_spread", value(bank.soc_spread)),
+    ])
 }
 
 fn device_info(reading: &Reading) -> Json {
     let identity = &reading.identity;
-    let mut object = Object::default();
-    object.put_some("model", identity.model.as_ref());
-    object.put_some("hw_rev", identity.hardware.as_ref());
-    object.put_some("sw_rev", identity.software.as_ref());
-    object.put_some("serial_number", identity.serial.as_ref());
-    // JK boards fill their field of that name with the model.
+    // JK boards report the model in their field of that name.
     let vendor = identity.manufacturer.as_ref().or(identity.model.as_ref());
-    object.put_some("vendor_id", vendor);
-    object.put_some("production_date", identity.manufactured.as_ref());
-    object.into_json()
+    object([
+        ("model", json(&identity.model)),
+        ("hw_rev", json(&identity.hardware)),
+        ("sw_rev", json(&identity.software)),
+        ("serial_number", json(&identity.serial)),
+        ("vendor_id", json(&vendor)),
+        ("production_date", json(&identity.manufactured)),
+    ])
 }
 
 fn cell_info(snapshot: &Snapshot) -> Json {
     let Snapshot { reading, derived, .. } = snapshot;
-    let pack = &reading.pack;
-    let mut object = Object::default();
-    object.put_value("total_voltage", pack.voltage);
-    object.put_value("current", pack.current);
-    object.put_value("power", derived.power.map(|power| Value::from(power).rounded(1)));
-    object.put_value("battery_soc", pack.soc);
-    object.put_value("battery_soh", pack.soh);
-    object.put_value("capacity_remain", pack.remaining);
-    object.put_value("full_capacity", pack.full);
-    object.put_value("nominal_capacity", pack.design);
-    object.put_value("energy_remain", pack.remaining_energy);
-    object.put_some("cycle_count", pack.cycles);
-    object.put_value("energy_charged", derived.energy.map(|it| it.charged.kwh().rounded(3)));
-    object.put_value("energy_discharged", derived.energy.map(|it| it.discharged.kwh().rounded(3)));
-    object.put_some("time_to_full", derived.times.to_full);
-    object.put_some("time_to_empty", derived.times.to_empty);
-    object.put_some("status", derived.activity.map(|activity| activity.name()));
-    object.put_some("base_status", pack.console_status.base.as_ref());
-    object.put_some("voltage_status", pack.console_status.voltage.as_ref());
-    object.put_some("current_status", pack.console_status.current.as_ref());
-    object.put_some("temperature_status", pack.console_status.temperature.as_ref());
-
-    let place = |place| reading.probes.iter().filter(move |probe| probe.location == place);
-    object.put_list("temperatures", place(SensorLocation::Cells).map(|probe| probe.value));
-    object.put_value("temp_mos", place(SensorLocation::Mosfet).find_map(|probe| probe.value));
-    object.put_value("temp_ambient", place(SensorLocation::Ambient).find_map(|probe| probe.value));
-    object.put_value("temp_average", derived.avg_temp);
-
-    object.put_list("voltages", reading.cells.iter().map(|cell| cell.voltage));
-    // In ohms, as JK gateways have it.
-    let ohms = |resistance: Microohms| Value::decimal(resistance.0.into(), 6);
-    object.put_list("resistances", reading.cells.iter().map(|cell| cell.resistance.map(ohms)));
-    object.put_list("cell_temperatures", reading.cells.iter().map(|cell| cell.temperature));
-    object.put_list("cell_voltage_status", reading.cells.iter().map(|it| word(&it.voltage_status)));
-    let temperature_words = reading.cells.iter().map(|cell| word(&cell.temperature_status));
-    object.put_list("cell_temperature_status", temperature_words);
-    if let (Some((max_cell, max)), Some((min_cell, min))) =
-        (derived.highest_cell, derived.lowest_cell)
-    {
-        object.put("max_cell", json!(max_cell));
-        object.put("min_cell", json!(min_cell));
-        object.put_value("max_voltage", Some(max));
-        object.put_value("min_voltage", Some(min));
-        let spread = i64::from(max.0) - i64::from(min.0);
-        object.put_value("delta_cell_voltage", Some(Value::decimal(spread, 3)));
-    }
-    if let Some(cells) = snapshot.balancing_cells() {
-        object.put("balancing", json!(!cells.is_empty()));
-        object.put("balancing_cells", json!(cells));
-    }
-    object.put_some("charging_enabled", reading.switches.charging);
-    object.put_some("discharging_enabled", reading.switches.discharging);
-    object.put_some("error_code", pack.error_code);
-    if !reading.modules.is_empty() {
-        object.put("modules", modules(snapshot));
-    }
-    object.into_json()
+    let (pack, cells, console) = (&reading.pack, &reading.cells, &reading.pack.console_status);
+    let probes = |location| {
+        let probes = reading.probes.iter().filter(move |probe| probe.location == location);
+        probes.map(|probe| probe.value)
+    };
+    let first_probe = |location| probes(location).flatten().next();
+    let text = |text: &Option<String>| text.clone().map(Value::Text);
+    // Like other JK gateways.
+    let ohms = |resistance: Microohms| Value::decimal(resistance.to_i64(), 6);
+    let extremes = derived.highest_cell.zip(derived.lowest_cell);
+    let balancing = snapshot.balancing_cells();
+    object([
+        ("total_voltage", value(pack.voltage)),
+        ("current", value(pack.current)),
+        ("power", value(derived.power.map(|power| Value::from(power).rounded(1)))),
+        ("battery_soc", value(pack.soc)),
+        ("battery_soh", value(pack.soh)),
+        ("capacity_remain", value(pack.remaining)),
+        ("full_capacity", value(pack.full)),
+        ("nominal_capacity", value(pack.design)),
+        ("energy_remain", value(pack.remaining_energy)),
+        ("cycle_count", json(&pack.cycles)),
+        ("energy_charged", value(derived.energy.map(|it| it.charged.kwh().rounded(3)))),
+        ("energy_discharged", value(derived.energy.map(|it| it.discharged.kwh().rounded(3)))),
+        ("time_to_full", json(&derived.times.to_full)),
+        ("time_to_empty", json(&derived.times.to_empty)),
+        ("status", json(&derived.activity)),
+        ("base_status", json(&console.base)),
+        ("voltage_status", json(&console.voltage)),
+        ("current_status", json(&console.current)),
+        ("temperature_status", json(&console.temperature)),
+        ("temperatures", list(probes(SensorLocation::Cells))),
+        ("temp_mos", value(first_probe(SensorLocation::Mosfet))),
+        ("temp_ambient", value(first_probe(SensorLocation::Ambient))),
+        ("temp_average", value(derived.avg_temp)),
+        ("voltages", list(cells.iter().map(|cell| cell.voltage))),
+        ("resistances", list(cells.iter().map(|cell| cell.resistance.map(ohms)))),
+        ("cell_temperatures", list(cells.iter().map(|cell| cell.temperature))),
+        ("cell_voltage_status", list(cells.iter().map(|cell| text(&cell.voltage_status)))),
+        ("cell_temperature_status", list(cells.iter().map(|cell| text(&cell.temperature_status)))),
+        ("max_cell", json(&extremes.map(|(highest, _)| highest.0))),
+        ("min_cell", json(&extremes.map(|(_, lowest)| lowest.0))),
+        ("max_voltage", value(extremes.map(|(highest, _)| highest.1))),
+        ("min_voltage", value(extremes.map(|(_, lowest)| lowest.1))),
+        ("delta_cell_voltage", value(derived.cell_voltage_diff())),
+        ("balancing", json(&balancing.as_ref().map(|cells| !cells.is_empty()))),
+        ("balancing_cells", json(&balancing)),
+        ("charging_enabled", json(&reading.switches.charging)),
+        ("discharging_enabled", json(&reading.switches.discharging)),
+        ("error_code", json(&pack.error_code)),
+        ("modules", (!reading.modules.is_empty()).then(|| modules(snapshot))),
+    ])
 }
 
-fn word(word: &Option<String>) -> Option<Value> {
-    word.clone().map(Value::Text)
-}
-
-/// The modules of a stack, each with the numbers (from 1) of its first and last cell.
+/// The modules of a stack with the numbers (from 1) of their first and last cell.
 fn modules(snapshot: &Snapshot) -> Json {
     let modules = snapshot.reading.modules.iter().zip(&snapshot.derived.modules);
-    let each = modules.map(|(module, range)| {
-        let mut object = Object::default();
-        object.put_some("serial_number", module.serial.as_ref());
-        if !module.cells.is_empty() {
-            object.put("first_cell", json!(module.cells.start + 1));
-            object.put("last_cell", json!(module.cells.end));
-        }
-        object.put_value("min_voltage", range.map(|(low, _)| low));
-        object.put_value("max_voltage", range.map(|(_, high)| high));
+    let objects = modules.map(|(module, range)| {
+        let cells = Some(&module.cells).filter(|cells| !cells.is_empty());
         let spread = range.map(|(low, high)| Value::decimal((high.0 - low.0).into(), 3));
-        object.put_value("delta_cell_voltage", spread);
-        object.into_json()
+        object([
+            ("serial_number", json(&module.serial)),
+            ("first_cell", json(&cells.map(|cells| cells.start + 1))),
+            ("last_cell", json(&cells.map(|cells| cells.end))),
+            ("min_voltage", value(range.map(|(low, _)| low))),
+            ("max_voltage", value(range.map(|(_, high)| high))),
+            ("delta_cell_voltage", value(spread)),
+        ])
     });
-    Json::Array(each.collect())
+    Json::Array(objects.collect())
 }
 
 fn limits(limits: &ChargeLimits) -> Json {
-    let mut object = Object::default();
-    object.put_value("charge_voltage", limits.charge_voltage);
-    object.put_value("discharge_voltage", limits.discharge_voltage);
-    object.put_value("charge_current", limits.charge_current);
-    object.put_value("discharge_current", limits.discharge_current);
-    object.put_value("cell_voltage_upper", limits.cell_upper);
-    object.put_value("cell_voltage_lower", limits.cell_lower);
-    object.put_value("pack_voltage_upper", limits.pack_upper);
-    object.put_value("pack_voltage_lower", limits.pack_lower);
-    object.into_json()
+    object([
+        ("charge_voltage", value(limits.charge_voltage)),
+        ("discharge_voltage", value(limits.discharge_voltage)),
+        ("charge_current", value(limits.charge_current)),
+        ("discharge_current", value(limits.discharge_current)),
+        ("cell_voltage_upper", value(limits.cell_upper)),
+        ("cell_voltage_lower", value(limits.cell_lower)),
+        ("pack_voltage_upper", value(limits.pack_upper)),
+        ("pack_voltage_lower", value(limits.pack_lower)),
+    ])
 }
 
-/// A JSON object in the making, into which unknown values do not get.
-#[derive(Default)]
-struct Object(Map<String, Json>);
+/// Unknown values are left out.
+fn object(fields: impl IntoIterator<Item = (&'static str, Option<Json>)>) -> Json {
+    let known = fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Json::Object(known.collect())
+}
 
-impl Object {
-    fn put(&mut self, key: &str, value: Json) {
-        self.0.insert(key.to_owned(), value);
-    }
+fn json(value: &Option<impl Serialize>) -> Option<Json> {
+    value.as_ref().map(|value| json!(value))
+}
 
-    fn put_some(&mut self, key: &str, value: Option<impl serde::Serialize>) {
-        if let Some(value) = value {
-            self.put(key, json!(value));
-        }
-    }
+fn value(value: Option<impl Into<Value>>) -> Option<Json> {
+    value.map(|value| value.into().to_json())
+}
 
-    fn put_value(&mut self, key: &str, value: Option<impl Into<Value>>) {
-        if let Some(value) = value {
-            self.put(key, value.into().to_json());
-        }
-    }
-
-    /// A list keeps the places of unknown members as `null`; a list of nothing but those is absent.
-    fn put_list(&mut self, key: &str, values: impl Iterator<Item = Option<impl Into<Value>>>) {
-        let list: Vec<Json> =
-            values.map(|value| value.map_or(Json::Null, |value| value.into().to_json())).collect();
-        if list.iter().any(|value| !value.is_null()) {
-            self.put(key, Json::Array(list));
-        }
-    }
-
-    fn into_json(self) -> Json {
-        Json::Object(self.0)
-    }
+/// Unknown members are `null`; a list without a known one is left out.
+fn list(values: impl Iterator<Item = Option<impl Into<Value>>>) -> Option<Json> {
+    let list: Vec<Option<Json>> = values.map(value).collect();
+    list.iter().any(Option::is_some).then(|| json!(list))
 }
 
 #[cfg(test)]
@@ -267,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_read_everything_is_unknown() {
+    fn no_read_yet_has_no_status_and_no_error() {
         let raw = raw(&state());
         assert_eq!(raw["connected"], false);
         assert_eq!(raw["status"], Json::Null);
@@ -276,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_read_has_the_contracts_shape() {
+    fn good_read_has_the_documented_shape() {
         let mut state = state();
         state.snapshot = Some(Arc::new(snapshot()));
         state.attempt = attempt(None);
@@ -306,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_tells_its_modules_and_words() {
+    fn stack_has_modules_and_console_states() {
         let cells = vec![Cell::of(Millivolts(3309)), Cell::of(Millivolts(3326))];
         let mut reading = Reading { cells, ..Reading::default() };
         reading.cells[1].voltage_status = Some("High".into());
@@ -334,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_read_keeps_the_last_status_with_its_old_time() {
+    fn failed_read_keeps_the_last_status() {
         let mut state = state();
         state.snapshot = Some(Arc::new(snapshot()));
         state.attempt = attempt(Some(Fault::new(FaultKind::Timeout, "no answer", "wake it")));

@@ -8,29 +8,42 @@
 //! then, and the rest of such a reading is published without them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::reading::Reading;
-use super::units::{CentiPercent, DeciCelsius, Milliamps, Millivolts, Unit, Uptime};
+use super::units::{Unit, Uptime};
 use super::value::Value;
 
-/// From a reversed cell to the 16 V of a block of eight lead cells that is measured as one.
-const CELL_MV: RangeInclusive<i32> = -2000..=16_000;
-/// Up to the largest high-voltage stack.
-const PACK_MV: RangeInclusive<i32> = -2000..=1_500_000;
-/// 20 kA would melt any terminal.
-const CURRENT_MA: RangeInclusive<i32> = -20_000_000..=20_000_000;
-/// No electronics work beyond it. A disconnected sensor reads -40 °C, or absolute zero.
-const TEMPERATURE_DC: RangeInclusive<i32> = -600..=2000;
-/// Some gauges count a little beyond full.
-const SOC_CP: RangeInclusive<i32> = 0..=12_000;
+/// What is possible for one kind of value, and what is usual.
+#[derive(Debug)]
+struct Limits {
+    range: RangeInclusive<i32>,
+    /// The largest usual change from a value to that of the next read.
+    max_jump: fn(i32) -> i64,
+    unit: &'static str,
+    /// Decimal places of the integer values.
+    scale: u32,
+}
 
-/// Largest usual changes between two reads.
-const CELL_JUMP_MV: i64 = 500;
-const TEMPERATURE_JUMP_DC: i64 = 200;
-const SOC_JUMP_CP: i64 = 2000;
-const PACK_JUMP_PER_CENT: i64 = 15;
+/// From a reversed cell to the 16 V of a block of eight lead cells that is measured as one.
+static CELL: Limits = Limits { range: -2000..=16_000, max_jump: |_| 500, unit: "V", scale: 3 };
+/// Up to the largest high-voltage stack. A jump of 15 % is unusual.
+static PACK: Limits = Limits {
+    range: -2000..=1_500_000,
+    max_jump: |from| (i64::from(from) * 15 / 100).max(PACK_TOLERANCE_MV),
+    unit: "V",
+    scale: 3,
+};
+/// 20 kA would melt any terminal.
+static CURRENT: Limits =
+    Limits { range: -20_000_000..=20_000_000, max_jump: |_| i64::MAX, unit: "A", scale: 3 };
+/// No electronics work beyond it. A disconnected sensor reads -40 °C, or absolute zero.
+static SENSOR: Limits = Limits { range: -600..=2000, max_jump: |_| 200, unit: "°C", scale: 1 };
+static CELL_SENSOR: Limits =
+    Limits { range: -600..=2000, max_jump: |_| i64::MAX, unit: "°C", scale: 1 };
+/// Some gauges count a little beyond full.
+static SOC: Limits = Limits { range: 0..=12_000, max_jump: |_| 2000, unit: "%", scale: 2 };
+
 /// Cells and pack are measured at different times by different converters.
 const SUM_TOLERANCE_PER_CENT: i64 = 5;
 /// Smallest tolerance of a pack voltage.
@@ -38,24 +51,14 @@ const PACK_TOLERANCE_MV: i64 = 1000;
 /// A reading that is older than this says nothing about the next one.
 const MAX_AGE_MS: u64 = 300_000;
 
-/// A value of a reading; indices count from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Field {
-    Cell(usize),
-    CellTemperature(usize),
-    Probe(usize),
-    Voltage,
-    Current,
-    Soc,
-    /// The cells do not add up to a multiple of the pack voltage.
-    Sum,
-}
-
 /// A reading that passed, or one that waits for another like it.
 #[derive(Debug, Clone)]
 struct Candidate {
     reading: Reading,
-    implausible: BTreeSet<Field>,
+    /// Its values by name.
+    numbers: BTreeMap<String, (i32, &'static Limits)>,
+    /// Names of the values that were removed or do not fit together.
+    implausible: BTreeSet<String>,
     at: Uptime,
 }
 
@@ -72,121 +75,81 @@ pub struct PlausibilityFilter {
 
 impl PlausibilityFilter {
     /// Returns the reading without values that cannot exist.
-    pub fn check(&mut self, mut reading: Reading, at: Uptime) -> Result<Reading, Implausible> {
+    pub fn check(&mut self, reading: Reading, at: Uptime) -> Result<Reading, Implausible> {
         let mut reasons = Vec::new();
-        let mut implausible = BTreeSet::new();
-        for (field, number) in numbers(&reading) {
-            if !field.range().contains(&number) {
-                reasons.push(format!("{field} cannot be {}", field.with_unit(number)));
-                implausible.insert(field);
-                field.remove_from(&mut reading);
-            }
-        }
-        if let Some(mismatch) = sum_mismatch(&reading) {
-            reasons.push(mismatch);
-            implausible.insert(Field::Sum);
-        }
-        let now = Candidate { reading, implausible, at };
+        let now = Candidate::new(reading, at, &mut reasons);
         for stored in [&mut self.passed, &mut self.pending] {
             stored.take_if(|stored| at.since(stored.at) > MAX_AGE_MS);
         }
         let is_first = self.passed.is_none() && now.implausible.is_empty();
-        let stored = [&self.passed, &self.pending].into_iter().flatten().collect::<Vec<_>>();
-        if is_first || stored.iter().any(|before| now.is_like(before)) {
+        let confirms =
+            |stored: &Option<Candidate>| stored.as_ref().is_some_and(|it| now.is_like(it));
+        if is_first || confirms(&self.passed) || confirms(&self.pending) {
             // Damage that recurs between good readings must not confirm itself.
             self.pending = None;
             return Ok(self.passed.insert(now).reading.clone());
         }
-        reasons.extend(self.passed.as_ref().and_then(|it| jump(&it.reading, &now.reading)));
+        reasons.extend(self.passed.as_ref().and_then(|passed| now.jump_from(passed)));
         self.pending = Some(now);
         Err(Implausible(reasons.join("; ")))
     }
 }
 
 impl Candidate {
+    /// Removes values that cannot exist and adds the reasons.
+    fn new(mut reading: Reading, at: Uptime, reasons: &mut Vec<String>) -> Self {
+        let (mut numbers, mut implausible) = (BTreeMap::new(), BTreeSet::new());
+        let mut is_impossible = |name: String, number: i32, limits: &'static Limits| {
+            let possible = limits.range.contains(&number);
+            if possible {
+                numbers.insert(name, (number, limits));
+            } else {
+                reasons.push(format!("{name} cannot be {}", limits.with_unit(number)));
+                implausible.insert(name);
+            }
+            !possible
+        };
+        for (number, cell) in (1..).zip(&mut reading.cells) {
+            let number = usize::to_string(&number);
+            let name = format!("the voltage of cell {number}");
+            cell.voltage.take_if(|it| is_impossible(name, it.0, &CELL));
+            let name = format!("the temperature of cell {number}");
+            cell.temperature.take_if(|it| is_impossible(name, it.0, &CELL_SENSOR));
+        }
+        for (number, probe) in (1..).zip(&mut reading.probes) {
+            let name = format!("the temperature of sensor {}", usize::to_string(&number));
+            probe.value.take_if(|it| is_impossible(name, it.0, &SENSOR));
+        }
+        let pack = &mut reading.pack;
+        pack.voltage.take_if(|it| is_impossible("the pack voltage".into(), it.0, &PACK));
+        pack.current.take_if(|it| is_impossible("the current".into(), it.0, &CURRENT));
+        pack.soc.take_if(|it| is_impossible("the state of charge".into(), it.0, &SOC));
+        if let Some(mismatch) = sum_mismatch(&reading) {
+            reasons.push(mismatch);
+            implausible.insert("the sum of the cells".to_owned());
+        }
+        Candidate { reading, numbers, implausible, at }
+    }
+
     /// Whether this may be the same battery a little later.
     fn is_like(&self, before: &Candidate) -> bool {
-        self.implausible.is_subset(&before.implausible)
-            && jump(&before.reading, &self.reading).is_none()
+        self.implausible.is_subset(&before.implausible) && self.jump_from(before).is_none()
+    }
+
+    /// The first value that changed by more than is usual from one read to the next.
+    fn jump_from(&self, before: &Candidate) -> Option<String> {
+        self.numbers.iter().find_map(|(name, (to, limits))| {
+            let (from, _) = before.numbers.get(name)?;
+            let jumped = i64::from(from.abs_diff(*to)) > (limits.max_jump)(*from);
+            let [from, to] = [from, to].map(|number| limits.with_unit(*number));
+            jumped.then(|| format!("{name} jumped from {from} to {to}"))
+        })
     }
 }
 
-/// The checked values of a reading, in millivolts, milliamps and so on.
-fn numbers(reading: &Reading) -> BTreeMap<Field, i32> {
-    let cells = reading.cells.iter().enumerate().flat_map(|(index, cell)| {
-        let temperature = cell.temperature.map(|it| it.0);
-        [
-            (Field::Cell(index), cell.voltage.map(|it| it.0)),
-            (Field::CellTemperature(index), temperature),
-        ]
-    });
-    let probes = reading.probes.iter().enumerate();
-    let probes = probes.map(|(index, probe)| (Field::Probe(index), probe.value.map(|it| it.0)));
-    let pack = [
-        (Field::Voltage, reading.pack.voltage.map(|it| it.0)),
-        (Field::Current, reading.pack.current.map(|it| it.0)),
-        (Field::Soc, reading.pack.soc.map(|it| it.0)),
-    ];
-    cells.chain(probes).chain(pack).filter_map(|(field, number)| Some((field, number?))).collect()
-}
-
-impl Field {
-    fn range(self) -> RangeInclusive<i32> {
-        match self {
-            Field::Cell(_) => CELL_MV,
-            Field::CellTemperature(_) | Field::Probe(_) => TEMPERATURE_DC,
-            Field::Voltage | Field::Sum => PACK_MV,
-            Field::Current => CURRENT_MA,
-            Field::Soc => SOC_CP,
-        }
-    }
-
-    /// `None` for a value that may change at any time.
-    fn max_jump(self, from: i32) -> Option<i64> {
-        match self {
-            Field::Cell(_) => Some(CELL_JUMP_MV),
-            Field::Probe(_) => Some(TEMPERATURE_JUMP_DC),
-            Field::Soc => Some(SOC_JUMP_CP),
-            Field::Voltage => {
-                Some((i64::from(from) * PACK_JUMP_PER_CENT / 100).max(PACK_TOLERANCE_MV))
-            }
-            Field::CellTemperature(_) | Field::Current | Field::Sum => None,
-        }
-    }
-
-    fn with_unit(self, number: i32) -> String {
-        let (scale, unit) = match self {
-            Field::Cell(_) | Field::Voltage | Field::Sum => (Millivolts::SCALE, "V"),
-            Field::CellTemperature(_) | Field::Probe(_) => (DeciCelsius::SCALE, "°C"),
-            Field::Current => (Milliamps::SCALE, "A"),
-            Field::Soc => (CentiPercent::SCALE, "%"),
-        };
-        format!("{} {unit}", Value::decimal(number.into(), scale))
-    }
-
-    fn remove_from(self, reading: &mut Reading) {
-        match self {
-            Field::Cell(index) => reading.cells[index].voltage = None,
-            Field::CellTemperature(index) => reading.cells[index].temperature = None,
-            Field::Probe(index) => reading.probes[index].value = None,
-            Field::Voltage => reading.pack.voltage = None,
-            Field::Current => reading.pack.current = None,
-            Field::Soc => reading.pack.soc = None,
-            Field::Sum => {}
-        }
-    }
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Field::Cell(index) => write!(f, "the voltage of cell {}", index + 1),
-            Field::CellTemperature(index) => write!(f, "the temperature of cell {}", index + 1),
-            Field::Probe(index) => write!(f, "the temperature of sensor {}", index + 1),
-            Field::Voltage | Field::Sum => f.write_str("the pack voltage"),
-            Field::Current => f.write_str("the current"),
-            Field::Soc => f.write_str("the state of charge"),
-        }
+impl Limits {
+    fn with_unit(&self, number: i32) -> String {
+        format!("{} {}", Value::decimal(number.into(), self.scale), self.unit)
     }
 }
 
@@ -199,20 +162,11 @@ fn sum_mismatch(reading: &Reading) -> Option<String> {
     let strings = if pack > 0 { ((sum + pack / 2) / pack).max(1) } else { 1 };
     let expected = strings * pack;
     let tolerance = (expected * SUM_TOLERANCE_PER_CENT / 100).max(PACK_TOLERANCE_MV);
-    let [shown_sum, shown_pack] = [sum, pack].map(|it| Value::decimal(it, 3).rounded(2));
-    ((sum - expected).abs() > tolerance)
-        .then(|| format!("the cells add up to {shown_sum} V, the pack voltage is {shown_pack} V"))
-}
-
-/// The first value that changed by more than is usual from one read to the next.
-fn jump(before: &Reading, now: &Reading) -> Option<String> {
-    let before = numbers(before);
-    numbers(now).into_iter().find_map(|(field, to)| {
-        let from = *before.get(&field)?;
-        let jumped = i64::from(from.abs_diff(to)) > field.max_jump(from)?;
-        let [from, to] = [from, to].map(|number| field.with_unit(number));
-        jumped.then(|| format!("{field} jumped from {from} to {to}"))
-    })
+    if (sum - expected).abs() <= tolerance {
+        return None;
+    }
+    let [sum, pack] = [sum, pack].map(|millivolts| Value::decimal(millivolts, 3).rounded(2));
+    Some(format!("the cells add up to {sum} V, the pack voltage is {pack} V"))
 }
 
 #[cfg(test)]

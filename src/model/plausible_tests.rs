@@ -184,8 +184,8 @@ proptest! {
         let mut filter = PlausibilityFilter::default();
         for reading in readings {
             if let Ok(passed) = filter.check(reading, Uptime(0)) {
-                prop_assert!(passed.cells.iter().filter_map(|it| it.voltage).all(|it| CELL_MV.contains(&it.0)));
-                prop_assert!(passed.probes.iter().filter_map(|it| it.value).all(|it| TEMPERATURE_DC.contains(&it.0)));
+                prop_assert!(passed.cells.iter().filter_map(|it| it.voltage).all(|it| CELL.range.contains(&it.0)));
+                prop_assert!(passed.probes.iter().filter_map(|it| it.value).all(|it| SENSOR.range.contains(&it.0)));
             }
         }
     }

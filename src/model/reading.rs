@@ -227,7 +227,7 @@ impl Activity {
 }
 
 /// The parts of a reading that arrived (`got` in the `raw` JSON).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Parts {
     pub device_info: bool,
     /// The live values.
