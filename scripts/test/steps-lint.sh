@@ -5,7 +5,7 @@
 step_shell() {
     need shellcheck:shellcheck || { skip "shellcheck is missing" || return; }
     git ls-files -z -- test .ci/run scripts fuzz/smoke tests/lab |
-        xargs -0 grep -lZE '^#!.*bash|^# shellcheck shell=bash' |
+        xargs -0 grep -lZE '^#!.*(bash|/sh)$|^# shellcheck shell=' |
         xargs -0 shellcheck -x -P SCRIPTDIR
 }
 
