@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::cells::{self, Layout};
-use super::record::{Kind, Reassembly, Record, Word};
+use super::record::{Kind, Reassembly, Record, StreamItem};
 use super::redact::Redactor;
 use super::{Command, device_info, layout, request, switch_command};
 use crate::model::Reading;
@@ -161,11 +161,11 @@ impl JkBle {
         self.received > self.received_before && self.attempts < MAX_ATTEMPTS
     }
 
-    fn handle(&mut self, phase: Phase, word: Word) {
-        match word {
-            Word::Acknowledged => self.handle_acknowledgement(phase),
-            Word::Flawed(flaw) => self.note(flaw.in_answer_to(Self::describe(phase))),
-            Word::Record(record) => match record.kind() {
+    fn handle(&mut self, phase: Phase, item: StreamItem) {
+        match item {
+            StreamItem::Acknowledgement => self.handle_acknowledgement(phase),
+            StreamItem::Invalid(flaw) => self.note(flaw.in_answer_to(Self::describe(phase))),
+            StreamItem::Record(record) => match record.kind() {
                 Kind::Device => self.handle_device(phase, &record),
                 Kind::Settings => self.handle_settings(phase, &record),
                 Kind::Cells => self.handle_cells(phase, record),
@@ -338,8 +338,8 @@ impl Driver for JkBle {
             self.received += 1;
             self.reassembly.push(byte);
             while let State::Awaiting(phase) = self.state {
-                let Some(word) = self.reassembly.next_word() else { break };
-                self.handle(phase, word);
+                let Some(item) = self.reassembly.next_item() else { break };
+                self.handle(phase, item);
             }
         }
     }

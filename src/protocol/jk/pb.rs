@@ -1,12 +1,12 @@
-//! Boards of the PB series on RS485: a Modbus write that changes nothing makes the board say a whole
-//! record of the Bluetooth kind, and then acknowledge the write.
+//! Boards of the PB series on RS485: a Modbus write without effect triggers a record as used over
+//! Bluetooth, followed by the acknowledgement of the write.
 //!
 //! ```text
 //! addr 10 16 20 00 01 02 00 00 crc  ->  55 AA EB 90 ... (300), often 00, addr 10 16 20 00 01 crc
 //! ```
 //!
-//! The record does not say whose it is, only the acknowledgement does. Plain Modbus reads are known
-//! as well, but lose half of the answers on a quiet bus (measured by dbus-serialbattery).
+//! Only the acknowledgement contains the address. Plain Modbus reads exist too, but lose half of the
+//! replies on a quiet bus (measured by dbus-serialbattery).
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::protocol::checksum::crc16_modbus;
 use crate::protocol::query::{Framing, Need, Pacing, RequestReply};
 use crate::protocol::{DecodeError, Options};
 
-/// Length of a trigger and of its acknowledgement.
+/// Lengths of a trigger and of its acknowledgement.
 pub(super) const TRIGGER: usize = 11;
 pub(super) const ACKNOWLEDGEMENT: usize = 8;
 
-/// The records that can be triggered. Writing anything else there would change the board.
+/// The records that can be triggered. A write to any other register would change the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     /// Record 02.
@@ -65,19 +65,18 @@ impl Topic {
     }
 }
 
-/// The bytes of a trigger.
 pub fn trigger(topic: Topic, address: u8) -> Vec<u8> {
     let mut frame = vec![address, 0x10, 0x16, topic.register(), 0, 1, 2, 0, 0];
     frame.extend(crc16_modbus(&frame).to_le_bytes());
     frame
 }
 
-/// Whose trigger these bytes are, and what for.
+/// Address and topic of a trigger.
 pub(super) fn triggered(bytes: &[u8]) -> Option<(u8, Topic)> {
     written(bytes, TRIGGER).filter(|_| bytes.get(6..9) == Some(&[2, 0, 0]))
 }
 
-/// Who acknowledges with these bytes, and what.
+/// Address and topic of an acknowledgement.
 pub(super) fn acknowledged(bytes: &[u8]) -> Option<(u8, Topic)> {
     written(bytes, ACKNOWLEDGEMENT)
 }
@@ -85,11 +84,11 @@ pub(super) fn acknowledged(bytes: &[u8]) -> Option<(u8, Topic)> {
 fn written(bytes: &[u8], length: usize) -> Option<(u8, Topic)> {
     let (body, crc) = bytes.get(..length)?.split_last_chunk()?;
     let &[address, 0x10, 0x16, register, 0, 1, ..] = body else { return None };
-    let sound = crc16_modbus(body) == u16::from_le_bytes(*crc);
-    Some((address, Topic::of_register(register)?)).filter(|_| sound)
+    let valid = crc16_modbus(body) == u16::from_le_bytes(*crc);
+    Some((address, Topic::of_register(register)?)).filter(|_| valid)
 }
 
-/// The acknowledgement at most one byte behind a record, and where it ends.
+/// The acknowledgement, which starts at most one byte behind the record, with its end.
 fn trailer(behind: &[u8]) -> Option<(usize, u8, Topic)> {
     (0..2).find_map(|pad| {
         let (address, topic) = acknowledged(behind.get(pad..)?)?;
@@ -106,7 +105,7 @@ pub(super) fn decode(record: &Record, into: &mut Reading) {
     }
 }
 
-/// The conversation with the board at one address, by us alone.
+/// The conversation with the board at one address on a bus without a master.
 #[derive(Debug)]
 pub(super) struct Pb {
     address: u8,
@@ -126,8 +125,8 @@ impl RequestReply for Pb {
         PLAN
     }
 
-    /// Settings may be changed by telephone meanwhile, the identity not. Firmware from 15.36 on may
-    /// leave the question for it unanswered now and then.
+    /// Settings may be changed with the phone app meanwhile, the identity not. Firmware from 15.36 on
+    /// sometimes does not answer the request for it.
     fn need(&self, topic: Topic) -> Need {
         match topic {
             Topic::Live => Need::Required,
@@ -151,7 +150,7 @@ impl RequestReply for Pb {
             None => Framing::Junk(buffer.len() + 1 - header),
             Some(0) => match buffer.get(RECORD..).map(|behind| (behind.len(), trailer(behind))) {
                 Some((_, Some((end, ..)))) => Framing::Frame(RECORD + end),
-                // Nobody has answered for it.
+                // Without an acknowledgement.
                 Some((length, None)) if length > ACKNOWLEDGEMENT => Framing::Frame(RECORD),
                 _ => Framing::NeedMore,
             },
@@ -180,7 +179,7 @@ impl RequestReply for Pb {
         Ok(())
     }
 
-    /// The vendor's tool leaves 100 ms between two triggers, dbus-serialbattery 120.
+    /// The vendor's tool waits 100 ms between two triggers, dbus-serialbattery 120 ms.
     fn pacing(&self, _query: Topic) -> Pacing {
         Pacing {
             timeout: self.timeout,
@@ -197,16 +196,16 @@ mod tests {
 
     #[test]
     fn only_sound_writes_to_the_known_registers_count() {
-        let sound = trigger(Topic::Live, 3);
-        assert_eq!(sound, [3, 0x10, 0x16, 0x20, 0, 1, 2, 0, 0, 0xCF, 0x91]);
-        assert_eq!(triggered(&sound), Some((3, Topic::Live)));
-        assert_eq!(acknowledged(&sound), None);
-        for at in 0..sound.len() {
-            let mut other = sound.clone();
+        let valid = trigger(Topic::Live, 3);
+        assert_eq!(valid, [3, 0x10, 0x16, 0x20, 0, 1, 2, 0, 0, 0xCF, 0x91]);
+        assert_eq!(triggered(&valid), Some((3, Topic::Live)));
+        assert_eq!(acknowledged(&valid), None);
+        for at in 0..valid.len() {
+            let mut other = valid.clone();
             other[at] ^= 1;
             assert_eq!(triggered(&other), None, "byte {at}");
         }
-        assert_eq!(triggered(&sound[..10]), None);
+        assert_eq!(triggered(&valid[..10]), None);
         let answer = [3, 0x10, 0x16, 0x1C, 0, 1, 0xC5, 0xA5];
         assert_eq!(acknowledged(&answer), Some((3, Topic::Device)));
         assert_eq!(triggered(&answer), None);

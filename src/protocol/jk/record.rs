@@ -1,9 +1,9 @@
-//! Records of 300 bytes and acknowledgements of 20, found in a stream that respects no borders.
+//! Finds records of 300 bytes and acknowledgements of 20 bytes in a stream.
 //!
-//! A Bluetooth module of this brand is a bridge to the board's UART: a notification may hold the end
-//! of one record and the beginning of the next. Boards of the PB series and those with firmware 19
-//! also mix in `AT\r\n`, meant for the module, mostly as a notification of its own, but also in
-//! front of or behind a record (measured: 700 times in 190 s).
+//! The Bluetooth module is a bridge to the UART of the board: a notification may contain the end of one
+//! record and the beginning of the next. Boards of the PB series and those with firmware 19 also send
+//! `AT\r\n` to the module, mostly as a separate notification, but also before or behind a record
+//! (measured: 700 times in 190 s).
 
 use std::fmt;
 
@@ -11,31 +11,26 @@ use crate::protocol::DecodeError;
 use crate::protocol::bytes::{Reader, text};
 use crate::protocol::error::check;
 
-/// Length of a record, checksum included.
+/// Length of a record with its checksum.
 pub const RECORD: usize = 300;
 /// Length of a command and of its acknowledgement.
 pub const COMMAND: usize = 20;
-/// A record begins so.
 pub const RECORD_HEADER: [u8; 4] = [0x55, 0xAA, 0xEB, 0x90];
-/// A command and its acknowledgement begin so.
+/// Commands and acknowledgements start with this header.
 pub const COMMAND_HEADER: [u8; 4] = [0xAA, 0x55, 0x90, 0xEB];
 
-/// The code of a command that is the battery's answer to any other.
+/// The command code of every acknowledgement.
 const ACKNOWLEDGEMENT: u8 = 0xC8;
 
-/// What boards say to the module, over and over.
+/// What boards send to the module repeatedly.
 pub(super) const NOISE: &[u8] = b"AT\r\n";
 
-/// What a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// 01.
     Settings,
-    /// 02.
     Cells,
-    /// 03.
     Device,
-    /// 05, which is never asked for.
+    /// Never requested.
     Logbook,
 }
 
@@ -51,7 +46,7 @@ impl Kind {
     }
 }
 
-/// A record with a sound checksum. It may hold passcodes, so it never prints its bytes.
+/// A record with a valid checksum. It may contain passcodes, so `Debug` omits its bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     kind: Kind,
@@ -65,7 +60,6 @@ impl fmt::Debug for Record {
 }
 
 impl Record {
-    /// Looks whether these bytes are one.
     pub fn parse(bytes: &[u8; RECORD]) -> Result<Record, DecodeError> {
         let (body, got) = (&bytes[..RECORD - 1], bytes[RECORD - 1]);
         check(checksum(body), got)?;
@@ -75,17 +69,16 @@ impl Record {
         Ok(Record { kind, bytes: *bytes })
     }
 
-    /// What it is about.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Counts the records of its kind.
+    /// Increases with every record of this kind.
     pub fn counter(&self) -> u8 {
         self.u8(5)
     }
 
-    /// Positions are constants of the layouts, all of them inside the record.
+    /// Positions are constants of the layouts and always inside of the record.
     fn at(&self, position: usize) -> Reader<'_> {
         Reader::little_endian(&self.bytes).at(position)
     }
@@ -122,35 +115,30 @@ impl Record {
     }
 }
 
-/// Something that was found in the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Word {
-    /// A record.
+pub enum StreamItem {
     Record(Box<Record>),
-    /// The battery has heard a command.
-    Acknowledged,
-    /// It looked like a record.
-    Flawed(DecodeError),
+    Acknowledgement,
+    /// Bytes with the header of a record.
+    Invalid(DecodeError),
 }
 
-/// Puts records together. It holds at most one of them.
+/// Assembles records from a stream. It buffers at most one of them.
 #[derive(Debug, Default, Clone)]
 pub struct Reassembly {
-    /// Begins with a header or a part of one.
+    /// Starts with a header or a part of one.
     buffer: Vec<u8>,
 }
 
 impl Reassembly {
-    /// Forgets what was begun.
     pub fn clear(&mut self) {
         self.buffer.clear();
     }
 
-    /// Takes the next byte. Whatever it completes is told by [`next_word`](Self::next_word), which
-    /// has to be asked before the next byte, until it says nothing.
+    /// Call [`next_item`](Self::next_item) after each byte until it returns `None`.
     ///
-    /// The noise is taken out wherever it stands. No field holds these four bytes for longer than
-    /// one record, so at worst one record is lost.
+    /// `AT\r\n` is removed everywhere. No field contains these four bytes for longer than one record, so
+    /// at most one record is lost.
     pub fn push(&mut self, byte: u8) {
         self.buffer.push(byte);
         if byte == b'\n' && self.buffer.ends_with(NOISE) {
@@ -158,8 +146,8 @@ impl Reassembly {
         }
     }
 
-    /// The next thing that is complete.
-    pub fn next_word(&mut self) -> Option<Word> {
+    /// The next complete item.
+    pub fn next_item(&mut self) -> Option<StreamItem> {
         loop {
             let length = self.length().or_else(|| {
                 self.drop_junk();
@@ -170,7 +158,7 @@ impl Reassembly {
             }
             if length == COMMAND {
                 match self.take_command() {
-                    Some(true) => return Some(Word::Acknowledged),
+                    Some(true) => return Some(StreamItem::Acknowledgement),
                     Some(false) => continue,
                     None => return None,
                 }
@@ -178,48 +166,49 @@ impl Reassembly {
             match Record::parse(self.buffer.first_chunk()?) {
                 Ok(record) => {
                     self.buffer.drain(..RECORD);
-                    return Some(Word::Record(Box::new(record)));
+                    return Some(StreamItem::Record(Box::new(record)));
                 }
-                // What looks like the checksum may be the beginning of the noise.
-                Err(_) if self.noise_begun() > self.buffer.len() - RECORD => return None,
-                // Behind a false header a true one may stand.
-                Err(flaw) => {
+                // The last byte may be the beginning of `AT\r\n` and not the checksum.
+                Err(_) if self.noise_prefix() > self.buffer.len() - RECORD => return None,
+                // A valid record may start behind a false header.
+                Err(error) => {
                     self.buffer.remove(0);
-                    return Some(Word::Flawed(flaw));
+                    return Some(StreamItem::Invalid(error));
                 }
             }
         }
     }
 
-    /// Takes the command at the front away: is it an acknowledgement? It is not when it is damaged
-    /// or an echo of ours; `None` when the noise has begun in its place.
+    /// Removes the command at the front and returns whether it is an acknowledgement, not a damaged
+    /// frame or an echo; `None` if it may still end with `AT\r\n`.
     fn take_command(&mut self) -> Option<bool> {
         let frame: [u8; COMMAND] = *self.buffer.first_chunk()?;
         if checksum(&frame[..COMMAND - 1]) == frame[COMMAND - 1] {
             self.buffer.drain(..COMMAND);
             return Some(frame[4] == ACKNOWLEDGEMENT);
         }
-        if self.noise_begun() > self.buffer.len() - COMMAND {
+        if self.noise_prefix() > self.buffer.len() - COMMAND {
             return None;
         }
         self.buffer.remove(0);
         Some(false)
     }
 
-    /// Makes the buffer begin with a header, or with what may become one when the noise that has
-    /// begun behind it is over.
+    /// Drops bytes until the buffer starts with a header, or with what may become one after a partial
+    /// `AT\r\n`.
     fn drop_junk(&mut self) {
-        let begins = |rest: &[u8]| {
+        let is_header_prefix = |rest: &[u8]| {
             [RECORD_HEADER, COMMAND_HEADER]
                 .iter()
                 .any(|header| rest.iter().zip(header).all(|(byte, expected)| byte == expected))
         };
-        let settled = self.buffer.len() - self.noise_begun();
-        let start = (0..settled).find(|&at| self.buffer.get(at..settled).is_some_and(begins));
-        self.buffer.drain(..start.unwrap_or(settled));
+        let stable = self.buffer.len() - self.noise_prefix();
+        let start =
+            (0..stable).find(|&at| self.buffer.get(at..stable).is_some_and(is_header_prefix));
+        self.buffer.drain(..start.unwrap_or(stable));
     }
 
-    /// How long the thing at the front is.
+    /// Length of the item at the front.
     fn length(&self) -> Option<usize> {
         match *self.buffer.first_chunk()? {
             RECORD_HEADER => Some(RECORD),
@@ -228,13 +217,13 @@ impl Reassembly {
         }
     }
 
-    /// How many bytes at the end are the beginning of the noise.
-    fn noise_begun(&self) -> usize {
+    /// Number of bytes at the end that are a prefix of `AT\r\n`.
+    fn noise_prefix(&self) -> usize {
         (1..NOISE.len()).rev().find(|&n| self.buffer.ends_with(&NOISE[..n])).unwrap_or(0)
     }
 }
 
-/// At the end of commands and records.
+/// The last byte of commands and records.
 pub use crate::protocol::checksum::sum8 as checksum;
 
 #[cfg(test)]
@@ -259,14 +248,14 @@ mod tests {
         let mut words = Vec::new();
         for &byte in bytes {
             reassembly.push(byte);
-            words.extend(std::iter::from_fn(|| reassembly.next_word()));
+            words.extend(std::iter::from_fn(|| reassembly.next_item()));
             assert!(reassembly.buffer.len() <= RECORD + NOISE.len());
         }
         let word = |word: &Word| match word {
-            Word::Record(record) => format!("{:?}", record.kind()),
-            Word::Acknowledged => "ack".into(),
-            Word::Flawed(DecodeError::Checksum { .. }) => "damaged".into(),
-            Word::Flawed(error) => error.to_string(),
+            StreamItem::Record(record) => format!("{:?}", record.kind()),
+            StreamItem::Acknowledgement => "ack".into(),
+            StreamItem::Invalid(DecodeError::Checksum { .. }) => "damaged".into(),
+            StreamItem::Invalid(error) => error.to_string(),
         };
         words.iter().map(word).collect()
     }
@@ -300,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_told_apart() {
+    fn kinds_are_distinguished() {
         let all = [record(1, 0), record(5, 0), record(7, 0), acknowledgement(), record(2, 0)];
         assert_eq!(
             found(&all.concat()),
@@ -311,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_false_header_is_told_when_a_record_would_have_ended() {
+    fn false_header_is_reported_at_the_end_of_the_record() {
         let mut damaged = record(2, 1);
         damaged[100] ^= 4;
         assert_eq!(found(&damaged), ["damaged"]);
@@ -323,6 +312,6 @@ mod tests {
         let bytes = record(3, b'7');
         let mut reassembly = Reassembly::default();
         bytes.iter().for_each(|&byte| reassembly.push(byte));
-        assert_eq!(format!("{:?}", reassembly.next_word()), "Some(Record(Record(Device, 9)))");
+        assert_eq!(format!("{:?}", reassembly.next_item()), "Some(Record(Record(Device, 9)))");
     }
 }

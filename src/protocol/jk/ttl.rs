@@ -1,11 +1,11 @@
-//! The frame "4E 57" of the socket for GPS and RS485 on boards that are not of the PB series
-//! (levels of 3.3 V; a long line needs an adapter). Numbers are big-endian.
+//! The frame "4E 57" of the GPS/RS485 socket on boards other than the PB series (3.3 V levels; a long
+//! line needs an adapter). Numbers are big-endian.
 //!
 //! ```text
 //! 4E 57 | length | terminal (4) | command | source | type | data | record (4) | 68 | sum (4)
 //! ```
 //!
-//! The length counts everything behind `4E 57`; the sum is that of all bytes up to `68`.
+//! The length covers everything behind `4E 57`, the sum all bytes up to `68`.
 
 use std::time::Duration;
 
@@ -21,20 +21,20 @@ pub(super) const HEAD: usize = 11;
 /// Record number, end mark and sum.
 pub(super) const TAIL: usize = 9;
 const END_MARK: u8 = 0x68;
-/// The longest recorded answer has 285 bytes, with 14 of 24 cells.
+/// The longest recorded reply has 285 bytes, with 14 of 24 cells.
 pub(super) const LONGEST: usize = 512;
 
 const READ_ALL: u8 = 0x06;
-/// Some boards answer as if a single value had been asked for.
+/// Some boards answer as if a single value had been requested.
 const READ_ONE: u8 = 0x03;
 const FROM_PC: u8 = 0x03;
 const ANSWER: u8 = 0x01;
-/// What a board sends by itself.
+/// Sent without a request.
 const REPORT: u8 = 0x02;
 
 const QUERY: &str = "read all (4E 57)";
 
-/// The one question. Others write, so the encoder does not know them.
+/// The only request; others write.
 pub fn request() -> Vec<u8> {
     let mut frame = HEADER.to_vec();
     frame.extend([0x00, 0x13, 0, 0, 0, 0, READ_ALL, FROM_PC, 0, 0, 0, 0, 0, 0, END_MARK]);
@@ -47,13 +47,12 @@ fn sum(bytes: &[u8]) -> u32 {
     bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>() & 0xFFFF
 }
 
-/// The conversation over such a socket. There is one board on it, so addresses do not matter.
+/// The socket connects one board, so there is no address.
 #[derive(Debug)]
 pub(super) struct Ttl {
     timeout: Duration,
 }
 
-/// Reads all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct All;
 
