@@ -100,11 +100,8 @@ fn simulated_line(
 }
 
 fn ble_line(device: &Device, endpoint: BleConfig, adapter_errors: ReportedAdapterErrors) -> Line {
-    let mut member = member(device);
-    let (keep_connected, read_timeout) = (device.keep_connected, member.options.timeout);
-    member.options.timeout = poll::reply_timeout(read_timeout);
-    let ble = BleSettings { keep_connected, read_timeout, adapter_errors };
-    Line { ble: Some(ble), ..Line::new(Endpoint::Ble(endpoint), vec![member]) }
+    let ble = BleSettings { keep_connected: device.keep_connected, adapter_errors };
+    Line { ble: Some(ble), ..Line::new(Endpoint::Ble(endpoint), vec![member(device)]) }
 }
 
 fn ble_config(

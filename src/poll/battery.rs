@@ -34,6 +34,8 @@ pub(super) struct PolledBattery {
     plausibility: PlausibilityFilter,
     derived: DerivedState,
     alarms: AlarmLog,
+    /// Longest wait for one reply, even if the timeout in the options is longer.
+    max_reply_timeout: Duration,
     /// Zero of the battery's monotonic clock.
     began: Instant,
     /// The last reading was implausible; a second one like it will be accepted.
@@ -41,7 +43,12 @@ pub(super) struct PolledBattery {
 }
 
 impl PolledBattery {
-    pub(super) fn new(member: LineMember, board: Board, recorder: Option<&Recorder>) -> Self {
+    pub(super) fn new(
+        member: LineMember,
+        board: &Board,
+        recorder: Option<&Recorder>,
+        max_reply_timeout: Option<Duration>,
+    ) -> Self {
         let now = Instant::now();
         let mut battery = PolledBattery {
             driver: None,
@@ -50,10 +57,11 @@ impl PolledBattery {
             paused: false,
             traffic: TrafficLog::new(&member.id, recorder),
             health: Health::new(now),
-            board,
+            board: board.clone(),
             plausibility: PlausibilityFilter::default(),
             derived: DerivedState::new(member.thresholds.clone()),
             alarms: AlarmLog::default(),
+            max_reply_timeout: max_reply_timeout.unwrap_or(Duration::MAX),
             began: now,
             unconfirmed: false,
             member,
@@ -73,8 +81,10 @@ impl PolledBattery {
 
     /// Uses this driver for now.
     pub(super) fn try_driver(&mut self, info: &'static DriverInfo, options: &Options) {
-        self.driver = Some((info.new)(options));
-        self.traffic.driver(info.name, options);
+        let timeout = options.timeout.min(self.max_reply_timeout);
+        let options = Options { timeout, ..options.clone() };
+        self.driver = Some((info.new)(&options));
+        self.traffic.driver(info.name, &options);
     }
 
     /// Keeps the driver that is being tried: the search for the brand is over.

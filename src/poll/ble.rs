@@ -11,17 +11,15 @@ use crate::protocol::info::{Characteristic, GattChannel, WriteMode};
 use crate::transport::ble::BleDevice;
 use crate::transport::{BleChannel, CharacteristicId, LinkError};
 
-/// Longest wait for one reply: the first after connecting takes a second or two, and a lost one
-/// must leave time to ask again within the read.
-const MAX_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for one reply within the time of a read: the first after connecting takes a second
+/// or two, and a lost one must leave time to repeat the request.
+pub(super) const MAX_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a battery on Bluetooth is polled.
 #[derive(Debug, Clone)]
 pub struct BleSettings {
     /// Keep the connection open between two reads; `None`: as suits the brand.
     pub keep_connected: Option<bool>,
-    /// Time for one whole read.
-    pub read_timeout: Duration,
     /// Shared by all batteries on Bluetooth.
     pub adapter_errors: ReportedAdapterErrors,
 }
@@ -33,11 +31,6 @@ impl BleSettings {
         let streams = || driver.and_then(|info| info.gatt).is_none_or(|gatt| gatt.streams);
         self.keep_connected.unwrap_or_else(streams)
     }
-}
-
-/// Time for one reply, where a whole read may take `read_timeout`.
-pub fn reply_timeout(read_timeout: Duration) -> Duration {
-    read_timeout.min(MAX_REPLY_TIMEOUT)
 }
 
 /// The GATT characteristics that a battery of this brand may have.
@@ -122,11 +115,5 @@ mod tests {
         assert!(is_adapter_error(&not_seen("A", 0)) && !is_adapter_error(&not_seen("A", 1)));
         let errors = ReportedAdapterErrors::default();
         assert!(errors.insert(&not_seen("A", 0)) && !errors.insert(&not_seen("B", 0)));
-    }
-
-    #[test]
-    fn reply_timeout_is_a_share_of_the_read_timeout() {
-        assert_eq!(reply_timeout(Duration::from_secs(20)), MAX_REPLY_TIMEOUT);
-        assert_eq!(reply_timeout(Duration::from_secs(3)), Duration::from_secs(3));
     }
 }

@@ -39,11 +39,11 @@ const MIN_CYCLE_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) endpoint: Endpoint,
-    /// `Some` on Bluetooth.
+    /// `None` on a serial port or TCP.
     pub(super) ble: Option<BleSettings>,
     /// Rates to try; the further ones only until a battery has answered.
     bauds: Vec<u32>,
-    /// Index into `bauds`.
+    /// Index into `bauds` of the rate in use.
     baud: usize,
     state: ConnectionState,
     backoff: Backoff,
@@ -213,12 +213,6 @@ impl Connection {
         self.silent_reads = 0;
     }
 
-    /// The longest that one cycle may take.
-    fn cycle_limit(&self, reply_timeout: Duration) -> Duration {
-        let limit = || (reply_timeout * REPLIES_PER_CYCLE).max(MIN_CYCLE_LIMIT);
-        self.ble.as_ref().map_or_else(limit, |ble| ble.read_timeout)
-    }
-
     /// Runs a cycle with one battery.
     ///
     /// Until a battery has answered, a read is tried twice at each baud rate, because a driver may
@@ -231,7 +225,11 @@ impl Connection {
         kind: CycleKind,
         one_shot: bool,
     ) -> ReadResult {
-        let limit = self.cycle_limit(battery.member.options.timeout);
+        let timeout = battery.member.options.timeout;
+        let limit = match &self.ble {
+            Some(_) => timeout,
+            None => (timeout * REPLIES_PER_CYCLE).max(MIN_CYCLE_LIMIT),
+        };
         let Some(driver) = &mut battery.driver else { return Err(self.closed_reason().into()) };
         let tries = match (kind, self.answered) {
             (CycleKind::Write(_), _) => 1,

@@ -17,7 +17,7 @@ mod task;
 
 use std::time::Duration;
 
-pub use ble::{BleSettings, ReportedAdapterErrors, advertisement, ble_channels, reply_timeout};
+pub use ble::{BleSettings, ReportedAdapterErrors, advertisement, ble_channels};
 pub use cycle::{CycleError, Outcome, cycle};
 pub use task::{read_once, run_line};
 
@@ -29,13 +29,13 @@ use crate::transport::Endpoint;
 /// One serial port, Bluetooth device or TCP peer, with the batteries behind it.
 #[derive(Debug)]
 pub struct Line {
-    /// How to connect.
+    /// What the line connects to.
     pub endpoint: Endpoint,
     /// Baud rates to try, the usual one first; more than one only if none was configured.
     pub bauds: Vec<u32>,
     /// Batteries that share the connection; only one if its brand is unknown or on Bluetooth.
     pub members: Vec<LineMember>,
-    /// `Some` on Bluetooth.
+    /// `None` on a serial port or TCP.
     pub ble: Option<BleSettings>,
     /// Where to capture the traffic.
     pub recorder: Option<Recorder>,
@@ -55,7 +55,8 @@ pub struct LineMember {
     pub id: DeviceId,
     /// `None`: the brand is unknown and has to be searched for.
     pub driver: Option<&'static DriverInfo>,
-    /// Address, password and what else the driver needs.
+    /// Address, password and what else the driver needs. The timeout is that of one reply, or of a
+    /// whole read on Bluetooth.
     pub options: Options,
     /// Time from one read to the next.
     pub interval: Duration,

@@ -19,10 +19,10 @@ const NEW_ADDRESS: &str = "C8:47:80:37:02:EA";
 
 fn ble_line(port: MemoryPort, keep_connected: bool) -> Line {
     let mut member = member(1);
-    member.options = Options { medium: Medium::Ble, ..member.options };
+    let timeout = Duration::from_secs(20);
+    member.options = Options { medium: Medium::Ble, timeout, ..member.options };
     let ble = BleSettings {
         keep_connected: Some(keep_connected),
-        read_timeout: Duration::from_secs(20),
         adapter_errors: ReportedAdapterErrors::default(),
     };
     Line { ble: Some(ble), ..Line::new(Endpoint::Memory(port), vec![member]) }
@@ -117,7 +117,8 @@ async fn silent_link_is_replaced() {
     let line = start(true);
     wait_seconds(1).await;
     line.bus.silence(1);
-    wait_seconds(13).await;
+    // The read after ten seconds fails after five more, long before the timeout of a whole read.
+    wait_seconds(15).await;
     assert_eq!(line.fault(1), Some(FaultKind::Timeout));
     assert_eq!(links(&line), (1, 0));
     line.bus.unsilence();

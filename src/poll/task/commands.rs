@@ -8,7 +8,6 @@ use crate::command::{Command, CommandError, ConfigChange, Request};
 use crate::model::DeviceId;
 use crate::model::reading::Setting;
 use crate::poll::battery::PolledBattery;
-use crate::poll::ble::reply_timeout;
 use crate::poll::cycle::CycleError;
 use crate::protocol::CycleKind;
 use crate::protocol::advertisement::address_bytes;
@@ -85,16 +84,10 @@ impl LineTask {
             config.adapter = change.adapter.clone().unwrap_or_else(|| config.adapter.clone());
             config.address = change.address.clone().unwrap_or_else(|| config.address.clone());
         }
-        if let (Some(ble), Some(timeout)) = (&mut self.connection.ble, change.timeout) {
-            ble.read_timeout = timeout;
-        }
         let is_new = |address: &&String| !self.is_at(&self.batteries[index].member.id, address);
         let new_address = change.address.as_ref().filter(is_new);
         let battery = &mut self.batteries[index];
-        battery.configure(&ConfigChange {
-            timeout: change.timeout.map(reply_timeout),
-            ..change.clone()
-        });
+        battery.configure(change);
         if change.address.is_none() && change.adapter.is_none() {
             return;
         }

@@ -77,7 +77,8 @@ impl LineTask {
     fn new(line: Line, board: &Board, one_shot: bool) -> Self {
         let unknown = line.members.iter().any(|member| member.driver.is_none());
         let recorder = line.recorder.as_ref();
-        let battery = |member| PolledBattery::new(member, board.clone(), recorder);
+        let max_reply_timeout = line.ble.as_ref().map(|_| ble::MAX_REPLY_TIMEOUT);
+        let battery = |member| PolledBattery::new(member, board, recorder, max_reply_timeout);
         LineTask {
             search: unknown.then(|| Search::new(line.bauds.clone())),
             connection: Connection::new(line.endpoint, line.bauds, line.members.len(), line.ble),

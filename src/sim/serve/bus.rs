@@ -103,7 +103,7 @@ impl SimBus {
         self.with_bus(|bus| bus.answer(request, self.seconds()))
     }
 
-    /// Simulated time.
+    /// Simulated time since the start, in seconds.
     fn seconds(&self) -> f64 {
         self.start.elapsed().as_secs_f64() * self.speed
     }

@@ -35,7 +35,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// What to simulate, and where.
 #[derive(Debug, Clone)]
 pub struct SimServerOptions {
-    /// The simulated brand.
+    /// Brand of all batteries on the bus.
     pub brand: &'static SimBrand,
     /// Addresses of the batteries on the bus.
     pub addresses: Vec<u8>,
@@ -45,16 +45,16 @@ pub struct SimServerOptions {
     pub speed: f64,
     /// Baud rate of the line that carries the answers; `None`: they are not delayed.
     pub pacing: Option<u32>,
-    /// What goes wrong.
+    /// Faults of the line and of its batteries.
     pub faults: Faults,
-    /// Where readers connect.
+    /// The address for readers to connect to.
     pub listen: ListenAddr,
 }
 
 /// Where readers connect to a simulator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddr {
-    /// A pseudo-terminal.
+    /// A pseudo-terminal of this machine.
     Terminal {
         /// A symbolic link to it, which exists as long as the simulation.
         link: Option<PathBuf>,

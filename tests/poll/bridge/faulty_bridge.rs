@@ -30,7 +30,7 @@ pub type Exchange = (Vec<u8>, Vec<u8>);
 /// What a bridge does to a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Behaviour {
-    /// Forwards it.
+    /// Forwards it unchanged, in one packet.
     Plain,
     /// Cuts it into pieces of one to seven bytes.
     Pieces,
