@@ -185,7 +185,7 @@ impl FoundPort {
     fn to_json(&self) -> Value {
         let mut object = json!({"path": self.found.path, "device": self.found.device});
         if !self.is_missing() {
-            object["environment"] = environment_json(self.environment());
+            object["environment"] = self.environment().into_iter().collect();
         }
         add_probe(&mut object, self.probe.as_ref());
         object
@@ -218,7 +218,7 @@ impl FoundDevice {
             "likely": self.guesses.first().is_some_and(|guess| guess.likely),
         });
         if self.may_be_battery() {
-            object["environment"] = environment_json(self.environment());
+            object["environment"] = self.environment().into_iter().collect();
         }
         add_probe(&mut object, self.probe.as_ref());
         object
@@ -227,10 +227,6 @@ impl FoundDevice {
 
 /// The variables to set.
 type Environment<'a> = [(&'static str, &'a str); 2];
-
-fn environment_json(environment: Environment<'_>) -> Value {
-    environment.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
-}
 
 fn identified(probe: Option<&ProbeResult>) -> Option<&'static DriverInfo> {
     probe.and_then(|result| result.as_ref().ok()).map(|identified| identified.driver)
