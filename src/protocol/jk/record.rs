@@ -242,26 +242,26 @@ mod tests {
         bytes
     }
 
-    /// What is found, each thing in a word.
+    /// The items of a stream as text.
     fn found(bytes: &[u8]) -> Vec<String> {
         let mut reassembly = Reassembly::default();
-        let mut words = Vec::new();
+        let mut items = Vec::new();
         for &byte in bytes {
             reassembly.push(byte);
-            words.extend(std::iter::from_fn(|| reassembly.next_item()));
+            items.extend(std::iter::from_fn(|| reassembly.next_item()));
             assert!(reassembly.buffer.len() <= RECORD + NOISE.len());
         }
-        let word = |word: &Word| match word {
+        let describe = |item: &StreamItem| match item {
             StreamItem::Record(record) => format!("{:?}", record.kind()),
             StreamItem::Acknowledgement => "ack".into(),
             StreamItem::Invalid(DecodeError::Checksum { .. }) => "damaged".into(),
             StreamItem::Invalid(error) => error.to_string(),
         };
-        words.iter().map(word).collect()
+        items.iter().map(describe).collect()
     }
 
     #[test]
-    fn the_noise_may_stand_anywhere() {
+    fn noise_is_removed_anywhere() {
         let whole = [record(2, 0x11), acknowledgement()].concat();
         for at in 0..whole.len() {
             let (head, tail) = whole.split_at(at);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_that_looks_like_the_noise_is_a_checksum() {
+    fn checksum_equal_to_noise_is_kept() {
         let filling = (0..=255).find(|&filling| record(2, filling)[RECORD - 1] == b'A').unwrap();
         assert_eq!(found(&record(2, filling)), ["Cells"]);
         let two = [record(2, filling), record(1, 0)].concat();
