@@ -1,4 +1,4 @@
-//! Requests from sinks to lines: read now, change how a battery is asked.
+//! Commands from sinks to lines.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,72 +9,64 @@ use tokio::sync::{mpsc, oneshot};
 use crate::model::DeviceId;
 use crate::model::reading::Setting;
 
-/// Requests that may wait for one battery; more are refused.
+/// Commands that may wait for one line; more are refused.
 const INBOX: usize = 8;
 
-/// What a sink asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Read this battery at once.
+    /// Read now.
     Read,
-    /// Ask it differently until the program ends.
+    /// In force until the program ends.
     Configure(ConfigChange),
-    /// Turn one of its switches.
     Switch(Setting),
 }
 
-/// `cmd/config`: what is `None` stays as it is.
+/// `cmd/config`: a field that is `None` stays unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigChange {
     /// Bluetooth address.
     pub address: Option<String>,
-    /// Bluetooth adapter; the inner `None` means the first powered one.
+    /// Bluetooth adapter; the inner `None` selects the first powered one.
     pub adapter: Option<Option<String>>,
-    /// Time between two reads.
+    /// Between two reads.
     pub interval: Option<Duration>,
-    /// Time for one answer.
+    /// For one reply, or for a whole read over Bluetooth.
     pub timeout: Option<Duration>,
-    /// Time for a scan.
     pub scan_timeout: Option<Duration>,
-    /// Leave the battery alone, or take it up again.
     pub paused: Option<bool>,
 }
 
-/// Why a command was not carried out, in words for the person who sent it.
+/// Why a command was not carried out, for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CommandError(pub String);
 
-/// A command on its way, with the place where its answer goes.
 #[derive(Debug)]
 pub struct Request {
-    /// For which battery.
     pub device: DeviceId,
-    /// What to do.
     pub command: Command,
-    /// `Ok` as soon as the command is accepted (a read is not waited for); for a switch when the
-    /// battery was read back and agrees.
+    /// Answered when a read or a change is accepted, and when a switch has been read back.
     pub reply: oneshot::Sender<Result<(), CommandError>>,
 }
 
 impl Request {
-    /// Whoever asked has gone away, or was told already that nothing came of it.
+    /// The sender no longer waits for the reply, because it has gone or its time is up.
     pub fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
 }
 
-/// Where a line finds its commands.
+/// The requests to one line.
 pub type CommandInbox = mpsc::Receiver<Request>;
 
-/// A handle for sending commands; cheap to clone.
+/// Sends commands to the lines; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct CommandBus {
     inboxes: Arc<BTreeMap<DeviceId, mpsc::Sender<Request>>>,
 }
 
 impl CommandBus {
-    /// A bus with one inbox for each group of batteries that share a line, in the given order.
+    /// Takes the batteries of each line and returns the inboxes in the same order.
     pub fn new(lines: &[Vec<DeviceId>]) -> (Self, Vec<CommandInbox>) {
         let mut inboxes = BTreeMap::new();
         let mut receivers = Vec::new();
@@ -86,13 +78,13 @@ impl CommandBus {
         (CommandBus { inboxes: Arc::new(inboxes) }, receivers)
     }
 
-    /// Hands a command to the battery's line. Never waits for a place in the queue.
+    /// Waits for the reply, but never for a free place in the inbox.
     pub async fn send(&self, device: &DeviceId, command: Command) -> Result<(), CommandError> {
-        let refuse = |text: &str| CommandError(format!("{device}: {text}"));
-        let inbox = self.inboxes.get(device).ok_or_else(|| refuse("no such battery"))?;
+        let error = |text: &str| CommandError(format!("{device}: {text}"));
+        let inbox = self.inboxes.get(device).ok_or_else(|| error("no such battery"))?;
         let (reply, answer) = oneshot::channel();
         let request = Request { device: device.clone(), command, reply };
-        inbox.try_send(request).map_err(|_| refuse("too many commands are waiting, try again"))?;
-        answer.await.unwrap_or_else(|_| Err(refuse("the program is stopping")))
+        inbox.try_send(request).map_err(|_| error("too many commands are waiting, try again"))?;
+        answer.await.unwrap_or_else(|_| Err(error("the program is stopping")))
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Drivers turn bytes into a [`model::Reading`] without doing IO; one task per line runs them;
-//! a [`board`] holds the newest state of every battery; sinks look at the board.
+//! a [`board`] holds the newest state of every battery; sinks subscribe to the board.
 
 pub mod app;
 pub mod board;

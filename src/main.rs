@@ -1,5 +1,3 @@
-//! The program: argv in, exit code out.
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

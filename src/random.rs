@@ -1,14 +1,14 @@
-//! A little chance, so that programs and batteries do not do everything at the same moment.
+//! Random numbers for jitter.
 
 use std::hash::{BuildHasher, RandomState};
 
-/// A random number in `0.0..1.0`; the standard library seeds each hasher anew.
+/// A random number in `0.0..1.0`, from the random keys that the standard library gives each hasher.
 pub fn random() -> f64 {
-    share(RandomState::new().hash_one(0_u8))
+    unit_interval(RandomState::new().hash_one(0_u8))
 }
 
-/// 53 bits fit a double exactly, so that it never becomes 1.
-fn share(bits: u64) -> f64 {
+/// 53 bits fit an `f64` exactly, so the result is never rounded up to 1.
+fn unit_interval(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
@@ -17,9 +17,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_itself_never_comes() {
-        assert_eq!(share(0), 0.0);
-        assert!(share(u64::MAX) < 1.0);
+    fn result_is_never_one() {
+        assert_eq!(unit_interval(0), 0.0);
+        assert!(unit_interval(u64::MAX) < 1.0);
         assert!((0.0..1.0).contains(&random()));
     }
 }
