@@ -2,7 +2,7 @@
 //!
 //! It shares no constants with the driver on purpose: a shared mistake would stay hidden.
 
-use super::Corruption;
+use super::{Corruption, PackState};
 
 /// Line ends seen on real consoles, used in turn.
 const ENDS: [&str; 4] = ["\r\n", "\n", "\r\r\n", "\n\r"];
@@ -25,6 +25,15 @@ pub fn command(request: &[u8]) -> Option<&str> {
 }
 
 impl Shell {
+    /// Without lines the command is unknown.
+    pub fn reply(&mut self, command: &str, lines: Option<Vec<String>>) -> Vec<u8> {
+        match lines {
+            _ if command.is_empty() => format!("\r\n{}", self.prompt()).into_bytes(),
+            Some(lines) => self.succeed(command, &lines),
+            None => self.fail(command, &format!("Unknown command '{command}' - try 'help'")),
+        }
+    }
+
     pub fn succeed(&mut self, command: &str, lines: &[String]) -> Vec<u8> {
         self.frame(command, lines.iter().map(String::as_str).chain([SUCCESS]))
     }
@@ -33,11 +42,7 @@ impl Shell {
         self.frame(command, [message])
     }
 
-    pub fn unknown(&mut self, command: &str) -> Vec<u8> {
-        self.fail(command, &format!("Unknown command '{command}' - try 'help'"))
-    }
-
-    pub fn prompt(&self) -> &'static str {
+    fn prompt(&self) -> &'static str {
         if self.debug { "pylon_debug>" } else { "pylon>" }
     }
 
@@ -52,12 +57,36 @@ impl Shell {
     }
 }
 
+pub fn base_state(state: &PackState) -> &'static str {
+    match state.current.0 {
+        0 => "Idle",
+        1.. => "Charge",
+        _ => "Dischg",
+    }
+}
+
+/// The state of a value: whether an alarm is active whose name contains one of these words.
+pub fn level(state: &PackState, high: &str, low: &str) -> &'static str {
+    let active = |word: &str| state.alarms.iter().any(|alarm| alarm.name().contains(word));
+    match (active(high), active(low)) {
+        (true, _) => "High",
+        (_, true) => "Low",
+        _ => "Normal",
+    }
+}
+
+/// The columns of the lowest and the highest value.
+pub fn range(values: impl Iterator<Item = i32> + Clone) -> String {
+    let low = values.clone().min().unwrap_or_default();
+    format!("{low:<7}{:<7}", values.max().unwrap_or_default())
+}
+
 /// A console has no checksum; a damaged digit is the closest equivalent.
 pub fn corrupt(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
     let mut shell = Shell { debug: answer.ends_with(b"pylon_debug>"), lines: 0 };
     let echo = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next().and_then(command);
     match corrupt {
-        Corruption::Refused(_) => shell.unknown(echo.unwrap_or_default()),
+        Corruption::Refused(_) => shell.reply(echo.unwrap_or_default(), None),
         Corruption::Foreign => shell.succeed("time", &["RTC 2026-01-01 00:00:00".to_owned()]),
         Corruption::Checksum => {
             let mut answer = answer.to_vec();
@@ -93,7 +122,7 @@ mod tests {
         let text = "time\r\n@\nRTC 1\r\r\nCommand completed successfully\n\r$$\r\npylon>";
         assert_eq!(answer, text.as_bytes());
         shell.debug = true;
-        assert!(shell.unknown("x").ends_with(b"pylon_debug>"));
+        assert!(shell.reply("x", None).ends_with(b"pylon_debug>"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! them. The output has the format of a US2000C (see the driver).
 
 use super::battery::Battery;
-use super::console::{Shell, command, corrupt, request_end};
+use super::console::{Shell, base_state, command, corrupt, level, range, request_end};
 use super::faults::Faults;
 use super::state::PackState;
 use super::{Responder, SimBrand};
@@ -12,7 +12,7 @@ use super::{Responder, SimBrand};
 pub static BRAND: SimBrand = SimBrand {
     name: "pylontech-console",
     addresses: 1..=PACKS,
-    new: |address, battery, faults| Box::new(Console::new(address, battery).with_faults(faults)),
+    new: |address, battery, faults| Box::new(Console::new(address, battery, faults)),
     request_end,
     stream: None,
     notification: None,
@@ -25,7 +25,7 @@ const CELLS: usize = 15;
 const ROWS: u8 = 16;
 
 #[derive(Debug)]
-pub struct Console {
+struct Console {
     packs: Vec<Battery>,
     faults: Faults,
     shell: Shell,
@@ -33,18 +33,13 @@ pub struct Console {
 
 impl Console {
     /// The console in the pack with this number; the other packs have neighbouring seeds.
-    pub fn new(address: u8, battery: Battery) -> Self {
+    fn new(address: u8, battery: Battery, faults: Faults) -> Self {
         let other = |pack| battery.neighbour(i64::from(pack) - i64::from(address));
-        let packs = (1..=PACKS).map(other).collect();
-        Console { packs, faults: Faults::default(), shell: Shell::default() }
-    }
-
-    pub fn with_faults(self, faults: Faults) -> Self {
-        Console { faults, ..self }
+        Console { packs: (1..=PACKS).map(other).collect(), faults, shell: Shell::default() }
     }
 
     /// The state of a pack from 1 to 4.
-    pub fn state(&mut self, pack: u8, seconds: f64) -> PackState {
+    fn state(&mut self, pack: u8, seconds: f64) -> PackState {
         let state = self.packs[usize::from(pack - 1)].state(seconds);
         state.with_conditions(&self.faults.conditions(pack)).with_cells(CELLS)
     }
@@ -72,13 +67,8 @@ impl Console {
 impl Responder for Console {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
         let command = command(request)?;
-        if command.is_empty() {
-            return Some(format!("\r\n{}", self.shell.prompt()).into_bytes());
-        }
-        Some(match self.lines(command, seconds) {
-            Some(lines) => self.shell.succeed(command, &lines),
-            None => self.shell.unknown(command),
-        })
+        let lines = self.lines(command, seconds);
+        Some(self.shell.reply(command, lines))
     }
 }
 
@@ -90,37 +80,15 @@ fn absent(pack: u8) -> String {
     )
 }
 
-fn base_state(state: &PackState) -> &'static str {
-    match state.current.0 {
-        0 => "Idle",
-        1.. => "Charge",
-        _ => "Dischg",
-    }
-}
-
-/// Alarms of the simulated pack change only this state.
-fn voltage_state(state: &PackState) -> &'static str {
-    let active = |part: &str| state.alarms.iter().any(|alarm| alarm.name().contains(part));
-    match (active("overvoltage"), active("undervoltage")) {
-        (true, _) => "High",
-        (_, true) => "Low",
-        _ => "Normal",
-    }
-}
-
 fn row(pack: u8, state: &PackState) -> String {
-    let volts = || state.cells.iter().map(|cell| cell.0);
-    let degrees = || state.sensors.iter().map(|sensor| sensor.0 * 100);
+    let (volts, amps, degrees) = (state.voltage.0, state.current.0, state.ambient.0 * 100);
+    // Alarms of the simulated pack change only this state.
+    let level = level(state, "overvoltage", "undervoltage");
     [
-        format!(
-            "{pack:<6}{:<7}{:<7}{:<7}",
-            state.voltage.0,
-            state.current.0,
-            state.ambient.0 * 100
-        ),
-        format!("{:<7}{:<7}", degrees().min().unwrap_or(0), degrees().max().unwrap_or(0)),
-        format!("{:<7}{:<7}", volts().min().unwrap_or(0), volts().max().unwrap_or(0)),
-        format!("{:<9}{:<9}Normal   Normal   ", base_state(state), voltage_state(state)),
+        format!("{pack:<6}{volts:<7}{amps:<7}{degrees:<7}"),
+        range(state.sensors.iter().map(|sensor| sensor.0 * 100)),
+        range(state.cells.iter().map(|cell| cell.0)),
+        format!("{:<9}{level:<9}Normal   Normal   ", base_state(state)),
         format!("{:<9}2026-07-17 01:20:56  ", format!("{}%", state.soc.0 / 100)),
         format!("Normal   Normal   {:<9}Normal", state.mosfet.0 * 100),
     ]
@@ -163,7 +131,7 @@ fn info(pack: u8) -> Vec<String> {
     ]
 }
 
-pub fn serial(pack: u8) -> String {
+fn serial(pack: u8) -> String {
     format!("PPSIM{pack:011}")
 }
 
@@ -180,7 +148,7 @@ mod tests {
     #[test]
     fn one_console_reports_every_pack() {
         let faults = Faults::new(parse("alarm=cell_undervoltage@3").unwrap());
-        let mut console = Console::new(1, Battery::active(5)).with_faults(faults);
+        let mut console = Console::new(1, Battery::active(5), faults);
         let table = send(&mut console, "pwr");
         assert_eq!(table.matches("Absent").count(), usize::from(ROWS - PACKS));
         assert_eq!(table.matches("Low  ").count(), 1);
@@ -193,7 +161,7 @@ mod tests {
 
     #[test]
     fn pack_has_the_battery_of_its_address() {
-        let mut console = Console::new(2, Battery::active(12));
+        let mut console = Console::new(2, Battery::active(12), Faults::default());
         assert_eq!(console.state(4, 700.0), Battery::active(14).state(700.0).with_cells(CELLS));
     }
 }

@@ -10,7 +10,7 @@ use bms_reader::sim::pylontech_sc0500::{self, StackState};
 pub(super) fn assert_reads_as(reading: &Reading, battery: &mut Battery, seconds: f64) {
     let stack = StackState::of(battery, pylontech_sc0500::MODULES, seconds);
     let pack = &reading.pack;
-    assert_eq!((pack.voltage, pack.current), (Some(stack.voltage()), Some(stack.current())));
+    assert_eq!((pack.voltage, pack.current), (Some(stack.voltage()), Some(stack.first().current)));
     assert_eq!(pack.remaining_energy.map(|it| it.0), Some(stack.energy() * 1000));
     let words = &pack.console_status;
     let words = [&words.base, &words.voltage, &words.current, &words.temperature];
@@ -19,11 +19,11 @@ pub(super) fn assert_reads_as(reading: &Reading, battery: &mut Battery, seconds:
     let mut modules: Vec<usize> = (0..stack.modules.len()).collect();
     let mut cells: Vec<_> = stack.cells().collect();
     if logged_in {
-        assert_eq!(pack.cycles, Some(stack.cycles()));
+        assert_eq!(pack.cycles, Some(stack.first().cycles));
         assert_eq!(pack.soc, None);
     } else {
         assert_eq!(pack.soc.map(|soc| soc.0 / 100), Some(stack.percent()));
-        assert_eq!(pack.remaining.map(|it| it.0), Some(stack.charge()));
+        assert_eq!(pack.remaining.map(|it| it.0), Some(stack.first().remaining.0));
         modules.reverse();
         cells = cells.chunks(15).rev().flatten().copied().collect();
     }

@@ -6,18 +6,18 @@
 mod tables;
 
 use super::battery::Battery;
-use super::console::{Shell, command, corrupt, request_end};
+use super::console::{Shell, base_state, command, corrupt, level, request_end};
 use super::faults::{Fault, Faults};
 use super::rng::hash_below;
 use super::state::PackState;
 use super::{Responder, SimBrand};
-use crate::model::units::{DeciCelsius, Milliamps, Millivolts};
+use crate::model::units::{DeciCelsius, Millivolts};
 use crate::model::{Alarm, Severity};
 
 pub static BRAND: SimBrand = SimBrand {
     name: "pylontech-sc0500",
     addresses: 1..=1,
-    new: |address, battery, faults| Box::new(Sc0500::new(address, battery).with_faults(faults)),
+    new: |address, battery, faults| Box::new(Sc0500::new(address, battery, faults)),
     request_end,
     stream: None,
     notification: None,
@@ -50,7 +50,7 @@ impl StackState {
         StackState { modules: modules.collect() }
     }
 
-    fn first(&self) -> &PackState {
+    pub fn first(&self) -> &PackState {
         &self.modules[0]
     }
 
@@ -67,62 +67,31 @@ impl StackState {
         Millivolts(self.cells().map(|(cell, _)| cell.0).sum())
     }
 
-    pub fn current(&self) -> Milliamps {
-        self.first().current
-    }
-
     /// State of charge in whole per cent.
     pub fn percent(&self) -> i32 {
         self.first().soc.0 / 100
     }
 
-    /// Remaining charge in mAh.
-    pub fn charge(&self) -> i64 {
-        self.first().remaining.0
-    }
-
     /// Remaining energy in Wh.
     pub fn energy(&self) -> i64 {
-        self.charge() * i64::from(self.voltage().0) / 1_000_000
-    }
-
-    /// Of the controller.
-    pub fn temperature(&self) -> DeciCelsius {
-        self.first().mosfet
-    }
-
-    pub fn cycles(&self) -> u32 {
-        self.first().cycles
+        self.first().remaining.0 * i64::from(self.voltage().0) / 1_000_000
     }
 
     /// The states of base, voltage, current and temperature.
     pub fn states(&self) -> [&'static str; 4] {
-        let active = |part: &str| {
-            self.first().alarms.iter().find(|alarm| alarm.name().contains(part)).is_some()
-        };
-        let either = |high: &str, low: &str| match (active(high), active(low)) {
-            (true, _) => "High",
-            (_, true) => "Low",
-            _ => "Normal",
-        };
-        let base = match self.current().0 {
-            _ if self.error_code() != 0 => "SysError",
-            0 => "Idle",
-            1.. => "Charge",
-            _ => "Dischg",
-        };
+        let first = self.first();
         [
-            base,
-            either("overvoltage", "undervoltage"),
-            either("overcurrent", "short_circuit"),
-            either("overtemperature", "undertemperature"),
+            if self.error_code() == 0 { base_state(first) } else { "SysError" },
+            level(first, "overvoltage", "undervoltage"),
+            level(first, "overcurrent", "short_circuit"),
+            level(first, "overtemperature", "undertemperature"),
         ]
     }
 
     /// 0 without a fault.
     pub fn error_code(&self) -> u32 {
-        let is_fault = |alarm: &&Alarm| alarm.severity() == Severity::Fault;
-        u32::from(self.first().alarms.iter().any(|alarm| is_fault(&alarm))) * 12
+        let is_fault = |alarm: &Alarm| alarm.severity() == Severity::Fault;
+        u32::from(self.first().alarms.iter().any(is_fault)) * 12
     }
 
     /// Serial number of a module; module 0 is next to the controller.
@@ -145,7 +114,7 @@ fn module(first: &PackState, number: usize) -> PackState {
 }
 
 #[derive(Debug)]
-pub struct Sc0500 {
+struct Sc0500 {
     address: u8,
     battery: Battery,
     faults: Faults,
@@ -154,20 +123,11 @@ pub struct Sc0500 {
 }
 
 impl Sc0500 {
-    pub fn new(address: u8, battery: Battery) -> Self {
-        let shell = Shell::default();
-        Sc0500 { address, battery, faults: Faults::default(), shell, authorised: false }
+    fn new(address: u8, battery: Battery, faults: Faults) -> Self {
+        Sc0500 { address, battery, faults, shell: Shell::default(), authorised: false }
     }
 
-    pub fn fixed() -> Self {
-        Sc0500::new(1, Battery::fixed(PackState::at_rest()))
-    }
-
-    pub fn with_faults(self, faults: Faults) -> Self {
-        Sc0500 { faults, ..self }
-    }
-
-    pub fn state(&mut self, seconds: f64) -> StackState {
+    fn state(&mut self, seconds: f64) -> StackState {
         let mut modules = MODULES;
         let mut alarms = Vec::new();
         for condition in self.faults.conditions(self.address) {
@@ -208,15 +168,12 @@ impl Sc0500 {
 impl Responder for Sc0500 {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
         let command = command(request)?;
-        if command.is_empty() {
-            return Some(format!("\r\n{}", self.shell.prompt()).into_bytes());
-        }
-        if self.has(Fault::Logout) && !command.starts_with("login") {
+        if self.has(Fault::Logout) && !command.is_empty() && !command.starts_with("login") {
             self.shell.debug = false;
         }
         let debug = self.shell.debug;
         let state = self.state(seconds);
-        let answer = match command.split_once(' ') {
+        let lines = match command.split_once(' ') {
             Some(("login", _)) => return Some(self.login(command)),
             Some(("tbar", number)) if debug => return Some(self.authorise(command, number)),
             None if command == "logout" => {
@@ -228,9 +185,9 @@ impl Responder for Sc0500 {
             None if command == "unit" => tables::unit(&state),
             None if command == "bat" => tables::bat(&state),
             None if command == "getpwr" && debug && self.authorised => tables::getpwr(&state),
-            _ => return Some(self.shell.unknown(command)),
+            _ => return Some(self.shell.reply(command, None)),
         };
-        Some(self.shell.succeed(command, &answer))
+        Some(self.shell.reply(command, Some(lines)))
     }
 }
 
@@ -239,13 +196,17 @@ mod tests {
     use super::*;
     use crate::sim::faults::parse;
 
+    fn stack(faults: &Faults) -> Sc0500 {
+        Sc0500::new(1, Battery::fixed(PackState::at_rest()), faults.clone())
+    }
+
     fn send(stack: &mut Sc0500, command: &str) -> String {
         String::from_utf8(stack.respond(format!("{command}\n").as_bytes(), 0.0).unwrap()).unwrap()
     }
 
     #[test]
     fn getpwr_requires_login_and_tbar() {
-        let mut stack = Sc0500::fixed();
+        let mut stack = stack(&Faults::default());
         assert!(send(&mut stack, "getpwr").contains("Unknown command 'getpwr'"));
         assert!(send(&mut stack, "login wrong").ends_with("pylon>"));
         assert!(send(&mut stack, "login debug").ends_with("pylon_debug>"));
@@ -261,7 +222,7 @@ mod tests {
     #[test]
     fn conditions_apply_while_set() {
         let faults = Faults::new(parse("modules=2,login,alarm=cell_undervoltage").unwrap());
-        let mut stack = Sc0500::fixed().with_faults(faults.clone());
+        let mut stack = stack(&faults);
         assert!(send(&mut stack, "login debug").contains("Password error"));
         assert_eq!(stack.state(0.0).cells().count(), 30);
         assert_eq!(stack.state(0.0).states(), ["Idle", "Low", "Normal", "Normal"]);
@@ -278,7 +239,7 @@ mod tests {
         let mut battery = Battery::active(3);
         let state = StackState::of(&mut battery, 8, 5000.0);
         assert_eq!(state.modules.len(), MAX_MODULES);
-        assert_eq!(state.modules[0].current, state.current());
+        assert_eq!(state.modules[7].current, state.first().current);
         assert_ne!(state.modules[0].cells, state.modules[1].cells);
         assert_eq!(StackState::of(&mut battery, 8, 5000.0), state);
     }
