@@ -10,6 +10,7 @@ use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::jbd::INFO;
 use bms_reader::protocol::{CycleKind, Driver, Options};
 use bms_reader::sim::Responder;
+use bms_reader::sim::SimPack;
 use bms_reader::sim::jbd::{BRAND, GREETING, JbdPack};
 use common::{Outcome, play};
 
@@ -48,7 +49,7 @@ fn commands(asked: &[Vec<u8>]) -> Vec<u8> {
 #[test]
 fn open_board_is_read_without_handshake() {
     let mut driver = driver(Some("123456"));
-    let first = cycle(driver.as_mut(), &mut JbdPack::fixed(1));
+    let first = cycle(driver.as_mut(), &mut JbdPack::new(SimPack::fixed(1)));
     assert_eq!(commands(&first.asked), [3, 4, 5, 0xAA]);
     assert_eq!(first.reading().identity.model.as_deref(), Some("JBD-SIM16S100A"));
 }
@@ -56,7 +57,7 @@ fn open_board_is_read_without_handshake() {
 #[test]
 fn sleeping_board_is_asked_again() {
     for greeting in [Vec::new(), vec![GREETING.to_vec()]] {
-        let mut pack = JbdPack::fixed(1);
+        let mut pack = JbdPack::new(SimPack::fixed(1));
         let mut asleep = Some(greeting);
         let outcome = play(driver(None).as_mut(), |request| match asleep.take() {
             Some(greeting) => greeting,
@@ -81,7 +82,7 @@ fn silent_board_costs_three_timeouts() {
 
 #[test]
 fn silence_within_a_cycle_is_not_retried() {
-    let mut pack = JbdPack::fixed(1);
+    let mut pack = JbdPack::new(SimPack::fixed(1));
     let outcome = play(driver(None).as_mut(), |request| match request[2] {
         3 => vec![pack.respond(request, 0.0).unwrap()],
         _ => Vec::new(),
@@ -100,7 +101,7 @@ fn handshake_opens_the_module_and_is_repeated_on_the_next_link() {
         ("another key", "654321", None, Some("654321"), vec![0x15, 0x15]),
     ];
     for (module, key, set, known, handshake) in cases {
-        let mut pack = JbdPack::fixed(1).with_handshake(MAC, key, set);
+        let mut pack = JbdPack::new(SimPack::fixed(1)).with_handshake(MAC, key, set);
         let mut driver = driver(known);
         let read = [3, 4, 5, 0xAA];
         let first = cycle(driver.as_mut(), &mut pack);
@@ -122,7 +123,7 @@ fn handshake_opens_the_module_and_is_repeated_on_the_next_link() {
 
 #[test]
 fn module_that_locks_again_gets_another_handshake() {
-    let mut pack = JbdPack::fixed(1).with_handshake(MAC, "000000", None);
+    let mut pack = JbdPack::new(SimPack::fixed(1)).with_handshake(MAC, "000000", None);
     let mut driver = driver(None);
     cycle(driver.as_mut(), &mut pack).reading();
     pack.connected();
@@ -141,7 +142,7 @@ fn refused_secret_is_explained() {
         ("no key", "654321", None, None, "refused the key"),
     ];
     for (case, key, set, known, words) in cases {
-        let mut pack = JbdPack::fixed(1).with_handshake(MAC, key, set);
+        let mut pack = JbdPack::new(SimPack::fixed(1)).with_handshake(MAC, key, set);
         let mut driver = driver(known);
         for _ in 0..2 {
             driver.start(CycleKind::Read);
@@ -156,7 +157,7 @@ fn refused_secret_is_explained() {
 
 #[test]
 fn password_without_bluetooth_address_is_refused() {
-    let mut pack = JbdPack::fixed(1).with_handshake(MAC, "000000", Some("123123"));
+    let mut pack = JbdPack::new(SimPack::fixed(1)).with_handshake(MAC, "000000", Some("123123"));
     let mut driver = (INFO.new)(&Options { mac: None, ..options(Some("123123")) });
     let error = cycle(driver.as_mut(), &mut pack).error().to_string();
     assert!(error.contains("Bluetooth address"), "{error}");
@@ -165,7 +166,7 @@ fn password_without_bluetooth_address_is_refused() {
 /// Some modules refuse the factory password and answer requests all the same.
 #[test]
 fn refused_factory_password_does_not_prevent_reading() {
-    let mut pack = JbdPack::fixed(1);
+    let mut pack = JbdPack::new(SimPack::fixed(1));
     let mut guessed = false;
     let outcome = play(driver(None).as_mut(), |request| match *request {
         [0xFF, 0xAA, 0x15, ..] => vec![b"\xFF\xAA\x15\x01\x00\x16".to_vec()],
@@ -185,7 +186,7 @@ fn module_that_echoes_everything_requires_pairing() {
     let mut driver = driver(None);
     for _ in 0..2 {
         driver.start(CycleKind::Read);
-        let outcome = cycle(driver.as_mut(), &mut JbdPack::fixed(1).with_pairing());
+        let outcome = cycle(driver.as_mut(), &mut JbdPack::new(SimPack::fixed(1)).with_pairing());
         assert_eq!(commands(&outcome.asked), [3, 3]);
         let error = outcome.error();
         assert_eq!(error.kind(), FaultKind::AuthFailed);
@@ -195,7 +196,7 @@ fn module_that_echoes_everything_requires_pairing() {
 
 #[test]
 fn single_echo_is_ignored() {
-    let mut pack = JbdPack::fixed(1);
+    let mut pack = JbdPack::new(SimPack::fixed(1));
     let mut echo = Some(());
     let outcome = play(driver(None).as_mut(), |request| match echo.take() {
         Some(()) => vec![request.to_vec()],
@@ -206,7 +207,7 @@ fn single_echo_is_ignored() {
 
 #[test]
 fn switch_is_set_and_read_back() {
-    let mut pack = JbdPack::fixed(1);
+    let mut pack = JbdPack::new(SimPack::fixed(1));
     let mut driver = driver(None);
     for (switch, on, expected) in [
         (Switch::Charging, false, (false, true)),

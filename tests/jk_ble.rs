@@ -16,7 +16,7 @@ use bms_reader::protocol::jk::record::checksum;
 use bms_reader::protocol::{CycleKind, Driver, Options, Step};
 use bms_reader::sim::jk::{BRAND, JkBoard, Layout};
 use bms_reader::sim::serve::{SimBus, memory};
-use bms_reader::sim::{Battery, Bus, Faults, PackState, Responder};
+use bms_reader::sim::{Bus, Faults, PackState, Responder, SimPack};
 use common::play;
 use common::vectors::{Kind, facts, vector, vectors};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ fn driver() -> Box<dyn Driver> {
 }
 
 fn board(layout: Layout) -> JkBoard {
-    JkBoard::new(Battery::fixed(PackState::at_rest())).with_layout(layout)
+    JkBoard::new(SimPack::fixed(1), layout)
 }
 
 /// One cycle with a board that sends a few records after each request.
@@ -73,7 +73,7 @@ fn every_switch_is_set_and_read_back() {
                 }
             }
         }
-        assert_eq!(board.state(0.0), PackState::at_rest());
+        assert_eq!(board.pack.state(0.0), PackState::at_rest());
     }
     assert_eq!(INFO.controls, [Switch::Charging, Switch::Discharging, Switch::Balancing]);
 }

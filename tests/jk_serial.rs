@@ -16,7 +16,7 @@ use bms_reader::protocol::jk::{INFO, ttl};
 use bms_reader::protocol::{CycleKind, Driver, Options, ProtocolError, Step};
 use bms_reader::sim::jk::{PB, PB_WITH_MASTER, PbPack, TTL};
 use bms_reader::sim::serve::{SimBus, memory};
-use bms_reader::sim::{Battery, Bus, Faults, PackState, SimBrand};
+use bms_reader::sim::{Battery, Bus, Faults, PackState, SimBrand, SimPack};
 use bms_reader::transport::{Endpoint, Link};
 use common::{Outcome, play};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,7 @@ fn driver(address: u8) -> Box<dyn Driver> {
 fn pack(address: u8) -> PbPack {
     let soc = CentiPercent(i32::from(address) * 100);
     let state = PackState { soc, ..PackState::at_rest() };
-    PbPack::new(address, Battery::fixed(state), Faults::default())
+    PbPack::new(SimPack::new(address, Battery::fixed(state), Faults::default()))
 }
 
 fn bus(brand: &'static SimBrand, addresses: &[u8]) -> Bus {

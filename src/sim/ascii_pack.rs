@@ -1,9 +1,7 @@
 //! A Daren, Pylontech, PACE or Seplos pack: they differ in the content of their replies.
 
-use super::battery::Battery;
-use super::faults::Faults;
 use super::state::PackState;
-use super::{Corruption, Responder};
+use super::{Corruption, Responder, SimPack};
 use crate::model::Alarm;
 use crate::protocol::DecodeError;
 use crate::protocol::ascii_frame::Frame;
@@ -78,19 +76,16 @@ pub type Content = fn(service: u8, info: &[u8], address: u8, &PackState) -> Resu
 pub struct AsciiPack {
     pub marks: Marks,
     pub content: Content,
-    pub address: u8,
-    pub battery: Battery,
-    pub faults: Faults,
+    pub pack: SimPack,
 }
 
 impl Responder for AsciiPack {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
         let (address, frame) = self.marks.parse(request)?;
-        if address != self.address {
+        if address != self.pack.address {
             return None;
         }
-        let conditions = self.faults.conditions(address);
-        let state = self.battery.state(seconds).with_conditions(&conditions);
+        let state = self.pack.state(seconds);
         let content =
             frame.and_then(|frame| (self.content)(frame.cid2, &frame.info, address, &state));
         Some(match content {

@@ -5,7 +5,7 @@ use std::fmt;
 use super::battery::Battery;
 use super::faults::{Fault, Faults};
 use super::rng::Rng;
-use super::{Corruption, Responder, SimBrand};
+use super::{Corruption, Responder, SimBrand, SimPack};
 
 /// Bytes kept of an incomplete request; the requests of all brands are much shorter.
 const REQUEST_LIMIT: usize = 1024;
@@ -38,7 +38,8 @@ impl Bus {
     ) -> Self {
         let mut bus = Bus::new(brand, seed, faults.clone());
         for &address in addresses {
-            bus.add(address, (brand.new)(address, Bus::battery(seed, address), faults.clone()));
+            let pack = SimPack::new(address, Bus::battery(seed, address), faults.clone());
+            bus.add(address, (brand.new)(pack));
         }
         bus
     }
@@ -190,16 +191,16 @@ impl RequestBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::daren;
     use crate::sim::faults::{Rule, parse};
-    use crate::sim::{PackState, daren};
 
     const QUESTION: &[u8] = b"~22014A42E00201FD28\r";
 
     fn bus(faults: &Faults) -> Bus {
         let mut bus = Bus::new(&daren::BRAND, 1, faults.clone());
         for address in [1, 2] {
-            let battery = Battery::fixed(PackState::at_rest());
-            bus.add(address, (daren::BRAND.new)(address, battery, faults.clone()));
+            let pack = SimPack { faults: faults.clone(), ..SimPack::fixed(address) };
+            bus.add(address, (daren::BRAND.new)(pack));
         }
         bus
     }

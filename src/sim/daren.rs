@@ -13,9 +13,7 @@ const MARKS: Marks = Marks { version: 0x22, cid1: 0x4A };
 pub static BRAND: SimBrand = SimBrand {
     name: "daren",
     addresses: 0..=15,
-    new: |address, battery, faults| {
-        Box::new(AsciiPack { marks: MARKS, content, address, battery, faults })
-    },
+    new: |pack| Box::new(AsciiPack { marks: MARKS, content, pack }),
     request_end: ascii_pack::request_end,
     stream: None,
     notification: None,

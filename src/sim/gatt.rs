@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::battery::Battery;
-use super::faults::Faults;
 use super::state::PackState;
-use super::{Responder, SimBrand};
+use super::{Responder, SimBrand, SimPack};
 use crate::model;
 use crate::protocol::advertisement::AdvertisementMatcher;
 use crate::protocol::info::GattChannel;
@@ -45,7 +44,10 @@ pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value
     let variant = brand.variant().map(str::to_owned);
     let options = Options { medium: Medium::Ble, variant, ..Options::default() };
     let mut recorder = Recorder {
-        board: (brand.new)(*brand.addresses.start(), Battery::fixed(state), Faults::default()),
+        board: (brand.new)(SimPack {
+            battery: Battery::fixed(state),
+            ..SimPack::fixed(*brand.addresses.start())
+        }),
         stream: brand.stream,
         channel,
         requests: BTreeSet::new(),

@@ -15,6 +15,7 @@ pub mod jbd;
 pub mod jk;
 mod load_profile;
 pub mod pace;
+mod pack;
 mod payload;
 pub mod pylontech;
 pub mod pylontech_console;
@@ -29,6 +30,7 @@ use std::ops::RangeInclusive;
 pub use battery::Battery;
 pub use bus::Bus;
 pub use faults::{Fault, Faults};
+pub use pack::SimPack;
 pub use state::PackState;
 
 /// The battery side of a protocol, for one address on a bus.
@@ -52,7 +54,7 @@ pub struct SimBrand {
     pub name: &'static str,
     pub addresses: RangeInclusive<u8>,
     /// Creates a pack that reports the battery and the conditions among the faults.
-    pub new: fn(address: u8, battery: Battery, faults: Faults) -> Box<dyn Responder>,
+    pub new: fn(SimPack) -> Box<dyn Responder>,
     /// The end of the first request in a buffer.
     pub request_end: fn(&[u8]) -> Option<usize>,
     /// Seconds between two unsolicited frames; `None` if there are none.

@@ -13,9 +13,7 @@ const MARKS: Marks = Marks { version: 0x20, cid1: 0x46 };
 pub static BRAND: SimBrand = SimBrand {
     name: "pylontech",
     addresses: 2..=15,
-    new: |address, battery, faults| {
-        Box::new(AsciiPack { marks: MARKS, content, address, battery, faults })
-    },
+    new: |pack| Box::new(AsciiPack { marks: MARKS, content, pack }),
     request_end: ascii_pack::request_end,
     stream: None,
     notification: None,
@@ -98,8 +96,7 @@ fn alarms(payload: &mut Payload, state: &PackState) {
 mod tests {
     use super::*;
     use crate::model::units::{DeciCelsius, MilliampHours, Milliamps, Millivolts};
-    use crate::sim::battery::Battery;
-    use crate::sim::faults::Faults;
+    use crate::sim::{Battery, SimPack};
 
     /// The module of a recorded frame of a UP2500.
     fn recorded() -> PackState {
@@ -116,7 +113,7 @@ mod tests {
 
     fn ask(state: PackState, request: &str) -> String {
         let battery = Battery::fixed(state);
-        let mut pack = (BRAND.new)(2, battery, Faults::default());
+        let mut pack = (BRAND.new)(SimPack { battery, ..SimPack::fixed(2) });
         let answer = pack.respond(request.as_bytes(), 0.0).unwrap_or_default();
         String::from_utf8(answer).unwrap()
     }

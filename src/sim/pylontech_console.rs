@@ -7,12 +7,12 @@ use super::battery::Battery;
 use super::console::{Shell, base_state, command, corrupt, level, range, request_end};
 use super::faults::Faults;
 use super::state::PackState;
-use super::{Responder, SimBrand};
+use super::{Responder, SimBrand, SimPack};
 
 pub static BRAND: SimBrand = SimBrand {
     name: "pylontech-console",
     addresses: 1..=PACKS,
-    new: |address, battery, faults| Box::new(Console::new(address, battery, faults)),
+    new: |pack| Box::new(Console::new(pack)),
     request_end,
     stream: None,
     notification: None,
@@ -33,7 +33,7 @@ struct Console {
 
 impl Console {
     /// The console in the pack with this number; the other packs have neighbouring seeds.
-    fn new(address: u8, battery: Battery, faults: Faults) -> Self {
+    fn new(SimPack { address, battery, faults, .. }: SimPack) -> Self {
         let other = |pack| battery.neighbour(i64::from(pack) - i64::from(address));
         Console { packs: (1..=PACKS).map(other).collect(), faults, shell: Shell::default() }
     }
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn one_console_reports_every_pack() {
         let faults = Faults::new(parse("alarm=cell_undervoltage@3").unwrap());
-        let mut console = Console::new(1, Battery::active(5), faults);
+        let mut console = Console::new(SimPack::new(1, Battery::active(5), faults));
         let table = send(&mut console, "pwr");
         assert_eq!(table.matches("Absent").count(), usize::from(ROWS - PACKS));
         assert_eq!(table.matches("Low  ").count(), 1);
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn pack_has_the_battery_of_its_address() {
-        let mut console = Console::new(2, Battery::active(12), Faults::default());
+        let mut console = Console::new(SimPack::new(2, Battery::active(12), Faults::default()));
         assert_eq!(console.state(4, 700.0), Battery::active(14).state(700.0).with_cells(CELLS));
     }
 }

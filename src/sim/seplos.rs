@@ -12,9 +12,7 @@ const MARKS: Marks = Marks { version: 0x20, cid1: 0x46 };
 pub static BRAND: SimBrand = SimBrand {
     name: "seplos",
     addresses: 0..=15,
-    new: |address, battery, faults| {
-        Box::new(AsciiPack { marks: MARKS, content, address, battery, faults })
-    },
+    new: |pack| Box::new(AsciiPack { marks: MARKS, content, pack }),
     request_end: ascii_pack::request_end,
     stream: None,
     notification: None,
@@ -75,8 +73,7 @@ fn alarms(payload: &mut Payload, state: &PackState) {
 mod tests {
     use super::*;
     use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
-    use crate::sim::battery::Battery;
-    use crate::sim::faults::Faults;
+    use crate::sim::{Battery, SimPack};
 
     /// The pack of a recorded frame.
     fn recorded() -> PackState {
@@ -99,7 +96,8 @@ mod tests {
     }
 
     fn ask(request: &str) -> String {
-        let mut pack = (BRAND.new)(0, Battery::fixed(recorded()), Faults::default());
+        let mut pack =
+            (BRAND.new)(SimPack { battery: Battery::fixed(recorded()), ..SimPack::fixed(0) });
         String::from_utf8(pack.respond(request.as_bytes(), 0.0).unwrap_or_default()).unwrap()
     }
 

@@ -8,7 +8,9 @@ use bms_reader::model::{Alarm, Reading};
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{CycleKind, Options, Step, find};
 use bms_reader::sim::faults::Rule;
-use bms_reader::sim::{BRANDS, Battery, Bus, Fault, Faults, PackState, SimBrand, pylontech_sc0500};
+use bms_reader::sim::{
+    BRANDS, Battery, Bus, Fault, Faults, PackState, SimBrand, SimPack, pylontech_sc0500,
+};
 use proptest::prelude::*;
 
 use crate::common::play;
@@ -47,7 +49,7 @@ fn configurations(brand: &SimBrand, address: u8) -> Vec<Options> {
 fn bus_of(brand: &'static SimBrand, battery: Battery, faults: Faults) -> (Bus, u8) {
     let address = *brand.addresses.start();
     let mut bus = Bus::new(brand, 1, faults.clone());
-    bus.add(address, (brand.new)(address, battery, faults));
+    bus.add(address, (brand.new)(SimPack::new(address, battery, faults)));
     (bus, address)
 }
 

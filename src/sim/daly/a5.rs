@@ -1,9 +1,10 @@
 //! The A5 dialect: 13 bytes each way.
 
-use super::{CHARGING, DISCHARGING, DalyPack};
+use super::SimPack;
 use crate::protocol::daly::a5::{FRAME, decode, encode};
 use crate::protocol::daly::status::FAILURES;
 use crate::sim::Corruption;
+use crate::sim::pack::{CHARGING, DISCHARGING};
 use crate::sim::payload::Payload;
 use crate::sim::state::PackState;
 
@@ -19,7 +20,7 @@ fn is_valid(frame: &[u8]) -> bool {
     frame[3] == 8 && decode(frame).is_ok()
 }
 
-pub fn respond(pack: &mut DalyPack, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
+pub fn respond(pack: &mut SimPack, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
     let request = request.last_chunk::<FRAME>().filter(|request| is_valid(*request))?;
     let (sender, command, [first, ..]) = decode(request).ok()?;
     let board = pack.address;
@@ -32,7 +33,7 @@ pub fn respond(pack: &mut DalyPack, request: &[u8], seconds: f64) -> Option<Vec<
         _ => None,
     };
     if let Some(switch) = switch {
-        pack.off[switch] = first == 0;
+        pack.switches[switch] = first != 0;
         return Some(encode(board, command, [first, 0, 0, 0, 0, 0, 0, 0]));
     }
     let state = pack.state(seconds);

@@ -1,10 +1,11 @@
 //! The two dialects with registers, over Modbus.
 
-use super::{CHARGING, DISCHARGING, DalyPack, Dialect, motion};
+use super::{DalyPack, Dialect, motion};
 use crate::model::Alarm;
 use crate::protocol::daly::status::{FAILURES, FLAGS, LEVELS};
 use crate::protocol::modbus::{READ, WRITE, checked, with_crc};
 use crate::sim::Corruption;
+use crate::sim::pack::{CHARGING, DISCHARGING};
 use crate::sim::state::PackState;
 
 const REQUEST: usize = 8;
@@ -14,9 +15,10 @@ pub fn request_end(buffer: &[u8]) -> Option<usize> {
 }
 
 pub fn respond(pack: &mut DalyPack, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
+    let DalyPack { dialect, pack } = pack;
     let request = checked(request.last_chunk::<REQUEST>()?).ok()?;
     let &[to, function, high, low, upper, lower] = request else { return None };
-    let (own, reply) = match pack.dialect {
+    let (own, reply) = match dialect {
         Dialect::P81 => (0x80 + pack.address, 0x50 + pack.address),
         _ => (0xD2, 0xD2),
     };
@@ -29,7 +31,7 @@ pub fn respond(pack: &mut DalyPack, request: &[u8], seconds: f64) -> Option<Vec<
             let state = pack.state(seconds);
             let last = register.checked_add(value)?;
             let content: Option<Vec<u16>> =
-                (register..last).map(|it| content(pack.dialect, &state, it)).collect();
+                (register..last).map(|it| content(*dialect, &state, it)).collect();
             // An invalid request is ignored.
             let content = content.filter(|content| (1..=81).contains(&content.len()))?;
             let mut frame = vec![reply, READ, (content.len() * 2) as u8];
@@ -37,8 +39,8 @@ pub fn respond(pack: &mut DalyPack, request: &[u8], seconds: f64) -> Option<Vec<
             Some(with_crc(frame))
         }
         WRITE => {
-            let switch = switch(pack.dialect, register)?;
-            pack.off[switch] = value == 0;
+            let switch = switch(*dialect, register)?;
+            pack.switches[switch] = value != 0;
             Some(with_crc(vec![reply, WRITE, high, low, upper, lower]))
         }
         _ => None,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
+use crate::sim::Battery;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -13,8 +14,8 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 fn ask(dialect: Dialect, state: PackState, request: &str) -> Option<String> {
-    let mut pack = DalyPack::new(dialect, 1, Battery::fixed(state), Faults::default());
-    pack.respond(&unhex(request), 0.0).map(|answer| hex(&answer))
+    let pack = SimPack { battery: Battery::fixed(state), ..SimPack::fixed(1) };
+    DalyPack { dialect, pack }.respond(&unhex(request), 0.0).map(|answer| hex(&answer))
 }
 
 /// The 24 cells of a recorded D2 board at rest.
@@ -84,14 +85,13 @@ fn orders_turn_a_switch_and_are_confirmed() {
         (Dialect::D2, "d20600a500008a4a", "d20600a500008a4a"),
         (Dialect::A5, "a540da080000000000000000c7", "a501da08000000000000000088"),
     ] {
-        let battery = Battery::fixed(PackState::at_rest());
-        let mut pack = DalyPack::new(dialect, 1, battery, Faults::default());
-        let answer = pack.respond(&unhex(order), 0.0).unwrap();
+        let mut board = DalyPack { dialect, pack: SimPack::fixed(1) };
+        let answer = board.respond(&unhex(order), 0.0).unwrap();
         assert_eq!(hex(&answer), confirmation);
-        let state = pack.state(0.0);
+        let state = board.pack.state(0.0);
         assert_eq!((state.charging, state.discharging), (false, true));
     }
-    // The clock, which the vendor's app sets while it probes, is nobody's business here.
+    // The clock, which the vendor's app sets while it probes, has no effect.
     assert_eq!(ask(Dialect::D2, PackState::at_rest(), "d20600d4000199eb"), None);
 }
 

@@ -4,11 +4,9 @@ mod ble_module;
 
 use std::ops::Range;
 
-use super::battery::Battery;
-use super::faults::Faults;
 use super::payload::Payload;
 use super::state::PackState;
-use super::{Corruption, Responder, SimBrand};
+use super::{Corruption, Responder, SimBrand, SimPack};
 use crate::model::Alarm;
 use crate::protocol::jbd::decode::PROTECTION;
 use crate::protocol::jbd::frame::{self, ENVELOPE, READ, WRITE};
@@ -17,7 +15,7 @@ use ble_module::{BleModule, Handshake};
 pub static BRAND: SimBrand = SimBrand {
     name: "jbd",
     addresses: 1..=1,
-    new: |address, battery, faults| Box::new(JbdPack::new(address, battery).with_faults(faults)),
+    new: |pack| Box::new(JbdPack::new(pack)),
     request_end: |buffer| {
         let ends = [find_request(buffer), ble_module::find(buffer)];
         ends.into_iter().flatten().map(|range| range.end).min()
@@ -63,31 +61,16 @@ fn corrupt(corruption: Corruption, reply: &[u8]) -> Vec<u8> {
     reply
 }
 
-/// One board.
 #[derive(Debug)]
 pub struct JbdPack {
-    address: u8,
-    battery: Battery,
-    faults: Faults,
-    /// Charging and discharging, switched off by register E1.
-    off: [bool; 2],
+    pack: SimPack,
     module: BleModule,
 }
 
 impl JbdPack {
     /// The address is for the faults only; the board has none.
-    pub fn new(address: u8, battery: Battery) -> Self {
-        let module = BleModule::Nothing;
-        JbdPack { address, battery, faults: Faults::default(), off: [false; 2], module }
-    }
-
-    /// A board that never changes: [`PackState::at_rest`].
-    pub fn fixed(address: u8) -> Self {
-        JbdPack::new(address, Battery::fixed(PackState::at_rest()))
-    }
-
-    pub fn with_faults(self, faults: Faults) -> Self {
-        JbdPack { faults, ..self }
+    pub fn new(pack: SimPack) -> Self {
+        JbdPack { pack, module: BleModule::Nothing }
     }
 
     /// With a Bluetooth module at this address that requires the handshake.
@@ -111,13 +94,10 @@ impl JbdPack {
     }
 
     fn state(&mut self, seconds: f64) -> PackState {
-        let conditions = self.faults.conditions(self.address);
-        let mut state = self.battery.state(seconds).with_conditions(&conditions);
-        if self.off != [false; 2] {
+        let mut state = self.pack.state(seconds);
+        if self.pack.switches != [true; 3] {
             state.alarms.insert(Alarm::MosSoftwareLock);
         }
-        state.charging &= !self.off[0];
-        state.discharging &= !self.off[1];
         state
     }
 
@@ -135,7 +115,9 @@ impl JbdPack {
             (READ, 0xAA, []) => {
                 payload.words([0, 0, 0, 122, 2, 0, 0, 0, 0, 0, 0, 1]);
             }
-            (WRITE, 0xE1, [0, bits @ 0..=3]) => self.off = [bits & 1 != 0, bits & 2 != 0],
+            (WRITE, 0xE1, [0, bits @ 0..=3]) => {
+                self.pack.switches = [bits & 1 == 0, bits & 2 == 0, true];
+            }
             // Limits and calibration are accessible in factory mode only.
             (_, 0x10..=0xA2, _) => return Err(code::NOT_ALLOWED),
             _ => return Err(code::UNKNOWN),
@@ -192,7 +174,7 @@ impl Responder for JbdPack {
 mod tests {
     use super::*;
     use crate::model::Alarm;
-    use crate::sim::faults::parse;
+    use crate::sim::faults::{Faults, parse};
 
     const BASIC: &[u8] = &[0xDD, 0xA5, 3, 0, 0xFF, 0xFD, 0x77];
     const CELLS: &[u8] = &[0xDD, 0xA5, 4, 0, 0xFF, 0xFC, 0x77];
@@ -205,7 +187,7 @@ mod tests {
 
     #[test]
     fn registers_have_the_content_of_the_battery() {
-        let mut pack = JbdPack::fixed(1);
+        let mut pack = JbdPack::new(SimPack::fixed(1));
         let basic = ask(&mut pack, BASIC);
         // 23 bytes, four sensors, nine bytes of newer firmware.
         assert_eq!(basic.len(), 7 + 23 + 8 + 9);
@@ -220,7 +202,7 @@ mod tests {
 
     #[test]
     fn invalid_requests_are_refused_as_recorded() {
-        let mut pack = JbdPack::fixed(1);
+        let mut pack = JbdPack::new(SimPack::fixed(1));
         let limit = [0xDD, 0xA5, 0x24, 0, 0xFF, 0xDC, 0x77];
         assert_eq!(ask(&mut pack, &limit), [0xDD, 0x24, 0x81, 0, 0xFF, 0x7F, 0x77]);
         let damaged = [0xDD, 0xA5, 3, 0, 0xFF, 0xFC, 0x77];
@@ -231,7 +213,7 @@ mod tests {
 
     #[test]
     fn switches_keep_their_setting() {
-        let mut pack = JbdPack::fixed(1);
+        let mut pack = JbdPack::new(SimPack::fixed(1));
         assert_eq!(ask(&mut pack, CHARGE_OFF), [0xDD, 0xE1, 0, 0, 0, 0, 0x77]);
         let basic = ask(&mut pack, BASIC);
         assert_eq!((basic[20], basic[24]), (0x10, 2), "bit 12 is the lock");
@@ -244,7 +226,7 @@ mod tests {
     #[test]
     fn conditions_are_reported_while_they_last() {
         let faults = Faults::new(parse("alarm=short_circuit@1,cells=20").unwrap());
-        let mut pack = JbdPack::fixed(1).with_faults(faults.clone());
+        let mut pack = JbdPack::new(SimPack { faults: faults.clone(), ..SimPack::fixed(1) });
         assert!(pack.state(0.0).alarms.contains(&Alarm::ShortCircuit));
         assert_eq!((ask(&mut pack, BASIC)[20], ask(&mut pack, CELLS)[3]), (4, 40));
         faults.clear();
@@ -254,7 +236,7 @@ mod tests {
     #[test]
     fn module_ignores_requests_before_the_handshake() {
         let mac = [0xA4, 0xC1, 0x37, 0x04, 0x2D, 0xBE];
-        let mut pack = JbdPack::fixed(1).with_handshake(mac, "000000", None);
+        let mut pack = JbdPack::new(SimPack::fixed(1)).with_handshake(mac, "000000", None);
         assert_eq!(pack.respond(BASIC, 0.0), None);
         assert_eq!(ask(&mut pack, KEY), [0xFF, 0xAA, 0x15, 1, 2, 0x18]);
         assert_eq!(ask(&mut pack, BASIC)[1], 3);
@@ -264,7 +246,7 @@ mod tests {
 
     #[test]
     fn unpaired_module_repeats_requests() {
-        let mut pack = JbdPack::fixed(1).with_pairing();
+        let mut pack = JbdPack::new(SimPack::fixed(1)).with_pairing();
         assert_eq!(ask(&mut pack, BASIC), BASIC);
         assert_eq!(ask(&mut pack, KEY), KEY);
     }

@@ -5,11 +5,8 @@
 mod record;
 mod serial;
 
-use super::battery::Battery;
-use super::faults::Faults;
-use super::state::PackState;
-use super::{Corruption, Responder, SimBrand};
-use record::{NOISE, SwitchSettings};
+use super::{Corruption, Responder, SimBrand, SimPack};
+use record::NOISE;
 
 pub use serial::{PB, PB_WITH_MASTER, PbPack, TTL};
 
@@ -17,7 +14,7 @@ pub use serial::{PB, PB_WITH_MASTER, PbPack, TTL};
 pub static BRAND: SimBrand = SimBrand {
     name: "jk",
     addresses: 1..=1,
-    new: |address, battery, faults| Box::new(JkBoard::new(battery).with_faults(address, faults)),
+    new: |pack| Box::new(JkBoard::new(pack, Layout::Cells32)),
     request_end: record::command_end,
     stream: Some(0.5),
     notification: Some(128),
@@ -40,56 +37,16 @@ pub enum Layout {
 
 #[derive(Debug)]
 pub struct JkBoard {
-    address: u8,
-    battery: Battery,
-    faults: Faults,
+    pub pack: SimPack,
     layout: Layout,
-    switches: SwitchSettings,
     /// 96 was received on this connection.
     streaming: bool,
     counter: u8,
 }
 
 impl JkBoard {
-    /// A board with [`Layout::Cells32`].
-    pub fn new(battery: Battery) -> Self {
-        JkBoard {
-            address: 1,
-            battery,
-            faults: Faults::default(),
-            layout: Layout::Cells32,
-            switches: SwitchSettings { charging: true, discharging: true, balancing: true },
-            streaming: false,
-            counter: 0,
-        }
-    }
-
-    pub fn with_layout(self, layout: Layout) -> Self {
-        JkBoard { layout, ..self }
-    }
-
-    pub fn with_faults(self, address: u8, faults: Faults) -> Self {
-        JkBoard { address, faults, ..self }
-    }
-
-    pub fn state(&mut self, seconds: f64) -> PackState {
-        let conditions = self.faults.conditions(self.address);
-        let mut state = self.battery.state(seconds).with_conditions(&conditions);
-        state.charging &= self.switches.charging;
-        state.discharging &= self.switches.discharging;
-        if !self.switches.balancing {
-            state.balancing.fill(false);
-        }
-        state
-    }
-
-    fn set_switch(&mut self, register: u8, on: bool) {
-        match register {
-            0x1D => self.switches.charging = on,
-            0x1E => self.switches.discharging = on,
-            0x1F => self.switches.balancing = on,
-            _ => {}
-        }
+    pub fn new(pack: SimPack, layout: Layout) -> Self {
+        JkBoard { pack, layout, streaming: false, counter: 0 }
     }
 }
 
@@ -100,12 +57,12 @@ impl Responder for JkBoard {
             0x97 => record::device(self.layout),
             0x96 => {
                 self.streaming = true;
-                record::settings(&self.state(seconds), self.switches)
+                record::settings(&mut self.pack, seconds)
             }
             _ => Vec::new(),
         };
-        if let &[on, 0, 0, 0] = value {
-            self.set_switch(code, on != 0);
+        if let (0x1D..=0x1F, &[on, 0, 0, 0]) = (code, value) {
+            self.pack.switches[usize::from(code - 0x1D)] = on != 0;
         }
         answer.extend(record::acknowledgement());
         answer.extend(NOISE);
@@ -118,7 +75,7 @@ impl Responder for JkBoard {
             return Some(NOISE.to_vec());
         }
         self.counter = self.counter.wrapping_add(1);
-        let mut bytes = record::cells(self.layout, &self.state(seconds), self.counter);
+        let mut bytes = record::cells(self.layout, &self.pack.state(seconds), self.counter);
         if self.counter.is_multiple_of(3) {
             bytes.extend(NOISE);
         }

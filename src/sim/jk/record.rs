@@ -3,7 +3,7 @@
 use super::Layout;
 use crate::protocol::checksum::sum8;
 use crate::protocol::jk::status::ERRORS;
-use crate::sim::state::PackState;
+use crate::sim::{PackState, SimPack};
 
 /// Also the length of an acknowledgement.
 pub(super) const COMMAND: usize = 20;
@@ -100,24 +100,17 @@ pub(super) fn device(layout: Layout) -> Vec<u8> {
     record.close()
 }
 
-/// The switches as set by the user.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SwitchSettings {
-    pub(super) charging: bool,
-    pub(super) discharging: bool,
-    pub(super) balancing: bool,
-}
-
 /// Record 01.
-pub(super) fn settings(state: &PackState, switches: SwitchSettings) -> Vec<u8> {
+pub(super) fn settings(pack: &mut SimPack, seconds: f64) -> Vec<u8> {
+    let state = pack.state(seconds);
     let mut record = RecordBuilder::new(1, 1);
     for (at, millivolts) in [(6, 3500), (10, 2500), (14, 2600), (18, 3650), (22, 3550), (26, 10)] {
         record.i32(at, millivolts);
     }
     record.i32(114, state.cells.len());
-    record.i32(118, i32::from(switches.charging));
-    record.i32(122, i32::from(switches.discharging));
-    record.i32(126, i32::from(switches.balancing));
+    for (at, on) in [118, 122, 126].into_iter().zip(pack.switches) {
+        record.i32(at, i32::from(on));
+    }
     record.i32(130, state.design.0);
     record.close()
 }

@@ -1,20 +1,16 @@
 //! The dialects on serial lines: "4E 57", and the triggers of the PB series with or without a master.
 
-use super::{JkBoard, Layout, record};
+use super::{Layout, record};
 use crate::protocol::checksum::crc16_modbus;
 use crate::protocol::jk::status::WARNINGS;
-use crate::sim::battery::Battery;
-use crate::sim::faults::Faults;
-use crate::sim::state::PackState;
-use crate::sim::{Corruption, Responder, SimBrand};
+use crate::sim::pack::BALANCING;
+use crate::sim::{Corruption, PackState, Responder, SimBrand, SimPack};
 
 /// The GPS/RS485 socket.
 pub static TTL: SimBrand = SimBrand {
     name: "jk:ttl",
     addresses: 1..=1,
-    new: |address, battery, faults| {
-        Box::new(TtlBoard(JkBoard::new(battery).with_faults(address, faults)))
-    },
+    new: |pack| Box::new(TtlBoard(pack)),
     request_end: ttl_end,
     stream: None,
     notification: None,
@@ -26,10 +22,12 @@ pub static TTL: SimBrand = SimBrand {
 };
 
 /// Packs of the PB series without a master.
-pub static PB: SimBrand = SimBrand {
+pub static PB: SimBrand = PB_WITHOUT_MASTER;
+
+const PB_WITHOUT_MASTER: SimBrand = SimBrand {
     name: "jk:pb",
     addresses: 1..=15,
-    new: |address, battery, faults| Box::new(PbPack::new(address, battery, faults)),
+    new: |pack| Box::new(PbPack::new(pack)),
     request_end: pb_end,
     stream: None,
     notification: None,
@@ -37,18 +35,11 @@ pub static PB: SimBrand = SimBrand {
 };
 
 /// Packs of the PB series; the pack at address 0 polls the others.
-pub static PB_WITH_MASTER: SimBrand = SimBrand {
-    name: "jk:pb",
-    addresses: 0..=15,
-    new: |address, battery, faults| Box::new(PbPack::new(address, battery, faults)),
-    request_end: pb_end,
-    stream: Some(0.3),
-    notification: None,
-    corrupt: pb_corrupt,
-};
+pub static PB_WITH_MASTER: SimBrand =
+    SimBrand { addresses: 0..=15, stream: Some(0.3), ..PB_WITHOUT_MASTER };
 
 #[derive(Debug)]
-struct TtlBoard(JkBoard);
+struct TtlBoard(SimPack);
 
 const TTL_HEADER: [u8; 2] = [0x4E, 0x57];
 
@@ -78,7 +69,7 @@ impl Responder for TtlBoard {
         is_read_all.then(|| {
             let mut frame = TTL_HEADER.to_vec();
             frame.extend([0, 0, 0, 0, 0, 0, 6, 0, 1]);
-            frame.extend(tags(&self.0.state(seconds), self.0.switches.balancing));
+            frame.extend(tags(&self.0.state(seconds), self.0.switches[BALANCING]));
             ttl_close(frame)
         })
     }
@@ -137,8 +128,7 @@ fn word(value: i32) -> [u8; 2] {
 
 #[derive(Debug)]
 pub struct PbPack {
-    address: u8,
-    board: JkBoard,
+    pack: SimPack,
     /// The address that a master polls next.
     next: u8,
 }
@@ -184,15 +174,14 @@ fn pb_corrupt(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
 
 impl PbPack {
     /// The pack at address 0 is the master.
-    pub fn new(address: u8, battery: Battery, faults: Faults) -> Self {
-        PbPack { address, board: JkBoard::new(battery).with_faults(address, faults), next: 0 }
+    pub fn new(pack: SimPack) -> Self {
+        PbPack { pack, next: 0 }
     }
 
     fn record(&mut self, register: u8, seconds: f64) -> Option<Vec<u8>> {
-        let state = self.board.state(seconds);
         Some(match register {
-            0x20 => record::cells(Layout::Cells32, &state, 0),
-            0x1E => record::settings(&state, self.board.switches),
+            0x20 => record::cells(Layout::Cells32, &self.pack.state(seconds), 0),
+            0x1E => record::settings(&mut self.pack, seconds),
             0x1C => record::device(Layout::Cells32),
             _ => return None,
         })
@@ -201,15 +190,16 @@ impl PbPack {
 
 impl Responder for PbPack {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
-        let (_, register) = triggered(request).filter(|(address, _)| *address == self.address)?;
+        let (_, register) =
+            triggered(request).filter(|(address, _)| *address == self.pack.address)?;
         let record = self.record(register, seconds)?;
-        let acknowledgement = with_crc(vec![self.address, 0x10, 0x16, register, 0, 1]);
+        let acknowledgement = with_crc(vec![self.pack.address, 0x10, 0x16, register, 0, 1]);
         Some([record, vec![0], acknowledgement].concat())
     }
 
     /// A master reports itself, then polls each of the others.
     fn unsolicited(&mut self, seconds: f64) -> Option<Vec<u8>> {
-        if self.address != 0 {
+        if self.pack.address != 0 {
             return None;
         }
         let address = self.next;

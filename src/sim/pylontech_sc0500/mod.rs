@@ -7,17 +7,17 @@ mod tables;
 
 use super::battery::Battery;
 use super::console::{Shell, base_state, command, corrupt, level, request_end};
-use super::faults::{Fault, Faults};
+use super::faults::Fault;
 use super::rng::hash_below;
 use super::state::PackState;
-use super::{Responder, SimBrand};
+use super::{Responder, SimBrand, SimPack};
 use crate::model::units::{DeciCelsius, Millivolts};
 use crate::model::{Alarm, Severity};
 
 pub static BRAND: SimBrand = SimBrand {
     name: "pylontech-sc0500",
     addresses: 1..=1,
-    new: |address, battery, faults| Box::new(Sc0500::new(address, battery, faults)),
+    new: |pack| Box::new(Sc0500 { pack, shell: Shell::default(), authorised: false }),
     request_end,
     stream: None,
     notification: None,
@@ -115,35 +115,29 @@ fn module(first: &PackState, number: usize) -> PackState {
 
 #[derive(Debug)]
 struct Sc0500 {
-    address: u8,
-    battery: Battery,
-    faults: Faults,
+    pack: SimPack,
     shell: Shell,
     authorised: bool,
 }
 
 impl Sc0500 {
-    fn new(address: u8, battery: Battery, faults: Faults) -> Self {
-        Sc0500 { address, battery, faults, shell: Shell::default(), authorised: false }
-    }
-
     fn state(&mut self, seconds: f64) -> StackState {
         let mut modules = MODULES;
         let mut alarms = Vec::new();
-        for condition in self.faults.conditions(self.address) {
+        for condition in self.pack.conditions() {
             match condition {
                 Fault::Modules(count) => modules = count,
                 Fault::Alarm(alarm) => alarms.push(alarm),
                 _ => {}
             }
         }
-        let mut state = StackState::of(&mut self.battery, modules, seconds);
+        let mut state = StackState::of(&mut self.pack.battery, modules, seconds);
         state.modules[0].alarms.extend(alarms);
         state
     }
 
     fn has(&self, fault: Fault) -> bool {
-        self.faults.conditions(self.address).contains(&fault)
+        self.pack.conditions().contains(&fault)
     }
 
     fn login(&mut self, command: &str) -> Vec<u8> {
@@ -194,10 +188,11 @@ impl Responder for Sc0500 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::faults::parse;
+    use crate::sim::faults::{Faults, parse};
 
     fn stack(faults: &Faults) -> Sc0500 {
-        Sc0500::new(1, Battery::fixed(PackState::at_rest()), faults.clone())
+        let pack = SimPack { faults: faults.clone(), ..SimPack::fixed(1) };
+        Sc0500 { pack, shell: Shell::default(), authorised: false }
     }
 
     fn send(stack: &mut Sc0500, command: &str) -> String {

@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
     use crate::sim::faults::{Fault, Faults, Rule};
-    use crate::sim::{Battery, PackState, daren};
+    use crate::sim::{SimPack, daren};
     use crate::transport::MemoryLink;
 
     const REQUEST: &[u8] = b"~22014A42E00201FD28\r";
@@ -147,8 +147,7 @@ mod tests {
     /// A reader's link to a bus with one pack that never changes.
     fn reader(pacing: Option<u32>, faults: Faults) -> Link {
         let mut bus = Bus::new(&daren::BRAND, 1, faults);
-        let battery = Battery::fixed(PackState::at_rest());
-        bus.add(1, (daren::BRAND.new)(1, battery, Faults::default()));
+        bus.add(1, (daren::BRAND.new)(SimPack::fixed(1)));
         let bus = SimBus::new(bus, 1.0, pacing);
         let (near, far) = MemoryLink::pair("simulator");
         tokio::spawn(async move { bus.serve(&mut Link::Memory(far)).await });
