@@ -148,7 +148,7 @@ async fn pack_unknown_to_the_master_times_out() {
     for _ in 0..3 {
         let outcome = cycle(&mut *reader, &mut link, CycleKind::Read, LIMIT, &mut traffic()).await;
         let fault = outcome.result.unwrap_err().fault();
-        assert!(fault.message.contains("the master's question to address 9"), "{fault}");
+        assert!(fault.message.contains("request of the master to address 9"), "{fault}");
     }
     assert_eq!(sim_bus.request_count(), 0);
     stop.cancel();
