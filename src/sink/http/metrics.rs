@@ -47,28 +47,25 @@ impl Collector for AppCollector {
         let states: Vec<DeviceState> = self.board.states().collect();
         let mut families = Families(&mut encoder);
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
-        families.info("build", "Version of the program", [version])?;
-        families.info(
-            "device",
-            "Names and versions of a battery",
-            states.iter().map(description),
-        )?;
-        families.link(&states)?;
-        families.reads(&states)?;
+        families.single("build", "Version of the program", Sample::Info(version))?;
+        families.batteries(&states)?;
         families.values(&states)?;
         let history = states.iter().filter_map(|state| {
-            Some((device(state), self.history.size(&state.profile.id)? as f64))
+            let bytes = self.history.size(&state.profile.id)? as f64;
+            Some((device(state), Sample::Gauge(bytes)))
         });
         let help = "Memory used by the history of a battery";
-        families.gauges("history", help, Some("bytes"), history)?;
-        let help = "Clients connected to /api/events";
-        families.gauges(
-            "event_listeners",
-            help,
-            None,
-            [(Vec::new(), self.event_clients as f64)],
-        )?;
-        families.broker(&self.board)
+        families.write("history", help, Some("bytes"), history)?;
+        let clients = Sample::Gauge(self.event_clients as f64);
+        families.single("event_listeners", "Clients connected to /api/events", clients)?;
+        let Some(broker) = self.board.broker() else { return Ok(()) };
+        let connected = Sample::Gauge(number(broker.connected));
+        let help = "Whether the program is connected to the broker";
+        families.single("mqtt_connected", help, connected)?;
+        let connections = Sample::Counter(broker.connections);
+        families.single("mqtt_connections", "Connections that the broker accepted", connections)?;
+        let waiting = Sample::Gauge(self.board.mqtt_queue().get() as f64);
+        families.single("mqtt_queue", "Messages waiting for the broker", waiting)
     }
 }
 
@@ -78,87 +75,83 @@ fn device(state: &DeviceState) -> Labels {
     vec![("device", state.profile.id.to_string())]
 }
 
-/// Writes metric families one after the other, as the format requires. A family without samples is
-/// left out.
+enum Sample {
+    Gauge(f64),
+    Counter(u64),
+    Info(Labels),
+}
+
+impl Sample {
+    fn metric_type(&self) -> MetricType {
+        match self {
+            Sample::Gauge(_) => MetricType::Gauge,
+            Sample::Counter(_) => MetricType::Counter,
+            Sample::Info(_) => MetricType::Info,
+        }
+    }
+
+    fn encode(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        match self {
+            Sample::Gauge(value) => encoder.encode_gauge(value),
+            Sample::Counter(count) => encoder.encode_counter::<NoLabelSet, _, u64>(count, None),
+            Sample::Info(labels) => encoder.encode_info(labels),
+        }
+    }
+}
+
+/// Writes metric families one after the other, as the format requires.
 struct Families<'a, 'b>(&'a mut DescriptorEncoder<'b>);
 
 impl Families<'_, '_> {
-    fn info(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = Labels>,
-    ) -> fmt::Result {
-        let samples = samples.into_iter().map(|labels| (Vec::new(), labels));
-        let encode = |metric: &mut MetricEncoder<'_>, labels: Labels| metric.encode_info(&labels);
-        self.family((name, help, None), MetricType::Info, samples, encode)
-    }
-
-    fn gauges(
+    /// A family without samples is left out.
+    fn write(
         &mut self,
         name: &str,
         help: &str,
         unit: Option<&str>,
-        samples: impl IntoIterator<Item = (Labels, f64)>,
-    ) -> fmt::Result {
-        let encode = |metric: &mut MetricEncoder<'_>, value| metric.encode_gauge(&value);
-        self.family((name, help, unit), MetricType::Gauge, samples, encode)
-    }
-
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (Labels, u64)>,
-    ) -> fmt::Result {
-        let encode = |metric: &mut MetricEncoder<'_>, count| {
-            metric.encode_counter::<NoLabelSet, _, u64>(&count, None)
-        };
-        self.family((name, help, None), MetricType::Counter, samples, encode)
-    }
-
-    fn family<T>(
-        &mut self,
-        (name, help, unit): (&str, &str, Option<&str>),
-        metric_type: MetricType,
-        samples: impl IntoIterator<Item = (Labels, T)>,
-        encode: impl Fn(&mut MetricEncoder<'_>, T) -> fmt::Result,
+        samples: impl IntoIterator<Item = (Labels, Sample)>,
     ) -> fmt::Result {
         let mut samples = samples.into_iter().peekable();
-        if samples.peek().is_none() {
-            return Ok(());
-        }
+        let Some((_, first)) = samples.peek() else { return Ok(()) };
+        let metric_type = first.metric_type();
         let unit = unit.map(|unit| Unit::Other(unit.to_owned()));
         let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), metric_type)?;
         samples.try_for_each(|(labels, sample)| match labels.is_empty() {
-            true => encode(&mut family, sample),
-            false => encode(&mut family.encode_family(&labels)?, sample),
+            true => sample.encode(&mut family),
+            false => sample.encode(&mut family.encode_family(&labels)?),
         })
     }
 
-    fn link(&mut self, states: &[DeviceState]) -> fmt::Result {
-        let up = states.iter().map(|state| (device(state), number(is_online(state))));
-        self.gauges("up", "Whether a battery answers", None, up)?;
-        let now = clock::now();
-        let ages = states.iter().filter(|state| is_online(state)).filter_map(|state| {
-            let age = now.since(state.snapshot.as_deref()?.taken);
-            Some((device(state), Duration::from_millis(age).as_secs_f64()))
-        });
-        self.gauges("reading_age", "Time since the last good read", Some("seconds"), ages)
+    /// A family of the program, not of a battery.
+    fn single(&mut self, name: &str, help: &str, sample: Sample) -> fmt::Result {
+        self.write(name, help, None, [(Labels::new(), sample)])
     }
 
-    fn reads(&mut self, states: &[DeviceState]) -> fmt::Result {
-        let reads = states.iter().map(|state| (device(state), state.counters.reads));
-        self.counters("reads", "Good reads", reads)?;
+    fn batteries(&mut self, states: &[DeviceState]) -> fmt::Result {
+        let info = states.iter().map(|state| (Labels::new(), Sample::Info(description(state))));
+        self.write("device", "Names and versions of a battery", None, info)?;
+        let each = |sample: fn(&DeviceState) -> Sample| {
+            states.iter().map(move |state| (device(state), sample(state)))
+        };
+        let up = each(|state| Sample::Gauge(number(is_online(state))));
+        self.write("up", "Whether a battery answers", None, up)?;
+        let now = clock::now();
+        let ages = states.iter().filter(|state| is_online(state)).filter_map(|state| {
+            let age = Duration::from_millis(now.since(state.snapshot.as_deref()?.taken));
+            Some((device(state), Sample::Gauge(age.as_secs_f64())))
+        });
+        self.write("reading_age", "Time since the last good read", Some("seconds"), ages)?;
+        let reads = each(|state| Sample::Counter(state.counters.reads));
+        self.write("reads", "Good reads", None, reads)?;
         let faults = states.iter().flat_map(|state| {
             state.counters.faults().map(|(kind, count)| {
                 let labels = [device(state), vec![("type", kind.name().to_owned())]].concat();
-                (labels, count)
+                (labels, Sample::Counter(count))
             })
         });
-        self.counters("read_errors", "Failed reads, by error type", faults)?;
-        let reconnects = states.iter().map(|state| (device(state), state.counters.reconnects));
-        self.counters("reconnects", "Reconnects to a battery", reconnects)
+        self.write("read_errors", "Failed reads, by error type", None, faults)?;
+        let reconnects = each(|state| Sample::Counter(state.counters.reconnects));
+        self.write("reconnects", "Reconnects to a battery", None, reconnects)
     }
 
     /// All quantities of the catalogue that some battery has.
@@ -173,19 +166,9 @@ impl Families<'_, '_> {
             // `cell_{}_voltage` of the catalogue is the family `cell_voltage`.
             let name = quantity.key.replace("_{}", "");
             let help = quantity.name.replace(" {}", "").replace("{}", "Alarm");
-            self.gauges(&name, &help, base_unit(quantity.kind), samples)?;
+            self.write(&name, &help, base_unit(quantity.kind), samples)?;
         }
         Ok(())
-    }
-
-    fn broker(&mut self, board: &Board) -> fmt::Result {
-        let Some(broker) = board.broker() else { return Ok(()) };
-        let help = "Whether the program is connected to the broker";
-        self.gauges("mqtt_connected", help, None, [(Vec::new(), number(broker.connected))])?;
-        let help = "Connections that the broker accepted";
-        self.counters("mqtt_connections", help, [(Vec::new(), broker.connections)])?;
-        let waiting = board.mqtt_queue().get() as f64;
-        self.gauges("mqtt_queue", "Messages waiting for the broker", None, [(Vec::new(), waiting)])
     }
 }
 
@@ -246,14 +229,14 @@ fn base_unit(kind: Kind) -> Option<&'static str> {
 }
 
 /// One sample, or one for each word of an enumeration.
-fn samples(state: &DeviceState, entry: &Entry) -> Vec<(Labels, f64)> {
+fn samples(state: &DeviceState, entry: &Entry) -> Vec<(Labels, Sample)> {
     let kind = entry.quantity.kind;
     let mut labels = device(state);
     labels.extend(member(entry));
     if let (Kind::Enum(words), Value::Text(current)) = (kind, &entry.value) {
         let sample = |word: &&'static str| {
             let label = vec![(entry.quantity.key, (*word).to_owned())];
-            ([labels.clone(), label].concat(), number(current == word))
+            ([labels.clone(), label].concat(), Sample::Gauge(number(current == word)))
         };
         return words.iter().map(sample).collect();
     }
@@ -265,5 +248,5 @@ fn samples(state: &DeviceState, entry: &Entry) -> Vec<(Labels, f64)> {
         Value::Switch(on) => Value::Integer((*on).into()),
         Value::Text(_) => return Vec::new(),
     };
-    value.to_json().as_f64().map(|number| (labels, number)).into_iter().collect()
+    value.to_json().as_f64().map(|number| (labels, Sample::Gauge(number))).into_iter().collect()
 }

@@ -44,7 +44,8 @@ pub(super) fn battery(state: &DeviceState) -> Json {
     };
     let snapshot = state.snapshot.as_deref();
     let live = snapshot.filter(|_| state.link == LinkState::Online);
-    let cells = live.map(|snapshot| snapshot.reading.cells.iter().map(cell).collect());
+    let cells: Vec<Json> =
+        live.map_or(Vec::new(), |snapshot| snapshot.reading.cells.iter().map(cell).collect());
     let attempt = state.attempt.as_ref();
     let counters = &state.counters;
     json!({
@@ -57,7 +58,7 @@ pub(super) fn battery(state: &DeviceState) -> Json {
         "fault": attempt.and_then(|attempt| attempt.fault.as_ref()),
         "reads": counters.reads, "errors": counters.errors, "reconnects": counters.reconnects,
         "values": live.map_or(Vec::new(), |_| values(state)),
-        "cells": cells.unwrap_or(Vec::new()),
+        "cells": cells,
         "alarms": live.map_or(Vec::new(), |_| state.active_alarms()),
         "members": snapshot.map_or(Vec::new(), |snapshot| members(snapshot, live.is_some())),
     })

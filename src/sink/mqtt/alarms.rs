@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{ActiveAlarm, AlarmDiff, AlarmKey, DeviceState};
+use crate::model::{AlarmDiff, AlarmKey, DeviceState, LinkState};
 
 use super::discovery::{ALARM_ENDED, ALARM_STARTED};
+use super::json::object;
 
 /// The alarms of one battery that were published.
 #[derive(Debug, Default)]
@@ -24,34 +25,40 @@ impl AlarmEvents {
         self.published.get_or_insert_with(|| by_key(list));
     }
 
-    /// The events between what was published and this good read.
+    /// The events between what was published and the present read; none while the battery does not
+    /// answer.
     pub fn events(&self, state: &DeviceState) -> Vec<Value> {
+        if !is_current(state) {
+            return Vec::new();
+        }
         let none = Alarms::new();
         let published = self.published.as_ref().unwrap_or(&none);
         let diff = AlarmDiff::new(published, state);
         let ended = diff.ended.iter().filter_map(|key| published.get(key));
-        let started = diff.started.values().filter_map(object);
         let ended = ended.map(|alarm| event(ALARM_ENDED, alarm.clone()));
-        ended.chain(started.map(|alarm| event(ALARM_STARTED, alarm))).collect()
+        let started = diff.started.values().map(|alarm| event(ALARM_STARTED, object(json!(alarm))));
+        ended.chain(started).collect()
     }
 
     /// The events of this read have arrived.
     pub fn mark_published(&mut self, state: &DeviceState) {
-        let published = self.published.get_or_insert_default();
-        for key in AlarmDiff::new(published, state).ended {
-            published.remove(&key);
+        if is_current(state) {
+            let published = self.published.get_or_insert_default();
+            for key in AlarmDiff::new(published, state).ended {
+                published.remove(&key);
+            }
+            published.extend(by_key(active(state)));
         }
-        published.extend(by_key(active(state)));
     }
+}
+
+fn is_current(state: &DeviceState) -> bool {
+    state.link == LinkState::Online && state.snapshot.is_some()
 }
 
 /// The active alarms as the JSON objects of the list.
 pub fn active(state: &DeviceState) -> Vec<Map<String, Value>> {
-    state.active_alarms().iter().filter_map(object).collect()
-}
-
-fn object(alarm: &ActiveAlarm) -> Option<Map<String, Value>> {
-    json!(alarm).as_object().cloned()
+    state.active_alarms().iter().map(|alarm| object(json!(alarm))).collect()
 }
 
 fn by_key(list: Vec<Map<String, Value>>) -> Alarms {

@@ -45,7 +45,7 @@ pub struct PublishedBattery {
     sent: Sent,
     /// Number of the last attempt that was published as `raw`.
     raw_attempt: u64,
-    alarms: AlarmEvents,
+    pub alarms: AlarmEvents,
 }
 
 /// What was published and need not be repeated.
@@ -85,10 +85,10 @@ impl DiscoveryInput {
 }
 
 impl PublishedBattery {
-    pub fn new(id: DeviceId, topics: Topics) -> Self {
+    pub fn new(settings: &Settings, profile: &Profile) -> Self {
         PublishedBattery {
-            id,
-            topics,
+            id: profile.id.clone(),
+            topics: Topics::new(&settings.base_topic, &settings.discovery_prefix, profile),
             retained_charged: None,
             retained_discharged: None,
             energy_restored: false,
@@ -116,28 +116,18 @@ impl PublishedBattery {
     /// Takes over what an earlier run published.
     pub fn restore(&mut self, state: RetainedState) {
         match state {
-            RetainedState::Entity { component, key } => {
-                self.discovery.add_entity(&component, &key);
-                self.add_retained_value(&component, &key);
-            }
-            RetainedState::Device { module, components } => {
-                for (key, component) in &components {
-                    let platform = component.get("platform").and_then(Value::as_str);
-                    self.add_retained_value(platform.unwrap_or_default(), key);
-                }
-                self.discovery.add_device(module, components);
+            RetainedState::Discovery(target, components) => {
+                // Its values may be retained, too. Those without a value in the next read are cleared.
+                let sensors = components.iter().filter(|(key, component)| {
+                    *key != CONNECTION
+                        && ["sensor", "binary_sensor"].iter().any(|it| component["platform"] == *it)
+                });
+                self.retained_values.extend(sensors.map(|(key, _)| key.clone()));
+                self.discovery.add(target, components);
             }
             RetainedState::EnergyCharged(energy) => self.retained_charged = Some(energy),
             RetainedState::EnergyDischarged(energy) => self.retained_discharged = Some(energy),
             RetainedState::Alarms(list) => self.alarms.remember(list),
-        }
-    }
-
-    /// An entity of an earlier run may have a retained value. If the next read has none for it,
-    /// that value is cleared.
-    fn add_retained_value(&mut self, component: &str, key: &str) {
-        if matches!(component, "sensor" | "binary_sensor") && key != CONNECTION {
-            self.retained_values.insert(key.to_owned());
         }
     }
 
@@ -174,16 +164,12 @@ impl PublishedBattery {
         settings: &Settings,
         now: Instant,
     ) -> Vec<Message> {
-        let mut messages = Vec::new();
-        if state.link != LinkState::Online {
-            messages.extend(self.online(state));
-        }
-        messages.extend(self.meta(state));
-        messages.extend(self.active_alarms(state));
-        messages.extend(self.values(state, settings, now));
-        messages.extend(self.online(state));
-        messages.extend(self.raw(state));
-        messages
+        let is_online = state.link == LinkState::Online;
+        let offline = if is_online { None } else { self.online(state) };
+        let states = [offline, self.meta(state), self.active_alarms(state)];
+        let values = self.values(state, settings, now);
+        let rest = [self.online(state), self.raw(state)];
+        states.into_iter().flatten().chain(values).chain(rest.into_iter().flatten()).collect()
     }
 
     fn online(&mut self, state: &DeviceState) -> Option<Message> {
@@ -215,21 +201,11 @@ impl PublishedBattery {
         Some(Message::retained(topic, payload))
     }
 
-    /// An event for each alarm that started or ended since [`Self::mark_alarm_events_published`].
+    /// An event for each alarm that started or ended since [`AlarmEvents::mark_published`].
     pub fn alarm_events(&self, state: &DeviceState) -> Vec<Message> {
-        if !has_current_alarms(state) {
-            return Vec::new();
-        }
+        let topic = self.topics.topic(topics::EVENT);
         let events = self.alarms.events(state).into_iter();
-        events
-            .map(|event| Message::event(self.topics.topic(topics::EVENT), event.to_string()))
-            .collect()
-    }
-
-    pub fn mark_alarm_events_published(&mut self, state: &DeviceState) {
-        if has_current_alarms(state) {
-            self.alarms.mark_published(state);
-        }
+        events.map(|event| Message::event(topic.clone(), event.to_string())).collect()
     }
 
     /// The values that are due. The values of a read are published while it is new; those from
@@ -280,10 +256,6 @@ impl PublishedBattery {
     pub fn offline(&self) -> Message {
         Message::retained(self.topics.topic(topics::ONLINE), "false")
     }
-}
-
-fn has_current_alarms(state: &DeviceState) -> bool {
-    state.link == LinkState::Online && state.snapshot.is_some()
 }
 
 /// Keys are those of the `raw` JSON.

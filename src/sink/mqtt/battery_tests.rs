@@ -7,18 +7,18 @@ use crate::model::units::{Millis, Millivolts};
 use crate::model::{Alarm, AlarmSet, Reading};
 use crate::sink::mqtt::Publish;
 use crate::sink::mqtt::test_data::{self, reading, settings, state, unread_state};
+use crate::sink::mqtt::topics::DiscoveryTarget;
 
 const BRIDGE: &str = "bms/bridge/c/online";
 
 fn battery() -> PublishedBattery {
-    let profile = test_data::profile();
-    let topics = Topics::new("bms/{id}", "homeassistant", &profile);
-    PublishedBattery::new(profile.id, topics)
+    PublishedBattery::new(&settings(), &test_data::profile())
 }
 
 fn restore_entity(battery: &mut PublishedBattery, component: &str, key: &str) {
-    let (component, key) = (component.to_owned(), key.to_owned());
-    battery.restore(RetainedState::Entity { component, key });
+    let target = DiscoveryTarget::Entity(component.to_owned(), key.to_owned());
+    let components = object(json!({ key: { "platform": component } }));
+    battery.restore(RetainedState::Discovery(target, components));
 }
 
 fn without_soh() -> Reading {
@@ -192,7 +192,7 @@ fn alarm_event_is_published_once_across_connections() {
         (&json!("started"), &json!("low_soc_warning"))
     );
     assert_eq!(battery.alarm_events(&state), events, "it did not arrive");
-    battery.mark_alarm_events_published(&state);
+    battery.alarms.mark_published(&state);
     battery.reset();
     battery.invalidate();
     battery.restore(RetainedState::Alarms(Vec::new()));
@@ -202,14 +202,14 @@ fn alarm_event_is_published_once_across_connections() {
 #[test]
 fn alarm_of_an_offline_battery_does_not_end() {
     let mut battery = battery();
-    battery.mark_alarm_events_published(&state(reading(4), 1));
+    battery.alarms.mark_published(&state(reading(4), 1));
     let mut reading = reading(4);
     reading.alarms = AlarmSet::default();
     reading.alarms.note(Alarm::LowSocWarning, false);
     let mut offline = state(reading.clone(), 2);
     offline.link = LinkState::Offline { since: Millis(1) };
     assert!(battery.alarm_events(&offline).is_empty());
-    battery.mark_alarm_events_published(&offline);
+    battery.alarms.mark_published(&offline);
     let mut online = state(reading, 3);
     assert_eq!(battery.alarm_events(&online).len(), 1);
     online.snapshot = None;

@@ -93,14 +93,19 @@ pub fn parse_on_off(payload: &[u8]) -> Result<bool, String> {
     }
 }
 
-/// The reply to a command; none to `cmd/read`, which is answered by the reading.
+/// The reply to a command. `cmd/read` has none: it is answered by the reading, and errors are logged.
 pub fn reply(
     topics: &Topics,
     command: &Command,
     result: Result<(), CommandError>,
 ) -> Option<Message> {
     let (key, accepted) = match command {
-        Command::Read => return None,
+        Command::Read => {
+            if let Err(error) = result {
+                tracing::warn!("MQTT: read command failed: {error}");
+            }
+            return None;
+        }
         Command::Configure(change) => (topics::CONFIG_COMMAND.to_owned(), accepted(change)),
         Command::Switch(setting) => {
             let state = if setting.on { "ON" } else { "OFF" };

@@ -83,14 +83,14 @@ pub fn entity_payload(context: &Context<'_>, entity: &Entity) -> Value {
 
 /// An entity inside the payload of its device.
 pub fn component(entity: &Entity) -> Value {
-    let mut component = platform_only(entity.component);
+    let mut component = object(platform(entity.component));
     component.extend(entity.body.clone());
     Value::Object(component)
 }
 
-/// Home Assistant removes a component that contains only its platform.
-pub fn platform_only(platform: &str) -> Map<String, Value> {
-    object(json!({ "platform": platform }))
+/// Home Assistant removes a component that contains nothing else.
+pub fn platform(platform: &str) -> Value {
+    json!({ "platform": platform })
 }
 
 /// The payload of the topic of the device, or of the device of one of its modules.

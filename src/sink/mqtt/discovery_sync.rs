@@ -9,20 +9,17 @@ use super::Discovery;
 use super::discovery::{self, Context, Entity};
 use super::message::Message;
 use super::seen_quantities::SeenQuantities;
+use super::topics::DiscoveryTarget;
 
 /// The discovery messages of one battery that the broker retains.
 #[derive(Debug, Clone, Default)]
-pub struct RetainedDiscovery {
-    /// By component and key. The payload is `None` when it is unknown or has to be sent again.
-    entities: BTreeMap<(String, String), Option<String>>,
-    /// The device, and each module of a stack.
-    devices: BTreeMap<Option<usize>, RetainedDevice>,
-}
+pub struct RetainedDiscovery(BTreeMap<DiscoveryTarget, RetainedPayload>);
 
 #[derive(Debug, Clone)]
-struct RetainedDevice {
+struct RetainedPayload {
     /// `None` when it is unknown or has to be sent again.
-    payload: Option<String>,
+    text: Option<String>,
+    /// The described components by their keys.
     components: Map<String, Value>,
 }
 
@@ -34,20 +31,14 @@ pub struct DiscoveryUpdate {
 }
 
 impl RetainedDiscovery {
-    /// An earlier run announced this entity.
-    pub fn add_entity(&mut self, component: &str, key: &str) {
-        self.entities.insert((component.to_owned(), key.to_owned()), None);
-    }
-
-    /// An earlier run announced the device, or one of its modules, with these components.
-    pub fn add_device(&mut self, module: Option<usize>, components: Map<String, Value>) {
-        self.devices.insert(module, RetainedDevice { payload: None, components });
+    /// Adds what an earlier run published.
+    pub fn add(&mut self, target: DiscoveryTarget, components: Map<String, Value>) {
+        self.0.insert(target, RetainedPayload { text: None, components });
     }
 
     /// The next update sends everything again, as Home Assistant expects after its start.
     pub fn invalidate(&mut self) {
-        self.entities.values_mut().for_each(|payload| *payload = None);
-        self.devices.values_mut().for_each(|device| device.payload = None);
+        self.0.values_mut().for_each(|payload| payload.text = None);
     }
 
     /// `complete`: the battery was read, so that all its entities are known. Until then nothing is
@@ -60,28 +51,38 @@ impl RetainedDiscovery {
         seen: &SeenQuantities,
         complete: bool,
     ) -> DiscoveryUpdate {
-        let wanted = match format {
+        let entities = match format {
             Discovery::Off => Vec::new(),
             _ => discovery::entities(context, seen),
         };
+        let is_device = |target: &DiscoveryTarget| matches!(target, DiscoveryTarget::Device(_));
+        let is_other_format = |target: &DiscoveryTarget| match format {
+            Discovery::Off => true,
+            Discovery::Entity => is_device(target),
+            Discovery::Device => !is_device(target),
+        };
+        if format != Discovery::Off && !complete && self.0.keys().any(is_other_format) {
+            return DiscoveryUpdate::default();
+        }
         let update = DiscoveryUpdate::default();
-        let mut sync = Sync { context, wanted: &wanted, complete, retained: self, update };
-        match format {
-            Discovery::Off => {
-                sync.remove_entities(|_| true);
-                sync.remove_devices(|_| true);
-            }
-            Discovery::Entity if complete || sync.retained.devices.is_empty() => {
-                sync.publish_entities();
-            }
-            Discovery::Device if complete || sync.retained.entities.is_empty() => {
-                sync.publish_devices();
-            }
-            Discovery::Entity | Discovery::Device => {}
+        let mut sync = Sync { context, entities: &entities, retained: self, update };
+        if format != Discovery::Off {
+            sync.migrate(is_other_format);
+        }
+        // Before the same entities are announced in the other format, otherwise Home Assistant logs
+        // a conflict for each of them. After `migrate` it keeps them.
+        sync.remove(is_other_format);
+        let targets = match format {
+            Discovery::Off => BTreeSet::new(),
+            Discovery::Entity => sync.publish_entities(),
+            Discovery::Device => sync.publish_devices(complete),
+        };
+        if complete {
+            sync.remove(|target| !targets.contains(target));
         }
         let mut update = sync.update;
         // Without discovery the values are all there is, so they stay.
-        let is_removed = |key: &String| wanted.iter().all(|entity| entity.key != *key);
+        let is_removed = |key: &String| entities.iter().all(|entity| entity.key != *key);
         update.removed_keys.retain(|key| format != Discovery::Off && is_removed(key));
         update
     }
@@ -89,117 +90,102 @@ impl RetainedDiscovery {
 
 struct Sync<'a> {
     context: &'a Context<'a>,
-    wanted: &'a [Entity],
-    complete: bool,
+    entities: &'a [Entity],
     retained: &'a mut RetainedDiscovery,
     update: DiscoveryUpdate,
 }
 
 impl Sync<'_> {
-    fn publish_entities(&mut self) {
-        let topics = self.context.topics;
-        let moved = self.retained.devices.keys().map(|module| migrate(topics.device(*module)));
-        self.update.messages.extend(moved);
-        // Cleared before the entities are announced elsewhere, otherwise Home Assistant logs a
-        // conflict for each of them. After `migrate` it keeps the entities.
-        self.remove_devices(|_| true);
-        for entity in self.wanted {
-            let payload = discovery::entity_payload(self.context, entity).to_string();
-            let name = (entity.component.to_owned(), entity.key.clone());
-            let known = self.retained.entities.get(&name).and_then(Option::as_ref);
-            if known != Some(&payload) {
-                let topic = topics.entity(entity.component, &entity.key);
-                self.update.messages.push(Message::retained(topic, payload.clone()));
-                self.retained.entities.insert(name, Some(payload));
-            }
-        }
-        if self.complete {
-            let wanted = self.wanted;
-            self.remove_entities(|name| !is_wanted(wanted, name));
-        }
-    }
-
-    fn publish_devices(&mut self) {
-        let (topics, wanted) = (self.context.topics, self.wanted);
-        // Only entities that come back are migrated; the rest is removed.
-        let moved = self.retained.entities.keys().filter(|name| is_wanted(wanted, name));
-        let moved = moved.map(|(component, key)| migrate(topics.entity(component, key)));
-        self.update.messages.extend(moved);
-        self.remove_entities(|_| true);
-        let modules: BTreeSet<Option<usize>> = wanted.iter().map(|entity| entity.module).collect();
-        for module in &modules {
-            self.publish_device(*module);
-        }
-        if self.complete {
-            self.remove_devices(|module| !modules.contains(module));
-        }
-    }
-
-    fn publish_device(&mut self, module: Option<usize>) {
-        let topic = self.context.topics.device(module);
-        let wanted = self.wanted.iter().filter(|entity| entity.module == module);
-        let mut components: Map<String, Value> =
-            wanted.map(|entity| (entity.key.clone(), discovery::component(entity))).collect();
-        let (before, mut missing) = match self.retained.devices.remove(&module) {
-            Some(device) => (device.payload, device.components),
-            None => (None, Map::new()),
+    /// Home Assistant detaches the entities announced by these messages, but keeps their names,
+    /// areas and history for the announcement that follows on another topic. Entities that do not
+    /// come back are removed without this step.
+    fn migrate(&mut self, selected: impl Fn(&DiscoveryTarget) -> bool) {
+        let wanted: BTreeSet<_> = self.entities.iter().map(entity_target).collect();
+        let comes_back = |target: &DiscoveryTarget| {
+            matches!(target, DiscoveryTarget::Device(_)) || wanted.contains(target)
         };
+        for target in self.retained.0.keys().filter(|it| selected(it) && comes_back(it)) {
+            let payload = json!({ "migrate_discovery": true }).to_string();
+            self.update
+                .messages
+                .push(Message::event(self.context.topics.discovery(target), payload));
+        }
+    }
+
+    /// Modules before their device: Home Assistant must not lose a device that others refer to.
+    fn remove(&mut self, selected: impl Fn(&DiscoveryTarget) -> bool) {
+        let selected = self.retained.0.keys().rev().filter(|target| selected(target));
+        for target in selected.cloned().collect::<Vec<_>>() {
+            self.update.messages.push(Message::clear(self.context.topics.discovery(&target)));
+            let removed = self.retained.0.remove(&target).map(|payload| payload.components);
+            self.update
+                .removed_keys
+                .extend(removed.unwrap_or_default().into_iter().map(|(key, _)| key));
+        }
+    }
+
+    fn publish_entities(&mut self) -> BTreeSet<DiscoveryTarget> {
+        for entity in self.entities {
+            let components = [(entity.key.clone(), discovery::platform(entity.component))];
+            let payload = discovery::entity_payload(self.context, entity);
+            self.publish(entity_target(entity), Map::from_iter(components), &payload);
+        }
+        self.entities.iter().map(entity_target).collect()
+    }
+
+    fn publish_devices(&mut self, complete: bool) -> BTreeSet<DiscoveryTarget> {
+        let modules: BTreeSet<_> = self.entities.iter().map(|entity| entity.module).collect();
+        for module in &modules {
+            self.publish_device(*module, complete);
+        }
+        modules.into_iter().map(DiscoveryTarget::Device).collect()
+    }
+
+    fn publish_device(&mut self, module: Option<usize>, complete: bool) {
+        let target = DiscoveryTarget::Device(module);
+        let entities = self.entities.iter().filter(|entity| entity.module == module);
+        let mut components: Map<String, Value> =
+            entities.map(|entity| (entity.key.clone(), discovery::component(entity))).collect();
+        let before = self.retained.0.get(&target).map(|payload| payload.components.clone());
+        let mut missing = before.unwrap_or_default();
         missing.retain(|key, _| !components.contains_key(key));
-        if !self.complete {
+        if !complete {
             components.extend(missing);
         } else if !missing.is_empty() {
             // Home Assistant removes a component in two steps: first the payload has only its
             // platform, then the component is left out.
             let mut reduced = components.clone();
             for (key, component) in missing {
-                let platform = component.get("platform").and_then(Value::as_str);
-                let platform = discovery::platform_only(platform.unwrap_or("sensor"));
-                reduced.insert(key.clone(), Value::Object(platform));
+                let platform = component["platform"].as_str().unwrap_or("sensor");
+                reduced.insert(key.clone(), discovery::platform(platform));
                 self.update.removed_keys.insert(key);
             }
             let payload = discovery::device_payload(self.context, module, reduced).to_string();
-            self.update.messages.push(Message::retained(topic.clone(), payload));
+            let topic = self.context.topics.discovery(&target);
+            self.update.messages.push(Message::retained(topic, payload));
         }
         let payload = discovery::device_payload(self.context, module, components.clone());
-        let payload = payload.to_string();
-        if before.as_ref() != Some(&payload) {
-            self.update.messages.push(Message::retained(topic, payload.clone()));
-        }
-        let device = RetainedDevice { payload: Some(payload), components };
-        self.retained.devices.insert(module, device);
+        self.publish(target, components, &payload);
     }
 
-    fn remove_entities(&mut self, is_removed: impl Fn(&(String, String)) -> bool) {
-        let (topics, update) = (self.context.topics, &mut self.update);
-        self.retained.entities.retain(|name, _| {
-            let removed = is_removed(name);
-            if removed {
-                update.messages.push(Message::clear(topics.entity(&name.0, &name.1)));
-                update.removed_keys.insert(name.1.clone());
-            }
-            !removed
-        });
-    }
-
-    /// Modules first: Home Assistant must not lose a device while others refer to it.
-    fn remove_devices(&mut self, is_removed: impl Fn(&Option<usize>) -> bool) {
-        let modules = self.retained.devices.keys().rev().filter(|module| is_removed(module));
-        for module in modules.copied().collect::<Vec<_>>() {
-            let Some(device) = self.retained.devices.remove(&module) else { continue };
-            self.update.messages.push(Message::clear(self.context.topics.device(module)));
-            self.update.removed_keys.extend(device.components.into_iter().map(|(key, _)| key));
+    fn publish(
+        &mut self,
+        target: DiscoveryTarget,
+        components: Map<String, Value>,
+        payload: &Value,
+    ) {
+        let text = payload.to_string();
+        let retained = self.retained.0.get(&target).and_then(|payload| payload.text.as_ref());
+        if retained != Some(&text) {
+            let topic = self.context.topics.discovery(&target);
+            self.update.messages.push(Message::retained(topic, text.clone()));
         }
+        self.retained.0.insert(target, RetainedPayload { text: Some(text), components });
     }
 }
 
-fn is_wanted(wanted: &[Entity], (component, key): &(String, String)) -> bool {
-    wanted.iter().any(|entity| entity.component == component && entity.key == *key)
-}
-
-/// Home Assistant detaches the entities announced on this topic, but keeps their names, areas and
-/// history for the announcement that follows on another topic.
-fn migrate(topic: String) -> Message {
-    Message::event(topic, json!({ "migrate_discovery": true }).to_string())
+fn entity_target(entity: &Entity) -> DiscoveryTarget {
+    DiscoveryTarget::Entity(entity.component.to_owned(), entity.key.clone())
 }
 
 #[cfg(test)]

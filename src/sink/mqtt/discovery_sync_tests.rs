@@ -18,6 +18,12 @@ fn updated(
     retained.update(format, &context, &seen, state.snapshot.is_some())
 }
 
+fn add_entity(retained: &mut RetainedDiscovery, key: &str) {
+    let target = DiscoveryTarget::Entity("sensor".to_owned(), key.to_owned());
+    let component = (key.to_owned(), discovery::platform("sensor"));
+    retained.add(target, Map::from_iter([component]));
+}
+
 fn pack(cells: i32) -> DeviceState {
     test_data::state(test_data::reading(cells), 1)
 }
@@ -78,8 +84,8 @@ fn component_is_removed_in_two_steps() {
 #[test]
 fn old_entities_stay_until_the_battery_was_read() {
     let mut retained = RetainedDiscovery::default();
-    retained.add_entity("sensor", "soc");
-    retained.add_entity("sensor", "cell_17_voltage");
+    add_entity(&mut retained, "soc");
+    add_entity(&mut retained, "cell_17_voltage");
     let asleep = updated(Discovery::Entity, &test_data::unread_state(), &mut retained);
     assert!(steps(&asleep).iter().all(|(kind, _)| *kind == "publish"), "{asleep:?}");
     assert!(asleep.removed_keys.is_empty());
@@ -93,7 +99,7 @@ fn old_entities_stay_until_the_battery_was_read() {
 fn old_components_stay_until_the_battery_was_read() {
     let mut retained = RetainedDiscovery::default();
     let old = json!({ "soc": { "platform": "sensor", "unique_id": "rack_soc" } });
-    retained.add_device(None, old.as_object().cloned().expect("an object"));
+    retained.add(DiscoveryTarget::Device(None), old.as_object().cloned().expect("an object"));
     let asleep = updated(Discovery::Device, &test_data::unread_state(), &mut retained);
     let payload: Value = serde_json::from_str(&asleep.messages[0].payload).expect("JSON");
     assert_eq!(payload["components"]["soc"]["unique_id"], "rack_soc");
@@ -104,15 +110,15 @@ fn old_components_stay_until_the_battery_was_read() {
 #[test]
 fn entities_migrate_to_a_device() {
     let mut retained = RetainedDiscovery::default();
-    retained.add_entity("sensor", "soc");
-    retained.add_entity("sensor", "old");
+    add_entity(&mut retained, "soc");
+    add_entity(&mut retained, "old");
     let asleep = updated(Discovery::Device, &test_data::unread_state(), &mut retained);
     assert_eq!(asleep, DiscoveryUpdate::default(), "a battery that was not read keeps what it has");
     let update = updated(Discovery::Device, &pack(16), &mut retained);
     let expected = [
         ("migrate", entity("soc")),
-        ("clear", entity("old")),
         ("clear", entity("soc")),
+        ("clear", entity("old")),
         ("publish", DEVICE.to_owned()),
     ];
     assert_eq!(steps(&update), expected);
@@ -179,11 +185,11 @@ fn modules_migrate_with_their_stack() {
 #[test]
 fn off_clears_own_discovery_and_keeps_values() {
     let mut retained = RetainedDiscovery::default();
-    retained.add_entity("sensor", "soc");
+    add_entity(&mut retained, "soc");
     updated(Discovery::Device, &pack(16), &mut retained);
-    retained.add_entity("sensor", "soc");
+    add_entity(&mut retained, "soc");
     let update = updated(Discovery::Off, &test_data::unread_state(), &mut retained);
-    assert_eq!(steps(&update), [("clear", entity("soc")), ("clear", DEVICE.to_owned())]);
+    assert_eq!(steps(&update), [("clear", DEVICE.to_owned()), ("clear", entity("soc"))]);
     assert!(update.removed_keys.is_empty());
     assert_eq!(updated(Discovery::Off, &pack(16), &mut retained), DiscoveryUpdate::default());
 }

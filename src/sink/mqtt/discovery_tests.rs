@@ -5,6 +5,7 @@ use super::*;
 use crate::model::DeviceState;
 use crate::model::catalog::CATALOG;
 use crate::sink::mqtt::test_data;
+use crate::sink::mqtt::topics::DiscoveryTarget;
 
 const CHANGES: Publish = Publish::Changes(Duration::from_secs(300));
 
@@ -12,6 +13,11 @@ fn with_context<T>(state: &DeviceState, test: impl FnOnce(&Context<'_>) -> T) ->
     let topics = Topics::new("bms/{id}", "homeassistant", &state.profile);
     let bridge = "bms/bridge/bms-reader-rack/online";
     test(&Context { state, topics: &topics, bridge, publish: CHANGES })
+}
+
+fn topic_of(context: &Context<'_>, entity: &Entity) -> String {
+    let Entity { component, key, .. } = entity.clone();
+    context.topics.discovery(&DiscoveryTarget::Entity(component.to_owned(), key))
 }
 
 fn entities_of(context: &Context<'_>) -> Vec<Entity> {
@@ -36,7 +42,7 @@ fn entity_discovery_snapshot() {
     let all = with_context(&state, |context| {
         let list = entities_of(context);
         let one = |entity: &Entity| {
-            let topic = context.topics.entity(entity.component, &entity.key);
+            let topic = topic_of(context, &entity);
             format!("{topic}\n{}\n", text(&entity_payload(context, entity)))
         };
         list.iter().map(one).collect::<String>()
@@ -163,7 +169,7 @@ fn every_entity_has_ids_availability_and_name() {
             let named = payload.get("name").is_some() || payload.get("device_class").is_some();
             assert!(named, "{} has no name", entity.key);
             // The catalogue keys are legal levels of a discovery topic.
-            let topic = context.topics.entity(entity.component, &entity.key);
+            let topic = topic_of(context, &entity);
             let legal = |c: char| c.is_ascii_alphanumeric() || "_-/".contains(c);
             assert!(topic.chars().all(legal), "{topic}");
         }

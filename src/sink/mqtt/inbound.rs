@@ -1,6 +1,6 @@
 //! What an incoming message means.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::command::Command;
 use crate::model::energy::Energy;
@@ -8,9 +8,10 @@ use crate::model::reading::{Setting, Switch};
 
 use super::Settings;
 use super::command_payload::{error_reply, parse_config, parse_on_off};
-use super::discovery::ORIGIN;
+use super::discovery::{ORIGIN, platform};
+use super::json::object;
 use super::message::Message;
-use super::topics::{self, DiscoveryTopic, Topics};
+use super::topics::{self, DiscoveryTarget, Topics};
 
 /// A message for this program. The index is that of the battery in the list passed to
 /// [`MessageParser::new`].
@@ -30,16 +31,8 @@ pub enum Incoming {
 /// What an earlier run published and the broker retained.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RetainedState {
-    /// Discovery of one entity.
-    Entity {
-        component: String,
-        key: String,
-    },
-    /// Discovery of the device, or of one module of it, with the components in its payload.
-    Device {
-        module: Option<usize>,
-        components: Map<String, Value>,
-    },
+    /// A discovery message, with the components that it describes by their keys.
+    Discovery(DiscoveryTarget, Map<String, Value>),
     EnergyCharged(Energy),
     EnergyDischarged(Energy),
     /// The objects of the list of active alarms.
@@ -124,21 +117,18 @@ fn parse_retained(topics: &Topics, topic: &str, payload: &[u8]) -> Option<Retain
         Some(topics::ENERGY_CHARGED) => energy().map(RetainedState::EnergyCharged),
         Some(topics::ENERGY_DISCHARGED) => energy().map(RetainedState::EnergyDischarged),
         Some(topics::ALARMS) => serde_json::from_slice(payload).ok().map(RetainedState::Alarms),
-        _ => {
-            let discovered = topics.parse_discovery(topic)?;
-            let discovery = own_discovery(payload)?;
-            Some(match discovered {
-                DiscoveryTopic::Entity(component, key) => {
-                    RetainedState::Entity { component: component.to_owned(), key: key.to_owned() }
-                }
-                DiscoveryTopic::Device(module) => {
-                    let components = discovery.get("components").and_then(Value::as_object);
-                    let components = components.cloned().unwrap_or_default();
-                    RetainedState::Device { module, components }
-                }
-            })
-        }
+        _ => parse_discovery(topics, topic, payload),
     }
+}
+
+fn parse_discovery(topics: &Topics, topic: &str, payload: &[u8]) -> Option<RetainedState> {
+    let target = topics.parse_discovery(topic)?;
+    let mut discovery = own_discovery(payload)?;
+    let components = match &target {
+        DiscoveryTarget::Entity(component, key) => object(json!({ key: platform(component) })),
+        DiscoveryTarget::Device(_) => object(discovery.remove("components").unwrap_or_default()),
+    };
+    Some(RetainedState::Discovery(target, components))
 }
 
 /// The discovery payload, when this program published it.
@@ -227,7 +217,9 @@ mod tests {
     fn only_own_retained_discovery_counts() {
         let topic = "homeassistant/sensor/rack/soc/config";
         let own = br#"{"origin": {"name": "bms-reader"}}"#;
-        let entity = RetainedState::Entity { component: "sensor".into(), key: "soc".into() };
+        let target = DiscoveryTarget::Entity("sensor".into(), "soc".into());
+        let components = object(json!({ "soc": { "platform": "sensor" } }));
+        let entity = RetainedState::Discovery(target, components);
         assert_eq!(retained(topic, own), Some(entity.clone()));
         assert_eq!(retained(topic, br#"{"o": {"name": "bms-reader"}}"#), Some(entity));
         assert_eq!(sent(topic, own), None);
@@ -235,17 +227,13 @@ mod tests {
             assert_eq!(retained(topic, foreign), None);
         }
         let device = br#"{"o": {"name": "bms-reader"}, "components": {"soc": {}}}"#;
-        for (topic, number) in [
+        for (topic, module) in [
             ("homeassistant/device/rack/config", None),
             ("homeassistant/device/rack/module_2/config", Some(2)),
         ] {
-            match retained(topic, device) {
-                Some(RetainedState::Device { module, components }) => {
-                    assert_eq!(module, number);
-                    assert!(components.contains_key("soc"));
-                }
-                other => panic!("{other:?}"),
-            }
+            let target = DiscoveryTarget::Device(module);
+            let expected = RetainedState::Discovery(target, object(json!({ "soc": {} })));
+            assert_eq!(retained(topic, device), Some(expected));
         }
     }
 }

@@ -15,7 +15,6 @@ mod backoff;
 mod battery;
 mod client;
 mod command_payload;
-mod connection_log;
 mod discovery;
 mod discovery_sync;
 mod error;
@@ -111,6 +110,7 @@ pub enum Publish {
 pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: CancellationToken) {
     let mut publisher = Publisher::new(settings, board, commands);
     let mut backoff = Backoff::default();
+    let mut reported_duplicate = false;
     loop {
         let started = Instant::now();
         let Err(error) = publisher.run_connection(&stop).await else { return };
@@ -131,8 +131,13 @@ pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: C
             let elapsed = if unreachable { started.elapsed() } else { Duration::ZERO };
             pause = next.saturating_sub(elapsed).max(MIN_PAUSE);
         }
-        if backoff.suspects_duplicate_client() {
-            publisher.log.duplicate_client(&publisher.settings.client_id);
+        if backoff.suspects_duplicate_client() && !std::mem::replace(&mut reported_duplicate, true)
+        {
+            let Settings { host, port, client_id, .. } = &publisher.settings;
+            tracing::warn!(
+                "MQTT: the connection to {host}:{port} keeps breaking; is another client with the \
+                 ID \"{client_id}\" connected? Give each client its own MQTT_CLIENT_ID"
+            );
         }
         if stop.run_until_cancelled(sleep(pause)).await.is_none() {
             return;

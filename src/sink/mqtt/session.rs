@@ -9,18 +9,17 @@ use tokio::time::{self, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, Updates};
-use crate::command::{Command, CommandBus, CommandError};
-use crate::model::{DeviceState, EnergyTotals, Restored};
+use crate::command::{CommandBus, CommandError};
+use crate::model::{BrokerState, DeviceState, EnergyTotals, Restored};
 use crate::random::random;
 
 use super::battery::PublishedBattery;
 use super::client::{self, Event, MqttClient};
 use super::command_payload::reply;
-use super::connection_log::ConnectionLog;
 use super::error::MqttError;
 use super::inbound::{Incoming, MessageParser, RetainedState};
 use super::message::Message;
-use super::topics::{self, Topics};
+use super::topics;
 use super::{DISCONNECT_TIMEOUT, Settings};
 
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,9 +32,10 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Publishes all batteries of the board; outlasts connections.
 pub struct Publisher {
     pub settings: Settings,
-    pub log: ConnectionLog,
     /// When the broker accepted the connection; `None` while there is none.
     pub connected_since: Option<Instant>,
+    /// `None` while connected and before the first attempt.
+    down_since: Option<Instant>,
     board: Board,
     commands: CommandBus,
     bridge: String,
@@ -45,18 +45,15 @@ pub struct Publisher {
 
 impl Publisher {
     pub fn new(settings: Settings, board: Board, commands: CommandBus) -> Self {
-        let batteries = board.states().map(|state| {
-            let (base, prefix) = (&settings.base_topic, &settings.discovery_prefix);
-            let topics = Topics::new(base, prefix, &state.profile);
-            PublishedBattery::new(state.profile.id.clone(), topics)
-        });
+        let batteries = board.states();
+        let batteries = batteries.map(|state| PublishedBattery::new(&settings, &state.profile));
         let batteries = batteries.collect();
         board.update_broker(|_| {});
         Publisher {
             bridge: topics::bridge_online(&settings.client_id),
             settings,
-            log: ConnectionLog::default(),
             connected_since: None,
+            down_since: None,
             board,
             commands,
             batteries,
@@ -69,7 +66,6 @@ impl Publisher {
             Some(located) => located?,
             None => return Ok(()),
         };
-        self.log.connecting(&self.settings);
         self.board.update_broker(|broker| {
             broker.address = format!("{}:{}", self.settings.host, self.settings.port);
         });
@@ -92,13 +88,38 @@ impl Publisher {
         }
     }
 
-    /// Logs why a connection ended, and puts it on the board.
+    /// Logs and publishes on the board why a connection ended. The same error is logged once.
     pub fn report_error(&mut self, error: &MqttError) {
-        self.log.failed(error, Instant::now());
+        self.down_since.get_or_insert_with(Instant::now);
         self.board.mqtt_queue().set(0);
+        let BrokerState { address, error: last, .. } = self.board.broker().unwrap_or_default();
+        // The address is unknown until the Supervisor has reported it.
+        let broker = if address.is_empty() { "broker" } else { &address };
+        let text = error.to_string();
+        if last.as_ref() == Some(&text) {
+            tracing::debug!("MQTT: {broker}: {text}");
+        } else if error.is_login_refused() {
+            tracing::error!("MQTT: {broker}: {text}; retrying every minute");
+        } else {
+            tracing::warn!("MQTT: {broker}: {text}; retrying");
+        }
         self.board.update_broker(|broker| {
             broker.connected = false;
-            broker.error = Some(error.to_string());
+            broker.error = Some(text);
+        });
+    }
+
+    fn report_connected(&mut self) {
+        self.connected_since = Some(Instant::now());
+        let broker = format!("{}:{}", self.settings.host, self.settings.port);
+        match self.down_since.take().map(|since| since.elapsed().as_secs()) {
+            None => tracing::info!("MQTT: connected to {broker}"),
+            Some(seconds) => tracing::info!("MQTT: reconnected to {broker} after {seconds} s"),
+        }
+        self.board.update_broker(|broker| {
+            broker.connected = true;
+            broker.connections += 1;
+            broker.error = None;
         });
     }
 
@@ -149,13 +170,7 @@ impl Publisher {
         self.batteries.iter_mut().for_each(PublishedBattery::reset);
         let is_connected = |event: &Event| matches!(event, Event::Connected);
         self.receive_until(is_connected, client, &mut commands).await?;
-        self.connected_since = Some(Instant::now());
-        self.log.connected(Instant::now());
-        self.board.update_broker(|broker| {
-            broker.connected = true;
-            broker.connections += 1;
-            broker.error = None;
-        });
+        self.report_connected();
 
         // Nothing else is in flight: the library may give a subscription the packet id of a message.
         let parser = self.parser();
@@ -292,14 +307,14 @@ impl Publisher {
                 if replies.len() >= MAX_COMMANDS {
                     let error = "too many commands are pending, try again".to_owned();
                     let result = Err(CommandError(error));
-                    return client.publish(log_and_reply(topics, &command, result)).await;
+                    return client.publish(reply(topics, &command, result)).await;
                 }
                 let (commands, id, topics) = (self.commands.clone(), id.clone(), topics.clone());
                 let carry_out = async move {
                     let result =
                         timeout(COMMAND_TIMEOUT, commands.send(&id, command.clone())).await;
                     let late = |_| Err(CommandError(format!("{id}: the command timed out")));
-                    log_and_reply(&topics, &command, result.unwrap_or_else(late))
+                    reply(&topics, &command, result.unwrap_or_else(late))
                 };
                 replies.spawn(carry_out.boxed());
             }
@@ -328,18 +343,6 @@ impl Publisher {
     }
 }
 
-/// `cmd/read` has no reply, so its errors are logged.
-fn log_and_reply(
-    topics: &Topics,
-    command: &Command,
-    result: Result<(), CommandError>,
-) -> Option<Message> {
-    if let (Command::Read, Err(error)) = (command, &result) {
-        tracing::warn!("MQTT: read command failed: {error}");
-    }
-    reply(topics, command, result)
-}
-
 /// Events follow `online`, because Home Assistant drops those of an unavailable entity. Events that
 /// the broker has not acknowledged are published again on the next connection.
 async fn publish_alarm_events(
@@ -352,6 +355,6 @@ async fn publish_alarm_events(
         client.publish(events).await?;
         client.wait_acknowledged().await?;
     }
-    battery.mark_alarm_events_published(state);
+    battery.alarms.mark_published(state);
     Ok(())
 }

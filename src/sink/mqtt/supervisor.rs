@@ -13,6 +13,7 @@ use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -34,13 +35,6 @@ pub struct Supervisor {
     pub token: Secret,
     /// Used when the reported broker requires TLS.
     pub tls: Tls,
-}
-
-#[derive(Deserialize)]
-struct Response {
-    #[serde(default)]
-    message: String,
-    data: Option<Broker>,
 }
 
 #[derive(Deserialize)]
@@ -100,13 +94,11 @@ impl Supervisor {
 }
 
 fn parse(status: StatusCode, body: &[u8]) -> Result<Broker, MqttError> {
-    let response = serde_json::from_slice::<Response>(body).ok();
-    match (status, response) {
-        (StatusCode::OK, Some(Response { data: Some(broker), .. })) => Ok(broker),
-        (StatusCode::BAD_REQUEST, _) => Err(MqttError::NoBroker),
-        (_, Some(response)) if !response.message.is_empty() => {
-            Err(unavailable(format!("{status}, {}", response.message)))
-        }
+    let response: Value = serde_json::from_slice(body).unwrap_or_default();
+    match (status, response["message"].as_str(), Broker::deserialize(&response["data"])) {
+        (StatusCode::OK, _, Ok(broker)) => Ok(broker),
+        (StatusCode::BAD_REQUEST, ..) => Err(MqttError::NoBroker),
+        (_, Some(message), _) => Err(unavailable(format!("{status}, {message}"))),
         _ => Err(unavailable(status)),
     }
 }

@@ -22,9 +22,6 @@ pub const READ_COMMAND: &str = "cmd/read";
 /// Changes address, interval and timeouts.
 pub const CONFIG_COMMAND: &str = "cmd/config";
 
-const DEVICE: &str = "device";
-const MODULE: &str = "module_";
-
 /// The topics of one battery.
 #[derive(Debug, Clone)]
 pub struct Topics {
@@ -55,49 +52,48 @@ impl Topics {
         topic.strip_prefix(&self.base)?.strip_prefix('/')
     }
 
-    /// Discovery topic of one entity.
-    pub fn entity(&self, component: &str, key: &str) -> String {
-        format!("{}/{component}/{}/{key}/config", self.prefix, self.id)
-    }
-
-    /// Discovery topic of the whole device, or of the device of one module of a stack.
-    pub fn device(&self, module: Option<usize>) -> String {
-        match module {
-            None => format!("{}/device/{}/config", self.prefix, self.id),
-            Some(number) => self.entity(DEVICE, &format!("{MODULE}{number}")),
+    pub fn discovery(&self, target: &DiscoveryTarget) -> String {
+        let Topics { prefix, id, .. } = self;
+        match target {
+            DiscoveryTarget::Entity(component, key) => {
+                format!("{prefix}/{component}/{id}/{key}/config")
+            }
+            DiscoveryTarget::Device(None) => format!("{prefix}/device/{id}/config"),
+            DiscoveryTarget::Device(Some(module)) => {
+                format!("{prefix}/device/{id}/module_{module}/config")
+            }
         }
     }
 
-    /// Filters that match all discovery topics of this battery, in both formats. The topics of
-    /// module devices look like those of entities of a component called `device`.
+    /// The reverse of [`Topics::discovery`].
+    pub fn parse_discovery(&self, topic: &str) -> Option<DiscoveryTarget> {
+        let rest = topic.strip_prefix(&self.prefix)?.strip_prefix('/')?.strip_suffix("/config")?;
+        let levels: Vec<&str> = rest.split('/').collect();
+        let module = |key: &str| key.strip_prefix("module_")?.parse().ok();
+        match levels[..] {
+            ["device", id] if id == self.id => Some(DiscoveryTarget::Device(None)),
+            ["device", id, key] if id == self.id && module(key).is_some() => {
+                Some(DiscoveryTarget::Device(module(key)))
+            }
+            [component, id, key] if id == self.id => {
+                Some(DiscoveryTarget::Entity(component.to_owned(), key.to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Filters that match all discovery topics of this battery.
     pub fn discovery_filters(&self) -> [String; 2] {
-        [self.entity("+", "+"), self.device(None)]
-    }
-
-    /// The reverse of [`Topics::entity`] and [`Topics::device`].
-    pub fn parse_discovery<'a>(&self, topic: &'a str) -> Option<DiscoveryTopic<'a>> {
-        if topic == self.device(None) {
-            return Some(DiscoveryTopic::Device(None));
-        }
-        let rest = topic.strip_prefix(&self.prefix)?.strip_prefix('/')?;
-        let mut levels = rest.strip_suffix("/config")?.split('/');
-        let (component, id, key) = (levels.next()?, levels.next()?, levels.next()?);
-        if id != self.id || levels.next().is_some() {
-            return None;
-        }
-        let module = key.strip_prefix(MODULE).filter(|_| component == DEVICE);
-        Some(match module.and_then(|number| number.parse().ok()) {
-            Some(number) => DiscoveryTopic::Device(Some(number)),
-            None => DiscoveryTopic::Entity(component, key),
-        })
+        let all = DiscoveryTarget::Entity("+".to_owned(), "+".to_owned());
+        [all, DiscoveryTarget::Device(None)].map(|target| self.discovery(&target))
     }
 }
 
-/// What a discovery topic describes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DiscoveryTopic<'a> {
+/// What a discovery message describes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiscoveryTarget {
     /// Component and key.
-    Entity(&'a str, &'a str),
+    Entity(String, String),
     /// The whole device, or one module of a stack, counted from 1.
     Device(Option<usize>),
 }
@@ -152,26 +148,23 @@ mod tests {
         assert_eq!(topics.key("bms/daren/rack2/soc"), None);
         let result = command_result(&topics.topic(CONFIG_COMMAND));
         assert_eq!(result, "bms/daren/rack/cmd/config/result");
-        assert_eq!(topics.entity("sensor", "soc"), "homeassistant/sensor/rack/soc/config");
-        assert_eq!(topics.device(None), "homeassistant/device/rack/config");
-        assert_eq!(topics.device(Some(2)), "homeassistant/device/rack/module_2/config");
     }
 
     #[test]
     fn only_own_discovery_topics_are_parsed() {
         let topics = Topics::new("bms/{id}", "ha/x", &test_data::profile());
-        for own in [
-            DiscoveryTopic::Entity("sensor", "cell_1_voltage"),
-            DiscoveryTopic::Entity("sensor", "module_2"),
-            DiscoveryTopic::Entity("device", "soc"),
-            DiscoveryTopic::Device(None),
-            DiscoveryTopic::Device(Some(2)),
+        let entity = |component: &str, key: &str| {
+            DiscoveryTarget::Entity(component.to_owned(), key.to_owned())
+        };
+        for (target, topic) in [
+            (entity("sensor", "soc"), "ha/x/sensor/rack/soc/config"),
+            (entity("sensor", "module_2"), "ha/x/sensor/rack/module_2/config"),
+            (entity("device", "soc"), "ha/x/device/rack/soc/config"),
+            (DiscoveryTarget::Device(None), "ha/x/device/rack/config"),
+            (DiscoveryTarget::Device(Some(2)), "ha/x/device/rack/module_2/config"),
         ] {
-            let topic = match own {
-                DiscoveryTopic::Entity(component, key) => topics.entity(component, key),
-                DiscoveryTopic::Device(module) => topics.device(module),
-            };
-            assert_eq!(topics.parse_discovery(&topic), Some(own));
+            assert_eq!(topics.discovery(&target), topic);
+            assert_eq!(topics.parse_discovery(topic), Some(target));
         }
         for foreign in [
             "ha/x/sensor/other/soc/config",
