@@ -136,7 +136,7 @@ impl Recorder {
             }
             Err(failure) => {
                 tracing::error!(
-                    "history: the file is no longer written ({failure}); please report this"
+                    "history: the file is no longer written ({failure}). Please report this"
                 );
                 None
             }

@@ -59,9 +59,9 @@ const COUNTERS: &str = "
 /// Why the file cannot be used now.
 #[derive(Debug, thiserror::Error)]
 enum StoreError {
-    #[error("it is damaged ({0})")]
+    #[error("damaged file ({0})")]
     Damaged(rusqlite::Error),
-    #[error("it belongs to another program or to another version of this one")]
+    #[error("the file belongs to another program or another version of bms-reader")]
     Foreign,
     #[error("{0}")]
     Other(rusqlite::Error),
@@ -282,7 +282,7 @@ impl Keeper {
             })
         });
         if result.is_ok() {
-            tracing::info!("history: {} goes on with {count} minutes", self.path.display());
+            tracing::info!("history: loaded {count} minutes from {}", self.path.display());
         }
     }
 
@@ -314,14 +314,14 @@ impl Keeper {
         {
             let (path, aside) = (self.path.display(), aside.display());
             tracing::warn!(
-                "history: {path} is damaged ({error}); it is kept as {aside}, and a new one begins"
+                "history: {path} is damaged ({error}); renamed to {aside}, starting a new file"
             );
             result = self.attempt_once(&mut work);
         }
         match &result {
             Ok(()) => {
                 if self.complaint.take().is_some() {
-                    tracing::info!("history: {} is written again", self.path.display());
+                    tracing::info!("history: writing to {} again", self.path.display());
                 }
             }
             Err(error) => self.complain(error),
@@ -347,9 +347,8 @@ impl Keeper {
         let text = error.to_string();
         if self.complaint.as_ref() != Some(&text) {
             tracing::warn!(
-                "history: cannot use {}: {text}; the history is in memory only until it can (is the \
-                 folder there, writable, and the card not full? HISTORY_FILE names the file); \
-                 trying again every minute",
+                "history: cannot use {}: {text}; the history is kept in memory only. Check HISTORY_FILE: the \
+                 folder must exist and be writable, the disk must not be full. Retrying every minute",
                 self.path.display()
             );
         }

@@ -28,7 +28,7 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Accepts all clients.
+    /// A broker that accepts all clients.
     pub fn start() -> Self {
         Self::with_config("allow_anonymous true\n")
     }
@@ -203,7 +203,6 @@ impl Mosquitto {
         subscriber
     }
 
-    /// The retained messages.
     pub fn retained(&self) -> Vec<Message> {
         let mut list = self.subscribe().all();
         list.retain(|message| message.retained);
@@ -233,7 +232,6 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// One received message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub topic: String,

@@ -48,7 +48,8 @@ fn state_is_retained_and_raw_is_not() {
     mqtt.wait_for("bms/rack/online", "true");
     mqtt.wait("the reading", |message| message.topic == "bms/rack/raw");
     mqtt.wait_for(BRIDGE, "true");
-    let retained: Vec<String> = broker.retained().into_iter().map(|it| it.topic).collect();
+    let retained: Vec<String> =
+        broker.retained().into_iter().map(|message| message.topic).collect();
     for topic in [
         "bms/rack/soc",
         "bms/rack/online",

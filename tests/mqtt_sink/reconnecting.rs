@@ -24,7 +24,7 @@ fn restarted_broker_receives_everything_again() {
     mqtt.wait_for("bms/rack/cell_15_voltage", "3.323");
     mqtt.wait_for(BRIDGE, "true");
     let retained = broker.retained();
-    let has = |topic: &str| retained.iter().any(|it| it.topic == topic && !it.payload.is_empty());
+    let has = |topic: &str| retained.iter().any(|m| m.topic == topic && !m.payload.is_empty());
     assert!(has("homeassistant/sensor/rack/cell_15_voltage/config"));
     assert!(has(BRIDGE));
     assert!(!has("bms/rack/cell_16_voltage"));

@@ -103,7 +103,7 @@ fn damaged_history_file_is_set_aside() {
     let started = now();
     let service = start(&packs, &file);
     let damaged = format!("{}.damaged", file.0);
-    service.wait_for_log(&format!("is damaged (file is not a database); it is kept as {damaged}"));
+    service.wait_for_log(&format!("is damaged (file is not a database); renamed to {damaged}"));
     wait_points(&service, WAIT_LIMIT, |times| times.first().is_some_and(|time| *time > started));
     assert!(std::fs::read_to_string(damaged).unwrap().contains("dying"));
 }

@@ -120,7 +120,8 @@ impl PublishedBattery {
                 // Its values may be retained, too. Those without a value in the next read are cleared.
                 let sensors = components.iter().filter(|(key, component)| {
                     *key != CONNECTION
-                        && ["sensor", "binary_sensor"].iter().any(|it| component["platform"] == *it)
+                        && (component["platform"] == "sensor"
+                            || component["platform"] == "binary_sensor")
                 });
                 self.retained_values.extend(sensors.map(|(key, _)| key.clone()));
                 self.discovery.add(target, components);

@@ -106,7 +106,7 @@ pub fn device_payload(
 }
 
 /// Each module of a stack is a device of its own below that of the stack, so that modules can be
-/// told apart and assigned to areas. `via_device` works in every version of Home Assistant,
+/// distinguished and assigned to areas. `via_device` works in every version of Home Assistant,
 /// `child_devices` does not.
 fn device(context: &Context<'_>, module: Option<usize>) -> Value {
     let (profile, reading) = (&*context.state.profile, context.reading());

@@ -104,7 +104,8 @@ impl Sync<'_> {
         let comes_back = |target: &DiscoveryTarget| {
             matches!(target, DiscoveryTarget::Device(_)) || wanted.contains(target)
         };
-        for target in self.retained.0.keys().filter(|it| selected(it) && comes_back(it)) {
+        for target in self.retained.0.keys().filter(|target| selected(target) && comes_back(target))
+        {
             let payload = json!({ "migrate_discovery": true }).to_string();
             self.update
                 .messages

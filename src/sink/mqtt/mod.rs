@@ -59,7 +59,6 @@ const MIN_PAUSE: Duration = Duration::from_millis(200);
 pub struct Settings {
     /// Reports host, port, login and TLS, which then replace those below.
     pub supervisor: Option<Supervisor>,
-    /// Name or address.
     pub host: String,
     pub port: u16,
     /// User name and password.
@@ -83,7 +82,7 @@ pub struct Tls {
     pub ca_file: Option<String>,
     /// PEM files with the client certificate and its key.
     pub client_files: Option<(String, String)>,
-    /// Accept any certificate.
+    /// Accept any certificate of the broker.
     pub insecure: bool,
 }
 
@@ -102,11 +101,11 @@ pub enum Discovery {
 pub enum Publish {
     /// When it changed, and again after this time.
     Changes(Duration),
-    /// After each read.
+    /// Again after each read.
     All,
 }
 
-/// Publishes until `stop`.
+/// Publishes the batteries of the board until `stop`.
 pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: CancellationToken) {
     let mut publisher = Publisher::new(settings, board, commands);
     let mut backoff = Backoff::default();

@@ -61,7 +61,8 @@ impl Settings {
         let login = username.map(|name| (name, password));
         let changed = self.host != host || self.port != port || self.login != login;
         (self.host, self.port, self.login) = (host, port, login);
-        self.tls = self.supervisor.as_ref().filter(|_| ssl).map(|it| it.tls.clone());
+        self.tls =
+            self.supervisor.as_ref().filter(|_| ssl).map(|supervisor| supervisor.tls.clone());
         changed
     }
 }

@@ -95,7 +95,6 @@ pub fn state(reading: Reading, sequence: u64) -> DeviceState {
     state
 }
 
-/// The defaults.
 pub fn settings() -> Settings {
     Settings {
         supervisor: None,
