@@ -136,7 +136,7 @@ fn module_that_locks_again_gets_another_handshake() {
 fn refused_secret_is_explained() {
     let cases = [
         ("wrong password", "000000", Some("123123"), Some("111111"), "refused the password"),
-        ("no password", "000000", Some("123123"), None, "wants a password"),
+        ("no password", "000000", Some("123123"), None, "requires a password"),
         ("too long", "000000", Some("123123"), Some("1231234"), "six characters"),
         ("wrong key", "654321", None, Some("111111"), "refused the key"),
         ("no key", "654321", None, None, "refused the key"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::protocol::DriverInfo;
 use crate::protocol::advertisement::Advertisement;
-use crate::protocol::info::{Characteristic, GattChannel, WriteMode};
+use crate::protocol::info::{Characteristic, GattChannel};
 use crate::transport::ble::BleDevice;
 use crate::transport::{BleChannel, CharacteristicId, LinkError};
 
@@ -43,7 +43,7 @@ pub fn ble_channels(driver: &DriverInfo) -> Vec<BleChannel> {
     let convert = |channel: &GattChannel| BleChannel {
         notify: channel.notify.iter().map(id).collect(),
         write: id(&channel.write),
-        prefer_response: channel.write_mode == WriteMode::WithResponse,
+        prefer_response: channel.prefer_response,
     };
     channels.iter().map(convert).collect()
 }

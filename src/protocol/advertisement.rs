@@ -9,7 +9,6 @@ pub struct Advertisement<'a> {
     pub name: Option<&'a str>,
     /// Its address: `C8:47:80:37:02:E8`.
     pub address: &'a str,
-    /// Advertised services.
     pub services: &'a [u128],
     /// Manufacturer data by company id.
     pub manufacturer: &'a [(u16, Vec<u8>)],
@@ -21,7 +20,6 @@ pub enum AdvertisementMatcher {
     /// The name, in any case: `*` stands for any characters, `?` for one, `[0-9A-F]` for one of
     /// these.
     Name(&'static str),
-    /// An advertised service.
     Service(u128),
     /// The beginning of the address: `C8:47:80`.
     Address(&'static str),
@@ -33,7 +31,7 @@ pub enum AdvertisementMatcher {
     All(&'static [AdvertisementMatcher]),
 }
 
-/// How much each kind of match says. Powers of two: one of a better kind outweighs all weaker ones.
+/// Weight of each kind of match. Powers of two: one of a better kind outweighs all weaker ones.
 const MANUFACTURER: u8 = 8;
 const NAME: u8 = 4;
 const ADDRESS: u8 = 2;

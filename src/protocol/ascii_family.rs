@@ -27,7 +27,6 @@ pub(super) struct Layout {
     pub version: u8,
     /// Possible VERs of a reply; empty where the version means nothing.
     pub reply_versions: &'static [u8],
-    /// CID1 of both.
     pub cid1: u8,
     /// The requests of a cycle: the live values, what else changes, what stays.
     pub plan: &'static [&'static Service],
@@ -71,13 +70,10 @@ impl PartialEq for Service {
 /// Which part of a reading a service provides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// The live values.
     Live,
-    /// Active alarms.
     Alarms,
     /// Other values that change.
     Extra,
-    /// Values that stay.
     Identity,
 }
 

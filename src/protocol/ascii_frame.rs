@@ -21,18 +21,14 @@ const CHECKSUM: usize = 4;
 /// LENGTH counts characters in twelve bits, two for each byte.
 pub const MAX_INFO: usize = 0xFFF / 2;
 
-/// A valid frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Protocol version.
     pub version: u8,
     /// Address of the battery, in questions and answers.
     pub address: u8,
-    /// Kind of device.
     pub cid1: u8,
     /// Service of a question, return code of an answer.
     pub cid2: u8,
-    /// Payload.
     pub info: Vec<u8>,
 }
 

@@ -5,9 +5,7 @@ use super::error::DecodeError;
 /// The order of the bytes of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteOrder {
-    /// High byte first.
     Big,
-    /// Low byte first.
     Little,
 }
 
@@ -64,27 +62,22 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Eight bits, unsigned.
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
         self.unsigned(1).map(|number| number as u8)
     }
 
-    /// 16 bits, unsigned.
     pub fn u16(&mut self) -> Result<u16, DecodeError> {
         self.unsigned(2).map(|number| number as u16)
     }
 
-    /// 24 bits, unsigned.
     pub fn u24(&mut self) -> Result<u32, DecodeError> {
         self.unsigned(3).map(|number| number as u32)
     }
 
-    /// 32 bits, unsigned.
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         self.unsigned(4).map(|number| number as u32)
     }
 
-    /// 64 bits, unsigned.
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         self.unsigned(8)
     }

@@ -21,7 +21,6 @@ pub const TIMEOUT: Duration = Duration::from_secs(2);
 /// A brand that an advertisement may belong to.
 #[derive(Debug, Clone, Copy)]
 pub struct Guess {
-    /// The brand.
     pub driver: &'static DriverInfo,
     /// The match is more than a service or an address, which brands share.
     pub likely: bool,
@@ -50,7 +49,6 @@ fn recognise_among(drivers: &[&'static DriverInfo], device: &Advertisement<'_>) 
 /// A brand to try.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate {
-    /// The brand.
     pub driver: &'static DriverInfo,
     /// The baud rate, where it is ours to choose.
     pub baud: Option<u32>,

@@ -22,7 +22,7 @@ use crate::model::{Reading, Secret};
 /// An `Await` is one time limit: it spans several chunks until `step` returns something other than
 /// the same `Await`.
 pub trait Driver: Send {
-    /// The connection is new: forget log-ins, subscriptions and partial frames.
+    /// The connection is new: forget logins, subscriptions and partial frames.
     fn reset(&mut self);
     /// Begins a cycle. What belongs to the session (logged in, identity known) is kept.
     fn start(&mut self, kind: CycleKind);
@@ -43,9 +43,7 @@ pub trait Driver: Send {
 /// Who sent some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// This program.
     Reader,
-    /// The battery.
     Battery,
 }
 
@@ -68,15 +66,12 @@ pub enum CycleKind {
 /// What the caller must do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Send these bytes.
     Send(Vec<u8>),
     /// Pass on what is received within this time.
     Await(Duration),
     /// Leave the line quiet.
     Pause(Duration),
-    /// The cycle succeeded.
     Done(Box<Reading>),
-    /// The cycle failed.
     Failed(ProtocolError),
 }
 
@@ -85,7 +80,6 @@ pub enum Step {
 pub enum Medium {
     /// A serial port, or a bridge to one.
     Serial,
-    /// Bluetooth Low Energy.
     Ble,
 }
 
@@ -113,7 +107,6 @@ pub struct Options {
 /// Unit in which a console counts charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CapacityUnit {
-    /// As documented.
     #[default]
     WattHours,
     /// As some consoles do.

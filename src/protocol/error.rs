@@ -10,15 +10,12 @@ pub enum ProtocolError {
     /// No complete reply before the deadline.
     #[error("no answer to {query}{}", Partial(*.received))]
     Timeout {
-        /// The request.
         query: String,
         /// Bytes that did arrive.
         received: usize,
     },
-    /// A damaged frame.
     #[error("wrong checksum in the answer to {query}: expected {expected:04X}, got {got:04X}")]
     BadChecksum {
-        /// The request.
         query: String,
         /// Computed over the frame.
         expected: u32,
@@ -26,33 +23,24 @@ pub enum ProtocolError {
         got: u32,
     },
     /// A frame with a valid checksum and invalid content, or bytes without any frame.
-    #[error("unreadable answer to {query}: {reason}")]
+    #[error("invalid answer to {query}: {reason}")]
     BadFrame {
-        /// The request.
         query: String,
         /// What is wrong with the content.
         reason: String,
     },
     /// A valid frame of a kind that the driver does not support.
     #[error("unsupported answer to {query}: {reason}")]
-    Unsupported {
-        /// The request.
-        query: String,
-        /// What is unknown.
-        reason: String,
-    },
+    Unsupported { query: String, reason: String },
     /// The battery replied with an error code.
     #[error("the battery refused {query}: {reason} (code {code:02X})")]
     Refused {
-        /// The request.
         query: String,
-        /// The error code.
         code: u32,
         /// Meaning of the code.
         reason: &'static str,
     },
-    /// A log-in failed.
-    #[error("log-in failed: {reason}")]
+    #[error("login failed: {reason}")]
     Login {
         /// Why, and what to set instead.
         reason: String,
@@ -65,7 +53,7 @@ impl fmt::Display for Partial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => Ok(()),
-            count => write!(f, " ({count} bytes came, but no whole answer)"),
+            count => write!(f, " (received {count} bytes, but no complete answer)"),
         }
     }
 }
@@ -88,23 +76,23 @@ impl ProtocolError {
         match self {
             ProtocolError::Timeout { received: 0, .. } => {
                 "check that the battery is awake, its type, address and baud rate, and the wiring (A \
-                 and B may be swapped); BMS_TYPE=auto finds the type"
+                 and B may be swapped); BMS_TYPE=auto detects the type"
             }
             ProtocolError::Timeout { .. } => {
-                "something talks on the line: check the baud rate, the battery's type and whether \
-                 another reader shares the bus"
+                "there is other traffic on the line: check the baud rate, the battery's type and \
+                 whether another reader uses the bus"
             }
             ProtocolError::BadChecksum { .. } => {
-                "the line is noisy: check ground, termination and cable length, and that only one \
-                 reader is on the bus"
+                "the line is noisy: check ground, termination and cable length, and that no other \
+                 reader uses the bus"
             }
             ProtocolError::BadFrame { .. } | ProtocolError::Unsupported { .. } => {
                 "check the battery's type, the baud rate and the wiring; if they are right, report \
-                 the frame that LOG_LEVEL=TRACE shows"
+                 the frame that the log shows with LOG_LEVEL=TRACE"
             }
             ProtocolError::Refused { .. } => "check the address and the battery's type",
             ProtocolError::Login { .. } => {
-                "check BMS_PASSWORD or BMS_BARCODE, whichever this type of battery has"
+                "check BMS_PASSWORD or BMS_BARCODE, whichever this type of battery uses"
             }
         }
     }
@@ -145,7 +133,6 @@ pub enum DecodeError {
     /// The battery replied with an error code.
     #[error("{reason}")]
     Refused {
-        /// The error code.
         code: u32,
         /// Meaning of the code.
         reason: &'static str,
@@ -157,7 +144,7 @@ pub enum DecodeError {
     #[error("it ends after {0} bytes")]
     TooShort(usize),
     /// The content has a length that no reply to this request has.
-    #[error("{0} bytes of data are not an answer to this request")]
+    #[error("{0} bytes of data do not fit the request")]
     Length(usize),
     /// The content has the form of a reply to another request.
     #[error("it answers another request")]
@@ -167,7 +154,6 @@ pub enum DecodeError {
     OutOfRange {
         /// What the number stands for.
         field: &'static str,
-        /// As received.
         value: i64,
     },
     /// A console printed something else where a number belongs.
@@ -175,7 +161,6 @@ pub enum DecodeError {
     NotANumber {
         /// What the number stands for.
         field: String,
-        /// As received.
         text: String,
     },
     /// The reply has no data.
@@ -184,7 +169,6 @@ pub enum DecodeError {
     /// A required value is missing.
     #[error("it has no {0}")]
     Missing(&'static str),
-    /// Any other contradiction.
     #[error("{0}")]
     Invalid(String),
 }
@@ -204,7 +188,6 @@ impl DecodeError {
     }
 }
 
-/// Compares a checksum.
 pub(super) fn check(expected: impl Into<u32>, got: impl Into<u32>) -> Result<(), DecodeError> {
     let (expected, got) = (expected.into(), got.into());
     if expected == got { Ok(()) } else { Err(DecodeError::Checksum { expected, got }) }

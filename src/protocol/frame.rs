@@ -17,7 +17,7 @@ pub(super) trait FrameShape {
 
     /// What the buffer begins with.
     ///
-    /// Only the length tells where a frame ends, so a wrong length, or noise that looks like a
+    /// Only the length defines where a frame ends, so a wrong length, or noise that looks like a
     /// start, hides what follows. A damaged frame is therefore skipped by one byte, and an
     /// incomplete one is abandoned as soon as a valid one follows.
     fn find(&self, buffer: &[u8]) -> Framing {

@@ -7,7 +7,6 @@ use super::advertisement::AdvertisementMatcher;
 use super::driver::{Driver, Medium, Options};
 use crate::model::reading::Switch;
 
-/// One brand.
 #[derive(Debug)]
 pub struct DriverInfo {
     /// Configuration value, topic part, file name: `daren`.
@@ -38,7 +37,6 @@ pub struct DriverInfo {
     pub serial_control: bool,
     /// What the driver was verified with.
     pub verified: &'static str,
-    /// Opens a conversation.
     pub new: fn(&Options) -> Box<dyn Driver>,
 }
 
@@ -77,9 +75,7 @@ impl DriverInfo {
 /// A variable whose presence stands for a brand where `BMS_TYPE` is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImpliedBy {
-    /// `BMS_BARCODE`.
     Barcode,
-    /// `BMS_PORT`.
     Port,
 }
 
@@ -113,10 +109,16 @@ pub struct GattProfile {
 pub struct GattChannel {
     /// Characteristics that notify, all of which are subscribed to.
     pub notify: &'static [Characteristic],
-    /// Characteristic for requests.
     pub write: Characteristic,
-    /// How requests are written.
-    pub write_mode: WriteMode,
+    /// Write with a response even where the characteristic also allows to write without one.
+    pub prefer_response: bool,
+}
+
+impl GattChannel {
+    /// A channel that is written without response where the characteristic allows it.
+    pub const fn new(notify: &'static [Characteristic], write: Characteristic) -> Self {
+        GattChannel { notify, write, prefer_response: false }
+    }
 }
 
 /// One characteristic of one service.
@@ -128,23 +130,9 @@ pub struct Characteristic {
     pub uuid: u128,
 }
 
-impl Characteristic {
-    /// A characteristic with UUIDs that Bluetooth assigns.
-    pub const fn short(service: u16, uuid: u16) -> Self {
-        Characteristic { service: uuid16(service), uuid: uuid16(uuid) }
-    }
-}
-
-/// How requests are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WriteMode {
-    /// As the properties of the characteristic allow.
-    #[default]
-    Auto,
-    /// As a write request, which the battery confirms.
-    WithResponse,
-    /// As a write command, which it does not confirm.
-    WithoutResponse,
+/// A characteristic with UUIDs that Bluetooth assigns.
+pub const fn short(service: u16, uuid: u16) -> Characteristic {
+    Characteristic { service: uuid16(service), uuid: uuid16(uuid) }
 }
 
 /// A UUID from the 16 bits that Bluetooth assigns.

@@ -1,7 +1,7 @@
 //! Modbus RTU as batteries use it: frames of one device address, a function, data and a CRC, low
 //! byte first.
 //!
-//! Only the length tells where a frame ends, and on a bus the address byte may occur among noise, so
+//! Only the length defines where a frame ends, and on a bus the address byte may occur among noise, so
 //! a frame is looked for by what the reply to a request has to look like.
 
 use super::bytes::Reader;
@@ -9,7 +9,6 @@ use super::checksum::crc16_modbus;
 use super::error::{DecodeError, check};
 use super::frame::FrameShape;
 
-/// Reads holding registers.
 pub const READ: u8 = 0x03;
 /// Writes one register; a good reply equals the request.
 pub const WRITE: u8 = 0x06;

@@ -33,7 +33,6 @@ const BUFFER: usize = 4096;
 
 /// A brand with a few requests and one framed reply to each.
 pub trait RequestReply: Send {
-    /// A request.
     type Query: Copy + PartialEq + Debug + Send + 'static;
     /// The requests of a cycle, in order, the required ones first: a timeout of an optional one must
     /// not delay or lose the live values.
@@ -79,7 +78,6 @@ pub trait RequestReply: Send {
     fn reply_equals_request(&self, _query: Self::Query) -> bool {
         false
     }
-    /// As [`Driver::redact`].
     fn redact(&self, _side: Side, _bytes: &mut [u8]) {}
     /// The connection is new: forget what belongs to the session.
     fn reset(&mut self) {}
@@ -102,7 +100,6 @@ pub enum Need {
 /// What a buffer begins with. Every length is at least 1, or nothing happens until more arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// An incomplete frame.
     NeedMore,
     /// This many bytes that belong to no frame.
     Junk(usize),

@@ -6,7 +6,6 @@ use crate::model::{Alarm, Reading};
 /// Meaning of one bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bit {
-    /// Something is wrong.
     Raises(Alarm),
     /// A state that is no alarm.
     State(&'static str),

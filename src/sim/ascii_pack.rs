@@ -1,7 +1,10 @@
 //! A Daren, Pylontech, PACE or Seplos pack: they differ in the content of their replies.
 
+use std::ops::RangeInclusive;
+
+use super::payload::Payload;
 use super::state::PackState;
-use super::{Corruption, Responder, SimPack};
+use super::{Corruption, Responder, SimBrand, SimPack};
 use crate::model::Alarm;
 use crate::protocol::DecodeError;
 use crate::protocol::ascii_frame::Frame;
@@ -48,25 +51,34 @@ impl Marks {
         let Marks { version, cid1 } = self;
         Frame { version, address, cid1, cid2: code, info }.encode()
     }
-
-    pub fn corrupt(self, corruption: Corruption, reply: &[u8]) -> Vec<u8> {
-        let Ok(Frame { address, info, .. }) = Frame::parse(reply) else { return reply.to_vec() };
-        match corruption {
-            Corruption::Refused(code) => self.frame(address, code, Vec::new()),
-            Corruption::Foreign => self.frame((address + 1) % 16, code::OK, info),
-            Corruption::Checksum => {
-                let mut reply = reply.to_vec();
-                if let [.., last, _cr] = reply.as_mut_slice() {
-                    *last = if *last == b'0' { b'1' } else { b'0' };
-                }
-                reply
-            }
-        }
-    }
 }
 
-pub fn request_end(buffer: &[u8]) -> Option<usize> {
+/// A brand for the registry.
+pub const fn brand(
+    name: &'static str,
+    addresses: RangeInclusive<u8>,
+    new: fn(SimPack) -> Box<dyn Responder>,
+) -> SimBrand {
+    SimBrand::serial(name, addresses, new, request_end, corrupt)
+}
+
+fn request_end(buffer: &[u8]) -> Option<usize> {
     buffer.iter().position(|byte| *byte == b'\r').map(|cr| cr + 1)
+}
+
+fn corrupt(corruption: Corruption, reply: &[u8]) -> Vec<u8> {
+    let Ok(frame) = Frame::parse(reply) else { return reply.to_vec() };
+    match corruption {
+        Corruption::Refused(code) => Frame { cid2: code, info: Vec::new(), ..frame }.encode(),
+        Corruption::Foreign => Frame { address: (frame.address + 1) % 16, ..frame }.encode(),
+        Corruption::Checksum => {
+            let mut reply = reply.to_vec();
+            if let [.., last, _cr] = reply.as_mut_slice() {
+                *last = if *last == b'0' { b'1' } else { b'0' };
+            }
+            reply
+        }
+    }
 }
 
 /// The data of the reply of one brand to a service, or the code of a refusal.
@@ -119,4 +131,15 @@ pub fn cell_states(state: &PackState, below: Alarm, above: Alarm) -> Vec<u8> {
     }
     states.insert(0, state.cells.len() as u8);
     states
+}
+
+/// The state bytes of PACE and Seplos, with their numbers in front; the last two sensors have these
+/// alarms.
+pub fn warnings(payload: &mut Payload, state: &PackState, last_sensors: [[Alarm; 2]; 2]) {
+    let [below, above] = [Alarm::CellUndervoltageWarning, Alarm::CellOvervoltageWarning];
+    payload.extend(cell_states(state, below, above)).byte(2 + state.sensors.len() as u8);
+    let cells = [Alarm::CellUndertemperatureWarning, Alarm::CellOvertemperatureWarning];
+    for [below, above] in std::iter::repeat_n(cells, state.sensors.len()).chain(last_sensors) {
+        payload.byte(limit_state(state, below, above));
+    }
 }

@@ -10,15 +10,8 @@ use crate::protocol::daren::status::{ALARM, CURRENT, FET, IO, TEMPERATURE, VOLTA
 
 const MARKS: Marks = Marks { version: 0x22, cid1: 0x4A };
 
-pub static BRAND: SimBrand = SimBrand {
-    name: "daren",
-    addresses: 0..=15,
-    new: |pack| Box::new(AsciiPack { marks: MARKS, content, pack }),
-    request_end: ascii_pack::request_end,
-    stream: None,
-    notification: None,
-    corrupt: |corruption, reply| MARKS.corrupt(corruption, reply),
-};
+pub static BRAND: SimBrand =
+    ascii_pack::brand("daren", 0..=15, |pack| Box::new(AsciiPack { marks: MARKS, content, pack }));
 
 /// For live values the documents disagree on INFO: 01 or the address.
 fn content(service: u8, info: &[u8], address: u8, state: &PackState) -> Result<Vec<u8>, u8> {

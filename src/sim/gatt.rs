@@ -123,7 +123,7 @@ impl Recorder {
     fn reply_to(&mut self, request: &[u8]) -> Option<Vec<u8>> {
         let reply = self.board.respond(request, 0.0)?;
         if self.requests.insert(request.to_vec()) {
-            let notify_uuid = uuid(self.channel.notify[0].uuid);
+            let notify_uuid = self.channel.notify.first().map(|notify| uuid(notify.uuid));
             let mut notify =
                 vec![json!({"char": notify_uuid, "after_ms": REPLY_DELAY_MS, "hex": hex(&reply)})];
             if let Some((seconds, bytes)) = self.stream.zip(self.board.unsolicited(0.0)) {

@@ -66,6 +66,17 @@ pub struct SimBrand {
 }
 
 impl SimBrand {
+    /// A brand on a serial line that only replies.
+    pub(super) const fn serial(
+        name: &'static str,
+        addresses: RangeInclusive<u8>,
+        new: fn(SimPack) -> Box<dyn Responder>,
+        request_end: fn(&[u8]) -> Option<usize>,
+        corrupt: fn(Corruption, &[u8]) -> Vec<u8>,
+    ) -> Self {
+        SimBrand { name, addresses, new, request_end, stream: None, notification: None, corrupt }
+    }
+
     /// `daly:a5` is read by the driver `daly`.
     pub fn driver(&self) -> &'static str {
         self.name.split(':').next().unwrap_or(self.name)
@@ -80,7 +91,6 @@ impl SimBrand {
 /// Corruption of a reply that keeps its form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Corruption {
-    /// A wrong checksum.
     Checksum,
     /// The address of another battery.
     Foreign,

@@ -1,7 +1,7 @@
 //! A PACE pack (protocol version 25), the counterpart of `protocol::pace`.
 
 use super::SimBrand;
-use super::ascii_pack::{self, AsciiPack, Marks, cell_states, code, limit_state};
+use super::ascii_pack::{self, AsciiPack, Marks, code, limit_state};
 use super::payload::Payload;
 use super::state::PackState;
 use crate::model::Alarm;
@@ -9,15 +9,8 @@ use crate::protocol::pace::{FAULT, PROTECT_1, PROTECT_2, SYSTEM, WARNING_1, WARN
 
 const MARKS: Marks = Marks { version: 0x25, cid1: 0x46 };
 
-pub static BRAND: SimBrand = SimBrand {
-    name: "pace",
-    addresses: 0..=15,
-    new: |pack| Box::new(AsciiPack { marks: MARKS, content, pack }),
-    request_end: ascii_pack::request_end,
-    stream: None,
-    notification: None,
-    corrupt: |corruption, reply| MARKS.corrupt(corruption, reply),
-};
+pub static BRAND: SimBrand =
+    ascii_pack::brand("pace", 0..=15, |pack| Box::new(AsciiPack { marks: MARKS, content, pack }));
 
 fn content(service: u8, info: &[u8], address: u8, state: &PackState) -> Result<Vec<u8>, u8> {
     let mut payload = Payload::default();
@@ -49,13 +42,11 @@ fn live(payload: &mut Payload, state: &PackState) {
 fn alarms(payload: &mut Payload, state: &PackState) {
     use Alarm::*;
     let limits = |below, above| limit_state(state, below, above);
-    payload.extend(cell_states(state, CellUndervoltageWarning, CellOvervoltageWarning));
-    payload.byte(2 + state.sensors.len() as u8);
-    for _ in &state.sensors {
-        payload.byte(limits(CellUndertemperatureWarning, CellOvertemperatureWarning));
-    }
-    payload.byte(limits(MosUndertemperatureWarning, MosOvertemperatureWarning));
-    payload.byte(limits(AmbientUndertemperatureWarning, AmbientOvertemperatureWarning));
+    let last_sensors = [
+        [MosUndertemperatureWarning, MosOvertemperatureWarning],
+        [AmbientUndertemperatureWarning, AmbientOvertemperatureWarning],
+    ];
+    ascii_pack::warnings(payload, state, last_sensors);
     payload.byte(limits(ChargeOvercurrentWarning, ChargeOvercurrentWarning));
     payload.byte(limits(PackUndervoltageWarning, PackOvervoltageWarning));
     payload.byte(limits(DischargeOvercurrentWarning, DischargeOvercurrentWarning));

@@ -10,15 +10,9 @@ use crate::protocol::pylontech::{STATUS_1, STATUS_2};
 const MARKS: Marks = Marks { version: 0x20, cid1: 0x46 };
 
 /// The modules of the first group.
-pub static BRAND: SimBrand = SimBrand {
-    name: "pylontech",
-    addresses: 2..=15,
-    new: |pack| Box::new(AsciiPack { marks: MARKS, content, pack }),
-    request_end: ascii_pack::request_end,
-    stream: None,
-    notification: None,
-    corrupt: |corruption, reply| MARKS.corrupt(corruption, reply),
-};
+pub static BRAND: SimBrand = ascii_pack::brand("pylontech", 2..=15, |pack| {
+    Box::new(AsciiPack { marks: MARKS, content, pack })
+});
 
 /// Address of the first module, which also replies for its group.
 const FIRST: u8 = 2;

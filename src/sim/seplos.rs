@@ -1,7 +1,7 @@
 //! A Seplos V2 pack on RS485, the counterpart of `protocol::seplos`.
 
 use super::SimBrand;
-use super::ascii_pack::{self, AsciiPack, Marks, cell_states, code, limit_state};
+use super::ascii_pack::{self, AsciiPack, Marks, code, limit_state};
 use super::payload::Payload;
 use super::state::PackState;
 use crate::model::Alarm;
@@ -9,15 +9,8 @@ use crate::protocol::seplos::{BOARD, EVENTS_1_TO_6, SWITCHES, SYSTEM};
 
 const MARKS: Marks = Marks { version: 0x20, cid1: 0x46 };
 
-pub static BRAND: SimBrand = SimBrand {
-    name: "seplos",
-    addresses: 0..=15,
-    new: |pack| Box::new(AsciiPack { marks: MARKS, content, pack }),
-    request_end: ascii_pack::request_end,
-    stream: None,
-    notification: None,
-    corrupt: |corruption, reply| MARKS.corrupt(corruption, reply),
-};
+pub static BRAND: SimBrand =
+    ascii_pack::brand("seplos", 0..=15, |pack| Box::new(AsciiPack { marks: MARKS, content, pack }));
 
 /// The group number of a recorded pack at address 0.
 const GROUP: u8 = 1;
@@ -53,13 +46,11 @@ fn alarms(payload: &mut Payload, state: &PackState) {
     use Alarm::*;
     let limits = |below, above| limit_state(state, below, above);
     let byte = |word| state.word(word) as u8;
-    payload.extend(cell_states(state, CellUndervoltageWarning, CellOvervoltageWarning));
-    payload.byte(2 + state.sensors.len() as u8);
-    for _ in &state.sensors {
-        payload.byte(limits(CellUndertemperatureWarning, CellOvertemperatureWarning));
-    }
-    payload.byte(limits(AmbientUndertemperatureWarning, AmbientOvertemperatureWarning));
-    payload.byte(limits(MosUndertemperatureWarning, MosOvertemperatureWarning));
+    let last_sensors = [
+        [AmbientUndertemperatureWarning, AmbientOvertemperatureWarning],
+        [MosUndertemperatureWarning, MosOvertemperatureWarning],
+    ];
+    ascii_pack::warnings(payload, state, last_sensors);
     payload.byte(limits(DischargeOvercurrentWarning, ChargeOvercurrentWarning));
     payload.byte(limits(PackUndervoltageWarning, PackOvervoltageWarning));
     payload.byte(20).extend(EVENTS_1_TO_6.iter().map(byte));

@@ -29,7 +29,6 @@ pub struct PackState {
     /// Has the length of `cells`.
     pub balancing: Vec<bool>,
     pub ambient: DeciCelsius,
-    /// Mean of `sensors`.
     pub average: DeciCelsius,
     pub mosfet: DeciCelsius,
     /// Sensors between the cells.

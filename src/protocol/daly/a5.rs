@@ -7,7 +7,7 @@
 //! Layout: the vendor's papers V1.0 and V1.2 and recorded frames. Bytes that the papers reserve
 //! have remains of earlier replies and are never read.
 
-use super::query::{Query, Request};
+use super::query::Query;
 use super::status;
 use super::values::{current, degrees, soc};
 use crate::model::Reading;
@@ -34,20 +34,16 @@ const TEMPERATURES_COMMAND: u8 = 0x96;
 const BALANCING_COMMAND: u8 = 0x97;
 const FAILURES_COMMAND: u8 = 0x98;
 
-const fn query(title: &'static str, need: Need, command: u8) -> Query {
-    Query { title, need, request: Request::Command(command) }
-}
+pub(super) static TOTALS: Query = Query::command("Totals", Need::Required, TOTALS_COMMAND);
+pub(super) static COUNTS: Query = Query::command("Counts", Need::Required, COUNTS_COMMAND);
+pub(super) static CELLS: Query = Query::command("Cells", Need::Required, CELLS_COMMAND);
+pub(super) static SWITCHES: Query = Query::command("Switches", Need::Steady, SWITCHES_COMMAND);
+pub(super) static TEMPERATURES: Query =
+    Query::command("Temperatures", Need::Steady, TEMPERATURES_COMMAND);
+pub(super) static BALANCING: Query = Query::command("Balancing", Need::Steady, BALANCING_COMMAND);
+pub(super) static FAILURES: Query = Query::command("Failures", Need::Steady, FAILURES_COMMAND);
+pub(super) static RATED: Query = Query::command("Rated", Need::Once, RATED_COMMAND);
 
-pub(super) static TOTALS: Query = query("Totals", Need::Required, TOTALS_COMMAND);
-pub(super) static COUNTS: Query = query("Counts", Need::Required, COUNTS_COMMAND);
-pub(super) static CELLS: Query = query("Cells", Need::Required, CELLS_COMMAND);
-pub(super) static SWITCHES: Query = query("Switches", Need::Steady, SWITCHES_COMMAND);
-pub(super) static TEMPERATURES: Query = query("Temperatures", Need::Steady, TEMPERATURES_COMMAND);
-pub(super) static BALANCING: Query = query("Balancing", Need::Steady, BALANCING_COMMAND);
-pub(super) static FAILURES: Query = query("Failures", Need::Steady, FAILURES_COMMAND);
-pub(super) static RATED: Query = query("Rated", Need::Once, RATED_COMMAND);
-
-/// A frame.
 pub fn encode(address: u8, command: u8, data: [u8; DATA]) -> Vec<u8> {
     let mut frame = vec![START, address, command, DATA as u8];
     frame.extend(data);
@@ -175,7 +171,6 @@ impl Expected {
         data.flat_map(|data| data[1..].iter().copied()).collect()
     }
 
-    /// Decodes a reply.
     pub(super) fn decode(
         self,
         frames: &[u8],

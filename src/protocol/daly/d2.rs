@@ -3,7 +3,7 @@
 //! Layout: the vendor's register tables in two translations and recorded replies; the sign of the
 //! current is that of the recordings, as the tables have it the other way round.
 
-use super::query::{Query, Request};
+use super::query::Query;
 use super::registers::{Registers, note_balancing, note_mosfet};
 use super::status;
 use crate::model::Reading;
@@ -11,34 +11,15 @@ use crate::model::units::{MilliampHours, Millivolts};
 use crate::protocol::DecodeError;
 use crate::protocol::query::Need;
 
-pub(super) static STATUS: Query = Query {
-    title: "Status",
-    need: Need::Required,
-    request: Request::Registers { first: 0x00, count: 62, decode: status },
-};
+pub(super) static STATUS: Query = Query::registers("Status", Need::Required, (0x00, 62), status);
 /// Of newer boards; the others do not reply, or with zeros.
-pub(super) static BOARD: Query = Query {
-    title: "Board",
-    need: Need::Steady,
-    request: Request::Registers { first: 0x3E, count: 9, decode: board },
-};
-pub(super) static SETTINGS: Query = Query {
-    title: "Settings",
-    need: Need::Once,
-    request: Request::Registers { first: 0x80, count: 41, decode: settings },
-};
-pub(super) static VERSIONS: Query = Query {
-    title: "Versions",
-    need: Need::Once,
-    request: Request::Registers {
-        first: 0xA9,
-        count: 32,
-        decode: |registers, into| {
-            registers.note_names([8, 8, 16], into);
-            Ok(())
-        },
-    },
-};
+pub(super) static BOARD: Query = Query::registers("Board", Need::Steady, (0x3E, 9), board);
+pub(super) static SETTINGS: Query = Query::registers("Settings", Need::Once, (0x80, 41), settings);
+pub(super) static VERSIONS: Query =
+    Query::registers("Versions", Need::Once, (0xA9, 32), |registers, into| {
+        registers.note_names([8, 8, 16], into);
+        Ok(())
+    });
 
 const MAX_CELLS: u16 = 32;
 

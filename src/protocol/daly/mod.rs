@@ -19,9 +19,7 @@ use super::advertisement::AdvertisementMatcher;
 use super::driver::{CycleKind, Medium, Options};
 use super::error::DecodeError;
 use super::frame::FrameShape;
-use super::info::{
-    Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, WriteMode,
-};
+use super::info::{DriverInfo, GattChannel, GattProfile, SerialDefaults, short};
 use super::modbus::{self, READ, WRITE};
 use super::query::{Framing, Need, Pacing, RequestReply, Runner};
 use crate::model::Reading;
@@ -45,16 +43,8 @@ pub static INFO: DriverInfo = DriverInfo {
 
 /// Some modules refuse subscriptions to the first.
 const CHANNELS: &[GattChannel] = &[
-    GattChannel {
-        notify: &[Characteristic::short(0xFFF0, 0xFFF1)],
-        write: Characteristic::short(0xFFF0, 0xFFF2),
-        write_mode: WriteMode::Auto,
-    },
-    GattChannel {
-        notify: &[Characteristic::short(0xFF00, 0xFF01)],
-        write: Characteristic::short(0xFF00, 0xFF02),
-        write_mode: WriteMode::Auto,
-    },
+    GattChannel::new(&[short(0xFFF0, 0xFFF1)], short(0xFFF0, 0xFFF2)),
+    GattChannel::new(&[short(0xFF00, 0xFF01)], short(0xFF00, 0xFF02)),
 ];
 
 /// A board needs 20 ms of quiet between its reply and the next request.

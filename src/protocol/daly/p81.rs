@@ -4,7 +4,7 @@
 //! Layout: patagonaa/esphome-daly-hkms-bms, whose author tested the failure table, and recorded
 //! replies of one board over Bluetooth.
 
-use super::query::{Query, Request};
+use super::query::Query;
 use super::registers::{Registers, note_balancing, note_mosfet};
 use super::status;
 use crate::model::Reading;
@@ -13,33 +13,17 @@ use crate::protocol::DecodeError;
 use crate::protocol::query::Need;
 
 /// Cells, temperatures, voltage, current, state of charge.
-pub(super) static FIRST: Query = Query {
-    title: "First",
-    need: Need::Required,
-    request: Request::Registers {
-        first: 0x00,
-        count: 64,
-        decode: |registers, into| registers.note_live(MAX_CELLS, 0x3C, into),
-    },
-};
+pub(super) static FIRST: Query =
+    Query::registers("First", Need::Required, (0x00, 64), |registers, into| {
+        registers.note_live(MAX_CELLS, 0x3C, into)
+    });
 /// Everything else that changes.
-pub(super) static SECOND: Query = Query {
-    title: "Second",
-    need: Need::Steady,
-    request: Request::Registers { first: 0x41, count: 62, decode: second },
-};
-pub(super) static VERSIONS: Query = Query {
-    title: "About",
-    need: Need::Once,
-    request: Request::Registers {
-        first: 0x178,
-        count: 74,
-        decode: |registers, into| {
-            registers.note_names([14, 7, 12], into);
-            Ok(())
-        },
-    },
-};
+pub(super) static SECOND: Query = Query::registers("Second", Need::Steady, (0x41, 62), second);
+pub(super) static VERSIONS: Query =
+    Query::registers("About", Need::Once, (0x178, 74), |registers, into| {
+        registers.note_names([14, 7, 12], into);
+        Ok(())
+    });
 
 const MAX_CELLS: u16 = 48;
 

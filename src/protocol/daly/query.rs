@@ -6,7 +6,6 @@ use crate::model::Reading;
 use crate::protocol::DecodeError;
 use crate::protocol::query::Need;
 
-/// A request.
 #[derive(Debug)]
 pub(super) struct Query {
     pub title: &'static str,
@@ -24,8 +23,22 @@ pub(super) enum Request {
     },
     /// Reads by a command of A5.
     Command(u8),
-    /// Sets a switch.
     Switch,
+}
+
+impl Query {
+    pub(super) const fn registers(
+        title: &'static str,
+        need: Need,
+        (first, count): (u16, u8),
+        decode: fn(&Registers, &mut Reading) -> Result<(), DecodeError>,
+    ) -> Self {
+        Query { title, need, request: Request::Registers { first, count, decode } }
+    }
+
+    pub(super) const fn command(title: &'static str, need: Need, command: u8) -> Self {
+        Query { title, need, request: Request::Command(command) }
+    }
 }
 
 impl PartialEq for Query {

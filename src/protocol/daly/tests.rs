@@ -9,7 +9,7 @@ const P81_FIRST: &[u8] = &[0x81, 3, 0, 0, 0, 0x40, 0x5B, 0xFA];
 const A5_TOTALS: &[u8] = &[0xA5, 0x40, 0x90, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0x7D];
 const APP_TOTALS: &[u8] = &[0xA5, 0x80, 0x90, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0xBD];
 /// 52.8 V, 0 A, 50 %.
-const A5_ANSWER: &[u8] = &[0xA5, 1, 0x90, 8, 2, 0x10, 0, 0, 0x75, 0x30, 1, 0xF4, 0xEA];
+const A5_REPLY: &[u8] = &[0xA5, 1, 0x90, 8, 2, 0x10, 0, 0, 0x75, 0x30, 1, 0xF4, 0xEA];
 
 fn driver(options: Options) -> Runner<Daly> {
     Runner::new(Daly::new(&options))
@@ -31,39 +31,39 @@ fn requests_without_reply(options: Options) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn the_dialects_are_tried_one_after_the_other_with_questions_that_only_read() {
-    let asked = requests_without_reply(on(Medium::Serial));
-    assert_eq!(asked, [D2_STATUS, P81_FIRST, A5_TOTALS]);
-    let asked = requests_without_reply(on(Medium::Ble));
-    assert_eq!(asked, [D2_STATUS, P81_FIRST, APP_TOTALS, A5_TOTALS]);
+fn dialects_are_tried_in_turn_by_reading() {
+    let requests = requests_without_reply(on(Medium::Serial));
+    assert_eq!(requests, [D2_STATUS, P81_FIRST, A5_TOTALS]);
+    let requests = requests_without_reply(on(Medium::Ble));
+    assert_eq!(requests, [D2_STATUS, P81_FIRST, APP_TOTALS, A5_TOTALS]);
 }
 
 #[test]
-fn the_operator_may_know_the_dialect() {
-    for (variant, question) in [("d2", D2_STATUS), ("p81", P81_FIRST), ("a5", A5_TOTALS)] {
+fn variant_selects_the_dialect() {
+    for (variant, request) in [("d2", D2_STATUS), ("p81", P81_FIRST), ("a5", A5_TOTALS)] {
         assert!(INFO.variants.contains(&variant));
         let variant = Some(variant.to_owned());
-        let asked = requests_without_reply(Options { variant, ..Options::default() });
-        assert_eq!(asked, [question]);
+        let requests = requests_without_reply(Options { variant, ..Options::default() });
+        assert_eq!(requests, [request]);
     }
 }
 
 #[test]
-fn boards_with_a_number_are_asked_by_it() {
-    let asked = requests_without_reply(Options { address: 2, ..Options::default() });
-    assert_eq!(asked[0], [0x82, 3, 0, 0, 0, 0x40, 0x5B, 0xC9], "no D2, it has no numbers");
-    assert_eq!(asked[1], a5::encode(0x41, 0x90, [0; 8]));
+fn number_of_the_board_is_in_the_address_byte() {
+    let requests = requests_without_reply(Options { address: 2, ..Options::default() });
+    assert_eq!(requests[0], [0x82, 3, 0, 0, 0, 0x40, 0x5B, 0xC9], "no D2, it has no numbers");
+    assert_eq!(requests[1], a5::encode(0x41, 0x90, [0; 8]));
 }
 
 #[test]
-fn what_has_answered_is_asked_again_until_the_link_is_new() {
+fn proven_dialect_is_kept_until_a_new_connection() {
     let mut driver = driver(on(Medium::Serial));
     next_request(&mut driver);
     driver.handle_timeout();
     next_request(&mut driver);
     driver.handle_timeout();
     assert_eq!(next_request(&mut driver).as_deref(), Some(A5_TOTALS));
-    driver.receive(A5_ANSWER);
+    driver.receive(A5_REPLY);
     let counts = a5::encode(0x40, 0x94, [0; 8]);
     assert_eq!(next_request(&mut driver), Some(counts));
     driver.handle_timeout();
@@ -76,7 +76,7 @@ fn what_has_answered_is_asked_again_until_the_link_is_new() {
     assert_eq!(next_request(&mut driver).as_deref(), Some(D2_STATUS));
 }
 
-/// A D2 status in which only the switches matter, and one of a balancer.
+/// A reply with the D2 status.
 fn status(charging: u16, discharging: u16) -> Vec<u8> {
     let mut registers = [0_u16; 62];
     registers[0x28..=0x2A].copy_from_slice(&[528, 30_000, 500]);
@@ -90,15 +90,15 @@ fn status(charging: u16, discharging: u16) -> Vec<u8> {
 }
 
 #[test]
-fn an_order_is_repeated_by_the_board_and_the_status_proves_it() {
+fn write_is_confirmed_and_read_back() {
     let mut driver = driver(on(Medium::Serial));
     driver.start(CycleKind::Write(Setting { switch: Switch::Charging, on: false }));
     assert_eq!(next_request(&mut driver).as_deref(), Some(D2_STATUS));
     driver.receive(&status(1, 1));
-    let order = [0xD2, 6, 0, 0xA5, 0, 0, 0x8A, 0x4A];
-    assert_eq!(next_request(&mut driver).as_deref(), Some(&order[..]));
-    driver.receive(&order);
-    assert_eq!(driver.step(), Step::Pause(SWITCH_DELAY), "the board needs a moment");
+    let write = [0xD2, 6, 0, 0xA5, 0, 0, 0x8A, 0x4A];
+    assert_eq!(next_request(&mut driver).as_deref(), Some(&write[..]));
+    driver.receive(&write);
+    assert_eq!(driver.step(), Step::Pause(SWITCH_DELAY), "before reading back");
     assert_eq!(next_request(&mut driver).as_deref(), Some(D2_STATUS));
     driver.receive(&status(0, 1));
     let Step::Done(reading) = driver.step() else { panic!("{:?}", driver.step()) };
@@ -107,7 +107,7 @@ fn an_order_is_repeated_by_the_board_and_the_status_proves_it() {
 }
 
 #[test]
-fn an_order_finds_its_dialect_first() {
+fn write_finds_the_dialect_first() {
     let mut driver = driver(on(Medium::Serial));
     driver.start(CycleKind::Write(Setting { switch: Switch::Discharging, on: true }));
     next_request(&mut driver);
@@ -115,12 +115,11 @@ fn an_order_finds_its_dialect_first() {
     next_request(&mut driver);
     driver.handle_timeout();
     next_request(&mut driver);
-    driver.receive(A5_ANSWER);
-    let order = [0xA5, 0x40, 0xD9, 8, 1, 0, 0, 0, 0, 0, 0, 0, 0xC7];
-    assert_eq!(next_request(&mut driver).as_deref(), Some(&order[..]));
-    // The board says that it stays off.
-    let mut refused = vec![0xA5, 1, 0xD9, 8, 0, 0, 0, 0, 0, 0, 0, 0];
-    refused.push(refused.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)));
+    driver.receive(A5_REPLY);
+    let write = [0xA5, 0x40, 0xD9, 8, 1, 0, 0, 0, 0, 0, 0, 0, 0xC7];
+    assert_eq!(next_request(&mut driver).as_deref(), Some(&write[..]));
+    // The board reports that it stays off.
+    let refused = a5::encode(1, 0xD9, [0; 8]);
     for _ in 0..=RETRIES {
         driver.receive(&refused);
         driver.handle_timeout();
@@ -131,14 +130,14 @@ fn an_order_finds_its_dialect_first() {
 }
 
 #[test]
-fn balancing_cannot_be_ordered() {
+fn balancing_is_no_switch() {
     let mut driver = driver(on(Medium::Serial));
     driver.start(CycleKind::Write(Setting { switch: Switch::Balancing, on: true }));
     assert!(matches!(driver.step(), Step::Done(_)));
 }
 
 #[test]
-fn a_balancer_has_no_charge_and_no_switches() {
+fn balancer_has_no_charge_and_no_switches() {
     let mut registers = [0_u16; 62];
     registers[0x28..=0x2A].copy_from_slice(&[133, 30_000, 0]);
     registers[0x31] = 4;
@@ -152,7 +151,7 @@ fn a_balancer_has_no_charge_and_no_switches() {
 }
 
 #[test]
-fn bits_of_cells_that_do_not_exist_are_no_balancing() {
+fn balancing_needs_a_cell_for_each_bit() {
     let mut into = Reading::default();
     into.cells.resize(4, Default::default());
     registers::note_balancing(0b1_0000, &mut into);
@@ -163,7 +162,7 @@ fn bits_of_cells_that_do_not_exist_are_no_balancing() {
 }
 
 #[test]
-fn levels_warn_before_they_act() {
+fn level_1_warns_and_higher_levels_protect() {
     use crate::model::Alarm;
     for (byte, active) in [
         (0b000, &[][..]),

@@ -25,8 +25,8 @@ pub(super) fn live(_: Target, info: &[u8], into: &mut Reading) -> Result<(), Dec
     let sensors = values::count("sensor count", reader.u8()?, 0..=MAX_SENSORS)?;
     let sensors = (0..sensors).map(|_| reader.i16()).collect::<Result<Vec<_>, _>>()?;
     let current = reader.i16()?;
-    // The internal resistance has no documented unit, and one board sends 3341. The user byte is
-    // said to count the words that follow, but most boards put a 1 here.
+    // The internal resistance has no documented unit, and one board sends 3341. According to the
+    // documents the user byte counts the words that follow, but most boards put a 1 here.
     let [_resistance, soh] = reader.words()?;
     let _user = reader.u8()?;
     let [full, remaining, cycles] = reader.words()?;

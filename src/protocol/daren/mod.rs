@@ -3,8 +3,8 @@
 //!
 //! Requests and replies are [ASCII frames](super::ascii_frame) of version 22 and CID1 4A. The
 //! layout is that of the Basen document ("Energy Storage protocol", in cpttinkering/daren-485),
-//! of the vendor's PC tool DR_22.09.01-5, and of recorded frames; where they disagree the comment
-//! says which one is followed.
+//! of the vendor's PC tool DR_22.09.01-5, and of recorded frames; comments name the one
+//! that is followed where they disagree.
 
 mod decode;
 pub(crate) mod status;
@@ -32,8 +32,8 @@ static LAYOUT: Layout = Layout {
     cid1: 0x4A,
     plan: &[&LIVE, &NAMEPLATE, &MANUFACTURER, &CAPACITIES, &PARAMETERS],
     alternative: Alternative::FixedGroup,
-    // 90 is also a return code; as a service it erases firmware, which nobody does while a battery
-    // is read.
+    // 90 is a return code here. As a service it erases firmware, which does not happen while a
+    // battery is read.
     is_service: |cid2| {
         matches!(
             cid2,

@@ -30,14 +30,14 @@ const NOISE: &[u8] = b"AT\r\n";
 /// Bytes that may wait for the rest of a handshake reply.
 const BUFFER: usize = 64;
 
-const PAIRING: &str = "the battery repeats each question instead of answering it: its Bluetooth \
-    module wants to be paired with its passkey first (BMS_PASSWORD)";
+const PAIRING: &str = "the battery repeats each request instead of answering it: its Bluetooth \
+    module must be paired with its passkey first (BMS_PASSWORD)";
 const KEY: &str = "the Bluetooth module refused the key (BMS_PASSWORD, or 000000 when not set)";
 const PASSWORD: &str = "the Bluetooth module refused the password (BMS_PASSWORD)";
-const NO_PASSWORD: &str = "the Bluetooth module wants a password, and it is not 000000: set \
-    BMS_PASSWORD to the one of the phone app";
-const LENGTH: &str = "a password of this brand (BMS_PASSWORD) has six characters";
-const NO_ADDRESS: &str = "the password is mixed with the Bluetooth address, which is not known";
+const NO_PASSWORD: &str = "the Bluetooth module requires a password other than 000000: set \
+    BMS_PASSWORD to that of the phone app";
+const LENGTH: &str = "the password of a JBD battery (BMS_PASSWORD) has six characters";
+const NO_ADDRESS: &str = "the password is mixed with the Bluetooth address, which is unknown";
 
 /// A conversation over Bluetooth.
 #[derive(Debug)]

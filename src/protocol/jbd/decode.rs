@@ -56,7 +56,7 @@ pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> 
 
 /// What newer firmware appends to register 03: humidity, alarms of unknown meaning, the full and
 /// once more the remaining charge, and the balance current. Humidity and balance current are 0 in
-/// every capture, so nothing shows whether they mean what the document says.
+/// every capture, so nothing confirms their meaning in the document.
 #[derive(Debug, Clone, Copy)]
 struct Extension {
     humidity: u8,

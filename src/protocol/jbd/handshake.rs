@@ -20,7 +20,6 @@ pub(super) enum Request {
     /// The key of the app.
     Key([u8; SECRET]),
     Random,
-    /// The scrambled password.
     Password([u8; SECRET]),
 }
 

@@ -2,8 +2,8 @@
 //! Bluetooth with the same [frames](frame). A board has no address.
 //!
 //! The layout is that of the vendor's "General Protocol" in its versions 4 and 13, of the notes of
-//! syssi/esphome-jbd-bms and FurTrader/OverkillSolarBMS, and of recorded frames; where they
-//! disagree the comment says which one is followed.
+//! syssi/esphome-jbd-bms and FurTrader/OverkillSolarBMS, and of recorded frames; comments
+//! name the one that is followed where they disagree.
 
 mod ble;
 pub(crate) mod decode;
@@ -16,9 +16,7 @@ use super::advertisement::AdvertisementMatcher;
 use super::driver::{CycleKind, Driver, Medium, Options};
 use super::error::{DecodeError, ProtocolError};
 use super::frame::FrameShape;
-use super::info::{
-    Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, WriteMode, uuid16,
-};
+use super::info::{DriverInfo, GattChannel, GattProfile, SerialDefaults, short, uuid16};
 use super::query::{Framing, Need, Pacing, RequestReply, Runner};
 use crate::model::Reading;
 use crate::model::reading::{Setting, Switch};
@@ -45,16 +43,8 @@ fn new(options: &Options) -> Box<dyn Driver> {
 
 /// The second one is that of the DH04 boards.
 const CHANNELS: &[GattChannel] = &[
-    GattChannel {
-        notify: &[Characteristic::short(0xFF00, 0xFF01)],
-        write: Characteristic::short(0xFF00, 0xFF02),
-        write_mode: WriteMode::Auto,
-    },
-    GattChannel {
-        notify: &[Characteristic::short(0xFFF0, 0xFFF1)],
-        write: Characteristic::short(0xFFF0, 0xFFF2),
-        write_mode: WriteMode::Auto,
-    },
+    GattChannel::new(&[short(0xFF00, 0xFF01)], short(0xFF00, 0xFF02)),
+    GattChannel::new(&[short(0xFFF0, 0xFFF1)], short(0xFFF0, 0xFFF2)),
 ];
 
 /// The service and the first addresses are those of other brands' modules, too. Owners and brands

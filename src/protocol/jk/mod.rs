@@ -22,9 +22,7 @@ mod tags;
 pub mod ttl;
 
 use super::advertisement::AdvertisementMatcher;
-use super::info::{
-    Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, WriteMode, uuid16,
-};
+use super::info::{DriverInfo, GattChannel, GattProfile, SerialDefaults, short, uuid16};
 use crate::model::reading::Switch;
 use crate::protocol::Medium;
 use ble::JkBle;
@@ -54,16 +52,8 @@ pub static INFO: DriverInfo = DriverInfo {
 /// New modules have two characteristics FFE1, one per direction; old ones have one for both, and some
 /// of those accept commands at FFE2.
 const CHANNELS: &[GattChannel] = &[
-    GattChannel {
-        notify: &[Characteristic::short(0xFFE0, 0xFFE1)],
-        write: Characteristic::short(0xFFE0, 0xFFE1),
-        write_mode: WriteMode::Auto,
-    },
-    GattChannel {
-        notify: &[Characteristic::short(0xFFE0, 0xFFE1)],
-        write: Characteristic::short(0xFFE0, 0xFFE2),
-        write_mode: WriteMode::Auto,
-    },
+    GattChannel::new(&[short(0xFFE0, 0xFFE1)], short(0xFFE0, 0xFFE1)),
+    GattChannel::new(&[short(0xFFE0, 0xFFE1)], short(0xFFE0, 0xFFE2)),
 ];
 
 /// Many brands use this service, and the owner can change the name.

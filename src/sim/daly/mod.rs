@@ -6,38 +6,29 @@ mod registers;
 use super::state::PackState;
 use super::{Responder, SimBrand, SimPack};
 
-/// A board of the D2 dialect.
-pub static BRAND: SimBrand = SimBrand {
-    name: "daly",
-    addresses: 1..=1,
-    new: |pack| Box::new(DalyPack { dialect: Dialect::D2, pack }),
-    request_end: registers::request_end,
-    stream: None,
-    notification: None,
-    corrupt: registers::corrupt,
-};
+pub static BRAND: SimBrand = SimBrand::serial(
+    "daly",
+    1..=1,
+    |pack| Box::new(DalyPack { dialect: Dialect::D2, pack }),
+    registers::request_end,
+    registers::corrupt,
+);
 
-/// A board of the third dialect.
-pub static BRAND_P81: SimBrand = SimBrand {
-    name: "daly:p81",
-    addresses: 1..=15,
-    new: |pack| Box::new(DalyPack { dialect: Dialect::P81, pack }),
-    request_end: registers::request_end,
-    stream: None,
-    notification: None,
-    corrupt: registers::corrupt,
-};
+pub static BRAND_P81: SimBrand = SimBrand::serial(
+    "daly:p81",
+    1..=15,
+    |pack| Box::new(DalyPack { dialect: Dialect::P81, pack }),
+    registers::request_end,
+    registers::corrupt,
+);
 
-/// An older board.
-pub static BRAND_A5: SimBrand = SimBrand {
-    name: "daly:a5",
-    addresses: 1..=15,
-    new: |pack| Box::new(DalyPack { dialect: Dialect::A5, pack }),
-    request_end: a5::request_end,
-    stream: None,
-    notification: None,
-    corrupt: a5::corrupt,
-};
+pub static BRAND_A5: SimBrand = SimBrand::serial(
+    "daly:a5",
+    1..=15,
+    |pack| Box::new(DalyPack { dialect: Dialect::A5, pack }),
+    a5::request_end,
+    a5::corrupt,
+);
 
 /// The only dialect that a board replies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,7 +36,7 @@ fn recorded() -> PackState {
 }
 
 #[test]
-fn a_d2_status_is_that_of_a_recorded_board_but_for_what_is_computed() {
+fn d2_status_equals_that_of_a_recorded_board() {
     // syssi/esphome-daly-bms, docs/pdus.
     let answer = ask(Dialect::D2, recorded(), "d2030000003ed7b9").unwrap();
     assert!(answer.starts_with("d2037c0cdc0cdb0cdc0cdc0cdc0cdc0cde0cdc0cdc"), "{answer}");
@@ -46,7 +46,7 @@ fn a_d2_status_is_that_of_a_recorded_board_but_for_what_is_computed() {
 }
 
 #[test]
-fn a5_answers_are_those_of_recorded_boards() {
+fn a5_replies_equal_those_of_recorded_boards() {
     let mut state = PackState::at_rest().with_cells(16);
     state.voltage = Millivolts(53_200);
     state.current = Milliamps(-2_100);
@@ -62,14 +62,14 @@ fn a5_answers_are_those_of_recorded_boards() {
 }
 
 #[test]
-fn p81_boards_answer_from_another_address() {
+fn p81_boards_reply_from_another_address() {
     let answer = ask(Dialect::P81, PackState::at_rest(), "8103000000405bfa").unwrap();
     assert!(answer.starts_with("5103800ced0cf0"), "{answer}");
     assert_eq!(ask(Dialect::P81, PackState::at_rest(), "8203000000405bc9"), None);
 }
 
 #[test]
-fn a_dialect_that_is_not_spoken_is_ignored() {
+fn other_dialects_are_ignored() {
     let questions = ["d2030000003ed7b9", "8103000000405bfa", "a540900800000000000000007d"];
     for (dialect, own) in [(Dialect::D2, 0), (Dialect::P81, 1), (Dialect::A5, 2)] {
         for (index, question) in questions.iter().enumerate() {
@@ -80,7 +80,7 @@ fn a_dialect_that_is_not_spoken_is_ignored() {
 }
 
 #[test]
-fn orders_turn_a_switch_and_are_confirmed() {
+fn writes_set_a_switch_and_are_confirmed() {
     for (dialect, order, confirmation) in [
         (Dialect::D2, "d20600a500008a4a", "d20600a500008a4a"),
         (Dialect::A5, "a540da080000000000000000c7", "a501da08000000000000000088"),
@@ -96,7 +96,7 @@ fn orders_turn_a_switch_and_are_confirmed() {
 }
 
 #[test]
-fn requests_are_found_behind_noise() {
+fn requests_are_found_after_noise() {
     let request = unhex("d2030000003ed7b9");
     assert_eq!((BRAND.request_end)(&[&[0, 1][..], &request].concat()), Some(10));
     assert_eq!((BRAND.request_end)(&request[..7]), None);
