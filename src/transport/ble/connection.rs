@@ -128,6 +128,7 @@ impl ConnectionTask {
     async fn run(mut self) {
         let mut check = interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut event_expected = false;
         let reason = loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -147,6 +148,8 @@ impl ConnectionTask {
                 }
                 _ = check.tick() => match is_connected(&self.device).await {
                     Ok(true) => {}
+                    // The event is on its way, behind chunks that must not get lost.
+                    Ok(false) if !event_expected => event_expected = true,
                     Ok(false) => break "the battery is no longer connected".to_owned(),
                     Err(error) => break error.reason(),
                 },
