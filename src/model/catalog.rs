@@ -27,6 +27,9 @@ pub struct Quantity {
     pub get: Get,
 }
 
+/// Lowest and highest cell voltage.
+type CellRange = Option<(Millivolts, Millivolts)>;
+
 /// Where the values of a row come from.
 #[derive(Debug, Clone, Copy)]
 pub enum Get {
@@ -36,7 +39,7 @@ pub enum Get {
     Probe,
     /// The modules of a stack. The second argument is the lowest and the highest cell voltage. In
     /// Home Assistant a module is a device, so the name of the row does not repeat its number.
-    Module(fn(&Module, Option<(Millivolts, Millivolts)>) -> Option<Value>),
+    Module(fn(&Module, CellRange) -> Option<Value>),
     /// The alarms that the battery reports.
     Alarm,
     Threshold(Threshold),

@@ -59,13 +59,13 @@ fn damaged_read_between_two_good_ones_is_rejected() {
     type Damage = fn(&mut Reading);
     let damages: [(&str, Damage); 6] = [
         ("the voltage of cell 3 jumped from 3.3 V to 8.42 V", |it| {
-            it.cells[2].voltage = Some(Millivolts(8420))
+            it.cells[2].voltage = Some(Millivolts(8420));
         }),
         ("the voltage of cell 1 cannot be 65.535 V", |it| {
-            it.cells[0].voltage = Some(Millivolts(65_535))
+            it.cells[0].voltage = Some(Millivolts(65_535));
         }),
         ("the temperature of sensor 1 cannot be -273.1 °C", |it| {
-            it.probes[0].value = Some(DeciCelsius(-2731))
+            it.probes[0].value = Some(DeciCelsius(-2731));
         }),
         ("the temperature of sensor 1 jumped from 22.0 °C to 47.6 °C", |it| {
             it.probes[0].value = Some(DeciCelsius(476));

@@ -44,7 +44,7 @@ pub(super) enum Alternative {
     None,
     /// FF, which the first module of a group answers for all of them.
     WholeGroup,
-    /// 01. Which of the two forms works belongs to the battery and not to the connection, so a new
+    /// The byte 01. Which of the two forms works belongs to the battery and not to the connection, so a new
     /// session remembers it.
     FixedGroup,
 }

@@ -169,8 +169,8 @@ mod tests {
     /// Advertisements of real modules, as their users reported them.
     #[test]
     fn reported_modules_are_recognised() {
-        let reversed = vec![(0x6D7C, vec![0xBE, 0x38, 0xC1, 0xA4])];
-        let jikong = vec![(0x0B65, vec![0x88, 0xA0, 0xC8, 0x47, 0x80, 0x05, 0x73, 0x8C])];
+        let reversed = [(0x6D7C, vec![0xBE, 0x38, 0xC1, 0xA4])];
+        let jikong = [(0x0B65, vec![0x88, 0xA0, 0xC8, 0x47, 0x80, 0x05, 0x73, 0x8C])];
         let (ff00, ffe0) = (&[uuid16(0xFF00)], &[uuid16(0xFFE0)]);
         for (brand, name, address, services, manufacturer) in [
             ("jbd", None, "A4:C1:38:BE:6D:7C", ff00, &reversed[..]),

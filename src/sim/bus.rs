@@ -125,7 +125,7 @@ impl Bus {
             for fault in faults {
                 match fault {
                     Fault::Refuse(code) => {
-                        own = (self.brand.corrupt)(Corruption::Refused(*code), &own)
+                        own = (self.brand.corrupt)(Corruption::Refused(*code), &own);
                     }
                     Fault::Checksum => own = (self.brand.corrupt)(Corruption::Checksum, &own),
                     _ => {}

@@ -185,7 +185,7 @@ impl Session {
 
     pub fn answer(&mut self, request: &[u8]) -> Option<&'static Vector> {
         let same = || (0..self.exchanges.len()).filter(|&at| self.exchanges[at].request == request);
-        let at = same().find(|&at| !self.used[at]).or_else(|| same().last())?;
+        let at = same().find(|&at| !self.used[at]).or_else(|| same().next_back())?;
         self.used[at] = true;
         Some(self.exchanges[at])
     }

@@ -352,9 +352,9 @@ impl Driver for JkBle {
                 self.session.device_failures += 1;
                 let is_empty = self.session.known == Reading::default();
                 if self.kind == CycleKind::Identify && is_empty {
-                    self.fail(phase)
+                    self.fail(phase);
                 } else {
-                    self.next_phase()
+                    self.next_phase();
                 }
             }
             Phase::Acknowledgement => self.next_phase(),

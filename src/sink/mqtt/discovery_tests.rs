@@ -42,7 +42,7 @@ fn entity_discovery_snapshot() {
     let all = with_context(&state, |context| {
         let list = entities_of(context);
         let one = |entity: &Entity| {
-            let topic = topic_of(context, &entity);
+            let topic = topic_of(context, entity);
             format!("{topic}\n{}\n", text(&entity_payload(context, entity)))
         };
         list.iter().map(one).collect::<String>()
