@@ -1,4 +1,4 @@
-//! One battery's hold on the recorder: hears everything, blanks what is secret.
+//! The traffic of one battery, with redacted secrets.
 
 use tracing::{Level, enabled, trace};
 
@@ -10,12 +10,11 @@ use crate::protocol::driver::Side;
 use crate::protocol::{CycleKind, Driver, Options};
 use crate::raw::raw;
 
-/// Bytes of each direction that are remembered: a frame that holds a secret may come in pieces, and
-/// the longest of any brand is well below.
+/// Bytes of each direction that are kept for the redaction, because a frame with a secret may
+/// arrive in pieces. The longest frame of any brand is well below.
 const MEMORY: usize = 1024;
 
-/// Hears one battery's conversation, for the log of those who want every byte and for the capture
-/// where there is one. Neither gets to see a secret.
+/// Writes to the log (at `trace`) and to the capture, if there is one.
 #[derive(Debug)]
 pub struct TrafficLog {
     device: DeviceId,
@@ -25,22 +24,17 @@ pub struct TrafficLog {
 }
 
 impl TrafficLog {
-    /// A traffic on this battery's line; without a recorder nothing is kept.
     pub fn new(device: &DeviceId, recorder: Option<&Recorder>) -> Self {
-        TrafficLog {
-            device: device.clone(),
-            recorder: recorder.cloned(),
-            sent: Vec::new(),
-            received: Vec::new(),
-        }
+        let (device, recorder) = (device.clone(), recorder.cloned());
+        TrafficLog { device, recorder, sent: Vec::new(), received: Vec::new() }
     }
 
-    /// A driver was made.
+    /// A new driver.
     pub fn driver(&mut self, brand: &str, options: &Options) {
-        self.write(|| Event::Driver(Box::new(DriverSetup::of(brand, options))));
+        self.write(|| Event::Driver(Box::new(DriverSetup::new(brand, options))));
     }
 
-    /// The driver forgot its session.
+    /// The driver was reset.
     pub fn reset(&mut self) {
         self.sent.clear();
         self.received.clear();
@@ -52,25 +46,21 @@ impl TrafficLog {
         self.write(|| Event::Start { kind });
     }
 
-    /// We said this.
     pub fn sent(&mut self, driver: &dyn Driver, bytes: &[u8]) {
-        let wanted = self.is_wanted();
-        if let Some(hex) = blanked(driver, Side::Reader, &mut self.sent, bytes, wanted) {
+        if let Some(hex) = self.redacted_hex(driver, Side::Reader, bytes) {
             trace!(hex, "sent");
             self.write(|| Event::Sent { hex });
         }
     }
 
-    /// The battery said this.
     pub fn received(&mut self, driver: &dyn Driver, bytes: &[u8]) {
-        let wanted = self.is_wanted();
-        if let Some(hex) = blanked(driver, Side::Battery, &mut self.received, bytes, wanted) {
+        if let Some(hex) = self.redacted_hex(driver, Side::Battery, bytes) {
             trace!(hex, "received");
             self.write(|| Event::Received { hex });
         }
     }
 
-    /// The driver was told of silence.
+    /// The driver's timeout expired.
     pub fn silence(&mut self) {
         self.write(|| Event::Silence);
     }
@@ -80,41 +70,34 @@ impl TrafficLog {
         self.write(|| Event::Broken);
     }
 
-    /// An attempt was booked.
     pub fn attempt(&mut self, state: &DeviceState) {
         self.write(|| Event::Attempt { raw: raw(state) });
     }
 
-    /// Whether anybody looks at the bytes.
-    fn is_wanted(&self) -> bool {
-        self.recorder.is_some() || enabled!(Level::TRACE)
-    }
-
     fn write(&self, event: impl FnOnce() -> Event) {
         if let Some(recorder) = &self.recorder {
-            recorder.write(Entry::new(clock::now(), &self.device, event()));
+            let device = self.device.to_string();
+            recorder.write(Entry { at: clock::now(), device, event: event() });
         }
     }
-}
 
-/// The bytes in hex where they are wanted, after the driver has overwritten what must not leave it. It sees them behind
-/// those that came before, since frames are cut anywhere.
-fn blanked(
-    driver: &dyn Driver,
-    side: Side,
-    memory: &mut Vec<u8>,
-    bytes: &[u8],
-    wanted: bool,
-) -> Option<String> {
-    memory.extend_from_slice(bytes);
-    let hex = wanted.then(|| {
-        let mut copy = memory.clone();
-        driver.redact(side, &mut copy);
-        let from = copy.len().saturating_sub(bytes.len());
-        copy.iter().skip(from).map(|byte| format!("{byte:02x}")).collect()
-    });
-    memory.drain(..memory.len().saturating_sub(MEMORY));
-    hex
+    /// `None` when neither the log nor a capture wants the bytes. The driver sees them behind the
+    /// previous ones, since a chunk may begin or end in the middle of a frame.
+    fn redacted_hex(&mut self, driver: &dyn Driver, side: Side, bytes: &[u8]) -> Option<String> {
+        let memory = match side {
+            Side::Reader => &mut self.sent,
+            Side::Battery => &mut self.received,
+        };
+        memory.extend_from_slice(bytes);
+        let hex = (self.recorder.is_some() || enabled!(Level::TRACE)).then(|| {
+            let mut copy = memory.clone();
+            driver.redact(side, &mut copy);
+            let start = copy.len().saturating_sub(bytes.len());
+            copy.iter().skip(start).map(|byte| format!("{byte:02x}")).collect()
+        });
+        memory.drain(..memory.len().saturating_sub(MEMORY));
+        hex
+    }
 }
 
 #[cfg(test)]
@@ -122,10 +105,9 @@ mod tests {
     use super::*;
     use crate::protocol::Step;
 
-    /// Whoever looks at its bytes is told.
-    struct Shy;
+    struct PanicOnRedact;
 
-    impl Driver for Shy {
+    impl Driver for PanicOnRedact {
         fn reset(&mut self) {}
         fn start(&mut self, _kind: CycleKind) {}
         fn step(&mut self) -> Step {
@@ -135,16 +117,16 @@ mod tests {
         fn receive(&mut self, _bytes: &[u8]) {}
         fn handle_timeout(&mut self) {}
         fn redact(&self, _side: Side, _bytes: &mut [u8]) {
-            panic!("nobody wants to see it");
+            panic!("unwanted bytes were redacted");
         }
     }
 
     #[test]
-    fn bytes_that_nobody_looks_at_are_remembered_and_no_more() {
+    fn unwanted_bytes_are_kept_without_redaction() {
         let mut traffic = TrafficLog::new(&DeviceId::new("b").unwrap(), None);
         for _ in 0..3 {
-            traffic.received(&Shy, &[7; 600]);
-            traffic.sent(&Shy, &[8; 20]);
+            traffic.received(&PanicOnRedact, &[7; 600]);
+            traffic.sent(&PanicOnRedact, &[8; 20]);
         }
         assert_eq!((traffic.received.len(), traffic.sent.len()), (MEMORY, 60));
     }
