@@ -39,7 +39,6 @@ impl Board {
         }
     }
 
-    /// Ordered by id.
     pub fn devices(&self) -> impl Iterator<Item = &DeviceId> {
         self.slots.keys()
     }
@@ -66,7 +65,6 @@ impl Board {
         Some(self.slots.get(device)?.borrow().clone())
     }
 
-    /// Ordered by id.
     pub fn states(&self) -> impl Iterator<Item = DeviceState> {
         self.slots.values().map(|slot| slot.borrow().clone())
     }

@@ -14,7 +14,6 @@ const INBOX: usize = 8;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Read now.
     Read,
     /// In force until the program ends.
     Configure(ConfigChange),
@@ -24,11 +23,9 @@ pub enum Command {
 /// `cmd/config`: a field that is `None` stays unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigChange {
-    /// Bluetooth address.
     pub address: Option<String>,
     /// Bluetooth adapter; the inner `None` selects the first powered one.
     pub adapter: Option<Option<String>>,
-    /// Between two reads.
     pub interval: Option<Duration>,
     /// For one reply, or for a whole read over Bluetooth.
     pub timeout: Option<Duration>,

@@ -52,7 +52,6 @@ pub enum Event {
     },
     /// Lines are missing because the disk was too slow.
     Gap {
-        /// How many.
         lines: u64,
     },
 }
@@ -65,7 +64,6 @@ pub struct DriverSetup {
     pub program: String,
     #[serde(rename = "type")]
     pub brand: String,
-    /// On the bus.
     pub address: u8,
     pub timeout_ms: u64,
     #[serde(rename = "radio")]

@@ -39,7 +39,6 @@ impl Recorder {
         Ok((Recorder { lines, dropped: Arc::default() }, writer))
     }
 
-    /// Never waits.
     pub(super) fn write(&self, entry: Entry) {
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > 0 {

@@ -13,9 +13,7 @@ use crate::model::Secret;
 /// How a source spells the names of variables.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Spelling {
-    /// `BMS_PORT`
     Environment,
-    /// `bms_port`
     Options,
     /// `port`, in the element of `DEVICES` with this index.
     Element(usize),

@@ -19,11 +19,8 @@ pub struct Series {
 /// The values of a stretch of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spread {
-    /// The least one.
     pub low: i64,
-    /// Their mean.
     pub mean: i64,
-    /// The greatest one.
     pub high: i64,
 }
 

@@ -20,9 +20,7 @@ const STEPS: &[u64] = &[
 /// What somebody wants to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// Nothing before this.
     pub from: Millis,
-    /// Nothing after this.
     pub to: Millis,
     /// Readings within such a time are one point; `None`: what fits a screen.
     pub step: Option<Duration>,

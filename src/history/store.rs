@@ -78,7 +78,6 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// An open file.
 struct Store {
     connection: Connection,
     /// Numbers of the series that were met.

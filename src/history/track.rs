@@ -20,7 +20,6 @@ pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub struct MinuteRow {
     /// When the last reading in it was taken.
     pub time: Millis,
-    /// What was known.
     pub samples: Vec<(Series, Spread)>,
 }
 

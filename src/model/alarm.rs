@@ -33,7 +33,6 @@ macro_rules! alarms {
                 match self { $(Alarm::$variant => Severity::$severity,)* }
             }
 
-            /// Text for people.
             pub fn text(self) -> &'static str {
                 match self { $(Alarm::$variant => $text,)* }
             }

@@ -52,23 +52,18 @@ pub enum Get {
 pub enum Kind {
     /// The state of charge.
     Charge,
-    /// Another percentage.
     Share,
     Voltage,
     Current,
     Power,
-    /// Stored now.
     StoredEnergy,
     /// A growing total.
     Energy,
     Capacity,
     Temperature,
     Resistance,
-    /// Of a read.
     Duration,
-    /// Bluetooth signal strength.
     Signal,
-    /// Time that remains.
     Remaining,
     /// A growing count.
     Count,
@@ -207,7 +202,6 @@ const fn detail(key: &'static str, name: &'static str, kind: Kind, get: Get) -> 
     Quantity { category: Category::Diagnostic, ..main(key, name, kind, get) }
 }
 
-/// Disabled by default.
 const fn hidden(key: &'static str, name: &'static str, kind: Kind, get: Get) -> Quantity {
     Quantity { enabled: false, ..detail(key, name, kind, get) }
 }

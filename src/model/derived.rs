@@ -53,9 +53,7 @@ impl Derived {
 /// Seconds until the battery is full or empty.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TimeEstimates {
-    /// While charging.
     pub to_full: Option<u32>,
-    /// While discharging.
     pub to_empty: Option<u32>,
 }
 
@@ -83,7 +81,6 @@ pub struct ActiveAlarm {
     pub name: Cow<'static, str>,
     /// In the alarms of a bank, the member.
     pub battery: DeviceId,
-    /// Text for people.
     #[serde(rename = "words")]
     pub message: String,
     /// From 1.

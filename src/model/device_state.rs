@@ -123,7 +123,6 @@ pub enum LinkState {
     /// No good read since the start.
     Connecting,
     Online,
-    /// See `staleness`.
     Offline {
         since: Millis,
     },
@@ -145,9 +144,7 @@ pub struct Attempt {
 /// Counts since the start of the program.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Good reads.
     pub reads: u64,
-    /// Failed reads.
     pub errors: u64,
     /// Failed reads because of an implausible reading.
     pub rejected: u64,

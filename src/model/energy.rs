@@ -34,7 +34,6 @@ impl Energy {
         (mwh / MWH_PER_KWH <= MAX_KWH).then(|| Energy(mwh * MWMS_PER_MWH))
     }
 
-    /// Rounded down.
     pub fn milliwatt_hours(self) -> MilliwattHours {
         MilliwattHours(i64::try_from(self.0 / MWMS_PER_MWH).unwrap_or(i64::MAX))
     }
@@ -46,7 +45,6 @@ impl Energy {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct EnergyTotals {
-    /// Into the battery.
     pub charged: Energy,
     /// Out of the battery.
     pub discharged: Energy,

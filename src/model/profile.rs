@@ -40,7 +40,6 @@ impl fmt::Display for DeviceId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
     pub id: DeviceId,
-    /// Shown to people.
     pub name: String,
     /// The configured type: `daren`, `simulated`, ...
     pub brand: String,
@@ -52,7 +51,6 @@ pub struct Profile {
     pub address: Option<String>,
     /// Bluetooth adapter; `None` for the default one.
     pub adapter: Option<String>,
-    /// Between two reads.
     pub interval_ms: u64,
     /// Switches that the operator may turn.
     pub controls: Vec<Switch>,

@@ -40,9 +40,7 @@ pub struct Reading {
 pub struct Identity {
     pub manufacturer: Option<String>,
     pub model: Option<String>,
-    /// Hardware version.
     pub hardware: Option<String>,
-    /// Firmware version.
     pub software: Option<String>,
     pub serial: Option<String>,
     /// ISO date: `2022-03-28`.
@@ -52,17 +50,14 @@ pub struct Identity {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pack {
     pub voltage: Option<Millivolts>,
-    /// Positive while charging.
     pub current: Option<Milliamps>,
     /// As reported; where it is `None`, `derive` computes the power.
     pub power: Option<Milliwatts>,
     pub soc: Option<CentiPercent>,
     pub soh: Option<CentiPercent>,
-    /// Remaining charge.
     pub remaining: Option<MilliampHours>,
     /// Charge when full, as the battery has learned it.
     pub full: Option<MilliampHours>,
-    /// Rated charge.
     pub design: Option<MilliampHours>,
     /// For batteries that count in watt-hours.
     pub remaining_energy: Option<MilliwattHours>,
@@ -77,7 +72,6 @@ pub struct Pack {
 /// The states that a text console prints for the pack: `Charge`, `Normal`, `Low`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConsoleStatus {
-    /// Activity: `Charge`, `Idle`.
     pub base: Option<String>,
     pub voltage: Option<String>,
     pub current: Option<String>,
@@ -133,7 +127,6 @@ pub struct Module {
     pub range: Option<(Millivolts, Millivolts)>,
 }
 
-/// One temperature sensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
     pub location: SensorLocation,
@@ -207,7 +200,6 @@ impl fmt::Display for Setting {
 }
 
 named_enum! {
-    /// The published `status`.
     Activity {
         Charging = "charging",
         Discharging = "discharging",
@@ -230,7 +222,6 @@ impl Activity {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Parts {
     pub device_info: bool,
-    /// The live values.
     pub cell_info: bool,
     pub settings: bool,
 }

@@ -31,7 +31,6 @@ named_enum! {
 }
 
 impl Threshold {
-    /// Text for people.
     pub const fn text(self) -> &'static str {
         match self {
             Threshold::CellLow => "Cell voltage below limit",
@@ -63,7 +62,6 @@ impl Threshold {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThresholdStatus {
     pub active: bool,
-    /// The configured threshold.
     pub limit: Value,
     pub value: Value,
     /// Number (from 1) of the cell that was measured.

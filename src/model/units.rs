@@ -35,7 +35,6 @@ macro_rules! units {
 
 units! {
     Millivolts(i32) = 3;
-    /// Positive while charging.
     Milliamps(i32) = 3;
     /// Signed like the current.
     Milliwatts(i64) = 3;
@@ -45,7 +44,6 @@ units! {
     DeciCelsius(i32) = 1;
     /// Hundredths of a per cent, the resolution of Daren.
     CentiPercent(i32) = 2;
-    /// Published in milliohms.
     Microohms(i32) = 3;
 }
 

@@ -25,7 +25,6 @@ pub struct Health {
 /// What an attempt changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HealthChange {
-    /// Nothing to log.
     None,
     /// The first good read since the start.
     First,

@@ -11,7 +11,6 @@ const SUCCESS: &str = "Command completed successfully";
 
 #[derive(Debug, Default)]
 pub struct Shell {
-    /// In debug mode.
     pub debug: bool,
     lines: usize,
 }

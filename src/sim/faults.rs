@@ -74,7 +74,6 @@ impl Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frequency {
     Always,
-    /// In millionths.
     Probability(u32),
     /// This many times from now on.
     Count(u32),

@@ -27,7 +27,6 @@ pub fn default_options(info: &DriverInfo) -> Options {
 pub struct Outcome {
     /// The requests, in order.
     pub asked: Vec<Vec<u8>>,
-    /// `Done` or `Failed`.
     pub end: Step,
 }
 

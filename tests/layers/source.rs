@@ -4,7 +4,6 @@
 #[derive(Debug, Clone, PartialEq)]
 pub enum Token {
     Ident(String),
-    /// `::`
     PathSeparator,
     Punct(char),
     Literal,

@@ -59,7 +59,6 @@ struct ScanResult {
 #[derive(Debug)]
 struct FoundPort {
     found: PortInfo,
-    /// `None`: not probed.
     probe: Option<ProbeResult>,
 }
 
@@ -68,7 +67,6 @@ struct FoundDevice {
     found: BleDevice,
     /// Brands that the advertisement matches.
     guesses: Vec<Guess>,
-    /// `None`: not probed.
     probe: Option<ProbeResult>,
 }
 

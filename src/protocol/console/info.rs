@@ -15,7 +15,6 @@ pub struct Info {
     pub identity: Identity,
     /// Serial number of the controller of a stack, the argument of `tbar`.
     pub module_barcode: Option<String>,
-    /// Rated capacity.
     pub design: Option<MilliampHours>,
     /// Number of cells of the whole stack.
     pub cells: Option<usize>,

@@ -54,7 +54,6 @@ pub enum ConsoleStep {
 pub trait Conversation: Send {
     /// The link is new: forget log-ins and everything learned from the console.
     fn reset(&mut self);
-    /// Begins a cycle.
     fn start(&mut self, kind: CycleKind);
     /// The next step; it stays the same until a reply or a timeout.
     fn step(&self) -> ConsoleStep;

@@ -8,16 +8,13 @@ const MAX_PREFIX: usize = 512;
 /// The prompt behind a reply; it shows whether the console is logged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prompt {
-    /// `pylon>`.
     User,
-    /// `pylon_debug>`.
     Debug,
 }
 
 /// Neither prompt is a suffix of the other.
 const PROMPTS: [(&[u8], Prompt); 2] = [(b"pylon_debug>", Prompt::Debug), (b"pylon>", Prompt::User)];
 
-/// One complete reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// Trimmed lines without the echo, the frame marks and empty lines. A byte that is not printable

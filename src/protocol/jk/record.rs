@@ -30,7 +30,6 @@ pub enum Kind {
     Settings,
     Cells,
     Device,
-    /// Never requested.
     Logbook,
 }
 

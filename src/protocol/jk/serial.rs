@@ -12,7 +12,6 @@ use super::ttl::Ttl;
 use crate::protocol::query::Runner;
 use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Side, Step};
 
-/// Values of `BMS_VARIANT`.
 pub(super) const VARIANTS: &[&str] = &["ttl", "pb"];
 
 /// A master polls one pack after the other and is never quiet for this long.

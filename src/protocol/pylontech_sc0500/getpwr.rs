@@ -17,7 +17,6 @@ use crate::model::reading::{ConsoleStatus, Probe, SensorLocation};
 use crate::model::units::{MilliampHours, Milliamps, Millivolts, MilliwattHours};
 use crate::protocol::{CapacityUnit, DecodeError, Options};
 
-/// Values per record.
 const SUMMARY: usize = 8;
 const CELL: usize = 4;
 const FOOTER: usize = 2;

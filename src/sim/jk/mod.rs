@@ -10,7 +10,6 @@ use record::NOISE;
 
 pub use serial::{PB, PB_WITH_MASTER, PbPack, TTL};
 
-/// JK over Bluetooth.
 pub static BRAND: SimBrand = SimBrand {
     name: "jk",
     addresses: 1..=1,

@@ -65,7 +65,6 @@ pub struct Settings {
     pub login: Option<(String, Secret)>,
     pub client_id: String,
     pub keep_alive: Duration,
-    /// `None`: no encryption.
     pub tls: Option<Tls>,
     /// Template of a battery's base topic, with `{id}` and `{type}`.
     pub base_topic: String,

@@ -29,7 +29,6 @@ const MAX_RESPONSE: usize = 64 * 1024;
 /// Access to the Supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supervisor {
-    /// `http://supervisor`
     pub url: String,
     /// Valid until the app is restarted.
     pub token: Secret,

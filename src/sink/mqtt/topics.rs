@@ -92,7 +92,6 @@ impl Topics {
 /// What a discovery message describes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DiscoveryTarget {
-    /// Component and key.
     Entity(String, String),
     /// The whole device, or one module of a stack, counted from 1.
     Device(Option<usize>),
