@@ -14,7 +14,7 @@ use crate::clock;
 use crate::command::{Command, CommandBus, CommandError, CommandInbox, Request};
 use crate::config;
 use crate::model::bank::{Bank, Member};
-use crate::model::units::Uptime;
+use crate::model::units::{Uptime, millis};
 use crate::model::{DeviceId, DeviceState, Fault, FaultKind, LinkState, staleness};
 
 /// Members that share a line are read in turn, so wait this long for the next reading before
@@ -152,7 +152,7 @@ impl BankTask {
             .collect();
         let members: Vec<Member<'_>> =
             states.iter().map(|(state, present)| Member { state, present: *present }).collect();
-        let at = u64::try_from((now - self.began).as_millis()).unwrap_or(u64::MAX);
+        let at = millis(now - self.began);
         let (reading, derived) = self.bank.combine(&members, Uptime(at));
         let missing: Vec<_> = derived.bank.iter().flat_map(|bank| &bank.missing).collect();
         let missing: Vec<_> = missing.iter().map(|id| id.as_str()).collect();

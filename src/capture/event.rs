@@ -27,11 +27,9 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A new driver.
     Driver(Box<DriverSetup>),
     /// The connection is new, and the driver was reset.
     Reset,
-    /// A cycle begins.
     Start {
         #[serde(rename = "ask")]
         kind: CycleKind,

@@ -29,7 +29,6 @@ impl TrafficLog {
         TrafficLog { device, recorder, sent: Vec::new(), received: Vec::new() }
     }
 
-    /// A new driver.
     pub fn driver(&mut self, brand: &str, options: &Options) {
         self.write(|| Event::Driver(Box::new(DriverSetup::new(brand, options))));
     }
@@ -41,7 +40,6 @@ impl TrafficLog {
         self.write(|| Event::Reset);
     }
 
-    /// A cycle begins.
     pub fn start(&mut self, kind: CycleKind) {
         self.write(|| Event::Start { kind });
     }

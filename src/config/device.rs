@@ -17,6 +17,7 @@ use super::variables::{
     DEVICE_ID, DEVICE_NAME, DEVICES, Group, READ_INTERVAL, VARIABLES, Variable,
 };
 use crate::model::profile::address_bytes;
+use crate::model::units::millis;
 use crate::model::{AlarmThresholds, DeviceId, Profile, Secret};
 use crate::protocol::barcode::{Barcode, BarcodeError};
 use crate::protocol::driver::{CapacityUnit, Medium};
@@ -177,7 +178,7 @@ fn battery(
             port: (!brand.simulated && !is_ble).then(|| endpoint.to_string()),
             address: Some(if is_ble { endpoint.to_string() } else { address.to_string() }),
             adapter: text(&BMS_ADAPTER).filter(|_| is_ble),
-            interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+            interval_ms: millis(interval),
             ..Profile::new(id, brand.name, brand.title)
         },
         driver: brand.driver,

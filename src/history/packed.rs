@@ -1,11 +1,11 @@
-//! Rows of numbers in few bytes: each value is the difference to the one before, in as few bytes
-//! as it needs. A cell at rest costs one byte a row.
+//! Rows of numbers, delta-encoded: each value is stored as the difference to the previous one, in
+//! as few bytes as possible. The voltage of a cell at rest takes one byte per row.
 
 use std::sync::Arc;
 
-use crate::model::units::Millis;
+use crate::model::units::{Millis, divide_rounded};
 
-/// What a column holds.
+/// The quantity of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
     /// Key of the catalogue, with its number: `cell_3_voltage`.
@@ -16,7 +16,7 @@ pub struct Series {
     pub decimals: u32,
 }
 
-/// The values of a stretch of time.
+/// The values of a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spread {
     pub low: i64,
@@ -25,39 +25,72 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// A single value.
     pub fn of(value: i64) -> Self {
         Spread { low: value, mean: value, high: value }
     }
 }
 
-/// Some rows in a row, with the same columns.
+/// One value of a row.
+pub(super) type Sample = (Series, Spread);
+
+/// Combines the spreads of several rows into one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SpreadSum {
+    low: i64,
+    high: i64,
+    total: i64,
+    count: i64,
+}
+
+impl SpreadSum {
+    pub(super) fn new() -> Self {
+        SpreadSum { low: i64::MAX, high: i64::MIN, total: 0, count: 0 }
+    }
+
+    pub(super) fn add(&mut self, spread: Spread) {
+        self.low = self.low.min(spread.low);
+        self.high = self.high.max(spread.high);
+        self.total = self.total.saturating_add(spread.mean);
+        self.count += 1;
+    }
+
+    /// `None` if nothing was added.
+    pub(super) fn spread(self) -> Option<Spread> {
+        let mean = || divide_rounded(self.total, self.count);
+        (self.count > 0).then(|| Spread { low: self.low, mean: mean(), high: self.high })
+    }
+}
+
+/// Consecutive rows with the same columns.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
     columns: Arc<[Series]>,
     rows: usize,
-    last: Millis,
+    newest: Row,
     bytes: Vec<u8>,
 }
 
-/// What the next row is compared with.
+/// The values that the next row is stored as differences to.
 #[derive(Debug, Clone)]
-pub(super) struct Before {
+struct Row {
     time: i64,
     means: Vec<i64>,
 }
 
-impl Before {
-    fn new(columns: usize) -> Self {
-        Before { time: 0, means: vec![0; columns] }
+impl Row {
+    fn zero(columns: usize) -> Self {
+        Row { time: 0, means: vec![0; columns] }
+    }
+
+    fn time(&self) -> Millis {
+        Millis(u64::try_from(self.time).unwrap_or(0))
     }
 }
 
 impl Block {
-    /// An empty block, and what its first row is compared with.
-    pub(super) fn new(columns: Arc<[Series]>) -> (Self, Before) {
-        let before = Before::new(columns.len());
-        (Block { columns, rows: 0, last: Millis(0), bytes: Vec::new() }, before)
+    pub(super) fn new(columns: Arc<[Series]>) -> Self {
+        let newest = Row::zero(columns.len());
+        Block { columns, rows: 0, newest, bytes: Vec::new() }
     }
 
     pub(super) fn columns(&self) -> &Arc<[Series]> {
@@ -68,27 +101,26 @@ impl Block {
         self.rows
     }
 
-    /// Time of the newest row.
-    pub(super) fn last(&self) -> Millis {
-        self.last
+    pub(super) fn newest(&self) -> Millis {
+        self.newest.time()
     }
 
-    /// Memory that it takes.
     pub(super) fn size(&self) -> usize {
-        size_of::<Self>() + self.bytes.capacity()
+        size_of::<Self>() + self.bytes.capacity() + self.newest.means.len() * size_of::<i64>()
     }
 
-    /// No row will follow.
+    /// Frees what only `push` needs. No row may follow.
     pub(super) fn close(&mut self) {
         self.bytes.shrink_to_fit();
+        self.newest.means = Vec::new();
     }
 
     /// Adds a row with a value, or none, for each column.
-    pub(super) fn push(&mut self, before: &mut Before, time: Millis, values: &[Option<Spread>]) {
-        let moment = i64::try_from(time.0).unwrap_or(i64::MAX);
-        put_signed(&mut self.bytes, moment.wrapping_sub(before.time));
-        before.time = moment;
-        for (value, mean) in values.iter().zip(&mut before.means) {
+    pub(super) fn push(&mut self, time: Millis, values: &[Option<Spread>]) {
+        let time = i64::try_from(time.0).unwrap_or(i64::MAX);
+        put_signed(&mut self.bytes, time.wrapping_sub(self.newest.time));
+        self.newest.time = time;
+        for (value, mean) in values.iter().zip(&mut self.newest.means) {
             let Some(spread) = value else {
                 self.bytes.push(0);
                 continue;
@@ -103,21 +135,20 @@ impl Block {
             }
             *mean = spread.mean;
         }
-        self.last = time;
         self.rows += 1;
     }
 
-    /// Shows each row, oldest first.
-    pub(super) fn each(&self, mut show: impl FnMut(Millis, &[Option<Spread>])) {
-        let mut before = Before::new(self.columns.len());
+    /// Visits the rows, oldest first.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(Millis, &[Option<Spread>])) {
+        let mut row = Row::zero(self.columns.len());
         let mut values = vec![None; self.columns.len()];
         let mut bytes = self.bytes.as_slice();
         for _ in 0..self.rows {
-            before.time = before.time.wrapping_add(take_signed(&mut bytes));
-            for (value, mean) in values.iter_mut().zip(&mut before.means) {
+            row.time = row.time.wrapping_add(take_signed(&mut bytes));
+            for (value, mean) in values.iter_mut().zip(&mut row.means) {
                 *value = take_spread(&mut bytes, mean);
             }
-            show(Millis(u64::try_from(before.time).unwrap_or(0)), &values);
+            visit(row.time(), &values);
         }
     }
 }
@@ -150,7 +181,7 @@ fn take_signed(bytes: &mut &[u8]) -> i64 {
     unzigzag(take(bytes) as u64)
 }
 
-/// Seven bits a byte, the lowest first; the highest bit says that more follow.
+/// Seven bits per byte, the lowest first; the highest bit is set if more bytes follow.
 fn put(bytes: &mut Vec<u8>, mut value: u128) {
     while value > 0x7f {
         bytes.push(value as u8 | 0x80);
@@ -201,25 +232,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_goes_in_comes_out(
+        fn unpacked_rows_equal_packed_rows(
             rows in prop::collection::vec((0..=i64::MAX as u64, prop::collection::vec(spread(), 4)), 0..20)
         ) {
-            let (mut block, mut before) = Block::new(columns(4));
+            let mut block = Block::new(columns(4));
             for (time, values) in &rows {
-                block.push(&mut before, Millis(*time), values);
+                block.push(Millis(*time), values);
             }
             let mut seen = Vec::new();
-            block.each(|time, values| seen.push((time.0, values.to_vec())));
+            block.for_each(|time, values| seen.push((time.0, values.to_vec())));
             prop_assert_eq!(seen, rows);
         }
     }
 
     #[test]
-    fn a_quiet_row_takes_a_byte_a_value() {
-        let (mut block, mut before) = Block::new(columns(20));
+    fn steady_value_takes_one_byte() {
+        let mut block = Block::new(columns(20));
         for number in 0..=100_u64 {
             let values = [Some(Spread::of(3300 + i64::try_from(number % 2).unwrap())); 20];
-            block.push(&mut before, Millis(1_771_097_625_510 + number * 10_000), &values);
+            block.push(Millis(1_771_097_625_510 + number * 10_000), &values);
         }
         assert!(block.bytes.len() < 101 * 24 + 30, "{} bytes", block.bytes.len());
     }

@@ -8,29 +8,29 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::History;
-use super::store::Keeper;
+use super::store::HistoryFile;
 use super::track::{MinuteRow, samples};
 use crate::board::Board;
 use crate::clock;
 use crate::model::units::Millis;
 use crate::model::{DeviceId, DeviceState, EnergyTotals, Restored};
 
-/// The file is written so often, right after a minute of the clock ended.
+/// The file is written after each minute of the clock. In milliseconds.
 const MINUTE: u64 = 60_000;
-/// The last reading of a minute may be on its way when the minute ends.
+/// Wait for the last reading of a minute, in milliseconds.
 const GRACE: u64 = 1_000;
 
-/// Records until the stop; with a file, from what it kept and into it.
+/// Records until the stop. With a file, continues the history in it.
 pub async fn run(history: History, board: Board, file: Option<String>, stop: CancellationToken) {
-    let keeper = file.map(Keeper::new);
-    let (seen, ended) = (BTreeMap::new(), Vec::new());
-    let mut recorder = Recorder { history, board: board.clone(), keeper, seen, ended };
+    let file = file.map(HistoryFile::new);
+    let mut recorder =
+        Recorder { history, board, file, sequences: BTreeMap::new(), ended: Vec::new() };
     recorder.restore_counters().await;
-    // Started again after a breakdown, everything is here already.
+    // After a restart of this task the history is still in memory.
     if recorder.history.is_empty() {
         recorder.load().await;
     }
-    let mut news = board.updates();
+    let mut updates = recorder.board.updates();
     loop {
         let now = clock::now().0;
         let wait = Duration::from_millis(MINUTE - now % MINUTE + GRACE);
@@ -41,16 +41,16 @@ pub async fn run(history: History, board: Board, file: Option<String>, stop: Can
             }
         };
         tokio::pin!(minute);
-        let goes_on = loop {
+        let continues = loop {
             tokio::select! {
                 biased;
-                goes_on = &mut minute => break goes_on,
-                states = news.next() => states.iter().for_each(|state| recorder.note(state)),
+                continues = &mut minute => break continues,
+                states = updates.next() => states.iter().for_each(|state| recorder.record(state)),
             }
         };
-        recorder.end_minutes(goes_on.then(clock::now));
+        recorder.end_minutes(continues.then(clock::now));
         recorder.write().await;
-        if !goes_on {
+        if !continues {
             return;
         }
     }
@@ -59,39 +59,38 @@ pub async fn run(history: History, board: Board, file: Option<String>, stop: Can
 struct Recorder {
     history: History,
     board: Board,
-    keeper: Option<Keeper>,
-    /// The last reading of each battery that was recorded.
-    seen: BTreeMap<DeviceId, u64>,
-    /// Minutes that the file lacks.
+    file: Option<HistoryFile>,
+    /// Number of the last recorded reading of each battery.
+    sequences: BTreeMap<DeviceId, u64>,
+    /// Minutes to be written to the file.
     ended: Vec<(DeviceId, MinuteRow)>,
 }
 
 impl Recorder {
-    /// Failed attempts are news, too, but bring no reading.
-    fn note(&mut self, state: &DeviceState) {
+    /// Does nothing if the update has no new reading, for example after a failed attempt.
+    fn record(&mut self, state: &DeviceState) {
         let Some(snapshot) = &state.snapshot else { return };
         let id = &state.profile.id;
-        if self.seen.insert(id.clone(), snapshot.sequence) == Some(snapshot.sequence) {
+        if self.sequences.insert(id.clone(), snapshot.sequence) == Some(snapshot.sequence) {
             return;
         }
-        let values = samples(state);
+        let samples = samples(state);
         let mut tracks = self.history.tracks();
-        let ended = tracks.get_mut(id).and_then(|track| track.note(snapshot.taken, values));
+        let ended = tracks.get_mut(id).and_then(|track| track.push(snapshot.taken, &samples));
         self.ended.extend(ended.map(|row| (id.clone(), row)));
     }
 
     fn end_minutes(&mut self, now: Option<Millis>) {
         self.ended.extend(self.history.end_minutes(now));
-        if self.keeper.is_none() {
+        if self.file.is_none() {
             self.ended.clear();
         }
     }
 
-    /// Lets the energy counters go on from what the file kept. What it does not know, somebody else
-    /// may have kept.
+    /// Continues the energy counters of the file. Those it lacks may come from the broker later.
     async fn restore_counters(&mut self) {
-        let kept = self.with_keeper(Keeper::counters).await.unwrap_or_default();
-        for (id, totals) in kept {
+        let counters = self.with_file(HistoryFile::counters).await.unwrap_or_default();
+        for (id, totals) in counters {
             if let Some(Restored::Resumed(totals)) = self.board.restore(&id, Some(totals)) {
                 tracing::info!(
                     "{id}: energy counters continue from {} kWh in and {} kWh out (kept by the \
@@ -101,42 +100,41 @@ impl Recorder {
                 );
             }
         }
-        self.history.tell_restored();
+        self.history.restored.send_replace(true);
     }
 
     async fn load(&mut self) {
         let history = self.history.clone();
         let now = clock::now();
-        self.with_keeper(move |keeper| keeper.load(&history, now)).await;
+        self.with_file(move |file| file.load(&history, now)).await;
     }
 
     async fn write(&mut self) {
         let ended = std::mem::take(&mut self.ended);
-        let span = u64::try_from(self.history.span().as_millis()).unwrap_or(u64::MAX);
-        let oldest = Millis(clock::now().0.saturating_sub(span));
+        let oldest = clock::now().before(self.history.span());
         let counters: Vec<_> = self.board.states().filter_map(|state| counters(&state)).collect();
-        self.with_keeper(move |keeper| keeper.write(ended, oldest, &counters)).await;
+        self.with_file(move |file| file.write(ended, oldest, &counters)).await;
     }
 
-    /// Lets the keeper work where a slow card holds up nobody.
-    /// `None`: there is no file, or no keeper any more.
-    async fn with_keeper<T: Send + 'static>(
+    /// Accesses the file in a blocking task, as an SD card may be slow. `None`: no file is configured,
+    /// or an earlier access panicked.
+    async fn with_file<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Keeper) -> T + Send + 'static,
+        work: impl FnOnce(&mut HistoryFile) -> T + Send + 'static,
     ) -> Option<T> {
-        let mut keeper = self.keeper.take()?;
+        let mut file = self.file.take()?;
         let done = spawn_blocking(move || {
-            let result = work(&mut keeper);
-            (keeper, result)
+            let result = work(&mut file);
+            (file, result)
         });
         match done.await {
-            Ok((keeper, result)) => {
-                self.keeper = Some(keeper);
+            Ok((file, result)) => {
+                self.file = Some(file);
                 Some(result)
             }
-            Err(failure) => {
+            Err(error) => {
                 tracing::error!(
-                    "history: the file is no longer written ({failure}). Please report this"
+                    "history: the file is no longer written ({error}). Please report this"
                 );
                 None
             }
@@ -144,7 +142,7 @@ impl Recorder {
     }
 }
 
-/// What was counted altogether, where that is known.
+/// `None` until the counters are known.
 fn counters(state: &DeviceState) -> Option<(DeviceId, EnergyTotals)> {
     let totals = state.snapshot.as_ref()?.derived.energy?;
     Some((state.profile.id.clone(), totals))

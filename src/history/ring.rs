@@ -4,36 +4,30 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::packed::{Before, Block, Series, Spread};
-use crate::model::units::Millis;
+use super::packed::{Block, Sample, Series, Spread};
+use crate::model::units::{Millis, millis};
 
-/// Rows in a block: each begins with whole values, and is forgotten as a whole.
+/// Rows per block. A block begins with complete values and is dropped as a whole.
 const ROWS: usize = 120;
-
-/// One value of a row.
-pub(super) type Sample = (Series, Spread);
 
 /// Rows, oldest first, bounded by their age and, should the clock jump, by their number.
 #[derive(Debug, Clone)]
 pub(super) struct Ring {
     span: Duration,
-    most: usize,
-    /// The newest block is the one that grows. Shared, so that a question can be answered from a
-    /// copy while new rows come in.
+    max_rows: usize,
+    /// Rows are added to the last one. Shared, so that a query can read a copy while rows are added.
     blocks: VecDeque<Arc<Block>>,
-    before: Before,
 }
 
 impl Ring {
-    /// Keeps rows for `span`, which come `step` apart or farther.
+    /// Keeps rows for `span`; they are at least `step` apart.
     pub(super) fn new(span: Duration, step: Duration) -> Self {
         let expected = span.as_millis() / step.as_millis().max(1);
-        let most = usize::try_from(expected).unwrap_or(usize::MAX).saturating_add(2 * ROWS);
-        let (_, before) = Block::new(Arc::default());
-        Ring { span, most, blocks: VecDeque::new(), before }
+        let max_rows = usize::try_from(expected).unwrap_or(usize::MAX).saturating_add(2 * ROWS);
+        Ring { span, max_rows, blocks: VecDeque::new() }
     }
 
-    /// Adds a row. A column that is new begins a new block.
+    /// Adds a row. A new column starts a new block.
     pub(super) fn push(&mut self, time: Millis, samples: &[Sample]) {
         let newest = self.blocks.back().filter(|block| block.rows() < ROWS);
         let row = newest.and_then(|block| arrange(block.columns(), samples));
@@ -44,21 +38,18 @@ impl Ring {
             row
         });
         if let Some(block) = self.blocks.back_mut() {
-            Arc::make_mut(block).push(&mut self.before, time, &row);
+            Arc::make_mut(block).push(time, &row);
         }
-        self.forget(time);
+        self.expire(time);
     }
 
-    /// The columns so far and those that a row brings.
+    /// The present columns and the new ones of a row.
     fn columns_with(&self, samples: &[Sample]) -> Arc<[Series]> {
-        let Some(block) = self.blocks.back() else {
-            return samples.iter().map(|(series, _)| series.clone()).collect();
-        };
-        let columns = block.columns();
+        let columns = self.blocks.back().map(|block| block.columns().clone()).unwrap_or_default();
         let is_new = |series: &Series| columns.iter().all(|column| column.key != series.key);
         let new: Vec<_> = samples.iter().map(|(series, _)| series).filter(|s| is_new(s)).collect();
         if new.is_empty() {
-            return columns.clone();
+            return columns;
         }
         columns.iter().chain(new).cloned().collect()
     }
@@ -67,18 +58,16 @@ impl Ring {
         if let Some(full) = self.blocks.back_mut() {
             Arc::make_mut(full).close();
         }
-        let (block, before) = Block::new(columns);
-        self.blocks.push_back(Arc::new(block));
-        self.before = before;
+        self.blocks.push_back(Arc::new(Block::new(columns)));
     }
 
-    /// Forgets what is too old; the newest block stays.
-    pub(super) fn forget(&mut self, now: Millis) {
-        let span = u64::try_from(self.span.as_millis()).unwrap_or(u64::MAX);
+    /// Drops old blocks, never the newest one.
+    pub(super) fn expire(&mut self, now: Millis) {
+        let span = millis(self.span);
         let mut rows: usize = self.blocks.iter().map(|block| block.rows()).sum();
         while let Some(block) = self.blocks.front()
             && self.blocks.len() > 1
-            && (now.since(block.last()) > span || rows > self.most)
+            && (now.since(block.newest()) > span || rows > self.max_rows)
         {
             rows -= block.rows();
             self.blocks.pop_front();
@@ -87,31 +76,28 @@ impl Ring {
 
     /// Time of the newest row.
     pub(super) fn newest(&self) -> Option<Millis> {
-        self.blocks.back().map(|block| block.last())
+        self.blocks.back().map(|block| block.newest())
     }
 
-    /// The blocks, oldest first.
     pub(super) fn blocks(&self) -> impl Iterator<Item = &Arc<Block>> {
         self.blocks.iter()
     }
 
-    /// Memory that it takes.
     pub(super) fn size(&self) -> usize {
         self.blocks.iter().map(|block| block.size()).sum()
     }
 }
 
-/// The samples in the order of the columns; `None` when there is no column for one of them.
+/// The samples in the order of the columns; `None` if a sample has no column.
 fn arrange(columns: &[Series], samples: &[Sample]) -> Option<Vec<Option<Spread>>> {
     let mut row = vec![None; columns.len()];
     let mut next = 0;
     for (series, spread) in samples {
-        // Nearly always the samples come in the order of the columns.
-        let places = (next..columns.len()).chain(0..next);
-        let mut places = places.filter(|place| columns[*place].key == series.key);
-        let place = places.next()?;
-        row[place] = Some(*spread);
-        next = place + 1;
+        // Samples are nearly always in the order of the columns.
+        let mut indices = (next..columns.len()).chain(0..next);
+        let index = indices.find(|index| columns[*index].key == series.key)?;
+        row[index] = Some(*spread);
+        next = index + 1;
     }
     Some(row)
 }
@@ -129,7 +115,7 @@ mod tests {
     fn rows(ring: &Ring) -> Vec<(u64, Vec<(String, i64)>)> {
         let mut list = Vec::new();
         for block in ring.blocks() {
-            block.each(|time, values| {
+            block.for_each(|time, values| {
                 let known = block.columns().iter().zip(values);
                 let known = known.filter_map(|(s, value)| Some((s.key.clone(), (*value)?.mean)));
                 list.push((time.0, known.collect()));
@@ -139,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_may_come_and_go() {
+    fn columns_appear_and_disappear() {
         let mut ring = Ring::new(SECOND * 3600, SECOND);
         ring.push(Millis(1), &[sample("a", 1), sample("b", 2)]);
         ring.push(Millis(2), &[sample("b", 3)]);
@@ -157,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn old_rows_go_and_a_clock_that_jumps_does_not_keep_them_all() {
+    fn rows_are_bounded_by_age_and_number() {
         let mut ring = Ring::new(SECOND * 1000, SECOND);
         for second in 0..5000 {
             ring.push(Millis(second * 1000), &[sample("a", 7)]);
@@ -166,7 +152,7 @@ mod tests {
         assert!((1000..1000 + 2 * ROWS).contains(&kept.len()), "{}", kept.len());
         assert_eq!(kept.last().unwrap().0, 4_999_000);
 
-        // A clock that stands still makes nothing old.
+        // While the clock stands still, no row grows old.
         for _ in 0..5000 {
             ring.push(Millis(0), &[sample("a", 7)]);
         }

@@ -1,11 +1,11 @@
-//! The file of the history: SQLite, so that everybody can open it, and so that a program or a
-//! machine that dies leaves a sound file behind.
+//! The history file: SQLite, because many programs can open it, and because a crash of the program or
+//! a power cut leaves a valid file.
 //!
-//! One transaction a minute. With a write-ahead log that is a few pages in sequence, which suits
-//! SD cards; it is synced when it is merged, every thousand pages. What was written survives the
-//! death of the program; a power cut may cost what the system had not put on the card yet.
+//! One transaction per minute. With a write-ahead log that is a few pages in sequence, which suits
+//! SD cards; the log is synced when it is merged, every thousand pages. Written data survives a crash
+//! of the program; a power cut may lose what the system had not written to the card yet.
 //!
-//! Nothing about the file is fatal: without it the history lives in memory.
+//! No error of the file is fatal: without the file, the history is in memory only.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,15 +21,15 @@ use crate::model::energy::Energy;
 use crate::model::units::MilliwattHours;
 use crate::model::{DeviceId, EnergyTotals};
 
-/// "BMSr" in the head of our files (`PRAGMA application_id`).
+/// "BMSr" in the header of our files (`PRAGMA application_id`).
 const APPLICATION: i64 = 0x424d_5372;
-/// The file is opened by nobody else; a person who looks into it is gone soon.
-const BUSY: Duration = Duration::from_secs(2);
-/// Minutes of all batteries that wait while the file cannot be written.
-const MOST_WAITING: usize = 5000;
+/// Wait for another program that has locked the file, for example a database viewer.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Minutes of all batteries that are queued while the file cannot be written.
+const MAX_QUEUED: usize = 5000;
 
-/// Times in milliseconds since 1970. A value is `mean / divisor`; `low` and `high` are absent where
-/// they equal it. Ordered by time, so that a minute of all batteries lies in few pages.
+/// Times in milliseconds since 1970. A value is `mean / divisor`; `low` and `high` are NULL if
+/// equal to `mean`. The key begins with the time, so a minute of all batteries is in few pages.
 const SCHEMA: &str = "
     BEGIN;
     CREATE TABLE series (
@@ -48,15 +48,14 @@ const SCHEMA: &str = "
     PRAGMA user_version = 1;
     COMMIT;";
 
-/// The energy counters have a table of their own: they outlive the minutes of a battery that was
-/// away for longer than the history goes back, and are finer than what is drawn. In
-/// milliwatt-hours. Files that were begun without it get it when they are opened.
+/// The energy counters, in milliwatt-hours. They have a separate table because they outlive the
+/// minutes of a battery that was offline for longer than the history, and are finer than the charts.
+/// The table is added to older files that lack it.
 const COUNTERS: &str = "
     CREATE TABLE IF NOT EXISTS counters (
         device TEXT PRIMARY KEY, charged INTEGER NOT NULL, discharged INTEGER NOT NULL)
         WITHOUT ROWID;";
 
-/// Why the file cannot be used now.
 #[derive(Debug, thiserror::Error)]
 enum StoreError {
     #[error("damaged file ({0})")]
@@ -80,14 +79,12 @@ impl From<rusqlite::Error> for StoreError {
 
 struct Store {
     connection: Connection,
-    /// Numbers of the series that were met.
-    series: BTreeMap<(DeviceId, String, u32), i64>,
 }
 
 impl Store {
     fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
         let tables = number("SELECT count(*) FROM sqlite_schema")?;
         if tables > 0 {
@@ -96,21 +93,21 @@ impl Store {
                 return Err(StoreError::Foreign);
             }
         }
-        // Where the file system cannot do it, SQLite stays with what it can.
-        number_or_word(&connection, "PRAGMA journal_mode = WAL")?;
+        // If the file system does not support WAL, SQLite keeps the present mode.
+        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
         connection.execute_batch("PRAGMA synchronous = NORMAL;")?;
         if tables == 0 {
             connection.execute_batch(SCHEMA)?;
         }
         connection.execute_batch(COUNTERS)?;
-        Ok(Store { connection, series: BTreeMap::new() })
+        Ok(Store { connection })
     }
 
-    /// Shows every minute since `oldest`, in order.
-    fn each(
+    /// Visits every minute since `oldest` in order.
+    fn for_each_minute(
         &self,
         oldest: Millis,
-        mut show: impl FnMut(&DeviceId, &MinuteRow),
+        mut visit: impl FnMut(&DeviceId, &MinuteRow),
     ) -> Result<(), StoreError> {
         let mut select = self.connection.prepare(
             "SELECT time, device, key, divisor, mean, low, high
@@ -122,12 +119,12 @@ impl Store {
         while let Some(row) = rows.next()? {
             let time = Millis(row.get::<_, i64>(0)?.unsigned_abs());
             if time != present {
-                batteries.iter().for_each(|(device, row)| show(device, row));
+                batteries.iter().for_each(|(device, row)| visit(device, row));
                 batteries.clear();
                 present = time;
             }
             let key: String = row.get(2)?;
-            // What the catalogue no longer knows, or counts in other units, is past.
+            // Ignored: quantities that the catalogue no longer has or has with another precision.
             let known = series(&key).filter(|known| divisor(known) == row.get(3).ok());
             let device = DeviceId::new(row.get_ref(1)?.as_str().unwrap_or_default());
             let (Some(series), Some(device)) = (known, device) else { continue };
@@ -141,11 +138,11 @@ impl Store {
                 batteries.entry(device).or_insert_with(|| MinuteRow { time, samples: Vec::new() });
             minute.samples.push((series, spread));
         }
-        batteries.iter().for_each(|(device, row)| show(device, row));
+        batteries.iter().for_each(|(device, row)| visit(device, row));
         Ok(())
     }
 
-    /// The energy counters of every battery that it ever knew. What is no counter is none.
+    /// Of every battery ever recorded. Invalid counters are left out.
     fn counters(&self) -> Result<Vec<(DeviceId, EnergyTotals)>, StoreError> {
         let energy = |mwh| Energy::of(MilliwattHours(mwh));
         let mut select =
@@ -162,7 +159,7 @@ impl Store {
         Ok(counters)
     }
 
-    /// Adds minutes, forgets those before `oldest`, and lets the energy counters grow.
+    /// Adds minutes, deletes those before `oldest`, and raises the energy counters.
     fn write(
         &mut self,
         rows: &[(DeviceId, MinuteRow)],
@@ -171,28 +168,26 @@ impl Store {
     ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
         {
-            let mut insert = transaction
-                .prepare("INSERT OR REPLACE INTO minutes VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let mut insert_series = transaction.prepare(
+                "INSERT OR IGNORE INTO series (device, key, unit, divisor) VALUES (?1, ?2, ?3, ?4)",
+            )?;
+            let mut insert_minute = transaction.prepare(
+                "INSERT OR REPLACE INTO minutes
+                 SELECT ?1, id, ?2, nullif(?3, ?2), nullif(?4, ?2) FROM series
+                 WHERE device = ?5 AND key = ?6 AND divisor = ?7",
+            )?;
             for (device, row) in rows {
+                let (device, time) = (device.as_str(), signed(row.time));
                 for (series, Spread { low, mean, high }) in &row.samples {
-                    let place = (device.clone(), series.key.clone(), series.decimals);
-                    let number = match self.series.get(&place) {
-                        Some(number) => *number,
-                        None => {
-                            let number = number_of(&transaction, device, series)?;
-                            self.series.insert(place, number);
-                            number
-                        }
-                    };
-                    let unlike_mean = |value: &i64| Some(*value).filter(|value| value != mean);
-                    let (low, high) = (unlike_mean(low), unlike_mean(high));
-                    insert.execute(params![signed(row.time), number, mean, low, high])?;
+                    let (key, divisor) = (&series.key, divisor(series));
+                    insert_series.execute(params![device, key, series.unit, divisor])?;
+                    insert_minute.execute(params![time, mean, low, high, device, key, divisor])?;
                 }
             }
         }
         transaction.execute("DELETE FROM minutes WHERE time < ?1", [signed(oldest)])?;
         for (device, EnergyTotals { charged, discharged }) in counters {
-            // A run that could not read the file began anew; what it kept is not lost for that.
+            // Never lowers them: a run that could not read the file counts from zero.
             transaction.execute(
                 "INSERT INTO counters VALUES (?1, ?2, ?3) ON CONFLICT (device) DO UPDATE SET
                  charged = max(charged, excluded.charged),
@@ -208,29 +203,7 @@ impl Store {
     }
 }
 
-fn number_or_word(connection: &Connection, pragma: &str) -> Result<(), StoreError> {
-    Ok(connection.query_row(pragma, [], |_| Ok(()))?)
-}
-
-/// The number of a series, which gets one where it has none.
-fn number_of(
-    connection: &Connection,
-    device: &DeviceId,
-    series: &Series,
-) -> Result<i64, StoreError> {
-    let divisor = divisor(series);
-    connection.execute(
-        "INSERT OR IGNORE INTO series (device, key, unit, divisor) VALUES (?1, ?2, ?3, ?4)",
-        params![device.as_str(), series.key, series.unit, divisor],
-    )?;
-    Ok(connection.query_row(
-        "SELECT id FROM series WHERE device = ?1 AND key = ?2 AND divisor = ?3",
-        params![device.as_str(), series.key, divisor],
-        |row| row.get(0),
-    )?)
-}
-
-/// The series as the catalogue has it now.
+/// The series of a key of the catalogue.
 fn series(key: &str) -> Option<Series> {
     let quantity = Quantity::of(key)?;
     let unit = quantity.kind.unit().unwrap_or_default();
@@ -245,69 +218,61 @@ fn signed(time: Millis) -> i64 {
     i64::try_from(time.0).unwrap_or(i64::MAX)
 }
 
-/// Keeps the file going: opens it, sets a damaged one aside, and tells once what is wrong.
-pub(super) struct Keeper {
+/// Opens the file, replaces a damaged one, and logs each error once.
+pub(super) struct HistoryFile {
     path: PathBuf,
     store: Option<Store>,
-    waiting: Vec<(DeviceId, MinuteRow)>,
-    complaint: Option<String>,
+    queue: Vec<(DeviceId, MinuteRow)>,
+    last_error: Option<String>,
 }
 
-impl Keeper {
+impl HistoryFile {
     pub(super) fn new(path: String) -> Self {
-        Keeper { path: path.into(), store: None, waiting: Vec::new(), complaint: None }
+        HistoryFile { path: path.into(), store: None, queue: Vec::new(), last_error: None }
     }
 
-    /// The energy counters that the file kept.
+    /// The energy counters in the file; none if it cannot be read.
     pub(super) fn counters(&mut self) -> Vec<(DeviceId, EnergyTotals)> {
-        let mut counters = Vec::new();
-        // What is wrong with the file was told.
-        let _ = self.attempt(|store| {
-            counters = store.counters()?;
-            Ok(())
-        });
-        counters
+        self.access(|store| store.counters()).unwrap_or_default()
     }
 
-    /// Gives back to the history what the file kept.
+    /// Adds the minutes in the file to the history.
     pub(super) fn load(&mut self, history: &History, now: Millis) {
-        let span = u64::try_from(history.span().as_millis()).unwrap_or(u64::MAX);
-        let oldest = Millis(now.0.saturating_sub(span));
+        let oldest = now.before(history.span());
         let mut count = 0;
-        let result = self.attempt(|store| {
-            store.each(oldest, |device, row| {
+        let loaded = self.access(|store| {
+            store.for_each_minute(oldest, |device, row| {
                 count += 1;
                 history.restore(device, row);
             })
         });
-        if result.is_ok() {
+        if loaded.is_some() {
             tracing::info!("history: loaded {count} minutes from {}", self.path.display());
         }
     }
 
-    /// Adds minutes to the file, forgets those before `oldest`, and notes the energy counters.
-    /// Minutes that cannot be written wait; of the counters only the newest matter.
+    /// Adds minutes to the file, deletes those before `oldest`, and stores the energy counters.
+    /// Minutes that cannot be written are queued; of the counters only the newest matter.
     pub(super) fn write(
         &mut self,
         rows: Vec<(DeviceId, MinuteRow)>,
         oldest: Millis,
         counters: &[(DeviceId, EnergyTotals)],
     ) {
-        self.waiting.extend(rows);
-        let too_many = self.waiting.len().saturating_sub(MOST_WAITING);
-        self.waiting.drain(..too_many);
-        let waiting = std::mem::take(&mut self.waiting);
-        if self.attempt(|store| store.write(&waiting, oldest, counters)).is_err() {
-            self.waiting = waiting;
+        let mut queue = std::mem::take(&mut self.queue);
+        queue.extend(rows);
+        queue.drain(..queue.len().saturating_sub(MAX_QUEUED));
+        if self.access(|store| store.write(&queue, oldest, counters)).is_none() {
+            self.queue = queue;
         }
     }
 
-    /// Does something with the file; a damaged one is replaced, and then it is done with the new one.
-    fn attempt(
+    /// Replaces a damaged file and tries again. `None`: failed, and the error has been logged.
+    fn access<T>(
         &mut self,
-        mut work: impl FnMut(&mut Store) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let mut result = self.attempt_once(&mut work);
+        mut work: impl FnMut(&mut Store) -> Result<T, StoreError>,
+    ) -> Option<T> {
+        let mut result = self.access_once(&mut work);
         if let Err(StoreError::Damaged(error)) = &result
             && let Ok(aside) = set_aside(&self.path)
         {
@@ -315,47 +280,47 @@ impl Keeper {
             tracing::warn!(
                 "history: {path} is damaged ({error}); renamed to {aside}, starting a new file"
             );
-            result = self.attempt_once(&mut work);
+            result = self.access_once(&mut work);
         }
-        match &result {
-            Ok(()) => {
-                if self.complaint.take().is_some() {
-                    tracing::info!("history: writing to {} again", self.path.display());
+        let path = self.path.display();
+        match result {
+            Ok(value) => {
+                if self.last_error.take().is_some() {
+                    tracing::info!("history: writing to {path} again");
                 }
+                Some(value)
             }
-            Err(error) => self.complain(error),
+            Err(error) => {
+                let text = error.to_string();
+                if self.last_error.as_ref() != Some(&text) {
+                    tracing::warn!(
+                        "history: cannot use {path}: {text}; the history is kept in memory only. Check \
+                         HISTORY_FILE: the folder must exist and be writable, the disk must not be \
+                         full. Retrying every minute"
+                    );
+                }
+                self.last_error = Some(text);
+                None
+            }
         }
-        result
     }
 
-    fn attempt_once(
+    fn access_once<T>(
         &mut self,
-        work: &mut impl FnMut(&mut Store) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+        work: &mut impl FnMut(&mut Store) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut store = match self.store.take() {
-            // A file that was deleted would be written into nowhere.
+            // Writing to a file that was deleted would succeed and be lost.
             Some(store) if self.path.exists() => store,
             _ => Store::open(&self.path)?,
         };
-        work(&mut store)?;
+        let value = work(&mut store)?;
         self.store = Some(store);
-        Ok(())
-    }
-
-    fn complain(&mut self, error: &StoreError) {
-        let text = error.to_string();
-        if self.complaint.as_ref() != Some(&text) {
-            tracing::warn!(
-                "history: cannot use {}: {text}; the history is kept in memory only. Check HISTORY_FILE: the \
-                 folder must exist and be writable, the disk must not be full. Retrying every minute",
-                self.path.display()
-            );
-        }
-        self.complaint = Some(text);
+        Ok(value)
     }
 }
 
-/// Gives a damaged file another name. One such file is kept: a card that dies damages many.
+/// Renames a damaged file. Only one is kept, because a failing card damages many.
 fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
     let named = |end: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -365,7 +330,7 @@ fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
     let aside = named(".damaged");
     std::fs::rename(path, &aside)?;
     for end in ["-wal", "-shm"] {
-        // Most often there are no such companions.
+        // These files are usually absent.
         let _ = std::fs::rename(named(end), named(&format!(".damaged{end}")));
     }
     Ok(aside)

@@ -1,29 +1,27 @@
-//! The past of one battery: every reading of the last hours, and minutes of the days before.
+//! The history of one battery: every reading of the last hours, and minutes of the days before.
 
 use std::time::Duration;
 
-use super::packed::{Series, Spread};
-use super::ring::{Ring, Sample};
+use super::packed::{Sample, Series, Spread, SpreadSum};
+use super::ring::Ring;
 use crate::model::entries::{Entry, entries};
-use crate::model::units::{Millis, divide_rounded};
+use crate::model::units::{Millis, millis};
 use crate::model::{DeviceState, Value};
 
-/// So long every reading is kept.
+/// Every reading is kept for this long.
 const FINE_SPAN: Duration = Duration::from_secs(2 * 3600);
-/// Of readings that come faster, one in this time.
+/// Of more frequent readings, one per interval is kept.
 const FINE_STEP: Duration = Duration::from_secs(5);
-/// Older ones are kept as least, mean and greatest value of a minute.
+/// Older readings are combined into the lowest, mean and highest value of a minute.
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
-/// A row of the minutes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MinuteRow {
-    /// When the last reading in it was taken.
-    pub time: Millis,
-    pub samples: Vec<(Series, Spread)>,
+pub(super) struct MinuteRow {
+    /// Time of its last reading.
+    pub(super) time: Millis,
+    pub(super) samples: Vec<Sample>,
 }
 
-/// The past of one battery.
 #[derive(Debug, Clone)]
 pub(super) struct Track {
     pub(super) fine: Ring,
@@ -37,45 +35,36 @@ impl Track {
         Track { fine, coarse: Ring::new(span, MINUTE), minute: None }
     }
 
-    /// Adds a reading; gives the minute that it ends.
-    pub(super) fn note(&mut self, time: Millis, values: Vec<(Series, i64)>) -> Option<MinuteRow> {
+    /// Adds a reading and returns the minute before it if that has ended.
+    pub(super) fn push(&mut self, time: Millis, samples: &[Sample]) -> Option<MinuteRow> {
+        let ended = self.end_minute(Some(time));
         let number = time.0 / millis(MINUTE);
-        let ended = self.minute.take_if(|minute| minute.number != number);
-        let ended = ended.map(|minute| self.end(minute));
-        let minute = self.minute.get_or_insert_with(|| Minute::new(number));
-        minute.add(time, &values);
-        let rests =
-            self.fine.newest().is_some_and(|newest| time.0.abs_diff(newest.0) < millis(FINE_STEP));
-        if !rests {
-            let samples: Vec<Sample> =
-                values.into_iter().map(|(series, value)| (series, Spread::of(value))).collect();
-            self.fine.push(time, &samples);
+        let new = || Minute { number, last: time, sums: Vec::new() };
+        self.minute.get_or_insert_with(new).add(time, samples);
+        let is_due = |newest: Millis| time.0.abs_diff(newest.0) >= millis(FINE_STEP);
+        if self.fine.newest().is_none_or(is_due) {
+            self.fine.push(time, samples);
         }
         ended
     }
 
-    /// Ends the minute that runs, unless it is the present one; `None` ends any.
+    /// Ends the running minute unless `now` is in it; `None` ends it in any case.
     pub(super) fn end_minute(&mut self, now: Option<Millis>) -> Option<MinuteRow> {
         let present = now.map(|now| now.0 / millis(MINUTE));
         let minute = self.minute.take_if(|minute| Some(minute.number) != present)?;
-        Some(self.end(minute))
-    }
-
-    fn end(&mut self, minute: Minute) -> MinuteRow {
         let row = minute.row();
-        self.coarse.push(row.time, &row.samples);
-        row
+        self.restore(&row);
+        Some(row)
     }
 
-    /// Takes back a minute that was kept elsewhere.
+    /// Adds a complete minute.
     pub(super) fn restore(&mut self, row: &MinuteRow) {
         self.coarse.push(row.time, &row.samples);
     }
 
-    /// Forgets what is too old.
-    pub(super) fn forget(&mut self, now: Millis) {
-        self.fine.forget(now);
-        self.coarse.forget(now);
+    pub(super) fn expire(&mut self, now: Millis) {
+        self.fine.expire(now);
+        self.coarse.expire(now);
     }
 
     /// Time of the newest row.
@@ -83,77 +72,52 @@ impl Track {
         self.fine.newest().max(self.coarse.newest())
     }
 
-    /// Memory that it takes.
     pub(super) fn size(&self) -> usize {
         self.fine.size() + self.coarse.size()
     }
 }
 
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The readings of a minute that is not over.
+/// The readings of the running minute.
 #[derive(Debug, Clone)]
 struct Minute {
+    /// Counts the minutes since 1970.
     number: u64,
     last: Millis,
-    sums: Vec<Sum>,
-}
-
-#[derive(Debug, Clone)]
-struct Sum {
-    series: Series,
-    low: i64,
-    high: i64,
-    total: i64,
-    count: i64,
+    sums: Vec<(Series, SpreadSum)>,
 }
 
 impl Minute {
-    fn new(number: u64) -> Self {
-        Minute { number, last: Millis(0), sums: Vec::new() }
-    }
-
-    fn add(&mut self, time: Millis, values: &[(Series, i64)]) {
+    fn add(&mut self, time: Millis, samples: &[Sample]) {
         self.last = time;
-        for (series, value) in values {
-            match self.sums.iter_mut().find(|sum| sum.series.key == series.key) {
-                Some(sum) => {
-                    sum.low = sum.low.min(*value);
-                    sum.high = sum.high.max(*value);
-                    sum.total = sum.total.saturating_add(*value);
-                    sum.count += 1;
-                }
-                None => {
-                    let (low, high, total) = (*value, *value, *value);
-                    self.sums.push(Sum { series: series.clone(), low, high, total, count: 1 });
-                }
-            }
+        for (series, spread) in samples {
+            let known = self.sums.iter().position(|(known, _)| known.key == series.key);
+            let index = known.unwrap_or_else(|| {
+                self.sums.push((series.clone(), SpreadSum::new()));
+                self.sums.len() - 1
+            });
+            self.sums[index].1.add(*spread);
         }
     }
 
     fn row(self) -> MinuteRow {
-        let sample = |sum: Sum| {
-            let mean = divide_rounded(sum.total, sum.count);
-            (sum.series, Spread { low: sum.low, mean, high: sum.high })
-        };
-        MinuteRow { time: self.last, samples: self.sums.into_iter().map(sample).collect() }
+        let samples =
+            self.sums.into_iter().filter_map(|(series, sum)| Some((series, sum.spread()?)));
+        MinuteRow { time: self.last, samples: samples.collect() }
     }
 }
 
-/// Units of what is worth a chart. States and counts are not drawn, and the resistances of the
-/// cells would take more room than anything else.
+/// Units of the recorded quantities. States and counts are not drawn in charts, and the resistances
+/// of the cells would take more memory than anything else.
 const UNITS: &[&str] = &["%", "V", "A", "W", "Wh", "kWh", "Ah", "°C"];
 
-/// What of a reading has a past.
-pub(super) fn samples(state: &DeviceState) -> Vec<(Series, i64)> {
+/// The recorded values of a reading.
+pub(super) fn samples(state: &DeviceState) -> Vec<Sample> {
     let sample = |entry: Entry| {
         let unit = entry.quantity.kind.unit().filter(|unit| UNITS.contains(unit))?;
         let Value::Decimal { mantissa, scale } = entry.value else { return None };
         let decimals = u32::from(entry.quantity.kind.decimals());
         let value = mantissa.checked_mul(10_i64.checked_pow(decimals.checked_sub(scale)?)?)?;
-        Some((Series { key: entry.key, unit, decimals }, value))
+        Some((Series { key: entry.key, unit, decimals }, Spread::of(value)))
     };
     entries(state).into_iter().filter_map(sample).collect()
 }
@@ -162,29 +126,29 @@ pub(super) fn samples(state: &DeviceState) -> Vec<(Series, i64)> {
 mod tests {
     use super::*;
 
-    fn volts(value: i64) -> Vec<(Series, i64)> {
-        vec![(Series { key: "pack_voltage".into(), unit: "V", decimals: 3 }, value)]
+    fn volts(value: i64) -> [Sample; 1] {
+        [(Series { key: "pack_voltage".into(), unit: "V", decimals: 3 }, Spread::of(value))]
     }
 
     #[test]
-    fn a_minute_has_its_least_mean_and_greatest_value() {
+    fn minute_has_lowest_mean_and_highest_value() {
         let mut track = Track::new(Duration::from_secs(3600));
-        assert_eq!(track.note(Millis(60_000), volts(53_000)), None);
-        assert_eq!(track.note(Millis(70_000), volts(52_000)), None);
-        assert_eq!(track.note(Millis(119_999), volts(52_100)), None);
-        let row = track.note(Millis(120_000), volts(1)).unwrap();
+        assert_eq!(track.push(Millis(60_000), &volts(53_000)), None);
+        assert_eq!(track.push(Millis(70_000), &volts(52_000)), None);
+        assert_eq!(track.push(Millis(119_999), &volts(52_100)), None);
+        let row = track.push(Millis(120_000), &volts(1)).unwrap();
         assert_eq!(row.time, Millis(119_999));
         assert_eq!(row.samples[0].1, Spread { low: 52_000, mean: 52_367, high: 53_000 });
-        assert_eq!(track.end_minute(Some(Millis(179_000))), None, "it still runs");
+        assert_eq!(track.end_minute(Some(Millis(179_000))), None, "still running");
         assert_eq!(track.end_minute(Some(Millis(180_000))).unwrap().time, Millis(120_000));
-        assert_eq!(track.end_minute(None), None, "it was ended");
+        assert_eq!(track.end_minute(None), None, "already ended");
     }
 
     #[test]
-    fn fast_readings_count_in_their_minute_but_are_not_all_kept() {
+    fn frequent_readings_count_in_their_minute_but_are_thinned() {
         let mut track = Track::new(Duration::from_secs(48 * 3600));
         for half in 0..240_u64 {
-            track.note(Millis(half * 500), volts(i64::try_from(half).unwrap()));
+            track.push(Millis(half * 500), &volts(i64::try_from(half).unwrap()));
         }
         let fine: usize = track.fine.blocks().map(|block| block.rows()).sum();
         assert_eq!(fine, 24);
@@ -193,15 +157,15 @@ mod tests {
     }
 
     #[test]
-    fn two_days_of_a_battery_are_small() {
+    fn two_days_take_less_than_450_kilobytes() {
         // Readings every ten seconds; everything moves a little, all the time.
         let mut track = Track::new(Duration::from_secs(48 * 3600));
         let keys: Vec<Series> =
             (0..40).map(|n| Series { key: format!("k{n}"), unit: "V", decimals: 3 }).collect();
         for number in 0..48 * 360_u64 {
-            let wave = |n: u64| i64::try_from(3300 + (number * (n + 7)) % 9).unwrap();
-            let values = keys.iter().cloned().zip((0..).map(wave)).collect();
-            track.note(Millis(1_771_097_625_510 + number * 10_000), values);
+            let wave = |n: u64| Spread::of(i64::try_from(3300 + (number * (n + 7)) % 9).unwrap());
+            let samples: Vec<Sample> = keys.iter().cloned().zip((0..).map(wave)).collect();
+            track.push(Millis(1_771_097_625_510 + number * 10_000), &samples);
         }
         let size = track.size();
         println!("48 h of 40 values every 10 s: {size} bytes");

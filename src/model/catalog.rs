@@ -57,7 +57,6 @@ pub enum Kind {
     Current,
     Power,
     StoredEnergy,
-    /// A growing total.
     Energy,
     Capacity,
     Temperature,
@@ -65,7 +64,6 @@ pub enum Kind {
     Duration,
     Signal,
     Remaining,
-    /// A growing count.
     Count,
     /// A number that identifies something.
     Number,

@@ -1,5 +1,7 @@
 //! Quantities as whole numbers of a small unit, so that equality is exact. The unit is in the name.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// A quantity that is a whole number of a small unit.
@@ -92,6 +94,11 @@ impl Millis {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// The time `duration` earlier, not before 1970.
+    pub fn before(self, duration: Duration) -> Millis {
+        Millis(self.0.saturating_sub(millis(duration)))
+    }
+
     /// ISO 8601 in UTC, to the second: `2026-02-14T19:33:45Z`.
     pub fn iso8601(self) -> String {
         let seconds = self.0 / 1000;
@@ -99,6 +106,11 @@ impl Millis {
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
+}
+
+/// Whole milliseconds of a duration, saturating.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Days since 1970-01-01 to year, month, day in the Gregorian calendar (the era arithmetic of

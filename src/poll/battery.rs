@@ -15,7 +15,7 @@ use crate::clock;
 use crate::command;
 use crate::model::derived_state::DerivedState;
 use crate::model::plausible::PlausibilityFilter;
-use crate::model::units::Uptime;
+use crate::model::units::{Uptime, millis};
 use crate::model::{LinkState, Profile, Reading, Value};
 use crate::protocol::{Driver, DriverInfo, Options};
 use crate::transport::Link;
@@ -265,8 +265,4 @@ fn summary(reading: &Reading) -> String {
     parts.extend(pack.voltage.map(|voltage| format!("{} V", Value::from(voltage))));
     parts.push(format!("{} cells", reading.cells.len()));
     parts.join(", ")
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! An RS485-to-Ethernet bridge.
+//! A serial bus behind an RS485-to-Ethernet bridge.
 
 use std::fmt;
 use std::io;

@@ -25,7 +25,6 @@ const CYCLES: usize = 8;
 pub enum Kind {
     /// The driver sends exactly these bytes.
     Request,
-    /// A good answer.
     Response,
     /// An answer that must be refused.
     Bad,

@@ -9,7 +9,7 @@ use crate::model::Profile;
 const SPAN: Duration = Duration::from_secs(48 * 3600);
 const NOW: Millis = Millis(1_771_097_625_510);
 
-/// A folder that is gone when the test is over.
+/// A temporary folder, deleted when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -22,12 +22,12 @@ impl Folder {
         Folder(path)
     }
 
-    fn file(&self) -> PathBuf {
+    fn path(&self) -> PathBuf {
         self.0.join("history.db")
     }
 
-    fn keeper(&self) -> Keeper {
-        Keeper::new(self.file().display().to_string())
+    fn file(&self) -> HistoryFile {
+        HistoryFile::new(self.path().display().to_string())
     }
 }
 
@@ -49,12 +49,12 @@ fn minute(ago: u64, soc: i64, voltage: Spread) -> MinuteRow {
     MinuteRow { time: Millis(NOW.0 - ago * 60_000), samples }
 }
 
-const LIVELY: Spread = Spread { low: 3300, mean: 3310, high: 3350 };
+const SPREAD: Spread = Spread { low: 3300, mean: 3310, high: 3350 };
 
-/// What a program that starts now knows of battery `a`: points, and the last one's cell voltage.
-fn known(keeper: &mut Keeper) -> (usize, Option<Spread>) {
+/// Number of points of battery `a` after a restart, and the last one's cell voltage.
+fn load(file: &mut HistoryFile) -> (usize, Option<Spread>) {
     let history = History::new(&Board::new(["a", "b"].map(Profile::sample)), SPAN);
-    keeper.load(&history, NOW);
+    file.load(&history, NOW);
     let step = Some(Duration::from_secs(60));
     let query = Query { from: Millis(0), to: NOW, step, keys: Some(vec!["cell_3_voltage".into()]) };
     let answer =
@@ -63,97 +63,97 @@ fn known(keeper: &mut Keeper) -> (usize, Option<Spread>) {
     (answer.times.len(), last)
 }
 
-fn write(keeper: &mut Keeper, minutes: std::ops::Range<u64>) {
+fn write(file: &mut HistoryFile, minutes: std::ops::Range<u64>) {
     let rows = minutes.rev().flat_map(|ago| {
-        [(id("a"), minute(ago, 6400, LIVELY)), (id("b"), minute(ago, 100, Spread::of(3000)))]
+        [(id("a"), minute(ago, 6400, SPREAD)), (id("b"), minute(ago, 100, Spread::of(3000)))]
     });
-    keeper.write(rows.collect(), Millis(NOW.0 - 172_800_000), &[]);
+    file.write(rows.collect(), Millis(NOW.0 - 172_800_000), &[]);
 }
 
 #[test]
-fn a_restart_knows_what_was_written_even_when_the_program_was_killed() {
+fn written_minutes_survive_a_kill() {
     let folder = Folder::new();
-    let mut keeper = folder.keeper();
-    write(&mut keeper, 0..30);
-    // As a killed program would: nothing is closed.
-    std::mem::forget(keeper);
-    assert_eq!(known(&mut folder.keeper()), (30, Some(LIVELY)));
+    let mut file = folder.file();
+    write(&mut file, 0..30);
+    // A killed program closes nothing.
+    std::mem::forget(file);
+    assert_eq!(load(&mut folder.file()), (30, Some(SPREAD)));
 }
 
 #[test]
-fn old_minutes_leave_the_file() {
+fn old_minutes_are_deleted() {
     let folder = Folder::new();
-    let mut keeper = folder.keeper();
-    write(&mut keeper, 100..130);
-    keeper.write(vec![(id("a"), minute(0, 1, LIVELY))], Millis(NOW.0 - 110 * 60_000), &[]);
-    assert_eq!(known(&mut keeper).0, 12);
+    let mut file = folder.file();
+    write(&mut file, 100..130);
+    file.write(vec![(id("a"), minute(0, 1, SPREAD))], Millis(NOW.0 - 110 * 60_000), &[]);
+    assert_eq!(load(&mut file).0, 12);
 }
 
 #[test]
-fn a_damaged_file_is_set_aside_and_a_new_one_begins() {
+fn damaged_file_is_set_aside_and_replaced() {
     for damage in ["garbage", "head", "middle"] {
         let folder = Folder::new();
-        let mut keeper = folder.keeper();
-        write(&mut keeper, 0..2000);
-        drop(keeper);
-        let mut bytes = fs::read(folder.file()).unwrap();
+        let mut file = folder.file();
+        write(&mut file, 0..2000);
+        drop(file);
+        let mut bytes = fs::read(folder.path()).unwrap();
         match damage {
             "garbage" => bytes = b"this is no database, but it is long enough".repeat(100),
             "head" => bytes[..100].fill(0),
             _ => bytes[8192..].iter_mut().for_each(|byte| *byte ^= 0x55),
         }
-        fs::write(folder.file(), &bytes).unwrap();
-        let mut keeper = folder.keeper();
-        let _ = known(&mut keeper);
+        fs::write(folder.path(), &bytes).unwrap();
+        let mut file = folder.file();
+        let _ = load(&mut file);
         let aside = fs::read(folder.0.join("history.db.damaged")).unwrap();
         assert!(aside == bytes, "{damage}: the damaged file is kept as it is");
-        write(&mut keeper, 0..3);
-        drop(keeper);
-        assert_eq!(known(&mut folder.keeper()), (3, Some(LIVELY)), "{damage}");
+        write(&mut file, 0..3);
+        drop(file);
+        assert_eq!(load(&mut folder.file()), (3, Some(SPREAD)), "{damage}");
     }
 }
 
 #[test]
-fn the_file_of_another_program_is_left_alone() {
+fn file_of_another_program_is_left_alone() {
     let folder = Folder::new();
-    let other = Connection::open(folder.file()).unwrap();
+    let other = Connection::open(folder.path()).unwrap();
     other
         .execute_batch("CREATE TABLE photos (name TEXT); INSERT INTO photos VALUES ('x');")
         .unwrap();
     drop(other);
-    let before = fs::read(folder.file()).unwrap();
-    let mut keeper = folder.keeper();
-    write(&mut keeper, 0..3);
-    assert_eq!(known(&mut keeper), (0, None));
-    assert!(fs::read(folder.file()).unwrap() == before);
-    assert!(keeper.complaint.is_some());
+    let before = fs::read(folder.path()).unwrap();
+    let mut file = folder.file();
+    write(&mut file, 0..3);
+    assert_eq!(load(&mut file), (0, None));
+    assert!(fs::read(folder.path()).unwrap() == before);
+    assert!(file.last_error.is_some());
 }
 
 #[test]
-fn what_cannot_be_written_waits_and_does_not_pile_up() {
+fn unwritten_minutes_are_queued_up_to_a_limit() {
     let folder = Folder::new();
-    let place = folder.0.join("missing/history.db");
-    let mut keeper = Keeper::new(place.display().to_string());
-    write(&mut keeper, 0..4000);
-    assert_eq!(keeper.waiting.len(), MOST_WAITING);
-    fs::create_dir(place.parent().unwrap()).unwrap();
-    keeper.write(Vec::new(), Millis(0), &[]);
-    assert_eq!((keeper.waiting.len(), &keeper.complaint), (0, &None));
-    assert_eq!(known(&mut keeper), (MOST_WAITING / 2, Some(LIVELY)));
-    // A file that somebody deleted is written anew.
-    fs::remove_file(&place).unwrap();
-    write(&mut keeper, 0..2);
-    assert!(place.exists());
-    assert_eq!(known(&mut keeper).0, 2);
+    let path = folder.0.join("missing/history.db");
+    let mut file = HistoryFile::new(path.display().to_string());
+    write(&mut file, 0..4000);
+    assert_eq!(file.queue.len(), MAX_QUEUED);
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    file.write(Vec::new(), Millis(0), &[]);
+    assert_eq!((file.queue.len(), &file.last_error), (0, &None));
+    assert_eq!(load(&mut file), (MAX_QUEUED / 2, Some(SPREAD)));
+    // A deleted file is created again.
+    fs::remove_file(&path).unwrap();
+    write(&mut file, 0..2);
+    assert!(path.exists());
+    assert_eq!(load(&mut file).0, 2);
 }
 
 #[test]
-fn people_can_read_it() {
+fn history_view_has_plain_values() {
     let folder = Folder::new();
-    let mut keeper = folder.keeper();
-    keeper.write(vec![(id("a"), minute(0, 6400, LIVELY))], Millis(0), &[]);
-    drop(keeper);
-    let connection = Connection::open(folder.file()).unwrap();
+    let mut file = folder.file();
+    file.write(vec![(id("a"), minute(0, 6400, SPREAD))], Millis(0), &[]);
+    drop(file);
+    let connection = Connection::open(folder.path()).unwrap();
     let mut select = connection
         .prepare("SELECT time, device, key, mean, low, high, unit FROM history ORDER BY key")
         .unwrap();
@@ -188,43 +188,43 @@ fn totals(charged: i64, discharged: i64) -> EnergyTotals {
     EnergyTotals { charged: energy(charged), discharged: energy(discharged) }
 }
 
-fn count(keeper: &mut Keeper, counters: &[(&str, EnergyTotals)]) {
+fn count(file: &mut HistoryFile, counters: &[(&str, EnergyTotals)]) {
     let counters: Vec<_> = counters.iter().map(|(name, totals)| (id(name), *totals)).collect();
     // Much later than any minute that is kept.
-    keeper.write(Vec::new(), Millis(u64::MAX), &counters);
+    file.write(Vec::new(), Millis(u64::MAX), &counters);
 }
 
 #[test]
 fn energy_counters_outlive_the_minutes_and_never_fall() {
     let folder = Folder::new();
-    let mut keeper = folder.keeper();
-    assert_eq!(keeper.counters(), []);
-    count(&mut keeper, &[("a", totals(123_456_789, 5)), ("b", totals(1, 2))]);
-    count(&mut keeper, &[("a", totals(123_456_788, 7))]);
-    std::mem::forget(keeper);
+    let mut file = folder.file();
+    assert_eq!(file.counters(), []);
+    count(&mut file, &[("a", totals(123_456_789, 5)), ("b", totals(1, 2))]);
+    count(&mut file, &[("a", totals(123_456_788, 7))]);
+    std::mem::forget(file);
     let kept = [(id("a"), totals(123_456_789, 7)), (id("b"), totals(1, 2))];
-    assert_eq!(folder.keeper().counters(), kept);
+    assert_eq!(folder.file().counters(), kept);
 }
 
 #[test]
-fn a_file_that_was_begun_without_counters_gets_them() {
+fn counters_are_added_to_an_older_file() {
     let folder = Folder::new();
-    let mut keeper = folder.keeper();
-    write(&mut keeper, 0..3);
-    drop(keeper);
-    Connection::open(folder.file()).unwrap().execute_batch("DROP TABLE counters").unwrap();
-    let mut keeper = folder.keeper();
-    assert_eq!(keeper.counters(), []);
-    count(&mut keeper, &[("a", totals(1, 2))]);
-    assert_eq!(keeper.counters(), [(id("a"), totals(1, 2))]);
+    let mut file = folder.file();
+    write(&mut file, 0..3);
+    drop(file);
+    Connection::open(folder.path()).unwrap().execute_batch("DROP TABLE counters").unwrap();
+    let mut file = folder.file();
+    assert_eq!(file.counters(), []);
+    count(&mut file, &[("a", totals(1, 2))]);
+    assert_eq!(file.counters(), [(id("a"), totals(1, 2))]);
 }
 
 #[test]
-fn what_is_no_counter_is_none() {
+fn invalid_counter_is_ignored() {
     let folder = Folder::new();
-    let mut keeper = folder.keeper();
-    count(&mut keeper, &[("a", totals(1, 2)), ("b", totals(3, 4))]);
-    let connection = Connection::open(folder.file()).unwrap();
+    let mut file = folder.file();
+    count(&mut file, &[("a", totals(1, 2)), ("b", totals(3, 4))]);
+    let connection = Connection::open(folder.path()).unwrap();
     connection.execute("UPDATE counters SET charged = -1 WHERE device = 'a'", []).unwrap();
-    assert_eq!(keeper.counters(), [(id("b"), totals(3, 4))]);
+    assert_eq!(file.counters(), [(id("b"), totals(3, 4))]);
 }

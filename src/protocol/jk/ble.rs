@@ -53,7 +53,6 @@ struct Session {
     /// Values of records 03 and 01.
     known: Reading,
     layout: Option<Layout>,
-    /// 96 was sent.
     opened: bool,
     /// Record 02 is being received.
     streaming: bool,

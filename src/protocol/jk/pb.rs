@@ -25,11 +25,8 @@ pub(super) const ACKNOWLEDGEMENT: usize = 8;
 /// The records that can be triggered. A write to any other register would change the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
-    /// Record 02.
     Live,
-    /// Record 01.
     Settings,
-    /// Record 03.
     Device,
 }
 

@@ -75,7 +75,6 @@ impl RecordBuilder {
     }
 }
 
-/// Record 03.
 pub(super) fn device(layout: Layout) -> Vec<u8> {
     let mut record = RecordBuilder::new(3, 1);
     let (model, hardware, software) = match layout {
@@ -100,7 +99,6 @@ pub(super) fn device(layout: Layout) -> Vec<u8> {
     record.close()
 }
 
-/// Record 01.
 pub(super) fn settings(pack: &mut SimPack, seconds: f64) -> Vec<u8> {
     let state = pack.state(seconds);
     let mut record = RecordBuilder::new(1, 1);
@@ -115,7 +113,6 @@ pub(super) fn settings(pack: &mut SimPack, seconds: f64) -> Vec<u8> {
     record.close()
 }
 
-/// Record 02.
 pub(super) fn cells(layout: Layout, state: &PackState, counter: u8) -> Vec<u8> {
     let mut record = RecordBuilder::new(2, counter);
     // Eight more cells need 16 more bytes of voltages and 16 more of resistances.

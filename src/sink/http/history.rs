@@ -40,7 +40,7 @@ const GATEWAY_NAMES: &[(&str, &str)] = &[
     ("p", "power"),
 ];
 
-/// `/api/devices/<id>/history?hours=48&keys=soc,power&step=300`.
+/// One list of values per key: `/api/devices/<id>/history?hours=48&keys=soc,power&step=300`.
 pub(super) async fn history(
     State(app): State<AppState>,
     Path(id): Path<String>,
@@ -70,7 +70,7 @@ pub(super) async fn history48h(
     let to = clock::now();
     let keys = GATEWAY_NAMES.iter().map(|(_, key)| (*key).to_owned()).collect();
     let query =
-        Query { from: before(to, GATEWAY_RANGE), to, step: Some(GATEWAY_STEP), keys: Some(keys) };
+        Query { from: to.before(GATEWAY_RANGE), to, step: Some(GATEWAY_STEP), keys: Some(keys) };
     app.respond(state, query, |_, answer| gateway_rows(answer)).await
 }
 
@@ -107,13 +107,13 @@ fn parse_query(
     max_range: Duration,
     to: Millis,
 ) -> Result<Query, String> {
-    let mut query = Query { from: before(to, max_range), to, step: None, keys: None };
+    let mut query = Query { from: to.before(max_range), to, step: None, keys: None };
     for (name, text) in parameters {
         match name.as_str() {
             "hours" => {
                 let hours = parse_within(text, 0.01..=10_000.0)
                     .ok_or_else(|| format!("hours is a number like 48, not {text}"))?;
-                query.from = before(to, Duration::from_secs_f64(hours * 3600.0).min(max_range));
+                query.from = to.before(Duration::from_secs_f64(hours * 3600.0).min(max_range));
             }
             "step" => {
                 let step = parse_within(text, 1..=86_400)
@@ -135,10 +135,6 @@ fn parse_query(
 
 fn parse_within<T: FromStr + PartialOrd>(text: &str, range: RangeInclusive<T>) -> Option<T> {
     text.parse().ok().filter(|number| range.contains(number))
-}
-
-fn before(time: Millis, duration: Duration) -> Millis {
-    Millis(time.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// `{"id": ..., "step": 300, "times": [...], "series": {"soc": {"unit": "%", "mean": [...], ...}}}`.
