@@ -214,7 +214,7 @@ outage() {
   check "$1: one log line reports its end" logs_once "$5"
 }
 
-outage "bluetoothd killed" kill-bluetoothd start-bluetoothd "WARN .*bluetoothd. is not running" "Bluetooth works again"
+outage "bluetoothd killed" kill-bluetoothd start-bluetoothd "WARN the Bluetooth service .bluetoothd. is not running" "Bluetooth works again"
 outage "adapter off" adapter-off adapter-on "WARN the Bluetooth adapter hci0 is switched off" "Bluetooth works again"
 
 mark
