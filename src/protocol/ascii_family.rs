@@ -42,10 +42,10 @@ pub(super) struct Layout {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alternative {
     None,
-    /// FF, which the first module of a group answers for all of them.
+    /// FF, to which the first module of a group replies for all of them.
     WholeGroup,
-    /// The byte 01. Which of the two forms works belongs to the battery and not to the connection, so a new
-    /// session remembers it.
+    /// The byte 01. Which of the two forms works belongs to the battery and not to the connection,
+    /// so a new session keeps it.
     FixedGroup,
 }
 

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Between `~` and CR everything is hex text. LENGTH holds the number of INFO *characters* in its
-//! low twelve bits and a check nibble above them. An answer has its return code where the
-//! question had CID2, so it does not say which question it answers.
+//! low twelve bits and a check nibble above them. A reply has its return code where the
+//! request had CID2, so it does not identify its request.
 
 use super::error::{DecodeError, check};
 use super::query::Framing;
@@ -24,10 +24,10 @@ pub const MAX_INFO: usize = 0xFFF / 2;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     pub version: u8,
-    /// Address of the battery, in questions and answers.
+    /// Address of the battery, in requests and replies.
     pub address: u8,
     pub cid1: u8,
-    /// Service of a question, return code of an answer.
+    /// Service of a request, return code of a reply.
     pub cid2: u8,
     pub info: Vec<u8>,
 }
@@ -152,7 +152,7 @@ fn digit(c: u8) -> u8 {
 mod tests {
     use super::*;
 
-    fn question(info: &[u8]) -> Frame {
+    fn request(info: &[u8]) -> Frame {
         Frame { version: 0x22, address: 1, cid1: 0x4A, cid2: 0x42, info: info.to_vec() }
     }
 
@@ -167,20 +167,20 @@ mod tests {
 
     /// The worked examples of the Basen document.
     #[test]
-    fn documented_questions_are_encoded() {
-        let question = |address, cid2, info: &[u8]| {
+    fn documented_requests_are_encoded() {
+        let request = |address, cid2, info: &[u8]| {
             Frame { version: 0x22, address, cid1: 0x4A, cid2, info: info.to_vec() }.encode()
         };
-        assert_eq!(question(1, 0x42, &[1]), b"~22014A42E00201FD28\r");
-        assert_eq!(question(1, 0x4F, &[]), b"~22014A4F0000FD8C\r");
-        assert_eq!(question(15, 0x42, &[15]), b"~220F4A42E0020FFCFE\r");
-        assert_eq!(question(0, 0xB0, &[0, 1, 4, 0xFF, 0]), b"~22004AB0600A000104FF00FB6D\r");
+        assert_eq!(request(1, 0x42, &[1]), b"~22014A42E00201FD28\r");
+        assert_eq!(request(1, 0x4F, &[]), b"~22014A4F0000FD8C\r");
+        assert_eq!(request(15, 0x42, &[15]), b"~220F4A42E0020FFCFE\r");
+        assert_eq!(request(0, 0xB0, &[0, 1, 4, 0xFF, 0]), b"~22004AB0600A000104FF00FB6D\r");
     }
 
     #[test]
     fn encoded_frames_can_be_parsed() {
         for info in [&[][..], &[1], &[0; MAX_INFO]] {
-            let frame = question(info);
+            let frame = request(info);
             let line = frame.encode();
             assert_eq!(find(&line), Framing::Frame(line.len()));
             assert_eq!(Frame::parse(&line), Ok(frame));
@@ -189,8 +189,8 @@ mod tests {
 
     #[test]
     fn payload_beyond_the_length_field_is_cut() {
-        let line = question(&[7; MAX_INFO + 1]).encode();
-        assert_eq!(Frame::parse(&line), Ok(question(&[7; MAX_INFO])));
+        let line = request(&[7; MAX_INFO + 1]).encode();
+        assert_eq!(Frame::parse(&line), Ok(request(&[7; MAX_INFO])));
     }
 
     #[test]

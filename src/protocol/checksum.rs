@@ -29,7 +29,7 @@ mod tests {
     #[test]
     fn checksums_match_published_examples() {
         assert_eq!(crc16_modbus(b"123456789"), 0x4B37);
-        // The question for the live values in the paper of Daly's A5 dialect.
+        // The request for the live values in the paper of Daly's A5 dialect.
         assert_eq!(sum8(&[0xA5, 0x40, 0x90, 8, 0, 0, 0, 0, 0, 0, 0, 0]), 0x7D);
         // Service 43 in the paper of Pylontech.
         assert_eq!(negated_sum16(b"20014043E00200"), 0xFD3B);

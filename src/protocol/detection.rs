@@ -212,7 +212,11 @@ mod tests {
         assert!(candidates.iter().any(last), "a driver that writes a trigger register");
         let usual = |candidate: &Candidate| candidate.driver.serial.map(|serial| serial.bauds[0]);
         let early = candidates.iter().filter(|candidate| !last(candidate));
-        assert!(early.map(|it| it.baud != usual(it)).is_sorted(), "{:?}", names(&candidates));
+        assert!(
+            early.map(|candidate| candidate.baud != usual(candidate)).is_sorted(),
+            "{:?}",
+            names(&candidates)
+        );
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub(super) trait FrameShape {
             None => {
                 let is_valid = |&at: &usize| {
                     let rest = &buffer[at..];
-                    self.may_begin(rest) && self.whole(rest).is_some_and(|it| self.is_valid(it))
+                    self.may_begin(rest)
+                        && self.whole(rest).is_some_and(|frame| self.is_valid(frame))
                 };
                 (1..buffer.len()).find(is_valid).map_or(Framing::NeedMore, Framing::Junk)
             }

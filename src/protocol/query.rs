@@ -360,7 +360,7 @@ impl<P: RequestReply> Driver for Runner<P> {
         }
     }
 
-    /// Bytes that arrive while nothing is awaited answer no request and are dropped.
+    /// Bytes that arrive while nothing is awaited belong to no request and are dropped.
     fn receive(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while self.is_receiving() && !rest.is_empty() {

@@ -108,8 +108,8 @@ mod tests {
     fn ask(state: PackState, request: &str) -> String {
         let battery = Battery::fixed(state);
         let mut pack = (BRAND.new)(SimPack { battery, ..SimPack::fixed(2) });
-        let answer = pack.respond(request.as_bytes(), 0.0).unwrap_or_default();
-        String::from_utf8(answer).unwrap()
+        let reply = pack.respond(request.as_bytes(), 0.0).unwrap_or_default();
+        String::from_utf8(reply).unwrap()
     }
 
     #[test]
@@ -129,8 +129,8 @@ mod tests {
             remaining: MilliampHours(33_500),
             ..recorded()
         };
-        let answer = ask(state, "~20024642E00202FD33\r");
-        assert!(answer.contains("82DC02C3500000"), "{answer}");
+        let reply = ask(state, "~20024642E00202FD33\r");
+        assert!(reply.contains("82DC02C3500000"), "{reply}");
     }
 
     #[test]

@@ -95,13 +95,13 @@ mod tests {
     #[test]
     fn live_values_equal_those_of_a_recorded_pack() {
         // syssi/esphome-seplos-bms, README.md; the voltage at the terminals differs.
-        let answer = ask("~20004642E00200FD37\r");
+        let reply = ask("~20004642E00200FD37\r");
         assert_eq!(
-            &answer[..answer.len() - 25],
+            &reply[..reply.len() - 25],
             "~2000460010960001100CD70CE90CF40CD60CEF0CE50CE10CDC0CE90CF00CE80CEF0CEA0CDA0CDE0CD8060B\
              A60BA00B970BA60BA50BA2FD5C14A0344E0A426803134650004603E8"
         );
-        assert!(answer.ends_with("14A00000000000000000DC7A\r"), "{answer}");
+        assert!(reply.ends_with("14A00000000000000000DC7A\r"), "{reply}");
     }
 
     #[test]

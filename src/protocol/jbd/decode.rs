@@ -24,7 +24,7 @@ pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> 
     // A board may count sensors that it does not send.
     let present = usize::from(sensors).min(reader.remaining() / 2);
     let temperatures = reader.u16s(present)?;
-    let extension = Extension::read(&mut reader).ok().filter(|it| it.remaining == remaining);
+    let extension = Extension::read(&mut reader).ok().filter(|found| found.remaining == remaining);
     let factor = extension.map_or(1, |extension| extension.factor(soc));
 
     let charge = |raw: u16| MilliampHours(i64::from(raw) * 10 * i64::from(factor));
@@ -34,7 +34,7 @@ pub(super) fn basic(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> 
     pack.soc = centi_percent(i64::from(soc) * 100);
     pack.remaining = Some(charge(remaining));
     pack.design = (nominal != 0).then(|| charge(nominal));
-    pack.full = extension.filter(|it| it.full != 0).map(|it| charge(it.full));
+    pack.full = extension.map(|found| found.full).filter(|full| *full != 0).map(charge);
     pack.cycles = Some(cycles.into());
     into.identity.software = Some(format!("{}.{}", version >> 4, version & 0xF));
     into.identity.manufactured = date(produced);

@@ -56,7 +56,7 @@ pub fn encode(command: u8, data: &[u8]) -> Vec<u8> {
 }
 
 /// The password as command 18 sends it: mixed with the address, in the order in which it is
-/// printed, and the random byte. Five captured frames confirm this.
+/// printed, and the random byte. Five recorded frames confirm this.
 pub fn scramble(password: [u8; 6], mac: [u8; 6], random: u8) -> [u8; 6] {
     std::array::from_fn(|index| (mac[index] ^ password[index]).wrapping_add(random))
 }

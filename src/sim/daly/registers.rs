@@ -31,7 +31,7 @@ pub fn respond(pack: &mut DalyPack, request: &[u8], seconds: f64) -> Option<Vec<
             let state = pack.state(seconds);
             let last = register.checked_add(value)?;
             let content: Option<Vec<u16>> =
-                (register..last).map(|it| content(*dialect, &state, it)).collect();
+                (register..last).map(|register| content(*dialect, &state, register)).collect();
             // An invalid request is ignored.
             let content = content.filter(|content| (1..=81).contains(&content.len()))?;
             let mut frame = vec![reply, READ, (content.len() * 2) as u8];

@@ -15,7 +15,7 @@ fn unhex(text: &str) -> Vec<u8> {
 
 fn ask(dialect: Dialect, state: PackState, request: &str) -> Option<String> {
     let pack = SimPack { battery: Battery::fixed(state), ..SimPack::fixed(1) };
-    DalyPack { dialect, pack }.respond(&unhex(request), 0.0).map(|answer| hex(&answer))
+    DalyPack { dialect, pack }.respond(&unhex(request), 0.0).map(|reply| hex(&reply))
 }
 
 /// The 24 cells of a recorded D2 board at rest.
@@ -38,11 +38,11 @@ fn recorded() -> PackState {
 #[test]
 fn d2_status_equals_that_of_a_recorded_board() {
     // syssi/esphome-daly-bms, docs/pdus.
-    let answer = ask(Dialect::D2, recorded(), "d2030000003ed7b9").unwrap();
-    assert!(answer.starts_with("d2037c0cdc0cdb0cdc0cdc0cdc0cdc0cde0cdc0cdc"), "{answer}");
-    assert!(answer.contains("0000000000000000000000380036003800380028"), "{answer}");
-    assert!(answer.contains("03167530014d0cde0cdb"), "{answer}");
-    assert_eq!(answer.len(), 2 * 129);
+    let reply = ask(Dialect::D2, recorded(), "d2030000003ed7b9").unwrap();
+    assert!(reply.starts_with("d2037c0cdc0cdb0cdc0cdc0cdc0cdc0cde0cdc0cdc"), "{reply}");
+    assert!(reply.contains("0000000000000000000000380036003800380028"), "{reply}");
+    assert!(reply.contains("03167530014d0cde0cdb"), "{reply}");
+    assert_eq!(reply.len(), 2 * 129);
 }
 
 #[test]
@@ -63,18 +63,18 @@ fn a5_replies_equal_those_of_recorded_boards() {
 
 #[test]
 fn p81_boards_reply_from_another_address() {
-    let answer = ask(Dialect::P81, PackState::at_rest(), "8103000000405bfa").unwrap();
-    assert!(answer.starts_with("5103800ced0cf0"), "{answer}");
+    let reply = ask(Dialect::P81, PackState::at_rest(), "8103000000405bfa").unwrap();
+    assert!(reply.starts_with("5103800ced0cf0"), "{reply}");
     assert_eq!(ask(Dialect::P81, PackState::at_rest(), "8203000000405bc9"), None);
 }
 
 #[test]
 fn other_dialects_are_ignored() {
-    let questions = ["d2030000003ed7b9", "8103000000405bfa", "a540900800000000000000007d"];
+    let requests = ["d2030000003ed7b9", "8103000000405bfa", "a540900800000000000000007d"];
     for (dialect, own) in [(Dialect::D2, 0), (Dialect::P81, 1), (Dialect::A5, 2)] {
-        for (index, question) in questions.iter().enumerate() {
-            let answer = ask(dialect, PackState::at_rest(), question);
-            assert_eq!(answer.is_some(), index == own, "{dialect:?}, {question}");
+        for (index, request) in requests.iter().enumerate() {
+            let reply = ask(dialect, PackState::at_rest(), request);
+            assert_eq!(reply.is_some(), index == own, "{dialect:?}, {request}");
         }
     }
 }
@@ -86,8 +86,8 @@ fn writes_set_a_switch_and_are_confirmed() {
         (Dialect::A5, "a540da080000000000000000c7", "a501da08000000000000000088"),
     ] {
         let mut board = DalyPack { dialect, pack: SimPack::fixed(1) };
-        let answer = board.respond(&unhex(order), 0.0).unwrap();
-        assert_eq!(hex(&answer), confirmation);
+        let reply = board.respond(&unhex(order), 0.0).unwrap();
+        assert_eq!(hex(&reply), confirmation);
         let state = board.pack.state(0.0);
         assert_eq!((state.charging, state.discharging), (false, true));
     }
