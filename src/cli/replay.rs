@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +22,9 @@ use crate::poll::CycleError;
 use crate::protocol::{self, Driver, Step};
 use crate::raw::raw;
 
+/// In bytes; a line of a capture contains at most one reading.
+const MAX_LINE: usize = 1024 * 1024;
+
 pub(super) const COMMAND: Command = Command {
     name: "replay",
     about: "Replay a capture through the drivers; one JSON object per attempt on stdout",
@@ -34,21 +37,27 @@ pub(super) const COMMAND: Command = Command {
 };
 
 fn run(path: &Path) -> Outcome {
-    let replayed = replay(path).map_err(|error| failed(format!("{}: {error}", path.display())))?;
-    match replayed {
+    let file = File::open(path).map_err(|error| error.to_string());
+    let replayed = file.and_then(|file| replay(BufReader::new(file)));
+    match replayed.map_err(|error| failed(format!("{}: {error}", path.display())))? {
         0 => Ok(SUCCESS),
         count => Err(failed(format!("{count} attempts ended differently than in the capture"))),
     }
 }
 
 /// The number of attempts that ended differently.
-fn replay(path: &Path) -> Result<usize, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+fn replay(mut capture: impl BufRead) -> Result<usize, String> {
     let mut batteries: BTreeMap<String, Battery> = BTreeMap::new();
     let mut differences = 0;
-    for (index, line) in BufReader::new(file).split(b'\n').enumerate() {
-        let line = line.map_err(|error| error.to_string())?;
-        let in_line = |error: String| format!("line {}: {error}", index + 1);
+    for number in 1.. {
+        let in_line = |error: String| format!("line {number}: {error}");
+        let mut line = Vec::new();
+        let read = capture.by_ref().take(MAX_LINE as u64).read_until(b'\n', &mut line);
+        match read.map_err(|error| error.to_string())? {
+            0 => break,
+            MAX_LINE => return Err(in_line("longer than 1 MiB: not a line of a capture".into())),
+            _ => {}
+        }
         let entry: Entry = serde_json::from_slice(&line)
             .map_err(|error| in_line(format!("not a line of a capture: {error}")))?;
         let battery = batteries.entry(entry.device).or_default();
@@ -123,8 +132,8 @@ impl Battery {
         Ok(None)
     }
 
-    /// The result of the attempt, and the recorded one. Only the traffic is replayed: the identity of the battery, the
-    /// time, and how the connection broke are copied from the capture.
+    /// The result of the attempt, and the recorded one. Only the traffic is replayed: the identity
+    /// of the battery, the time, and how the connection broke are copied from the capture.
     fn end(&mut self, step: Step, mut recorded: Json, at: Millis) -> Result<(Json, Json), String> {
         let profile = profile(&recorded)?;
         let fault = match step {
@@ -202,4 +211,15 @@ fn unfinished(step: &Step) -> Fault {
         format!("the driver {wants} where the capture ends the attempt"),
         "the capture comes from another version, or lines are missing",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_without_end_is_not_read_into_memory() {
+        let error = replay(BufReader::new(std::io::repeat(b'x'))).unwrap_err();
+        assert_eq!(error, "line 1: longer than 1 MiB: not a line of a capture");
+    }
 }
