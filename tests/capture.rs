@@ -18,7 +18,7 @@ use bms_reader::raw::raw;
 use bms_reader::sim::faults::{Fault, Frequency, Rule};
 use bms_reader::sim::serve::{SimBus, memory};
 use bms_reader::sim::{BRANDS, Bus, Faults, SimBrand};
-use bms_reader::transport::Endpoint;
+use bms_reader::transport::LinkConfig;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -85,7 +85,7 @@ async fn session(brand: &'static SimBrand, file: &Path) -> Vec<Value> {
     let (_commands, mut inboxes) = CommandBus::new(&[vec![id.clone()]]);
     let (recorder, writer) = Recorder::open(file).unwrap();
     let line = Line {
-        endpoint: Endpoint::Memory(port),
+        endpoint: LinkConfig::Memory(port),
         bauds: vec![9600],
         members: vec![member],
         recorder: Some(recorder),

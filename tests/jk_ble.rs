@@ -85,7 +85,7 @@ async fn each_record_of_the_stream_is_a_reading() {
     let board = Bus::with_batteries(&BRAND, &[1], 7, Faults::default());
     let bus = SimBus::new(board, 600.0, None).over_ble();
     let port = memory("board", bus.clone(), stop.clone());
-    let endpoint = bms_reader::transport::Endpoint::Memory(port);
+    let endpoint = bms_reader::transport::LinkConfig::Memory(port);
     let mut link = endpoint.open(9600).await.unwrap();
     let mut driver = driver();
     let mut traffic = TrafficLog::new(&DeviceId::new("jk").unwrap(), None);

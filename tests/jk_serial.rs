@@ -17,7 +17,7 @@ use bms_reader::protocol::{CycleKind, Driver, Options, ProtocolError, Step};
 use bms_reader::sim::jk::{PB, PB_WITH_MASTER, PbPack, TTL};
 use bms_reader::sim::serve::{SimBus, memory};
 use bms_reader::sim::{Battery, Bus, Faults, PackState, SimBrand, SimPack};
-use bms_reader::transport::{Endpoint, Link};
+use bms_reader::transport::{Link, LinkConfig};
 use common::{Outcome, play};
 use tokio_util::sync::CancellationToken;
 
@@ -106,7 +106,7 @@ fn configured_dialect_is_the_only_one_tried() {
 }
 
 async fn line(sim_bus: &SimBus, stop: &CancellationToken) -> Link {
-    Endpoint::Memory(memory("bus", sim_bus.clone(), stop.clone())).open(115_200).await.unwrap()
+    LinkConfig::Memory(memory("bus", sim_bus.clone(), stop.clone())).open(115_200).await.unwrap()
 }
 
 fn traffic() -> TrafficLog {

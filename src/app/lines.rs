@@ -8,7 +8,7 @@ use crate::poll::{self, BleSettings, Line, LineMember, ReportedAdapterErrors};
 use crate::protocol::driver::Medium;
 use crate::sim::serve::{self, SimBus};
 use crate::sim::{self, Faults, SimBrand};
-use crate::transport::{BleConfig, Bluetooth, Endpoint, Passkey, SerialConfig, TcpConfig};
+use crate::transport::{BleConfig, Bluetooth, LinkConfig, Passkey};
 
 /// Fixed, so that the simulated batteries are the same at every start.
 const SEED: u64 = 1;
@@ -49,12 +49,8 @@ pub fn lines(
     let line = |(group, seed): (Vec<&Device>, u64)| {
         let members = group.iter().map(|device| member(device)).collect();
         let endpoint = match &group[0].endpoint {
-            config::Endpoint::Serial { path } => {
-                Endpoint::Serial(SerialConfig { path: path.clone() })
-            }
-            config::Endpoint::Tcp { host, port } => {
-                Endpoint::Tcp(TcpConfig { host: host.clone(), port: *port })
-            }
+            config::Endpoint::Serial { path } => LinkConfig::Serial { path: path.clone() },
+            config::Endpoint::Tcp { address } => LinkConfig::Tcp { address: address.clone() },
             config::Endpoint::Ble { address, adapter } => {
                 let config = ble_config(group[0], bluetooth, address, adapter.clone());
                 return ble_line(group[0], config, adapter_errors.clone());
@@ -96,12 +92,12 @@ fn simulated_line(
         bus = bus.over_ble();
         members.iter_mut().for_each(|member| member.options.medium = Medium::Ble);
     }
-    Line::new(Endpoint::Memory(serve::memory("simulated", bus, stop.clone())), members)
+    Line::new(LinkConfig::Memory(serve::memory("simulated", bus, stop.clone())), members)
 }
 
 fn ble_line(device: &Device, endpoint: BleConfig, adapter_errors: ReportedAdapterErrors) -> Line {
     let ble = BleSettings { keep_connected: device.keep_connected, adapter_errors };
-    Line { ble: Some(ble), ..Line::new(Endpoint::Ble(endpoint), vec![member(device)]) }
+    Line { ble: Some(ble), ..Line::new(LinkConfig::Ble(endpoint), vec![member(device)]) }
 }
 
 fn ble_config(

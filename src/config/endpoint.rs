@@ -12,8 +12,8 @@ pub enum Endpoint {
     },
     /// An RS485-to-Ethernet bridge.
     Tcp {
-        host: String,
-        port: u16,
+        /// `host:port`, an IPv6 address in brackets.
+        address: String,
     },
     Ble {
         /// `C8:47:80:37:02:E8`
@@ -32,8 +32,9 @@ impl Endpoint {
             let (host, port) = peer.rsplit_once(':')?;
             // Without brackets the end of an IPv6 address is ambiguous.
             let host = rule::host(host).filter(|_| host.starts_with('[') || !host.contains(':'))?;
-            let port = port.parse().ok().filter(|port| *port != 0)?;
-            return Some(Endpoint::Tcp { host, port });
+            let port = port.parse().ok().filter(|port: &u16| *port != 0)?;
+            let host = if host.contains(':') { format!("[{host}]") } else { host };
+            return Some(Endpoint::Tcp { address: format!("{host}:{port}") });
         }
         // A name alone (`ttyUSB0`) would depend on the working directory.
         let is_path = text.starts_with('/') && text.len() > 1 && !text.contains('\0');
@@ -70,10 +71,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Serial { path } => f.write_str(path),
-            Endpoint::Tcp { host, port } if host.contains(':') => {
-                write!(f, "tcp://[{host}]:{port}")
-            }
-            Endpoint::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Endpoint::Tcp { address } => write!(f, "tcp://{address}"),
             Endpoint::Ble { address, .. } => f.write_str(address),
             Endpoint::Simulated => f.write_str(rule::SIMULATED),
         }
@@ -96,7 +94,7 @@ mod tests {
         }
         assert_eq!(
             Endpoint::parse("tcp://[::1]:8899"),
-            Some(Endpoint::Tcp { host: "::1".into(), port: 8899 })
+            Some(Endpoint::Tcp { address: "[::1]:8899".into() })
         );
     }
 

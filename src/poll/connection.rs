@@ -11,7 +11,7 @@ use super::health::Backoff;
 use crate::model::FaultKind;
 use crate::protocol::detection::Candidate;
 use crate::protocol::{CycleKind, DriverInfo};
-use crate::transport::{Endpoint, Link, LinkError};
+use crate::transport::{Link, LinkConfig, LinkError};
 
 /// Pauses in ms before a serial port is opened again. Looking for a device node costs nothing, so a
 /// replugged adapter is found soon.
@@ -38,7 +38,7 @@ const MIN_CYCLE_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) endpoint: Endpoint,
+    pub(super) endpoint: LinkConfig,
     /// `None` on a serial port or TCP.
     pub(super) ble: Option<BleSettings>,
     /// Rates to try; the further ones only until a battery has answered.
@@ -68,14 +68,14 @@ enum ConnectionState {
 
 impl Connection {
     pub(super) fn new(
-        endpoint: Endpoint,
+        endpoint: LinkConfig,
         bauds: Vec<u32>,
         batteries: usize,
         ble: Option<BleSettings>,
     ) -> Self {
         let pauses = match endpoint {
             _ if ble.is_some() => BLE_PAUSES,
-            Endpoint::Tcp(_) => TCP_PAUSES,
+            LinkConfig::Tcp { .. } => TCP_PAUSES,
             _ => SERIAL_PAUSES,
         };
         Connection {
@@ -187,7 +187,7 @@ impl Connection {
     /// Sets what the candidate needs: its baud rate or its GATT characteristics.
     pub(super) async fn configure_for(&mut self, candidate: &Candidate) {
         let changed = match &mut self.endpoint {
-            Endpoint::Ble(config) => {
+            LinkConfig::Ble(config) => {
                 let channels = ble::ble_channels(candidate.driver);
                 let changed = config.channels != channels;
                 config.channels = channels;

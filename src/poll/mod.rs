@@ -24,13 +24,13 @@ pub use task::{read_once, run_line};
 use crate::capture::Recorder;
 use crate::model::{AlarmThresholds, DeviceId};
 use crate::protocol::{DriverInfo, Options};
-use crate::transport::Endpoint;
+use crate::transport::LinkConfig;
 
 /// One serial port, Bluetooth device or TCP peer, with the batteries behind it.
 #[derive(Debug)]
 pub struct Line {
     /// What the line connects to.
-    pub endpoint: Endpoint,
+    pub endpoint: LinkConfig,
     /// Baud rates to try, the usual one first; more than one only if none was configured.
     pub bauds: Vec<u32>,
     /// Batteries that share the connection; only one if its brand is unknown or on Bluetooth.
@@ -43,7 +43,7 @@ pub struct Line {
 
 impl Line {
     /// A line at a fixed baud rate, or without one, that is not captured.
-    pub fn new(endpoint: Endpoint, members: Vec<LineMember>) -> Self {
+    pub fn new(endpoint: LinkConfig, members: Vec<LineMember>) -> Self {
         Line { endpoint, bauds: Vec::new(), members, ble: None, recorder: None }
     }
 }

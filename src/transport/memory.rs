@@ -47,17 +47,6 @@ impl MemoryLink {
         }
     }
 
-    pub(super) fn drain(&mut self) -> Result<(), LinkError> {
-        for _ in 0..CHUNKS {
-            match self.incoming.try_recv() {
-                Ok(_) => {}
-                Err(mpsc::error::TryRecvError::Empty) => break,
-                Err(mpsc::error::TryRecvError::Disconnected) => return Err(self.gone()),
-            }
-        }
-        Ok(())
-    }
-
     fn gone(&self) -> LinkError {
         LinkError::Gone {
             endpoint: self.endpoint.to_string(),
@@ -105,6 +94,7 @@ impl fmt::Display for MemoryPort {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::Link;
 
     #[tokio::test]
     async fn bytes_pass_in_both_directions() {
@@ -122,7 +112,7 @@ mod tests {
         drop(far);
         assert!(matches!(near.receive().await, Err(LinkError::Gone { .. })));
         assert!(matches!(near.send(b"?").await, Err(LinkError::Gone { .. })));
-        assert!(matches!(near.drain(), Err(LinkError::Gone { .. })));
+        assert!(matches!(Link::Memory(near).drain(), Err(LinkError::Gone { .. })));
     }
 
     #[tokio::test]
@@ -138,7 +128,8 @@ mod tests {
 
     #[tokio::test]
     async fn drain_discards_only_what_has_arrived() {
-        let (mut near, mut far) = MemoryLink::pair("simulator");
+        let (near, mut far) = MemoryLink::pair("simulator");
+        let mut near = Link::Memory(near);
         far.send(b"stale").await.unwrap();
         far.send(b"staler").await.unwrap();
         near.drain().unwrap();

@@ -4,25 +4,16 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use tokio_serial::{DataBits, ErrorKind, FlowControl, Parity, SerialStream, StopBits};
+use tokio_serial::{ErrorKind, SerialStream};
 
 use super::LinkError;
 use super::stream::{ByteStream, StreamLink};
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SerialConfig {
-    pub path: String,
-}
 
 pub type SerialLink = StreamLink<SerialStream>;
 
 impl ByteStream for SerialStream {
     /// Reading from an unplugged adapter returns zero bytes.
     const END_REASON: &'static str = "the device was unplugged";
-
-    fn try_read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
-        SerialStream::try_read(self, chunk)
-    }
 
     /// Measured on Linux 6.18: exclusive mode outlasts our close as long as anything else has the
     /// terminal open, and then only root can open it.
@@ -31,18 +22,12 @@ impl ByteStream for SerialStream {
     }
 }
 
-/// Opens the port with 8 data bits, no parity, one stop bit, for exclusive use: two readers on one
-/// bus would read each other's replies.
-pub fn open(config: &SerialConfig, baud: u32) -> Result<SerialLink, LinkError> {
-    let port = tokio_serial::new(&config.path, baud)
-        .data_bits(DataBits::Eight)
-        .parity(Parity::None)
-        .stop_bits(StopBits::One)
-        .flow_control(FlowControl::None)
-        .exclusive(true);
-    match SerialStream::open(&port) {
-        Ok(stream) => Ok(SerialLink::new(config.path.clone(), stream)),
-        Err(error) => Err(open_error(config.path.clone(), &error)),
+/// Opens the port for exclusive use: two readers on one bus would read each other's replies. The
+/// default of `tokio_serial` is 8 data bits, no parity, one stop bit and no flow control.
+pub fn open(path: &str, baud: u32) -> Result<SerialLink, LinkError> {
+    match SerialStream::open(&tokio_serial::new(path, baud).exclusive(true)) {
+        Ok(stream) => Ok(SerialLink::new(path.to_owned(), stream)),
+        Err(error) => Err(open_error(path.to_owned(), &error)),
     }
 }
 
@@ -130,16 +115,13 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::timeout;
-    use tokio_serial::SerialPort;
+    use tokio_serial::{DataBits, FlowControl, Parity, SerialPort, StopBits};
 
     use super::*;
+    use crate::transport::Link;
 
     /// Long enough that only a hang fails a test.
     const PATIENCE: Duration = Duration::from_secs(10);
-
-    fn config(path: impl Into<String>) -> SerialConfig {
-        SerialConfig { path: path.into() }
-    }
 
     /// The far end of a pseudo-terminal, a handle on its near end, and the path of that.
     fn terminal() -> (SerialStream, SerialStream, String) {
@@ -159,7 +141,7 @@ mod tests {
     async fn bytes_pass_unchanged_in_both_directions() {
         let (mut far, near, path) = terminal();
         drop(near);
-        let mut link = open(&config(path), 9600).unwrap();
+        let mut link = open(&path, 9600).unwrap();
         let every_byte: Vec<u8> = (0..=255).collect();
         link.send(&every_byte).await.unwrap();
         let mut received = vec![0; 256];
@@ -176,43 +158,45 @@ mod tests {
     #[tokio::test]
     async fn port_is_8n1_at_the_given_baud_rate() {
         let (_far, _near, path) = terminal();
-        let link = open(&config(path), 19_200).unwrap();
+        let link = open(&path, 19_200).unwrap();
         assert_eq!(link.stream.baud_rate().unwrap(), 19_200);
         assert_eq!(link.stream.data_bits().unwrap(), DataBits::Eight);
         assert_eq!(link.stream.parity().unwrap(), Parity::None);
         assert_eq!(link.stream.stop_bits().unwrap(), StopBits::One);
+        assert_eq!(link.stream.flow_control().unwrap(), FlowControl::None);
     }
 
     #[tokio::test]
     async fn unplugged_port_is_gone() {
         let (far, _near, path) = terminal();
-        let mut link = open(&config(path.clone()), 9600).unwrap();
+        let mut link = open(&path, 9600).unwrap();
         drop(far);
         let gone =
             LinkError::Gone { endpoint: path.clone(), reason: SerialStream::END_REASON.into() };
         assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap(), Err(gone.clone()));
-        assert_eq!(link.drain(), Err(gone));
         let sent = timeout(PATIENCE, link.send(b"?")).await.unwrap();
         assert!(matches!(sent, Err(LinkError::Gone { .. })), "{sent:?}");
+        assert_eq!(Link::Serial(link).drain(), Err(gone));
     }
 
     #[tokio::test]
     async fn open_port_is_busy_until_dropped() {
         let (_far, _near, path) = terminal();
-        let first = open(&config(path.clone()), 9600).unwrap();
-        let second = open(&config(path.clone()), 9600);
+        let first = open(&path, 9600).unwrap();
+        let second = open(&path, 9600);
         assert_eq!(second.err(), Some(LinkError::Busy { endpoint: path.clone() }));
         drop(first);
-        open(&config(path), 9600).unwrap();
+        open(&path, 9600).unwrap();
     }
 
     #[tokio::test]
     async fn drain_discards_only_what_has_arrived() {
         let (mut far, _near, path) = terminal();
-        let mut link = open(&config(path), 9600).unwrap();
+        let mut link = Link::Serial(open(&path, 9600).unwrap());
         link.drain().unwrap();
         far.write_all(b"stale").await.unwrap();
-        timeout(PATIENCE, link.stream.readable()).await.unwrap().unwrap();
+        let Link::Serial(port) = &link else { panic!("another link") };
+        timeout(PATIENCE, port.stream.readable()).await.unwrap().unwrap();
         link.drain().unwrap();
         far.write_all(b"fresh").await.unwrap();
         assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap().unwrap(), b"fresh");
@@ -221,7 +205,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn port_that_accepts_nothing_is_stuck() {
         let (_far, _near, path) = terminal();
-        let mut link = open(&config(path.clone()), 9600).unwrap();
+        let mut link = open(&path, 9600).unwrap();
         let sent = link.send(&vec![0x55; 1 << 20]).await;
         assert_eq!(sent, Err(LinkError::Stuck { endpoint: path }));
     }
@@ -229,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn large_message_arrives_complete() {
         let (mut far, _near, path) = terminal();
-        let mut link = open(&config(path), 115_200).unwrap();
+        let mut link = open(&path, 115_200).unwrap();
         let message: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
         let mut received = vec![0; message.len()];
         let (sent, read) = timeout(PATIENCE, async {
@@ -246,7 +230,7 @@ mod tests {
     async fn open_errors_are_distinguished() {
         let folder = folder("reasons");
         let path = |name: &str| folder.join(name).display().to_string();
-        let error = |path: String| open(&config(path), 9600).err().unwrap();
+        let error = |path: String| open(&path, 9600).err().unwrap();
         assert_eq!(error(path("none")), LinkError::NotFound { endpoint: path("none") });
 
         fs::write(folder.join("file"), "").unwrap();

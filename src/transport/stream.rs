@@ -1,7 +1,5 @@
 //! Reading and writing an open byte stream, for serial ports and TCP connections.
 
-use std::io;
-
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -10,16 +8,10 @@ use super::{LinkError, WRITE_LIMIT};
 /// Bytes that one `receive` returns at most.
 const CHUNK: usize = 4096;
 
-/// Chunks that `drain` discards at most, so that a line that sends without end cannot block it.
-const DRAIN_CHUNKS: usize = 64;
-
 /// An open serial port or TCP connection.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin {
     /// Reason to report when the stream has ended.
     const END_REASON: &'static str;
-
-    /// Reads what has arrived, without waiting.
-    fn try_read(&mut self, chunk: &mut [u8]) -> io::Result<usize>;
 
     /// Undoes what closing alone would not.
     fn before_close(&mut self) {}
@@ -60,19 +52,6 @@ impl<S: ByteStream> StreamLink<S> {
             }
             Err(error) => Err(self.gone(error.to_string())),
         }
-    }
-
-    pub(super) fn drain(&mut self) -> Result<(), LinkError> {
-        let mut chunk = [0; CHUNK];
-        for _ in 0..DRAIN_CHUNKS {
-            match self.stream.try_read(&mut chunk) {
-                Ok(0) => return Err(self.gone(S::END_REASON)),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(self.gone(error.to_string())),
-            }
-        }
-        Ok(())
     }
 
     fn gone(&self, reason: impl Into<String>) -> LinkError {

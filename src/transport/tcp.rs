@@ -1,6 +1,5 @@
 //! A serial bus behind an RS485-to-Ethernet bridge.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,38 +18,25 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// How many addresses of one name are tried.
 const MAX_ADDRESSES: usize = 4;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TcpConfig {
-    /// Host name or IP address.
-    pub host: String,
-    pub port: u16,
-}
-
-impl fmt::Display for TcpConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "tcp://[{}]:{}", self.host, self.port),
-            false => write!(f, "tcp://{}:{}", self.host, self.port),
-        }
-    }
-}
-
 pub type TcpLink = StreamLink<TcpStream>;
 
 impl ByteStream for TcpStream {
     const END_REASON: &'static str = "the other side closed the connection";
-
-    fn try_read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
-        TcpStream::try_read(self, chunk)
-    }
 }
 
-pub async fn open(config: &TcpConfig) -> Result<TcpLink, LinkError> {
-    let endpoint = config.to_string();
-    let addresses = resolve(config, &endpoint).await?;
+/// Connects to `host:port`.
+pub async fn open(address: &str) -> Result<TcpLink, LinkError> {
+    let endpoint = format!("tcp://{address}");
+    let mut reason = "the name server does not answer".to_owned();
+    let addresses: Vec<_> = match timeout(CONNECT_LIMIT, lookup_host(address)).await {
+        Ok(found) => found.into_iter().flatten().take(MAX_ADDRESSES).collect(),
+        Err(_) => return Err(LinkError::Open { endpoint, reason }),
+    };
+    if addresses.is_empty() {
+        return Err(LinkError::NotFound { endpoint });
+    }
     // Each address gets its share, so that a dead one leaves time for the others.
-    let share = CONNECT_LIMIT / u32::try_from(addresses.len()).unwrap_or(1).max(1);
-    let mut reason = String::new();
+    let share = CONNECT_LIMIT / addresses.len() as u32;
     for address in addresses {
         match timeout(share, connect(address)).await {
             Ok(Ok(stream)) => return Ok(TcpLink::new(endpoint, stream)),
@@ -59,22 +45,6 @@ pub async fn open(config: &TcpConfig) -> Result<TcpLink, LinkError> {
         }
     }
     Err(LinkError::Open { endpoint, reason })
-}
-
-async fn resolve(config: &TcpConfig, endpoint: &str) -> Result<Vec<SocketAddr>, LinkError> {
-    let found = match timeout(CONNECT_LIMIT, lookup_host((&*config.host, config.port))).await {
-        Ok(Ok(addresses)) => addresses.take(MAX_ADDRESSES).collect(),
-        Ok(Err(_)) => Vec::new(),
-        Err(_) => {
-            let reason = "the name server does not answer".into();
-            return Err(LinkError::Open { endpoint: endpoint.into(), reason });
-        }
-    };
-    if found.is_empty() {
-        Err(LinkError::NotFound { endpoint: endpoint.into() })
-    } else {
-        Ok(found)
-    }
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -97,19 +67,20 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::transport::Link;
 
     /// Long enough that only a hang fails a test.
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    async fn bridge() -> (TcpListener, TcpConfig) {
+    async fn bridge() -> (TcpListener, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        (listener, TcpConfig { host: "127.0.0.1".into(), port })
+        let address = listener.local_addr().unwrap().to_string();
+        (listener, address)
     }
 
     async fn connected() -> (TcpStream, TcpLink) {
-        let (listener, config) = bridge().await;
-        let link = open(&config).await.unwrap();
+        let (listener, address) = bridge().await;
+        let link = open(&address).await.unwrap();
         (listener.accept().await.unwrap().0, link)
     }
 
@@ -129,10 +100,10 @@ mod tests {
 
     #[tokio::test]
     async fn closed_port_is_an_open_error() {
-        let (listener, config) = bridge().await;
+        let (listener, address) = bridge().await;
         drop(listener);
-        let endpoint = format!("tcp://127.0.0.1:{}", config.port);
-        let LinkError::Open { endpoint: shown, reason } = open(&config).await.unwrap_err() else {
+        let endpoint = format!("tcp://{address}");
+        let LinkError::Open { endpoint: shown, reason } = open(&address).await.unwrap_err() else {
             panic!("another error")
         };
         assert_eq!(shown, endpoint);
@@ -142,9 +113,9 @@ mod tests {
     #[tokio::test]
     async fn unknown_host_is_not_found() {
         // A label longer than DNS allows (63) fails without asking any name server.
-        let host = "x".repeat(64);
-        let endpoint = format!("tcp://{host}:1");
-        let error = open(&TcpConfig { host, port: 1 }).await.unwrap_err();
+        let address = format!("{}:1", "x".repeat(64));
+        let endpoint = format!("tcp://{address}");
+        let error = open(&address).await.unwrap_err();
         assert_eq!(error, LinkError::NotFound { endpoint });
     }
 
@@ -157,7 +128,7 @@ mod tests {
             reason: TcpStream::END_REASON.into(),
         };
         assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap(), Err(gone.clone()));
-        assert_eq!(link.drain(), Err(gone));
+        assert_eq!(Link::Tcp(link).drain(), Err(gone));
     }
 
     #[tokio::test]
@@ -180,10 +151,12 @@ mod tests {
 
     #[tokio::test]
     async fn drain_discards_only_what_has_arrived() {
-        let (mut far, mut link) = connected().await;
+        let (mut far, link) = connected().await;
+        let mut link = Link::Tcp(link);
         link.drain().unwrap();
         far.write_all(b"stale").await.unwrap();
-        timeout(PATIENCE, link.stream.readable()).await.unwrap().unwrap();
+        let Link::Tcp(connection) = &link else { panic!("another link") };
+        timeout(PATIENCE, connection.stream.readable()).await.unwrap().unwrap();
         link.drain().unwrap();
         far.write_all(b"fresh").await.unwrap();
         assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap().unwrap(), b"fresh");

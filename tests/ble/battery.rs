@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bms_reader::transport::{
-    BleChannel, BleConfig, BleLink, Bluetooth, CharacteristicId, Endpoint, Link, LinkError,
+    BleChannel, BleConfig, BleLink, Bluetooth, CharacteristicId, Link, LinkConfig, LinkError,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -87,7 +87,7 @@ pub fn config(address: &str) -> BleConfig {
 
 /// Opens a link as the program does.
 pub async fn open(config: &BleConfig) -> Result<Link, LinkError> {
-    let endpoint = Endpoint::Ble(config.clone());
+    let endpoint = LinkConfig::Ble(config.clone());
     timeout(TEST_TIMEOUT, endpoint.open(9600)).await.expect("opening is bounded")
 }
 

@@ -9,7 +9,7 @@ use bms_reader::model::{FaultKind, LinkState, Profile};
 use bms_reader::poll::{BleSettings, Line, ReportedAdapterErrors};
 use bms_reader::protocol::Options;
 use bms_reader::protocol::driver::Medium;
-use bms_reader::transport::{Endpoint, MemoryPort};
+use bms_reader::transport::{LinkConfig, MemoryPort};
 
 use crate::fixture::{FakeBus, TestLine, id, member, profile, wait_seconds};
 
@@ -25,7 +25,7 @@ fn ble_line(port: MemoryPort, keep_connected: bool) -> Line {
         keep_connected: Some(keep_connected),
         adapter_errors: ReportedAdapterErrors::default(),
     };
-    Line { ble: Some(ble), ..Line::new(Endpoint::Memory(port), vec![member]) }
+    Line { ble: Some(ble), ..Line::new(LinkConfig::Memory(port), vec![member]) }
 }
 
 fn start(keep_connected: bool) -> TestLine {

@@ -11,7 +11,7 @@ use bms_reader::model::units::Millivolts;
 use bms_reader::model::{AlarmThresholds, DeviceId, DeviceState, FaultKind, Profile, Reading};
 use bms_reader::poll::{Line, LineMember, run_line};
 use bms_reader::protocol::{CycleKind, Driver, DriverInfo, Options, ProtocolError, Step};
-use bms_reader::transport::{Endpoint, MemoryPort};
+use bms_reader::transport::{LinkConfig, MemoryPort};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -175,7 +175,7 @@ impl TestLine {
 
     pub fn with_port(bus: FakeBus, port: MemoryPort, addresses: &[u8]) -> Self {
         let members = addresses.iter().map(|address| member(*address)).collect();
-        TestLine::run(bus, Line::new(Endpoint::Memory(port), members))
+        TestLine::run(bus, Line::new(LinkConfig::Memory(port), members))
     }
 
     pub fn run(bus: FakeBus, line: Line) -> Self {

@@ -8,7 +8,7 @@ use bms_reader::model::units::Millivolts;
 use bms_reader::model::{FaultKind, LinkState};
 use bms_reader::poll::{Line, LineMember};
 use bms_reader::protocol::Options;
-use bms_reader::transport::{Endpoint, MemoryPort, SerialConfig};
+use bms_reader::transport::{LinkConfig, MemoryPort};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_serial::{SerialPort, SerialStream};
@@ -177,7 +177,7 @@ async fn second_baud_rate_is_tried_on_silence_and_kept() {
         interval: Duration::from_millis(500),
         ..member(1)
     };
-    let endpoint = Endpoint::Serial(SerialConfig { path });
+    let endpoint = LinkConfig::Serial { path };
     let line = Line { bauds: vec![9600, 19_200], ..Line::new(endpoint, vec![member]) };
     let line = TestLine::run(FakeBus::default(), line);
     let mut state = line.board.subscribe(&id(1)).unwrap();

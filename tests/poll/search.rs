@@ -10,7 +10,7 @@ use bms_reader::poll::{Line, LineMember, read_once};
 use bms_reader::protocol;
 use bms_reader::sim::serve::{self, ListenAddr, SimBus, SimServer, SimServerOptions};
 use bms_reader::sim::{self, BRANDS, Bus, Faults, SimBrand};
-use bms_reader::transport::{Bluetooth, Endpoint, MemoryPort};
+use bms_reader::transport::{Bluetooth, LinkConfig, MemoryPort};
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{FakeBus, TestLine, id, member, profile, wait_seconds};
@@ -25,7 +25,7 @@ pub fn wired() -> impl Iterator<Item = &'static SimBrand> {
 
 fn line_of_unknown_brand(port: MemoryPort) -> Line {
     let member = LineMember { driver: None, ..member(1) };
-    Line::new(Endpoint::Memory(port), vec![member])
+    Line::new(LinkConfig::Memory(port), vec![member])
 }
 
 fn simulated(brand: &'static SimBrand) -> MemoryPort {

@@ -144,7 +144,7 @@ fn simulated_battery_needs_no_port() {
 fn bridge_accepts_ipv6_in_brackets_and_has_one_rate() {
     let config = load_valid(&[("BMS_PORT", "tcp://[fe80::1]:8899"), ("BMS_TIMEOUT", "1.5")]);
     let device = &config.devices[0];
-    assert_eq!(device.endpoint, Endpoint::Tcp { host: "fe80::1".into(), port: 8899 });
+    assert_eq!(device.endpoint, Endpoint::Tcp { address: "[fe80::1]:8899".into() });
     assert_eq!(device.profile.port.as_deref(), Some("tcp://[fe80::1]:8899"));
     assert_eq!(device.bauds.len(), 1);
     assert_eq!(device.options.timeout, Duration::from_millis(1500));

@@ -11,7 +11,7 @@ use crate::poll::battery::PolledBattery;
 use crate::poll::cycle::CycleError;
 use crate::protocol::CycleKind;
 use crate::protocol::advertisement::address_bytes;
-use crate::transport::Endpoint;
+use crate::transport::LinkConfig;
 
 const PAUSED: &str = "the battery is paused";
 const UNKNOWN_TYPE: &str = "the type of the battery is not known yet";
@@ -78,7 +78,7 @@ impl LineTask {
     }
 
     async fn configure_ble(&mut self, index: usize, change: &ConfigChange) {
-        if let Endpoint::Ble(config) = &mut self.connection.endpoint {
+        if let LinkConfig::Ble(config) = &mut self.connection.endpoint {
             config.timeout = change.timeout.unwrap_or(config.timeout);
             config.scan_timeout = change.scan_timeout.unwrap_or(config.scan_timeout);
             config.adapter = change.adapter.clone().unwrap_or_else(|| config.adapter.clone());

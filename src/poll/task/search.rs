@@ -10,7 +10,7 @@ use crate::poll::ble::advertisement;
 use crate::poll::cycle::CycleError;
 use crate::protocol::CycleKind;
 use crate::protocol::detection::{self, Candidate};
-use crate::transport::{Endpoint, LinkError};
+use crate::transport::{LinkConfig, LinkError};
 
 /// What follows an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,12 +159,12 @@ impl LineTask {
 
 /// What the battery may be, the likeliest first, and its Bluetooth signal strength.
 async fn candidates(
-    endpoint: &Endpoint,
+    endpoint: &LinkConfig,
     bauds: &[u32],
 ) -> Result<(Vec<Candidate>, Option<i16>), LinkError> {
     let config = match endpoint {
-        Endpoint::Ble(config) => config,
-        Endpoint::Tcp(_) => return Ok((detection::bridge_candidates(), None)),
+        LinkConfig::Ble(config) => config,
+        LinkConfig::Tcp { .. } => return Ok((detection::bridge_candidates(), None)),
         _ => return Ok((detection::serial_candidates(bauds), None)),
     };
     let found = config.bluetooth.scan(config.adapter.as_deref(), config.scan_timeout).await?;

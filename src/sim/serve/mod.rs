@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
     use crate::sim::daren;
-    use crate::transport::{Endpoint, SerialConfig, TcpConfig};
+    use crate::transport::LinkConfig;
 
     /// Long enough that only a hang fails a test.
     const TIMEOUT: Duration = Duration::from_secs(10);
@@ -209,13 +209,12 @@ mod tests {
         ListenAddr::Terminal { link: None }
     }
 
-    fn serial(path: &str) -> Endpoint {
-        Endpoint::Serial(SerialConfig { path: path.into() })
+    fn serial(path: &str) -> LinkConfig {
+        LinkConfig::Serial { path: path.into() }
     }
 
-    fn tcp(port: &str) -> Endpoint {
-        let (host, port) = port.strip_prefix("tcp://").unwrap().rsplit_once(':').unwrap();
-        Endpoint::Tcp(TcpConfig { host: host.into(), port: port.parse().unwrap() })
+    fn tcp(port: &str) -> LinkConfig {
+        LinkConfig::Tcp { address: port.strip_prefix("tcp://").unwrap().into() }
     }
 
     /// Sends a request and receives the whole answer.

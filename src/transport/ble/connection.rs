@@ -229,17 +229,6 @@ impl BleLink {
         }
     }
 
-    pub(in crate::transport) fn drain(&mut self) -> Result<(), LinkError> {
-        for _ in 0..=CHUNKS {
-            match self.chunks.try_recv() {
-                Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_)) => {}
-                Err(broadcast::error::TryRecvError::Empty) => break,
-                Err(broadcast::error::TryRecvError::Closed) => return Err(self.gone()),
-            }
-        }
-        Ok(())
-    }
-
     pub(in crate::transport) async fn close(self) {
         let BleLink { stop, closed, .. } = self;
         drop(stop);

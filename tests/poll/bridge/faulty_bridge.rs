@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bms_reader::sim::Bus;
-use bms_reader::transport::{Endpoint, TcpConfig};
+use bms_reader::transport::LinkConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -146,8 +146,8 @@ impl FaultyBridge {
     }
 
     /// How to connect to it.
-    pub fn endpoint(&self) -> Endpoint {
-        Endpoint::Tcp(TcpConfig { host: HOST.into(), port: self.address.port() })
+    pub fn endpoint(&self) -> LinkConfig {
+        LinkConfig::Tcp { address: format!("{HOST}:{}", self.address.port()) }
     }
 
     pub fn set_behaviour(&self, behaviour: Behaviour) {
