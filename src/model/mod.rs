@@ -41,8 +41,15 @@ pub use device_state::{Attempt, Counters, DeviceState, LinkState, Restored};
 pub use energy::EnergyTotals;
 pub use fault::{Fault, FaultKind};
 pub use profile::{DeviceId, Profile};
-pub use reading::Reading;
+pub use reading::{
+    Activity, Cell, ChargeLimits, ConsoleStatus, Identity, Module, Pack, Parts, Probe, Reading,
+    SensorLocation, Setting, Switch, Switches,
+};
 pub use secret::Secret;
 pub use snapshot::Snapshot;
 pub use thresholds::AlarmThresholds;
+pub use units::{
+    CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millivolts, MilliwattHours,
+    Milliwatts,
+};
 pub use value::Value;

@@ -10,8 +10,7 @@ use super::driver::{CycleKind, Options};
 use super::error::{DecodeError, ProtocolError};
 use super::query::{Framing, Need, Pacing, RequestReply};
 use super::values::{self, keep, plain_text};
-use crate::model::reading::SensorLocation;
-use crate::model::{Alarm, Reading};
+use crate::model::{Alarm, Reading, SensorLocation};
 
 /// Quiet time before a request. No document asks for it, but half-duplex adapters need a moment to
 /// turn round.

@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::ProtocolError;
-use crate::model::reading::Setting;
-use crate::model::{Reading, Secret};
+use crate::model::{Reading, Secret, Setting};
 
 /// One conversation with one battery. Pure: no clock, no IO, no logging.
 ///

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::advertisement::AdvertisementMatcher;
 use super::driver::{Driver, Medium, Options};
-use crate::model::reading::Switch;
+use crate::model::Switch;
 
 #[derive(Debug)]
 pub struct DriverInfo {

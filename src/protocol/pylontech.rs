@@ -15,9 +15,7 @@ use super::info::{DriverInfo, SerialDefaults};
 use super::query::Runner;
 use super::status_word::{StatusWord, status_word};
 use super::values::{self, deci_kelvin, keep, plain_text};
-use crate::model::reading::SensorLocation;
-use crate::model::units::{MilliampHours, Milliamps, Millivolts};
-use crate::model::{Alarm, Reading};
+use crate::model::{Alarm, MilliampHours, Milliamps, Millivolts, Reading, SensorLocation};
 
 /// The first module of the first group has address 2, the one of group 3 has 32 (hex).
 pub static INFO: DriverInfo = DriverInfo {

@@ -23,8 +23,7 @@ use std::time::Duration;
 
 use super::driver::{CycleKind, Driver, Side, Step};
 use super::error::{DecodeError, ProtocolError};
-use crate::model::Reading;
-use crate::model::reading::Setting;
+use crate::model::{Reading, Setting};
 pub(super) use session::Session;
 
 /// Bytes that may wait for the rest of their frame. The longest reply of any brand is well below;

@@ -14,9 +14,7 @@ use super::info::{DriverInfo, SerialDefaults};
 use super::query::Runner;
 use super::status_word::{StatusWord, status_word};
 use super::values::{self, centi_ah, deci_kelvin};
-use crate::model::reading::SensorLocation;
-use crate::model::units::{CentiPercent, Milliamps, Millivolts};
-use crate::model::{Alarm, Reading};
+use crate::model::{Alarm, CentiPercent, Milliamps, Millivolts, Reading, SensorLocation};
 
 pub static INFO: DriverInfo = DriverInfo {
     serial: SerialDefaults::new(&[9600, 19_200], 2),

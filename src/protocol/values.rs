@@ -2,9 +2,9 @@
 
 use super::bytes::{Reader, text};
 use super::error::DecodeError;
-use crate::model::Reading;
-use crate::model::reading::{Cell, Probe, SensorLocation};
-use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Millivolts};
+use crate::model::{
+    Cell, CentiPercent, DeciCelsius, MilliampHours, Millivolts, Probe, Reading, SensorLocation,
+};
 
 /// What no battery survives is a sensor that is not fitted.
 const PLAUSIBLE: std::ops::RangeInclusive<i32> = -600..=1200;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::load_profile;
 use super::rng::hash_below;
 use super::state::{PackState, terminal_voltage};
-use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
+use crate::model::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 
 #[derive(Debug, Clone)]
 pub struct Battery(Source);

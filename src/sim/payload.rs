@@ -1,7 +1,7 @@
 //! Building the data of a reply.
 
 use super::state::PackState;
-use crate::model::units::{DeciCelsius, MilliampHours};
+use crate::model::{DeciCelsius, MilliampHours};
 
 /// Numbers have the high byte first.
 #[derive(Default)]

@@ -4,8 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::faults::Fault;
-use crate::model::Alarm;
-use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
+use crate::model::{Alarm, CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 use crate::protocol::status_word::{Bit, StatusWord};
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,7 @@ use tracing::{info, warn};
 
 use super::LineTask;
 use crate::command::{Command, CommandError, ConfigChange, Request};
-use crate::model::DeviceId;
-use crate::model::reading::Setting;
+use crate::model::{DeviceId, Setting};
 use crate::poll::battery::PolledBattery;
 use crate::poll::cycle::CycleError;
 use crate::protocol::CycleKind;

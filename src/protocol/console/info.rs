@@ -6,9 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::table::field;
-use crate::model::Reading;
-use crate::model::reading::Identity;
-use crate::model::units::MilliampHours;
+use crate::model::{Identity, MilliampHours, Reading};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Info {

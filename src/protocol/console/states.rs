@@ -1,9 +1,7 @@
 //! The words with which consoles describe states. No document lists all of them (`Low`, `SysError`
 //! and others come from reports), so every word that is not known to be harmless raises an alarm.
 
-use crate::model::Reading;
-use crate::model::reading::Activity;
-use crate::model::reading::ConsoleStatus;
+use crate::model::{Activity, ConsoleStatus, Reading};
 
 const HARMLESS: [&str; 4] = ["Normal", "-", "", "Absent"];
 

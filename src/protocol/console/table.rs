@@ -3,8 +3,8 @@
 //! Columns and their widths depend on the firmware, so a value is found by the name of its column.
 //! Rows are not always aligned with the header: only the order of the words counts.
 
-use crate::model::reading::{Cell, ConsoleStatus};
-use crate::model::units::{CentiPercent, DeciCelsius, Milliamps, Millivolts, divide_rounded};
+use crate::model::units::divide_rounded;
+use crate::model::{Cell, CentiPercent, ConsoleStatus, DeciCelsius, Milliamps, Millivolts};
 use crate::protocol::DecodeError;
 
 /// Parses a whole number; a dash or an empty text is an unknown value.

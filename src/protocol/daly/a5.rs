@@ -10,9 +10,7 @@
 use super::query::Query;
 use super::status;
 use super::values::{current, degrees, soc};
-use crate::model::Reading;
-use crate::model::reading::{Cell, SensorLocation};
-use crate::model::units::{MilliampHours, Millivolts};
+use crate::model::{Cell, MilliampHours, Millivolts, Reading, SensorLocation};
 use crate::protocol::DecodeError;
 use crate::protocol::bytes::Reader;
 use crate::protocol::checksum::sum8;

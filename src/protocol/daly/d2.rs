@@ -6,8 +6,7 @@
 use super::query::Query;
 use super::registers::{Registers, note_balancing, note_mosfet};
 use super::status;
-use crate::model::Reading;
-use crate::model::units::{MilliampHours, Millivolts};
+use crate::model::{MilliampHours, Millivolts, Reading};
 use crate::protocol::DecodeError;
 use crate::protocol::query::Need;
 

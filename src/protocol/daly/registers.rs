@@ -1,9 +1,7 @@
 //! What the two dialects with registers have in common.
 
 use super::values::{current, degrees, soc};
-use crate::model::Reading;
-use crate::model::reading::{Probe, SensorLocation};
-use crate::model::units::Millivolts;
+use crate::model::{Millivolts, Probe, Reading, SensorLocation};
 use crate::protocol::DecodeError;
 use crate::protocol::bytes::{Reader, text};
 use crate::protocol::values;

@@ -1,6 +1,6 @@
 //! Values in the encodings of all dialects.
 
-use crate::model::units::{CentiPercent, DeciCelsius, Milliamps};
+use crate::model::{CentiPercent, DeciCelsius, Milliamps};
 use crate::protocol::DecodeError;
 
 /// Tenths of a per cent.

@@ -2,9 +2,9 @@
 //! checks that the payload has the shape of its own service.
 
 use super::status;
-use crate::model::reading::SensorLocation;
-use crate::model::units::{CentiPercent, DeciCelsius, Milliamps, Millivolts};
-use crate::model::{Alarm, Reading};
+use crate::model::{
+    Alarm, CentiPercent, DeciCelsius, Milliamps, Millivolts, Reading, SensorLocation,
+};
 use crate::protocol::DecodeError;
 use crate::protocol::ascii_family::{MAX_CELLS, Target};
 use crate::protocol::bytes::{Reader, text};

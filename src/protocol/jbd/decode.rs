@@ -1,9 +1,9 @@
 //! The data of each register.
 
-use crate::model::Alarm;
 use crate::model::alarm::AlarmSet;
-use crate::model::reading::{Cell, Reading, SensorLocation, Switch};
-use crate::model::units::{MilliampHours, Milliamps, Millivolts};
+use crate::model::{
+    Alarm, Cell, MilliampHours, Milliamps, Millivolts, Reading, SensorLocation, Switch,
+};
 use crate::protocol::DecodeError;
 use crate::protocol::bytes::{Reader, text};
 use crate::protocol::status_word::{StatusWord, status_word};

@@ -18,8 +18,7 @@ use super::error::{DecodeError, ProtocolError};
 use super::frame::FrameShape;
 use super::info::{DriverInfo, GattChannel, GattProfile, SerialDefaults, short, uuid16};
 use super::query::{Framing, Need, Pacing, RequestReply, Runner};
-use crate::model::Reading;
-use crate::model::reading::{Setting, Switch};
+use crate::model::{Reading, Setting, Switch};
 use ble::JbdBle;
 
 /// Balancing is no switch here: it is a bit of the function register, which takes the factory mode

@@ -13,8 +13,7 @@ use super::cells::{self, Layout};
 use super::record::{Kind, Reassembly, Record, StreamItem};
 use super::redact::Redactor;
 use super::{Command, device_info, layout, request, switch_command};
-use crate::model::Reading;
-use crate::model::reading::Setting;
+use crate::model::{Reading, Setting};
 use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Side, Step};
 
 /// The acknowledgement follows its record at once; the next request must not collide with it.

@@ -1,10 +1,9 @@
 //! Record 02, the live values, in its three layouts. Offsets are from syssi/esphome-jk-bms and, for 32
 //! cells, also from the vendor's Modbus papers (register + 6).
 
-use crate::model::Reading;
-use crate::model::reading::{Cell, Probe, SensorLocation};
-use crate::model::units::{
-    CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millivolts,
+use crate::model::{
+    Cell, CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millivolts, Probe,
+    Reading, SensorLocation,
 };
 
 use super::record::Record;

@@ -1,7 +1,6 @@
 //! Records 03 (device information) and 01 (settings).
 
-use crate::model::Reading;
-use crate::model::units::MilliampHours;
+use crate::model::{MilliampHours, Reading};
 
 use super::cells::is_cell_voltage;
 use super::record::Record;

@@ -23,7 +23,7 @@ pub mod ttl;
 
 use super::advertisement::AdvertisementMatcher;
 use super::info::{DriverInfo, GattChannel, GattProfile, SerialDefaults, short, uuid16};
-use crate::model::reading::Switch;
+use crate::model::Switch;
 use crate::protocol::Medium;
 use ble::JkBle;
 use record::{COMMAND, COMMAND_HEADER, checksum};

@@ -1,9 +1,10 @@
 //! The data of a "4E 57" reply: a sequence of tags with values. The length of a value follows from its
 //! tag only, so decoding stops at an unknown tag.
 
-use crate::model::Reading;
-use crate::model::reading::{Cell, Probe, SensorLocation};
-use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
+use crate::model::{
+    Cell, CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts, Probe, Reading,
+    SensorLocation,
+};
 use crate::protocol::DecodeError;
 use crate::protocol::bytes::{Reader, text};
 

@@ -3,9 +3,7 @@
 use super::super::console::query_plan::NO_SUCH_PACK;
 use super::super::console::states;
 use super::super::console::table::{Row, Table, consecutive_cells, field, number};
-use crate::model::Reading;
-use crate::model::reading::{Cell, ConsoleStatus, Probe, SensorLocation};
-use crate::model::units::CentiPercent;
+use crate::model::{Cell, CentiPercent, ConsoleStatus, Probe, Reading, SensorLocation};
 use crate::protocol::{DecodeError, Options};
 
 /// The row of our pack.

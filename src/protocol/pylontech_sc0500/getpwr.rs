@@ -12,9 +12,10 @@
 use super::super::console::states;
 use super::super::console::table::{number, temperature};
 use super::{CELLS_PER_MODULE, user};
-use crate::model::Reading;
-use crate::model::reading::{ConsoleStatus, Probe, SensorLocation};
-use crate::model::units::{MilliampHours, Milliamps, Millivolts, MilliwattHours};
+use crate::model::{
+    ConsoleStatus, MilliampHours, Milliamps, Millivolts, MilliwattHours, Probe, Reading,
+    SensorLocation,
+};
 use crate::protocol::{CapacityUnit, DecodeError, Options};
 
 const SUMMARY: usize = 8;

@@ -16,8 +16,7 @@ use super::console::info::Info;
 use super::console::{ConsoleDialect, ConsoleDriver, ConsoleQuery, Decode, QueryPlan};
 use super::info::{DriverInfo, ImpliedBy, SerialDefaults};
 use super::query::Need;
-use crate::model::Reading;
-use crate::model::reading::Module;
+use crate::model::{Module, Reading};
 use crate::protocol::{Driver, Options};
 
 pub static INFO: DriverInfo = DriverInfo {

@@ -14,9 +14,9 @@ use super::super::console::table::{Row, Table, consecutive_cells, field, number,
 use super::super::console::{ConsoleDialect, ConsoleQuery, Decode, states};
 use super::super::query::Need;
 use super::{IDENTITY, assign_serials, divide_into_modules, serials};
-use crate::model::Reading;
-use crate::model::reading::{Cell, Module, Probe, SensorLocation};
-use crate::model::units::{MilliampHours, Millivolts, MilliwattHours};
+use crate::model::{
+    Cell, MilliampHours, Millivolts, MilliwattHours, Module, Probe, Reading, SensorLocation,
+};
 use crate::protocol::{DecodeError, Options};
 
 type DecodeFn = fn(&[String], &Options, &mut Reading) -> Result<(), DecodeError>;

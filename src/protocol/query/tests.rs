@@ -4,8 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::units::DeciCelsius;
-use crate::model::{Alarm, reading::Probe};
+use crate::model::{Alarm, DeciCelsius, Probe};
 
 #[derive(Debug)]
 struct Toy;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::units::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
+use crate::model::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
 use crate::sim::Battery;
 
 fn hex(bytes: &[u8]) -> String {

@@ -11,8 +11,7 @@ use super::faults::Fault;
 use super::rng::hash_below;
 use super::state::PackState;
 use super::{Responder, SimBrand, SimPack};
-use crate::model::units::{DeciCelsius, Millivolts};
-use crate::model::{Alarm, Severity};
+use crate::model::{Alarm, DeciCelsius, Millivolts, Severity};
 
 pub static BRAND: SimBrand = SimBrand {
     name: "pylontech-sc0500",

@@ -1,7 +1,7 @@
 //! Encodes the replies, line by line.
 
 use super::{BARCODE, CELLS, StackState};
-use crate::model::units::DeciCelsius;
+use crate::model::DeciCelsius;
 use crate::sim::console::range;
 
 fn millidegrees(value: DeciCelsius) -> i32 {

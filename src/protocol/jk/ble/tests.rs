@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::reading::Switch;
+use crate::model::Switch;
 use crate::protocol::jk::record::checksum;
 
 /// A record of this kind with these bytes in it.
