@@ -47,7 +47,7 @@ fn soc(reading: &Reading) -> Option<i32> {
 /// One cycle on a line without a master.
 fn read_quietly(driver: &mut dyn Driver, bus: &mut Bus) -> Outcome {
     driver.start(CycleKind::Read);
-    play(driver, |request| vec![bus.answer(request, 0.0)]).unwrap()
+    play(driver, |request| vec![bus.reply(request, 0.0)]).unwrap()
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn driver_is_silent_while_a_master_is_active() {
     let outcome = play(reader.as_mut(), |_| {
         let foreign = trigger(Topic::Live, 2);
         let ours = trigger(Topic::Live, 1);
-        let answers = [bus.answer(&foreign, 0.0), ours.clone(), bus.answer(&ours, 0.0)];
+        let answers = [bus.reply(&foreign, 0.0), ours.clone(), bus.reply(&ours, 0.0)];
         vec![[foreign, answers.concat()].concat()]
     });
     assert_eq!(soc(&outcome.unwrap().reading()), Some(1));

@@ -111,7 +111,7 @@ fn value_names(
     let barcode = Some(pylontech_sc0500::BARCODE.to_owned());
     let options = Options { address, medium, variant, barcode, ..Options::default() };
     let reading = play((info.new)(&options).as_mut(), |question| {
-        vec![bus.answer(question, 0.0), bus.unsolicited(0.0)]
+        vec![bus.reply(question, 0.0), bus.unsolicited(0.0)]
     })
     .unwrap()
     .reading();

@@ -4,8 +4,6 @@
 //! All values are whole numbers of the units that Daren packs use. They depend only on the seed and
 //! the time, so a test can compute the expected reading.
 
-use std::collections::BTreeSet;
-
 use super::load_profile;
 use super::rng::hash_below;
 use super::state::{PackState, terminal_voltage};
@@ -69,7 +67,7 @@ fn step_at(seconds: f64) -> i64 {
     (seconds.clamp(0.0, HORIZON) / STEP as f64) as i64
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct ActiveBattery {
     seed: u64,
     step: i64,
@@ -85,15 +83,7 @@ struct ActiveBattery {
 impl ActiveBattery {
     fn new(seed: u64) -> Self {
         let charge = FULL * (55 + hash_below(seed, 0, 20)) / 100;
-        let mut active = ActiveBattery {
-            seed,
-            step: 0,
-            charge,
-            charged: 0,
-            discharged: 0,
-            current: 0,
-            warmth: 0,
-        };
+        let mut active = ActiveBattery { seed, charge, ..ActiveBattery::default() };
         active.current = active.accepted(load_profile::current(seed, 0));
         active
     }
@@ -140,9 +130,7 @@ impl ActiveBattery {
             current: Milliamps(small(self.current)),
             soc: CentiPercent(small(soc)),
             soh: CentiPercent(9800),
-            full: MilliampHours(FULL / 3600),
             remaining: MilliampHours(self.charge / 36_000 * 10),
-            design: MilliampHours(FULL / 3600),
             charged: MilliampHours(6_400_000 + self.charged / 3_600_000 * 1000),
             discharged: MilliampHours(6_300_000 + self.discharged / 3_600_000 * 1000),
             cycles: 63 + u32::try_from(self.discharged / FULL).unwrap_or(u32::MAX - 63),
@@ -155,9 +143,7 @@ impl ActiveBattery {
             average: DeciCelsius(small(average)),
             mosfet: DeciCelsius(small(ambient + self.warmth / 50)),
             sensors: sensors.into_iter().map(|sensor| DeciCelsius(small(sensor))).collect(),
-            charging: true,
-            discharging: true,
-            alarms: BTreeSet::new(),
+            ..PackState::at_rest()
         }
     }
 

@@ -1,7 +1,5 @@
 //! Several simulated batteries on one bus, with faults.
 
-use std::fmt;
-
 use super::battery::Battery;
 use super::faults::{Fault, Faults};
 use super::rng::Rng;
@@ -14,6 +12,7 @@ const REQUEST_LIMIT: usize = 1024;
 const NOISE: usize = 12;
 
 /// Batteries of one brand on one bus.
+#[derive(Debug)]
 pub struct Bus {
     brand: &'static SimBrand,
     packs: Vec<(u8, Box<dyn Responder>)>,
@@ -63,27 +62,23 @@ impl Bus {
     }
 
     /// The bytes on the bus after a request; often empty.
-    pub fn answer(&mut self, request: &[u8], seconds: f64) -> Vec<u8> {
+    pub fn reply(&mut self, request: &[u8], seconds: f64) -> Vec<u8> {
         self.request_count += 1;
         self.deliver(request, seconds)
     }
 
     fn deliver(&mut self, request: &[u8], seconds: f64) -> Vec<u8> {
-        let answered = self
+        let own = self
             .packs
             .iter_mut()
             .find_map(|(address, pack)| Some((*address, pack.respond(request, seconds)?)));
-        match answered {
-            Some((address, own)) => {
-                self.last_reply = Some((address, seconds));
-                let faults = self.faults.faults_for_reply(address, &mut self.rng);
-                self.apply_faults(request, Some(own), &faults)
-            }
-            None => {
-                let faults = self.faults.faults_for_line(&mut self.rng);
-                self.apply_faults(request, None, &faults)
-            }
-        }
+        let Some((address, own)) = own else {
+            let faults = self.faults.faults_for_line(&mut self.rng);
+            return self.apply_faults(request, None, &faults);
+        };
+        self.last_reply = Some((address, seconds));
+        let faults = self.faults.faults_for_reply(address, &mut self.rng);
+        self.apply_faults(request, Some(own), &faults)
     }
 
     /// The bytes on the bus without a request of the reader; often empty. If a pack polls another
@@ -97,10 +92,10 @@ impl Bus {
         let mut bytes = Vec::new();
         for (address, own) in frames {
             self.last_reply = Some((address, seconds));
-            let answer = self.deliver(&own, seconds);
+            let reply = self.deliver(&own, seconds);
             let faults = self.faults.faults_for_reply(address, &mut self.rng);
             bytes.extend(self.apply_faults(&[], Some(own), &faults));
-            bytes.extend(answer);
+            bytes.extend(reply);
         }
         bytes
     }
@@ -157,16 +152,6 @@ impl Bus {
     }
 }
 
-impl fmt::Debug for Bus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses: Vec<u8> = self.packs.iter().map(|(address, _)| *address).collect();
-        f.debug_struct("Bus")
-            .field("brand", &self.brand.name)
-            .field("addresses", &addresses)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Collects requests that arrive in pieces.
 #[derive(Debug)]
 pub struct RequestBuffer {
@@ -194,7 +179,7 @@ mod tests {
     use crate::sim::daren;
     use crate::sim::faults::{Rule, parse};
 
-    const QUESTION: &[u8] = b"~22014A42E00201FD28\r";
+    const REQUEST: &[u8] = b"~22014A42E00201FD28\r";
 
     fn bus(faults: &Faults) -> Bus {
         let mut bus = Bus::new(&daren::BRAND, 1, faults.clone());
@@ -206,9 +191,9 @@ mod tests {
     }
 
     /// The bytes on the bus with and without these faults.
-    fn bytes(faults: &str, question: &[u8]) -> (Vec<u8>, Vec<u8>) {
-        let good = bus(&Faults::default()).answer(question, 0.0);
-        (bus(&Faults::new(parse(faults).unwrap())).answer(question, 0.0), good)
+    fn bytes(faults: &str, request: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let good = bus(&Faults::default()).reply(request, 0.0);
+        (bus(&Faults::new(parse(faults).unwrap())).reply(request, 0.0), good)
     }
 
     fn contains(bytes: &[u8], part: &[u8]) -> bool {
@@ -217,16 +202,16 @@ mod tests {
 
     #[test]
     fn silence_affects_only_its_address() {
-        assert_eq!(bytes("silence", QUESTION).0, b"");
-        assert_eq!(bytes("silence@1", QUESTION).0, b"");
-        let (other, good) = bytes("silence@2", QUESTION);
+        assert_eq!(bytes("silence", REQUEST).0, b"");
+        assert_eq!(bytes("silence@1", REQUEST).0, b"");
+        let (other, good) = bytes("silence@2", REQUEST);
         assert_eq!(other, good);
         assert!(!good.is_empty());
     }
 
     #[test]
     fn noise_surrounds_an_intact_reply() {
-        let (noisy, good) = bytes("noise", QUESTION);
+        let (noisy, good) = bytes("noise", REQUEST);
         let start = noisy.windows(good.len()).position(|window| window == good).unwrap();
         assert!((1..=NOISE).contains(&start));
         assert!((1..=NOISE).contains(&(noisy.len() - start - good.len())));
@@ -234,38 +219,38 @@ mod tests {
 
     #[test]
     fn wrong_checksum_differs_in_one_digit() {
-        let (spoiled, good) = bytes("checksum", QUESTION);
+        let (spoiled, good) = bytes("checksum", REQUEST);
         assert_eq!(spoiled.len(), good.len());
         assert_eq!(spoiled.iter().zip(&good).filter(|(a, b)| a != b).count(), 1);
     }
 
     #[test]
     fn cut_reply_is_a_prefix() {
-        let (cut, good) = bytes("cut", QUESTION);
+        let (cut, good) = bytes("cut", REQUEST);
         assert!(!cut.is_empty() && cut.len() < good.len() && good.starts_with(&cut));
     }
 
     #[test]
     fn echo_precedes_the_reply_and_occurs_without_one() {
-        let (echoed, good) = bytes("echo", QUESTION);
-        assert_eq!(echoed, [QUESTION, &good].concat());
+        let (echoed, good) = bytes("echo", REQUEST);
+        assert_eq!(echoed, [REQUEST, &good].concat());
         assert_eq!(bytes("echo", b"~22094A4F0000FD84\r").0, b"~22094A4F0000FD84\r");
         assert_eq!(bytes("checksum,cut,foreign", b"~22094A4F0000FD84\r").0, b"");
     }
 
     #[test]
     fn foreign_reply_precedes_or_replaces_the_right_one() {
-        let (both, good) = bytes("foreign", QUESTION);
+        let (both, good) = bytes("foreign", REQUEST);
         assert!(both.starts_with(b"~22024A00E0C6"));
         assert!(both.ends_with(&good) && both.len() == 2 * good.len());
-        assert_eq!(bytes("foreign,silence", QUESTION).0, both[..good.len()]);
+        assert_eq!(bytes("foreign,silence", REQUEST).0, both[..good.len()]);
     }
 
     #[test]
     fn refusals_and_conditions_change_the_reply() {
-        assert_eq!(bytes("rtn=05", QUESTION).0, b"~22014A050000FDA1\r");
-        assert!(bytes("cells=15", QUESTION).0.starts_with(b"~22014A0020C2"));
-        let (alarmed, good) = bytes("alarm=cell_overvoltage", QUESTION);
+        assert_eq!(bytes("rtn=05", REQUEST).0, b"~22014A050000FDA1\r");
+        assert!(bytes("cells=15", REQUEST).0.starts_with(b"~22014A0020C2"));
+        let (alarmed, good) = bytes("alarm=cell_overvoltage", REQUEST);
         assert_eq!(alarmed.len(), good.len());
         assert_ne!(alarmed, good);
     }
@@ -274,23 +259,23 @@ mod tests {
     fn counts_are_decremented_by_replies_only() {
         let faults = Faults::new(vec![Rule::next(Fault::Silence, 2).at(1)]);
         let mut bus = bus(&faults);
-        assert!(bus.answer(b"~22094A4F0000FD84\r", 0.0).is_empty());
-        assert!(!bus.answer(b"~22024A4F0000FD8B\r", 0.0).is_empty());
-        let lengths = [(); 3].map(|()| bus.answer(QUESTION, 0.0).len());
+        assert!(bus.reply(b"~22094A4F0000FD84\r", 0.0).is_empty());
+        assert!(!bus.reply(b"~22024A4F0000FD8B\r", 0.0).is_empty());
+        let lengths = [(); 3].map(|()| bus.reply(REQUEST, 0.0).len());
         assert_eq!(lengths, [0, 0, 216]);
     }
 
     #[test]
-    fn each_of_sixteen_packs_answers_its_own_address() {
+    fn each_of_sixteen_packs_replies_at_its_own_address() {
         let addresses: Vec<u8> = daren::BRAND.addresses.clone().collect();
         assert_eq!(addresses.len(), 16);
         let mut bus = Bus::with_batteries(&daren::BRAND, &addresses, 5, Faults::default());
         for address in addresses {
             // The right checksums from address 0 to 15, as the digits of the address add up.
             let sum = 0xFD8D - u16::from(address % 10 + if address > 9 { 17 } else { 0 });
-            let question = format!("~22{address:02X}4A4F0000{sum:04X}\r");
-            let answer = String::from_utf8(bus.answer(question.as_bytes(), 7.0)).unwrap();
-            assert!(answer.starts_with(&format!("~22{address:02X}4A00E002C8")), "{answer}");
+            let request = format!("~22{address:02X}4A4F0000{sum:04X}\r");
+            let reply = String::from_utf8(bus.reply(request.as_bytes(), 7.0)).unwrap();
+            assert!(reply.starts_with(&format!("~22{address:02X}4A00E002C8")), "{reply}");
             assert_eq!(bus.last_reply(), Some((address, 7.0)));
         }
     }
@@ -298,7 +283,7 @@ mod tests {
     #[test]
     fn reply_follows_from_seed_address_and_time() {
         let mut bus = Bus::with_batteries(&daren::BRAND, &[1, 2], 5, Faults::default());
-        let bytes = String::from_utf8(bus.answer(QUESTION, 40_000.0)).unwrap();
+        let bytes = String::from_utf8(bus.reply(REQUEST, 40_000.0)).unwrap();
         let (address, seconds) = bus.last_reply().unwrap();
         let state = Bus::battery(5, address).state(seconds);
         let expected = format!("00{:04X}{:04X}10", state.soc.0, state.voltage.0 / 10);
@@ -309,21 +294,21 @@ mod tests {
     #[test]
     fn request_buffer_joins_pieces_and_is_bounded() {
         let mut requests = bus(&Faults::default()).connect();
-        for byte in QUESTION {
+        for byte in REQUEST {
             assert_eq!(requests.next_request(), None);
             requests.push(&[*byte]);
         }
-        assert_eq!(requests.next_request().unwrap(), QUESTION);
-        requests.push(&[QUESTION, b"half"].concat());
-        assert_eq!(requests.next_request().unwrap(), QUESTION);
+        assert_eq!(requests.next_request().unwrap(), REQUEST);
+        requests.push(&[REQUEST, b"half"].concat());
+        assert_eq!(requests.next_request().unwrap(), REQUEST);
         assert_eq!(requests.next_request(), None);
         for _ in 0..1000 {
             requests.push(&[0x55; 100]);
             assert!(requests.buffer.len() <= REQUEST_LIMIT);
         }
-        requests.push(QUESTION);
+        requests.push(REQUEST);
         let request = requests.next_request().unwrap();
-        assert!(contains(&request, QUESTION));
-        assert!(!bus(&Faults::default()).answer(&request, 0.0).is_empty());
+        assert!(contains(&request, REQUEST));
+        assert!(!bus(&Faults::default()).reply(&request, 0.0).is_empty());
     }
 }

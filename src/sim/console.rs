@@ -81,18 +81,18 @@ pub fn range(values: impl Iterator<Item = i32> + Clone) -> String {
 }
 
 /// A console has no checksum; a damaged digit is the closest equivalent.
-pub fn corrupt(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
-    let mut shell = Shell { debug: answer.ends_with(b"pylon_debug>"), lines: 0 };
-    let echo = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next().and_then(command);
+pub fn corrupt(corrupt: Corruption, reply: &[u8]) -> Vec<u8> {
+    let mut shell = Shell { debug: reply.ends_with(b"pylon_debug>"), lines: 0 };
+    let echo = reply.split(|byte| matches!(byte, b'\r' | b'\n')).next().and_then(command);
     match corrupt {
         Corruption::Refused(_) => shell.reply(echo.unwrap_or_default(), None),
         Corruption::Foreign => shell.succeed("time", &["RTC 2026-01-01 00:00:00".to_owned()]),
         Corruption::Checksum => {
-            let mut answer = answer.to_vec();
-            if let Some(middle) = middle_of_longest_number(&answer) {
-                answer[middle] = b'O';
+            let mut reply = reply.to_vec();
+            if let Some(middle) = middle_of_longest_number(&reply) {
+                reply[middle] = b'O';
             }
-            answer
+            reply
         }
     }
 }
@@ -117,9 +117,9 @@ mod tests {
     #[test]
     fn reply_has_echo_frame_and_prompt() {
         let mut shell = Shell::default();
-        let answer = shell.succeed("time", &["RTC 1".to_owned()]);
+        let reply = shell.succeed("time", &["RTC 1".to_owned()]);
         let text = "time\r\n@\nRTC 1\r\r\nCommand completed successfully\n\r$$\r\npylon>";
-        assert_eq!(answer, text.as_bytes());
+        assert_eq!(reply, text.as_bytes());
         shell.debug = true;
         assert!(shell.reply("x", None).ends_with(b"pylon_debug>"));
     }

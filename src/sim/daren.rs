@@ -19,36 +19,27 @@ fn content(service: u8, info: &[u8], address: u8, state: &PackState) -> Result<V
     match (service, info) {
         (0x42, [group]) if *group == 1 || *group == address => live(&mut payload, state),
         (0x47, [_]) => parameters(&mut payload, state, address),
-        (0x4F, []) => {
-            payload.byte(0xC8);
-        }
+        (0x4F, []) => payload.byte(0xC8),
         (0x51, []) => {
             for text in ["T1_G", "SIM48100", "16S100A"] {
                 payload.text(text, 10, b' ');
             }
-            payload.extend([1, 0, 2, 1, 1]);
+            payload.extend([1, 0, 2, 1, 1])
         }
         // How often each protection triggered. Six further words follow the eight known ones.
-        (0x83, [_, 1]) => {
-            payload.extend([0x83, 1]).word(3).word(1).words([0; 12]);
-        }
+        (0x83, [_, 1]) => payload.extend([0x83, 1]).word(3).word(1).words([0; 12]),
         (0xB0, [group, 1, module @ (3 | 4), 0xFF, 0]) => {
-            let mut data = Payload::default();
-            match module {
-                3 => nameplate(&mut data, address),
-                _ => capacities(&mut data, state),
-            }
-            let data = data.into_bytes();
-            payload.extend([0xB0, *group, 1, *module, 0xFF, data.len() as u8]).extend(data);
+            let data = if *module == 3 { nameplate(address) } else { capacities(state) };
+            payload.extend([0xB0, *group, 1, *module, 0xFF, data.len() as u8]).extend(data)
         }
         (0x42 | 0x47 | 0x83 | 0xB0, [_, ..]) => return Err(code::DATA),
         (0x42 | 0x47 | 0x4F | 0x51 | 0x83 | 0xB0, _) => return Err(code::FORMAT),
         _ => return Err(code::SERVICE),
-    }
+    };
     Ok(payload.into_bytes())
 }
 
-fn live(payload: &mut Payload, state: &PackState) {
+fn live<'a>(payload: &'a mut Payload, state: &PackState) -> &'a mut Payload {
     payload.byte(0).word(state.soc.0).word(state.voltage.0 / 10).cells(state);
     payload.words([state.ambient, state.average, state.mosfet].map(|value| value.0));
     payload.byte(state.sensors.len() as u8).words(state.sensors.iter().map(|value| value.0));
@@ -61,35 +52,39 @@ fn live(payload: &mut Payload, state: &PackState) {
     // The masks of single cells stayed empty on a recorded pack with a cell in overvoltage.
     payload.words([0; 4]).word(state.balancing_word(0)).word(state.balancing_word(16));
     let system_failure = u8::from(state.alarms.contains(&Alarm::SystemFailure));
-    payload.words([0; 4]).byte(system_failure << 5).word(word(&IO));
+    payload.words([0; 4]).byte(system_failure << 5).word(word(&IO))
 }
 
 /// Service 47: limits and bar codes.
-fn parameters(payload: &mut Payload, state: &PackState, address: u8) {
+fn parameters<'a>(payload: &'a mut Payload, state: &PackState, address: u8) -> &'a mut Payload {
     payload.byte(0).words([3650, 2500, 60, -5, 12_000, 3650, 2500]);
     payload.word(state.cells.len() as u32).word(12_000).centi_ah(state.full).words([1440, 0]);
     payload.text(&format!("SIMPACK{address:04}"), 20, 0);
-    payload.text(&format!("SIMBMS{address:04}"), 20, 0);
+    payload.text(&format!("SIMBMS{address:04}"), 20, 0)
 }
 
 /// Service B0, module 3: serial number and product of the pack, serial number of the board, date of
 /// manufacture, manufacturer.
-fn nameplate(payload: &mut Payload, address: u8) {
+fn nameplate(address: u8) -> Vec<u8> {
+    let mut payload = Payload::default();
     payload.text(&format!("SIMPACK{address:04}"), 30, 0).text("SIM-JC48100", 30, 0);
     payload.text(&format!("SIMBMS{address:04}"), 30, 0).extend([25, 6, 13]);
     payload.text("SIMULATED", 20, 0);
+    payload.into_bytes()
 }
 
 /// Service B0, module 4: capacities and the totals, in Ah and in 0.1 kWh.
-fn capacities(payload: &mut Payload, state: &PackState) {
+fn capacities(state: &PackState) -> Vec<u8> {
     /// Mean voltage of a full pack of sixteen cells: 0.1 kWh are 100 000 mWh.
     const MEAN_MILLIVOLTS: i64 = 51_200;
+    let mut payload = Payload::default();
     payload.centi_ah(state.remaining).centi_ah(state.full).centi_ah(state.design);
     let totals = [state.charged.0, state.discharged.0];
     for charge in totals {
         payload.four_bytes(charge / 1000);
     }
     payload.words(totals.map(|charge| charge * MEAN_MILLIVOLTS / 1000 / 100_000));
+    payload.into_bytes()
 }
 
 #[cfg(test)]

@@ -189,31 +189,16 @@ pub struct FaultError {
 
 /// Parses a comma list such as `silence@2,noise=0.2,cut*3,alarm=cell_overvoltage`.
 pub fn parse(list: &str) -> Result<Vec<Rule>, FaultError> {
-    list.split(',').map(str::trim).filter(|text| !text.is_empty()).map(Rule::from_str).collect()
-}
-
-impl FromStr for Rule {
-    type Err = FaultError;
-
-    fn from_str(text: &str) -> Result<Self, FaultError> {
-        rule(text).map_err(|reason| FaultError { text: text.into(), reason })
-    }
+    let parse = |text: &str| rule(text).map_err(|reason| FaultError { text: text.into(), reason });
+    list.split(',').map(str::trim).filter(|text| !text.is_empty()).map(parse).collect()
 }
 
 fn rule(text: &str) -> Result<Rule, &'static str> {
-    let (text, address) = match split(text, '@') {
-        (text, None) => (text, None),
-        (text, Some(address)) => {
-            (text, Some(address.parse().map_err(|_| "the address is not a number up to 255")?))
-        }
-    };
-    let (text, times) = match split(text, '*') {
-        (text, None) => (text, None),
-        (text, Some(count)) => {
-            (text, Some(count.parse().map_err(|_| "the count is not a number")?))
-        }
-    };
+    let (text, address) = split(text, '@');
+    let (text, times) = split(text, '*');
     let (name, value) = split(text, '=');
+    let address = number(address, "the address is not a number up to 255")?;
+    let times = number(times, "the count is not a number")?;
     let (fault, probability) = fault(name, value)?;
     let frequency = match (times, probability) {
         (Some(_), _) if fault.is_condition() => return Err("a condition cannot have a count"),
@@ -231,7 +216,9 @@ fn fault<'a>(name: &str, value: Option<&'a str>) -> Result<(Fault, Option<&'a st
         return Ok((*fault, value.filter(|_| !fault.is_condition())));
     }
     let required = |missing: &'static str| value.ok_or(missing);
-    let count = |max: usize, text: &str| text.parse().ok().filter(|n| (1..=max).contains(n));
+    let count = |max: usize, missing, invalid| {
+        required(missing)?.parse().ok().filter(|count| (1..=max).contains(count)).ok_or(invalid)
+    };
     let fault = match name {
         "rtn" => {
             let code = required("which code?")?;
@@ -241,13 +228,12 @@ fn fault<'a>(name: &str, value: Option<&'a str>) -> Result<(Fault, Option<&'a st
             let name = required("which alarm?")?;
             Fault::Alarm(Alarm::from_name(name).ok_or("no alarm has this name")?)
         }
-        "cells" => Fault::Cells(
-            count(32, required("how many cells?")?).ok_or("the number of cells is not 1 to 32")?,
-        ),
-        "modules" => Fault::Modules(
-            count(8, required("how many modules?")?)
-                .ok_or("the number of modules is not 1 to 8")?,
-        ),
+        "cells" => {
+            Fault::Cells(count(32, "how many cells?", "the number of cells is not 1 to 32")?)
+        }
+        "modules" => {
+            Fault::Modules(count(8, "how many modules?", "the number of modules is not 1 to 8")?)
+        }
         _ => return Err("no fault has this name"),
     };
     Ok((fault, None))
@@ -258,6 +244,13 @@ fn millionths(probability: &str) -> Result<u32, &'static str> {
         Ok(p) if (0.0..=1.0).contains(&p) => Ok((p * 1e6).round() as u32),
         _ => Err("the probability is not 0 to 1"),
     }
+}
+
+fn number<T: FromStr>(
+    text: Option<&str>,
+    invalid: &'static str,
+) -> Result<Option<T>, &'static str> {
+    text.map(|text| text.parse().map_err(|_| invalid)).transpose()
 }
 
 fn split(text: &str, mark: char) -> (&str, Option<&str>) {

@@ -25,6 +25,7 @@ pub mod seplos;
 pub mod serve;
 pub mod state;
 
+use std::fmt::Debug;
 use std::ops::RangeInclusive;
 
 pub use battery::Battery;
@@ -34,7 +35,7 @@ pub use pack::SimPack;
 pub use state::PackState;
 
 /// The battery side of a protocol, for one address on a bus.
-pub trait Responder: Send {
+pub trait Responder: Debug + Send {
     /// The reply to a request; `None` if the request is for another address. `seconds` is the
     /// simulated time.
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>>;

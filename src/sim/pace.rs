@@ -17,29 +17,22 @@ fn content(service: u8, info: &[u8], address: u8, state: &PackState) -> Result<V
     match (service, info) {
         (0x42, [own]) if *own == address => live(payload.byte(0).byte(address), state),
         (0x44, [own]) if *own == address => alarms(payload.byte(0).byte(address), state),
-        (0xC1, []) => {
-            payload.text("P16S100A-SIMULATED", 20, b' ');
-        }
-        (0xC2, []) => {
-            payload.text(&format!("SIMPACE{address:06}"), 40, b' ');
-        }
+        (0xC1, []) => payload.text("P16S100A-SIMULATED", 20, b' '),
+        (0xC2, []) => payload.text(&format!("SIMPACE{address:06}"), 40, b' '),
         (0x42 | 0x44, [_]) => return Err(code::DATA),
         (0x42 | 0x44 | 0xC1 | 0xC2, _) => return Err(code::FORMAT),
         _ => return Err(code::SERVICE),
-    }
+    };
     Ok(payload.into_bytes())
 }
 
-fn live(payload: &mut Payload, state: &PackState) {
-    payload.cells(state).byte(2 + state.sensors.len() as u8);
-    for sensor in state.sensors.iter().chain([&state.mosfet, &state.ambient]) {
-        payload.kelvin(*sensor);
-    }
+fn live<'a>(payload: &'a mut Payload, state: &PackState) -> &'a mut Payload {
+    payload.cells(state).sensors(state.sensors.iter().chain([&state.mosfet, &state.ambient]));
     payload.word(state.current.0 / 10).word(state.voltage.0).centi_ah(state.remaining).byte(3);
-    payload.centi_ah(state.full).word(state.cycles).centi_ah(state.design);
+    payload.centi_ah(state.full).word(state.cycles).centi_ah(state.design)
 }
 
-fn alarms(payload: &mut Payload, state: &PackState) {
+fn alarms<'a>(payload: &'a mut Payload, state: &PackState) -> &'a mut Payload {
     use Alarm::*;
     let limits = |below, above| limit_state(state, below, above);
     let last_sensors = [
@@ -54,7 +47,7 @@ fn alarms(payload: &mut Payload, state: &PackState) {
         [&PROTECT_1, &PROTECT_2, &SYSTEM, &FAULT, &WARNING_1, &WARNING_2]
             .map(|word| state.word(word) as u8);
     payload.byte(protect1).byte(protect2).byte(system).byte(0).byte(fault);
-    payload.word(state.balancing_word(0)).byte(warning1).byte(warning2);
+    payload.word(state.balancing_word(0)).byte(warning1).byte(warning2)
 }
 
 #[cfg(test)]
@@ -82,7 +75,7 @@ mod tests {
         state
     }
 
-    fn ask(request: &str) -> String {
+    fn reply_to(request: &str) -> String {
         let mut pack =
             (BRAND.new)(SimPack { battery: Battery::fixed(recorded()), ..SimPack::fixed(1) });
         String::from_utf8(pack.respond(request.as_bytes(), 0.0).unwrap_or_default()).unwrap()
@@ -92,12 +85,12 @@ mod tests {
     fn replies_equal_those_of_a_recorded_pack() {
         // nkinnan/esphome-pace-bms, pace_bms_protocol_v25.cpp.
         assert_eq!(
-            ask("~25014642E00201FD30\r"),
+            reply_to("~25014642E00201FD30\r"),
             "~25014600F07A0001100CC70CC80CC70CC70CC70CC50CC60CC70CC70CC60CC70CC60CC60CC70CC60CC7060B\
              9B0B990B990B990BB30BBCFF1FCCCD12D303286A008C2710E1E4\r"
         );
         assert_eq!(
-            ask("~25014644E00201FD2E\r"),
+            reply_to("~25014644E00201FD2E\r"),
             "~25014600004C000110000000000000000000000000000000000600000000000000000000000E0000000000\
              00EF3A\r"
         );
@@ -105,9 +98,9 @@ mod tests {
 
     #[test]
     fn invalid_requests_are_refused() {
-        assert_eq!(ask("~25024642E00202FD2E\r"), "");
-        assert_eq!(ask("~25014642E00202FD2F\r"), "~250146060000FDA8\r");
+        assert_eq!(reply_to("~25024642E00202FD2E\r"), "");
+        assert_eq!(reply_to("~25014642E00202FD2F\r"), "~250146060000FDA8\r");
         // The one that would switch it off.
-        assert_eq!(ask("~2501469C0000FD92\r"), "~250146040000FDAA\r");
+        assert_eq!(reply_to("~2501469C0000FD92\r"), "~250146040000FDAA\r");
     }
 }

@@ -44,8 +44,9 @@ impl Payload {
     }
 
     /// Tenths of a kelvin.
-    pub fn kelvin(&mut self, value: DeciCelsius) -> &mut Self {
-        self.word(value.0 + 2731)
+    pub fn sensors<'a>(&mut self, values: impl IntoIterator<Item = &'a DeciCelsius>) -> &mut Self {
+        let values: Vec<_> = values.into_iter().map(|value| value.0 + 2731).collect();
+        self.byte(values.len() as u8).words(values)
     }
 
     /// Hundredths of an ampere-hour.

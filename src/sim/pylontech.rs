@@ -32,43 +32,32 @@ fn content(service: u8, info: &[u8], address: u8, state: &PackState) -> Result<V
         (0x44, _) => alarms(payload.byte(0).byte(head), state),
         (0x47, _) => {
             payload.byte(0x10).words([3650, 3050, 2800, 3331, 2631, 900]);
-            payload.words([54_000, 46_000, 43_000, 3331, 2631, -900]);
+            payload.words([54_000, 46_000, 43_000, 3331, 2631, -900])
         }
-        (0x51, _) => {
-            payload.text("US3000", 10, b' ').byte(2).byte(7).text("SIMULATED", 20, b' ');
-        }
-        (0x92, _) => {
-            payload.byte(address).words([53_250, 47_000, 370, -370]).byte(0xC0);
-        }
-        (0x93, _) => {
-            payload.byte(address).text(&format!("SIMPYLON{address:08}"), 16, b' ');
-        }
-        (0x96, _) => {
-            payload.extend([address, 1, 2, 1, 4, 0]);
-        }
+        (0x51, _) => payload.text("US3000", 10, b' ').extend([2, 7]).text("SIMULATED", 20, b' '),
+        (0x92, _) => payload.byte(address).words([53_250, 47_000, 370, -370]).byte(0xC0),
+        (0x93, _) => payload.byte(address).text(&format!("SIMPYLON{address:08}"), 16, b' '),
+        (0x96, _) => payload.extend([address, 1, 2, 1, 4, 0]),
         _ => return Err(code::SERVICE),
-    }
+    };
     Ok(payload.into_bytes())
 }
 
 /// One module of service 42.
-fn live(payload: &mut Payload, state: &PackState) {
-    payload.cells(state).byte(1 + state.sensors.len() as u8);
-    for sensor in [&state.mosfet].into_iter().chain(&state.sensors) {
-        payload.kelvin(*sensor);
-    }
+fn live<'a>(payload: &'a mut Payload, state: &PackState) -> &'a mut Payload {
+    payload.cells(state).sensors([&state.mosfet].into_iter().chain(&state.sensors));
     payload.word(state.current.0 / 100).word(state.voltage.0);
     let (remaining, full, cycles) = (state.remaining.0, state.full.0, state.cycles);
     if full < 0xFFFF {
-        payload.word(remaining).byte(2).word(full).word(cycles);
+        payload.word(remaining).byte(2).word(full).word(cycles)
     } else {
         payload.word(0xFFFF).byte(4).word(0xFFFF).word(cycles);
-        payload.three_bytes(remaining).three_bytes(full);
+        payload.three_bytes(remaining).three_bytes(full)
     }
 }
 
 /// One module of service 44.
-fn alarms(payload: &mut Payload, state: &PackState) {
+fn alarms<'a>(payload: &'a mut Payload, state: &PackState) -> &'a mut Payload {
     use Alarm::*;
     let limits = |below, above| limit_state(state, below, above);
     payload.extend(cell_states(state, CellUndervoltage, CellOvervoltage));
@@ -83,7 +72,7 @@ fn alarms(payload: &mut Payload, state: &PackState) {
     // Bit 3: the module itself supplies its electronics.
     payload.byte(state.word(&STATUS_1) as u8).byte(state.word(&STATUS_2) as u8 | 8);
     let moving = u8::from(state.current.0 < 0) << 6 | u8::from(state.current.0 > 0) << 7;
-    payload.byte(moving).byte(state.alarms.contains(&CellFailure).into()).byte(0);
+    payload.byte(moving).byte(state.alarms.contains(&CellFailure).into()).byte(0)
 }
 
 #[cfg(test)]
@@ -105,7 +94,7 @@ mod tests {
         state
     }
 
-    fn ask(state: PackState, request: &str) -> String {
+    fn reply_to(state: PackState, request: &str) -> String {
         let battery = Battery::fixed(state);
         let mut pack = (BRAND.new)(SimPack { battery, ..SimPack::fixed(2) });
         let reply = pack.respond(request.as_bytes(), 0.0).unwrap_or_default();
@@ -116,7 +105,7 @@ mod tests {
     fn live_values_equal_those_of_a_recorded_module() {
         // Frankkkkk/python-pylontech, tests/test_basic.py.
         assert_eq!(
-            ask(recorded(), "~20024642E00202FD33\r"),
+            reply_to(recorded(), "~20024642E00202FD33\r"),
             "~20024600D05E1002080D020D020D020D030D000D010D010D03050B7D0B690B690B690B73FFFA680EFFFF04\
              FFFF00000174E401B198E906\r"
         );
@@ -129,17 +118,17 @@ mod tests {
             remaining: MilliampHours(33_500),
             ..recorded()
         };
-        let reply = ask(state, "~20024642E00202FD33\r");
+        let reply = reply_to(state, "~20024642E00202FD33\r");
         assert!(reply.contains("82DC02C3500000"), "{reply}");
     }
 
     #[test]
     fn invalid_requests_are_refused() {
-        assert_eq!(ask(recorded(), "~20034642E00203FD31\r"), "");
-        assert_eq!(ask(recorded(), "~200246420000FDAC\r"), "~200246050000FDAD\r");
-        assert_eq!(ask(recorded(), "~20024642E00203FD32\r"), "~200246060000FDAC\r");
-        assert!(ask(recorded(), "~20024642E002FFFD09\r").starts_with("~20024600D05E100108"));
+        assert_eq!(reply_to(recorded(), "~20034642E00203FD31\r"), "");
+        assert_eq!(reply_to(recorded(), "~200246420000FDAC\r"), "~200246050000FDAD\r");
+        assert_eq!(reply_to(recorded(), "~20024642E00203FD32\r"), "~200246060000FDAC\r");
+        assert!(reply_to(recorded(), "~20024642E002FFFD09\r").starts_with("~20024600D05E100108"));
         // The one that would switch it off.
-        assert_eq!(ask(recorded(), "~20024695E00202FD2B\r"), "~200246040000FDAE\r");
+        assert_eq!(reply_to(recorded(), "~20024695E00202FD2B\r"), "~200246040000FDAE\r");
     }
 }

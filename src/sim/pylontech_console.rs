@@ -9,15 +9,13 @@ use super::faults::Faults;
 use super::state::PackState;
 use super::{Responder, SimBrand, SimPack};
 
-pub static BRAND: SimBrand = SimBrand {
-    name: "pylontech-console",
-    addresses: 1..=PACKS,
-    new: |pack| Box::new(Console::new(pack)),
+pub static BRAND: SimBrand = SimBrand::serial(
+    "pylontech-console",
+    1..=PACKS,
+    |pack| Box::new(Console::new(pack)),
     request_end,
-    stream: None,
-    notification: None,
     corrupt,
-};
+);
 
 const PACKS: u8 = 4;
 const CELLS: usize = 15;

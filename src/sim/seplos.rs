@@ -20,29 +20,26 @@ fn content(service: u8, info: &[u8], address: u8, state: &PackState) -> Result<V
     match (service, info) {
         (0x42, [own]) if *own == address => live(payload.byte(0).byte(GROUP), state),
         (0x44, [own]) if *own == address => alarms(payload.byte(0).byte(GROUP), state),
-        (0x4F, []) => {}
+        (0x4F, []) => &mut payload,
         (0x51, []) => {
-            payload.text("1101-SP16", 10, b' ').byte(2).byte(7).text("SIMULATED", 20, b' ');
+            payload.text("1101-SP16", 10, b' ').extend([2, 7]).text("SIMULATED", 20, b' ')
         }
         (0x42 | 0x44, [_]) => return Err(code::DATA),
         (0x42 | 0x44 | 0x4F | 0x51, _) => return Err(code::FORMAT),
         _ => return Err(code::SERVICE),
-    }
+    };
     Ok(payload.into_bytes())
 }
 
-fn live(payload: &mut Payload, state: &PackState) {
-    payload.cells(state).byte(2 + state.sensors.len() as u8);
-    for sensor in state.sensors.iter().chain([&state.ambient, &state.mosfet]) {
-        payload.kelvin(*sensor);
-    }
+fn live<'a>(payload: &'a mut Payload, state: &PackState) -> &'a mut Payload {
+    payload.cells(state).sensors(state.sensors.iter().chain([&state.ambient, &state.mosfet]));
     payload.word(state.current.0 / 10).word(state.voltage.0 / 10).centi_ah(state.remaining);
     payload.byte(10).centi_ah(state.full).word(state.soc.0 / 10).centi_ah(state.design);
     // After the health come the voltage at the terminals and four words in reserve.
-    payload.word(state.cycles).word(state.soh.0 / 10).word(state.voltage.0 / 10).words([0; 4]);
+    payload.word(state.cycles).word(state.soh.0 / 10).word(state.voltage.0 / 10).words([0; 4])
 }
 
-fn alarms(payload: &mut Payload, state: &PackState) {
+fn alarms<'a>(payload: &'a mut Payload, state: &PackState) -> &'a mut Payload {
     use Alarm::*;
     let limits = |below, above| limit_state(state, below, above);
     let byte = |word| state.word(word) as u8;
@@ -57,7 +54,7 @@ fn alarms(payload: &mut Payload, state: &PackState) {
     let disconnected = u8::from(state.alarms.contains(&CellDisconnected));
     payload.byte(byte(&SWITCHES)).extend(state.balancing_word(0).to_le_bytes());
     payload.byte(byte(&SYSTEM)).byte(disconnected).byte(0);
-    payload.byte(0).byte(byte(&BOARD)).words([0; 3]);
+    payload.byte(0).byte(byte(&BOARD)).words([0; 3])
 }
 
 #[cfg(test)]
@@ -86,7 +83,7 @@ mod tests {
         state
     }
 
-    fn ask(request: &str) -> String {
+    fn reply_to(request: &str) -> String {
         let mut pack =
             (BRAND.new)(SimPack { battery: Battery::fixed(recorded()), ..SimPack::fixed(0) });
         String::from_utf8(pack.respond(request.as_bytes(), 0.0).unwrap_or_default()).unwrap()
@@ -95,7 +92,7 @@ mod tests {
     #[test]
     fn live_values_equal_those_of_a_recorded_pack() {
         // syssi/esphome-seplos-bms, README.md; the voltage at the terminals differs.
-        let reply = ask("~20004642E00200FD37\r");
+        let reply = reply_to("~20004642E00200FD37\r");
         assert_eq!(
             &reply[..reply.len() - 25],
             "~2000460010960001100CD70CE90CF40CD60CEF0CE50CE10CDC0CE90CF00CE80CEF0CEA0CDA0CDE0CD8060B\
@@ -106,8 +103,8 @@ mod tests {
 
     #[test]
     fn invalid_requests_are_refused() {
-        assert_eq!(ask("~20014642E00201FD35\r"), "");
-        assert_eq!(ask("~200046930000FDA8\r"), "~200046040000FDB0\r");
-        assert_eq!(ask("~20004642E00201FD36\r"), "~200046060000FDAE\r");
+        assert_eq!(reply_to("~20014642E00201FD35\r"), "");
+        assert_eq!(reply_to("~200046930000FDA8\r"), "~200046040000FDB0\r");
+        assert_eq!(reply_to("~20004642E00201FD36\r"), "~200046060000FDAE\r");
     }
 }

@@ -27,7 +27,7 @@ fn read(brand: &SimBrand, bus: &mut Bus, options: &Options, seconds: f64) -> Rea
     };
     let mut driver = (find(brand.driver()).unwrap().new)(&options);
     for _ in 0..CYCLES {
-        let answer = |request: &[u8]| vec![bus.answer(request, seconds), bus.unsolicited(seconds)];
+        let answer = |request: &[u8]| vec![bus.reply(request, seconds), bus.unsolicited(seconds)];
         if let Step::Done(reading) = play(driver.as_mut(), answer).unwrap().end {
             return *reading;
         }

@@ -98,11 +98,9 @@ pub fn switch_command(layout: Layout, switch: Switch, on: bool) -> Option<Vec<u8
 }
 
 /// The vendor's app leaves random bytes in the padding.
-fn encode(code: u8, value: &[u8]) -> Vec<u8> {
-    let mut frame = COMMAND_HEADER.to_vec();
-    frame.push(code);
-    frame.extend(u8::try_from(value.len()));
-    frame.extend_from_slice(value);
+pub(crate) fn encode(code: u8, value: &[u8]) -> Vec<u8> {
+    // No value is longer than four bytes.
+    let mut frame = [&COMMAND_HEADER[..], &[code, value.len() as u8], value].concat();
     frame.resize(COMMAND - 1, 0);
     frame.push(checksum(&frame));
     frame

@@ -14,12 +14,12 @@ use super::cells::{self, Layout};
 use super::device_info;
 use super::record::{Kind, RECORD, RECORD_HEADER, Record};
 use crate::model::Reading;
-use crate::protocol::checksum::crc16_modbus;
+use crate::protocol::modbus::{checked, with_crc};
 use crate::protocol::query::{Framing, Need, Pacing, RequestReply};
 use crate::protocol::{DecodeError, Options};
 
 /// Lengths of a trigger and of its acknowledgement.
-pub(super) const TRIGGER: usize = 11;
+pub(crate) const TRIGGER: usize = 11;
 pub(super) const ACKNOWLEDGEMENT: usize = 8;
 
 /// The records that can be triggered. A write to any other register would change the board.
@@ -33,43 +33,26 @@ pub enum Topic {
 const PLAN: &[Topic] = &[Topic::Live, Topic::Settings, Topic::Device];
 
 impl Topic {
-    fn register(self) -> u8 {
+    /// The low byte of the register, the kind of its record, and a title.
+    fn details(self) -> (u8, Kind, &'static str) {
         match self {
-            Topic::Live => 0x20,
-            Topic::Settings => 0x1E,
-            Topic::Device => 0x1C,
+            Topic::Live => (0x20, Kind::Cells, "trigger 1620 (live values)"),
+            Topic::Settings => (0x1E, Kind::Settings, "trigger 161E (settings)"),
+            Topic::Device => (0x1C, Kind::Device, "trigger 161C (device information)"),
         }
     }
 
-    pub(super) fn of_register(register: u8) -> Option<Topic> {
-        PLAN.iter().copied().find(|topic| topic.register() == register)
-    }
-
-    fn kind(self) -> Kind {
-        match self {
-            Topic::Live => Kind::Cells,
-            Topic::Settings => Kind::Settings,
-            Topic::Device => Kind::Device,
-        }
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Topic::Live => "trigger 1620 (live values)",
-            Topic::Settings => "trigger 161E (settings)",
-            Topic::Device => "trigger 161C (device information)",
-        }
+    pub(crate) fn register(self) -> u8 {
+        self.details().0
     }
 }
 
 pub fn trigger(topic: Topic, address: u8) -> Vec<u8> {
-    let mut frame = vec![address, 0x10, 0x16, topic.register(), 0, 1, 2, 0, 0];
-    frame.extend(crc16_modbus(&frame).to_le_bytes());
-    frame
+    with_crc(vec![address, 0x10, 0x16, topic.register(), 0, 1, 2, 0, 0])
 }
 
 /// Address and topic of a trigger.
-pub(super) fn triggered(bytes: &[u8]) -> Option<(u8, Topic)> {
+pub(crate) fn triggered(bytes: &[u8]) -> Option<(u8, Topic)> {
     written(bytes, TRIGGER).filter(|_| bytes.get(6..9) == Some(&[2, 0, 0]))
 }
 
@@ -79,10 +62,11 @@ pub(super) fn acknowledged(bytes: &[u8]) -> Option<(u8, Topic)> {
 }
 
 fn written(bytes: &[u8], length: usize) -> Option<(u8, Topic)> {
-    let (body, crc) = bytes.get(..length)?.split_last_chunk()?;
-    let &[address, 0x10, 0x16, register, 0, 1, ..] = body else { return None };
-    let valid = crc16_modbus(body) == u16::from_le_bytes(*crc);
-    Some((address, Topic::of_register(register)?)).filter(|_| valid)
+    let &[address, 0x10, 0x16, register, 0, 1, ..] = checked(bytes.get(..length)?).ok()? else {
+        return None;
+    };
+    let topic = PLAN.iter().find(|topic| topic.register() == register)?;
+    Some((address, *topic))
 }
 
 /// The acknowledgement, which starts at most one byte behind the record, with its end.
@@ -133,7 +117,8 @@ impl RequestReply for Pb {
     }
 
     fn describe(&self, topic: Topic) -> String {
-        format!("{} at address {}", topic.title(), self.address)
+        let (_, _, title) = topic.details();
+        format!("{title} at address {}", self.address)
     }
 
     fn encode(&self, topic: Topic) -> Vec<u8> {
@@ -169,7 +154,7 @@ impl RequestReply for Pb {
             _ => return Err(DecodeError::Foreign),
         }
         let record = Record::parse(bytes)?;
-        if record.kind() != topic.kind() {
+        if record.kind() != topic.details().1 {
             return Err(DecodeError::Foreign);
         }
         decode(&record, into);

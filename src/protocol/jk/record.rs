@@ -23,7 +23,7 @@ pub const COMMAND_HEADER: [u8; 4] = [0xAA, 0x55, 0x90, 0xEB];
 const ACKNOWLEDGEMENT: u8 = 0xC8;
 
 /// What boards send to the module repeatedly.
-pub(super) const NOISE: &[u8] = b"AT\r\n";
+pub(crate) const NOISE: &[u8] = b"AT\r\n";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

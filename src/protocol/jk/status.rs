@@ -9,54 +9,22 @@ use crate::protocol::status_word::{StatusWord, status_word};
 /// Bits 0 and 19 are set on healthy packs (long wires, factory password), so they are warnings. Bit 4
 /// is also set at the end of a charge; esphome-jk-bms calls it "fully charged".
 pub static ERRORS: StatusWord = status_word!("errors";
-    0 WireResistanceWarning,
-    1 MosOvertemperature,
-    2 CellCountMismatch,
-    3 CurrentSensorFailure,
-    4 CellOvervoltage,
-    5 PackOvervoltage,
-    6 ChargeOvercurrent,
-    7 ChargeShortCircuit,
-    8 ChargeOvertemperature,
-    9 ChargeUndertemperature,
-    10 CoprocessorFailure,
-    11 CellUndervoltage,
-    12 PackUndervoltage,
-    13 DischargeOvercurrent,
-    14 DischargeShortCircuit,
-    15 DischargeOvertemperature,
-    16 ChargeMosFailure,
-    17 DischargeMosFailure,
-    18 GpsDisconnectedWarning,
-    19 DefaultPasswordWarning,
-    20 DischargeOnFailure,
-    21 BatteryOvertemperatureWarning,
-    22 TemperatureSensorFailure,
-    23 ParallelModuleFailure,
-    24 ShortCircuitReleaseFailure,
-    25 DischargeOvercurrent2,
-    26 DischargeOvercurrent3,
-    27 DischargeUndertemperature,
-    28 GpsLock,
-);
+    0 WireResistanceWarning, 1 MosOvertemperature, 2 CellCountMismatch, 3 CurrentSensorFailure,
+    4 CellOvervoltage, 5 PackOvervoltage, 6 ChargeOvercurrent, 7 ChargeShortCircuit,
+    8 ChargeOvertemperature, 9 ChargeUndertemperature, 10 CoprocessorFailure, 11 CellUndervoltage,
+    12 PackUndervoltage, 13 DischargeOvercurrent, 14 DischargeShortCircuit,
+    15 DischargeOvertemperature, 16 ChargeMosFailure, 17 DischargeMosFailure,
+    18 GpsDisconnectedWarning, 19 DefaultPasswordWarning, 20 DischargeOnFailure,
+    21 BatteryOvertemperatureWarning, 22 TemperatureSensorFailure, 23 ParallelModuleFailure,
+    24 ShortCircuitReleaseFailure, 25 DischargeOvercurrent2, 26 DischargeOvercurrent3,
+    27 DischargeUndertemperature, 28 GpsLock);
 
 /// Tag 8B of "4E 57" replies. The order differs from that of [`ERRORS`].
 pub static WARNINGS: StatusWord = status_word!("warnings";
-    0 LowSocWarning,
-    1 MosOvertemperature,
-    2 PackOvervoltage,
-    3 PackUndervoltage,
-    4 BatteryOvertemperatureWarning,
-    5 ChargeOvercurrent,
-    6 DischargeOvercurrent,
-    7 CellDifference,
-    8 AmbientOvertemperature,
-    9 BatteryUndertemperatureWarning,
-    10 CellOvervoltage,
-    11 CellUndervoltage,
-    12 ChipProtectionA,
-    13 ChipProtectionB,
-);
+    0 LowSocWarning, 1 MosOvertemperature, 2 PackOvervoltage, 3 PackUndervoltage,
+    4 BatteryOvertemperatureWarning, 5 ChargeOvercurrent, 6 DischargeOvercurrent,
+    7 CellDifference, 8 AmbientOvertemperature, 9 BatteryUndertemperatureWarning,
+    10 CellOvervoltage, 11 CellUndervoltage, 12 ChipProtectionA, 13 ChipProtectionB);
 
 /// Decodes an error word with this number of bits.
 pub(super) fn decode_errors(word: u32, bits: usize, into: &mut Reading) {

@@ -15,7 +15,7 @@ use crate::protocol::error::check;
 use crate::protocol::query::{Framing, Need, Pacing, RequestReply};
 use crate::protocol::{DecodeError, Options};
 
-pub(super) const HEADER: [u8; 2] = [0x4E, 0x57];
+pub(crate) const HEADER: [u8; 2] = [0x4E, 0x57];
 /// Header, length, terminal, command, source and type.
 pub(super) const HEAD: usize = 11;
 /// Record number, end mark and sum.
@@ -43,7 +43,7 @@ pub fn request() -> Vec<u8> {
     frame
 }
 
-fn sum(bytes: &[u8]) -> u32 {
+pub(crate) fn sum(bytes: &[u8]) -> u32 {
     bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>() & 0xFFFF
 }
 

@@ -13,7 +13,7 @@ fn unhex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-fn ask(dialect: Dialect, state: PackState, request: &str) -> Option<String> {
+fn reply_to(dialect: Dialect, state: PackState, request: &str) -> Option<String> {
     let pack = SimPack { battery: Battery::fixed(state), ..SimPack::fixed(1) };
     DalyPack { dialect, pack }.respond(&unhex(request), 0.0).map(|reply| hex(&reply))
 }
@@ -38,7 +38,7 @@ fn recorded() -> PackState {
 #[test]
 fn d2_status_equals_that_of_a_recorded_board() {
     // syssi/esphome-daly-bms, docs/pdus.
-    let reply = ask(Dialect::D2, recorded(), "d2030000003ed7b9").unwrap();
+    let reply = reply_to(Dialect::D2, recorded(), "d2030000003ed7b9").unwrap();
     assert!(reply.starts_with("d2037c0cdc0cdb0cdc0cdc0cdc0cdc0cde0cdc0cdc"), "{reply}");
     assert!(reply.contains("0000000000000000000000380036003800380028"), "{reply}");
     assert!(reply.contains("03167530014d0cde0cdb"), "{reply}");
@@ -53,19 +53,19 @@ fn a5_replies_equal_those_of_recorded_boards() {
     state.soc = CentiPercent(8880);
     // mpp-solar, tests/integration/test_protocol_daly.py.
     assert_eq!(
-        ask(Dialect::A5, state, "a58090080000000000000000bd").unwrap(),
+        reply_to(Dialect::A5, state, "a58090080000000000000000bd").unwrap(),
         "a5019008021400007545037889"
     );
-    let cells = ask(Dialect::A5, PackState::at_rest(), "a5409508000000000000000082").unwrap();
+    let cells = reply_to(Dialect::A5, PackState::at_rest(), "a5409508000000000000000082").unwrap();
     assert_eq!(cells.len(), 2 * 13 * 7, "six frames for sixteen cells, and one more");
     assert!(cells.starts_with("a5019508010ced0cf00cf22a"), "{cells}");
 }
 
 #[test]
 fn p81_boards_reply_from_another_address() {
-    let reply = ask(Dialect::P81, PackState::at_rest(), "8103000000405bfa").unwrap();
+    let reply = reply_to(Dialect::P81, PackState::at_rest(), "8103000000405bfa").unwrap();
     assert!(reply.starts_with("5103800ced0cf0"), "{reply}");
-    assert_eq!(ask(Dialect::P81, PackState::at_rest(), "8203000000405bc9"), None);
+    assert_eq!(reply_to(Dialect::P81, PackState::at_rest(), "8203000000405bc9"), None);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn other_dialects_are_ignored() {
     let requests = ["d2030000003ed7b9", "8103000000405bfa", "a540900800000000000000007d"];
     for (dialect, own) in [(Dialect::D2, 0), (Dialect::P81, 1), (Dialect::A5, 2)] {
         for (index, request) in requests.iter().enumerate() {
-            let reply = ask(dialect, PackState::at_rest(), request);
+            let reply = reply_to(dialect, PackState::at_rest(), request);
             assert_eq!(reply.is_some(), index == own, "{dialect:?}, {request}");
         }
     }
@@ -92,7 +92,7 @@ fn writes_set_a_switch_and_are_confirmed() {
         assert_eq!((state.charging, state.discharging), (false, true));
     }
     // The clock, which the vendor's app sets while it probes, has no effect.
-    assert_eq!(ask(Dialect::D2, PackState::at_rest(), "d20600d4000199eb"), None);
+    assert_eq!(reply_to(Dialect::D2, PackState::at_rest(), "d20600d4000199eb"), None);
 }
 
 #[test]

@@ -13,16 +13,8 @@ use crate::protocol::jbd::frame::{self, ENVELOPE, READ, WRITE};
 use ble_module::{BleModule, Handshake};
 
 pub static BRAND: SimBrand = SimBrand {
-    name: "jbd",
-    addresses: 1..=1,
-    new: |pack| Box::new(JbdPack::new(pack)),
-    request_end: |buffer| {
-        let ends = [find_request(buffer), ble_module::find(buffer)];
-        ends.into_iter().flatten().map(|range| range.end).min()
-    },
-    stream: None,
     notification: Some(20),
-    corrupt,
+    ..SimBrand::serial("jbd", 1..=1, |pack| Box::new(JbdPack::new(pack)), request_end, corrupt)
 };
 
 /// What the Bluetooth module sends on a subscription, before any reply.
@@ -34,6 +26,11 @@ mod code {
     pub const UNKNOWN: u8 = 0x80;
     pub const NOT_ALLOWED: u8 = 0x81;
     pub const CHECKSUM: u8 = 0x82;
+}
+
+fn request_end(buffer: &[u8]) -> Option<usize> {
+    let ends = [find_request(buffer), ble_module::find(buffer)];
+    ends.into_iter().flatten().map(|range| range.end).min()
 }
 
 /// Where the first request is, valid or not.
@@ -105,29 +102,24 @@ impl JbdPack {
         let mut payload = Payload::default();
         match request {
             (READ, 0x03, []) => basic(&mut payload, &self.state(seconds)),
-            (READ, 0x04, []) => {
-                payload.words(self.state(seconds).cells.iter().map(|cell| cell.0));
-            }
-            (READ, 0x05, []) => {
-                payload.extend(*b"JBD-SIM16S100A");
-            }
+            (READ, 0x04, []) => payload.words(self.state(seconds).cells.iter().map(|cell| cell.0)),
+            (READ, 0x05, []) => payload.extend(*b"JBD-SIM16S100A"),
             // As recorded: 122 times cell overvoltage, twice cell undervoltage, one restart.
-            (READ, 0xAA, []) => {
-                payload.words([0, 0, 0, 122, 2, 0, 0, 0, 0, 0, 0, 1]);
-            }
+            (READ, 0xAA, []) => payload.words([0, 0, 0, 122, 2, 0, 0, 0, 0, 0, 0, 1]),
             (WRITE, 0xE1, [0, bits @ 0..=3]) => {
                 self.pack.switches = [bits & 1 == 0, bits & 2 == 0, true];
+                &mut payload
             }
             // Limits and calibration are accessible in factory mode only.
             (_, 0x10..=0xA2, _) => return Err(code::NOT_ALLOWED),
             _ => return Err(code::UNKNOWN),
-        }
+        };
         Ok(payload.into_bytes())
     }
 }
 
 /// Register 03, with the part that newer firmware appends.
-fn basic(payload: &mut Payload, state: &PackState) {
+fn basic<'a>(payload: &'a mut Payload, state: &PackState) -> &'a mut Payload {
     // 13 June 2025.
     let produced = 25 << 9 | 6 << 5 | 13;
     payload.word(state.voltage.0 / 10).word(state.current.0 / 10).centi_ah(state.remaining);
@@ -136,12 +128,9 @@ fn basic(payload: &mut Payload, state: &PackState) {
     payload.word(state.word(&PROTECTION) as u16);
     let fets = u8::from(state.charging) | u8::from(state.discharging) << 1;
     payload.byte(0x21).byte((state.soc.0 / 100) as u8).byte(fets);
-    payload.byte(state.cells.len() as u8).byte(state.sensors.len() as u8);
-    for sensor in &state.sensors {
-        payload.kelvin(*sensor);
-    }
+    payload.byte(state.cells.len() as u8).sensors(&state.sensors);
     // Humidity, alarms, full charge, remaining charge, balance current.
-    payload.byte(0).word(0).centi_ah(state.full).centi_ah(state.remaining).word(0);
+    payload.byte(0).word(0).centi_ah(state.full).centi_ah(state.remaining).word(0)
 }
 
 impl Responder for JbdPack {
@@ -181,45 +170,45 @@ mod tests {
     const CHARGE_OFF: &[u8] = &[0xDD, 0x5A, 0xE1, 2, 0, 1, 0xFF, 0x1C, 0x77];
     const KEY: &[u8] = &[0xFF, 0xAA, 0x15, 6, 0x30, 0x30, 0x30, 0x30, 0x30, 0x30, 0x3B];
 
-    fn ask(pack: &mut JbdPack, request: &[u8]) -> Vec<u8> {
+    fn reply_to(pack: &mut JbdPack, request: &[u8]) -> Vec<u8> {
         pack.respond(request, 0.0).unwrap()
     }
 
     #[test]
     fn registers_have_the_content_of_the_battery() {
         let mut pack = JbdPack::new(SimPack::fixed(1));
-        let basic = ask(&mut pack, BASIC);
+        let basic = reply_to(&mut pack, BASIC);
         // 23 bytes, four sensors, nine bytes of newer firmware.
         assert_eq!(basic.len(), 7 + 23 + 8 + 9);
         let front = [0xDD, 3, 0, 40, 0x14, 0xB6, 0, 0, 0x19, 0x00, 0x27, 0x10, 0, 63, 0x32, 0xCD];
         assert_eq!(basic[..16], front);
         assert_eq!(basic[16..27], [0, 0, 0, 0, 0, 0, 0x21, 64, 3, 16, 4]);
-        let cells = ask(&mut pack, CELLS);
+        let cells = reply_to(&mut pack, CELLS);
         assert_eq!(cells[..6], [0xDD, 4, 0, 32, 0x0C, 0xED]);
-        assert_eq!(ask(&mut pack, &[0xDD, 0xA5, 5, 0, 0xFF, 0xFB, 0x77])[4..7], *b"JBD");
-        assert_eq!(ask(&mut pack, &[0xDD, 0xA5, 0xAA, 0, 0xFF, 0x56, 0x77])[3], 24);
+        assert_eq!(reply_to(&mut pack, &[0xDD, 0xA5, 5, 0, 0xFF, 0xFB, 0x77])[4..7], *b"JBD");
+        assert_eq!(reply_to(&mut pack, &[0xDD, 0xA5, 0xAA, 0, 0xFF, 0x56, 0x77])[3], 24);
     }
 
     #[test]
     fn invalid_requests_are_refused_as_recorded() {
         let mut pack = JbdPack::new(SimPack::fixed(1));
         let limit = [0xDD, 0xA5, 0x24, 0, 0xFF, 0xDC, 0x77];
-        assert_eq!(ask(&mut pack, &limit), [0xDD, 0x24, 0x81, 0, 0xFF, 0x7F, 0x77]);
+        assert_eq!(reply_to(&mut pack, &limit), [0xDD, 0x24, 0x81, 0, 0xFF, 0x7F, 0x77]);
         let damaged = [0xDD, 0xA5, 3, 0, 0xFF, 0xFC, 0x77];
-        assert_eq!(ask(&mut pack, &damaged)[2], 0x82);
-        assert_eq!(ask(&mut pack, &[0xDD, 0xA5, 0xFA, 0, 0xFF, 0x06, 0x77])[2], 0x80);
+        assert_eq!(reply_to(&mut pack, &damaged)[2], 0x82);
+        assert_eq!(reply_to(&mut pack, &[0xDD, 0xA5, 0xFA, 0, 0xFF, 0x06, 0x77])[2], 0x80);
         assert_eq!(pack.respond(b"~22014A42E00201FD28\r", 0.0), None);
     }
 
     #[test]
     fn switches_keep_their_setting() {
         let mut pack = JbdPack::new(SimPack::fixed(1));
-        assert_eq!(ask(&mut pack, CHARGE_OFF), [0xDD, 0xE1, 0, 0, 0, 0, 0x77]);
-        let basic = ask(&mut pack, BASIC);
+        assert_eq!(reply_to(&mut pack, CHARGE_OFF), [0xDD, 0xE1, 0, 0, 0, 0, 0x77]);
+        let basic = reply_to(&mut pack, BASIC);
         assert_eq!((basic[20], basic[24]), (0x10, 2), "bit 12 is the lock");
         let state = pack.state(0.0);
         assert!(!state.charging && state.discharging);
-        ask(&mut pack, &[0xDD, 0x5A, 0xE1, 2, 0, 0, 0xFF, 0x1D, 0x77]);
+        reply_to(&mut pack, &[0xDD, 0x5A, 0xE1, 2, 0, 0, 0xFF, 0x1D, 0x77]);
         assert_eq!(pack.state(0.0), PackState::at_rest());
     }
 
@@ -228,7 +217,7 @@ mod tests {
         let faults = Faults::new(parse("alarm=short_circuit@1,cells=20").unwrap());
         let mut pack = JbdPack::new(SimPack { faults: faults.clone(), ..SimPack::fixed(1) });
         assert!(pack.state(0.0).alarms.contains(&Alarm::ShortCircuit));
-        assert_eq!((ask(&mut pack, BASIC)[20], ask(&mut pack, CELLS)[3]), (4, 40));
+        assert_eq!((reply_to(&mut pack, BASIC)[20], reply_to(&mut pack, CELLS)[3]), (4, 40));
         faults.clear();
         assert_eq!(pack.state(0.0), PackState::at_rest());
     }
@@ -238,8 +227,8 @@ mod tests {
         let mac = [0xA4, 0xC1, 0x37, 0x04, 0x2D, 0xBE];
         let mut pack = JbdPack::new(SimPack::fixed(1)).with_handshake(mac, "000000", None);
         assert_eq!(pack.respond(BASIC, 0.0), None);
-        assert_eq!(ask(&mut pack, KEY), [0xFF, 0xAA, 0x15, 1, 2, 0x18]);
-        assert_eq!(ask(&mut pack, BASIC)[1], 3);
+        assert_eq!(reply_to(&mut pack, KEY), [0xFF, 0xAA, 0x15, 1, 2, 0x18]);
+        assert_eq!(reply_to(&mut pack, BASIC)[1], 3);
         pack.connected();
         assert_eq!(pack.respond(BASIC, 0.0), None);
     }
@@ -247,8 +236,8 @@ mod tests {
     #[test]
     fn unpaired_module_repeats_requests() {
         let mut pack = JbdPack::new(SimPack::fixed(1)).with_pairing();
-        assert_eq!(ask(&mut pack, BASIC), BASIC);
-        assert_eq!(ask(&mut pack, KEY), KEY);
+        assert_eq!(reply_to(&mut pack, BASIC), BASIC);
+        assert_eq!(reply_to(&mut pack, KEY), KEY);
     }
 
     #[test]

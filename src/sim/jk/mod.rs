@@ -1,12 +1,13 @@
 //! Simulated JK boards, over Bluetooth here and on serial lines in `serial`.
 //!
-//! The record encoder is independent of the driver on purpose; status words and checksums are shared.
+//! The record encoder is independent of the driver on purpose; status words, checksums
+//! and the frames around the records are shared.
 
 mod record;
 mod serial;
 
 use super::{Corruption, Responder, SimBrand, SimPack};
-use record::NOISE;
+use crate::protocol::jk::record::NOISE;
 
 pub use serial::{PB, PB_WITH_MASTER, PbPack, TTL};
 
@@ -17,8 +18,8 @@ pub static BRAND: SimBrand = SimBrand {
     request_end: record::command_end,
     stream: Some(0.5),
     notification: Some(128),
-    corrupt: |corrupt, answer| match corrupt {
-        Corruption::Checksum => record::damaged(answer),
+    corrupt: |corrupt, reply| match corrupt {
+        Corruption::Checksum => record::damaged(reply),
         // Bluetooth frames have no address.
         Corruption::Foreign => Vec::new(),
         // A board that ignores a command still acknowledges it.
@@ -52,7 +53,7 @@ impl JkBoard {
 impl Responder for JkBoard {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
         let (code, value) = record::command(request)?;
-        let mut answer = match code {
+        let mut reply = match code {
             0x97 => record::device(self.layout),
             0x96 => {
                 self.streaming = true;
@@ -63,9 +64,9 @@ impl Responder for JkBoard {
         if let (0x1D..=0x1F, &[on, 0, 0, 0]) = (code, value) {
             self.pack.switches[usize::from(code - 0x1D)] = on != 0;
         }
-        answer.extend(record::acknowledgement());
-        answer.extend(NOISE);
-        Some(answer)
+        reply.extend(record::acknowledgement());
+        reply.extend(NOISE);
+        Some(reply)
     }
 
     /// Record 02 once the stream was requested; before that, commands to the Bluetooth module.

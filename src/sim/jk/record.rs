@@ -2,16 +2,10 @@
 
 use super::Layout;
 use crate::protocol::checksum::sum8;
+use crate::protocol::jk;
+use crate::protocol::jk::record::{COMMAND, COMMAND_HEADER, RECORD, RECORD_HEADER};
 use crate::protocol::jk::status::ERRORS;
 use crate::sim::{PackState, SimPack};
-
-/// Also the length of an acknowledgement.
-pub(super) const COMMAND: usize = 20;
-const RECORD: usize = 300;
-const COMMAND_HEADER: [u8; 4] = [0xAA, 0x55, 0x90, 0xEB];
-
-/// What boards send to their Bluetooth module between records.
-pub(super) const NOISE: &[u8] = b"AT\r\n";
 
 pub(super) fn command_end(buffer: &[u8]) -> Option<usize> {
     let start = buffer.windows(COMMAND_HEADER.len()).position(|seen| seen == COMMAND_HEADER)?;
@@ -28,20 +22,16 @@ pub(super) fn command(bytes: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 pub(super) fn acknowledgement() -> Vec<u8> {
-    let mut frame = COMMAND_HEADER.to_vec();
-    frame.extend([0xC8, 1, 1]);
-    frame.resize(COMMAND - 1, 0);
-    frame.push(sum8(&frame));
-    frame
+    jk::encode(0xC8, &[1])
 }
 
 /// Changes a byte of the first record, or of the acknowledgement if there is no record.
-pub(super) fn damaged(answer: &[u8]) -> Vec<u8> {
-    let mut answer = answer.to_vec();
-    if let Some(byte) = answer.get_mut(10) {
+pub(super) fn damaged(reply: &[u8]) -> Vec<u8> {
+    let mut reply = reply.to_vec();
+    if let Some(byte) = reply.get_mut(10) {
         *byte ^= 0x20;
     }
-    answer
+    reply
 }
 
 /// Bytes that are not written are zero.
@@ -49,7 +39,7 @@ struct RecordBuilder(Vec<u8>);
 
 impl RecordBuilder {
     fn new(kind: u8, counter: u8) -> Self {
-        let mut bytes = vec![0x55, 0xAA, 0xEB, 0x90, kind, counter];
+        let mut bytes = [&RECORD_HEADER[..], &[kind, counter]].concat();
         bytes.resize(RECORD - 1, 0);
         RecordBuilder(bytes)
     }

@@ -1,38 +1,23 @@
 //! The dialects on serial lines: "4E 57", and the triggers of the PB series with or without a master.
 
 use super::{Layout, record};
-use crate::protocol::checksum::crc16_modbus;
+use crate::protocol::jk::pb::{TRIGGER, Topic, trigger, triggered};
 use crate::protocol::jk::status::WARNINGS;
+use crate::protocol::jk::ttl::{HEADER, sum};
+use crate::protocol::modbus::with_crc;
 use crate::sim::pack::BALANCING;
+use crate::sim::payload::Payload;
 use crate::sim::{Corruption, PackState, Responder, SimBrand, SimPack};
 
 /// The GPS/RS485 socket.
-pub static TTL: SimBrand = SimBrand {
-    name: "jk:ttl",
-    addresses: 1..=1,
-    new: |pack| Box::new(TtlBoard(pack)),
-    request_end: ttl_end,
-    stream: None,
-    notification: None,
-    corrupt: |corrupt, answer| match corrupt {
-        Corruption::Checksum => record::damaged(answer),
-        // There is one board, and it never refuses.
-        Corruption::Foreign | Corruption::Refused(_) => Vec::new(),
-    },
-};
+pub static TTL: SimBrand =
+    SimBrand::serial("jk:ttl", 1..=1, |pack| Box::new(TtlBoard(pack)), ttl_end, ttl_corrupt);
 
 /// Packs of the PB series without a master.
 pub static PB: SimBrand = PB_WITHOUT_MASTER;
 
-const PB_WITHOUT_MASTER: SimBrand = SimBrand {
-    name: "jk:pb",
-    addresses: 1..=15,
-    new: |pack| Box::new(PbPack::new(pack)),
-    request_end: pb_end,
-    stream: None,
-    notification: None,
-    corrupt: pb_corrupt,
-};
+const PB_WITHOUT_MASTER: SimBrand =
+    SimBrand::serial("jk:pb", 1..=15, |pack| Box::new(PbPack::new(pack)), pb_end, pb_corrupt);
 
 /// Packs of the PB series; the pack at address 0 polls the others.
 pub static PB_WITH_MASTER: SimBrand =
@@ -41,10 +26,13 @@ pub static PB_WITH_MASTER: SimBrand =
 #[derive(Debug)]
 struct TtlBoard(SimPack);
 
-const TTL_HEADER: [u8; 2] = [0x4E, 0x57];
+/// There is one board, and it never refuses.
+fn ttl_corrupt(corruption: Corruption, reply: &[u8]) -> Vec<u8> {
+    if corruption == Corruption::Checksum { record::damaged(reply) } else { Vec::new() }
+}
 
 fn ttl_end(buffer: &[u8]) -> Option<usize> {
-    let start = buffer.windows(2).position(|seen| seen == TTL_HEADER)?;
+    let start = buffer.windows(2).position(|seen| seen == HEADER)?;
     let length = usize::from(u16::from_be_bytes(*buffer.get(start + 2..)?.first_chunk()?));
     let end = start + 2 + length;
     (buffer.len() >= end).then_some(end)
@@ -55,19 +43,17 @@ fn ttl_close(mut frame: Vec<u8>) -> Vec<u8> {
     frame.extend([0, 0, 0, 0, 0x68]);
     let length = u16::try_from(frame.len() + 2).unwrap_or_default();
     frame.splice(2..4, length.to_be_bytes());
-    let sum: u32 = frame.iter().map(|&byte| u32::from(byte)).sum();
-    frame.extend((sum & 0xFFFF).to_be_bytes());
+    frame.extend(sum(&frame).to_be_bytes());
     frame
 }
 
 impl Responder for TtlBoard {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
-        let start = request.windows(2).position(|seen| seen == TTL_HEADER)?;
-        let (body, sum) = request.get(start..)?.split_last_chunk::<4>()?;
-        let sum_of_body = body.iter().map(|&byte| u32::from(byte)).sum::<u32>() & 0xFFFF;
-        let is_read_all = body.get(8) == Some(&6) && sum_of_body == u32::from_be_bytes(*sum);
+        let start = request.windows(2).position(|seen| seen == HEADER)?;
+        let (body, received) = request.get(start..)?.split_last_chunk()?;
+        let is_read_all = body.get(8) == Some(&6) && sum(body) == u32::from_be_bytes(*received);
         is_read_all.then(|| {
-            let mut frame = TTL_HEADER.to_vec();
+            let mut frame = HEADER.to_vec();
             frame.extend([0, 0, 0, 0, 0, 0, 6, 0, 1]);
             frame.extend(tags(&self.0.state(seconds), self.0.switches[BALANCING]));
             ttl_close(frame)
@@ -77,10 +63,10 @@ impl Responder for TtlBoard {
 
 /// All tags, in the order of recorded replies.
 fn tags(state: &PackState, balancing: bool) -> Vec<u8> {
-    let mut data = vec![0x79, u8::try_from(3 * state.cells.len()).unwrap_or_default()];
-    for (number, cell) in (1_u8..).zip(&state.cells) {
-        data.push(number);
-        data.extend(word(cell.0));
+    let mut data = Payload::default();
+    data.byte(0x79).byte(3 * state.cells.len() as u8);
+    for (number, cell) in (1..).zip(&state.cells) {
+        data.byte(number).word(cell.0);
     }
     let celsius = |deci: i32| if deci < 0 { 100 - deci / 10 } else { deci / 10 };
     let current = state.current.0 / 10;
@@ -96,34 +82,22 @@ fn tags(state: &PackState, balancing: bool) -> Vec<u8> {
         (0x82, celsius(sensor)),
         (0x83, state.voltage.0 / 10),
         (0x84, sign | current.abs()),
-        (0x87, i32::try_from(state.cycles).unwrap_or_default()),
-        (0x8A, i32::try_from(state.cells.len()).unwrap_or_default()),
+        (0x87, state.cycles as i32),
+        (0x8A, state.cells.len() as i32),
         (0x8B, state.word(&WARNINGS) as i32),
         (0x8C, status),
         (0x8E, 5840),
     ];
     for (tag, value) in words {
-        data.push(tag);
-        data.extend(word(value));
+        data.byte(tag).word(value);
     }
-    let percent = u8::try_from(state.soc.0 / 100).unwrap_or_default();
+    let percent = (state.soc.0 / 100) as u8;
     data.extend([0x85, percent, 0x86, 2, 0x9D, balancing.into(), 0xAB, 1, 0xAC, 1]);
-    for (tag, capacity) in [(0xAA, state.design.0), (0xB9, state.full.0)] {
-        data.push(tag);
-        data.extend(u32::try_from(capacity / 1000).unwrap_or_default().to_be_bytes());
-    }
-    data.push(0xB2);
-    data.extend(*b"123456\0\0\0\0");
-    data.push(0xB7);
-    data.extend(*b"11.XW_S11.26___");
-    data.push(0xBA);
-    data.extend(*b"Input UserdaJK_SIM16S\0\0\0");
-    data.extend([0xC0, 1]);
-    data
-}
-
-fn word(value: i32) -> [u8; 2] {
-    u16::try_from(value).unwrap_or_default().to_be_bytes()
+    data.byte(0xAA).four_bytes(state.design.0 / 1000);
+    data.byte(0xB9).four_bytes(state.full.0 / 1000);
+    data.byte(0xB2).text("123456", 10, 0).byte(0xB7).text("11.XW_S11.26___", 15, 0);
+    data.byte(0xBA).text("Input UserdaJK_SIM16S", 24, 0).extend([0xC0, 1]);
+    data.into_bytes()
 }
 
 #[derive(Debug)]
@@ -133,36 +107,16 @@ pub struct PbPack {
     next: u8,
 }
 
-const TRIGGER: usize = 11;
-
-/// Address and register of a trigger at the end of these bytes.
-fn triggered(bytes: &[u8]) -> Option<(u8, u8)> {
-    let (body, crc) = bytes.last_chunk::<TRIGGER>()?.split_last_chunk::<2>()?;
-    match *body {
-        [address, 0x10, 0x16, register, 0, 1, 2, 0, 0]
-            if crc16_modbus(body).to_le_bytes() == *crc =>
-        {
-            Some((address, register))
-        }
-        _ => None,
-    }
-}
-
 fn pb_end(buffer: &[u8]) -> Option<usize> {
-    (TRIGGER..=buffer.len()).find(|&end| triggered(&buffer[..end]).is_some())
+    (TRIGGER..=buffer.len()).find(|&end| triggered(&buffer[end - TRIGGER..]).is_some())
 }
 
-fn with_crc(mut frame: Vec<u8>) -> Vec<u8> {
-    frame.extend(crc16_modbus(&frame).to_le_bytes());
-    frame
-}
-
-fn pb_corrupt(corrupt: Corruption, answer: &[u8]) -> Vec<u8> {
-    let behind = answer.len().saturating_sub(8);
-    let (record, acknowledgement) = answer.split_at(behind);
+fn pb_corrupt(corrupt: Corruption, reply: &[u8]) -> Vec<u8> {
+    let behind = reply.len().saturating_sub(8);
+    let (record, acknowledgement) = reply.split_at(behind);
     let address = acknowledgement.first().copied().unwrap_or_default();
     match corrupt {
-        Corruption::Checksum => record::damaged(answer),
+        Corruption::Checksum => record::damaged(reply),
         Corruption::Foreign => {
             let mut foreign = acknowledgement.get(..6).unwrap_or_default().to_vec();
             foreign.splice(..1.min(foreign.len()), [address + 1]);
@@ -178,22 +132,21 @@ impl PbPack {
         PbPack { pack, next: 0 }
     }
 
-    fn record(&mut self, register: u8, seconds: f64) -> Option<Vec<u8>> {
-        Some(match register {
-            0x20 => record::cells(Layout::Cells32, &self.pack.state(seconds), 0),
-            0x1E => record::settings(&mut self.pack, seconds),
-            0x1C => record::device(Layout::Cells32),
-            _ => return None,
-        })
+    fn record(&mut self, topic: Topic, seconds: f64) -> Vec<u8> {
+        match topic {
+            Topic::Live => record::cells(Layout::Cells32, &self.pack.state(seconds), 0),
+            Topic::Settings => record::settings(&mut self.pack, seconds),
+            Topic::Device => record::device(Layout::Cells32),
+        }
     }
 }
 
 impl Responder for PbPack {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
-        let (_, register) =
-            triggered(request).filter(|(address, _)| *address == self.pack.address)?;
-        let record = self.record(register, seconds)?;
-        let acknowledgement = with_crc(vec![self.pack.address, 0x10, 0x16, register, 0, 1]);
+        let own = |(address, _): &(u8, Topic)| *address == self.pack.address;
+        let (address, topic) = triggered(request.last_chunk::<TRIGGER>()?).filter(own)?;
+        let record = self.record(topic, seconds);
+        let acknowledgement = with_crc(vec![address, 0x10, 0x16, topic.register(), 0, 1]);
         Some([record, vec![0], acknowledgement].concat())
     }
 
@@ -204,9 +157,9 @@ impl Responder for PbPack {
         }
         let address = self.next;
         self.next = (address + 1) % 16;
-        match address {
-            0 => self.record(0x20, seconds),
-            other => Some(with_crc(vec![other, 0x10, 0x16, 0x20, 0, 1, 2, 0, 0])),
-        }
+        Some(match address {
+            0 => self.record(Topic::Live, seconds),
+            other => trigger(Topic::Live, other),
+        })
     }
 }

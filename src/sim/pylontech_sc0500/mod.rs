@@ -13,15 +13,13 @@ use super::state::PackState;
 use super::{Responder, SimBrand, SimPack};
 use crate::model::{Alarm, DeciCelsius, Millivolts, Severity};
 
-pub static BRAND: SimBrand = SimBrand {
-    name: "pylontech-sc0500",
-    addresses: 1..=1,
-    new: |pack| Box::new(Sc0500 { pack, shell: Shell::default(), authorised: false }),
+pub static BRAND: SimBrand = SimBrand::serial(
+    "pylontech-sc0500",
+    1..=1,
+    |pack| Box::new(Sc0500 { pack, shell: Shell::default(), authorised: false }),
     request_end,
-    stream: None,
-    notification: None,
     corrupt,
-};
+);
 
 /// Serial number of the simulated controller.
 pub const BARCODE: &str = "PPTAP02218C10427";

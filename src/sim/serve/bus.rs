@@ -1,4 +1,4 @@
-//! A simulated bus in real time: answers readers at the speed of the line.
+//! A simulated bus in real time: serves readers at the speed of the line.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,20 +23,20 @@ pub struct SimBus {
 }
 
 impl SimBus {
-    /// Time begins now and runs `speed` times as fast as real time. With `pacing`, answers leave no
+    /// Time begins now and runs `speed` times as fast as real time. With `pacing`, replies leave no
     /// faster than a line of this baud rate carries them.
     pub fn new(bus: Bus, speed: f64, pacing: Option<u32>) -> Self {
         let start = Instant::now();
         SimBus { bus: Arc::new(Mutex::new(bus)), start, speed, pacing, notification: None }
     }
 
-    /// Sends answers in notifications, as the Bluetooth module of the brand does.
+    /// Sends replies in notifications, as the Bluetooth module of the brand does.
     pub fn over_ble(self) -> Self {
         let notification = self.with_bus(|bus| bus.brand().notification);
         SimBus { notification, ..self }
     }
 
-    /// Address of the battery that answered last, and the simulated time in seconds.
+    /// Address of the battery that replied last, and the simulated time in seconds.
     pub fn last_reply(&self) -> Option<(u8, f64)> {
         self.with_bus(|bus| bus.last_reply())
     }
@@ -76,14 +76,14 @@ impl SimBus {
         requests.push(bytes);
         while let Some(request) = requests.next_request() {
             let received = Instant::now();
-            let answer = self.answer(&request);
+            let reply = self.reply(&request);
             let Some(baud) = self.pacing else {
-                self.send(link, &answer).await?;
+                self.send(link, &reply).await?;
                 continue;
             };
             // The request took its time on the line, too, and a byte arrives with its last bit.
             let mut bytes = request.len();
-            for chunk in answer.chunks(PACED_CHUNK) {
+            for chunk in reply.chunks(PACED_CHUNK) {
                 bytes += chunk.len();
                 sleep_until(received + line_time(bytes, baud)).await;
                 link.send(chunk).await?;
@@ -99,8 +99,8 @@ impl SimBus {
         Ok(())
     }
 
-    fn answer(&self, request: &[u8]) -> Vec<u8> {
-        self.with_bus(|bus| bus.answer(request, self.seconds()))
+    fn reply(&self, request: &[u8]) -> Vec<u8> {
+        self.with_bus(|bus| bus.reply(request, self.seconds()))
     }
 
     /// Simulated time since the start, in seconds.
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn paced_answer_takes_the_time_of_the_line() {
+    async fn paced_reply_takes_the_time_of_the_line() {
         for baud in [1200, 9600, 19_200] {
             let mut link = reader(Some(baud), Faults::default());
             let sent = Instant::now();
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn unpaced_answer_arrives_whole_and_at_once() {
+    async fn unpaced_reply_arrives_whole_and_at_once() {
         let mut link = reader(None, Faults::default());
         let sent = Instant::now();
         link.send(&REQUEST[..7]).await.unwrap();
@@ -203,7 +203,7 @@ mod tests {
         let bus = SimBus::new(bus, 60.0, None);
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(bus.last_reply(), None);
-        bus.answer(REQUEST);
+        bus.reply(REQUEST);
         let (address, seconds) = bus.last_reply().unwrap();
         assert_eq!(address, 1);
         assert!((600.0..601.0).contains(&seconds), "{seconds}");

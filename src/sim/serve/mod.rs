@@ -43,7 +43,7 @@ pub struct SimServerOptions {
     pub seed: u64,
     /// Simulated seconds per second, up to [`MAX_SPEED`]; at 0 the batteries never change.
     pub speed: f64,
-    /// Baud rate of the line that carries the answers; `None`: they are not delayed.
+    /// Baud rate of the line that carries the replies; `None`: they are not delayed.
     pub pacing: Option<u32>,
     /// Faults of the line and of its batteries.
     pub faults: Faults,
@@ -217,14 +217,14 @@ mod tests {
         LinkConfig::Tcp { address: port.strip_prefix("tcp://").unwrap().into() }
     }
 
-    /// Sends a request and receives the whole answer.
+    /// Sends a request and receives the whole reply.
     async fn request(link: &mut Link) {
         link.send(REQUEST).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r") {
-            answer.extend(timeout(TIMEOUT, link.receive()).await.unwrap().unwrap());
+        let mut reply = Vec::new();
+        while !reply.ends_with(b"\r") {
+            reply.extend(timeout(TIMEOUT, link.receive()).await.unwrap().unwrap());
         }
-        assert_eq!((&answer[..13], answer.len()), (&b"~22014A00E0C6"[..], 216));
+        assert_eq!((&reply[..13], reply.len()), (&b"~22014A00E0C6"[..], 216));
     }
 
     async fn is_gone(link: &mut Link) -> bool {
@@ -256,7 +256,7 @@ mod tests {
         first.send(&[REQUEST, &REQUEST[..9]].concat()).await.unwrap();
         drop(first);
         let mut link = serial(&running.port).open(9600).await.unwrap();
-        // The answer to the first reader is still there, and its incomplete request is still pending.
+        // The reply to the first reader is still there, and its incomplete request is still pending.
         let mut stale = 0;
         while stale < 216 {
             stale += timeout(TIMEOUT, link.receive()).await.unwrap().unwrap().len();
@@ -269,17 +269,17 @@ mod tests {
     #[tokio::test]
     async fn simulation_survives_a_reader_that_stops_reading() {
         const LAST_REQUEST: &[u8] = b"\r~22014A4F0000FD8C\r";
-        const LAST_ANSWER: &[u8] = b"~22014A00E002C8FD14\r";
+        const LAST_REPLY: &[u8] = b"~22014A00E002C8FD14\r";
         let running = Running::start(terminal()).await;
         let mut link = serial(&running.port).open(9600).await.unwrap();
-        // The answers are far more than a terminal holds back (about 70 kB).
+        // The replies are far more than a terminal holds back (about 70 kB).
         link.send(&REQUEST.repeat(600)).await.unwrap();
         tokio::time::pause();
         tokio::time::sleep(Duration::from_secs(60)).await;
         tokio::time::resume();
         link.send(LAST_REQUEST).await.unwrap();
         let mut received = Vec::new();
-        while !received.ends_with(LAST_ANSWER) {
+        while !received.ends_with(LAST_REPLY) {
             received.extend(timeout(TIMEOUT, link.receive()).await.unwrap().unwrap());
         }
         running.end().await;

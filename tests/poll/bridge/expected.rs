@@ -67,7 +67,7 @@ fn play_cycles(setup: &Setup, address: u8, lost: Option<&[u8]>) -> (Vec<Reading>
     for _ in 0..CYCLES {
         driver.start(CycleKind::Read);
         let outcome = play(driver.as_mut(), |request| {
-            let answer = bus.answer(request, 0.0);
+            let answer = bus.reply(request, 0.0);
             if answer.is_empty() || lost == Some(request) {
                 return Vec::new();
             }

@@ -241,7 +241,7 @@ async fn serve(
 impl Serial {
     /// The packets that are sent to the reader after a request.
     fn reply(&mut self, request: &[u8]) -> Vec<Vec<u8>> {
-        let reply = self.bus.answer(request, 0.0);
+        let reply = self.bus.reply(request, 0.0);
         let previous = std::mem::replace(&mut self.previous, reply.clone());
         match self.behaviour {
             Behaviour::Plain => vec![reply],
