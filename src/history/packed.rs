@@ -64,63 +64,36 @@ impl SpreadSum {
 /// Consecutive rows with the same columns.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
-    columns: Arc<[Series]>,
-    rows: usize,
-    newest: Row,
-    bytes: Vec<u8>,
-}
-
-/// The values that the next row is stored as differences to.
-#[derive(Debug, Clone)]
-struct Row {
-    time: i64,
+    pub(super) columns: Arc<[Series]>,
+    pub(super) rows: usize,
+    /// Time of the newest row. The next row is stored as the differences to it and to `means`.
+    pub(super) newest: Millis,
     means: Vec<i64>,
-}
-
-impl Row {
-    fn zero(columns: usize) -> Self {
-        Row { time: 0, means: vec![0; columns] }
-    }
-
-    fn time(&self) -> Millis {
-        Millis(u64::try_from(self.time).unwrap_or(0))
-    }
+    bytes: Vec<u8>,
 }
 
 impl Block {
     pub(super) fn new(columns: Arc<[Series]>) -> Self {
-        let newest = Row::zero(columns.len());
-        Block { columns, rows: 0, newest, bytes: Vec::new() }
-    }
-
-    pub(super) fn columns(&self) -> &Arc<[Series]> {
-        &self.columns
-    }
-
-    pub(super) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    pub(super) fn newest(&self) -> Millis {
-        self.newest.time()
+        let means = vec![0; columns.len()];
+        Block { columns, rows: 0, newest: Millis(0), means, bytes: Vec::new() }
     }
 
     pub(super) fn size(&self) -> usize {
-        size_of::<Self>() + self.bytes.capacity() + self.newest.means.len() * size_of::<i64>()
+        size_of::<Self>() + self.bytes.capacity() + self.means.len() * size_of::<i64>()
     }
 
     /// Frees what only `push` needs. No row may follow.
     pub(super) fn close(&mut self) {
         self.bytes.shrink_to_fit();
-        self.newest.means = Vec::new();
+        self.means = Vec::new();
     }
 
     /// Adds a row with a value, or none, for each column.
     pub(super) fn push(&mut self, time: Millis, values: &[Option<Spread>]) {
-        let time = i64::try_from(time.0).unwrap_or(i64::MAX);
-        put_signed(&mut self.bytes, time.wrapping_sub(self.newest.time));
-        self.newest.time = time;
-        for (value, mean) in values.iter().zip(&mut self.newest.means) {
+        let step = time.0.wrapping_sub(self.newest.0) as i64;
+        put(&mut self.bytes, zigzag(step).into());
+        self.newest = time;
+        for (value, mean) in values.iter().zip(&mut self.means) {
             let Some(spread) = value else {
                 self.bytes.push(0);
                 continue;
@@ -140,15 +113,16 @@ impl Block {
 
     /// Visits the rows, oldest first.
     pub(super) fn for_each(&self, mut visit: impl FnMut(Millis, &[Option<Spread>])) {
-        let mut row = Row::zero(self.columns.len());
+        let mut time = Millis(0);
+        let mut means = vec![0; self.columns.len()];
         let mut values = vec![None; self.columns.len()];
         let mut bytes = self.bytes.as_slice();
         for _ in 0..self.rows {
-            row.time = row.time.wrapping_add(take_signed(&mut bytes));
-            for (value, mean) in values.iter_mut().zip(&mut row.means) {
+            time.0 = time.0.wrapping_add_signed(unzigzag(take(&mut bytes) as u64));
+            for (value, mean) in values.iter_mut().zip(&mut means) {
                 *value = take_spread(&mut bytes, mean);
             }
-            visit(row.time(), &values);
+            visit(time, &values);
         }
     }
 }
@@ -171,14 +145,6 @@ fn zigzag(value: i64) -> u64 {
 
 fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
-}
-
-fn put_signed(bytes: &mut Vec<u8>, value: i64) {
-    put(bytes, u128::from(zigzag(value)));
-}
-
-fn take_signed(bytes: &mut &[u8]) -> i64 {
-    unzigzag(take(bytes) as u64)
 }
 
 /// Seven bits per byte, the lowest first; the highest bit is set if more bytes follow.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::battery_history::{BatteryHistory, minute_number};
 use super::packed::{Block, Series, Spread, SpreadSum};
-use super::track::{MINUTE, Track};
 use crate::model::units::{Millis, millis};
 
 /// Points of an answer; a step that would give more is lengthened.
@@ -57,23 +57,20 @@ struct Point {
     sums: Vec<SpreadSum>,
 }
 
-impl Track {
+impl BatteryHistory {
     /// Uses single readings where available and minutes otherwise. The readings are not always the
     /// newer rows: if the clock is set after the start, the first ones have the date of another year.
     pub(super) fn answer(&self, query: &Query) -> Answer {
         let step = query.step();
         let mut answer =
             AnswerBuilder { query, step, columns: Vec::new(), points: BTreeMap::new() };
-        let minute = |time: Millis| time.0 / millis(MINUTE);
         let mut fine = BTreeSet::new();
-        for block in self.fine.blocks() {
-            block.for_each(|time, _| {
-                fine.insert(minute(time));
-            });
+        for block in &self.fine.blocks {
+            block.for_each(|time, _| fine.extend([minute_number(time)]));
             answer.add(block, |_| true);
         }
-        for block in self.coarse.blocks() {
-            answer.add(block, |time| !fine.contains(&minute(time)));
+        for block in &self.coarse.blocks {
+            answer.add(block, |time| !fine.contains(&minute_number(time)));
         }
         answer.build()
     }
@@ -88,8 +85,7 @@ struct AnswerBuilder<'a> {
 
 impl AnswerBuilder<'_> {
     fn add(&mut self, block: &Block, wanted: impl Fn(Millis) -> bool) {
-        let columns: Vec<Option<usize>> =
-            block.columns().iter().map(|series| self.column(series)).collect();
+        let columns: Vec<_> = block.columns.iter().map(|series| self.column(series)).collect();
         let step = millis(self.step).max(1);
         let range = self.query.from..=self.query.to;
         block.for_each(|time, values| {
@@ -134,7 +130,7 @@ impl AnswerBuilder<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::track::MinuteRow;
+    use super::super::battery_history::MinuteRow;
     use super::*;
 
     const HOUR: u64 = 3_600_000;
@@ -144,13 +140,13 @@ mod tests {
     }
 
     /// A reading every 30 s for `hours`; `a` counts the readings.
-    fn track(hours: u64) -> Track {
-        let mut track = Track::new(Duration::from_secs(48 * 3600));
+    fn battery(hours: u64) -> BatteryHistory {
+        let mut battery = BatteryHistory::new(Duration::from_secs(48 * 3600));
         for number in 0..hours * 120 {
             let samples = [sample("a", i64::try_from(number).unwrap()), sample("b", 5)];
-            track.push(Millis(number * 30_000), &samples);
+            battery.push(Millis(number * 30_000), &samples);
         }
-        track
+        battery
     }
 
     fn query(from: u64, to: u64, step: Option<u64>) -> Query {
@@ -166,7 +162,7 @@ mod tests {
     fn point_has_extremes_and_mean_of_its_step() {
         let mut query = query(0, 10 * HOUR, Some(3600));
         query.keys = Some(vec!["a".into(), "unknown".into()]);
-        let answer = track(10).answer(&query);
+        let answer = battery(10).answer(&query);
         assert_eq!(answer.times.len(), 10);
         assert_eq!(answer.times[0], Millis(HOUR - 30_000));
         let [(series, values)] = answer.columns.as_slice() else { panic!("{answer:?}") };
@@ -177,7 +173,7 @@ mod tests {
 
     #[test]
     fn older_readings_are_combined_into_minutes() {
-        let answer = track(10).answer(&query(0, 10 * HOUR, Some(30)));
+        let answer = battery(10).answer(&query(0, 10 * HOUR, Some(30)));
         let steps: Vec<u64> =
             answer.times.windows(2).map(|pair| pair[1].since(pair[0]) / 1000).collect();
         assert_eq!((steps[0], steps[steps.len() - 1]), (60, 30));
@@ -189,17 +185,17 @@ mod tests {
 
     #[test]
     fn clock_set_after_start_hides_no_minutes() {
-        let mut track = Track::new(Duration::from_secs(48 * 3600));
+        let mut battery = BatteryHistory::new(Duration::from_secs(48 * 3600));
         let row = |minute: u64, value| MinuteRow {
             time: Millis(30 * HOUR + minute * 60_000),
             samples: vec![sample("a", value)],
         };
-        track.restore(&row(0, 1));
-        track.restore(&row(1, 2));
+        battery.restore(&row(0, 1));
+        battery.restore(&row(1, 2));
         for (time, value) in [(HOUR, 3), (30 * HOUR + 120_000, 4), (30 * HOUR + 125_000, 5)] {
-            track.push(Millis(time), &[sample("a", value)]);
+            battery.push(Millis(time), &[sample("a", value)]);
         }
-        let answer = track.answer(&query(30 * HOUR, 31 * HOUR, Some(2)));
+        let answer = battery.answer(&query(30 * HOUR, 31 * HOUR, Some(2)));
         let means: Vec<_> = answer.columns[0].1.iter().map(|spread| spread.unwrap().mean).collect();
         assert_eq!(means, [1, 2, 4, 5]);
     }
@@ -219,9 +215,9 @@ mod tests {
 
     #[test]
     fn step_without_readings_has_no_point() {
-        let mut track = track(1);
-        track.push(Millis(20 * HOUR), &[sample("a", 1)]);
-        let answer = track.answer(&query(0, 48 * HOUR, None));
+        let mut battery = battery(1);
+        battery.push(Millis(20 * HOUR), &[sample("a", 1)]);
+        let answer = battery.answer(&query(0, 48 * HOUR, None));
         let gap = answer.times.windows(2).find(|pair| pair[1].since(pair[0]) > 10 * HOUR);
         assert!(gap.is_some(), "{:?}", answer.times);
         let b = &answer.columns.iter().find(|(series, _)| series.key == "b").unwrap().1;

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::History;
+use super::battery_history::{MinuteRow, samples};
 use super::store::HistoryFile;
-use super::track::{MinuteRow, samples};
 use crate::board::Board;
 use crate::clock;
 use crate::model::units::Millis;
@@ -28,31 +28,25 @@ pub async fn run(history: History, board: Board, file: Option<String>, stop: Can
     recorder.restore_counters().await;
     // After a restart of this task the history is still in memory.
     if recorder.history.is_empty() {
-        recorder.load().await;
+        let history = recorder.history.clone();
+        recorder.with_file(move |file| file.load(&history, clock::now())).await;
     }
     let mut updates = recorder.board.updates();
-    loop {
+    let mut continues = true;
+    while continues {
         let now = clock::now().0;
         let wait = Duration::from_millis(MINUTE - now % MINUTE + GRACE);
-        let minute = async {
-            tokio::select! {
-                () = stop.cancelled() => false,
-                () = sleep(wait) => true,
-            }
-        };
+        let minute = stop.run_until_cancelled(sleep(wait));
         tokio::pin!(minute);
-        let continues = loop {
+        continues = loop {
             tokio::select! {
                 biased;
-                continues = &mut minute => break continues,
+                ended = &mut minute => break ended.is_some(),
                 states = updates.next() => states.iter().for_each(|state| recorder.record(state)),
             }
         };
         recorder.end_minutes(continues.then(clock::now));
         recorder.write().await;
-        if !continues {
-            return;
-        }
     }
 }
 
@@ -75,8 +69,9 @@ impl Recorder {
             return;
         }
         let samples = samples(state);
-        let mut tracks = self.history.tracks();
-        let ended = tracks.get_mut(id).and_then(|track| track.push(snapshot.taken, &samples));
+        let mut batteries = self.history.batteries();
+        let ended =
+            batteries.get_mut(id).and_then(|battery| battery.push(snapshot.taken, &samples));
         self.ended.extend(ended.map(|row| (id.clone(), row)));
     }
 
@@ -93,25 +88,16 @@ impl Recorder {
         for (id, totals) in counters {
             if let Some(Restored::Resumed(totals)) = self.board.restore(&id, Some(totals)) {
                 tracing::info!(
-                    "{id}: energy counters continue from {} kWh in and {} kWh out (kept by the \
-                     history file)",
-                    totals.charged.kwh().rounded(3),
-                    totals.discharged.kwh().rounded(3)
+                    "{id}: energy counters continue from {totals} (kept by the history file)"
                 );
             }
         }
         self.history.restored.send_replace(true);
     }
 
-    async fn load(&mut self) {
-        let history = self.history.clone();
-        let now = clock::now();
-        self.with_file(move |file| file.load(&history, now)).await;
-    }
-
     async fn write(&mut self) {
         let ended = std::mem::take(&mut self.ended);
-        let oldest = clock::now().before(self.history.span());
+        let oldest = clock::now().before(self.history.span);
         let counters: Vec<_> = self.board.states().filter_map(|state| counters(&state)).collect();
         self.with_file(move |file| file.write(ended, oldest, &counters)).await;
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, params};
 
+use super::battery_history::MinuteRow;
 use super::packed::{Series, Spread};
-use super::track::MinuteRow;
 use super::{History, Millis};
 use crate::model::catalog::Quantity;
 use crate::model::energy::Energy;
@@ -58,22 +58,17 @@ const COUNTERS: &str = "
 
 #[derive(Debug, thiserror::Error)]
 enum StoreError {
-    #[error("damaged file ({0})")]
-    Damaged(rusqlite::Error),
     #[error("the file belongs to another program or another version of bms-reader")]
     Foreign,
-    #[error("{0}")]
-    Other(rusqlite::Error),
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                StoreError::Damaged(error)
-            }
-            _ => StoreError::Other(error),
-        }
+impl StoreError {
+    fn is_damaged(&self) -> bool {
+        use ErrorCode::{DatabaseCorrupt, NotADatabase};
+        let StoreError::Sqlite(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
     }
 }
 
@@ -110,7 +105,7 @@ impl Store {
         mut visit: impl FnMut(&DeviceId, &MinuteRow),
     ) -> Result<(), StoreError> {
         let mut select = self.connection.prepare(
-            "SELECT time, device, key, divisor, mean, low, high
+            "SELECT time, device, key, divisor, coalesce(low, mean), mean, coalesce(high, mean)
              FROM minutes JOIN series ON series = series.id WHERE time >= ?1 ORDER BY time",
         )?;
         let mut rows = select.query([signed(oldest)])?;
@@ -128,12 +123,7 @@ impl Store {
             let known = series(&key).filter(|known| divisor(known) == row.get(3).ok());
             let device = DeviceId::new(row.get_ref(1)?.as_str().unwrap_or_default());
             let (Some(series), Some(device)) = (known, device) else { continue };
-            let mean = row.get(4)?;
-            let spread = Spread {
-                low: row.get::<_, Option<i64>>(5)?.unwrap_or(mean),
-                mean,
-                high: row.get::<_, Option<i64>>(6)?.unwrap_or(mean),
-            };
+            let spread = Spread { low: row.get(4)?, mean: row.get(5)?, high: row.get(6)? };
             let minute =
                 batteries.entry(device).or_insert_with(|| MinuteRow { time, samples: Vec::new() });
             minute.samples.push((series, spread));
@@ -238,7 +228,7 @@ impl HistoryFile {
 
     /// Adds the minutes in the file to the history.
     pub(super) fn load(&mut self, history: &History, now: Millis) {
-        let oldest = now.before(history.span());
+        let oldest = now.before(history.span);
         let mut count = 0;
         let loaded = self.access(|store| {
             store.for_each_minute(oldest, |device, row| {
@@ -273,7 +263,8 @@ impl HistoryFile {
         mut work: impl FnMut(&mut Store) -> Result<T, StoreError>,
     ) -> Option<T> {
         let mut result = self.access_once(&mut work);
-        if let Err(StoreError::Damaged(error)) = &result
+        if let Err(error) = &result
+            && error.is_damaged()
             && let Ok(aside) = set_aside(&self.path)
         {
             let (path, aside) = (self.path.display(), aside.display());

@@ -1,5 +1,6 @@
 //! Amounts of energy.
 
+use std::fmt;
 use std::ops::Add;
 
 use super::units::MilliwattHours;
@@ -66,6 +67,14 @@ impl EnergyTotals {
     /// The larger one of each total.
     pub fn max(self, other: EnergyTotals) -> EnergyTotals {
         self.combine(other, u64::max)
+    }
+}
+
+impl fmt::Display for EnergyTotals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [charged, discharged] =
+            [self.charged, self.discharged].map(|energy| energy.kwh().rounded(3));
+        write!(f, "{charged} kWh in and {discharged} kWh out")
     }
 }
 

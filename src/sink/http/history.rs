@@ -47,7 +47,7 @@ pub(super) async fn history(
     Parameters(parameters): Parameters<HashMap<String, String>>,
 ) -> Result<Response, ApiError> {
     let state = app.device_state(&id)?;
-    let query = parse_query(&parameters, app.history.span(), clock::now())
+    let query = parse_query(&parameters, app.history.span, clock::now())
         .map_err(|error| ApiError(StatusCode::BAD_REQUEST, error))?;
     app.respond(state, query, columns).await
 }

@@ -15,7 +15,7 @@ use crate::model::{
 pub(super) fn overview(board: &Board, history: &History) -> Json {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "history_hours": history.span().as_secs() / 3600,
+        "history_hours": history.span.as_secs() / 3600,
         "broker": broker(board.broker().as_ref()),
         "found": board.discovered().iter().map(discovered).collect::<Vec<_>>(),
         "batteries": board.states().map(|state| battery(&state)).collect::<Vec<_>>(),

@@ -12,32 +12,34 @@ const ROWS: usize = 120;
 
 /// Rows, oldest first, bounded by their age and, should the clock jump, by their number.
 #[derive(Debug, Clone)]
-pub(super) struct Ring {
+pub(super) struct RowBuffer {
     span: Duration,
     max_rows: usize,
     /// Rows are added to the last one. Shared, so that a query can read a copy while rows are added.
-    blocks: VecDeque<Arc<Block>>,
+    pub(super) blocks: VecDeque<Arc<Block>>,
 }
 
-impl Ring {
+impl RowBuffer {
     /// Keeps rows for `span`; they are at least `step` apart.
     pub(super) fn new(span: Duration, step: Duration) -> Self {
         let expected = span.as_millis() / step.as_millis().max(1);
         let max_rows = usize::try_from(expected).unwrap_or(usize::MAX).saturating_add(2 * ROWS);
-        Ring { span, max_rows, blocks: VecDeque::new() }
+        RowBuffer { span, max_rows, blocks: VecDeque::new() }
     }
 
     /// Adds a row. A new column starts a new block.
     pub(super) fn push(&mut self, time: Millis, samples: &[Sample]) {
-        let newest = self.blocks.back().filter(|block| block.rows() < ROWS);
-        let row = newest.and_then(|block| arrange(block.columns(), samples));
-        let row = row.unwrap_or_else(|| {
+        let newest = self.blocks.back().filter(|block| block.rows < ROWS);
+        let mut row = newest.and_then(|block| arrange(&block.columns, samples));
+        if row.is_none() {
             let columns = self.columns_with(samples);
-            let row = arrange(&columns, samples).unwrap_or_default();
-            self.start_block(columns);
-            row
-        });
-        if let Some(block) = self.blocks.back_mut() {
+            row = arrange(&columns, samples);
+            if let Some(full) = self.blocks.back_mut() {
+                Arc::make_mut(full).close();
+            }
+            self.blocks.push_back(Arc::new(Block::new(columns)));
+        }
+        if let (Some(block), Some(row)) = (self.blocks.back_mut(), row) {
             Arc::make_mut(block).push(time, &row);
         }
         self.expire(time);
@@ -45,7 +47,7 @@ impl Ring {
 
     /// The present columns and the new ones of a row.
     fn columns_with(&self, samples: &[Sample]) -> Arc<[Series]> {
-        let columns = self.blocks.back().map(|block| block.columns().clone()).unwrap_or_default();
+        let columns = self.blocks.back().map(|block| block.columns.clone()).unwrap_or_default();
         let is_new = |series: &Series| columns.iter().all(|column| column.key != series.key);
         let new: Vec<_> = samples.iter().map(|(series, _)| series).filter(|s| is_new(s)).collect();
         if new.is_empty() {
@@ -54,33 +56,22 @@ impl Ring {
         columns.iter().chain(new).cloned().collect()
     }
 
-    fn start_block(&mut self, columns: Arc<[Series]>) {
-        if let Some(full) = self.blocks.back_mut() {
-            Arc::make_mut(full).close();
-        }
-        self.blocks.push_back(Arc::new(Block::new(columns)));
-    }
-
     /// Drops old blocks, never the newest one.
     pub(super) fn expire(&mut self, now: Millis) {
         let span = millis(self.span);
-        let mut rows: usize = self.blocks.iter().map(|block| block.rows()).sum();
+        let mut rows: usize = self.blocks.iter().map(|block| block.rows).sum();
         while let Some(block) = self.blocks.front()
             && self.blocks.len() > 1
-            && (now.since(block.newest()) > span || rows > self.max_rows)
+            && (now.since(block.newest) > span || rows > self.max_rows)
         {
-            rows -= block.rows();
+            rows -= block.rows;
             self.blocks.pop_front();
         }
     }
 
     /// Time of the newest row.
     pub(super) fn newest(&self) -> Option<Millis> {
-        self.blocks.back().map(|block| block.newest())
-    }
-
-    pub(super) fn blocks(&self) -> impl Iterator<Item = &Arc<Block>> {
-        self.blocks.iter()
+        self.blocks.back().map(|block| block.newest)
     }
 
     pub(super) fn size(&self) -> usize {
@@ -112,11 +103,11 @@ mod tests {
         (Series { key: key.into(), unit: "V", decimals: 3 }, Spread::of(value))
     }
 
-    fn rows(ring: &Ring) -> Vec<(u64, Vec<(String, i64)>)> {
+    fn rows(buffer: &RowBuffer) -> Vec<(u64, Vec<(String, i64)>)> {
         let mut list = Vec::new();
-        for block in ring.blocks() {
+        for block in &buffer.blocks {
             block.for_each(|time, values| {
-                let known = block.columns().iter().zip(values);
+                let known = block.columns.iter().zip(values);
                 let known = known.filter_map(|(s, value)| Some((s.key.clone(), (*value)?.mean)));
                 list.push((time.0, known.collect()));
             });
@@ -126,11 +117,11 @@ mod tests {
 
     #[test]
     fn columns_appear_and_disappear() {
-        let mut ring = Ring::new(SECOND * 3600, SECOND);
-        ring.push(Millis(1), &[sample("a", 1), sample("b", 2)]);
-        ring.push(Millis(2), &[sample("b", 3)]);
-        ring.push(Millis(3), &[sample("c", 4), sample("a", 5)]);
-        ring.push(Millis(4), &[sample("b", 6)]);
+        let mut buffer = RowBuffer::new(SECOND * 3600, SECOND);
+        buffer.push(Millis(1), &[sample("a", 1), sample("b", 2)]);
+        buffer.push(Millis(2), &[sample("b", 3)]);
+        buffer.push(Millis(3), &[sample("c", 4), sample("a", 5)]);
+        buffer.push(Millis(4), &[sample("b", 6)]);
         let of = |list: &[(&str, i64)]| list.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
         let expected: Vec<(u64, Vec<(String, i64)>)> = vec![
             (1, of(&[("a", 1), ("b", 2)])),
@@ -138,24 +129,24 @@ mod tests {
             (3, of(&[("a", 5), ("c", 4)])),
             (4, of(&[("b", 6)])),
         ];
-        assert_eq!(rows(&ring), expected);
-        assert_eq!(ring.blocks.len(), 2);
+        assert_eq!(rows(&buffer), expected);
+        assert_eq!(buffer.blocks.len(), 2);
     }
 
     #[test]
     fn rows_are_bounded_by_age_and_number() {
-        let mut ring = Ring::new(SECOND * 1000, SECOND);
+        let mut buffer = RowBuffer::new(SECOND * 1000, SECOND);
         for second in 0..5000 {
-            ring.push(Millis(second * 1000), &[sample("a", 7)]);
+            buffer.push(Millis(second * 1000), &[sample("a", 7)]);
         }
-        let kept = rows(&ring);
+        let kept = rows(&buffer);
         assert!((1000..1000 + 2 * ROWS).contains(&kept.len()), "{}", kept.len());
         assert_eq!(kept.last().unwrap().0, 4_999_000);
 
         // While the clock stands still, no row grows old.
         for _ in 0..5000 {
-            ring.push(Millis(0), &[sample("a", 7)]);
+            buffer.push(Millis(0), &[sample("a", 7)]);
         }
-        assert!(rows(&ring).len() <= 1000 + 3 * ROWS);
+        assert!(rows(&buffer).len() <= 1000 + 3 * ROWS);
     }
 }

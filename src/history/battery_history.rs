@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::packed::{Sample, Series, Spread, SpreadSum};
-use super::ring::Ring;
+use super::row_buffer::RowBuffer;
 use crate::model::entries::{Entry, entries};
 use crate::model::units::{Millis, millis};
 use crate::model::{DeviceState, Value};
@@ -13,7 +13,7 @@ const FINE_SPAN: Duration = Duration::from_secs(2 * 3600);
 /// Of more frequent readings, one per interval is kept.
 const FINE_STEP: Duration = Duration::from_secs(5);
 /// Older readings are combined into the lowest, mean and highest value of a minute.
-pub(super) const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MinuteRow {
@@ -23,24 +23,22 @@ pub(super) struct MinuteRow {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Track {
-    pub(super) fine: Ring,
-    pub(super) coarse: Ring,
+pub(super) struct BatteryHistory {
+    pub(super) fine: RowBuffer,
+    pub(super) coarse: RowBuffer,
     minute: Option<Minute>,
 }
 
-impl Track {
+impl BatteryHistory {
     pub(super) fn new(span: Duration) -> Self {
-        let fine = Ring::new(FINE_SPAN.min(span), FINE_STEP);
-        Track { fine, coarse: Ring::new(span, MINUTE), minute: None }
+        let fine = RowBuffer::new(FINE_SPAN.min(span), FINE_STEP);
+        BatteryHistory { fine, coarse: RowBuffer::new(span, MINUTE), minute: None }
     }
 
     /// Adds a reading and returns the minute before it if that has ended.
     pub(super) fn push(&mut self, time: Millis, samples: &[Sample]) -> Option<MinuteRow> {
         let ended = self.end_minute(Some(time));
-        let number = time.0 / millis(MINUTE);
-        let new = || Minute { number, last: time, sums: Vec::new() };
-        self.minute.get_or_insert_with(new).add(time, samples);
+        self.minute.get_or_insert_default().add(time, samples);
         let is_due = |newest: Millis| time.0.abs_diff(newest.0) >= millis(FINE_STEP);
         if self.fine.newest().is_none_or(is_due) {
             self.fine.push(time, samples);
@@ -50,8 +48,8 @@ impl Track {
 
     /// Ends the running minute unless `now` is in it; `None` ends it in any case.
     pub(super) fn end_minute(&mut self, now: Option<Millis>) -> Option<MinuteRow> {
-        let present = now.map(|now| now.0 / millis(MINUTE));
-        let minute = self.minute.take_if(|minute| Some(minute.number) != present)?;
+        let present = now.map(minute_number);
+        let minute = self.minute.take_if(|minute| Some(minute_number(minute.last)) != present)?;
         let row = minute.row();
         self.restore(&row);
         Some(row)
@@ -77,11 +75,14 @@ impl Track {
     }
 }
 
+/// Minutes since 1970.
+pub(super) fn minute_number(time: Millis) -> u64 {
+    time.0 / millis(MINUTE)
+}
+
 /// The readings of the running minute.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Minute {
-    /// Counts the minutes since 1970.
-    number: u64,
     last: Millis,
     sums: Vec<(Series, SpreadSum)>,
 }
@@ -132,42 +133,42 @@ mod tests {
 
     #[test]
     fn minute_has_lowest_mean_and_highest_value() {
-        let mut track = Track::new(Duration::from_secs(3600));
-        assert_eq!(track.push(Millis(60_000), &volts(53_000)), None);
-        assert_eq!(track.push(Millis(70_000), &volts(52_000)), None);
-        assert_eq!(track.push(Millis(119_999), &volts(52_100)), None);
-        let row = track.push(Millis(120_000), &volts(1)).unwrap();
+        let mut battery = BatteryHistory::new(Duration::from_secs(3600));
+        assert_eq!(battery.push(Millis(60_000), &volts(53_000)), None);
+        assert_eq!(battery.push(Millis(70_000), &volts(52_000)), None);
+        assert_eq!(battery.push(Millis(119_999), &volts(52_100)), None);
+        let row = battery.push(Millis(120_000), &volts(1)).unwrap();
         assert_eq!(row.time, Millis(119_999));
         assert_eq!(row.samples[0].1, Spread { low: 52_000, mean: 52_367, high: 53_000 });
-        assert_eq!(track.end_minute(Some(Millis(179_000))), None, "still running");
-        assert_eq!(track.end_minute(Some(Millis(180_000))).unwrap().time, Millis(120_000));
-        assert_eq!(track.end_minute(None), None, "already ended");
+        assert_eq!(battery.end_minute(Some(Millis(179_000))), None, "still running");
+        assert_eq!(battery.end_minute(Some(Millis(180_000))).unwrap().time, Millis(120_000));
+        assert_eq!(battery.end_minute(None), None, "already ended");
     }
 
     #[test]
     fn frequent_readings_count_in_their_minute_but_are_thinned() {
-        let mut track = Track::new(Duration::from_secs(48 * 3600));
+        let mut battery = BatteryHistory::new(Duration::from_secs(48 * 3600));
         for half in 0..240_u64 {
-            track.push(Millis(half * 500), &volts(i64::try_from(half).unwrap()));
+            battery.push(Millis(half * 500), &volts(i64::try_from(half).unwrap()));
         }
-        let fine: usize = track.fine.blocks().map(|block| block.rows()).sum();
+        let fine: usize = battery.fine.blocks.iter().map(|block| block.rows).sum();
         assert_eq!(fine, 24);
-        let row = track.end_minute(None).unwrap();
+        let row = battery.end_minute(None).unwrap();
         assert_eq!(row.samples[0].1, Spread { low: 120, mean: 180, high: 239 });
     }
 
     #[test]
     fn two_days_take_less_than_450_kilobytes() {
         // Readings every ten seconds; everything moves a little, all the time.
-        let mut track = Track::new(Duration::from_secs(48 * 3600));
+        let mut battery = BatteryHistory::new(Duration::from_secs(48 * 3600));
         let keys: Vec<Series> =
             (0..40).map(|n| Series { key: format!("k{n}"), unit: "V", decimals: 3 }).collect();
         for number in 0..48 * 360_u64 {
             let wave = |n: u64| Spread::of(i64::try_from(3300 + (number * (n + 7)) % 9).unwrap());
             let samples: Vec<Sample> = keys.iter().cloned().zip((0..).map(wave)).collect();
-            track.push(Millis(1_771_097_625_510 + number * 10_000), &samples);
+            battery.push(Millis(1_771_097_625_510 + number * 10_000), &samples);
         }
-        let size = track.size();
+        let size = battery.size();
         println!("48 h of 40 values every 10 s: {size} bytes");
         assert!(size < 450_000, "{size} bytes");
     }
