@@ -7,7 +7,7 @@ use super::recorder::Recorder;
 use crate::clock;
 use crate::model::{DeviceId, DeviceState};
 use crate::protocol::driver::Side;
-use crate::protocol::{CycleKind, Driver, Options};
+use crate::protocol::{Driver, Options};
 use crate::raw::raw;
 
 /// Bytes of each direction that are kept for the redaction, because a frame with a secret may
@@ -29,19 +29,11 @@ impl TrafficLog {
         TrafficLog { device, recorder, sent: Vec::new(), received: Vec::new() }
     }
 
-    pub fn driver(&mut self, brand: &str, options: &Options) {
-        self.write(|| Event::Driver(Box::new(DriverSetup::new(brand, options))));
-    }
-
     /// The driver was reset.
     pub fn reset(&mut self) {
         self.sent.clear();
         self.received.clear();
         self.write(|| Event::Reset);
-    }
-
-    pub fn start(&mut self, kind: CycleKind) {
-        self.write(|| Event::Start { kind });
     }
 
     pub fn sent(&mut self, driver: &dyn Driver, bytes: &[u8]) {
@@ -58,21 +50,16 @@ impl TrafficLog {
         }
     }
 
-    /// The driver's timeout expired.
-    pub fn silence(&mut self) {
-        self.write(|| Event::Silence);
-    }
-
-    /// The cycle ended without the driver.
-    pub fn broken(&mut self) {
-        self.write(|| Event::Broken);
+    pub fn driver(&mut self, brand: &str, options: &Options) {
+        self.write(|| Event::Driver(Box::new(DriverSetup::new(brand, options))));
     }
 
     pub fn attempt(&mut self, state: &DeviceState) {
         self.write(|| Event::Attempt { raw: raw(state) });
     }
 
-    fn write(&self, event: impl FnOnce() -> Event) {
+    /// Writes an event to the capture; `event` is not called if there is none.
+    pub fn write(&self, event: impl FnOnce() -> Event) {
         if let Some(recorder) = &self.recorder {
             let device = self.device.to_string();
             recorder.write(Entry { at: clock::now(), device, event: event() });
@@ -101,7 +88,7 @@ impl TrafficLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Step;
+    use crate::protocol::{CycleKind, Step};
 
     struct PanicOnRedact;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::capture::TrafficLog;
+use crate::capture::{Event, TrafficLog};
 use crate::model::plausible::Implausible;
 use crate::model::{Fault, FaultKind, Reading};
 use crate::protocol::{CycleKind, Driver, ProtocolError, Step};
@@ -129,7 +129,7 @@ pub async fn cycle(
         .await
     };
     if !matches!(result, Ok(_) | Err(CycleError::Protocol(_))) {
-        cycle.traffic.broken();
+        cycle.traffic.write(|| Event::Broken);
     }
     Outcome { result, received: cycle.received }
 }
@@ -144,7 +144,7 @@ struct Cycle<'a> {
 impl Cycle<'_> {
     async fn run(&mut self, kind: CycleKind, limit: Duration) -> ReadResult {
         let deadline = Instant::now() + limit;
-        self.traffic.start(kind);
+        self.traffic.write(|| Event::Start { kind });
         self.link.drain()?;
         self.driver.start(kind);
         loop {
@@ -185,7 +185,7 @@ impl Cycle<'_> {
                 break;
             }
         }
-        self.traffic.silence();
+        self.traffic.write(|| Event::Silence);
         self.driver.handle_timeout();
         Ok(())
     }
