@@ -163,7 +163,8 @@ fn supervise(
 /// The board and the tasks that fill it.
 #[derive(Debug)]
 pub struct App {
-    board: Board,
+    /// The newest state of every battery.
+    pub board: Board,
     commands: CommandBus,
     lines: JoinSet<()>,
     capture: Option<JoinHandle<()>>,
@@ -193,25 +194,15 @@ impl App {
         }
         App { board, commands, lines: tasks, capture }
     }
-
-    /// The newest state of every battery.
-    pub fn board(&self) -> &Board {
-        &self.board
-    }
 }
 
 /// Opens the capture file. The service also runs without one.
 fn open_capture(path: &Path) -> Option<(Recorder, JoinHandle<()>)> {
-    match Recorder::open(path) {
-        Ok(capture) => {
-            info!("capturing all traffic to {}", path.display());
-            Some(capture)
-        }
-        Err(error) => {
-            warn!("BMS_CAPTURE: cannot write to {}: {error}; not capturing", path.display());
-            None
-        }
-    }
+    let file = path.display();
+    Recorder::open(path)
+        .inspect(|_| info!("capturing all traffic to {file}"))
+        .inspect_err(|error| warn!("BMS_CAPTURE: cannot write to {file}: {error}; not capturing"))
+        .ok()
 }
 
 #[cfg(test)]

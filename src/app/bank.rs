@@ -64,14 +64,12 @@ impl MemberState {
 
     /// Takes note of the newest state; true if that changes the bank.
     fn update(&mut self, now: Instant) -> bool {
-        let (sequence, online) = {
-            let state = self.state.borrow();
-            let sequence = state.snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
-            (sequence, state.link == LinkState::Online)
-        };
-        let is_new = sequence != self.sequence;
+        let state = self.state.borrow();
+        let sequence = state.snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
+        let online = state.link == LinkState::Online;
+        drop(state);
+        let is_new = std::mem::replace(&mut self.sequence, sequence) != sequence;
         if is_new {
-            self.sequence = sequence;
             self.last_read = Some(now);
         }
         let was_present = self.present;
@@ -145,17 +143,15 @@ impl BankTask {
     }
 
     fn record_success(&mut self, now: Instant) {
-        let states: Vec<(DeviceState, bool)> = self
-            .members
-            .iter()
-            .map(|member| (member.state.borrow().clone(), member.present))
-            .collect();
-        let members: Vec<Member<'_>> =
-            states.iter().map(|(state, present)| Member { state, present: *present }).collect();
-        let at = millis(now - self.began);
-        let (reading, derived) = self.bank.combine(&members, Uptime(at));
-        let missing: Vec<_> = derived.bank.iter().flat_map(|bank| &bank.missing).collect();
-        let missing: Vec<_> = missing.iter().map(|id| id.as_str()).collect();
+        let states: Vec<_> =
+            self.members.iter().map(|member| member.state.borrow().clone()).collect();
+        let members = states.iter().zip(&self.members);
+        let members: Vec<_> =
+            members.map(|(state, member)| Member { state, present: member.present }).collect();
+        let at = Uptime(millis(now - self.began));
+        let (reading, derived) = self.bank.combine(&members, at);
+        let missing = derived.bank.iter().flat_map(|bank| &bank.missing);
+        let missing: Vec<_> = missing.map(DeviceId::as_str).collect();
         self.log_missing(!missing.is_empty(), &format!("missing: {}", missing.join(", ")));
         self.record(now, None, |state| state.accept(clock::now(), 0, reading, derived));
     }
@@ -197,8 +193,8 @@ impl BankTask {
         let answer = match request.command {
             Command::Read if self.forwarded.len() < MAX_FORWARDED => {
                 for member in &self.members {
-                    let (id, commands) =
-                        (member.state.borrow().profile.id.clone(), commands.clone());
+                    let id = member.state.borrow().profile.id.clone();
+                    let commands = commands.clone();
                     // A member that cannot be read has an error of its own on the board.
                     let send = async move { drop(commands.send(&id, Command::Read).await) };
                     self.forwarded.spawn(send.boxed());

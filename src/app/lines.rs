@@ -52,8 +52,11 @@ pub fn lines(
             config::Endpoint::Serial { path } => LinkConfig::Serial { path: path.clone() },
             config::Endpoint::Tcp { address } => LinkConfig::Tcp { address: address.clone() },
             config::Endpoint::Ble { address, adapter } => {
+                let keep_connected = group[0].keep_connected;
+                let adapter_errors = adapter_errors.clone();
+                let ble = Some(BleSettings { keep_connected, adapter_errors });
                 let config = ble_config(group[0], bluetooth, address, adapter.clone());
-                return ble_line(group[0], config, adapter_errors.clone());
+                return Line { ble, ..Line::new(LinkConfig::Ble(config), members) };
             }
             config::Endpoint::Simulated => {
                 return simulated_line(simulated_brand(group[0]), members, sim, seed, stop);
@@ -93,11 +96,6 @@ fn simulated_line(
         members.iter_mut().for_each(|member| member.options.medium = Medium::Ble);
     }
     Line::new(LinkConfig::Memory(serve::memory("simulated", bus, stop.clone())), members)
-}
-
-fn ble_line(device: &Device, endpoint: BleConfig, adapter_errors: ReportedAdapterErrors) -> Line {
-    let ble = BleSettings { keep_connected: device.keep_connected, adapter_errors };
-    Line { ble: Some(ble), ..Line::new(LinkConfig::Ble(endpoint), vec![member(device)]) }
 }
 
 fn ble_config(

@@ -70,7 +70,7 @@ async fn run(seconds: Option<u64>, speed: f64) -> Outcome {
     let simulation = SimOptions { speed, faults: Faults::default() };
     let app = App::build(&config, &simulation, &stop);
     tokio::spawn(stop.clone().run_until_cancelled_owned(inject_faults(simulation.faults)).boxed());
-    let table = tokio::spawn(show(app.board().clone(), stop.clone()).boxed());
+    let table = tokio::spawn(show(app.board.clone(), stop.clone()).boxed());
     if let Some(seconds) = seconds {
         let stop = stop.clone();
         tokio::spawn(sleep(Duration::from_secs(seconds)).map(move |()| stop.cancel()).boxed());

@@ -103,7 +103,7 @@ fn stopped_app_disconnects_its_batteries() {
             let app = app::App::build(&config, &app::SimOptions::default(), &stop);
             for id in ["kept", "closed"] {
                 let id = DeviceId::new(id).unwrap();
-                let mut state = app.board().subscribe(&id).unwrap();
+                let mut state = app.board.subscribe(&id).unwrap();
                 let reads = state.wait_for(|state| state.counters.reads >= 3);
                 let state = timeout(TEST_TIMEOUT, reads).await.expect("three reads").unwrap();
                 assert_eq!((state.link, &*state.profile.brand), (LinkState::Online, brand.name));
