@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::watch;
 
@@ -21,7 +21,8 @@ pub struct Board {
     changes: Arc<watch::Sender<u64>>,
     /// `None` when no broker is configured.
     broker: Arc<watch::Sender<Option<BrokerState>>>,
-    mqtt_queue: QueueLength,
+    /// Messages that wait for the broker.
+    pub mqtt_queue: Arc<AtomicUsize>,
     discovered: Arc<watch::Sender<Vec<DiscoveredDevice>>>,
 }
 
@@ -34,7 +35,7 @@ impl Board {
             slots: Arc::new(profiles.into_iter().map(slot).collect()),
             changes: Arc::default(),
             broker: Arc::default(),
-            mqtt_queue: QueueLength::default(),
+            mqtt_queue: Arc::default(),
             discovered: Arc::default(),
         }
     }
@@ -82,11 +83,8 @@ impl Board {
         self.update_if(device, |state| {
             let mut profile = Profile::clone(&state.profile);
             change(&mut profile);
-            let differs = profile != *state.profile;
-            if differs {
-                state.profile = Arc::new(profile);
-            }
-            differs
+            let before = std::mem::replace(&mut state.profile, Arc::new(profile));
+            state.profile != before
         });
     }
 
@@ -112,31 +110,12 @@ impl Board {
         self.broker.send_modify(|state| change(state.get_or_insert_default()));
     }
 
-    /// Messages that wait for the broker.
-    pub fn mqtt_queue(&self) -> &QueueLength {
-        &self.mqtt_queue
-    }
-
     pub fn discovered(&self) -> Vec<DiscoveredDevice> {
         self.discovered.borrow().clone()
     }
 
     pub fn set_discovered(&self, discovered: Vec<DiscoveredDevice>) {
         self.discovered.send_replace(discovered);
-    }
-}
-
-/// The length of a queue, written by the owner of the queue.
-#[derive(Debug, Clone, Default)]
-pub struct QueueLength(Arc<AtomicUsize>);
-
-impl QueueLength {
-    pub fn set(&self, length: usize) {
-        self.0.store(length, Ordering::Relaxed);
-    }
-
-    pub fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
     }
 }
 

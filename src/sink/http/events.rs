@@ -1,6 +1,5 @@
 //! Server-sent events: the state of each battery and of the broker whenever it changes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -10,16 +9,14 @@ use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use http_body_util::channel::{Channel, Sender};
 use serde_json::Value as Json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::AppState;
 use super::error::ApiError;
 use super::overview;
-use crate::board::Board;
 
-const MAX_CLIENTS: usize = 24;
+pub(super) const MAX_CLIENTS: usize = 24;
 /// Chunks that wait for a slow client. The board keeps the newest states, so no more are needed.
 const CHANNEL_CAPACITY: usize = 2;
 /// A client that does not read for this long is disconnected.
@@ -29,22 +26,7 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(200);
 /// A comment is sent before proxies close an idle connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-#[derive(Debug, Clone)]
-pub(super) struct EventStreams {
-    board: Board,
-    permits: Arc<Semaphore>,
-    stop: CancellationToken,
-}
-
-impl EventStreams {
-    pub(super) fn new(board: Board, stop: CancellationToken) -> Self {
-        EventStreams { board, permits: Arc::new(Semaphore::new(MAX_CLIENTS)), stop }
-    }
-
-    pub(super) fn clients(&self) -> usize {
-        MAX_CLIENTS - self.permits.available_permits()
-    }
-
+impl AppState {
     /// Sends all changes until the client disconnects or the program stops.
     async fn stream(self, mut client: Sender<Bytes>, _permit: OwnedSemaphorePermit) {
         let mut updates = self.board.updates();
@@ -77,12 +59,12 @@ fn event(name: &str, data: &Json) -> String {
 }
 
 pub(super) async fn events(State(app): State<AppState>) -> Result<impl IntoResponse, ApiError> {
-    let permit = app.events.permits.clone().try_acquire_owned().map_err(|_| {
+    let permit = app.event_permits.clone().try_acquire_owned().map_err(|_| {
         let error = "too many clients receive events; poll /api/overview instead".to_owned();
         ApiError(StatusCode::SERVICE_UNAVAILABLE, error)
     })?;
     let (sender, body) = Channel::new(CHANNEL_CAPACITY);
-    tokio::spawn(app.events.stream(sender, permit).boxed());
+    tokio::spawn(app.stream(sender, permit).boxed());
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),

@@ -2,6 +2,7 @@
 //! permanently, so a battery that does not answer leaves no old value, only `bms_up` 0.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -13,9 +14,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::AppState;
-use crate::board::Board;
+use super::events::MAX_CLIENTS;
 use crate::clock;
-use crate::history::History;
 use crate::model::catalog::{CATALOG, Get, Kind, Quantity};
 use crate::model::entries::{Entry, entries};
 use crate::model::{DeviceState, LinkState, Value};
@@ -24,10 +24,8 @@ use crate::model::{DeviceState, LinkState, Value};
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) async fn metrics(State(app): State<AppState>) -> Response {
-    let event_clients = app.events.clients();
-    let collector = AppCollector { board: app.board, history: app.history, event_clients };
     let mut registry = Registry::with_prefix("bms");
-    registry.register_collector(Box::new(collector));
+    registry.register_collector(Box::new(app));
     let mut body = String::new();
     match text::encode(&mut body, &registry) {
         Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response(),
@@ -35,14 +33,7 @@ pub(super) async fn metrics(State(app): State<AppState>) -> Response {
     }
 }
 
-#[derive(Debug)]
-struct AppCollector {
-    board: Board,
-    history: History,
-    event_clients: usize,
-}
-
-impl Collector for AppCollector {
+impl Collector for AppState {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let states: Vec<DeviceState> = self.board.states().collect();
         let mut families = Families(&mut encoder);
@@ -56,7 +47,8 @@ impl Collector for AppCollector {
         });
         let help = "Memory used by the history of a battery";
         families.write("history", help, Some("bytes"), history)?;
-        let clients = Sample::Gauge(self.event_clients as f64);
+        let clients = MAX_CLIENTS - self.event_permits.available_permits();
+        let clients = Sample::Gauge(clients as f64);
         families.single("event_listeners", "Clients connected to /api/events", clients)?;
         let Some(broker) = self.board.broker() else { return Ok(()) };
         let connected = Sample::Gauge(number(broker.connected));
@@ -64,7 +56,7 @@ impl Collector for AppCollector {
         families.single("mqtt_connected", help, connected)?;
         let connections = Sample::Counter(broker.connections);
         families.single("mqtt_connections", "Connections that the broker accepted", connections)?;
-        let waiting = Sample::Gauge(self.board.mqtt_queue().get() as f64);
+        let waiting = Sample::Gauge(self.board.mqtt_queue.load(Ordering::Relaxed) as f64);
         families.single("mqtt_queue", "Messages waiting for the broker", waiting)
     }
 }

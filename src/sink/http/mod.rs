@@ -3,11 +3,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -27,7 +29,6 @@ mod stall;
 #[cfg(test)]
 mod tests;
 
-use events::EventStreams;
 use stall::StallDetector;
 
 /// Interval between two attempts to listen on a port that is in use.
@@ -96,17 +97,19 @@ fn remedy(error: &io::Error) -> &'static str {
 }
 
 /// What the request handlers use.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct AppState {
     board: Board,
     history: History,
     stalls: StallDetector,
-    events: EventStreams,
+    /// One for each client that may receive events.
+    event_permits: Arc<Semaphore>,
+    stop: CancellationToken,
 }
 
 fn routes(board: Board, history: History, stop: CancellationToken) -> Router {
     let stalls = StallDetector::new(&board);
-    let events = EventStreams::new(board.clone(), stop);
+    let event_permits = Arc::new(Semaphore::new(events::MAX_CLIENTS));
     let files = page::FILES.iter().fold(Router::new(), |router, file| {
         router.route(file.path, get(move || async { page::response(file) }))
     });
@@ -121,5 +124,5 @@ fn routes(board: Board, history: History, stop: CancellationToken) -> Router {
         // Used by flows written for a Node-RED gateway.
         .route("/{brand}/{id}/latest", get(history::latest))
         .route("/{brand}/{id}/history48h", get(history::history48h))
-        .with_state(AppState { board, history, stalls, events })
+        .with_state(AppState { board, history, stalls, event_permits, stop })
 }

@@ -15,7 +15,7 @@ const INTERVALS: u32 = 3;
 /// Added to them: one cycle of a slow bus with many batteries that do not answer.
 const ALLOWANCE: Duration = Duration::from_secs(180);
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct StallDetector {
     /// Number of each battery's last attempt, and when it was first seen.
     attempts: Arc<Mutex<BTreeMap<DeviceId, (u64, Instant)>>>,

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde_json::{Value as Json, json};
@@ -212,7 +213,7 @@ async fn gateway_routes_use_short_names() {
 async fn metrics_snapshot() {
     let server = TestServer::start().await;
     server.board.update_broker(|broker| broker.connections = 2);
-    server.board.mqtt_queue().set(7);
+    server.board.mqtt_queue.store(7, Ordering::Relaxed);
     server.board.update(&id("shed"), |state| {
         state.counters.count_fault(FaultKind::Timeout);
         state.counters.count_fault(FaultKind::Timeout);

@@ -9,6 +9,8 @@
 //! session may wait for the task.
 
 use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rumqttc::{
@@ -23,7 +25,6 @@ use super::error::MqttError;
 use super::inbound::{Incoming, MessageParser};
 use super::message::Message;
 use super::topics;
-use crate::board::QueueLength;
 
 /// Both ways. The library's default of 10 KiB is too small for the discovery of a device with many
 /// cells.
@@ -48,9 +49,7 @@ pub enum Event {
     /// It accepted the connection.
     Connected,
     /// It answered a subscription and rejected this many of the filters.
-    Subscribed {
-        rejected: usize,
-    },
+    Subscribed(usize),
     Incoming(Incoming),
 }
 
@@ -75,7 +74,7 @@ pub struct ClientTask {
     outgoing: mpsc::Receiver<Outgoing>,
     events: mpsc::Sender<Event>,
     /// Messages that wait for the socket or for an acknowledgement, for the metrics.
-    queue_length: QueueLength,
+    queue_length: Arc<AtomicUsize>,
     connected: bool,
     acknowledged: Option<oneshot::Sender<()>>,
     overflowed: bool,
@@ -85,7 +84,7 @@ pub struct ClientTask {
 pub fn open(
     settings: &Settings,
     parser: MessageParser,
-    queue_length: QueueLength,
+    queue_length: Arc<AtomicUsize>,
 ) -> Result<(ClientTask, MqttClient), MqttError> {
     let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_QUEUE);
     let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
@@ -234,7 +233,8 @@ impl ClientTask {
                 }
             };
             let inflight = self.event_loop.state.inflight();
-            self.queue_length.set(self.outgoing.len() + usize::from(inflight));
+            let waiting = self.outgoing.len() + usize::from(inflight);
+            self.queue_length.store(waiting, Ordering::Relaxed);
             if let Err(error) = result {
                 return error;
             }
@@ -257,19 +257,20 @@ impl ClientTask {
         let event = match packet {
             Packet::ConnAck(_) => {
                 self.connected = true;
-                Some(Event::Connected)
+                Event::Connected
             }
             Packet::SubAck(ack) => {
-                let rejected = |code: &&SubscribeReasonCode| **code == SubscribeReasonCode::Failure;
-                let rejected = ack.return_codes.iter().filter(rejected).count();
-                Some(Event::Subscribed { rejected })
+                let codes = ack.return_codes.into_iter();
+                Event::Subscribed(
+                    codes.filter(|code| *code == SubscribeReasonCode::Failure).count(),
+                )
             }
             Packet::Publish(Publish { topic, payload, retain, .. }) => {
-                self.parser.parse(&topic, &payload, retain).map(Event::Incoming)
+                let Some(incoming) = self.parser.parse(&topic, &payload, retain) else { return };
+                Event::Incoming(incoming)
             }
-            _ => None,
+            _ => return,
         };
-        let Some(event) = event else { return };
         // The session may be waiting for this task, so the task must not wait for the session.
         if self.events.try_send(event).is_err() && !self.overflowed {
             self.overflowed = true;
@@ -281,10 +282,10 @@ impl ClientTask {
     async fn write(&mut self, first: Outgoing) -> Result<(), MqttError> {
         let mut next = Some(first);
         while let Some(Outgoing { request, acknowledged }) = next {
-            let packet =
-                request.map(|request| self.event_loop.state.handle_outgoing_packet(request));
-            let packet = packet.transpose()?.flatten();
-            if let (Some(packet), Some(network)) = (packet, &mut self.event_loop.network) {
+            if let Some(request) = request
+                && let Some(packet) = self.event_loop.state.handle_outgoing_packet(request)?
+                && let Some(network) = &mut self.event_loop.network
+            {
                 network.write(packet).await?;
             }
             self.acknowledged = acknowledged.or(self.acknowledged.take());

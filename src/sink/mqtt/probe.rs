@@ -1,5 +1,6 @@
 //! One connection attempt, for `check`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -8,7 +9,6 @@ use super::client::{self, Event};
 use super::error::MqttError;
 use super::inbound::MessageParser;
 use super::{DISCONNECT_TIMEOUT, Settings};
-use crate::board::QueueLength;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -26,7 +26,7 @@ pub async fn probe(settings: &Settings) -> Result<(), String> {
 
 async fn connect(settings: &Settings) -> Result<(), MqttError> {
     let parser = MessageParser::new(settings, Vec::new());
-    let (task, mut client) = client::open(settings, parser, QueueLength::default())?;
+    let (task, mut client) = client::open(settings, parser, Arc::default())?;
     let session = async {
         while !matches!(client.next().await?, Event::Connected) {}
         // The connection works, however it ends.

@@ -1,6 +1,7 @@
 //! What is published on a connection, and in which order.
 
 use std::convert::Infallible;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -69,7 +70,7 @@ impl Publisher {
         self.board.update_broker(|broker| {
             broker.address = format!("{}:{}", self.settings.host, self.settings.port);
         });
-        let (parser, queue_length) = (self.parser(), self.board.mqtt_queue().clone());
+        let (parser, queue_length) = (self.parser(), self.board.mqtt_queue.clone());
         let (task, mut client) = client::open(&self.settings, parser, queue_length)?;
         let session = async {
             let serving = stop.run_until_cancelled(self.serve(&mut client)).await;
@@ -91,7 +92,7 @@ impl Publisher {
     /// Logs and publishes on the board why a connection ended. The same error is logged once.
     pub fn report_error(&mut self, error: &MqttError) {
         self.down_since.get_or_insert_with(Instant::now);
-        self.board.mqtt_queue().set(0);
+        self.board.mqtt_queue.store(0, Ordering::Relaxed);
         let BrokerState { address, error: last, .. } = self.board.broker().unwrap_or_default();
         // The address is unknown until the Supervisor has reported it.
         let broker = if address.is_empty() { "broker" } else { &address };
@@ -147,7 +148,7 @@ impl Publisher {
                     Event::Incoming(incoming) => {
                         self.handle(incoming, &mut replies, client).await?;
                     }
-                    Event::Connected | Event::Subscribed { .. } => {}
+                    Event::Connected | Event::Subscribed(_) => {}
                 },
                 states = updates.next() => self.publish_updates(&states, client).await?,
                 Some(Ok(reply)) = replies.join_next(), if !replies.is_empty() => {
@@ -176,7 +177,7 @@ impl Publisher {
         let parser = self.parser();
         let retained = parser.retained_filters();
         client.subscribe([parser.command_filters(), retained.clone()].concat()).await?;
-        let is_subscribed = |event: &Event| matches!(event, Event::Subscribed { .. });
+        let is_subscribed = |event: &Event| matches!(event, Event::Subscribed(_));
         timeout(SUBSCRIBE_TIMEOUT, self.receive_until(is_subscribed, client, &mut commands))
             .await
             .unwrap_or(Err(MqttError::NoSubscribeAck))?;
@@ -186,14 +187,12 @@ impl Publisher {
         client.publish([echo]).await?;
         let is_echo = |event: &Event| matches!(event, Event::Incoming(Incoming::Echo));
         let echoed = self.receive_until(is_echo, client, &mut commands);
-        let echoed = timeout(RETAINED_TIMEOUT, echoed).await;
-        let all_arrived = echoed.is_ok();
-        match echoed {
-            Ok(result) => result?,
-            Err(_) => tracing::debug!("MQTT: the broker did not return the echo in time"),
+        let echoed = timeout(RETAINED_TIMEOUT, echoed).await.ok().transpose()?;
+        if echoed.is_none() {
+            tracing::debug!("MQTT: the broker did not return the echo in time");
         }
         client.unsubscribe(retained).await?;
-        self.restore_energy(all_arrived);
+        self.restore_energy(echoed.is_some());
         Ok(commands)
     }
 
@@ -207,7 +206,7 @@ impl Publisher {
             let event = client.next().await?;
             let last = is_last(&event);
             match event {
-                Event::Subscribed { rejected } if rejected > 0 => tracing::warn!(
+                Event::Subscribed(rejected) if rejected > 0 => tracing::warn!(
                     "MQTT: the broker rejected {rejected} subscriptions: commands and the removal \
                      of old entities will not work, energy counters start at 0. Check its access \
                      rules"
@@ -218,7 +217,7 @@ impl Publisher {
                 // Everything is about to be published anyway.
                 Event::Incoming(Incoming::Birth | Incoming::Echo) => {}
                 Event::Incoming(command) if commands.len() < MAX_COMMANDS => commands.push(command),
-                Event::Incoming(_) | Event::Connected | Event::Subscribed { .. } => {}
+                Event::Incoming(_) | Event::Connected | Event::Subscribed(_) => {}
             }
             if last {
                 return Ok(());
@@ -242,11 +241,8 @@ impl Publisher {
             let id = &battery.id;
             match self.board.restore(id, found) {
                 Some(Restored::Resumed(totals)) => {
-                    let [charged, discharged] =
-                        [totals.charged, totals.discharged].map(|energy| energy.kwh().rounded(3));
                     tracing::info!(
-                        "{id}: energy counters continue from {charged} kWh in and {discharged} kWh out \
-                         (kept by the broker)"
+                        "{id}: energy counters continue from {totals} (kept by the broker)"
                     );
                 }
                 Some(Restored::Zero) => tracing::info!(
@@ -305,16 +301,15 @@ impl Publisher {
             Incoming::Command(index, command) => {
                 let PublishedBattery { id, topics, .. } = &self.batteries[index];
                 if replies.len() >= MAX_COMMANDS {
-                    let error = "too many commands are pending, try again".to_owned();
-                    let result = Err(CommandError(error));
-                    return client.publish(reply(topics, &command, result)).await;
+                    let error = CommandError("too many commands are pending, try again".to_owned());
+                    return client.publish(reply(topics, &command, Err(error))).await;
                 }
                 let (commands, id, topics) = (self.commands.clone(), id.clone(), topics.clone());
                 let carry_out = async move {
-                    let result =
-                        timeout(COMMAND_TIMEOUT, commands.send(&id, command.clone())).await;
+                    let sent = commands.send(&id, command.clone());
                     let late = |_| Err(CommandError(format!("{id}: the command timed out")));
-                    reply(&topics, &command, result.unwrap_or_else(late))
+                    let result = timeout(COMMAND_TIMEOUT, sent).await.unwrap_or_else(late);
+                    reply(&topics, &command, result)
                 };
                 replies.spawn(carry_out.boxed());
             }
