@@ -2,7 +2,6 @@
 //! and messages are returned.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -10,7 +9,6 @@ use serde_json::{Value, json};
 use crate::model::catalog::Get;
 use crate::model::energy::Energy;
 use crate::model::entries::entries;
-use crate::model::reading::Identity;
 use crate::model::{DeviceId, DeviceState, LinkState, Profile};
 use crate::raw;
 
@@ -51,37 +49,11 @@ pub struct PublishedBattery {
 /// What was published and need not be repeated.
 #[derive(Debug, Default)]
 struct Sent {
-    discovery: Option<DiscoveryInput>,
     /// Last payload of each topic that is published on change.
     states: BTreeMap<String, String>,
     values: BTreeMap<String, LastSent>,
     /// Number of the last good read whose values were published.
     sequence: u64,
-}
-
-/// Everything besides the set of quantities that discovery messages are made of.
-#[derive(Debug, PartialEq)]
-struct DiscoveryInput {
-    profile: Arc<Profile>,
-    identity: Option<Identity>,
-    module_serials: Vec<Option<String>>,
-    /// The battery was read, and a bank had all its members: every quantity was seen.
-    complete: bool,
-}
-
-impl DiscoveryInput {
-    fn new(state: &DeviceState) -> Self {
-        let snapshot = state.snapshot.as_deref();
-        let reading = snapshot.map(|snapshot| &snapshot.reading);
-        let modules = reading.map_or(&[][..], |reading| &reading.modules);
-        let bank = snapshot.and_then(|snapshot| snapshot.derived.bank.as_ref());
-        DiscoveryInput {
-            profile: state.profile.clone(),
-            identity: reading.map(|reading| reading.identity.clone()),
-            module_serials: modules.iter().map(|module| module.serial.clone()).collect(),
-            complete: snapshot.is_some() && bank.is_none_or(|bank| bank.missing.is_empty()),
-        }
-    }
 }
 
 impl PublishedBattery {
@@ -139,13 +111,11 @@ impl PublishedBattery {
         settings: &Settings,
         bridge: &str,
     ) -> Vec<Message> {
-        let changed = self.seen.update(state);
-        let input = DiscoveryInput::new(state);
-        if self.sent.discovery.as_ref() == Some(&input) && !changed {
-            return Vec::new();
-        }
-        let complete = input.complete;
-        self.sent.discovery = Some(input);
+        self.seen.update(state);
+        // The battery was read, and a bank had all its members: every quantity was seen.
+        let complete = state.snapshot.as_ref().is_some_and(|snapshot| {
+            snapshot.derived.bank.as_ref().is_none_or(|bank| bank.missing.is_empty())
+        });
         let context = Context { state, topics: &self.topics, bridge, publish: settings.publish };
         let DiscoveryUpdate { mut messages, removed_keys } =
             self.discovery.update(settings.discovery, &context, &self.seen, complete);
@@ -166,20 +136,13 @@ impl PublishedBattery {
         now: Instant,
     ) -> Vec<Message> {
         let is_online = state.link == LinkState::Online;
-        let offline = if is_online { None } else { self.online(state) };
-        let states = [offline, self.meta(state), self.active_alarms(state)];
+        let online = self.changed_state(topics::ONLINE, is_online.to_string());
+        let (offline, online) = if is_online { (None, online) } else { (online, None) };
+        let meta = self.changed_state(topics::META, meta(state).to_string());
+        let states = [offline, meta, self.active_alarms(state)];
         let values = self.values(state, settings, now);
-        let rest = [self.online(state), self.raw(state)];
+        let rest = [online, self.raw(state)];
         states.into_iter().flatten().chain(values).chain(rest.into_iter().flatten()).collect()
-    }
-
-    fn online(&mut self, state: &DeviceState) -> Option<Message> {
-        let online = state.link == LinkState::Online;
-        self.changed_state(topics::ONLINE, online.to_string())
-    }
-
-    fn meta(&mut self, state: &DeviceState) -> Option<Message> {
-        self.changed_state(topics::META, meta(state).to_string())
     }
 
     /// The alarms of a battery that does not answer are not published again, as they may be over.

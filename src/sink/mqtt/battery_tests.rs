@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -73,8 +74,8 @@ fn values_of_an_old_read_are_not_published_again() {
     state.link = LinkState::Offline { since: Millis(1) };
     battery.reset();
     assert_eq!(topics_of(&battery.values(&state, &settings, now)), of_the_link);
-    let offline = Message::retained("bms/rack/online", "false");
-    assert_eq!(battery.online(&state), Some(offline));
+    let report = battery.report(&state, &settings, now);
+    assert_eq!(report[0], Message::retained("bms/rack/online", "false"));
     state.link = LinkState::Online;
     assert!(battery.values(&state, &settings, now).len() > 20);
 }

@@ -63,7 +63,35 @@ pub struct Entity {
 
 /// All entities of a battery; first those that exist before the first read.
 pub fn entities(context: &Context<'_>, seen: &SeenQuantities) -> Vec<Entity> {
-    let mut list = vec![connection(context), read_button(context), alarm_event(context)];
+    let topic = |key| context.topics.topic(key);
+    let connection = json!({
+        "name": "Connection",
+        "state_topic": topic(topics::ONLINE),
+        "payload_on": "true",
+        "payload_off": "false",
+        "device_class": "connectivity",
+        "entity_category": "diagnostic",
+    });
+    let read_button = json!({
+        "name": "Read now",
+        "command_topic": topic(topics::READ_COMMAND),
+        "payload_press": "read",
+        "entity_category": "diagnostic",
+        "icon": "mdi:refresh",
+    });
+    // Its attributes contain alarm and cell. The event types are few and fixed, so that an
+    // automation can name them.
+    let alarm_event = json!({
+        "name": "Alarm",
+        "state_topic": topic(topics::EVENT),
+        "event_types": [ALARM_STARTED, ALARM_ENDED],
+        "icon": "mdi:alert",
+    });
+    let mut list = vec![
+        Entity::new(context, "binary_sensor", CONNECTION, connection).while_running(context),
+        Entity::new(context, "button", "read", read_button).while_running(context),
+        Entity::new(context, "event", "alarm", alarm_event),
+    ];
     let controls = &context.state.profile.controls;
     list.extend(controls.iter().map(|switch| switch_entity(context, *switch)));
     list.extend(seen.0.iter().map(|seen| value_entity(context, seen)));
@@ -151,13 +179,7 @@ fn battery_availability(context: &Context<'_>) -> Map<String, Value> {
 
 /// With two topics the mode has to be `all`: in the default mode the latest message wins.
 fn availability(topics: &[&str]) -> Map<String, Value> {
-    let entry = |topic: &&str| {
-        json!({
-            "topic": topic,
-            "payload_available": "true",
-            "payload_not_available": "false",
-        })
-    };
+    let entry = |topic: &&str| json!({"topic": topic, "payload_available": "true", "payload_not_available": "false"});
     let list: Vec<Value> = topics.iter().map(entry).collect();
     object(json!({ "availability": list, "availability_mode": "all" }))
 }
@@ -188,29 +210,6 @@ fn ids(context: &Context<'_>, component: &str, key: &str) -> Map<String, Value> 
     }))
 }
 
-fn connection(context: &Context<'_>) -> Entity {
-    let body = json!({
-        "name": "Connection",
-        "state_topic": context.topics.topic(topics::ONLINE),
-        "payload_on": "true",
-        "payload_off": "false",
-        "device_class": "connectivity",
-        "entity_category": "diagnostic",
-    });
-    Entity::new(context, "binary_sensor", CONNECTION, body).while_running(context)
-}
-
-fn read_button(context: &Context<'_>) -> Entity {
-    let body = json!({
-        "name": "Read now",
-        "command_topic": context.topics.topic(topics::READ_COMMAND),
-        "payload_press": "read",
-        "entity_category": "diagnostic",
-        "icon": "mdi:refresh",
-    });
-    Entity::new(context, "button", "read", body).while_running(context)
-}
-
 /// A switch that the operator allowed. It shows the state that the battery reports, not the last
 /// command.
 fn switch_entity(context: &Context<'_>, switch: Switch) -> Entity {
@@ -231,24 +230,10 @@ fn switch_entity(context: &Context<'_>, switch: Switch) -> Entity {
     Entity::new(context, "switch", &format!("{}_switch", switch.name()), body)
 }
 
-/// Fires when an alarm starts and when it ends; its attributes contain alarm and cell. The event
-/// types are few and fixed, so that an automation can name them.
-fn alarm_event(context: &Context<'_>) -> Entity {
-    let body = json!({
-        "name": "Alarm",
-        "state_topic": context.topics.topic(topics::EVENT),
-        "event_types": [ALARM_STARTED, ALARM_ENDED],
-        "icon": "mdi:alert",
-    });
-    Entity::new(context, "event", "alarm", body)
-}
-
 fn value_entity(context: &Context<'_>, seen: &SeenQuantity) -> Entity {
     let SeenQuantity { quantity, key, name, module, enabled } = seen;
-    let component = match quantity.kind {
-        Kind::Flag | Kind::Problem => "binary_sensor",
-        _ => "sensor",
-    };
+    let is_binary = matches!(quantity.kind, Kind::Flag | Kind::Problem);
+    let component = if is_binary { "binary_sensor" } else { "sensor" };
     let is_named = !NAMED_BY_CLASS.contains(&key.as_str());
     let mut body = object(json!({ "name": is_named.then_some(name) }));
     body.extend(ids(context, component, key));
@@ -297,10 +282,7 @@ fn presentation(quantity: &Quantity) -> Map<String, Value> {
         "soc_spread" => Some(1),
         _ => digits,
     };
-    let options = match quantity.kind {
-        Kind::Enum(options) => Some(options),
-        _ => None,
-    };
+    let options = if let Kind::Enum(options) = quantity.kind { Some(options) } else { None };
     // A value is cleared with an empty message. Numbers ignore it; a text would be shown as empty,
     // and a word that is none of its options causes a warning.
     let is_text = matches!(quantity.kind, Kind::Enum(_) | Kind::Text | Kind::Timestamp);

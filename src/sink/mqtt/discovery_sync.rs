@@ -53,7 +53,7 @@ impl RetainedDiscovery {
     ) -> DiscoveryUpdate {
         let entities = match format {
             Discovery::Off => Vec::new(),
-            _ => discovery::entities(context, seen),
+            Discovery::Entity | Discovery::Device => discovery::entities(context, seen),
         };
         let is_device = |target: &DiscoveryTarget| matches!(target, DiscoveryTarget::Device(_));
         let is_other_format = |target: &DiscoveryTarget| match format {
@@ -64,90 +64,81 @@ impl RetainedDiscovery {
         if format != Discovery::Off && !complete && self.0.keys().any(is_other_format) {
             return DiscoveryUpdate::default();
         }
-        let update = DiscoveryUpdate::default();
-        let mut sync = Sync { context, entities: &entities, retained: self, update };
+        let (messages, removed_keys) = (Vec::new(), BTreeSet::new());
+        let mut sync = Sync { context, retained: &mut self.0, messages, removed_keys };
         if format != Discovery::Off {
-            sync.migrate(is_other_format);
+            sync.migrate(is_other_format, &entities);
         }
         // Before the same entities are announced in the other format, otherwise Home Assistant logs
         // a conflict for each of them. After `migrate` it keeps them.
         sync.remove(is_other_format);
-        let targets = match format {
-            Discovery::Off => BTreeSet::new(),
-            Discovery::Entity => sync.publish_entities(),
-            Discovery::Device => sync.publish_devices(complete),
+        let target = |entity: &Entity| match format {
+            Discovery::Device => DiscoveryTarget::Device(entity.module),
+            Discovery::Entity | Discovery::Off => entity_target(entity),
         };
+        let targets: BTreeSet<_> = entities.iter().map(target).collect();
+        if format == Discovery::Entity {
+            entities.iter().for_each(|entity| sync.publish_entity(entity));
+        } else {
+            let modules: BTreeSet<_> = entities.iter().map(|entity| entity.module).collect();
+            modules.into_iter().for_each(|module| sync.publish_device(module, &entities, complete));
+        }
         if complete {
             sync.remove(|target| !targets.contains(target));
         }
-        let mut update = sync.update;
+        let Sync { messages, mut removed_keys, .. } = sync;
         // Without discovery the values are all there is, so they stay.
         let is_removed = |key: &String| entities.iter().all(|entity| entity.key != *key);
-        update.removed_keys.retain(|key| format != Discovery::Off && is_removed(key));
-        update
+        removed_keys.retain(|key| format != Discovery::Off && is_removed(key));
+        DiscoveryUpdate { messages, removed_keys }
     }
 }
 
 struct Sync<'a> {
     context: &'a Context<'a>,
-    entities: &'a [Entity],
-    retained: &'a mut RetainedDiscovery,
-    update: DiscoveryUpdate,
+    retained: &'a mut BTreeMap<DiscoveryTarget, RetainedPayload>,
+    messages: Vec<Message>,
+    removed_keys: BTreeSet<String>,
 }
 
 impl Sync<'_> {
     /// Home Assistant detaches the entities announced by these messages, but keeps their names,
     /// areas and history for the announcement that follows on another topic. Entities that do not
     /// come back are removed without this step.
-    fn migrate(&mut self, selected: impl Fn(&DiscoveryTarget) -> bool) {
-        let wanted: BTreeSet<_> = self.entities.iter().map(entity_target).collect();
+    fn migrate(&mut self, selected: impl Fn(&DiscoveryTarget) -> bool, entities: &[Entity]) {
+        let wanted: BTreeSet<_> = entities.iter().map(entity_target).collect();
         let comes_back = |target: &DiscoveryTarget| {
             matches!(target, DiscoveryTarget::Device(_)) || wanted.contains(target)
         };
-        for target in self.retained.0.keys().filter(|target| selected(target) && comes_back(target))
-        {
+        for target in self.retained.keys().filter(|target| selected(target) && comes_back(target)) {
             let payload = json!({ "migrate_discovery": true }).to_string();
-            self.update
-                .messages
-                .push(Message::event(self.context.topics.discovery(target), payload));
+            self.messages.push(Message::event(self.context.topics.discovery(target), payload));
         }
     }
 
     /// Modules before their device: Home Assistant must not lose a device that others refer to.
     fn remove(&mut self, selected: impl Fn(&DiscoveryTarget) -> bool) {
-        let selected = self.retained.0.keys().rev().filter(|target| selected(target));
-        for target in selected.cloned().collect::<Vec<_>>() {
-            self.update.messages.push(Message::clear(self.context.topics.discovery(&target)));
-            let removed = self.retained.0.remove(&target).map(|payload| payload.components);
-            self.update
-                .removed_keys
-                .extend(removed.unwrap_or_default().into_iter().map(|(key, _)| key));
+        let all = std::mem::take(self.retained).into_iter();
+        let (removed, kept): (Vec<_>, Vec<_>) = all.partition(|(target, _)| selected(target));
+        self.retained.extend(kept);
+        for (target, payload) in removed.into_iter().rev() {
+            self.messages.push(Message::clear(self.context.topics.discovery(&target)));
+            self.removed_keys.extend(payload.components.into_iter().map(|(key, _)| key));
         }
     }
 
-    fn publish_entities(&mut self) -> BTreeSet<DiscoveryTarget> {
-        for entity in self.entities {
-            let components = [(entity.key.clone(), discovery::platform(entity.component))];
-            let payload = discovery::entity_payload(self.context, entity);
-            self.publish(entity_target(entity), Map::from_iter(components), &payload);
-        }
-        self.entities.iter().map(entity_target).collect()
+    fn publish_entity(&mut self, entity: &Entity) {
+        let components = [(entity.key.clone(), discovery::platform(entity.component))];
+        let payload = discovery::entity_payload(self.context, entity);
+        self.publish(entity_target(entity), Map::from_iter(components), &payload);
     }
 
-    fn publish_devices(&mut self, complete: bool) -> BTreeSet<DiscoveryTarget> {
-        let modules: BTreeSet<_> = self.entities.iter().map(|entity| entity.module).collect();
-        for module in &modules {
-            self.publish_device(*module, complete);
-        }
-        modules.into_iter().map(DiscoveryTarget::Device).collect()
-    }
-
-    fn publish_device(&mut self, module: Option<usize>, complete: bool) {
+    fn publish_device(&mut self, module: Option<usize>, entities: &[Entity], complete: bool) {
         let target = DiscoveryTarget::Device(module);
-        let entities = self.entities.iter().filter(|entity| entity.module == module);
+        let entities = entities.iter().filter(|entity| entity.module == module);
         let mut components: Map<String, Value> =
             entities.map(|entity| (entity.key.clone(), discovery::component(entity))).collect();
-        let before = self.retained.0.get(&target).map(|payload| payload.components.clone());
+        let before = self.retained.get(&target).map(|payload| payload.components.clone());
         let mut missing = before.unwrap_or_default();
         missing.retain(|key, _| !components.contains_key(key));
         if !complete {
@@ -159,11 +150,11 @@ impl Sync<'_> {
             for (key, component) in missing {
                 let platform = component["platform"].as_str().unwrap_or("sensor");
                 reduced.insert(key.clone(), discovery::platform(platform));
-                self.update.removed_keys.insert(key);
+                self.removed_keys.insert(key);
             }
             let payload = discovery::device_payload(self.context, module, reduced).to_string();
             let topic = self.context.topics.discovery(&target);
-            self.update.messages.push(Message::retained(topic, payload));
+            self.messages.push(Message::retained(topic, payload));
         }
         let payload = discovery::device_payload(self.context, module, components.clone());
         self.publish(target, components, &payload);
@@ -176,12 +167,12 @@ impl Sync<'_> {
         payload: &Value,
     ) {
         let text = payload.to_string();
-        let retained = self.retained.0.get(&target).and_then(|payload| payload.text.as_ref());
+        let retained = self.retained.get(&target).and_then(|payload| payload.text.as_ref());
         if retained != Some(&text) {
             let topic = self.context.topics.discovery(&target);
-            self.update.messages.push(Message::retained(topic, text.clone()));
+            self.messages.push(Message::retained(topic, text.clone()));
         }
-        self.retained.0.insert(target, RetainedPayload { text: Some(text), components });
+        self.retained.insert(target, RetainedPayload { text: Some(text), components });
     }
 }
 

@@ -22,12 +22,12 @@ pub struct SeenQuantity {
 pub struct SeenQuantities(pub Vec<SeenQuantity>);
 
 impl SeenQuantities {
-    /// Adds what the battery has now; true when that changed the set.
+    /// Adds what the battery has now.
     ///
     /// A single quantity that was seen once stays: a value that is sometimes unknown must not come
     /// and go as an entity. A family follows the battery (another pack may have fewer cells), but a
     /// family that is missing completely was merely not read this time.
-    pub fn update(&mut self, state: &DeviceState) -> bool {
+    pub fn update(&mut self, state: &DeviceState) {
         let seen = |entry| {
             let Entry { quantity, key, name, module, enabled, .. } = entry;
             SeenQuantity { quantity, key, name, module, enabled }
@@ -51,9 +51,7 @@ impl SeenQuantities {
         let kept: Vec<_> = kept.cloned().collect();
         now.extend(kept);
         now.sort_by_key(|seen| position(seen.quantity));
-        let changed = !now.iter().map(|new| &new.key).eq(self.0.iter().map(|old| &old.key));
         self.0 = now;
-        changed
     }
 }
 
@@ -82,13 +80,14 @@ mod tests {
     #[test]
     fn single_quantity_stays_and_family_follows_the_battery() {
         let mut seen = SeenQuantities::default();
-        assert!(seen.update(&pack()));
+        seen.update(&pack());
         let all = keys(&seen);
-        assert!(!seen.update(&test_data::state(test_data::reading(16), 2)));
+        seen.update(&test_data::state(test_data::reading(16), 2));
+        assert_eq!(keys(&seen), all);
 
         let mut reading = test_data::reading(15);
         reading.pack.soh = None;
-        assert!(seen.update(&test_data::state(reading, 3)));
+        seen.update(&test_data::state(reading, 3));
         let fewer = keys(&seen);
         let gone: Vec<_> = all.iter().filter(|key| !fewer.contains(key)).collect();
         assert_eq!(gone, ["cell_16_voltage"]);
@@ -102,7 +101,9 @@ mod tests {
         let mut reading = test_data::reading(1);
         reading.cells.clear();
         reading.alarms = AlarmSet::default();
-        assert!(!seen.update(&test_data::state(reading, 2)));
+        let all = keys(&seen);
+        seen.update(&test_data::state(reading, 2));
+        assert_eq!(keys(&seen), all);
     }
 
     #[test]
@@ -111,7 +112,8 @@ mod tests {
         seen.update(&pack());
         let mut reading = test_data::reading(16);
         reading.alarms.note(Alarm::FuseBlown, false);
-        assert!(seen.update(&test_data::state(reading, 2)));
+        seen.update(&test_data::state(reading, 2));
+        assert!(keys(&seen).contains(&"alarm_fuse_blown".to_owned()));
         assert!(seen.0.iter().map(|seen| position(seen.quantity)).is_sorted());
     }
 

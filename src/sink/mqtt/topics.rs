@@ -3,6 +3,8 @@
 use crate::model::Profile;
 use crate::model::reading::Switch;
 
+use DiscoveryTarget::{Device, Entity};
+
 // Levels below the base topic of a battery.
 /// The complete reading as JSON.
 pub const RAW: &str = "raw";
@@ -55,13 +57,9 @@ impl Topics {
     pub fn discovery(&self, target: &DiscoveryTarget) -> String {
         let Topics { prefix, id, .. } = self;
         match target {
-            DiscoveryTarget::Entity(component, key) => {
-                format!("{prefix}/{component}/{id}/{key}/config")
-            }
-            DiscoveryTarget::Device(None) => format!("{prefix}/device/{id}/config"),
-            DiscoveryTarget::Device(Some(module)) => {
-                format!("{prefix}/device/{id}/module_{module}/config")
-            }
+            Entity(component, key) => format!("{prefix}/{component}/{id}/{key}/config"),
+            Device(None) => format!("{prefix}/device/{id}/config"),
+            Device(Some(module)) => format!("{prefix}/device/{id}/module_{module}/config"),
         }
     }
 
@@ -71,21 +69,18 @@ impl Topics {
         let levels: Vec<&str> = rest.split('/').collect();
         let module = |key: &str| key.strip_prefix("module_")?.parse().ok();
         match levels[..] {
-            ["device", id] if id == self.id => Some(DiscoveryTarget::Device(None)),
+            ["device", id] if id == self.id => Some(Device(None)),
             ["device", id, key] if id == self.id && module(key).is_some() => {
-                Some(DiscoveryTarget::Device(module(key)))
+                Some(Device(module(key)))
             }
-            [component, id, key] if id == self.id => {
-                Some(DiscoveryTarget::Entity(component.to_owned(), key.to_owned()))
-            }
+            [component, id, key] if id == self.id => Some(Entity(component.into(), key.into())),
             _ => None,
         }
     }
 
     /// Filters that match all discovery topics of this battery.
     pub fn discovery_filters(&self) -> [String; 2] {
-        let all = DiscoveryTarget::Entity("+".to_owned(), "+".to_owned());
-        [all, DiscoveryTarget::Device(None)].map(|target| self.discovery(&target))
+        [Entity("+".into(), "+".into()), Device(None)].map(|target| self.discovery(&target))
     }
 }
 
@@ -152,15 +147,13 @@ mod tests {
     #[test]
     fn only_own_discovery_topics_are_parsed() {
         let topics = Topics::new("bms/{id}", "ha/x", &test_data::profile());
-        let entity = |component: &str, key: &str| {
-            DiscoveryTarget::Entity(component.to_owned(), key.to_owned())
-        };
+        let entity = |component: &str, key: &str| Entity(component.to_owned(), key.to_owned());
         for (target, topic) in [
             (entity("sensor", "soc"), "ha/x/sensor/rack/soc/config"),
             (entity("sensor", "module_2"), "ha/x/sensor/rack/module_2/config"),
             (entity("device", "soc"), "ha/x/device/rack/soc/config"),
-            (DiscoveryTarget::Device(None), "ha/x/device/rack/config"),
-            (DiscoveryTarget::Device(Some(2)), "ha/x/device/rack/module_2/config"),
+            (Device(None), "ha/x/device/rack/config"),
+            (Device(Some(2)), "ha/x/device/rack/module_2/config"),
         ] {
             assert_eq!(topics.discovery(&target), topic);
             assert_eq!(topics.parse_discovery(topic), Some(target));
