@@ -18,20 +18,17 @@ use crate::transport::{BusFault, LinkError};
 /// For calls that BlueZ answers from memory.
 const QUICK_LIMIT: Duration = Duration::from_secs(4);
 
-/// A connection to the system bus. It closes with its last clone.
-#[derive(Debug, Clone)]
-pub(super) struct Bus(Arc<BusConnection>);
-
+/// A connection to the system bus. It closes with the last reference to it.
 #[derive(Debug)]
-struct BusConnection {
-    session: Session,
+pub(super) struct Bus {
+    pub(super) session: Session,
     /// Runs the tasks that bluer starts for a connection. bluer cannot end them: one waits forever,
     /// another keeps the connection open for half a minute. They end with this runtime.
     tasks: Handle,
     /// The thread of the runtime ends when this is dropped.
     _open: oneshot::Sender<()>,
-    /// A client of the bus can have one pairing agent at a time.
-    pairing: Mutex<()>,
+    /// Held while this connection has a pairing agent: a client of the bus can have one at a time.
+    pub(super) pairing: Mutex<()>,
 }
 
 impl Bus {
@@ -45,17 +42,7 @@ impl Bus {
             runtime.shutdown_background();
         })?;
         let session = tasks.spawn(Session::new()).await??;
-        let pairing = Mutex::default();
-        Ok(Bus(Arc::new(BusConnection { session, tasks, _open: open, pairing })))
-    }
-
-    pub(super) fn session(&self) -> &Session {
-        &self.0.session
-    }
-
-    /// Held while this connection has a pairing agent.
-    pub(super) fn pairing(&self) -> &Mutex<()> {
-        &self.0.pairing
+        Ok(Bus { session, tasks, _open: open, pairing: Mutex::default() })
     }
 
     /// Runs a call to its end even if its caller stops waiting. bluer undoes a scan or a subscription
@@ -64,7 +51,7 @@ impl Bus {
         &self,
         call: impl Future<Output = bluer::Result<T>> + Send + 'static,
     ) -> bluer::Result<T> {
-        self.0.tasks.spawn(call).await?
+        self.tasks.spawn(call).await?
     }
 }
 
@@ -72,7 +59,7 @@ impl Bus {
 #[derive(Debug, Clone)]
 pub(super) struct AdapterHandle {
     pub(super) adapter: Adapter,
-    pub(super) bus: Bus,
+    pub(super) bus: Arc<Bus>,
     pub(super) lock: Arc<AdapterLock>,
     bluetooth: Bluetooth,
 }
@@ -102,10 +89,7 @@ pub(super) async fn call_quick<T>(
     what: &'static str,
     call: impl Future<Output = bluer::Result<T>>,
 ) -> Result<T, BleError> {
-    match timeout(QUICK_LIMIT, call).await {
-        Ok(reply) => reply.map_err(BleError::Bluez),
-        Err(_) => Err(BleError::NoReply(what)),
-    }
+    Ok(timeout(QUICK_LIMIT, call).await.map_err(|_| BleError::NoReply(what))??)
 }
 
 /// A call that needs an answer from a device.
@@ -114,10 +98,7 @@ pub(super) async fn call_within<T>(
     what: &'static str,
     call: impl Future<Output = bluer::Result<T>>,
 ) -> Result<T, BleError> {
-    match timeout(limit, call).await {
-        Ok(reply) => reply.map_err(BleError::Bluez),
-        Err(_) => Err(BleError::TimedOut(what)),
-    }
+    Ok(timeout(limit, call).await.map_err(|_| BleError::TimedOut(what))??)
 }
 
 /// `None` when the object is missing: BlueZ drops devices that it has not seen for a while.
@@ -135,13 +116,13 @@ pub(super) async fn is_connected(device: &Device) -> Result<bool, BleError> {
 impl Bus {
     /// The adapters in order (`hci2` before `hci10`).
     async fn adapters(&self) -> Result<Vec<(Adapter, AdapterInfo)>, BleError> {
-        let session = &self.0.session;
-        let mut names = call_quick("listing the adapters", session.adapter_names()).await?;
+        let listed = self.session.adapter_names();
+        let mut names = call_quick("listing the adapters", listed).await?;
         names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
         let mut adapters = Vec::new();
         for name in names {
             let read = async {
-                let adapter = session.adapter(&name)?;
+                let adapter = self.session.adapter(&name)?;
                 let address = adapter.address().await?.to_string();
                 let powered = adapter.is_powered().await?;
                 Ok((adapter, AdapterInfo { name, address, powered }))
@@ -184,7 +165,7 @@ impl Bluetooth {
     }
 
     /// A connection to the bus that does not work is replaced once.
-    async fn list_adapters(&self) -> Result<(Bus, Vec<(Adapter, AdapterInfo)>), LinkError> {
+    async fn list_adapters(&self) -> Result<(Arc<Bus>, Vec<(Adapter, AdapterInfo)>), LinkError> {
         let mut retried = false;
         loop {
             let bus = self.connect().await?;
@@ -192,7 +173,8 @@ impl Bluetooth {
                 Ok(adapters) => return Ok((bus, adapters)),
                 Err(error) => error,
             };
-            let (fault, reason) = (error.bus_fault().unwrap_or(BusFault::Silent), error.reason());
+            let (fault, reason) =
+                (error.bus_fault().unwrap_or(BusFault::Silent), error.to_string());
             if fault != BusFault::NoBluez {
                 self.abandon(&bus).await;
             }
@@ -204,22 +186,21 @@ impl Bluetooth {
         }
     }
 
-    async fn connect(&self) -> Result<Bus, LinkError> {
+    async fn connect(&self) -> Result<Arc<Bus>, LinkError> {
         let mut current = self.bus.lock().await;
         if let Some(bus) = &*current {
             return Ok(bus.clone());
         }
         match call_quick("connecting to D-Bus", Bus::connect()).await {
-            Ok(bus) => Ok(current.insert(bus).clone()),
+            Ok(bus) => Ok(current.insert(Arc::new(bus)).clone()),
             Err(error) => {
                 let fault = error.bus_fault().unwrap_or(BusFault::HungUp);
-                Err(LinkError::NoBus { fault, reason: error.reason() })
+                Err(LinkError::NoBus { fault, reason: error.to_string() })
             }
         }
     }
 
-    async fn abandon(&self, bus: &Bus) {
-        let mut current = self.bus.lock().await;
-        current.take_if(|current| Arc::ptr_eq(&current.0, &bus.0));
+    async fn abandon(&self, bus: &Arc<Bus>) {
+        self.bus.lock().await.take_if(|current| Arc::ptr_eq(current, bus));
     }
 }

@@ -1,6 +1,7 @@
 //! Opening a connection: find the device, connect, pair, read its services, subscribe.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bluer::gatt::remote::Characteristic;
@@ -57,7 +58,7 @@ pub(super) struct ConnectionGuard {
     device: Option<Device>,
     adapter: Option<Permit>,
     /// Keeps the connection to the bus open until the battery is disconnected.
-    bus: Option<Bus>,
+    bus: Option<Arc<Bus>>,
 }
 
 impl ConnectionGuard {
@@ -72,7 +73,7 @@ impl ConnectionGuard {
         let disconnected = async {
             loop {
                 if let Err(error) = call_quick("disconnecting", device.disconnect()).await {
-                    debug!("{}: disconnect failed: {}", device.address(), error.reason());
+                    debug!("{}: disconnect failed: {error}", device.address());
                 }
                 if timeout(DISCONNECT_RETRY, wait_disconnected(&device)).await.is_ok() {
                     return;
@@ -162,8 +163,7 @@ impl Attempt<'_> {
                     return Err(LinkError::Busy { endpoint: endpoint() });
                 }
                 Err(error) if self.adopted && !retried => {
-                    let reason = error.reason();
-                    debug!("{}: the existing connection is unusable: {reason}", self.address);
+                    debug!("{}: the existing connection is unusable: {error}", self.address);
                     self.guard.release().await;
                 }
                 Err(error) => {
@@ -211,7 +211,7 @@ impl Attempt<'_> {
 
     /// `None` when the battery was not seen or not reached this time.
     async fn reach_in_turn(&mut self, adapter: &AdapterHandle) -> Result<Option<Device>, BleError> {
-        let device = adapter.adapter.device(self.address).map_err(BleError::Bluez)?;
+        let device = adapter.adapter.device(self.address)?;
         let history = adapter.lock.history(self.address);
         self.rssi = self.rssi.or(history.rssi);
         let connected = unless_missing(is_connected(&device).await)?;
@@ -276,7 +276,7 @@ impl Attempt<'_> {
                     | ErrorKind::ConnectionAttemptFailed
                     | ErrorKind::NotAvailable,
                 ) if tries < CONNECT_TRIES && !self.remaining(RETRY_PAUSE).is_zero() => {
-                    debug!("{}: try {tries}: {}", self.address, error.reason());
+                    debug!("{}: try {tries}: {error}", self.address);
                     self.guard.disconnect().await;
                     sleep(RETRY_PAUSE).await;
                 }
@@ -310,7 +310,7 @@ impl Attempt<'_> {
         }
         // Subscribing also succeeds on a connection that has just ended.
         if !is_connected(device).await? {
-            return Err(BleError::connection_lost());
+            return Err(BleError::bluez(ErrorKind::Failed, "the connection ended at once"));
         }
         let writer = async { Ok(Writer::new(channel.write, channel.op).await) };
         Ok(Some(Established {
@@ -348,7 +348,7 @@ impl Attempt<'_> {
             adapter.adapter.remove_device(self.address).await
         };
         if let Err(error) = call_quick("removing the device", removal).await {
-            debug!("{}: not removed: {}", self.address, error.reason());
+            debug!("{}: not removed: {error}", self.address);
         }
     }
 }

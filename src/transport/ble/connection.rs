@@ -1,12 +1,10 @@
 //! An open connection: a handle for the reader, and a task that owns everything behind it.
 
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bluer::{Device, DeviceEvent, DeviceProperty, ErrorKind};
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
@@ -28,9 +26,6 @@ const CHUNKS: usize = 256;
 /// A bluetoothd that crashes sends no signal, so the connection is checked from time to time.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// No signal has this strength.
-const UNKNOWN_RSSI: i32 = i32::MIN;
-
 /// An open connection to a battery.
 #[derive(Debug)]
 pub struct BleLink {
@@ -38,29 +33,19 @@ pub struct BleLink {
     adapter: String,
     writer: Writer,
     chunks: broadcast::Receiver<Vec<u8>>,
-    status: Arc<LinkStatus>,
     /// Its sender is dropped when the task has disconnected.
-    closed: oneshot::Receiver<()>,
+    status: watch::Receiver<LinkStatus>,
     /// Ends the task, which then disconnects.
     stop: DropGuard,
 }
 
 /// What the task reports to the link.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct LinkStatus {
-    /// In dBm, or [`UNKNOWN_RSSI`].
-    rssi: AtomicI32,
+    /// In dBm.
+    rssi: Option<i16>,
     /// Why the connection has ended.
-    end: OnceLock<String>,
-}
-
-struct ConnectionTask {
-    device: Device,
-    notifications: Events<Vec<u8>>,
-    events: Events<DeviceEvent>,
-    chunks: broadcast::Sender<Vec<u8>>,
-    status: Arc<LinkStatus>,
-    stop: CancellationToken,
+    end: Option<String>,
 }
 
 /// Connects to a battery, finds its characteristics and subscribes to them.
@@ -78,7 +63,6 @@ pub async fn open(config: &BleConfig) -> Result<BleLink, LinkError> {
 
 /// The task of one connection, from the first step to the disconnect.
 async fn run(config: BleConfig, mut reply: oneshot::Sender<Result<BleLink, LinkError>>) {
-    let (_disconnected, closed) = oneshot::channel();
     let mut guard = ConnectionGuard::default();
     let established = tokio::select! {
         biased;
@@ -91,95 +75,75 @@ async fn run(config: BleConfig, mut reply: oneshot::Sender<Result<BleLink, LinkE
             guard.release().await;
             let _ = reply.send(Err(error));
         }
-        Some(Ok(established)) => {
-            let (link, task) = split(config.address, established, closed);
+        Some(Ok(Established { device, rssi, writer, notifications, events })) => {
+            let (chunks, receiver) = broadcast::channel(CHUNKS);
+            let (status, link_status) = watch::channel(LinkStatus { rssi, end: None });
+            let stop = CancellationToken::new();
             // If nothing waits for the link any more, it is dropped here and ends the task at once.
-            let _ = reply.send(Ok(link));
-            task.run().await;
+            let _ = reply.send(Ok(BleLink {
+                address: config.address,
+                adapter: device.adapter_name().into(),
+                writer,
+                chunks: receiver,
+                status: link_status,
+                stop: stop.clone().drop_guard(),
+            }));
+            let forwarding = forward(&device, notifications, events, &chunks, &status);
+            if let Some(reason) = stop.run_until_cancelled(forwarding).await {
+                debug!("{}: {reason}", device.address());
+                status.send_modify(|status| status.end = Some(reason));
+            }
+            // After the reason, so that a reader who notices the end finds it.
+            drop(chunks);
             guard.release().await;
         }
     }
 }
 
-fn split(
-    address: String,
-    established: Established,
-    closed: oneshot::Receiver<()>,
-) -> (BleLink, ConnectionTask) {
-    let Established { device, rssi, writer, notifications, events } = established;
-    let (sender, chunks) = broadcast::channel(CHUNKS);
-    let rssi = rssi.map_or(UNKNOWN_RSSI, i32::from);
-    let status = Arc::new(LinkStatus { rssi: rssi.into(), end: OnceLock::new() });
-    let stop = CancellationToken::new();
-    let link = BleLink {
-        address,
-        adapter: device.adapter_name().into(),
-        writer,
-        chunks,
-        status: Arc::clone(&status),
-        closed,
-        stop: stop.clone().drop_guard(),
-    };
-    (link, ConnectionTask { device, notifications, events, chunks: sender, status, stop })
-}
-
-impl ConnectionTask {
-    /// Forwards notifications until the connection ends or the link is dropped.
-    async fn run(mut self) {
-        let mut check = interval(CHECK_INTERVAL);
-        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut event_expected = false;
-        let reason = loop {
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                chunk = self.notifications.next() => match chunk {
-                    Some(chunk) => self.forward(chunk),
-                    None => break "BlueZ ended the notifications".to_owned(),
-                },
-                event = self.events.next() => {
-                    // bluer sorts one stream of signals into these two: what it had put into the
-                    // notifications before this event was sent before it.
-                    while let Some(Some(chunk)) = self.notifications.next().now_or_never() {
-                        self.forward(chunk);
-                    }
-                    if let Some(reason) = self.handle(event) {
-                        break reason.to_owned();
-                    }
+/// Forwards notifications until the connection ends. Returns the reason for the end.
+async fn forward(
+    device: &Device,
+    mut notifications: Events<Vec<u8>>,
+    mut events: Events<DeviceEvent>,
+    chunks: &broadcast::Sender<Vec<u8>>,
+    status: &watch::Sender<LinkStatus>,
+) -> String {
+    // An empty notification is legal and carries nothing.
+    let send = |chunk: Vec<u8>| (!chunk.is_empty()).then(|| chunks.send(chunk));
+    let mut check = interval(CHECK_INTERVAL);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut event_expected = false;
+    loop {
+        tokio::select! {
+            chunk = notifications.next() => match chunk {
+                Some(chunk) => drop(send(chunk)),
+                None => return "BlueZ ended the notifications".to_owned(),
+            },
+            event = events.next() => {
+                // bluer sorts one stream of signals into these two: what it had put into the
+                // notifications before this event was sent before it.
+                while let Some(Some(chunk)) = notifications.next().now_or_never() {
+                    send(chunk);
                 }
-                _ = check.tick() => match is_connected(&self.device).await {
-                    Ok(true) => {}
-                    // The event is on its way, behind chunks that must not get lost.
-                    Ok(false) if !event_expected => event_expected = true,
-                    Ok(false) => break "the battery is no longer connected".to_owned(),
-                    Err(error) => break error.reason(),
-                },
+                match event {
+                    Some(DeviceEvent::PropertyChanged(DeviceProperty::Connected(false))) => {
+                        return "the battery disconnected or is out of reach".to_owned();
+                    }
+                    Some(DeviceEvent::PropertyChanged(DeviceProperty::Rssi(rssi))) => {
+                        status.send_modify(|status| status.rssi = Some(rssi));
+                    }
+                    Some(_) => {}
+                    None => return "BlueZ removed the battery".to_owned(),
+                }
             }
-        };
-        debug!("{}: {reason}", self.device.address());
-        // Before the sender is dropped, so that a reader who notices the end finds the reason.
-        let _ = self.status.end.set(reason);
-    }
-
-    /// An empty notification is legal and carries nothing.
-    fn forward(&self, chunk: Vec<u8>) {
-        if !chunk.is_empty() {
-            let _ = self.chunks.send(chunk);
+            _ = check.tick() => match is_connected(device).await {
+                Ok(true) => {}
+                // The event is on its way, behind chunks that must not get lost.
+                Ok(false) if !event_expected => event_expected = true,
+                Ok(false) => return "the battery is no longer connected".to_owned(),
+                Err(error) => return error.to_string(),
+            },
         }
-    }
-
-    /// Returns the reason if this event ends the connection.
-    fn handle(&self, event: Option<DeviceEvent>) -> Option<&'static str> {
-        match event {
-            Some(DeviceEvent::PropertyChanged(DeviceProperty::Connected(false))) => {
-                return Some("the battery disconnected or is out of reach");
-            }
-            Some(DeviceEvent::PropertyChanged(DeviceProperty::Rssi(rssi))) => {
-                self.status.rssi.store(rssi.into(), Ordering::Relaxed);
-            }
-            Some(_) => {}
-            None => return Some("BlueZ removed the battery"),
-        }
-        None
     }
 }
 
@@ -190,13 +154,13 @@ impl BleLink {
 
     /// Signal strength in dBm when a scan last saw the battery.
     pub fn rssi(&self) -> Option<i16> {
-        i16::try_from(self.status.rssi.load(Ordering::Relaxed)).ok()
+        self.status.borrow().rssi
     }
 
     /// Sends all bytes, in pieces that fit into one packet each.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
         for piece in self.writer.pieces(bytes) {
-            if self.status.end.get().is_some() {
+            if self.status.borrow().end.is_some() {
                 return Err(self.gone());
             }
             let written = call_within(WRITE_LIMIT, "writing", self.writer.write(piece));
@@ -209,7 +173,7 @@ impl BleLink {
         let endpoint = self.address.clone();
         match error {
             BleError::Bluez(bluez) if bluez.kind != ErrorKind::InProgress => {
-                LinkError::Gone { endpoint, reason: error.reason() }
+                LinkError::Gone { endpoint, reason: error.to_string() }
             }
             // The battery or BlueZ does not finish a write.
             _ => LinkError::Stuck { endpoint },
@@ -230,13 +194,14 @@ impl BleLink {
     }
 
     pub(in crate::transport) async fn close(self) {
-        let BleLink { stop, closed, .. } = self;
+        let BleLink { stop, mut status, .. } = self;
         drop(stop);
-        let _ = timeout(CLOSE_LIMIT, closed).await;
+        let _ = timeout(CLOSE_LIMIT, status.wait_for(|_| false)).await;
     }
 
     fn gone(&self) -> LinkError {
-        let reason = self.status.end.get().cloned().unwrap_or_else(|| "its task has ended".into());
+        let reason = self.status.borrow().end.clone();
+        let reason = reason.unwrap_or_else(|| "its task has ended".into());
         LinkError::Gone { endpoint: self.address.clone(), reason }
     }
 }

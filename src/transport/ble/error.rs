@@ -5,26 +5,32 @@ use bluer::{Error, ErrorKind, InternalErrorKind};
 use crate::transport::{BusFault, LinkError};
 
 /// Why a step of a connection or of a scan failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum BleError {
     /// BlueZ or the bus returned an error.
-    Bluez(Error),
+    #[error("{}", reason(.0))]
+    Bluez(#[from] Error),
     /// BlueZ did not answer a call that needs no device. Contains what the call does.
+    #[error("{0} took too long")]
     NoReply(&'static str),
     /// A call that needs a device took longer than our limit. Contains what the call does.
+    #[error("{0} took too long")]
     TimedOut(&'static str),
 }
 
-impl BleError {
-    /// The connection ended while it was being opened.
-    pub(super) fn connection_lost() -> BleError {
-        let message = "the connection ended at once".to_owned();
-        BleError::Bluez(Error { kind: ErrorKind::Failed, message })
+/// The message of BlueZ, or the name of the error if there is none.
+fn reason(error: &Error) -> String {
+    match &error.kind {
+        _ if !error.message.is_empty() => error.message.clone(),
+        ErrorKind::Internal(InternalErrorKind::DBus(name)) => name.clone(),
+        kind => kind.to_string(),
     }
+}
 
-    /// The adapter is switched off.
-    pub(super) fn not_ready() -> BleError {
-        BleError::Bluez(Error { kind: ErrorKind::NotReady, message: String::new() })
+impl BleError {
+    /// An error that BlueZ did not report as such.
+    pub(super) fn bluez(kind: ErrorKind, message: &str) -> BleError {
+        BleError::Bluez(Error { kind, message: message.to_owned() })
     }
 
     pub(super) fn kind(&self) -> Option<&ErrorKind> {
@@ -49,37 +55,23 @@ impl BleError {
     pub(super) fn bus_fault(&self) -> Option<BusFault> {
         match self {
             BleError::NoReply(_) => Some(BusFault::Silent),
-            BleError::TimedOut(_) => None,
-            BleError::Bluez(error) => match &error.kind {
-                ErrorKind::Internal(InternalErrorKind::DBus(name)) => {
-                    bus_fault(name, &error.message)
+            BleError::Bluez(Error { kind: ErrorKind::Internal(kind), message }) => match kind {
+                InternalErrorKind::DBus(name) => bus_fault(name, message),
+                InternalErrorKind::DBusConnectionLost | InternalErrorKind::JoinError => {
+                    Some(BusFault::HungUp)
                 }
-                ErrorKind::Internal(
-                    InternalErrorKind::DBusConnectionLost | InternalErrorKind::JoinError,
-                ) => Some(BusFault::HungUp),
                 _ => None,
             },
-        }
-    }
-
-    /// The message of BlueZ, or the name of the error if there is none.
-    pub(super) fn reason(&self) -> String {
-        match self {
-            BleError::NoReply(what) | BleError::TimedOut(what) => format!("{what} took too long"),
-            BleError::Bluez(Error { kind, message }) => match kind {
-                _ if !message.is_empty() => message.clone(),
-                ErrorKind::Internal(InternalErrorKind::DBus(name)) => name.clone(),
-                kind => kind.to_string(),
-            },
+            BleError::Bluez(_) | BleError::TimedOut(_) => None,
         }
     }
 
     /// The error as one of `endpoint`, a battery on `adapter` or the adapter itself.
     pub(super) fn link_error(&self, endpoint: &str, adapter: &str) -> LinkError {
+        let (endpoint, reason) = (endpoint.to_owned(), self.to_string());
         if let Some(fault) = self.bus_fault() {
-            return LinkError::NoBus { fault, reason: self.reason() };
+            return LinkError::NoBus { fault, reason };
         }
-        let endpoint = endpoint.to_owned();
         match self.kind() {
             Some(ErrorKind::NotReady) => LinkError::AdapterOff { adapter: adapter.to_owned() },
             Some(ErrorKind::InProgress | ErrorKind::NotPermitted) => LinkError::Busy { endpoint },
@@ -89,8 +81,8 @@ impl BleError {
                 | ErrorKind::AuthenticationRejected
                 | ErrorKind::AuthenticationTimeout
                 | ErrorKind::NotAuthorized,
-            ) => LinkError::Pairing { endpoint, reason: self.reason() },
-            _ => LinkError::Open { endpoint, reason: self.reason() },
+            ) => LinkError::Pairing { endpoint, reason },
+            _ => LinkError::Open { endpoint, reason },
         }
     }
 }
@@ -122,13 +114,9 @@ fn bus_fault(name: &str, message: &str) -> Option<BusFault> {
 mod tests {
     use super::*;
 
-    fn bluez(kind: ErrorKind, message: &str) -> BleError {
-        BleError::Bluez(Error { kind, message: message.into() })
-    }
-
     fn dbus(name: &str, message: &str) -> BleError {
         let name = format!("org.freedesktop.DBus.Error.{name}");
-        bluez(ErrorKind::Internal(InternalErrorKind::DBus(name)), message)
+        BleError::bluez(ErrorKind::Internal(InternalErrorKind::DBus(name)), message)
     }
 
     /// The messages are those of dbus-daemon 1.14, libdbus 1.14 and systemd 252.
@@ -179,16 +167,17 @@ mod tests {
         let link_error = |error: BleError| error.link_error("AA", "hci0");
         let endpoint = || "AA".to_owned();
         let off = LinkError::AdapterOff { adapter: "hci0".into() };
-        assert_eq!(link_error(BleError::not_ready()), off);
+        assert_eq!(link_error(BleError::bluez(ErrorKind::NotReady, "")), off);
         let busy = LinkError::Busy { endpoint: endpoint() };
-        assert_eq!(link_error(bluez(ErrorKind::InProgress, "")), busy);
+        assert_eq!(link_error(BleError::bluez(ErrorKind::InProgress, "")), busy);
         let reason = "le-connection-abort-by-local".to_owned();
-        let aborted = bluez(ErrorKind::Failed, &reason);
+        let aborted = BleError::bluez(ErrorKind::Failed, &reason);
         assert_eq!(link_error(aborted), LinkError::Open { endpoint: endpoint(), reason });
         let reason = "connecting took too long".to_owned();
         let late = BleError::TimedOut("connecting");
         assert_eq!(link_error(late), LinkError::Open { endpoint: endpoint(), reason });
-        let refused = link_error(bluez(ErrorKind::AuthenticationFailed, "Authentication Failed"));
+        let refused =
+            link_error(BleError::bluez(ErrorKind::AuthenticationFailed, "Authentication Failed"));
         assert!(matches!(refused, LinkError::Pairing { .. }), "{refused:?}");
     }
 }

@@ -38,11 +38,7 @@ impl Locks {
     /// over what the previous one is about to disconnect.
     pub(super) async fn lock_battery(&self, address: &str) -> Result<Permit, LinkError> {
         let battery = Arc::clone(lock(&self.batteries).entry(address.into()).or_default());
-        let limit = BATTERY_LIMIT.as_secs();
-        timeout(BATTERY_LIMIT, battery.lock_owned()).await.map_err(|_| LinkError::Open {
-            endpoint: address.into(),
-            reason: format!("our last connection to it has not ended for {limit} s"),
-        })
+        acquire(&battery, address, BATTERY_LIMIT, "our last connection to it has not ended").await
     }
 }
 
@@ -67,12 +63,8 @@ pub(super) struct DeviceHistory {
 impl AdapterLock {
     /// Waits for the other users, on behalf of `endpoint`: a battery, or the adapter for a scan.
     pub(super) async fn acquire(&self, endpoint: &str) -> Result<Permit, LinkError> {
-        let limit = ADAPTER_LIMIT.as_secs();
-        let permit = timeout(ADAPTER_LIMIT, Arc::clone(&self.permit).lock_owned()).await;
-        permit.map_err(|_| LinkError::Open {
-            endpoint: endpoint.into(),
-            reason: format!("other batteries kept the adapter busy for {limit} s"),
-        })
+        let reason = "other batteries kept the adapter busy";
+        acquire(&self.permit, endpoint, ADAPTER_LIMIT, reason).await
     }
 
     pub(super) fn history(&self, battery: Address) -> DeviceHistory {
@@ -82,6 +74,19 @@ impl AdapterLock {
     pub(super) fn update(&self, battery: Address, change: impl FnOnce(&mut DeviceHistory)) {
         change(lock(&self.history).entry(battery).or_default());
     }
+}
+
+/// `reason` is what the error reports after waiting for this `limit`.
+async fn acquire(
+    mutex: &Arc<FairMutex<()>>,
+    endpoint: &str,
+    limit: Duration,
+    reason: &str,
+) -> Result<Permit, LinkError> {
+    timeout(limit, Arc::clone(mutex).lock_owned()).await.map_err(|_| LinkError::Open {
+        endpoint: endpoint.into(),
+        reason: format!("{reason} for {} s", limit.as_secs()),
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -33,7 +33,7 @@ use super::LinkError;
 /// and the locks on adapters and batteries, so a process needs a single one.
 #[derive(Debug, Clone, Default)]
 pub struct Bluetooth {
-    bus: Arc<Mutex<Option<bus::Bus>>>,
+    bus: Arc<Mutex<Option<Arc<bus::Bus>>>>,
     locks: Arc<locks::Locks>,
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn pair(bus: &Bus, device: &Device, passkey: Passkey) -> Result
     if device.is_paired().await? {
         return Ok(());
     }
-    let _lock = bus.pairing().lock().await;
+    let _lock = bus.pairing.lock().await;
     let _agent = register_agent(bus, device, passkey).await?;
     debug!("{} is not paired: pairing", device.address());
     match device.pair().await {
@@ -49,7 +49,7 @@ async fn register_agent(
             display_passkey: Some(Box::new(|_| Box::pin(async { Err(ReqError::Rejected) }))),
             ..Default::default()
         };
-        let session = bus.session().clone();
+        let session = bus.session.clone();
         match bus.detached(async move { session.register_agent(agent).await }).await {
             Err(error) if error.kind == ErrorKind::AlreadyExists => sleep(RETRY_PAUSE).await,
             other => return other,

@@ -146,7 +146,7 @@ async fn scan_all(
         while let Ok(running) = timeout_at(next_list, scan.next_event()).await {
             if !running {
                 // The adapter was switched off, or bluetoothd ended.
-                return Err(BleError::not_ready());
+                return Err(BleError::bluez(ErrorKind::NotReady, ""));
             }
         }
         update(&adapter.adapter, &mut devices).await?;
