@@ -26,7 +26,7 @@ pub(super) const COMMAND: Command = Command {
     name: "decode",
     about: "Decode frames in hex from stdin into one JSON object",
     positional: None,
-    flags: &[Flag::new("type", One("TYPE"), "Type of the battery").required()],
+    flags: &[Flag { required: true, ..Flag::new("type", One("TYPE"), "Type of the battery") }],
     prepare: |matches| {
         let brand = matches.value("type").unwrap_or_default().to_owned();
         Ok(Box::pin(async move { run(&brand) }))

@@ -15,6 +15,7 @@ use crate::app;
 use crate::board::Board;
 use crate::capture::Recorder;
 use crate::config::Device;
+use crate::model::{Attempt, DeviceState};
 use crate::poll::read_once;
 use crate::raw::raw;
 use crate::transport::Bluetooth;
@@ -42,20 +43,17 @@ async fn run(only: Option<String>, capture: Option<PathBuf>) -> Outcome {
             .map_err(|error| failed(format!("cannot write to {}: {error}", path.display())))
     };
     let (recorder, writer) = capture.or(config.capture).map(open).transpose()?.unzip();
-    let board = read(&devices, &Bluetooth::default(), recorder).await;
+    let states = read(&devices, &Bluetooth::default(), recorder).await;
     if let Some(writer) = writer {
         // It ends after the last line has dropped its recorder.
         let _ = writer.await;
     }
-    let mut exit_code = SUCCESS;
-    for device in &devices {
-        let Some(state) = board.latest(&device.profile.id) else { continue };
-        println!("{}", raw(&state));
-        if state.attempt.is_none_or(|attempt| attempt.fault.is_some()) {
-            exit_code = FAILED;
-        }
+    for state in &states {
+        println!("{}", raw(state));
     }
-    Ok(exit_code)
+    let is_read = |attempt: &Attempt| attempt.fault.is_none();
+    let all_read = states.iter().all(|state| state.attempt.as_ref().is_some_and(is_read));
+    Ok(if all_read { SUCCESS } else { FAILED })
 }
 
 fn select(devices: Vec<Device>, only: Option<&str>) -> Result<Vec<Device>, CommandError> {
@@ -74,12 +72,12 @@ fn select(devices: Vec<Device>, only: Option<&str>) -> Result<Vec<Device>, Comma
     Ok(vec![device])
 }
 
-/// One attempt with each battery. Lines are read concurrently, the batteries of one line in turn.
+/// One attempt with each battery; their states in the same order. Lines are read concurrently, the batteries of one line in turn.
 pub(super) async fn read(
     devices: &[Device],
     bluetooth: &Bluetooth,
     recorder: Option<Recorder>,
-) -> Board {
+) -> Vec<DeviceState> {
     let board = Board::new(devices.iter().map(|device| device.profile.clone()));
     let stop = CancellationToken::new();
     let mut lines = JoinSet::new();
@@ -90,5 +88,5 @@ pub(super) async fn read(
     }
     while lines.join_next().await.is_some() {}
     stop.cancel();
-    board
+    devices.iter().filter_map(|device| board.latest(&device.profile.id)).collect()
 }

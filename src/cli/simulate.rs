@@ -42,7 +42,10 @@ pub(super) const COMMAND: Command = Command {
         Flag::new("speed", One("FACTOR"), "Simulated seconds per second").default("1"),
         Flag::new("seed", One("N"), "The same seed gives the same batteries").default("1"),
         // For the fake bluetoothd of the tests and the virtual boards of the lab.
-        Flag::new("gatt-spec", One("MAC"), "Print a Bluetooth battery as JSON").hidden(),
+        Flag {
+            hidden: true,
+            ..Flag::new("gatt-spec", One("MAC"), "Print a Bluetooth battery as JSON")
+        },
     ],
     prepare: |matches| match matches.value("gatt-spec") {
         Some(address) => {
@@ -155,8 +158,7 @@ mod tests {
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = config::load(environment.into()).unwrap();
-        let board = read::read(&config.devices, &Bluetooth::default(), None).await;
-        let state = board.latest(&config.devices[0].profile.id).unwrap();
+        let state = read::read(&config.devices, &Bluetooth::default(), None).await.remove(0);
         assert!(state.snapshot.is_some(), "{:?}", state.attempt);
         stop.cancel();
         serving.await.unwrap().unwrap();

@@ -46,11 +46,7 @@ pub(super) fn all(
             Err(error) => {
                 let example = BANKS.example.trim_matches(['[', ']']);
                 let allowed = format!("an object with id, name, wiring and members ({error})");
-                diagnostics.errors.push(ConfigError::new(
-                    format!("BANKS[{index}]"),
-                    allowed,
-                    example,
-                ));
+                diagnostics.error(ConfigError::new(format!("BANKS[{index}]"), allowed, example));
             }
         }
     }
@@ -68,7 +64,7 @@ fn bank_of_all(values: &Values, batteries: &Batteries, diagnostics: &mut Diagnos
     }
     if batteries.ids.iter().any(|id| id == BANK_NAME) {
         let allowed = "off, because a battery has the id bank; BANKS can name the bank otherwise";
-        diagnostics.errors.push(values.invalid(&BANK, allowed).with_example("false"));
+        diagnostics.error(values.invalid(&BANK, allowed).with_example("false"));
     }
     let (id, members) = (BANK_NAME.to_owned(), batteries.ids.clone());
     bank(BankEntry { id, name: None, wiring: None, members }, batteries).into_iter().collect()
@@ -104,7 +100,7 @@ fn check(
 ) {
     let mut error = |field: &str, value: &str, allowed: &str, example: &str| {
         let name = format!("BANKS[{index}].{field}");
-        diagnostics.errors.push(ConfigError::new(name, allowed, example).with_value(value));
+        diagnostics.error(ConfigError::new(name, allowed, example).with_value(value));
     };
     let BankEntry { id, name, wiring: word, members } = entry;
     if !DEVICE_ID.rule.accepts(id) {

@@ -24,19 +24,12 @@ pub(super) struct Brand {
     pub simulated: bool,
 }
 
-impl Brand {
-    fn find(name: &str) -> Option<Brand> {
-        if name == detection::AUTO {
-            let (name, title) = (detection::AUTO, "Unknown brand");
-            return Some(Brand { name, title, driver: None, simulated: false });
-        }
-        let driver = protocol::find(name)?;
-        let (name, title) = (driver.name, driver.title);
-        Some(Brand { name, title, driver: Some(driver), simulated: false })
-    }
+const AUTO: Brand =
+    Brand { name: detection::AUTO, title: "Unknown brand", driver: None, simulated: false };
 
-    fn implied_by(variable: ImpliedBy) -> Option<Brand> {
-        protocol::implied_by(variable).and_then(|driver| Brand::find(driver.name))
+impl Brand {
+    fn of_driver(driver: &'static DriverInfo) -> Brand {
+        Brand { name: driver.name, title: driver.title, driver: Some(driver), simulated: false }
     }
 
     /// A simulated battery; its variant is the brand to simulate.
@@ -47,10 +40,9 @@ impl Brand {
         };
         if driver.is_none() {
             let allowed = format!("for a simulated battery {}", BMS_TYPE.rule);
-            diagnostics.errors.push(values.invalid(&BMS_VARIANT, allowed));
+            diagnostics.error(values.invalid(&BMS_VARIANT, allowed));
         }
-        let title = driver?.title;
-        Some(Brand { name: SIMULATED, title, driver, simulated: true })
+        Some(Brand { name: SIMULATED, simulated: true, ..Brand::of_driver(driver?) })
     }
 
     /// The default timeout: of one answer on a serial line, of a whole read over Bluetooth.
@@ -64,30 +56,33 @@ impl Brand {
 
     /// `None` if the brand is invalid or unknown, which has been reported.
     pub fn of(values: &Values, diagnostics: &mut Diagnostics) -> Option<Brand> {
-        if let Some(text) = values.explicit(&BMS_TYPE) {
+        let driver = if let Some(text) = values.explicit(&BMS_TYPE) {
             let name = canonical(text);
             if name == SIMULATED {
                 return Brand::simulated(values, diagnostics);
             }
-            let brand = Brand::find(&name);
-            if brand.is_none() {
-                diagnostics.errors.push(unknown_brand(&name, values));
+            if name == detection::AUTO {
+                return Some(AUTO);
             }
-            return brand;
-        }
-        if values.is_set(&BMS_BARCODE) {
-            return Brand::implied_by(ImpliedBy::Barcode);
-        }
-        if values.is_set(&BMS_PORT) {
-            return Brand::implied_by(ImpliedBy::Port);
-        }
-        if values.is_set(&BMS_ADDRESS) {
-            return Brand::find(detection::AUTO);
-        }
-        let address = values.name_of(&BMS_ADDRESS);
-        let reason = format!("it is the port of the battery; for Bluetooth set {address} instead");
-        diagnostics.errors.extend(values.missing(&BMS_PORT, &reason));
-        None
+            let driver = protocol::find(&name);
+            if driver.is_none() {
+                diagnostics.error(unknown_brand(&name, values));
+            }
+            driver
+        } else if values.is_set(&BMS_BARCODE) {
+            protocol::implied_by(ImpliedBy::Barcode)
+        } else if values.is_set(&BMS_PORT) {
+            protocol::implied_by(ImpliedBy::Port)
+        } else if values.is_set(&BMS_ADDRESS) {
+            return Some(AUTO);
+        } else {
+            let address = values.name_of(&BMS_ADDRESS);
+            let reason =
+                format!("it is the port of the battery; for Bluetooth set {address} instead");
+            diagnostics.errors.extend(values.missing(&BMS_PORT, &reason));
+            None
+        };
+        driver.map(Brand::of_driver)
     }
 }
 

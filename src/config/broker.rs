@@ -29,7 +29,7 @@ pub(super) fn settings(
     let base_topic = text(&MQTT_BASE_TOPIC);
     if ids.len() > 1 && base_topic.as_ref().is_some_and(|topic| !topic.contains("{id}")) {
         let allowed = "a topic that contains {id}, because there are several batteries";
-        diagnostics.errors.push(values.invalid(&MQTT_BASE_TOPIC, allowed));
+        diagnostics.error(values.invalid(&MQTT_BASE_TOPIC, allowed));
     }
     Some(Settings {
         // The Supervisor supplies the host.
@@ -90,9 +90,7 @@ fn tls(values: &Values, diagnostics: &mut Diagnostics) -> Option<Tls> {
         return None;
     }
     if !cfg!(feature = "tls") {
-        diagnostics
-            .errors
-            .push(values.invalid(&MQTT_TLS, "false: this program was built without TLS"));
+        diagnostics.error(values.invalid(&MQTT_TLS, "false: this program was built without TLS"));
     }
     let file = |variable: &Variable| values.explicit(variable).map(str::to_owned);
     let (certificate, key) = (file(&MQTT_CLIENT_CERT_FILE), file(&MQTT_CLIENT_KEY_FILE));

@@ -48,9 +48,7 @@ pub(super) fn all(
         let id = if several { values.explicit(&DEVICE_ID) } else { values.value(&DEVICE_ID) };
         if let Some(id) = id {
             if batteries.ids.iter().any(|other| other == id) {
-                diagnostics
-                    .errors
-                    .push(values.invalid(&DEVICE_ID, "an id that no other battery has"));
+                diagnostics.error(values.invalid(&DEVICE_ID, "an id that no other battery has"));
             }
             batteries.ids.push(id.to_owned());
         }
@@ -105,11 +103,7 @@ fn element(
     let spelling = Spelling::Element(index);
     let Value::Object(fields) = value else {
         let example = r#"{"id": "rack1", "port": "/dev/ttyUSB0"}"#;
-        diagnostics.errors.push(ConfigError::new(
-            format!("DEVICES[{index}]"),
-            "a JSON object",
-            example,
-        ));
+        diagnostics.error(ConfigError::new(format!("DEVICES[{index}]"), "a JSON object", example));
         return None;
     };
     let mut entries = BTreeMap::new();
@@ -121,7 +115,7 @@ fn element(
             Value::Number(_) | Value::Bool(_) => value.to_string(),
             Value::Array(_) | Value::Object(_) => {
                 let (name, allowed) = (spelling.display(&key), "a string, a number, true or false");
-                diagnostics.errors.push(ConfigError::new(name, allowed, r#""text""#));
+                diagnostics.error(ConfigError::new(name, allowed, r#""text""#));
                 continue;
             }
         };
@@ -223,7 +217,7 @@ fn variant(values: &Values, brand: &Brand, diagnostics: &mut Diagnostics) -> Opt
         diagnostics.warn(format!("{name} has no effect: type {} has one dialect", driver.name));
     } else {
         let allowed = format!("one of {} for type {}", known.join(", "), driver.name);
-        diagnostics.errors.push(values.invalid(&BMS_VARIANT, allowed));
+        diagnostics.error(values.invalid(&BMS_VARIANT, allowed));
     }
     None
 }
@@ -266,7 +260,7 @@ fn endpoint(values: &Values, brand: &Brand, diagnostics: &mut Diagnostics) -> Op
             values.missing(variable, &format!("type {} is read over {media}", brand.name))?
         }
     };
-    diagnostics.errors.push(error);
+    diagnostics.error(error);
     None
 }
 
@@ -299,7 +293,7 @@ fn bus_address(
         true => format!("{first} for type {}", driver.name),
         false => format!("a whole number from {first} to {last} for type {}", driver.name),
     };
-    diagnostics.errors.push(values.invalid(&BMS_SLAVE_ID, allowed));
+    diagnostics.error(values.invalid(&BMS_SLAVE_ID, allowed));
     None
 }
 
@@ -312,7 +306,7 @@ fn barcode(values: &Values, diagnostics: &mut Diagnostics) -> Option<String> {
         Err(sample @ BarcodeError::Sample) => {
             let example = format!("no {} at all", values.name_of(&BMS_BARCODE));
             let error = values.invalid(&BMS_BARCODE, sample.to_string());
-            diagnostics.errors.push(error.with_example(example));
+            diagnostics.error(error.with_example(example));
             None
         }
     }
@@ -341,14 +335,14 @@ fn check_buses(built: &mut [(&Values, Device)], diagnostics: &mut Diagnostics) {
         let Some((_, first)) = neighbours.first() else { continue };
         if endpoint.is_ble() {
             let allowed = format!("another address than that of {}", first.profile.id);
-            diagnostics.errors.push(values.invalid(&BMS_ADDRESS, allowed));
+            diagnostics.error(values.invalid(&BMS_ADDRESS, allowed));
             continue;
         }
         if device.driver.is_none() || neighbours.iter().any(|(_, other)| other.driver.is_none()) {
             let allowed = format!(
                 "a certain type: {endpoint} has several batteries, and identifying one would disturb the others"
             );
-            diagnostics.errors.push(values.invalid(&BMS_TYPE, allowed));
+            diagnostics.error(values.invalid(&BMS_TYPE, allowed));
             continue;
         }
         let address = device.options.address;
@@ -358,13 +352,13 @@ fn check_buses(built: &mut [(&Values, Device)], diagnostics: &mut Diagnostics) {
             let other = &other.profile.id;
             let allowed =
                 format!("an address that no other battery on {endpoint} has; {other} has this one");
-            diagnostics.errors.push(values.invalid(&BMS_SLAVE_ID, allowed));
+            diagnostics.error(values.invalid(&BMS_SLAVE_ID, allowed));
         }
         let explicit = neighbours.iter().find(|(values, _)| values.is_set(&BMS_BAUDRATE));
         match (explicit.map(|(_, other)| other.bauds.clone()), values.is_set(&BMS_BAUDRATE)) {
             (Some(rates), true) if rates != device.bauds => {
                 let allowed = format!("the same for all batteries on {endpoint}");
-                diagnostics.errors.push(values.invalid(&BMS_BAUDRATE, allowed));
+                diagnostics.error(values.invalid(&BMS_BAUDRATE, allowed));
             }
             (Some(rates), false) => device.bauds = rates,
             (None, true) => neighbours.iter_mut().for_each(|n| n.1.bauds = device.bauds.clone()),

@@ -89,6 +89,10 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
+    pub(super) fn error(&mut self, error: ConfigError) {
+        self.errors.push(error);
+    }
+
     pub(super) fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(one_line(&warning.into()));
     }

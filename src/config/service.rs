@@ -41,7 +41,7 @@ pub(super) fn thresholds(values: &Values, diagnostics: &mut Diagnostics) -> Alar
         if number(low).zip(number(high)).is_some_and(|(low, high)| low >= high) {
             let threshold = values.value(high).unwrap_or_default();
             let allowed = format!("less than {} ({threshold})", values.name_of(high));
-            diagnostics.errors.push(values.invalid(low, allowed));
+            diagnostics.error(values.invalid(low, allowed));
         }
     }
     thresholds

@@ -64,7 +64,7 @@ pub(super) fn resolve(
             let text = assignment.text.as_ref().map(Secret::expose);
             if text.is_some_and(|text| !variable.rule.accepts(text)) {
                 let error = assignment.invalid(variable, variable.rule.to_string());
-                source.diagnostics.errors.push(error);
+                source.diagnostics.error(error);
                 assignment.text = None;
             }
             values.insert(variable, assignment);
@@ -130,7 +130,7 @@ impl Source<'_> {
                 let allowed = format!("the path of a readable file ({error})");
                 let example = format!("/run/secrets/{direct}");
                 let error = ConfigError::new(&name, allowed, &example).with_value(path);
-                self.diagnostics.errors.push(error);
+                self.diagnostics.error(error);
                 None
             }
         };
@@ -200,9 +200,7 @@ fn read_options(
         }
         Err(error) => format!("a readable file ({error})"),
     };
-    diagnostics
-        .errors
-        .push(ConfigError::new(variable.name, allowed, variable.example).with_value(path));
+    diagnostics.error(ConfigError::new(variable.name, allowed, variable.example).with_value(path));
     BTreeMap::new()
 }
 

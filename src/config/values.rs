@@ -166,7 +166,7 @@ impl Values {
             // Syntax errors contain the position and never the text.
             Err(error) => format!("{} ({error})", variable.rule),
         };
-        diagnostics.errors.push(self.invalid(variable, allowed));
+        diagnostics.error(self.invalid(variable, allowed));
         None
     }
 

@@ -31,12 +31,13 @@ pub struct Command {
 /// An option of a command.
 #[derive(Debug)]
 pub struct Flag {
-    name: &'static str,
-    value: FlagValue,
-    help: &'static str,
-    default: Option<&'static str>,
-    required: bool,
-    hidden: bool,
+    pub name: &'static str,
+    pub value: FlagValue,
+    pub help: &'static str,
+    pub default: Option<&'static str>,
+    pub required: bool,
+    /// For other programs: help does not show it.
+    pub hidden: bool,
 }
 
 /// The values of a flag, with the name that the help shows.
@@ -58,17 +59,6 @@ impl Flag {
 
     pub const fn default(mut self, default: &'static str) -> Self {
         self.default = Some(default);
-        self
-    }
-
-    pub const fn required(mut self) -> Self {
-        self.required = true;
-        self
-    }
-
-    /// For other programs: help does not show it.
-    pub const fn hidden(mut self) -> Self {
-        self.hidden = true;
         self
     }
 }

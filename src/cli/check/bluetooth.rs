@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Device, Endpoint};
 use crate::model::{Fault, FaultKind};
 use crate::transport::ble::{AdapterInfo, BleDevice};
 use crate::transport::{Bluetooth, LinkError};
@@ -13,12 +13,11 @@ const WEAK_SIGNAL: i16 = -90;
 /// Checks the adapters of the configured batteries; without a battery lists all adapters.
 pub(super) async fn check_adapters(config: &Config, bluetooth: &Bluetooth) -> bool {
     let no_battery = config.devices.is_empty();
-    let adapter_of = |endpoint: &Endpoint| match endpoint {
+    let adapter_of = |device: &Device| match &device.endpoint {
         Endpoint::Ble { adapter, .. } => Some(adapter.clone()),
         _ => None,
     };
-    let mut wanted: Vec<Option<String>> =
-        config.devices.iter().filter_map(|device| adapter_of(&device.endpoint)).collect();
+    let mut wanted: Vec<_> = config.devices.iter().filter_map(adapter_of).collect();
     if wanted.is_empty() && !no_battery {
         return true;
     }
@@ -54,21 +53,11 @@ fn adapter_results(
 ) -> Vec<Result<String, String>> {
     wanted.sort_unstable();
     wanted.dedup();
-    let result = |name: Option<String>| {
-        let is_wanted = |adapter: &&AdapterInfo| {
-            name.as_ref().is_none_or(|name| *name == adapter.name || *name == adapter.address)
-        };
-        let (on, off): (Vec<_>, Vec<_>) =
-            found.iter().filter(is_wanted).partition(|adapter| adapter.powered);
-        match (on.first(), off.first()) {
-            (Some(adapter), _) => {
-                Ok(format!("Bluetooth: adapter {} ({}) is on", adapter.name, adapter.address))
-            }
-            (None, Some(adapter)) => {
-                Err(description(&LinkError::AdapterOff { adapter: adapter.name.clone() }))
-            }
-            (None, None) => Err(description(&LinkError::NoAdapter { adapter: name })),
+    let result = |name: Option<String>| match AdapterInfo::choose(found, name.as_deref()) {
+        Ok(AdapterInfo { name, address, .. }) => {
+            Ok(format!("Bluetooth: adapter {name} ({address}) is on"))
         }
+        Err(error) => Err(description(&error)),
     };
     wanted.into_iter().map(result).collect()
 }

@@ -40,11 +40,10 @@ async fn check_batteries(config: &Config, bluetooth: &Bluetooth) -> bool {
         println!("{}\n", scan::overview().await.trim_end());
         return true;
     }
-    let board = read::read(&config.devices, bluetooth, None).await;
     let mut all_ok = true;
-    for device in &config.devices {
+    let states = read::read(&config.devices, bluetooth, None).await;
+    for (device, state) in config.devices.iter().zip(states) {
         let (id, endpoint) = (&device.profile.id, &device.endpoint);
-        let Some(state) = board.latest(id) else { continue };
         let fault = state.attempt.and_then(|attempt| attempt.fault);
         if let (None, Some(snapshot)) = (&fault, state.snapshot) {
             let reading = &snapshot.reading;

@@ -71,10 +71,9 @@ async fn results(config: &Config) -> Vec<Section> {
         ("Bluetooth".to_owned(), vec![adapters(&bluetooth.adapters().await)]),
         ("Broker".to_owned(), vec![broker]),
     ];
-    let board = read::read(&config.devices, &bluetooth, None).await;
-    for id in config.devices.iter().map(|device| &device.profile.id) {
-        let Some(state) = board.latest(id) else { continue };
-        sections.push((format!("One read of {id}"), vec![format!("{:#}", raw(&state))]));
+    for state in read::read(&config.devices, &bluetooth, None).await {
+        let title = format!("One read of {}", state.profile.id);
+        sections.push((title, vec![format!("{:#}", raw(&state))]));
     }
     sections
 }

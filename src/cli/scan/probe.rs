@@ -19,8 +19,7 @@ pub(super) struct Identified {
 pub(super) async fn probe(variables: &[(&str, &str)], bluetooth: &Bluetooth) -> ProbeResult {
     let not_probed = || Fault::new(FaultKind::Timeout, "not probed", "please report this");
     let device = Device::from_variables(variables).ok_or_else(not_probed)?;
-    let id = device.profile.id.clone();
-    let state = read(&[device], bluetooth, None).await.latest(&id).ok_or_else(not_probed)?;
+    let state = read(&[device], bluetooth, None).await.pop().ok_or_else(not_probed)?;
     match protocol::find(&state.profile.brand).zip(state.snapshot) {
         Some((driver, snapshot)) => {
             Ok(Identified { driver, model: snapshot.reading.identity.model.clone() })

@@ -115,7 +115,7 @@ pub(super) async fn is_connected(device: &Device) -> Result<bool, BleError> {
 
 impl Bus {
     /// The adapters in order (`hci2` before `hci10`).
-    async fn adapters(&self) -> Result<Vec<(Adapter, AdapterInfo)>, BleError> {
+    async fn adapters(&self) -> Result<Vec<AdapterInfo>, BleError> {
         let listed = self.session.adapter_names();
         let mut names = call_quick("listing the adapters", listed).await?;
         names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
@@ -125,7 +125,7 @@ impl Bus {
                 let adapter = self.session.adapter(&name)?;
                 let address = adapter.address().await?.to_string();
                 let powered = adapter.is_powered().await?;
-                Ok((adapter, AdapterInfo { name, address, powered }))
+                Ok(AdapterInfo { name, address, powered })
             };
             match call_quick("reading the state of an adapter", read).await {
                 Ok(adapter) => adapters.push(adapter),
@@ -141,31 +141,21 @@ impl Bus {
 impl Bluetooth {
     /// The Bluetooth adapters of this machine.
     pub async fn adapters(&self) -> Result<Vec<AdapterInfo>, LinkError> {
-        let (_, adapters) = self.list_adapters().await?;
-        Ok(adapters.into_iter().map(|(_, info)| info).collect())
+        Ok(self.list_adapters().await?.1)
     }
 
     /// The adapter of that name or address, or else the first that is switched on.
     pub(super) async fn adapter(&self, wanted: Option<&str>) -> Result<AdapterHandle, LinkError> {
-        let (bus, mut adapters) = self.list_adapters().await?;
-        adapters.retain(|(_, info)| {
-            let matches = |name| name == info.name || info.address.eq_ignore_ascii_case(name);
-            wanted.is_none_or(matches)
-        });
-        // Stable, so the order within each half stays.
-        adapters.sort_by_key(|(_, info)| !info.powered);
-        match adapters.into_iter().next() {
-            Some((adapter, info)) if info.powered => {
-                let lock = self.locks.adapter(&info.name);
-                Ok(AdapterHandle { adapter, bus, lock, bluetooth: self.clone() })
-            }
-            Some((_, info)) => Err(LinkError::AdapterOff { adapter: info.name }),
-            None => Err(LinkError::NoAdapter { adapter: wanted.map(str::to_owned) }),
-        }
+        let (bus, adapters) = self.list_adapters().await?;
+        let info = AdapterInfo::choose(&adapters, wanted)?;
+        let missing = |_| LinkError::NoAdapter { adapter: wanted.map(str::to_owned) };
+        let adapter = bus.session.adapter(&info.name).map_err(missing)?;
+        let lock = self.locks.adapter(&info.name);
+        Ok(AdapterHandle { adapter, bus, lock, bluetooth: self.clone() })
     }
 
     /// A connection to the bus that does not work is replaced once.
-    async fn list_adapters(&self) -> Result<(Arc<Bus>, Vec<(Adapter, AdapterInfo)>), LinkError> {
+    async fn list_adapters(&self) -> Result<(Arc<Bus>, Vec<AdapterInfo>), LinkError> {
         let mut retried = false;
         loop {
             let bus = self.connect().await?;

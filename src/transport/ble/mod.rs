@@ -116,6 +116,25 @@ pub struct AdapterInfo {
     pub powered: bool,
 }
 
+impl AdapterInfo {
+    /// The adapter of that name or address, or else the first that is switched on.
+    pub fn choose<'a>(
+        found: &'a [AdapterInfo],
+        wanted: Option<&str>,
+    ) -> Result<&'a AdapterInfo, LinkError> {
+        let is_wanted = |adapter: &&AdapterInfo| {
+            wanted.is_none_or(|name| {
+                adapter.name == name || adapter.address.eq_ignore_ascii_case(name)
+            })
+        };
+        match found.iter().filter(is_wanted).min_by_key(|adapter| !adapter.powered) {
+            Some(adapter) if adapter.powered => Ok(adapter),
+            Some(adapter) => Err(LinkError::AdapterOff { adapter: adapter.name.clone() }),
+            None => Err(LinkError::NoAdapter { adapter: wanted.map(str::to_owned) }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
