@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Bank;
 use super::device::{Batteries, display_name};
-use super::error::{ConfigError, Diagnostics};
+use super::error::{ConfigError, Reporter};
 use super::values::Values;
 use super::variables::{BANK, BANKS, DEVICE_ID, DEVICE_NAME};
 use crate::model::bank::Wiring;
@@ -24,47 +24,43 @@ struct BankEntry {
 const BANK_NAME: &str = "bank";
 
 /// The banks of `BANKS`, or the bank of all batteries that `BANK` makes.
-pub(super) fn all(
-    values: &Values,
-    batteries: &Batteries,
-    diagnostics: &mut Diagnostics,
-) -> Vec<Bank> {
+pub(super) fn all(values: &Values, batteries: &Batteries) -> Vec<Bank> {
     if !values.is_set(&BANKS) {
-        return bank_of_all(values, batteries, diagnostics);
+        return bank_of_all(values, batteries);
     }
     if values.is_on(&BANK) {
-        diagnostics.warn(format!("{} is ignored, because BANKS is set", values.name_of(&BANK)));
+        values.warn(format!("{} is ignored, because BANKS is set", values.name_of(&BANK)));
     }
-    let list = values.json_array(&BANKS, diagnostics).unwrap_or_default();
+    let list = values.json_array(&BANKS).unwrap_or_default();
     let mut banks = Vec::new();
     for (index, element) in list.into_iter().enumerate() {
         match serde_json::from_value::<BankEntry>(element) {
             Ok(entry) => {
-                check(index, &entry, &banks, batteries, diagnostics);
+                check(index, &entry, &banks, batteries, &values.reporter);
                 banks.extend(bank(entry, batteries));
             }
             Err(error) => {
                 let example = BANKS.example.trim_matches(['[', ']']);
                 let allowed = format!("an object with id, name, wiring and members ({error})");
-                diagnostics.error(ConfigError::new(format!("BANKS[{index}]"), allowed, example));
+                values.error(ConfigError::new(format!("BANKS[{index}]"), allowed, example));
             }
         }
     }
     banks
 }
 
-fn bank_of_all(values: &Values, batteries: &Batteries, diagnostics: &mut Diagnostics) -> Vec<Bank> {
+fn bank_of_all(values: &Values, batteries: &Batteries) -> Vec<Bank> {
     if !values.is_on(&BANK) {
         return Vec::new();
     }
     if batteries.ids.len() < 2 {
         let name = values.name_of(&BANK);
-        diagnostics.warn(format!("{name} is ignored: a bank needs at least two batteries"));
+        values.warn(format!("{name} is ignored: a bank needs at least two batteries"));
         return Vec::new();
     }
     if batteries.ids.iter().any(|id| id == BANK_NAME) {
         let allowed = "off, because a battery has the id bank; BANKS can name the bank otherwise";
-        diagnostics.error(values.invalid(&BANK, allowed).with_example("false"));
+        values.error(values.invalid(&BANK, allowed).with_example("false"));
     }
     let (id, members) = (BANK_NAME.to_owned(), batteries.ids.clone());
     bank(BankEntry { id, name: None, wiring: None, members }, batteries).into_iter().collect()
@@ -96,11 +92,11 @@ fn check(
     entry: &BankEntry,
     banks: &[Bank],
     batteries: &Batteries,
-    diagnostics: &mut Diagnostics,
+    reporter: &Reporter,
 ) {
-    let mut error = |field: &str, value: &str, allowed: &str, example: &str| {
+    let error = |field: &str, value: &str, allowed: &str, example: &str| {
         let name = format!("BANKS[{index}].{field}");
-        diagnostics.error(ConfigError::new(name, allowed, example).with_value(value));
+        reporter.error(ConfigError::new(name, allowed, example).with_value(value));
     };
     let BankEntry { id, name, wiring: word, members } = entry;
     if !DEVICE_ID.rule.accepts(id) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
-use super::error::{ConfigError, Diagnostics};
+use super::error::ConfigError;
 use super::rule::{SIMULATED, brands};
 use super::values::Values;
 use super::variables::{BMS_ADDRESS, BMS_BARCODE, BMS_PORT, BMS_TYPE, BMS_VARIANT};
@@ -33,14 +33,14 @@ impl Brand {
     }
 
     /// A simulated battery; its variant is the brand to simulate.
-    fn simulated(values: &Values, diagnostics: &mut Diagnostics) -> Option<Brand> {
+    fn simulated(values: &Values) -> Option<Brand> {
         let driver = match values.explicit(&BMS_VARIANT) {
             None => protocol::implied_by(ImpliedBy::Port),
             Some(name) => protocol::find(&canonical(name)),
         };
         if driver.is_none() {
             let allowed = format!("for a simulated battery {}", BMS_TYPE.rule);
-            diagnostics.error(values.invalid(&BMS_VARIANT, allowed));
+            values.reject(&BMS_VARIANT, allowed);
         }
         Some(Brand { name: SIMULATED, simulated: true, ..Brand::of_driver(driver?) })
     }
@@ -55,18 +55,18 @@ impl Brand {
     }
 
     /// `None` if the brand is invalid or unknown, which has been reported.
-    pub fn of(values: &Values, diagnostics: &mut Diagnostics) -> Option<Brand> {
+    pub fn of(values: &Values) -> Option<Brand> {
         let driver = if let Some(text) = values.explicit(&BMS_TYPE) {
             let name = canonical(text);
             if name == SIMULATED {
-                return Brand::simulated(values, diagnostics);
+                return Brand::simulated(values);
             }
             if name == detection::AUTO {
                 return Some(AUTO);
             }
             let driver = protocol::find(&name);
             if driver.is_none() {
-                diagnostics.error(unknown_brand(&name, values));
+                values.error(unknown_brand(&name, values));
             }
             driver
         } else if values.is_set(&BMS_BARCODE) {
@@ -79,7 +79,7 @@ impl Brand {
             let address = values.name_of(&BMS_ADDRESS);
             let reason =
                 format!("it is the port of the battery; for Bluetooth set {address} instead");
-            diagnostics.errors.extend(values.missing(&BMS_PORT, &reason));
+            values.require(&BMS_PORT, &reason);
             None
         };
         driver.map(Brand::of_driver)

@@ -1,6 +1,5 @@
 //! The settings of the MQTT connection.
 
-use super::error::Diagnostics;
 use super::rule;
 use super::values::Values;
 use super::variables::{
@@ -13,23 +12,19 @@ use crate::model::Secret;
 use crate::sink::mqtt::{Discovery, Publish, Settings, Supervisor, Tls};
 
 /// `None` if no broker is configured. `ids`: batteries and banks, in order.
-pub(super) fn settings(
-    values: &Values,
-    ids: &[&str],
-    diagnostics: &mut Diagnostics,
-) -> Option<Settings> {
+pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
     let supervisor = supervisor(values);
     if !values.is_set(&MQTT_HOST) && supervisor.is_none() {
-        diagnostics.warn("MQTT_HOST is not set: nothing is published to MQTT");
+        values.warn("MQTT_HOST is not set: nothing is published to MQTT");
         return None;
     }
     let text = |variable: &Variable| values.value(variable).map(str::to_owned);
-    let login = login(values, diagnostics);
-    let tls = tls(values, diagnostics);
+    let login = login(values);
+    let tls = tls(values);
     let base_topic = text(&MQTT_BASE_TOPIC);
     if ids.len() > 1 && base_topic.as_ref().is_some_and(|topic| !topic.contains("{id}")) {
         let allowed = "a topic that contains {id}, because there are several batteries";
-        diagnostics.error(values.invalid(&MQTT_BASE_TOPIC, allowed));
+        values.reject(&MQTT_BASE_TOPIC, allowed);
     }
     Some(Settings {
         // The Supervisor supplies the host.
@@ -68,29 +63,29 @@ fn supervisor(values: &Values) -> Option<Supervisor> {
     Some(Supervisor { url: url.to_owned(), token: Secret::new(token), tls: Tls::default() })
 }
 
-fn login(values: &Values, diagnostics: &mut Diagnostics) -> Option<(String, Secret)> {
+fn login(values: &Values) -> Option<(String, Secret)> {
     let password = values.explicit(&MQTT_PASSWORD);
     let user = values.explicit(&MQTT_USER);
     if user.is_none() && password.is_some() {
         // MQTT 3.1.1, section 3.1.2.9: no password without a user name.
         let name = values.name_of(&MQTT_PASSWORD);
-        diagnostics.warn(format!("{name} is ignored, because MQTT_USER is not set"));
+        values.warn(format!("{name} is ignored, because MQTT_USER is not set"));
     }
     Some((user?.to_owned(), Secret::new(password.unwrap_or_default())))
 }
 
-fn tls(values: &Values, diagnostics: &mut Diagnostics) -> Option<Tls> {
+fn tls(values: &Values) -> Option<Tls> {
     let insecure = values.is_on(&MQTT_TLS_INSECURE);
     if !values.is_on(&MQTT_TLS) {
         let files = [&MQTT_CA_FILE, &MQTT_CLIENT_CERT_FILE, &MQTT_CLIENT_KEY_FILE];
         let insecure = insecure.then_some(&MQTT_TLS_INSECURE);
         if let Some(names) = values.set_among(files.iter().chain(&insecure)) {
-            diagnostics.warn(format!("{names} ignored, because MQTT_TLS is off"));
+            values.warn(format!("{names} ignored, because MQTT_TLS is off"));
         }
         return None;
     }
     if !cfg!(feature = "tls") {
-        diagnostics.error(values.invalid(&MQTT_TLS, "false: this program was built without TLS"));
+        values.reject(&MQTT_TLS, "false: this program was built without TLS");
     }
     let file = |variable: &Variable| values.explicit(variable).map(str::to_owned);
     let (certificate, key) = (file(&MQTT_CLIENT_CERT_FILE), file(&MQTT_CLIENT_KEY_FILE));
@@ -101,11 +96,11 @@ fn tls(values: &Values, diagnostics: &mut Diagnostics) -> Option<Tls> {
     };
     if let Some((set, unset)) = half {
         let reason = format!("{} needs it", values.name_of(set));
-        diagnostics.errors.extend(values.missing(unset, &reason));
+        values.require(unset, &reason);
     }
     if insecure {
         let name = values.name_of(&MQTT_TLS_INSECURE);
-        diagnostics.warn(format!("{name} is on: the identity of the broker is not verified"));
+        values.warn(format!("{name} is on: the identity of the broker is not verified"));
     }
     Some(Tls { ca_file: file(&MQTT_CA_FILE), client_files: certificate.zip(key), insecure })
 }

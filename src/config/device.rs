@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Device;
 use super::brand::Brand;
 use super::endpoint::Endpoint;
-use super::error::{ConfigError, Diagnostics};
+use super::error::{ConfigError, Reporter};
 use super::rule;
 use super::source::resolve;
 use super::values::{Spelling, Values};
@@ -33,14 +33,10 @@ pub(super) struct Batteries {
     pub ids: Vec<String>,
 }
 
-pub(super) fn all(
-    values: &Values,
-    thresholds: &AlarmThresholds,
-    diagnostics: &mut Diagnostics,
-) -> Batteries {
-    let elements = elements(values, diagnostics);
+pub(super) fn all(values: &Values, thresholds: &AlarmThresholds) -> Batteries {
+    let elements = elements(values);
     let several = elements.is_some();
-    let configured = elements.unwrap_or_else(|| flat(values, diagnostics));
+    let configured = elements.unwrap_or_else(|| flat(values));
     let mut batteries = Batteries::default();
     let mut built: Vec<(&Values, Device)> = Vec::new();
     for values in &configured {
@@ -48,24 +44,24 @@ pub(super) fn all(
         let id = if several { values.explicit(&DEVICE_ID) } else { values.value(&DEVICE_ID) };
         if let Some(id) = id {
             if batteries.ids.iter().any(|other| other == id) {
-                diagnostics.error(values.invalid(&DEVICE_ID, "an id that no other battery has"));
+                values.reject(&DEVICE_ID, "an id that no other battery has");
             }
             batteries.ids.push(id.to_owned());
         }
-        built.extend(battery(values, thresholds, diagnostics).map(|device| (values, device)));
+        built.extend(battery(values, thresholds).map(|device| (values, device)));
     }
-    check_buses(&mut built, diagnostics);
+    check_buses(&mut built);
     batteries.devices = built.into_iter().map(|(_, device)| device).collect();
     batteries
 }
 
 /// The battery of the flat variables, if they contain its type or endpoint.
-fn flat(values: &Values, diagnostics: &mut Diagnostics) -> Vec<Values> {
+fn flat(values: &Values) -> Vec<Values> {
     if values.set_among(&[&BMS_TYPE, &BMS_PORT, &BMS_ADDRESS, &BMS_BARCODE]).is_some() {
         return vec![values.clone()];
     }
     if let Some(names) = values.set_among(flat_variables()) {
-        diagnostics.warn(format!(
+        values.warn(format!(
             "{names} without effect, because no battery is configured: set BMS_PORT, BMS_ADDRESS or BMS_TYPE"
         ));
     }
@@ -78,32 +74,27 @@ fn flat_variables() -> impl Iterator<Item = &'static &'static Variable> {
 }
 
 /// The elements of `DEVICES`; `None` if it is unset or empty.
-fn elements(values: &Values, diagnostics: &mut Diagnostics) -> Option<Vec<Values>> {
+fn elements(values: &Values) -> Option<Vec<Values>> {
     if !values.is_set(&DEVICES) {
         return None;
     }
-    let list = values.json_array(&DEVICES, diagnostics);
+    let list = values.json_array(&DEVICES);
     if list.as_ref().is_some_and(Vec::is_empty) {
         return None;
     }
     if let Some(names) = values.set_among(flat_variables()) {
-        diagnostics.warn(format!("{names} ignored, because DEVICES is set"));
+        values.warn(format!("{names} ignored, because DEVICES is set"));
     }
     // An invalid list replaces the flat battery, too.
     let list = list.unwrap_or_default().into_iter().enumerate();
-    Some(list.filter_map(|(index, value)| element(index, value, values, diagnostics)).collect())
+    Some(list.filter_map(|(index, value)| element(index, value, values)).collect())
 }
 
-fn element(
-    index: usize,
-    value: Value,
-    program: &Values,
-    diagnostics: &mut Diagnostics,
-) -> Option<Values> {
+fn element(index: usize, value: Value, program: &Values) -> Option<Values> {
     let spelling = Spelling::Element(index);
     let Value::Object(fields) = value else {
         let example = r#"{"id": "rack1", "port": "/dev/ttyUSB0"}"#;
-        diagnostics.error(ConfigError::new(format!("DEVICES[{index}]"), "a JSON object", example));
+        program.error(ConfigError::new(format!("DEVICES[{index}]"), "a JSON object", example));
         return None;
     };
     let mut entries = BTreeMap::new();
@@ -115,15 +106,15 @@ fn element(
             Value::Number(_) | Value::Bool(_) => value.to_string(),
             Value::Array(_) | Value::Object(_) => {
                 let (name, allowed) = (spelling.display(&key), "a string, a number, true or false");
-                diagnostics.error(ConfigError::new(name, allowed, r#""text""#));
+                program.error(ConfigError::new(name, allowed, r#""text""#));
                 continue;
             }
         };
         entries.insert(key, text);
     }
-    let mut values = resolve(entries, spelling, diagnostics);
+    let mut values = resolve(entries, spelling, &program.reporter);
     values.inherit(&READ_INTERVAL, program);
-    diagnostics.errors.extend(missing_id(&values));
+    missing_id(&values).into_iter().for_each(|error| values.error(error));
     Some(values)
 }
 
@@ -143,26 +134,21 @@ impl Device {
     /// if something is invalid.
     pub fn from_variables(variables: &[(&str, &str)]) -> Option<Device> {
         let entries = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-        let diagnostics = &mut Diagnostics::default();
-        let values = resolve(entries.collect(), Spelling::Environment, diagnostics);
-        battery(&values, &AlarmThresholds::default(), diagnostics)
+        let values = resolve(entries.collect(), Spelling::Environment, &Reporter::default());
+        battery(&values, &AlarmThresholds::default())
     }
 }
 
 /// `None` if something is invalid, which has been reported.
-fn battery(
-    values: &Values,
-    thresholds: &AlarmThresholds,
-    diagnostics: &mut Diagnostics,
-) -> Option<Device> {
+fn battery(values: &Values, thresholds: &AlarmThresholds) -> Option<Device> {
     let id = values.value(&DEVICE_ID).and_then(DeviceId::new);
-    let brand = Brand::of(values, diagnostics)?;
-    let endpoint = endpoint(values, &brand, diagnostics);
-    let address = bus_address(values, brand.driver, diagnostics);
-    let barcode = barcode(values, diagnostics);
-    let variant = variant(values, &brand, diagnostics);
+    let brand = Brand::of(values)?;
+    let endpoint = endpoint(values, &brand);
+    let address = bus_address(values, brand.driver);
+    let barcode = barcode(values);
+    let variant = variant(values, &brand);
     let (id, endpoint, address) = (id?, endpoint?, address?);
-    warn_without_effect(values, &endpoint, diagnostics);
+    warn_without_effect(values, &endpoint);
     let interval = values.millis(&READ_INTERVAL)?;
     let is_ble = endpoint.is_ble();
     let text = |variable| values.explicit(variable).map(str::to_owned);
@@ -205,7 +191,7 @@ fn battery(
 
 /// The dialect of a brand that has several; `auto` accepts the dialects of all brands. For a
 /// simulated battery the same variable names the brand to simulate.
-fn variant(values: &Values, brand: &Brand, diagnostics: &mut Diagnostics) -> Option<String> {
+fn variant(values: &Values, brand: &Brand) -> Option<String> {
     let variant = values.explicit(&BMS_VARIANT).filter(|_| !brand.simulated)?.to_lowercase();
     let Some(driver) = brand.driver else { return Some(variant) };
     let known = driver.variants;
@@ -214,18 +200,18 @@ fn variant(values: &Values, brand: &Brand, diagnostics: &mut Diagnostics) -> Opt
     }
     if known.is_empty() {
         let name = values.name_of(&BMS_VARIANT);
-        diagnostics.warn(format!("{name} has no effect: type {} has one dialect", driver.name));
+        values.warn(format!("{name} has no effect: type {} has one dialect", driver.name));
     } else {
         let allowed = format!("one of {} for type {}", known.join(", "), driver.name);
-        diagnostics.error(values.invalid(&BMS_VARIANT, allowed));
+        values.reject(&BMS_VARIANT, allowed);
     }
     None
 }
 
-fn endpoint(values: &Values, brand: &Brand, diagnostics: &mut Diagnostics) -> Option<Endpoint> {
+fn endpoint(values: &Values, brand: &Brand) -> Option<Endpoint> {
     if brand.simulated {
         if let Some(names) = values.set_among(&[&BMS_PORT, &BMS_ADDRESS]) {
-            diagnostics.warn(format!("{names} ignored: a simulated battery needs no hardware"));
+            values.warn(format!("{names} ignored: a simulated battery needs no hardware"));
         }
         return Some(Endpoint::Simulated);
     }
@@ -260,27 +246,23 @@ fn endpoint(values: &Values, brand: &Brand, diagnostics: &mut Diagnostics) -> Op
             values.missing(variable, &format!("type {} is read over {media}", brand.name))?
         }
     };
-    diagnostics.error(error);
+    values.error(error);
     None
 }
 
 /// Warns about variables that apply to another kind of endpoint.
-fn warn_without_effect(values: &Values, endpoint: &Endpoint, diagnostics: &mut Diagnostics) {
+fn warn_without_effect(values: &Values, endpoint: &Endpoint) {
     let others: &[&Variable] = match endpoint {
         Endpoint::Ble { .. } => &[&BMS_SLAVE_ID, &BMS_BAUDRATE],
         Endpoint::Serial { .. } => &[&BMS_ADAPTER, &BMS_SCAN_TIMEOUT, &BMS_KEEP_CONNECTED],
         _ => &[&BMS_ADAPTER, &BMS_SCAN_TIMEOUT, &BMS_KEEP_CONNECTED, &BMS_BAUDRATE],
     };
     for variable in others.iter().filter(|variable| values.is_set(variable)) {
-        diagnostics.warn(format!("{} has no effect on {endpoint}", values.name_of(variable)));
+        values.warn(format!("{} has no effect on {endpoint}", values.name_of(variable)));
     }
 }
 
-fn bus_address(
-    values: &Values,
-    driver: Option<&DriverInfo>,
-    diagnostics: &mut Diagnostics,
-) -> Option<u8> {
+fn bus_address(values: &Values, driver: Option<&DriverInfo>) -> Option<u8> {
     let address = values.value(&BMS_SLAVE_ID).and_then(rule::bus_address)?;
     let Some(driver) = driver.filter(|driver| !driver.addresses.contains(&address)) else {
         return Some(address);
@@ -293,12 +275,12 @@ fn bus_address(
         true => format!("{first} for type {}", driver.name),
         false => format!("a whole number from {first} to {last} for type {}", driver.name),
     };
-    diagnostics.error(values.invalid(&BMS_SLAVE_ID, allowed));
+    values.reject(&BMS_SLAVE_ID, allowed);
     None
 }
 
 /// A sample number is rejected at once: the controller may store the number that it receives.
-fn barcode(values: &Values, diagnostics: &mut Diagnostics) -> Option<String> {
+fn barcode(values: &Values) -> Option<String> {
     match Barcode::parse(values.explicit(&BMS_BARCODE)?) {
         Ok(barcode) => Some(barcode.as_str().to_owned()),
         // The rule of the variable has reported it.
@@ -306,7 +288,7 @@ fn barcode(values: &Values, diagnostics: &mut Diagnostics) -> Option<String> {
         Err(sample @ BarcodeError::Sample) => {
             let example = format!("no {} at all", values.name_of(&BMS_BARCODE));
             let error = values.invalid(&BMS_BARCODE, sample.to_string());
-            diagnostics.error(error.with_example(example));
+            values.error(error.with_example(example));
             None
         }
     }
@@ -325,7 +307,7 @@ fn bauds(values: &Values, endpoint: &Endpoint, driver: Option<&DriverInfo>) -> V
 
 /// Batteries on one line must have different addresses and the same baud rate. A rate that is set
 /// for one of them applies to all.
-fn check_buses(built: &mut [(&Values, Device)], diagnostics: &mut Diagnostics) {
+fn check_buses(built: &mut [(&Values, Device)]) {
     for later in 1..built.len() {
         let (before, rest) = built.split_at_mut(later);
         let Some((values, device)) = rest.first_mut() else { continue };
@@ -335,14 +317,14 @@ fn check_buses(built: &mut [(&Values, Device)], diagnostics: &mut Diagnostics) {
         let Some((_, first)) = neighbours.first() else { continue };
         if endpoint.is_ble() {
             let allowed = format!("another address than that of {}", first.profile.id);
-            diagnostics.error(values.invalid(&BMS_ADDRESS, allowed));
+            values.reject(&BMS_ADDRESS, allowed);
             continue;
         }
         if device.driver.is_none() || neighbours.iter().any(|(_, other)| other.driver.is_none()) {
             let allowed = format!(
                 "a certain type: {endpoint} has several batteries, and identifying one would disturb the others"
             );
-            diagnostics.error(values.invalid(&BMS_TYPE, allowed));
+            values.reject(&BMS_TYPE, allowed);
             continue;
         }
         let address = device.options.address;
@@ -352,13 +334,13 @@ fn check_buses(built: &mut [(&Values, Device)], diagnostics: &mut Diagnostics) {
             let other = &other.profile.id;
             let allowed =
                 format!("an address that no other battery on {endpoint} has; {other} has this one");
-            diagnostics.error(values.invalid(&BMS_SLAVE_ID, allowed));
+            values.reject(&BMS_SLAVE_ID, allowed);
         }
         let explicit = neighbours.iter().find(|(values, _)| values.is_set(&BMS_BAUDRATE));
         match (explicit.map(|(_, other)| other.bauds.clone()), values.is_set(&BMS_BAUDRATE)) {
             (Some(rates), true) if rates != device.bauds => {
                 let allowed = format!("the same for all batteries on {endpoint}");
-                diagnostics.error(values.invalid(&BMS_BAUDRATE, allowed));
+                values.reject(&BMS_BAUDRATE, allowed);
             }
             (Some(rates), false) => device.bauds = rates,
             (None, true) => neighbours.iter_mut().for_each(|n| n.1.bauds = device.bauds.clone()),

@@ -1,6 +1,8 @@
 //! Errors and warnings about the configuration, each one line with its remedy.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::rc::Rc;
 
 use crate::model::secret::MASK;
 
@@ -88,13 +90,21 @@ pub struct Diagnostics {
     pub warnings: Vec<String>,
 }
 
-impl Diagnostics {
-    pub(super) fn error(&mut self, error: ConfigError) {
-        self.errors.push(error);
+/// Collects the diagnostics of one configuration; clones share one list.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reporter(Rc<RefCell<Diagnostics>>);
+
+impl Reporter {
+    pub fn error(&self, error: ConfigError) {
+        self.0.borrow_mut().errors.push(error);
     }
 
-    pub(super) fn warn(&mut self, warning: impl Into<String>) {
-        self.warnings.push(one_line(&warning.into()));
+    pub fn warn(&self, warning: impl Into<String>) {
+        self.0.borrow_mut().warnings.push(one_line(&warning.into()));
+    }
+
+    pub fn take(&self) -> Diagnostics {
+        self.0.take()
     }
 }
 

@@ -27,6 +27,9 @@ pub use rule::Rule;
 pub use service::{HistorySettings, LogSettings};
 pub use source::environment;
 
+use error::Reporter;
+use values::Values;
+
 use crate::model::bank::Wiring;
 use crate::model::{AlarmThresholds, DeviceId, Profile};
 use crate::protocol::{DriverInfo, Options};
@@ -82,10 +85,10 @@ pub struct Bank {
 /// Reads and checks the configuration; reports all errors at once. The result depends on the
 /// argument and the files that it names, and on the add-on's options.
 pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Diagnostics> {
-    let mut diagnostics = Diagnostics::default();
-    let values = source::collect(environment, &mut diagnostics);
-    let thresholds = service::thresholds(&values, &mut diagnostics);
-    let mut batteries = device::all(&values, &thresholds, &mut diagnostics);
+    let reporter = Reporter::default();
+    let values = source::collect(environment, &reporter);
+    let thresholds = service::thresholds(&values);
+    let mut batteries = device::all(&values, &thresholds);
     let allow_control = values.is_on(&variables::ALLOW_CONTROL);
     if allow_control {
         for device in &mut batteries.devices {
@@ -94,11 +97,12 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Diagnostics
             device.profile.controls = controls.unwrap_or_default().to_vec();
         }
     }
-    let banks = bank::all(&values, &batteries, &mut diagnostics);
+    let banks = bank::all(&values, &batteries);
     let bank_ids = banks.iter().map(|bank| bank.profile.id.as_str());
     let ids: Vec<&str> = batteries.ids.iter().map(String::as_str).chain(bank_ids).collect();
-    let mqtt = broker::settings(&values, &ids, &mut diagnostics);
-    warn_about_unknown_types(&batteries.devices, mqtt.as_ref(), &mut diagnostics);
+    let mqtt = broker::settings(&values, &ids);
+    warn_about_unknown_types(&values, &batteries.devices, mqtt.as_ref());
+    let diagnostics = reporter.take();
     if !diagnostics.errors.is_empty() {
         return Err(diagnostics);
     }
@@ -120,16 +124,12 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Diagnostics
 }
 
 /// Topics are fixed at the start, but the type of these batteries is identified later.
-fn warn_about_unknown_types(
-    devices: &[Device],
-    mqtt: Option<&mqtt::Settings>,
-    diagnostics: &mut Diagnostics,
-) {
+fn warn_about_unknown_types(values: &Values, devices: &[Device], mqtt: Option<&mqtt::Settings>) {
     if mqtt.is_some_and(|mqtt| mqtt.base_topic.contains("{type}")) {
         for device in devices.iter().filter(|device| device.driver.is_none()) {
             let Profile { id, brand, .. } = &device.profile;
             let name = variables::MQTT_BASE_TOPIC.name;
-            diagnostics.warn(format!("{id}: {{type}} in {name} stays {brand}; set the type"));
+            values.warn(format!("{id}: {{type}} in {name} stays {brand}; set the type"));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::error::Diagnostics;
+use super::error::Reporter;
 use super::source;
 use super::variables::{BMS_PASSWORD, DEVICES, VARIABLES};
 use crate::model::Secret;
@@ -21,7 +21,7 @@ pub struct RedactedConfig {
 /// All values of the sources, valid or not.
 pub fn redacted(environment: BTreeMap<String, String>) -> RedactedConfig {
     // `load` reports the diagnostics.
-    let values = source::collect(environment, &mut Diagnostics::default());
+    let values = source::collect(environment, &Reporter::default());
     let mut config = RedactedConfig { values: Vec::new(), secrets: Vec::new() };
     for variable in VARIABLES {
         let Some(text) = values.explicit(variable) else { continue };

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::error::Diagnostics;
 use super::values::Values;
 use super::variables::{
     ALARM_CELL_DELTA, ALARM_CELL_HIGH, ALARM_CELL_LOW, ALARM_SOC_LOW, ALARM_TEMP_HIGH,
@@ -27,7 +26,7 @@ pub struct LogSettings {
     pub json: bool,
 }
 
-pub(super) fn thresholds(values: &Values, diagnostics: &mut Diagnostics) -> AlarmThresholds {
+pub(super) fn thresholds(values: &Values) -> AlarmThresholds {
     let thresholds = AlarmThresholds {
         cell_low: values.number(&ALARM_CELL_LOW).map(Millivolts),
         cell_high: values.number(&ALARM_CELL_HIGH).map(Millivolts),
@@ -41,7 +40,7 @@ pub(super) fn thresholds(values: &Values, diagnostics: &mut Diagnostics) -> Alar
         if number(low).zip(number(high)).is_some_and(|(low, high)| low >= high) {
             let threshold = values.value(high).unwrap_or_default();
             let allowed = format!("less than {} ({threshold})", values.name_of(high));
-            diagnostics.error(values.invalid(low, allowed));
+            values.reject(low, allowed);
         }
     }
     thresholds

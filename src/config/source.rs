@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::error::{ConfigError, Diagnostics};
+use super::error::{ConfigError, Reporter};
 use super::values::{Assignment, Spelling, Values};
 use super::variables::{BMS_OPTIONS_FILE, Fallback, VARIABLES, Variable};
 use crate::did_you_mean::closest;
@@ -22,120 +22,100 @@ const OWN_PREFIXES: [&str; 2] = ["bms_", "mqtt_"];
 const SHARED_PREFIXES: [&str; 8] =
     ["ha_", "alarm_", "history_", "http_", "read_", "device_", "allow_", "serial_"];
 
+/// Names and their values.
+pub(super) type Entries = BTreeMap<String, String>;
+
 /// The environment of the process, without names and values that are not Unicode.
-pub fn environment() -> BTreeMap<String, String> {
+pub fn environment() -> Entries {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
 /// The values for the whole program and for a single battery.
-pub(super) fn collect(
-    environment: BTreeMap<String, String>,
-    diagnostics: &mut Diagnostics,
-) -> Values {
-    let environment = lower_case_names(environment);
-    let options = read_options(&environment, diagnostics);
-    let mut values = resolve(options, Spelling::Options, diagnostics);
-    values.overlay(resolve(environment, Spelling::Environment, diagnostics));
+pub(super) fn collect(environment: Entries, reporter: &Reporter) -> Values {
+    // Of two names that differ in case alone the last one wins. Upper case sorts first, hence `rev`.
+    // Strings deserialize from strings without errors.
+    let environment = envy::from_iter(environment.into_iter().rev()).unwrap_or_default();
+    let mut values = resolve(read_options(&environment, reporter), Spelling::Options, reporter);
+    values.overlay(resolve(environment, Spelling::Environment, reporter));
     values
 }
 
-/// Of two names that differ in case alone the last one wins. Upper case sorts first, hence `rev`.
-fn lower_case_names(environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    // Strings deserialize from strings without errors.
-    envy::from_iter(environment.into_iter().rev()).unwrap_or_default()
-}
-
 /// Looks up each variable in one source and checks its value.
-pub(super) fn resolve(
-    mut entries: BTreeMap<String, String>,
-    spelling: Spelling,
-    diagnostics: &mut Diagnostics,
-) -> Values {
+pub(super) fn resolve(mut entries: Entries, spelling: Spelling, reporter: &Reporter) -> Values {
     // The add-on passes empty texts for unset options.
     entries.retain(|_, text| !text.trim().is_empty());
-    let mut source = Source { entries, spelling, diagnostics };
-    let mut values = Values::new(spelling);
+    let mut values = Values::new(spelling, reporter.clone());
     for variable in VARIABLES.iter().copied() {
-        let direct = source.take_direct(variable);
-        let from_file = source.take_file(variable, direct.is_some());
+        let direct = take_direct(&mut entries, variable, &values);
+        let from_file = take_file(&mut entries, variable, &values, direct.is_some());
         if let Some(mut assignment) = direct.or(from_file) {
             let text = assignment.text.as_ref().map(Secret::expose);
             if text.is_some_and(|text| !variable.rule.accepts(text)) {
-                let error = assignment.invalid(variable, variable.rule.to_string());
-                source.diagnostics.error(error);
+                values.error(assignment.invalid(variable, variable.rule.to_string()));
                 assignment.text = None;
             }
             values.insert(variable, assignment);
         }
     }
-    let Source { entries, diagnostics, .. } = source;
-    for name in entries.keys() {
-        if let Some(warning) = unknown_name(name, spelling) {
-            diagnostics.warn(warning);
-        }
+    for warning in entries.keys().filter_map(|name| unknown_name(name, spelling)) {
+        values.warn(warning);
     }
     values
 }
 
-/// The entries of one source that have not been looked up yet.
-struct Source<'a> {
-    entries: BTreeMap<String, String>,
-    spelling: Spelling,
-    diagnostics: &'a mut Diagnostics,
+/// The value under the documented name, or under an alias.
+fn take_direct(entries: &mut Entries, variable: &Variable, values: &Values) -> Option<Assignment> {
+    let mut found: Option<(String, String)> = None;
+    for name in values.spelling.names(variable) {
+        let Some(text) = entries.remove(&name) else { continue };
+        let (name, text) = (values.spelling.display(&name), text.trim().to_owned());
+        match &found {
+            None => found = Some((name, text)),
+            Some((first, other)) if *other != text => {
+                values.warn(format!("{name} is ignored, because {first} has another value"));
+            }
+            Some(_) => {}
+        }
+    }
+    found.map(|(name, text)| Assignment { name, text: Some(Secret::new(&text)) })
 }
 
-impl Source<'_> {
-    /// The value under the documented name, or under an alias.
-    fn take_direct(&mut self, variable: &Variable) -> Option<Assignment> {
-        let mut found: Option<(String, String)> = None;
-        for name in self.spelling.names(variable) {
-            let Some(text) = self.entries.remove(&name) else { continue };
-            let (name, text) = (self.spelling.display(&name), text.trim().to_owned());
-            match &found {
-                None => found = Some((name, text)),
-                Some((first, other)) if *other != text => self
-                    .diagnostics
-                    .warn(format!("{name} is ignored, because {first} has another value")),
-                Some(_) => {}
-            }
-        }
-        found.map(|(name, text)| Assignment { name, text: Some(Secret::new(&text)) })
+/// The content of the file that `X_FILE` names.
+fn take_file(
+    entries: &mut Entries,
+    variable: &Variable,
+    values: &Values,
+    is_set: bool,
+) -> Option<Assignment> {
+    let file_name = values.spelling.file_name(variable)?;
+    let path = entries.remove(&file_name)?;
+    let path = path.trim();
+    let (name, direct) = (values.spelling.display(&file_name), file_name.trim_end_matches("_file"));
+    if is_set {
+        let direct = values.spelling.display(direct);
+        values.warn(format!("{name} is ignored, because {direct} is set"));
+        return None;
     }
-
-    /// The content of the file that `X_FILE` names.
-    fn take_file(&mut self, variable: &Variable, is_set: bool) -> Option<Assignment> {
-        let file_name = self.spelling.file_name(variable)?;
-        let path = self.entries.remove(&file_name)?;
-        let path = path.trim();
-        let (name, direct) =
-            (self.spelling.display(&file_name), file_name.trim_end_matches("_file"));
-        if is_set {
-            let direct = self.spelling.display(direct);
-            self.diagnostics.warn(format!("{name} is ignored, because {direct} is set"));
-            return None;
+    let text = match read_text(Path::new(path)) {
+        Ok(text) => {
+            // Other blanks may be part of the secret.
+            let text = text.trim_end_matches(['\r', '\n']);
+            if text.is_empty() {
+                values.warn(format!("{name}: {path} is empty and counts as unset"));
+                return None;
+            }
+            Some(Secret::new(text))
         }
-        let text = match read_text(Path::new(path)) {
-            Ok(text) => {
-                // Other blanks may be part of the secret.
-                let text = text.trim_end_matches(['\r', '\n']);
-                if text.is_empty() {
-                    self.diagnostics.warn(format!("{name}: {path} is empty and counts as unset"));
-                    return None;
-                }
-                Some(Secret::new(text))
-            }
-            Err(error) => {
-                let allowed = format!("the path of a readable file ({error})");
-                let example = format!("/run/secrets/{direct}");
-                let error = ConfigError::new(&name, allowed, &example).with_value(path);
-                self.diagnostics.error(error);
-                None
-            }
-        };
-        Some(Assignment { name, text })
-    }
+        Err(error) => {
+            let allowed = format!("the path of a readable file ({error})");
+            let example = format!("/run/secrets/{direct}");
+            values.error(ConfigError::new(&name, allowed, &example).with_value(path));
+            None
+        }
+    };
+    Some(Assignment { name, text })
 }
 
 /// A warning about a name that is no variable; `None` if it may belong to another program.
@@ -168,10 +148,7 @@ fn unknown_name(name: &str, spelling: Spelling) -> Option<String> {
 }
 
 /// The options of the add-on; empty where there is no such file.
-fn read_options(
-    environment: &BTreeMap<String, String>,
-    diagnostics: &mut Diagnostics,
-) -> BTreeMap<String, String> {
+fn read_options(environment: &Entries, reporter: &Reporter) -> Entries {
     let variable = &BMS_OPTIONS_FILE;
     let explicit = environment.get("bms_options_file").map(|path| path.trim());
     let path = match (explicit.filter(|path| !path.is_empty()), variable.default) {
@@ -194,13 +171,13 @@ fn read_options(
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if explicit.is_some() {
-                diagnostics.warn(format!("{}: file {path} not found", variable.name));
+                reporter.warn(format!("{}: file {path} not found", variable.name));
             }
             return BTreeMap::new();
         }
         Err(error) => format!("a readable file ({error})"),
     };
-    diagnostics.error(ConfigError::new(variable.name, allowed, variable.example).with_value(path));
+    reporter.error(ConfigError::new(variable.name, allowed, variable.example).with_value(path));
     BTreeMap::new()
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::error::{ConfigError, Diagnostics};
+use super::error::{ConfigError, Reporter};
 use super::rule;
 use super::variables::{Fallback, Variable};
 use crate::model::Secret;
@@ -84,13 +84,14 @@ fn shell_leftover(text: &str) -> &'static str {
 /// Assigned values, each checked against its rule, with the defaults behind them.
 #[derive(Debug, Clone)]
 pub(super) struct Values {
-    spelling: Spelling,
+    pub reporter: Reporter,
+    pub spelling: Spelling,
     assigned: BTreeMap<&'static str, Assignment>,
 }
 
 impl Values {
-    pub fn new(spelling: Spelling) -> Self {
-        Values { spelling, assigned: BTreeMap::new() }
+    pub fn new(spelling: Spelling, reporter: Reporter) -> Self {
+        Values { reporter, spelling, assigned: BTreeMap::new() }
     }
 
     pub fn insert(&mut self, variable: &'static Variable, assignment: Assignment) {
@@ -155,18 +156,14 @@ impl Values {
     }
 
     /// The elements of a JSON array; `None` if it is unset, or no array, which is reported.
-    pub fn json_array(
-        &self,
-        variable: &Variable,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Vec<Value>> {
+    pub fn json_array(&self, variable: &Variable) -> Option<Vec<Value>> {
         let allowed = match serde_json::from_str(self.explicit(variable)?) {
             Ok(Value::Array(list)) => return Some(list),
             Ok(_) => variable.rule.to_string(),
             // Syntax errors contain the position and never the text.
             Err(error) => format!("{} ({error})", variable.rule),
         };
-        diagnostics.error(self.invalid(variable, allowed));
+        self.reject(variable, allowed);
         None
     }
 
@@ -185,6 +182,24 @@ impl Values {
             Some(assignment) => assignment.invalid(variable, allowed),
             None => ConfigError::new(self.name_of(variable), allowed, variable.example),
         }
+    }
+
+    pub fn error(&self, error: ConfigError) {
+        self.reporter.error(error);
+    }
+
+    pub fn warn(&self, warning: impl Into<String>) {
+        self.reporter.warn(warning);
+    }
+
+    /// Reports that the assigned value is invalid.
+    pub fn reject(&self, variable: &Variable, allowed: impl Into<String>) {
+        self.error(self.invalid(variable, allowed));
+    }
+
+    /// Reports that the variable is unset.
+    pub fn require(&self, variable: &Variable, reason: &str) {
+        self.missing(variable, reason).into_iter().for_each(|error| self.error(error));
     }
 
     /// An error that the variable is unset; `None` if it is set to an invalid value, which has
