@@ -28,15 +28,15 @@ static LAYOUT: Layout = Layout {
     version: 0x25,
     reply_versions: &[0x25, 0x26],
     cid1: 0x46,
-    plan: &[&LIVE, &ALARMS, &HARDWARE, &SERIAL],
+    plan: &[
+        &Service::new(0x42, "live values", Part::Live, ADDRESS, live),
+        &Service::new(0x44, "alarms", Part::Alarms, ADDRESS, alarms),
+        &Service::new(0xC1, "hardware", Part::Identity, None, hardware),
+        &Service::new(0xC2, "serial number", Part::Identity, None, serial),
+    ],
     alternative: Alternative::None,
     is_service,
 };
-
-static LIVE: Service = Service::new(0x42, "live values", Part::Live, ADDRESS, live);
-static ALARMS: Service = Service::new(0x44, "alarms", Part::Alarms, ADDRESS, alarms);
-static HARDWARE: Service = Service::new(0xC1, "hardware", Part::Identity, None, hardware);
-static SERIAL: Service = Service::new(0xC2, "serial number", Part::Identity, None, serial);
 
 /// Fields after the user byte that every board has: full, cycles, design.
 const TAIL_FIELDS: u8 = 3;

@@ -32,72 +32,49 @@ static LAYOUT: Layout = Layout {
     version: 0x20,
     reply_versions: &[],
     cid1: 0x46,
-    plan: &[&LIVE, &ALARMS, &MANAGEMENT, &SERIAL, &FIRMWARE, &PARAMETERS, &MANUFACTURER],
+    plan: &[
+        &Service::new(0x42, "live values", Part::Live, ADDRESS, live),
+        &Service::new(0x44, "alarms", Part::Alarms, ADDRESS, alarms),
+        &Service::new(0x92, "charge and discharge management", Part::Extra, ADDRESS, management),
+        &Service::new(0x93, "serial number", Part::Identity, ADDRESS, serial),
+        &Service::new(0x96, "firmware", Part::Identity, ADDRESS, firmware),
+        &Service::new(0x47, "parameters", Part::Identity, None, parameters),
+        &Service::new(0x51, "manufacturer", Part::Identity, None, ascii_family::manufacturer),
+    ],
     alternative: Alternative::WholeGroup,
     is_service,
 };
 
-static LIVE: Service = Service::new(0x42, "live values", Part::Live, ADDRESS, live);
-static ALARMS: Service = Service::new(0x44, "alarms", Part::Alarms, ADDRESS, alarms);
-static PARAMETERS: Service = Service::new(0x47, "parameters", Part::Identity, None, parameters);
-static MANUFACTURER: Service =
-    Service::new(0x51, "manufacturer", Part::Identity, None, ascii_family::manufacturer);
-static MANAGEMENT: Service =
-    Service::new(0x92, "charge and discharge management", Part::Extra, ADDRESS, management);
-static SERIAL: Service = Service::new(0x93, "serial number", Part::Identity, ADDRESS, serial);
-static FIRMWARE: Service = Service::new(0x96, "firmware", Part::Identity, ADDRESS, firmware);
-
-/// One module of service 42.
-struct Module {
-    cells: Vec<u16>,
-    temperatures: Vec<u16>,
-    current: i16,
-    voltage: u16,
-    remaining: MilliampHours,
-    full: MilliampHours,
-    cycles: u16,
-}
-
 fn live(target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
-    let module = our_module(target, info, module)?;
-    let pack = &mut into.pack;
-    pack.voltage = Some(Millivolts(module.voltage.into()));
-    pack.current = Some(Milliamps(i32::from(module.current) * 100));
-    pack.remaining = Some(module.remaining);
-    pack.full = Some(module.full);
-    pack.soc = values::ratio(module.remaining, module.full);
-    pack.cycles = Some(module.cycles.into());
-    into.cells = values::cells(&module.cells);
-    // The first sensor is on the board with the power transistors.
-    let locations =
-        std::iter::once(SensorLocation::Mosfet).chain(std::iter::repeat(SensorLocation::Cells));
-    into.probes = values::probes(locations, module.temperatures.into_iter().map(deci_kelvin));
-    into.received.cell_info = true;
-    Ok(())
+    our_module(target, info, into, values_of_module)
 }
 
-/// Our module in a reply, which must contain nothing else. The second byte repeats the address, or
-/// counts the modules of a group.
-fn our_module<T>(
+/// Decodes our module in a reply, which must contain nothing else. The second byte repeats the address,
+/// or counts the modules of a group.
+fn our_module(
     target: Target,
     info: &[u8],
-    read: fn(&mut Reader<'_>) -> Result<T, DecodeError>,
-) -> Result<T, DecodeError> {
+    into: &mut Reading,
+    decode: fn(&mut Reader<'_>, &mut Reading) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
     let mut reader = Reader::big_endian(info);
     // The flags: which alarms and switches have changed since they were last requested.
     let [_flags, count] = reader.bytes()?;
-    let count = if target.group { count } else { 1 };
-    let modules = (0..count).map(|_| read(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+    let (count, ours) = if target.group { (count.into(), target.index()) } else { (1, 0) };
+    for index in 0..count {
+        let mut other = Reading::default();
+        decode(&mut reader, if index == ours { &mut *into } else { &mut other })?;
+    }
     reader.end()?;
-    let index = if target.group { target.index() } else { 0 };
-    modules.into_iter().nth(index).ok_or_else(|| {
-        let number = index + 1;
-        let reason = format!("the group has {count} modules and ours would be number {number}");
-        DecodeError::Invalid(reason)
-    })
+    if ours < count {
+        return Ok(());
+    }
+    let number = ours + 1;
+    let reason = format!("the group has {count} modules and ours would be number {number}");
+    Err(DecodeError::Invalid(reason))
 }
 
-fn module(reader: &mut Reader<'_>) -> Result<Module, DecodeError> {
+fn values_of_module(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError> {
     let (cells, temperatures) = cells_and_sensors(reader)?;
     let current = reader.i16()?;
     let [voltage, remaining] = reader.words()?;
@@ -117,54 +94,56 @@ fn module(reader: &mut Reader<'_>) -> Result<Module, DecodeError> {
         }
     };
     let (remaining, full) = (MilliampHours(remaining.into()), MilliampHours(full.into()));
-    Ok(Module { cells, temperatures, current, voltage, remaining, full, cycles })
-}
 
-/// One module of service 44.
-struct States {
-    cells: Vec<u8>,
-    temperatures: Vec<u8>,
-    charge: u8,
-    voltage: u8,
-    discharge: u8,
-    status: [u8; 5],
-}
-
-fn states(reader: &mut Reader<'_>) -> Result<States, DecodeError> {
-    let [cells, temperatures] = states_of_cells_and_sensors(reader)?.map(<[u8]>::to_vec);
-    let [charge, voltage, discharge] = reader.bytes()?;
-    let status = reader.bytes()?;
-    Ok(States { cells, temperatures, charge, voltage, discharge, status })
+    let pack = &mut into.pack;
+    pack.voltage = Some(Millivolts(voltage.into()));
+    pack.current = Some(Milliamps(i32::from(current) * 100));
+    pack.remaining = Some(remaining);
+    pack.full = Some(full);
+    pack.soc = values::ratio(remaining, full);
+    pack.cycles = Some(cycles.into());
+    into.cells = values::cells(&cells);
+    // The first sensor is on the board with the power transistors.
+    let locations =
+        std::iter::once(SensorLocation::Mosfet).chain(std::iter::repeat(SensorLocation::Cells));
+    into.probes = values::probes(locations, temperatures.into_iter().map(deci_kelvin));
+    into.received.cell_info = true;
+    Ok(())
 }
 
 fn alarms(target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
-    let states = our_module(target, info, states)?;
-    for &state in &states.cells {
+    our_module(target, info, into, alarms_of_module)
+}
+
+fn alarms_of_module(reader: &mut Reader<'_>, into: &mut Reading) -> Result<(), DecodeError> {
+    let [cells, temperatures] = states_of_cells_and_sensors(reader)?;
+    let [charge, voltage, discharge] = reader.bytes()?;
+    let [protection, switches, flags, low, high] = reader.bytes()?;
+    for &state in cells {
         let limits = [Alarm::CellUndervoltage, Alarm::CellOvervoltage];
         note_state(state, limits, "cell_states", into);
     }
     let board = [Alarm::MosUndertemperature, Alarm::MosOvertemperature];
-    let cells = [Alarm::CellUndertemperature, Alarm::CellOvertemperature];
-    let limits = std::iter::once(board).chain(std::iter::repeat(cells));
-    for (&state, limits) in states.temperatures.iter().zip(limits) {
+    let others = [Alarm::CellUndertemperature, Alarm::CellOvertemperature];
+    let limits = std::iter::once(board).chain(std::iter::repeat(others));
+    for (&state, limits) in temperatures.iter().zip(limits) {
         note_state(state, limits, "temperature_states", into);
     }
     // A discharge is negative, so "below the lower limit" is too much of it, too.
     for (state, alarm, word) in [
-        (states.charge, Alarm::ChargeOvercurrent, "charge_current_state"),
-        (states.discharge, Alarm::DischargeOvercurrent, "discharge_current_state"),
+        (charge, Alarm::ChargeOvercurrent, "charge_current_state"),
+        (discharge, Alarm::DischargeOvercurrent, "discharge_current_state"),
     ] {
         note_state(state, [alarm, alarm], word, into);
     }
     let limits = [Alarm::PackUndervoltage, Alarm::PackOvervoltage];
-    note_state(states.voltage, limits, "module_voltage_state", into);
+    note_state(voltage, limits, "module_voltage_state", into);
 
-    let [protection, switches, flags, low, high] = states.status;
     STATUS_1.decode(protection, into);
     STATUS_2.decode(switches, into);
     STATUS_3.decode(flags, into);
     let failed = u16::from_le_bytes([low, high]);
-    let fitted = ((1_u32 << states.cells.len().min(16)) - 1) as u16;
+    let fitted = ((1_u32 << cells.len().min(16)) - 1) as u16;
     into.alarms.note(Alarm::CellFailure, failed & fitted != 0);
     into.alarms.note_unknown_bits("status4_5", failed & !fitted);
     Ok(())

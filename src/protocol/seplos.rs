@@ -30,15 +30,14 @@ static LAYOUT: Layout = Layout {
     version: 0x20,
     reply_versions: &[0x20, 0x26],
     cid1: 0x46,
-    plan: &[&LIVE, &ALARMS, &MANUFACTURER],
+    plan: &[
+        &Service::new(0x42, "live values", Part::Live, ADDRESS, live),
+        &Service::new(0x44, "alarms", Part::Alarms, ADDRESS, alarms),
+        &Service::new(0x51, "manufacturer", Part::Identity, None, ascii_family::manufacturer),
+    ],
     alternative: Alternative::None,
     is_service,
 };
-
-static LIVE: Service = Service::new(0x42, "live values", Part::Live, ADDRESS, live);
-static ALARMS: Service = Service::new(0x44, "alarms", Part::Alarms, ADDRESS, alarms);
-static MANUFACTURER: Service =
-    Service::new(0x51, "manufacturer", Part::Identity, None, ascii_family::manufacturer);
 
 /// Words after the user byte: six with a meaning, four in reserve.
 const TAIL_WORDS: u8 = 10;

@@ -68,13 +68,19 @@ pub(super) fn fitted(cells: &[Cell], width: usize) -> u64 {
     1_u64.checked_shl(cells.len().min(width) as u32).map_or(u64::MAX, |bit| bit - 1)
 }
 
+/// Whether each cell is balancing, by its bit.
+pub(super) fn set_balancing(cells: &mut [Cell], mask: u64) {
+    for (bit, cell) in cells.iter_mut().take(64).enumerate() {
+        cell.balancing = Some(mask & 1 << bit != 0);
+    }
+}
+
 /// Marks the cells whose bit is set in a word of 16 bits, of which bit 0 is the cell after `first`,
 /// as balancing. Bits without a cell are unknown.
 pub(super) fn note_balancing(name: &'static str, word: u16, first: usize, into: &mut Reading) {
     let cells = into.cells.get_mut(first..).unwrap_or_default();
-    for (bit, cell) in cells.iter_mut().take(16).enumerate() {
-        cell.balancing = Some(word & 1 << bit != 0);
-    }
+    let end = cells.len().min(16);
+    set_balancing(&mut cells[..end], word.into());
     let beyond = u64::from(word) & !fitted(cells, 16);
     into.alarms.note_unknown_bits(name, beyond);
 }

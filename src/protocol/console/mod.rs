@@ -21,7 +21,7 @@ use crate::model::Reading;
 use crate::protocol::{CycleKind, Driver, ProtocolError, Step};
 use reply::{Reply, ReplyParser};
 
-pub use query_plan::{ConsoleDialect, ConsoleQuery, Decode, QueryPlan};
+pub use query_plan::{ConsoleDialect, ConsoleQuery, Decode, QueryPlan, query};
 
 /// The prompt behind a reply, which is often missing in text copied from a terminal.
 pub const PROMPT: &str = "pylon>";
@@ -156,7 +156,7 @@ impl<C: Conversation> Driver for ConsoleDriver<C> {
         if self.state == State::Receiving {
             match self.parser.finish() {
                 Some(reply) => self.conversation.on_reply(&reply),
-                None => self.conversation.on_timeout(self.parser.received()),
+                None => self.conversation.on_timeout(self.parser.received),
             }
             self.begin_step();
         }

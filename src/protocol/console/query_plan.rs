@@ -27,6 +27,11 @@ pub struct ConsoleQuery {
     pub decode: Decode,
 }
 
+/// A query whose reply comes within the configured timeout.
+pub const fn query(command: &'static str, need: Need, decode: Decode) -> ConsoleQuery {
+    ConsoleQuery { command, need, timeouts: 1, decode }
+}
+
 /// How a reply is decoded.
 #[derive(Debug)]
 pub enum Decode {

@@ -58,7 +58,7 @@ pub struct ReplyParser {
     bare_prompt: Option<Prompt>,
     /// Bytes behind the echo.
     size: usize,
-    received: usize,
+    pub received: usize,
 }
 
 impl ReplyParser {
@@ -67,10 +67,6 @@ impl ReplyParser {
     }
 
     /// Bytes received since the command.
-    pub fn received(&self) -> usize {
-        self.received
-    }
-
     /// Returns the reply with the last byte of its prompt.
     pub fn push(&mut self, byte: u8) -> Option<Reply> {
         self.received += 1;

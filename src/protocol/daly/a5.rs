@@ -194,10 +194,7 @@ impl Expected {
                 into.probes = values::probes(std::iter::repeat(SensorLocation::Cells), values);
             }
             BALANCING_COMMAND => {
-                let mask = u64::from_le_bytes(data);
-                for (bit, cell) in into.cells.iter_mut().enumerate().take(64) {
-                    cell.balancing = Some(mask & 1 << bit != 0);
-                }
+                values::set_balancing(&mut into.cells, u64::from_le_bytes(data));
             }
             FAILURES_COMMAND => {
                 let [failures @ .., code] = data;

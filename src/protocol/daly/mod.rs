@@ -64,8 +64,14 @@ const BLE_TIMEOUT: Duration = Duration::from_secs(3);
 struct Daly {
     number: u8,
     timeout: Duration,
-    /// Possible dialects, in the order of trials, and the index of the one in use.
+    /// Possible dialects, in the order of trials.
     dialects: Vec<&'static Dialect>,
+    session: Session,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    /// Index of the dialect in use.
     current: usize,
     /// The dialect in use had a reply.
     proven: bool,
@@ -91,28 +97,24 @@ impl Daly {
             number: options.address,
             timeout,
             dialects: DIALECTS.iter().filter(is_possible).copied().collect(),
-            current: 0,
-            proven: false,
-            counts: Counts::default(),
-            setting: None,
-            last: None,
+            session: Session::default(),
         }
     }
 
     fn dialect(&self) -> &'static Dialect {
-        self.dialects.get(self.current).copied().unwrap_or(DIALECTS[0])
+        self.dialects.get(self.session.current).copied().unwrap_or(DIALECTS[0])
     }
 
     /// Register or command of the switch to set.
     fn switch(&self) -> u16 {
-        match self.setting.map(|setting| setting.switch) {
+        match self.session.setting.map(|setting| setting.switch) {
             Some(Switch::Charging) => self.dialect().charging,
             _ => self.dialect().discharging,
         }
     }
 
     fn on(&self) -> bool {
-        self.setting.is_some_and(|setting| setting.on)
+        self.session.setting.is_some_and(|setting| setting.on)
     }
 
     fn command(&self, query: &Query) -> u8 {
@@ -125,7 +127,7 @@ impl Daly {
 
     fn expected_frames(&self, query: &Query) -> a5::Expected {
         let (_, board) = (self.dialect().addresses)(self.number);
-        a5::Expected::new(board, self.command(query), self.counts)
+        a5::Expected::new(board, self.command(query), self.session.counts)
     }
 
     fn expected_registers(&self, query: &Query) -> modbus::Expected {
@@ -149,7 +151,7 @@ impl RequestReply for Daly {
         if !INFO.controls.contains(&setting.switch) {
             return Vec::new();
         }
-        self.setting = Some(setting);
+        self.session.setting = Some(setting);
         let dialect = self.dialect();
         dialect.plan.iter().take(1).copied().chain([&SET_SWITCH, dialect.read_back]).collect()
     }
@@ -160,7 +162,7 @@ impl RequestReply for Daly {
     }
 
     fn need(&self, query: &'static Query) -> Need {
-        if self.last == Some(&SET_SWITCH) { Need::Required } else { query.need }
+        if self.session.last == Some(&SET_SWITCH) { Need::Required } else { query.need }
     }
 
     fn describe(&self, query: &'static Query) -> String {
@@ -222,20 +224,21 @@ impl RequestReply for Daly {
                 let actual = if self.on() { "off" } else { "on" };
                 return Err(DecodeError::Invalid(format!("the board reports {actual} instead")));
             }
-            expected.decode(frame, &mut self.counts, into)?;
+            expected.decode(frame, &mut self.session.counts, into)?;
         }
-        self.proven = true;
-        self.last = Some(query);
+        self.session.proven = true;
+        self.session.last = Some(query);
         Ok(())
     }
 
     fn pacing(&self, _query: &'static Query) -> Pacing {
-        let gap = match self.last {
+        let gap = match self.session.last {
             Some(last) if last == &SET_SWITCH => SWITCH_DELAY,
             Some(last) if last == &a5::CELLS || last == &a5::TEMPERATURES => LONG_GAP,
             _ => GAP,
         };
-        let timeout = if self.proven { self.timeout } else { self.timeout.min(TRIAL_TIMEOUT) };
+        let timeout =
+            if self.session.proven { self.timeout } else { self.timeout.min(TRIAL_TIMEOUT) };
         Pacing { timeout, gap, settle: SETTLE, retries: RETRIES }
     }
 
@@ -245,11 +248,11 @@ impl RequestReply for Daly {
         query: &'static Query,
         kind: CycleKind,
     ) -> Option<Vec<&'static Query>> {
-        if self.proven || self.plan().first() != Some(&query) {
+        if self.session.proven || self.plan().first() != Some(&query) {
             return None;
         }
-        self.current = (self.current + 1) % self.dialects.len().max(1);
-        if self.current == 0 {
+        self.session.current = (self.session.current + 1) % self.dialects.len().max(1);
+        if self.session.current == 0 {
             return None;
         }
         Some(match kind {
@@ -259,11 +262,7 @@ impl RequestReply for Daly {
     }
 
     fn reset(&mut self) {
-        self.current = 0;
-        self.proven = false;
-        self.counts = Counts::default();
-        self.setting = None;
-        self.last = None;
+        self.session = Session::default();
     }
 }
 

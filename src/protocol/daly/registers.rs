@@ -91,10 +91,7 @@ pub(super) fn note_mosfet(raw: u16, into: &mut Reading) {
 /// Which cells are balancing, unless a bit stands for a cell that does not exist: older tables have
 /// a mileage in these registers.
 pub(super) fn note_balancing(mask: u64, into: &mut Reading) {
-    if mask & !values::fitted(&into.cells, 64) != 0 {
-        return;
-    }
-    for (bit, cell) in into.cells.iter_mut().enumerate() {
-        cell.balancing = Some(mask & 1 << bit != 0);
+    if mask & !values::fitted(&into.cells, 64) == 0 {
+        values::set_balancing(&mut into.cells, mask);
     }
 }

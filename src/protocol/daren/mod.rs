@@ -30,7 +30,19 @@ static LAYOUT: Layout = Layout {
     version: 0x22,
     reply_versions: &[0x22],
     cid1: 0x4A,
-    plan: &[&LIVE, &NAMEPLATE, &MANUFACTURER, &CAPACITIES, &PARAMETERS],
+    plan: &[
+        &Service::new(0x42, "live values", Part::Live, ADDRESS, decode::live),
+        &Service::new(0xB0, "nameplate", Part::Identity, Some(&[1, 3, 0xFF, 0]), decode::nameplate),
+        &Service::new(0x51, "manufacturer", Part::Identity, None, decode::manufacturer),
+        &Service::new(
+            0xB0,
+            "capacities",
+            Part::Identity,
+            Some(&[1, 4, 0xFF, 0]),
+            decode::capacities,
+        ),
+        &Service::new(0x47, "parameters", Part::Identity, ADDRESS, decode::parameters),
+    ],
     alternative: Alternative::FixedGroup,
     // 90 is a return code here. As a service it erases firmware, which does not happen while a
     // battery is read.
@@ -41,16 +53,6 @@ static LAYOUT: Layout = Layout {
         )
     },
 };
-
-static LIVE: Service = Service::new(0x42, "live values", Part::Live, ADDRESS, decode::live);
-static NAMEPLATE: Service =
-    Service::new(0xB0, "nameplate", Part::Identity, Some(&[1, 3, 0xFF, 0]), decode::nameplate);
-static MANUFACTURER: Service =
-    Service::new(0x51, "manufacturer", Part::Identity, None, decode::manufacturer);
-static CAPACITIES: Service =
-    Service::new(0xB0, "capacities", Part::Identity, Some(&[1, 4, 0xFF, 0]), decode::capacities);
-static PARAMETERS: Service =
-    Service::new(0x47, "parameters", Part::Identity, ADDRESS, decode::parameters);
 
 #[cfg(test)]
 mod tests {

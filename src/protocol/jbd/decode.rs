@@ -97,8 +97,8 @@ const PROTECTION_MASK: u16 = 0x1FFF;
 /// 0282 balances its highest cell, which is the eighth. Some readers have it the other way round.
 fn note_balancing([low, high]: [u16; 2], cells: usize, into: &mut Reading) {
     let mask = u32::from(high) << 16 | u32::from(low);
-    let cell = |bit| Cell { balancing: Some(mask & 1_u32 << bit != 0), ..Cell::default() };
-    into.cells = (0..cells).map(cell).collect();
+    into.cells = vec![Cell::default(); cells];
+    values::set_balancing(&mut into.cells, mask.into());
     let beyond = u64::from(mask) & !values::fitted(&into.cells, 32);
     into.alarms.note_unknown_bits("balance_status", beyond);
 }
@@ -110,19 +110,9 @@ fn note_balancing([low, high]: [u16; 2], cells: usize, into: &mut Reading) {
 /// by an operator and is left so.
 pub(super) fn is_allowed(switch: Switch, reading: &Reading) -> bool {
     let on = reading.switches.get(switch) == Some(true);
-    let is_cause = |alarm| match alarm {
-        Alarm::ShortCircuit | Alarm::AfeFailure => true,
-        Alarm::CellOvervoltage
-        | Alarm::PackOvervoltage
-        | Alarm::ChargeOvertemperature
-        | Alarm::ChargeUndertemperature
-        | Alarm::ChargeOvercurrent => switch == Switch::Charging,
-        Alarm::CellUndervoltage
-        | Alarm::PackUndervoltage
-        | Alarm::DischargeOvertemperature
-        | Alarm::DischargeUndertemperature
-        | Alarm::DischargeOvercurrent => switch == Switch::Discharging,
-        _ => false,
+    let is_cause = |alarm| match COUNTED.iter().find(|(counted, _)| *counted == alarm) {
+        Some((_, only)) => only.is_none_or(|only| only == switch),
+        None => alarm == Alarm::AfeFailure,
     };
     let locked = reading.alarms.get(Alarm::MosSoftwareLock) == Some(true);
     on || (!locked && reading.alarms.active().any(is_cause))
@@ -146,22 +136,29 @@ pub(super) fn name(data: &[u8], into: &mut Reading) {
     into.received.device_info = true;
 }
 
+/// The alarms in the order of their counters, and the only switch that each of them turns off; `None`:
+/// it turns off both.
+const COUNTED: [(Alarm, Option<Switch>); 11] = {
+    const CHARGING: Option<Switch> = Some(Switch::Charging);
+    const DISCHARGING: Option<Switch> = Some(Switch::Discharging);
+    [
+        (Alarm::ShortCircuit, None),
+        (Alarm::ChargeOvercurrent, CHARGING),
+        (Alarm::DischargeOvercurrent, DISCHARGING),
+        (Alarm::CellOvervoltage, CHARGING),
+        (Alarm::CellUndervoltage, DISCHARGING),
+        (Alarm::ChargeOvertemperature, CHARGING),
+        (Alarm::ChargeUndertemperature, CHARGING),
+        (Alarm::DischargeOvertemperature, DISCHARGING),
+        (Alarm::DischargeUndertemperature, DISCHARGING),
+        (Alarm::PackOvervoltage, CHARGING),
+        (Alarm::PackUndervoltage, DISCHARGING),
+    ]
+};
+
 /// Register AA: 11 words on older boards, 12 on newer ones.
 pub(super) fn counters(data: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
-    let names = [
-        Alarm::ShortCircuit,
-        Alarm::ChargeOvercurrent,
-        Alarm::DischargeOvercurrent,
-        Alarm::CellOvervoltage,
-        Alarm::CellUndervoltage,
-        Alarm::ChargeOvertemperature,
-        Alarm::ChargeUndertemperature,
-        Alarm::DischargeOvertemperature,
-        Alarm::DischargeUndertemperature,
-        Alarm::PackOvervoltage,
-        Alarm::PackUndervoltage,
-    ];
-    let names = names.into_iter().map(Alarm::name).chain(["restarts"]);
+    let names = COUNTED.iter().map(|(alarm, _)| alarm.name()).chain(["restarts"]);
     into.counters = names.zip(words(data)?).map(|(name, count)| (name, count.into())).collect();
     Ok(())
 }

@@ -24,26 +24,25 @@ pub(super) enum Request {
 }
 
 impl Request {
-    fn command(self) -> u8 {
+    fn command_and_data(&self) -> (u8, &[u8]) {
         match self {
-            Request::Key(_) => 0x15,
-            Request::Random => 0x17,
-            Request::Password(_) => 0x18,
+            Request::Key(secret) => (0x15, secret),
+            Request::Random => (0x17, &[]),
+            Request::Password(secret) => (0x18, secret),
         }
     }
 
     pub(super) fn encode(self) -> Vec<u8> {
-        match self {
-            Request::Key(secret) | Request::Password(secret) => encode(self.command(), &secret),
-            Request::Random => encode(self.command(), &[]),
-        }
+        let (command, data) = self.command_and_data();
+        encode(command, data)
     }
 
     /// The reply, which is one byte, if it is among the received bytes.
     pub(super) fn reply(self, received: &[u8]) -> Option<u8> {
+        let (command, _) = self.command_and_data();
         let reply = |window: &[u8]| {
             let data = window.get(4).copied()?;
-            (window == encode(self.command(), &[data])).then_some(data)
+            (window == encode(command, &[data])).then_some(data)
         };
         received.windows(6).find_map(reply)
     }

@@ -112,14 +112,18 @@ const PLAN: &[Query] = &[Query::Basic, Query::Cells, Query::Name, Query::Counter
 const WITHOUT_COUNTERS: &[Query] = &[Query::Basic, Query::Cells, Query::Name];
 
 impl Query {
-    fn register(self) -> u8 {
+    fn register_and_title(self) -> (u8, &'static str) {
         match self {
-            Query::Basic => 0x03,
-            Query::Cells => 0x04,
-            Query::Name => 0x05,
-            Query::Counters => 0xAA,
-            Query::Switches => 0xE1,
+            Query::Basic => (0x03, "register 03 (basic information)"),
+            Query::Cells => (0x04, "register 04 (cells)"),
+            Query::Name => (0x05, "register 05 (name)"),
+            Query::Counters => (0xAA, "register AA (counters)"),
+            Query::Switches => (0xE1, "the write to register E1 (switches)"),
         }
+    }
+
+    fn register(self) -> u8 {
+        self.register_and_title().0
     }
 }
 
@@ -201,15 +205,7 @@ impl RequestReply for Jbd {
     }
 
     fn describe(&self, query: Query) -> String {
-        let content = match query {
-            Query::Basic => "basic information",
-            Query::Cells => "cells",
-            Query::Name => "name",
-            Query::Counters => "counters",
-            Query::Switches => "switches",
-        };
-        let write = if query == Query::Switches { "the write to " } else { "" };
-        format!("{write}register {:02X} ({content})", query.register())
+        query.register_and_title().1.to_owned()
     }
 
     fn encode(&self, query: Query) -> Vec<u8> {

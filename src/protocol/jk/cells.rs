@@ -37,7 +37,7 @@ fn major(software: Option<&str>) -> Option<u32> {
 /// mask of present cells, a run of ones, has a different position in the layouts with 24 and with 32
 /// cells. This was correct for all 2503 recorded records.
 pub fn layout(record: &Record, software: Option<&str>) -> Option<Layout> {
-    if (0..4).any(|cell| is_cell_voltage(record.f32(6 + 4 * cell))) {
+    if (0..4).any(|cell| is_cell_voltage(record.f32(CELLS + 4 * cell))) {
         return Some(Layout::Jk04);
     }
     let is_mask = |mask: u32| mask != 0 && mask & mask.wrapping_add(1) == 0;
@@ -49,8 +49,11 @@ pub fn layout(record: &Record, software: Option<&str>) -> Option<Layout> {
     }
 }
 
-const MASK_24: usize = 54;
-const MASK_32: usize = 70;
+/// Position of the first cell voltage.
+const CELLS: usize = 6;
+
+const MASK_24: usize = CELLS + 2 * 24;
+const MASK_32: usize = CELLS + 2 * 32;
 
 pub(super) fn is_cell_voltage(volts: f32) -> bool {
     (0.3..=6.0).contains(&volts)
@@ -72,46 +75,37 @@ pub(super) fn decode(record: &Record, layout: Layout, into: &mut Reading) {
 
 /// Positions of the fields of an integer layout.
 struct Offsets {
+    /// The voltages of this many cells are followed by the mask of the present ones, the numbers of the
+    /// highest and the lowest cell, and the resistances.
     cells: u8,
-    mask: usize,
-    highest: usize,
-    resistances: usize,
     mosfet: usize,
     /// Position and bit in the mask of fitted sensors, for each numbered sensor.
     sensors: &'static [(usize, u8)],
+    /// From here on both layouts have the same fields, apart from the errors.
     voltage: usize,
     error_bits: usize,
-    /// From here on both layouts have the same fields.
-    balance: usize,
 }
 
 static AT_24: Offsets = Offsets {
     cells: 24,
-    mask: MASK_24,
-    highest: 62,
-    resistances: 64,
     mosfet: 134,
     sensors: &[(130, 1), (132, 2)],
     voltage: 118,
     error_bits: 16,
-    balance: 138,
 };
 
 /// The value at 254, before T4 and T5, is a copy of the MOSFET temperature in all recordings.
 static AT_32: Offsets = Offsets {
     cells: 32,
-    mask: MASK_32,
-    highest: 78,
-    resistances: 80,
     mosfet: 144,
     sensors: &[(162, 1), (164, 2), (256, 4), (258, 5)],
     voltage: 150,
     error_bits: 32,
-    balance: 170,
 };
 
 fn decode_integers(record: &Record, at: &Offsets, into: &mut Reading) {
-    let rest = at.balance;
+    let mask = CELLS + 2 * usize::from(at.cells);
+    let rest = at.voltage + 20;
     let capacity = |at| MilliampHours(record.i32(at).into());
     let pack = &mut into.pack;
     pack.voltage = i32::try_from(record.u32(at.voltage)).ok().map(Millivolts);
@@ -130,13 +124,13 @@ fn decode_integers(record: &Record, at: &Offsets, into: &mut Reading) {
     let errors = if at.error_bits == 16 { record.u16(136).into() } else { record.u32(166) };
     decode_errors(errors, at.error_bits, into);
 
-    let voltage = |cell| Some(Millivolts(record.u16(6 + 2 * cell).into()));
+    let voltage = |cell| Some(Millivolts(record.u16(CELLS + 2 * cell).into()));
     let resistance = |cell| {
-        let milliohms = i32::from(record.u16(at.resistances + 2 * cell));
+        let milliohms = i32::from(record.u16(mask + 10 + 2 * cell));
         Some(Microohms(milliohms * 1000))
     };
-    let balanced = balanced_cell(record.u8(rest + 2), record.u8(at.highest), at, record);
-    let present = (0..at.cells).filter(|cell| record.u32(at.mask) & 1 << cell != 0);
+    let balanced = balanced_cell(record, rest + 2, mask + 8);
+    let present = (0..at.cells).filter(|cell| record.u32(mask) & 1 << cell != 0);
     into.cells = cells(present, voltage, resistance, balanced);
     probes(record, at, record.u8(rest + 44), into);
 }
@@ -146,11 +140,11 @@ type Balanced = Option<Option<u8>>;
 
 /// A balancer that discharges uses the highest cell, one that charges the lowest. The board reports the
 /// numbers of both, which are used here because the voltage changes during balancing.
-fn balanced_cell(state: u8, highest: u8, at: &Offsets, record: &Record) -> Balanced {
-    match state {
+fn balanced_cell(record: &Record, state: usize, highest: usize) -> Balanced {
+    match record.u8(state) {
         0 => Some(None),
-        1 => Some(Some(record.u8(at.highest + 1))),
-        2 => Some(Some(highest)),
+        1 => Some(Some(record.u8(highest + 1))),
+        2 => Some(Some(record.u8(highest))),
         _ => None,
     }
 }
@@ -200,21 +194,16 @@ fn percent(value: u8) -> Option<CentiPercent> {
 }
 
 fn decode_floats(record: &Record, into: &mut Reading) {
-    let voltage = |cell| thousandths(record.f32(6 + 4 * cell), 65.0).map(Millivolts);
+    let voltage = |cell| thousandths(record.f32(CELLS + 4 * cell), 65.0).map(Millivolts);
     let resistance = |cell| {
         let microohms = thousandths(record.f32(102 + 4 * cell), 65.0)?.checked_mul(1000)?;
         Some(Microohms(microohms))
     };
-    let balanced = match record.u8(220) {
-        0 => Some(None),
-        1 => Some(Some(record.u8(219))),
-        2 => Some(Some(record.u8(218))),
-        _ => None,
-    };
+    let balanced = balanced_cell(record, 220, 218);
     let present = |cell: &u8| record.u32(214) & 1 << *cell != 0;
     into.cells = cells((0..24).filter(present), voltage, resistance, balanced);
     // The balancer does not measure the pack voltage.
-    let sum = (0..24).filter(present).map(|cell| record.f32(6 + 4 * usize::from(cell))).sum();
+    let sum = (0..24).filter(present).map(|cell| record.f32(CELLS + 4 * usize::from(cell))).sum();
     let known = into.cells.iter().all(|cell| cell.voltage.is_some());
     into.pack.voltage =
         thousandths(sum, 1000.0).filter(|_| known && !into.cells.is_empty()).map(Millivolts);

@@ -10,6 +10,9 @@ use crate::model::Reading;
 /// Time in which a master polls all of its packs (measured: 4.4 s; more packs take longer).
 pub(super) const POLL_ROUND: Duration = Duration::from_secs(8);
 
+/// Address of the board that polls the others.
+pub(super) const MASTER: u8 = 0;
+
 /// Traffic between other devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum BusEvent {
@@ -75,7 +78,7 @@ impl BusParser {
 }
 
 /// Reads the pack at one address of such a bus.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct PassiveReader {
     address: u8,
     parser: BusParser,
@@ -83,29 +86,21 @@ pub(super) struct PassiveReader {
     pending: Option<Box<Record>>,
     /// Settings and device information, whenever the master polled them.
     known: Reading,
-    reading: Option<Reading>,
+    /// The first live values of this cycle.
+    pub(super) reading: Option<Reading>,
     /// Traffic of this protocol was received in this cycle.
-    busy: bool,
+    pub(super) busy: bool,
 }
 
 impl PassiveReader {
     pub(super) fn new(address: u8) -> Self {
-        PassiveReader {
-            address,
-            parser: BusParser::default(),
-            pending: None,
-            known: Reading::default(),
-            reading: None,
-            busy: false,
-        }
+        PassiveReader { address, ..PassiveReader::default() }
     }
 
     /// Begins a cycle; partial events are dropped.
     pub(super) fn start(&mut self) {
-        self.parser.clear();
-        self.pending = None;
-        self.reading = None;
-        self.busy = false;
+        let known = std::mem::take(&mut self.known);
+        *self = PassiveReader { address: self.address, known, ..PassiveReader::default() };
     }
 
     pub(super) fn reset(&mut self) {
@@ -116,49 +111,28 @@ impl PassiveReader {
         let Some(event) = self.parser.push(byte) else { return };
         self.busy = true;
         match event {
-            BusEvent::Acknowledgement(address, _) => {
-                if let Some(record) = self.pending.take() {
-                    self.assign(address, &record);
-                }
-            }
-            BusEvent::Trigger(_) => self.assign_to_master(),
+            BusEvent::Acknowledgement(address, _) => self.assign(address),
+            BusEvent::Trigger(_) => self.assign(MASTER),
             BusEvent::Record(record) => {
-                self.assign_to_master();
+                self.assign(MASTER);
                 self.pending = Some(record);
             }
         }
     }
 
-    pub(super) fn on_timeout(&mut self) {
-        self.assign_to_master();
-    }
-
     /// A record without an acknowledgement is the master's own.
-    fn assign_to_master(&mut self) {
-        if let Some(record) = self.pending.take() {
-            self.assign(0, &record);
-        }
+    pub(super) fn on_timeout(&mut self) {
+        self.assign(MASTER);
     }
 
-    fn assign(&mut self, address: u8, record: &Record) {
-        if address != self.address {
-            return;
-        }
+    fn assign(&mut self, address: u8) {
+        let Some(record) = self.pending.take().filter(|_| address == self.address) else { return };
         if record.kind() == Kind::Cells {
             let mut reading = self.known.clone();
-            pb::decode(record, &mut reading);
+            pb::decode(&record, &mut reading);
             self.reading.get_or_insert(reading);
         } else {
-            pb::decode(record, &mut self.known);
+            pb::decode(&record, &mut self.known);
         }
-    }
-
-    /// The first live values of this cycle.
-    pub(super) fn reading(&self) -> Option<&Reading> {
-        self.reading.as_ref()
-    }
-
-    pub(super) fn is_busy(&self) -> bool {
-        self.busy
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::passive::{BusEvent, BusParser, POLL_ROUND, PassiveReader};
+use super::passive::{BusEvent, BusParser, MASTER, POLL_ROUND, PassiveReader};
 use super::pb::Pb;
 use super::redact::{Redactor, TtlRedactor};
 use super::ttl::Ttl;
@@ -18,8 +18,6 @@ pub(super) const VARIANTS: &[&str] = &["ttl", "pb"];
 const LISTEN_TIME: Duration = Duration::from_secs(5);
 /// Cycles without any traffic after which the master counts as gone.
 const MAX_MISSES: u8 = 2;
-/// The address of a master. A request to it is a broadcast.
-const MASTER: u8 = 0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -119,7 +117,7 @@ impl JkSerial {
 
     /// The pack sent nothing in a whole round of the master.
     fn fail_passive(&mut self) {
-        self.misses = if self.passive.is_busy() { 0 } else { self.misses + 1 };
+        self.misses = if self.passive.busy { 0 } else { self.misses + 1 };
         if self.misses >= MAX_MISSES {
             self.no_master = false;
             self.current = Mode::Ttl;
@@ -174,7 +172,7 @@ impl Driver for JkSerial {
         match &self.state {
             State::Listening => Step::Await(LISTEN_TIME),
             State::Failed(error) => Step::Failed(error.clone()),
-            State::Active => match (self.passive.reading().cloned(), self.runner()) {
+            State::Active => match (self.passive.reading.clone(), self.runner()) {
                 (_, Some(runner)) => runner.step(),
                 (Some(reading), None) => Step::Done(Box::new(reading)),
                 (None, None) => Step::Await((self.timeout * 8).clamp(LISTEN_TIME, POLL_ROUND)),
@@ -195,12 +193,12 @@ impl Driver for JkSerial {
                 State::Failed(_) => return,
                 State::Listening => {
                     self.passive.push(byte);
-                    if self.passive.is_busy() {
+                    if self.passive.busy {
                         self.start_passive();
                     }
                 }
                 State::Active if self.current == Mode::Passive => {
-                    if self.passive.reading().is_none() {
+                    if self.passive.reading.is_none() {
                         self.passive.push(byte);
                     }
                 }
@@ -227,7 +225,7 @@ impl Driver for JkSerial {
             }
             State::Active if self.current == Mode::Passive => {
                 self.passive.on_timeout();
-                if self.passive.reading().is_none() {
+                if self.passive.reading.is_none() {
                     self.fail_passive();
                 }
             }

@@ -8,7 +8,7 @@
 
 mod decode;
 
-use super::console::{ConsoleDialect, ConsoleDriver, ConsoleQuery, Decode, QueryPlan, states};
+use super::console::{ConsoleDialect, ConsoleDriver, Decode, QueryPlan, query, states};
 use super::info::{DriverInfo, SerialDefaults};
 use super::query::Need;
 
@@ -21,10 +21,6 @@ pub static INFO: DriverInfo = DriverInfo {
         Box::new(ConsoleDriver::new(QueryPlan::new(&DIALECT, options)))
     })
 };
-
-const fn query(command: &'static str, need: Need, decode: Decode) -> ConsoleQuery {
-    ConsoleQuery { command, need, timeouts: 1, decode }
-}
 
 static DIALECT: ConsoleDialect = ConsoleDialect {
     queries: &[

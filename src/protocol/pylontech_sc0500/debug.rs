@@ -93,12 +93,14 @@ impl Debug {
     /// The console was logged out or restarted. A second log-in in the same cycle is not tried.
     fn on_logout(&mut self) {
         self.session = Session::default();
-        self.phase = if self.new_login {
-            let reason = "the console logged out during the read".to_owned();
-            Phase::Failed(ProtocolError::Login { reason })
-        } else {
-            Phase::Login
-        };
+        self.phase = Phase::Login;
+        if self.new_login {
+            self.fail_login("the console logged out during the read".to_owned());
+        }
+    }
+
+    fn fail_login(&mut self, reason: String) {
+        self.phase = Phase::Failed(ProtocolError::Login { reason });
     }
 
     /// Continues after the log-in.
@@ -127,8 +129,7 @@ impl Debug {
             self.new_login = true;
             self.continue_session();
         } else if reply.unknown_command().is_none() || self.logins == 0 {
-            let reason = format!("the console replied to `{LOGIN}`: {}", reply.headline());
-            self.phase = Phase::Failed(ProtocolError::Login { reason });
+            self.fail_login(format!("the console replied to `{LOGIN}`: {}", reply.headline()));
         }
     }
 
@@ -140,8 +141,7 @@ impl Debug {
                         "the serial number of the controller is {other}, but BMS_BARCODE is {}; `tbar` was not sent",
                         self.barcode.as_str()
                     );
-                    self.phase = Phase::Failed(ProtocolError::Login { reason });
-                    return;
+                    return self.fail_login(reason);
                 }
                 _ => self.session.info = Some(info),
             },
@@ -173,8 +173,7 @@ impl Debug {
         }
         if let Some(Err(refusal)) = &self.session.authorised {
             let reason = format!("the console refused `tbar`: {refusal}; it is not sent again");
-            self.phase = Phase::Failed(ProtocolError::Login { reason });
-            return;
+            return self.fail_login(reason);
         }
         self.phase = Phase::Failed(match headline {
             "" => timed_out(GETPWR, 0),
@@ -188,8 +187,7 @@ impl Debug {
         if let Some(line) = reply.unknown_command() {
             let reason = format!("the console does not accept `tbar`: {line}");
             self.session = Session::default();
-            self.phase = Phase::Failed(ProtocolError::Login { reason });
-            return;
+            return self.fail_login(reason);
         }
         let passed = reply.lines.iter().any(|line| line.to_ascii_lowercase().contains("pass"));
         self.session.authorised = Some(match passed {

@@ -13,7 +13,7 @@ mod user;
 
 use super::barcode::Barcode;
 use super::console::info::Info;
-use super::console::{ConsoleDialect, ConsoleDriver, ConsoleQuery, Decode, QueryPlan};
+use super::console::{ConsoleDialect, ConsoleDriver, ConsoleQuery, Decode, QueryPlan, query};
 use super::info::{DriverInfo, ImpliedBy, SerialDefaults};
 use super::query::Need;
 use crate::model::{Module, Reading};
@@ -44,27 +44,15 @@ const RECORDED: &str = "recorded";
 
 /// A console that is already in debug mode, as in a recorded conversation.
 static LOGGED_IN: ConsoleDialect = ConsoleDialect {
-    queries: &[
-        ConsoleQuery {
-            command: "getpwr",
-            need: Need::Required,
-            timeouts: 1,
-            decode: Decode::Values(getpwr::decode),
-        },
-        IDENTITY,
-    ],
+    queries: &[query("getpwr", Need::Required, Decode::Values(getpwr::decode)), IDENTITY],
     complete: |reading, info| divide_into_modules(reading, serials(info)),
 };
 
 /// The older program waits 15 s for `info` where 5 s are enough for other commands.
 const INFO_TIMEOUTS: u32 = 3;
 
-const IDENTITY: ConsoleQuery = ConsoleQuery {
-    command: "info",
-    need: Need::Once,
-    timeouts: INFO_TIMEOUTS,
-    decode: Decode::Info,
-};
+const IDENTITY: ConsoleQuery =
+    ConsoleQuery { timeouts: INFO_TIMEOUTS, ..query("info", Need::Once, Decode::Info) };
 
 /// Cells of an H48050.
 const CELLS_PER_MODULE: usize = 15;

@@ -11,7 +11,7 @@
 //! (mletenay/home-assistant-pylontech).
 
 use super::super::console::table::{Row, Table, consecutive_cells, field, number, temperature};
-use super::super::console::{ConsoleDialect, ConsoleQuery, Decode, states};
+use super::super::console::{ConsoleDialect, Decode, query, states};
 use super::super::query::Need;
 use super::{IDENTITY, assign_serials, divide_into_modules, serials};
 use crate::model::{
@@ -19,18 +19,12 @@ use crate::model::{
 };
 use crate::protocol::{DecodeError, Options};
 
-type DecodeFn = fn(&[String], &Options, &mut Reading) -> Result<(), DecodeError>;
-
-const fn query(command: &'static str, need: Need, decode: DecodeFn) -> ConsoleQuery {
-    ConsoleQuery { command, need, timeouts: 1, decode: Decode::Values(decode) }
-}
-
 pub(super) static DIALECT: ConsoleDialect = ConsoleDialect {
     queries: &[
-        query("pwr", Need::Required, pwr),
+        query("pwr", Need::Required, Decode::Values(pwr)),
         IDENTITY,
-        query("bat", Need::Optional, bat),
-        query("unit", Need::Optional, unit),
+        query("bat", Need::Optional, Decode::Values(bat)),
+        query("unit", Need::Optional, Decode::Values(unit)),
     ],
     complete: |reading, info| {
         let mut serials = serials(info);
