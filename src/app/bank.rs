@@ -14,8 +14,8 @@ use crate::clock;
 use crate::command::{Command, CommandBus, CommandError, CommandInbox, Request};
 use crate::config;
 use crate::model::bank::{Bank, Member};
-use crate::model::units::{Uptime, millis};
-use crate::model::{DeviceId, DeviceState, Fault, FaultKind, LinkState, staleness};
+use crate::model::units::millis;
+use crate::model::{DeviceId, DeviceState, Fault, FaultKind, LinkState, Uptime, staleness};
 
 /// Members that share a line are read in turn, so wait this long for the next reading before
 /// publishing.
@@ -120,14 +120,11 @@ impl BankTask {
         self.update_interval();
         let is_first = self.complete.is_none();
         let connecting = |member: &MemberState| member.state.borrow().link == LinkState::Connecting;
-        if is_first && self.members.iter().any(connecting) {
-            // Published now, a member would be missing that is merely the next one to be read.
-        } else if self.members.iter().any(|member| member.present) {
-            if is_first || changed {
-                self.record_success(now);
-            }
-        } else if is_first || changed || now >= self.last_record + self.interval {
-            self.record_failure(now);
+        // Published now, a member would be missing that is merely the next one to be read.
+        let waits = is_first && self.members.iter().any(connecting);
+        let failure_due = !self.any_present() && now >= self.last_record + self.interval;
+        if !waits && (is_first || changed || failure_due) {
+            self.record(now);
         }
         let present = self.members.iter().filter(|member| member.present);
         let next = now + self.interval;
@@ -142,7 +139,19 @@ impl BankTask {
         self.board.update_profile(&self.id, |profile| profile.interval_ms = longest);
     }
 
-    fn record_success(&mut self, now: Instant) {
+    /// Publishes the totals, or that no battery answers.
+    fn record(&mut self, now: Instant) {
+        self.last_record = now;
+        let time = clock::now();
+        if !self.any_present() {
+            self.log_missing(true, "no battery answers");
+            let message = "no battery of the bank answers";
+            let fault = Fault::new(FaultKind::Timeout, message, "see the error of each battery");
+            return self.board.update(&self.id, |state| {
+                state.record_attempt(time, 0, false, Some(fault));
+                state.mark_offline(time);
+            });
+        }
         let states: Vec<_> =
             self.members.iter().map(|member| member.state.borrow().clone()).collect();
         let members = states.iter().zip(&self.members);
@@ -153,27 +162,14 @@ impl BankTask {
         let missing = derived.bank.iter().flat_map(|bank| &bank.missing);
         let missing: Vec<_> = missing.map(DeviceId::as_str).collect();
         self.log_missing(!missing.is_empty(), &format!("missing: {}", missing.join(", ")));
-        self.record(now, None, |state| state.accept(clock::now(), 0, reading, derived));
-    }
-
-    fn record_failure(&mut self, now: Instant) {
-        self.log_missing(true, "no battery answers");
-        let message = "no battery of the bank answers";
-        let fault = Fault::new(FaultKind::Timeout, message, "see the error of each battery");
-        self.record(now, Some(fault), |state| state.mark_offline(clock::now()));
-    }
-
-    fn record(
-        &mut self,
-        now: Instant,
-        fault: Option<Fault>,
-        change: impl FnOnce(&mut DeviceState),
-    ) {
-        self.last_record = now;
         self.board.update(&self.id, |state| {
-            state.record_attempt(clock::now(), 0, fault.is_none(), fault);
-            change(state);
+            state.record_attempt(time, 0, true, None);
+            state.accept(time, 0, reading, derived);
         });
+    }
+
+    fn any_present(&self) -> bool {
+        self.members.iter().any(|member| member.present)
     }
 
     /// Logs the first record of an incomplete bank, and when it is complete again.

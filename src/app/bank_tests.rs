@@ -1,8 +1,7 @@
 use super::*;
 use crate::model::bank::Wiring;
 use crate::model::derive::derive;
-use crate::model::units::{Milliamps, Millis};
-use crate::model::{EnergyTotals, Profile, Reading};
+use crate::model::{EnergyTotals, Milliamps, Millis, Profile, Reading};
 
 /// A bank of `a` (read every 10 s) and `b` (every 30 s).
 struct TestBank {
@@ -164,8 +163,7 @@ async fn bank_adopts_the_longest_interval_of_its_members() {
 #[tokio::test(start_paused = true)]
 async fn bank_continues_restored_energy_counters() {
     let bank = TestBank::start();
-    let kept =
-        EnergyTotals { charged: crate::model::energy::Energy(500), ..EnergyTotals::default() };
+    let kept = EnergyTotals { charged: crate::model::Energy(500), ..EnergyTotals::default() };
     bank.board.restore(&id("bank"), Some(kept));
     bank.read("a", 5);
     bank.read("b", 7);

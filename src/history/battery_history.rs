@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::packed::{Sample, Series, Spread, SpreadSum};
 use super::row_buffer::RowBuffer;
-use crate::model::entries::{Entry, entries};
-use crate::model::units::{Millis, millis};
-use crate::model::{DeviceState, Value};
+use crate::model::units::millis;
+use crate::model::{DeviceState, Entry, Millis, Value, entries};
 
 /// Every reading is kept for this long.
 const FINE_SPAN: Duration = Duration::from_secs(2 * 3600);

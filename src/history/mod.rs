@@ -24,8 +24,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::board::Board;
-use crate::model::DeviceId;
-use crate::model::units::Millis;
+use crate::model::{DeviceId, Millis};
 
 pub use packed::{Series, Spread};
 pub use query::{Answer, Query};

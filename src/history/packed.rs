@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::model::units::{Millis, divide_rounded};
+use crate::model::Millis;
+use crate::model::units::divide_rounded;
 
 /// The quantity of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]

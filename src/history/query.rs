@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::battery_history::{BatteryHistory, minute_number};
 use super::packed::{Block, Series, Spread, SpreadSum};
-use crate::model::units::{Millis, millis};
+use crate::model::Millis;
+use crate::model::units::millis;
 
 /// Points of an answer; a step that would give more is lengthened.
 const MAX_POINTS: u64 = 3000;

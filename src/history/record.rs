@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -12,8 +12,7 @@ use super::battery_history::{MinuteRow, samples};
 use super::store::HistoryFile;
 use crate::board::Board;
 use crate::clock;
-use crate::model::units::Millis;
-use crate::model::{DeviceId, DeviceState, EnergyTotals, Restored};
+use crate::model::{DeviceId, DeviceState, EnergyTotals, Millis, Restored};
 
 /// The file is written after each minute of the clock. In milliseconds.
 const MINUTE: u64 = 60_000;
@@ -113,18 +112,12 @@ impl Recorder {
             let result = work(&mut file);
             (file, result)
         });
-        match done.await {
-            Ok((file, result)) => {
-                self.file = Some(file);
-                Some(result)
-            }
-            Err(error) => {
-                tracing::error!(
-                    "history: the file is no longer written ({error}). Please report this"
-                );
-                None
-            }
-        }
+        let log = |error: &JoinError| {
+            tracing::error!("history: the file is no longer written ({error}). Please report this");
+        };
+        let (file, result) = done.await.inspect_err(log).ok()?;
+        self.file = Some(file);
+        Some(result)
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::packed::{Block, Sample, Series, Spread};
-use crate::model::units::{Millis, millis};
+use crate::model::Millis;
+use crate::model::units::millis;
 
 /// Rows per block. A block begins with complete values and is dropped as a whole.
 const ROWS: usize = 120;

@@ -17,9 +17,7 @@ use super::battery_history::MinuteRow;
 use super::packed::{Series, Spread};
 use super::{History, Millis};
 use crate::model::catalog::Quantity;
-use crate::model::energy::Energy;
-use crate::model::units::MilliwattHours;
-use crate::model::{DeviceId, EnergyTotals};
+use crate::model::{DeviceId, Energy, EnergyTotals, MilliwattHours};
 
 /// "BMSr" in the header of our files (`PRAGMA application_id`).
 const APPLICATION: i64 = 0x424d_5372;

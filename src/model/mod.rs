@@ -38,7 +38,8 @@ pub use alarm_diff::AlarmDiff;
 pub use broker::{BrokerState, DiscoveredDevice};
 pub use derived::{ActiveAlarm, AlarmKey, Derived};
 pub use device_state::{Attempt, Counters, DeviceState, LinkState, Restored};
-pub use energy::EnergyTotals;
+pub use energy::{Energy, EnergyTotals};
+pub use entries::{Entry, entries};
 pub use fault::{Fault, FaultKind};
 pub use profile::{DeviceId, Profile};
 pub use reading::{
@@ -49,7 +50,7 @@ pub use secret::Secret;
 pub use snapshot::Snapshot;
 pub use thresholds::AlarmThresholds;
 pub use units::{
-    CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millivolts, MilliwattHours,
-    Milliwatts,
+    CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millis, Millivolts,
+    MilliwattHours, Milliwatts, Uptime,
 };
 pub use value::Value;
