@@ -208,8 +208,7 @@ fn open_capture(path: &Path) -> Option<(Recorder, JoinHandle<()>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::energy::Energy;
-    use crate::model::{EnergyTotals, Profile};
+    use crate::model::{Energy, EnergyTotals, Profile};
 
     fn totals(charged: u64) -> EnergyTotals {
         EnergyTotals { charged: Energy(charged), ..EnergyTotals::default() }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::model::DeviceId;
-use crate::model::reading::Setting;
+use crate::model::{DeviceId, Setting};
 
 /// Commands that may wait for one line; more are refused.
 const INBOX: usize = 8;

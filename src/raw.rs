@@ -9,9 +9,10 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::model::derived::BankSummary;
-use crate::model::reading::{ChargeLimits, Reading, SensorLocation};
-use crate::model::units::{Microohms, Unit};
-use crate::model::{DeviceState, Snapshot, Value};
+use crate::model::units::Unit;
+use crate::model::{
+    ChargeLimits, DeviceState, Microohms, Reading, SensorLocation, Snapshot, Value,
+};
 
 pub fn raw(state: &DeviceState) -> Json {
     let (profile, snapshot) = (&state.profile, state.snapshot.as_deref());
@@ -192,9 +193,10 @@ mod tests {
 
     use super::*;
     use crate::model::derive::derive;
-    use crate::model::reading::{Cell, Module, Parts, Probe};
-    use crate::model::units::{CentiPercent, DeciCelsius, Millis, Millivolts};
-    use crate::model::{Alarm, Attempt, Fault, FaultKind, Profile};
+    use crate::model::{
+        Alarm, Attempt, Cell, CentiPercent, DeciCelsius, Fault, FaultKind, Millis, Millivolts,
+        Module, Parts, Probe, Profile,
+    };
 
     fn state() -> DeviceState {
         DeviceState::new(Profile {

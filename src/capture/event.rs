@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Secret;
-use crate::model::units::Millis;
+use crate::model::{Millis, Secret};
 use crate::protocol::driver::{CapacityUnit, Medium};
 use crate::protocol::{CycleKind, Options};
 
@@ -119,7 +118,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::reading::{Setting, Switch};
+    use crate::model::{Setting, Switch};
 
     #[test]
     fn cycle_kind_keeps_its_shape() {

@@ -188,15 +188,10 @@ fn device(id: &str) -> DeviceId {
 
 fn profile(id: &str) -> Profile {
     Profile {
-        id: device(id),
         name: "Rack battery".into(),
-        brand: "daren".into(),
-        title: "Daren".into(),
         port: Some("/dev/ttyUSB0".into()),
-        address: None,
-        adapter: None,
         interval_ms: 30_000,
-        controls: Vec::new(),
+        ..Profile::new(device(id), "daren", "Daren")
     }
 }
 

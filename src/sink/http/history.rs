@@ -19,9 +19,7 @@ use super::error::ApiError;
 use crate::clock;
 use crate::history::{Answer, Query, Spread};
 use crate::model::catalog::Quantity;
-use crate::model::entries::entries;
-use crate::model::units::Millis;
-use crate::model::{DeviceId, DeviceState, Value};
+use crate::model::{DeviceId, DeviceState, Millis, Value, entries};
 use crate::raw::raw;
 
 /// Range and resolution that flows of the gateway expect.

@@ -17,8 +17,7 @@ use super::AppState;
 use super::events::MAX_CLIENTS;
 use crate::clock;
 use crate::model::catalog::{CATALOG, Get, Kind, Quantity};
-use crate::model::entries::{Entry, entries};
-use crate::model::{DeviceState, LinkState, Value};
+use crate::model::{DeviceState, Entry, LinkState, Value, entries};
 
 /// OpenMetrics 1.0, section "Content type".
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

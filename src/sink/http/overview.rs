@@ -5,10 +5,9 @@ use serde_json::{Value as Json, json};
 use crate::board::Board;
 use crate::history::History;
 use crate::model::catalog::{Category, Get};
-use crate::model::entries::{Entry, entries};
-use crate::model::reading::Cell;
 use crate::model::{
-    BrokerState, DeviceState, DiscoveredDevice, LinkState, Profile, Snapshot, Value,
+    BrokerState, Cell, DeviceState, DiscoveredDevice, Entry, LinkState, Profile, Snapshot, Value,
+    entries,
 };
 
 /// All batteries, the broker, and the devices found while no battery is configured.
@@ -106,9 +105,7 @@ mod tests {
     use super::*;
     use crate::model::bank::{Bank, Member};
     use crate::model::derive::derive;
-    use crate::model::reading::Module;
-    use crate::model::units::{CentiPercent, Millis, Millivolts, Uptime};
-    use crate::model::{Alarm, Reading};
+    use crate::model::{Alarm, CentiPercent, Millis, Millivolts, Module, Reading, Uptime};
 
     fn online() -> DeviceState {
         let mut state = DeviceState::new(Profile::sample("rack"));

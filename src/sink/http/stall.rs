@@ -51,8 +51,7 @@ impl StallDetector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::units::Millis;
-    use crate::model::{Attempt, Fault, FaultKind, Profile};
+    use crate::model::{Attempt, Fault, FaultKind, Millis, Profile};
 
     #[tokio::test(start_paused = true)]
     async fn battery_without_attempts_is_stalled() {

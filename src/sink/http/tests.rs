@@ -8,9 +8,10 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::model::derive::derive;
-use crate::model::reading::{Cell, Probe, Reading, SensorLocation};
-use crate::model::units::{CentiPercent, DeciCelsius, Microohms, Milliamps, Millis, Millivolts};
-use crate::model::{Alarm, Attempt, DeviceId, Fault, FaultKind, LinkState, Profile, Snapshot};
+use crate::model::{
+    Alarm, Attempt, Cell, CentiPercent, DeciCelsius, DeviceId, Fault, FaultKind, LinkState,
+    Microohms, Milliamps, Millis, Millivolts, Probe, Profile, Reading, SensorLocation, Snapshot,
+};
 
 /// Long enough that only a hang fails a test.
 const TIMEOUT: Duration = Duration::from_secs(20);

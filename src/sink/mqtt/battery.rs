@@ -7,9 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::model::catalog::Get;
-use crate::model::energy::Energy;
-use crate::model::entries::entries;
-use crate::model::{DeviceId, DeviceState, LinkState, Profile};
+use crate::model::{DeviceId, DeviceState, Energy, LinkState, Profile, entries};
 use crate::raw;
 
 use super::alarms::{self, AlarmEvents};

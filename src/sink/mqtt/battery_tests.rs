@@ -3,9 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::derived::BankSummary;
-use crate::model::reading::Cell;
-use crate::model::units::{Millis, Millivolts};
-use crate::model::{Alarm, AlarmSet, Reading};
+use crate::model::{Alarm, AlarmSet, Cell, Millis, Millivolts, Reading};
 use crate::sink::mqtt::Publish;
 use crate::sink::mqtt::test_data::{self, reading, settings, state, unread_state};
 use crate::sink::mqtt::topics::DiscoveryTarget;

@@ -145,7 +145,7 @@ fn accepted(change: &ConfigChange) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::reading::{Setting, Switch};
+    use crate::model::{Setting, Switch};
     use crate::sink::mqtt::test_data;
 
     fn reply_to(command: &Command, result: Result<(), CommandError>) -> Option<Message> {

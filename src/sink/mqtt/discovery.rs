@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::DeviceState;
 use crate::model::catalog::{Category, Get, Kind, Quantity};
-use crate::model::reading::{Reading, Switch};
+use crate::model::{DeviceState, Switch};
 
 use super::Publish;
 use super::json::object;
@@ -41,12 +40,6 @@ pub struct Context<'a> {
     /// Topic of the program's own availability.
     pub bridge: &'a str,
     pub publish: Publish,
-}
-
-impl<'a> Context<'a> {
-    fn reading(&self) -> Option<&'a Reading> {
-        self.state.snapshot.as_deref().map(|snapshot| &snapshot.reading)
-    }
 }
 
 /// One entity, without what all entities of the device share.
@@ -137,7 +130,8 @@ pub fn device_payload(
 /// distinguished and assigned to areas. `via_device` works in every version of Home Assistant,
 /// `child_devices` does not.
 fn device(context: &Context<'_>, module: Option<usize>) -> Value {
-    let (profile, reading) = (&*context.state.profile, context.reading());
+    let profile = &context.state.profile;
+    let reading = context.state.snapshot.as_ref().map(|snapshot| &snapshot.reading);
     let identity = reading.map(|reading| reading.identity.clone()).unwrap_or_default();
     let id = format!("bms_reader_{}", profile.id);
     let manufacturer = identity.manufacturer.as_ref().unwrap_or(&profile.title);
@@ -318,10 +312,8 @@ fn icon(quantity: &Quantity) -> Option<&'static str> {
 /// first, so there is room for a few lost reads and for the slowest refresh.
 fn expiry(context: &Context<'_>) -> Duration {
     let interval = Duration::from_millis(context.state.profile.interval_ms);
-    let refresh = match context.publish {
-        Publish::Changes(refresh) => refresh,
-        Publish::All => Duration::ZERO,
-    };
+    let refresh =
+        if let Publish::Changes(refresh) = context.publish { refresh } else { Duration::ZERO };
     (interval * 5).max(Duration::from_secs(120)).max(refresh * 2 + interval)
 }
 

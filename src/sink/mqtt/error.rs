@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use rumqttc::{ConnectReturnCode, ConnectionError, StateError};
+use rumqttc::{ConnectReturnCode as Code, ConnectionError, StateError};
 
 /// The log puts the address of the broker before each message.
 #[derive(Debug, thiserror::Error)]
@@ -79,18 +79,14 @@ impl MqttError {
         })
     }
 
-    fn from_code(code: ConnectReturnCode) -> Self {
+    fn from_code(code: Code) -> Self {
         match code {
-            ConnectReturnCode::BadUserNamePassword => {
-                MqttError::LoginRefused("wrong user or password")
-            }
-            ConnectReturnCode::NotAuthorized => MqttError::LoginRefused("not authorised"),
-            ConnectReturnCode::BadClientId => MqttError::Refused("MQTT_CLIENT_ID is not accepted"),
-            ConnectReturnCode::RefusedProtocolVersion => {
-                MqttError::Refused("MQTT 3.1.1 is not supported")
-            }
-            ConnectReturnCode::ServiceUnavailable => MqttError::Refused("service unavailable"),
-            ConnectReturnCode::Success => MqttError::NoAnswer,
+            Code::BadUserNamePassword => MqttError::LoginRefused("wrong user or password"),
+            Code::NotAuthorized => MqttError::LoginRefused("not authorised"),
+            Code::BadClientId => MqttError::Refused("MQTT_CLIENT_ID is not accepted"),
+            Code::RefusedProtocolVersion => MqttError::Refused("MQTT 3.1.1 is not supported"),
+            Code::ServiceUnavailable => MqttError::Refused("service unavailable"),
+            Code::Success => MqttError::NoAnswer,
         }
     }
 
@@ -162,8 +158,8 @@ mod tests {
         let refused = |code| {
             MqttError::new(ConnectionError::ConnectionRefused(code), false).is_login_refused()
         };
-        assert!(refused(ConnectReturnCode::NotAuthorized));
-        assert!(refused(ConnectReturnCode::BadUserNamePassword));
-        assert!(!refused(ConnectReturnCode::ServiceUnavailable));
+        assert!(refused(Code::NotAuthorized));
+        assert!(refused(Code::BadUserNamePassword));
+        assert!(!refused(Code::ServiceUnavailable));
     }
 }

@@ -3,8 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::command::Command;
-use crate::model::energy::Energy;
-use crate::model::reading::{Setting, Switch};
+use crate::model::{Energy, Setting, Switch};
 
 use super::Settings;
 use super::command_payload::{error_reply, parse_config, parse_on_off};
@@ -65,9 +64,8 @@ impl MessageParser {
         batteries.find_map(|(index, topics)| {
             let command = topics.key(topic).and_then(|key| parse_command(key, payload));
             match command {
-                Some(_) if retained => {
-                    (!payload.is_empty()).then(|| Incoming::RetainedCommand(topic.to_owned()))
-                }
+                Some(_) if retained && payload.is_empty() => None,
+                Some(_) if retained => Some(Incoming::RetainedCommand(topic.to_owned())),
                 Some(Ok(command)) => Some(Incoming::Command(index, command)),
                 Some(Err(error)) => Some(Incoming::InvalidCommand(error_reply(topic, &error))),
                 None if retained => {
@@ -121,21 +119,19 @@ fn parse_retained(topics: &Topics, topic: &str, payload: &[u8]) -> Option<Retain
     }
 }
 
+/// `None` when another program published it.
 fn parse_discovery(topics: &Topics, topic: &str, payload: &[u8]) -> Option<RetainedState> {
     let target = topics.parse_discovery(topic)?;
-    let mut discovery = own_discovery(payload)?;
+    let mut discovery: Map<String, Value> = serde_json::from_slice(payload).ok()?;
+    let origin = discovery.get("origin").or_else(|| discovery.get("o"))?;
+    if origin["name"] != ORIGIN {
+        return None;
+    }
     let components = match &target {
         DiscoveryTarget::Entity(component, key) => object(json!({ key: platform(component) })),
         DiscoveryTarget::Device(_) => object(discovery.remove("components").unwrap_or_default()),
     };
     Some(RetainedState::Discovery(target, components))
-}
-
-/// The discovery payload, when this program published it.
-fn own_discovery(payload: &[u8]) -> Option<Map<String, Value>> {
-    let discovery: Map<String, Value> = serde_json::from_slice(payload).ok()?;
-    let origin = discovery.get("origin").or_else(|| discovery.get("o"))?;
-    (origin.get("name")?.as_str()? == ORIGIN).then_some(discovery)
 }
 
 #[cfg(test)]

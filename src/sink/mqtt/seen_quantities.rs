@@ -1,8 +1,8 @@
 //! The quantities of a battery that were seen so far: each has an entity in Home Assistant.
 
-use crate::model::DeviceState;
-use crate::model::catalog::{CATALOG, Quantity};
-use crate::model::entries::{Entry, entries, intermittent};
+use crate::model::catalog::Quantity;
+use crate::model::entries::intermittent;
+use crate::model::{DeviceState, Entry, entries};
 
 /// One value of the catalogue, or one member of a family such as the cells.
 #[derive(Debug, Clone)]
@@ -50,7 +50,8 @@ impl SeenQuantities {
             self.0.iter().filter(|old| !contains(&now, old.quantity) && !removed(old.module));
         let kept: Vec<_> = kept.cloned().collect();
         now.extend(kept);
-        now.sort_by_key(|seen| position(seen.quantity));
+        // The rows of the catalogue are in one array, so their addresses are in its order.
+        now.sort_by_key(|seen| std::ptr::from_ref(seen.quantity));
         self.0 = now;
     }
 }
@@ -59,13 +60,10 @@ fn contains(list: &[SeenQuantity], quantity: &Quantity) -> bool {
     list.iter().any(|seen| std::ptr::eq(seen.quantity, quantity))
 }
 
-fn position(quantity: &Quantity) -> usize {
-    CATALOG.iter().position(|row| std::ptr::eq(row, quantity)).unwrap_or(CATALOG.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::catalog::CATALOG;
     use crate::model::{Alarm, AlarmSet};
     use crate::sink::mqtt::test_data;
 
@@ -114,7 +112,10 @@ mod tests {
         reading.alarms.note(Alarm::FuseBlown, false);
         seen.update(&test_data::state(reading, 2));
         assert!(keys(&seen).contains(&"alarm_fuse_blown".to_owned()));
-        assert!(seen.0.iter().map(|seen| position(seen.quantity)).is_sorted());
+        let row = |seen: &SeenQuantity| {
+            CATALOG.iter().position(|quantity| std::ptr::eq(quantity, seen.quantity))
+        };
+        assert!(seen.0.iter().map(row).is_sorted());
     }
 
     #[test]

@@ -4,24 +4,18 @@ use std::time::Duration;
 
 use super::{Discovery, Publish, Settings};
 use crate::model::derived_state::DerivedState;
-use crate::model::reading::{Cell, Module, Probe, Reading, SensorLocation};
-use crate::model::units::{
-    CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millis, Millivolts, Uptime,
+use crate::model::{
+    Alarm, AlarmThresholds, Cell, CentiPercent, DeciCelsius, DeviceState, MilliampHours, Milliamps,
+    Millis, Millivolts, Module, Probe, Profile, Reading, SensorLocation, Uptime,
 };
-use crate::model::{Alarm, AlarmThresholds, Attempt, DeviceId, DeviceState, Profile};
 
 /// A rack battery on a serial port, read every 30 s.
 pub fn profile() -> Profile {
     Profile {
-        id: DeviceId::new("rack").expect("a valid id"),
         name: "Rack battery".into(),
-        brand: "daren".into(),
-        title: "Daren".into(),
         port: Some("/dev/ttyUSB0".into()),
         address: Some("1".into()),
-        adapter: None,
-        interval_ms: 30_000,
-        controls: Vec::new(),
+        ..Profile::sample("rack")
     }
 }
 
@@ -85,13 +79,8 @@ pub fn state(reading: Reading, sequence: u64) -> DeviceState {
     state.restore(None);
     state.counters.reads = sequence - 1;
     state.accept(taken, 250, reading, derived);
-    state.attempt = Some(Attempt {
-        number: sequence,
-        ended: taken,
-        took_ms: 250,
-        connected: true,
-        fault: None,
-    });
+    state.record_attempt(taken, 250, true, None);
+    state.attempt.as_mut().expect("an attempt").number = sequence;
     state
 }
 

@@ -1,7 +1,6 @@
 //! Every topic of the program.
 
-use crate::model::Profile;
-use crate::model::reading::Switch;
+use crate::model::{Profile, Switch};
 
 use DiscoveryTarget::{Device, Entity};
 
