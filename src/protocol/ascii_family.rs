@@ -5,11 +5,10 @@
 use std::time::Duration;
 
 use super::ascii_frame::{self, Frame};
-use super::bytes::Reader;
-use super::driver::{CycleKind, Options};
-use super::error::{DecodeError, ProtocolError};
-use super::query::{Framing, Need, Pacing, RequestReply};
 use super::values::{self, keep, plain_text};
+use super::{
+    CycleKind, DecodeError, Framing, Need, Options, Pacing, ProtocolError, Reader, RequestReply,
+};
 use crate::model::{Alarm, Reading, SensorLocation};
 
 /// Quiet time before a request. No document asks for it, but half-duplex adapters need a moment to

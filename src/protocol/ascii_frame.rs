@@ -10,8 +10,7 @@
 //! low twelve bits and a check nibble above them. A reply has its return code where the
 //! request had CID2, so it does not identify its request.
 
-use super::error::{DecodeError, check};
-use super::query::Framing;
+use super::{DecodeError, Framing, check};
 
 const SOI: u8 = b'~';
 const EOI: u8 = b'\r';

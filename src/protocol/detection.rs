@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use super::DRIVERS;
 use super::advertisement::{Advertisement, LIKELY};
-use super::driver::Options;
-use super::info::DriverInfo;
+use super::{DriverInfo, Options};
 
 /// The type that stands for "find out".
 pub const AUTO: &str = "auto";

@@ -33,6 +33,15 @@ pub use driver::{CapacityUnit, CycleKind, Driver, Medium, Options, Side, Step};
 pub use error::{DecodeError, ProtocolError};
 pub use info::{DriverInfo, ImpliedBy, uuid16};
 
+// What most drivers need.
+use advertisement::AdvertisementMatcher;
+use bytes::{Reader, text};
+use error::check;
+use frame::FrameShape;
+use info::{GattChannel, GattProfile, SerialDefaults, short};
+use query::{Framing, Need, Pacing, RequestReply, Runner};
+use status_word::{StatusWord, status_word};
+
 /// Every brand. Being in this list is being configurable, documented and tested.
 pub static DRIVERS: &[&DriverInfo] = &[
     &daren::INFO,

@@ -4,10 +4,8 @@
 //! Only the length defines where a frame ends, and on a bus the address byte may occur among noise, so
 //! a frame is looked for by what the reply to a request has to look like.
 
-use super::bytes::Reader;
 use super::checksum::crc16_modbus;
-use super::error::{DecodeError, check};
-use super::frame::FrameShape;
+use super::{DecodeError, FrameShape, Reader, check};
 
 pub const READ: u8 = 0x03;
 /// Writes one register; a good reply equals the request.

@@ -9,12 +9,8 @@ use super::ascii_family::{
     ADDRESS, Alternative, Layout, Pack, Part, Service, Target, cells_and_sensors, is_service,
     locations, note_state, note_warnings, states_of_cells_and_sensors,
 };
-use super::bytes::Reader;
-use super::error::DecodeError;
-use super::info::{DriverInfo, SerialDefaults};
-use super::query::Runner;
-use super::status_word::{StatusWord, status_word};
 use super::values::{self, centi_ah, deci_kelvin, keep, plain_text};
+use super::{DecodeError, DriverInfo, Reader, Runner, SerialDefaults, StatusWord, status_word};
 use crate::model::{Alarm, Milliamps, Millivolts, Reading, SensorLocation};
 
 pub static INFO: DriverInfo = DriverInfo {

@@ -9,12 +9,8 @@ use super::ascii_family::{
     self, ADDRESS, Alternative, Layout, Pack, Part, Service, Target, cells_and_sensors, is_service,
     note_state, states_of_cells_and_sensors,
 };
-use super::bytes::Reader;
-use super::error::DecodeError;
-use super::info::{DriverInfo, SerialDefaults};
-use super::query::Runner;
-use super::status_word::{StatusWord, status_word};
 use super::values::{self, deci_kelvin, keep, plain_text};
+use super::{DecodeError, DriverInfo, Reader, Runner, SerialDefaults, StatusWord, status_word};
 use crate::model::{Alarm, MilliampHours, Milliamps, Millivolts, Reading, SensorLocation};
 
 /// The first module of the first group has address 2, the one of group 3 has 32 (hex).

@@ -1,6 +1,6 @@
 //! Conversations with drivers, for their tests.
 
-use super::driver::{Driver, Step};
+use super::{Driver, Step};
 
 /// Advances until the driver awaits a reply or the cycle is over. Returns the last request.
 pub(super) fn next_request(driver: &mut dyn Driver) -> Option<Vec<u8>> {

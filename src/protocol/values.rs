@@ -1,7 +1,6 @@
 //! Values in the encodings that several brands share.
 
-use super::bytes::{Reader, text};
-use super::error::DecodeError;
+use super::{DecodeError, Reader, text};
 use crate::model::{
     Cell, CentiPercent, DeciCelsius, MilliampHours, Millivolts, Probe, Reading, SensorLocation,
 };

@@ -1,7 +1,6 @@
 use super::*;
-use crate::protocol::query::Runner;
 use crate::protocol::testing::next_request;
-use crate::protocol::{Driver, Step};
+use crate::protocol::{Driver, Runner, Step};
 
 static LIVE: Service = Service::new(0x42, "live", Part::Live, ADDRESS, |_, info, into| {
     into.pack.cycles = Some(Reader::big_endian(info).u8()?.into());

@@ -17,8 +17,8 @@ pub mod table;
 
 use std::time::Duration;
 
+use super::{CycleKind, Driver, ProtocolError, Step};
 use crate::model::Reading;
-use crate::protocol::{CycleKind, Driver, ProtocolError, Step};
 use reply::{Reply, ReplyParser};
 
 pub use query_plan::{ConsoleDialect, ConsoleQuery, Decode, QueryPlan, query};

@@ -6,8 +6,8 @@ use super::info::Info;
 use super::reply::Reply;
 use super::{COMMAND_GAP, Command, ConsoleStep, Conversation, quoted, timed_out, unreadable};
 use crate::model::Reading;
-use crate::protocol::query::{Need, Session};
-use crate::protocol::{CycleKind, DecodeError, Options, ProtocolError};
+use crate::protocol::query::Session;
+use crate::protocol::{CycleKind, DecodeError, Need, Options, ProtocolError};
 
 /// The commands of a console, the required ones first.
 #[derive(Debug)]

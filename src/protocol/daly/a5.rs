@@ -11,13 +11,9 @@ use super::query::Query;
 use super::status;
 use super::values::{current, degrees, soc};
 use crate::model::{Cell, MilliampHours, Millivolts, Reading, SensorLocation};
-use crate::protocol::DecodeError;
-use crate::protocol::bytes::Reader;
 use crate::protocol::checksum::sum8;
-use crate::protocol::error::check;
-use crate::protocol::frame::FrameShape;
-use crate::protocol::query::{Framing, Need};
 use crate::protocol::values;
+use crate::protocol::{DecodeError, FrameShape, Framing, Need, Reader, check};
 
 const START: u8 = 0xA5;
 const DATA: usize = 8;

@@ -7,8 +7,7 @@ use super::query::Query;
 use super::registers::{Registers, note_balancing, note_mosfet};
 use super::status;
 use crate::model::{MilliampHours, Millivolts, Reading};
-use crate::protocol::DecodeError;
-use crate::protocol::query::Need;
+use crate::protocol::{DecodeError, Need};
 
 pub(super) static STATUS: Query = Query::registers("Status", Need::Required, (0x00, 62), status);
 /// Of newer boards; the others do not reply, or with zeros.

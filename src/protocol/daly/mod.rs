@@ -15,13 +15,11 @@ mod values;
 
 use std::time::Duration;
 
-use super::advertisement::AdvertisementMatcher;
-use super::driver::{CycleKind, Medium, Options};
-use super::error::DecodeError;
-use super::frame::FrameShape;
-use super::info::{DriverInfo, GattChannel, GattProfile, SerialDefaults, short};
 use super::modbus::{self, READ, WRITE};
-use super::query::{Framing, Need, Pacing, RequestReply, Runner};
+use super::{
+    AdvertisementMatcher, CycleKind, DecodeError, DriverInfo, FrameShape, Framing, GattChannel,
+    GattProfile, Medium, Need, Options, Pacing, RequestReply, Runner, SerialDefaults, short,
+};
 use crate::model::{Reading, Setting, Switch};
 use a5::Counts;
 use dialect::{DIALECTS, Dialect};

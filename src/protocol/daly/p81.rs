@@ -8,8 +8,7 @@ use super::query::Query;
 use super::registers::{Registers, note_balancing, note_mosfet};
 use super::status;
 use crate::model::{MilliampHours, Reading};
-use crate::protocol::DecodeError;
-use crate::protocol::query::Need;
+use crate::protocol::{DecodeError, Need};
 
 /// Cells, temperatures, voltage, current, state of charge.
 pub(super) static FIRST: Query =

@@ -3,8 +3,7 @@
 
 use super::registers::Registers;
 use crate::model::Reading;
-use crate::protocol::DecodeError;
-use crate::protocol::query::Need;
+use crate::protocol::{DecodeError, Need};
 
 #[derive(Debug)]
 pub(super) struct Query {

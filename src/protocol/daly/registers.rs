@@ -2,9 +2,8 @@
 
 use super::values::{current, degrees, soc};
 use crate::model::{Millivolts, Probe, Reading, SensorLocation};
-use crate::protocol::DecodeError;
-use crate::protocol::bytes::{Reader, text};
 use crate::protocol::values;
+use crate::protocol::{DecodeError, Reader, text};
 
 /// Sensors among the cells for which there are registers.
 const MAX_SENSORS: u16 = 8;

@@ -2,7 +2,7 @@
 //! third dialect has a table with levels instead. Level 1 warns, level 2 has acted.
 
 use crate::model::{Alarm, Reading};
-use crate::protocol::status_word::{StatusWord, status_word};
+use crate::protocol::{StatusWord, status_word};
 
 pub(super) fn note_failures(bytes: [u8; FAILURES.len()], into: &mut Reading) {
     for (word, byte) in FAILURES.iter().zip(bytes) {

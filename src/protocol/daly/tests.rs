@@ -1,8 +1,7 @@
 use super::*;
-use crate::protocol::bytes::Reader;
 use crate::protocol::modbus::with_crc;
 use crate::protocol::testing::next_request;
-use crate::protocol::{Driver, ProtocolError, Step};
+use crate::protocol::{Driver, ProtocolError, Reader, Step};
 
 const D2_STATUS: &[u8] = &[0xD2, 3, 0, 0, 0, 0x3E, 0xD7, 0xB9];
 const P81_FIRST: &[u8] = &[0x81, 3, 0, 0, 0, 0x40, 0x5B, 0xFA];

@@ -5,10 +5,9 @@ use super::status;
 use crate::model::{
     Alarm, CentiPercent, DeciCelsius, Milliamps, Millivolts, Reading, SensorLocation,
 };
-use crate::protocol::DecodeError;
 use crate::protocol::ascii_family::{MAX_CELLS, Target};
-use crate::protocol::bytes::{Reader, text};
 use crate::protocol::values::{self, centi_ah, centi_percent, deci_celsius, deci_kelvin, keep};
+use crate::protocol::{DecodeError, Reader, text};
 
 const MAX_SENSORS: u32 = 32;
 

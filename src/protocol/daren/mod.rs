@@ -10,8 +10,7 @@ mod decode;
 pub(crate) mod status;
 
 use super::ascii_family::{ADDRESS, Alternative, Layout, Pack, Part, Service};
-use super::info::{DriverInfo, ImpliedBy, SerialDefaults};
-use super::query::Runner;
+use super::{DriverInfo, ImpliedBy, Runner, SerialDefaults};
 
 pub static INFO: DriverInfo = DriverInfo {
     serial: SerialDefaults::new(&[9600, 19_200], 2),

@@ -1,7 +1,7 @@
 //! Status words of service 42. Bits 0 to 8 and the temperature word are in the Basen document and
 //! in every other source; the rest is from the vendor's tool.
 
-use crate::protocol::status_word::{StatusWord, status_word};
+use crate::protocol::{StatusWord, status_word};
 
 pub(crate) static VOLTAGE: StatusWord = status_word!("voltage_status";
     0 CellOvervoltage, 1 CellUndervoltage, 2 PackOvervoltage, 3 PackUndervoltage,

@@ -17,8 +17,7 @@ use std::time::Duration;
 use super::Jbd;
 use super::handshake::{self, Request, SECRET, scramble};
 use crate::model::Secret;
-use crate::protocol::query::Runner;
-use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Side, Step};
+use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Runner, Side, Step};
 
 /// The key and the password as the factory sets them.
 const FACTORY: [u8; SECRET] = *b"000000";

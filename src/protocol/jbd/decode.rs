@@ -4,10 +4,8 @@ use crate::model::alarm::AlarmSet;
 use crate::model::{
     Alarm, Cell, MilliampHours, Milliamps, Millivolts, Reading, SensorLocation, Switch,
 };
-use crate::protocol::DecodeError;
-use crate::protocol::bytes::{Reader, text};
-use crate::protocol::status_word::{StatusWord, status_word};
 use crate::protocol::values::{self, centi_percent, deci_kelvin};
+use crate::protocol::{DecodeError, Reader, StatusWord, status_word, text};
 
 /// Balance bits are two words.
 const MAX_CELLS: u32 = 32;

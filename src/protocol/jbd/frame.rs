@@ -8,10 +8,8 @@
 //! The checksum is the two's complement of a sum of bytes, high byte first: of register, length
 //! and data in a request, of status, length and data in a reply.
 
-use crate::protocol::DecodeError;
 use crate::protocol::checksum::negated_sum16;
-use crate::protocol::error::check;
-use crate::protocol::frame::FrameShape;
+use crate::protocol::{DecodeError, FrameShape, check};
 
 const START: u8 = 0xDD;
 const END: u8 = 0x77;

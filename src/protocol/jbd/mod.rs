@@ -12,12 +12,11 @@ pub(crate) mod handshake;
 
 use std::time::Duration;
 
-use super::advertisement::AdvertisementMatcher;
-use super::driver::{CycleKind, Driver, Medium, Options};
-use super::error::{DecodeError, ProtocolError};
-use super::frame::FrameShape;
-use super::info::{DriverInfo, GattChannel, GattProfile, SerialDefaults, short, uuid16};
-use super::query::{Framing, Need, Pacing, RequestReply, Runner};
+use super::{
+    AdvertisementMatcher, CycleKind, DecodeError, Driver, DriverInfo, FrameShape, Framing,
+    GattChannel, GattProfile, Medium, Need, Options, Pacing, ProtocolError, RequestReply, Runner,
+    SerialDefaults, short, uuid16,
+};
 use crate::model::{Reading, Setting, Switch};
 use ble::JbdBle;
 

@@ -21,10 +21,11 @@ pub mod status;
 mod tags;
 pub mod ttl;
 
-use super::advertisement::AdvertisementMatcher;
-use super::info::{DriverInfo, GattChannel, GattProfile, SerialDefaults, short, uuid16};
+use super::{
+    AdvertisementMatcher, DriverInfo, GattChannel, GattProfile, Medium, SerialDefaults, short,
+    uuid16,
+};
 use crate::model::Switch;
-use crate::protocol::Medium;
 use ble::JkBle;
 use record::{COMMAND, COMMAND_HEADER, checksum};
 use serial::{JkSerial, VARIANTS};

@@ -15,8 +15,7 @@ use super::device_info;
 use super::record::{Kind, RECORD, RECORD_HEADER, Record};
 use crate::model::Reading;
 use crate::protocol::modbus::{checked, with_crc};
-use crate::protocol::query::{Framing, Need, Pacing, RequestReply};
-use crate::protocol::{DecodeError, Options};
+use crate::protocol::{DecodeError, Framing, Need, Options, Pacing, RequestReply};
 
 /// Lengths of a trigger and of its acknowledgement.
 pub(crate) const TRIGGER: usize = 11;

@@ -7,9 +7,7 @@
 
 use std::fmt;
 
-use crate::protocol::DecodeError;
-use crate::protocol::bytes::{Reader, text};
-use crate::protocol::error::check;
+use crate::protocol::{DecodeError, Reader, check, text};
 
 /// Length of a record with its checksum.
 pub const RECORD: usize = 300;

@@ -9,8 +9,7 @@ use super::passive::{BusEvent, BusParser, MASTER, POLL_ROUND, PassiveReader};
 use super::pb::Pb;
 use super::redact::{Redactor, TtlRedactor};
 use super::ttl::Ttl;
-use crate::protocol::query::Runner;
-use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Side, Step};
+use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Runner, Side, Step};
 
 pub(super) const VARIANTS: &[&str] = &["ttl", "pb"];
 

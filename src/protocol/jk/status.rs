@@ -1,7 +1,7 @@
 //! Status words. Drivers decode them and simulators encode them.
 
 use crate::model::Reading;
-use crate::protocol::status_word::{StatusWord, status_word};
+use crate::protocol::{StatusWord, status_word};
 
 /// The error word of record 02. Bits 0 to 15 exist in every layout, the others in that with 32 cells.
 /// From the vendor's Modbus papers V1.0 and V1.1 and, from bit 24 on, syssi/esphome-jk-bms.

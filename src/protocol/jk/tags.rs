@@ -5,8 +5,7 @@ use crate::model::{
     Cell, CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts, Probe, Reading,
     SensorLocation,
 };
-use crate::protocol::DecodeError;
-use crate::protocol::bytes::{Reader, text};
+use crate::protocol::{DecodeError, Reader, text};
 
 use super::status::WARNINGS;
 

@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use super::tags;
 use crate::model::Reading;
-use crate::protocol::error::check;
-use crate::protocol::query::{Framing, Need, Pacing, RequestReply};
-use crate::protocol::{DecodeError, Options};
+use crate::protocol::{DecodeError, Framing, Need, Options, Pacing, RequestReply, check};
 
 pub(crate) const HEADER: [u8; 2] = [0x4E, 0x57];
 /// Header, length, terminal, command, source and type.

@@ -9,8 +9,7 @@
 mod decode;
 
 use super::console::{ConsoleDialect, ConsoleDriver, Decode, QueryPlan, query, states};
-use super::info::{DriverInfo, SerialDefaults};
-use super::query::Need;
+use super::{DriverInfo, Need, SerialDefaults};
 
 pub static INFO: DriverInfo = DriverInfo {
     serial: SerialDefaults::new(&[115_200], 5),

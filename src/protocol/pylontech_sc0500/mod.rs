@@ -14,10 +14,8 @@ mod user;
 use super::barcode::Barcode;
 use super::console::info::Info;
 use super::console::{ConsoleDialect, ConsoleDriver, ConsoleQuery, Decode, QueryPlan, query};
-use super::info::{DriverInfo, ImpliedBy, SerialDefaults};
-use super::query::Need;
+use super::{Driver, DriverInfo, ImpliedBy, Need, Options, SerialDefaults};
 use crate::model::{Module, Reading};
-use crate::protocol::{Driver, Options};
 
 pub static INFO: DriverInfo = DriverInfo {
     // One console per stack.

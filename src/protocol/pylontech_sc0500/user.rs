@@ -12,12 +12,11 @@
 
 use super::super::console::table::{Row, Table, consecutive_cells, field, number, temperature};
 use super::super::console::{ConsoleDialect, Decode, query, states};
-use super::super::query::Need;
 use super::{IDENTITY, assign_serials, divide_into_modules, serials};
 use crate::model::{
     Cell, MilliampHours, Millivolts, MilliwattHours, Module, Probe, Reading, SensorLocation,
 };
-use crate::protocol::{DecodeError, Options};
+use crate::protocol::{DecodeError, Need, Options};
 
 pub(super) static DIALECT: ConsoleDialect = ConsoleDialect {
     queries: &[
