@@ -109,55 +109,37 @@ fn reported_text(alarm: Alarm, measurement: Option<&Measurement>) -> String {
 }
 
 fn measurement(alarm: Alarm, reading: &Reading, derived: &Derived) -> Option<Measurement> {
-    use Alarm::*;
     let pack = &reading.pack;
-    let probe = |location| {
-        let mut probes = reading.probes.iter().filter(|probe| probe.location == location);
-        probes.find_map(|probe| probe.value)
-    };
-    let (what, value, unit, cell): (_, Option<Value>, _, _) = match alarm {
-        CellOvervoltage | CellOvervoltageWarning => {
+    let probe = |location| reading.probes_at(location).flatten().next().map(Value::from);
+    // A warning is about the same value as the protection that it precedes.
+    let (what, value, unit, cell) = match alarm.name().trim_end_matches("_warning") {
+        "cell_overvoltage" => {
             let (cell, voltage) = derived.highest_cell?;
             ("highest cell", Some(voltage.into()), "V", Some(cell))
         }
-        CellUndervoltage | CellUndervoltageWarning => {
+        "cell_undervoltage" => {
             let (cell, voltage) = derived.lowest_cell?;
             ("lowest cell", Some(voltage.into()), "V", Some(cell))
         }
-        PackOvervoltage | PackUndervoltage | PackOvervoltageWarning | PackUndervoltageWarning => {
+        "pack_overvoltage" | "pack_undervoltage" => {
             ("pack voltage", pack.voltage.map(Value::from), "V", None)
         }
-        ChargeOvercurrent
-        | DischargeOvercurrent
-        | DischargeOvercurrent2
-        | ChargeOvercurrentWarning
-        | DischargeOvercurrentWarning => ("current", pack.current.map(Value::from), "A", None),
-        ChargeOvertemperature
-        | DischargeOvertemperature
-        | ChargeOvertemperatureWarning
-        | DischargeOvertemperatureWarning => {
+        "charge_overcurrent" | "discharge_overcurrent" | "discharge_overcurrent_2" => {
+            ("current", pack.current.map(Value::from), "A", None)
+        }
+        "charge_overtemperature" | "discharge_overtemperature" => {
             ("highest temperature", derived.max_temp.map(Value::from), "°C", None)
         }
-        ChargeUndertemperature
-        | DischargeUndertemperature
-        | ChargeUndertemperatureWarning
-        | DischargeUndertemperatureWarning => {
+        "charge_undertemperature" | "discharge_undertemperature" => {
             ("lowest temperature", derived.min_temp.map(Value::from), "°C", None)
         }
-        AmbientOvertemperature
-        | AmbientUndertemperature
-        | AmbientOvertemperatureWarning
-        | AmbientUndertemperatureWarning => {
-            let value = probe(SensorLocation::Ambient).map(Value::from);
-            ("ambient temperature", value, "°C", None)
+        "ambient_overtemperature" | "ambient_undertemperature" => {
+            ("ambient temperature", probe(SensorLocation::Ambient), "°C", None)
         }
-        MosOvertemperature
-        | MosUndertemperature
-        | MosOvertemperatureWarning
-        | MosUndertemperatureWarning => {
-            ("MOSFET temperature", probe(SensorLocation::Mosfet).map(Value::from), "°C", None)
+        "mos_overtemperature" | "mos_undertemperature" => {
+            ("MOSFET temperature", probe(SensorLocation::Mosfet), "°C", None)
         }
-        LowBattery | LowSocWarning => ("state of charge", pack.soc.map(Value::from), "%", None),
+        "low_battery" | "low_soc" => ("state of charge", pack.soc.map(Value::from), "%", None),
         _ => return None,
     };
     Some(Measurement { what, value: value?, unit, cell })

@@ -183,14 +183,6 @@ impl AlarmSet {
         self.statuses.iter().map(|(subject, status)| (subject.as_str(), status.as_deref()))
     }
 
-    /// Names of the active alarms, then abnormal states (`voltage status: Low`).
-    pub fn raised(&self) -> impl Iterator<Item = String> + '_ {
-        let statuses = self.statuses().filter_map(|(subject, status)| {
-            Some(format!("{}: {}", subject.replace('_', " "), status?))
-        });
-        self.active().map(|alarm| alarm.name().to_owned()).chain(statuses)
-    }
-
     /// Includes abnormal states of a text console.
     pub fn any_active(&self) -> bool {
         self.active().next().is_some() || self.statuses.values().any(Option::is_some)
@@ -249,15 +241,15 @@ mod tests {
     }
 
     #[test]
-    fn abnormal_status_is_raised_with_its_subject() {
+    fn abnormal_status_counts_as_active() {
         let mut set = AlarmSet::default();
         assert!(set.is_empty());
         set.note_status("current_status", None);
         assert!(!set.is_empty() && !set.any_active());
         set.note_status("voltage_status", Some("Low"));
-        set.note(Alarm::CellFailure, true);
-        let raised: Vec<_> = set.raised().collect();
-        assert_eq!(raised, ["cell_failure", "voltage status: Low"]);
+        assert!(set.any_active());
+        let statuses: Vec<_> = set.statuses().collect();
+        assert_eq!(statuses, [("current_status", None), ("voltage_status", Some("Low"))]);
     }
 
     #[test]

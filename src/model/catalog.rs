@@ -250,7 +250,7 @@ fn difference((low, high): (Millivolts, Millivolts)) -> Millivolts {
 }
 
 fn probe(snapshot: &Snapshot, location: SensorLocation) -> Option<Value> {
-    value(snapshot.reading.probes.iter().find(|probe| probe.location == location)?.value)
+    value(snapshot.reading.probes_at(location).next()?)
 }
 
 fn bank(snapshot: &Snapshot) -> Option<&BankSummary> {

@@ -10,7 +10,7 @@ pub fn derive(reading: &Reading) -> Derived {
     let voltages =
         || (1..).zip(&reading.cells).filter_map(|(number, cell)| Some((number, cell.voltage?)));
     let temperatures = cell_temperatures(reading);
-    let reported_average = probes(reading, SensorLocation::Average).next().flatten();
+    let reported_average = reading.probes_at(SensorLocation::Average).next().flatten();
     Derived {
         power: pack.power.or_else(|| Some(Milliwatts::product(pack.voltage?, pack.current?))),
         // Of equal cells, the first one.
@@ -26,16 +26,9 @@ pub fn derive(reading: &Reading) -> Derived {
     }
 }
 
-fn probes(
-    reading: &Reading,
-    location: SensorLocation,
-) -> impl Iterator<Item = Option<DeciCelsius>> {
-    reading.probes.iter().filter(move |probe| probe.location == location).map(|probe| probe.value)
-}
-
 /// Of the numbered sensors; without any, of the sensors of the single cells.
 fn cell_temperatures(reading: &Reading) -> Vec<DeciCelsius> {
-    let sensors: Vec<_> = probes(reading, SensorLocation::Cells).flatten().collect();
+    let sensors: Vec<_> = reading.probes_at(SensorLocation::Cells).flatten().collect();
     if sensors.is_empty() {
         return reading.cells.iter().filter_map(|cell| cell.temperature).collect();
     }

@@ -61,11 +61,10 @@ pub fn entries(state: &DeviceState) -> Vec<Entry> {
                 }
             }
             (Get::Probe, Some(snapshot)) => {
-                let probes = snapshot.reading.probes.iter();
-                let probes = probes.filter(|probe| probe.location == SensorLocation::Cells);
-                for (number, probe) in (1..).zip(probes) {
+                let temperatures = snapshot.reading.probes_at(SensorLocation::Cells);
+                for (number, temperature) in (1..).zip(temperatures) {
                     let number = usize::to_string(&number);
-                    push(&number, &number, None, probe.value.map(Value::from));
+                    push(&number, &number, None, temperature.map(Value::from));
                 }
             }
             (Get::Module(get), Some(snapshot)) => {

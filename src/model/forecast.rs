@@ -5,7 +5,7 @@
 //! every cloud it would flip between "full in 2 h" and "empty in 3 h".
 
 use super::derived::TimeEstimates;
-use super::reading::Pack;
+use super::reading::{Activity, Pack};
 use super::units::Uptime;
 
 /// Time constant of the average.
@@ -17,16 +17,10 @@ const MAX_GAP_MS: u64 = 1_800_000;
 /// Longer times are not published: such a current is as good as none.
 const MAX_SECONDS: u32 = 100 * 3600;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Charging,
-    Discharging,
-}
-
 /// The current since it last changed its direction.
 #[derive(Debug, Clone)]
 struct Trend {
-    direction: Direction,
+    direction: Activity,
     since: Uptime,
     at: Uptime,
     /// Microamps, without a sign.
@@ -44,14 +38,7 @@ impl Forecast {
         let mut estimates = TimeEstimates::default();
         // A read without a current does not end the trend.
         let Some(current) = pack.current else { return estimates };
-        let direction = match current.0.signum() {
-            1 => Direction::Charging,
-            -1 => Direction::Discharging,
-            _ => {
-                self.trend = None;
-                return estimates;
-            }
-        };
+        let direction = Activity::of(current);
         let now = i64::from(current.0).abs() * 1000;
         let trend = match self.trend.take() {
             Some(trend) if trend.direction == direction && at.since(trend.at) <= MAX_GAP_MS => {
@@ -61,14 +48,15 @@ impl Forecast {
         };
         let trend = self.trend.insert(trend);
         match direction {
-            Direction::Charging => {
+            Activity::Charging => {
                 let missing = pack.full.zip(pack.remaining);
                 let missing = missing.map(|(full, left)| full.0.saturating_sub(left.0));
                 estimates.to_full = missing.and_then(|charge| trend.publish(charge));
             }
-            Direction::Discharging => {
+            Activity::Discharging => {
                 estimates.to_empty = pack.remaining.and_then(|left| trend.publish(left.0));
             }
+            Activity::Idle => self.trend = None,
         }
         estimates
     }

@@ -36,6 +36,14 @@ pub struct Reading {
     pub received: Parts,
 }
 
+impl Reading {
+    /// The temperatures of the sensors at this location; `None` for one that is not fitted.
+    pub fn probes_at(&self, location: SensorLocation) -> impl Iterator<Item = Option<DeciCelsius>> {
+        let probes = self.probes.iter().filter(move |probe| probe.location == location);
+        probes.map(|probe| probe.value)
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     pub manufacturer: Option<String>,

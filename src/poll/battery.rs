@@ -39,7 +39,7 @@ pub(super) struct PolledBattery {
     /// Zero of the battery's monotonic clock.
     began: Instant,
     /// The last reading was implausible; a second one like it will be accepted.
-    unconfirmed: bool,
+    pub(super) unconfirmed: bool,
 }
 
 impl PolledBattery {
@@ -120,11 +120,6 @@ impl PolledBattery {
 
     pub(super) fn update_profile(&self, change: impl FnOnce(&mut Profile)) {
         self.board.update_profile(&self.member.id, change);
-    }
-
-    /// Whether the last reading still needs a second one to confirm it.
-    pub(super) fn is_unconfirmed(&self) -> bool {
-        self.unconfirmed
     }
 
     /// The connection was opened; `counts` unless it was closed on purpose before.

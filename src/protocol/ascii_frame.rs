@@ -139,12 +139,7 @@ fn unhex(text: &[u8]) -> Vec<u8> {
 }
 
 fn digit(c: u8) -> u8 {
-    match c {
-        b'0'..=b'9' => c - b'0',
-        b'A'..=b'F' => c - b'A' + 10,
-        b'a'..=b'f' => c - b'a' + 10,
-        _ => 0,
-    }
+    char::from(c).to_digit(16).unwrap_or_default() as u8
 }
 
 #[cfg(test)]

@@ -12,14 +12,8 @@ pub fn negated_sum16(bytes: &[u8]) -> u16 {
 
 /// The CRC of Modbus RTU, which is sent low byte first.
 pub fn crc16_modbus(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0xFFFF, |crc, &byte| {
-        (0..8).fold(
-            crc ^ u16::from(byte),
-            |crc, _| {
-                if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0xA001 }
-            },
-        )
-    })
+    let shift = |crc: u16, _| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0xA001 };
+    bytes.iter().fold(0xFFFF, |crc, &byte| (0..8).fold(crc ^ u16::from(byte), shift))
 }
 
 #[cfg(test)]

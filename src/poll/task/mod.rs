@@ -136,7 +136,7 @@ impl LineTask {
                 break;
             }
         }
-        if self.batteries[index].is_unconfirmed() {
+        if self.batteries[index].unconfirmed {
             self.attempt(index).await;
         }
     }

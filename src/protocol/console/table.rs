@@ -4,7 +4,7 @@
 //! Rows are not always aligned with the header: only the order of the words counts.
 
 use crate::model::units::divide_rounded;
-use crate::model::{Cell, CentiPercent, ConsoleStatus, DeciCelsius, Milliamps, Millivolts};
+use crate::model::{Cell, CentiPercent, ConsoleStatus, DeciCelsius};
 use crate::protocol::DecodeError;
 
 /// Parses a whole number; a dash or an empty text is an unknown value.
@@ -108,16 +108,6 @@ impl<'a> Row<'a> {
         self.words(name).first().map_or(Ok(None), |word| number(name, word))
     }
 
-    /// Of a column in millivolts.
-    pub fn voltage(&self, name: &str) -> Result<Option<Millivolts>, DecodeError> {
-        Ok(self.number(name)?.map(Millivolts))
-    }
-
-    /// Of a column in milliamperes, positive while charging.
-    pub fn current(&self, name: &str) -> Result<Option<Milliamps>, DecodeError> {
-        Ok(self.number(name)?.map(Milliamps))
-    }
-
     /// Of a column in thousandths of a degree.
     pub fn temperature(&self, name: &str) -> Result<Option<DeciCelsius>, DecodeError> {
         Ok(self.number(name)?.map(temperature))
@@ -195,8 +185,8 @@ mod tests {
         let rows: Vec<_> = table.rows().collect();
         assert_eq!(rows.len(), 1);
         let row = &rows[0];
-        assert_eq!(row.voltage("Volt"), Ok(Some(Millivolts(402_855))));
-        assert_eq!(row.current("Curr"), Ok(Some(Milliamps(-613))));
+        assert_eq!(row.number("Volt"), Ok(Some(402_855)));
+        assert_eq!(row.number("Curr"), Ok(Some(-613)));
         assert_eq!(row.temperature("Tempr"), Ok(Some(DeciCelsius(340))));
         assert_eq!(row.percent("CoulombAH"), Ok(Some(CentiPercent(8400))));
         assert_eq!(row.amount("CoulombAH", "mAH"), Ok(Some(42_041)));
@@ -220,8 +210,8 @@ mod tests {
         assert_eq!(rows[0].percent("Coulomb"), Ok(Some(CentiPercent(9600))));
         assert_eq!(rows[0].amount("Coulomb", "mAH"), Ok(None));
         assert_eq!(rows[0].word("M.T.St"), Some("Normal"));
-        assert_eq!((rows[1].voltage("Volt"), rows[1].word("M.T.St")), (Ok(None), None));
-        let error = rows[2].voltage("Volt").unwrap_err();
+        assert_eq!((rows[1].number("Volt"), rows[1].word("M.T.St")), (Ok(None), None));
+        let error = rows[2].number("Volt").unwrap_err();
         assert_eq!(error.to_string(), "Volt is `49x26`, which is not a number");
     }
 

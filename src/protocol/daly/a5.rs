@@ -19,24 +19,18 @@ const START: u8 = 0xA5;
 const DATA: usize = 8;
 pub const FRAME: usize = 4 + DATA + 1;
 
-const RATED_COMMAND: u8 = 0x50;
-const TOTALS_COMMAND: u8 = 0x90;
-const SWITCHES_COMMAND: u8 = 0x93;
-const COUNTS_COMMAND: u8 = 0x94;
-const CELLS_COMMAND: u8 = 0x95;
-const TEMPERATURES_COMMAND: u8 = 0x96;
-const BALANCING_COMMAND: u8 = 0x97;
-const FAILURES_COMMAND: u8 = 0x98;
+const READ_CELLS: u8 = 0x95;
+const READ_TEMPERATURES: u8 = 0x96;
 
-pub(super) static TOTALS: Query = Query::command("Totals", Need::Required, TOTALS_COMMAND);
-pub(super) static COUNTS: Query = Query::command("Counts", Need::Required, COUNTS_COMMAND);
-pub(super) static CELLS: Query = Query::command("Cells", Need::Required, CELLS_COMMAND);
-pub(super) static SWITCHES: Query = Query::command("Switches", Need::Steady, SWITCHES_COMMAND);
+pub(super) static TOTALS: Query = Query::command("Totals", Need::Required, 0x90);
+pub(super) static COUNTS: Query = Query::command("Counts", Need::Required, 0x94);
+pub(super) static CELLS: Query = Query::command("Cells", Need::Required, READ_CELLS);
+pub(super) static SWITCHES: Query = Query::command("Switches", Need::Steady, 0x93);
 pub(super) static TEMPERATURES: Query =
-    Query::command("Temperatures", Need::Steady, TEMPERATURES_COMMAND);
-pub(super) static BALANCING: Query = Query::command("Balancing", Need::Steady, BALANCING_COMMAND);
-pub(super) static FAILURES: Query = Query::command("Failures", Need::Steady, FAILURES_COMMAND);
-pub(super) static RATED: Query = Query::command("Rated", Need::Once, RATED_COMMAND);
+    Query::command("Temperatures", Need::Steady, READ_TEMPERATURES);
+pub(super) static BALANCING: Query = Query::command("Balancing", Need::Steady, 0x97);
+pub(super) static FAILURES: Query = Query::command("Failures", Need::Steady, 0x98);
+pub(super) static RATED: Query = Query::command("Rated", Need::Once, 0x50);
 
 pub fn encode(address: u8, command: u8, data: [u8; DATA]) -> Vec<u8> {
     let mut frame = vec![START, address, command, DATA as u8];
@@ -96,8 +90,8 @@ impl FrameShape for Expected {
 impl Expected {
     pub(super) fn new(board: u8, command: u8, counts: Counts) -> Self {
         let frames = match command {
-            CELLS_COMMAND => counts.cells.div_ceil(CELLS_PER_FRAME),
-            TEMPERATURES_COMMAND => counts.sensors.div_ceil(TEMPERATURES_PER_FRAME),
+            READ_CELLS => counts.cells.div_ceil(CELLS_PER_FRAME),
+            READ_TEMPERATURES => counts.sensors.div_ceil(TEMPERATURES_PER_FRAME),
             _ => 1,
         };
         Expected { board, command, frames: frames.max(1) }
@@ -174,30 +168,30 @@ impl Expected {
         let data = self.data(frames)?;
         let mut reader = Reader::big_endian(&data);
         match self.command {
-            TOTALS_COMMAND => totals(&mut reader, into)?,
-            COUNTS_COMMAND => *counts = count(&mut reader, into)?,
-            CELLS_COMMAND => cells(&self.series(frames), *counts, into),
-            SWITCHES_COMMAND => {
+            0x90 => totals(&mut reader, into)?,
+            0x94 => *counts = count(&mut reader, into)?,
+            READ_CELLS => cells(&self.series(frames), *counts, into),
+            0x93 => {
                 // The last byte is a heartbeat, not the cycles.
                 let [_motion, charging, discharging, _heartbeat] = reader.bytes()?;
                 into.switches.charging = Some(charging != 0);
                 into.switches.discharging = Some(discharging != 0);
                 into.pack.remaining = Some(MilliampHours(reader.u32()?.into()));
             }
-            TEMPERATURES_COMMAND => {
+            READ_TEMPERATURES => {
                 let raw = self.series(frames);
                 let values = raw.iter().take(counts.sensors).map(|&raw| degrees(raw.into()));
                 into.probes = values::probes(std::iter::repeat(SensorLocation::Cells), values);
             }
-            BALANCING_COMMAND => {
+            0x97 => {
                 values::set_balancing(&mut into.cells, u64::from_le_bytes(data));
             }
-            FAILURES_COMMAND => {
+            0x98 => {
                 let [failures @ .., code] = data;
                 status::note_failures(failures, into);
                 into.pack.error_code = Some(code.into());
             }
-            RATED_COMMAND => {
+            0x50 => {
                 let rated = reader.u32()?;
                 into.pack.design = (rated != 0).then_some(MilliampHours(rated.into()));
                 into.received.settings = true;

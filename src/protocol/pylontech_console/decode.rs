@@ -3,7 +3,9 @@
 use super::super::console::query_plan::NO_SUCH_PACK;
 use super::super::console::states;
 use super::super::console::table::{Row, Table, consecutive_cells, field, number};
-use crate::model::{Cell, CentiPercent, ConsoleStatus, Probe, Reading, SensorLocation};
+use crate::model::{
+    Cell, CentiPercent, ConsoleStatus, Milliamps, Millivolts, Probe, Reading, SensorLocation,
+};
 use crate::protocol::{DecodeError, Options};
 
 /// The row of our pack.
@@ -21,8 +23,8 @@ pub(super) fn pwr(
         }
     }
     let row = own.filter(|row| !row.is_absent()).ok_or(DecodeError::Missing(NO_SUCH_PACK))?;
-    into.pack.voltage = Some(row.voltage("Volt")?.ok_or(DecodeError::Empty)?);
-    into.pack.current = row.current("Curr")?;
+    into.pack.voltage = Some(Millivolts(row.number("Volt")?.ok_or(DecodeError::Empty)?));
+    into.pack.current = row.number("Curr")?.map(Milliamps);
     into.pack.soc = row.percent("Coulomb")?;
     for (location, name) in
         [(SensorLocation::Ambient, "Tempr"), (SensorLocation::Mosfet, "MosTempr")]
@@ -50,7 +52,7 @@ pub(super) fn bat(lines: &[String], _: &Options, into: &mut Reading) -> Result<(
         let ConsoleStatus { voltage, temperature, .. } =
             row.states(["Base State", "Volt. State", "Curr. State", "Temp. State"]);
         let cell = Cell {
-            voltage: row.voltage("Volt")?,
+            voltage: row.number("Volt")?.map(Millivolts),
             temperature: row.temperature("Tempr")?,
             balancing: row.word("BAL").map(|word| word == "Y"),
             voltage_status: voltage,

@@ -100,13 +100,8 @@ fn decode_summary(
     into.probes = vec![Probe { location: SensorLocation::Average, value }];
     let state =
         |index: usize| status.get(index).filter(|text| !text.is_empty()).map(|t| t.to_string());
-    let status = ConsoleStatus {
-        base: state(0),
-        voltage: state(1),
-        current: state(2),
-        temperature: state(3),
-    };
-    states::set_pack(status, into);
+    let [base, voltage, current, temperature] = [0, 1, 2, 3].map(state);
+    states::set_pack(ConsoleStatus { base, voltage, current, temperature }, into);
     Ok(())
 }
 

@@ -14,7 +14,8 @@ use super::super::console::table::{Row, Table, consecutive_cells, field, number,
 use super::super::console::{ConsoleDialect, Decode, query, states};
 use super::{IDENTITY, assign_serials, divide_into_modules, serials};
 use crate::model::{
-    Cell, MilliampHours, Millivolts, MilliwattHours, Module, Probe, Reading, SensorLocation,
+    Cell, MilliampHours, Milliamps, Millivolts, MilliwattHours, Module, Probe, Reading,
+    SensorLocation,
 };
 use crate::protocol::{DecodeError, Need, Options};
 
@@ -46,8 +47,8 @@ fn pwr(lines: &[String], _: &Options, into: &mut Reading) -> Result<(), DecodeEr
         return Err(DecodeError::Invalid(reason.to_owned()));
     }
     let pack = &mut into.pack;
-    pack.voltage = Some(row.voltage("Volt")?.ok_or(DecodeError::Empty)?);
-    pack.current = row.current("Curr")?;
+    pack.voltage = Some(Millivolts(row.number("Volt")?.ok_or(DecodeError::Empty)?));
+    pack.current = row.number("Curr")?.map(Milliamps);
     pack.soc = row.percent("CoulombAH")?;
     pack.remaining = row.amount("CoulombAH", "mAH")?.map(|mah| MilliampHours(mah.into()));
     let energy = row.amount("CoulombWH", "WH")?;
@@ -121,7 +122,8 @@ pub(super) fn cell(
 fn unit(lines: &[String], _: &Options, into: &mut Reading) -> Result<(), DecodeError> {
     let table = Table::find(lines)?;
     let module = |row: Row<'_>| {
-        let range = row.voltage("BVlow")?.zip(row.voltage("BVhigh")?);
+        let [low, high] = [row.number("BVlow")?, row.number("BVhigh")?];
+        let range = low.map(Millivolts).zip(high.map(Millivolts));
         Ok(Module { range, ..Module::default() })
     };
     let present = table.rows().filter(|row| !row.is_absent());
