@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use bms_reader::config::variables::{Fallback, Group, VARIABLES, Variable};
+use bms_reader::config::variables::{Group, VARIABLES, Variable};
 
 const INTRODUCTION: &str = "\
 # Configuration
@@ -68,11 +68,8 @@ fn row(variable: &Variable) -> String {
     if variable.secret {
         name.push_str("<br>*secret*");
     }
-    let default = match variable.default {
-        Fallback::Unset => String::new(),
-        Fallback::Text(text) => format!("`{text}`"),
-        Fallback::Derived(description) => description.to_owned(),
-    };
+    let derived = variable.derived.to_owned();
+    let default = variable.default.map_or(derived, |text| format!("`{text}`"));
     let (allowed, example) = (variable.rule.to_string(), format!("`{}`", variable.example));
     let cells = [name, default, allowed, example, variable.help.to_owned()];
     format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))

@@ -2,12 +2,7 @@
 
 use super::rule;
 use super::values::Values;
-use super::variables::{
-    MQTT_BASE_TOPIC, MQTT_CA_FILE, MQTT_CLIENT_CERT_FILE, MQTT_CLIENT_ID, MQTT_CLIENT_KEY_FILE,
-    MQTT_DISCOVERY, MQTT_HOST, MQTT_KEEP_ALIVE, MQTT_PASSWORD, MQTT_PORT, MQTT_PUBLISH,
-    MQTT_REFRESH, MQTT_TLS, MQTT_TLS_INSECURE, MQTT_TOPIC_PREFIX, MQTT_USER, SUPERVISOR_API,
-    SUPERVISOR_TOKEN, Variable,
-};
+use super::variables::*;
 use crate::model::Secret;
 use crate::sink::mqtt::{Discovery, Publish, Settings, Supervisor, Tls};
 
@@ -19,7 +14,6 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
         return None;
     }
     let text = |variable: &Variable| values.value(variable).map(str::to_owned);
-    let login = login(values);
     let tls = tls(values);
     let base_topic = text(&MQTT_BASE_TOPIC);
     if ids.len() > 1 && base_topic.as_ref().is_some_and(|topic| !topic.contains("{id}")) {
@@ -35,7 +29,6 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
         supervisor: supervisor
             .map(|supervisor| Supervisor { tls: tls.clone().unwrap_or_default(), ..supervisor }),
         port: values.number(&MQTT_PORT).unwrap_or(if tls.is_some() { 8883 } else { 1883 }),
-        login,
         client_id: text(&MQTT_CLIENT_ID).unwrap_or_else(|| match ids.first() {
             Some(first) => format!("bms-reader-{first}"),
             None => "bms-reader".to_owned(),
@@ -53,6 +46,8 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
             "all" => Publish::All,
             _ => Publish::Changes(values.seconds(&MQTT_REFRESH)?),
         },
+        // Last, because its warning only makes sense beside valid settings.
+        login: login(values),
     })
 }
 

@@ -11,11 +11,7 @@ use super::error::{ConfigError, Reporter};
 use super::rule;
 use super::source::resolve;
 use super::values::{Spelling, Values};
-use super::variables::{
-    BMS_ADAPTER, BMS_ADDRESS, BMS_BARCODE, BMS_BAUDRATE, BMS_CAPACITY_UNIT, BMS_KEEP_CONNECTED,
-    BMS_PASSWORD, BMS_PORT, BMS_SCAN_TIMEOUT, BMS_SLAVE_ID, BMS_TIMEOUT, BMS_TYPE, BMS_VARIANT,
-    DEVICE_ID, DEVICE_NAME, DEVICES, Group, READ_INTERVAL, VARIABLES, Variable,
-};
+use super::variables::*;
 use crate::model::profile::address_bytes;
 use crate::model::units::millis;
 use crate::model::{AlarmThresholds, DeviceId, Profile, Secret};
@@ -308,43 +304,43 @@ fn bauds(values: &Values, endpoint: &Endpoint, driver: Option<&DriverInfo>) -> V
 /// Batteries on one line must have different addresses and the same baud rate. A rate that is set
 /// for one of them applies to all.
 fn check_buses(built: &mut [(&Values, Device)]) {
-    for later in 1..built.len() {
-        let (before, rest) = built.split_at_mut(later);
-        let Some((values, device)) = rest.first_mut() else { continue };
+    for (later, (values, device)) in built.iter().enumerate() {
         let endpoint = &device.endpoint;
-        let mut neighbours: Vec<&mut (&Values, Device)> =
-            before.iter_mut().filter(|(_, other)| other.endpoint.is_same(endpoint)).collect();
-        let Some((_, first)) = neighbours.first() else { continue };
+        let neighbours =
+            built[..later].iter().filter(|(_, other)| other.endpoint.is_same(endpoint));
+        let mut neighbours = neighbours.peekable();
+        let Some((_, first)) = neighbours.peek() else { continue };
         if endpoint.is_ble() {
             let allowed = format!("another address than that of {}", first.profile.id);
             values.reject(&BMS_ADDRESS, allowed);
             continue;
         }
-        if device.driver.is_none() || neighbours.iter().any(|(_, other)| other.driver.is_none()) {
+        if device.driver.is_none() || neighbours.clone().any(|(_, other)| other.driver.is_none()) {
             let allowed = format!(
                 "a certain type: {endpoint} has several batteries, and identifying one would disturb the others"
             );
             values.reject(&BMS_TYPE, allowed);
             continue;
         }
-        let address = device.options.address;
-        if let Some((_, other)) =
-            neighbours.iter().find(|(_, other)| other.options.address == address)
-        {
+        let has_same_address = |other: &Device| other.options.address == device.options.address;
+        if let Some((_, other)) = neighbours.clone().find(|(_, other)| has_same_address(other)) {
             let other = &other.profile.id;
             let allowed =
                 format!("an address that no other battery on {endpoint} has; {other} has this one");
             values.reject(&BMS_SLAVE_ID, allowed);
         }
-        let explicit = neighbours.iter().find(|(values, _)| values.is_set(&BMS_BAUDRATE));
-        match (explicit.map(|(_, other)| other.bauds.clone()), values.is_set(&BMS_BAUDRATE)) {
-            (Some(rates), true) if rates != device.bauds => {
-                let allowed = format!("the same for all batteries on {endpoint}");
-                values.reject(&BMS_BAUDRATE, allowed);
-            }
-            (Some(rates), false) => device.bauds = rates,
-            (None, true) => neighbours.iter_mut().for_each(|n| n.1.bauds = device.bauds.clone()),
-            _ => {}
+        let explicit = neighbours.find(|(values, _)| values.is_set(&BMS_BAUDRATE));
+        let differs = explicit.is_some_and(|(_, other)| other.bauds != device.bauds);
+        if differs && values.is_set(&BMS_BAUDRATE) {
+            values.reject(&BMS_BAUDRATE, format!("the same for all batteries on {endpoint}"));
+        }
+    }
+    for index in 0..built.len() {
+        let explicit = built.iter().find(|(values, other)| {
+            values.is_set(&BMS_BAUDRATE) && other.endpoint.is_same(&built[index].1.endpoint)
+        });
+        if let Some((_, other)) = explicit {
+            built[index].1.bauds = other.bauds.clone();
         }
     }
 }

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use super::values::Values;
-use super::variables::{
-    ALARM_CELL_DELTA, ALARM_CELL_HIGH, ALARM_CELL_LOW, ALARM_SOC_LOW, ALARM_TEMP_HIGH,
-    ALARM_TEMP_LOW, DEBUG_MODE, HISTORY_FILE, HISTORY_HOURS, LOG_FORMAT, LOG_LEVEL, RUST_LOG,
-};
+use super::variables::*;
 use crate::model::AlarmThresholds;
 use crate::model::units::{CentiPercent, DeciCelsius, Millivolts};
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::error::{ConfigError, Reporter};
 use super::values::{Assignment, Spelling, Values};
-use super::variables::{BMS_OPTIONS_FILE, Fallback, VARIABLES, Variable};
+use super::variables::{BMS_OPTIONS_FILE, VARIABLES, Variable};
 use crate::did_you_mean::closest;
 use crate::model::Secret;
 
@@ -151,10 +151,8 @@ fn unknown_name(name: &str, spelling: Spelling) -> Option<String> {
 fn read_options(environment: &Entries, reporter: &Reporter) -> Entries {
     let variable = &BMS_OPTIONS_FILE;
     let explicit = environment.get("bms_options_file").map(|path| path.trim());
-    let path = match (explicit.filter(|path| !path.is_empty()), variable.default) {
-        (Some(path), _) | (None, Fallback::Text(path)) => path,
-        (None, _) => return BTreeMap::new(),
-    };
+    let set = explicit.filter(|path| !path.is_empty());
+    let Some(path) = set.or(variable.default) else { return Entries::new() };
     let allowed = match read_text(Path::new(path)) {
         Ok(text) => match serde_json::from_str::<serde_json::Map<_, _>>(&text) {
             Ok(options) => {
@@ -173,12 +171,12 @@ fn read_options(environment: &Entries, reporter: &Reporter) -> Entries {
             if explicit.is_some() {
                 reporter.warn(format!("{}: file {path} not found", variable.name));
             }
-            return BTreeMap::new();
+            return Entries::new();
         }
         Err(error) => format!("a readable file ({error})"),
     };
     reporter.error(ConfigError::new(variable.name, allowed, variable.example).with_value(path));
-    BTreeMap::new()
+    Entries::new()
 }
 
 /// An option as the environment would contain it; `None` if it counts as unset.

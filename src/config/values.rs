@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::error::{ConfigError, Reporter};
 use super::rule;
-use super::variables::{Fallback, Variable};
+use super::variables::Variable;
 use crate::model::Secret;
 
 /// How a source spells the names of variables.
@@ -124,10 +124,7 @@ impl Values {
 
     /// The assigned value, or the default.
     pub fn value(&self, variable: &Variable) -> Option<&str> {
-        self.explicit(variable).or(match variable.default {
-            Fallback::Text(text) => Some(text),
-            Fallback::Unset | Fallback::Derived(_) => None,
-        })
+        self.explicit(variable).or(variable.default)
     }
 
     pub fn is_on(&self, variable: &Variable) -> bool {

@@ -11,7 +11,10 @@ pub struct Variable {
     pub name: &'static str,
     /// Names in the configuration of older programs.
     pub aliases: &'static [&'static str],
-    pub default: Fallback,
+    /// Applies if the variable is unset, as if the user had written it.
+    pub default: Option<&'static str>,
+    /// Describes a default that follows from other values; empty if there is none.
+    pub derived: &'static str,
     pub rule: Rule,
     pub example: &'static str,
     /// One or two sentences of Markdown.
@@ -20,16 +23,6 @@ pub struct Variable {
     /// file that contains it.
     pub secret: bool,
     pub group: Group,
-}
-
-/// What applies if a variable is unset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fallback {
-    Unset,
-    /// This text, as if the user had written it.
-    Text(&'static str),
-    /// Something that follows from other values; the text describes it.
-    Derived(&'static str),
 }
 
 /// A section of the reference.
@@ -60,7 +53,8 @@ impl Variable {
         Variable {
             name,
             aliases: &[],
-            default: Fallback::Unset,
+            default: None,
+            derived: "",
             rule: Rule::text("any text", |_| true),
             example: "",
             help: "",
@@ -92,12 +86,10 @@ macro_rules! variables {
     };
 }
 
-use Fallback::{Derived, Text};
-
 variables! {
     Battery {
         BMS_TYPE {
-            default: Derived("`pylontech-sc0500` with `BMS_BARCODE`, `daren` with `BMS_PORT`, `auto` with `BMS_ADDRESS`"),
+            derived: "`pylontech-sc0500` with `BMS_BARCODE`, `daren` with `BMS_PORT`, `auto` with `BMS_ADDRESS`",
             rule: Rule::Brand, example: "daren",
             help: "Type (brand) of the battery. `auto` identifies it by asking: over Bluetooth the brands that match the \
                 advertisement first, on a port every brand at its usual baud rates. `simulated` needs no hardware." }
@@ -106,14 +98,14 @@ variables! {
                 |text| Endpoint::parse(text).is_some()),
             help: "Serial device, preferably its name under `/dev/serial/by-id/`, which does not depend on \
                 the order of plugging in; or `tcp://host:port` for an RS485-to-Ethernet bridge." }
-        BMS_SLAVE_ID { default: Text("1"), example: "1",
+        BMS_SLAVE_ID { default: Some("1"), example: "1",
             rule: Rule::text("a whole number from 0 to 255, decimal or like 0x01", |text| rule::bus_address(text).is_some()),
             help: "Address on the RS485 bus, decimal or hexadecimal (`0x01`). Some types accept a smaller range." }
-        BMS_BAUDRATE { default: Derived("per type; its other usual rates are tried if nothing answers"),
+        BMS_BAUDRATE { derived: "per type; its other usual rates are tried if nothing answers",
             rule: Rule::whole(300, 4_000_000, " bits per second"), example: "9600",
             help: "Baud rate of the serial line. A bridge (`tcp://`) has its own setting." }
         BMS_TIMEOUT {
-            default: Derived("per type: serial 2, Bluetooth 20"), rule: Rule::seconds(TIMEOUT_MS), example: "2",
+            derived: "per type: serial 2, Bluetooth 20", rule: Rule::seconds(TIMEOUT_MS), example: "2",
             help: "Timeout in seconds: for one answer (serial) or for a whole read (Bluetooth)." }
         BMS_BARCODE { example: "ABCD1234EFGH5678",
             // A sample has an error of its own.
@@ -121,36 +113,36 @@ variables! {
                 |text| Barcode::parse(text) != Err(BarcodeError::Form)),
             help: "SC0500: serial number of your own controller; published sample numbers, such as this one, are rejected. \
                 Without it there is no login, and `tbar` is never sent." }
-        BMS_CAPACITY_UNIT { default: Text("Wh"), rule: Rule::Choice(&["Wh", "mAh"]), example: "Wh",
+        BMS_CAPACITY_UNIT { default: Some("Wh"), rule: Rule::Choice(&["Wh", "mAh"]), example: "Wh",
             help: "SC0500: unit of the fourth value: `Wh` (as documented) or `mAh` (as some consoles report it)." }
         BMS_ADDRESS {
             rule: Rule::text("a Bluetooth address: six pairs of hexadecimal digits", |text| address_bytes(text).is_some()),
             example: "C8:47:80:37:02:E8",
             help: "Bluetooth address of the battery, instead of `BMS_PORT`; `bms-reader scan` lists it." }
-        BMS_ADAPTER { default: Derived("the first powered adapter"),
+        BMS_ADAPTER { derived: "the first powered adapter",
             rule: Rule::text("the name of a Bluetooth adapter",
                 |text| text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric())),
             example: "hci0", help: "Bluetooth adapter with the best reception." }
-        BMS_SCAN_TIMEOUT { default: Text("5"), rule: Rule::seconds(SCAN_TIMEOUT_MS), example: "5",
+        BMS_SCAN_TIMEOUT { default: Some("5"), rule: Rule::seconds(SCAN_TIMEOUT_MS), example: "5",
             help: "Seconds to search for a Bluetooth device that the system does not know yet." }
         BMS_PASSWORD { secret: true, example: "123456",
             help: "PIN or password of the battery, if it has one. Six digits also serve as the passkey when the battery \
                 requires pairing." }
-        BMS_KEEP_CONNECTED { default: Derived("`true` for types that stream by themselves (JK), otherwise `false`"),
+        BMS_KEEP_CONNECTED { derived: "`true` for types that stream by themselves (JK), otherwise `false`",
             rule: Rule::Bool, example: "true",
             help: "Bluetooth: `true` keeps the connection open, which blocks all other apps and allows short intervals; \
                 `false` connects for each read and leaves the battery free for a phone app in between." }
-        BMS_VARIANT { default: Derived("detected"), example: "a5",
+        BMS_VARIANT { derived: "detected", example: "a5",
             rule: Rule::text("letters, digits, _ and -, at most 32 of them", |text| rule::is_id(text, 32)),
             help: "Protocol dialect, for a type that has several and does not detect it. For `simulated`: the type to \
                 simulate." }
         READ_INTERVAL {
-            default: Text("30"), rule: Rule::seconds(INTERVAL_MS), example: "30", help: "Seconds between two reads." }
-        DEVICE_ID { aliases: &["DEVICE_UNIQUE_ID"], default: Text("bms"), example: "bms_main",
+            default: Some("30"), rule: Rule::seconds(INTERVAL_MS), example: "30", help: "Seconds between two reads." }
+        DEVICE_ID { aliases: &["DEVICE_UNIQUE_ID"], default: Some("bms"), example: "bms_main",
             rule: Rule::text("letters, digits, _ and -, at most 64 of them", |text| rule::is_id(text, 64)),
             help: "Identity of the battery in topics and unique IDs. If you change it, Home Assistant sees a new device.",
         }
-        DEVICE_NAME { default: Derived("derived from `DEVICE_ID`: `bms_main` becomes `BMS main`"),
+        DEVICE_NAME { derived: "derived from `DEVICE_ID`: `bms_main` becomes `BMS main`",
             rule: Rule::text("one line of at most 100 characters", rule::is_display_name),
             example: "Garage battery", help: "Display name." }
     }
@@ -162,58 +154,58 @@ variables! {
         BANKS { rule: OBJECTS, example: r#"[{"id": "house", "name": "House bank", "members": ["rack1", "rack2"]}]"#,
             help: "Groups of batteries that are also published as one battery. `wiring` is `parallel` (the default) or \
                 `series`." }
-        BANK { default: Text("false"), rule: Rule::Bool, example: "true",
+        BANK { default: Some("false"), rule: Rule::Bool, example: "true",
             help: "Groups all batteries into one bank, unless `BANKS` is set." }
     }
     Mqtt {
-        MQTT_HOST { aliases: &["MQTT_BROKER"], default: Derived("no MQTT (with a warning)"), example: "192.168.1.10",
+        MQTT_HOST { aliases: &["MQTT_BROKER"], derived: "no MQTT (with a warning)", example: "192.168.1.10",
             rule: Rule::text("a host name or IP address, without mqtt:// and without a port (set MQTT_PORT)",
                 |text| rule::host(text).is_some()),
             help: "Host name or IP address of the broker." }
-        MQTT_PORT { default: Derived("1883, or 8883 with TLS"), rule: Rule::whole(1, 65_535, ""), example: "1883",
+        MQTT_PORT { derived: "1883, or 8883 with TLS", rule: Rule::whole(1, 65_535, ""), example: "1883",
             help: "Port of the broker." }
         MQTT_USER { example: "bms", help: "User name for the broker." }
         MQTT_PASSWORD { secret: true, example: "secret", help: "Password for the broker." }
-        MQTT_TOPIC_PREFIX { aliases: &["HA_DISCOVERY_PREFIX"], default: Text("homeassistant"), example: "homeassistant",
+        MQTT_TOPIC_PREFIX { aliases: &["HA_DISCOVERY_PREFIX"], default: Some("homeassistant"), example: "homeassistant",
             rule: Rule::text("a topic without +, #, empty levels or a slash at either end", rule::is_topic),
             help: "Discovery prefix of Home Assistant." }
-        MQTT_BASE_TOPIC { default: Text("bms/{id}"), example: "bms/{type}/{id}",
+        MQTT_BASE_TOPIC { default: Some("bms/{id}"), example: "bms/{type}/{id}",
             rule: Rule::text("a topic without +, #, empty levels or a slash at either end; {id} and {type} are replaced",
                 rule::is_topic_template),
             help: "Topic of a battery's values; `{id}` and `{type}` are replaced. With several batteries `{id}` is \
                 required." }
-        MQTT_DISCOVERY { default: Text("entity"), rule: Rule::Choice(&["entity", "device", "off"]), example: "entity",
+        MQTT_DISCOVERY { default: Some("entity"), rule: Rule::Choice(&["entity", "device", "off"]), example: "entity",
             help: "`entity`: one discovery topic per entity; `device`: one per device (Home Assistant 2024.11 or newer); \
                 `off`: none." }
-        MQTT_TLS { default: Text("false"), rule: Rule::Bool, example: "true",
+        MQTT_TLS { default: Some("false"), rule: Rule::Bool, example: "true",
             help: "Encrypt the connection, and verify the broker against the bundled web roots and `MQTT_CA_FILE`." }
         MQTT_CA_FILE { rule: FILE, example: "/certs/ca.pem",
             help: "PEM file with additional root certificates, for a broker with its own CA." }
         MQTT_CLIENT_CERT_FILE { rule: FILE, example: "/certs/client.pem", help: "PEM file with the client certificate." }
         MQTT_CLIENT_KEY_FILE {
             rule: FILE, example: "/certs/client.key", help: "PEM file with the private key of the client certificate." }
-        MQTT_TLS_INSECURE { default: Text("false"), rule: Rule::Bool, example: "false",
+        MQTT_TLS_INSECURE { default: Some("false"), rule: Rule::Bool, example: "false",
             help: "Accept any certificate. Anyone between this program and the broker can read and change everything." }
         MQTT_CLIENT_ID {
-            default: Derived("`bms-reader-` and the ID of the first battery"), example: "bms-reader-garage",
+            derived: "`bms-reader-` and the ID of the first battery", example: "bms-reader-garage",
             rule: Rule::text("one level of a topic: no /, + or #, at most 128 characters", rule::is_topic_level),
             help: "Client ID at the broker. Two clients with the same ID disconnect each other." }
-        MQTT_KEEP_ALIVE { default: Text("20"), rule: Rule::whole(5, 3600, " seconds"), example: "20",
+        MQTT_KEEP_ALIVE { default: Some("20"), rule: Rule::whole(5, 3600, " seconds"), example: "20",
             help: "Keep-alive interval in seconds. An unreachable broker is noticed after twice this time." }
-        MQTT_PUBLISH { default: Text("changes"), rule: Rule::Choice(&["changes", "all"]), example: "changes",
+        MQTT_PUBLISH { default: Some("changes"), rule: Rule::Choice(&["changes", "all"]), example: "changes",
             help: "`changes`: send an unchanged value again only every `MQTT_REFRESH` seconds; `all`: send every value at \
                 every read." }
-        MQTT_REFRESH { default: Text("300"), rule: Rule::whole(1, 86_400, " seconds"), example: "300",
+        MQTT_REFRESH { default: Some("300"), rule: Rule::whole(1, 86_400, " seconds"), example: "300",
             help: "Seconds after which an unchanged value is sent again." }
     }
     Alarms {
-        ALARM_CELL_LOW { default: Text("3.0"), rule: Rule::threshold(500, 5000, 3, " V"), example: "3.0",
+        ALARM_CELL_LOW { default: Some("3.0"), rule: Rule::threshold(500, 5000, 3, " V"), example: "3.0",
             help: "Alarm when a cell is below this voltage; ends 20 mV above it." }
-        ALARM_CELL_HIGH { default: Text("3.65"), rule: Rule::threshold(500, 5000, 3, " V"), example: "3.65",
+        ALARM_CELL_HIGH { default: Some("3.65"), rule: Rule::threshold(500, 5000, 3, " V"), example: "3.65",
             help: "Alarm when a cell is above this voltage; ends 20 mV below it. Set it to 4.2 for NMC." }
         ALARM_CELL_DELTA { rule: Rule::threshold(1, 2000, 3, " V"), example: "0.05",
             help: "Alarm when the cell voltages differ by more than this; ends 10 mV (at most a fifth) below it." }
-        ALARM_TEMP_HIGH { default: Text("45"), rule: Rule::threshold(-400, 1500, 1, " °C"), example: "45",
+        ALARM_TEMP_HIGH { default: Some("45"), rule: Rule::threshold(-400, 1500, 1, " °C"), example: "45",
             help: "Alarm when a cell sensor is above this temperature; ends 2 °C below it." }
         ALARM_TEMP_LOW { rule: Rule::threshold(-400, 1500, 1, " °C"), example: "0",
             help: "Alarm when a cell sensor is below this temperature; ends 2 °C above it." }
@@ -221,37 +213,37 @@ variables! {
             help: "Alarm below this state of charge; ends 2 % above it." }
     }
     Service {
-        HTTP_LISTEN { default: Text("127.0.0.1:8099"), example: "0.0.0.0:8099",
+        HTTP_LISTEN { default: Some("127.0.0.1:8099"), example: "0.0.0.0:8099",
             rule: Rule::text("an IP address and a port, or off; a port alone means all interfaces",
                 |text| rule::listen(text).is_some()),
             help: "Address of the dashboard, the metrics and the health check; `off` disables them. The container image \
                 sets `0.0.0.0:8099`." }
         HISTORY_HOURS {
-            default: Text("48"), rule: Rule::whole(1, 744, " hours"), example: "48", help: "Length of the history in hours.",
+            default: Some("48"), rule: Rule::whole(1, 744, " hours"), example: "48", help: "Length of the history in hours.",
         }
-        HISTORY_FILE { default: Derived("memory only"), rule: FILE, example: "/data/history.db",
+        HISTORY_FILE { derived: "memory only", rule: FILE, example: "/data/history.db",
             help: "File that keeps the history and the energy counters across restarts." }
-        ALLOW_CONTROL { default: Text("false"), rule: Rule::Bool, example: "false",
+        ALLOW_CONTROL { default: Some("false"), rule: Rule::Bool, example: "false",
             help: "Allow commands that change the battery: its charge, discharge and balancing switches, if the type has \
                 them. Every change is verified and logged." }
         BMS_CAPTURE { rule: FILE, example: "/data/capture.jsonl",
             help: "Record all traffic with the batteries in this file for a bug report (JSON lines, secrets masked, at \
                 most 64 MiB); `bms-reader replay` plays it back." }
-        LOG_LEVEL { default: Text("INFO"),
+        LOG_LEVEL { default: Some("INFO"),
             rule: Rule::Choice(&["ERROR", "WARNING", "WARN", "INFO", "DEBUG", "TRACE"]), example: "INFO",
             help: "Log level; `TRACE` logs every frame." }
-        LOG_FORMAT { default: Text("text"), rule: Rule::Choice(&["text", "json"]), example: "json",
+        LOG_FORMAT { default: Some("text"), rule: Rule::Choice(&["text", "json"]), example: "json",
             help: "Plain text, or one JSON object per line." }
         DEBUG_MODE {
-            default: Text("false"), rule: Rule::Bool, example: "true", help: "`true` is the same as `LOG_LEVEL=DEBUG`." }
-        RUST_LOG { default: Derived("derived from `LOG_LEVEL`"), example: "warn,bms_reader::poll=trace",
+            default: Some("false"), rule: Rule::Bool, example: "true", help: "`true` is the same as `LOG_LEVEL=DEBUG`." }
+        RUST_LOG { derived: "derived from `LOG_LEVEL`", example: "warn,bms_reader::poll=trace",
             help: "For experts: a log filter per module; overrides `LOG_LEVEL` and `DEBUG_MODE`." }
-        BMS_OPTIONS_FILE { default: Text("/data/options.json"), rule: FILE, example: "/data/options.json",
+        BMS_OPTIONS_FILE { default: Some("/data/options.json"), rule: FILE, example: "/data/options.json",
             help: "Options of the Home Assistant add-on; read if the file exists." }
         SUPERVISOR_TOKEN { secret: true, example: "0123456789abcdef",
             help: "Set by Home Assistant for its add-ons: without `MQTT_HOST` the program asks the Supervisor for the broker.",
         }
-        SUPERVISOR_API { default: Text("http://supervisor"), example: "http://supervisor",
+        SUPERVISOR_API { default: Some("http://supervisor"), example: "http://supervisor",
             rule: Rule::text("a URL that begins with http://", |text| text.starts_with("http://")),
             help: "URL of the Supervisor." }
     }
@@ -265,7 +257,7 @@ mod tests {
     fn default_and_example_pass_their_rule() {
         for variable in VARIABLES {
             assert!(variable.rule.accepts(variable.example), "{}: example", variable.name);
-            if let Text(text) = variable.default {
+            if let Some(text) = variable.default {
                 assert!(variable.rule.accepts(text), "{}: default {text}", variable.name);
             }
         }

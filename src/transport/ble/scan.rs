@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bluer::{Adapter, AdapterEvent, Device, DiscoveryFilter, DiscoveryTransport, ErrorKind};
 use futures_util::{Stream, StreamExt};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::bus::{AdapterHandle, call_quick, is_connected, unless_missing};
 use super::error::BleError;
@@ -54,8 +54,6 @@ impl Scan {
         device: &Device,
         until: Instant,
     ) -> Result<Option<i16>, BleError> {
-        let mut poll = interval(SCAN_POLL);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut running = true;
         loop {
             let time_is_up = Instant::now() >= until;
@@ -65,13 +63,8 @@ impl Scan {
             if time_is_up || !running {
                 return Ok(None);
             }
-            let next = async {
-                tokio::select! {
-                    running = self.next_event() => running,
-                    _ = poll.tick() => true,
-                }
-            };
-            running = timeout_at(until, next).await.unwrap_or(true);
+            let next_poll = until.min(Instant::now() + SCAN_POLL);
+            running = timeout_at(next_poll, self.next_event()).await.unwrap_or(true);
             if !running {
                 sleep(SCAN_POLL).await;
             }
