@@ -27,9 +27,7 @@ fn run() -> Outcome {
         return Ok(SUCCESS);
     };
     match get_healthz(loopback(listen)) {
-        Ok(answer)
-            if answer.starts_with("HTTP/1.1 200 ") || answer.starts_with("HTTP/1.0 200 ") =>
-        {
+        Ok(answer) if answer.starts_with("HTTP/") && answer.split(' ').nth(1) == Some("200") => {
             println!("healthy");
             return Ok(SUCCESS);
         }
@@ -41,12 +39,11 @@ fn run() -> Outcome {
 
 /// The address of this machine for a service that listens on all interfaces.
 fn loopback(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
+    match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, listen.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, listen.port()).into(),
+        _ => listen,
+    }
 }
 
 fn get_healthz(address: SocketAddr) -> std::io::Result<String> {

@@ -202,13 +202,10 @@ fn recorded_fault(recorded: &Json) -> Option<Fault> {
 }
 
 fn unfinished(step: &Step) -> Fault {
-    let wants = match step {
-        Step::Send(_) => "wants to send a request",
-        _ => "waits for an answer",
-    };
+    let state = if matches!(step, Step::Send(_)) { "sends a request" } else { "awaits an answer" };
     Fault::new(
         FaultKind::BadFrame,
-        format!("the driver {wants} where the capture ends the attempt"),
+        format!("the driver {state} where the capture ends the attempt"),
         "the capture comes from another version, or lines are missing",
     )
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Bank;
 use super::device::{Batteries, display_name};
-use super::error::{ConfigError, Reporter};
+use super::error::ConfigError;
 use super::values::Values;
 use super::variables::{BANK, BANKS, DEVICE_ID, DEVICE_NAME};
 use crate::model::bank::Wiring;
@@ -36,8 +36,8 @@ pub(super) fn all(values: &Values, batteries: &Batteries) -> Vec<Bank> {
     for (index, element) in list.into_iter().enumerate() {
         match serde_json::from_value::<BankEntry>(element) {
             Ok(entry) => {
-                check(index, &entry, &banks, batteries, &values.reporter);
-                banks.extend(bank(entry, batteries));
+                entry.check(index, &banks, batteries, values);
+                banks.extend(entry.bank(batteries));
             }
             Err(error) => {
                 let example = BANKS.example.trim_matches(['[', ']']);
@@ -63,64 +63,63 @@ fn bank_of_all(values: &Values, batteries: &Batteries) -> Vec<Bank> {
         values.error(values.invalid(&BANK, allowed).with_example("false"));
     }
     let (id, members) = (BANK_NAME.to_owned(), batteries.ids.clone());
-    bank(BankEntry { id, name: None, wiring: None, members }, batteries).into_iter().collect()
+    let entry = BankEntry { id, name: None, wiring: None, members };
+    entry.bank(batteries).into_iter().collect()
 }
 
-/// `None` if something is invalid, which has been reported.
-fn bank(entry: BankEntry, batteries: &Batteries) -> Option<Bank> {
-    let members: Option<Vec<DeviceId>> = entry.members.iter().map(|id| DeviceId::new(id)).collect();
-    let members = members?;
-    let devices = batteries.devices.iter().filter(|device| members.contains(&device.profile.id));
-    Some(Bank {
-        profile: Profile {
-            name: entry.name.unwrap_or_else(|| display_name(&entry.id)),
-            // A bank is complete only as often as its slowest member is read.
-            interval_ms: devices.map(|device| device.profile.interval_ms).max().unwrap_or_default(),
-            ..Profile::new(DeviceId::new(&entry.id)?, BANK_NAME, "Battery bank")
-        },
-        wiring: entry.wiring.as_deref().map_or(Some(Wiring::default()), wiring)?,
-        members,
-    })
+impl BankEntry {
+    /// `None` if something is invalid, which has been reported.
+    fn bank(self, batteries: &Batteries) -> Option<Bank> {
+        let members: Option<Vec<_>> = self.members.iter().map(|id| DeviceId::new(id)).collect();
+        let members = members?;
+        let profiles = batteries.devices.iter().map(|device| &device.profile);
+        let profiles = profiles.filter(|profile| members.contains(&profile.id));
+        let slowest = profiles.map(|profile| profile.interval_ms).max();
+        Some(Bank {
+            profile: Profile {
+                name: self.name.unwrap_or_else(|| display_name(&self.id)),
+                // A bank is complete only as often as its slowest member is read.
+                interval_ms: slowest.unwrap_or_default(),
+                ..Profile::new(DeviceId::new(&self.id)?, BANK_NAME, "Battery bank")
+            },
+            wiring: self.wiring.as_deref().map_or(Some(Wiring::default()), wiring)?,
+            members,
+        })
+    }
+
+    fn check(&self, index: usize, banks: &[Bank], batteries: &Batteries, values: &Values) {
+        let error = |field: &str, value: &str, allowed: &str, example: &str| {
+            let name = format!("BANKS[{index}].{field}");
+            values.error(ConfigError::new(name, allowed, example).with_value(value));
+        };
+        let BankEntry { id, name, wiring: word, members } = self;
+        if !DEVICE_ID.rule.accepts(id) {
+            error("id", id, &DEVICE_ID.rule.to_string(), "house");
+        }
+        if batteries.ids.contains(id) || banks.iter().any(|bank| bank.profile.id.as_str() == id) {
+            error("id", id, "an id that no battery and no other bank has", "house");
+        }
+        if let Some(name) = name.as_ref().filter(|name| !DEVICE_NAME.rule.accepts(name)) {
+            error("name", name, &DEVICE_NAME.rule.to_string(), "House bank");
+        }
+        if let Some(word) = word.as_ref().filter(|word| wiring(word).is_none()) {
+            error("wiring", word, "parallel or series", "series");
+        }
+        let example = r#"["rack1", "rack2"]"#;
+        if members.is_empty() {
+            error("members", "[]", "a list with the id of at least one battery", example);
+        }
+        for (position, member) in members.iter().enumerate() {
+            if !batteries.ids.contains(member) {
+                let known = batteries.ids.join(", ");
+                error("members", member, &format!("a list of battery ids ({known})"), example);
+            } else if members[..position].contains(member) {
+                error("members", member, "a list that contains each battery once", example);
+            }
+        }
+    }
 }
 
 fn wiring(word: &str) -> Option<Wiring> {
     Wiring::ALL.iter().copied().find(|wiring| wiring.name().eq_ignore_ascii_case(word.trim()))
-}
-
-fn check(
-    index: usize,
-    entry: &BankEntry,
-    banks: &[Bank],
-    batteries: &Batteries,
-    reporter: &Reporter,
-) {
-    let error = |field: &str, value: &str, allowed: &str, example: &str| {
-        let name = format!("BANKS[{index}].{field}");
-        reporter.error(ConfigError::new(name, allowed, example).with_value(value));
-    };
-    let BankEntry { id, name, wiring: word, members } = entry;
-    if !DEVICE_ID.rule.accepts(id) {
-        error("id", id, &DEVICE_ID.rule.to_string(), "house");
-    }
-    if batteries.ids.contains(id) || banks.iter().any(|bank| bank.profile.id.as_str() == id) {
-        error("id", id, "an id that no battery and no other bank has", "house");
-    }
-    if let Some(name) = name.as_ref().filter(|name| !DEVICE_NAME.rule.accepts(name)) {
-        error("name", name, &DEVICE_NAME.rule.to_string(), "House bank");
-    }
-    if let Some(word) = word.as_ref().filter(|word| wiring(word).is_none()) {
-        error("wiring", word, "parallel or series", "series");
-    }
-    let example = r#"["rack1", "rack2"]"#;
-    if members.is_empty() {
-        error("members", "[]", "a list with the id of at least one battery", example);
-    }
-    for (position, member) in members.iter().enumerate() {
-        if !batteries.ids.contains(member) {
-            let known = batteries.ids.join(", ");
-            error("members", member, &format!("a list of battery ids ({known})"), example);
-        } else if members[..position].contains(member) {
-            error("members", member, "a list that contains each battery once", example);
-        }
-    }
 }

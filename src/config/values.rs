@@ -106,9 +106,8 @@ impl Values {
 
     /// Takes the value of the whole program, unless this battery has its own.
     pub fn inherit(&mut self, variable: &'static Variable, from: &Values) {
-        if let (false, Some(assignment)) = (self.is_set(variable), from.assigned.get(variable.name))
-        {
-            self.insert(variable, assignment.clone());
+        if let Some(assignment) = from.assigned.get(variable.name) {
+            self.assigned.entry(variable.name).or_insert_with(|| assignment.clone());
         }
     }
 

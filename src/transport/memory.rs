@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::timeout;
 
 use super::{LinkError, WRITE_LIMIT};
@@ -48,10 +48,8 @@ impl MemoryLink {
     }
 
     fn gone(&self) -> LinkError {
-        LinkError::Gone {
-            endpoint: self.endpoint.to_string(),
-            reason: "the other end closed".into(),
-        }
+        let endpoint = self.endpoint.to_string();
+        LinkError::Gone { endpoint, reason: "the other end closed".into() }
     }
 }
 
@@ -71,16 +69,12 @@ impl MemoryPort {
 
     /// Opens a link; [`LinkError::NotFound`] when the simulator has ended.
     pub fn open(&self) -> Result<MemoryLink, LinkError> {
-        let endpoint = || self.endpoint.to_string();
-        let (near, far) = MemoryLink::pair(&self.endpoint);
+        let endpoint = self.endpoint.to_string();
+        let (near, far) = MemoryLink::pair(&endpoint);
         match self.far_ends.try_send(far) {
             Ok(()) => Ok(near),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                Err(LinkError::Busy { endpoint: endpoint() })
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                Err(LinkError::NotFound { endpoint: endpoint() })
-            }
+            Err(TrySendError::Full(_)) => Err(LinkError::Busy { endpoint }),
+            Err(TrySendError::Closed(_)) => Err(LinkError::NotFound { endpoint }),
         }
     }
 }

@@ -27,16 +27,17 @@ impl ByteStream for TcpStream {
 /// Connects to `host:port`.
 pub async fn open(address: &str) -> Result<TcpLink, LinkError> {
     let endpoint = format!("tcp://{address}");
-    let mut reason = "the name server does not answer".to_owned();
-    let addresses: Vec<_> = match timeout(CONNECT_LIMIT, lookup_host(address)).await {
-        Ok(found) => found.into_iter().flatten().take(MAX_ADDRESSES).collect(),
-        Err(_) => return Err(LinkError::Open { endpoint, reason }),
+    let Ok(found) = timeout(CONNECT_LIMIT, lookup_host(address)).await else {
+        let reason = "the name server does not answer".into();
+        return Err(LinkError::Open { endpoint, reason });
     };
+    let addresses: Vec<_> = found.into_iter().flatten().take(MAX_ADDRESSES).collect();
     if addresses.is_empty() {
         return Err(LinkError::NotFound { endpoint });
     }
     // Each address gets its share, so that a dead one leaves time for the others.
     let share = CONNECT_LIMIT / addresses.len() as u32;
+    let mut reason = String::new();
     for address in addresses {
         match timeout(share, connect(address)).await {
             Ok(Ok(stream)) => return Ok(TcpLink::new(endpoint, stream)),

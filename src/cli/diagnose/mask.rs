@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::config::RedactedConfig;
 use crate::config::variables::{MQTT_HOST, MQTT_USER};
+use crate::model::Secret;
 use crate::model::secret::MASK;
 
 /// In bytes; shorter texts occur in a report by coincidence.
@@ -67,24 +68,21 @@ fn leading_host(text: &str) -> &str {
 }
 
 fn mask_ipv4(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for piece in text.split_inclusive(|c: char| !(c.is_ascii_digit() || c == '.')) {
+    let masked = |piece: &str| {
         let number = piece.trim_end_matches(|c: char| !c.is_ascii_digit());
         let host = number.parse::<Ipv4Addr>().map_or(number, |_| masked_host(number));
-        shown.push_str(host);
-        shown.push_str(piece.get(number.len()..).unwrap_or_default());
-    }
-    shown
+        piece.replacen(number, host, 1)
+    };
+    text.split_inclusive(|c: char| !(c.is_ascii_digit() || c == '.')).map(masked).collect()
 }
 
 /// Masks secrets and hosts, and the second half of each Bluetooth address; the first half identifies
 /// the manufacturer of the chip, which helps.
 pub(super) fn masked(report: &str, config: &RedactedConfig) -> String {
     let mut text = report.to_owned();
-    for secret in &config.secrets {
-        if secret.expose().len() >= MIN_SECRET {
-            text = text.replace(secret.expose(), MASK);
-        }
+    let secrets = config.secrets.iter().map(Secret::expose);
+    for secret in secrets.filter(|secret| secret.len() >= MIN_SECRET) {
+        text = text.replace(secret, MASK);
     }
     text = mask_hosts(&text, config);
     let mut shown = text.clone().into_bytes();
@@ -111,7 +109,6 @@ fn is_address(text: &[u8], start: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Secret;
 
     #[test]
     fn secrets_and_half_of_each_address_are_masked() {

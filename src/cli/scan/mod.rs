@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::args::FlagValue::{self, Many, One};
-use super::args::{Command, Flag};
+use super::args::{Command, Flag, PROGRAM};
 use super::{Outcome, SUCCESS};
 use crate::config::Endpoint;
 use crate::model::{Fault, FaultKind};
@@ -33,7 +33,7 @@ pub(super) const COMMAND: Command = Command {
         Flag::new("json", FlagValue::None, "Print one JSON object instead of text"),
         Flag::new(
             "probe",
-            Many("PLACE"),
+            Many("TARGET"),
             "Identify batteries with harmless read requests: at these ports and Bluetooth \
              addresses, or at all",
         ),
@@ -74,15 +74,10 @@ struct FoundDevice {
 async fn run(time: Duration, targets: Option<Vec<String>>, as_json: bool) -> Outcome {
     let result = scan(targets.as_deref(), time).await;
     for target in result.missing(targets.as_deref().unwrap_or_default()) {
-        eprintln!(
-            "bms-reader: {target} not probed: neither a port nor a Bluetooth device in range"
-        );
+        eprintln!("{PROGRAM}: {target} not probed: neither a port nor a Bluetooth device in range");
     }
-    if as_json {
-        println!("{}", result.to_json());
-    } else {
-        println!("{}", text::render(&result).trim_end());
-    }
+    let text = if as_json { result.to_json().to_string() } else { text::render(&result) };
+    println!("{}", text.trim_end());
     Ok(SUCCESS)
 }
 

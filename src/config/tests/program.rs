@@ -1,6 +1,6 @@
 //! The broker, the log and the other settings of the program.
 
-use super::{TWO, error, load_valid, warnings};
+use super::{TWO, diagnostics, error, load_valid, warnings};
 use crate::sink::mqtt::Publish;
 
 #[test]
@@ -91,4 +91,14 @@ fn thresholds_can_be_off_but_not_crossed() {
 fn control_is_off_by_default() {
     assert!(!load_valid(&[]).allow_control);
     assert!(load_valid(&[("ALLOW_CONTROL", "yes")]).allow_control);
+}
+
+#[test]
+fn password_warning_needs_a_valid_broker() {
+    let ignored =
+        |warnings: &[String]| warnings.iter().any(|w| w.starts_with("MQTT_PASSWORD is ignored"));
+    let password = ("MQTT_PASSWORD", "secret");
+    assert!(ignored(&load_valid(&[("MQTT_HOST", "broker"), password]).warnings));
+    let found = diagnostics(&[("MQTT_HOST", "mqtt://broker"), password]);
+    assert_eq!((found.errors.len(), ignored(&found.warnings)), (1, false));
 }

@@ -61,7 +61,7 @@ pub(super) struct AdapterHandle {
     pub(super) adapter: Adapter,
     pub(super) bus: Arc<Bus>,
     pub(super) lock: Arc<AdapterLock>,
-    bluetooth: Bluetooth,
+    pub(super) bluetooth: Bluetooth,
 }
 
 impl AdapterHandle {
@@ -69,16 +69,10 @@ impl AdapterHandle {
         self.adapter.name()
     }
 
-    /// Opens a new connection to the bus next time. Links that are open keep the present one; when
-    /// the last of them ends, BlueZ notices that its client is gone and gives up what it held.
-    pub(super) async fn abandon_bus(&self) {
-        self.bluetooth.abandon(&self.bus).await;
-    }
-
     /// Converts the error of a call that concerned `endpoint`: a battery or the adapter itself.
     pub(super) async fn link_error(&self, error: &BleError, endpoint: &str) -> LinkError {
         if error.bus_fault().is_some() {
-            self.abandon_bus().await;
+            self.bluetooth.abandon(&self.bus).await;
         }
         error.link_error(endpoint, self.name())
     }
@@ -190,7 +184,9 @@ impl Bluetooth {
         }
     }
 
-    async fn abandon(&self, bus: &Arc<Bus>) {
+    /// Opens a new connection to the bus next time. Links that are open keep the present one; when
+    /// the last of them ends, BlueZ notices that its client is gone and gives up what it held.
+    pub(super) async fn abandon(&self, bus: &Arc<Bus>) {
         self.bus.lock().await.take_if(|current| Arc::ptr_eq(current, bus));
     }
 }

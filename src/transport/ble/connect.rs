@@ -332,7 +332,7 @@ impl Attempt<'_> {
         let subscribed = call_within(limit, "subscribing", adapter.bus.detached(notify)).await;
         if matches!(subscribed, Err(BleError::TimedOut(_))) {
             // bluer has one lock for all subscriptions, and the pending call still holds it.
-            adapter.abandon_bus().await;
+            adapter.bluetooth.abandon(&adapter.bus).await;
         }
         subscribed
     }

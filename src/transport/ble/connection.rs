@@ -163,21 +163,17 @@ impl BleLink {
             if self.status.borrow().end.is_some() {
                 return Err(self.gone());
             }
-            let written = call_within(WRITE_LIMIT, "writing", self.writer.write(piece));
-            written.await.map_err(|error| self.write_error(&error))?;
+            let written = call_within(WRITE_LIMIT, "writing", self.writer.write(piece)).await;
+            let endpoint = || self.address.clone();
+            written.map_err(|error| match &error {
+                BleError::Bluez(bluez) if bluez.kind != ErrorKind::InProgress => {
+                    LinkError::Gone { endpoint: endpoint(), reason: error.to_string() }
+                }
+                // The battery or BlueZ does not finish a write.
+                _ => LinkError::Stuck { endpoint: endpoint() },
+            })?;
         }
         Ok(())
-    }
-
-    fn write_error(&self, error: &BleError) -> LinkError {
-        let endpoint = self.address.clone();
-        match error {
-            BleError::Bluez(bluez) if bluez.kind != ErrorKind::InProgress => {
-                LinkError::Gone { endpoint, reason: error.to_string() }
-            }
-            // The battery or BlueZ does not finish a write.
-            _ => LinkError::Stuck { endpoint },
-        }
     }
 
     /// The next chunk, never an empty one. Cancel-safe.

@@ -42,7 +42,7 @@ impl Scan {
     /// Stops, and waits until BlueZ has confirmed it: connecting during a scan often fails.
     pub(super) async fn stop(self) -> Result<(), BleError> {
         if self.events.is_none() {
-            self.adapter.abandon_bus().await;
+            self.adapter.bluetooth.abandon(&self.adapter.bus).await;
         }
         drop(self.events);
         wait_stopped(&self.adapter.adapter).await
