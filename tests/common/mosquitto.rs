@@ -1,7 +1,7 @@
-//! A real Mosquitto broker for tests, with a port and a folder of its own, and a client that records
-//! all messages. A test fails where mosquitto is not installed.
+//! Starts a Mosquitto broker on a free port with a temporary folder, and a subscriber that records
+//! every message. Tests that use it fail if Mosquitto is not installed.
 
-#![allow(dead_code, reason = "each test crate uses other parts")]
+#![allow(dead_code, reason = "no test crate uses all of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -14,12 +14,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Limit for what normally happens at once; reached only when a test fails.
+/// Upper bound for steps that take milliseconds; only a failing test reaches it.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A restart loses all retained messages.
+/// A broker process without persistence: a restart loses all retained messages.
 pub struct Mosquitto {
     folder: PathBuf,
     port: u16,
@@ -28,12 +28,12 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// A broker that accepts all clients.
+    /// Starts a broker that accepts anonymous clients.
     pub fn start() -> Self {
         Self::with_config("allow_anonymous true\n")
     }
 
-    /// Accepts clients with this login only.
+    /// Starts a broker that accepts this login only.
     pub fn with_login(user: &str, password: &str) -> Self {
         let mut broker = Self::not_started();
         let file = broker.folder.join("passwords");
@@ -52,7 +52,7 @@ impl Mosquitto {
         broker
     }
 
-    /// With additional lines in the configuration file.
+    /// Starts a broker with additional configuration lines.
     pub fn with_config(lines: &str) -> Self {
         let mut broker = Self::not_started();
         broker.configure(lines);
@@ -60,7 +60,7 @@ impl Mosquitto {
         broker
     }
 
-    /// Nothing listens on its port before [`Mosquitto::restart`].
+    /// Picks a port and creates the folder; [`Mosquitto::restart`] starts the broker.
     pub fn not_started() -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("bms-reader-mosquitto-{}-{number}", std::process::id());
@@ -72,9 +72,9 @@ impl Mosquitto {
         broker
     }
 
-    /// Replaces the configuration; takes effect at the next [`Mosquitto::restart`].
+    /// Replaces the configuration, which [`Mosquitto::restart`] applies.
     pub fn configure(&self, lines: &str) {
-        // `user` matters only where the test runs as root.
+        // Started as root, Mosquitto would switch to a user that cannot write to the folder.
         let text = format!(
             "user root\npersistence false\nlog_dest file {}\nlog_type all\nlistener {} 127.0.0.1\n{lines}",
             self.log_file().display(),
@@ -87,12 +87,12 @@ impl Mosquitto {
         self.port
     }
 
-    /// Removed when the broker is dropped.
+    /// Deleted when the broker is dropped.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Kills the process: clients are not notified and all retained messages are lost.
+    /// Kills the process. Clients receive no DISCONNECT.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
@@ -100,7 +100,7 @@ impl Mosquitto {
         }
     }
 
-    /// Starts a new process, without retained messages.
+    /// Starts a new process and waits until it listens.
     pub fn restart(&mut self) {
         self.stop();
         let process = Command::new("mosquitto")
@@ -118,7 +118,7 @@ impl Mosquitto {
         }
     }
 
-    /// Suspends the process: connections stay open, nothing answers.
+    /// Suspends the process: connections stay open, but nothing is answered.
     pub fn freeze(&self) {
         self.signal("-STOP");
     }
@@ -164,7 +164,7 @@ impl Mosquitto {
         assert!(command.status().expect("mosquitto_pub starts").success(), "published {topic}");
     }
 
-    /// Receives the retained messages and everything that is published from now on.
+    /// Subscribes to every topic. Retained messages are recorded as well.
     pub fn subscribe(&self) -> Subscriber {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let probe = format!("probe/{number}");
@@ -187,7 +187,7 @@ impl Mosquitto {
             }
         });
         let subscriber = Subscriber { process, messages };
-        // A probe that arrives proves that the subscription is active.
+        // The subscription is active once a probe message arrives.
         let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             self.publish(&probe, "?", false);
@@ -226,7 +226,7 @@ impl Drop for Mosquitto {
     }
 }
 
-/// A port that was free when this function was called.
+/// A port that is free at this moment.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()
@@ -240,14 +240,14 @@ pub struct Message {
     pub retained: bool,
 }
 
-/// Records messages in the order of their arrival.
+/// Records messages in the order in which they arrive.
 pub struct Subscriber {
     process: Child,
     messages: Arc<(Mutex<Vec<Message>>, Condvar)>,
 }
 
 impl Subscriber {
-    /// The first message that `matches`, recorded already or still to arrive.
+    /// Returns the first recorded message that `matches`, or waits for one.
     #[track_caller]
     pub fn wait(&self, description: &str, matches: impl Fn(&Message) -> bool) -> Message {
         self.wait_up_to(WAIT_LIMIT, matches).unwrap_or_else(|| {
@@ -269,7 +269,7 @@ impl Subscriber {
         self.wait(&format!("{topic} = {payload}"), matches)
     }
 
-    /// `None` when no such message arrives within the limit.
+    /// Like [`Subscriber::wait`]; `None` if no such message arrives within the limit.
     pub fn wait_up_to(
         &self,
         limit: Duration,
@@ -305,7 +305,7 @@ impl Subscriber {
         self.all().iter().position(matches)
     }
 
-    /// Removes recorded messages, so that later ones can be distinguished.
+    /// Forgets recorded messages, so that a later wait only matches new ones.
     pub fn discard(&self, matches: impl Fn(&Message) -> bool) {
         self.messages.0.lock().expect("no panic").retain(|message| !matches(message));
     }

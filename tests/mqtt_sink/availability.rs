@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::BRIDGE;
-use crate::fixture::{TestSink, pack};
+use crate::fixture::{self, TestSink, pack};
 use crate::mosquitto::Mosquitto;
 
 /// The program has two seconds to stop. The sink uses less than one, a busy machine may add to that, and a sink that
@@ -12,9 +12,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn last_will_is_published_when_the_program_is_killed() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
-    let sink = TestSink::start(&broker);
+    let (_broker, mqtt, sink) = fixture::start();
     mqtt.wait_for(BRIDGE, "true");
     sink.kill();
     mqtt.wait_for(BRIDGE, "false");
@@ -22,11 +20,7 @@ fn last_will_is_published_when_the_program_is_killed() {
 
 #[test]
 fn stop_publishes_offline_and_disconnects() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
-    let sink = TestSink::start(&broker);
-    sink.read(pack(16));
-    mqtt.wait_for("bms/rack/online", "true");
+    let (broker, mqtt, sink) = fixture::start_and_read();
     mqtt.clear();
     sink.stop();
     mqtt.wait_for(BRIDGE, "false");
@@ -58,11 +52,7 @@ fn stop_publishes_offline_for_all_batteries() {
 
 #[test]
 fn stop_does_not_wait_for_a_frozen_broker() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
-    let sink = TestSink::start(&broker);
-    sink.read(pack(16));
-    mqtt.wait_for("bms/rack/online", "true");
+    let (broker, _mqtt, sink) = fixture::start_and_read();
     broker.freeze();
     for _ in 0..50 {
         sink.read(pack(16));

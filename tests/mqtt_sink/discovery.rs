@@ -2,7 +2,7 @@
 
 use bms_reader::sink::mqtt::Discovery;
 
-use crate::fixture::{TestSink, pack};
+use crate::fixture::{self, TestSink, pack};
 use crate::mosquitto::{Mosquitto, Subscriber};
 use crate::{BRIDGE, DEVICE};
 
@@ -11,11 +11,7 @@ const OWN: &str = r#"{"origin":{"name":"bms-reader"},"state_topic":"x","unique_i
 
 #[test]
 fn home_assistant_start_publishes_everything_again() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
-    let sink = TestSink::start(&broker);
-    sink.read(pack(16));
-    mqtt.wait_for("bms/rack/online", "true");
+    let (broker, mqtt, _sink) = fixture::start_and_read();
     mqtt.wait_for("bms/rack/cell_16_voltage", "3.324");
     mqtt.clear();
     broker.publish("homeassistant/status", "online", false);

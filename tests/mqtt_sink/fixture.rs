@@ -16,7 +16,23 @@ use bms_reader::model::{
 use bms_reader::sink::mqtt::{self, Discovery, Publish, Settings};
 use tokio_util::sync::CancellationToken;
 
-use crate::mosquitto::{Mosquitto, WAIT_LIMIT};
+use crate::mosquitto::{Mosquitto, Subscriber, WAIT_LIMIT};
+
+/// A broker with a subscriber, and a running sink with one battery, `rack`.
+pub fn start() -> (Mosquitto, Subscriber, TestSink) {
+    let broker = Mosquitto::start();
+    let mqtt = broker.subscribe();
+    let sink = TestSink::start(&broker);
+    (broker, mqtt, sink)
+}
+
+/// Also reads the battery and waits until it is online.
+pub fn start_and_read() -> (Mosquitto, Subscriber, TestSink) {
+    let (broker, mqtt, sink) = start();
+    sink.read(pack(16));
+    mqtt.wait_for("bms/rack/online", "true");
+    (broker, mqtt, sink)
+}
 
 pub struct TestSink {
     pub settings: Settings,

@@ -3,16 +3,12 @@
 use bms_reader::sink::mqtt::Discovery;
 
 use crate::BRIDGE;
-use crate::fixture::{TestSink, pack};
+use crate::fixture::{self, TestSink, pack};
 use crate::mosquitto::Mosquitto;
 
 #[test]
 fn read_publishes_values_alarms_and_raw() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
-    let sink = TestSink::start(&broker);
-    sink.read(pack(16));
-    mqtt.wait_for("bms/rack/online", "true");
+    let (_broker, mqtt, _sink) = fixture::start_and_read();
     mqtt.wait_for("bms/rack/cell_16_voltage", "3.324");
     mqtt.wait_for("bms/rack/alarms", "[]");
     mqtt.wait("the reading", |message| message.topic == "bms/rack/raw");
@@ -41,11 +37,7 @@ fn new_connection_publishes_everything_in_order() {
 
 #[test]
 fn state_is_retained_and_raw_is_not() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
-    let sink = TestSink::start(&broker);
-    sink.read(pack(16));
-    mqtt.wait_for("bms/rack/online", "true");
+    let (broker, mqtt, _sink) = fixture::start_and_read();
     mqtt.wait("the reading", |message| message.topic == "bms/rack/raw");
     mqtt.wait_for(BRIDGE, "true");
     let retained: Vec<String> =
@@ -68,9 +60,7 @@ fn state_is_retained_and_raw_is_not() {
 
 #[test]
 fn unread_battery_is_offline_without_values() {
-    let broker = Mosquitto::start();
-    let mqtt = broker.subscribe();
-    let sink = TestSink::start(&broker);
+    let (_broker, mqtt, sink) = fixture::start();
     mqtt.wait_for("bms/rack/online", "false");
     sink.fail();
     mqtt.wait_for("bms/rack/read_errors", "1");
