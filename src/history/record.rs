@@ -12,7 +12,7 @@ use super::battery_history::{MinuteRow, samples};
 use super::store::HistoryFile;
 use crate::board::Board;
 use crate::clock;
-use crate::model::{DeviceId, DeviceState, EnergyTotals, Millis, Restored};
+use crate::model::{DeviceId, DeviceState, EnergyTotals, Restored};
 
 /// The file is written after each minute of the clock. In milliseconds.
 const MINUTE: u64 = 60_000;
@@ -44,7 +44,8 @@ pub async fn run(history: History, board: Board, file: Option<String>, stop: Can
                 states = updates.next() => states.iter().for_each(|state| recorder.record(state)),
             }
         };
-        recorder.end_minutes(continues.then(clock::now));
+        let ended = recorder.history.end_minutes(continues.then(clock::now));
+        recorder.ended.extend(ended);
         recorder.write().await;
     }
 }
@@ -72,13 +73,6 @@ impl Recorder {
         let ended =
             batteries.get_mut(id).and_then(|battery| battery.push(snapshot.taken, &samples));
         self.ended.extend(ended.map(|row| (id.clone(), row)));
-    }
-
-    fn end_minutes(&mut self, now: Option<Millis>) {
-        self.ended.extend(self.history.end_minutes(now));
-        if self.file.is_none() {
-            self.ended.clear();
-        }
     }
 
     /// Continues the energy counters of the file. Those it lacks may come from the broker later.

@@ -112,8 +112,7 @@ impl Store {
         while let Some(row) = rows.next()? {
             let time = Millis(row.get::<_, i64>(0)?.unsigned_abs());
             if time != present {
-                batteries.iter().for_each(|(device, row)| visit(device, row));
-                batteries.clear();
+                std::mem::take(&mut batteries).iter().for_each(|(device, row)| visit(device, row));
                 present = time;
             }
             let key: String = row.get(2)?;
@@ -272,26 +271,18 @@ impl HistoryFile {
             result = self.access_once(&mut work);
         }
         let path = self.path.display();
-        match result {
-            Ok(value) => {
-                if self.last_error.take().is_some() {
-                    tracing::info!("history: writing to {path} again");
-                }
-                Some(value)
-            }
-            Err(error) => {
-                let text = error.to_string();
-                if self.last_error.as_ref() != Some(&text) {
-                    tracing::warn!(
-                        "history: cannot use {path}: {text}; the history is kept in memory only. Check \
-                         HISTORY_FILE: the folder must exist and be writable, the disk must not be \
-                         full. Retrying every minute"
-                    );
-                }
-                self.last_error = Some(text);
-                None
-            }
+        let error = result.as_ref().err().map(ToString::to_string);
+        match &error {
+            _ if error == self.last_error => {}
+            None => tracing::info!("history: writing to {path} again"),
+            Some(error) => tracing::warn!(
+                "history: cannot use {path}: {error}; the history is kept in memory only. Check \
+                 HISTORY_FILE: the folder must exist and be writable, the disk must not be full. \
+                 Retrying every minute"
+            ),
         }
+        self.last_error = error;
+        result.ok()
     }
 
     fn access_once<T>(

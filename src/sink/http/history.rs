@@ -1,7 +1,6 @@
 //! The history as JSON.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::iter;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -153,20 +152,11 @@ fn columns(id: &DeviceId, answer: &Answer) -> String {
     format!("{{\"id\":\"{id}\",\"step\":{step},\"times\":{times},\"series\":{{{series}}}}}")
 }
 
-/// Written number by number: a tree of JSON values would take many times the memory.
+/// Text, list by list: a tree of JSON values for all keys would take many times the memory.
 fn json_list(decimals: impl Iterator<Item = Option<(i64, u32)>>) -> String {
-    let mut text = String::from("[");
-    for decimal in decimals {
-        if text.len() > 1 {
-            text.push(',');
-        }
-        // Writing to a string cannot fail.
-        let _ = match decimal {
-            Some((mantissa, scale)) => write!(text, "{}", Value::decimal(mantissa, scale)),
-            None => write!(text, "null"),
-        };
-    }
-    text + "]"
+    let text = |(mantissa, scale)| Value::decimal(mantissa, scale).to_string();
+    let texts = decimals.map(|decimal| decimal.map_or_else(|| "null".to_owned(), text));
+    format!("[{}]", texts.collect::<Vec<_>>().join(","))
 }
 
 /// A list of [`gateway_row`].

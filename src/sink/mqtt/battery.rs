@@ -89,9 +89,8 @@ impl PublishedBattery {
             RetainedState::Discovery(target, components) => {
                 // Its values may be retained, too. Those without a value in the next read are cleared.
                 let sensors = components.iter().filter(|(key, component)| {
-                    *key != CONNECTION
-                        && (component["platform"] == "sensor"
-                            || component["platform"] == "binary_sensor")
+                    let platform = component["platform"].as_str();
+                    *key != CONNECTION && matches!(platform, Some("sensor" | "binary_sensor"))
                 });
                 self.retained_values.extend(sensors.map(|(key, _)| key.clone()));
                 self.discovery.add(target, components);

@@ -68,10 +68,8 @@ impl MqttError {
     #[cfg(feature = "tls")]
     fn from_tls(error: &(dyn Error + 'static)) -> Self {
         let text = innermost(error);
-        let closed = causes(error).any(|cause| {
-            let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-            kind.is_some_and(|kind| CLOSED_BY_PEER.contains(&kind))
-        });
+        let mut errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+        let closed = errors.any(|error| CLOSED_BY_PEER.contains(&error.kind()));
         MqttError::Tls(if closed || text.contains("corrupt message") {
             format!("{text}; is this the TLS port, usually 8883? Without TLS set MQTT_TLS=false")
         } else {

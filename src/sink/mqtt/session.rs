@@ -63,20 +63,15 @@ impl Publisher {
 
     /// One connection from start to end; `Ok` when it was ended by `stop`.
     pub async fn run_connection(&mut self, stop: &CancellationToken) -> Result<(), MqttError> {
-        match stop.run_until_cancelled(self.settings.locate_broker()).await {
-            Some(located) => located?,
-            None => return Ok(()),
-        };
+        let located = stop.run_until_cancelled(self.settings.locate_broker()).await;
+        let Some(_) = located.transpose()? else { return Ok(()) };
         self.board.update_broker(|broker| {
             broker.address = format!("{}:{}", self.settings.host, self.settings.port);
         });
         let (parser, queue_length) = (self.parser(), self.board.mqtt_queue.clone());
         let (task, mut client) = client::open(&self.settings, parser, queue_length)?;
         let session = async {
-            let serving = stop.run_until_cancelled(self.serve(&mut client)).await;
-            if let Some(Err(error)) = serving {
-                return Err(error);
-            }
+            stop.run_until_cancelled(self.serve(&mut client)).await.transpose()?;
             if self.connected_since.is_some() {
                 // Nothing can be done about an error at this point.
                 let _ = timeout(DISCONNECT_TIMEOUT, self.disconnect(&client)).await;
