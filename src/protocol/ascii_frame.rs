@@ -49,15 +49,9 @@ impl Frame {
         let head = [self.version, self.address, self.cid1, self.cid2];
         // `info` is at most 2047 bytes long, so twice its length fits.
         let length = length_field(u16::try_from(info.len() * 2).unwrap_or_default());
-        let mut characters = hex(&head);
-        characters.extend(hex(&length.to_be_bytes()));
-        characters.extend(hex(info));
-        let sum = checksum(&characters);
-        let mut frame = vec![SOI];
-        frame.extend(characters);
-        frame.extend(hex(&sum.to_be_bytes()));
-        frame.push(EOI);
-        frame
+        let characters = [hex(&head), hex(&length.to_be_bytes()), hex(info)].concat();
+        let sum = hex(&checksum(&characters).to_be_bytes());
+        [&[SOI], &characters[..], &sum, &[EOI]].concat()
     }
 
     /// Decodes what [`find`] has found. Lower-case digits are accepted; the checksum covers the

@@ -1,14 +1,12 @@
 //! What can go wrong in a conversation with a battery.
 
-use std::fmt;
-
 use crate::model::FaultKind;
 
 /// Why a cycle failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// No complete reply before the deadline.
-    #[error("no answer to {query}{}", Partial(*.received))]
+    #[error("no answer to {query}{}", partial(*.received))]
     Timeout {
         query: String,
         /// Bytes that did arrive.
@@ -47,14 +45,10 @@ pub enum ProtocolError {
     },
 }
 
-struct Partial(usize);
-
-impl fmt::Display for Partial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            count => write!(f, " (received {count} bytes, but no complete answer)"),
-        }
+fn partial(received: usize) -> String {
+    match received {
+        0 => String::new(),
+        count => format!(" (received {count} bytes, but no complete answer)"),
     }
 }
 

@@ -41,11 +41,8 @@ pub(super) fn count(
     limits: std::ops::RangeInclusive<u32>,
 ) -> Result<usize, DecodeError> {
     let count = count.into();
-    if limits.contains(&count) {
-        Ok(count as usize)
-    } else {
-        Err(DecodeError::OutOfRange { field, value: count.into() })
-    }
+    let out_of_range = DecodeError::OutOfRange { field, value: count.into() };
+    limits.contains(&count).then_some(count as usize).ok_or(out_of_range)
 }
 
 /// Cells of these voltages in millivolts.

@@ -142,11 +142,8 @@ impl Expected {
     /// The data of the first frame.
     pub(super) fn data(self, frame: &[u8]) -> Result<[u8; DATA], DecodeError> {
         let (board, command, data) = decode(frame)?;
-        if board == self.board && command == self.command {
-            Ok(data)
-        } else {
-            Err(DecodeError::Foreign)
-        }
+        let is_ours = board == self.board && command == self.command;
+        is_ours.then_some(data).ok_or(DecodeError::Foreign)
     }
 
     /// The data of a reply that has several frames, in order and without their numbers. Every

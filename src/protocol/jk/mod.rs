@@ -73,16 +73,13 @@ const MATCHERS: &[AdvertisementMatcher] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// 97, answered with record 03.
-    Device,
+    Device = 0x97,
     /// 96, answered with record 01, followed by a stream of record 02.
-    Stream,
+    Stream = 0x96,
 }
 
 pub fn request(command: Command) -> Vec<u8> {
-    match command {
-        Command::Device => encode(0x97, &[]),
-        Command::Stream => encode(0x96, &[]),
-    }
+    encode(command as u8, &[])
 }
 
 /// `None` if the layout has no such switch. The layout must be known: the register for balancing on a

@@ -25,21 +25,16 @@ pub(crate) const NOISE: &[u8] = b"AT\r\n";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    Settings,
-    Cells,
-    Device,
-    Logbook,
+    Settings = 1,
+    Cells = 2,
+    Device = 3,
+    Logbook = 5,
 }
 
 impl Kind {
     fn of(code: u8) -> Option<Kind> {
-        Some(match code {
-            1 => Kind::Settings,
-            2 => Kind::Cells,
-            3 => Kind::Device,
-            5 => Kind::Logbook,
-            _ => return None,
-        })
+        let kinds = [Kind::Settings, Kind::Cells, Kind::Device, Kind::Logbook];
+        kinds.into_iter().find(|kind| *kind as u8 == code)
     }
 }
 
