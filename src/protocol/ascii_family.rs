@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use super::ascii_frame::{self, Frame};
-use super::values::{self, keep, plain_text};
+use super::values::{self, centi_ah, deci_kelvin, keep, plain_text};
 use super::{
     CycleKind, DecodeError, Framing, Need, Options, Pacing, ProtocolError, Reader, RequestReply,
 };
-use crate::model::{Alarm, Reading, SensorLocation};
+use crate::model::{Alarm, Milliamps, Reading, SensorLocation};
 
 /// Quiet time before a request. No document asks for it, but half-duplex adapters need a moment to
 /// turn round.
@@ -284,6 +284,25 @@ pub(super) fn cells_and_sensors(
     Ok((cells, reader.u16s(sensors)?))
 }
 
+/// The beginning of service 42 of PACE and Seplos. Returns the raw voltage, whose unit differs.
+pub(super) fn cells_sensors_and_charge(
+    reader: &mut Reader<'_>,
+    last_sensors: [SensorLocation; 2],
+    into: &mut Reading,
+) -> Result<u16, DecodeError> {
+    let [_flags, _group] = reader.bytes()?;
+    let (cells, temperatures) = cells_and_sensors(reader)?;
+    let current = reader.i16()?;
+    let [voltage, remaining] = reader.words()?;
+    into.cells = values::cells(&cells);
+    let locations = locations(temperatures.len(), last_sensors);
+    into.probes = values::probes(locations, temperatures.into_iter().map(deci_kelvin));
+    into.pack.current = Some(Milliamps(i32::from(current) * 10));
+    into.pack.remaining = Some(centi_ah(remaining));
+    into.received.cell_info = true;
+    Ok(voltage)
+}
+
 /// State bytes of cells and sensors in service 44, each with their number in front.
 pub(super) fn states_of_cells_and_sensors<'a>(
     reader: &mut Reader<'a>,
@@ -296,10 +315,7 @@ pub(super) fn states_of_cells_and_sensors<'a>(
 
 /// Locations of the sensors of PACE and Seplos: six are four among the cells and these two. Any
 /// other number is not documented, so they only get numbers.
-pub(super) fn locations(
-    sensors: usize,
-    last: [SensorLocation; 2],
-) -> impl Iterator<Item = SensorLocation> {
+fn locations(sensors: usize, last: [SensorLocation; 2]) -> impl Iterator<Item = SensorLocation> {
     let named = if sensors == 6 { last.len() } else { 0 };
     std::iter::repeat_n(SensorLocation::Cells, sensors - named).chain(last.into_iter().take(named))
 }
@@ -321,11 +337,13 @@ pub(super) fn note_state(
 }
 
 /// The state bytes of PACE and Seplos, all of them warnings.
-pub(super) fn note_warnings(
-    [cells, sensors]: [&[u8]; 2],
+pub(super) fn warnings(
+    reader: &mut Reader<'_>,
     last_sensors: [SensorLocation; 2],
     into: &mut Reading,
-) {
+) -> Result<(), DecodeError> {
+    let [_flags, _group] = reader.bytes()?;
+    let [cells, sensors] = states_of_cells_and_sensors(reader)?;
     for &state in cells {
         let limits = [Alarm::CellUndervoltageWarning, Alarm::CellOvervoltageWarning];
         note_state(state, limits, "cell_states", into);
@@ -342,6 +360,7 @@ pub(super) fn note_warnings(
         };
         note_state(state, limits, "temperature_states", into);
     }
+    Ok(())
 }
 
 /// Service 51 of Pylontech and Seplos: name, software version, manufacturer.

@@ -6,12 +6,12 @@
 //! door to those that read; only the four below are requested.
 
 use super::ascii_family::{
-    ADDRESS, Alternative, Layout, Pack, Part, Service, Target, cells_and_sensors, is_service,
-    locations, note_state, note_warnings, states_of_cells_and_sensors,
+    ADDRESS, Alternative, Layout, Pack, Part, Service, Target, cells_sensors_and_charge,
+    is_service, note_state, warnings,
 };
-use super::values::{self, centi_ah, deci_kelvin, keep, plain_text};
+use super::values::{self, centi_ah, keep, plain_text};
 use super::{DecodeError, DriverInfo, Reader, Runner, SerialDefaults, StatusWord, status_word};
-use crate::model::{Alarm, Milliamps, Millivolts, Reading, SensorLocation};
+use crate::model::{Alarm, Millivolts, Reading, SensorLocation};
 
 pub static INFO: DriverInfo = DriverInfo {
     serial: SerialDefaults::new(&[9600], 2),
@@ -44,10 +44,7 @@ const LAST_SENSORS: [SensorLocation; 2] = [SensorLocation::Mosfet, SensorLocatio
 
 fn live(_target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::big_endian(info);
-    let [_flags, _pack] = reader.bytes()?;
-    let (cells, temperatures) = cells_and_sensors(&mut reader)?;
-    let current = reader.i16()?;
-    let [voltage, remaining] = reader.words()?;
+    let voltage = cells_sensors_and_charge(&mut reader, LAST_SENSORS, into)?;
     let user = reader.u8()?;
     if user < TAIL_FIELDS {
         let reason = format!("a layout with {user} fields at its end");
@@ -61,24 +58,17 @@ fn live(_target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeEr
 
     let pack = &mut into.pack;
     pack.voltage = Some(Millivolts(voltage.into()));
-    pack.current = Some(Milliamps(i32::from(current) * 10));
-    pack.remaining = Some(centi_ah(remaining));
     pack.full = Some(centi_ah(full));
     pack.design = (design != 0).then(|| centi_ah(design));
-    pack.soc = values::ratio(centi_ah(remaining), centi_ah(full));
+    pack.soc = pack.remaining.and_then(|remaining| values::ratio(remaining, centi_ah(full)));
     pack.cycles = Some(cycles.into());
-    into.cells = values::cells(&cells);
-    let locations = locations(temperatures.len(), LAST_SENSORS);
-    into.probes = values::probes(locations, temperatures.into_iter().map(deci_kelvin));
-    into.received.cell_info = true;
     Ok(())
 }
 
 /// Some boards append one byte.
 fn alarms(_target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::big_endian(info);
-    let [_flags, _pack] = reader.bytes()?;
-    let states = states_of_cells_and_sensors(&mut reader)?;
+    warnings(&mut reader, LAST_SENSORS, into)?;
     let [charge, voltage, discharge] = reader.bytes()?;
     let [protect1, protect2, system, control, fault] = reader.bytes()?;
     let balance = reader.u16()?;
@@ -87,7 +77,6 @@ fn alarms(_target: Target, info: &[u8], into: &mut Reading) -> Result<(), Decode
         return Err(DecodeError::Length(info.len()));
     }
 
-    note_warnings(states, LAST_SENSORS, into);
     for (state, alarm, word) in [
         (charge, Alarm::ChargeOvercurrentWarning, "charge_current_state"),
         (discharge, Alarm::DischargeOvercurrentWarning, "discharge_current_state"),

@@ -5,12 +5,12 @@
 //! Service 4F replies with an empty payload, so it is not requested.
 
 use super::ascii_family::{
-    self, ADDRESS, Alternative, Layout, Pack, Part, Service, Target, cells_and_sensors, is_service,
-    locations, note_state, note_warnings, states_of_cells_and_sensors,
+    self, ADDRESS, Alternative, Layout, Pack, Part, Service, Target, cells_sensors_and_charge,
+    is_service, note_state, warnings,
 };
-use super::values::{self, centi_ah, deci_kelvin};
+use super::values::{self, centi_ah};
 use super::{DecodeError, DriverInfo, Reader, Runner, SerialDefaults, StatusWord, status_word};
-use crate::model::{Alarm, CentiPercent, Milliamps, Millivolts, Reading, SensorLocation};
+use crate::model::{Alarm, CentiPercent, Millivolts, Reading, SensorLocation};
 
 pub static INFO: DriverInfo = DriverInfo {
     serial: SerialDefaults::new(&[9600, 19_200], 2),
@@ -44,10 +44,7 @@ const LAST_SENSORS: [SensorLocation; 2] = [SensorLocation::Ambient, SensorLocati
 /// The second byte is a group number that need not be the address.
 fn live(_target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::big_endian(info);
-    let [_flags, _group] = reader.bytes()?;
-    let (cells, temperatures) = cells_and_sensors(&mut reader)?;
-    let current = reader.i16()?;
-    let [voltage, remaining] = reader.words()?;
+    let voltage = cells_sensors_and_charge(&mut reader, LAST_SENSORS, into)?;
     let unsupported = |reason: &str| Err(DecodeError::Unsupported(reason.to_owned()));
     match reader.u8()? {
         TAIL_WORDS => {}
@@ -61,17 +58,11 @@ fn live(_target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeEr
 
     let pack = &mut into.pack;
     pack.voltage = Some(Millivolts(i32::from(voltage) * 10));
-    pack.current = Some(Milliamps(i32::from(current) * 10));
-    pack.remaining = Some(centi_ah(remaining));
     pack.full = Some(centi_ah(full));
     pack.design = (design != 0).then(|| centi_ah(design));
     pack.soc = permille(soc);
     pack.soh = permille(soh);
     pack.cycles = Some(cycles.into());
-    into.cells = values::cells(&cells);
-    let locations = locations(temperatures.len(), LAST_SENSORS);
-    into.probes = values::probes(locations, temperatures.into_iter().map(deci_kelvin));
-    into.received.cell_info = true;
     Ok(())
 }
 
@@ -84,8 +75,7 @@ const EVENTS: usize = 14;
 
 fn alarms(_target: Target, info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     let mut reader = Reader::big_endian(info);
-    let [_flags, _group] = reader.bytes()?;
-    let states = states_of_cells_and_sensors(&mut reader)?;
+    warnings(&mut reader, LAST_SENSORS, into)?;
     let [current, voltage, events] = reader.bytes()?;
     let events = reader.take(events.into())?;
     reader.end()?;
@@ -93,7 +83,6 @@ fn alarms(_target: Target, info: &[u8], into: &mut Reading) -> Result<(), Decode
         return Err(DecodeError::Length(info.len()));
     };
 
-    note_warnings(states, LAST_SENSORS, into);
     // A discharge is negative, so "the lower limit" is that of the discharge.
     let limits = [Alarm::DischargeOvercurrentWarning, Alarm::ChargeOvercurrentWarning];
     note_state(current, limits, "current_state", into);
