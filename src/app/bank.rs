@@ -157,8 +157,7 @@ impl BankTask {
         let members = states.iter().zip(&self.members);
         let members: Vec<_> =
             members.map(|(state, member)| Member { state, present: member.present }).collect();
-        let at = Uptime(millis(now - self.began));
-        let (reading, derived) = self.bank.combine(&members, at);
+        let (reading, derived) = self.bank.combine(&members, Uptime(millis(now - self.began)));
         let missing = derived.bank.iter().flat_map(|bank| &bank.missing);
         let missing: Vec<_> = missing.map(DeviceId::as_str).collect();
         self.log_missing(!missing.is_empty(), &format!("missing: {}", missing.join(", ")));

@@ -92,7 +92,7 @@ impl Minute {
         for (series, spread) in samples {
             let known = self.sums.iter().position(|(known, _)| known.key == series.key);
             let index = known.unwrap_or_else(|| {
-                self.sums.push((series.clone(), SpreadSum::new()));
+                self.sums.push((series.clone(), SpreadSum::EMPTY));
                 self.sums.len() - 1
             });
             self.sums[index].1.add(*spread);

@@ -44,9 +44,8 @@ pub(super) struct SpreadSum {
 }
 
 impl SpreadSum {
-    pub(super) fn new() -> Self {
-        SpreadSum { low: i64::MAX, high: i64::MIN, total: 0, count: 0 }
-    }
+    pub(super) const EMPTY: SpreadSum =
+        SpreadSum { low: i64::MAX, high: i64::MIN, total: 0, count: 0 };
 
     pub(super) fn add(&mut self, spread: Spread) {
         self.low = self.low.min(spread.low);

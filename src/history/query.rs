@@ -95,7 +95,7 @@ impl AnswerBuilder<'_> {
             }
             let point = self.points.entry(time.0 / step).or_default();
             point.last = point.last.max(time);
-            point.sums.resize(self.columns.len(), SpreadSum::new());
+            point.sums.resize(self.columns.len(), SpreadSum::EMPTY);
             for (column, value) in columns.iter().zip(values) {
                 if let (Some(column), Some(spread)) = (column, value) {
                     point.sums[*column].add(*spread);

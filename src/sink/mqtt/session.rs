@@ -46,9 +46,8 @@ pub struct Publisher {
 
 impl Publisher {
     pub fn new(settings: Settings, board: Board, commands: CommandBus) -> Self {
-        let batteries = board.states();
-        let batteries = batteries.map(|state| PublishedBattery::new(&settings, &state.profile));
-        let batteries = batteries.collect();
+        let published = |state: DeviceState| PublishedBattery::new(&settings, &state.profile);
+        let batteries = board.states().map(published).collect();
         board.update_broker(|_| {});
         Publisher {
             bridge: topics::bridge_online(&settings.client_id),
@@ -140,9 +139,7 @@ impl Publisher {
                         let delay = Duration::from_secs(1).mul_f64(1.0 + 2.0 * random());
                         republish_at = Some(time::Instant::now() + delay);
                     }
-                    Event::Incoming(incoming) => {
-                        self.handle(incoming, &mut replies, client).await?;
-                    }
+                    Event::Incoming(incoming) => self.handle(incoming, &mut replies, client).await?,
                     Event::Connected | Event::Subscribed(_) => {}
                 },
                 states = updates.next() => self.publish_updates(&states, client).await?,
@@ -235,11 +232,9 @@ impl Publisher {
             });
             let id = &battery.id;
             match self.board.restore(id, found) {
-                Some(Restored::Resumed(totals)) => {
-                    tracing::info!(
-                        "{id}: energy counters continue from {totals} (kept by the broker)"
-                    );
-                }
+                Some(Restored::Resumed(totals)) => tracing::info!(
+                    "{id}: energy counters continue from {totals} (kept by the broker)"
+                ),
                 Some(Restored::Zero) => tracing::info!(
                     "{id}: energy counters start at 0: no earlier values on the broker"
                 ),
@@ -275,10 +270,8 @@ impl Publisher {
     ) -> Result<(), MqttError> {
         let now = Instant::now();
         for state in states {
-            let mut batteries = self.batteries.iter_mut();
-            let Some(battery) = batteries.find(|battery| battery.id == state.profile.id) else {
-                continue;
-            };
+            let is_own = |battery: &&mut PublishedBattery| battery.id == state.profile.id;
+            let Some(battery) = self.batteries.iter_mut().find(is_own) else { continue };
             client.publish(battery.discovery(state, &self.settings, &self.bridge)).await?;
             client.publish(battery.report(state, &self.settings, now)).await?;
             publish_alarm_events(battery, state, client).await?;
