@@ -8,7 +8,7 @@
 //! No error of the file is fatal: without the file, the history is in memory only.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, params};
@@ -75,7 +75,7 @@ struct Store {
 }
 
 impl Store {
-    fn open(path: &Path) -> Result<Self, StoreError> {
+    fn open(path: &str) -> Result<Self, StoreError> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
@@ -207,7 +207,7 @@ fn signed(time: Millis) -> i64 {
 
 /// Opens the file, replaces a damaged one, and logs each error once.
 pub(super) struct HistoryFile {
-    path: PathBuf,
+    path: String,
     store: Option<Store>,
     queue: Vec<(DeviceId, MinuteRow)>,
     last_error: Option<String>,
@@ -215,7 +215,7 @@ pub(super) struct HistoryFile {
 
 impl HistoryFile {
     pub(super) fn new(path: String) -> Self {
-        HistoryFile { path: path.into(), store: None, queue: Vec::new(), last_error: None }
+        HistoryFile { path, store: None, queue: Vec::new(), last_error: None }
     }
 
     /// The energy counters in the file; none if it cannot be read.
@@ -234,7 +234,7 @@ impl HistoryFile {
             })
         });
         if loaded.is_some() {
-            tracing::info!("history: loaded {count} minutes from {}", self.path.display());
+            tracing::info!("history: loaded {count} minutes from {}", self.path);
         }
     }
 
@@ -264,13 +264,13 @@ impl HistoryFile {
             && error.is_damaged()
             && let Ok(aside) = set_aside(&self.path)
         {
-            let (path, aside) = (self.path.display(), aside.display());
+            let path = &self.path;
             tracing::warn!(
                 "history: {path} is damaged ({error}); renamed to {aside}, starting a new file"
             );
             result = self.access_once(&mut work);
         }
-        let path = self.path.display();
+        let path = &self.path;
         let error = result.as_ref().err().map(ToString::to_string);
         match &error {
             _ if error == self.last_error => {}
@@ -291,7 +291,7 @@ impl HistoryFile {
     ) -> Result<T, StoreError> {
         let mut store = match self.store.take() {
             // Writing to a file that was deleted would succeed and be lost.
-            Some(store) if self.path.exists() => store,
+            Some(store) if Path::new(&self.path).exists() => store,
             _ => Store::open(&self.path)?,
         };
         let value = work(&mut store)?;
@@ -301,17 +301,12 @@ impl HistoryFile {
 }
 
 /// Renames a damaged file. Only one is kept, because a failing card damages many.
-fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
-    let named = |end: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    };
-    let aside = named(".damaged");
+fn set_aside(path: &str) -> std::io::Result<String> {
+    let aside = format!("{path}.damaged");
     std::fs::rename(path, &aside)?;
     for end in ["-wal", "-shm"] {
         // These files are usually absent.
-        let _ = std::fs::rename(named(end), named(&format!(".damaged{end}")));
+        let _ = std::fs::rename(format!("{path}{end}"), format!("{aside}{end}"));
     }
     Ok(aside)
 }

@@ -183,10 +183,8 @@ impl MqttClient {
     async fn send_and_wait(&self, request: Option<Request>) -> Result<(), MqttError> {
         let (sender, acknowledged) = oneshot::channel();
         self.send(request, Some(sender)).await?;
-        match timeout(ACKNOWLEDGE_TIMEOUT, acknowledged).await {
-            Ok(result) => result.map_err(|_| MqttError::Closed),
-            Err(_) => Err(MqttError::Stalled),
-        }
+        let result = timeout(ACKNOWLEDGE_TIMEOUT, acknowledged).await;
+        result.map_err(|_| MqttError::Stalled)?.map_err(|_| MqttError::Closed)
     }
 
     async fn send(
