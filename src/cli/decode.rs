@@ -59,13 +59,12 @@ fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
     let result = recording.and_then(|recording| recording.decode(info));
     let profile =
         Profile { name: info.title.to_owned(), ..Profile::new(id, info.name, info.title) };
-    match result {
-        Ok(reading) => {
-            let snapshot = snapshot(&profile, Millis(0), reading);
-            state_after_attempt(profile, Some(snapshot), true, None)
-        }
-        Err(fault) => state_after_attempt(profile, None, false, Some(fault)),
-    }
+    let (snapshot, fault) = match result {
+        Ok(reading) => (Some(snapshot(&profile, Millis(0), reading)), None),
+        Err(fault) => (None, Some(fault)),
+    };
+    let connected = snapshot.is_some();
+    state_after_attempt(profile, snapshot, connected, fault)
 }
 
 /// A snapshot of a battery without history.

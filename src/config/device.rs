@@ -110,7 +110,9 @@ fn element(index: usize, value: Value, program: &Values) -> Option<Values> {
     }
     let mut values = resolve(entries, spelling, &program.reporter);
     values.inherit(&READ_INTERVAL, program);
-    missing_id(&values).into_iter().for_each(|error| values.error(error));
+    if let Some(error) = missing_id(&values) {
+        values.error(error);
+    }
     Some(values)
 }
 
@@ -147,6 +149,7 @@ fn battery(values: &Values, thresholds: &AlarmThresholds) -> Option<Device> {
     warn_without_effect(values, &endpoint);
     let interval = values.millis(&READ_INTERVAL)?;
     let is_ble = endpoint.is_ble();
+    let default_timeout = brand.default_timeout(&endpoint);
     let text = |variable| values.explicit(variable).map(str::to_owned);
     Some(Device {
         profile: Profile {
@@ -160,9 +163,7 @@ fn battery(values: &Values, thresholds: &AlarmThresholds) -> Option<Device> {
         driver: brand.driver,
         options: Options {
             address,
-            timeout: values
-                .millis(&BMS_TIMEOUT)
-                .unwrap_or_else(|| brand.default_timeout(&endpoint)),
+            timeout: values.millis(&BMS_TIMEOUT).unwrap_or(default_timeout),
             medium: if is_ble { Medium::Ble } else { Medium::Serial },
             mac: address_bytes(&endpoint.to_string()).filter(|_| is_ble),
             password: text(&BMS_PASSWORD).map(Secret::new),
@@ -178,9 +179,7 @@ fn battery(values: &Values, thresholds: &AlarmThresholds) -> Option<Device> {
         interval,
         control: false,
         scan_timeout: values.millis(&BMS_SCAN_TIMEOUT)?,
-        keep_connected: values
-            .is_set(&BMS_KEEP_CONNECTED)
-            .then(|| values.is_on(&BMS_KEEP_CONNECTED)),
+        keep_connected: values.explicit(&BMS_KEEP_CONNECTED).and_then(rule::boolean),
         thresholds: thresholds.clone(),
     })
 }

@@ -195,7 +195,9 @@ impl Values {
 
     /// Reports that the variable is unset.
     pub fn require(&self, variable: &Variable, reason: &str) {
-        self.missing(variable, reason).into_iter().for_each(|error| self.error(error));
+        if let Some(error) = self.missing(variable, reason) {
+            self.error(error);
+        }
     }
 
     /// An error that the variable is unset; `None` if it is set to an invalid value, which has
