@@ -120,11 +120,10 @@ fn take_file(
 
 /// A warning about a name that is no variable; `None` if it may belong to another program.
 fn unknown_name(name: &str, spelling: Spelling) -> Option<String> {
-    let known: Vec<String> =
-        VARIABLES.iter().flat_map(|variable| spelling.names(variable)).collect();
-    let files: Vec<String> =
-        VARIABLES.iter().filter_map(|variable| spelling.file_name(variable)).collect();
-    let near = closest(name, known.iter().chain(&files).map(String::as_str));
+    let names = VARIABLES.iter().flat_map(|variable| spelling.names(variable));
+    let files = VARIABLES.iter().filter_map(|variable| spelling.file_name(variable));
+    let known: Vec<String> = names.chain(files).collect();
+    let near = closest(name, known.iter().map(String::as_str));
     let not_secret =
         name.strip_suffix("_file").filter(|stem| known.iter().any(|other| other == stem));
     let is_environment = matches!(spelling, Spelling::Environment);

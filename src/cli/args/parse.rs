@@ -23,15 +23,9 @@ pub fn parse(
     commands: &'static [&'static Command],
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Invocation, String> {
-    let mut matches: Option<Matches> = None;
-    match parse_into(&mut matches, commands, arguments) {
-        Ok(Some(text)) => Ok(Invocation::Print(text)),
-        Ok(None) => Ok(matches.map_or(Invocation::Service, Invocation::Command)),
-        Err(error) => {
-            let command = matches.map(|matches| matches.command);
-            Err(usage_error(command, &error.to_string()))
-        }
-    }
+    let mut command = None;
+    parse_into(&mut command, commands, arguments)
+        .map_err(|error| usage_error(command, &error.to_string()))
 }
 
 /// An error about the command line, with the usage of the command.
@@ -41,27 +35,29 @@ pub fn usage_error(command: Option<&Command>, reason: &str) -> String {
     format!("{reason}\n\nUsage: {usage}\nFor more: {PROGRAM}{name} --help")
 }
 
-/// Returns the help or the version, if the arguments ask for it.
+/// Sets `command` as soon as it is known, for the usage in an error.
 fn parse_into(
-    matches: &mut Option<Matches>,
+    command: &mut Option<&'static Command>,
     commands: &'static [&'static Command],
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<Option<String>, lexopt::Error> {
+) -> Result<Invocation, lexopt::Error> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut help = false;
+    let mut matches: Option<Matches> = None;
     while let Some(argument) = parser.next()? {
-        match (argument, &mut *matches) {
+        match (argument, &mut matches) {
             (Short('h') | Long("help"), _) => help = true,
             (Short('V') | Long("version"), _) => {
-                return Ok(Some(format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION"))));
+                return Ok(Invocation::Print(format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION"))));
             }
             (Arg::Value(word), None) if word == "help" => help = true,
             (Arg::Value(word), None) => {
                 let found = commands.iter().copied().find(|command| word == command.name);
                 let known = commands.iter().map(|command| command.name);
-                let command =
+                let found =
                     found.ok_or_else(|| unknown("command", &word.to_string_lossy(), known))?;
-                *matches = Some(Matches { command, positional: None, flags: Vec::new() });
+                *command = Some(found);
+                matches = Some(Matches { command: found, positional: None, flags: Vec::new() });
             }
             (Arg::Value(word), Some(matches)) => matches.add_positional(word.string()?)?,
             (Long(name), Some(matches)) => {
@@ -74,11 +70,14 @@ fn parse_into(
             (other, _) => return Err(other.unexpected()),
         }
     }
-    let Some(matches) = matches else { return Ok(help.then(|| overview(commands))) };
-    match matches.missing() {
-        _ if help => Ok(Some(matches.command.help())),
-        Some(missing) => Err(format!("missing argument: {missing}").into()),
-        None => Ok(None),
+    match matches {
+        None if help => Ok(Invocation::Print(overview(commands))),
+        None => Ok(Invocation::Service),
+        Some(matches) if help => Ok(Invocation::Print(matches.command.help())),
+        Some(matches) => match matches.missing() {
+            Some(missing) => Err(format!("missing argument: {missing}").into()),
+            None => Ok(Invocation::Command(matches)),
+        },
     }
 }
 
