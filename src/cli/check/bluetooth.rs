@@ -26,40 +26,33 @@ pub(super) async fn check_adapters(config: &Config, bluetooth: &Bluetooth) -> bo
             if no_battery {
                 wanted = found.iter().map(|adapter| Some(adapter.name.clone())).collect();
             }
-            adapter_results(wanted, &found)
+            choose_adapters(wanted, &found)
         }
         // The scan that follows reports it.
         Err(_) if no_battery => return true,
-        Err(error) => vec![Err(description(&error))],
+        Err(error) => vec![Err(error)],
     };
+    let failure = if no_battery { "note" } else { "FAIL" };
     for result in &results {
         match result {
-            Ok(line) => println!("OK    {line}"),
-            Err(line) if no_battery => println!("note  {line}"),
-            Err(line) => println!("FAIL  {line}"),
+            Ok(AdapterInfo { name, address, .. }) => {
+                println!("OK    Bluetooth: adapter {name} ({address}) is on");
+            }
+            Err(error) => println!("{failure}  Bluetooth: {error}\n      {}", error.hint()),
         }
     }
     no_battery || results.iter().all(Result::is_ok)
 }
 
-fn description(error: &LinkError) -> String {
-    format!("Bluetooth: {error}\n      {}", error.hint())
-}
-
-/// One line about each wanted adapter; `None` stands for any adapter.
-fn adapter_results(
+/// Each adapter once; `None` stands for any adapter.
+fn choose_adapters(
     mut wanted: Vec<Option<String>>,
     found: &[AdapterInfo],
-) -> Vec<Result<String, String>> {
+) -> Vec<Result<AdapterInfo, LinkError>> {
     wanted.sort_unstable();
     wanted.dedup();
-    let result = |name: Option<String>| match AdapterInfo::choose(found, name.as_deref()) {
-        Ok(AdapterInfo { name, address, .. }) => {
-            Ok(format!("Bluetooth: adapter {name} ({address}) is on"))
-        }
-        Err(error) => Err(description(&error)),
-    };
-    wanted.into_iter().map(result).collect()
+    let choose = |name: &Option<String>| AdapterInfo::choose(found, name.as_deref()).cloned();
+    wanted.iter().map(choose).collect()
 }
 
 /// Why a battery that is in range could not be read, if a scan shows it.
@@ -112,26 +105,24 @@ mod tests {
     }
 
     #[test]
-    fn each_wanted_adapter_gets_one_line() {
+    fn each_wanted_adapter_is_checked_once() {
         let found = [adapter("hci0", false), adapter("hci1", true)];
-        let results = adapter_results(vec![Some("hci1".into()), None, Some("hci1".into())], &found);
-        assert_eq!(results.len(), 2);
-        let is_ok =
-            |result: &Result<String, String>| matches!(result, Ok(line) if line.contains("hci1"));
-        assert!(results.iter().all(is_ok), "{results:?}");
+        let wanted = vec![Some("hci1".into()), None, Some("hci1".into())];
+        assert_eq!(choose_adapters(wanted, &found), vec![Ok(adapter("hci1", true)); 2]);
     }
 
     #[test]
     fn unusable_adapter_is_reported_with_a_remedy() {
         let found = [adapter("hci0", false)];
         let error = |wanted: Option<&str>, found: &[AdapterInfo]| {
-            adapter_results(vec![wanted.map(str::to_owned)], found).remove(0).unwrap_err()
+            choose_adapters(vec![wanted.map(str::to_owned)], found).remove(0).unwrap_err()
         };
         let off = error(Some("hci0"), &found);
-        assert!(off.contains("switched off\n      "), "{off}");
-        let missing = error(Some("hci7"), &found);
+        assert!(off.to_string().contains("switched off"), "{off}");
+        assert!(off.hint().contains("bluetoothctl power on"), "{off}");
+        let missing = error(Some("hci7"), &found).to_string();
         assert!(missing.contains("hci7"), "{missing}");
-        let none = error(None, &[]);
+        let none = error(None, &[]).to_string();
         assert!(none.contains("Bluetooth adapter not found"), "{none}");
     }
 
