@@ -83,7 +83,8 @@ fn every_switch_is_set_and_read_back() {
 async fn each_record_of_the_stream_is_a_reading() {
     let stop = CancellationToken::new();
     let board = Bus::with_batteries(&BRAND, &[1], 7, Faults::default());
-    let bus = SimBus::new(board, 600.0, None).over_ble();
+    let mut bus = SimBus::new(board, 600.0, None);
+    bus.notification = BRAND.notification;
     let port = memory("board", bus.clone(), stop.clone());
     let endpoint = bms_reader::transport::LinkConfig::Memory(port);
     let mut link = endpoint.open(9600).await.unwrap();

@@ -92,7 +92,7 @@ fn simulated_line(
     let bus = sim::Bus::with_batteries(brand, &addresses, seed, sim.faults.clone());
     let mut bus = SimBus::new(bus, sim.speed, None);
     if brand.notification.is_some() {
-        bus = bus.over_ble();
+        bus.notification = brand.notification;
         members.iter_mut().for_each(|member| member.options.medium = Medium::Ble);
     }
     Line::new(LinkConfig::Memory(serve::memory("simulated", bus, stop.clone())), members)

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use super::args::FlagValue::{List, One, Optional};
 use super::args::{Command, Flag, Matches};
 use super::{Outcome, SUCCESS, failed};
@@ -49,7 +47,9 @@ pub(super) const COMMAND: Command = Command {
     ],
     prepare: |matches| match matches.value("gatt-spec") {
         Some(address) => {
-            let spec = gatt_spec(matches, address)?;
+            let start = Battery::active(seed(matches)?).state(0.0);
+            let spec = gatt::device(brand(matches)?, address, start);
+            let spec = spec.map_err(|error| error.to_string())?;
             Ok(Box::pin(async move {
                 println!("{spec}");
                 Ok(SUCCESS)
@@ -78,14 +78,12 @@ pub(super) fn parse_speed(matches: &Matches) -> Result<f64, String> {
     Ok(matches.parsed("speed", &expected, parse)?.unwrap_or(1.0))
 }
 
-/// A battery at the start of the simulation.
-fn gatt_spec(matches: &Matches, address: &str) -> Result<Value, String> {
-    let state = Battery::active(seed(matches)?).state(0.0);
-    gatt::device(brand(matches)?, address, state).map_err(|error| error.to_string())
-}
-
 fn options(matches: &Matches) -> Result<SimServerOptions, String> {
-    let brand = serial_brand(brand(matches)?);
+    // The plain `jk` is the stream that a board sends over Bluetooth; on a serial line it is `jk:ttl`.
+    let brand = match brand(matches)? {
+        brand if brand.name == sim::jk::BRAND.name => &sim::jk::TTL,
+        brand => brand,
+    };
     let listen = match (matches.value("tcp"), matches.value("port-link")) {
         (Some(_), Some(_)) => return Err("--tcp and --port-link exclude each other".to_owned()),
         (Some(address), None) => ListenAddr::Tcp(address.to_owned()),
@@ -114,11 +112,6 @@ fn addresses(matches: &Matches, brand: &SimBrand) -> Result<Vec<u8>, String> {
         address.ok_or_else(|| format!("--address {text}: must be from {first} to {last}"))
     };
     listed.iter().map(parse).collect()
-}
-
-/// The plain `jk` is the stream that a board sends over Bluetooth; on a serial line it is `jk:ttl`.
-fn serial_brand(brand: &'static SimBrand) -> &'static SimBrand {
-    if brand.name == sim::jk::BRAND.name { &sim::jk::TTL } else { brand }
 }
 
 /// The endpoint is the only output on stdout, so that a script can read it.

@@ -193,11 +193,6 @@ pub fn is_id(text: &str, length: usize) -> bool {
     text.len() <= length && DeviceId::new(text).is_some()
 }
 
-/// A display name: one line of reasonable length.
-pub fn is_display_name(text: &str) -> bool {
-    text.chars().count() <= 100 && !text.chars().any(char::is_control)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

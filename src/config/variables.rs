@@ -143,7 +143,8 @@ variables! {
             help: "Identity of the battery in topics and unique IDs. If you change it, Home Assistant sees a new device.",
         }
         DEVICE_NAME { derived: "derived from `DEVICE_ID`: `bms_main` becomes `BMS main`",
-            rule: Rule::text("one line of at most 100 characters", rule::is_display_name),
+            rule: Rule::text("one line of at most 100 characters",
+                |text| text.chars().count() <= 100 && !text.chars().any(char::is_control)),
             example: "Garage battery", help: "Display name." }
     }
     Batteries {

@@ -82,8 +82,12 @@ impl PlausibilityFilter {
             stored.take_if(|stored| at.since(stored.at) > MAX_AGE_MS);
         }
         let is_first = self.passed.is_none() && now.implausible.is_empty();
-        let confirms =
-            |stored: &Option<Candidate>| stored.as_ref().is_some_and(|it| now.is_like(it));
+        // It may be the same battery a little later.
+        let confirms = |stored: &Option<Candidate>| {
+            stored.as_ref().is_some_and(|stored| {
+                now.implausible.is_subset(&stored.implausible) && now.jump_from(stored).is_none()
+            })
+        };
         if is_first || confirms(&self.passed) || confirms(&self.pending) {
             // Damage that recurs between good readings must not confirm itself.
             self.pending = None;
@@ -129,11 +133,6 @@ impl Candidate {
             implausible.insert("the sum of the cells".to_owned());
         }
         Candidate { reading, numbers, implausible, at }
-    }
-
-    /// Whether this may be the same battery a little later.
-    fn is_like(&self, before: &Candidate) -> bool {
-        self.implausible.is_subset(&before.implausible) && self.jump_from(before).is_none()
     }
 
     /// The first value that changed by more than is usual from one read to the next.

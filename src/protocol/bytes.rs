@@ -92,21 +92,9 @@ impl<'a> Reader<'a> {
         self.u16().map(u16::cast_signed)
     }
 
-    /// 24 bits, two's complement.
-    pub fn i24(&mut self) -> Result<i32, DecodeError> {
-        self.u24().map(|number| (number << 8).cast_signed() >> 8)
-    }
-
     /// 32 bits, two's complement.
     pub fn i32(&mut self) -> Result<i32, DecodeError> {
         self.u32().map(u32::cast_signed)
-    }
-
-    /// 16 bits: the sign, then the absolute value.
-    pub fn sign_magnitude16(&mut self) -> Result<i16, DecodeError> {
-        let number = self.u16()?;
-        let magnitude = (number & 0x7FFF).cast_signed();
-        Ok(if number & 0x8000 == 0 { magnitude } else { -magnitude })
     }
 
     /// 32 bits, IEEE 754.
@@ -173,15 +161,11 @@ mod tests {
         let (big, little) = (Reader::big_endian(&bytes), Reader::little_endian(&bytes));
         assert_eq!(big.at(0).u24(), Ok(0x80_0203));
         assert_eq!(little.at(0).u24(), Ok(0x03_0280));
-        assert_eq!(big.at(0).i24(), Ok(-0x7F_FDFD));
-        assert_eq!(little.at(5).i24(), Ok(-0x7E_F8FA));
         assert_eq!(big.at(0).i32(), Ok(-0x7FFD_FCFC));
         assert_eq!(little.at(0).u32(), Ok(0x0403_0280));
         assert_eq!(big.at(0).u64(), Ok(0x8002_0304_0506_0781));
         assert_eq!(little.at(0).u64(), Ok(0x8107_0605_0403_0280));
         assert_eq!((big.at(7).i8(), big.at(1).i8()), (Ok(-0x7F), Ok(2)));
-        assert_eq!(big.at(0).sign_magnitude16(), Ok(-2));
-        assert_eq!(big.at(1).sign_magnitude16(), Ok(0x0203));
         assert_eq!(Reader::little_endian(&1.5_f32.to_le_bytes()).f32(), Ok(1.5));
         assert_eq!(big.at(1).u16s(2), Ok(vec![0x0203, 0x0405]));
         assert_eq!(little.at(6).words(), Ok([0x8107]));

@@ -42,7 +42,8 @@ impl Battery {
         match &mut self.0 {
             Source::Fixed(state) => (**state).clone().apply_protections(),
             Source::Active(active) => {
-                active.go_to(step_at(seconds));
+                // The cast rounds down and maps NaN to 0.
+                active.go_to((seconds.clamp(0.0, HORIZON) / STEP as f64) as i64);
                 active.state().apply_protections()
             }
         }
@@ -61,11 +62,6 @@ const SENSORS: u64 = 4;
 
 /// The inverter does not discharge the battery below 15 %.
 const FLOOR: i64 = FULL * 15 / 100;
-
-fn step_at(seconds: f64) -> i64 {
-    // The cast rounds down and maps NaN to 0.
-    (seconds.clamp(0.0, HORIZON) / STEP as f64) as i64
-}
 
 #[derive(Debug, Clone, Default)]
 struct ActiveBattery {

@@ -63,11 +63,6 @@ impl Fault {
                 | Fault::Logout
         )
     }
-
-    /// Occurs on the line even if no battery replies.
-    fn affects_line(self) -> bool {
-        matches!(self, Fault::Noise | Fault::Echo)
-    }
 }
 
 /// How often a fault occurs.
@@ -155,7 +150,8 @@ impl Faults {
 
     /// The faults of a request without a reply.
     pub(super) fn faults_for_line(&self, rng: &mut Rng) -> Vec<Fault> {
-        self.triggered(rng, |rule| rule.address.is_none() && rule.fault.affects_line())
+        let affects_line = |fault| matches!(fault, Fault::Noise | Fault::Echo);
+        self.triggered(rng, |rule| rule.address.is_none() && affects_line(rule.fault))
     }
 
     fn triggered(&self, rng: &mut Rng, applies_to: impl Fn(&Rule) -> bool) -> Vec<Fault> {

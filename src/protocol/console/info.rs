@@ -28,8 +28,11 @@ impl Info {
         let mut soft = None;
         let mut bmu = None;
         for line in lines {
-            if let Some(number) = bmu_of(line) {
-                bmu = Some(number);
+            // `BMU 4 Barcode` begins the module with this number.
+            let rest = line.strip_prefix("BMU ");
+            let number = rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+            if number.is_some() {
+                bmu = number;
                 continue;
             }
             // `Module:   : HP...` has two colons.
@@ -66,11 +69,6 @@ impl Info {
         reading.pack.design = self.design;
         reading.received.device_info = true;
     }
-}
-
-/// Returns 4 for `BMU 4 Barcode`.
-fn bmu_of(line: &str) -> Option<usize> {
-    line.strip_prefix("BMU ")?.split_whitespace().next()?.parse().ok()
 }
 
 /// Parses the ampere-hours of `384V/50AH`.

@@ -108,7 +108,11 @@ fn decode_value(tag: u8, bytes: &[u8], collected: &mut Collected, into: &mut Rea
         }
         0xB7 => versions(bytes, into),
         0xB9 => collected.learned = Some(number),
-        0xBA => into.identity.model = bytes.get(12..).and_then(text).filter(|name| is_model(name)),
+        // The second half is the model on newer boards and a running number on older ones.
+        0xBA => {
+            let name = bytes.get(12..).and_then(text);
+            into.identity.model = name.filter(|name| name.starts_with("JK"));
+        }
         0xC0 => collected.signed_current = on,
         _ => {}
     }
@@ -127,11 +131,6 @@ fn versions(bytes: &[u8], into: &mut Reading) {
         |part: &str| Some(part.trim_matches('_').to_owned()).filter(|text| !text.is_empty());
     into.identity.hardware = non_empty(hardware);
     into.identity.software = non_empty(software);
-}
-
-/// The second half of tag BA is the model on newer boards and a running number on older ones.
-fn is_model(name: &str) -> bool {
-    name.starts_with("JK")
 }
 
 fn combine(collected: &Collected, into: &mut Reading) {

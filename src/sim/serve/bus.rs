@@ -19,7 +19,7 @@ pub struct SimBus {
     speed: f64,
     pacing: Option<u32>,
     /// Size of a Bluetooth notification; `None` on a serial line.
-    notification: Option<usize>,
+    pub notification: Option<usize>,
 }
 
 impl SimBus {
@@ -28,12 +28,6 @@ impl SimBus {
     pub fn new(bus: Bus, speed: f64, pacing: Option<u32>) -> Self {
         let start = Instant::now();
         SimBus { bus: Arc::new(Mutex::new(bus)), start, speed, pacing, notification: None }
-    }
-
-    /// Sends replies in notifications, as the Bluetooth module of the brand does.
-    pub fn over_ble(self) -> Self {
-        let notification = self.with_bus(|bus| bus.brand().notification);
-        SimBus { notification, ..self }
     }
 
     /// Address of the battery that replied last, and the simulated time in seconds.
