@@ -37,7 +37,7 @@ fn energy_counters_continue_from_retained_messages() {
 
     let mut service = Service::start(&borrowed(&variables));
     wait_growth(&mqtt, moving, 123.456);
-    assert_eq!(service.logged("energy counters continue from"), 1, "{}", service.log());
+    service.assert_logged(1, "energy counters continue from");
     service.kill();
     let kept = *counters(&mqtt, moving).last().expect("a counter");
 
@@ -47,7 +47,7 @@ fn energy_counters_continue_from_retained_messages() {
     assert!(counters(&mqtt, moving).is_sorted(), "{:?}", counters(&mqtt, moving));
     assert!(counters(&mqtt, moving).iter().all(|kwh| (123.456..124.0).contains(kwh)));
     assert!(counters(&mqtt, resting).iter().all(|kwh| *kwh == 7.5));
-    assert_eq!(service.logged("energy counters continue from"), 1, "{}", service.log());
+    service.assert_logged(1, "energy counters continue from");
 }
 
 #[test]
@@ -59,12 +59,7 @@ fn energy_counters_start_at_zero_without_earlier_values() {
     for key in FLOWS {
         mqtt.wait_for(&format!("{BASE}/{key}"), "0.0");
     }
-    assert_eq!(
-        service.logged("energy counters start at 0: no earlier values on the broker"),
-        1,
-        "{}",
-        service.log()
-    );
+    service.assert_logged(1, "energy counters start at 0: no earlier values on the broker");
     drop(service);
 
     let without_broker = Service::start(&[("BMS_PORT", &packs.port), ("READ_INTERVAL", "1")]);
@@ -153,7 +148,7 @@ fn bank_publishes_totals_only_when_complete() {
     mqtt.wait_up_to(Duration::from_secs(90), missing).expect("right is missing");
     mqtt.wait_for("bms/house/pack_current", "");
     assert_eq!(mqtt.payloads("bms/house/pack_current"), [current.as_str(), "None", ""]);
-    assert_eq!(service.logged("house: missing: right"), 1, "{}", service.log());
+    service.assert_logged(1, "house: missing: right");
     packs.set_faults("");
     mqtt.wait("the complete bank", |message| {
         message.topic == "bms/house/members_missing"

@@ -207,8 +207,21 @@ impl Service {
 
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) {
+        self.wait_until_logged(1, text);
+    }
+
+    /// The log contains this text this number of times. A line may arrive after the messages of the broker
+    /// that belong to it, because it takes another way.
+    #[track_caller]
+    pub fn assert_logged(&self, count: usize, text: &str) {
+        self.wait_until_logged(count, text);
+        assert_eq!(self.logged(text), count, "{text}:\n{}", self.log());
+    }
+
+    #[track_caller]
+    fn wait_until_logged(&self, count: usize, text: &str) {
         let deadline = Instant::now() + WAIT_LIMIT;
-        while self.logged(text) == 0 {
+        while self.logged(text) < count {
             assert!(Instant::now() < deadline, "{text} is not in the log:\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
         }

@@ -167,7 +167,7 @@ fn energy_counters_continue_from_the_history_file() {
     };
     let first = least("energy_charged").max(least("energy_discharged"));
     assert!(first >= kept, "{first} and {kept}");
-    assert_eq!(service.logged(CONTINUES), 1, "{}", service.log());
+    service.assert_logged(1, CONTINUES);
     assert_eq!(service.logged("start at 0"), 0, "{}", service.log());
     service.kill();
 
@@ -176,5 +176,5 @@ fn energy_counters_continue_from_the_history_file() {
     variables.push(("MQTT_PORT", free_port().to_string()));
     let service = Service::start(&borrowed(&variables));
     wait_energy(&service, ID, kept);
-    assert_eq!(service.logged(CONTINUES), 1, "{}", service.log());
+    service.assert_logged(1, CONTINUES);
 }

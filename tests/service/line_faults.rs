@@ -93,8 +93,8 @@ fn unplugged_adapter_is_offline_until_plugged_in() {
     adapter.plug_in();
     battery.mqtt.wait_for(&online, "true");
     assert!(battery.service.is_running());
-    let log = battery.service.log();
-    assert_eq!(battery.service.logged("WARN"), 2, "one for the port, one for offline:\n{log}");
-    assert_eq!(battery.service.logged("open again"), 1, "{log}");
-    assert_eq!(battery.service.logged("answers again"), 1, "{log}");
+    battery.service.assert_logged(1, "open again");
+    battery.service.assert_logged(1, "answers again");
+    // One for the port, one for offline.
+    battery.service.assert_logged(2, "WARN");
 }
