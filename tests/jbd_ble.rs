@@ -22,7 +22,7 @@ fn options(password: Option<&str>) -> Options {
 }
 
 fn driver(password: Option<&str>) -> Box<dyn Driver> {
-    (INFO.new)(&options(password))
+    INFO.driver(&options(password))
 }
 
 /// A cycle with a simulated board, in notifications of the size that real modules send.
@@ -158,7 +158,7 @@ fn refused_secret_is_explained() {
 #[test]
 fn password_without_bluetooth_address_is_refused() {
     let mut pack = JbdPack::new(SimPack::fixed(1)).with_handshake(MAC, "000000", Some("123123"));
-    let mut driver = (INFO.new)(&Options { mac: None, ..options(Some("123123")) });
+    let mut driver = INFO.driver(&Options { mac: None, ..options(Some("123123")) });
     let error = cycle(driver.as_mut(), &mut pack).error().to_string();
     assert!(error.contains("Bluetooth address"), "{error}");
 }

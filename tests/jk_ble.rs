@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 fn driver() -> Box<dyn Driver> {
     let timeout = Duration::from_secs(20);
-    (INFO.new)(&Options { medium: Medium::Ble, timeout, ..Options::default() })
+    INFO.driver(&Options { medium: Medium::Ble, timeout, ..Options::default() })
 }
 
 fn board(layout: Layout) -> JkBoard {

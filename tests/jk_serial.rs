@@ -22,7 +22,7 @@ use common::{Outcome, play};
 use tokio_util::sync::CancellationToken;
 
 fn driver(address: u8) -> Box<dyn Driver> {
-    (INFO.new)(&Options { address, timeout: Duration::from_secs(1), ..Options::default() })
+    INFO.driver(&Options { address, timeout: Duration::from_secs(1), ..Options::default() })
 }
 
 /// A pack whose state of charge is its address.
@@ -96,7 +96,7 @@ fn silence_identifies_nothing() {
 fn configured_dialect_is_the_only_one_tried() {
     for (variant, expected) in [("ttl", ttl::request()), ("pb", trigger(Topic::Live, 1))] {
         let variant = Some(variant.to_owned());
-        let mut reader = (INFO.new)(&Options { variant, ..Options::default() });
+        let mut reader = INFO.driver(&Options { variant, ..Options::default() });
         for _ in 0..3 {
             reader.start(CycleKind::Read);
             let asked = play(reader.as_mut(), |_| Vec::new()).unwrap().asked;
@@ -157,7 +157,7 @@ async fn pack_unknown_to_the_master_times_out() {
 #[test]
 fn driver_is_silent_while_a_master_is_active() {
     let mut bus = bus(&PB, &[1, 2]);
-    let mut reader = (INFO.new)(&Options { variant: Some("pb".into()), ..Options::default() });
+    let mut reader = INFO.driver(&Options { variant: Some("pb".into()), ..Options::default() });
     assert_eq!(soc(&read_quietly(reader.as_mut(), &mut bus).reading()), Some(1));
 
     // While an answer is awaited, a master asks another pack.

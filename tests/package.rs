@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bms_reader::config::variables::VARIABLES;
-use bms_reader::protocol::DRIVERS;
+use bms_reader::protocol::drivers();
 use serde_json::{Value, json};
 
 /// Manifest keys that the app may use. The store refuses unknown keys.
@@ -297,7 +297,7 @@ fn every_variable_is_an_option() {
 
 #[test]
 fn app_offers_every_brand() {
-    let names: Vec<&str> = DRIVERS.iter().map(|info| info.name).collect();
+    let names: Vec<&str> = drivers().iter().map(|info| info.name).collect();
     let list = json!(format!("list(auto|{}|simulated)?", names.join("|")));
     let schema = &manifest()["schema"];
     assert_eq!(schema["bms_type"], list);

@@ -11,7 +11,7 @@ use bms_reader::cli::COMMANDS;
 use bms_reader::model::catalog::{CATALOG, Get, Kind};
 use bms_reader::model::reading::{ChargeLimits, Switch};
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::{DRIVERS, DriverInfo, Options};
+use bms_reader::protocol::{drivers, DriverInfo, Options};
 use bms_reader::sim::{BRANDS, Bus, Faults, SimBrand, pylontech_sc0500};
 use common::play;
 
@@ -50,7 +50,7 @@ fn support() -> String {
         "| `BMS_TYPE` | brand | reached by | values | switches | verified with |\n\
          |---|---|---|---|---|---|\n",
     );
-    for info in DRIVERS {
+    for info in drivers() {
         for (medium, link) in media(info) {
             let (name, title, verified) = (info.name, info.title, info.verified);
             let (values, switches) = (values(info, medium), switches(info.controls_on(medium)));
@@ -110,7 +110,7 @@ fn value_names(
     // With the serial number of its controller, the console of a stack prints the most values.
     let barcode = Some(pylontech_sc0500::BARCODE.to_owned());
     let options = Options { address, medium, variant, barcode, ..Options::default() };
-    let reading = play((info.new)(&options).as_mut(), |question| {
+    let reading = play(info.driver(&options).as_mut(), |question| {
         vec![bus.reply(question, 0.0), bus.unsolicited(0.0)]
     })
     .unwrap()

@@ -19,7 +19,7 @@ static DRIVER: LazyLock<&'static DriverInfo> = LazyLock::new(|| {
 // Two cycles, so that what a session remembers is used too.
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let [flags, address, chunk, answers @ ..] = input else { return };
-    let mut driver = (DRIVER.new)(&options(*flags, *address));
+    let mut driver = DRIVER.driver(&options(*flags, *address));
     // FF occurs in no text protocol and rarely in most others. Where it is common, the whole input
     // answers each request.
     let whole = flags & 0x10 != 0;

@@ -24,7 +24,7 @@ fn record(inside: &[u8]) -> Vec<u8> {
 }
 
 fn read(options: &Options, answer: &[u8]) {
-    let mut driver = (INFO.new)(options);
+    let mut driver = INFO.driver(options);
     driver.redact(Side::Battery, &mut answer.to_vec());
     let mut answered = false;
     for _ in 0..100 {

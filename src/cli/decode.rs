@@ -35,7 +35,7 @@ pub(super) const COMMAND: Command = Command {
 
 fn run(brand: &str) -> Outcome {
     let (info, id) = protocol::find(brand).zip(DeviceId::new(brand)).ok_or_else(|| {
-        let known: Vec<_> = protocol::DRIVERS.iter().map(|info| info.name).collect();
+        let known: Vec<_> = protocol::drivers().iter().map(|info| info.name).collect();
         misconfigured(format!("unknown type {brand}; known types: {}", known.join(", ")))
     })?;
     let mut text = String::new();
@@ -132,7 +132,7 @@ impl Recording {
         let mut fault: Option<Fault> = None;
         for kinds in rounds {
             for options in &all_options {
-                let mut driver = (info.new)(options);
+                let mut driver = info.driver(options);
                 for kind in *kinds {
                     match self.clone().play(&mut *driver, *kind) {
                         Ok(reading) => return Ok(reading),

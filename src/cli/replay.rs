@@ -75,7 +75,7 @@ fn driver(setup: &DriverSetup) -> Result<Box<dyn Driver>, String> {
     }
     let info =
         protocol::find(&setup.brand).ok_or_else(|| format!("unknown type {}", setup.brand))?;
-    Ok((info.new)(&setup.options()))
+    Ok(info.driver(&setup.options()))
 }
 
 /// The state of one battery during the replay.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use crate::model::DeviceId;
-use crate::protocol::{DRIVERS, detection};
+use crate::protocol::{drivers, detection};
 
 /// The type that needs no hardware.
 pub const SIMULATED: &str = "simulated";
@@ -104,7 +104,7 @@ impl fmt::Display for Rule {
 
 /// Every type that can be configured.
 pub fn brands() -> impl Iterator<Item = &'static str> {
-    DRIVERS.iter().map(|info| info.name).chain([detection::AUTO, SIMULATED])
+    drivers().iter().map(|info| info.name).chain([detection::AUTO, SIMULATED])
 }
 
 fn scale(decimals: u8) -> f64 {

@@ -49,6 +49,19 @@ units! {
     Microohms(i32) = 3;
 }
 
+/// A plain count.
+impl Unit for u32 {
+    const SCALE: u32 = 0;
+
+    fn to_i64(self) -> i64 {
+        self.into()
+    }
+
+    fn from_i64(number: i64) -> Option<Self> {
+        number.try_into().ok()
+    }
+}
+
 impl Milliwatts {
     /// Voltage times current, rounded to the nearest milliwatt.
     pub fn product(voltage: Millivolts, current: Milliamps) -> Self {

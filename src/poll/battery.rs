@@ -83,7 +83,7 @@ impl PolledBattery {
     pub(super) fn try_driver(&mut self, info: &'static DriverInfo, options: &Options) {
         let timeout = options.timeout.min(self.max_reply_timeout);
         let options = Options { timeout, ..options.clone() };
-        self.driver = Some((info.new)(&options));
+        self.driver = Some(info.driver(&options));
         self.traffic.driver(info.name, &options);
     }
 

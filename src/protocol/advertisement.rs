@@ -25,6 +25,8 @@ pub enum AdvertisementMatcher {
     Address(&'static str),
     /// Manufacturer data with this company id.
     Manufacturer(u16),
+    /// Manufacturer data with this company id that begins like this.
+    ManufacturerData(u16, &'static [u8]),
     /// Manufacturer data whose company id and content are the address backwards.
     ReversedAddress,
     /// All of these together.
@@ -56,6 +58,12 @@ impl AdvertisementMatcher {
             AdvertisementMatcher::Manufacturer(id) => {
                 (device.manufacturer.iter().any(|(company, _)| *company == id), MANUFACTURER)
             }
+            AdvertisementMatcher::ManufacturerData(id, start) => {
+                let matches = |(company, data): &(u16, Vec<u8>)| {
+                    *company == id && data.starts_with(start)
+                };
+                (device.manufacturer.iter().any(matches), MANUFACTURER)
+            }
             AdvertisementMatcher::ReversedAddress => {
                 (advertises_reversed_address(device), MANUFACTURER)
             }
@@ -72,7 +80,7 @@ impl AdvertisementMatcher {
 }
 
 /// Whether a pattern with wildcards matches the whole text, in any case.
-fn is_match(pattern: &[u8], text: &[u8]) -> bool {
+pub(super) fn is_match(pattern: &[u8], text: &[u8]) -> bool {
     let (matches, rest) = match (pattern, text) {
         ([], _) => return text.is_empty(),
         ([b'*', rest @ ..], _) => {

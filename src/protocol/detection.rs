@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::DRIVERS;
+use super::drivers;
 use super::advertisement::{Advertisement, LIKELY};
 use super::{DriverInfo, Options};
 
@@ -26,9 +26,9 @@ pub struct Guess {
 }
 
 /// The brands that the device may be, the likeliest first; of two equal ones the first of
-/// [`DRIVERS`].
+/// [`drivers`](super::drivers).
 pub fn recognise(device: &Advertisement<'_>) -> Vec<Guess> {
-    recognise_among(DRIVERS, device)
+    recognise_among(drivers(), device)
 }
 
 fn recognise_among(drivers: &[&'static DriverInfo], device: &Advertisement<'_>) -> Vec<Guess> {
@@ -66,7 +66,7 @@ impl Candidate {
 /// brand, the usual rate of every brand before the rarer ones.
 pub fn serial_candidates(bauds: &[u32]) -> Vec<Candidate> {
     let mut all = Vec::new();
-    for driver in DRIVERS.iter().copied() {
+    for driver in drivers().iter().copied() {
         let Some(serial) = driver.serial else { continue };
         let rates = if bauds.is_empty() { serial.bauds } else { bauds };
         let ranked = rates.iter().enumerate();
@@ -78,7 +78,7 @@ pub fn serial_candidates(bauds: &[u32]) -> Vec<Candidate> {
 
 /// What to try behind a bridge, which has a baud rate of its own.
 pub fn bridge_candidates() -> Vec<Candidate> {
-    let wired = DRIVERS.iter().copied().filter(|driver| driver.serial.is_some());
+    let wired = drivers().iter().copied().filter(|driver| driver.serial.is_some());
     let mut all: Vec<_> = wired.map(|driver| Candidate { driver, baud: None }).collect();
     all.sort_by_key(|candidate| candidate.driver.probe_last);
     all
@@ -87,13 +87,13 @@ pub fn bridge_candidates() -> Vec<Candidate> {
 /// What to try on Bluetooth: the brands that match the advertisement, then all others.
 pub fn ble_candidates(device: Option<&Advertisement<'_>>) -> Vec<Candidate> {
     let guesses = device.map(recognise).unwrap_or_default();
-    let mut drivers: Vec<_> = guesses.into_iter().map(|guess| guess.driver).collect();
-    for driver in DRIVERS.iter().copied().filter(|driver| driver.gatt.is_some()) {
-        if drivers.iter().all(|known| known.name != driver.name) {
-            drivers.push(driver);
+    let mut brands: Vec<_> = guesses.into_iter().map(|guess| guess.driver).collect();
+    for driver in drivers().iter().copied().filter(|driver| driver.gatt.is_some()) {
+        if brands.iter().all(|known| known.name != driver.name) {
+            brands.push(driver);
         }
     }
-    drivers.into_iter().map(|driver| Candidate { driver, baud: None }).collect()
+    brands.into_iter().map(|driver| Candidate { driver, baud: None }).collect()
 }
 
 #[cfg(test)]
@@ -106,7 +106,7 @@ mod tests {
 
     const fn brand(name: &'static str, matchers: &'static [AdvertisementMatcher]) -> DriverInfo {
         let gatt = jbd::INFO.gatt;
-        DriverInfo { gatt, matchers, ..DriverInfo::new(name, name, daren::INFO.new) }
+        DriverInfo { gatt, matchers, ..DriverInfo::of(name, name, daren::INFO.source) }
     }
 
     static RED: DriverInfo = brand(
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn every_wired_brand_is_tried_at_each_of_its_rates() {
         let candidates = serial_candidates(&[]);
-        for driver in DRIVERS {
+        for driver in drivers() {
             for baud in driver.serial.map_or(&[][..], |serial| serial.bauds) {
                 let same = |candidate: &&Candidate| {
                     candidate.driver.name == driver.name && candidate.baud == Some(*baud)
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn given_rate_is_the_only_one() {
-        let wired = DRIVERS.iter().filter(|driver| driver.serial.is_some()).count();
+        let wired = drivers().iter().filter(|driver| driver.serial.is_some()).count();
         assert_eq!(serial_candidates(&[4800]).len(), wired);
         assert!(serial_candidates(&[4800]).iter().all(|candidate| candidate.baud == Some(4800)));
         assert!(bridge_candidates().iter().all(|candidate| candidate.baud.is_none()));
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn every_bluetooth_brand_is_tried_once() {
-        let with_gatt = DRIVERS.iter().filter(|driver| driver.gatt.is_some()).count();
+        let with_gatt = drivers().iter().filter(|driver| driver.gatt.is_some()).count();
         let device = Advertisement { name: Some("JK_B2A20S20P"), ..UNKNOWN };
         assert_eq!(ble_candidates(None).len(), with_gatt);
         assert_eq!(ble_candidates(Some(&device)).len(), with_gatt);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::advertisement::AdvertisementMatcher;
 use super::driver::{Driver, Medium, Options};
+use super::table::load::Loaded;
 use crate::model::Switch;
 
 #[derive(Debug)]
@@ -37,7 +38,14 @@ pub struct DriverInfo {
     pub serial_control: bool,
     /// What the driver was verified with.
     pub verified: &'static str,
-    pub new: fn(&Options) -> Box<dyn Driver>,
+    pub source: Source,
+}
+
+/// What a driver is made of.
+#[derive(Debug, Clone, Copy)]
+pub enum Source {
+    Code(fn(&Options) -> Box<dyn Driver>),
+    Profile(&'static Loaded),
 }
 
 impl DriverInfo {
@@ -47,6 +55,10 @@ impl DriverInfo {
         title: &'static str,
         new: fn(&Options) -> Box<dyn Driver>,
     ) -> Self {
+        DriverInfo::of(name, title, Source::Code(new))
+    }
+
+    pub(super) const fn of(name: &'static str, title: &'static str, source: Source) -> Self {
         DriverInfo {
             name,
             title,
@@ -62,7 +74,15 @@ impl DriverInfo {
             controls: &[],
             serial_control: true,
             verified: "",
-            new,
+            source,
+        }
+    }
+
+    /// A conversation with one battery.
+    pub fn driver(&self, options: &Options) -> Box<dyn Driver> {
+        match self.source {
+            Source::Code(new) => new(options),
+            Source::Profile(loaded) => loaded.driver(options),
         }
     }
 

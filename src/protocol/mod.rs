@@ -1,5 +1,7 @@
 //! Sans-IO drivers, one module per brand, and the registry that lists them.
 
+use std::sync::OnceLock;
+
 pub mod advertisement;
 mod ascii_family;
 pub mod ascii_frame;
@@ -14,7 +16,9 @@ mod frame;
 pub mod info;
 pub mod modbus;
 pub mod query;
+pub mod profiles;
 pub mod status_word;
+pub mod table;
 #[cfg(test)]
 mod testing;
 mod values;
@@ -42,8 +46,8 @@ use info::{GattChannel, GattProfile, SerialDefaults, short};
 use query::{Framing, Need, Pacing, RequestReply, Runner};
 use status_word::{StatusWord, status_word};
 
-/// Every brand. Being in this list is being configurable, documented and tested.
-pub static DRIVERS: &[&DriverInfo] = &[
+/// The brands whose protocol is code.
+static CODE: &[&DriverInfo] = &[
     &daren::INFO,
     &jbd::INFO,
     &jk::INFO,
@@ -55,12 +59,35 @@ pub static DRIVERS: &[&DriverInfo] = &[
     &daly::INFO,
 ];
 
+/// Every brand, the user's own first. Being in this list is being configurable, documented and
+/// tested.
+pub fn drivers() -> &'static [&'static DriverInfo] {
+    static ALL: OnceLock<Vec<&'static DriverInfo>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let mut all: Vec<&'static DriverInfo> = Vec::new();
+        let built_in = profiles::names().filter_map(profiles::built_in);
+        for info in profiles::own().iter().copied().chain(CODE.iter().copied()).chain(built_in) {
+            if all.iter().all(|known| known.name != info.name) {
+                all.push(info);
+            }
+        }
+        all
+    })
+}
+
+/// The name of every brand.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let own = profiles::own().iter().chain(CODE).map(|info| info.name);
+    own.chain(profiles::names())
+}
+
 /// The driver of that name.
 pub fn find(name: &str) -> Option<&'static DriverInfo> {
-    DRIVERS.iter().copied().find(|info| info.name == name)
+    let known = profiles::own().iter().chain(CODE).find(|info| info.name == name);
+    known.copied().or_else(|| profiles::built_in(name))
 }
 
 /// The brand that this variable stands for where `BMS_TYPE` is missing.
 pub fn implied_by(variable: ImpliedBy) -> Option<&'static DriverInfo> {
-    DRIVERS.iter().copied().find(|info| info.implied_by == Some(variable))
+    CODE.iter().copied().find(|info| info.implied_by == Some(variable))
 }

@@ -96,7 +96,7 @@ impl Expected {
 }
 
 /// Exception codes of the Modbus application protocol.
-fn exception(code: u8) -> &'static str {
+pub(super) fn exception(code: u8) -> &'static str {
     match code {
         1 => "illegal function",
         2 => "illegal data address",

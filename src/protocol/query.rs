@@ -21,6 +21,8 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::driver::{CycleKind, Driver, Side, Step};
 use super::error::{DecodeError, ProtocolError};
 use crate::model::{Reading, Setting};
@@ -80,12 +82,39 @@ pub trait RequestReply: Send {
     fn redact(&self, _side: Side, _bytes: &mut [u8]) {}
     /// The connection is new: forget what belongs to the session.
     fn reset(&mut self) {}
+    /// Whether to send the request in this cycle.
+    fn is_due(&self, _query: Self::Query) -> bool {
+        true
+    }
+    /// Whether a request has a reply at all.
+    fn has_reply(&self, _query: Self::Query) -> bool {
+        true
+    }
+    /// The request is about to be sent, perhaps again.
+    fn begin(&mut self, _query: Self::Query) {}
+    /// The frame that was decoded last is part of the reading now.
+    fn accept(&mut self, _query: Self::Query) {}
+    /// What is still missing after the replies that were decoded.
+    fn progress(&self, _query: Self::Query) -> Progress {
+        Progress::Complete
+    }
+}
+
+/// What is missing from the replies to one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    Complete,
+    /// More replies may follow within this time; silence completes the request.
+    Enough(Duration),
+    Missing,
 }
 
 /// How important a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Need {
     /// Without a reply the cycle fails.
+    #[default]
     Required,
     /// Without a reply its fields stay empty.
     Optional,
@@ -136,6 +165,8 @@ pub struct Runner<P: RequestReply> {
     buffer: Vec<u8>,
     /// Bytes since the request, without its echo.
     received: usize,
+    /// The reading before the request in progress.
+    before: Reading,
     /// The most specific error of this request so far.
     error: Option<ProtocolError>,
     /// The most specific error of the optional requests of this cycle.
@@ -169,6 +200,7 @@ impl<P: RequestReply> Runner<P> {
             retries_left: 0,
             buffer: Vec::new(),
             received: 0,
+            before: Reading::default(),
             error: None,
             optional_error: None,
             reading: Reading::default(),
@@ -180,10 +212,14 @@ impl<P: RequestReply> Runner<P> {
 
     /// Begins the request at the front of the queue, or ends the cycle.
     fn next_request(&mut self) {
+        while self.queue.front().is_some_and(|query| !self.protocol.is_due(*query)) {
+            self.queue.pop_front();
+        }
         let Some(&query) = self.queue.front() else { return self.finish() };
         self.pacing = self.protocol.pacing(query);
         self.retries_left = self.pacing.retries;
         self.error = None;
+        self.before = self.reading.clone();
         self.prepare_request(query);
         if !self.pacing.gap.is_zero() {
             self.state = RunnerState::Pausing;
@@ -192,10 +228,17 @@ impl<P: RequestReply> Runner<P> {
 
     /// The bytes of a request may differ from try to try.
     fn prepare_request(&mut self, query: P::Query) {
+        self.protocol.begin(query);
         self.request = self.protocol.encode(query);
-        self.buffer.clear();
         self.received = 0;
-        self.state = RunnerState::Sending;
+        self.reading = self.before.clone();
+        if self.request.is_empty() {
+            // The battery sends unasked, perhaps since the previous request.
+            self.state = RunnerState::Receiving;
+        } else {
+            self.buffer.clear();
+            self.state = RunnerState::Sending;
+        }
     }
 
     fn finish(&mut self) {
@@ -259,10 +302,8 @@ impl<P: RequestReply> Runner<P> {
     fn handle_frame(&mut self, query: P::Query, frame: &[u8]) {
         match self.decode(query, frame) {
             Err(DecodeError::Foreign) => {}
-            Ok(()) => {
-                self.queue.pop_front();
-                self.next_request();
-            }
+            Ok(()) if self.protocol.progress(query) != Progress::Complete => {}
+            Ok(()) => self.complete(query),
             Err(error) => {
                 let error = error.in_answer_to(self.protocol.describe(query));
                 let retry = self.protocol.is_retryable(query, &error);
@@ -276,19 +317,25 @@ impl<P: RequestReply> Runner<P> {
         }
     }
 
+    fn complete(&mut self, query: P::Query) {
+        match self.protocol.need(query) {
+            Need::Once => self.session.closed.push(query),
+            Need::Steady => self.session.note_reply(query),
+            Need::Required | Need::Optional => {}
+        }
+        self.queue.pop_front();
+        self.next_request();
+    }
+
     /// Decodes into copies, so that a bad frame leaves nothing behind.
     fn decode(&mut self, query: P::Query, frame: &[u8]) -> Result<(), DecodeError> {
         let mut reading = self.reading.clone();
         self.protocol.decode(query, frame, &mut reading)?;
-        match self.protocol.need(query) {
-            Need::Once => {
-                self.protocol.decode(query, frame, &mut self.session.known)?;
-                self.session.closed.push(query);
-            }
-            Need::Steady => self.session.note_reply(query),
-            Need::Required | Need::Optional => {}
+        if self.protocol.need(query) == Need::Once {
+            self.protocol.decode(query, frame, &mut self.session.known)?;
         }
         self.reading = reading;
+        self.protocol.accept(query);
         Ok(())
     }
 
@@ -344,7 +391,10 @@ impl<P: RequestReply> Driver for Runner<P> {
         match &self.state {
             RunnerState::Pausing => Step::Pause(gap),
             RunnerState::Sending => Step::Send(self.request.clone()),
-            RunnerState::Receiving => Step::Await(timeout),
+            RunnerState::Receiving => match self.queue.front().map(|query| self.protocol.progress(*query)) {
+                Some(Progress::Enough(linger)) => Step::Await(linger),
+                _ => Step::Await(timeout),
+            },
             RunnerState::Settling => Step::Await(settle.min(timeout)),
             RunnerState::Done => Step::Done(Box::new(self.reading.clone())),
             RunnerState::Failed(error) => Step::Failed(error.clone()),
@@ -354,7 +404,13 @@ impl<P: RequestReply> Driver for Runner<P> {
     fn advance(&mut self) {
         match self.state {
             RunnerState::Pausing => self.state = RunnerState::Sending,
-            RunnerState::Sending => self.state = RunnerState::Receiving,
+            RunnerState::Sending => {
+                self.state = RunnerState::Receiving;
+                let query = self.queue.front().copied();
+                if let Some(query) = query.filter(|query| !self.protocol.has_reply(*query)) {
+                    self.complete(query);
+                }
+            }
             _ => {}
         }
     }
@@ -379,6 +435,11 @@ impl<P: RequestReply> Driver for Runner<P> {
     fn handle_timeout(&mut self) {
         let Some(&query) = self.queue.front() else { return };
         match self.state {
+            RunnerState::Receiving
+                if matches!(self.protocol.progress(query), Progress::Enough(_)) =>
+            {
+                self.complete(query);
+            }
             RunnerState::Receiving => {
                 let silent = self.error.is_none();
                 let fallback =

@@ -53,7 +53,7 @@ pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value
         requests: BTreeSet::new(),
         replies: Vec::new(),
     };
-    let mut driver = (info.new)(&options);
+    let mut driver = info.driver(&options);
     for kind in CYCLES {
         recorder.record(driver.as_mut(), kind)?;
     }

@@ -11,7 +11,7 @@ use bms_reader::model::units::Millis;
 use bms_reader::model::{Attempt, DeviceId, DeviceState, Profile, Secret, Snapshot};
 use bms_reader::poll::CycleError;
 use bms_reader::protocol::driver::{CapacityUnit, Medium};
-use bms_reader::protocol::{CycleKind, DRIVERS, DriverInfo, Options, Step};
+use bms_reader::protocol::{CycleKind, drivers, DriverInfo, Options, Step};
 use bms_reader::raw::raw;
 use serde_json::{Map, Value};
 
@@ -52,7 +52,7 @@ pub struct Vector {
 /// All vectors of a driver.
 pub fn vectors(driver: &str) -> &'static [Vector] {
     static ALL: LazyLock<BTreeMap<&str, Vec<Vector>>> =
-        LazyLock::new(|| DRIVERS.iter().map(|info| (info.name, load(info))).collect());
+        LazyLock::new(|| drivers().iter().map(|info| (info.name, load(info))).collect());
     &ALL[driver]
 }
 
@@ -208,7 +208,7 @@ impl Vector {
 
     /// Runs cycles until the request of this vector was sent, and returns the last one.
     pub fn read(&self, mut answer: impl FnMut(&[u8]) -> Vec<Vec<u8>>) -> Outcome {
-        let mut driver = (self.info.new)(&self.options);
+        let mut driver = self.info.driver(&self.options);
         let mut cycle = || {
             driver.start(self.write.map_or(CycleKind::Read, CycleKind::Write));
             play(driver.as_mut(), &mut answer).unwrap_or_else(|e| panic!("{}: {e}", self.id))

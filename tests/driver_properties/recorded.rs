@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::{DRIVERS, Driver, DriverInfo, Options, Step};
+use bms_reader::protocol::{drivers, Driver, DriverInfo, Options, Step};
 
 use crate::common::play;
 use crate::common::vectors::{Kind, Session, Vector, vectors};
@@ -22,7 +22,7 @@ impl Recorded {
     /// within a cycle gets each of them a second time, without a configured dialect.
     pub(super) fn each() -> impl Iterator<Item = &'static Recorded> {
         static ALL: LazyLock<Vec<Recorded>> =
-            LazyLock::new(|| DRIVERS.iter().flat_map(|info| Recorded::of(info)).collect());
+            LazyLock::new(|| drivers().iter().flat_map(|info| Recorded::of(info)).collect());
         ALL.iter()
     }
 
@@ -73,7 +73,7 @@ impl Recorded {
     }
 
     pub(super) fn driver(&self) -> Box<dyn Driver> {
-        (self.info.new)(&self.options)
+        self.info.driver(&self.options)
     }
 
     /// The number of dialects that the driver has to tell apart.

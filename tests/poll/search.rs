@@ -35,7 +35,7 @@ fn simulated(brand: &'static SimBrand) -> MemoryPort {
 
 #[tokio::test(start_paused = true)]
 async fn each_simulated_brand_is_detected() {
-    assert!(wired().count() >= protocol::DRIVERS.len());
+    assert!(wired().count() >= protocol::drivers().len());
     for brand in wired() {
         let board = Board::new([profile(&id(1))]);
         read_once(line_of_unknown_brand(simulated(brand)), &board).await;

@@ -15,13 +15,13 @@ use std::fs;
 use std::path::Path;
 
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::{CycleKind, DRIVERS, Step};
+use bms_reader::protocol::{CycleKind, drivers, Step};
 use common::vectors::{Kind, Session, Vector, difference, facts, json, path, vectors};
 use common::{Delivery, play};
 use serde_json::{Map, Value};
 
 fn all() -> impl Iterator<Item = &'static Vector> {
-    DRIVERS.iter().flat_map(|info| vectors(info.name))
+    drivers().iter().flat_map(|info| vectors(info.name))
 }
 
 fn of(kind: Kind) -> impl Iterator<Item = &'static Vector> {
@@ -52,7 +52,7 @@ fn read_with(vector: &'static Vector, answer: &[u8]) -> Step {
 
 /// The end of a cycle with this answer alone, as `decode` plays it.
 fn read_alone(vector: &Vector) -> Step {
-    let mut driver = (vector.info.new)(&vector.options);
+    let mut driver = vector.info.driver(&vector.options);
     driver.start(CycleKind::Identify);
     let answer = |request: &[u8]| (request == vector.request).then(|| vector.response.clone());
     play(driver.as_mut(), |request| answer(request).into_iter().collect()).unwrap().end
@@ -119,7 +119,7 @@ fn is_done(end: &Step) -> bool {
 #[test]
 fn recorded_answers_yield_the_expected_json() {
     if env::var_os("UPDATE_VECTORS").is_some() {
-        return DRIVERS.iter().for_each(|info| update(info.name));
+        return drivers().iter().for_each(|info| update(info.name));
     }
     let mut failures = Vec::new();
     for vector in all().filter(|vector| vector.kind != Kind::Request) {
@@ -232,7 +232,7 @@ fn answer_to_another_request_is_refused() {
 
 #[test]
 fn every_driver_has_vectors_of_every_kind() {
-    for info in DRIVERS {
+    for info in drivers() {
         for kind in [Kind::Request, Kind::Response, Kind::Bad] {
             assert!(
                 vectors(info.name).iter().any(|it| it.kind == kind),
@@ -250,7 +250,7 @@ fn every_driver_has_vectors_of_every_kind() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "json") {
             let name = path.file_stem().unwrap().to_str().unwrap();
-            assert!(DRIVERS.iter().any(|info| info.name == name), "{name} is no driver");
+            assert!(drivers().iter().any(|info| info.name == name), "{name} is no driver");
         }
     }
 }

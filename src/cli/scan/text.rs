@@ -2,7 +2,7 @@
 
 use super::probe::ProbeResult;
 use super::{Environment, FoundDevice, FoundPort, ScanResult};
-use crate::protocol::{DRIVERS, uuid16};
+use crate::protocol::{drivers, uuid16};
 
 const NO_PORT: &str = "\
 No serial port found. Is the adapter plugged in? In Docker, pass it on with
@@ -39,7 +39,7 @@ fn render_ports(ports: &[FoundPort]) -> String {
         }
         text.push('\n');
     }
-    let serial = DRIVERS.iter().filter(|info| info.serial.is_some());
+    let serial = drivers().iter().filter(|info| info.serial.is_some());
     let types: Vec<_> = serial.map(|info| info.name).collect();
     text += &format!("Types for a serial port: {}\n", types.join(", "));
     if ports.iter().all(|port| port.probe.is_none()) {

@@ -6,7 +6,7 @@ use super::{TWO, diagnostics, error, errors, load_valid, warnings};
 use crate::config::Endpoint;
 use crate::model::bank::Wiring;
 use crate::protocol::driver::CapacityUnit;
-use crate::protocol::{self, DRIVERS};
+use crate::protocol::{self, drivers};
 
 #[test]
 fn misspelled_name_is_reported_with_the_error_that_it_causes() {
@@ -40,7 +40,7 @@ fn battery_without_type_or_endpoint_is_a_warning() {
 fn error_about_unknown_type_lists_known_types() {
     let message = error(&[("BMS_TYPE", "darren"), ("BMS_PORT", "/dev/a")]);
     assert!(message.contains("(did you mean daren?)"), "{message}");
-    for driver in DRIVERS {
+    for driver in drivers() {
         assert!(message.contains(driver.name), "{message}");
     }
     assert!(message.contains("simulated"), "{message}");

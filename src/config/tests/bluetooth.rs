@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{error, errors, load_valid, warnings};
 use crate::config::Endpoint;
 use crate::protocol::driver::Medium;
-use crate::protocol::{DRIVERS, detection};
+use crate::protocol::{drivers, detection};
 
 const ADDRESS: (&str, &str) = ("BMS_ADDRESS", "c8-47-80-37-02-e8");
 
@@ -106,7 +106,7 @@ fn malformed_address_is_one_error() {
 
 #[test]
 fn endpoint_must_suit_the_brand() {
-    for driver in DRIVERS {
+    for driver in drivers() {
         if driver.gatt.is_none() {
             let message = error(&[ADDRESS, ("BMS_TYPE", driver.name)]);
             assert!(message.contains("has no Bluetooth: set BMS_PORT"), "{message}");

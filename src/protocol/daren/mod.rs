@@ -61,7 +61,7 @@ mod tests {
     use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Step};
 
     fn driver(address: u8) -> Box<dyn Driver> {
-        (INFO.new)(&Options { address, ..Options::default() })
+        INFO.driver(&Options { address, ..Options::default() })
     }
 
     fn frame(address: u8, cid2: u8, info: &[u8]) -> Vec<u8> {

@@ -62,7 +62,7 @@ impl Expected {
 /// may be lost.
 fn play_cycles(setup: &Setup, address: u8, lost: Option<&[u8]>) -> (Vec<Reading>, Vec<Exchange>) {
     let mut bus = setup.bus();
-    let mut driver = (setup.driver().new)(&setup.options_at(address));
+    let mut driver = setup.driver().driver(&setup.options_at(address));
     let (mut readings, mut exchanges) = (Vec::new(), Vec::<Exchange>::new());
     for _ in 0..CYCLES {
         driver.start(CycleKind::Read);

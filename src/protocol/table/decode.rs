@@ -1,0 +1,361 @@
+//! From the bytes of a reply to a reading, as the fields of a profile say.
+
+use std::collections::BTreeMap;
+
+use super::frame::unsigned;
+use super::key::{Key, Meaning, NumberKey, SwitchKey};
+use super::scalar::{Count, Scale};
+use super::schema::{Conditions, Field, Kind, Order, Registers};
+use crate::model::reading::{Cell, Module, Probe, SensorLocation};
+use crate::model::units::{DeciCelsius, Millivolts};
+use crate::model::{Alarm, Reading};
+use crate::protocol::bytes::text;
+use crate::protocol::error::DecodeError;
+use crate::protocol::values::ratio;
+
+/// Cells of a stack; every real one has fewer.
+const MAX_CELLS: usize = 512;
+/// Entries of one array.
+const MAX_ENTRIES: usize = 128;
+
+/// What the fields that begin with `$` have kept.
+#[derive(Debug, Clone, Default)]
+pub struct Variables {
+    numbers: BTreeMap<&'static str, i64>,
+    texts: BTreeMap<&'static str, String>,
+}
+
+impl Variables {
+    pub fn set_number(&mut self, name: &'static str, number: i64) {
+        self.numbers.insert(name, number);
+    }
+
+    pub fn set_text(&mut self, name: &'static str, text: String) {
+        self.texts.insert(name, text);
+    }
+
+    pub fn number(&self, name: &str) -> Option<i64> {
+        self.numbers.get(name).copied()
+    }
+
+    /// A variable that is not known has no value.
+    pub fn meet(&self, conditions: &Conditions) -> bool {
+        conditions.iter().all(|(name, values)| {
+            let number = self.number(name).is_some_and(|number| values.contain(number));
+            number || self.texts.get(name.as_str()).is_some_and(|text| values.match_text(text))
+        })
+    }
+}
+
+/// Decodes the fields of one reply.
+#[derive(Debug)]
+pub struct Decoder<'a> {
+    /// As [`Shape::open`](super::frame::Shape::open) returns them.
+    pub bytes: &'a [u8],
+    pub order: Order,
+    pub registers: Option<Registers>,
+    /// Number of the pack, from 1; 0 for the whole battery.
+    pub pack: u8,
+    pub variables: &'a mut Variables,
+}
+
+impl Decoder<'_> {
+    pub fn decode(
+        &mut self,
+        fields: &'static [Field],
+        into: &mut Reading,
+    ) -> Result<(), DecodeError> {
+        let first_cell = self.first_cell(into);
+        let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+        for field in fields.iter() {
+            if !self.variables.meet(&field.condition) {
+                continue;
+            }
+            let at = self.place(field, &ends)?;
+            if let Some(count) = &field.count {
+                let count = self.count(field, count, at)?;
+                let step = field.step.unwrap_or(field.kind.width());
+                ends.insert(field.key.name(), at + count * step);
+                self.decode_array(field, at, count, first_cell, into)?;
+            } else if field.kind == Kind::Text {
+                self.decode_text(field, at, into)?;
+            } else {
+                self.decode_number(field, at, first_cell, into)?;
+            }
+        }
+        if self.pack > 0 {
+            let last = into.cells.len();
+            if let Some(module) = into.modules.get_mut(usize::from(self.pack) - 1) {
+                module.cells.end = last;
+            }
+        }
+        Ok(())
+    }
+
+    /// Index of the first cell of this pack; a new pack begins behind the others.
+    fn first_cell(&self, into: &mut Reading) -> usize {
+        let Some(pack) = usize::from(self.pack).checked_sub(1) else { return 0 };
+        if into.modules.len() <= pack {
+            let end = into.cells.len();
+            into.modules.resize(pack + 1, Module { cells: end..end, ..Module::default() });
+        }
+        into.modules[pack].cells.start
+    }
+
+    fn place(&self, field: &Field, ends: &BTreeMap<&str, usize>) -> Result<usize, DecodeError> {
+        let at = match (&field.after, self.registers) {
+            (Some(array), _) => {
+                let end = ends.get(array.name()).copied().unwrap_or_default();
+                i64::try_from(end).unwrap_or_default() + field.at
+            }
+            (None, Some(registers)) => registers.at + 2 * (field.at - registers.first),
+            (None, None) => field.at,
+        };
+        usize::try_from(at).map_err(|_| DecodeError::TooShort(self.bytes.len()))
+    }
+
+    fn count(&self, field: &Field, count: &Count, at: usize) -> Result<usize, DecodeError> {
+        let count = match count {
+            Count::Fixed(count) => *count as i64,
+            Count::Variable(name) => self.variables.number(name).unwrap_or_default(),
+            Count::Rest => {
+                let step = field.step.unwrap_or(field.kind.width()).max(1);
+                (self.bytes.len().saturating_sub(at) / step) as i64
+            }
+        };
+        let less = field.less.iter().filter_map(|name| self.variables.number(name)).sum::<i64>();
+        let count = count - less;
+        usize::try_from(count)
+            .ok()
+            .filter(|count| *count <= MAX_ENTRIES)
+            .ok_or(DecodeError::OutOfRange { field: field.key.name(), value: count })
+    }
+
+    /// The number at this place; `None` where it stands for "none".
+    fn number(&self, field: &Field, at: usize) -> Result<Option<Number>, DecodeError> {
+        let width = field.kind.width();
+        let Some(bytes) = self.bytes.get(at..at.saturating_add(width)) else {
+            return if field.optional { Ok(None) } else { Err(self.too_short()) };
+        };
+        let raw = unsigned(bytes, field.order.unwrap_or(self.order));
+        if field.kind == Kind::F32 {
+            let float = f32::from_bits(raw as u32);
+            let millionths = f64::from(float) * 1e6;
+            let finite = float.is_finite() && millionths.abs() < 1e15;
+            return Ok(finite.then_some(Number { value: millionths.round() as i64, parts: 1_000_000 }));
+        }
+        let mask = field.mask.unwrap_or(u64::MAX);
+        let bits = (raw ^ field.xor) & mask;
+        let number = match field.mask {
+            Some(mask) => (bits >> mask.trailing_zeros().min(63)).cast_signed(),
+            None => signed(bits, field.kind),
+        };
+        if field.absent.as_ref().is_some_and(|absent| absent.contain(number)) {
+            return Ok(None);
+        }
+        if field.valid.as_ref().is_some_and(|valid| !valid.contain(number)) {
+            return Err(DecodeError::OutOfRange { field: field.key.name(), value: number });
+        }
+        Ok(Some(Number { value: number.saturating_add(field.add), parts: 1 }))
+    }
+
+    fn too_short(&self) -> DecodeError {
+        DecodeError::TooShort(self.bytes.len())
+    }
+
+    fn scaled(&self, field: &Field, number: Number, factor: i64) -> i64 {
+        let value = number.scaled(field.scale, factor);
+        let negative = !field.negative.is_empty() && self.variables.meet(&field.negative);
+        if negative { -value } else { value }
+    }
+
+    fn decode_number(
+        &mut self,
+        field: &'static Field,
+        at: usize,
+        first_cell: usize,
+        into: &mut Reading,
+    ) -> Result<(), DecodeError> {
+        match field.key {
+            Key::SocOfFull => return Ok(soc(into.pack.full, into)),
+            Key::SocOfDesign => return Ok(soc(into.pack.design, into)),
+            _ => {}
+        }
+        let Some(number) = self.number(field, at)? else { return Ok(()) };
+        match field.key {
+            Key::Number(key) => self.set(key, self.scaled(field, number, key.factor), into)?,
+            Key::Variable(name) => {
+                let value = self.scaled(field, number, 1);
+                self.variables.set_number(name, value);
+            }
+            Key::Switch(switch) => set_switch(switch, number.value != 0, into),
+            Key::State(name) => *into.states.entry(name).or_default() |= number.value != 0,
+            Key::Word(name) => decode_bits(field, name, number.value.cast_unsigned(), into),
+            Key::BalancingCells => {
+                let cells = into.cells.get_mut(first_cell + field.first - 1..).unwrap_or_default();
+                let width = field.kind.width() * 8;
+                for (bit, cell) in cells.iter_mut().take(width).enumerate() {
+                    cell.balancing = Some(number.value & 1 << bit != 0);
+                }
+            }
+            Key::Refusal if number.value != 0 => {
+                let code = u32::try_from(number.value).unwrap_or(u32::MAX);
+                return Err(DecodeError::Refused { code, reason: "error code in the reply" });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn set(
+        &self,
+        key: &'static NumberKey,
+        value: i64,
+        into: &mut Reading,
+    ) -> Result<(), DecodeError> {
+        let fits = (key.set)(into, value);
+        if fits { Ok(()) } else { Err(DecodeError::OutOfRange { field: key.name, value }) }
+    }
+
+    fn decode_text(
+        &mut self,
+        field: &'static Field,
+        at: usize,
+        into: &mut Reading,
+    ) -> Result<(), DecodeError> {
+        let end = at.saturating_add(field.size).min(self.bytes.len());
+        let Some(bytes) = self.bytes.get(at..end) else {
+            return if field.optional { Ok(()) } else { Err(self.too_short()) };
+        };
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        let Some(found) = text(&bytes[..end]) else { return Ok(()) };
+        match field.key {
+            Key::Text(key) if self.pack > 0 && key.name == "serial" => {
+                if let Some(module) = into.modules.get_mut(usize::from(self.pack) - 1) {
+                    module.serial = Some(found);
+                }
+            }
+            Key::Text(key) => *(key.field)(&mut into.identity) = Some(found),
+            Key::Variable(name) => self.variables.set_text(name, found),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn decode_array(
+        &mut self,
+        field: &'static Field,
+        at: usize,
+        count: usize,
+        first_cell: usize,
+        into: &mut Reading,
+    ) -> Result<(), DecodeError> {
+        let step = field.step.unwrap_or(field.kind.width());
+        let factor = match field.key {
+            Key::Cells => 1000,
+            Key::Temperatures => 10,
+            // Only its end is of interest.
+            _ => return Ok(()),
+        };
+        let mut values = Vec::new();
+        for index in 0..count {
+            let place = at + index * step;
+            let number = self.number(field, place)?;
+            let value = number.map(|number| self.scaled(field, number, factor));
+            let cell = match field.number {
+                None => first_cell + field.first - 1 + index,
+                Some(distance) => {
+                    let place = usize::try_from(place as i64 + distance).unwrap_or(usize::MAX);
+                    let number = self.bytes.get(place).ok_or(self.too_short())?;
+                    first_cell + usize::from(number.saturating_sub(1))
+                }
+            };
+            values.push((cell, value.and_then(|value| i32::try_from(value).ok())));
+        }
+        if field.key == Key::Temperatures {
+            let probe = |(_, value): (usize, Option<i32>)| Probe {
+                location: SensorLocation::Cells,
+                value: value.map(DeciCelsius),
+            };
+            into.probes.extend(values.into_iter().map(probe));
+            return Ok(());
+        }
+        // Places without a cell follow the last cell.
+        let fitted = values.iter().rposition(|(_, value)| value.is_some()).map_or(0, |last| last + 1);
+        for (cell, value) in values.into_iter().take(fitted) {
+            if cell >= MAX_CELLS {
+                return Err(DecodeError::OutOfRange { field: "number of a cell", value: cell as i64 });
+            }
+            if into.cells.len() <= cell {
+                into.cells.resize(cell + 1, Cell::default());
+            }
+            into.cells[cell].voltage = value.map(Millivolts);
+        }
+        Ok(())
+    }
+}
+
+/// The number of a frame in this many parts of one.
+#[derive(Debug, Clone, Copy)]
+struct Number {
+    value: i64,
+    parts: i64,
+}
+
+impl Number {
+    fn scaled(self, scale: Scale, factor: i64) -> i64 {
+        let numerator = i128::from(self.value) * i128::from(scale.numerator) * i128::from(factor);
+        let denominator = i128::from(scale.denominator) * i128::from(self.parts);
+        let half = if numerator < 0 { -denominator / 2 } else { denominator / 2 };
+        i64::try_from((numerator + half) / denominator).unwrap_or(i64::MAX)
+    }
+}
+
+fn signed(bits: u64, kind: Kind) -> i64 {
+    let unused = 64 - 8 * kind.width() as u32;
+    match kind {
+        Kind::I8 | Kind::I16 | Kind::I24 | Kind::I32 => (bits << unused).cast_signed() >> unused,
+        Kind::Sm16 | Kind::Sm32 => {
+            let sign = 1 << (63 - unused);
+            let magnitude = (bits & (sign - 1)).cast_signed();
+            if bits & sign == 0 { magnitude } else { -magnitude }
+        }
+        _ => bits.cast_signed(),
+    }
+}
+
+fn soc(capacity: Option<crate::model::units::MilliampHours>, into: &mut Reading) {
+    if let (Some(remaining), Some(capacity)) = (into.pack.remaining, capacity) {
+        into.pack.soc = ratio(remaining, capacity);
+    }
+}
+
+fn set_switch(switch: SwitchKey, on: bool, into: &mut Reading) {
+    match switch {
+        SwitchKey::Charging => into.switches.charging = Some(on),
+        SwitchKey::Discharging => into.switches.discharging = Some(on),
+    }
+}
+
+fn decode_bits(field: &Field, name: &'static str, word: u64, into: &mut Reading) {
+    let mut unknown = word;
+    for (bit, meaning) in &field.bits {
+        let on = word >> bit & 1 != 0;
+        unknown &= !(1 << bit);
+        match *meaning {
+            Meaning::Raises(alarm) => into.alarms.note(alarm, on),
+            Meaning::Switch(switch) => set_switch(switch, on, into),
+            Meaning::State(state) => *into.states.entry(state).or_default() |= on,
+            Meaning::Ignored => {}
+        }
+    }
+    into.alarms.note_unknown_bits(name, unknown);
+}
+
+/// The alarms that a field can raise.
+pub fn alarms(field: &Field) -> impl Iterator<Item = (u8, Alarm)> + '_ {
+    field.bits.iter().filter_map(|(bit, meaning)| match meaning {
+        Meaning::Raises(alarm) => Some((*bit, *alarm)),
+        _ => None,
+    })
+}

@@ -1,0 +1,306 @@
+//! Recognising the replies that a profile describes, and composing them.
+
+use super::scalar::{Bytes, Token};
+use super::schema::{Check, CheckKind, Kind, Length, Order, Profile, Reply, Request};
+use crate::protocol::checksum::{
+    crc8_maxim, crc16_modbus, crc16_xmodem, crc32, negated_sum16, sum8, sum16, xor8,
+};
+use crate::protocol::error::DecodeError;
+
+/// Longest reply that is accepted; every real one is shorter.
+pub const MAX_FRAME: usize = 2048;
+
+/// What `{unit}` and `{pack}` stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Numbers {
+    pub unit: u8,
+    pub pack: u8,
+}
+
+/// One kind of reply, with everything that the profile says about its form.
+#[derive(Debug, Clone)]
+pub struct Shape<'a> {
+    head: Vec<Option<u8>>,
+    tail: Vec<Option<u8>>,
+    size: Option<usize>,
+    length: Option<Length>,
+    check: Option<&'a Check>,
+    order: Order,
+    text: bool,
+    unmask: Option<usize>,
+}
+
+static MODBUS_CHECK: Check = Check {
+    kind: CheckKind::Crc16Modbus,
+    order: Some(Order::Little),
+    from: 0,
+    digits: false,
+    accept: Vec::new(),
+};
+
+impl<'a> Shape<'a> {
+    pub fn new(profile: &'a Profile, request: &Request, reply: &Reply, numbers: Numbers) -> Self {
+        let frame = &profile.frame;
+        let bytes = |bytes: &Bytes| resolve(bytes, numbers).collect::<Vec<_>>();
+        let mut shape = Shape {
+            head: bytes(reply.head.as_ref().unwrap_or(&frame.head)),
+            tail: bytes(reply.tail.as_ref().unwrap_or(&frame.tail)),
+            size: reply.size.or(frame.size),
+            length: reply.length.or(frame.length),
+            check: frame.check.as_ref(),
+            order: profile.order,
+            text: frame.text,
+            unmask: frame.unmask,
+        };
+        if let (Some(modbus), Some((_, count))) = (&profile.modbus, request.read) {
+            let function = request.function.unwrap_or(modbus.function);
+            let prefix = bytes(&modbus.prefix);
+            let at = prefix.len() + 2;
+            shape.head = prefix;
+            shape.head.extend([Some(numbers.unit), Some(function)]);
+            if !modbus.longer {
+                shape.head.push(u8::try_from(data_length(function, count)).ok());
+            }
+            let add = at as i64 + 3;
+            shape.length = Some(Length { at, kind: Kind::U8, order: None, add });
+            shape.check = Some(&MODBUS_CHECK);
+        }
+        shape
+    }
+
+    /// A refusal of a Modbus request.
+    pub fn refusal(profile: &Profile, request: &Request, numbers: Numbers) -> Option<Shape<'a>> {
+        let (modbus, _) = (profile.modbus.as_ref()?, request.read?);
+        let function = request.function.unwrap_or(modbus.function);
+        let mut head: Vec<_> = resolve(&modbus.prefix, numbers).collect();
+        head.extend([Some(numbers.unit), Some(function | 0x80)]);
+        Some(Shape {
+            size: Some(head.len() + 3),
+            head,
+            tail: Vec::new(),
+            length: None,
+            check: Some(&MODBUS_CHECK),
+            order: Order::Big,
+            text: false,
+            unmask: None,
+        })
+    }
+
+    pub fn may_begin(&self, bytes: &[u8]) -> bool {
+        let digits = |byte: &u8| byte.is_ascii_hexdigit() || *byte == 0;
+        let starts = matches(&self.head, bytes);
+        // A mark that can be any byte is no digit.
+        let marked = !self.text || self.head != [None] || !bytes.first().is_some_and(digits);
+        starts && marked && bytes.get(self.head.len()).is_none_or(|next| !self.text || digits(next))
+    }
+
+    /// Length of the frame that begins here; `None` where that needs more bytes.
+    pub fn length(&self, bytes: &[u8]) -> Option<usize> {
+        if let Some(size) = self.size {
+            return Some(size);
+        }
+        if let Some(length) = self.length {
+            let end = length.at + length.kind.width();
+            let field = bytes.get(length.at..end)?;
+            let number = unsigned(field, length.order.unwrap_or(self.order));
+            let whole = i64::try_from(number).unwrap_or(i64::MAX).saturating_add(length.add);
+            return Some(usize::try_from(whole).unwrap_or(0).clamp(self.head.len() + 1, MAX_FRAME));
+        }
+        let (start, width) = (self.head.len(), self.tail.len().max(1));
+        let mut ends = (start..bytes.len()).map(|at| at + width).filter(|end| *end <= bytes.len());
+        ends.find(|end| matches(&self.tail, &bytes[end - width..*end]) || *end == MAX_FRAME)
+    }
+
+    /// The bytes in which a profile counts its places: the whole frame without checksum and tail or,
+    /// for a text, the bytes that its digits stand for.
+    pub fn open(&self, frame: &[u8]) -> Result<Vec<u8>, DecodeError> {
+        let too_short = DecodeError::TooShort(frame.len());
+        let inner = frame.len().checked_sub(self.tail.len()).ok_or(too_short.clone())?;
+        if !matches(&self.head, frame) || !matches(&self.tail, &frame[inner..]) {
+            return Err(DecodeError::Invalid("the frame has another start or end".into()));
+        }
+        let mut bytes = frame[..inner].to_vec();
+        let mut digits = Vec::new();
+        if self.text {
+            digits = bytes.split_off(self.head.len().min(inner));
+            digits.retain(|digit| *digit != 0);
+            bytes = unhex(&digits)?;
+        }
+        if let Some(key) = self.unmask {
+            let key = *bytes.get(key).ok_or(too_short.clone())?;
+            bytes.iter_mut().for_each(|byte| *byte ^= key);
+        }
+        let Some(check) = self.check else { return Ok(bytes) };
+        let width = check.kind.width();
+        let start = bytes.len().checked_sub(width).ok_or(too_short.clone())?;
+        let found = unsigned(&bytes[start..], check.order.unwrap_or(self.order)) as u32;
+        let covered = match check.digits {
+            true => digits.get(check.from..digits.len().saturating_sub(2 * width)),
+            false => bytes.get(check.from..start),
+        };
+        let expected = check.kind.of(covered.ok_or(too_short)?);
+        bytes.truncate(start);
+        if expected == found || check.accept.contains(&found) {
+            Ok(bytes)
+        } else {
+            Err(DecodeError::Checksum { expected, got: found })
+        }
+    }
+
+    /// The frame of which [`open`](Self::open) returns these bytes; their length decides its length.
+    pub fn close(&self, body: &[u8]) -> Vec<u8> {
+        let start = if self.text { 0 } else { self.head.len() };
+        let mut bytes = body.to_vec();
+        if !self.text {
+            for (byte, head) in bytes.iter_mut().zip(&self.head) {
+                *byte = head.unwrap_or(*byte);
+            }
+        }
+        let width = self.check.map_or(0, |check| check.kind.width());
+        if let Some(size) = self.size {
+            let outside = if self.text { self.head.len() } else { 0 };
+            let size = (size - outside - self.tail.len()) / if self.text { 2 } else { 1 };
+            bytes.resize(size.saturating_sub(width).max(start), 0);
+        }
+        if let (Some(length), false) = (self.length, self.text) {
+            let whole = (bytes.len() + width + self.tail.len()) as i64 - length.add;
+            put(&mut bytes, length.at, length.kind.width(), length.order.unwrap_or(self.order), whole as u64);
+        }
+        let mut digits = hex(&bytes);
+        if let Some(check) = self.check {
+            let covered = if check.digits { &digits[check.from..] } else { &bytes[check.from..] };
+            let (sum, at) = (check.kind.of(covered), bytes.len());
+            put(&mut bytes, at, width, check.order.unwrap_or(self.order), sum.into());
+            digits = hex(&bytes);
+        }
+        let edge = |bytes: &[Option<u8>]| bytes.iter().map(|byte| byte.unwrap_or(0x5E)).collect();
+        let tail: Vec<u8> = edge(&self.tail);
+        match self.text {
+            true => [edge(&self.head), digits, tail].concat(),
+            false => [bytes, tail].concat(),
+        }
+    }
+
+    /// Places before this one belong to the head.
+    pub fn head_length(&self) -> usize {
+        self.head.len()
+    }
+}
+
+/// Bytes of data in the reply to a Modbus read.
+pub fn data_length(function: u8, count: u16) -> usize {
+    match function {
+        1 | 2 => usize::from(count).div_ceil(8),
+        _ => usize::from(count) * 2,
+    }
+}
+
+fn hex(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().flat_map(|byte| format!("{byte:02X}").into_bytes()).collect()
+}
+
+fn unhex(digits: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let pair = |pair: &[u8]| {
+        let text = std::str::from_utf8(pair).ok().filter(|text| text.len() == 2);
+        text.and_then(|text| u8::from_str_radix(text, 16).ok())
+    };
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
+    bytes.ok_or_else(|| DecodeError::Invalid("it has something else than hexadecimal digits".into()))
+}
+
+/// Whether the bytes can be the beginning of the pattern, or begin with it.
+fn matches(pattern: &[Option<u8>], bytes: &[u8]) -> bool {
+    pattern.iter().zip(bytes).all(|(expected, byte)| expected.is_none_or(|it| it == *byte))
+}
+
+/// The bytes of a pattern; `None` for any byte.
+pub fn resolve(bytes: &Bytes, numbers: Numbers) -> impl Iterator<Item = Option<u8>> + '_ {
+    bytes.0.iter().map(move |token| match token {
+        Token::Byte(byte) => Some(*byte),
+        Token::Unit => Some(numbers.unit),
+        Token::Pack => Some(numbers.pack),
+        Token::Any | Token::Check => None,
+    })
+}
+
+/// The bytes of a request.
+pub fn compose(profile: &Profile, request: &Request, numbers: Numbers) -> Vec<u8> {
+    if let (Some(modbus), Some((first, count))) = (&profile.modbus, request.read) {
+        let function = request.function.unwrap_or(modbus.function);
+        let prefix: Vec<u8> = resolve(&modbus.prefix, numbers).flatten().collect();
+        let mut frame = vec![numbers.unit, function];
+        frame.extend(first.to_be_bytes());
+        frame.extend(count.to_be_bytes());
+        frame.extend(crc16_modbus(&frame).to_le_bytes());
+        return [prefix, frame].concat();
+    }
+    let mut bytes = Vec::new();
+    for token in request.send.iter().flat_map(|send| &send.0) {
+        match (token, &profile.frame.check) {
+            (Token::Byte(byte), _) => bytes.push(*byte),
+            (Token::Unit, _) => bytes.push(numbers.unit),
+            (Token::Pack, _) => bytes.push(numbers.pack),
+            (Token::Check, Some(check)) => {
+                let sum = check.kind.of(bytes.get(check.from..).unwrap_or_default());
+                let (at, order) = (bytes.len(), check.order.unwrap_or(profile.order));
+                put(&mut bytes, at, check.kind.width(), order, sum.into());
+            }
+            (Token::Any | Token::Check, _) => bytes.push(0),
+        }
+    }
+    bytes
+}
+
+/// An unsigned number.
+pub fn unsigned(field: &[u8], order: Order) -> u64 {
+    let append = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+    match order {
+        Order::Big => field.iter().fold(0, append),
+        Order::Little => field.iter().rev().fold(0, append),
+        Order::Swapped => field.chunks(2).rev().flatten().fold(0, append),
+    }
+}
+
+/// Writes the low bytes of a number; the buffer grows as needed.
+pub fn put(bytes: &mut Vec<u8>, at: usize, width: usize, order: Order, number: u64) {
+    if bytes.len() < at + width {
+        bytes.resize(at + width, 0);
+    }
+    let big = number.to_be_bytes();
+    let field = &mut bytes[at..at + width];
+    field.copy_from_slice(&big[8 - width..]);
+    match order {
+        Order::Big => {}
+        Order::Little => field.reverse(),
+        Order::Swapped => {
+            field.reverse();
+            field.chunks_mut(2).for_each(<[u8]>::reverse);
+        }
+    }
+}
+
+impl CheckKind {
+    pub fn width(self) -> usize {
+        match self {
+            CheckKind::Sum16
+            | CheckKind::NegatedSum16
+            | CheckKind::Crc16Modbus
+            | CheckKind::Crc16Xmodem => 2,
+            _ => 1,
+        }
+    }
+
+    pub fn of(self, bytes: &[u8]) -> u32 {
+        match self {
+            CheckKind::Sum8 => sum8(bytes).into(),
+            CheckKind::InvertedSum8 => (sum8(bytes) ^ 0xFF).into(),
+            CheckKind::Xor8 => xor8(bytes).into(),
+            CheckKind::Sum16 => sum16(bytes).into(),
+            CheckKind::NegatedSum16 => negated_sum16(bytes).into(),
+            CheckKind::Crc8 => crc8_maxim(bytes).into(),
+            CheckKind::Crc16Modbus => crc16_modbus(bytes).into(),
+            CheckKind::Crc16Xmodem => crc16_xmodem(bytes).into(),
+            CheckKind::Crc32Low => crc32(bytes) & 0xFF,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Reading profiles: those that the program contains, and those of the user.
+
+use std::time::Duration;
+
+use super::key::Key;
+use super::schema::{Conditions, Field, Gatt, Profile, Reply, Request, ScanMark};
+use super::{Query, Table, plan, safety};
+use crate::protocol::advertisement::AdvertisementMatcher;
+use crate::protocol::driver::{Driver, Options};
+use crate::protocol::info::{Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, Source};
+use crate::protocol::query::Runner;
+use super::scalar::Token;
+
+/// Longest profile that is read.
+pub const MAX_SIZE: usize = 128 * 1024;
+
+/// A profile, ready for use. Profiles live as long as the process.
+#[derive(Debug)]
+pub struct Loaded {
+    pub profile: Profile,
+    plan: Vec<Query>,
+}
+
+impl Loaded {
+    pub fn driver(&'static self, options: &Options) -> Box<dyn Driver> {
+        Box::new(Runner::new(Table::new(&self.profile, &self.plan, options)))
+    }
+}
+
+/// Reads a profile. The error names the line, the column and what is allowed there.
+pub fn parse(text: &str) -> Result<Profile, String> {
+    if text.len() > MAX_SIZE {
+        return Err(format!("a profile has at most {} kB", MAX_SIZE / 1024));
+    }
+    let profile: Profile = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    verify(&profile)?;
+    Ok(profile)
+}
+
+/// What the rest of the program knows about the brand.
+pub fn info(profile: Profile) -> &'static DriverInfo {
+    let loaded: &'static Loaded =
+        Box::leak(Box::new(Loaded { plan: plan(&profile), profile }));
+    let profile = &loaded.profile;
+    let timeout = Duration::from_secs_f32(profile.timeout.unwrap_or(2.0));
+    let gatt = (!profile.ble.is_empty()).then(|| GattProfile {
+        channels: leak(profile.ble.iter().map(channel).collect()),
+        streams: profile.streams,
+    });
+    let serial = profile.serial.as_ref();
+    Box::leak(Box::new(DriverInfo {
+        serial: serial.map(|serial| SerialDefaults { bauds: &serial.baud, timeout }),
+        gatt,
+        matchers: leak(profile.scan.iter().map(matcher).collect()),
+        addresses: serial.map_or(1..=1, |serial| serial.first_address..=serial.last_address),
+        verified: &profile.verified,
+        ..DriverInfo::of(&profile.name, &profile.title, Source::Profile(loaded))
+    }))
+}
+
+fn leak<T>(list: Vec<T>) -> &'static [T] {
+    Box::leak(list.into_boxed_slice())
+}
+
+fn channel(gatt: &Gatt) -> GattChannel {
+    let notify: Vec<Characteristic> = gatt.notify.iter().map(|channel| channel.0).collect();
+    GattChannel { notify: leak(notify), write: gatt.write.0, prefer_response: gatt.response }
+}
+
+fn matcher(mark: &'static ScanMark) -> AdvertisementMatcher {
+    let data: Vec<u8> = mark.data.0.iter().filter_map(|token| match token {
+        Token::Byte(byte) => Some(*byte),
+        _ => None,
+    }).collect();
+    let all = [
+        mark.name.as_deref().map(AdvertisementMatcher::Name),
+        mark.address.as_deref().map(AdvertisementMatcher::Address),
+        mark.service.map(|service| AdvertisementMatcher::Service(service.0)),
+        mark.manufacturer.map(|id| AdvertisementMatcher::ManufacturerData(id, leak(data))),
+    ];
+    let all: Vec<_> = all.into_iter().flatten().collect();
+    match all[..] {
+        [only] => only,
+        _ => AdvertisementMatcher::All(leak(all)),
+    }
+}
+
+/// What the form of a profile cannot express.
+fn verify(profile: &Profile) -> Result<(), String> {
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if profile.name.is_empty() || !profile.name.bytes().all(valid) {
+        return Err(format!(
+            "name: `{}` must consist of lower case letters, digits and -",
+            profile.name
+        ));
+    }
+    if profile.ble.is_empty() && profile.serial.is_none() {
+        return Err("the profile needs `ble` or `serial`, or both".into());
+    }
+    if profile.serial.as_ref().is_some_and(|serial| serial.baud.is_empty()) {
+        return Err("serial: `baud` needs at least one rate".into());
+    }
+    if profile.requests.is_empty() {
+        return Err("the profile needs at least one request".into());
+    }
+    for (number, mark) in (1..).zip(&profile.scan) {
+        let empty = mark.name.is_none() && mark.address.is_none() && mark.service.is_none();
+        if empty && mark.manufacturer.is_none() {
+            return Err(format!(
+                "scan, entry {number}: it needs a name, service, manufacturer or address"
+            ));
+        }
+    }
+    let mut variables = vec!["$medium"];
+    for (number, request) in (1..).zip(&profile.requests) {
+        let place = match &request.name {
+            Some(name) => format!("request {number} ({name})"),
+            None => format!("request {number}"),
+        };
+        verify_request(profile, request, &mut variables).map_err(|error| format!("{place}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn verify_request<'a>(
+    profile: &Profile,
+    request: &'a Request,
+    variables: &mut Vec<&'a str>,
+) -> Result<(), String> {
+    safety::check(profile, request)?;
+    if request.send.is_some() && request.read.is_some() {
+        return Err("it has both `send` and `read`".into());
+    }
+    if request.read.is_some() && profile.modbus.is_none() {
+        return Err("`read` needs `modbus:` in the profile; without it, write `send`".into());
+    }
+    if request.send.is_none() && request.read.is_none() && request.replies.is_empty() {
+        return Err("it needs `send`, `read` or `replies`".into());
+    }
+    known(&request.condition, variables)?;
+    if let Some(packs) = &request.packs {
+        known_variable(packs, variables)?;
+    }
+    for reply in &request.replies {
+        verify_reply(profile, request, reply, variables)?;
+    }
+    Ok(())
+}
+
+fn verify_reply<'a>(
+    profile: &Profile,
+    request: &Request,
+    reply: &'a Reply,
+    variables: &mut Vec<&'a str>,
+) -> Result<(), String> {
+    let frame = &profile.frame;
+    let tail = reply.tail.as_ref().unwrap_or(&frame.tail);
+    let ends = reply.size.or(frame.size).is_some()
+        || reply.length.or(frame.length).is_some()
+        || !tail.0.is_empty();
+    if request.read.is_none() && !ends {
+        return Err("where a reply ends is not known: give `length`, `size` or `tail`".into());
+    }
+    let mut arrays: Vec<&Key> = Vec::new();
+    for (number, field) in (1..).zip(&reply.fields) {
+        let place = |error: String| format!("field {number} ({}): {error}", field.key.name());
+        verify_field(field, &arrays, variables).map_err(place)?;
+        if field.count.is_some() {
+            arrays.push(&field.key);
+        }
+        if let Key::Variable(name) = field.key {
+            variables.push(name);
+        }
+    }
+    Ok(())
+}
+
+fn verify_field(field: &Field, arrays: &[&Key], variables: &[&str]) -> Result<(), String> {
+    known(&field.condition, variables)?;
+    known(&field.negative, variables)?;
+    for name in &field.less {
+        known_variable(name, variables)?;
+    }
+    if let Some(super::scalar::Count::Variable(name)) = &field.count {
+        known_variable(name, variables)?;
+    }
+    if field.after.as_ref().is_some_and(|array| !arrays.contains(&array)) {
+        return Err("`after` names an array that does not stand before it in this reply".into());
+    }
+    let is_text = matches!(field.key, Key::Text(_));
+    if is_text != (field.kind == super::schema::Kind::Text) && !matches!(field.key, Key::Variable(_)) {
+        return Err("a text has `type: text`, and a number has another type".into());
+    }
+    if field.kind == super::schema::Kind::Text && field.size == 0 {
+        return Err("a text needs its `size`".into());
+    }
+    if matches!(field.key, Key::Word(_)) == field.bits.is_empty() {
+        return Err("`word NAME` needs `bits`, and only it has them".into());
+    }
+    if let Some(bit) = field.bits.keys().find(|bit| usize::from(**bit) >= 8 * field.kind.width()) {
+        return Err(format!("bit {bit} does not exist in a number of this type"));
+    }
+    if matches!(field.key, Key::Cells | Key::Temperatures) && field.count.is_none() {
+        return Err("it needs a `count`".into());
+    }
+    if field.first == 0 || field.step == Some(0) || field.mask == Some(0) {
+        return Err("`first`, `step` and `mask` must not be 0".into());
+    }
+    Ok(())
+}
+
+fn known(conditions: &Conditions, variables: &[&str]) -> Result<(), String> {
+    conditions.keys().try_for_each(|name| known_variable(name, variables))
+}
+
+fn known_variable(name: &str, variables: &[&str]) -> Result<(), String> {
+    if variables.contains(&name) {
+        return Ok(());
+    }
+    Err(format!(
+        "there is no variable `{name}`; a field with `key: {name}` must stand before it"
+    ))
+}

@@ -1,0 +1,278 @@
+//! A driver for every brand that a profile describes.
+
+mod decode;
+pub mod frame;
+pub mod key;
+pub mod load;
+mod safety;
+pub mod scalar;
+pub mod schema;
+
+use std::time::Duration;
+
+use self::decode::{Decoder, Variables};
+use self::frame::{Numbers, Shape};
+use self::schema::{Profile, Registers, Request};
+use super::driver::{CycleKind, Medium, Options};
+use super::error::DecodeError;
+use super::frame::FrameShape;
+use super::query::{Framing, Need, Pacing, Progress, RequestReply};
+use crate::model::Reading;
+
+/// Packs of a stack that are asked one after the other.
+pub const MAX_PACKS: u8 = 32;
+
+/// Time to keep receiving after a damaged reply.
+const SETTLE: Duration = Duration::from_millis(300);
+const RETRIES: u8 = 2;
+/// Time limit for a reply where neither the profile nor the operator sets one.
+const BLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A request, and the pack it is for; 0 for the whole battery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query {
+    pub request: usize,
+    pub pack: u8,
+}
+
+/// The requests of every cycle. Those for packs that the battery lacks are passed over.
+pub fn plan(profile: &Profile) -> Vec<Query> {
+    let packs = |request: &Request| if request.packs.is_some() { 1..=MAX_PACKS } else { 0..=0 };
+    let each = profile.requests.iter().enumerate();
+    each.flat_map(|(request, it)| packs(it).map(move |pack| Query { request, pack })).collect()
+}
+
+/// A conversation with one battery.
+#[derive(Debug)]
+pub struct Table {
+    profile: &'static Profile,
+    plan: &'static [Query],
+    /// Address on a bus.
+    address: Option<u8>,
+    /// Index of the unit in use, among those of the profile.
+    unit: usize,
+    /// The unit in use had a reply.
+    proven: bool,
+    timeout: Duration,
+    variables: Variables,
+    /// Of the request in progress: the refusal, if there is one, and the replies.
+    refusal: Option<Shape<'static>>,
+    shapes: Vec<Shape<'static>>,
+    seen: Vec<bool>,
+    matched: Option<usize>,
+}
+
+impl Table {
+    pub fn new(profile: &'static Profile, plan: &'static [Query], options: &Options) -> Self {
+        let limit = profile.timeout.map(Duration::from_secs_f32);
+        let mut variables = Variables::default();
+        let medium = if options.medium == Medium::Ble { "ble" } else { "serial" };
+        variables.set_text("$medium", medium.to_owned());
+        Table {
+            profile,
+            plan,
+            address: (options.medium == Medium::Serial).then_some(options.address),
+            unit: 0,
+            proven: false,
+            timeout: match options.medium {
+                Medium::Ble => limit.unwrap_or(BLE_TIMEOUT).min(options.timeout),
+                Medium::Serial => options.timeout,
+            },
+            variables,
+            refusal: None,
+            shapes: Vec::new(),
+            seen: Vec::new(),
+            matched: None,
+        }
+    }
+
+    fn request(&self, query: Query) -> &'static Request {
+        &self.profile.requests[query.request]
+    }
+
+    fn numbers(&self, query: Query) -> Numbers {
+        let unit = self.address.or_else(|| self.profile.units.get(self.unit).copied());
+        let request = self.request(query);
+        // Modbus addresses the packs of a stack by their numbers.
+        let pack = (self.profile.modbus.is_some() && query.pack > 0).then_some(query.pack);
+        Numbers { unit: request.unit.or(pack).or(unit).unwrap_or(1), pack: query.pack }
+    }
+
+    fn registers(&self, request: &Request) -> Option<Registers> {
+        let modbus = self.profile.modbus.as_ref();
+        let function = request.function.or(modbus.map(|modbus| modbus.function));
+        let data = modbus.map_or(0, |modbus| modbus.prefix.0.len()) as i64 + 3;
+        match (request.read, function) {
+            (Some(_), Some(1 | 2)) => None,
+            (Some(_), _) => request.read.map(|(first, _)| Registers { first: first.into(), at: data }),
+            _ => request.registers,
+        }
+    }
+}
+
+/// The replies to a request, and its refusal.
+struct Shapes<'a>(&'a Table);
+
+impl Shapes<'_> {
+    fn possible<'b>(&'b self, bytes: &'b [u8]) -> impl Iterator<Item = &'b Shape<'static>> + 'b {
+        let all = self.0.shapes.iter().chain(&self.0.refusal);
+        all.filter(|shape| shape.may_begin(bytes))
+    }
+}
+
+impl FrameShape for Shapes<'_> {
+    fn may_begin(&self, bytes: &[u8]) -> bool {
+        self.possible(bytes).next().is_some()
+    }
+
+    /// Of several possible replies the first that is complete and valid decides.
+    fn length(&self, bytes: &[u8]) -> Option<usize> {
+        let lengths = || self.possible(bytes).map(|shape| (shape, shape.length(bytes)));
+        let valid = lengths().find_map(|(shape, length)| {
+            let length = length?;
+            shape.open(bytes.get(..length)?).is_ok().then_some(length)
+        });
+        // Until all are complete, one of them may still become valid.
+        valid.or_else(|| lengths().map(|(_, length)| length).max_by_key(|it| it.unwrap_or(usize::MAX))?)
+    }
+
+    fn is_valid(&self, frame: &[u8]) -> bool {
+        self.possible(frame).any(|shape| {
+            shape.length(frame) == Some(frame.len()) && shape.open(frame).is_ok()
+        })
+    }
+}
+
+impl RequestReply for Table {
+    type Query = Query;
+
+    fn plan(&self) -> &'static [Query] {
+        self.plan
+    }
+
+    fn is_self_describing(&self, query: Query) -> bool {
+        self.has_reply(query)
+    }
+
+    fn need(&self, query: Query) -> Need {
+        self.request(query).need
+    }
+
+    fn describe(&self, query: Query) -> String {
+        let request = self.request(query);
+        let name = match (&request.name, request.read) {
+            (Some(name), _) => name.clone(),
+            (None, Some((first, count))) => format!("{count} registers from {first:04X}"),
+            (None, None) => format!("request {}", query.request + 1),
+        };
+        if query.pack > 0 { format!("{name} of pack {}", query.pack) } else { name }
+    }
+
+    fn encode(&self, query: Query) -> Vec<u8> {
+        frame::compose(self.profile, self.request(query), self.numbers(query))
+    }
+
+    fn frame(&self, _query: Query, buffer: &[u8]) -> Framing {
+        Shapes(self).find(buffer)
+    }
+
+    fn decode(
+        &mut self,
+        query: Query,
+        frame: &[u8],
+        into: &mut Reading,
+    ) -> Result<(), DecodeError> {
+        if let Some(Ok(refusal)) = self.refusal.as_ref().map(|refusal| refusal.open(frame)) {
+            let code = refusal.last().copied().unwrap_or_default();
+            let reason = super::modbus::exception(code);
+            return Err(DecodeError::Refused { code: code.into(), reason });
+        }
+        let request = self.request(query);
+        let repeats = request.linger.is_some();
+        let mut error = DecodeError::Foreign;
+        for (index, shape) in self.shapes.iter().enumerate() {
+            if !shape.may_begin(frame) || shape.length(frame) != Some(frame.len()) {
+                continue;
+            }
+            match shape.open(frame) {
+                Ok(_) if self.seen[index] && !repeats => {}
+                Ok(bytes) => {
+                    let registers = self.registers(request);
+                    let mut decoder = Decoder {
+                        bytes: &bytes,
+                        order: self.profile.order,
+                        registers,
+                        pack: query.pack,
+                        variables: &mut self.variables,
+                    };
+                    decoder.decode(&request.replies[index].fields, into)?;
+                    self.matched = Some(index);
+                    return Ok(());
+                }
+                Err(damage) => error = damage,
+            }
+        }
+        Err(error)
+    }
+
+    fn pacing(&self, query: Query) -> Pacing {
+        let gap = Duration::from_secs_f32(self.profile.gap);
+        let own = self.request(query).timeout.map(Duration::from_secs_f32);
+        let timeout = own.unwrap_or(self.timeout);
+        Pacing { timeout, gap, settle: SETTLE.min(timeout), retries: RETRIES }
+    }
+
+    fn fallback_plan(&mut self, _query: Query, _kind: CycleKind) -> Option<Vec<Query>> {
+        if self.proven || self.address.is_some() || self.profile.units.is_empty() {
+            return None;
+        }
+        self.unit = (self.unit + 1) % self.profile.units.len();
+        (self.unit > 0).then(|| self.plan.to_vec())
+    }
+
+    fn begin(&mut self, query: Query) {
+        let (request, numbers) = (self.request(query), self.numbers(query));
+        let replies = request.replies.iter();
+        let shapes = replies.map(|reply| Shape::new(self.profile, request, reply, numbers));
+        self.shapes = shapes.collect();
+        self.refusal = Shape::refusal(self.profile, request, numbers);
+        self.seen = vec![false; self.shapes.len()];
+    }
+
+    fn accept(&mut self, _query: Query) {
+        self.proven = true;
+        if let Some(seen) = self.matched.take().and_then(|index| self.seen.get_mut(index)) {
+            *seen = true;
+        }
+    }
+
+    fn progress(&self, query: Query) -> Progress {
+        let request = self.request(query);
+        let mut replies = request.replies.iter().zip(&self.seen);
+        if !replies.all(|(reply, seen)| *seen || reply.optional) {
+            return Progress::Missing;
+        }
+        match request.linger {
+            Some(_) if self.seen.is_empty() => Progress::Missing,
+            Some(linger) => Progress::Enough(Duration::from_secs_f32(linger)),
+            None => Progress::Complete,
+        }
+    }
+
+    fn is_due(&self, query: Query) -> bool {
+        let request = self.request(query);
+        let exists = request.packs.as_ref().is_none_or(|count| {
+            self.variables.number(count).is_some_and(|count| i64::from(query.pack) <= count)
+        });
+        exists && self.variables.meet(&request.condition)
+    }
+
+    fn has_reply(&self, query: Query) -> bool {
+        !self.request(query).replies.is_empty()
+    }
+
+    fn reset(&mut self) {
+        self.proven = false;
+        self.unit = 0;
+    }
+}
