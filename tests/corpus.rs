@@ -21,6 +21,9 @@ const CYCLES: usize = 4;
 /// More steps than any cycle has.
 const MAX_STEPS: usize = 4000;
 
+/// What modules send between frames.
+const JUNK: &[u8] = b"\x00\xFF\x11AT\r\n";
+
 /// One recorded conversation.
 struct Conversation {
     brand: String,
@@ -93,11 +96,13 @@ struct Battery<'a> {
     /// Index of the next notification.
     next: usize,
     delivery: Delivery,
+    /// Nothing was delivered since the last request.
+    fresh: bool,
 }
 
 impl<'a> Battery<'a> {
     fn new(events: &'a [Event], delivery: Delivery) -> Self {
-        Battery { events, used: vec![false; events.len()], next: 0, delivery }
+        Battery { events, used: vec![false; events.len()], next: 0, delivery, fresh: true }
     }
 
     /// Goes to the recorded request; an unknown one has no answer.
@@ -105,6 +110,7 @@ impl<'a> Battery<'a> {
         let same = |at: &usize| matches!(&self.events[*at], Event::Write(bytes) if bytes == request);
         let all: Vec<usize> = (0..self.events.len()).filter(same).collect();
         let at = all.iter().find(|at| !self.used[**at]).or(all.last()).copied();
+        self.fresh = true;
         self.next = at.map_or(self.events.len(), |at| at + 1);
         if let Some(at) = at {
             self.used[at] = true;
@@ -115,10 +121,12 @@ impl<'a> Battery<'a> {
     fn notification(&mut self) -> Option<Vec<Vec<u8>>> {
         let Some(Event::Notify(bytes)) = self.events.get(self.next) else { return None };
         self.next += 1;
+        let fresh = std::mem::take(&mut self.fresh);
         Some(match self.delivery {
             Delivery::Recorded => vec![bytes.clone()],
             Delivery::Bytes => bytes.iter().map(|byte| vec![*byte]).collect(),
-            Delivery::BehindJunk => vec![b"\x00\xFF\x11AT\r\n".to_vec(), bytes.clone()],
+            Delivery::BehindJunk if fresh => vec![JUNK.to_vec(), bytes.clone()],
+            Delivery::BehindJunk => vec![bytes.clone()],
         })
     }
 }

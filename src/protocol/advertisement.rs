@@ -47,7 +47,12 @@ impl AdvertisementMatcher {
     pub(super) fn strength(&self, device: &Advertisement<'_>) -> u8 {
         let (matches, strength) = match *self {
             AdvertisementMatcher::Name(pattern) => {
-                let matches = |name: &str| is_match(pattern.as_bytes(), name.trim().as_bytes());
+                // Some names begin with a blank, and modules pad names at the end.
+                let matches = |name: &str| {
+                    let name = name.trim_end();
+                    let name = if pattern.starts_with(' ') { name } else { name.trim_start() };
+                    is_match(pattern.as_bytes(), name.as_bytes())
+                };
                 (device.name.is_some_and(matches), NAME)
             }
             AdvertisementMatcher::Service(service) => (device.services.contains(&service), SERVICE),

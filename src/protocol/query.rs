@@ -221,7 +221,7 @@ impl<P: RequestReply> Runner<P> {
         self.error = None;
         self.before = self.reading.clone();
         self.prepare_request(query);
-        if !self.pacing.gap.is_zero() {
+        if !self.pacing.gap.is_zero() && !self.request.is_empty() {
             self.state = RunnerState::Pausing;
         }
     }
@@ -360,10 +360,13 @@ impl<P: RequestReply> Runner<P> {
         self.queue.pop_front();
         if refused || self.kind == CycleKind::Identify {
             self.optional_error = ProtocolError::more_specific(self.optional_error.take(), error);
-            self.next_request();
         } else {
-            self.finish();
+            let (protocol, steady) = (&self.protocol, &self.session.steady);
+            self.queue.retain(|query| {
+                protocol.need(*query) == Need::Required || steady.contains(query)
+            });
         }
+        self.next_request();
     }
 }
 

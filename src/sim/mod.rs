@@ -24,6 +24,7 @@ pub mod rng;
 pub mod seplos;
 pub mod serve;
 pub mod state;
+pub mod table;
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;

@@ -8,7 +8,7 @@ use super::scalar::{Count, Scale};
 use super::schema::{Conditions, Field, Kind, Order, Registers};
 use crate::model::reading::{Cell, Module, Probe, SensorLocation};
 use crate::model::units::{DeciCelsius, Millivolts};
-use crate::model::{Alarm, Reading};
+use crate::model::Reading;
 use crate::protocol::bytes::text;
 use crate::protocol::error::DecodeError;
 use crate::protocol::values::ratio;
@@ -141,8 +141,12 @@ impl Decoder<'_> {
         if field.kind == Kind::F32 {
             let float = f32::from_bits(raw as u32);
             let millionths = f64::from(float) * 1e6;
-            let finite = float.is_finite() && millionths.abs() < 1e15;
-            return Ok(finite.then_some(Number { value: millionths.round() as i64, parts: 1_000_000 }));
+            if !float.is_finite() || millionths.abs() > 1e15 {
+                return Ok(None);
+            }
+            let number = Number { value: millionths.round() as i64, parts: 1_000_000 };
+            let is_known = self.check_value(field, float.round() as i64)?;
+            return Ok(is_known.then_some(number));
         }
         let mask = field.mask.unwrap_or(u64::MAX);
         let bits = (raw ^ field.xor) & mask;
@@ -150,13 +154,21 @@ impl Decoder<'_> {
             Some(mask) => (bits >> mask.trailing_zeros().min(63)).cast_signed(),
             None => signed(bits, field.kind),
         };
+        let is_known = self.check_value(field, number)?;
+        Ok(is_known.then_some(Number { value: number.saturating_add(field.add), parts: 1 }))
+    }
+
+    /// Whether the number stands for a value.
+    fn check_value(&self, field: &Field, number: i64) -> Result<bool, DecodeError> {
         if field.absent.as_ref().is_some_and(|absent| absent.contain(number)) {
-            return Ok(None);
+            return Ok(false);
         }
-        if field.valid.as_ref().is_some_and(|valid| !valid.contain(number)) {
-            return Err(DecodeError::OutOfRange { field: field.key.name(), value: number });
+        match &field.valid {
+            Some(valid) if !valid.contain(number) => {
+                Err(DecodeError::OutOfRange { field: field.key.name(), value: number })
+            }
+            _ => Ok(true),
         }
-        Ok(Some(Number { value: number.saturating_add(field.add), parts: 1 }))
     }
 
     fn too_short(&self) -> DecodeError {
@@ -190,6 +202,12 @@ impl Decoder<'_> {
             }
             Key::Switch(switch) => set_switch(switch, number.value != 0, into),
             Key::State(name) => *into.states.entry(name).or_default() |= number.value != 0,
+            Key::Alarm(alarm) => into.alarms.note(alarm, number.value != 0),
+            Key::Word(_) if !field.values.is_empty() => {
+                for (values, meaning) in &field.values {
+                    note(*meaning, values.contain(number.value), into);
+                }
+            }
             Key::Word(name) => decode_bits(field, name, number.value.cast_unsigned(), into),
             Key::BalancingCells => {
                 let cells = into.cells.get_mut(first_cell + field.first - 1..).unwrap_or_default();
@@ -254,6 +272,10 @@ impl Decoder<'_> {
         let factor = match field.key {
             Key::Cells => 1000,
             Key::Temperatures => 10,
+            Key::Number(key) => {
+                let value = self.joined(field, at, count, step)?;
+                return self.set(key, value, into);
+            }
             // Only its end is of interest.
             _ => return Ok(()),
         };
@@ -292,6 +314,26 @@ impl Decoder<'_> {
             into.cells[cell].voltage = value.map(Millivolts);
         }
         Ok(())
+    }
+}
+
+impl Decoder<'_> {
+    /// The masked bits of all entries as one number; the first entry has the lowest bits.
+    fn joined(
+        &self,
+        field: &Field,
+        at: usize,
+        count: usize,
+        step: usize,
+    ) -> Result<i64, DecodeError> {
+        let width = field.mask.map_or(8 * field.kind.width() as u32, u64::count_ones);
+        let mut joined = 0_u64;
+        for index in 0..count {
+            let number = self.number(field, at + index * step)?.map_or(0, |number| number.value);
+            let shifted = number.cast_unsigned().checked_shl(index as u32 * width);
+            joined |= shifted.unwrap_or_default();
+        }
+        Ok(joined.cast_signed())
     }
 }
 
@@ -342,20 +384,16 @@ fn decode_bits(field: &Field, name: &'static str, word: u64, into: &mut Reading)
     for (bit, meaning) in &field.bits {
         let on = word >> bit & 1 != 0;
         unknown &= !(1 << bit);
-        match *meaning {
-            Meaning::Raises(alarm) => into.alarms.note(alarm, on),
-            Meaning::Switch(switch) => set_switch(switch, on, into),
-            Meaning::State(state) => *into.states.entry(state).or_default() |= on,
-            Meaning::Ignored => {}
-        }
+        note(*meaning, on, into);
     }
     into.alarms.note_unknown_bits(name, unknown);
 }
 
-/// The alarms that a field can raise.
-pub fn alarms(field: &Field) -> impl Iterator<Item = (u8, Alarm)> + '_ {
-    field.bits.iter().filter_map(|(bit, meaning)| match meaning {
-        Meaning::Raises(alarm) => Some((*bit, *alarm)),
-        _ => None,
-    })
+fn note(meaning: Meaning, on: bool, into: &mut Reading) {
+    match meaning {
+        Meaning::Raises(alarm) => into.alarms.note(alarm, on),
+        Meaning::Switch(switch) => set_switch(switch, on, into),
+        Meaning::State(state) => *into.states.entry(state).or_default() |= on,
+        Meaning::Ignored => {}
+    }
 }

@@ -35,11 +35,16 @@ static MODBUS_CHECK: Check = Check {
     order: Some(Order::Little),
     from: 0,
     digits: false,
-    accept: Vec::new(),
+    accept: None,
 };
 
 impl<'a> Shape<'a> {
-    pub fn new(profile: &'a Profile, request: &Request, reply: &Reply, numbers: Numbers) -> Self {
+    pub fn new(
+        profile: &'a Profile,
+        request: &Request,
+        reply: &'a Reply,
+        numbers: Numbers,
+    ) -> Self {
         let frame = &profile.frame;
         let bytes = |bytes: &Bytes| resolve(bytes, numbers).collect::<Vec<_>>();
         let mut shape = Shape {
@@ -47,7 +52,7 @@ impl<'a> Shape<'a> {
             tail: bytes(reply.tail.as_ref().unwrap_or(&frame.tail)),
             size: reply.size.or(frame.size),
             length: reply.length.or(frame.length),
-            check: frame.check.as_ref(),
+            check: reply.check.as_ref().or(frame.check.as_ref()),
             order: profile.order,
             text: frame.text,
             unmask: frame.unmask,
@@ -87,11 +92,19 @@ impl<'a> Shape<'a> {
     }
 
     pub fn may_begin(&self, bytes: &[u8]) -> bool {
-        let digits = |byte: &u8| byte.is_ascii_hexdigit() || *byte == 0;
-        let starts = matches(&self.head, bytes);
-        // A mark that can be any byte is no digit.
-        let marked = !self.text || self.head != [None] || !bytes.first().is_some_and(digits);
-        starts && marked && bytes.get(self.head.len()).is_none_or(|next| !self.text || digits(next))
+        matches(&self.head, bytes) && (!self.text || self.may_be_text(bytes))
+    }
+
+    /// Between head and tail are digits only, and a head that can be any byte is none.
+    fn may_be_text(&self, bytes: &[u8]) -> bool {
+        let is_digit = |byte: &u8| byte.is_ascii_hexdigit() || *byte == 0;
+        let (head, rest) = bytes.split_at(self.head.len().min(bytes.len()));
+        let inside = self.size.map_or(rest.len(), |size| size.saturating_sub(self.head.len() + self.tail.len()));
+        let rest = &rest[..inside.min(rest.len())];
+        let digits = rest.iter().take_while(|byte| is_digit(byte)).count();
+        let ends = digits == rest.len()
+            || self.size.is_none() && matches(&self.tail, &rest[digits..]);
+        ends && (self.head != [None] || !head.first().is_some_and(is_digit))
     }
 
     /// Length of the frame that begins here; `None` where that needs more bytes.
@@ -140,7 +153,8 @@ impl<'a> Shape<'a> {
         };
         let expected = check.kind.of(covered.ok_or(too_short)?);
         bytes.truncate(start);
-        if expected == found || check.accept.contains(&found) {
+        let accepted = check.accept.as_ref().is_some_and(|accept| accept.contain(found.into()));
+        if expected == found || accepted {
             Ok(bytes)
         } else {
             Err(DecodeError::Checksum { expected, got: found })
@@ -181,9 +195,9 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Places before this one belong to the head.
-    pub fn head_length(&self) -> usize {
-        self.head.len()
+    /// A checksum protects the content.
+    pub fn is_checked(&self) -> bool {
+        self.check.is_some_and(|check| check.kind != CheckKind::None)
     }
 }
 
@@ -282,6 +296,7 @@ pub fn put(bytes: &mut Vec<u8>, at: usize, width: usize, order: Order, number: u
 impl CheckKind {
     pub fn width(self) -> usize {
         match self {
+            CheckKind::None => 0,
             CheckKind::Sum16
             | CheckKind::NegatedSum16
             | CheckKind::Crc16Modbus
@@ -292,6 +307,7 @@ impl CheckKind {
 
     pub fn of(self, bytes: &[u8]) -> u32 {
         match self {
+            CheckKind::None => 0,
             CheckKind::Sum8 => sum8(bytes).into(),
             CheckKind::InvertedSum8 => (sum8(bytes) ^ 0xFF).into(),
             CheckKind::Xor8 => xor8(bytes).into(),

@@ -23,6 +23,8 @@ pub enum Key {
     State(&'static str),
     /// A status word with named bits: `word protection`.
     Word(&'static str),
+    /// An alarm that any number but 0 raises: `alarm cell_disconnected`.
+    Alarm(Alarm),
     /// Keeps a number, or text, for counts and conditions.
     Variable(&'static str),
     /// The battery refuses the request with this code; 0 is a good reply.
@@ -212,6 +214,7 @@ impl Key {
         match self {
             Key::Number(number) => number.name,
             Key::Text(text) => text.name,
+            Key::Alarm(alarm) => alarm.name(),
             Key::State(name) | Key::Word(name) | Key::Variable(name) => name,
             other => SPECIAL.iter().find(|(_, key)| key == other).map_or("", |(name, _)| name),
         }
@@ -239,6 +242,12 @@ fn parse_key(text: &str) -> Result<Key, String> {
     if let Some(name) = text.strip_prefix("state ") {
         return identifier(name).map(Key::State);
     }
+    if let Some(name) = text.strip_prefix("alarm ") {
+        return Meaning::parse(name).and_then(|meaning| match meaning {
+            Meaning::Raises(alarm) => Ok(Key::Alarm(alarm)),
+            _ => Err(format!("`{name}` is no alarm")),
+        });
+    }
     if let Some(name) = text.strip_prefix("word ") {
         return identifier(name).map(Key::Word);
     }
@@ -251,7 +260,7 @@ fn parse_key(text: &str) -> Result<Key, String> {
         None => {
             let known: Vec<_> = Key::names().collect();
             format!(
-                "there is no key `{text}`. The keys are {}, `state NAME`, `word NAME` for bits and \
+                "there is no key `{text}`. The keys are {}, `state NAME`, `alarm NAME`, `word NAME` for bits and \
                  $NAME for a variable",
                 known.join(", ")
             )

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::key::Key;
 use super::schema::{Conditions, Field, Gatt, Profile, Reply, Request, ScanMark};
-use super::{Query, Table, plan, safety};
+use super::{Query, Table, plan, safety, yaml};
 use crate::protocol::advertisement::AdvertisementMatcher;
 use crate::protocol::driver::{Driver, Options};
 use crate::protocol::info::{Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, Source};
@@ -32,7 +32,7 @@ pub fn parse(text: &str) -> Result<Profile, String> {
     if text.len() > MAX_SIZE {
         return Err(format!("a profile has at most {} kB", MAX_SIZE / 1024));
     }
-    let profile: Profile = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let profile: Profile = yaml::from_str(text).map_err(|error| error.to_string())?;
     verify(&profile)?;
     Ok(profile)
 }
@@ -113,11 +113,11 @@ fn verify(profile: &Profile) -> Result<(), String> {
     }
     let mut variables = vec!["$medium"];
     for (number, request) in (1..).zip(&profile.requests) {
-        let place = match &request.name {
-            Some(name) => format!("request {number} ({name})"),
-            None => format!("request {number}"),
-        };
-        verify_request(profile, request, &mut variables).map_err(|error| format!("{place}: {error}"))?;
+        let line = request.line;
+        verify_request(profile, request, &mut variables).map_err(|error| {
+            let own = format!("line {line}: request {number}: {error}");
+            if error.starts_with("line ") { error } else { own }
+        })?;
     }
     Ok(())
 }
@@ -162,8 +162,8 @@ fn verify_reply<'a>(
         return Err("where a reply ends is not known: give `length`, `size` or `tail`".into());
     }
     let mut arrays: Vec<&Key> = Vec::new();
-    for (number, field) in (1..).zip(&reply.fields) {
-        let place = |error: String| format!("field {number} ({}): {error}", field.key.name());
+    for field in &reply.fields {
+        let place = |error| format!("line {}: {}: {error}", field.line, field.key.name());
         verify_field(field, &arrays, variables).map_err(place)?;
         if field.count.is_some() {
             arrays.push(&field.key);
@@ -194,8 +194,9 @@ fn verify_field(field: &Field, arrays: &[&Key], variables: &[&str]) -> Result<()
     if field.kind == super::schema::Kind::Text && field.size == 0 {
         return Err("a text needs its `size`".into());
     }
-    if matches!(field.key, Key::Word(_)) == field.bits.is_empty() {
-        return Err("`word NAME` needs `bits`, and only it has them".into());
+    let has_meanings = !field.bits.is_empty() || !field.values.is_empty();
+    if has_meanings && !matches!(field.key, Key::Word(_)) {
+        return Err("only `word NAME` has `bits` or `values`".into());
     }
     if let Some(bit) = field.bits.keys().find(|bit| usize::from(**bit) >= 8 * field.kind.width()) {
         return Err(format!("bit {bit} does not exist in a number of this type"));

@@ -1,12 +1,13 @@
 //! A driver for every brand that a profile describes.
 
-mod decode;
+pub mod decode;
 pub mod frame;
 pub mod key;
 pub mod load;
 mod safety;
 pub mod scalar;
 pub mod schema;
+mod yaml;
 
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ pub struct Table {
     shapes: Vec<Shape<'static>>,
     seen: Vec<bool>,
     matched: Option<usize>,
+    query: Query,
 }
 
 impl Table {
@@ -83,11 +85,22 @@ impl Table {
             shapes: Vec::new(),
             seen: Vec::new(),
             matched: None,
+            query: Query { request: 0, pack: 0 },
         }
     }
 
     fn request(&self, query: Query) -> &'static Request {
         &self.profile.requests[query.request]
+    }
+
+    fn decoder<'a>(&self, bytes: &'a [u8], variables: &'a mut Variables) -> Decoder<'a> {
+        Decoder {
+            bytes,
+            order: self.profile.order,
+            registers: registers(self.profile, self.request(self.query)),
+            pack: self.query.pack,
+            variables,
+        }
     }
 
     fn numbers(&self, query: Query) -> Numbers {
@@ -97,16 +110,17 @@ impl Table {
         let pack = (self.profile.modbus.is_some() && query.pack > 0).then_some(query.pack);
         Numbers { unit: request.unit.or(pack).or(unit).unwrap_or(1), pack: query.pack }
     }
+}
 
-    fn registers(&self, request: &Request) -> Option<Registers> {
-        let modbus = self.profile.modbus.as_ref();
-        let function = request.function.or(modbus.map(|modbus| modbus.function));
-        let data = modbus.map_or(0, |modbus| modbus.prefix.0.len()) as i64 + 3;
-        match (request.read, function) {
-            (Some(_), Some(1 | 2)) => None,
-            (Some(_), _) => request.read.map(|(first, _)| Registers { first: first.into(), at: data }),
-            _ => request.registers,
-        }
+/// Where the registers of a reply are; `None` where places are bytes.
+pub fn registers(profile: &Profile, request: &Request) -> Option<Registers> {
+    let modbus = profile.modbus.as_ref();
+    let function = request.function.or(modbus.map(|modbus| modbus.function));
+    let data = modbus.map_or(0, |modbus| modbus.prefix.0.len()) as i64 + 3;
+    match (request.read, function) {
+        (Some(_), Some(1 | 2)) => None,
+        (Some((first, _)), _) => Some(Registers { first: first.into(), at: data }),
+        (None, _) => request.registers,
     }
 }
 
@@ -117,6 +131,23 @@ impl Shapes<'_> {
     fn possible<'b>(&'b self, bytes: &'b [u8]) -> impl Iterator<Item = &'b Shape<'static>> + 'b {
         let all = self.0.shapes.iter().chain(&self.0.refusal);
         all.filter(|shape| shape.may_begin(bytes))
+    }
+
+    /// Where no checksum protects a frame, its values have to make sense.
+    fn has_sense(&self, shape: &Shape<'static>, frame: &[u8]) -> bool {
+        let Ok(bytes) = shape.open(frame) else { return false };
+        let mut shapes = self.0.shapes.iter();
+        let Some(index) = shapes.position(|other| std::ptr::eq(other, shape)) else { return true };
+        if shape.is_checked() {
+            return true;
+        }
+        let (mut variables, mut scratch) = (self.0.variables.clone(), Reading::default());
+        let mut decoder = self.0.decoder(&bytes, &mut variables);
+        let fields = &self.0.request(self.0.query).replies[index].fields;
+        !matches!(
+            decoder.decode(fields, &mut scratch),
+            Err(DecodeError::OutOfRange { .. } | DecodeError::TooShort(_))
+        )
     }
 }
 
@@ -130,7 +161,7 @@ impl FrameShape for Shapes<'_> {
         let lengths = || self.possible(bytes).map(|shape| (shape, shape.length(bytes)));
         let valid = lengths().find_map(|(shape, length)| {
             let length = length?;
-            shape.open(bytes.get(..length)?).is_ok().then_some(length)
+            self.has_sense(shape, bytes.get(..length)?).then_some(length)
         });
         // Until all are complete, one of them may still become valid.
         valid.or_else(|| lengths().map(|(_, length)| length).max_by_key(|it| it.unwrap_or(usize::MAX))?)
@@ -138,7 +169,7 @@ impl FrameShape for Shapes<'_> {
 
     fn is_valid(&self, frame: &[u8]) -> bool {
         self.possible(frame).any(|shape| {
-            shape.length(frame) == Some(frame.len()) && shape.open(frame).is_ok()
+            shape.length(frame) == Some(frame.len()) && self.has_sense(shape, frame)
         })
     }
 }
@@ -197,15 +228,10 @@ impl RequestReply for Table {
             match shape.open(frame) {
                 Ok(_) if self.seen[index] && !repeats => {}
                 Ok(bytes) => {
-                    let registers = self.registers(request);
-                    let mut decoder = Decoder {
-                        bytes: &bytes,
-                        order: self.profile.order,
-                        registers,
-                        pack: query.pack,
-                        variables: &mut self.variables,
-                    };
+                    let mut variables = self.variables.clone();
+                    let mut decoder = self.decoder(&bytes, &mut variables);
                     decoder.decode(&request.replies[index].fields, into)?;
+                    self.variables = variables;
                     self.matched = Some(index);
                     return Ok(());
                 }
@@ -222,6 +248,14 @@ impl RequestReply for Table {
         Pacing { timeout, gap, settle: SETTLE.min(timeout), retries: RETRIES }
     }
 
+    /// Some replies repeat the request.
+    fn reply_equals_request(&self, query: Query) -> bool {
+        let request = self.encode(query);
+        self.shapes.iter().any(|shape| {
+            shape.length(&request) == Some(request.len()) && shape.open(&request).is_ok()
+        })
+    }
+
     fn fallback_plan(&mut self, _query: Query, _kind: CycleKind) -> Option<Vec<Query>> {
         if self.proven || self.address.is_some() || self.profile.units.is_empty() {
             return None;
@@ -231,6 +265,7 @@ impl RequestReply for Table {
     }
 
     fn begin(&mut self, query: Query) {
+        self.query = query;
         let (request, numbers) = (self.request(query), self.numbers(query));
         let replies = request.replies.iter();
         let shapes = replies.map(|reply| Shape::new(self.profile, request, reply, numbers));

@@ -105,7 +105,7 @@ impl TryFrom<String> for Scale {
 }
 
 /// Values to compare with: `1`, `0x10`, `1..5`, `2, 7`, or a pattern for a text.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(from = "String")]
 pub struct Values(pub String);
 

@@ -145,13 +145,14 @@ pub struct Check {
     #[serde(default)]
     pub digits: bool,
     /// Values that some firmware sends in place of a checksum.
-    #[serde(default)]
-    pub accept: Vec<u32>,
+    pub accept: Option<Values>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckKind {
+    /// No checksum, in place of the one of all frames.
+    None,
     Sum8,
     /// FF minus the sum.
     InvertedSum8,
@@ -189,6 +190,8 @@ fn read_registers() -> u8 {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
+    /// Line in the file.
+    pub line: usize,
     /// For messages.
     pub name: Option<String>,
     /// The bytes; missing where the battery sends unasked.
@@ -238,6 +241,8 @@ pub struct Reply {
     pub length: Option<Length>,
     /// In place of the tail of all frames.
     pub tail: Option<Bytes>,
+    /// In place of the checksum of all frames.
+    pub check: Option<Check>,
     /// The request is complete without it.
     #[serde(default)]
     pub optional: bool,
@@ -248,6 +253,8 @@ pub struct Reply {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Field {
+    /// Line in the file.
+    pub line: usize,
     pub key: Key,
     /// Byte of the frame, or register.
     #[serde(default)]
@@ -296,6 +303,9 @@ pub struct Field {
     /// Meanings of the bits of a status word.
     #[serde(default)]
     pub bits: BTreeMap<u8, Meaning>,
+    /// Meanings of the values of a status word that is a number.
+    #[serde(default)]
+    pub values: BTreeMap<Values, Meaning>,
     /// What a simulated battery sends here, where it is not known from the key.
     pub sim: Option<i64>,
 }
