@@ -9,7 +9,7 @@ use crate::model::reading::{ChargeLimits, Module, Pack, Probe, SensorLocation};
 use crate::model::units::Unit;
 use crate::protocol::checksum::crc16_modbus;
 use crate::protocol::driver::Medium;
-use crate::protocol::table::decode::Variables;
+use crate::protocol::table::decode::{Variables, scatter};
 use crate::protocol::table::frame::{Numbers, Shape, compose, put};
 use crate::protocol::table::key::{Key, Meaning, SwitchKey};
 use crate::protocol::table::scalar::Count;
@@ -342,7 +342,7 @@ impl<'a> Encoder<'a> {
             _ => raw,
         };
         let bits = match (field.kind, field.mask) {
-            (_, Some(mask)) => raw.cast_unsigned() << mask.trailing_zeros().min(63) & mask,
+            (_, Some(mask)) => scatter(raw.cast_unsigned(), mask),
             (Kind::Sm16, _) if raw < 0 => 0x8000 | raw.unsigned_abs(),
             (Kind::Sm32, _) if raw < 0 => 0x8000_0000 | raw.unsigned_abs(),
             _ => raw.cast_unsigned(),

@@ -38,11 +38,14 @@ impl Variables {
         self.numbers.get(name).copied()
     }
 
-    /// A variable that is not known has no value.
+    /// `none` stands for a variable without a value.
     pub fn meet(&self, conditions: &Conditions) -> bool {
         conditions.iter().all(|(name, values)| {
-            let number = self.number(name).is_some_and(|number| values.contain(number));
-            number || self.texts.get(name.as_str()).is_some_and(|text| values.match_text(text))
+            match (self.number(name), self.texts.get(name.as_str())) {
+                (Some(number), _) => values.contain(number),
+                (None, Some(text)) => values.match_text(text),
+                (None, None) => values.0 == "none",
+            }
         })
     }
 }
@@ -151,7 +154,7 @@ impl Decoder<'_> {
         let mask = field.mask.unwrap_or(u64::MAX);
         let bits = (raw ^ field.xor) & mask;
         let number = match field.mask {
-            Some(mask) => (bits >> mask.trailing_zeros().min(63)).cast_signed(),
+            Some(mask) => gather(bits, mask).cast_signed(),
             None => signed(bits, field.kind),
         };
         let is_known = self.check_value(field, number)?;
@@ -351,6 +354,18 @@ impl Number {
         let half = if numerator < 0 { -denominator / 2 } else { denominator / 2 };
         i64::try_from((numerator + half) / denominator).unwrap_or(i64::MAX)
     }
+}
+
+/// The bits of a mask side by side.
+pub fn gather(bits: u64, mask: u64) -> u64 {
+    let chosen = (0..64).filter(|bit| mask >> bit & 1 != 0).enumerate();
+    chosen.fold(0, |number, (to, from)| number | (bits >> from & 1) << to)
+}
+
+/// The reverse of [`gather`].
+pub fn scatter(number: u64, mask: u64) -> u64 {
+    let chosen = (0..64).filter(|bit| mask >> bit & 1 != 0).enumerate();
+    chosen.fold(0, |bits, (from, to)| bits | (number >> from & 1) << to)
 }
 
 fn signed(bits: u64, kind: Kind) -> i64 {

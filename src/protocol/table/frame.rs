@@ -25,6 +25,8 @@ pub struct Shape<'a> {
     size: Option<usize>,
     length: Option<Length>,
     check: Option<&'a Check>,
+    /// Bytes before those that the checksum covers.
+    skipped: usize,
     order: Order,
     text: bool,
     unmask: Option<usize>,
@@ -53,6 +55,7 @@ impl<'a> Shape<'a> {
             size: reply.size.or(frame.size),
             length: reply.length.or(frame.length),
             check: reply.check.as_ref().or(frame.check.as_ref()),
+            skipped: 0,
             order: profile.order,
             text: frame.text,
             unmask: frame.unmask,
@@ -69,6 +72,7 @@ impl<'a> Shape<'a> {
             let add = at as i64 + 3;
             shape.length = Some(Length { at, kind: Kind::U8, order: None, add });
             shape.check = Some(&MODBUS_CHECK);
+            shape.skipped = modbus.prefix.0.len();
         }
         shape
     }
@@ -85,6 +89,7 @@ impl<'a> Shape<'a> {
             tail: Vec::new(),
             length: None,
             check: Some(&MODBUS_CHECK),
+            skipped: modbus.prefix.0.len(),
             order: Order::Big,
             text: false,
             unmask: None,
@@ -149,7 +154,7 @@ impl<'a> Shape<'a> {
         let found = unsigned(&bytes[start..], check.order.unwrap_or(self.order)) as u32;
         let covered = match check.digits {
             true => digits.get(check.from..digits.len().saturating_sub(2 * width)),
-            false => bytes.get(check.from..start),
+            false => bytes.get(check.from + self.skipped..start),
         };
         let expected = check.kind.of(covered.ok_or(too_short)?);
         bytes.truncate(start);
@@ -182,7 +187,11 @@ impl<'a> Shape<'a> {
         }
         let mut digits = hex(&bytes);
         if let Some(check) = self.check {
-            let covered = if check.digits { &digits[check.from..] } else { &bytes[check.from..] };
+            let covered = match check.digits {
+                true => digits.get(check.from..),
+                false => bytes.get(check.from + self.skipped..),
+            };
+            let covered = covered.unwrap_or_default();
             let (sum, at) = (check.kind.of(covered), bytes.len());
             put(&mut bytes, at, width, check.order.unwrap_or(self.order), sum.into());
             digits = hex(&bytes);

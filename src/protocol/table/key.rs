@@ -168,8 +168,11 @@ fn get_probe(reading: &Reading, location: SensorLocation) -> Option<i64> {
 
 fn set_probe(reading: &mut Reading, location: SensorLocation, number: i64) -> bool {
     let Some(value) = Unit::from_i64(number) else { return false };
-    reading.probes.retain(|probe| probe.location != location);
-    reading.probes.push(Probe { location, value: Some(value) });
+    // Of the packs of a stack, the hottest one is of interest.
+    match reading.probes.iter_mut().find(|probe| probe.location == location) {
+        Some(probe) => probe.value = probe.value.max(Some(value)),
+        None => reading.probes.push(Probe { location, value: Some(value) }),
+    }
     true
 }
 
