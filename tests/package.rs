@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bms_reader::config::variables::VARIABLES;
-use bms_reader::protocol::drivers();
+use bms_reader::protocol::drivers;
 use serde_json::{Value, json};
 
 /// Manifest keys that the app may use. The store refuses unknown keys.

@@ -11,7 +11,7 @@ use bms_reader::cli::COMMANDS;
 use bms_reader::model::catalog::{CATALOG, Get, Kind};
 use bms_reader::model::reading::{ChargeLimits, Switch};
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::{drivers, DriverInfo, Options};
+use bms_reader::protocol::{DriverInfo, Options, drivers};
 use bms_reader::sim::{BRANDS, Bus, Faults, SimBrand, pylontech_sc0500};
 use common::play;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use crate::model::DeviceId;
-use crate::protocol::{drivers, detection};
+use crate::protocol::{detection, drivers};
 
 /// The type that needs no hardware.
 pub const SIMULATED: &str = "simulated";

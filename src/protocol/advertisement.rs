@@ -64,9 +64,8 @@ impl AdvertisementMatcher {
                 (device.manufacturer.iter().any(|(company, _)| *company == id), MANUFACTURER)
             }
             AdvertisementMatcher::ManufacturerData(id, start) => {
-                let matches = |(company, data): &(u16, Vec<u8>)| {
-                    *company == id && data.starts_with(start)
-                };
+                let matches =
+                    |(company, data): &(u16, Vec<u8>)| *company == id && data.starts_with(start);
                 (device.manufacturer.iter().any(matches), MANUFACTURER)
             }
             AdvertisementMatcher::ReversedAddress => {

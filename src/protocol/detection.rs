@@ -7,9 +7,8 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::drivers;
 use super::advertisement::{Advertisement, LIKELY};
-use super::{DriverInfo, Options};
+use super::{DriverInfo, Options, drivers};
 
 /// The type that stands for "find out".
 pub const AUTO: &str = "auto";

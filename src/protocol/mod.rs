@@ -15,8 +15,8 @@ pub mod error;
 mod frame;
 pub mod info;
 pub mod modbus;
-pub mod query;
 pub mod profiles;
+pub mod query;
 pub mod status_word;
 pub mod table;
 #[cfg(test)]

@@ -362,9 +362,8 @@ impl<P: RequestReply> Runner<P> {
             self.optional_error = ProtocolError::more_specific(self.optional_error.take(), error);
         } else {
             let (protocol, steady) = (&self.protocol, &self.session.steady);
-            self.queue.retain(|query| {
-                protocol.need(*query) == Need::Required || steady.contains(query)
-            });
+            self.queue
+                .retain(|query| protocol.need(*query) == Need::Required || steady.contains(query));
         }
         self.next_request();
     }
@@ -394,10 +393,12 @@ impl<P: RequestReply> Driver for Runner<P> {
         match &self.state {
             RunnerState::Pausing => Step::Pause(gap),
             RunnerState::Sending => Step::Send(self.request.clone()),
-            RunnerState::Receiving => match self.queue.front().map(|query| self.protocol.progress(*query)) {
-                Some(Progress::Enough(linger)) => Step::Await(linger),
-                _ => Step::Await(timeout),
-            },
+            RunnerState::Receiving => {
+                match self.queue.front().map(|query| self.protocol.progress(*query)) {
+                    Some(Progress::Enough(linger)) => Step::Await(linger),
+                    _ => Step::Await(timeout),
+                }
+            }
             RunnerState::Settling => Step::Await(settle.min(timeout)),
             RunnerState::Done => Step::Done(Box::new(self.reading.clone())),
             RunnerState::Failed(error) => Step::Failed(error.clone()),

@@ -36,13 +36,15 @@ impl TablePack {
         let unit = own.or(other).unwrap_or(1);
         let sent = self.profile.requests.iter().filter(|it| it.send.is_some() || it.read.is_some());
         let each = sent.flat_map(|request| numbers(self.profile, request, unit));
-        each.into_iter().find(|(request, numbers)| compose(self.profile, request, *numbers) == bytes)
+        each.into_iter()
+            .find(|(request, numbers)| compose(self.profile, request, *numbers) == bytes)
     }
 
     fn replies(&mut self, request: &'static Request, numbers: Numbers, seconds: f64) -> Vec<u8> {
         let state = self.pack.state(seconds);
         let encoder = Encoder::new(self.profile, self.medium, &state);
-        let frames = request.replies.iter().flat_map(|reply| encoder.reply(request, reply, numbers));
+        let frames =
+            request.replies.iter().flat_map(|reply| encoder.reply(request, reply, numbers));
         frames.flatten().collect()
     }
 }
@@ -69,7 +71,8 @@ impl Responder for TablePack {
 
     fn unsolicited(&mut self, seconds: f64) -> Option<Vec<u8>> {
         let unasked = |it: &&Request| it.send.is_none() && it.read.is_none();
-        let requests: Vec<&'static Request> = self.profile.requests.iter().filter(unasked).collect();
+        let requests: Vec<&'static Request> =
+            self.profile.requests.iter().filter(unasked).collect();
         let numbers = Numbers { unit: self.pack.address, pack: 0 };
         let frames = requests.into_iter().map(|request| self.replies(request, numbers, seconds));
         let bytes: Vec<u8> = frames.flatten().collect();
@@ -80,7 +83,9 @@ impl Responder for TablePack {
 /// Length of the first request in a buffer.
 pub fn request_end(profile: &'static Profile, buffer: &[u8]) -> Option<usize> {
     let mut may_continue = false;
-    for unit in (0..=u8::MAX).filter(|unit| profile.units.is_empty() || profile.units.contains(unit)) {
+    for unit in
+        (0..=u8::MAX).filter(|unit| profile.units.is_empty() || profile.units.contains(unit))
+    {
         for request in &profile.requests {
             for (request, numbers) in numbers(profile, request, unit) {
                 let bytes = compose(profile, request, numbers);
@@ -153,9 +158,7 @@ impl<'a> Encoder<'a> {
 
     /// A value for a variable that agrees with its uses.
     fn variable(&self, name: &str, declared: &Field) -> i64 {
-        let is_counted = |field: &Field| {
-            field.count == Some(Count::Variable(name.to_owned()))
-        };
+        let is_counted = |field: &Field| field.count == Some(Count::Variable(name.to_owned()));
         let packs = self.profile.requests.iter().any(|it| it.packs.as_deref() == Some(name));
         for field in fields(self.profile) {
             match field.key {
@@ -234,8 +237,11 @@ impl<'a> Encoder<'a> {
             Count::Rest if field.key == Key::Cells => self.state.cells.len() as i64,
             Count::Rest => self.state.sensors.len() as i64,
         };
-        let less = field.less.iter().filter_map(|name| self.variables.number(name)).sum::<i64>();
-        usize::try_from(count - less).unwrap_or_default()
+        usize::try_from(count - self.less(field)).unwrap_or_default()
+    }
+
+    fn less(&self, field: &Field) -> i64 {
+        field.less.iter().filter_map(|name| self.variables.number(name)).sum()
     }
 
     fn array(
@@ -259,7 +265,8 @@ impl<'a> Encoder<'a> {
             };
             let place = at + index * step(field);
             self.number(field, place, value, bytes);
-            let number = field.number.and_then(|distance| usize::try_from(place as i64 + distance).ok());
+            let number =
+                field.number.and_then(|distance| usize::try_from(place as i64 + distance).ok());
             if let Some(number) = number.filter(|_| value.is_some()) {
                 put_bytes(bytes, number, [cell as u8 + 1].into_iter());
             }
@@ -284,8 +291,10 @@ impl<'a> Encoder<'a> {
             Key::Alarm(alarm) => (state.alarms.contains(&alarm).into(), 1),
             Key::Word(_) => (self.word(field), 1),
             Key::BalancingCells => {
-                let cells = state.balancing.iter().skip(field.first - 1).take(field.kind.width() * 8);
-                let mask = cells.enumerate().fold(0, |mask, (bit, on)| mask | i64::from(*on) << bit);
+                let cells =
+                    state.balancing.iter().skip(field.first - 1).take(field.kind.width() * 8);
+                let mask =
+                    cells.enumerate().fold(0, |mask, (bit, on)| mask | i64::from(*on) << bit);
                 (mask, 1)
             }
             _ => (0, 1),
@@ -334,7 +343,7 @@ impl<'a> Encoder<'a> {
         let absent = || field.absent.as_ref().and_then(|absent| absent.example()).unwrap_or(0);
         let raw = match value {
             Some((raw, 0)) => raw,
-            Some((value, factor)) => unscaled(field, value, factor),
+            Some((value, factor)) => unscaled(field, value, factor) + self.less(field),
             None => absent(),
         };
         let raw = match &field.valid {
@@ -349,7 +358,9 @@ impl<'a> Encoder<'a> {
         };
         // Several fields may be parts of one number.
         let others = match (field.mask, bytes.get(at..at + width)) {
-            (Some(mask), Some(known)) => crate::protocol::table::frame::unsigned(known, order) & !mask,
+            (Some(mask), Some(known)) => {
+                crate::protocol::table::frame::unsigned(known, order) & !mask
+            }
             _ => 0,
         };
         let mask = field.mask.unwrap_or(u64::MAX);
@@ -361,7 +372,8 @@ fn unscaled(field: &Field, value: i64, factor: i64) -> i64 {
     let value = if field.negative.is_empty() { value } else { value.abs() };
     let numerator = i128::from(value) * i128::from(field.scale.denominator);
     let denominator = i128::from(field.scale.numerator) * i128::from(factor);
-    let half = if (numerator < 0) == (denominator < 0) { denominator / 2 } else { -denominator / 2 };
+    let half =
+        if (numerator < 0) == (denominator < 0) { denominator / 2 } else { -denominator / 2 };
     i64::try_from((numerator + half) / denominator).unwrap_or_default() - field.add
 }
 

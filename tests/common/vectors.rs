@@ -11,7 +11,7 @@ use bms_reader::model::units::Millis;
 use bms_reader::model::{Attempt, DeviceId, DeviceState, Profile, Secret, Snapshot};
 use bms_reader::poll::CycleError;
 use bms_reader::protocol::driver::{CapacityUnit, Medium};
-use bms_reader::protocol::{CycleKind, drivers, DriverInfo, Options, Step};
+use bms_reader::protocol::{CycleKind, DriverInfo, Options, Step, drivers};
 use bms_reader::raw::raw;
 use serde_json::{Map, Value};
 

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::{drivers, Driver, DriverInfo, Options, Step};
+use bms_reader::protocol::{Driver, DriverInfo, Options, Step, drivers};
 
 use crate::common::play;
 use crate::common::vectors::{Kind, Session, Vector, vectors};

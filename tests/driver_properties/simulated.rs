@@ -25,7 +25,7 @@ fn read(brand: &SimBrand, bus: &mut Bus, options: &Options, seconds: f64) -> Rea
         medium: if brand.notification.is_some() { Medium::Ble } else { Medium::Serial },
         ..options.clone()
     };
-    let mut driver = (find(brand.driver()).unwrap().new)(&options);
+    let mut driver = find(brand.driver()).unwrap().driver(&options);
     for _ in 0..CYCLES {
         let answer = |request: &[u8]| vec![bus.reply(request, seconds), bus.unsolicited(seconds)];
         if let Step::Done(reading) = play(driver.as_mut(), answer).unwrap().end {

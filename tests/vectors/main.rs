@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::{CycleKind, drivers, Step};
+use bms_reader::protocol::{CycleKind, Step, drivers};
 use common::vectors::{Kind, Session, Vector, difference, facts, json, path, vectors};
 use common::{Delivery, play};
 use serde_json::{Map, Value};

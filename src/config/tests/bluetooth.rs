@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{error, errors, load_valid, warnings};
 use crate::config::Endpoint;
 use crate::protocol::driver::Medium;
-use crate::protocol::{drivers, detection};
+use crate::protocol::{detection, drivers};
 
 const ADDRESS: (&str, &str) = ("BMS_ADDRESS", "c8-47-80-37-02-e8");
 

@@ -6,9 +6,9 @@ use super::frame::unsigned;
 use super::key::{Key, Meaning, NumberKey, SwitchKey};
 use super::scalar::{Count, Scale};
 use super::schema::{Conditions, Field, Kind, Order, Registers};
+use crate::model::Reading;
 use crate::model::reading::{Cell, Module, Probe, SensorLocation};
 use crate::model::units::{DeciCelsius, Millivolts};
-use crate::model::Reading;
 use crate::protocol::bytes::text;
 use crate::protocol::error::DecodeError;
 use crate::protocol::values::ratio;
@@ -126,12 +126,15 @@ impl Decoder<'_> {
                 (self.bytes.len().saturating_sub(at) / step) as i64
             }
         };
-        let less = field.less.iter().filter_map(|name| self.variables.number(name)).sum::<i64>();
-        let count = count - less;
+        let count = count.saturating_sub(self.sum(&field.less));
         usize::try_from(count)
             .ok()
             .filter(|count| *count <= MAX_ENTRIES)
             .ok_or(DecodeError::OutOfRange { field: field.key.name(), value: count })
+    }
+
+    fn sum(&self, names: &[String]) -> i64 {
+        names.iter().filter_map(|name| self.variables.number(name)).fold(0, i64::saturating_add)
     }
 
     /// The number at this place; `None` where it stands for "none".
@@ -179,7 +182,8 @@ impl Decoder<'_> {
     }
 
     fn scaled(&self, field: &Field, number: Number, factor: i64) -> i64 {
-        let value = number.scaled(field.scale, factor);
+        let value = number.value.saturating_sub(self.sum(&field.less).saturating_mul(number.parts));
+        let value = Number { value, ..number }.scaled(field.scale, factor);
         let negative = !field.negative.is_empty() && self.variables.meet(&field.negative);
         if negative { -value } else { value }
     }
@@ -286,7 +290,7 @@ impl Decoder<'_> {
         for index in 0..count {
             let place = at + index * step;
             let number = self.number(field, place)?;
-            let value = number.map(|number| self.scaled(field, number, factor));
+            let value = number.map(|number| number.scaled(field.scale, factor));
             let cell = match field.number {
                 None => first_cell + field.first - 1 + index,
                 Some(distance) => {
@@ -306,10 +310,14 @@ impl Decoder<'_> {
             return Ok(());
         }
         // Places without a cell follow the last cell.
-        let fitted = values.iter().rposition(|(_, value)| value.is_some()).map_or(0, |last| last + 1);
+        let fitted =
+            values.iter().rposition(|(_, value)| value.is_some()).map_or(0, |last| last + 1);
         for (cell, value) in values.into_iter().take(fitted) {
             if cell >= MAX_CELLS {
-                return Err(DecodeError::OutOfRange { field: "number of a cell", value: cell as i64 });
+                return Err(DecodeError::OutOfRange {
+                    field: "number of a cell",
+                    value: cell as i64,
+                });
             }
             if into.cells.len() <= cell {
                 into.cells.resize(cell + 1, Cell::default());

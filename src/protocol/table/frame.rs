@@ -104,11 +104,13 @@ impl<'a> Shape<'a> {
     fn may_be_text(&self, bytes: &[u8]) -> bool {
         let is_digit = |byte: &u8| byte.is_ascii_hexdigit() || *byte == 0;
         let (head, rest) = bytes.split_at(self.head.len().min(bytes.len()));
-        let inside = self.size.map_or(rest.len(), |size| size.saturating_sub(self.head.len() + self.tail.len()));
+        let inside = self
+            .size
+            .map_or(rest.len(), |size| size.saturating_sub(self.head.len() + self.tail.len()));
         let rest = &rest[..inside.min(rest.len())];
         let digits = rest.iter().take_while(|byte| is_digit(byte)).count();
-        let ends = digits == rest.len()
-            || self.size.is_none() && matches(&self.tail, &rest[digits..]);
+        let ends =
+            digits == rest.len() || self.size.is_none() && matches(&self.tail, &rest[digits..]);
         ends && (self.head != [None] || !head.first().is_some_and(is_digit))
     }
 
@@ -183,7 +185,13 @@ impl<'a> Shape<'a> {
         }
         if let (Some(length), false) = (self.length, self.text) {
             let whole = (bytes.len() + width + self.tail.len()) as i64 - length.add;
-            put(&mut bytes, length.at, length.kind.width(), length.order.unwrap_or(self.order), whole as u64);
+            put(
+                &mut bytes,
+                length.at,
+                length.kind.width(),
+                length.order.unwrap_or(self.order),
+                whole as u64,
+            );
         }
         let mut digits = hex(&bytes);
         if let Some(check) = self.check {
@@ -228,7 +236,8 @@ fn unhex(digits: &[u8]) -> Result<Vec<u8>, DecodeError> {
         text.and_then(|text| u8::from_str_radix(text, 16).ok())
     };
     let bytes: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
-    bytes.ok_or_else(|| DecodeError::Invalid("it has something else than hexadecimal digits".into()))
+    bytes
+        .ok_or_else(|| DecodeError::Invalid("it has something else than hexadecimal digits".into()))
 }
 
 /// Whether the bytes can be the beginning of the pattern, or begin with it.

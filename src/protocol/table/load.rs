@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use super::key::Key;
+use super::scalar::Token;
 use super::schema::{Conditions, Field, Gatt, Profile, Reply, Request, ScanMark};
 use super::{Query, Table, plan, safety, yaml};
 use crate::protocol::advertisement::AdvertisementMatcher;
 use crate::protocol::driver::{Driver, Options};
-use crate::protocol::info::{Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, Source};
+use crate::protocol::info::{
+    Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, Source,
+};
+use crate::protocol::profiles;
 use crate::protocol::query::Runner;
-use super::scalar::Token;
 
 /// Longest profile that is read.
 pub const MAX_SIZE: usize = 128 * 1024;
@@ -32,15 +35,35 @@ pub fn parse(text: &str) -> Result<Profile, String> {
     if text.len() > MAX_SIZE {
         return Err(format!("a profile has at most {} kB", MAX_SIZE / 1024));
     }
-    let profile: Profile = yaml::from_str(text).map_err(|error| error.to_string())?;
+    let mut profile: Profile = yaml::from_str(text).map_err(|error| error.to_string())?;
+    if let Some(like) = &profile.like {
+        let unknown = || format!("like: there is no built-in profile `{like}`");
+        let base: Profile = profiles::text(like)
+            .and_then(|text| yaml::from_str(text).ok())
+            .filter(|base: &Profile| base.like.is_none())
+            .ok_or_else(unknown)?;
+        if !profile.requests.is_empty() {
+            return Err("a profile with `like` has no requests of its own".into());
+        }
+        profile = Profile {
+            name: profile.name,
+            title: profile.title,
+            brands: profile.brands,
+            verified: profile.verified,
+            like: profile.like,
+            scan: profile.scan,
+            ble: profile.ble,
+            serial: profile.serial,
+            ..base
+        };
+    }
     verify(&profile)?;
     Ok(profile)
 }
 
 /// What the rest of the program knows about the brand.
 pub fn info(profile: Profile) -> &'static DriverInfo {
-    let loaded: &'static Loaded =
-        Box::leak(Box::new(Loaded { plan: plan(&profile), profile }));
+    let loaded: &'static Loaded = Box::leak(Box::new(Loaded { plan: plan(&profile), profile }));
     let profile = &loaded.profile;
     let timeout = Duration::from_secs_f32(profile.timeout.unwrap_or(2.0));
     let gatt = (!profile.ble.is_empty()).then(|| GattProfile {
@@ -68,10 +91,15 @@ fn channel(gatt: &Gatt) -> GattChannel {
 }
 
 fn matcher(mark: &'static ScanMark) -> AdvertisementMatcher {
-    let data: Vec<u8> = mark.data.0.iter().filter_map(|token| match token {
-        Token::Byte(byte) => Some(*byte),
-        _ => None,
-    }).collect();
+    let data: Vec<u8> = mark
+        .data
+        .0
+        .iter()
+        .filter_map(|token| match token {
+            Token::Byte(byte) => Some(*byte),
+            _ => None,
+        })
+        .collect();
     let all = [
         mark.name.as_deref().map(AdvertisementMatcher::Name),
         mark.address.as_deref().map(AdvertisementMatcher::Address),
@@ -188,7 +216,9 @@ fn verify_field(field: &Field, arrays: &[&Key], variables: &[&str]) -> Result<()
         return Err("`after` names an array that does not stand before it in this reply".into());
     }
     let is_text = matches!(field.key, Key::Text(_));
-    if is_text != (field.kind == super::schema::Kind::Text) && !matches!(field.key, Key::Variable(_)) {
+    if is_text != (field.kind == super::schema::Kind::Text)
+        && !matches!(field.key, Key::Variable(_))
+    {
         return Err("a text has `type: text`, and a number has another type".into());
     }
     if field.kind == super::schema::Kind::Text && field.size == 0 {
@@ -218,7 +248,5 @@ fn known_variable(name: &str, variables: &[&str]) -> Result<(), String> {
     if variables.contains(&name) {
         return Ok(());
     }
-    Err(format!(
-        "there is no variable `{name}`; a field with `key: {name}` must stand before it"
-    ))
+    Err(format!("there is no variable `{name}`; a field with `key: {name}` must stand before it"))
 }

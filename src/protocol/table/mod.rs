@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod frame;
+pub mod guess;
 pub mod key;
 pub mod load;
 mod safety;
@@ -164,13 +165,14 @@ impl FrameShape for Shapes<'_> {
             self.has_sense(shape, bytes.get(..length)?).then_some(length)
         });
         // Until all are complete, one of them may still become valid.
-        valid.or_else(|| lengths().map(|(_, length)| length).max_by_key(|it| it.unwrap_or(usize::MAX))?)
+        valid.or_else(|| {
+            lengths().map(|(_, length)| length).max_by_key(|it| it.unwrap_or(usize::MAX))?
+        })
     }
 
     fn is_valid(&self, frame: &[u8]) -> bool {
-        self.possible(frame).any(|shape| {
-            shape.length(frame) == Some(frame.len()) && self.has_sense(shape, frame)
-        })
+        self.possible(frame)
+            .any(|shape| shape.length(frame) == Some(frame.len()) && self.has_sense(shape, frame))
     }
 }
 

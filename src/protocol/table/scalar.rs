@@ -87,7 +87,8 @@ impl TryFrom<String> for Scale {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a scale: write a number (0.01) or a fraction (1/36)");
+        let wrong =
+            || format!("`{text}` is not a scale: write a number (0.01) or a fraction (1/36)");
         let (first, second) = text.split_once('/').unwrap_or((&text, "1"));
         let (whole, fraction) = first.trim().split_once('.').unwrap_or((first.trim(), ""));
         let digits = format!("{whole}{fraction}");
@@ -180,9 +181,9 @@ impl TryFrom<String> for Channel {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let (service, characteristic) = text.split_once('/').ok_or_else(|| {
-            format!("`{text}` is not SERVICE/CHARACTERISTIC: write FFE0/FFE1")
-        })?;
+        let (service, characteristic) = text
+            .split_once('/')
+            .ok_or_else(|| format!("`{text}` is not SERVICE/CHARACTERISTIC: write FFE0/FFE1"))?;
         let service = Uuid::try_from(service.to_owned())?.0;
         // `0002-...` of a long UUID: the characteristic differs in its first digits only.
         let uuid = match characteristic.strip_suffix('*') {

@@ -21,6 +21,8 @@ pub struct Profile {
     /// What the profile was verified with.
     #[serde(default)]
     pub verified: String,
+    /// The brand with the same frames: its requests and the form of its frames hold here too.
+    pub like: Option<String>,
     /// Patterns in an advertisement, each of which is enough.
     #[serde(default)]
     pub scan: Vec<ScanMark>,
@@ -44,6 +46,7 @@ pub struct Profile {
     /// The battery sends unasked, or goes on sending once it was asked.
     #[serde(default)]
     pub streams: bool,
+    #[serde(default)]
     pub requests: Vec<Request>,
 }
 
@@ -287,7 +290,7 @@ pub struct Field {
     pub optional: bool,
     /// Makes it an array.
     pub count: Option<Count>,
-    /// Variables that are subtracted from the count.
+    /// Variables that are subtracted from the count, or from the number before scaling.
     #[serde(default)]
     pub less: Vec<String>,
     /// Bytes from one entry to the next.

@@ -83,7 +83,10 @@ struct Node {
 #[derive(Debug, Clone)]
 enum Content {
     /// A text in quotes is never a number.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
 }
@@ -123,7 +126,10 @@ impl<'a> Reader<'a> {
                     let place = (marker.line(), marker.col() + 1);
                     return Err(Error::at(place, explain(error.info())));
                 }
-                Some(Ok((Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd, _))) => {}
+                Some(Ok((
+                    Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd,
+                    _,
+                ))) => {}
                 Some(Ok((Event::Nothing, _))) => {}
                 Some(Ok(event)) => return Ok(event),
             }
@@ -310,7 +316,12 @@ impl<'de> Deserializer<'de> for &'de Node {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let Content::List(list) = &self.content else { return Err(self.unexpected(&"a list")) };
+        let list = match &self.content {
+            Content::List(list) => list.as_slice(),
+            // A key without anything behind it.
+            _ if self.is_null() => &[],
+            _ => return Err(self.unexpected(&"a list")),
+        };
         visitor.visit_seq(List(list.iter().enumerate())).map_err(|error| error.within(self))
     }
 
