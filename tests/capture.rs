@@ -17,7 +17,7 @@ use bms_reader::protocol::{CycleKind, Options, find};
 use bms_reader::raw::raw;
 use bms_reader::sim::faults::{Fault, Frequency, Rule};
 use bms_reader::sim::serve::{SimBus, memory};
-use bms_reader::sim::{BRANDS, Bus, Faults, SimBrand};
+use bms_reader::sim::{Bus, Faults, SimBrand, brands};
 use bms_reader::transport::LinkConfig;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -145,9 +145,9 @@ async fn capture_and_replay(brand: &'static SimBrand) -> usize {
 /// All brands at once: a session mostly waits for answers that never come.
 #[tokio::test]
 async fn faulty_session_replays_to_the_same_attempts() {
-    let sessions = BRANDS.iter().map(|brand| capture_and_replay(brand));
+    let sessions = brands().iter().map(|brand| capture_and_replay(brand));
     let errors: usize = join_all(sessions).await.into_iter().sum();
-    assert!(errors > BRANDS.len(), "{errors} errors are too few to show anything");
+    assert!(errors > brands().len(), "{errors} errors are too few to show anything");
 }
 
 /// A capture from a bug report becomes a test in this folder.
@@ -180,7 +180,7 @@ fn is_good_attempt(entry: &Entry) -> bool {
 #[tokio::test]
 async fn forged_attempt_fails_the_replay() {
     let file = new_file("forged.jsonl");
-    session(BRANDS[0], &file).await;
+    session(brands()[0], &file).await;
     let mut entries = read_entries(&file);
     let good = entries.iter_mut().find(|entry| is_good_attempt(entry)).expect("a good attempt");
     let Event::Attempt { raw } = &mut good.event else { unreachable!() };
@@ -207,7 +207,7 @@ fn malformed_line_is_named() {
 #[tokio::test]
 async fn replaced_driver_keeps_the_last_reading() {
     let file = new_file("replaced.jsonl");
-    session(BRANDS[0], &file).await;
+    session(brands()[0], &file).await;
     let mut entries = read_entries(&file);
     entries.truncate(entries.iter().rposition(is_good_attempt).expect("a good attempt") + 1);
     let last = entries.last().unwrap().clone();

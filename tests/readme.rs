@@ -12,7 +12,7 @@ use bms_reader::model::catalog::{CATALOG, Get, Kind};
 use bms_reader::model::reading::{ChargeLimits, Switch};
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{DriverInfo, Options, drivers};
-use bms_reader::sim::{BRANDS, Bus, Faults, SimBrand, pylontech_sc0500};
+use bms_reader::sim::{Bus, Faults, SimBrand, brands, pylontech_sc0500};
 use common::play;
 
 fn keys() -> String {
@@ -81,7 +81,7 @@ fn media(info: &DriverInfo) -> Vec<(Medium, String)> {
 
 /// The values that the driver reads from the simulated batteries of its brand.
 fn values(info: &DriverInfo, medium: Medium) -> String {
-    let (ble, serial): (Vec<&'static SimBrand>, Vec<&'static SimBrand>) = BRANDS
+    let (ble, serial): (Vec<&'static SimBrand>, Vec<&'static SimBrand>) = brands()
         .iter()
         .copied()
         .filter(|brand| brand.driver() == info.name)

@@ -62,7 +62,7 @@ pub(super) const COMMAND: Command = Command {
 fn brand(matches: &Matches) -> Result<&'static SimBrand, String> {
     let name = matches.value("type").unwrap_or_default();
     sim::find(name).ok_or_else(|| {
-        let known: Vec<_> = sim::BRANDS.iter().map(|brand| brand.name).collect();
+        let known: Vec<_> = sim::brands().iter().map(|brand| brand.name).collect();
         format!("unknown type {name}; known types: {}", known.join(", "))
     })
 }

@@ -38,7 +38,7 @@ impl Bus {
         let mut bus = Bus::new(brand, seed, faults.clone());
         for &address in addresses {
             let pack = SimPack::new(address, Bus::battery(seed, address), faults.clone());
-            bus.add(address, (brand.new)(pack));
+            bus.add(address, brand.pack(pack));
         }
         bus
     }
@@ -115,14 +115,14 @@ impl Bus {
         }
         if let Some(mut own) = own {
             if active(Fault::Foreign) {
-                bytes.extend((self.brand.corrupt)(Corruption::Foreign, &own));
+                bytes.extend(self.brand.corrupt(Corruption::Foreign, &own));
             }
             for fault in faults {
                 match fault {
                     Fault::Refuse(code) => {
-                        own = (self.brand.corrupt)(Corruption::Refused(*code), &own);
+                        own = self.brand.corrupt(Corruption::Refused(*code), &own);
                     }
-                    Fault::Checksum => own = (self.brand.corrupt)(Corruption::Checksum, &own),
+                    Fault::Checksum => own = self.brand.corrupt(Corruption::Checksum, &own),
                     _ => {}
                 }
             }
@@ -148,14 +148,14 @@ impl Bus {
     /// Starts a connection; requests are collected in the buffer.
     pub fn connect(&mut self) -> RequestBuffer {
         self.packs.iter_mut().for_each(|(_, pack)| pack.connected());
-        RequestBuffer { end: self.brand.request_end, buffer: Vec::new() }
+        RequestBuffer { brand: self.brand, buffer: Vec::new() }
     }
 }
 
 /// Collects requests that arrive in pieces.
 #[derive(Debug)]
 pub struct RequestBuffer {
-    end: fn(&[u8]) -> Option<usize>,
+    brand: &'static SimBrand,
     buffer: Vec<u8>,
 }
 
@@ -168,7 +168,7 @@ impl RequestBuffer {
     }
 
     pub fn next_request(&mut self) -> Option<Vec<u8>> {
-        let end = (self.end)(&self.buffer)?.min(self.buffer.len());
+        let end = self.brand.request_end(&self.buffer)?.min(self.buffer.len());
         Some(self.buffer.drain(..end).collect())
     }
 }
@@ -185,7 +185,7 @@ mod tests {
         let mut bus = Bus::new(&daren::BRAND, 1, faults.clone());
         for address in [1, 2] {
             let pack = SimPack { faults: faults.clone(), ..SimPack::fixed(address) };
-            bus.add(address, (daren::BRAND.new)(pack));
+            bus.add(address, daren::BRAND.pack(pack));
         }
         bus
     }

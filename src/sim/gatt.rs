@@ -44,10 +44,10 @@ pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value
     let variant = brand.variant().map(str::to_owned);
     let options = Options { medium: Medium::Ble, variant, ..Options::default() };
     let mut recorder = Recorder {
-        board: (brand.new)(SimPack {
-            battery: Battery::fixed(state),
-            ..SimPack::fixed(*brand.addresses.start())
-        }),
+        board: brand.pack_on(
+            Medium::Ble,
+            SimPack { battery: Battery::fixed(state), ..SimPack::fixed(*brand.addresses.start()) },
+        ),
         stream: brand.stream,
         channel,
         requests: BTreeSet::new(),
@@ -172,7 +172,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::{BRANDS, jbd, jk};
+    use crate::sim::{brands, jbd, jk};
 
     const ADDRESS: &str = "A4:C1:37:00:12:34";
 
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn every_bluetooth_brand_has_a_description() {
-        for brand in BRANDS {
+        for brand in brands() {
             // JK boards have these dialects on their wires only.
             let wire = ["jk:ttl", "jk:pb"].contains(&brand.name);
             let radio = !wire && protocol::find(brand.driver()).unwrap().gatt.is_some();

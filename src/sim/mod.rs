@@ -28,6 +28,13 @@ pub mod table;
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
+use std::sync::OnceLock;
+
+use crate::protocol::driver::Medium;
+use crate::protocol::info::Source;
+use crate::protocol::table::schema::Profile;
+use crate::protocol::{DriverInfo, drivers};
+use table::TablePack;
 
 pub use battery::Battery;
 pub use bus::Bus;
@@ -55,16 +62,25 @@ pub struct SimBrand {
     /// The name of its driver, followed by `:` and the dialect if there are several.
     pub name: &'static str,
     pub addresses: RangeInclusive<u8>,
-    /// Creates a pack that reports the battery and the conditions among the faults.
-    pub new: fn(SimPack) -> Box<dyn Responder>,
-    /// The end of the first request in a buffer.
-    pub request_end: fn(&[u8]) -> Option<usize>,
     /// Seconds between two unsolicited frames; `None` if there are none.
     pub stream: Option<f64>,
     /// Bytes per Bluetooth notification; `None` for a serial brand.
     pub notification: Option<usize>,
-    /// Corrupts a reply in a way that needs knowledge of the frame.
-    pub corrupt: fn(Corruption, &[u8]) -> Vec<u8>,
+    pub protocol: SimProtocol,
+}
+
+/// What the battery side is made of.
+#[derive(Debug, Clone, Copy)]
+pub enum SimProtocol {
+    Code {
+        /// Creates a pack that reports the battery and the conditions among the faults.
+        new: fn(SimPack) -> Box<dyn Responder>,
+        /// The end of the first request in a buffer.
+        request_end: fn(&[u8]) -> Option<usize>,
+        /// Corrupts a reply in a way that needs knowledge of the frame.
+        corrupt: fn(Corruption, &[u8]) -> Vec<u8>,
+    },
+    Profile(&'static Profile),
 }
 
 impl SimBrand {
@@ -76,7 +92,49 @@ impl SimBrand {
         request_end: fn(&[u8]) -> Option<usize>,
         corrupt: fn(Corruption, &[u8]) -> Vec<u8>,
     ) -> Self {
-        SimBrand { name, addresses, new, request_end, stream: None, notification: None, corrupt }
+        let protocol = SimProtocol::Code { new, request_end, corrupt };
+        SimBrand { name, addresses, stream: None, notification: None, protocol }
+    }
+
+    /// The brand of a profile, on its wire or, without one, over Bluetooth.
+    fn of(info: &'static DriverInfo, profile: &'static Profile) -> Self {
+        let streams = profile.requests.iter().any(|it| it.send.is_none() && it.read.is_none());
+        SimBrand {
+            name: info.name,
+            addresses: info.addresses.clone(),
+            stream: streams.then_some(1.0),
+            notification: info.serial.is_none().then_some(20),
+            protocol: SimProtocol::Profile(profile),
+        }
+    }
+
+    /// A pack that reports the battery and the conditions among the faults.
+    pub fn pack(&self, pack: SimPack) -> Box<dyn Responder> {
+        let medium = if self.notification.is_some() { Medium::Ble } else { Medium::Serial };
+        self.pack_on(medium, pack)
+    }
+
+    pub(crate) fn pack_on(&self, medium: Medium, pack: SimPack) -> Box<dyn Responder> {
+        match self.protocol {
+            SimProtocol::Code { new, .. } => new(pack),
+            SimProtocol::Profile(profile) => Box::new(TablePack::new(profile, medium, pack)),
+        }
+    }
+
+    /// The end of the first request in a buffer.
+    pub fn request_end(&self, buffer: &[u8]) -> Option<usize> {
+        match self.protocol {
+            SimProtocol::Code { request_end, .. } => request_end(buffer),
+            SimProtocol::Profile(profile) => table::request_end(profile, buffer),
+        }
+    }
+
+    /// Corrupts a reply in a way that needs knowledge of the frame.
+    fn corrupt(&self, corruption: Corruption, reply: &[u8]) -> Vec<u8> {
+        match self.protocol {
+            SimProtocol::Code { corrupt, .. } => corrupt(corruption, reply),
+            SimProtocol::Profile(profile) => table::corrupt(profile, corruption, reply),
+        }
     }
 
     /// `daly:a5` is read by the driver `daly`.
@@ -100,7 +158,7 @@ pub enum Corruption {
     Refused(u8),
 }
 
-pub static BRANDS: &[&SimBrand] = &[
+static CODE: &[&SimBrand] = &[
     &daren::BRAND,
     &jbd::BRAND,
     &jk::BRAND,
@@ -116,6 +174,20 @@ pub static BRANDS: &[&SimBrand] = &[
     &daly::BRAND_P81,
 ];
 
+/// Every brand that can be simulated.
+pub fn brands() -> &'static [&'static SimBrand] {
+    static ALL: OnceLock<Vec<&'static SimBrand>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let profiles = drivers().iter().filter_map(|info| match info.source {
+            Source::Profile(loaded) => Some((*info, &loaded.profile)),
+            Source::Code(_) => None,
+        });
+        let tables =
+            profiles.map(|(info, profile)| &*Box::leak(Box::new(SimBrand::of(info, profile))));
+        CODE.iter().copied().chain(tables).collect()
+    })
+}
+
 pub fn find(name: &str) -> Option<&'static SimBrand> {
-    BRANDS.iter().copied().find(|brand| brand.name == name)
+    brands().iter().copied().find(|brand| brand.name == name)
 }

@@ -77,7 +77,7 @@ mod tests {
 
     fn reply_to(request: &str) -> String {
         let mut pack =
-            (BRAND.new)(SimPack { battery: Battery::fixed(recorded()), ..SimPack::fixed(1) });
+            BRAND.pack(SimPack { battery: Battery::fixed(recorded()), ..SimPack::fixed(1) });
         String::from_utf8(pack.respond(request.as_bytes(), 0.0).unwrap_or_default()).unwrap()
     }
 

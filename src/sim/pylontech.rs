@@ -96,7 +96,7 @@ mod tests {
 
     fn reply_to(state: PackState, request: &str) -> String {
         let battery = Battery::fixed(state);
-        let mut pack = (BRAND.new)(SimPack { battery, ..SimPack::fixed(2) });
+        let mut pack = BRAND.pack(SimPack { battery, ..SimPack::fixed(2) });
         let reply = pack.respond(request.as_bytes(), 0.0).unwrap_or_default();
         String::from_utf8(reply).unwrap()
     }

@@ -31,11 +31,12 @@ impl TablePack {
 
     /// The request, with the numbers for which it has these bytes.
     fn find(&self, bytes: &[u8]) -> Option<(&'static Request, Numbers)> {
-        let own = (self.medium == Medium::Serial).then_some(self.pack.address);
-        let other = (self.profile.units.first().copied()).or(Some(1)).filter(|_| own.is_none());
-        let unit = own.or(other).unwrap_or(1);
+        // Over Bluetooth the profile knows the address.
+        let unit = self.profile.units.first().copied().unwrap_or(1);
+        let units = [self.pack.address, unit];
         let sent = self.profile.requests.iter().filter(|it| it.send.is_some() || it.read.is_some());
-        let each = sent.flat_map(|request| numbers(self.profile, request, unit));
+        let each =
+            sent.flat_map(|it| units.into_iter().flat_map(|unit| numbers(self.profile, it, unit)));
         each.into_iter()
             .find(|(request, numbers)| compose(self.profile, request, *numbers) == bytes)
     }

@@ -4,7 +4,7 @@ use bms_reader::app;
 use bms_reader::config;
 use bms_reader::model::{DeviceId, LinkState};
 use bms_reader::protocol;
-use bms_reader::sim::{BRANDS, PackState, SimBrand, gatt};
+use bms_reader::sim::{self, PackState, SimBrand, SimProtocol, gatt};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -12,11 +12,18 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::{run_program, stdout};
 use crate::rig::{TEST_TIMEOUT, with_fake};
 
+/// Of the brands that are data, one of each shape: registers, one reply of several, text, unasked
+/// frames, characteristics in two services.
+const PROFILES: [&str; 5] = ["gobel", "abc", "ej", "topband", "cbtpwr"];
+
 /// Each brand with Bluetooth, and an address for a battery of it.
 fn brands() -> impl Iterator<Item = (&'static SimBrand, String)> {
     let has_ble =
         |brand: &&SimBrand| protocol::find(brand.name).is_some_and(|driver| driver.gatt.is_some());
-    let brands = BRANDS.iter().copied().filter(has_ble);
+    let is_chosen = |brand: &&SimBrand| {
+        matches!(brand.protocol, SimProtocol::Code { .. }) || PROFILES.contains(&brand.name)
+    };
+    let brands = sim::brands().iter().copied().filter(has_ble).filter(is_chosen);
     brands.zip(0..).map(|(brand, number)| (brand, format!("A4:C1:38:00:{number:02}:00")))
 }
 

@@ -9,7 +9,7 @@ use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{CycleKind, Options, Step, find};
 use bms_reader::sim::faults::Rule;
 use bms_reader::sim::{
-    BRANDS, Battery, Bus, Fault, Faults, PackState, SimBrand, SimPack, pylontech_sc0500,
+    Battery, Bus, Fault, Faults, PackState, SimBrand, SimPack, brands, pylontech_sc0500,
 };
 use proptest::prelude::*;
 
@@ -49,7 +49,7 @@ fn configurations(brand: &SimBrand, address: u8) -> Vec<Options> {
 fn bus_of(brand: &'static SimBrand, battery: Battery, faults: Faults) -> (Bus, u8) {
     let address = *brand.addresses.start();
     let mut bus = Bus::new(brand, 1, faults.clone());
-    bus.add(address, (brand.new)(SimPack::new(address, battery, faults)));
+    bus.add(address, brand.pack(SimPack::new(address, battery, faults)));
     (bus, address)
 }
 
@@ -136,7 +136,7 @@ fn assert_reads_as_battery(reading: &Reading, battery: &mut Battery, seconds: f6
 
 #[test]
 fn simulated_values_are_read_exactly() {
-    for brand in BRANDS {
+    for brand in brands() {
         let mut battery = Battery::fixed(coarse_state());
         let (mut bus, address) = bus_of(brand, battery.clone(), Faults::default());
         for options in configurations(brand, address) {
@@ -149,7 +149,7 @@ fn simulated_values_are_read_exactly() {
 /// Of the alarms that the simulated battery can raise, which are most of them.
 #[test]
 fn simulated_alarm_is_read_as_itself_alone() {
-    for brand in BRANDS {
+    for brand in brands() {
         let faults = Faults::default();
         let (mut bus, address) =
             bus_of(brand, Battery::fixed(PackState::at_rest()), faults.clone());
@@ -175,7 +175,7 @@ proptest! {
     fn simulated_battery_is_read_at_any_moment(
         seed in any::<u64>(), pick in any::<prop::sample::Index>(), seconds in 0.0..400_000.0,
     ) {
-        for brand in BRANDS {
+        for brand in brands() {
             let addresses: Vec<u8> = brand.addresses.clone().collect();
             let address = *pick.get(&addresses);
             let mut bus = Bus::with_batteries(brand, &addresses, seed, Faults::default());

@@ -9,7 +9,7 @@ use bms_reader::model::{FaultKind, LinkState};
 use bms_reader::poll::{Line, LineMember, read_once};
 use bms_reader::protocol;
 use bms_reader::sim::serve::{self, ListenAddr, SimBus, SimServer, SimServerOptions};
-use bms_reader::sim::{self, BRANDS, Bus, Faults, SimBrand};
+use bms_reader::sim::{self, Bus, Faults, SimBrand, brands};
 use bms_reader::transport::{Bluetooth, LinkConfig, MemoryPort};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ pub fn wired() -> impl Iterator<Item = &'static SimBrand> {
     let is_wired = |brand: &&SimBrand| {
         protocol::find(brand.driver()).is_some_and(|info| info.serial.is_some())
     };
-    BRANDS.iter().copied().filter(is_wired).filter(|brand| brand.stream.is_none())
+    brands().iter().copied().filter(is_wired).filter(|brand| brand.stream.is_none())
 }
 
 fn line_of_unknown_brand(port: MemoryPort) -> Line {

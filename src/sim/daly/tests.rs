@@ -98,8 +98,8 @@ fn writes_set_a_switch_and_are_confirmed() {
 #[test]
 fn requests_are_found_after_noise() {
     let request = unhex("d2030000003ed7b9");
-    assert_eq!((BRAND.request_end)(&[&[0, 1][..], &request].concat()), Some(10));
-    assert_eq!((BRAND.request_end)(&request[..7]), None);
+    assert_eq!(BRAND.request_end(&[&[0, 1][..], &request].concat()), Some(10));
+    assert_eq!(BRAND.request_end(&request[..7]), None);
     let request = unhex("a540900800000000000000007d");
-    assert_eq!((BRAND_A5.request_end)(&[&[0xA5][..], &request].concat()), Some(14));
+    assert_eq!(BRAND_A5.request_end(&[&[0xA5][..], &request].concat()), Some(14));
 }

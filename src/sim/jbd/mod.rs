@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn end_of_a_request_is_found() {
-        let end = BRAND.request_end;
+        let end = |buffer: &[u8]| BRAND.request_end(buffer);
         assert_eq!(end(BASIC), Some(7));
         assert_eq!(end(&BASIC[..6]), None);
         assert_eq!(end(&[b"AT\r\n", CHARGE_OFF, BASIC].concat()), Some(4 + 9));

@@ -12,19 +12,21 @@ use crate::protocol::jk::record::NOISE;
 pub use serial::{PB, PB_WITH_MASTER, PbPack, TTL};
 
 pub static BRAND: SimBrand = SimBrand {
-    name: "jk",
-    addresses: 1..=1,
-    new: |pack| Box::new(JkBoard::new(pack, Layout::Cells32)),
-    request_end: record::command_end,
     stream: Some(0.5),
     notification: Some(128),
-    corrupt: |corrupt, reply| match corrupt {
-        Corruption::Checksum => record::damaged(reply),
-        // Bluetooth frames have no address.
-        Corruption::Foreign => Vec::new(),
-        // A board that ignores a command still acknowledges it.
-        Corruption::Refused(_) => record::acknowledgement(),
-    },
+    ..SimBrand::serial(
+        "jk",
+        1..=1,
+        |pack| Box::new(JkBoard::new(pack, Layout::Cells32)),
+        record::command_end,
+        |corrupt, reply| match corrupt {
+            Corruption::Checksum => record::damaged(reply),
+            // Bluetooth frames have no address.
+            Corruption::Foreign => Vec::new(),
+            // A board that ignores a command still acknowledges it.
+            Corruption::Refused(_) => record::acknowledgement(),
+        },
+    )
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

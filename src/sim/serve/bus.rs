@@ -141,7 +141,7 @@ mod tests {
     /// A reader's link to a bus with one pack that never changes.
     fn reader(pacing: Option<u32>, faults: Faults) -> Link {
         let mut bus = Bus::new(&daren::BRAND, 1, faults);
-        bus.add(1, (daren::BRAND.new)(SimPack::fixed(1)));
+        bus.add(1, daren::BRAND.pack(SimPack::fixed(1)));
         let bus = SimBus::new(bus, 1.0, pacing);
         let (near, far) = MemoryLink::pair("simulator");
         tokio::spawn(async move { bus.serve(&mut Link::Memory(far)).await });
