@@ -3,50 +3,34 @@
 //! The expected values are those that another program reads from the same frames (aiobmsble, see
 //! `tests/corpus/README.md`). Where a driver differs on purpose, the file gives the reason.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use bms_reader::model::Reading;
 use bms_reader::model::reading::SensorLocation;
-use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::table::load;
-use bms_reader::protocol::{self, CycleKind, Driver, DriverInfo, Options, Step};
+use bms_reader::protocol::{self, DriverInfo, Step};
+use bms_reader::sim::conversation::{Conversation, ble_options};
 use serde_json::Value;
-
-/// Cycles after which a driver knows everything that a conversation contains.
-const CYCLES: usize = 4;
-/// More steps than any cycle has.
-const MAX_STEPS: usize = 4000;
 
 /// What modules send between frames.
 const JUNK: &[u8] = b"\x00\xFF\x11AT\r\n";
 
-/// One recorded conversation.
-struct Conversation {
+/// One recorded conversation of a brand.
+struct Recorded {
     brand: String,
     id: String,
-    events: Vec<Event>,
-    expected: Value,
+    conversation: Conversation,
     /// Reason by key.
     deviations: Value,
-    /// The frames are damaged, and a driver must refuse them.
-    rejected: bool,
-}
-
-#[derive(Clone)]
-enum Event {
-    Write(Vec<u8>),
-    Notify(Vec<u8>),
 }
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
 }
 
-fn conversations() -> Vec<Conversation> {
+fn conversations() -> Vec<Recorded> {
     let only = env::var("CORPUS").ok();
     let mut files: Vec<_> = fs::read_dir(folder()).unwrap().map(|it| it.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|it| it == "json"));
@@ -58,27 +42,16 @@ fn conversations() -> Vec<Conversation> {
             continue;
         }
         let file: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        for json in file["conversations"].as_array().unwrap() {
-            let each = json["conversation"].as_array().unwrap().iter();
-            let bytes = |it: &Value| common::vectors::unhex(it.as_str().unwrap());
-            let event = |event: &Value| {
-                let write = event.get("write").map(|it| Event::Write(bytes(it)));
-                write.or_else(|| event.get("notify").map(|it| Event::Notify(bytes(it))))
-            };
-            let id = json["test"].as_str().unwrap();
+        let each = Conversation::all(&file).unwrap_or_else(|error| panic!("{brand}: {error}"));
+        for (conversation, json) in each.into_iter().zip(file["conversations"].as_array().unwrap())
+        {
             let mut deviations = file["deviations"].clone();
             if let Some(own) = json["deviations"].as_object() {
                 let all = deviations.as_object().cloned().unwrap_or_default();
                 deviations = all.into_iter().chain(own.clone()).collect();
             }
-            all.push(Conversation {
-                brand: brand.clone(),
-                id: format!("{brand}: {}", id.rsplit("::").next().unwrap()),
-                events: each.filter_map(event).collect(),
-                expected: json["expected"].clone(),
-                deviations,
-                rejected: json["rejected"].is_string(),
-            });
+            let id = format!("{brand}: {}", conversation.name.rsplit("::").next().unwrap());
+            all.push(Recorded { brand: brand.clone(), id, conversation, deviations });
         }
     }
     all
@@ -92,107 +65,15 @@ enum Delivery {
     BehindJunk,
 }
 
-/// The battery side of a conversation.
-struct Battery<'a> {
-    events: &'a [Event],
-    used: Vec<bool>,
-    /// Index of the next notification.
-    next: usize,
-    delivery: Delivery,
-    /// Nothing was delivered since the last request.
-    fresh: bool,
-    /// Notifications in this cycle.
-    delivered: usize,
-}
-
-impl<'a> Battery<'a> {
-    fn new(events: &'a [Event], delivery: Delivery) -> Self {
-        Battery {
-            events,
-            used: vec![false; events.len()],
-            next: 0,
-            delivery,
-            fresh: true,
-            delivered: 0,
-        }
-    }
-
-    /// Goes to the recorded request; an unknown one has no answer.
-    fn receive(&mut self, request: &[u8]) {
-        let same =
-            |at: &usize| matches!(&self.events[*at], Event::Write(bytes) if bytes == request);
-        let all: Vec<usize> = (0..self.events.len()).filter(same).collect();
-        let at = all.iter().find(|at| !self.used[**at]).or(all.last()).copied();
-        self.fresh = true;
-        // What a battery sent before the request may arrive after it.
-        if let Some(at) = at.filter(|at| !self.used[*at] && self.next < *at) {
-            let between = &self.events[self.next..at];
-            if between.iter().all(|event| matches!(event, Event::Notify(_))) {
-                self.used[at] = true;
-                return;
-            }
-        }
-        self.next = at.map_or(self.events.len(), |at| at + 1);
-        if let Some(at) = at {
-            self.used[at] = true;
-        }
-    }
-
-    /// The next notification, in pieces.
-    fn notification(&mut self) -> Option<Vec<Vec<u8>>> {
-        while matches!(self.events.get(self.next), Some(Event::Write(_))) && self.used[self.next] {
-            self.next += 1;
-        }
-        let Some(Event::Notify(bytes)) = self.events.get(self.next) else { return None };
-        self.next += 1;
-        self.delivered += 1;
-        let fresh = std::mem::take(&mut self.fresh);
-        Some(match self.delivery {
-            Delivery::Recorded => vec![bytes.clone()],
+impl Delivery {
+    /// The pieces of a notification; `fresh` is the first one after a request.
+    fn pieces(self, bytes: &[u8], fresh: bool) -> Vec<Vec<u8>> {
+        match self {
             Delivery::Bytes => bytes.iter().map(|byte| vec![*byte]).collect(),
-            Delivery::BehindJunk if fresh => vec![JUNK.to_vec(), bytes.clone()],
-            Delivery::BehindJunk => vec![bytes.clone()],
-        })
-    }
-}
-
-fn cycle(driver: &mut dyn Driver, battery: &mut Battery) -> Step {
-    driver.start(CycleKind::Read);
-    for _ in 0..MAX_STEPS {
-        match driver.step() {
-            Step::Send(bytes) => {
-                battery.receive(&bytes);
-                driver.advance();
-            }
-            Step::Pause(_) => driver.advance(),
-            Step::Await(_) => match battery.notification() {
-                Some(pieces) => pieces.iter().for_each(|piece| driver.receive(piece)),
-                None => driver.handle_timeout(),
-            },
-            end => return end,
+            Delivery::BehindJunk if fresh => vec![JUNK.to_vec(), bytes.to_vec()],
+            Delivery::Recorded | Delivery::BehindJunk => vec![bytes.to_vec()],
         }
     }
-    panic!("the cycle does not end");
-}
-
-fn read(info: &DriverInfo, conversation: &Conversation, delivery: Delivery) -> Step {
-    let mac = Some([0x11, 0x22, 0x33, 0x44, 0x55, 0x66]);
-    let options = Options { medium: Medium::Ble, mac, ..Options::default() };
-    let mut driver = info.driver(&options);
-    let mut battery = Battery::new(&conversation.events, delivery);
-    let mut end = cycle(driver.as_mut(), &mut battery);
-    for _ in 1..CYCLES {
-        battery.delivered = 0;
-        let next = cycle(driver.as_mut(), &mut battery);
-        // The frames of a stream are used up, perhaps in the middle of a reading.
-        let streams = info.gatt.is_some_and(|gatt| gatt.streams);
-        let is_cut = streams && matches!((&end, &next), (Step::Done(_), Step::Failed(_)));
-        if battery.delivered == 0 || is_cut {
-            break;
-        }
-        end = next;
-    }
-    end
 }
 
 /// The brand, from its file where the program is not built anew for each change of a profile.
@@ -208,16 +89,18 @@ fn brand(name: &str) -> Option<&'static DriverInfo> {
 #[test]
 fn recorded_conversations_yield_the_expected_values() {
     let mut failures = Vec::new();
-    for conversation in conversations() {
-        let Some(info) = brand(&conversation.brand) else { continue };
+    for recorded in conversations() {
+        let Some(info) = brand(&recorded.brand) else { continue };
+        let conversation = &recorded.conversation;
         for delivery in [Delivery::Recorded, Delivery::Bytes, Delivery::BehindJunk] {
-            let differences = match read(info, &conversation, delivery) {
+            let pieces = |bytes: &[u8], fresh| delivery.pieces(bytes, fresh);
+            let differences = match conversation.play(info, &ble_options(), &pieces) {
                 Step::Done(_) if conversation.rejected => vec!["a reading".to_owned()],
                 Step::Done(reading) => {
                     if env::var_os("SHOW").is_some() && matches!(delivery, Delivery::Recorded) {
-                        eprintln!("{}: {reading:#?}", conversation.id);
+                        eprintln!("{}: {reading:#?}", recorded.id);
                     }
-                    differences(&conversation, &reading)
+                    differences(&recorded, &reading)
                 }
                 Step::Failed(_) if conversation.rejected || conversation.expected.is_null() => {
                     Vec::new()
@@ -225,11 +108,8 @@ fn recorded_conversations_yield_the_expected_values() {
                 end => vec![format!("{end:?}")],
             };
             if !differences.is_empty() {
-                failures.push(format!(
-                    "{} ({delivery:?}): {}",
-                    conversation.id,
-                    differences.join("; ")
-                ));
+                let differences = differences.join("; ");
+                failures.push(format!("{} ({delivery:?}): {differences}", recorded.id));
                 break;
             }
         }
@@ -238,11 +118,11 @@ fn recorded_conversations_yield_the_expected_values() {
 }
 
 /// The keys whose value differs, without those that differ on purpose.
-fn differences(conversation: &Conversation, reading: &Reading) -> Vec<String> {
+fn differences(recorded: &Recorded, reading: &Reading) -> Vec<String> {
     let mut differences = Vec::new();
-    for (key, expected) in conversation.expected.as_object().into_iter().flatten() {
+    for (key, expected) in recorded.conversation.expected.as_object().into_iter().flatten() {
         let found = compare(key, expected, reading);
-        match (&conversation.deviations[key], found) {
+        match (&recorded.deviations[key], found) {
             (Value::Null, Some(found)) => {
                 differences.push(format!("{key} is {found}, not {expected}"))
             }

@@ -7,6 +7,7 @@ mod ascii_pack;
 pub mod battery;
 pub mod bus;
 pub mod console;
+pub mod conversation;
 pub mod daly;
 pub mod daren;
 pub mod faults;
