@@ -11,7 +11,7 @@ use bms_reader::model::Reading;
 use bms_reader::model::reading::SensorLocation;
 use bms_reader::protocol::table::load;
 use bms_reader::protocol::{self, DriverInfo, Step};
-use bms_reader::sim::conversation::{Conversation, ble_options};
+use bms_reader::sim::conversation::Conversation;
 use serde_json::Value;
 
 /// What modules send between frames.
@@ -94,7 +94,7 @@ fn recorded_conversations_yield_the_expected_values() {
         let conversation = &recorded.conversation;
         for delivery in [Delivery::Recorded, Delivery::Bytes, Delivery::BehindJunk] {
             let pieces = |bytes: &[u8], fresh| delivery.pieces(bytes, fresh);
-            let differences = match conversation.play(info, &ble_options(), &pieces) {
+            let differences = match conversation.play(info, &conversation.options, &pieces) {
                 Step::Done(_) if conversation.rejected => vec!["a reading".to_owned()],
                 Step::Done(reading) => {
                     if env::var_os("SHOW").is_some() && matches!(delivery, Delivery::Recorded) {

@@ -67,6 +67,9 @@ pub struct DriverSetup {
     pub ble: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<[u8; 6]>,
+    /// Advertised name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Whether a password was set.
     #[serde(default)]
     pub password: bool,
@@ -89,6 +92,7 @@ impl DriverSetup {
             timeout_ms: u64::try_from(options.timeout.as_millis()).unwrap_or(u64::MAX),
             ble: options.medium == Medium::Ble,
             mac: options.mac,
+            name: options.name.clone(),
             password: options.password.is_some(),
             barcode: options.barcode.clone(),
             milliamp_hours: options.capacity_unit == CapacityUnit::MilliampHours,
@@ -102,6 +106,7 @@ impl DriverSetup {
             timeout: Duration::from_millis(self.timeout_ms),
             medium: if self.ble { Medium::Ble } else { Medium::Serial },
             mac: self.mac,
+            name: self.name.clone(),
             password: self.password.then(|| Secret::new(PLACEHOLDER)),
             barcode: self.barcode.clone(),
             capacity_unit: match self.milliamp_hours {

@@ -166,6 +166,7 @@ fn battery(values: &Values, thresholds: &AlarmThresholds) -> Option<Device> {
             timeout: values.millis(&BMS_TIMEOUT).unwrap_or(default_timeout),
             medium: if is_ble { Medium::Ble } else { Medium::Serial },
             mac: address_bytes(&endpoint.to_string()).filter(|_| is_ble),
+            name: None,
             password: text(&BMS_PASSWORD).map(Secret::new),
             variant,
             barcode,

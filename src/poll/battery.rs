@@ -124,6 +124,12 @@ impl PolledBattery {
 
     /// The connection was opened; `counts` unless it was closed on purpose before.
     pub(super) fn connected(&mut self, link: Option<&Link>, counts: bool) {
+        if let Some(Link::Ble(link)) = link
+            && link.name() != self.member.options.name.as_deref()
+        {
+            self.member.options.name = link.name().map(str::to_owned);
+            self.renew_driver();
+        }
         if let Some(driver) = &mut self.driver {
             driver.reset();
             self.traffic.reset();

@@ -44,6 +44,8 @@ pub fn ble_channels(driver: &DriverInfo) -> Vec<BleChannel> {
         notify: channel.notify.iter().map(id).collect(),
         write: id(&channel.write),
         prefer_response: channel.prefer_response,
+        read_only: channel.read_only,
+        greeting: channel.greeting.iter().map(|(to, bytes)| (id(to), bytes.to_vec())).collect(),
     };
     channels.iter().map(convert).collect()
 }

@@ -93,6 +93,8 @@ pub struct Options {
     pub medium: Medium,
     /// Bluetooth address, which some handshakes are computed from.
     pub mac: Option<[u8; 6]>,
+    /// Name that it advertises over Bluetooth, which some keys are computed from.
+    pub name: Option<String>,
     /// PIN or password of the battery.
     pub password: Option<Secret>,
     /// Serial number of the battery's controller.
@@ -119,6 +121,7 @@ impl Default for Options {
             timeout: Duration::from_secs(2),
             medium: Medium::Serial,
             mac: None,
+            name: None,
             password: None,
             barcode: None,
             capacity_unit: CapacityUnit::default(),

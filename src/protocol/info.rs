@@ -132,12 +132,22 @@ pub struct GattChannel {
     pub write: Characteristic,
     /// Write with a response even where the characteristic also allows to write without one.
     pub prefer_response: bool,
+    /// Nothing is ever written, so `write` need not be writable.
+    pub read_only: bool,
+    /// Written once after subscribing, in this order. Characteristics that the module lacks are
+    /// skipped.
+    pub greeting: &'static [(Characteristic, &'static [u8])],
 }
 
 impl GattChannel {
     /// A channel that is written without response where the characteristic allows it.
     pub const fn new(notify: &'static [Characteristic], write: Characteristic) -> Self {
-        GattChannel { notify, write, prefer_response: false }
+        GattChannel { notify, write, prefer_response: false, read_only: false, greeting: &[] }
+    }
+
+    /// The channel of a battery that sends unasked and is never written to.
+    pub const fn read_only(notify: &'static [Characteristic; 1]) -> Self {
+        GattChannel { read_only: true, ..GattChannel::new(notify, notify[0]) }
     }
 }
 

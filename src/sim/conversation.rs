@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::model::Secret;
 use crate::protocol::driver::Medium;
 use crate::protocol::{CycleKind, Driver, DriverInfo, Options, Step};
 
@@ -24,6 +25,8 @@ pub enum Event {
 pub struct Conversation {
     pub name: String,
     pub events: Vec<Event>,
+    /// What a driver knows about the battery.
+    pub options: Options,
     /// What the conversation must yield; null where nothing is expected.
     pub expected: Value,
     /// The frames are damaged, and a driver must refuse them.
@@ -44,6 +47,11 @@ impl Conversation {
                 let events = events.map_err(str::to_owned).and_then(|it| events_of(it));
                 Ok(Conversation {
                     events: events.map_err(|error| format!("{name}: {error}"))?,
+                    options: Options {
+                        name: json["device"]["name"].as_str().map(str::to_owned),
+                        password: json["secret"].as_str().map(Secret::new),
+                        ..ble_options()
+                    },
                     expected: json["expected"].clone(),
                     rejected: json["rejected"].is_string(),
                     name,

@@ -79,8 +79,10 @@ fn services(channel: GattChannel) -> BTreeMap<String, Vec<Value>> {
     for notify in channel.notify {
         properties.entry((notify.service, notify.uuid)).or_default().push("notify");
     }
-    let write = properties.entry((channel.write.service, channel.write.uuid)).or_default();
-    write.extend(["write-without-response", "write"]);
+    if !channel.read_only {
+        let write = properties.entry((channel.write.service, channel.write.uuid)).or_default();
+        write.extend(["write-without-response", "write"]);
+    }
     let mut services: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for ((service, characteristic), properties) in properties {
         let characteristic = json!({"uuid": uuid(characteristic), "properties": properties});

@@ -46,7 +46,7 @@ fn notify_and_write_may_be_in_different_services() {
             {"uuid": "ffd1", "properties": ["write-without-response"]}]}]);
     with_fake(with_services(services), async |rig| {
         let (notifying, write) = (vec![id(0xfff0, 0xfff1)], id(0xffd0, 0xffd1));
-        let channel = BleChannel { notify: notifying, write, prefer_response: false };
+        let channel = BleChannel { notify: notifying, write, ..jbd() };
         let mut link = open(&with_channel(channel)).await.unwrap();
         link.send(b"?").await.unwrap();
         assert_eq!(rig.writes().await, [("3f".into(), "command".into())]);
@@ -99,6 +99,24 @@ fn channel_that_lacks_a_notify_characteristic_is_not_used() {
         let channel = BleChannel { notify: vec![id(0xff00, 0xff01), id(0xff00, 0xff03)], ..jbd() };
         let error = open(&with_channel(channel)).await.unwrap_err();
         assert_eq!(error, LinkError::NoService { endpoint: ADDRESS.into() });
+    });
+}
+
+#[test]
+fn greeting_is_written_before_requests() {
+    let services = json!([
+        {"uuid": "ff00", "characteristics": [
+            {"uuid": "ff01", "properties": ["notify"]},
+            {"uuid": "ff02", "properties": ["write-without-response"]}]},
+        {"uuid": "fff0", "characteristics": [{"uuid": "fffa", "properties": ["write"]}]}]);
+    with_fake(with_services(services), async |rig| {
+        let absent = (id(0xfff0, 0xfffb), b"no".to_vec());
+        let greeting = vec![absent, (id(0xfff0, 0xfffa), b"hi".to_vec())];
+        let mut link = open(&with_channel(BleChannel { greeting, ..jbd() })).await.unwrap();
+        link.send(b"?").await.unwrap();
+        let expected = [("6869".into(), "request".into()), ("3f".into(), "command".into())];
+        assert_eq!(rig.writes().await, expected);
+        link.close().await;
     });
 }
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::key::Key;
-use super::scalar::Token;
+use super::scalar::{Bytes, Token};
 use super::schema::{Conditions, Field, Gatt, Profile, Reply, Request, ScanMark};
 use super::{Query, Table, plan, safety, yaml};
 use crate::protocol::advertisement::AdvertisementMatcher;
 use crate::protocol::driver::{Driver, Options};
 use crate::protocol::info::{
-    Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, Source,
+    Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, Source, short,
 };
 use crate::protocol::profiles;
 use crate::protocol::query::Runner;
@@ -87,19 +87,24 @@ fn leak<T>(list: Vec<T>) -> &'static [T] {
 
 fn channel(gatt: &Gatt) -> GattChannel {
     let notify: Vec<Characteristic> = gatt.notify.iter().map(|channel| channel.0).collect();
-    GattChannel { notify: leak(notify), write: gatt.write.0, prefer_response: gatt.response }
+    let greeting = gatt.greeting.iter().map(|it| (it.to.0, leak(fixed(&it.bytes)))).collect();
+    GattChannel {
+        notify: leak(notify),
+        write: gatt.write.as_ref().or(gatt.notify.first()).map_or(short(0, 0), |it| it.0),
+        read_only: gatt.write.is_none(),
+        prefer_response: gatt.response,
+        greeting: leak(greeting),
+    }
+}
+
+/// The bytes without gaps.
+fn fixed(bytes: &Bytes) -> Vec<u8> {
+    let fixed = |token: &Token| if let Token::Byte(byte) = token { Some(*byte) } else { None };
+    bytes.0.iter().filter_map(fixed).collect()
 }
 
 fn matcher(mark: &'static ScanMark) -> AdvertisementMatcher {
-    let data: Vec<u8> = mark
-        .data
-        .0
-        .iter()
-        .filter_map(|token| match token {
-            Token::Byte(byte) => Some(*byte),
-            _ => None,
-        })
-        .collect();
+    let data = fixed(&mark.data);
     let all = [
         mark.name.as_deref().map(AdvertisementMatcher::Name),
         mark.address.as_deref().map(AdvertisementMatcher::Address),
@@ -127,6 +132,18 @@ fn verify(profile: &Profile) -> Result<(), String> {
     }
     if profile.serial.as_ref().is_some_and(|serial| serial.baud.is_empty()) {
         return Err("serial: `baud` needs at least one rate".into());
+    }
+    let asks = profile.requests.iter().any(|it| it.send.is_some() || it.read.is_some());
+    for gatt in &profile.ble {
+        if gatt.notify.is_empty() {
+            return Err("ble: `notify` needs at least one characteristic".into());
+        }
+        if gatt.write.is_none() && asks {
+            return Err("ble: requests are sent, so it needs `write`".into());
+        }
+    }
+    for greeting in profile.ble.iter().flat_map(|gatt| &gatt.greeting) {
+        safety::check_greeting(&greeting.bytes)?;
     }
     if profile.requests.is_empty() {
         return Err("the profile needs at least one request".into());

@@ -1,7 +1,7 @@
 //! Requests that change a battery are refused when a profile is loaded.
 
 use super::frame::{Numbers, compose};
-use super::scalar::Token;
+use super::scalar::{Bytes, Token};
 use super::schema::{Profile, Request};
 use crate::protocol::checksum::crc16_modbus;
 
@@ -55,8 +55,18 @@ pub fn check(profile: &Profile, request: &Request) -> Result<(), String> {
     if send.0.contains(&Token::Check) && profile.frame.check.is_none() {
         return Err("`{check}` needs `frame: {check: ...}`".into());
     }
-    let bytes = compose(profile, request, Numbers { unit: 1, pack: 1 });
-    match writes(&bytes) {
+    only_reads(&compose(profile, request, Numbers { unit: 1, pack: 1 }))
+}
+
+/// A greeting is sent as it is, so it has no gaps.
+pub fn check_greeting(greeting: &Bytes) -> Result<(), String> {
+    let byte = |token: &Token| if let Token::Byte(byte) = token { Some(*byte) } else { None };
+    let bytes: Option<Vec<u8>> = greeting.0.iter().map(byte).collect();
+    only_reads(&bytes.ok_or("a greeting consists of bytes and texts in single quotes only")?)
+}
+
+fn only_reads(bytes: &[u8]) -> Result<(), String> {
+    match writes(bytes) {
         Some(family) => Err(format!(
             "this request changes settings of a battery ({family}). A profile only reads"
         )),

@@ -70,10 +70,21 @@ pub struct ScanMark {
 #[serde(deny_unknown_fields)]
 pub struct Gatt {
     pub notify: Vec<Channel>,
-    pub write: Channel,
+    /// Absent where nothing is ever written.
+    pub write: Option<Channel>,
     /// Write with a response even where the module also allows to write without one.
     #[serde(default)]
     pub response: bool,
+    /// Written once after subscribing, where the module has the characteristic.
+    #[serde(default)]
+    pub greeting: Vec<Greeting>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Greeting {
+    pub to: Channel,
+    pub bytes: Bytes,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -29,6 +29,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 const PAIR_LIMIT: Duration = Duration::from_secs(20);
 const RESOLVE_LIMIT: Duration = Duration::from_secs(12);
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(6);
+const GREETING_LIMIT: Duration = Duration::from_secs(2);
 
 /// BlueZ takes up to two seconds to end a connection; after that it is asked again.
 const DISCONNECT_RETRY: Duration = Duration::from_secs(2);
@@ -43,6 +44,8 @@ pub(super) type Events<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 /// An open connection with its subscriptions.
 pub(super) struct Established {
     pub(super) device: Device,
+    /// Name that it advertises.
+    pub(super) name: Option<String>,
     /// In dBm, when a scan last saw the battery.
     pub(super) rssi: Option<i16>,
     pub(super) notifications: Events<Vec<u8>>,
@@ -308,6 +311,9 @@ impl Attempt<'_> {
         for characteristic in channel.notify {
             notifications.push(self.subscribe(adapter, characteristic).await?);
         }
+        for (to, op, bytes) in channel.greeting {
+            self.greet(Writer::new(to, op).await, &bytes).await;
+        }
         // Subscribing also succeeds on a connection that has just ended.
         if !is_connected(device).await? {
             return Err(BleError::bluez(ErrorKind::Failed, "the connection ended at once"));
@@ -315,11 +321,22 @@ impl Attempt<'_> {
         let writer = async { Ok(Writer::new(channel.write, channel.op).await) };
         Ok(Some(Established {
             device: device.clone(),
+            name: call_quick("reading its name", device.name()).await.ok().flatten(),
             rssi: self.rssi,
             notifications: select_all(notifications).boxed(),
             events,
             writer: call_quick("reading the MTU", writer).await?,
         }))
+    }
+
+    /// A module may refuse a greeting and answer requests all the same.
+    async fn greet(&self, writer: Writer, bytes: &[u8]) {
+        for piece in writer.pieces(bytes) {
+            let limit = self.remaining(GREETING_LIMIT);
+            if let Err(error) = call_within(limit, "greeting", writer.write(piece)).await {
+                debug!("{}: the greeting was not accepted: {error}", self.address);
+            }
+        }
     }
 
     async fn subscribe(

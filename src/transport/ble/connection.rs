@@ -30,6 +30,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct BleLink {
     address: String,
+    name: Option<String>,
     adapter: String,
     writer: Writer,
     chunks: broadcast::Receiver<Vec<u8>>,
@@ -75,13 +76,14 @@ async fn run(config: BleConfig, mut reply: oneshot::Sender<Result<BleLink, LinkE
             guard.release().await;
             let _ = reply.send(Err(error));
         }
-        Some(Ok(Established { device, rssi, writer, notifications, events })) => {
+        Some(Ok(Established { device, name, rssi, writer, notifications, events })) => {
             let (chunks, receiver) = broadcast::channel(CHUNKS);
             let (status, link_status) = watch::channel(LinkStatus { rssi, end: None });
             let stop = CancellationToken::new();
             // If nothing waits for the link any more, it is dropped here and ends the task at once.
             let _ = reply.send(Ok(BleLink {
                 address: config.address,
+                name,
                 adapter: device.adapter_name().into(),
                 writer,
                 chunks: receiver,
@@ -148,6 +150,11 @@ async fn forward(
 }
 
 impl BleLink {
+    /// Name that the battery advertises.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     pub fn adapter(&self) -> &str {
         &self.adapter
     }

@@ -26,6 +26,8 @@ pub(super) struct Channel<C> {
     pub(super) notify: Vec<C>,
     pub(super) write: C,
     pub(super) op: WriteOp,
+    /// What to write after subscribing.
+    pub(super) greeting: Vec<(C, WriteOp, Vec<u8>)>,
 }
 
 /// All characteristics of the battery, in the order of their handles.
@@ -64,13 +66,26 @@ pub(super) fn choose<C: Clone>(
     };
     channels.iter().find_map(|channel| {
         let notify = channel.notify.iter().map(subscribable).collect::<Option<_>>()?;
-        let write = find(&channel.write, |flags| flags.write || flags.write_without_response)?;
-        let flags = &write.flags;
-        let with_response =
-            flags.write && (channel.prefer_response || !flags.write_without_response);
-        let op = if with_response { WriteOp::Request } else { WriteOp::Command };
-        Some(Channel { notify, write: write.characteristic.clone(), op })
+        let is_able = if channel.read_only { |_: &_| true } else { is_writable };
+        let write = find(&channel.write, is_able)?;
+        let op = write_op(&write.flags, channel.prefer_response);
+        let greeting = channel.greeting.iter().filter_map(|(id, bytes)| {
+            let to = find(id, is_writable)?;
+            // The response keeps the order.
+            Some((to.characteristic.clone(), write_op(&to.flags, true), bytes.clone()))
+        });
+        let greeting = greeting.collect();
+        Some(Channel { notify, write: write.characteristic.clone(), op, greeting })
     })
+}
+
+fn is_writable(flags: &CharacteristicFlags) -> bool {
+    flags.write || flags.write_without_response
+}
+
+fn write_op(flags: &CharacteristicFlags, prefer_response: bool) -> WriteOp {
+    let with_response = flags.write && (prefer_response || !flags.write_without_response);
+    if with_response { WriteOp::Request } else { WriteOp::Command }
 }
 
 /// Writes to a characteristic in pieces that fit into one packet each.
@@ -107,7 +122,13 @@ mod tests {
     }
 
     fn channel(notify: &[CharacteristicId], write: CharacteristicId) -> BleChannel {
-        BleChannel { notify: notify.to_vec(), write, prefer_response: false }
+        BleChannel {
+            notify: notify.to_vec(),
+            write,
+            prefer_response: false,
+            read_only: false,
+            greeting: Vec::new(),
+        }
     }
 
     fn jk() -> BleChannel {
@@ -180,6 +201,14 @@ mod tests {
     }
 
     #[test]
+    fn battery_that_is_only_read_needs_no_writable_characteristic() {
+        let candidates = [candidate((0xffe0, 0xffe1), "notify", "only")];
+        let chosen = choose(&candidates, &[BleChannel { read_only: true, ..jk() }]).unwrap();
+        assert_eq!(chosen.notify, ["only"]);
+        assert!(choose(&candidates, &[jk()]).is_none());
+    }
+
+    #[test]
     fn response_is_requested_if_preferred_or_needed() {
         let op = |abilities: &str, prefer_response| {
             let candidates = [candidate((0xffe0, 0xffe1), &format!("notify {abilities}"), "both")];
@@ -189,5 +218,18 @@ mod tests {
         assert_eq!(op("write command", true), WriteOp::Request);
         assert_eq!(op("write", false), WriteOp::Request);
         assert_eq!(op("command", true), WriteOp::Command);
+    }
+
+    #[test]
+    fn greeting_skips_what_the_battery_lacks() {
+        let greeting =
+            [(id(0xfff0, 0xfffa), b"one".to_vec()), (id(0xff00, 0xff05), b"two".to_vec())];
+        let channel = BleChannel { greeting: greeting.to_vec(), ..jk() };
+        let candidates = [
+            candidate((0xffe0, 0xffe1), "notify command", "both"),
+            candidate((0xff00, 0xff05), "write command", "greeting"),
+        ];
+        let chosen = choose(&candidates, &[channel]).unwrap();
+        assert_eq!(chosen.greeting, [("greeting", WriteOp::Request, b"two".to_vec())]);
     }
 }

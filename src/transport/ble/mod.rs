@@ -64,6 +64,10 @@ pub struct BleChannel {
     pub write: CharacteristicId,
     /// Write with response if the characteristic allows both; otherwise without.
     pub prefer_response: bool,
+    /// Nothing is ever written, so `write` need not be writable.
+    pub read_only: bool,
+    /// Written once after subscribing, in this order, where the battery has the characteristic.
+    pub greeting: Vec<(CharacteristicId, Vec<u8>)>,
 }
 
 /// The UUIDs of a characteristic and of its service.
