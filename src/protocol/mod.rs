@@ -25,13 +25,20 @@ mod values;
 
 pub mod daly;
 pub mod daren;
+pub mod dometic;
+pub mod dpwrcore;
+pub mod felicity;
 pub mod jbd;
 pub mod jk;
+pub mod lithionics;
+pub mod myvolta;
+pub mod ogt;
 pub mod pace;
 pub mod pylontech;
 pub mod pylontech_console;
 pub mod pylontech_sc0500;
 pub mod seplos;
+pub mod smart123;
 
 pub use driver::{CapacityUnit, CycleKind, Driver, Medium, Options, Side, Step};
 pub use error::{DecodeError, ProtocolError};
@@ -57,6 +64,13 @@ static CODE: &[&DriverInfo] = &[
     &pace::INFO,
     &seplos::INFO,
     &daly::INFO,
+    &dometic::INFO,
+    &dpwrcore::INFO,
+    &felicity::INFO,
+    &lithionics::INFO,
+    &myvolta::INFO,
+    &ogt::INFO,
+    &smart123::INFO,
 ];
 
 /// Every brand, the user's own first. Being in this list is being configurable, documented and
