@@ -43,7 +43,7 @@ const ANY: &[&str] = &["*"];
 /// The longest matching module applies.
 const RULES: &[Rule] = &[
     Rule { module: "model", may_use: &[], forbidden: IMPURE },
-    Rule { module: "protocol", may_use: &["model"], forbidden: IMPURE },
+    Rule { module: "protocol", may_use: &["model", "did_you_mean"], forbidden: IMPURE },
     Rule { module: "transport", may_use: &[], forbidden: &["std::env"] },
     Rule {
         module: "poll",

@@ -185,7 +185,7 @@ impl Decoder<'_> {
         let value = number.value.saturating_sub(self.sum(&field.less).saturating_mul(number.parts));
         let value = Number { value, ..number }.scaled(field.scale, factor);
         let negative = !field.negative.is_empty() && self.variables.meet(&field.negative);
-        if negative { -value } else { value }
+        if negative { value.saturating_neg() } else { value }
     }
 
     fn decode_number(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::key::Key;
 use super::scalar::{Bytes, Token};
 use super::schema::{Conditions, Field, Gatt, Profile, Reply, Request, ScanMark};
-use super::{Query, Table, plan, safety, yaml};
+use super::{Query, Table, limits, plan, safety, yaml};
 use crate::protocol::advertisement::AdvertisementMatcher;
 use crate::protocol::driver::{Driver, Options};
 use crate::protocol::info::{
@@ -37,13 +37,12 @@ pub fn parse(text: &str) -> Result<Profile, String> {
     }
     let mut profile: Profile = yaml::from_str(text).map_err(|error| error.to_string())?;
     if let Some(like) = &profile.like {
-        let unknown = || format!("like: there is no built-in profile `{like}`");
         let base: Profile = profiles::text(like)
             .and_then(|text| yaml::from_str(text).ok())
             .filter(|base: &Profile| base.like.is_none())
-            .ok_or_else(unknown)?;
+            .ok_or_else(|| format!("line 1: the profile `{like}` has `like` itself"))?;
         if !profile.requests.is_empty() {
-            return Err("a profile with `like` has no requests of its own".into());
+            return Err("line 1: a profile with `like` has no requests of its own".into());
         }
         profile = Profile {
             name: profile.name,
@@ -120,18 +119,11 @@ fn matcher(mark: &'static ScanMark) -> AdvertisementMatcher {
 
 /// What the form of a profile cannot express.
 fn verify(profile: &Profile) -> Result<(), String> {
-    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if profile.name.is_empty() || !profile.name.bytes().all(valid) {
-        return Err(format!(
-            "name: `{}` must consist of lower case letters, digits and -",
-            profile.name
-        ));
-    }
     if profile.ble.is_empty() && profile.serial.is_none() {
-        return Err("the profile needs `ble` or `serial`, or both".into());
+        return Err("line 1: the profile needs `ble` or `serial`, or both".into());
     }
     if profile.serial.as_ref().is_some_and(|serial| serial.baud.is_empty()) {
-        return Err("serial: `baud` needs at least one rate".into());
+        return Err("line 1: `baud` of `serial` needs at least one rate".into());
     }
     let asks = profile.requests.iter().any(|it| it.send.is_some() || it.read.is_some());
     for gatt in &profile.ble {
@@ -146,7 +138,7 @@ fn verify(profile: &Profile) -> Result<(), String> {
         safety::check_greeting(&greeting.bytes)?;
     }
     if profile.requests.is_empty() {
-        return Err("the profile needs at least one request".into());
+        return Err("line 1: the profile needs `requests` with at least one entry".into());
     }
     for (number, mark) in (1..).zip(&profile.scan) {
         let empty = mark.name.is_none() && mark.address.is_none() && mark.service.is_none();
@@ -173,6 +165,7 @@ fn verify_request<'a>(
     variables: &mut Vec<&'a str>,
 ) -> Result<(), String> {
     safety::check(profile, request)?;
+    limits::check_request(request)?;
     if request.send.is_some() && request.read.is_some() {
         return Err("it has both `send` and `read`".into());
     }
@@ -206,6 +199,7 @@ fn verify_reply<'a>(
     if request.read.is_none() && !ends {
         return Err("where a reply ends is not known: give `length`, `size` or `tail`".into());
     }
+    limits::check_reply(profile, reply)?;
     let mut arrays: Vec<&Key> = Vec::new();
     for field in &reply.fields {
         let place = |error| format!("line {}: {}: {error}", field.line, field.key.name());
@@ -221,6 +215,7 @@ fn verify_reply<'a>(
 }
 
 fn verify_field(field: &Field, arrays: &[&Key], variables: &[&str]) -> Result<(), String> {
+    limits::check_field(field)?;
     known(&field.condition, variables)?;
     known(&field.negative, variables)?;
     for name in &field.less {
@@ -251,8 +246,8 @@ fn verify_field(field: &Field, arrays: &[&Key], variables: &[&str]) -> Result<()
     if matches!(field.key, Key::Cells | Key::Temperatures) && field.count.is_none() {
         return Err("it needs a `count`".into());
     }
-    if field.first == 0 || field.step == Some(0) || field.mask == Some(0) {
-        return Err("`first`, `step` and `mask` must not be 0".into());
+    if field.mask == Some(0) {
+        return Err("`mask` must not be 0".into());
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ pub mod decode;
 pub mod frame;
 pub mod guess;
 pub mod key;
+mod limits;
 pub mod load;
 mod safety;
 pub mod scalar;

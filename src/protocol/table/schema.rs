@@ -6,12 +6,15 @@ use serde::Deserialize;
 
 use super::key::{Key, Meaning};
 use super::scalar::{Bytes, Channel, Count, Scale, Uuid, Values};
+use crate::did_you_mean::closest;
+use crate::protocol::profiles;
 use crate::protocol::query::Need;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Value of `BMS_TYPE`.
+    #[serde(deserialize_with = "name")]
     pub name: String,
     /// The brand as people know it.
     pub title: String,
@@ -22,6 +25,7 @@ pub struct Profile {
     #[serde(default)]
     pub verified: String,
     /// The brand with the same frames: its requests and the form of its frames hold here too.
+    #[serde(default, deserialize_with = "built_in")]
     pub like: Option<String>,
     /// Patterns in an advertisement, each of which is enough.
     #[serde(default)]
@@ -48,6 +52,30 @@ pub struct Profile {
     pub streams: bool,
     #[serde(default)]
     pub requests: Vec<Request>,
+}
+
+fn name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    match name.len() {
+        1..=32 if name.bytes().all(valid) => Ok(name),
+        _ => Err(serde::de::Error::custom(format!(
+            "`{name}` is not a name: write up to 32 lower case letters, digits and -"
+        ))),
+    }
+}
+
+fn built_in<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if profiles::text(&name).is_some() {
+        return Ok(Some(name));
+    }
+    let hint = match closest(&name, profiles::names()) {
+        Some((near, _)) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", profiles::names().collect::<Vec<_>>().join(", ")),
+    };
+    let message = format!("there is no built-in profile `{name}`; {hint}");
+    Err(serde::de::Error::custom(message))
 }
 
 /// Parts of an advertisement, all of which must match.

@@ -11,6 +11,7 @@ use serde::de::value::StrDeserializer;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::scalar::integer;
+use crate::did_you_mean::closest;
 
 /// Deeper nesting than any profile has.
 const MAX_DEPTH: usize = 16;
@@ -55,6 +56,27 @@ impl std::error::Error for Error {}
 impl de::Error for Error {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Error { message: message.to_string(), place: None, path: Vec::new() }
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        let known: Vec<_> = expected.iter().copied().filter(|known| *known != LINE).collect();
+        let near = closest(field, known.iter().copied()).map(|(near, _)| near);
+        let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        let known = known.join(", ");
+        de::Error::custom(format!("there is no key `{field}` here{near} (allowed: {known})"))
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        let known = expected.join(", ");
+        de::Error::custom(format!("found `{variant}`, expected one of {known}"))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        de::Error::custom(format!("the key `{field}` is missing here"))
+    }
+
+    fn duplicate_field(field: &'static str) -> Self {
+        de::Error::custom(format!("there is no key `{field}` here"))
     }
 }
 
@@ -210,8 +232,8 @@ fn place(span: Span) -> (usize, usize) {
 
 /// The messages of the parser that people meet most often, with a remedy.
 fn explain(message: &str) -> Cow<'_, str> {
-    if message.contains("tabs disallowed") {
-        "a tab cannot indent a line; use blanks".into()
+    if message.contains("tab") {
+        "there is a tab; use blanks".into()
     } else if message.contains("did not find expected key") {
         format!("{message}; check the indentation of this line and the one above").into()
     } else {
@@ -253,7 +275,7 @@ impl fmt::Display for Expected<'_> {
             "u16" => "a number from 0 to 65535",
             "u32" | "u64" | "usize" => "a number without a sign",
             "i64" => "a whole number",
-            "f32" => "a number",
+            "f32" => "a number of seconds from 0 to 3600",
             other if other.starts_with("struct") => "a block of keys",
             other => return f.write_str(other),
         })
@@ -297,9 +319,10 @@ impl<'de> Deserializer<'de> for &'de Node {
     strings! { deserialize_str deserialize_string deserialize_identifier deserialize_any }
 
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        // All fractions are times. Other numbers, and NaN, are none.
         match self.text().and_then(|text| text.parse().ok()) {
-            Some(number) => visitor.visit_f64(number),
-            None => Err(self.unexpected(&visitor)),
+            Some(number) if (0.0..=3600.0).contains(&number) => visitor.visit_f64(number),
+            _ => Err(self.unexpected(&visitor)),
         }
     }
 
