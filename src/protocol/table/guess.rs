@@ -30,6 +30,17 @@ pub fn profile(name: &str, exchanges: &[Exchange]) -> String {
     };
     let modbus = exchanges.iter().all(|it| registers(&it.request).is_some());
     let unit = exchanges.first().and_then(|it| it.request.first()).copied().unwrap_or(1);
+    // Requests that are repeated have more than one reply.
+    let mut once: Vec<&Exchange> = Vec::new();
+    for exchange in exchanges {
+        let is_known = |it: &&Exchange| {
+            it.request == exchange.request
+                && (!it.request.is_empty() || it.reply.get(..2) == exchange.reply.get(..2))
+        };
+        if !once.iter().any(is_known) {
+            once.push(exchange);
+        }
+    }
     let mut out = format!(
         "# Check every line, name what you know, then run: bms-reader profile check {name}.yaml\n\
          name: {name}\n\
@@ -48,9 +59,13 @@ pub fn profile(name: &str, exchanges: &[Exchange]) -> String {
     } else {
         out += &frame(&replies);
     }
+    if exchanges.iter().any(|exchange| exchange.request.is_empty()) {
+        out += "streams: true\n";
+    }
     out += "requests:\n";
-    for exchange in exchanges {
-        out += &request(exchange, modbus, order, &replies);
+    let first: Vec<&[u8]> = once.iter().map(|it| it.reply.as_slice()).collect();
+    for exchange in once {
+        out += &request(exchange, modbus, order, &first);
     }
     out
 }
@@ -84,8 +99,9 @@ fn frame(replies: &[&[u8]]) -> String {
             parts.push(format!("length: {{at: {at}, type: {kind}, add: {add}}}"));
         }
         None => {
-            let size = replies.first().map_or(0, |reply| reply.len());
-            parts.push(format!("size: {size}"));
+            if let Some(first) = replies.first().filter(|_| !sizes_vary(replies)) {
+                parts.push(format!("size: {}", first.len()));
+            }
         }
     }
     if let Some((kind, order, from, _)) = check {
@@ -97,6 +113,10 @@ fn frame(replies: &[&[u8]]) -> String {
     format!("frame: {{{}}}\n", parts.join(", "))
 }
 
+fn sizes_vary(replies: &[&[u8]]) -> bool {
+    replies.iter().any(|reply| reply.len() != replies[0].len())
+}
+
 /// Number of places, from 0, at which all replies have the same byte.
 fn common(replies: &[&[u8]], byte: impl Fn(&[u8], usize) -> Option<u8>) -> usize {
     let Some(first) = replies.first().filter(|_| replies.len() > 1) else { return 0 };
@@ -106,8 +126,7 @@ fn common(replies: &[&[u8]], byte: impl Fn(&[u8], usize) -> Option<u8>) -> usize
 
 /// Place, type and difference of a number that tells the length of every reply.
 fn length(replies: &[&[u8]]) -> Option<(usize, &'static str, i64)> {
-    let sizes: Vec<usize> = replies.iter().map(|reply| reply.len()).collect();
-    let varies = sizes.iter().any(|size| *size != sizes[0]);
+    let varies = sizes_vary(replies);
     for (kind, width) in [("u16", 2), ("u8", 1)] {
         for at in 0..8 {
             let number = |reply: &&[u8]| {
@@ -170,17 +189,26 @@ fn request(exchange: &Exchange, modbus: bool, order: Order, all: &[&[u8]]) -> St
             (&move |at| format!("0x{:04X}", usize::from(first) + (at - 3) / 2), 3)
         }
         _ => {
-            let _ = writeln!(out, "  - send: {}", hex(request));
+            if !request.is_empty() {
+                let _ = writeln!(out, "  - send: {}", hex(request));
+            }
             (&|at| at.to_string(), 0)
         }
     };
-    let shared = all.iter().filter(|other| other.get(..2) == reply.get(..2)).count() > 1;
-    let head = if modbus || shared || reply.len() < 3 {
-        String::new()
-    } else {
-        format!("head: {}\n        ", hex(&reply[..2]))
+    // The shortest beginning that no other reply has.
+    let is_unique = |size: &usize| {
+        let same = |other: &&&[u8]| other.get(..*size) == reply.get(..*size);
+        reply.len() > *size && all.iter().filter(same).count() == 1
     };
-    let _ = writeln!(out, "    replies:\n      - {head}fields:");
+    let mut head = String::new();
+    if let Some(size) = (2..=6).find(is_unique).filter(|_| !modbus) {
+        head += &format!("head: {}\n        ", hex(&reply[..size]));
+    }
+    if !modbus && sizes_vary(all) && length(all).is_none() {
+        head += &format!("size: {}\n        ", reply.len());
+    }
+    let begin = if request.is_empty() { "  - " } else { "    " };
+    let _ = writeln!(out, "{begin}replies:\n      - {head}fields:");
     if let Some((at, count)) = run(reply, order).filter(|(_, count)| *count >= MIN_CELLS) {
         let at = places(at);
         let _ = writeln!(
