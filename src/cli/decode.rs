@@ -6,6 +6,8 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::args::FlagValue::One;
 use super::args::{Command, Flag};
 use super::{FAILED, Outcome, SUCCESS, failed, misconfigured};
@@ -42,13 +44,17 @@ fn run(brand: &str) -> Outcome {
     let read = std::io::stdin().take(MAX_INPUT).read_to_string(&mut text);
     read.map_err(|error| failed(format!("cannot read stdin: {error}")))?;
     let state = decode(info, id, &text);
-    let mut object = raw(&state);
+    println!("{}", without_time(&state));
+    Ok(if state.snapshot.is_some() { SUCCESS } else { FAILED })
+}
+
+/// The `raw` JSON of a recording, the time of which is unknown.
+pub(super) fn without_time(state: &DeviceState) -> Value {
+    let mut object = raw(state);
     if let Some(status) = object["status"].as_object_mut() {
-        // The time of the recording is unknown.
         status.shift_remove("last_update");
     }
-    println!("{object}");
-    Ok(if state.snapshot.is_some() { SUCCESS } else { FAILED })
+    object
 }
 
 fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
@@ -56,7 +62,15 @@ fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
         true => Ok(Recording::of_console(text)),
         false => Recording::parse(text),
     };
-    let result = recording.and_then(|recording| recording.decode(info));
+    state(info, id, recording.and_then(|recording| recording.decode(info)))
+}
+
+/// The state of a battery after the only attempt to read it.
+pub(super) fn state(
+    info: &DriverInfo,
+    id: DeviceId,
+    result: Result<Reading, Fault>,
+) -> DeviceState {
     let profile =
         Profile { name: info.title.to_owned(), ..Profile::new(id, info.name, info.title) };
     let (snapshot, fault) = match result {
@@ -87,18 +101,18 @@ pub(super) fn state_after_attempt(
 }
 
 /// A request, if it was recorded, and the chunks after it.
-type Exchange = (Option<Vec<u8>>, Vec<Vec<u8>>);
+pub(super) type Exchange = (Option<Vec<u8>>, Vec<Vec<u8>>);
 
 /// The recorded traffic, in order.
 #[derive(Debug, Default, Clone)]
-struct Recording {
-    exchanges: Vec<Exchange>,
+pub(super) struct Recording {
+    pub exchanges: Vec<Exchange>,
     /// The text of a console answers every command: the driver finds the echo of its command.
     is_console: bool,
 }
 
 impl Recording {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    pub fn parse(text: &str) -> Result<Self, Fault> {
         let mut exchanges: Vec<Exchange> = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let line: String = line.chars().filter(|c| !c.is_whitespace()).collect();
@@ -183,7 +197,7 @@ impl Recording {
 }
 
 /// The input may come from Bluetooth, from any address on a bus, and in any dialect.
-fn all_options(info: &DriverInfo) -> Vec<Options> {
+pub(super) fn all_options(info: &DriverInfo) -> Vec<Options> {
     let default = Options::default();
     let others = info.addresses.clone().filter(|address| *address != default.address);
     let addresses = std::iter::once(default.address).chain(others);

@@ -17,6 +17,7 @@ mod decode;
 mod demo;
 mod diagnose;
 mod healthcheck;
+mod profile;
 mod read;
 mod replay;
 mod scan;
@@ -48,9 +49,15 @@ pub const COMMANDS: &[&Command] = &[
     &replay::COMMAND,
     &decode::COMMAND,
     &simulate::COMMAND,
+    &profile::CHECK,
+    &profile::SHOW,
+    &profile::NEW,
     &demo::COMMAND,
     &healthcheck::COMMAND,
 ];
+
+/// Commands that look up types of batteries without loading the configuration.
+const WITH_PROFILES: [&str; 4] = ["scan", "replay", "decode", "simulate"];
 
 /// The exit code of a command, or the error that ended it.
 pub type Outcome = Result<u8, CommandError>;
@@ -93,10 +100,17 @@ pub fn main() -> ExitCode {
 fn parse() -> Result<Option<CommandFuture>, CommandError> {
     match args::parse(COMMANDS, std::env::args_os().skip(1)).map_err(misconfigured)? {
         Invocation::Service => Ok(Some(Box::pin(serve()))),
-        Invocation::Command(matches) => match (matches.command.prepare)(&matches) {
-            Ok(command) => Ok(Some(command)),
-            Err(reason) => Err(misconfigured(args::usage_error(Some(matches.command), &reason))),
-        },
+        Invocation::Command(matches) => {
+            if WITH_PROFILES.contains(&matches.command.name) {
+                load_profiles()?;
+            }
+            match (matches.command.prepare)(&matches) {
+                Ok(command) => Ok(Some(command)),
+                Err(reason) => {
+                    Err(misconfigured(args::usage_error(Some(matches.command), &reason)))
+                }
+            }
+        }
         Invocation::Print(text) => {
             println!("{}", text.trim_end());
             Ok(None)
@@ -117,6 +131,18 @@ async fn serve() -> Outcome {
     let config = load_config_and_start_log()?;
     app::serve(config).await.map_err(|error| failed(format!("cannot handle signals: {error}")))?;
     Ok(SUCCESS)
+}
+
+/// The warnings go to stderr, because these commands have no log.
+fn load_profiles() -> Result<(), CommandError> {
+    let diagnostics = config::load_profiles(config::environment());
+    if !diagnostics.errors.is_empty() {
+        return Err(diagnostics.into());
+    }
+    for warning in &diagnostics.warnings {
+        eprintln!("{PROGRAM}: warning: {warning}");
+    }
+    Ok(())
 }
 
 fn load_config() -> Result<Config, CommandError> {

@@ -6,6 +6,7 @@ mod broker;
 mod device;
 mod endpoint;
 mod error;
+mod profiles;
 mod redacted;
 mod rule;
 mod service;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use endpoint::Endpoint;
 pub use error::{ConfigError, Diagnostics};
+pub use profiles::read_profile;
 pub use redacted::{RedactedConfig, redacted};
 pub use rule::Rule;
 pub use service::{HistorySettings, LogSettings};
@@ -87,6 +89,7 @@ pub struct Bank {
 pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Diagnostics> {
     let reporter = Reporter::default();
     let values = source::collect(environment, &reporter);
+    profiles::load(&values);
     let thresholds = service::thresholds(&values);
     let mut batteries = device::all(&values, &thresholds);
     let allow_control = values.is_on(&variables::ALLOW_CONTROL);
@@ -121,6 +124,16 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Diagnostics
         log: service::log(&values),
         warnings: diagnostics.warnings,
     })
+}
+
+/// Loads the user's profiles alone, for commands that need no other part of the configuration.
+pub fn load_profiles(environment: BTreeMap<String, String>) -> Diagnostics {
+    let reporter = Reporter::default();
+    let values = source::collect(environment, &reporter);
+    // What else is wrong does not matter here.
+    reporter.take();
+    profiles::load(&values);
+    reporter.take()
 }
 
 /// Topics are fixed at the start, but the type of these batteries is identified later.

@@ -230,6 +230,10 @@ variables! {
         BMS_CAPTURE { rule: FILE, example: "/data/capture.jsonl",
             help: "Record all traffic with the batteries in this file for a bug report (JSON lines, secrets masked, at \
                 most 64 MiB); `bms-reader replay` plays it back." }
+        BMS_PROFILES { derived: "in the add-on `/config/profiles`", example: "/data/profiles",
+            rule: Rule::text("the path of a profile, or of a folder with profiles", |_| true),
+            help: "File or folder with [profiles](profiles.md) of batteries that the program does not know (`*.yaml`); one \
+                with the name of a built-in type replaces it." }
         LOG_LEVEL { default: Some("INFO"),
             rule: Rule::Choice(&["ERROR", "WARNING", "WARN", "INFO", "DEBUG", "TRACE"]), example: "INFO",
             help: "Log level; `TRACE` logs every frame." }

@@ -95,6 +95,11 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     own.chain(profiles::names())
 }
 
+/// Whether the program has a brand of that name without the profiles of the user.
+pub fn is_built_in(name: &str) -> bool {
+    CODE.iter().any(|info| info.name == name) || profiles::text(name).is_some()
+}
+
 /// The driver of that name.
 pub fn find(name: &str) -> Option<&'static DriverInfo> {
     let known = profiles::own().iter().chain(CODE).find(|info| info.name == name);

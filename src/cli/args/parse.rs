@@ -44,6 +44,8 @@ fn parse_into(
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut help = false;
     let mut matches: Option<Matches> = None;
+    // The first word of a command of two words.
+    let mut first = None;
     while let Some(argument) = parser.next()? {
         match (argument, &mut matches) {
             (Short('h') | Long("help"), _) => help = true,
@@ -52,10 +54,16 @@ fn parse_into(
             }
             (Arg::Value(word), None) if word == "help" => help = true,
             (Arg::Value(word), None) => {
-                let found = commands.iter().copied().find(|command| word == command.name);
+                let word = word.to_string_lossy();
+                let name = first.map_or(word.to_string(), |first| format!("{first} {word}"));
+                let mut words = commands.iter().filter_map(|command| first_word(command));
+                first = words.find(|word| *word == name);
+                if first.is_some() {
+                    continue;
+                }
+                let found = commands.iter().copied().find(|command| name == command.name);
                 let known = commands.iter().map(|command| command.name);
-                let found =
-                    found.ok_or_else(|| unknown("command", &word.to_string_lossy(), known))?;
+                let found = found.ok_or_else(|| unknown("command", &name, known))?;
                 *command = Some(found);
                 matches = Some(Matches { command: found, positional: None, flags: Vec::new() });
             }
@@ -72,13 +80,25 @@ fn parse_into(
     }
     match matches {
         None if help => Ok(Invocation::Print(overview(commands))),
-        None => Ok(Invocation::Service),
+        None => match first {
+            None => Ok(Invocation::Service),
+            Some(first) => {
+                let all = commands.iter().filter(|command| first_word(command) == Some(first));
+                let names: Vec<_> = all.map(|command| command.name).collect();
+                Err(format!("incomplete command; did you mean {}?", names.join(" or ")).into())
+            }
+        },
         Some(matches) if help => Ok(Invocation::Print(matches.command.help())),
         Some(matches) => match matches.missing() {
             Some(missing) => Err(format!("missing argument: {missing}").into()),
             None => Ok(Invocation::Command(matches)),
         },
     }
+}
+
+/// The first word of a command that has two.
+fn first_word(command: &Command) -> Option<&'static str> {
+    command.name.split_once(' ').map(|(first, _)| first)
 }
 
 fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
