@@ -193,7 +193,7 @@ fn summary(profile: &Profile) -> String {
     ];
     if !profile.ble.is_empty() {
         let services: BTreeSet<String> =
-            profile.ble.iter().map(|gatt| uuid(gatt.write.0.service)).collect();
+            profile.ble.iter().flat_map(|gatt| &gatt.notify).map(|it| uuid(it.0.service)).collect();
         rows.push(("Bluetooth".to_owned(), Vec::from_iter(services).join(" or ")));
         let marks = profile.scan.iter().map(|mark| ("recognised by".to_owned(), describe(mark)));
         rows.extend(marks);

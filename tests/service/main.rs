@@ -14,5 +14,6 @@ mod history;
 mod legacy_environment;
 mod lifecycle;
 mod line_faults;
+mod profiles;
 mod sc0500;
 mod scale;

@@ -128,14 +128,15 @@ fn verify(profile: &Profile) -> Result<(), String> {
     let asks = profile.requests.iter().any(|it| it.send.is_some() || it.read.is_some());
     for gatt in &profile.ble {
         if gatt.notify.is_empty() {
-            return Err("ble: `notify` needs at least one characteristic".into());
+            return Err("line 1: `notify` of `ble` needs at least one characteristic".into());
         }
         if gatt.write.is_none() && asks {
-            return Err("ble: requests are sent, so it needs `write`".into());
+            return Err("line 1: requests are sent, so `ble` needs `write`".into());
         }
     }
     for greeting in profile.ble.iter().flat_map(|gatt| &gatt.greeting) {
-        safety::check_greeting(&greeting.bytes)?;
+        safety::check_greeting(&greeting.bytes)
+            .map_err(|error| format!("line 1: `greeting` of `ble`: {error}"))?;
     }
     if profile.requests.is_empty() {
         return Err("line 1: the profile needs `requests` with at least one entry".into());
@@ -144,7 +145,7 @@ fn verify(profile: &Profile) -> Result<(), String> {
         let empty = mark.name.is_none() && mark.address.is_none() && mark.service.is_none();
         if empty && mark.manufacturer.is_none() {
             return Err(format!(
-                "scan, entry {number}: it needs a name, service, manufacturer or address"
+                "line 1: entry {number} of `scan` needs a name, service, manufacturer or address"
             ));
         }
     }

@@ -102,8 +102,7 @@ pub fn check(profile: &Profile, request: &Request) -> Result<(), String> {
     if send.0.contains(&Token::Check) && profile.frame.check.is_none() {
         return Err("`{check}` needs `frame: {check: ...}`".into());
     }
-    numbers(profile, send)
-        .try_for_each(|numbers| only_reads(&compose(profile, request, numbers)))
+    numbers(profile, send).try_for_each(|numbers| only_reads(&compose(profile, request, numbers)))
 }
 
 /// A greeting is sent as it is, so it has no gaps.
