@@ -277,6 +277,8 @@ const NOT_OPTIONS: &[&str] = &[
     "MQTT_CLIENT_KEY_FILE",
     "DEBUG_MODE",
     "RUST_LOG",
+    // The folder of the app.
+    "BMS_PROFILES",
     // Set by Home Assistant.
     "SUPERVISOR_API",
     "SUPERVISOR_TOKEN",
@@ -295,13 +297,24 @@ fn every_variable_is_an_option() {
     assert_eq!(keys(&schema["devices"][0]), fields, "fields of a battery");
 }
 
+/// The user's profiles have types that nobody knows here, so that a list would exclude them.
 #[test]
-fn app_offers_every_brand() {
-    let names: Vec<&str> = drivers().iter().map(|info| info.name).collect();
-    let list = json!(format!("list(auto|{}|simulated)?", names.join("|")));
+fn app_accepts_any_type_and_documents_its_own() {
     let schema = &manifest()["schema"];
-    assert_eq!(schema["bms_type"], list);
-    assert_eq!(schema["devices"][0]["type"], list);
+    assert_eq!(schema["bms_type"], "match(^[A-Za-z0-9_-]+$)?");
+    assert_eq!(schema["devices"][0]["type"], schema["bms_type"]);
+    let each = drivers().iter().map(|info| format!("`{}` {}", info.name, info.title));
+    let list = format!("{}.\n", each.collect::<Vec<_>>().join(", "));
+    let (begin, end) = ("<!-- types: generated from the code -->\n", "<!-- end -->");
+    let docs = text("ha-addon/DOCS.md");
+    let (before, rest) = docs.split_once(begin).expect("the mark");
+    let (_, after) = rest.split_once(end).expect("the end mark");
+    let current = format!("{before}{begin}{list}{end}{after}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(repository().join("ha-addon/DOCS.md"), &current).expect("a writable file");
+    }
+    let hint = "run UPDATE_DOCS=1 cargo test --test package";
+    assert!(text("ha-addon/DOCS.md") == current, "{hint}");
 }
 
 /// The Supervisor treats any file with such a name in the repository as another app.
