@@ -34,6 +34,7 @@ fn new(options: &Options) -> Box<dyn Driver> {
         timeout: options.timeout.min(TIMEOUT),
         unlock: options.name.as_deref().and_then(unlock_code),
         unlocked: false,
+        command: 0,
         message: Vec::new(),
         page: None,
         acknowledged: false,
@@ -79,7 +80,8 @@ struct Dpwrcore {
     /// What the batteries named `DXB-…` must receive first.
     unlock: Option<[u8; 2]>,
     unlocked: bool,
-    /// What was received of the message.
+    /// What was received of the answer to this command.
+    command: u8,
     message: Vec<u8>,
     /// The last page of this message.
     page: Option<[u8; PAGE]>,
@@ -127,6 +129,11 @@ impl Dpwrcore {
         let size = total.saturating_sub(self.message.len()).min(CONTENT);
         let head = [size, number << 4 | pages];
         pages <= 15 && bytes.iter().zip(head).all(|(byte, expected)| usize::from(*byte) == expected)
+    }
+
+    fn forget_message(&mut self) {
+        self.message.clear();
+        self.page = None;
     }
 
     fn is_complete(&self) -> bool {
@@ -224,8 +231,8 @@ impl RequestReply for Dpwrcore {
     fn begin(&mut self, query: Query) {
         match query {
             Query::Ask(command) => {
-                self.message.clear();
-                self.page = None;
+                self.forget_message();
+                self.command = command;
                 self.unlocked |= command == UNLOCK;
             }
             Query::Acknowledge(_) => self.acknowledged = true,
@@ -243,7 +250,9 @@ impl RequestReply for Dpwrcore {
         match query {
             Query::Ask(UNLOCK) => self.unlock.is_some() && !self.unlocked,
             Query::Ask(_) => true,
-            Query::Acknowledge(_) => self.page.is_some() && !self.acknowledged,
+            Query::Acknowledge(command) => {
+                command == self.command && self.page.is_some() && !self.acknowledged
+            }
         }
     }
 
@@ -253,6 +262,7 @@ impl RequestReply for Dpwrcore {
 
     fn reset(&mut self) {
         self.unlocked = false;
+        self.forget_message();
     }
 }
 

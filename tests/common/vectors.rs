@@ -13,6 +13,7 @@ use bms_reader::poll::CycleError;
 use bms_reader::protocol::driver::{CapacityUnit, Medium};
 use bms_reader::protocol::{CycleKind, DriverInfo, Options, Step, drivers};
 use bms_reader::raw::raw;
+use bms_reader::sim::conversation::{Conversation, Event};
 use serde_json::{Map, Value};
 
 use super::{Outcome, default_options, play};
@@ -70,9 +71,25 @@ pub fn json(driver: &str) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{driver}.json: {e}"))
 }
 
+/// Whether a driver has a file of vectors. The others have recorded conversations.
+pub fn exist(driver: &str) -> bool {
+    path(driver).exists()
+}
+
+/// The recorded conversations of a driver.
+pub fn conversations(driver: &str) -> Vec<Conversation> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/corpus/{driver}.json"));
+    let Ok(text) = fs::read_to_string(path) else { return Vec::new() };
+    let file = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{driver}.json: {e}"));
+    Conversation::all(&file).unwrap_or_else(|e| panic!("{driver}.json: {e}"))
+}
+
 /// A file that names several media has each of its vectors once per medium, unless the vector
 /// chooses one.
 fn load(info: &'static DriverInfo) -> Vec<Vector> {
+    if !exist(info.name) {
+        return Vec::new();
+    }
     let file = json(info.name);
     let list = file["vectors"].as_array().expect("a list of vectors");
     let media = file["media"].as_array().map_or(&[Value::Null][..], Vec::as_slice);
@@ -196,6 +213,32 @@ impl Session {
 }
 
 impl Vector {
+    /// The exchanges of a conversation: each request with what followed it.
+    pub fn of(info: &'static DriverInfo, conversation: &Conversation) -> Vec<Vector> {
+        let mut exchanges: Vec<Vector> = Vec::new();
+        for event in &conversation.events {
+            match (event, exchanges.last_mut()) {
+                (Event::Write(request), _) => exchanges.push(Vector {
+                    id: format!("{}: {}", info.name, conversation.name),
+                    kind: Kind::Response,
+                    info,
+                    options: conversation.options.clone(),
+                    write: None,
+                    request: request.clone(),
+                    response: Vec::new(),
+                    notifications: Vec::new(),
+                    module_text: Vec::new(),
+                    with: Vec::new(),
+                    expected: Value::Null,
+                }),
+                (Event::Notify(bytes), Some(exchange)) => exchange.response.extend(bytes),
+                (Event::Notify(_), None) => {}
+            }
+        }
+        exchanges.retain(|exchange| !exchange.response.is_empty());
+        exchanges
+    }
+
     /// The exchanges that the driver needs before it sends this request, or for a complete reading.
     pub fn companions(&self) -> Vec<&'static Vector> {
         self.with.iter().map(|id| vector(self.info.name, id)).collect()

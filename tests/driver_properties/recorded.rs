@@ -4,10 +4,11 @@ use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::{Driver, DriverInfo, Options, Step, drivers};
+use bms_reader::protocol::info::Source;
+use bms_reader::protocol::{CycleKind, Driver, DriverInfo, Options, Step, drivers};
 
 use crate::common::play;
-use crate::common::vectors::{Kind, Session, Vector, vectors};
+use crate::common::vectors::{Kind, Session, Vector, conversations, exist, vectors};
 
 /// The exchanges that were recorded of one kind of battery, as far as a driver asks for them.
 #[derive(Debug)]
@@ -44,7 +45,41 @@ impl Recorded {
         if detected.iter().all(|it| matches!(it.play(it.driver().as_mut()).end, Step::Done(_))) {
             batteries.extend(detected);
         }
+        if batteries.is_empty() {
+            batteries.extend(Recorded::from_conversations(info));
+        }
         batteries
+    }
+
+    /// The first conversation that consists of requests with one answer each. Where the battery
+    /// sends unasked, or waits for acknowledgements, there is none.
+    fn from_conversations(info: &'static DriverInfo) -> Option<Recorded> {
+        let conversations = conversations(info.name).into_iter();
+        let usable = conversations.filter(|it| !it.rejected && !it.expected.is_null());
+        let recorded = usable.map(|conversation| {
+            let exchanges: &'static [Vector] = Vector::of(info, &conversation).leak();
+            let session = Session::new(exchanges.iter().collect());
+            Recorded { info, options: conversation.options, session }
+        });
+        let mut recorded = recorded.filter(|it| !it.session.exchanges().is_empty());
+        recorded.find(Recorded::answers_requests)
+    }
+
+    /// Every cycle can be played, and without an answer there is a request all the same.
+    fn answers_requests(&self) -> bool {
+        let (mut driver, mut session) = (self.driver(), self.session());
+        let mut is_done = |_| {
+            driver.start(CycleKind::Read);
+            let outcome = play(driver.as_mut(), |request| session.chunks(request)).unwrap();
+            matches!(outcome.end, Step::Done(_))
+        };
+        let silent = play(self.driver().as_mut(), |_| Vec::new()).unwrap();
+        (0..4).all(&mut is_done) && !silent.asked.is_empty()
+    }
+
+    /// Whether a damaged frame is recognised, which the files of vectors verify for their driver.
+    pub(super) fn has_checksum(&self) -> bool {
+        !self.info.text && exist(self.info.name)
     }
 
     fn without_variant(&self) -> Recorded {
@@ -78,7 +113,12 @@ impl Recorded {
 
     /// The number of dialects that the driver has to tell apart.
     pub(super) fn dialects(&self) -> usize {
-        if self.options.variant.is_some() { 1 } else { self.info.variants.len().max(1) }
+        let units = match self.info.source {
+            Source::Profile(loaded) => loaded.profile.units.len(),
+            Source::Code(_) => 0,
+        };
+        let variants = if self.options.variant.is_some() { 1 } else { self.info.variants.len() };
+        variants.max(units).max(1)
     }
 
     pub(super) fn session(&self) -> Session {
