@@ -3,6 +3,8 @@
 //! The expected values are those that another program reads from the same frames (aiobmsble, see
 //! `tests/corpus/README.md`). Where a driver differs on purpose, the file gives the reason.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -93,7 +95,7 @@ fn recorded_conversations_yield_the_expected_values() {
         let Some(info) = brand(&recorded.brand) else { continue };
         let conversation = &recorded.conversation;
         for delivery in [Delivery::Recorded, Delivery::Bytes, Delivery::BehindJunk] {
-            let pieces = |bytes: &[u8], fresh| delivery.pieces(bytes, fresh);
+            let pieces = move |bytes: &[u8], fresh| delivery.pieces(bytes, fresh);
             let differences = match conversation.play(info, &conversation.options, &pieces) {
                 Step::Done(_) if conversation.rejected => vec!["a reading".to_owned()],
                 Step::Done(reading) => {
@@ -124,7 +126,7 @@ fn differences(recorded: &Recorded, reading: &Reading) -> Vec<String> {
         let found = compare(key, expected, reading);
         match (&recorded.deviations[key], found) {
             (Value::Null, Some(found)) => {
-                differences.push(format!("{key} is {found}, not {expected}"))
+                differences.push(format!("{key} is {found}, not {expected}"));
             }
             (Value::String(_), None) => differences.push(format!("{key} does not deviate")),
             _ => {}

@@ -20,6 +20,10 @@ pub enum Event {
     Notify(Vec<u8>),
 }
 
+/// Cuts a notification into the pieces that the driver receives. The flag is set for the first
+/// notification after a request.
+pub type Delivery = dyn Fn(&[u8], bool) -> Vec<Vec<u8>>;
+
 /// One recorded conversation.
 #[derive(Debug, Clone)]
 pub struct Conversation {
@@ -60,14 +64,12 @@ impl Conversation {
             .collect()
     }
 
-    /// The last reading that the driver makes of it, or why there is none. `delivery` cuts each
-    /// notification into the pieces that the driver receives; it is told whether the notification
-    /// is the first one after a request.
+    /// The last reading that the driver makes of it, or why there is none.
     pub fn play(
         &self,
         info: &DriverInfo,
         options: &Options,
-        delivery: &dyn Fn(&[u8], bool) -> Vec<Vec<u8>>,
+        delivery: &Delivery,
     ) -> Step {
         let mut driver = info.driver(options);
         let mut battery = Battery::new(&self.events, delivery);
@@ -123,7 +125,7 @@ struct Battery<'a> {
     used: Vec<bool>,
     /// Index of the next notification.
     next: usize,
-    delivery: &'a dyn Fn(&[u8], bool) -> Vec<Vec<u8>>,
+    delivery: &'a Delivery,
     /// Nothing was delivered since the last request.
     fresh: bool,
     /// Notifications in this cycle.
@@ -131,7 +133,7 @@ struct Battery<'a> {
 }
 
 impl<'a> Battery<'a> {
-    fn new(events: &'a [Event], delivery: &'a dyn Fn(&[u8], bool) -> Vec<Vec<u8>>) -> Self {
+    fn new(events: &'a [Event], delivery: &'a Delivery) -> Self {
         let used = vec![false; events.len()];
         Battery { events, used, next: 0, delivery, fresh: true, delivered: 0 }
     }

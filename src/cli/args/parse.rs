@@ -227,6 +227,8 @@ mod tests {
         assert_eq!(matches("read --device=").value("device"), Some(""));
         assert_eq!(matches("replay x.jsonl").positional(), "x.jsonl");
         assert_eq!(matches("replay -- --x").positional(), "--x");
+        let two_words = matches("profile check x.yaml");
+        assert_eq!((two_words.command.name, two_words.positional()), ("profile check", "x.yaml"));
     }
 
     #[test]
@@ -277,6 +279,12 @@ mod tests {
             ("decode", "missing argument: --type TYPE"),
             ("replay", "missing argument: FILE (written by `read --capture` or BMS_CAPTURE)"),
             ("check -x", "invalid option '-x'"),
+            (
+                "profile",
+                "incomplete command; did you mean profile check or profile show or profile new?",
+            ),
+            ("profile chekc x", "unknown command profile chekc; did you mean profile check?"),
+            ("profile check x y", "profile check: unexpected argument 'y'"),
         ];
         for (line, expected) in errors {
             assert_eq!(first_line_of_error(line), expected, "{line}");
