@@ -12,7 +12,7 @@ use std::{env, fs};
 use bms_reader::model::Reading;
 use bms_reader::model::reading::SensorLocation;
 use bms_reader::protocol::table::load;
-use bms_reader::protocol::{self, DriverInfo, Step};
+use bms_reader::protocol::{self, DriverInfo, Step, profiles};
 use bms_reader::sim::conversation::Conversation;
 use serde_json::Value;
 
@@ -83,7 +83,9 @@ fn brand(name: &str) -> Option<&'static DriverInfo> {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/protocol/brands/{name}.yaml"));
     match fs::read_to_string(&path) {
-        Ok(text) => Some(load::info(load::parse(&text).unwrap_or_else(|e| panic!("{name}: {e}")))),
+        Ok(text) => {
+            Some(profiles::info(load::parse(&text).unwrap_or_else(|e| panic!("{name}: {e}"))))
+        }
         Err(_) => protocol::find(name),
     }
 }

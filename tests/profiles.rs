@@ -327,7 +327,7 @@ fn mutated_profile_never_panics() {
         }
         let Ok(profile) = load::parse(&words.concat()) else { continue };
         loaded += 1;
-        let info = load::info(profile);
+        let info = profiles::info(profile);
         let options = Options { medium: Medium::Ble, ..Options::default() };
         let mut driver = info.driver(&options);
         driver.start(CycleKind::Read);

@@ -17,7 +17,6 @@ use crate::model::{DeviceId, Fault, FaultKind};
 use crate::poll::CycleError;
 use crate::protocol::table::frame::{Numbers, compose};
 use crate::protocol::table::guess::{self, Exchange};
-use crate::protocol::table::load;
 use crate::protocol::table::scalar::Token;
 use crate::protocol::table::schema::{Profile, Request, ScanMark};
 use crate::protocol::{self, DriverInfo, Options, ProtocolError, Step, profiles, uuid16};
@@ -86,7 +85,7 @@ fn check(path: &Path) -> Outcome {
     let in_file = |error: String| misconfigured(format!("{}: {error}", path.display()));
     let profile = read_profile(path).map_err(in_file)?;
     println!("{}", summary(&profile).trim_end());
-    let (info, vectors) = (load::info(profile), path.with_extension("json"));
+    let (info, vectors) = (profiles::info(profile), path.with_extension("json"));
     if !vectors.exists() {
         eprintln!("no recorded conversations: there is no file {}", vectors.display());
         return Ok(SUCCESS);

@@ -56,7 +56,7 @@ pub(super) fn load(values: &Values) {
                             profile.name
                         ));
                     }
-                    loaded.push((file, load::info(profile)));
+                    loaded.push((file, profiles::info(profile)));
                 }
             },
         }

@@ -7,6 +7,7 @@ mod ascii_family;
 pub mod ascii_frame;
 pub mod barcode;
 pub mod bytes;
+mod characteristic;
 pub mod checksum;
 pub mod console;
 pub mod detection;

@@ -1,32 +1,28 @@
 //! The brands that are data: those in the program, and those of the user.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use super::info::DriverInfo;
+use super::advertisement::AdvertisementMatcher;
+use super::info::{
+    Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, Source, short,
+};
+use super::table::built_in::TEXTS;
+pub use super::table::built_in::{names, text};
 use super::table::load;
-
-/// Name and text of each profile in the program.
-static BUILT_IN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/brands.rs"));
+use super::table::loaded::Loaded;
+use super::table::scalar::{Bytes, Token};
+use super::table::schema::{Gatt, Profile, ScanMark};
 
 /// Profiles of the user, which replace those of the same name.
 static OWN: OnceLock<Vec<&'static DriverInfo>> = OnceLock::new();
 
-/// The names of the profiles in the program.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    BUILT_IN.iter().map(|(name, _)| *name)
-}
-
-/// The text of a profile in the program.
-pub fn text(name: &str) -> Option<&'static str> {
-    BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
-}
-
 /// The brand of a profile in the program, which is read when it is used for the first time.
 pub fn built_in(name: &str) -> Option<&'static DriverInfo> {
-    static READ: [OnceLock<Option<&'static DriverInfo>>; BUILT_IN.len()] =
-        [const { OnceLock::new() }; BUILT_IN.len()];
-    let at = BUILT_IN.iter().position(|(known, _)| *known == name)?;
-    *READ[at].get_or_init(|| load::parse(BUILT_IN[at].1).ok().map(load::info))
+    static READ: [OnceLock<Option<&'static DriverInfo>>; TEXTS.len()] =
+        [const { OnceLock::new() }; TEXTS.len()];
+    let at = TEXTS.iter().position(|(known, _)| *known == name)?;
+    *READ[at].get_or_init(|| load::parse(TEXTS[at].1).ok().map(info))
 }
 
 /// The profiles of the user.
@@ -37,4 +33,61 @@ pub fn own() -> &'static [&'static DriverInfo] {
 /// Adds the profiles of the user, before any brand is looked up; later ones are ignored.
 pub fn add(profiles: Vec<&'static DriverInfo>) {
     let _ = OWN.set(profiles);
+}
+
+/// What the rest of the program knows about the brand.
+pub fn info(profile: Profile) -> &'static DriverInfo {
+    let loaded: &'static Loaded = Box::leak(Box::new(Loaded::new(profile)));
+    let profile = &loaded.profile;
+    let timeout = Duration::from_secs_f32(profile.timeout.unwrap_or(2.0));
+    let gatt = (!profile.ble.is_empty()).then(|| GattProfile {
+        channels: leak(profile.ble.iter().map(channel).collect()),
+        streams: profile.streams,
+    });
+    let serial = profile.serial.as_ref();
+    Box::leak(Box::new(DriverInfo {
+        serial: serial.map(|serial| SerialDefaults { bauds: &serial.baud, timeout }),
+        gatt,
+        matchers: leak(profile.scan.iter().map(matcher).collect()),
+        addresses: serial.map_or(1..=1, |serial| serial.first_address..=serial.last_address),
+        verified: &profile.verified,
+        ..DriverInfo::of(&profile.name, &profile.title, Source::Profile(loaded))
+    }))
+}
+
+fn leak<T>(list: Vec<T>) -> &'static [T] {
+    Box::leak(list.into_boxed_slice())
+}
+
+fn channel(gatt: &Gatt) -> GattChannel {
+    let notify: Vec<Characteristic> = gatt.notify.iter().map(|channel| channel.0).collect();
+    let greeting = gatt.greeting.iter().map(|it| (it.to.0, leak(fixed(&it.bytes)))).collect();
+    GattChannel {
+        notify: leak(notify),
+        write: gatt.write.as_ref().or(gatt.notify.first()).map_or(short(0, 0), |it| it.0),
+        read_only: gatt.write.is_none(),
+        prefer_response: gatt.response,
+        greeting: leak(greeting),
+    }
+}
+
+/// The bytes without gaps.
+fn fixed(bytes: &Bytes) -> Vec<u8> {
+    let fixed = |token: &Token| if let Token::Byte(byte) = token { Some(*byte) } else { None };
+    bytes.0.iter().filter_map(fixed).collect()
+}
+
+fn matcher(mark: &'static ScanMark) -> AdvertisementMatcher {
+    let data = fixed(&mark.data);
+    let all = [
+        mark.name.as_deref().map(AdvertisementMatcher::Name),
+        mark.address.as_deref().map(AdvertisementMatcher::Address),
+        mark.service.map(|service| AdvertisementMatcher::Service(service.0)),
+        mark.manufacturer.map(|id| AdvertisementMatcher::ManufacturerData(id, leak(data))),
+    ];
+    let all: Vec<_> = all.into_iter().flatten().collect();
+    match all[..] {
+        [only] => only,
+        _ => AdvertisementMatcher::All(leak(all)),
+    }
 }

@@ -65,12 +65,7 @@ impl Conversation {
     }
 
     /// The last reading that the driver makes of it, or why there is none.
-    pub fn play(
-        &self,
-        info: &DriverInfo,
-        options: &Options,
-        delivery: &Delivery,
-    ) -> Step {
+    pub fn play(&self, info: &DriverInfo, options: &Options, delivery: &Delivery) -> Step {
         let mut driver = info.driver(options);
         let mut battery = Battery::new(&self.events, delivery);
         let mut end = battery.cycle(driver.as_mut());

@@ -1,34 +1,11 @@
-//! Reading profiles: those that the program contains, and those of the user.
-
-use std::time::Duration;
+//! Reads profiles and checks what their form cannot express.
 
 use super::key::Key;
-use super::scalar::{Bytes, Token};
-use super::schema::{Conditions, Field, Gatt, Profile, Reply, Request, ScanMark};
-use super::{Query, Table, limits, plan, safety, yaml};
-use crate::protocol::advertisement::AdvertisementMatcher;
-use crate::protocol::driver::{Driver, Options};
-use crate::protocol::info::{
-    Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, Source, short,
-};
-use crate::protocol::profiles;
-use crate::protocol::query::Runner;
+use super::schema::{Conditions, Field, Profile, Reply, Request};
+use super::{built_in, limits, safety, yaml};
 
 /// Longest profile that is read.
 pub const MAX_SIZE: usize = 128 * 1024;
-
-/// A profile, ready for use. Profiles live as long as the process.
-#[derive(Debug)]
-pub struct Loaded {
-    pub profile: Profile,
-    plan: Vec<Query>,
-}
-
-impl Loaded {
-    pub fn driver(&'static self, options: &Options) -> Box<dyn Driver> {
-        Box::new(Runner::new(Table::new(&self.profile, &self.plan, options)))
-    }
-}
 
 /// Reads a profile. The error names the line, the column and what is allowed there.
 pub fn parse(text: &str) -> Result<Profile, String> {
@@ -37,7 +14,7 @@ pub fn parse(text: &str) -> Result<Profile, String> {
     }
     let mut profile: Profile = yaml::from_str(text).map_err(|error| error.to_string())?;
     if let Some(like) = &profile.like {
-        let base: Profile = profiles::text(like)
+        let base: Profile = built_in::text(like)
             .and_then(|text| yaml::from_str(text).ok())
             .filter(|base: &Profile| base.like.is_none())
             .ok_or_else(|| format!("line 1: the profile `{like}` has `like` itself"))?;
@@ -58,63 +35,6 @@ pub fn parse(text: &str) -> Result<Profile, String> {
     }
     verify(&profile)?;
     Ok(profile)
-}
-
-/// What the rest of the program knows about the brand.
-pub fn info(profile: Profile) -> &'static DriverInfo {
-    let loaded: &'static Loaded = Box::leak(Box::new(Loaded { plan: plan(&profile), profile }));
-    let profile = &loaded.profile;
-    let timeout = Duration::from_secs_f32(profile.timeout.unwrap_or(2.0));
-    let gatt = (!profile.ble.is_empty()).then(|| GattProfile {
-        channels: leak(profile.ble.iter().map(channel).collect()),
-        streams: profile.streams,
-    });
-    let serial = profile.serial.as_ref();
-    Box::leak(Box::new(DriverInfo {
-        serial: serial.map(|serial| SerialDefaults { bauds: &serial.baud, timeout }),
-        gatt,
-        matchers: leak(profile.scan.iter().map(matcher).collect()),
-        addresses: serial.map_or(1..=1, |serial| serial.first_address..=serial.last_address),
-        verified: &profile.verified,
-        ..DriverInfo::of(&profile.name, &profile.title, Source::Profile(loaded))
-    }))
-}
-
-fn leak<T>(list: Vec<T>) -> &'static [T] {
-    Box::leak(list.into_boxed_slice())
-}
-
-fn channel(gatt: &Gatt) -> GattChannel {
-    let notify: Vec<Characteristic> = gatt.notify.iter().map(|channel| channel.0).collect();
-    let greeting = gatt.greeting.iter().map(|it| (it.to.0, leak(fixed(&it.bytes)))).collect();
-    GattChannel {
-        notify: leak(notify),
-        write: gatt.write.as_ref().or(gatt.notify.first()).map_or(short(0, 0), |it| it.0),
-        read_only: gatt.write.is_none(),
-        prefer_response: gatt.response,
-        greeting: leak(greeting),
-    }
-}
-
-/// The bytes without gaps.
-fn fixed(bytes: &Bytes) -> Vec<u8> {
-    let fixed = |token: &Token| if let Token::Byte(byte) = token { Some(*byte) } else { None };
-    bytes.0.iter().filter_map(fixed).collect()
-}
-
-fn matcher(mark: &'static ScanMark) -> AdvertisementMatcher {
-    let data = fixed(&mark.data);
-    let all = [
-        mark.name.as_deref().map(AdvertisementMatcher::Name),
-        mark.address.as_deref().map(AdvertisementMatcher::Address),
-        mark.service.map(|service| AdvertisementMatcher::Service(service.0)),
-        mark.manufacturer.map(|id| AdvertisementMatcher::ManufacturerData(id, leak(data))),
-    ];
-    let all: Vec<_> = all.into_iter().flatten().collect();
-    match all[..] {
-        [only] => only,
-        _ => AdvertisementMatcher::All(leak(all)),
-    }
 }
 
 /// What the form of a profile cannot express.

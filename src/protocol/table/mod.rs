@@ -1,11 +1,13 @@
 //! A driver for every brand that a profile describes.
 
+pub mod built_in;
 pub mod decode;
 pub mod frame;
 pub mod guess;
 pub mod key;
 mod limits;
 pub mod load;
+pub mod loaded;
 mod safety;
 pub mod scalar;
 pub mod schema;

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use serde::Deserialize;
 
 use crate::protocol::advertisement::is_match;
-use crate::protocol::info::{Characteristic, uuid16};
+use crate::protocol::characteristic::{Characteristic, uuid16};
 
 /// Bytes with gaps: `AA ?? 'text' {unit}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::built_in;
 use super::key::{Key, Meaning};
 use super::scalar::{Bytes, Channel, Count, Scale, Uuid, Values};
 use crate::did_you_mean::closest;
-use crate::protocol::profiles;
 use crate::protocol::query::Need;
 
 #[derive(Debug, Clone, Deserialize)]
@@ -25,7 +25,7 @@ pub struct Profile {
     #[serde(default)]
     pub verified: String,
     /// The brand with the same frames: its requests and the form of its frames hold here too.
-    #[serde(default, deserialize_with = "built_in")]
+    #[serde(default, deserialize_with = "known_profile")]
     pub like: Option<String>,
     /// Patterns in an advertisement, each of which is enough.
     #[serde(default)]
@@ -65,14 +65,16 @@ fn name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::
     }
 }
 
-fn built_in<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+fn known_profile<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     let name = String::deserialize(deserializer)?;
-    if profiles::text(&name).is_some() {
+    if built_in::text(&name).is_some() {
         return Ok(Some(name));
     }
-    let hint = match closest(&name, profiles::names()) {
+    let hint = match closest(&name, built_in::names()) {
         Some((near, _)) => format!("did you mean `{near}`?"),
-        None => format!("there are {}", profiles::names().collect::<Vec<_>>().join(", ")),
+        None => format!("there are {}", built_in::names().collect::<Vec<_>>().join(", ")),
     };
     let message = format!("there is no built-in profile `{name}`; {hint}");
     Err(serde::de::Error::custom(message))
