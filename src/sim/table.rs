@@ -10,7 +10,7 @@ use crate::model::units::Unit;
 use crate::protocol::checksum::crc16_modbus;
 use crate::protocol::driver::Medium;
 use crate::protocol::table::decode::{Variables, scatter};
-use crate::protocol::table::frame::{Numbers, Shape, compose, put};
+use crate::protocol::table::frame::{Numbers, Shape, compose, put, unsigned};
 use crate::protocol::table::key::{Key, Meaning, SwitchKey};
 use crate::protocol::table::scalar::Count;
 use crate::protocol::table::schema::{Conditions, Field, Kind, Profile, Reply, Request};
@@ -42,12 +42,25 @@ impl TablePack {
     }
 
     fn replies(&mut self, request: &'static Request, numbers: Numbers, seconds: f64) -> Vec<u8> {
-        let state = self.pack.state(seconds);
+        let mut state = self.pack.state(seconds);
+        if let Some(cells) = room(self.profile).filter(|room| *room < state.cells.len()) {
+            state = state.with_cells(cells);
+        }
         let encoder = Encoder::new(self.profile, self.medium, &state);
         let frames =
             request.replies.iter().flat_map(|reply| encoder.reply(request, reply, numbers));
         frames.flatten().collect()
     }
+}
+
+/// Number of cells for which the replies have room; `None` where it is not fixed.
+fn room(profile: &'static Profile) -> Option<usize> {
+    let arrays = fields(profile).filter(|field| field.key == Key::Cells);
+    let ends = arrays.map(|field| match (&field.count, field.number) {
+        (Some(Count::Fixed(count)), None) => Some(field.first - 1 + count),
+        _ => None,
+    });
+    ends.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 /// The request for every pack that it is repeated for.
@@ -148,8 +161,15 @@ impl<'a> Encoder<'a> {
         let medium = if medium == Medium::Ble { "ble" } else { "serial" };
         variables.set_text("$medium", medium.to_owned());
         let mut encoder = Encoder { profile, state, reading: reading(state), variables };
-        for field in fields(profile) {
-            if let Key::Variable(name) = field.key {
+        let known = |field: &&Field| matches!(field.key, Key::Variable(_));
+        for field in fields(profile).filter(known) {
+            if let Key::Variable(name) = field.key
+                && field.kind == Kind::Text
+            {
+                encoder.variables.set_text(name, text_of(field));
+            } else if let Key::Variable(name) = field.key
+                && encoder.variables.meet(&field.condition)
+            {
                 let value = field.sim.unwrap_or_else(|| encoder.variable(name, field));
                 encoder.variables.set_number(name, value);
             }
@@ -175,6 +195,13 @@ impl<'a> Encoder<'a> {
             }
             if let Some(value) = values(&field.condition) {
                 return value;
+            }
+            // The field is the difference of two numbers, one of which is 0.
+            if let Key::Number(key) = field.key
+                && field.less.iter().any(|it| it == name)
+            {
+                let value = (key.get)(&self.reading).unwrap_or_default().min(0);
+                return -unscaled(field, value, key.factor);
             }
         }
         let valid = declared.valid.as_ref().and_then(|valid| valid.example());
@@ -204,7 +231,13 @@ impl<'a> Encoder<'a> {
         }
         let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
         let mut sensors = 0;
-        for field in reply.fields.iter().filter(|it| self.variables.meet(&it.condition)) {
+        let others = self.profile.requests.iter().filter(|it| it.send == request.send);
+        // The same bytes may be requested twice, for different fields of the reply.
+        let others = others.filter(|it| it.read.is_none() && it.send.is_some());
+        let others = others.flat_map(|it| &it.replies).filter(|it| it.head == reply.head);
+        let others = others.filter(|it| !std::ptr::eq(*it, reply)).flat_map(|it| &it.fields);
+        let fields = reply.fields.iter().chain(others);
+        for field in fields.filter(|it| self.variables.meet(&it.condition)) {
             let at = match (&field.after, registers) {
                 (Some(array), _) => ends.get(array.name()).map_or(0, |end| *end as i64) + field.at,
                 (None, Some(registers)) => registers.at + 2 * (field.at - registers.first),
@@ -218,7 +251,7 @@ impl<'a> Encoder<'a> {
                     self.array(field, at, count, first_cell, &mut sensors, &mut bytes);
                 }
                 (None, Kind::Text) => {
-                    let text = format!("SIM{}", field.key.name().to_uppercase());
+                    let text = text_of(field);
                     let text = text.bytes().chain(std::iter::repeat(0)).take(field.size);
                     put_bytes(&mut bytes, at, text);
                 }
@@ -235,7 +268,9 @@ impl<'a> Encoder<'a> {
         let count = match count {
             Count::Fixed(count) => *count as i64,
             Count::Variable(name) => self.variables.number(name).unwrap_or_default(),
-            Count::Rest if field.key == Key::Cells => self.state.cells.len() as i64,
+            Count::Rest if field.key == Key::Cells => {
+                (self.state.cells.len() + 1).saturating_sub(field.first) as i64
+            }
             Count::Rest => self.state.sensors.len() as i64,
         };
         usize::try_from(count - self.less(field)).unwrap_or_default()
@@ -260,7 +295,7 @@ impl<'a> Encoder<'a> {
                 Key::Cells => self.state.cells.get(cell).map(|cell| (cell.to_i64(), 1000)),
                 Key::Temperatures => {
                     *sensors += 1;
-                    self.state.sensors.get(*sensors - 1).map(|sensor| (sensor.to_i64(), 10))
+                    self.sensor(*sensors - 1).map(|sensor| (sensor, 10))
                 }
                 _ => Some((0, 1)),
             };
@@ -283,7 +318,7 @@ impl<'a> Encoder<'a> {
         Some(match field.key {
             Key::Number(key) if key.name == "temperature" => {
                 *sensors += 1;
-                (state.sensors.get(*sensors - 1)?.to_i64(), key.factor)
+                (self.sensor(*sensors - 1)?, key.factor)
             }
             Key::Number(key) => ((key.get)(&self.reading)?, key.factor),
             Key::Variable(name) => (self.variables.number(name)?, 1),
@@ -300,6 +335,12 @@ impl<'a> Encoder<'a> {
             }
             _ => (0, 1),
         })
+    }
+
+    /// More sensors than the battery has read as its last one.
+    fn sensor(&self, index: usize) -> Option<i64> {
+        let sensors = &self.state.sensors;
+        sensors.get(index).or(sensors.last()).map(|sensor| sensor.to_i64())
     }
 
     fn switch(&self, switch: SwitchKey) -> bool {
@@ -325,7 +366,10 @@ impl<'a> Encoder<'a> {
             Meaning::State(name) => self.is_on(name),
             Meaning::Ignored => false,
         };
-        if let Some((values, _)) = field.values.iter().find(|(_, meaning)| is_set(meaning)) {
+        // A number has one meaning: an alarm, where there is one.
+        let set = || field.values.iter().filter(|(_, meaning)| is_set(meaning));
+        let alarm = set().find(|(_, meaning)| matches!(meaning, Meaning::Raises(_)));
+        if let Some((values, _)) = alarm.or(set().next()) {
             return values.example().unwrap_or_default();
         }
         let set = field.bits.iter().filter(|(_, meaning)| is_set(meaning));
@@ -342,9 +386,11 @@ impl<'a> Encoder<'a> {
             return put(bytes, at, width, order, (float as f32).to_bits().into());
         }
         let absent = || field.absent.as_ref().and_then(|absent| absent.example()).unwrap_or(0);
+        // Of an array, they belong to its count.
+        let less = if field.count.is_none() { self.less(field) } else { 0 };
         let raw = match value {
             Some((raw, 0)) => raw,
-            Some((value, factor)) => unscaled(field, value, factor) + self.less(field),
+            Some((value, factor)) => unscaled(field, value, factor).saturating_add(less),
             None => absent(),
         };
         let raw = match &field.valid {
@@ -357,12 +403,20 @@ impl<'a> Encoder<'a> {
             (Kind::Sm32, _) if raw < 0 => 0x8000_0000 | raw.unsigned_abs(),
             _ => raw.cast_unsigned(),
         };
+        if bytes.len() < at + width {
+            bytes.resize(at + width, 0);
+        }
+        // A variable may repeat a part of another field.
+        let is_variable = matches!(field.key, Key::Variable(_)) && field.sim.is_none();
+        let known = unsigned(&bytes[at..at + width], order);
+        if is_variable && known & field.mask.unwrap_or(u64::MAX) != 0 {
+            return;
+        }
         // Several fields may be parts of one number.
-        let others = match (field.mask, bytes.get(at..at + width)) {
-            (Some(mask), Some(known)) => {
-                crate::protocol::table::frame::unsigned(known, order) & !mask
-            }
-            _ => 0,
+        let others = match field.mask {
+            Some(mask) => known & !mask,
+            None if matches!(field.key, Key::Word(_)) => known,
+            None => 0,
         };
         let mask = field.mask.unwrap_or(u64::MAX);
         put(bytes, at, width, order, others | (bits ^ field.xor) & mask);
@@ -376,6 +430,12 @@ fn unscaled(field: &Field, value: i64, factor: i64) -> i64 {
     let half =
         if (numerator < 0) == (denominator < 0) { denominator / 2 } else { -denominator / 2 };
     i64::try_from((numerator + half) / denominator).unwrap_or_default() - field.add
+}
+
+/// A text that begins like all texts of simulated batteries.
+fn text_of(field: &Field) -> String {
+    let text = format!("SIM{}", field.key.name().trim_start_matches('$').to_uppercase());
+    text.chars().take(field.size).collect()
 }
 
 fn step(field: &Field) -> usize {

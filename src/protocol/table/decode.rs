@@ -301,6 +301,9 @@ impl Decoder<'_> {
             };
             values.push((cell, value.and_then(|value| i32::try_from(value).ok())));
         }
+        // Places without a cell or sensor follow the last one.
+        let fitted = values.iter().rposition(|(_, value)| value.is_some());
+        values.truncate(fitted.map_or(0, |last| last + 1));
         if field.key == Key::Temperatures {
             let probe = |(_, value): (usize, Option<i32>)| Probe {
                 location: SensorLocation::Cells,
@@ -309,10 +312,7 @@ impl Decoder<'_> {
             into.probes.extend(values.into_iter().map(probe));
             return Ok(());
         }
-        // Places without a cell follow the last cell.
-        let fitted =
-            values.iter().rposition(|(_, value)| value.is_some()).map_or(0, |last| last + 1);
-        for (cell, value) in values.into_iter().take(fitted) {
+        for (cell, value) in values {
             if cell >= MAX_CELLS {
                 return Err(DecodeError::OutOfRange {
                     field: "number of a cell",

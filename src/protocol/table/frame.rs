@@ -178,20 +178,22 @@ impl<'a> Shape<'a> {
             }
         }
         let width = self.check.map_or(0, |check| check.kind.width());
-        if let Some(size) = self.size {
-            let outside = if self.text { self.head.len() } else { 0 };
-            let size = (size - outside - self.tail.len()) / if self.text { 2 } else { 1 };
+        let outside = self.tail.len() + if self.text { self.head.len() } else { 0 };
+        let own = match (self.size, self.length) {
+            (Some(size), _) => Some(size),
+            // The head may tell the length.
+            (None, Some(length)) if matches!(self.head.get(length.at), Some(Some(_))) => {
+                self.length(&bytes)
+            }
+            _ => None,
+        };
+        if let Some(size) = own {
+            let size = size.saturating_sub(outside) / if self.text { 2 } else { 1 };
             bytes.resize(size.saturating_sub(width).max(start), 0);
-        }
-        if let (Some(length), false) = (self.length, self.text) {
-            let whole = (bytes.len() + width + self.tail.len()) as i64 - length.add;
-            put(
-                &mut bytes,
-                length.at,
-                length.kind.width(),
-                length.order.unwrap_or(self.order),
-                whole as u64,
-            );
+        } else if let (Some(length), false) = (self.length, self.text) {
+            let whole = (bytes.len() + width + outside) as i64 - length.add;
+            let order = length.order.unwrap_or(self.order);
+            put(&mut bytes, length.at, length.kind.width(), order, whole.cast_unsigned());
         }
         let mut digits = hex(&bytes);
         if let Some(check) = self.check {
