@@ -43,6 +43,9 @@ pub use faults::{Fault, Faults};
 pub use pack::SimPack;
 pub use state::PackState;
 
+/// Bytes per notification of most Bluetooth modules.
+const NOTIFICATION: Option<usize> = Some(20);
+
 /// The battery side of a protocol, for one address on a bus.
 pub trait Responder: Debug + Send {
     /// The reply to a request; `None` if the request is for another address. `seconds` is the
@@ -97,15 +100,24 @@ impl SimBrand {
         SimBrand { name, addresses, stream: None, notification: None, protocol }
     }
 
-    /// The brand of a profile, on its wire or, without one, over Bluetooth.
-    fn of(info: &'static DriverInfo, profile: &'static Profile) -> Self {
+    /// The sides of a brand that is data: the Bluetooth side of one with a wire is `NAME:ble`.
+    fn of(info: &'static DriverInfo, profile: &'static Profile) -> Vec<SimBrand> {
         let streams = profile.requests.iter().any(|it| it.send.is_none() && it.read.is_none());
-        SimBrand {
-            name: info.name,
-            addresses: info.addresses.clone(),
+        let brand = |name, addresses, notification| SimBrand {
+            name,
+            addresses,
             stream: streams.then_some(1.0),
-            notification: info.serial.is_none().then_some(20),
+            notification,
             protocol: SimProtocol::Profile(profile),
+        };
+        let wire = || brand(info.name, info.addresses.clone(), None);
+        match (info.serial, info.gatt) {
+            (Some(_), Some(_)) => {
+                let name: &'static str = format!("{}:ble", info.name).leak();
+                vec![wire(), brand(name, 1..=1, NOTIFICATION)]
+            }
+            (Some(_), None) => vec![wire()],
+            (None, _) => vec![brand(info.name, 1..=1, NOTIFICATION)],
         }
     }
 
@@ -183,8 +195,8 @@ pub fn brands() -> &'static [&'static SimBrand] {
             Source::Profile(loaded) => Some((*info, &loaded.profile)),
             Source::Code(_) => None,
         });
-        let tables =
-            profiles.map(|(info, profile)| &*Box::leak(Box::new(SimBrand::of(info, profile))));
+        let tables = profiles.flat_map(|(info, profile)| SimBrand::of(info, profile));
+        let tables = tables.map(|brand| &*Box::leak(Box::new(brand)));
         CODE.iter().copied().chain(tables).collect()
     })
 }

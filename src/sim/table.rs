@@ -31,12 +31,14 @@ impl TablePack {
 
     /// The request, with the numbers for which it has these bytes.
     fn find(&self, bytes: &[u8]) -> Option<(&'static Request, Numbers)> {
-        // Over Bluetooth the profile knows the address.
-        let unit = self.profile.units.first().copied().unwrap_or(1);
-        let units = [self.pack.address, unit];
+        let unit = match self.medium {
+            Medium::Serial => self.pack.address,
+            // The profile knows it.
+            Medium::Ble => self.profile.units.first().copied().unwrap_or(1),
+        };
         let sent = self.profile.requests.iter().filter(|it| it.send.is_some() || it.read.is_some());
         let each =
-            sent.flat_map(|it| units.into_iter().flat_map(|unit| numbers(self.profile, it, unit)));
+            sent.flat_map(|it| numbers(self.profile, it, unit));
         each.into_iter()
             .find(|(request, numbers)| compose(self.profile, request, *numbers) == bytes)
     }
