@@ -14,7 +14,7 @@ use crate::protocol::table::frame::{Numbers, Shape, compose, put, unsigned};
 use crate::protocol::table::key::{Key, Meaning, SwitchKey};
 use crate::protocol::table::scalar::Count;
 use crate::protocol::table::schema::{Conditions, Field, Kind, Profile, Reply, Request};
-use crate::protocol::table::{MAX_PACKS, registers};
+use crate::protocol::table::{MAX_PACKS, medium_name, registers};
 
 /// A simulated battery of one brand.
 #[derive(Debug)]
@@ -36,9 +36,13 @@ impl TablePack {
             // The profile knows it.
             Medium::Ble => self.profile.units.first().copied().unwrap_or(1),
         };
-        let sent = self.profile.requests.iter().filter(|it| it.send.is_some() || it.read.is_some());
-        let each =
-            sent.flat_map(|it| numbers(self.profile, it, unit));
+        let medium = medium_name(self.medium);
+        let sent = self.profile.requests.iter().filter(|request| {
+            let condition = request.condition.get("$medium");
+            condition.is_none_or(|values| values.match_text(medium))
+                && (request.send.is_some() || request.read.is_some())
+        });
+        let each = sent.flat_map(|it| numbers(self.profile, it, unit));
         each.into_iter()
             .find(|(request, numbers)| compose(self.profile, request, *numbers) == bytes)
     }
@@ -160,8 +164,7 @@ struct Encoder<'a> {
 impl<'a> Encoder<'a> {
     fn new(profile: &'static Profile, medium: Medium, state: &'a PackState) -> Self {
         let mut variables = Variables::default();
-        let medium = if medium == Medium::Ble { "ble" } else { "serial" };
-        variables.set_text("$medium", medium.to_owned());
+        variables.set_text("$medium", medium_name(medium).to_owned());
         let mut encoder = Encoder { profile, state, reading: reading(state), variables };
         let known = |field: &&Field| matches!(field.key, Key::Variable(_));
         for field in fields(profile).filter(known) {

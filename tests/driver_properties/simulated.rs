@@ -193,7 +193,6 @@ proptest! {
             .partition(|brand| matches!(brand.protocol, SimProtocol::Code { .. }));
         let some = profiles.iter().cycle().skip(pick.index(profiles.len())).take(4);
         for brand in code.iter().chain(some).copied() {
-            eprintln!("BRAND {}", brand.name);
             let addresses: Vec<u8> = brand.addresses.clone().collect();
             let address = *pick.get(&addresses);
             let mut bus = Bus::with_batteries(brand, &addresses, seed, Faults::default());

@@ -47,6 +47,11 @@ pub fn plan(profile: &Profile) -> Vec<Query> {
     each.flat_map(|(request, it)| packs(it).map(move |pack| Query { request, pack })).collect()
 }
 
+/// Value of the variable `$medium`.
+pub fn medium_name(medium: Medium) -> &'static str {
+    if medium == Medium::Ble { "ble" } else { "serial" }
+}
+
 /// A conversation with one battery.
 #[derive(Debug)]
 pub struct Table {
@@ -72,8 +77,7 @@ impl Table {
     pub fn new(profile: &'static Profile, plan: &'static [Query], options: &Options) -> Self {
         let limit = profile.timeout.map(Duration::from_secs_f32);
         let mut variables = Variables::default();
-        let medium = if options.medium == Medium::Ble { "ble" } else { "serial" };
-        variables.set_text("$medium", medium.to_owned());
+        variables.set_text("$medium", medium_name(options.medium).to_owned());
         Table {
             profile,
             plan,
