@@ -31,29 +31,70 @@ pub enum AdvertisementMatcher {
     ReversedAddress,
     /// All of these together.
     All(&'static [AdvertisementMatcher]),
+    /// Devices that are no battery advertise this too.
+    Shared(&'static AdvertisementMatcher),
 }
 
-/// Weight of each kind of match. Powers of two: one of a better kind outweighs all weaker ones.
-const MANUFACTURER: u8 = 8;
-const NAME: u8 = 4;
-const ADDRESS: u8 = 2;
-const SERVICE: u8 = 1;
+// Points for each part of a match. A company id outweighs any name, a name outweighs address and
+// service together, and parts that must match together outweigh each of them.
+const SERVICE: u16 = 4;
+const ADDRESS: u16 = 6;
+/// The module and not the brand: it takes the service of the brand too.
+const REVERSED_ADDRESS: u16 = 9;
+/// Each character that a pattern prescribes adds one, up to [`MOST`].
+const NAME: u16 = 10;
+/// Each byte of the data that a pattern prescribes adds one, up to [`MOST`].
+const MANUFACTURER: u16 = 40;
+const MOST: usize = 9;
 
-/// From this strength on a match is more than a service or an address, which other brands share.
-pub(super) const LIKELY: u8 = NAME;
+/// Company ids that no company owns, and that of the beacons of all makes (Apple).
+const COMMON_IDS: [u16; 3] = [0, 0xFFFF, 0x004C];
+const COMMON_MANUFACTURER: u16 = 2;
+
+/// From here on a match is more than a service, an address or a company id that other devices share:
+/// three characters of a name are enough.
+const LIKELY: u16 = NAME + 3;
+
+/// How well an advertisement matches; the greater one is the more specific.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Strength {
+    /// 0 for no match.
+    points: u16,
+    /// Points for what no other device advertises.
+    own: u16,
+}
+
+impl Strength {
+    fn new(points: u16) -> Self {
+        Strength { points, own: points }
+    }
+
+    pub(super) fn is_match(self) -> bool {
+        self.points > 0
+    }
+
+    pub(super) fn is_likely(self) -> bool {
+        self.own >= LIKELY
+    }
+
+    /// That of a brand of which both match.
+    pub(super) fn or(self, other: Self) -> Self {
+        Strength { points: self.points.max(other.points), own: self.own.max(other.own) }
+    }
+}
 
 impl AdvertisementMatcher {
-    /// How strongly the device matches; 0 when it does not.
-    pub(super) fn strength(&self, device: &Advertisement<'_>) -> u8 {
-        let (matches, strength) = match *self {
+    pub(super) fn strength(&self, device: &Advertisement<'_>) -> Strength {
+        let (matches, points) = match *self {
             AdvertisementMatcher::Name(pattern) => {
                 // Some names begin with a blank, and modules pad names at the end.
                 let matches = |name: &str| {
-                    let name = name.trim_end();
+                    let name =
+                        name.trim_end_matches(|it: char| it.is_whitespace() || it.is_control());
                     let name = if pattern.starts_with(' ') { name } else { name.trim_start() };
                     is_match(pattern.as_bytes(), name.as_bytes())
                 };
-                (device.name.is_some_and(matches), NAME)
+                (device.name.is_some_and(matches), NAME + limited(prescribed(pattern.as_bytes())))
             }
             AdvertisementMatcher::Service(service) => (device.services.contains(&service), SERVICE),
             AdvertisementMatcher::Address(prefix) => {
@@ -61,25 +102,47 @@ impl AdvertisementMatcher {
                 (start.is_some_and(|start| start.eq_ignore_ascii_case(prefix)), ADDRESS)
             }
             AdvertisementMatcher::Manufacturer(id) => {
-                (device.manufacturer.iter().any(|(company, _)| *company == id), MANUFACTURER)
+                (device.manufacturer.iter().any(|(company, _)| *company == id), company(id, &[]))
             }
             AdvertisementMatcher::ManufacturerData(id, start) => {
                 let matches =
                     |(company, data): &(u16, Vec<u8>)| *company == id && data.starts_with(start);
-                (device.manufacturer.iter().any(matches), MANUFACTURER)
+                (device.manufacturer.iter().any(matches), company(id, start))
             }
             AdvertisementMatcher::ReversedAddress => {
-                (advertises_reversed_address(device), MANUFACTURER)
+                (advertises_reversed_address(device), REVERSED_ADDRESS)
             }
             AdvertisementMatcher::All(matchers) => {
-                let strengths = || matchers.iter().map(|matcher| matcher.strength(device));
-                (
-                    strengths().all(|strength| strength > 0),
-                    strengths().fold(0, |all, one| all | one),
-                )
+                let points = || matchers.iter().map(|matcher| matcher.strength(device).points);
+                (points().all(|points| points > 0), points().sum())
+            }
+            AdvertisementMatcher::Shared(matcher) => {
+                return Strength { own: 0, ..matcher.strength(device) };
             }
         };
-        if matches { strength } else { 0 }
+        Strength::new(if matches { points } else { 0 })
+    }
+}
+
+fn company(id: u16, start: &[u8]) -> u16 {
+    let own = MANUFACTURER + limited(start.len());
+    if COMMON_IDS.contains(&id) { COMMON_MANUFACTURER } else { own }
+}
+
+fn limited(count: usize) -> u16 {
+    count.min(MOST) as u16
+}
+
+/// The number of characters that a pattern prescribes; a class is one.
+fn prescribed(pattern: &[u8]) -> usize {
+    match pattern {
+        [] => 0,
+        [b'*' | b'?', rest @ ..] => prescribed(rest),
+        [b'[', rest @ ..] => {
+            let end = rest.iter().position(|byte| *byte == b']').unwrap_or(rest.len());
+            1 + prescribed(rest.get(end + 1..).unwrap_or_default())
+        }
+        [_, rest @ ..] => 1 + prescribed(rest),
     }
 }
 
@@ -157,9 +220,30 @@ mod tests {
             services: &[],
             manufacturer,
         };
-        assert_eq!(BOTH.strength(&named("R-12100", &ours)), NAME | MANUFACTURER);
-        assert_eq!(BOTH.strength(&named("R-12100", &other)), 0);
-        assert_eq!(BOTH.strength(&named("R-24100", &ours)), 0);
+        assert_eq!(BOTH.strength(&named("R-12100", &ours)).points, NAME + 4 + MANUFACTURER);
+        assert_eq!(BOTH.strength(&named("R-12100", &other)).points, 0);
+        assert_eq!(BOTH.strength(&named("R-24100", &ours)).points, 0);
+    }
+
+    #[test]
+    fn longer_pattern_is_more_specific() {
+        for (pattern, count) in [("*", 0), ("S-*", 2), ("R-12[0-9]??*", 5), ("[A-F]", 1)] {
+            assert_eq!(prescribed(pattern.as_bytes()), count, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn shared_mark_is_never_likely() {
+        static NAME: AdvertisementMatcher = AdvertisementMatcher::Name("GModule");
+        let device = Advertisement {
+            name: Some("GModule\0\r"),
+            address: "00:11:22:33:44:55",
+            services: &[],
+            manufacturer: &[],
+        };
+        assert!(NAME.strength(&device).is_likely());
+        let shared = AdvertisementMatcher::Shared(&NAME).strength(&device);
+        assert!(shared.is_match() && !shared.is_likely());
     }
 
     #[test]

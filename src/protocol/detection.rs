@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::advertisement::{Advertisement, LIKELY};
+use super::advertisement::{Advertisement, Strength};
 use super::{DriverInfo, Options, drivers};
 
 /// The type that stands for "find out".
@@ -32,15 +32,17 @@ pub fn recognise(device: &Advertisement<'_>) -> Vec<Guess> {
 
 fn recognise_among(drivers: &[&'static DriverInfo], device: &Advertisement<'_>) -> Vec<Guess> {
     let strength = |driver: &DriverInfo| {
-        driver.matchers.iter().fold(0, |all, matcher| all | matcher.strength(device))
+        let each = driver.matchers.iter().map(|matcher| matcher.strength(device));
+        each.fold(Strength::default(), Strength::or)
     };
     let with_gatt = drivers.iter().copied().filter(|driver| driver.gatt.is_some());
     let mut guesses: Vec<_> = with_gatt
         .map(|driver| (strength(driver), driver))
-        .filter(|(strength, _)| *strength > 0)
+        .filter(|(strength, _)| strength.is_match())
         .collect();
-    guesses.sort_by_key(|(strength, _)| Reverse(*strength));
-    let guess = |(strength, driver)| Guess { driver, likely: strength >= LIKELY };
+    // What only this brand advertises comes before what others advertise too.
+    guesses.sort_by_key(|(strength, _)| Reverse((strength.is_likely(), *strength)));
+    let guess = |(strength, driver): (Strength, _)| Guess { driver, likely: strength.is_likely() };
     guesses.into_iter().map(guess).collect()
 }
 
@@ -99,7 +101,7 @@ pub fn ble_candidates(device: Option<&Advertisement<'_>>) -> Vec<Candidate> {
 mod tests {
     use super::*;
     use crate::protocol::advertisement::AdvertisementMatcher::{
-        self, Address, Manufacturer, Name, ReversedAddress, Service,
+        self, Address, All, Manufacturer, Name, ReversedAddress, Service,
     };
     use crate::protocol::{daren, jbd, uuid16};
 
@@ -110,7 +112,13 @@ mod tests {
 
     static RED: DriverInfo = brand(
         "red",
-        &[Service(uuid16(0xFF00)), ReversedAddress, Address("A4:C1:38"), Name("SP16S*")],
+        &[
+            Service(uuid16(0xFF00)),
+            ReversedAddress,
+            All(&[ReversedAddress, Service(uuid16(0xFF00))]),
+            Address("A4:C1:38"),
+            Name("SP16S*"),
+        ],
     );
     static BLUE: DriverInfo = brand(
         "blue",
@@ -149,6 +157,9 @@ mod tests {
     fn reversed_address_identifies_one_brand() {
         let manufacturer = &[(0x6D7C, vec![0xBE, 0x38, 0xC1, 0xA4])];
         let device = Advertisement { address: "A4:C1:38:BE:6D:7C", manufacturer, ..UNKNOWN };
+        assert_eq!(guesses(&device), [("red", false), ("blue", false)], "another module");
+        let services = &[uuid16(0xFF00)];
+        let device = Advertisement { services, ..device };
         assert_eq!(guesses(&device), [("red", true), ("blue", false)]);
         assert_eq!(guesses(&Advertisement { manufacturer, ..UNKNOWN }), []);
     }

@@ -86,8 +86,9 @@ fn matcher(mark: &'static ScanMark) -> AdvertisementMatcher {
         mark.manufacturer.map(|id| AdvertisementMatcher::ManufacturerData(id, leak(data))),
     ];
     let all: Vec<_> = all.into_iter().flatten().collect();
-    match all[..] {
+    let matcher = match all[..] {
         [only] => only,
         _ => AdvertisementMatcher::All(leak(all)),
-    }
+    };
+    if mark.shared { AdvertisementMatcher::Shared(&leak(vec![matcher])[0]) } else { matcher }
 }

@@ -29,7 +29,7 @@ use registers::Registers;
 pub static INFO: DriverInfo = DriverInfo {
     serial: SerialDefaults::new(&[9600], 1),
     gatt: Some(GattProfile { channels: CHANNELS, streams: false }),
-    matchers: &[AdvertisementMatcher::Name("DL-*"), AdvertisementMatcher::Name("JHB-*")],
+    matchers: MATCHERS,
     addresses: 1..=15,
     variants: &["a5", "d2", "p81"],
     controls: &[Switch::Charging, Switch::Discharging],
@@ -37,6 +37,17 @@ pub static INFO: DriverInfo = DriverInfo {
                from documents only",
     ..DriverInfo::new("daly", "Daly", |options| Box::new(Runner::new(Daly::new(options))))
 };
+
+/// Owners rename their boards; the manufacturer data contains the address and `DL` or `JHB`. The
+/// company ids are no assigned ones: the first byte of the data belongs to the mark.
+const MATCHERS: &[AdvertisementMatcher] = &[
+    AdvertisementMatcher::Name("DL-*"),
+    AdvertisementMatcher::Name("JHB-*"),
+    AdvertisementMatcher::ManufacturerData(0x0104, &[0x01]),
+    AdvertisementMatcher::ManufacturerData(0x0302, &[0x16]),
+    AdvertisementMatcher::ManufacturerData(0x0303, &[0x00]),
+    AdvertisementMatcher::ManufacturerData(0x0402, &[0x27]),
+];
 
 /// Some modules refuse subscriptions to the first.
 const CHANNELS: &[GattChannel] = &[

@@ -45,11 +45,14 @@ const CHANNELS: &[GattChannel] = &[
     GattChannel::new(&[short(0xFFF0, 0xFFF1)], short(0xFFF0, 0xFFF2)),
 ];
 
+const SERVICE: AdvertisementMatcher = AdvertisementMatcher::Service(uuid16(0xFF00));
+
 /// The service and the first addresses are those of other brands' modules, too. Owners and brands
 /// rename their boards freely; these are the names that were seen.
 const MATCHERS: &[AdvertisementMatcher] = &[
-    AdvertisementMatcher::Service(uuid16(0xFF00)),
+    SERVICE,
     AdvertisementMatcher::ReversedAddress,
+    AdvertisementMatcher::All(&[AdvertisementMatcher::ReversedAddress, SERVICE]),
     AdvertisementMatcher::Name("JBD-*"),
     AdvertisementMatcher::Name("xiaoxiang*"),
     AdvertisementMatcher::Name("SP04S*"),
@@ -62,10 +65,18 @@ const MATCHERS: &[AdvertisementMatcher] = &[
     AdvertisementMatcher::Name("SBL-*"),
     AdvertisementMatcher::Name("OGR-*"),
     AdvertisementMatcher::Name("LSG-*"),
-    AdvertisementMatcher::Name("DWF*"),
     AdvertisementMatcher::Name("TZ-H*"),
     AdvertisementMatcher::Name("ECO-LFP*"),
     AdvertisementMatcher::Name("LT40AH*"),
+    // Names that other makes may have as well.
+    AdvertisementMatcher::All(&[AdvertisementMatcher::Name("12???BL*"), SERVICE]),
+    AdvertisementMatcher::All(&[AdvertisementMatcher::Name("24???BL*"), SERVICE]),
+    AdvertisementMatcher::All(&[AdvertisementMatcher::Name("@KsM:*"), SERVICE]),
+    AdvertisementMatcher::All(&[AdvertisementMatcher::Name("N-?????BL*"), SERVICE]),
+    AdvertisementMatcher::All(&[AdvertisementMatcher::Name("SJ-???-*"), SERVICE]),
+    AdvertisementMatcher::All(&[AdvertisementMatcher::Name("TITAN-*"), SERVICE]),
+    AdvertisementMatcher::Address("10:A5:62"),
+    AdvertisementMatcher::Address("A2:C2:37"),
     AdvertisementMatcher::Address("A4:C1:37"),
     AdvertisementMatcher::Address("A4:C1:38"),
     AdvertisementMatcher::Address("A5:C2:37"),

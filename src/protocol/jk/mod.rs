@@ -61,6 +61,8 @@ const CHANNELS: &[GattChannel] = &[
 const MATCHERS: &[AdvertisementMatcher] = &[
     AdvertisementMatcher::Name("JK_*"),
     AdvertisementMatcher::Name("JK-*"),
+    AdvertisementMatcher::ManufacturerData(0x0B65, &[0x88, 0xA0]),
+    AdvertisementMatcher::ManufacturerData(0x4B4A, &[0x00, 0x01]),
     AdvertisementMatcher::Address("C8:47:80"),
     AdvertisementMatcher::Address("C8:47:8C"),
     AdvertisementMatcher::Address("20:21:11"),

@@ -94,6 +94,9 @@ pub struct ScanMark {
     pub data: Bytes,
     /// The beginning of the address: `C8:47:80`.
     pub address: Option<String>,
+    /// Devices that are no battery of this brand advertise the same.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
