@@ -99,6 +99,20 @@ impl PlausibilityFilter {
     }
 }
 
+/// Why these cannot be the values of a battery, if nothing but a valid frame confirms that they are:
+/// brands with different registers share the requests of Modbus.
+pub fn contradiction(reading: &Reading) -> Option<String> {
+    let mut reasons = Vec::new();
+    Candidate::new(reading.clone(), Uptime(0), &mut reasons);
+    let pack = &reading.pack;
+    let cells = reading.cells.iter().filter_map(|cell| cell.voltage);
+    let has_voltage = pack.voltage.into_iter().chain(cells).any(|voltage| voltage.0 > 0);
+    if !has_voltage && pack.soc.is_none_or(|soc| soc.0 == 0) {
+        reasons.push("neither a voltage nor a state of charge".to_owned());
+    }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
 impl Candidate {
     /// Removes values that cannot exist and adds the reasons.
     fn new(mut reading: Reading, at: Uptime, reasons: &mut Vec<String>) -> Self {

@@ -11,7 +11,7 @@ use super::health::Backoff;
 use crate::model::FaultKind;
 use crate::protocol::detection::Candidate;
 use crate::protocol::{CycleKind, DriverInfo};
-use crate::transport::{Link, LinkConfig, LinkError};
+use crate::transport::{BleChannel, Link, LinkConfig, LinkError};
 
 /// Pauses in ms before a serial port is opened again. Looking for a device node costs nothing, so a
 /// replugged adapter is found soon.
@@ -52,6 +52,8 @@ pub(super) struct Connection {
     /// Consecutive reads in which no byte was received.
     silent_reads: usize,
     batteries: usize,
+    /// Brands are tried on it, so a wrong one does not end it.
+    pub(super) searching: bool,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl Connection {
             answered: false,
             silent_reads: 0,
             batteries,
+            searching: false,
         }
     }
 
@@ -184,11 +187,13 @@ impl Connection {
         }
     }
 
-    /// Sets what the candidate needs: its baud rate or its GATT characteristics.
-    pub(super) async fn configure_for(&mut self, candidate: &Candidate) {
+    /// Sets what the candidate needs: its baud rate, or its first channel among those that the
+    /// battery has.
+    pub(super) async fn configure_for(&mut self, candidate: &Candidate, existing: &[BleChannel]) {
         let changed = match &mut self.endpoint {
             LinkConfig::Ble(config) => {
-                let channels = ble::ble_channels(candidate.driver);
+                let own = ble::ble_channels(candidate.driver);
+                let channels = Vec::from_iter(own.into_iter().find(|one| existing.contains(one)));
                 let changed = config.channels != channels;
                 config.channels = channels;
                 changed
@@ -270,7 +275,7 @@ impl Connection {
                 self.backoff.reset();
             }
             Err(CycleError::Link(error)) => self.fail(error.clone()).await,
-            Err(error) if self.ble.is_some() => {
+            Err(error) if self.ble.is_some() && !self.searching => {
                 let kind = error.fault().kind;
                 // A battery that replies with an error is awake and connected.
                 if !matches!(

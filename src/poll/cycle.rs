@@ -36,6 +36,9 @@ pub enum CycleError {
     /// No candidate of a search got a valid reply; contains the list of candidates.
     #[error("no known battery answered; tried: {0}")]
     Unrecognised(String),
+    /// The Bluetooth device with this address has no channel of a brand that can be searched for.
+    #[error("{0} has no Bluetooth service of a known battery")]
+    NoKnownService(String),
     /// The driver panicked. A bug, which costs this battery one read and does not affect the others.
     #[error("the driver crashed: {0}")]
     Panicked(String),
@@ -64,7 +67,13 @@ impl CycleError {
             CycleError::Unrecognised(_) => (
                 FaultKind::Timeout,
                 "check that the battery is awake and of a supported type, and check the wiring or \
-                 the distance; set the type if you know it",
+                 the distance; set the type if you know it. `bms-reader scan --probe` repeats the \
+                 search; a profile adds a brand",
+            ),
+            CycleError::NoKnownService(_) => (
+                FaultKind::ConnectFailed,
+                "is the address that of a battery (`bms-reader scan` lists the devices in reach)? \
+                 Set the type if you know it; a profile adds a brand",
             ),
             CycleError::Panicked(_) => (
                 FaultKind::BadFrame,

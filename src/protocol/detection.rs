@@ -52,9 +52,15 @@ pub struct Candidate {
     pub driver: &'static DriverInfo,
     /// The baud rate, where it is ours to choose.
     pub baud: Option<u32>,
+    /// The advertisement matches.
+    pub recognised: bool,
 }
 
 impl Candidate {
+    pub(crate) fn new(driver: &'static DriverInfo, baud: Option<u32>) -> Self {
+        Candidate { driver, baud, recognised: false }
+    }
+
     /// The operator's settings with an address that the brand can have.
     pub fn options(&self, given: &Options) -> Options {
         let known = &self.driver.addresses;
@@ -71,7 +77,7 @@ pub fn serial_candidates(bauds: &[u32]) -> Vec<Candidate> {
         let Some(serial) = driver.serial else { continue };
         let rates = if bauds.is_empty() { serial.bauds } else { bauds };
         let ranked = rates.iter().enumerate();
-        all.extend(ranked.map(|(rank, &baud)| (rank, Candidate { driver, baud: Some(baud) })));
+        all.extend(ranked.map(|(rank, &baud)| (rank, Candidate::new(driver, Some(baud)))));
     }
     all.sort_by_key(|(rank, candidate)| (candidate.driver.probe_last, *rank));
     all.into_iter().map(|(_, candidate)| candidate).collect()
@@ -80,21 +86,25 @@ pub fn serial_candidates(bauds: &[u32]) -> Vec<Candidate> {
 /// What to try behind a bridge, which has a baud rate of its own.
 pub fn bridge_candidates() -> Vec<Candidate> {
     let wired = drivers().iter().copied().filter(|driver| driver.serial.is_some());
-    let mut all: Vec<_> = wired.map(|driver| Candidate { driver, baud: None }).collect();
+    let mut all: Vec<_> = wired.map(|driver| Candidate::new(driver, None)).collect();
     all.sort_by_key(|candidate| candidate.driver.probe_last);
     all
 }
 
-/// What to try on Bluetooth: the brands that match the advertisement, then all others.
+/// What to try on Bluetooth: the brands that match the advertisement, then all others. A brand
+/// without checksums comes last, and only where the advertisement is likely its own.
 pub fn ble_candidates(device: Option<&Advertisement<'_>>) -> Vec<Candidate> {
     let guesses = device.map(recognise).unwrap_or_default();
-    let mut brands: Vec<_> = guesses.into_iter().map(|guess| guess.driver).collect();
-    for driver in drivers().iter().copied().filter(|driver| driver.gatt.is_some()) {
-        if brands.iter().all(|known| known.name != driver.name) {
-            brands.push(driver);
-        }
-    }
-    brands.into_iter().map(|driver| Candidate { driver, baud: None }).collect()
+    let is_recognised =
+        |driver: &DriverInfo| guesses.iter().any(|guess| guess.driver.name == driver.name);
+    let checked = guesses.iter().map(|guess| guess.driver).filter(|driver| !driver.unchecked);
+    let others = drivers()
+        .iter()
+        .copied()
+        .filter(|driver| driver.gatt.is_some() && !driver.unchecked && !is_recognised(driver));
+    let unchecked = guesses.iter().filter(|guess| guess.driver.unchecked && guess.likely);
+    let all = checked.chain(others).chain(unchecked.map(|guess| guess.driver));
+    all.map(|driver| Candidate { driver, baud: None, recognised: is_recognised(driver) }).collect()
 }
 
 #[cfg(test)]
@@ -239,15 +249,28 @@ mod tests {
 
     #[test]
     fn every_bluetooth_brand_is_tried_once() {
-        let with_gatt = drivers().iter().filter(|driver| driver.gatt.is_some()).count();
+        let checked = |driver: &&&DriverInfo| driver.gatt.is_some() && !driver.unchecked;
+        let count = drivers().iter().filter(checked).count();
         let device = Advertisement { name: Some("JK_B2A20S20P"), ..UNKNOWN };
-        assert_eq!(ble_candidates(None).len(), with_gatt);
-        assert_eq!(ble_candidates(Some(&device)).len(), with_gatt);
+        assert_eq!(ble_candidates(None).len(), count);
+        assert_eq!(ble_candidates(Some(&device)).len(), count);
+    }
+
+    #[test]
+    fn brand_without_checksum_needs_a_likely_advertisement() {
+        let position = |device: &Advertisement<'_>, name: &str| {
+            let candidates = ble_candidates(Some(device));
+            candidates.iter().rev().position(|candidate| candidate.driver.name == name)
+        };
+        let device = Advertisement { name: Some("Epsilon-201007664"), ..UNKNOWN };
+        assert_eq!(position(&device, "superb"), Some(0), "the last one");
+        assert_eq!(position(&UNKNOWN, "superb"), None);
+        assert_eq!(position(&device, "tianpwr"), None);
     }
 
     #[test]
     fn impossible_address_becomes_the_first_possible_one() {
-        let daren = Candidate { driver: &daren::INFO, baud: None };
+        let daren = Candidate::new(&daren::INFO, None);
         let given = |address| Options { address, ..Options::default() };
         assert_eq!(daren.options(&given(5)).address, 5);
         assert_eq!(daren.options(&given(200)).address, 0);

@@ -31,6 +31,9 @@ pub struct DriverInfo {
     pub text: bool,
     /// `auto` tries it after all others because its requests write.
     pub probe_last: bool,
+    /// Its frames have no checksum, so another brand may seem to answer: `auto` tries it over
+    /// Bluetooth after all others, and only where the advertisement is likely its own.
+    pub unchecked: bool,
     /// The variable that stands for this brand where `BMS_TYPE` is missing.
     pub implied_by: Option<ImpliedBy>,
     /// Switches that [`CycleKind::Write`](super::CycleKind::Write) can set.
@@ -71,6 +74,7 @@ impl DriverInfo {
             replay_variants: &[],
             text: false,
             probe_last: false,
+            unchecked: false,
             implied_by: None,
             controls: &[],
             serial_control: true,

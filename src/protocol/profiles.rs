@@ -50,9 +50,18 @@ pub fn info(profile: Profile) -> &'static DriverInfo {
         gatt,
         matchers: leak(profile.scan.iter().map(matcher).collect()),
         addresses: serial.map_or(1..=1, |serial| serial.first_address..=serial.last_address),
+        unchecked: !has_checksums(profile),
         verified: &profile.verified,
         ..DriverInfo::of(&profile.name, &profile.title, Source::Profile(loaded))
     }))
+}
+
+/// Whether every reply with values is protected; Modbus always is.
+fn has_checksums(profile: &Profile) -> bool {
+    let replies = profile.requests.iter().flat_map(|request| &request.replies);
+    let mut valued = replies.filter(|reply| !reply.fields.is_empty());
+    let common = profile.modbus.is_some() || profile.frame.check.is_some();
+    common || valued.all(|reply| reply.check.is_some())
 }
 
 fn leak<T>(list: Vec<T>) -> &'static [T] {

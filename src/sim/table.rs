@@ -103,9 +103,9 @@ impl Responder for TablePack {
 /// Length of the first request in a buffer.
 pub fn request_end(profile: &'static Profile, buffer: &[u8]) -> Option<usize> {
     let mut may_continue = false;
-    for unit in
-        (0..=u8::MAX).filter(|unit| profile.units.is_empty() || profile.units.contains(unit))
-    {
+    // On a wire the address is configured.
+    let is_any = profile.units.is_empty() || profile.serial.is_some();
+    for unit in (0..=u8::MAX).filter(|unit| is_any || profile.units.contains(unit)) {
         for request in &profile.requests {
             for (request, numbers) in numbers(profile, request, unit) {
                 let bytes = compose(profile, request, numbers);
@@ -249,6 +249,9 @@ impl<'a> Encoder<'a> {
                 (None, None) => field.at,
             };
             let at = usize::try_from(at).unwrap_or_default();
+            if field.optional && request.read.is_some() && at >= bytes.len() {
+                continue;
+            }
             match (&field.count, field.kind) {
                 (Some(count), _) => {
                     let count = self.count(field, count);

@@ -152,14 +152,17 @@ impl LineTask {
             }
         };
         match opened {
-            Ok(()) => self.note_open(counts),
+            Ok(()) => {
+                self.note_open(counts);
+                self.narrow_search().await;
+            }
             Err(error) => {
                 // Without its service the battery is of another brand.
-                if let LinkError::NoService { .. } = error
+                if let LinkError::NoService { endpoint } = &error
                     && let Some(search) = &mut self.search
                 {
-                    search.reached = true;
-                    return self.skip_candidate(Instant::now(), error.into()).await;
+                    let error = search.without_service(endpoint, &error);
+                    return self.skip_candidate(Instant::now(), error).await;
                 }
                 self.note_lost(&error);
             }

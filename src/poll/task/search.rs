@@ -6,11 +6,12 @@ use tracing::info;
 
 use super::LineTask;
 use crate::model::FaultKind;
-use crate::poll::ble::advertisement;
+use crate::model::plausible::{Implausible, contradiction};
+use crate::poll::ble::{advertisement, ble_channels};
 use crate::poll::cycle::CycleError;
-use crate::protocol::CycleKind;
 use crate::protocol::detection::{self, Candidate};
-use crate::transport::{LinkConfig, LinkError};
+use crate::protocol::{CycleKind, Medium};
+use crate::transport::{BleChannel, Link, LinkConfig, LinkError};
 
 /// What follows an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +32,19 @@ pub(super) struct Search {
     candidates: Vec<Candidate>,
     /// How many of them were tried in this round.
     tried: usize,
+    /// On Bluetooth: the channels of known brands that the battery has; empty before the first
+    /// connection of a round.
+    channels: Vec<BleChannel>,
+    /// The first candidate with a valid reply whose values do not fit together. It is accepted if no
+    /// other candidate fits: some batteries measure strange values.
+    doubtful: Option<Candidate>,
+    accepts_doubtful: bool,
     /// The most informative error of this round.
     best_error: Option<CycleError>,
     /// A connection was established in this round, even if a wrong candidate ended it.
     pub(super) reached: bool,
-    announced: bool,
+    /// A round is over: its candidates are in the log.
+    repeats: bool,
 }
 
 impl Search {
@@ -62,9 +71,37 @@ impl Search {
         Some(verdict)
     }
 
+    /// The battery lacks the channels that were asked for: of the current candidate or, before the
+    /// first connection of a round, of all.
+    pub(super) fn without_service(&mut self, endpoint: &str, error: &LinkError) -> CycleError {
+        self.reached = true;
+        if !self.channels.is_empty() {
+            return error.clone().into();
+        }
+        self.tried = self.candidates.len().saturating_sub(1);
+        CycleError::NoKnownService(endpoint.to_owned())
+    }
+
+    /// Keeps the brands that have a channel which exists: the recognised ones first, then the others
+    /// by their channels, so that brands with the same channel are asked over one connection.
+    fn narrow(&mut self, existing: &[BleChannel]) {
+        let rank = |candidate: &Candidate| {
+            let own = ble_channels(candidate.driver);
+            let first = own.iter().find_map(|one| existing.iter().position(|other| other == one));
+            first.map(|channel| match () {
+                () if candidate.driver.unchecked => (2, channel),
+                () if candidate.recognised => (0, 0),
+                () => (1, channel),
+            })
+        };
+        self.candidates.retain(|candidate| rank(candidate).is_some());
+        self.candidates.sort_by_key(rank);
+        self.channels = existing.to_vec();
+    }
+
     pub(super) fn start_over(&mut self) {
         let bauds = std::mem::take(&mut self.bauds);
-        *self = Search { bauds, announced: self.announced, ..Search::default() };
+        *self = Search { bauds, repeats: true, ..Search::default() };
     }
 }
 
@@ -93,20 +130,47 @@ impl LineTask {
     pub(super) async fn prepare_search(&mut self) -> Result<(), LinkError> {
         let Some(search) = &mut self.search else { return Ok(()) };
         let battery = &mut self.batteries[0];
+        self.connection.searching = true;
         if search.candidates.is_empty() {
             let (candidates, signal) = candidates(&self.connection.endpoint, &search.bauds).await?;
-            if !std::mem::replace(&mut search.announced, true) {
-                let (id, names) = (&battery.member.id, names(&candidates));
-                let endpoint = &self.connection.endpoint;
-                info!("{id}: detecting the battery at {endpoint}; trying: {names}");
+            if !search.repeats {
+                let id = &battery.member.id;
+                info!("{id}: detecting the battery at {}", self.connection.endpoint);
             }
             search.candidates = candidates;
             battery.signal = signal;
+            if let LinkConfig::Ble(config) = &mut self.connection.endpoint {
+                // Which brands come into question is known when the services are.
+                config.channels = all_channels(&search.candidates);
+            }
         }
-        if let Some(candidate) = search.current() {
-            self.connection.configure_for(&candidate).await;
+        let is_ble = matches!(self.connection.endpoint, LinkConfig::Ble(_));
+        if let Some(candidate) = search.current()
+            && (!is_ble || !search.channels.is_empty())
+        {
+            self.connection.configure_for(&candidate, &search.channels).await;
         }
         Ok(())
+    }
+
+    /// Limits the search on Bluetooth to the brands whose characteristics the battery has.
+    pub(super) async fn narrow_search(&mut self) {
+        let Some(search) = &mut self.search else { return };
+        let Some(Link::Ble(link)) = self.connection.link() else { return };
+        if !search.channels.is_empty() {
+            return;
+        }
+        search.narrow(link.channels());
+        if !search.repeats {
+            let id = &self.batteries[0].member.id;
+            info!("{id}: its services fit {}", names(&search.candidates));
+        }
+        if let LinkConfig::Ble(config) = &mut self.connection.endpoint {
+            config.channels = Vec::from_iter(search.channels.first().cloned());
+        }
+        if let Some(candidate) = search.current() {
+            self.connection.configure_for(&candidate, &search.channels).await;
+        }
     }
 
     /// Reads the battery with the driver of a candidate.
@@ -119,16 +183,36 @@ impl LineTask {
         let battery = &mut self.batteries[0];
         search.reached = true;
         let (info, options) = (candidate.driver, candidate.options(&battery.member.options));
-        battery.try_driver(info, &options);
+        if !search.repeats {
+            info!("{}: trying {}", battery.member.id, names(&[candidate]));
+        }
+        let mut trial = options.clone();
+        if options.medium == Medium::Ble && !candidate.recognised {
+            // There may be a dozen of them.
+            trial.timeout = trial.timeout.min(detection::TIMEOUT);
+        }
+        battery.try_driver(info, &trial);
         let result = self.connection.run(battery, CycleKind::Read, false).await;
+        let result = result.and_then(|reading| match contradiction(&reading) {
+            Some(reason) if !search.accepts_doubtful => {
+                search.doubtful.get_or_insert(candidate);
+                Err(CycleError::Implausible(Implausible(reason)))
+            }
+            _ => Ok(reading),
+        });
         if let Err(error) = result {
             battery.driver = None;
             return self.skip_candidate(started, error).await;
         }
         let (id, title, name) = (&battery.member.id, info.title, info.name);
         info!("{id}: found {title}; set the type to {name} to skip the search");
+        let is_final = trial == options;
         battery.identify(info, options);
+        if !is_final {
+            battery.renew_driver();
+        }
         self.search = None;
+        self.connection.searching = false;
         self.record(0, started, true, result).await;
         SearchStep::Recorded
     }
@@ -142,7 +226,14 @@ impl LineTask {
         let Some(search) = &mut self.search else { return SearchStep::Recorded };
         let battery = &mut self.batteries[0];
         let reached = search.reached;
+        let (doubtful, channels) = (search.doubtful, search.channels.clone());
         if let Some(verdict) = search.rule_out(error) {
+            if let Some(candidate) = doubtful {
+                search.candidates = vec![candidate];
+                (search.channels, search.accepts_doubtful) = (channels, true);
+                self.connection.configure_for(&candidate, &search.channels).await;
+                return SearchStep::Continue;
+            }
             battery.record(started, reached, Err(verdict));
             if self.connection.is_open() {
                 self.connection.rest().await;
@@ -151,10 +242,21 @@ impl LineTask {
         }
         battery.due = Instant::now();
         if let Some(candidate) = search.current() {
-            self.connection.configure_for(&candidate).await;
+            self.connection.configure_for(&candidate, &search.channels).await;
         }
         SearchStep::Continue
     }
+}
+
+/// Every channel of these brands, in their order.
+fn all_channels(candidates: &[Candidate]) -> Vec<BleChannel> {
+    let mut all = Vec::new();
+    for channel in candidates.iter().flat_map(|candidate| ble_channels(candidate.driver)) {
+        if !all.contains(&channel) {
+            all.push(channel);
+        }
+    }
+    all
 }
 
 /// What the battery may be, the likeliest first, and its Bluetooth signal strength.
@@ -180,7 +282,7 @@ mod tests {
     use crate::protocol::{ProtocolError, daren};
 
     fn search(count: usize) -> Search {
-        let candidate = Candidate { driver: &daren::INFO, baud: Some(9600) };
+        let candidate = Candidate::new(&daren::INFO, Some(9600));
         Search { candidates: vec![candidate; count], ..Search::default() }
     }
 

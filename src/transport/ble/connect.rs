@@ -15,7 +15,7 @@ use super::error::BleError;
 use super::gatt::{self, Writer};
 use super::locks::Permit;
 use super::scan::{Scan, count_in_reach};
-use super::{BleConfig, LinkError, pairing};
+use super::{BleChannel, BleConfig, LinkError, pairing};
 
 /// A battery that is not seen holds the adapter for this long at a time.
 const SCAN_SLICE: Duration = Duration::from_secs(5);
@@ -51,6 +51,8 @@ pub(super) struct Established {
     pub(super) notifications: Events<Vec<u8>>,
     pub(super) events: Events<DeviceEvent>,
     pub(super) writer: Writer,
+    /// The configured channels that the battery has; the first one is in use.
+    pub(super) channels: Vec<BleChannel>,
 }
 
 /// What has to be released, however an attempt ends: it outlives an attempt that is dropped.
@@ -325,6 +327,7 @@ impl Attempt<'_> {
             rssi: self.rssi,
             notifications: select_all(notifications).boxed(),
             events,
+            channels: gatt::existing(&candidates, &self.config.channels),
             writer: call_quick("reading the MTU", writer).await?,
         }))
     }

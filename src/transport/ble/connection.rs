@@ -13,7 +13,7 @@ use super::bus::{call_within, is_connected};
 use super::connect::{ConnectionGuard, Established, Events, connect};
 use super::error::BleError;
 use super::gatt::Writer;
-use super::{BleConfig, LinkError};
+use super::{BleChannel, BleConfig, LinkError};
 use crate::transport::WRITE_LIMIT;
 
 /// For the task to disconnect; its own limits are shorter.
@@ -33,6 +33,7 @@ pub struct BleLink {
     name: Option<String>,
     adapter: String,
     writer: Writer,
+    channels: Vec<BleChannel>,
     chunks: broadcast::Receiver<Vec<u8>>,
     /// Its sender is dropped when the task has disconnected.
     status: watch::Receiver<LinkStatus>,
@@ -76,7 +77,7 @@ async fn run(config: BleConfig, mut reply: oneshot::Sender<Result<BleLink, LinkE
             guard.release().await;
             let _ = reply.send(Err(error));
         }
-        Some(Ok(Established { device, name, rssi, writer, notifications, events })) => {
+        Some(Ok(Established { device, name, rssi, writer, channels, notifications, events })) => {
             let (chunks, receiver) = broadcast::channel(CHUNKS);
             let (status, link_status) = watch::channel(LinkStatus { rssi, end: None });
             let stop = CancellationToken::new();
@@ -86,6 +87,7 @@ async fn run(config: BleConfig, mut reply: oneshot::Sender<Result<BleLink, LinkE
                 name,
                 adapter: device.adapter_name().into(),
                 writer,
+                channels,
                 chunks: receiver,
                 status: link_status,
                 stop: stop.clone().drop_guard(),
@@ -157,6 +159,11 @@ impl BleLink {
 
     pub fn adapter(&self) -> &str {
         &self.adapter
+    }
+
+    /// The configured channels that the battery has; the first one is in use.
+    pub fn channels(&self) -> &[BleChannel] {
+        &self.channels
     }
 
     /// Signal strength in dBm when a scan last saw the battery.

@@ -88,6 +88,16 @@ fn write_op(flags: &CharacteristicFlags, prefer_response: bool) -> WriteOp {
     if with_response { WriteOp::Request } else { WriteOp::Command }
 }
 
+/// The channels that the battery has completely.
+pub(super) fn existing<C: Clone>(
+    candidates: &[Candidate<C>],
+    channels: &[BleChannel],
+) -> Vec<BleChannel> {
+    let exists =
+        |channel: &&BleChannel| choose(candidates, std::slice::from_ref(*channel)).is_some();
+    channels.iter().filter(exists).cloned().collect()
+}
+
 /// Writes to a characteristic in pieces that fit into one packet each.
 #[derive(Debug)]
 pub(super) struct Writer {

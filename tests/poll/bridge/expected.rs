@@ -50,8 +50,8 @@ impl Expected {
             exchanges.push(exchange);
         }
         if let [first, second] = &exchanges[..] {
-            let mut cells = batteries.values().map(|battery| &battery.reading.cells);
-            assert_ne!(cells.next(), cells.next(), "the batteries differ");
+            let mut readings = batteries.values().map(|battery| &battery.reading);
+            assert_ne!(readings.next(), readings.next(), "the batteries differ");
             assert_eq!(first.len(), second.len(), "both get the same requests");
         }
         Expected { batteries, strays: strays(&exchanges) }
