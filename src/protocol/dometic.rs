@@ -26,6 +26,7 @@ pub static INFO: DriverInfo = DriverInfo {
         AdvertisementMatcher::ManufacturerData(2117, &[0x14, 0x85]),
         AdvertisementMatcher::Name("KAA_*_TLB*"),
     ],
+    unchecked: true,
     verified: "recorded frames",
     ..DriverInfo::new("dometic", "Dometic / Büttner Tempra", new)
 };

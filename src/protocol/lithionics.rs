@@ -27,6 +27,7 @@ pub static INFO: DriverInfo = DriverInfo {
     gatt: Some(GattProfile { channels: &[CHANNEL], streams: true }),
     matchers: &[AdvertisementMatcher::Name("Li[0-9]-*")],
     text: true,
+    unchecked: true,
     verified: "recorded lines",
     ..DriverInfo::new("lithionics", "Lithionics", new)
 };

@@ -18,6 +18,7 @@ pub static INFO: DriverInfo = DriverInfo {
     gatt: Some(GattProfile { channels: &[CHANNEL], streams: false }),
     matchers: &[AdvertisementMatcher::Name("SmartBat-[AB]*")],
     text: true,
+    unchecked: true,
     verified: "constructed frames",
     ..DriverInfo::new("ogt", "Offgridtec Smart", new)
 };

@@ -26,6 +26,7 @@ pub static INFO: DriverInfo = DriverInfo {
         AdvertisementMatcher::Manufacturer(2330),
     ],
     text: true,
+    unchecked: true,
     verified: "constructed lines",
     ..DriverInfo::new("123smart", "123\\SmartBMS", new)
 };
