@@ -61,6 +61,13 @@ pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value
         AdvertisementMatcher::Name(pattern) => Some(pattern.replace('*', "SIM")),
         _ => None,
     });
+    // What it sends without any request begins with the subscription.
+    let notify_uuid = channel.notify.first().map(|notify| uuid(notify.uuid));
+    let unasked = recorder.stream.filter(|_| recorder.replies.is_empty());
+    let unasked = unasked.and_then(|seconds| {
+        let (bytes, pause) = (recorder.board.unsolicited(0.0)?, (seconds * 1000.0) as u64);
+        Some(json!({"char": notify_uuid, "after_ms": pause, "hex": hex(&bytes), "repeat": -1}))
+    });
     let services = services(channel);
     let service =
         |(uuid, characteristics)| json!({"uuid": uuid, "characteristics": characteristics});
@@ -69,7 +76,8 @@ pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value
         "adv_services": services.keys().collect::<Vec<_>>(),
         "fragment": brand.notification.unwrap_or(NOTIFICATION_SIZE),
         "services": services.iter().map(service).collect::<Vec<_>>(),
-        "replies": recorder.replies, "expected": expected,
+        "replies": recorder.replies, "on_subscribe": Vec::from_iter(unasked),
+        "expected": expected,
     }))
 }
 
