@@ -100,3 +100,30 @@ async fn auto_detects_a_brand_on_a_serial_port() {
     stop.cancel();
     simulator.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn scan_lists_every_pack_on_a_wire() {
+    let options = SimServerOptions {
+        brand: &sim::daren::BRAND,
+        addresses: vec![1, 2, 5],
+        seed: 1,
+        speed: 1.0,
+        pacing: None,
+        faults: Faults::default(),
+        listen: ListenAddr::Terminal { link: None },
+    };
+    let server = SimServer::open(&options).await.unwrap();
+    let port = server.port();
+    let stop = CancellationToken::new();
+    let simulator = tokio::spawn(server.serve(stop.clone()));
+    let mut scan = std::process::Command::new(env!("CARGO_BIN_EXE_bms-reader"));
+    scan.args(["scan", "--seconds", "1", "--probe", &port]).env("LOG_LEVEL", "info");
+    let output = tokio::task::spawn_blocking(move || scan.output()).await.unwrap().unwrap();
+    let (text, log) =
+        [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap()).into();
+    assert!(text.contains("  3 packs found\n    address 1: "), "{text}\n{log}");
+    assert!(text.contains(r#""id":"pack5""#) && text.contains("BANKS="), "{text}");
+    assert!(log.contains("trying daren"), "{log}");
+    stop.cancel();
+    simulator.await.unwrap().unwrap();
+}

@@ -3,6 +3,7 @@
 mod probe;
 mod text;
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -10,16 +11,16 @@ use serde_json::{Value, json};
 
 use super::args::FlagValue::{self, Many, One};
 use super::args::{Command, Flag, PROGRAM};
-use super::{Outcome, SUCCESS};
-use crate::config::Endpoint;
+use super::{CommandError, Outcome, SUCCESS, start_log};
+use crate::config::{Endpoint, LogSettings};
 use crate::model::{Fault, FaultKind};
 use crate::poll::{CycleError, advertisement};
+use crate::protocol::detection;
 use crate::protocol::detection::{Guess, recognise};
-use crate::protocol::{DriverInfo, detection};
 use crate::transport::Bluetooth;
 use crate::transport::ble::BleDevice;
 use crate::transport::serial::{self, PortInfo};
-use probe::{ProbeResult, probe};
+use probe::{Identified, ProbeResult, probe_device, probe_port};
 
 /// Batteries advertise every second or two.
 const SCAN_TIME: Duration = Duration::from_secs(5);
@@ -72,6 +73,9 @@ struct FoundDevice {
 
 /// `targets`: what to probe; `None` for nothing, an empty list for everything.
 async fn run(time: Duration, targets: Option<Vec<String>>, as_json: bool) -> Outcome {
+    if targets.is_some() {
+        show_progress()?;
+    }
     let result = scan(targets.as_deref(), time).await;
     for target in result.missing(targets.as_deref().unwrap_or_default()) {
         eprintln!("{PROGRAM}: {target} not probed: neither a port nor a Bluetooth device in range");
@@ -79,6 +83,16 @@ async fn run(time: Duration, targets: Option<Vec<String>>, as_json: bool) -> Out
     let text = if as_json { result.to_json().to_string() } else { text::render(&result) };
     println!("{}", text.trim_end());
     Ok(SUCCESS)
+}
+
+/// The log shows each brand that is tried: a search takes minutes.
+fn show_progress() -> Result<(), CommandError> {
+    let level = std::env::var("LOG_LEVEL").unwrap_or_default().to_lowercase();
+    if std::io::stderr().is_terminal() || ["info", "debug", "trace"].contains(&level.as_str()) {
+        let filter = "warn,bms_reader=info".to_owned();
+        start_log(&LogSettings { filter, json: false })?;
+    }
+    Ok(())
 }
 
 /// What is connected and in range, as text.
@@ -108,8 +122,7 @@ async fn scan_ports(targets: Option<&[String]>, bluetooth: &Bluetooth) -> Vec<Fo
     let probe_if_target = async |found: PortInfo| {
         let is_target = targets
             .is_some_and(|list| list.is_empty() || list.iter().any(|name| is_called(&found, name)));
-        let variables = [("bms_type", detection::AUTO), ("bms_port", &found.path)];
-        let probe = if is_target { Some(probe(&variables, bluetooth).await) } else { None };
+        let probe = if is_target { Some(probe_port(&found.path, bluetooth).await) } else { None };
         FoundPort { probe, found }
     };
     join_all(found.into_iter().map(probe_if_target)).await
@@ -131,8 +144,11 @@ async fn identify_devices(
             list.iter().any(|name| name.eq_ignore_ascii_case(&found.address))
                 || (list.is_empty() && !guesses.is_empty())
         });
-        let variables = [("bms_address", &*found.address), ("bms_adapter", &found.adapter)];
-        let probe = if is_target { Some(probe(&variables, bluetooth).await) } else { None };
+        let probe = if is_target {
+            Some(probe_device(&found.address, &found.adapter, bluetooth).await)
+        } else {
+            None
+        };
         devices.push(FoundDevice { found, guesses, probe });
     }
     devices
@@ -165,9 +181,32 @@ impl ScanResult {
 }
 
 impl FoundPort {
-    fn environment(&self) -> Environment<'_> {
-        let brand = identified(self.probe.as_ref()).map_or(detection::AUTO, |driver| driver.name);
-        [("BMS_TYPE", brand), ("BMS_PORT", &self.found.path)]
+    fn environment(&self) -> Environment {
+        let packs = packs(self.probe.as_ref());
+        let brand = packs.first().map_or(detection::AUTO, |pack| pack.driver.name);
+        let mut variables =
+            vec![("BMS_TYPE", brand.to_owned()), ("BMS_PORT", self.found.path.clone())];
+        match packs {
+            [Identified { address: Some(address), .. }] if *address != 1 => {
+                variables.push(("BMS_SLAVE_ID", address.to_string()));
+            }
+            [] | [_] => {}
+            _ => variables = self.several(packs),
+        }
+        variables
+    }
+
+    /// The settings for several packs, which are one bank.
+    fn several(&self, packs: &[Identified]) -> Environment {
+        let id = |pack: &Identified| format!("pack{}", pack.address.unwrap_or_default());
+        let device = |pack: &Identified| {
+            json!({"id": id(pack), "type": pack.driver.name, "port": self.found.path,
+                "slave_id": pack.address})
+        };
+        let devices: Vec<_> = packs.iter().map(device).collect();
+        let members: Vec<_> = packs.iter().map(id).collect();
+        let banks = json!([{"id": "bank", "members": members, "wiring": "parallel"}]);
+        vec![("DEVICES", json!(devices).to_string()), ("BANKS", banks.to_string())]
     }
 
     /// Whether a target does not exist, so that there is nothing to configure.
@@ -187,11 +226,12 @@ impl FoundPort {
 
 impl FoundDevice {
     /// A mere guess is left to `auto`.
-    fn environment(&self) -> Environment<'_> {
+    fn environment(&self) -> Environment {
         let likely = || self.guesses.first().filter(|guess| guess.likely).map(|guess| guess.driver);
-        let driver = identified(self.probe.as_ref()).or_else(likely);
+        let identified = packs(self.probe.as_ref()).first().map(|pack| pack.driver);
+        let driver = identified.or_else(likely);
         let brand = driver.map_or(detection::AUTO, |driver| driver.name);
-        [("BMS_TYPE", brand), ("BMS_ADDRESS", &self.found.address)]
+        vec![("BMS_TYPE", brand.to_owned()), ("BMS_ADDRESS", self.found.address.clone())]
     }
 
     fn may_be_battery(&self) -> bool {
@@ -219,16 +259,21 @@ impl FoundDevice {
 }
 
 /// The variables to set.
-type Environment<'a> = [(&'static str, &'a str); 2];
+type Environment = Vec<(&'static str, String)>;
 
-fn identified(probe: Option<&ProbeResult>) -> Option<&'static DriverInfo> {
-    probe.and_then(|result| result.as_ref().ok()).map(|identified| identified.driver)
+/// The batteries that answered.
+fn packs(probe: Option<&ProbeResult>) -> &[Identified] {
+    probe.and_then(|result| result.as_deref().ok()).unwrap_or_default()
 }
 
 fn add_probe(object: &mut Value, probe: Option<&ProbeResult>) {
     match probe {
         None => {}
-        Some(Ok(identified)) => object["answered"] = json!(identified.driver.name),
+        Some(Ok(packs)) => {
+            object["answered"] = json!(packs.first().map(|pack| pack.driver.name));
+            let pack = |it: &Identified| json!({"address": it.address, "model": it.model});
+            object["packs"] = packs.iter().map(pack).collect();
+        }
         Some(Err(fault)) => object["error"] = json!(fault),
     }
 }

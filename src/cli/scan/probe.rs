@@ -1,29 +1,112 @@
-//! Identifies the battery at a port or Bluetooth address, as the type `auto` does.
+//! Identifies the batteries at a port or Bluetooth address, as the type `auto` does.
+
+use tracing::info;
 
 use crate::cli::read::read;
 use crate::config::Device;
-use crate::model::{Fault, FaultKind};
-use crate::protocol::{self, DriverInfo};
+use crate::model::{DeviceState, Fault, FaultKind};
+use crate::protocol::{self, DriverInfo, detection};
 use crate::transport::Bluetooth;
 
-pub(super) type ProbeResult = Result<Identified, Fault>;
+/// Each battery that answers, by address; at least one.
+pub(super) type ProbeResult = Result<Vec<Identified>, Fault>;
 
 #[derive(Debug, Clone)]
 pub(super) struct Identified {
     pub driver: &'static DriverInfo,
     /// As the battery reports it.
     pub model: Option<String>,
+    /// On a bus.
+    pub address: Option<u8>,
+}
+
+/// Addresses at which a search looks for the first pack: the usual one, and that of masters.
+const FIRST_ADDRESSES: [u8; 2] = [1, 0];
+/// Addresses of a brand that are asked; racks have no more packs.
+const MAX_ADDRESSES: usize = 16;
+/// Seconds: a pack answers within half of it.
+const TIMEOUT: &str = "1";
+
+/// Identifies the battery with this Bluetooth address.
+pub(super) async fn probe_device(
+    address: &str,
+    adapter: &str,
+    bluetooth: &Bluetooth,
+) -> ProbeResult {
+    let state = read_one(&[("bms_address", address), ("bms_adapter", adapter)], bluetooth).await?;
+    identified(&state, None).map(|found| vec![found])
+}
+
+/// Identifies every pack at a port.
+pub(super) async fn probe_port(path: &str, bluetooth: &Bluetooth) -> ProbeResult {
+    let mut result = Err(not_probed());
+    for address in FIRST_ADDRESSES {
+        let number = address.to_string();
+        let variables =
+            [("bms_type", detection::AUTO), ("bms_port", path), ("bms_slave_id", &number)];
+        let state = read_one(&variables, bluetooth).await?;
+        result = identified(&state, Some(address));
+        match &result {
+            Ok(_) => break,
+            Err(fault) if fault.kind != FaultKind::Timeout => break,
+            Err(_) => {}
+        }
+    }
+    let mut first = result?;
+    let addresses = &first.driver.addresses;
+    first.address = first
+        .address
+        .map(|address| if addresses.contains(&address) { address } else { *addresses.start() });
+    let others = read_others(path, &first, bluetooth).await;
+    let mut packs: Vec<_> = std::iter::once(first).chain(others).collect();
+    packs.sort_by_key(|pack| pack.address);
+    Ok(packs)
+}
+
+/// The packs at the other addresses of the same line. The first one is read again, so that the baud
+/// rate is known.
+async fn read_others(path: &str, first: &Identified, bluetooth: &Bluetooth) -> Vec<Identified> {
+    let others = first.driver.addresses.clone().filter(|address| Some(*address) != first.address);
+    let addresses: Vec<_> =
+        first.address.into_iter().chain(others.take(MAX_ADDRESSES - 1)).collect();
+    if addresses.len() < 2 {
+        return Vec::new();
+    }
+    info!("{path}: asking {} addresses for {}", addresses.len(), first.driver.title);
+    let device = |address: &u8| {
+        let (number, id) = (address.to_string(), format!("pack{address}"));
+        Device::from_variables(&[
+            ("bms_type", first.driver.name),
+            ("bms_port", path),
+            ("bms_slave_id", &number),
+            ("device_id", &id),
+            ("bms_timeout", TIMEOUT),
+        ])
+    };
+    let devices: Vec<_> = addresses.iter().filter_map(device).collect();
+    let states = read(&devices, bluetooth, None).await;
+    let found = addresses.iter().zip(&states).skip(1);
+    found.filter_map(|(address, state)| identified(state, Some(*address)).ok()).collect()
 }
 
 /// Reads the battery that these variables configure, with their names in lower case.
-pub(super) async fn probe(variables: &[(&str, &str)], bluetooth: &Bluetooth) -> ProbeResult {
-    let not_probed = || Fault::new(FaultKind::Timeout, "not probed", "please report this");
+async fn read_one(variables: &[(&str, &str)], bluetooth: &Bluetooth) -> Result<DeviceState, Fault> {
     let device = Device::from_variables(variables).ok_or_else(not_probed)?;
-    let state = read(&[device], bluetooth, None).await.pop().ok_or_else(not_probed)?;
-    match protocol::find(&state.profile.brand).zip(state.snapshot) {
+    read(&[device], bluetooth, None).await.pop().ok_or_else(not_probed)
+}
+
+fn identified(state: &DeviceState, address: Option<u8>) -> Result<Identified, Fault> {
+    match protocol::find(&state.profile.brand).zip(state.snapshot.as_ref()) {
         Some((driver, snapshot)) => {
-            Ok(Identified { driver, model: snapshot.reading.identity.model.clone() })
+            Ok(Identified { driver, model: snapshot.reading.identity.model.clone(), address })
         }
-        None => Err(state.attempt.and_then(|attempt| attempt.fault).unwrap_or_else(not_probed)),
+        None => {
+            let fault = state.attempt.as_ref().and_then(|attempt| attempt.fault.clone());
+            Err(fault.unwrap_or_else(not_probed))
+        }
     }
+}
+
+fn not_probed() -> Fault {
+    Fault::new(FaultKind::Timeout, "not probed", "please report this")
 }

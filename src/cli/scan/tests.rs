@@ -1,11 +1,15 @@
 use super::*;
 use crate::model::FaultKind;
-use crate::protocol::uuid16;
+use crate::protocol::{DriverInfo, uuid16};
 use crate::transport::LinkError;
 
 fn port(path: &str, probe: Option<ProbeResult>) -> FoundPort {
     let device = Some("/dev/ttyUSB0".to_owned());
     FoundPort { found: PortInfo { path: path.to_owned(), device }, probe }
+}
+
+fn identified(address: u8) -> Identified {
+    Identified { driver: daren(), model: Some("DR-JC03".into()), address: Some(address) }
 }
 
 fn daren() -> &'static DriverInfo {
@@ -80,10 +84,10 @@ fn other_devices_are_listed_without_settings() {
 
 #[test]
 fn identified_battery_is_configured_by_its_type() {
-    let identified = probe::Identified { driver: daren(), model: Some("DR-JC03".into()) };
+    let identified = identified(1);
     let silent = Fault::new(FaultKind::Timeout, "no answer", "wake it");
     let found = result(
-        vec![port("/dev/a", Some(Ok(identified))), port("/dev/b", Some(Err(silent)))],
+        vec![port("/dev/a", Some(Ok(vec![identified]))), port("/dev/b", Some(Err(silent)))],
         vec![],
     );
     let text = text::render(&found);
@@ -128,4 +132,27 @@ fn missing_target_is_reported() {
     let found = result(vec![port("/dev/serial/by-id/x", None)], vec![device("JK", vec![])]);
     let targets = ["/dev/ttyUSB0", "c8:47:80:37:02:e8", "C8:47:80:37:02:E9"].map(String::from);
     assert_eq!(found.missing(&targets), [&targets[2]]);
+}
+
+#[test]
+fn several_packs_have_devices_and_a_bank() {
+    let packs = [1, 2, 5].map(identified).to_vec();
+    let found = result(vec![port("/dev/a", Some(Ok(packs)))], vec![]);
+    let text = text::render(&found);
+    assert!(text.contains("  3 packs found\n    address 1: Daren, DR-JC03\n"), "{text}");
+    let json = found.to_json();
+    let environment = &json["serial"][0]["environment"];
+    let devices: Value = serde_json::from_str(environment["DEVICES"].as_str().unwrap()).unwrap();
+    let last = json!({"id": "pack5", "type": "daren", "port": "/dev/a", "slave_id": 5});
+    assert_eq!((devices.as_array().unwrap().len(), &devices[2]), (3, &last));
+    assert!(text.contains(&format!("DEVICES='{}'", environment["DEVICES"].as_str().unwrap())));
+    let banks: Value = serde_json::from_str(environment["BANKS"].as_str().unwrap()).unwrap();
+    assert_eq!(banks[0]["members"], json!(["pack1", "pack2", "pack5"]));
+    assert_eq!(json["serial"][0]["packs"][1]["address"], 2);
+}
+
+#[test]
+fn unusual_address_is_part_of_the_settings() {
+    let found = result(vec![port("/dev/a", Some(Ok(vec![identified(0)])))], vec![]);
+    assert_eq!(found.to_json()["serial"][0]["environment"]["BMS_SLAVE_ID"], "0");
 }

@@ -1,6 +1,6 @@
 //! The result of a scan as text.
 
-use super::probe::ProbeResult;
+use super::probe::{Identified, ProbeResult};
 use super::{Environment, FoundDevice, FoundPort, ScanResult};
 use crate::protocol::{drivers, uuid16};
 
@@ -35,7 +35,7 @@ fn render_ports(ports: &[FoundPort]) -> String {
         }
         text += &render_probe(port.probe.as_ref());
         if !port.is_missing() {
-            text += &render_settings(&format!("--device {path}:{path}"), port.environment());
+            text += &render_settings(&format!("--device {path}:{path}"), &port.environment());
         }
         text.push('\n');
     }
@@ -62,7 +62,7 @@ fn render_devices(devices: &[FoundDevice]) -> String {
         }
         text += &render_guesses(device);
         text += &render_probe(device.probe.as_ref());
-        text += &render_settings("-v /run/dbus:/run/dbus:ro", device.environment());
+        text += &render_settings("-v /run/dbus:/run/dbus:ro", &device.environment());
         text.push('\n');
     }
     if !others.is_empty() {
@@ -103,19 +103,39 @@ fn render_guesses(device: &FoundDevice) -> String {
 fn render_probe(probe: Option<&ProbeResult>) -> String {
     match probe {
         None => String::new(),
-        Some(Ok(identified)) => {
-            let model = identified.model.as_ref().map(|model| format!(", {model}"));
-            format!("  identified as {}{}\n", identified.driver.title, model.unwrap_or_default())
+        Some(Ok(packs)) => {
+            let name = |pack: &Identified| {
+                let model = pack.model.as_ref().map(|model| format!(", {model}"));
+                format!("{}{}", pack.driver.title, model.unwrap_or_default())
+            };
+            if let [only] = &packs[..] {
+                return format!("  identified as {}\n", name(only));
+            }
+            let line = |pack: &Identified| {
+                format!("    address {}: {}\n", pack.address.unwrap_or_default(), name(pack))
+            };
+            let lines: String = packs.iter().map(line).collect();
+            format!("  {} packs found\n{lines}", packs.len())
         }
         Some(Err(fault)) => format!("  {}\n    {}\n", fault.message, fault.hint),
     }
 }
 
 /// The lines to copy.
-fn render_settings(mount: &str, environment: Environment<'_>) -> String {
-    let pairs = environment.map(|(name, value)| format!("{name}={value}"));
+fn render_settings(mount: &str, environment: &Environment) -> String {
+    // A shell takes JSON apart.
+    let quoted = |value: &str| match value.contains('"') {
+        true => format!("'{value}'"),
+        false => value.to_owned(),
+    };
+    let pair = |(name, value): &(&str, String)| format!("{name}={}", quoted(value));
+    let pairs: Vec<_> = environment.iter().map(pair).collect();
     // Without quotes YAML reads some addresses as numbers in base 60.
-    let options = environment.map(|(name, value)| format!("{}: \"{value}\"", name.to_lowercase()));
+    let option = |(name, value): &(&str, String)| match value.contains('"') {
+        true => format!("{}: '{value}'", name.to_lowercase()),
+        false => format!("{}: \"{value}\"", name.to_lowercase()),
+    };
+    let options: Vec<_> = environment.iter().map(option).collect();
     format!(
         "  environment:  {}\n  docker run:   {mount} -e {}\n  add-on:       {}\n",
         pairs.join(" "),
