@@ -17,7 +17,7 @@ use bms_reader::protocol::{CycleKind, Options, find};
 use bms_reader::raw::raw;
 use bms_reader::sim::faults::{Fault, Frequency, Rule};
 use bms_reader::sim::serve::{SimBus, memory};
-use bms_reader::sim::{Bus, Faults, SimBrand, brands};
+use bms_reader::sim::{Bus, Faults, SimBrand, SimProtocol, brands};
 use bms_reader::transport::LinkConfig;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -63,7 +63,11 @@ async fn session(brand: &'static SimBrand, file: &Path) -> Vec<Value> {
             address,
             timeout: Duration::from_millis(60),
             // Streams are sent over Bluetooth.
-            medium: if brand.stream.is_some() { Medium::Ble } else { Medium::Serial },
+            medium: match brand.protocol {
+                SimProtocol::Profile(_) if brand.notification.is_some() => Medium::Ble,
+                _ if brand.stream.is_some() => Medium::Ble,
+                _ => Medium::Serial,
+            },
             variant: brand.variant().map(str::to_owned),
             ..Options::default()
         },
@@ -124,7 +128,7 @@ async fn capture_and_replay(brand: &'static SimBrand) -> usize {
     let file = new_file(&format!("{}.jsonl", brand.name));
     let live = session(brand, &file).await;
     let errors = live.iter().filter(|raw| !raw["error"].is_null()).count();
-    assert!(errors < live.len(), "{}: {errors} errors", brand.name);
+    assert!(errors < live.len(), "{}: {errors} errors: {}", brand.name, live[0]["error"]);
 
     let output = tokio::task::spawn_blocking(move || replay(&file)).await.unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);

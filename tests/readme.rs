@@ -8,12 +8,16 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use bms_reader::cli::COMMANDS;
+use bms_reader::model::Reading;
 use bms_reader::model::catalog::{CATALOG, Get, Kind};
 use bms_reader::model::reading::{ChargeLimits, Switch};
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::{DriverInfo, Options, drivers};
+use bms_reader::protocol::info::Source;
+use bms_reader::protocol::{CycleKind, DriverInfo, Options, Step, drivers};
 use bms_reader::sim::{Bus, Faults, SimBrand, brands, pylontech_sc0500};
 use common::play;
+
+const CYCLES: usize = 3;
 
 fn keys() -> String {
     let mut table = String::from("| key | unit | meaning |\n|---|---|---|\n");
@@ -52,13 +56,26 @@ fn support() -> String {
     );
     for info in drivers() {
         for (medium, link) in media(info) {
-            let (name, title, verified) = (info.name, info.title, info.verified);
+            let (name, title, verified) = (info.name, title(info), info.verified);
             let (values, switches) = (values(info, medium), switches(info.controls_on(medium)));
             writeln!(table, "| `{name}` | {title} | {link} | {values} | {switches} | {verified} |")
                 .unwrap();
         }
     }
     table
+}
+
+/// The brand with the names under which people search for it.
+fn title(info: &DriverInfo) -> String {
+    let others: Vec<&str> = match info.source {
+        Source::Profile(loaded) => loaded.profile.brands.iter().map(String::as_str).collect(),
+        Source::Code(_) => Vec::new(),
+    };
+    let others: Vec<&str> = others.into_iter().filter(|name| *name != info.title).collect();
+    match others.is_empty() {
+        true => info.title.to_owned(),
+        false => format!("{}: {}", info.title, others.join(", ")),
+    }
 }
 
 /// The media of a brand, with their description.
@@ -92,29 +109,43 @@ fn values(info: &DriverInfo, medium: Medium) -> String {
         Medium::Serial => (serial, ble),
     };
     let brands = if brands.is_empty() { others } else { brands };
-    let names: BTreeSet<_> =
-        brands.iter().flat_map(|brand| value_names(info, brand, medium)).collect();
+    let readings: Vec<Reading> = match brands.is_empty() {
+        false => brands.iter().map(|brand| simulated(info, brand, medium)).collect(),
+        // Without a simulator, the recorded conversations show what is read.
+        true => common::vectors::conversations(info.name)
+            .iter()
+            .map(|it| it.play(info, &it.options, &|bytes, _| vec![bytes.to_vec()]))
+            .filter_map(|end| match end {
+                Step::Done(reading) => Some(*reading),
+                _ => None,
+            })
+            .collect(),
+    };
+    let names: BTreeSet<_> = readings.iter().flat_map(value_names).collect();
     assert!(!names.is_empty(), "{} over {medium:?}", info.name);
     names.into_iter().map(|(_, name)| name).collect::<Vec<_>>().join(", ")
 }
 
-/// The names of the values of one simulated battery, with their order in the table.
-fn value_names(
-    info: &DriverInfo,
-    brand: &'static SimBrand,
-    medium: Medium,
-) -> Vec<(usize, &'static str)> {
+fn simulated(info: &DriverInfo, brand: &'static SimBrand, medium: Medium) -> Reading {
     let address = *brand.addresses.start().max(&1);
     let mut bus = Bus::with_batteries(brand, &[address], 1, Faults::default());
     let variant = brand.variant().map(str::to_owned);
     // With the serial number of its controller, the console of a stack prints the most values.
     let barcode = Some(pylontech_sc0500::BARCODE.to_owned());
     let options = Options { address, medium, variant, barcode, ..Options::default() };
-    let reading = play(info.driver(&options).as_mut(), |question| {
-        vec![bus.reply(question, 0.0), bus.unsolicited(0.0)]
-    })
-    .unwrap()
-    .reading();
+    let mut driver = info.driver(&options);
+    // Within a few cycles a driver finds its dialect and the identity of the battery.
+    let mut cycle = || {
+        driver.start(CycleKind::Read);
+        let reply = |request: &[u8]| vec![bus.reply(request, 0.0), bus.unsolicited(0.0)];
+        play(driver.as_mut(), reply).unwrap()
+    };
+    let last = (0..CYCLES).map(|_| cycle()).filter(|outcome| matches!(outcome.end, Step::Done(_)));
+    last.last().unwrap_or_else(|| panic!("{} over {medium:?}", info.name)).reading()
+}
+
+/// The names of the values, with their order in the table.
+fn value_names(reading: &Reading) -> Vec<(usize, &'static str)> {
     let (pack, limits) = (&reading.pack, &reading.limits);
     let values = [
         (pack.soc.is_some(), "SoC"),
@@ -127,7 +158,7 @@ fn value_names(
         (!reading.cells.is_empty(), "cells"),
         (!reading.probes.is_empty(), "temperatures"),
         (reading.cells.iter().any(|cell| cell.balancing.is_some()), "balancing"),
-        (limits != &ChargeLimits::default(), "limits"),
+        (*limits != ChargeLimits::default(), "limits"),
         (reading.switches.charging.is_some(), "switch states"),
         (!reading.alarms.is_empty(), "alarms"),
     ];

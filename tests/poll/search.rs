@@ -20,9 +20,8 @@ pub fn wired() -> impl Iterator<Item = &'static SimBrand> {
     let is_wired = |brand: &&SimBrand| {
         protocol::find(brand.driver()).is_some_and(|info| info.serial.is_some())
     };
-    // The variant `ble` of a brand is its Bluetooth side.
-    let is_serial = |brand: &&SimBrand| brand.stream.is_none() && brand.variant() != Some("ble");
-    brands().iter().copied().filter(is_wired).filter(is_serial)
+    let is_wire = |brand: &&SimBrand| brand.stream.is_none() && brand.variant() != Some("ble");
+    brands().iter().copied().filter(is_wired).filter(is_wire)
 }
 
 fn line_of_unknown_brand(port: MemoryPort) -> Line {
