@@ -128,7 +128,7 @@ async fn capture_and_replay(brand: &'static SimBrand) -> usize {
     let file = new_file(&format!("{}.jsonl", brand.name));
     let live = session(brand, &file).await;
     let errors = live.iter().filter(|raw| !raw["error"].is_null()).count();
-    assert!(errors < live.len(), "{}: {errors} errors: {}", brand.name, live[0]["error"]);
+    assert!(errors < live.len(), "{}: {errors} errors", brand.name);
 
     let output = tokio::task::spawn_blocking(move || replay(&file)).await.unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -149,9 +149,14 @@ async fn capture_and_replay(brand: &'static SimBrand) -> usize {
 /// All brands at once: a session mostly waits for answers that never come.
 #[tokio::test]
 async fn faulty_session_replays_to_the_same_attempts() {
-    let sessions = brands().iter().map(|brand| capture_and_replay(brand));
+    // A battery that only sends unasked does so once a second, which is too slow here.
+    let is_slow = |brand: &&&SimBrand| {
+        matches!(brand.protocol, SimProtocol::Profile(_)) && brand.stream.is_some()
+    };
+    let brands: Vec<_> = brands().iter().filter(|brand| !is_slow(brand)).collect();
+    let sessions = brands.iter().map(|brand| capture_and_replay(brand));
     let errors: usize = join_all(sessions).await.into_iter().sum();
-    assert!(errors > brands().len(), "{errors} errors are too few to show anything");
+    assert!(errors > brands.len(), "{errors} errors are too few to show anything");
 }
 
 /// A capture from a bug report becomes a test in this folder.

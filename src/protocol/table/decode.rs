@@ -196,8 +196,14 @@ impl Decoder<'_> {
         into: &mut Reading,
     ) -> Result<(), DecodeError> {
         match field.key {
-            Key::SocOfFull => return Ok(soc(into.pack.full, into)),
-            Key::SocOfDesign => return Ok(soc(into.pack.design, into)),
+            Key::SocOfFull => {
+                soc(into.pack.full, into);
+                return Ok(());
+            }
+            Key::SocOfDesign => {
+                soc(into.pack.design, into);
+                return Ok(());
+            }
             _ => {}
         }
         let Some(number) = self.number(field, at)? else { return Ok(()) };

@@ -62,7 +62,7 @@ fn unhex(hex: &str) -> Result<Vec<u8>, String> {
              text in single quotes, or {{unit}}, {{pack}}, {{check}}"
         )
     };
-    if hex.len() % 2 != 0 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !hex.len().is_multiple_of(2) || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(wrong());
     }
     let pair = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).map_err(|_| wrong());
