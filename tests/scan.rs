@@ -1,6 +1,8 @@
 //! Which brand an advertisement belongs to, with the recorded advertisements of every brand and with
 //! those of devices that are no battery.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
 use std::collections::BTreeMap;
 
 use bms_reader::protocol;
