@@ -78,7 +78,7 @@ impl Delivery {
     }
 }
 
-/// The brand, from its file where the program is not built anew for each change of a profile.
+/// The brand, read from its file, so that a changed profile needs no build.
 fn brand(name: &str) -> Option<&'static DriverInfo> {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/protocol/brands/{name}.yaml"));

@@ -297,7 +297,7 @@ fn every_variable_is_an_option() {
     assert_eq!(keys(&schema["devices"][0]), fields, "fields of a battery");
 }
 
-/// The user's profiles have types that nobody knows here, so that a list would exclude them.
+/// The user's profiles add types, which a list would exclude.
 #[test]
 fn app_accepts_any_type_and_documents_its_own() {
     let schema = &manifest()["schema"];

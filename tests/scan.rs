@@ -146,7 +146,7 @@ fn no_other_brand_is_likely() {
 #[test]
 fn brands_with_shared_marks_are_all_named() {
     for (device, expected) in [
-        // An HM-10 module with the company id of nobody.
+        // An HM-10 module with the unassigned company id.
         (
             Device::new("Battery", "02:00:00:00:00:01", &[0xFFE0], &[(0xFFFF, &[1])]),
             ["topband", "jk"],

@@ -67,7 +67,7 @@ pub struct DriverSetup {
     pub ble: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<[u8; 6]>,
-    /// Advertised name.
+    /// Name in the advertisement, from which some brands compute a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Whether a password was set.

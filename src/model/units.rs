@@ -49,7 +49,7 @@ units! {
     Microohms(i32) = 3;
 }
 
-/// A plain count.
+/// A count, which has no unit.
 impl Unit for u32 {
     const SCALE: u32 = 0;
 

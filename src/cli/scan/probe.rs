@@ -16,7 +16,7 @@ pub(super) struct Identified {
     pub driver: &'static DriverInfo,
     /// As the battery reports it.
     pub model: Option<String>,
-    /// On a bus.
+    /// Address of the pack on its bus.
     pub address: Option<u8>,
 }
 

@@ -8,6 +8,7 @@ pub mod key;
 mod limits;
 pub mod load;
 pub mod loaded;
+pub mod number;
 mod safety;
 pub mod scalar;
 pub mod schema;

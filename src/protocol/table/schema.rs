@@ -39,7 +39,7 @@ pub struct Profile {
     #[serde(default)]
     pub frame: Frame,
     pub modbus: Option<Modbus>,
-    /// Addresses to try over Bluetooth, where nobody configures one: `{unit}` in the requests.
+    /// Addresses to try over Bluetooth, where none is configured: `{unit}` in the requests.
     #[serde(default)]
     pub units: Vec<u8>,
     /// Seconds to wait for a reply.

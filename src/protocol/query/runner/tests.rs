@@ -1,6 +1,8 @@
 //! The runner with a toy protocol: request `a?`, reply `a;`, damaged reply `a!;`, refusal `no;`,
 //! reply of another battery `z;`.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
