@@ -4,6 +4,8 @@
 
 mod bank;
 mod lines;
+pub mod probe;
+mod read;
 mod suggest;
 
 use std::path::Path;
@@ -28,6 +30,7 @@ use crate::sink::{http, mqtt};
 use crate::transport::Bluetooth;
 
 pub use lines::{SimOptions, lines};
+pub use read::read;
 
 /// Time for the lines to abandon their reads and close their connections.
 const LINES_STOP: Duration = Duration::from_millis(700);

@@ -2,21 +2,15 @@
 
 use std::path::PathBuf;
 
-use futures_util::FutureExt;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-
 use super::args::FlagValue::One;
 use super::args::{Command, Flag};
 use super::{
     CommandError, FAILED, Outcome, SUCCESS, failed, load_config_and_start_log, misconfigured,
 };
-use crate::app;
-use crate::board::Board;
+use crate::app::read;
 use crate::capture::Recorder;
 use crate::config::Device;
-use crate::model::{Attempt, DeviceState};
-use crate::poll::read_once;
+use crate::model::Attempt;
 use crate::raw::raw;
 use crate::transport::Bluetooth;
 
@@ -70,23 +64,4 @@ fn select(devices: Vec<Device>, only: Option<&str>) -> Result<Vec<Device>, Comma
         misconfigured(format!("unknown battery {only}; configured: {}", ids.join(", ")))
     })?;
     Ok(vec![device])
-}
-
-/// One attempt with each battery; their states in the same order. Lines are read concurrently, the batteries of one line in turn.
-pub(super) async fn read(
-    devices: &[Device],
-    bluetooth: &Bluetooth,
-    recorder: Option<Recorder>,
-) -> Vec<DeviceState> {
-    let board = Board::new(devices.iter().map(|device| device.profile.clone()));
-    let stop = CancellationToken::new();
-    let mut lines = JoinSet::new();
-    for mut line in app::lines(devices, bluetooth, &app::SimOptions::default(), &stop) {
-        line.recorder.clone_from(&recorder);
-        let board = board.clone();
-        lines.spawn(async move { read_once(line, &board).await }.boxed());
-    }
-    while lines.join_next().await.is_some() {}
-    stop.cancel();
-    devices.iter().filter_map(|device| board.latest(&device.profile.id)).collect()
 }

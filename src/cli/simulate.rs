@@ -129,8 +129,9 @@ async fn run(options: SimServerOptions) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app;
+    use crate::cli::COMMANDS;
     use crate::cli::args::{self, Invocation};
-    use crate::cli::{COMMANDS, read};
     use crate::config;
     use crate::transport::Bluetooth;
 
@@ -151,7 +152,7 @@ mod tests {
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = config::load(environment.into()).unwrap();
-        let state = read::read(&config.devices, &Bluetooth::default(), None).await.remove(0);
+        let state = app::read(&config.devices, &Bluetooth::default(), None).await.remove(0);
         assert!(state.snapshot.is_some(), "{:?}", state.attempt);
         stop.cancel();
         serving.await.unwrap().unwrap();

@@ -3,7 +3,8 @@
 mod bluetooth;
 
 use super::args::Command;
-use super::{FAILED, Outcome, SUCCESS, load_config, read, scan};
+use super::{FAILED, Outcome, SUCCESS, load_config, scan};
+use crate::app;
 use crate::config::Config;
 use crate::sink::mqtt;
 use crate::transport::Bluetooth;
@@ -41,7 +42,7 @@ async fn check_batteries(config: &Config, bluetooth: &Bluetooth) -> bool {
         return true;
     }
     let mut all_ok = true;
-    let states = read::read(&config.devices, bluetooth, None).await;
+    let states = app::read(&config.devices, bluetooth, None).await;
     for (device, state) in config.devices.iter().zip(states) {
         let (id, endpoint) = (&device.profile.id, &device.endpoint);
         let fault = state.attempt.and_then(|attempt| attempt.fault);

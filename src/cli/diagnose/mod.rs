@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use super::args::Command;
-use super::{Outcome, SUCCESS, read};
+use super::{Outcome, SUCCESS};
+use crate::app;
 use crate::config::{self, Config, Diagnostics};
 use crate::raw::raw;
 use crate::sink::mqtt;
@@ -71,7 +72,7 @@ async fn results(config: &Config) -> Vec<Section> {
         ("Bluetooth".to_owned(), vec![adapters(&bluetooth.adapters().await)]),
         ("Broker".to_owned(), vec![broker]),
     ];
-    for state in read::read(&config.devices, &bluetooth, None).await {
+    for state in app::read(&config.devices, &bluetooth, None).await {
         let title = format!("One read of {}", state.profile.id);
         sections.push((title, vec![format!("{:#}", raw(&state))]));
     }

@@ -1,6 +1,5 @@
 //! `scan`: serial ports and Bluetooth devices, with the lines to put into the configuration.
 
-mod probe;
 mod text;
 
 use std::io::IsTerminal;
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use super::args::FlagValue::{self, Many, One};
 use super::args::{Command, Flag, PROGRAM};
 use super::{CommandError, Outcome, SUCCESS, start_log};
+use crate::app::probe::{Identified, ProbeResult, probe_device, probe_port};
 use crate::config::{Endpoint, LogSettings};
 use crate::model::{Fault, FaultKind};
 use crate::poll::{CycleError, advertisement};
@@ -20,7 +20,6 @@ use crate::protocol::detection::{Guess, recognise};
 use crate::transport::Bluetooth;
 use crate::transport::ble::BleDevice;
 use crate::transport::serial::{self, PortInfo};
-use probe::{Identified, ProbeResult, probe_device, probe_port};
 
 /// Batteries advertise every second or two.
 const SCAN_TIME: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! The result of a scan as text.
 
-use super::probe::{Identified, ProbeResult};
 use super::{Environment, FoundDevice, FoundPort, ScanResult};
+use crate::app::probe::{Identified, ProbeResult};
 use crate::protocol::{drivers, uuid16};
 
 const NO_PORT: &str = "\

@@ -2,17 +2,17 @@
 
 use tracing::info;
 
-use crate::cli::read::read;
+use super::read::read;
 use crate::config::Device;
 use crate::model::{DeviceState, Fault, FaultKind};
 use crate::protocol::{self, DriverInfo, detection};
 use crate::transport::Bluetooth;
 
 /// Each battery that answers, by address; at least one.
-pub(super) type ProbeResult = Result<Vec<Identified>, Fault>;
+pub type ProbeResult = Result<Vec<Identified>, Fault>;
 
 #[derive(Debug, Clone)]
-pub(super) struct Identified {
+pub struct Identified {
     pub driver: &'static DriverInfo,
     /// As the battery reports it.
     pub model: Option<String>,
@@ -28,17 +28,13 @@ const MAX_ADDRESSES: usize = 16;
 const TIMEOUT: &str = "1";
 
 /// Identifies the battery with this Bluetooth address.
-pub(super) async fn probe_device(
-    address: &str,
-    adapter: &str,
-    bluetooth: &Bluetooth,
-) -> ProbeResult {
+pub async fn probe_device(address: &str, adapter: &str, bluetooth: &Bluetooth) -> ProbeResult {
     let state = read_one(&[("bms_address", address), ("bms_adapter", adapter)], bluetooth).await?;
     identified(&state, None).map(|found| vec![found])
 }
 
 /// Identifies every pack at a port.
-pub(super) async fn probe_port(path: &str, bluetooth: &Bluetooth) -> ProbeResult {
+pub async fn probe_port(path: &str, bluetooth: &Bluetooth) -> ProbeResult {
     let mut result = Err(not_probed());
     for address in FIRST_ADDRESSES {
         let number = address.to_string();
