@@ -59,9 +59,10 @@ impl BatteryHistory {
         self.coarse.push(row.time, &row.samples);
     }
 
-    pub(super) fn expire(&mut self, now: Millis) {
-        self.fine.expire(now);
-        self.coarse.expire(now);
+    /// `elapsed`: since the last call.
+    pub(super) fn expire(&mut self, now: Millis, elapsed: Duration) {
+        self.fine.expire(now, elapsed);
+        self.coarse.expire(now, elapsed);
     }
 
     /// Time of the newest row.
@@ -165,7 +166,9 @@ mod tests {
         for number in 0..48 * 360_u64 {
             let wave = |n: u64| Spread::of(i64::try_from(3300 + (number * (n + 7)) % 9).unwrap());
             let samples: Vec<Sample> = keys.iter().cloned().zip((0..).map(wave)).collect();
-            battery.push(Millis(1_771_097_625_510 + number * 10_000), &samples);
+            let time = Millis(1_771_097_625_510 + number * 10_000);
+            battery.push(time, &samples);
+            battery.expire(time, Duration::from_secs(10));
         }
         let size = battery.size();
         println!("48 h of 40 values every 10 s: {size} bytes");

@@ -8,9 +8,11 @@
 //!
 //! Values are delta-encoded (see `packed`): 48 hours of a battery with 16 cells that is read every
 //! ten seconds take less than 400 kB, even if every value changes all the time. The time of a row is
-//! that of the reading, so a jump of the clock moves rows, but loses and duplicates none.
+//! that of the reading, so a jump of the clock moves rows, but loses and duplicates none. Rows are
+//! deleted no faster than time passes (see `horizon`).
 
 mod battery_history;
+mod horizon;
 mod packed;
 mod query;
 mod record;
@@ -82,12 +84,13 @@ impl History {
     }
 
     /// Ends every minute but that of `now` (`None`: every minute), and drops old rows.
-    fn end_minutes(&self, now: Option<Millis>) -> Vec<(DeviceId, MinuteRow)> {
+    /// `elapsed`: since the last call.
+    fn end_minutes(&self, now: Option<Millis>, elapsed: Duration) -> Vec<(DeviceId, MinuteRow)> {
         let mut ended = Vec::new();
         for (id, battery) in self.batteries().iter_mut() {
             ended.extend(battery.end_minute(now).map(|row| (id.clone(), row)));
             if let Some(now) = now {
-                battery.expire(now);
+                battery.expire(now, elapsed);
             }
         }
         ended

@@ -66,6 +66,8 @@ impl SpreadSum {
 pub(super) struct Block {
     pub(super) columns: Arc<[Series]>,
     pub(super) rows: usize,
+    /// Time of the first row.
+    pub(super) oldest: Millis,
     /// Time of the newest row. The next row is stored as the differences to it and to `means`.
     pub(super) newest: Millis,
     means: Vec<i64>,
@@ -75,7 +77,7 @@ pub(super) struct Block {
 impl Block {
     pub(super) fn new(columns: Arc<[Series]>) -> Self {
         let means = vec![0; columns.len()];
-        Block { columns, rows: 0, newest: Millis(0), means, bytes: Vec::new() }
+        Block { columns, rows: 0, oldest: Millis(0), newest: Millis(0), means, bytes: Vec::new() }
     }
 
     pub(super) fn size(&self) -> usize {
@@ -92,6 +94,9 @@ impl Block {
     pub(super) fn push(&mut self, time: Millis, values: &[Option<Spread>]) {
         let step = time.0.wrapping_sub(self.newest.0) as i64;
         put(&mut self.bytes, zigzag(step).into());
+        if self.rows == 0 {
+            self.oldest = time;
+        }
         self.newest = time;
         for (value, mean) in values.iter().zip(&mut self.means) {
             let Some(spread) = value else {

@@ -146,6 +146,7 @@ mod tests {
         for number in 0..hours * 120 {
             let samples = [sample("a", i64::try_from(number).unwrap()), sample("b", 5)];
             battery.push(Millis(number * 30_000), &samples);
+            battery.expire(Millis(number * 30_000), Duration::from_secs(30));
         }
         battery
     }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::History;
 use super::battery_history::{MinuteRow, samples};
-use super::store::HistoryFile;
+use super::store::{Expiry, HistoryFile};
 use crate::board::Board;
 use crate::clock;
 use crate::model::{DeviceId, DeviceState, EnergyTotals, Restored};
@@ -18,12 +18,16 @@ use crate::model::{DeviceId, DeviceState, EnergyTotals, Restored};
 const MINUTE: u64 = 60_000;
 /// Wait for the last reading of a minute, in milliseconds.
 const GRACE: u64 = 1_000;
+/// After this time the clock has been set, if it is ever set: many machines start with a wrong one.
+const CLOCK_TRUST: Duration = Duration::from_secs(3600);
+/// Rows that are further in the future were recorded with a wrong clock.
+const MAX_CLOCK_ERROR: Duration = Duration::from_secs(24 * 3600);
 
 /// Records until the stop. With a file, continues the history in it.
 pub async fn run(history: History, board: Board, file: Option<String>, stop: CancellationToken) {
     let file = file.map(HistoryFile::new);
-    let mut recorder =
-        Recorder { history, board, file, sequences: BTreeMap::new(), ended: Vec::new() };
+    let (sequences, ended, recorded) = (BTreeMap::new(), Vec::new(), Duration::ZERO);
+    let mut recorder = Recorder { history, board, file, sequences, ended, recorded };
     recorder.restore_counters().await;
     // After a restart of this task the history is still in memory.
     if recorder.history.is_empty() {
@@ -31,6 +35,7 @@ pub async fn run(history: History, board: Board, file: Option<String>, stop: Can
         recorder.with_file(move |file| file.load(&history, clock::now())).await;
     }
     let mut updates = recorder.board.updates();
+    let mut last_write = clock::uptime();
     let mut continues = true;
     while continues {
         let now = clock::now().0;
@@ -44,9 +49,12 @@ pub async fn run(history: History, board: Board, file: Option<String>, stop: Can
                 states = updates.next() => states.iter().for_each(|state| recorder.record(state)),
             }
         };
-        let ended = recorder.history.end_minutes(continues.then(clock::now));
+        let elapsed = clock::uptime().since(last_write);
+        last_write = clock::uptime();
+        let elapsed = Duration::from_millis(elapsed);
+        let ended = recorder.history.end_minutes(continues.then(clock::now), elapsed);
         recorder.ended.extend(ended);
-        recorder.write().await;
+        recorder.write(elapsed).await;
     }
 }
 
@@ -58,6 +66,8 @@ struct Recorder {
     sequences: BTreeMap<DeviceId, u64>,
     /// Minutes to be written to the file.
     ended: Vec<(DeviceId, MinuteRow)>,
+    /// Time since the start of the recording.
+    recorded: Duration,
 }
 
 impl Recorder {
@@ -88,11 +98,18 @@ impl Recorder {
         self.history.restored.send_replace(true);
     }
 
-    async fn write(&mut self) {
+    /// `elapsed`: since the last call.
+    async fn write(&mut self, elapsed: Duration) {
         let ended = std::mem::take(&mut self.ended);
-        let oldest = clock::now().before(self.history.span);
+        self.recorded += elapsed;
+        let now = clock::now();
+        let expiry = Expiry {
+            oldest: now.before(self.history.span),
+            newest: (self.recorded >= CLOCK_TRUST).then(|| now.after(MAX_CLOCK_ERROR)),
+            elapsed,
+        };
         let counters: Vec<_> = self.board.states().filter_map(|state| counters(&state)).collect();
-        self.with_file(move |file| file.write(ended, oldest, &counters)).await;
+        self.with_file(move |file| file.write(ended, expiry, &counters)).await;
     }
 
     /// Accesses the file in a blocking task, as an SD card may be slow. `None`: no file is configured,

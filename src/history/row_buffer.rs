@@ -4,18 +4,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::horizon::Horizon;
 use super::packed::{Block, Sample, Series, Spread};
 use crate::model::Millis;
-use crate::model::units::millis;
 
 /// Rows per block. A block begins with complete values and is dropped as a whole.
 const ROWS: usize = 120;
 
-/// Rows, oldest first, bounded by their age and, should the clock jump, by their number.
+/// Rows in the order in which they were added, bounded by their age and by their number.
 #[derive(Debug, Clone)]
 pub(super) struct RowBuffer {
     span: Duration,
     max_rows: usize,
+    horizon: Horizon,
     /// Rows are added to the last one. Shared, so that a query can read a copy while rows are added.
     pub(super) blocks: VecDeque<Arc<Block>>,
 }
@@ -25,7 +26,7 @@ impl RowBuffer {
     pub(super) fn new(span: Duration, step: Duration) -> Self {
         let expected = span.as_millis() / step.as_millis().max(1);
         let max_rows = usize::try_from(expected).unwrap_or(usize::MAX).saturating_add(2 * ROWS);
-        RowBuffer { span, max_rows, blocks: VecDeque::new() }
+        RowBuffer { span, max_rows, horizon: Horizon::default(), blocks: VecDeque::new() }
     }
 
     /// Adds a row. A new column starts a new block.
@@ -43,7 +44,13 @@ impl RowBuffer {
         if let (Some(block), Some(row)) = (self.blocks.back_mut(), row) {
             Arc::make_mut(block).push(time, &row);
         }
-        self.expire(time);
+        while self.blocks.len() > 1 && self.rows() > self.max_rows {
+            self.blocks.pop_front();
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.blocks.iter().map(|block| block.rows).sum()
     }
 
     /// The present columns and the new ones of a row.
@@ -57,15 +64,14 @@ impl RowBuffer {
         columns.iter().chain(new).cloned().collect()
     }
 
-    /// Drops old blocks, never the newest one.
-    pub(super) fn expire(&mut self, now: Millis) {
-        let span = millis(self.span);
-        let mut rows: usize = self.blocks.iter().map(|block| block.rows).sum();
-        while let Some(block) = self.blocks.front()
-            && self.blocks.len() > 1
-            && (now.since(block.newest) > span || rows > self.max_rows)
+    /// Drops old blocks, never the newest one. `elapsed`: since the last call.
+    pub(super) fn expire(&mut self, now: Millis, elapsed: Duration) {
+        let Some(first) = self.blocks.front() else { return };
+        let end = now.before(self.span);
+        let horizon = self.horizon.advance(first.oldest..=first.newest, end, elapsed);
+        while self.blocks.len() > 1
+            && self.blocks.front().is_some_and(|block| block.newest < horizon)
         {
-            rows -= block.rows;
             self.blocks.pop_front();
         }
     }
@@ -139,10 +145,15 @@ mod tests {
         let mut buffer = RowBuffer::new(SECOND * 1000, SECOND);
         for second in 0..5000 {
             buffer.push(Millis(second * 1000), &[sample("a", 7)]);
+            buffer.expire(Millis(second * 1000), SECOND);
         }
         let kept = rows(&buffer);
         assert!((1000..1000 + 2 * ROWS).contains(&kept.len()), "{}", kept.len());
         assert_eq!(kept.last().unwrap().0, 4_999_000);
+
+        // A wrong clock makes no row old.
+        buffer.expire(Millis(315_360_000_000), SECOND * 10);
+        assert_eq!(rows(&buffer).len(), kept.len());
 
         // While the clock stands still, no row grows old.
         for _ in 0..5000 {

@@ -7,62 +7,55 @@
 //!
 //! No error of the file is fatal: without the file, the history is in memory only.
 
+mod schema;
+
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, params};
 
 use super::battery_history::MinuteRow;
+use super::horizon::Horizon;
 use super::packed::{Series, Spread};
 use super::{History, Millis};
 use crate::model::catalog::Quantity;
 use crate::model::{DeviceId, Energy, EnergyTotals, MilliwattHours};
 
-/// "BMSr" in the header of our files (`PRAGMA application_id`).
-const APPLICATION: i64 = 0x424d_5372;
 /// Wait for another program that has locked the file, for example a database viewer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Minutes of all batteries that are queued while the file cannot be written.
 const MAX_QUEUED: usize = 5000;
 
-/// Times in milliseconds since 1970. A value is `mean / divisor`; `low` and `high` are NULL if
-/// equal to `mean`. The key begins with the time, so a minute of all batteries is in few pages.
-const SCHEMA: &str = "
-    BEGIN;
-    CREATE TABLE series (
-        id INTEGER PRIMARY KEY, device TEXT NOT NULL, key TEXT NOT NULL, unit TEXT NOT NULL,
-        divisor INTEGER NOT NULL, UNIQUE (device, key, divisor));
-    CREATE TABLE minutes (
-        time INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES series,
-        mean INTEGER NOT NULL, low INTEGER, high INTEGER, PRIMARY KEY (time, series))
-        WITHOUT ROWID;
-    CREATE VIEW history AS
-        SELECT datetime(time / 1000, 'unixepoch') AS time, device, key, mean * 1.0 / divisor AS mean,
-            coalesce(low, mean) * 1.0 / divisor AS low, coalesce(high, mean) * 1.0 / divisor AS high,
-            unit
-        FROM minutes JOIN series ON series = series.id;
-    PRAGMA application_id = 1112363890;
-    PRAGMA user_version = 1;
-    COMMIT;";
-
-/// The energy counters, in milliwatt-hours. They have a separate table because they outlive the
-/// minutes of a battery that was offline for longer than the history, and are finer than the charts.
-/// The table is added to older files that lack it.
-const COUNTERS: &str = "
-    CREATE TABLE IF NOT EXISTS counters (
-        device TEXT PRIMARY KEY, charged INTEGER NOT NULL, discharged INTEGER NOT NULL)
-        WITHOUT ROWID;";
+/// Far more than a month of 20 batteries needs, in pages of 4 KiB.
+const MAX_PAGES: u32 = 1 << 20;
+/// Damaged files that are kept. None is ever replaced by a later one.
+const MAX_DAMAGED: usize = 3;
 
 #[derive(Debug, thiserror::Error)]
 enum StoreError {
-    #[error("the file belongs to another program or another version of bms-reader")]
-    Foreign,
+    #[error("the file belongs to another program or another version of bms-reader: {0}")]
+    Foreign(String),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
 }
 
 impl StoreError {
+    fn remedy(&self) -> &'static str {
+        match self {
+            StoreError::Foreign(_) => "set HISTORY_FILE to another path",
+            error if error.is_damaged() => "move the damaged files away",
+            _ => {
+                "check HISTORY_FILE: the folder must exist and be writable, the disk must not be full"
+            }
+        }
+    }
+
     fn is_damaged(&self) -> bool {
         use ErrorCode::{DatabaseCorrupt, NotADatabase};
         let StoreError::Sqlite(error) = self else { return false };
@@ -76,23 +69,18 @@ struct Store {
 
 impl Store {
     fn open(path: &str) -> Result<Self, StoreError> {
+        create_private(path)?;
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
-        let tables = number("SELECT count(*) FROM sqlite_schema")?;
-        if tables > 0 {
-            let ours = number("PRAGMA application_id")? == APPLICATION;
-            if !ours || number("PRAGMA user_version")? != 1 {
-                return Err(StoreError::Foreign);
-            }
-        }
+        // Nothing in the file may call functions with side effects.
+        connection.execute_batch(&format!(
+            "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; \
+             PRAGMA max_page_count = {MAX_PAGES};"
+        ))?;
+        schema::prepare(&connection)?;
         // If the file system does not support WAL, SQLite keeps the present mode.
         connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
         connection.execute_batch("PRAGMA synchronous = NORMAL;")?;
-        if tables == 0 {
-            connection.execute_batch(SCHEMA)?;
-        }
-        connection.execute_batch(COUNTERS)?;
         Ok(Store { connection })
     }
 
@@ -146,11 +134,11 @@ impl Store {
         Ok(counters)
     }
 
-    /// Adds minutes, deletes those before `oldest`, and raises the energy counters.
+    /// Adds minutes, deletes expired ones, and raises the energy counters.
     fn write(
         &mut self,
         rows: &[(DeviceId, MinuteRow)],
-        oldest: Millis,
+        expiry: Expiry,
         counters: &[(DeviceId, EnergyTotals)],
     ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
@@ -172,7 +160,7 @@ impl Store {
                 }
             }
         }
-        transaction.execute("DELETE FROM minutes WHERE time < ?1", [signed(oldest)])?;
+        delete_expired(&transaction, expiry)?;
         for (device, EnergyTotals { charged, discharged }) in counters {
             // Never lowers them: a run that could not read the file counts from zero.
             transaction.execute(
@@ -187,6 +175,45 @@ impl Store {
             )?;
         }
         Ok(transaction.commit()?)
+    }
+}
+
+/// Which minutes to delete.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expiry {
+    pub(super) oldest: Millis,
+    /// Later minutes have a wrong time; `None` while the clock may be the one that is wrong.
+    pub(super) newest: Option<Millis>,
+    /// Time on a monotonic clock since the last deletion: no more than that is deleted at once.
+    pub(super) elapsed: Duration,
+}
+
+fn delete_expired(connection: &Connection, expiry: Expiry) -> Result<(), StoreError> {
+    let time = |sql| {
+        let time = connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0))?;
+        Ok::<_, StoreError>(time.map(|time| Millis(time.unsigned_abs())))
+    };
+    if let Some(first) = time("SELECT min(time) FROM minutes")? {
+        let end = Horizon::default().advance(first..=first, expiry.oldest, expiry.elapsed);
+        connection.execute("DELETE FROM minutes WHERE time < ?1", [signed(end)])?;
+    }
+    if let (Some(newest), Some(last)) = (expiry.newest, time("SELECT max(time) FROM minutes")?) {
+        let start = newest.max(last.before(expiry.elapsed));
+        connection.execute("DELETE FROM minutes WHERE time > ?1", [signed(start)])?;
+    }
+    Ok(())
+}
+
+/// Creates the file for its owner only: the load of a house shows when its residents are away. An
+/// existing file keeps its mode. SQLite gives the same mode to the files that it adds.
+fn create_private(path: &str) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    match options.write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -238,18 +265,18 @@ impl HistoryFile {
         }
     }
 
-    /// Adds minutes to the file, deletes those before `oldest`, and stores the energy counters.
+    /// Adds minutes to the file, deletes expired ones, and stores the energy counters.
     /// Minutes that cannot be written are queued; of the counters only the newest matter.
     pub(super) fn write(
         &mut self,
         rows: Vec<(DeviceId, MinuteRow)>,
-        oldest: Millis,
+        expiry: Expiry,
         counters: &[(DeviceId, EnergyTotals)],
     ) {
         let mut queue = std::mem::take(&mut self.queue);
         queue.extend(rows);
         queue.drain(..queue.len().saturating_sub(MAX_QUEUED));
-        if self.access(|store| store.write(&queue, oldest, counters)).is_none() {
+        if self.access(|store| store.write(&queue, expiry, counters)).is_none() {
             self.queue = queue;
         }
     }
@@ -271,14 +298,13 @@ impl HistoryFile {
             result = self.access_once(&mut work);
         }
         let path = &self.path;
-        let error = result.as_ref().err().map(ToString::to_string);
+        let error = result.as_ref().err().map(|error| format!("{error}; {}", error.remedy()));
         match &error {
             _ if error == self.last_error => {}
             None => tracing::info!("history: writing to {path} again"),
             Some(error) => tracing::warn!(
-                "history: cannot use {path}: {error}; the history is kept in memory only. Check \
-                 HISTORY_FILE: the folder must exist and be writable, the disk must not be full. \
-                 Retrying every minute"
+                "history: cannot use {path}: {error}. The history is kept in memory only; retrying \
+                 every minute"
             ),
         }
         self.last_error = error;
@@ -300,9 +326,12 @@ impl HistoryFile {
     }
 }
 
-/// Renames a damaged file. Only one is kept, because a failing card damages many.
+/// Renames a damaged file. Fails if there are enough of them: a failing card damages many.
 fn set_aside(path: &str) -> std::io::Result<String> {
-    let aside = format!("{path}.damaged");
+    let numbered = (2..=MAX_DAMAGED).map(|number| format!("{path}.damaged-{number}"));
+    let mut names = std::iter::once(format!("{path}.damaged")).chain(numbered);
+    let exists = |name: &String| std::fs::symlink_metadata(name).is_ok();
+    let aside = names.find(|name| !exists(name)).ok_or(ErrorKind::AlreadyExists)?;
     std::fs::rename(path, &aside)?;
     for end in ["-wal", "-shm"] {
         // These files are usually absent.

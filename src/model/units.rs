@@ -112,6 +112,11 @@ impl Millis {
         Millis(self.0.saturating_sub(millis(duration)))
     }
 
+    /// The time `duration` later.
+    pub fn after(self, duration: Duration) -> Millis {
+        Millis(self.0.saturating_add(millis(duration)))
+    }
+
     /// ISO 8601 in UTC, to the second: `2026-02-14T19:33:45Z`.
     pub fn iso8601(self) -> String {
         let seconds = self.0 / 1000;

@@ -64,11 +64,15 @@ fn load(file: &mut HistoryFile) -> (usize, Option<Spread>) {
     (answer.times.len(), last)
 }
 
+fn keep(oldest: Millis) -> Expiry {
+    Expiry { oldest, newest: None, elapsed: Duration::from_secs(60) }
+}
+
 fn write(file: &mut HistoryFile, minutes: std::ops::Range<u64>) {
     let rows = minutes.rev().flat_map(|ago| {
         [(id("a"), minute(ago, 6400, SPREAD)), (id("b"), minute(ago, 100, Spread::of(3000)))]
     });
-    file.write(rows.collect(), Millis(NOW.0 - 172_800_000), &[]);
+    file.write(rows.collect(), keep(Millis(NOW.0 - 172_800_000)), &[]);
 }
 
 #[test]
@@ -86,8 +90,103 @@ fn old_minutes_are_deleted() {
     let folder = Folder::new();
     let mut file = folder.file();
     write(&mut file, 100..130);
-    file.write(vec![(id("a"), minute(0, 1, SPREAD))], Millis(NOW.0 - 110 * 60_000), &[]);
+    let expiry =
+        Expiry { elapsed: Duration::from_secs(3600), ..keep(Millis(NOW.0 - 110 * 60_000)) };
+    file.write(vec![(id("a"), minute(0, 1, SPREAD))], expiry, &[]);
     assert_eq!(load(&mut file).0, 12);
+}
+
+#[test]
+fn wrong_clock_deletes_no_more_than_passing_time() {
+    let folder = Folder::new();
+    let mut file = folder.file();
+    write(&mut file, 0..2000);
+    let ten_years_ahead = Millis(NOW.0 + 315_360_000_000);
+    for _ in 0..3 {
+        file.write(vec![], keep(ten_years_ahead), &[]);
+    }
+    let kept = load(&mut file).0;
+    assert!((1990..2000).contains(&kept), "{kept}");
+}
+
+#[test]
+fn minutes_of_a_wrong_clock_are_deleted_once_the_clock_is_trusted() {
+    let folder = Folder::new();
+    let mut file = folder.file();
+    write(&mut file, 0..10);
+    let mut wrong = minute(0, 1, SPREAD);
+    wrong.time.0 += 315_360_000_000;
+    let time = wrong.time;
+    file.write(vec![(id("a"), wrong)], keep(Millis(0)), &[]);
+    let exists = || {
+        let connection = Connection::open(folder.path()).unwrap();
+        let count = "SELECT count(*) FROM minutes WHERE time >= ?1";
+        connection.query_row(count, [signed(time)], |row| row.get::<_, i64>(0)).unwrap() > 0
+    };
+    assert!(exists());
+    let newest = Some(NOW.after(SPAN));
+    file.write(vec![], Expiry { newest, elapsed: Duration::ZERO, ..keep(Millis(0)) }, &[]);
+    assert!(exists(), "no time has passed");
+    file.write(vec![], Expiry { newest, ..keep(Millis(0)) }, &[]);
+    assert!(!exists());
+    assert_eq!(load(&mut file).0, 10);
+}
+
+#[test]
+fn earlier_damaged_file_is_never_replaced() {
+    let folder = Folder::new();
+    let mut kept = Vec::new();
+    for number in 0..=MAX_DAMAGED {
+        let text = format!("photo {number} ").repeat(100);
+        fs::write(folder.path(), &text).unwrap();
+        kept.push(text);
+        let mut file = folder.file();
+        write(&mut file, 0..3);
+        assert_eq!(file.last_error.is_some(), number == MAX_DAMAGED, "{:?}", file.last_error);
+    }
+    let names = [".damaged", ".damaged-2", ".damaged-3", ""];
+    let names = names.map(|end| format!("{}{end}", folder.path().display()));
+    assert_eq!(names.map(|name| fs::read_to_string(name).unwrap()).to_vec(), kept);
+}
+
+#[test]
+fn file_with_foreign_objects_is_refused_unchanged() {
+    for object in [
+        "CREATE TRIGGER fill AFTER INSERT ON minutes BEGIN INSERT INTO series (device, key, unit, \
+         divisor) VALUES ('x', hex(randomblob(1000)), '', 1); END",
+        "CREATE VIEW other AS SELECT * FROM minutes",
+        "DROP VIEW history; CREATE VIEW history AS SELECT 1",
+        "CREATE INDEX heavy ON minutes (hex(zeroblob(mean)))",
+        "DROP TABLE counters; CREATE TABLE counters (device TEXT PRIMARY KEY, charged INTEGER, \
+         discharged INTEGER, more TEXT AS (hex(zeroblob(charged))) STORED)",
+    ] {
+        let folder = Folder::new();
+        let mut file = folder.file();
+        write(&mut file, 0..3);
+        drop(file);
+        let other = Connection::open(folder.path()).unwrap();
+        other.execute_batch(object).unwrap();
+        other.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).unwrap();
+        drop(other);
+        let before = fs::read(folder.path()).unwrap();
+        let mut file = folder.file();
+        write(&mut file, 3..6);
+        let error = file.last_error.unwrap_or_else(|| panic!("{object} was accepted"));
+        assert!(error.contains("it contains the ") && error.contains("another path"), "{error}");
+        assert!(fs::read(folder.path()).unwrap() == before, "{object}");
+    }
+}
+
+#[test]
+fn new_file_is_readable_by_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let mut file = folder.file();
+    write(&mut file, 0..3);
+    for end in ["", "-wal", "-shm"] {
+        let path = format!("{}{end}", folder.path().display());
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{end}");
+    }
 }
 
 #[test]
@@ -138,7 +237,7 @@ fn unwritten_minutes_are_queued_up_to_a_limit() {
     write(&mut file, 0..4000);
     assert_eq!(file.queue.len(), MAX_QUEUED);
     fs::create_dir(path.parent().unwrap()).unwrap();
-    file.write(Vec::new(), Millis(0), &[]);
+    file.write(Vec::new(), keep(Millis(0)), &[]);
     assert_eq!((file.queue.len(), &file.last_error), (0, &None));
     assert_eq!(load(&mut file), (MAX_QUEUED / 2, Some(SPREAD)));
     // A deleted file is created again.
@@ -152,7 +251,7 @@ fn unwritten_minutes_are_queued_up_to_a_limit() {
 fn history_view_has_plain_values() {
     let folder = Folder::new();
     let mut file = folder.file();
-    file.write(vec![(id("a"), minute(0, 6400, SPREAD))], Millis(0), &[]);
+    file.write(vec![(id("a"), minute(0, 6400, SPREAD))], keep(Millis(0)), &[]);
     drop(file);
     let connection = Connection::open(folder.path()).unwrap();
     let mut select = connection
@@ -192,7 +291,8 @@ fn totals(charged: i64, discharged: i64) -> EnergyTotals {
 fn count(file: &mut HistoryFile, counters: &[(&str, EnergyTotals)]) {
     let counters: Vec<_> = counters.iter().map(|(name, totals)| (id(name), *totals)).collect();
     // Much later than any minute that is kept.
-    file.write(Vec::new(), Millis(u64::MAX), &counters);
+    let expiry = Expiry { elapsed: SPAN, ..keep(Millis(u64::MAX)) };
+    file.write(Vec::new(), expiry, &counters);
 }
 
 #[test]
