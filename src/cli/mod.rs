@@ -17,6 +17,7 @@ mod decode;
 mod demo;
 mod diagnose;
 mod healthcheck;
+mod migrate;
 mod profile;
 mod read;
 mod replay;
@@ -53,6 +54,7 @@ pub const COMMANDS: &[&Command] = &[
     &profile::SHOW,
     &profile::NEW,
     &demo::COMMAND,
+    &migrate::COMMAND,
     &healthcheck::COMMAND,
 ];
 
