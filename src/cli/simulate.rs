@@ -81,7 +81,7 @@ pub(super) fn parse_speed(matches: &Matches) -> Result<f64, String> {
 fn options(matches: &Matches) -> Result<SimServerOptions, String> {
     // The plain `jk` is the stream that a board sends over Bluetooth; on a serial line it is `jk:ttl`.
     let brand = match brand(matches)? {
-        brand if brand.name == sim::jk::BRAND.name => &sim::jk::TTL,
+        brand if std::ptr::eq(brand, &sim::jk::BRAND) => &sim::jk::TTL,
         brand => brand,
     };
     let listen = match (matches.value("tcp"), matches.value("port-link")) {

@@ -34,7 +34,7 @@ use std::sync::OnceLock;
 use crate::protocol::driver::Medium;
 use crate::protocol::info::Source;
 use crate::protocol::table::schema::Profile;
-use crate::protocol::{DriverInfo, drivers};
+use crate::protocol::{self, DriverInfo, drivers};
 use table::TablePack;
 
 pub use battery::Battery;
@@ -187,17 +187,21 @@ static CODE: &[&SimBrand] = &[
     &daly::BRAND_P81,
 ];
 
-/// Every brand that can be simulated.
+/// Every brand that can be simulated. A profile of the user also replaces the simulator of the brand.
 pub fn brands() -> &'static [&'static SimBrand] {
     static ALL: OnceLock<Vec<&'static SimBrand>> = OnceLock::new();
     ALL.get_or_init(|| {
+        let is_code = |brand: &&SimBrand| {
+            let info = protocol::find(brand.driver());
+            info.is_some_and(|info| matches!(info.source, Source::Code(_)))
+        };
         let profiles = drivers().iter().filter_map(|info| match info.source {
             Source::Profile(loaded) => Some((*info, &loaded.profile)),
             Source::Code(_) => None,
         });
         let tables = profiles.flat_map(|(info, profile)| SimBrand::of(info, profile));
         let tables = tables.map(|brand| &*Box::leak(Box::new(brand)));
-        CODE.iter().copied().chain(tables).collect()
+        CODE.iter().copied().filter(is_code).chain(tables).collect()
     })
 }
 

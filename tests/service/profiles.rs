@@ -1,12 +1,13 @@
 //! A brand that does not exist, from a file to the broker.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::thread;
 
-use crate::fixture::{PublishedBattery, objects, run};
+use crate::fixture::{PublishedBattery, objects, program, run};
 use crate::mosquitto::Mosquitto;
 
 /// The example of `docs/profiles.md`.
@@ -99,6 +100,33 @@ fn simulated_battery_of_a_profile_is_read() {
     assert!(readings[0]["error"].is_null(), "{readings:?} {errors}");
     assert!(readings[0]["status"]["cell_info"]["battery_soc"].is_number(), "{readings:?}");
     fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn profile_replaces_the_simulator_of_its_brand() {
+    // One of data, and two of code; `jk` has a simulator for serial lines.
+    for name in ["tdt", "daren", "jk"] {
+        let folder = folder(&format!("replaced-{name}"));
+        let profile = nova().replace("name: nova", &format!("name: {name}"));
+        fs::write(folder.join("nova.yaml"), profile).unwrap();
+        let path = folder.display().to_string();
+        let profiles = ("BMS_PROFILES", path.as_str());
+        let simulate = ["simulate", "--type", name, "--tcp", "127.0.0.1:0"];
+        let mut command = program(&[profiles]);
+        let mut simulator =
+            command.args(simulate).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut port = String::new();
+        BufReader::new(simulator.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        let variables = [profiles, ("BMS_TYPE", name), ("BMS_PORT", port.trim())];
+        let output = run(&["read"], &variables, "");
+        simulator.kill().unwrap();
+        simulator.wait().unwrap();
+        let readings = objects(&output);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(readings[0]["error"].is_null(), "{name}: {readings:?} {errors}");
+        assert!(readings[0]["status"]["cell_info"]["battery_soc"].is_number(), "{readings:?}");
+        fs::remove_dir_all(folder).unwrap();
+    }
 }
 
 #[test]
