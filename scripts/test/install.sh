@@ -2,45 +2,18 @@
 # Installs what the steps need. Sourced by ./test, which sets `cache` and `work`.
 : "${cache:?}" "${work:?}"
 
-have() { command -v "$1" >/dev/null 2>&1; }
+# shellcheck source=tests/lab/packages.sh
+. tests/lab/packages.sh
 
-# Runs a command up to three times, because networks fail.
-retry() {
-    local try
-    for try in 1 2 3; do
-        "$@" && return 0
-        [ "$try" = 3 ] || sleep $((try * 3))
-    done
-    return 1
-}
+have() { command -v "$1" >/dev/null 2>&1; }
 
 # need COMMAND:PACKAGE ...: installs the Debian packages of the commands that are missing.
 need() {
-    local pair sudo=() missing=()
+    local pair missing=()
     for pair in "$@"; do
         have "${pair%%:*}" || missing+=("${pair#*:}")
     done
-    [ ${#missing[@]} = 0 ] && return 0
-    if ! have apt-get; then
-        echo "Please install (Debian names): ${missing[*]}" >&2
-        return 1
-    fi
-    if [ "$(id -u)" != 0 ]; then
-        if sudo -n true 2>/dev/null || { have sudo && [ -t 0 ]; }; then
-            sudo=(sudo)
-        else
-            echo "Neither root nor sudo. Please run: apt-get install ${missing[*]}" >&2
-            return 1
-        fi
-    fi
-    echo "installing ${missing[*]}"
-    local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
-    if ! { retry "${apt[@]}" update &&
-        retry "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } >"$work/apt" 2>&1; then
-        tail -n 20 "$work/apt" >&2
-        echo "Could not install ${missing[*]}" >&2
-        return 1
-    fi
+    [ ${#missing[@]} = 0 ] || packages "${missing[@]}"
 }
 
 # What every step needs.

@@ -40,10 +40,6 @@ has_demo_values() {
 container_of() { "${COMPOSE[@]}" ps -q "$1"; }
 
 compose_checks() {
-  packages docker-compose || {
-    fail "docker-compose cannot be installed"
-    return
-  }
   note "compose checks use the images built here, and a pseudo-terminal as adapter"
   start_battery compose-battery
   project compose docker-compose.yml docker/mosquitto.conf

@@ -11,6 +11,9 @@
 [ "$(id -u)" = 0 ] || skip "the serial port and the arm64 emulation need root"
 AMD64=$(binary BMS_READER dist/amd64/bms-reader)
 ARM64=$(binary BMS_READER_ARM64 dist/arm64/bms-reader)
+# The engine may run in a namespace without a network, where nothing can be installed.
+packages mosquitto mosquitto-clients busybox-static docker-compose qemu-user-static ||
+  skip "packages cannot be installed"
 need_engine
 
 NAME=bms-lab-$$
@@ -133,6 +136,34 @@ arm64_reads() {
   is_good_reading "$WORK/arm64.json"
 }
 
+# A battery and a reader of a brand that exists only as a file, in a folder that both mount.
+start_profile() {
+  local mount=(-v "$WORK/profiles:/data/profiles:ro" -e BMS_PROFILES=/data/profiles)
+  mkdir "$WORK/profiles"
+  python3 "$LAB/nova.py" profile >"$WORK/profiles/nova.yaml"
+  chmod -R a+rX "$WORK/profiles"
+  docker run -d --name "$NAME-nova" --network "$NAME" --network-alias nova "${UNPRIVILEGED[@]}" \
+    "${mount[@]}" "$NAME:amd64" simulate --type nova --tcp 0.0.0.0:9000 --speed 0 &&
+    docker run -d --name "$NAME-boat" --network "$NAME" "${UNPRIVILEGED[@]}" "${mount[@]}" \
+      -e BMS_TYPE=nova -e BMS_PORT=tcp://nova:9000 -e DEVICE_ID=boat -e READ_INTERVAL=1 \
+      -e MQTT_HOST=broker -e MQTT_USER="$LOGIN" -e MQTT_PASSWORD="$PASSWORD" "$NAME:amd64"
+}
+
+# The values on the broker are those that the battery sends, and each has a discovery message.
+has_profile_values() {
+  local address key
+  address=$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$NAME-nova")
+  retained "$NAME-broker" 'bms/boat/#' | sed -n 's|^bms/boat/||p' |
+    python3 "$LAB/nova.py" compare "$address" 9000 || return 1
+  retained "$NAME-broker" 'homeassistant/+/boat/+/config' >"$WORK/discovery"
+  for key in pack_voltage soc temp_1 cell_1_voltage charging_enabled alarm_cell_overvoltage; do
+    grep -q "^homeassistant/[a-z_]*/boat/$key/config {" "$WORK/discovery" || {
+      echo "$key has no discovery message"
+      return 1
+    }
+  done
+}
+
 exec 3>&1
 for platform in "amd64 $AMD64" "arm64 $ARM64"; do
   arch=${platform%% *}
@@ -151,6 +182,11 @@ check "it becomes healthy" eventually "$NAME-reader" is_healthy "$NAME-reader"
 check "docker stop ends it within 2 s with status 0" stops_in_time "$NAME-reader"
 check "the broker retains its offline messages" retains_offline
 check "the password is not in the log" log_has_no_password "$NAME-reader"
+
+check "a brand from a file in a mounted folder starts" start_profile
+check "its values and discovery messages are published" \
+  eventually "$NAME-boat" has_profile_values
+check "docker stop ends it within 2 s with status 0" stops_in_time "$NAME-boat"
 
 compose_checks
 

@@ -44,7 +44,6 @@ need_arm64() {
   local folder=/proc/sys/fs/binfmt_misc entry=bms-lab-arm64 magic mask
   runs_arm64() { [ "$(uname -m)" = aarch64 ] || grep -qsl aarch64 "$folder"/*aarch64*; }
   runs_arm64 && return
-  packages qemu-user-static || return 1
   if [ ! -e "$folder/register" ]; then
     mount -t binfmt_misc binfmt_misc "$folder" || return 1
     at_exit "umount $folder"
@@ -59,7 +58,6 @@ need_arm64() {
 # mosquitto_image TAG: builds an image without a registry, from the installed Mosquitto, its libraries and a
 # shell. Paths, command and user are those of the official image.
 mosquitto_image() {
-  packages mosquitto mosquitto-clients busybox-static || skip "Mosquitto cannot be installed"
   local folder=$WORK/mosquitto program
   mkdir -p "$folder"/{bin,etc,tmp,usr/bin,usr/sbin,mosquitto/{config,data,log}}
   for program in mosquitto mosquitto_passwd mosquitto_pub mosquitto_sub; do

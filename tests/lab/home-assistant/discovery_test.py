@@ -14,6 +14,7 @@ import sys
 import tempfile
 
 import bank_test
+import profile_test
 import racks_test
 import stack_test
 from processes import SetupError
@@ -27,7 +28,7 @@ def main():
     status, suite = 2, Suite(program, hass, work)
     try:
         suite.start()
-        for test in (racks_test, bank_test, stack_test):
+        for test in (racks_test, bank_test, stack_test, profile_test):
             test.run(suite)
         status = 1 if suite.failed else 0
     except SetupError as error:

@@ -134,6 +134,12 @@ def stack(modules):
     )
 
 
+def profile(values):
+    """The keys of a battery that reports these values."""
+    reported = OF_ONE_BOARD | {"soh", "design_capacity", "cycle_count"}
+    return SINGLE - OF_A_BANK - OF_A_STACK - SWITCHES - reported | set(values)
+
+
 def row(key):
     """The key of the row in ENTITIES, or None."""
     if key in ENTITIES:
