@@ -1,12 +1,19 @@
-//! Lists the profiles of `src/protocol/brands`, so that a brand is one file and nothing else.
+//! Embeds the profiles of `src/protocol/brands`, so that a brand is one file and nothing else.
+//!
+//! Their texts are similar, so all of them together are one block in the format of LZ4, about a
+//! fifth of their size. `src/protocol/table/built_in.rs` unpacks it.
 
+use std::collections::HashMap;
 use std::env;
 use std::error::Error;
-use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
 const FOLDER: &str = "src/protocol/brands";
+/// Shortest repetition that the format can express.
+const MIN_MATCH: usize = 4;
+/// Repetitions of one place that are compared; more of them save less than 1 %.
+const CANDIDATES: usize = 256;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={FOLDER}");
@@ -14,16 +21,80 @@ fn main() -> Result<(), Box<dyn Error>> {
     for entry in fs::read_dir(FOLDER)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
-            files.push(fs::canonicalize(path)?);
+            files.push(path);
         }
     }
     files.sort();
-    let mut list = String::from("&[\n");
+    let (mut list, mut all) = (Vec::new(), String::new());
     for file in files {
         let name = file.file_stem().and_then(|name| name.to_str()).ok_or("a name in Unicode")?;
-        writeln!(list, "({name:?}, include_str!({file:?})),")?;
+        let start = all.len();
+        all += &fs::read_to_string(&file)?;
+        list.push((name.to_owned(), start..all.len()));
     }
-    list.push(']');
-    fs::write(Path::new(&env::var("OUT_DIR")?).join("brands.rs"), list)?;
+    let folder = env::var("OUT_DIR")?;
+    fs::write(Path::new(&folder).join("brands.rs"), format!("&{list:?}"))?;
+    fs::write(Path::new(&folder).join("brands.lz4"), compress(all.as_bytes()))?;
     Ok(())
+}
+
+/// A block of LZ4: literals and repetitions of earlier bytes in turn, literals at the end.
+fn compress(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let mut seen: HashMap<&[u8], Vec<usize>> = HashMap::new();
+    let (mut at, mut literals) = (0, 0);
+    while at < bytes.len() {
+        let (length, distance) = longest_match(bytes, at, &seen);
+        note(bytes, at, &mut seen);
+        // A longer repetition may begin one byte later.
+        if length < MIN_MATCH || longest_match(bytes, at + 1, &seen).0 > length {
+            at += 1;
+            continue;
+        }
+        append(&mut packed, &bytes[literals..at], Some((length, distance)));
+        (at + 1..at + length).for_each(|at| note(bytes, at, &mut seen));
+        at += length;
+        literals = at;
+    }
+    append(&mut packed, &bytes[literals..], None);
+    packed
+}
+
+fn note<'a>(bytes: &'a [u8], at: usize, seen: &mut HashMap<&'a [u8], Vec<usize>>) {
+    if let Some(start) = bytes.get(at..at + MIN_MATCH) {
+        seen.entry(start).or_default().push(at);
+    }
+}
+
+/// Length and distance; (0, 0) if there is none.
+fn longest_match(bytes: &[u8], at: usize, seen: &HashMap<&[u8], Vec<usize>>) -> (usize, usize) {
+    let places = bytes.get(at..at + MIN_MATCH).and_then(|start| seen.get(start));
+    let near = places.into_iter().flatten().rev().take(CANDIDATES);
+    let near = near.map(|place| (common(&bytes[*place..], &bytes[at..]), at - place));
+    near.filter(|(_, distance)| *distance <= usize::from(u16::MAX))
+        .max_by_key(|(length, distance)| (*length, std::cmp::Reverse(*distance)))
+        .unwrap_or_default()
+}
+
+fn common(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
+fn append(packed: &mut Vec<u8>, literals: &[u8], repetition: Option<(usize, usize)>) {
+    let (length, distance) = repetition.unwrap_or((MIN_MATCH, 0));
+    let (length, count) = (length - MIN_MATCH, literals.len());
+    packed.push((count.min(15) << 4 | length.min(15)) as u8);
+    append_rest(packed, count);
+    packed.extend(literals);
+    if repetition.is_some() {
+        packed.extend((distance as u16).to_le_bytes());
+        append_rest(packed, length);
+    }
+}
+
+/// The part of a number that four bits cannot hold.
+fn append_rest(packed: &mut Vec<u8>, number: usize) {
+    let Some(rest) = number.checked_sub(15) else { return };
+    packed.extend(std::iter::repeat_n(255, rest / 255));
+    packed.push((rest % 255) as u8);
 }

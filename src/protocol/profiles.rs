@@ -7,7 +7,7 @@ use super::advertisement::AdvertisementMatcher;
 use super::info::{
     Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, Source, short,
 };
-use super::table::built_in::TEXTS;
+use super::table::built_in::PROFILES;
 pub use super::table::built_in::{names, text};
 use super::table::load;
 use super::table::loaded::Loaded;
@@ -19,10 +19,10 @@ static OWN: OnceLock<Vec<&'static DriverInfo>> = OnceLock::new();
 
 /// The brand of a profile in the program, which is read when it is used for the first time.
 pub fn built_in(name: &str) -> Option<&'static DriverInfo> {
-    static READ: [OnceLock<Option<&'static DriverInfo>>; TEXTS.len()] =
-        [const { OnceLock::new() }; TEXTS.len()];
-    let at = TEXTS.iter().position(|(known, _)| *known == name)?;
-    *READ[at].get_or_init(|| load::parse(TEXTS[at].1).ok().map(info))
+    static READ: [OnceLock<Option<&'static DriverInfo>>; PROFILES.len()] =
+        [const { OnceLock::new() }; PROFILES.len()];
+    let at = names().position(|known| known == name)?;
+    *READ[at].get_or_init(|| load::parse(text(name)?).ok().map(info))
 }
 
 /// The profiles of the user.

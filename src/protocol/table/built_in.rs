@@ -1,12 +1,80 @@
-//! The texts of the profiles in the program.
+//! The texts of the profiles in the program, which `build.rs` packs.
 
-/// Name and text of each.
-pub static TEXTS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/brands.rs"));
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// Name of each, and its place in the text of all.
+pub static PROFILES: &[(&str, Range<usize>)] = include!(concat!(env!("OUT_DIR"), "/brands.rs"));
 
 pub fn names() -> impl Iterator<Item = &'static str> {
-    TEXTS.iter().map(|(name, _)| *name)
+    PROFILES.iter().map(|(name, _)| *name)
 }
 
+/// The first call unpacks all profiles.
 pub fn text(name: &str) -> Option<&'static str> {
-    TEXTS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+    static ALL: OnceLock<String> = OnceLock::new();
+    static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/brands.lz4"));
+    let (_, place) = PROFILES.iter().find(|(known, _)| *known == name)?;
+    ALL.get_or_init(|| String::from_utf8(unpack(PACKED)).unwrap_or_default()).get(place.clone())
+}
+
+/// Unpacks a block of LZ4.
+fn unpack(mut packed: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some((token, rest)) = packed.split_first() {
+        packed = rest;
+        let count = number(token >> 4, &mut packed);
+        let (literals, rest) = packed.split_at(count.min(packed.len()));
+        bytes.extend(literals);
+        let Some((distance, rest)) = rest.split_first_chunk() else { break };
+        packed = rest;
+        let length = number(token & 15, &mut packed) + 4;
+        let distance = usize::from(u16::from_le_bytes(*distance));
+        let Some(start) = bytes.len().checked_sub(distance) else { break };
+        // What is repeated may reach into its own copy.
+        for at in start..start + length {
+            bytes.extend(bytes.get(at).copied());
+        }
+    }
+    bytes
+}
+
+/// A number of four bits, which goes on in further bytes if all of them are set.
+fn number(nibble: u8, packed: &mut &[u8]) -> usize {
+    let (mut number, mut is_open) = (usize::from(nibble), nibble == 15);
+    while let (true, Some((byte, rest))) = (is_open, packed.split_first()) {
+        (number, is_open, *packed) = (number + usize::from(*byte), *byte == 255, rest);
+    }
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unpacked_profiles_equal_their_files() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/protocol/brands");
+        let files = std::fs::read_dir(folder).unwrap();
+        assert_eq!(files.count(), PROFILES.len());
+        for name in names() {
+            let file = std::fs::read_to_string(format!("{folder}/{name}.yaml")).unwrap();
+            assert_eq!(text(name), Some(file.as_str()), "{name}");
+        }
+    }
+
+    #[test]
+    fn long_literals_and_repetitions_are_unpacked() {
+        // 16 literals, then 300 bytes from the distance of one byte.
+        let packed = [&[0xFF, 1][..], b"abcdefghijklmnop", &[1, 0, 255, 26, 0x10, b'x']].concat();
+        let expected = format!("abcdefghijklmno{}x", "p".repeat(301));
+        assert_eq!(String::from_utf8(unpack(&packed)).unwrap(), expected);
+    }
+
+    #[test]
+    fn damaged_blocks_end_early() {
+        for packed in [&b"\xFF\xFF"[..], b"\x10a\x05\x00", b"\x40ab", b"\x10a\x01"] {
+            assert!(unpack(packed).len() < 20);
+        }
+    }
 }
