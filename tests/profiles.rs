@@ -213,7 +213,7 @@ fn known_writes_are_refused() {
         let text = format!("{START}requests:\n  - {{send: \"{send}\", replies: []}}\n");
         let error = load::parse(&text).expect_err(send);
         assert!(error.contains("A profile only reads"), "{send}: {error}");
-        assert!(error.starts_with("line 6: "), "{send}: {error}");
+        assert!(error.starts_with("line 6, column "), "{send}: {error}");
     }
 }
 

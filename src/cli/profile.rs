@@ -17,7 +17,6 @@ use crate::model::{DeviceId, Fault, FaultKind};
 use crate::poll::CycleError;
 use crate::protocol::table::frame::{Numbers, compose};
 use crate::protocol::table::guess::{self, Exchange};
-use crate::protocol::table::scalar::Token;
 use crate::protocol::table::schema::{Profile, Request, ScanMark};
 use crate::protocol::{self, DriverInfo, Options, ProtocolError, Step, profiles, uuid16};
 use crate::sim::conversation::{Conversation, ble_options};
@@ -187,7 +186,7 @@ fn compare(expected: &Value, found: &Value, path: &str, differences: &mut Vec<St
 /// What a profile contains, in lines.
 fn summary(profile: &Profile) -> String {
     let mut rows = vec![
-        ("name".to_owned(), profile.name.clone()),
+        ("name".to_owned(), profile.name.0.clone()),
         ("title".to_owned(), profile.title.clone()),
     ];
     if !profile.ble.is_empty() {
@@ -214,12 +213,7 @@ fn summary(profile: &Profile) -> String {
 }
 
 fn describe(mark: &ScanMark) -> String {
-    let data: Vec<u8> = mark
-        .data
-        .0
-        .iter()
-        .filter_map(|token| if let Token::Byte(byte) = token { Some(*byte) } else { None })
-        .collect();
+    let data = mark.data.fixed();
     let parts = [
         mark.name.as_ref().map(|name| format!("name {name}")),
         mark.service.map(|service| format!("service {}", uuid(service.0))),

@@ -43,17 +43,17 @@ pub(super) fn load(values: &Values) {
         let shown = file.display();
         match read_profile(file) {
             Err(error) => values.warn(format!("the profile {shown} is ignored: {error}")),
-            Ok(profile) => match loaded.iter().find(|(_, info)| info.name == profile.name) {
+            Ok(profile) => match loaded.iter().find(|(_, info)| info.name == profile.name.0) {
                 Some((first, _)) => values.warn(format!(
                     "the profile {shown} is ignored: {} has the name {} too; rename one of them",
                     first.display(),
-                    profile.name
+                    profile.name.0
                 )),
                 None => {
-                    if protocol::is_built_in(&profile.name) {
+                    if protocol::is_built_in(&profile.name.0) {
                         values.warn(format!(
                             "the profile {shown} replaces the built-in type {}",
-                            profile.name
+                            profile.name.0
                         ));
                     }
                     loaded.push((file, profiles::info(profile)));
@@ -84,9 +84,9 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
 /// Reads a profile. The error names the line, the column, the key and what is allowed.
 pub fn read_profile(path: &Path) -> Result<Profile, String> {
     let profile = load::parse(&read_text(path).map_err(|error| error.to_string())?)?;
-    match profile.name.as_str() {
+    match profile.name.0.as_str() {
         detection::AUTO | SIMULATED => {
-            Err(format!("name: `{}` has a meaning of its own; choose another name", profile.name))
+            Err(format!("name: `{}` has a meaning of its own; choose another name", profile.name.0))
         }
         _ => Ok(profile),
     }

@@ -1,7 +1,7 @@
 //! Characteristics of Bluetooth devices, and their UUIDs.
 
 /// One characteristic of one service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Characteristic {
     /// UUID of the service.
     pub service: u128,

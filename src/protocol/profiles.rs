@@ -11,7 +11,6 @@ use super::table::built_in::PROFILES;
 pub use super::table::built_in::{names, text};
 use super::table::load;
 use super::table::loaded::Loaded;
-use super::table::scalar::{Bytes, Token};
 use super::table::schema::{Gatt, Profile, ScanMark};
 
 /// Profiles of the user, which replace those of the same name.
@@ -39,7 +38,7 @@ pub fn add(profiles: Vec<&'static DriverInfo>) {
 pub fn info(profile: Profile) -> &'static DriverInfo {
     let loaded: &'static Loaded = Box::leak(Box::new(Loaded::new(profile)));
     let profile = &loaded.profile;
-    let timeout = Duration::from_secs_f32(profile.timeout.unwrap_or(2.0));
+    let timeout = profile.timeout.unwrap_or(Duration::from_secs(2));
     let gatt = (!profile.ble.is_empty()).then(|| GattProfile {
         channels: leak(profile.ble.iter().map(channel).collect()),
         streams: profile.streams,
@@ -52,7 +51,7 @@ pub fn info(profile: Profile) -> &'static DriverInfo {
         addresses: serial.map_or(1..=1, |serial| serial.first_address..=serial.last_address),
         unchecked: !has_checksums(profile),
         verified: &profile.verified,
-        ..DriverInfo::of(&profile.name, &profile.title, Source::Profile(loaded))
+        ..DriverInfo::of(&profile.name.0, &profile.title, Source::Profile(loaded))
     }))
 }
 
@@ -70,7 +69,7 @@ fn leak<T>(list: Vec<T>) -> &'static [T] {
 
 fn channel(gatt: &Gatt) -> GattChannel {
     let notify: Vec<Characteristic> = gatt.notify.iter().map(|channel| channel.0).collect();
-    let greeting = gatt.greeting.iter().map(|it| (it.to.0, leak(fixed(&it.bytes)))).collect();
+    let greeting = gatt.greeting.iter().map(|it| (it.to.0, leak(it.bytes.fixed()))).collect();
     GattChannel {
         notify: leak(notify),
         write: gatt.write.as_ref().or(gatt.notify.first()).map_or(short(0, 0), |it| it.0),
@@ -80,14 +79,8 @@ fn channel(gatt: &Gatt) -> GattChannel {
     }
 }
 
-/// The bytes without gaps.
-fn fixed(bytes: &Bytes) -> Vec<u8> {
-    let fixed = |token: &Token| if let Token::Byte(byte) = token { Some(*byte) } else { None };
-    bytes.0.iter().filter_map(fixed).collect()
-}
-
 fn matcher(mark: &'static ScanMark) -> AdvertisementMatcher {
-    let data = fixed(&mark.data);
+    let data = mark.data.fixed();
     let all = [
         mark.name.as_deref().map(AdvertisementMatcher::Name),
         mark.address.as_deref().map(AdvertisementMatcher::Address),

@@ -21,8 +21,6 @@ mod session;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::driver::{CycleKind, Side};
 use super::error::{DecodeError, ProtocolError};
 use crate::model::{Reading, Setting};
@@ -107,8 +105,7 @@ pub enum Progress {
 }
 
 /// How important a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Need {
     /// Without a reply the cycle fails.
     #[default]

@@ -34,7 +34,7 @@ impl TablePack {
         };
         let medium = medium_name(self.medium);
         let sent = self.profile.requests.iter().filter(|request| {
-            let condition = request.condition.get("$medium");
+            let condition = request.condition.of("$medium");
             condition.is_none_or(|values| values.match_text(medium))
                 && (request.send.is_some() || request.read.is_some())
         });

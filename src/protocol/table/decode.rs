@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::frame::unsigned;
 use super::key::{Key, Meaning, NumberKey, SwitchKey};
 use super::number::{Number, gather, signed};
-use super::scalar::Count;
+use super::scalar::{Count, MAX_ENTRIES};
 use super::schema::{Conditions, Field, Kind, Order, Registers};
 use crate::model::Reading;
 use crate::model::reading::{Cell, Module, Probe, SensorLocation};
@@ -16,8 +16,6 @@ use crate::protocol::values::ratio;
 
 /// Cells of a stack; every real one has fewer.
 const MAX_CELLS: usize = 512;
-/// Entries of one array.
-const MAX_ENTRIES: usize = 128;
 
 /// What the fields that begin with `$` have kept.
 #[derive(Debug, Clone, Default)]
@@ -78,7 +76,7 @@ impl Decoder<'_> {
             let at = self.place(field, &ends)?;
             if let Some(count) = &field.count {
                 let count = self.count(field, count, at)?;
-                let step = field.step.unwrap_or(field.kind.width());
+                let step = field.step();
                 ends.insert(field.key.name(), at + count * step);
                 self.decode_array(field, at, count, first_cell, into)?;
             } else if field.kind == Kind::Text {
@@ -123,7 +121,7 @@ impl Decoder<'_> {
             Count::Fixed(count) => *count as i64,
             Count::Variable(name) => self.variables.number(name).unwrap_or_default(),
             Count::Rest => {
-                let step = field.step.unwrap_or(field.kind.width()).max(1);
+                let step = field.step().max(1);
                 (self.bytes.len().saturating_sub(at) / step) as i64
             }
         };
@@ -218,7 +216,7 @@ impl Decoder<'_> {
             Key::State(name) => *into.states.entry(name).or_default() |= number.value != 0,
             Key::Alarm(alarm) => into.alarms.note(alarm, number.value != 0),
             Key::Word(_) if !field.values.is_empty() => {
-                for (values, meaning) in &field.values {
+                for (values, meaning) in field.values.iter() {
                     note(*meaning, values.contain(number.value), into);
                 }
             }
@@ -282,7 +280,7 @@ impl Decoder<'_> {
         first_cell: usize,
         into: &mut Reading,
     ) -> Result<(), DecodeError> {
-        let step = field.step.unwrap_or(field.kind.width());
+        let step = field.step();
         let factor = match field.key {
             Key::Cells => 1000,
             Key::Temperatures => 10,
@@ -370,7 +368,7 @@ fn set_switch(switch: SwitchKey, on: bool, into: &mut Reading) {
 
 fn decode_bits(field: &Field, name: &'static str, word: u64, into: &mut Reading) {
     let mut unknown = word;
-    for (bit, meaning) in &field.bits {
+    for (bit, meaning) in field.bits.iter() {
         let on = word >> bit & 1 != 0;
         unknown &= !(1 << bit);
         note(*meaning, on, into);

@@ -1,14 +1,11 @@
 //! Recognising the replies that a profile describes, and composing them.
 
-use super::scalar::{Bytes, Token};
-use super::schema::{Check, CheckKind, Kind, Length, Order, Profile, Reply, Request};
+use super::scalar::{Bytes, Token, unhex};
+use super::schema::{Check, CheckKind, Kind, Length, MAX_FRAME, Order, Profile, Reply, Request};
 use crate::protocol::checksum::{
     crc8_maxim, crc16_modbus, crc16_xmodem, crc32, negated_sum16, sum8, sum16, xor8,
 };
 use crate::protocol::error::DecodeError;
-
-/// Longest reply that is accepted; every real one is shorter.
-pub const MAX_FRAME: usize = 2048;
 
 /// What `{unit}` and `{pack}` stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -144,7 +141,8 @@ impl<'a> Shape<'a> {
         if self.text {
             digits = bytes.split_off(self.head.len().min(inner));
             digits.retain(|digit| *digit != 0);
-            bytes = unhex(&digits)?;
+            let message = "it has something else than hexadecimal digits";
+            bytes = unhex(&digits).ok_or_else(|| DecodeError::Invalid(message.into()))?;
         }
         if let Some(key) = self.unmask {
             let key = *bytes.get(key).ok_or(too_short.clone())?;
@@ -230,16 +228,6 @@ pub fn data_length(function: u8, count: u16) -> usize {
 
 fn hex(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().flat_map(|byte| format!("{byte:02X}").into_bytes()).collect()
-}
-
-fn unhex(digits: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    let pair = |pair: &[u8]| {
-        let text = std::str::from_utf8(pair).ok().filter(|text| text.len() == 2);
-        text.and_then(|text| u8::from_str_radix(text, 16).ok())
-    };
-    let bytes: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
-    bytes
-        .ok_or_else(|| DecodeError::Invalid("it has something else than hexadecimal digits".into()))
 }
 
 /// Whether the bytes can be the beginning of the pattern, or begin with it.

@@ -1,14 +1,13 @@
 //! What a field of a profile can be: the keys that people know from MQTT and Home Assistant.
 
-use serde::Deserialize;
-
+use super::scalar::Notation;
 use crate::did_you_mean::closest;
 use crate::model::reading::{Identity, Module, Probe, SensorLocation};
 use crate::model::units::Unit;
 use crate::model::{Alarm, Reading};
 
 /// What a field of a profile stands for.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum Key {
     Number(&'static NumberKey),
     Text(&'static TextKey),
@@ -28,6 +27,7 @@ pub enum Key {
     /// Keeps a number, or text, for counts and conditions.
     Variable(&'static str),
     /// The battery refuses the request with this code; 0 is a good reply.
+    #[default]
     Refusal,
     /// State of charge as the ratio of the capacities that were read before.
     SocOfFull,
@@ -231,34 +231,29 @@ impl Key {
     }
 }
 
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse_key(&text).map_err(serde::de::Error::custom)
-    }
-}
-
-fn parse_key(text: &str) -> Result<Key, String> {
-    if text.starts_with('$') {
-        return Ok(Key::Variable(leak(text)));
-    }
-    if let Some(name) = text.strip_prefix("state ") {
-        return identifier(name).map(Key::State);
-    }
-    if let Some(name) = text.strip_prefix("alarm ") {
-        return Meaning::parse(name).and_then(|meaning| match meaning {
-            Meaning::Raises(alarm) => Ok(Key::Alarm(alarm)),
-            _ => Err(format!("`{name}` is no alarm")),
-        });
-    }
-    if let Some(name) = text.strip_prefix("word ") {
-        return identifier(name).map(Key::Word);
-    }
-    let number = NUMBERS.iter().chain(OTHERS).find(|number| number.name == text).map(Key::Number);
-    let found = number
-        .or_else(|| TEXTS.iter().find(|key| key.name == text).map(Key::Text))
-        .or_else(|| SPECIAL.iter().find(|(name, _)| *name == text).map(|(_, key)| *key));
-    found.ok_or_else(|| match closest(text, Key::names()) {
+impl Notation for Key {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with('$') {
+            return Ok(Key::Variable(leak(text)));
+        }
+        if let Some(name) = text.strip_prefix("state ") {
+            return identifier(name).map(Key::State);
+        }
+        if let Some(name) = text.strip_prefix("alarm ") {
+            return Meaning::parse(name).and_then(|meaning| match meaning {
+                Meaning::Raises(alarm) => Ok(Key::Alarm(alarm)),
+                _ => Err(format!("`{name}` is no alarm")),
+            });
+        }
+        if let Some(name) = text.strip_prefix("word ") {
+            return identifier(name).map(Key::Word);
+        }
+        let number =
+            NUMBERS.iter().chain(OTHERS).find(|number| number.name == text).map(Key::Number);
+        let found = number
+            .or_else(|| TEXTS.iter().find(|key| key.name == text).map(Key::Text))
+            .or_else(|| SPECIAL.iter().find(|(name, _)| *name == text).map(|(_, key)| *key));
+        found.ok_or_else(|| match closest(text, Key::names()) {
         Some((known, _)) => format!("there is no key `{text}`; did you mean `{known}`?"),
         None => {
             let known: Vec<_> = Key::names().collect();
@@ -269,16 +264,10 @@ fn parse_key(text: &str) -> Result<Key, String> {
             )
         }
     })
-}
-
-impl<'de> Deserialize<'de> for Meaning {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Meaning::parse(&text).map_err(serde::de::Error::custom)
     }
 }
 
-impl Meaning {
+impl Notation for Meaning {
     fn parse(text: &str) -> Result<Self, String> {
         if let Some(name) = text.strip_prefix("state ") {
             return identifier(name).map(Meaning::State);

@@ -5,7 +5,6 @@ pub mod decode;
 pub mod frame;
 pub mod guess;
 pub mod key;
-mod limits;
 pub mod load;
 pub mod loaded;
 pub mod number;
@@ -76,7 +75,7 @@ pub struct Table {
 
 impl Table {
     pub fn new(profile: &'static Profile, plan: &'static [Query], options: &Options) -> Self {
-        let limit = profile.timeout.map(Duration::from_secs_f32);
+        let limit = profile.timeout;
         let mut variables = Variables::default();
         variables.set_text("$medium", medium_name(options.medium).to_owned());
         Table {
@@ -252,10 +251,8 @@ impl RequestReply for Table {
     }
 
     fn pacing(&self, query: Query) -> Pacing {
-        let gap = Duration::from_secs_f32(self.profile.gap);
-        let own = self.request(query).timeout.map(Duration::from_secs_f32);
-        let timeout = own.unwrap_or(self.timeout);
-        Pacing { timeout, gap, settle: SETTLE.min(timeout), retries: RETRIES }
+        let timeout = self.request(query).timeout.unwrap_or(self.timeout);
+        Pacing { timeout, gap: self.profile.gap, settle: SETTLE.min(timeout), retries: RETRIES }
     }
 
     /// Some replies repeat the request, or begin with it. Bluetooth has no echo.
@@ -302,7 +299,7 @@ impl RequestReply for Table {
         }
         match request.linger {
             Some(_) if self.seen.is_empty() => Progress::Missing,
-            Some(linger) => Progress::Enough(Duration::from_secs_f32(linger)),
+            Some(linger) => Progress::Enough(linger),
             None => Progress::Complete,
         }
     }

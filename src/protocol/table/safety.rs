@@ -88,13 +88,6 @@ const READS: &[(&str, &str, &[&str])] = &[
 
 /// Whether a request of a profile is one that only reads, as far as the family is known.
 pub fn check(profile: &Profile, request: &Request) -> Result<(), String> {
-    if let (Some(modbus), Some(_)) = (&profile.modbus, request.read) {
-        let function = request.function.unwrap_or(modbus.function);
-        return match function {
-            1..=4 => Ok(()),
-            _ => Err(format!("Modbus function {function} does not only read; 1 to 4 do")),
-        };
-    }
     let Some(send) = &request.send else { return Ok(()) };
     if send.0.contains(&Token::Any) {
         return Err("`??` has no meaning in `send`: every byte must be known".into());
@@ -107,9 +100,11 @@ pub fn check(profile: &Profile, request: &Request) -> Result<(), String> {
 
 /// A greeting is sent as it is, so it has no gaps.
 pub fn check_greeting(greeting: &Bytes) -> Result<(), String> {
-    let byte = |token: &Token| if let Token::Byte(byte) = token { Some(*byte) } else { None };
-    let bytes: Option<Vec<u8>> = greeting.0.iter().map(byte).collect();
-    only_reads(&bytes.ok_or("a greeting consists of bytes and texts in single quotes only")?)
+    let bytes = greeting.fixed();
+    if bytes.len() < greeting.0.len() {
+        return Err("a greeting consists of bytes and texts in single quotes only".to_owned());
+    }
+    only_reads(&bytes)
 }
 
 fn only_reads(bytes: &[u8]) -> Result<(), String> {

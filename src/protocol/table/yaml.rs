@@ -1,42 +1,49 @@
-//! YAML for profiles: the events of the parser as a tree with places, and serde on top of it.
+//! YAML for profiles: the events of the parser as a tree with places, and values read from it.
 //!
-//! `serde-saphyr` would do the same in 1.0 MB instead of 0.2 MB, and its errors do not name the key.
+//! serde would do the same: `serde-saphyr` in 1.0 MB, `serde_derive` on this tree in 0.1 MB more than
+//! the tables of [`block`].
 
-mod tree;
+pub(super) mod tree;
 
 use std::fmt;
+use std::ops::{Deref, RangeInclusive};
+use std::time::Duration;
 
-use serde::de::value::StrDeserializer;
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-
-use super::scalar::integer;
+use super::scalar::{Notation, integer};
 use crate::did_you_mean::closest;
 use tree::{Content, Node, Reader};
 
-/// Field of a struct that receives the number of its line.
-const LINE: &str = "line";
+pub type Result<T> = std::result::Result<T, Box<Error>>;
+
+/// A value of a profile.
+pub trait Read: Sized {
+    fn read(node: &Node) -> Result<Self>;
+}
 
 /// Reads a value from a text.
-pub fn from_str<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Error> {
-    let root = Reader::new(text).document()?;
-    T::deserialize(&root)
+pub fn from_str<T: Read>(text: &str) -> Result<T> {
+    T::read(&Reader::new(text).document()?)
+}
+
+/// Line and column, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
 }
 
 /// What is wrong, where.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Error {
     message: String,
-    /// Line and column, from 1.
-    place: Option<(usize, usize)>,
+    place: Place,
     /// Keys and numbers that lead to the value, the innermost first.
     path: Vec<String>,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some((line, column)) = self.place {
-            write!(f, "line {line}, column {column}: ")?;
-        }
+        write!(f, "line {}, column {}: ", self.place.line, self.place.column)?;
         for (index, part) in self.path.iter().rev().enumerate() {
             let dot = if index > 0 && !part.starts_with('[') { "." } else { "" };
             write!(f, "{dot}{part}")?;
@@ -46,250 +53,252 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
-
-impl de::Error for Error {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Error { message: message.to_string(), place: None, path: Vec::new() }
+impl Error {
+    pub fn at(place: Place, message: impl Into<String>) -> Box<Self> {
+        Box::new(Error { message: message.into(), place, path: Vec::new() })
     }
 
-    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let known: Vec<_> = expected.iter().copied().filter(|known| *known != LINE).collect();
-        let near = closest(field, known.iter().copied()).map(|(near, _)| near);
-        let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        let known = known.join(", ");
-        de::Error::custom(format!("there is no key `{field}` here{near} (allowed: {known})"))
-    }
-
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let known = expected.join(", ");
-        de::Error::custom(format!("found `{variant}`, expected one of {known}"))
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        de::Error::custom(format!("the key `{field}` is missing here"))
-    }
-
-    fn duplicate_field(field: &'static str) -> Self {
-        de::Error::custom(format!("there is no key `{field}` here"))
+    pub fn below(mut self: Box<Self>, part: impl Into<String>) -> Box<Self> {
+        self.path.push(part.into());
+        self
     }
 }
 
-impl Error {
-    fn at(place: (usize, usize), message: impl Into<String>) -> Self {
-        Error { message: message.into(), place: Some(place), path: Vec::new() }
-    }
+/// Pairs of a key and a value, in the order of the file.
+#[derive(Debug, Clone)]
+pub struct Pairs<K, V>(pub Vec<(K, V)>);
 
-    fn within(mut self, node: &Node) -> Self {
-        self.place.get_or_insert(node.place);
-        self
+impl<K, V> Default for Pairs<K, V> {
+    fn default() -> Self {
+        Pairs(Vec::new())
     }
+}
 
-    fn below(mut self, part: String) -> Self {
-        self.path.push(part);
-        self
+impl<K, V> Deref for Pairs<K, V> {
+    type Target = [(K, V)];
+
+    fn deref(&self) -> &[(K, V)] {
+        &self.0
     }
+}
+
+/// A key that a block may have.
+#[derive(Debug)]
+pub struct Rule {
+    pub key: &'static str,
+    pub required: bool,
+    pub range: Option<RangeInclusive<i64>>,
 }
 
 impl Node {
-    fn unexpected(&self, expected: &dyn de::Expected) -> Error {
+    fn unexpected(&self, expected: &str) -> Box<Error> {
         let found = match &self.content {
             _ if self.is_null() => "nothing".to_owned(),
             Content::Scalar { text, .. } => format!("`{text}`"),
             Content::List(_) => "a list".to_owned(),
             Content::Map(_) => "a block of keys".to_owned(),
         };
-        Error::at(self.place, format!("found {found}, expected {}", Expected(expected)))
+        Error::at(self.place, format!("found {found}, expected {expected}"))
     }
-}
 
-/// What a visitor expects, in words for people who do not write Rust.
-struct Expected<'a>(&'a dyn de::Expected);
+    /// Calls `put` with the index of the rule of each key.
+    pub fn fill(
+        &self,
+        rules: &[Rule],
+        put: &mut dyn FnMut(usize, &Node) -> Result<()>,
+    ) -> Result<()> {
+        let entries = self.entries()?;
+        for (key, value) in entries {
+            let name = key.text().unwrap_or_default();
+            let index = rules.iter().position(|rule| rule.key == name);
+            let index = index.ok_or_else(|| unknown_key(key.place, name, rules))?;
+            let range = rules[index].range.as_ref().filter(|_| !value.is_null());
+            let result = range.map_or(Ok(()), |range| value.integer(range).map(drop));
+            result.and_then(|()| put(index, value)).map_err(|error| error.below(name))?;
+        }
+        let is_missing = |rule: &&Rule| entries.iter().all(|(key, _)| key.text() != Some(rule.key));
+        match rules.iter().filter(|rule| rule.required).find(is_missing) {
+            Some(rule) => {
+                Err(Error::at(self.place, format!("the key `{}` is missing here", rule.key)))
+            }
+            None => Ok(()),
+        }
+    }
 
-impl fmt::Display for Expected<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0.to_string().as_str() {
-            "u8" => "a number from 0 to 255",
-            "u16" => "a number from 0 to 65535",
-            "u32" | "u64" | "usize" => "a number without a sign",
-            "i64" => "a whole number",
-            "f32" => "a number of seconds from 0 to 3600",
-            other if other.starts_with("struct") => "a block of keys",
-            other => return f.write_str(other),
+    fn entries(&self) -> Result<&[(Node, Node)]> {
+        match &self.content {
+            Content::Map(entries) => Ok(entries),
+            _ => Err(self.unexpected("a block of keys")),
+        }
+    }
+
+    fn list(&self) -> Result<&[Node]> {
+        match &self.content {
+            Content::List(list) => Ok(list),
+            // A key without anything behind it.
+            _ if self.is_null() => Ok(&[]),
+            _ => Err(self.unexpected("a list")),
+        }
+    }
+
+    pub fn string(&self) -> Result<&str> {
+        self.text().filter(|_| !self.is_null()).ok_or_else(|| self.unexpected("a text"))
+    }
+
+    fn integer(&self, range: &RangeInclusive<i64>) -> Result<i64> {
+        let number = self.text().and_then(integer).filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            self.unexpected(&format!("a number from {} to {}", range.start(), range.end()))
+        })
+    }
+
+    /// One of the names of an enum.
+    pub fn one_of<T: Copy>(&self, names: &[(&str, T)]) -> Result<T> {
+        let found = names.iter().find(|(name, _)| self.text() == Some(name));
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+            self.unexpected(&format!("one of {}", names.join(", ")))
         })
     }
 }
 
-macro_rules! integers {
-    ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            let error = self.unexpected(&visitor);
-            let result: Result<_, Error> = match self.text().and_then(integer) {
-                Some(number) if number < 0 => visitor.visit_i64(number),
-                Some(number) => visitor.visit_u64(number.unsigned_abs()),
-                None => return Err(error),
-            };
-            result.map_err(|_| error)
-        }
-    )*};
+fn unknown_key(place: Place, key: &str, rules: &[Rule]) -> Box<Error> {
+    let known: Vec<&str> = rules.iter().map(|rule| rule.key).collect();
+    let near = closest(key, known.iter().copied()).map(|(near, _)| near);
+    let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    let known = known.join(", ");
+    Error::at(place, format!("there is no key `{key}` here{near} (allowed: {known})"))
 }
 
-macro_rules! strings {
-    ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            match self.text() {
-                Some(text) if !self.is_null() => {
-                    visitor.visit_str(text).map_err(|error: Error| error.within(self))
-                }
-                _ => Err(self.unexpected(&visitor)),
+pub fn put<T: Read>(to: &mut T, node: &Node) -> Result<()> {
+    *to = T::read(node)?;
+    Ok(())
+}
+
+/// Defines structs together with the keys of a profile that they are read from.
+///
+/// Behind the type follows the range of a number, and `= required` or what a missing key means, if
+/// it is not the default of the type. A key that is no identifier is written before the type.
+/// `at place` adds where the block begins.
+macro_rules! block {
+    ($(#[$meta:meta])* $name:ident $(at $place:ident)? {
+        $($(#[$doc:meta])* $field:ident $($key:literal)? : $type:ty $([$range:expr])?
+            $(= $default:tt)?,)*
+    }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone)]
+        pub struct $name {
+            $(pub $place: Place,)?
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl Read for $name {
+            fn read(node: &Node) -> Result<Self> {
+                static RULES: &[Rule] = &[$(Rule {
+                    key: block!(@key $field $($key)?),
+                    required: block!(@required $($default)?),
+                    range: block!(@range $($range)?),
+                }),*];
+                type Put = fn(&mut $name, &Node) -> Result<()>;
+                static PUT: &[Put] = &[$(|value, node| put(&mut value.$field, node)),*];
+                let mut value = $name {
+                    $($place: node.place,)?
+                    $($field: block!(@default $($default)?),)*
+                };
+                node.fill(RULES, &mut |index, node| PUT[index](&mut value, node))?;
+                Ok(value)
+            }
+        }
+    };
+    (@key $field:ident) => { stringify!($field) };
+    (@key $field:ident $key:literal) => { $key };
+    (@required required) => { true };
+    (@required $($default:tt)?) => { false };
+    (@range) => { None };
+    (@range $range:expr) => { Some($range) };
+    (@default $(required)?) => { Default::default() };
+    (@default $default:tt) => { $default };
+}
+pub(super) use block;
+
+impl<T: Notation> Read for T {
+    fn read(node: &Node) -> Result<Self> {
+        T::parse(node.string()?).map_err(|message| Error::at(node.place, message))
+    }
+}
+
+macro_rules! integers {
+    ($($type:ty)*) => {$(
+        impl Read for $type {
+            fn read(node: &Node) -> Result<Self> {
+                let (min, max) = (<$type>::MIN as i64, <$type>::MAX.min(i64::MAX as $type) as i64);
+                node.integer(&(min..=max)).map(|number| number as $type)
             }
         }
     )*};
 }
+integers! { u8 u16 u32 u64 usize i64 }
 
-impl<'de> Deserializer<'de> for &'de Node {
-    type Error = Error;
-
-    integers! {
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
-        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
-    }
-    strings! { deserialize_str deserialize_string deserialize_identifier deserialize_any }
-
-    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        // All fractions are times. Other numbers, and NaN, are none.
-        match self.text().and_then(|text| text.parse().ok()) {
-            Some(number) if (0.0..=3600.0).contains(&number) => visitor.visit_f64(number),
-            _ => Err(self.unexpected(&visitor)),
-        }
-    }
-
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.text() {
-            Some("true" | "yes" | "on") => visitor.visit_bool(true),
-            Some("false" | "no" | "off") => visitor.visit_bool(false),
-            _ => Err(self.unexpected(&"true or false")),
-        }
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
-    }
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let list = match &self.content {
-            Content::List(list) => list.as_slice(),
-            // A key without anything behind it.
-            _ if self.is_null() => &[],
-            _ => return Err(self.unexpected(&"a list")),
-        };
-        visitor.visit_seq(List(list.iter().enumerate())).map_err(|error| error.within(self))
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.entries(false, visitor)
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.entries(fields.contains(&LINE), visitor)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        _variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        match self.text() {
-            Some(text) => visitor
-                .visit_enum(StrDeserializer::new(text))
-                .map_err(|error: Error| error.within(self)),
-            None => Err(self.unexpected(&visitor)),
-        }
-    }
-
-    fn deserialize_tuple<V: Visitor<'de>>(
-        self,
-        _length: usize,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.deserialize_seq(visitor)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    serde::forward_to_deserialize_any! {
-        i128 u128 f64 char bytes byte_buf unit unit_struct tuple_struct ignored_any
+impl Read for String {
+    fn read(node: &Node) -> Result<Self> {
+        node.string().map(str::to_owned)
     }
 }
 
-impl Node {
-    fn entries<'de, V: Visitor<'de>>(
-        &'de self,
-        with_line: bool,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        let Content::Map(map) = &self.content else { return Err(self.unexpected(&visitor)) };
-        let line = with_line.then_some(self.place.0);
-        let entries = Entries { line, value: None, rest: map.iter() };
-        visitor.visit_map(entries).map_err(|error| error.within(self))
-    }
-}
-
-struct List<'de>(std::iter::Enumerate<std::slice::Iter<'de, Node>>);
-
-impl<'de> SeqAccess<'de> for List<'de> {
-    type Error = Error;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Error> {
-        let Some((index, node)) = self.0.next() else { return Ok(None) };
-        let value = seed.deserialize(node).map(Some);
-        value.map_err(|error| error.within(node).below(format!("[{}]", index + 1)))
-    }
-}
-
-struct Entries<'de> {
-    /// Number of the line, which is delivered before the entries.
-    line: Option<usize>,
-    value: Option<&'de (Node, Node)>,
-    rest: std::slice::Iter<'de, (Node, Node)>,
-}
-
-impl<'de> MapAccess<'de> for Entries<'de> {
-    type Error = Error;
-
-    fn next_key_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Error> {
-        if self.line.is_some() {
-            return seed.deserialize(StrDeserializer::<Error>::new(LINE)).map(Some);
+impl Read for bool {
+    fn read(node: &Node) -> Result<Self> {
+        match node.text() {
+            Some("true" | "yes" | "on") => Ok(true),
+            Some("false" | "no" | "off") => Ok(false),
+            _ => Err(node.unexpected("true or false")),
         }
-        self.value = self.rest.next();
-        let Some((key, _)) = self.value else { return Ok(None) };
-        seed.deserialize(key).map(Some).map_err(|error| error.within(key))
     }
+}
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Error> {
-        if let Some(line) = self.line.take() {
-            return seed.deserialize(de::value::U64Deserializer::<Error>::new(line as u64));
+impl Read for Duration {
+    fn read(node: &Node) -> Result<Self> {
+        let number = node.text().and_then(|text| text.parse().ok());
+        let number = number.filter(|number| (0.0..=3600.0).contains(number));
+        let seconds = number.map(Duration::from_secs_f32);
+        seconds.ok_or_else(|| node.unexpected("a number of seconds from 0 to 3600"))
+    }
+}
+
+impl<T: Read> Read for Option<T> {
+    fn read(node: &Node) -> Result<Self> {
+        if node.is_null() { Ok(None) } else { T::read(node).map(Some) }
+    }
+}
+
+impl<T: Read> Read for Vec<T> {
+    fn read(node: &Node) -> Result<Self> {
+        let mut values = Vec::new();
+        for (index, node) in node.list()?.iter().enumerate() {
+            values.push(T::read(node).map_err(|error| error.below(format!("[{}]", index + 1)))?);
         }
-        let Some((key, value)) = self.value else { return Err(de::Error::custom("no value")) };
-        let name = key.text().unwrap_or_default().to_owned();
-        seed.deserialize(value).map_err(|error| error.within(value).below(name))
+        Ok(values)
+    }
+}
+
+/// Two numbers.
+impl Read for (u16, u16) {
+    fn read(node: &Node) -> Result<Self> {
+        match <Vec<u16>>::read(node)?[..] {
+            [first, second] => Ok((first, second)),
+            _ => Err(Error::at(node.place, "expected a list of two numbers")),
+        }
+    }
+}
+
+/// A block whose keys are values too, in the order of the file.
+impl<K: Read, V: Read> Read for Pairs<K, V> {
+    fn read(node: &Node) -> Result<Self> {
+        let mut pairs = Vec::new();
+        for (key, value) in node.entries()? {
+            let name = || key.text().unwrap_or_default();
+            let value = V::read(value).map_err(|error| error.below(name()))?;
+            pairs.push((K::read(key)?, value));
+        }
+        Ok(Pairs(pairs))
     }
 }

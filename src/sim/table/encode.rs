@@ -54,9 +54,10 @@ impl<'a> Encoder<'a> {
                 Key::Temperatures if is_counted(field) => return self.state.sensors.len() as i64,
                 _ => {}
             }
-            let values = |conditions: &Conditions| conditions.get(name).and_then(|it| it.example());
+            let values = |conditions: &Conditions| conditions.of(name).and_then(|it| it.example());
             if let Some(value) = values(&field.negative) {
-                let other = |other: &i64| !field.negative[name].contain(*other);
+                let other =
+                    |other: &i64| !field.negative.of(name).is_some_and(|it| it.contain(*other));
                 let positive = (0..).find(other).unwrap_or_default();
                 return if self.state.current.0 < 0 { value } else { positive };
             }
@@ -122,7 +123,7 @@ impl<'a> Encoder<'a> {
             match (&field.count, field.kind) {
                 (Some(count), _) => {
                     let count = self.count(field, count);
-                    ends.insert(field.key.name(), at + count * step(field));
+                    ends.insert(field.key.name(), at + count * field.step());
                     self.array(field, at, count, first_cell, &mut sensors, &mut bytes);
                 }
                 (None, Kind::Text) => {
@@ -174,7 +175,7 @@ impl<'a> Encoder<'a> {
                 }
                 _ => Some((0, 1)),
             };
-            let place = at + index * step(field);
+            let place = at + index * field.step();
             self.number(field, place, value, bytes);
             let number =
                 field.number.and_then(|distance| usize::try_from(place as i64 + distance).ok());
@@ -311,10 +312,6 @@ fn unscaled(field: &Field, value: i64, factor: i64) -> i64 {
 fn text_of(field: &Field) -> String {
     let text = format!("SIM{}", field.key.name().trim_start_matches('$').to_uppercase());
     text.chars().take(field.size).collect()
-}
-
-fn step(field: &Field) -> usize {
-    field.step.unwrap_or(field.kind.width())
 }
 
 fn put_bytes(bytes: &mut Vec<u8>, at: usize, new: impl Iterator<Item = u8>) {

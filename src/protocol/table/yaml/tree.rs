@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::Error;
+use super::{Error, Place, Result};
 
 /// Deeper nesting than any profile has.
 const MAX_DEPTH: usize = 16;
@@ -13,8 +13,8 @@ const MAX_DEPTH: usize = 16;
 const MAX_NODES: usize = 20_000;
 
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) place: (usize, usize),
+pub struct Node {
+    pub(in super::super) place: Place,
     pub(super) content: Content,
 }
 
@@ -42,10 +42,10 @@ impl<'a> Reader<'a> {
         Reader { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), nodes: 0 }
     }
 
-    pub(super) fn document(&mut self) -> Result<Node, Error> {
+    pub(super) fn document(&mut self) -> Result<Node> {
         let (event, span) = self.event()?;
         if matches!(event, Event::StreamEnd) {
-            return Err(Error::at((1, 1), "the file is empty"));
+            return Err(Error::at(Place { line: 1, column: 1 }, "the file is empty"));
         }
         let root = self.node(event, span, 0)?;
         match self.event()? {
@@ -55,13 +55,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The next event that matters.
-    fn event(&mut self) -> Result<(Event<'a>, Span), Error> {
+    fn event(&mut self) -> Result<(Event<'a>, Span)> {
         loop {
             match self.parser.next() {
                 None => return Ok((Event::StreamEnd, Span::default())),
                 Some(Err(error)) => {
                     let marker = error.marker();
-                    let place = (marker.line(), marker.col() + 1);
+                    let place = Place { line: marker.line(), column: marker.col() + 1 };
                     return Err(Error::at(place, explain(error.info())));
                 }
                 Some(Ok((
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Error> {
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node> {
         let place = place(span);
         self.nodes += 1;
         if depth > MAX_DEPTH || self.nodes > MAX_NODES {
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn list(&mut self, depth: usize) -> Result<Vec<Node>, Error> {
+    fn list(&mut self, depth: usize) -> Result<Vec<Node>> {
         let mut list = Vec::new();
         loop {
             match self.event()? {
@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Vec<(Node, Node)>, Error> {
+    fn map(&mut self, depth: usize) -> Result<Vec<(Node, Node)>> {
         let mut map: Vec<(Node, Node)> = Vec::new();
         loop {
             let (event, span) = self.event()?;
@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
                 return Err(Error::at(key.place, "a key must be plain text"));
             };
             if let Some((first, _)) = map.iter().find(|(known, _)| known.text() == Some(name)) {
-                let line = first.place.0;
+                let line = first.place.line;
                 let message = format!("`{name}` is written twice (first in line {line})");
                 return Err(Error::at(key.place, message));
             }
@@ -142,8 +142,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn place(span: Span) -> (usize, usize) {
-    (span.start.line(), span.start.col() + 1)
+fn place(span: Span) -> Place {
+    Place { line: span.start.line(), column: span.start.col() + 1 }
 }
 
 /// The messages of the parser that people meet most often, with a remedy.
