@@ -256,7 +256,7 @@ mod tests {
                 "warnings": {"cell_overvoltage": true},
                 "alarms": [{
                     "name": "cell_overvoltage", "battery": "rack",
-                    "words": "rack: Cell overvoltage (highest cell now: cell 2 at 3.326 V)", "cell": 2,
+                    "words": "rack: cell voltage high, now 3.326 V (BMS protection)",
                     "value": 3.326, "unit": "V", "source": "bms", "severity": "protection",
                 }],
                 "unknown_bits": {"io_status": 16384},

@@ -3,19 +3,9 @@
 use std::borrow::Cow;
 
 use super::alarm::{Alarm, Severity};
-use super::derived::{ActiveAlarm, AlarmKey, AlarmSource, Derived};
+use super::alarm_message::{AlarmDescription, abnormal, exceeded, reported};
+use super::derived::{ActiveAlarm, AlarmKey, AlarmSource};
 use super::device_state::DeviceState;
-use super::reading::{Reading, SensorLocation};
-use super::thresholds::{Threshold, ThresholdStatus};
-use super::value::Value;
-
-/// The measured value that an alarm is about.
-struct Measurement {
-    what: &'static str,
-    value: Value,
-    unit: &'static str,
-    cell: Option<usize>,
-}
 
 impl DeviceState {
     /// The active alarms of the last good read, which may be stale.
@@ -26,21 +16,19 @@ impl DeviceState {
             return bank.alarms.clone();
         }
         let reported = reading.alarms.active().map(|alarm| {
-            let measurement = measurement(alarm, reading, derived);
-            let text = reported_text(alarm, measurement.as_ref());
-            let source = AlarmSource::Bms;
-            self.alarm(alarm.name().into(), text, measurement, source, alarm.severity())
+            let description = reported(alarm, reading, derived);
+            self.alarm(alarm.name().into(), description, AlarmSource::Bms, alarm.severity())
         });
         let statuses = reading.alarms.statuses().filter_map(|(subject, status)| {
-            let text = format!("{} is {}", subject.replace('_', " "), status?);
+            let description = abnormal(subject, status?, reading);
             let name = subject.to_owned().into();
-            Some(self.alarm(name, text, None, AlarmSource::Bms, Severity::Protection))
+            Some(self.alarm(name, description, AlarmSource::Bms, Severity::Protection))
         });
-        let exceeded = derived.thresholds.iter().filter(|(_, status)| status.active);
-        let thresholds = exceeded.map(|(threshold, status)| {
-            let (text, measurement) = threshold_alarm(*threshold, status);
-            let source = AlarmSource::Threshold;
-            self.alarm(threshold.name().into(), text, Some(measurement), source, Severity::Warning)
+        let active = derived.thresholds.iter().filter(|(_, status)| status.active);
+        let thresholds = active.map(|(threshold, status)| {
+            let description = exceeded(*threshold, status);
+            let name = threshold.name().into();
+            self.alarm(name, description, AlarmSource::Threshold, Severity::Warning)
         });
         reported.chain(statuses).chain(thresholds).collect()
     }
@@ -48,18 +36,18 @@ impl DeviceState {
     fn alarm(
         &self,
         name: Cow<'static, str>,
-        text: String,
-        measurement: Option<Measurement>,
+        description: AlarmDescription,
         source: AlarmSource,
         severity: Severity,
     ) -> ActiveAlarm {
         ActiveAlarm {
             name,
             battery: self.profile.id.clone(),
-            message: format!("{}: {text}", self.profile.name),
-            cell: measurement.as_ref().and_then(|measured| measured.cell),
-            unit: measurement.as_ref().map(|measured| measured.unit),
-            value: measurement.map(|measured| measured.value),
+            message: description.message(&self.profile.name),
+            cell: description.cell,
+            value: description.value,
+            limit: description.limit,
+            unit: description.unit,
             source,
             severity,
         }
@@ -79,79 +67,13 @@ impl DeviceState {
     }
 }
 
-fn threshold_alarm(threshold: Threshold, status: &ThresholdStatus) -> (String, Measurement) {
-    let ThresholdStatus { value, limit, cell, .. } = status.clone();
-    let (unit, _) = threshold.unit_and_scale();
-    let what = match threshold {
-        Threshold::CellLow | Threshold::CellHigh => "voltage",
-        Threshold::CellDelta => "cell voltage difference",
-        Threshold::TempHigh | Threshold::TempLow => "temperature",
-        Threshold::SocLow => "state of charge",
-    };
-    let cell_name = cell.map(|cell| format!("cell {cell} ")).unwrap_or_default();
-    let side = if threshold.is_upper() { "above" } else { "below" };
-    let text = format!("{cell_name}{what} {value} {unit} is {side} the limit of {limit} {unit}");
-    (text, Measurement { what, value, unit, cell })
-}
-
-/// Batteries do not report which cell or value raised an alarm, so the text gives the present one.
-fn reported_text(alarm: Alarm, measurement: Option<&Measurement>) -> String {
-    let text = alarm.text();
-    match measurement {
-        Some(Measurement { what, value, unit, cell: Some(cell) }) => {
-            format!("{text} ({what} now: cell {cell} at {value} {unit})")
-        }
-        Some(Measurement { what, value, unit, cell: None }) => {
-            format!("{text} ({what} now: {value} {unit})")
-        }
-        None => text.to_owned(),
-    }
-}
-
-fn measurement(alarm: Alarm, reading: &Reading, derived: &Derived) -> Option<Measurement> {
-    let pack = &reading.pack;
-    let probe = |location| reading.probes_at(location).flatten().next().map(Value::from);
-    // A warning is about the same value as the protection that it precedes.
-    let (what, value, unit, cell) = match alarm.name().trim_end_matches("_warning") {
-        "cell_overvoltage" => {
-            let (cell, voltage) = derived.highest_cell?;
-            ("highest cell", Some(voltage.into()), "V", Some(cell))
-        }
-        "cell_undervoltage" => {
-            let (cell, voltage) = derived.lowest_cell?;
-            ("lowest cell", Some(voltage.into()), "V", Some(cell))
-        }
-        "pack_overvoltage" | "pack_undervoltage" => {
-            ("pack voltage", pack.voltage.map(Value::from), "V", None)
-        }
-        "charge_overcurrent" | "discharge_overcurrent" | "discharge_overcurrent_2" => {
-            ("current", pack.current.map(Value::from), "A", None)
-        }
-        "charge_overtemperature" | "discharge_overtemperature" => {
-            ("highest temperature", derived.max_temp.map(Value::from), "°C", None)
-        }
-        "charge_undertemperature" | "discharge_undertemperature" => {
-            ("lowest temperature", derived.min_temp.map(Value::from), "°C", None)
-        }
-        "ambient_overtemperature" | "ambient_undertemperature" => {
-            ("ambient temperature", probe(SensorLocation::Ambient), "°C", None)
-        }
-        "mos_overtemperature" | "mos_undertemperature" => {
-            ("MOSFET temperature", probe(SensorLocation::Mosfet), "°C", None)
-        }
-        "low_battery" | "low_soc" => ("state of charge", pack.soc.map(Value::from), "%", None),
-        _ => return None,
-    };
-    Some(Measurement { what, value: value?, unit, cell })
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::model::derived_state::DerivedState;
-    use crate::model::reading::Cell;
+    use crate::model::reading::{Cell, Reading};
     use crate::model::units::{CentiPercent, Millis, Millivolts, Uptime};
     use crate::model::{AlarmThresholds, Profile};
 
@@ -187,15 +109,15 @@ mod tests {
         let alarms = state.active_alarms();
         let messages: Vec<_> = alarms.iter().map(|alarm| alarm.message.as_str()).collect();
         let expected = [
-            "Rack 1: cell 3 voltage 3.66 V is above the limit of 3.65 V",
-            "Rack 1: cell voltage difference 0.36 V is above the limit of 0.05 V",
-            "Rack 1: state of charge 9.5 % is below the limit of 10.0 %",
+            "Rack 1 cell 3 high, 3.66 V (limit 3.65 V)",
+            "Rack 1: cell voltage difference high, 0.36 V (limit 0.05 V)",
+            "Rack 1: charge low, 9.5 % (limit 10 %)",
         ];
         assert_eq!(messages, expected);
         let first = serde_json::to_value(&alarms[0]).unwrap();
         let shape = json!({
             "name": "limit_cell_high", "battery": "rack1", "words": expected[0], "cell": 3,
-            "value": 3.66, "unit": "V", "source": "limit", "severity": "warning",
+            "value": 3.66, "limit": 3.65, "unit": "V", "source": "limit", "severity": "warning",
         });
         assert_eq!(first, shape);
         assert!(covers(&state, "rack1", "limit_cell_low"));
@@ -214,14 +136,14 @@ mod tests {
         let alarms = state.active_alarms();
         let messages: Vec<_> = alarms.iter().map(|alarm| alarm.message.as_str()).collect();
         let expected = [
-            "Rack 1: Cell overvoltage (highest cell now: cell 3 at 3.66 V)",
-            "Rack 1: Low state of charge warning (state of charge now: 9.5 %)",
-            "Rack 1: Fuse blown",
+            "Rack 1: cell voltage high, now 3.66 V (BMS protection)",
+            "Rack 1: charge low, now 9.5 % (BMS warning)",
+            "Rack 1: fuse blown (BMS fault)",
         ];
         assert_eq!(messages, expected);
         let last = serde_json::to_value(&alarms[2]).unwrap();
         let shape = json!({
-            "name": "fuse_blown", "battery": "rack1", "words": "Rack 1: Fuse blown",
+            "name": "fuse_blown", "battery": "rack1", "words": expected[2],
             "source": "bms", "severity": "fault",
         });
         assert_eq!(last, shape);

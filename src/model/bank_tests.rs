@@ -142,10 +142,8 @@ fn alarms_of_members_are_alarms_of_the_bank() {
     assert_eq!(derived.problem, Some(true));
     let alarms = &derived.bank.as_ref().unwrap().alarms;
     assert_eq!(alarms.len(), 1);
-    assert_eq!(
-        alarms[0].message,
-        "Name of hot: Cell overvoltage (highest cell now: cell 1 at 3.7 V)"
-    );
+    let message = "Name of hot: cell voltage high, now 3.7 V (BMS protection)";
+    assert_eq!(alarms[0].message, message);
     let mut bank = DeviceState::new(Profile::sample("bank"));
     bank.accept(Millis(0), 0, Reading::default(), derived);
     assert_eq!(bank.active_alarms().len(), 1);

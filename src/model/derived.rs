@@ -83,11 +83,14 @@ pub struct ActiveAlarm {
     pub battery: DeviceId,
     #[serde(rename = "words")]
     pub message: String,
-    /// From 1.
+    /// From 1; `None` unless the battery or a threshold of the configuration names the cell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cell: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_number")]
     pub value: Option<Value>,
+    /// The threshold of the configuration.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_number")]
+    pub limit: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<&'static str>,
     pub source: AlarmSource,

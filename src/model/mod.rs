@@ -21,6 +21,7 @@ pub mod value;
 // Computations.
 pub mod active_alarms;
 pub mod alarm_diff;
+mod alarm_message;
 pub mod bank;
 pub mod catalog;
 pub mod derive;

@@ -85,7 +85,7 @@ fn alarm_sends_one_event_at_its_start_and_one_at_its_end() {
         (&json!("started"), &json!("cell_overvoltage"))
     );
     assert!(
-        event_json["words"].as_str().unwrap().contains("Cell overvoltage (highest cell now: cell "),
+        event_json["words"].as_str().unwrap().contains(": cell voltage high, now "),
         "{event_json}"
     );
     packs.set_faults("");
@@ -107,7 +107,7 @@ fn configured_thresholds_raise_alarms() {
     let alarms = mqtt.wait("the alarm", |message| {
         message.topic == format!("{BASE}/alarms") && message.payload.contains("limit_cell_high")
     });
-    assert!(alarms.payload.contains("V is above the limit of 3.1 V"), "{}", alarms.payload);
+    assert!(alarms.payload.contains("V (limit 3.1 V)"), "{}", alarms.payload);
     mqtt.wait_for(&format!("{BASE}/alarm_limit_cell_high"), "ON");
     mqtt.wait_for(&format!("{BASE}/alarm_limit_temp_high"), "OFF");
     mqtt.wait_for(&format!("{BASE}/problem"), "ON");

@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(json["cells"], cells);
         let alarms = json!([{
             "name": "cell_overvoltage", "battery": "rack", "source": "bms", "severity": "protection",
-            "words": "rack: Cell overvoltage (highest cell now: cell 1 at 3.309 V)", "cell": 1, "value": 3.309, "unit": "V",
+            "words": "rack: cell voltage high, now 3.309 V (BMS protection)", "value": 3.309, "unit": "V",
         }]);
         assert_eq!(json["alarms"], alarms);
         assert_eq!(json["members"], json!([]));

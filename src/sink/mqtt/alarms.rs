@@ -116,17 +116,15 @@ mod tests {
         assert_eq!(alarms.events(&one).len(), 1, "and this one was lost");
         let events = published(&mut alarms, &one);
         assert_eq!(summaries(&events), ["started cell_overvoltage"]);
-        assert_eq!(
-            events[0]["words"],
-            "Rack battery: Cell overvoltage (highest cell now: cell 4 at 3.312 V)"
-        );
+        let words = "Rack battery: cell voltage high, now 3.312 V (BMS protection)";
+        assert_eq!(events[0]["words"], words);
         assert!(published(&mut alarms, &one).is_empty());
         let events = published(&mut alarms, &both);
         assert_eq!(summaries(&events), ["started fuse_blown"]);
         let ended = published(&mut alarms, &none);
         let expected = ["ended cell_overvoltage", "ended fuse_blown"];
         assert_eq!(summaries(&ended), expected);
-        assert_eq!(ended[0]["cell"], 4, "an end repeats the alarm");
+        assert_eq!(ended[0]["value"], 3.312, "an end repeats the alarm");
         assert!(published(&mut alarms, &none).is_empty());
     }
 

@@ -165,7 +165,7 @@ fn active_alarms_are_published_as_a_list() {
     let mut battery = battery();
     let mut reading = reading(4);
     let first = battery.active_alarms(&state(reading.clone(), 1));
-    let list = r#"[{"name":"low_soc_warning","battery":"rack","words":"Rack battery: Low state of charge warning (state of charge now: 64.0 %)","value":64.0,"unit":"%","source":"bms","severity":"warning"}]"#;
+    let list = r#"[{"name":"low_soc_warning","battery":"rack","words":"Rack battery: charge low, now 64 % (BMS warning)","value":64.0,"unit":"%","source":"bms","severity":"warning"}]"#;
     assert_eq!(first, Some(Message::retained("bms/rack/alarms", list)));
     assert_eq!(battery.active_alarms(&state(reading.clone(), 2)), None);
     reading.alarms = AlarmSet::default();

@@ -50,7 +50,7 @@ def overview(session):
         if abs(volts - cell_info["total_voltage"]) > 0.5:
             faults.append(f"{volts} V on the card, {cell_info['total_voltage']} V in the JSON")
         session.report("a card shows the values of its battery", faults)
-        wanted = re.compile(r"Rack 2: Cell overvoltage \(highest cell now: cell \d+ at \d\.\d+ V\)")
+        wanted = re.compile(r"Rack 2: cell voltage high, now \d\.\d+ V \(BMS protection\)")
         for device in (ALARMED, BANK):
             alarms = session.card(page, device).locator(".problems").inner_text()
             faults = [] if wanted.search(alarms) else [alarms]
