@@ -272,6 +272,7 @@ fn every_option_is_translated_into_every_language() {
 const NOT_OPTIONS: &[&str] = &[
     "BMS_OPTIONS_FILE",
     "HTTP_LISTEN",
+    "HTTP_URL",
     "MQTT_CA_FILE",
     "MQTT_CLIENT_CERT_FILE",
     "MQTT_CLIENT_KEY_FILE",
@@ -411,8 +412,11 @@ fn compose_faults(file: &Value, is_complete: bool) -> Vec<String> {
         }
         for port in service["ports"].as_array().into_iter().flatten() {
             let port = port.as_str().unwrap_or_default();
-            let open = name == "mosquitto" || port.starts_with("127.0.0.1:");
-            expect(open, "ports are open to the network");
+            // The page of the reader changes nothing, and the variable closes it.
+            let allowed = name == "mosquitto"
+                || port.starts_with("127.0.0.1:")
+                || port == "${DASHBOARD_PORT:-8099}:8099";
+            expect(allowed, "ports are open to the network");
         }
     }
     faults
@@ -423,6 +427,7 @@ fn compose_files_request_no_needless_rights() {
     for (file, is_complete) in [
         ("docker-compose.yml", true),
         ("docker/compose.demo.yaml", true),
+        ("docker/compose.broker.yaml", false),
         ("docker/compose.ble.yaml", false),
         ("docker/compose.hotplug.yaml", false),
     ] {
@@ -439,6 +444,73 @@ fn compose_files_request_no_needless_rights() {
     );
 }
 
+/// Variables that only Compose reads.
+const OF_COMPOSE: &[&str] = &["COMPOSE_FILE", "SERIAL_DEVICE", "SERIAL_GROUP", "DASHBOARD_PORT"];
+
+/// `NAME=` at the beginning of a line, also where it is commented out.
+fn assignments(text: &str) -> Vec<(&str, &str)> {
+    let lines = text.lines().map(|line| line.trim_start_matches('#'));
+    let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    lines.filter_map(|line| line.split_once('=')).filter(|(name, _)| is_name(name)).collect()
+}
+
+#[test]
+fn container_gets_every_variable_of_the_env_file() {
+    let service = &yaml("docker-compose.yml")["services"]["bms-reader"];
+    assert_eq!(service["env_file"], ".env");
+    // What is set here wins over the file, so it must be a default.
+    for (name, value) in service["environment"].as_object().expect("a map") {
+        let default = format!("${{{name}-");
+        assert!(value.as_str().is_some_and(|text| text.starts_with(&default)), "{name} is fixed");
+    }
+    let example = text(".env.example");
+    let names: BTreeSet<&str> = assignments(&example).into_iter().map(|it| it.0).collect();
+    assert!(names.contains("MQTT_HOST") && names.contains("BMS_PORT"), "{names:?}");
+    for name in names {
+        let known = OF_COMPOSE.contains(&name) || VARIABLES.iter().any(|it| it.name == name);
+        assert!(known, "{name} in .env.example is no variable");
+    }
+}
+
+#[test]
+fn env_file_selects_existing_files_with_a_broker() {
+    let example = text(".env.example");
+    let (_, files) = assignments(&example)[0];
+    assert_eq!(files, "docker-compose.yml:docker/compose.broker.yaml");
+    for file in files.split(':') {
+        assert!(repository().join(file).is_file(), "{file}");
+    }
+    for file in ["docker/compose.ble.yaml", "docker/compose.hotplug.yaml"] {
+        assert!(example.contains(file), "{file} is not named");
+    }
+    let broker = &yaml("docker/compose.broker.yaml")["services"];
+    assert_eq!(broker["bms-reader"]["environment"]["MQTT_HOST"], "mosquitto");
+    assert!(broker["mosquitto"].is_object());
+    assert_eq!(yaml("docker-compose.yml")["services"].as_object().map(|it| it.len()), Some(1));
+}
+
+/// The history is on a volume, and other machines reach the dashboard.
+#[test]
+fn documented_containers_keep_history_and_show_the_page() {
+    let compose = yaml("docker-compose.yml");
+    let service = &compose["services"]["bms-reader"];
+    assert_eq!(service["environment"]["HISTORY_FILE"], "${HISTORY_FILE-/data/history.db}");
+    assert_eq!(service["volumes"], json!(["reader-data:/data"]));
+    assert!(compose["volumes"].get("reader-data").is_some());
+    let mut commands = 0;
+    for file in ["README.md", "docs/docker.md"] {
+        let path = repository().join(file);
+        let text = fs::read_to_string(path).unwrap_or_default().replace("\\\n", " ");
+        for command in text.lines().filter(|line| line.starts_with("docker run -d ")) {
+            commands += 1;
+            for part in ["-p 8099:8099", ":/data", "HISTORY_FILE=/data/"] {
+                assert!(command.contains(part), "{file}: no {part} in {command}");
+            }
+        }
+    }
+    assert!(commands > 0);
+}
+
 #[test]
 fn bad_compose_files_are_rejected() {
     for (key, value, expected) in [
@@ -450,7 +522,7 @@ fn bad_compose_files_are_rejected() {
         ("security_opt", json!([]), "bms-reader: security_opt"),
         ("user", json!("nobody"), "bms-reader: user is no number"),
         ("image", json!("elsewhere:latest"), "bms-reader: image"),
-        ("ports", json!(["8099:8099"]), "bms-reader: ports"),
+        ("ports", json!(["1883:1883"]), "bms-reader: ports"),
     ] {
         let mut bad = yaml("docker-compose.yml");
         bad["services"]["bms-reader"][key] = value;

@@ -1,5 +1,7 @@
 //! The settings of the MQTT connection.
 
+use std::net::SocketAddr;
+
 use super::rule;
 use super::values::Values;
 use super::variables::*;
@@ -46,8 +48,22 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
             "all" => Publish::All,
             _ => Publish::Changes(values.seconds(&MQTT_REFRESH)?),
         },
+        dashboard: dashboard(values),
         // Last, because its warning only makes sense beside valid settings.
         login: login(values),
+    })
+}
+
+/// `HTTP_URL`, or the address of `HTTP_LISTEN` if other machines reach it.
+fn dashboard(values: &Values) -> Option<String> {
+    let is_reachable = |address: &SocketAddr| {
+        let ip = address.ip().to_canonical();
+        !ip.is_loopback() && !ip.is_unspecified()
+    };
+    let url = values.explicit(&HTTP_URL).map(str::to_owned);
+    url.or_else(|| {
+        let listen = values.value(&HTTP_LISTEN).and_then(rule::listen)?;
+        Some(format!("http://{}", listen.filter(is_reachable)?))
     })
 }
 

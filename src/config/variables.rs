@@ -219,6 +219,11 @@ variables! {
                 |text| rule::listen(text).is_some()),
             help: "Address of the dashboard, the metrics and the health check; `off` disables them. The container image \
                 sets `0.0.0.0:8099`." }
+        HTTP_URL { derived: "`HTTP_LISTEN`, if it is an address that other machines reach",
+            rule: Rule::text("a URL that begins with http:// or https://",
+                |text| text.starts_with("http://") || text.starts_with("https://")),
+            example: "http://192.168.1.10:8099",
+            help: "URL of the dashboard as browsers reach it; Home Assistant links to it from each battery." }
         HISTORY_HOURS {
             default: Some("48"), rule: Rule::whole(1, 744, " hours"), example: "48", help: "Length of the history in hours.",
         }

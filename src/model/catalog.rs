@@ -113,7 +113,10 @@ pub enum Category {
 
 const ACTIVITIES: &[&str] = &["charging", "discharging", "idle"];
 
-/// In the order in which quantities are listed everywhere.
+/// In the order in which quantities are listed everywhere. With 16 cells at most 45 of them are
+/// enabled in Home Assistant (`tests/driver_properties/entities.rs`): those that people look at every
+/// day, and the cells. Not what only repeats others: one power in two directions, single temperature
+/// sensors beside their extremes, single alarms beside `problem` and the event.
 #[rustfmt::skip]
 pub static CATALOG: &[Quantity] = &[
     main("soc", "State of charge", Charge, One(|s| value(s.reading.pack.soc))),
@@ -121,8 +124,8 @@ pub static CATALOG: &[Quantity] = &[
     main("pack_voltage", "Pack voltage", Voltage, One(|s| value(s.reading.pack.voltage))),
     main("pack_current", "Pack current", Current, One(|s| value(s.reading.pack.current))),
     main("power", "Power", Power, One(|s| value(s.derived.power))),
-    main("charge_power", "Charge power", Power, One(|s| one_way(s.derived.power?.0))),
-    main("discharge_power", "Discharge power", Power, One(|s| one_way(-s.derived.power?.0))),
+    extra("charge_power", "Charge power", Power, One(|s| one_way(s.derived.power?.0))),
+    extra("discharge_power", "Discharge power", Power, One(|s| one_way(-s.derived.power?.0))),
     main("remaining_capacity", "Remaining capacity", Capacity, One(|s| value(s.reading.pack.remaining))),
     detail("full_capacity", "Full capacity", Capacity, One(|s| value(s.reading.pack.full))),
     hidden("design_capacity", "Design capacity", Capacity, One(|s| value(s.reading.pack.design))),
@@ -141,7 +144,7 @@ pub static CATALOG: &[Quantity] = &[
     detail("min_temp", "Minimum temperature", Temperature, One(|s| value(s.derived.min_temp))),
     detail("max_temp", "Maximum temperature", Temperature, One(|s| value(s.derived.max_temp))),
     main("avg_temp", "Average temperature", Temperature, One(|s| value(s.derived.avg_temp))),
-    detail("temp_{}", "Temperature {}", Temperature, Get::Probe),
+    hidden("temp_{}", "Temperature {}", Temperature, Get::Probe),
     main("min_cell_voltage", "Minimum cell voltage", Voltage, One(|s| voltage(s.derived.lowest_cell))),
     main("max_cell_voltage", "Maximum cell voltage", Voltage, One(|s| voltage(s.derived.highest_cell))),
     main("cell_voltage_diff", "Cell voltage difference", Voltage, One(|s| value(s.derived.cell_voltage_diff()))),
@@ -176,7 +179,7 @@ pub static CATALOG: &[Quantity] = &[
     hidden("balancing_cells", "Balancing cells", Text, One(|s| value(s.balancing_cells().map(|cells| list(cells.iter()))))),
     Quantity { category: Category::Primary, ..detail("problem", "Problem", Problem, One(|s| value(s.derived.problem))) },
     hidden("error_code", "Error code", Number, One(|s| s.reading.pack.error_code.map(Value::integer))),
-    detail("alarm_{}", "{}", Problem, Get::Alarm),
+    hidden("alarm_{}", "{}", Problem, Get::Alarm),
     // No family, so that a threshold whose value was not read this time keeps its entity.
     threshold("alarm_limit_cell_low", Threshold::CellLow),
     threshold("alarm_limit_cell_high", Threshold::CellHigh),
@@ -196,6 +199,11 @@ const fn main(key: &'static str, name: &'static str, kind: Kind, get: Get) -> Qu
     Quantity { key, name, kind, category: Category::Primary, enabled: true, get }
 }
 
+/// A main value that follows from others.
+const fn extra(key: &'static str, name: &'static str, kind: Kind, get: Get) -> Quantity {
+    Quantity { enabled: false, ..main(key, name, kind, get) }
+}
+
 const fn detail(key: &'static str, name: &'static str, kind: Kind, get: Get) -> Quantity {
     Quantity { category: Category::Diagnostic, ..main(key, name, kind, get) }
 }
@@ -205,7 +213,7 @@ const fn hidden(key: &'static str, name: &'static str, kind: Kind, get: Get) -> 
 }
 
 const fn threshold(key: &'static str, threshold: Threshold) -> Quantity {
-    detail(key, threshold.text(), Problem, Get::Threshold(threshold))
+    hidden(key, threshold.text(), Problem, Get::Threshold(threshold))
 }
 
 impl Quantity {

@@ -36,10 +36,17 @@ impl Entry {
 pub fn entries(state: &DeviceState) -> Vec<Entry> {
     let mut list = Vec::new();
     let snapshot = state.snapshot.as_deref();
-    let many_cells =
-        snapshot.is_some_and(|snapshot| snapshot.reading.cells.len() > MAX_ENABLED_CELLS);
+    let reading = snapshot.map(|snapshot| &snapshot.reading);
+    let many_cells = reading.is_some_and(|reading| reading.cells.len() > MAX_ENABLED_CELLS);
+    // Its values are those of the pack.
+    let one_module = reading.is_some_and(|reading| reading.modules.len() == 1);
     for quantity in CATALOG {
-        let enabled = quantity.enabled && !(many_cells && matches!(quantity.get, Get::Cell(_)));
+        let is_redundant = match quantity.get {
+            Get::Cell(_) => many_cells,
+            Get::Module(_) => one_module,
+            _ => false,
+        };
+        let enabled = quantity.enabled && !is_redundant;
         let mut push = |key_part: &str, name_part: &str, module, value: Option<Value>| {
             list.extend(value.map(|value| Entry {
                 quantity,

@@ -66,10 +66,22 @@ fn charge_and_discharge_power_are_never_negative() {
 }
 
 #[test]
+fn only_module_is_disabled_by_default() {
+    for (count, expected) in [(1, false), (2, true)] {
+        let cells = vec![Cell::of(Millivolts(3300)); 2];
+        let modules = vec![Module { cells: 0..2, ..Module::default() }; count];
+        let all = entries(&state(Reading { cells, modules, ..Reading::default() }));
+        let range = all.iter().find(|entry| entry.key == "module_1_min_cell_voltage").unwrap();
+        assert_eq!(range.enabled, expected, "{count}");
+    }
+}
+
+#[test]
 fn many_cells_are_disabled_by_default() {
     let cells_enabled = |cells: usize| {
         let cells = vec![Cell::of(Millivolts(3300)); cells];
-        let modules = vec![Module { cells: 0..2, ..Module::default() }];
+        let module = Module { cells: 0..2, ..Module::default() };
+        let modules = vec![module.clone(), module];
         let all = entries(&state(Reading { cells, modules, ..Reading::default() }));
         let enabled = |key: &str| all.iter().find(|entry| entry.key == key).unwrap().enabled;
         let module = all.iter().find(|entry| entry.key == "module_1_min_cell_voltage").unwrap();

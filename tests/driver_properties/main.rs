@@ -5,6 +5,7 @@
 mod calls;
 #[path = "../common/mod.rs"]
 mod common;
+mod entities;
 mod recorded;
 mod simulated;
 mod stack;

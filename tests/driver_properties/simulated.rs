@@ -21,7 +21,7 @@ use crate::stack;
 const CYCLES: usize = 3;
 
 /// The reading of the battery at this address, with the dialect configured or not.
-fn read(brand: &SimBrand, bus: &mut Bus, options: &Options, seconds: f64) -> Reading {
+pub fn read(brand: &SimBrand, bus: &mut Bus, options: &Options, seconds: f64) -> Reading {
     let options = Options {
         medium: if brand.notification.is_some() { Medium::Ble } else { Medium::Serial },
         ..options.clone()
@@ -49,7 +49,7 @@ fn configurations(brand: &SimBrand, address: u8) -> Vec<Options> {
     ]
 }
 
-fn bus_of(brand: &'static SimBrand, battery: Battery, faults: Faults) -> (Bus, u8) {
+pub fn bus_of(brand: &'static SimBrand, battery: Battery, faults: Faults) -> (Bus, u8) {
     let address = *brand.addresses.start();
     let mut bus = Bus::new(brand, 1, faults.clone());
     bus.add(address, brand.pack(SimPack::new(address, battery, faults)));

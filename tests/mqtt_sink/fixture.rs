@@ -61,6 +61,7 @@ impl TestSink {
     pub fn with_batteries(broker: &Mosquitto, ids: &[&str]) -> Self {
         let board = Board::new(ids.iter().map(|id| profile(id)));
         let settings = Settings {
+            dashboard: None,
             supervisor: None,
             host: "127.0.0.1".into(),
             port: broker.port(),

@@ -136,7 +136,13 @@ impl PublishedBattery {
             return Vec::new();
         }
         self.sent.discovery = Some(input);
-        let context = Context { state, topics: &self.topics, bridge, publish: settings.publish };
+        let context = Context {
+            state,
+            topics: &self.topics,
+            bridge,
+            publish: settings.publish,
+            dashboard: settings.dashboard.as_deref(),
+        };
         let DiscoveryUpdate { mut messages, removed_keys } =
             self.discovery.update(settings.discovery, &context, &self.seen, complete);
         for key in removed_keys {

@@ -40,6 +40,8 @@ pub struct Context<'a> {
     /// Topic of the program's own availability.
     pub bridge: &'a str,
     pub publish: Publish,
+    /// URL of the dashboard.
+    pub dashboard: Option<&'a str>,
 }
 
 /// One entity, without what all entities of the device share.
@@ -135,6 +137,7 @@ fn device(context: &Context<'_>, module: Option<usize>) -> Value {
     let identity = reading.map(|reading| reading.identity.clone()).unwrap_or_default();
     let id = format!("bms_reader_{}", profile.id);
     let manufacturer = identity.manufacturer.as_ref().unwrap_or(&profile.title);
+    let configuration_url = context.dashboard.map(|url| page_url(url, profile.id.as_str()));
     Value::Object(object(match module {
         None => json!({
             "identifiers": [id],
@@ -144,6 +147,7 @@ fn device(context: &Context<'_>, module: Option<usize>) -> Value {
             "hw_version": identity.hardware,
             "sw_version": identity.software,
             "serial_number": identity.serial,
+            "configuration_url": configuration_url,
         }),
         Some(number) => {
             let index = number.checked_sub(1);
@@ -154,9 +158,18 @@ fn device(context: &Context<'_>, module: Option<usize>) -> Value {
                 "manufacturer": manufacturer,
                 "via_device": id,
                 "serial_number": serial,
+                "configuration_url": configuration_url,
             })
         }
     }))
+}
+
+/// The page of one battery. A path inside Home Assistant takes no fragment.
+fn page_url(dashboard: &str, id: &str) -> String {
+    match dashboard.starts_with("http") {
+        true => format!("{}/#/{id}", dashboard.trim_end_matches('/')),
+        false => dashboard.to_owned(),
+    }
 }
 
 fn origin() -> Value {

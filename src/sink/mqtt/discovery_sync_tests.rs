@@ -14,7 +14,7 @@ fn updated(
     let mut seen = SeenQuantities::default();
     seen.update(state);
     let (bridge, publish) = ("bms/bridge/x/online", Publish::All);
-    let context = Context { state, topics: &topics, bridge, publish };
+    let context = Context { state, topics: &topics, bridge, publish, dashboard: None };
     retained.update(format, &context, &seen, state.snapshot.is_some())
 }
 

@@ -12,7 +12,7 @@ const CHANGES: Publish = Publish::Changes(Duration::from_secs(300));
 fn with_context<T>(state: &DeviceState, test: impl FnOnce(&Context<'_>) -> T) -> T {
     let topics = Topics::new("bms/{id}", "homeassistant", &state.profile);
     let bridge = "bms/bridge/bms-reader-rack/online";
-    test(&Context { state, topics: &topics, bridge, publish: CHANGES })
+    test(&Context { state, topics: &topics, bridge, publish: CHANGES, dashboard: None })
 }
 
 fn topic_of(context: &Context<'_>, entity: &Entity) -> String {
@@ -85,6 +85,23 @@ fn module_is_a_device_below_its_stack() {
     assert_eq!(payload(1)["unique_id"], "rack_module_1_cell_voltage_diff");
     assert_eq!(payload(1)["state_topic"], "bms/rack/module_1_cell_voltage_diff");
     assert_eq!(payload(2)["device"].get("serial_number"), None, "unknown is absent");
+}
+
+#[test]
+fn device_links_to_its_page() {
+    for (dashboard, expected) in [
+        (None, None),
+        (Some("http://10.0.0.5:8099/"), Some("http://10.0.0.5:8099/#/rack")),
+        (Some("homeassistant://app/a1_bms_reader"), Some("homeassistant://app/a1_bms_reader")),
+    ] {
+        let state = test_data::stack(1);
+        for module in [None, Some(1)] {
+            let device =
+                with_context(&state, |context| device(&Context { dashboard, ..*context }, module));
+            let url = device.get("configuration_url").and_then(Value::as_str);
+            assert_eq!(url, expected, "{module:?}");
+        }
+    }
 }
 
 #[test]

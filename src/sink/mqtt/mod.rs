@@ -72,6 +72,8 @@ pub struct Settings {
     pub discovery_prefix: String,
     pub discovery: Discovery,
     pub publish: Publish,
+    /// URL of the dashboard, to which Home Assistant links from each battery. `None`: unknown.
+    pub dashboard: Option<String>,
 }
 
 /// The files are read at each connection, so a renewed certificate needs no restart.

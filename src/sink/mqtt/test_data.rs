@@ -97,5 +97,6 @@ pub fn settings() -> Settings {
         discovery_prefix: "homeassistant".into(),
         discovery: Discovery::Entity,
         publish: Publish::Changes(Duration::from_secs(300)),
+        dashboard: None,
     }
 }
