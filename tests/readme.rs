@@ -1,4 +1,4 @@
-//! The tables of README.md are generated from the tables of the code. `UPDATE_DOCS=1 cargo test
+//! The tables of the documents are generated from the tables of the code. `UPDATE_DOCS=1 cargo test
 //! --test readme` updates them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -179,24 +179,28 @@ fn switches(switches: &[Switch]) -> String {
 }
 
 #[test]
-fn readme_contains_the_tables_of_the_code() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let mut readme = std::fs::read_to_string(path).unwrap();
-    for (name, table) in [("keys", keys()), ("support", support()), ("commands", commands())] {
+fn documents_contain_the_tables_of_the_code() {
+    let tables = [
+        ("docs/topics.md", "keys", keys()),
+        ("docs/batteries.md", "support", support()),
+        ("docs/commands.md", "commands", commands()),
+    ];
+    for (file, name, table) in tables {
+        let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+        let mut text = std::fs::read_to_string(&path).unwrap();
         let (begin, end) = (format!("<!-- {name}: generated from the code -->\n"), "<!-- end -->");
-        let start = readme
-            .find(&begin)
-            .unwrap_or_else(|| panic!("README.md has no place for the table {name}"))
-            + begin.len();
-        let stop = start + readme[start..].find(end).unwrap();
-        if readme[start..stop] != table {
+        let start =
+            text.find(&begin).unwrap_or_else(|| panic!("{file} has no place for the table {name}"))
+                + begin.len();
+        let stop = start + text[start..].find(end).unwrap();
+        if text[start..stop] != table {
             assert!(
                 std::env::var_os("UPDATE_DOCS").is_some(),
-                "the table {name} in README.md differs from the code; \
+                "the table {name} in {file} differs from the code; \
                  update it: UPDATE_DOCS=1 cargo test --test readme"
             );
-            readme.replace_range(start..stop, &table);
-            std::fs::write(path, &readme).unwrap();
+            text.replace_range(start..stop, &table);
+            std::fs::write(path, &text).unwrap();
         }
     }
 }
