@@ -59,6 +59,7 @@ async fn session(brand: &'static SimBrand, file: &Path) -> Vec<Value> {
     let member = LineMember {
         id: id.clone(),
         driver: find(brand.driver()),
+        search: None,
         options: Options {
             address,
             timeout: Duration::from_millis(60),

@@ -47,7 +47,11 @@ pub fn lines(
     // A bus adds the address to its seed, so the seeds of two lines must be further apart.
     let groups = groups.into_iter().zip((SEED..).step_by(256));
     let line = |(group, seed): (Vec<&Device>, u64)| {
-        let members = group.iter().map(|device| member(device)).collect();
+        let mut members: Vec<_> = group.iter().map(|device| member(device)).collect();
+        if members.len() > 1 {
+            // A search for one of them would disturb the others.
+            members.iter_mut().for_each(|member| member.search = None);
+        }
         let endpoint = match &group[0].endpoint {
             config::Endpoint::Serial { path } => LinkConfig::Serial { path: path.clone() },
             config::Endpoint::Tcp { address } => LinkConfig::Tcp { address: address.clone() },
@@ -119,6 +123,7 @@ fn member(device: &Device) -> LineMember {
     LineMember {
         id: device.profile.id.clone(),
         driver: device.driver,
+        search: device.search.clone(),
         options: device.options.clone(),
         interval: device.interval,
         control: device.control,

@@ -2,7 +2,7 @@
 
 use tracing::info;
 
-use super::read::read;
+use super::read::{read, read_lines};
 use crate::config::Device;
 use crate::model::{DeviceState, Fault, FaultKind};
 use crate::protocol::{self, DriverInfo, detection};
@@ -20,12 +20,10 @@ pub struct Identified {
     pub address: Option<u8>,
 }
 
-/// Addresses at which a search looks for the first pack: the usual one, and that of masters.
-const FIRST_ADDRESSES: [u8; 2] = [1, 0];
 /// Addresses of a brand that are asked; racks have no more packs.
 const MAX_ADDRESSES: usize = 16;
-/// Seconds: a pack answers within half of it.
-const TIMEOUT: &str = "1";
+/// Seconds for a whole reply; a pack that sends nothing within a part of it is absent.
+const TIMEOUT: &str = "2";
 
 /// Identifies the battery with this Bluetooth address.
 pub async fn probe_device(address: &str, adapter: &str, bluetooth: &Bluetooth) -> ProbeResult {
@@ -35,24 +33,9 @@ pub async fn probe_device(address: &str, adapter: &str, bluetooth: &Bluetooth) -
 
 /// Identifies every pack at a port.
 pub async fn probe_port(path: &str, bluetooth: &Bluetooth) -> ProbeResult {
-    let mut result = Err(not_probed());
-    for address in FIRST_ADDRESSES {
-        let number = address.to_string();
-        let variables =
-            [("bms_type", detection::AUTO), ("bms_port", path), ("bms_slave_id", &number)];
-        let state = read_one(&variables, bluetooth).await?;
-        result = identified(&state, Some(address));
-        match &result {
-            Ok(_) => break,
-            Err(fault) if fault.kind != FaultKind::Timeout => break,
-            Err(_) => {}
-        }
-    }
-    let mut first = result?;
-    let addresses = &first.driver.addresses;
-    first.address = first
-        .address
-        .map(|address| if addresses.contains(&address) { address } else { *addresses.start() });
+    let state = read_one(&[("bms_type", detection::AUTO), ("bms_port", path)], bluetooth).await?;
+    let address = state.profile.address.as_ref().and_then(|address| address.parse().ok());
+    let first = identified(&state, address)?;
     let others = read_others(path, &first, bluetooth).await;
     let mut packs: Vec<_> = std::iter::once(first).chain(others).collect();
     packs.sort_by_key(|pack| pack.address);
@@ -80,7 +63,7 @@ async fn read_others(path: &str, first: &Identified, bluetooth: &Bluetooth) -> V
         ])
     };
     let devices: Vec<_> = addresses.iter().filter_map(device).collect();
-    let states = read(&devices, bluetooth, None).await;
+    let states = read_lines(&devices, bluetooth, |line| line.probes_first = true).await;
     let found = addresses.iter().zip(&states).skip(1);
     found.filter_map(|(address, state)| identified(state, Some(*address)).ok()).collect()
 }

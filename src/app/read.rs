@@ -9,7 +9,7 @@ use crate::board::Board;
 use crate::capture::Recorder;
 use crate::config::Device;
 use crate::model::DeviceState;
-use crate::poll::read_once;
+use crate::poll::{Line, read_once};
 use crate::transport::Bluetooth;
 
 /// One attempt with each battery; their states in the same order. Lines are read concurrently, the
@@ -19,11 +19,20 @@ pub async fn read(
     bluetooth: &Bluetooth,
     recorder: Option<Recorder>,
 ) -> Vec<DeviceState> {
+    read_lines(devices, bluetooth, |line| line.recorder.clone_from(&recorder)).await
+}
+
+/// The same with lines that are adjusted before they are read.
+pub(super) async fn read_lines(
+    devices: &[Device],
+    bluetooth: &Bluetooth,
+    adjust: impl Fn(&mut Line),
+) -> Vec<DeviceState> {
     let board = Board::new(devices.iter().map(|device| device.profile.clone()));
     let stop = CancellationToken::new();
     let mut reads = JoinSet::new();
     for mut line in lines(devices, bluetooth, &SimOptions::default(), &stop) {
-        line.recorder.clone_from(&recorder);
+        adjust(&mut line);
         let board = board.clone();
         reads.spawn(async move { read_once(line, &board).await }.boxed());
     }

@@ -22,14 +22,22 @@ pub(super) struct Brand {
     /// `None`: to be identified.
     pub driver: Option<&'static DriverInfo>,
     pub simulated: bool,
+    /// Not configured: another one is searched for if it does not answer.
+    pub assumed: bool,
 }
 
-const AUTO: Brand =
-    Brand { name: detection::AUTO, title: "Unknown brand", driver: None, simulated: false };
+const AUTO: Brand = Brand {
+    name: detection::AUTO,
+    title: "Unknown brand",
+    driver: None,
+    simulated: false,
+    assumed: false,
+};
 
 impl Brand {
     fn of_driver(driver: &'static DriverInfo) -> Brand {
-        Brand { name: driver.name, title: driver.title, driver: Some(driver), simulated: false }
+        let (name, title) = (driver.name, driver.title);
+        Brand { name, title, driver: Some(driver), simulated: false, assumed: false }
     }
 
     /// A simulated battery; its variant is the brand to simulate.
@@ -72,7 +80,8 @@ impl Brand {
         } else if values.is_set(&BMS_BARCODE) {
             protocol::implied_by(ImpliedBy::Barcode)
         } else if values.is_set(&BMS_PORT) {
-            protocol::implied_by(ImpliedBy::Port)
+            let driver = protocol::implied_by(ImpliedBy::Port)?;
+            return Some(Brand { assumed: true, ..Brand::of_driver(driver) });
         } else if values.is_set(&BMS_ADDRESS) {
             return Some(AUTO);
         } else {

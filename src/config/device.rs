@@ -16,6 +16,7 @@ use crate::model::profile::address_bytes;
 use crate::model::units::millis;
 use crate::model::{AlarmThresholds, DeviceId, Profile, Secret};
 use crate::protocol::barcode::{Barcode, BarcodeError};
+use crate::protocol::detection::{Scope, USUAL_ADDRESSES};
 use crate::protocol::driver::{CapacityUnit, Medium};
 use crate::protocol::{DriverInfo, Options};
 
@@ -175,6 +176,7 @@ fn battery(values: &Values, thresholds: &AlarmThresholds) -> Option<Device> {
                 _ => CapacityUnit::WattHours,
             },
         },
+        search: scope(values, &endpoint, &brand),
         bauds: bauds(values, &endpoint, brand.driver),
         endpoint,
         interval,
@@ -263,16 +265,34 @@ fn bus_address(values: &Values, driver: Option<&DriverInfo>) -> Option<u8> {
     let Some(driver) = driver.filter(|driver| !driver.addresses.contains(&address)) else {
         return Some(address);
     };
-    let (first, last) = (*driver.addresses.start(), *driver.addresses.end());
     if !values.is_set(&BMS_SLAVE_ID) {
-        return Some(first);
+        return Some(driver.default_address());
     }
+    let (first, last) = (*driver.addresses.start(), *driver.addresses.end());
     let allowed = match first == last {
         true => format!("{first} for type {}", driver.name),
         false => format!("a whole number from {first} to {last} for type {}", driver.name),
     };
     values.reject(&BMS_SLAVE_ID, allowed);
     None
+}
+
+/// What to search on a wire while the battery does not answer. Another type may be at a usual
+/// address although one is set; a set address of a set type is not doubted.
+fn scope(values: &Values, endpoint: &Endpoint, brand: &Brand) -> Option<Scope> {
+    let has_type = brand.driver.is_some() && !brand.assumed;
+    let address = values.explicit(&BMS_SLAVE_ID).and_then(rule::bus_address);
+    let is_wire = matches!(endpoint, Endpoint::Serial { .. } | Endpoint::Tcp { .. });
+    if !is_wire || (has_type && address.is_some()) {
+        return None;
+    }
+    let driver = brand.driver.filter(|_| has_type);
+    if driver.is_some_and(|driver| driver.addresses.start() == driver.addresses.end()) {
+        return None;
+    }
+    let fixed = address.is_some_and(|address| !USUAL_ADDRESSES.contains(&address));
+    let bauds = Vec::from_iter(values.number(&BMS_BAUDRATE));
+    Some(Scope { driver, address, fixed, bauds })
 }
 
 /// A sample number is rejected at once: the controller may store the number that it receives.

@@ -34,6 +34,7 @@ use values::Values;
 
 use crate::model::bank::Wiring;
 use crate::model::{AlarmThresholds, DeviceId, Profile};
+use crate::protocol::detection::Scope;
 use crate::protocol::{DriverInfo, Options};
 use crate::sink::{http, mqtt};
 
@@ -61,6 +62,9 @@ pub struct Device {
     pub profile: Profile,
     /// `None`: the brand is to be identified.
     pub driver: Option<&'static DriverInfo>,
+    /// On a wire: what to search while it does not answer; `None` if its type and address are
+    /// configured.
+    pub search: Option<Scope>,
     pub options: Options,
     pub endpoint: Endpoint,
     /// Baud rates to try, the usual one first.

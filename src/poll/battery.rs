@@ -17,7 +17,7 @@ use crate::model::derived_state::DerivedState;
 use crate::model::plausible::PlausibilityFilter;
 use crate::model::units::{Uptime, millis};
 use crate::model::{LinkState, Profile, Reading, Value};
-use crate::protocol::{Driver, DriverInfo, Options};
+use crate::protocol::{Driver, DriverInfo, Medium, Options};
 use crate::transport::Link;
 
 pub(super) struct PolledBattery {
@@ -92,10 +92,14 @@ impl PolledBattery {
         self.member.driver = Some(info);
         self.member.options = options;
         let control = self.member.control;
-        let controls = info.controls_on(self.member.options.medium);
+        let Options { medium, address, .. } = self.member.options;
+        let controls = info.controls_on(medium);
         self.update_profile(|profile| {
             info.name.clone_into(&mut profile.brand);
             info.title.clone_into(&mut profile.title);
+            if medium == Medium::Serial {
+                profile.address = Some(address.to_string());
+            }
             profile.controls = if control { controls.to_vec() } else { Vec::new() };
         });
     }

@@ -8,8 +8,9 @@ use super::battery::PolledBattery;
 use super::ble::{self, BleSettings};
 use super::cycle::{CycleError, Outcome, ReadResult, cycle};
 use super::health::Backoff;
+use crate::capture::TrafficLog;
 use crate::model::FaultKind;
-use crate::protocol::detection::Candidate;
+use crate::protocol::detection::{Candidate, Probe};
 use crate::protocol::{CycleKind, DriverInfo};
 use crate::transport::{BleChannel, Link, LinkConfig, LinkError};
 
@@ -33,6 +34,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 const BLE_CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
 /// A cycle may take as long as this many replies.
 const REPLIES_PER_CYCLE: u32 = 12;
+/// A driver has a few quick questions at most.
+const PROBE_LIMIT: Duration = Duration::from_secs(30);
 /// The shortest limit of a cycle: a text console needs a pause before its first command.
 const MIN_CYCLE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -103,6 +106,11 @@ impl Connection {
 
     pub(super) fn is_open(&self) -> bool {
         self.link().is_some()
+    }
+
+    /// Whether a battery has answered at this baud rate.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered
     }
 
     /// Whether it was closed on purpose between two reads.
@@ -198,15 +206,38 @@ impl Connection {
                 config.channels = channels;
                 changed
             }
-            _ => {
-                let bauds = Vec::from_iter(candidate.baud);
-                let changed = self.bauds != bauds;
-                (self.bauds, self.baud) = (bauds, 0);
-                changed
-            }
+            _ => return self.use_bauds(Vec::from_iter(candidate.baud)).await,
         };
         if changed {
             self.start_over().await;
+        }
+    }
+
+    /// Sets the baud rates to try.
+    pub(super) async fn use_bauds(&mut self, bauds: Vec<u32>) {
+        if self.bauds != bauds {
+            (self.bauds, self.baud) = (bauds, 0);
+            self.start_over().await;
+        }
+    }
+
+    /// Asks quick questions. The error of the link, if that is lost.
+    pub(super) async fn probe(
+        &mut self,
+        probe: &mut Probe<'_>,
+        traffic: &mut TrafficLog,
+    ) -> Result<(), CycleError> {
+        let ConnectionState::Open(link) = &mut self.state else {
+            return Err(self.closed_reason().into());
+        };
+        let outcome = cycle(probe, link, CycleKind::Read, PROBE_LIMIT, traffic).await;
+        match outcome.result {
+            Err(CycleError::Link(error)) => {
+                self.fail(error.clone()).await;
+                Err(error.into())
+            }
+            Err(error @ CycleError::Panicked(_)) => Err(error),
+            _ => Ok(()),
         }
     }
 

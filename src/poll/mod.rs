@@ -23,6 +23,7 @@ pub use task::{read_once, run_line};
 
 use crate::capture::Recorder;
 use crate::model::{AlarmThresholds, DeviceId};
+use crate::protocol::detection::Scope;
 use crate::protocol::{DriverInfo, Options};
 use crate::transport::LinkConfig;
 
@@ -37,6 +38,9 @@ pub struct Line {
     pub members: Vec<LineMember>,
     /// `None` on a serial port or TCP.
     pub ble: Option<BleSettings>,
+    /// After the first battery has answered, the others are read only if they answer a quick
+    /// question, and have no result otherwise.
+    pub probes_first: bool,
     /// Where to capture the traffic.
     pub recorder: Option<Recorder>,
 }
@@ -44,7 +48,14 @@ pub struct Line {
 impl Line {
     /// A line at a fixed baud rate, or without one, that is not captured.
     pub fn new(endpoint: LinkConfig, members: Vec<LineMember>) -> Self {
-        Line { endpoint, bauds: Vec::new(), members, ble: None, recorder: None }
+        Line {
+            endpoint,
+            bauds: Vec::new(),
+            members,
+            ble: None,
+            probes_first: false,
+            recorder: None,
+        }
     }
 }
 
@@ -55,6 +66,9 @@ pub struct LineMember {
     pub id: DeviceId,
     /// `None`: the brand is unknown and has to be searched for.
     pub driver: Option<&'static DriverInfo>,
+    /// On a wire: what to search while the battery does not answer, because its brand or its address
+    /// is not configured but assumed.
+    pub search: Option<Scope>,
     /// Address, password and what else the driver needs. The timeout is that of one reply, or of a
     /// whole read on Bluetooth.
     pub options: Options,

@@ -83,6 +83,11 @@ impl DriverInfo {
         }
     }
 
+    /// The address where none is configured: 1, or the first possible one.
+    pub fn default_address(&self) -> u8 {
+        1.clamp(*self.addresses.start(), *self.addresses.end())
+    }
+
     /// A conversation with one battery.
     pub fn driver(&self, options: &Options) -> Box<dyn Driver> {
         match self.source {

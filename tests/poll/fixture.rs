@@ -223,6 +223,7 @@ pub fn member(address: u8) -> LineMember {
     LineMember {
         id: id(address),
         driver: Some(&TEST_DRIVER),
+        search: None,
         options: Options { address, ..Options::default() },
         interval: Duration::from_secs(10),
         control: address != LOCKED,

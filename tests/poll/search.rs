@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use bms_reader::app;
 use bms_reader::board::Board;
+use bms_reader::command::CommandBus;
 use bms_reader::config;
-use bms_reader::model::{FaultKind, LinkState};
-use bms_reader::poll::{Line, LineMember, read_once};
+use bms_reader::model::{DeviceId, FaultKind, LinkState};
+use bms_reader::poll::{Line, LineMember, read_once, run_line};
 use bms_reader::protocol;
 use bms_reader::sim::serve::{self, ListenAddr, SimBus, SimServer, SimServerOptions};
 use bms_reader::sim::{self, Bus, Faults, SimBrand, brands};
 use bms_reader::transport::{Bluetooth, LinkConfig, MemoryPort};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{FakeBus, TestLine, id, member, profile, wait_seconds};
@@ -30,8 +32,34 @@ fn line_of_unknown_brand(port: MemoryPort) -> Line {
 }
 
 fn simulated(brand: &'static SimBrand) -> MemoryPort {
-    let bus = Bus::with_batteries(brand, &[*brand.addresses.start().max(&1)], 1, Faults::default());
+    simulated_at(brand, *brand.addresses.start().max(&1))
+}
+
+fn simulated_at(brand: &'static SimBrand, address: u8) -> MemoryPort {
+    let bus = Bus::with_batteries(brand, &[address], 1, Faults::default());
     serve::memory("simulated", SimBus::new(bus, 1.0, None), CancellationToken::new())
+}
+
+/// A battery as the configuration sees it, at this port in memory.
+fn configured(environment: &[(&str, &str)], port: MemoryPort) -> (Line, Board, DeviceId) {
+    let port_name = [("BMS_PORT", "/dev/ttyUSB0"), ("BMS_OPTIONS_FILE", "/nonexistent")];
+    let environment = environment.iter().chain(&port_name);
+    let environment = environment.map(|(name, value)| (name.to_string(), value.to_string()));
+    let config = config::load(environment.collect()).expect("a good configuration");
+    let board = Board::new(config.devices.iter().map(|device| device.profile.clone()));
+    let (bluetooth, sim) = (Bluetooth::default(), app::SimOptions::default());
+    let line = app::lines(&config.devices, &bluetooth, &sim, &CancellationToken::new()).remove(0);
+    let id = line.members[0].id.clone();
+    (Line { endpoint: LinkConfig::Memory(port), ..line }, board, id)
+}
+
+/// Type and address of the battery that one read finds.
+async fn found(environment: &[(&str, &str)], port: MemoryPort) -> (String, Option<String>) {
+    let (line, board, id) = configured(environment, port);
+    read_once(line, &board).await;
+    let state = board.latest(&id).expect("a battery");
+    assert_eq!(state.attempt.map(|attempt| attempt.fault), Some(None), "{environment:?}");
+    (state.profile.brand.clone(), state.profile.address.clone())
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,10 +97,104 @@ async fn silent_line_fails_once_per_round() {
     wait_seconds(600).await;
     assert_eq!(line.fault(1), Some(FaultKind::Timeout));
     let fault = line.state(1).attempt.unwrap().fault.unwrap();
-    assert!(fault.message.contains("daren at 9600 baud, "), "{fault}");
+    assert!(fault.message.contains("tried: daren, jbd, "), "{fault}");
+    assert!(fault.message.contains(" and 115200 baud, addresses 0, 1"), "{fault}");
     assert_eq!(line.state(1).profile.brand, "test", "the brand stays as configured");
     let rounds = line.state(1).counters.errors;
     assert!((2..=60).contains(&rounds), "{rounds} rounds");
+}
+
+/// `BMS_PORT` alone stands for Daren, which other brands do not answer.
+#[tokio::test(start_paused = true)]
+async fn silent_assumed_type_is_followed_by_a_search() {
+    for name in ["jbd", "jk:modbus", "pace", "seplos", "pylontech-sc0500", "renogy"] {
+        let brand = sim::find(name).expect("a simulated brand");
+        assert_eq!(found(&[], simulated(brand)).await.0, brand.driver(), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn battery_at_address_0_is_found() {
+    let at_0 = || simulated_at(&sim::seplos::BRAND, 0);
+    let expected = ("seplos".to_owned(), Some("0".to_owned()));
+    for environment in [
+        &[][..],
+        &[("BMS_SLAVE_ID", "1")],
+        &[("BMS_TYPE", "auto")],
+        &[("BMS_TYPE", "auto"), ("BMS_SLAVE_ID", "1")],
+        &[("BMS_TYPE", "seplos")],
+    ] {
+        assert_eq!(found(environment, at_0()).await, expected, "{environment:?}");
+    }
+    let daren = found(&[], simulated_at(&sim::daren::BRAND, 0)).await;
+    assert_eq!(daren, ("daren".to_owned(), Some("0".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn configured_address_of_a_configured_type_is_not_doubted() {
+    let environment = [("BMS_TYPE", "seplos"), ("BMS_SLAVE_ID", "1")];
+    let (line, board, id) = configured(&environment, simulated_at(&sim::seplos::BRAND, 0));
+    read_once(line, &board).await;
+    let fault = board.latest(&id).and_then(|state| state.attempt?.fault);
+    assert_eq!(fault.map(|fault| fault.kind), Some(FaultKind::Timeout));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answering_assumed_type_is_read_without_a_search() {
+    let (line, board, id) = configured(&[], simulated_at(&sim::daren::BRAND, 1));
+    let started = Instant::now();
+    read_once(line, &board).await;
+    let state = board.latest(&id).expect("a battery");
+    assert_eq!(state.attempt.map(|attempt| attempt.fault), Some(None));
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn battery_that_wakes_up_later_is_found() {
+    let (port, mut arrivals) = MemoryPort::new("late");
+    let later = simulated_at(&sim::pace::BRAND, 1);
+    let awake = Instant::now() + Duration::from_secs(600);
+    tokio::spawn(async move {
+        while let Some(mut link) = arrivals.recv().await {
+            let mut battery = None;
+            while let Ok(request) = link.receive().await {
+                if Instant::now() >= awake && battery.is_none() {
+                    battery = later.open().ok();
+                }
+                let Some(battery) = &mut battery else { continue };
+                battery.send(&request).await.unwrap();
+                if let Ok(reply) = timeout(Duration::from_millis(400), battery.receive()).await {
+                    link.send(&reply.unwrap()).await.unwrap();
+                }
+            }
+        }
+    });
+    let (line, board, id) = configured(&[], port);
+    let (_bus, mut inboxes) = CommandBus::new(&[vec![id.clone()]]);
+    let stop = CancellationToken::new();
+    let inbox = inboxes.remove(0);
+    let task = tokio::spawn(run_line(line, board.clone(), inbox, stop.clone()));
+    let mut state = board.subscribe(&id).unwrap();
+    let online = state.wait_for(|state| state.profile.brand == "pace");
+    timeout(Duration::from_secs(3600), online).await.expect("it is found").unwrap();
+    stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn search_of_a_silent_line_takes_a_minute_at_most() {
+    let (port, mut arrivals) = MemoryPort::new("silent");
+    tokio::spawn(async move {
+        while let Some(mut link) = arrivals.recv().await {
+            while link.receive().await.is_ok() {}
+        }
+    });
+    let started = Instant::now();
+    let (line, board, id) = configured(&[("BMS_TYPE", "auto")], port);
+    read_once(line, &board).await;
+    let fault = board.latest(&id).and_then(|state| state.attempt?.fault);
+    assert_eq!(fault.map(|fault| fault.kind), Some(FaultKind::Timeout));
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -95,7 +217,7 @@ async fn auto_detects_a_brand_on_a_serial_port() {
     let board = Board::new(config.devices.iter().map(|device| device.profile.clone()));
     let (bluetooth, sim) = (Bluetooth::default(), app::SimOptions::default());
     let line = app::lines(&config.devices, &bluetooth, &sim, &stop).remove(0);
-    tokio::time::timeout(Duration::from_secs(120), read_once(line, &board)).await.unwrap();
+    timeout(Duration::from_secs(120), read_once(line, &board)).await.unwrap();
     let state = board.latest(&config.devices[0].profile.id).expect("a battery");
     assert_eq!(state.profile.brand, "daren");
     stop.cancel();

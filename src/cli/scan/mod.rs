@@ -2,7 +2,6 @@
 
 mod text;
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -84,14 +83,9 @@ async fn run(time: Duration, targets: Option<Vec<String>>, as_json: bool) -> Out
     Ok(SUCCESS)
 }
 
-/// The log shows each brand that is tried: a search takes minutes.
+/// The log shows what is tried: a search takes up to a minute.
 fn show_progress() -> Result<(), CommandError> {
-    let level = std::env::var("LOG_LEVEL").unwrap_or_default().to_lowercase();
-    if std::io::stderr().is_terminal() || ["info", "debug", "trace"].contains(&level.as_str()) {
-        let filter = "warn,bms_reader=info".to_owned();
-        start_log(&LogSettings { filter, json: false })?;
-    }
-    Ok(())
+    start_log(&LogSettings { filter: "warn,bms_reader=info".to_owned(), json: false })
 }
 
 /// What is connected and in range, as text.
@@ -186,7 +180,9 @@ impl FoundPort {
         let mut variables =
             vec![("BMS_TYPE", brand.to_owned()), ("BMS_PORT", self.found.path.clone())];
         match packs {
-            [Identified { address: Some(address), .. }] if *address != 1 => {
+            [Identified { address: Some(address), driver, .. }]
+                if *address != driver.default_address() =>
+            {
                 variables.push(("BMS_SLAVE_ID", address.to_string()));
             }
             [] | [_] => {}

@@ -152,6 +152,16 @@ fn several_packs_have_devices_and_a_bank() {
 }
 
 #[test]
+fn bridge_needs_no_device_in_docker() {
+    let pack = vec![identified(1)];
+    let found = result(vec![port("tcp://10.0.0.5:8899", Some(Ok(pack)))], vec![]);
+    let text = text::render(&found);
+    let line = "  docker run:   -e BMS_TYPE=daren -e BMS_PORT=tcp://10.0.0.5:8899\n";
+    assert!(text.contains(line), "{text}");
+    assert!(!text.contains("--device"), "{text}");
+}
+
+#[test]
 fn unusual_address_is_part_of_the_settings() {
     let found = result(vec![port("/dev/a", Some(Ok(vec![identified(0)])))], vec![]);
     assert_eq!(found.to_json()["serial"][0]["environment"]["BMS_SLAVE_ID"], "0");

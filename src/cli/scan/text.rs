@@ -35,7 +35,10 @@ fn render_ports(ports: &[FoundPort]) -> String {
         }
         text += &render_probe(port.probe.as_ref());
         if !port.is_missing() {
-            text += &render_settings(&format!("--device {path}:{path}"), &port.environment());
+            // A bridge is reached over the network and not by a device.
+            let is_device = !path.contains("://");
+            let mount = if is_device { format!("--device {path}:{path} ") } else { String::new() };
+            text += &render_settings(&mount, &port.environment());
         }
         text.push('\n');
     }
@@ -62,7 +65,7 @@ fn render_devices(devices: &[FoundDevice]) -> String {
         }
         text += &render_guesses(device);
         text += &render_probe(device.probe.as_ref());
-        text += &render_settings("-v /run/dbus:/run/dbus:ro", &device.environment());
+        text += &render_settings("-v /run/dbus:/run/dbus:ro ", &device.environment());
         text.push('\n');
     }
     if !others.is_empty() {
@@ -121,7 +124,7 @@ fn render_probe(probe: Option<&ProbeResult>) -> String {
     }
 }
 
-/// The lines to copy.
+/// The lines to copy. `mount` is empty or ends with a blank.
 fn render_settings(mount: &str, environment: &Environment) -> String {
     // A shell takes JSON apart.
     let quoted = |value: &str| match value.contains('"') {
@@ -137,7 +140,7 @@ fn render_settings(mount: &str, environment: &Environment) -> String {
     };
     let options: Vec<_> = environment.iter().map(option).collect();
     format!(
-        "  environment:  {}\n  docker run:   {mount} -e {}\n  add-on:       {}\n",
+        "  environment:  {}\n  docker run:   {mount}-e {}\n  add-on:       {}\n",
         pairs.join(" "),
         pairs.join(" -e "),
         options.join("\n                ")

@@ -8,16 +8,16 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, trace_span, warn};
 
-use super::Line;
 use super::battery::PolledBattery;
 use super::ble;
 use super::connection::Connection;
 use super::cycle::{CycleError, ReadResult};
+use super::{Line, LineMember};
 use crate::board::Board;
 use crate::command::CommandInbox;
 use crate::protocol::CycleKind;
 use crate::transport::LinkError;
-use search::{Search, SearchStep};
+use search::{Fallback, Search, SearchStep};
 
 /// Serves a line until `stop`.
 pub async fn run_line(line: Line, board: Board, mut inbox: CommandInbox, stop: CancellationToken) {
@@ -66,27 +66,39 @@ struct LineTask {
     batteries: Vec<PolledBattery>,
     /// The search for the brand of the line's only battery; `None` as soon as it is known.
     search: Option<Search>,
+    /// What begins a search while the line's only battery does not answer; `None` as soon as it has.
+    fallback: Option<Fallback>,
     board: Board,
     /// The connection was open before, so that opening it again counts as a reconnect.
     was_open: bool,
     outage: Option<Outage>,
     one_shot: bool,
+    probes_first: bool,
 }
 
 impl LineTask {
     fn new(line: Line, board: &Board, one_shot: bool) -> Self {
-        let unknown = line.members.iter().any(|member| member.driver.is_none());
+        let unknown = line.members.iter().find(|member| member.driver.is_none());
+        let search = unknown.map(|member| Search::new(member.search.clone().unwrap_or_default()));
+        let fallback = match &line.members[..] {
+            [LineMember { search: Some(scope), driver: Some(_), .. }] => {
+                Some(Fallback::new(scope.clone(), line.bauds.clone()))
+            }
+            _ => None,
+        };
         let recorder = line.recorder.as_ref();
         let max_reply_timeout = line.ble.as_ref().map(|_| ble::MAX_REPLY_TIMEOUT);
         let battery = |member| PolledBattery::new(member, board, recorder, max_reply_timeout);
         LineTask {
-            search: unknown.then(|| Search::new(line.bauds.clone())),
+            search,
+            fallback,
             connection: Connection::new(line.endpoint, line.bauds, line.members.len(), line.ble),
             batteries: line.members.into_iter().map(battery).collect(),
             board: board.clone(),
             was_open: false,
             outage: None,
             one_shot,
+            probes_first: line.probes_first,
         }
     }
 
@@ -230,10 +242,23 @@ impl LineTask {
         if connected && let Some(candidate) = self.search.as_ref().and_then(Search::current) {
             return self.probe_next(candidate, started).await;
         }
+        if connected && self.probes_first && self.connection.has_answered() {
+            match self.is_present(index).await {
+                Ok(true) => {}
+                Ok(false) => return SearchStep::Recorded,
+                Err(error) => {
+                    self.record(index, started, connected, Err(error)).await;
+                    return SearchStep::Recorded;
+                }
+            }
+        }
         let battery = &mut self.batteries[index];
         let span = trace_span!("line", device = %battery.member.id);
         let read = self.connection.run(battery, CycleKind::Read, self.one_shot);
         let result = read.instrument(span).await;
+        if self.begin_fallback(&result).await {
+            return SearchStep::Continue;
+        }
         self.record(index, started, connected, result).await;
         SearchStep::Recorded
     }

@@ -4,8 +4,14 @@
 //! nothing but a moment. Only a valid reply confirms a brand; an advertisement is a hint, because
 //! brands share modules and owners rename them.
 
+mod probe;
+mod wire;
+
 use std::cmp::Reverse;
 use std::time::Duration;
+
+pub(crate) use probe::Probe;
+pub use wire::{Scope, USUAL_ADDRESSES};
 
 use super::advertisement::{Advertisement, Strength};
 use super::{DriverInfo, Options, drivers};
@@ -15,6 +21,12 @@ pub const AUTO: &str = "auto";
 
 /// Time limit for one reply while the brand is unknown.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time for the first byte of a reply to a quick question, where a whole reply may take `timeout`.
+/// Batteries answer within 0.2 s; a bridge adds the delays of a network.
+pub fn probe_limit(timeout: Duration, is_bridge: bool) -> Duration {
+    if is_bridge { timeout * 2 / 5 } else { timeout / 4 }
+}
 
 /// A brand that an advertisement may belong to.
 #[derive(Debug, Clone, Copy)]
@@ -52,43 +64,24 @@ pub struct Candidate {
     pub driver: &'static DriverInfo,
     /// The baud rate, where it is ours to choose.
     pub baud: Option<u32>,
+    /// The address on a wire.
+    pub address: Option<u8>,
     /// The advertisement matches.
     pub recognised: bool,
 }
 
 impl Candidate {
-    pub(crate) fn new(driver: &'static DriverInfo, baud: Option<u32>) -> Self {
-        Candidate { driver, baud, recognised: false }
+    pub(crate) fn on_wire(driver: &'static DriverInfo, baud: Option<u32>, address: u8) -> Self {
+        Candidate { driver, baud, address: Some(address), recognised: false }
     }
 
     /// The operator's settings with an address that the brand can have.
     pub fn options(&self, given: &Options) -> Options {
         let known = &self.driver.addresses;
-        let address = if known.contains(&given.address) { given.address } else { *known.start() };
+        let wanted = self.address.unwrap_or(given.address);
+        let address = if known.contains(&wanted) { wanted } else { *known.start() };
         Options { address, ..given.clone() }
     }
-}
-
-/// What to try at a serial port: at these rates or, where none is given, at the rates of each
-/// brand, the usual rate of every brand before the rarer ones.
-pub fn serial_candidates(bauds: &[u32]) -> Vec<Candidate> {
-    let mut all = Vec::new();
-    for driver in drivers().iter().copied() {
-        let Some(serial) = driver.serial else { continue };
-        let rates = if bauds.is_empty() { serial.bauds } else { bauds };
-        let ranked = rates.iter().enumerate();
-        all.extend(ranked.map(|(rank, &baud)| (rank, Candidate::new(driver, Some(baud)))));
-    }
-    all.sort_by_key(|(rank, candidate)| (candidate.driver.probe_last, *rank));
-    all.into_iter().map(|(_, candidate)| candidate).collect()
-}
-
-/// What to try behind a bridge, which has a baud rate of its own.
-pub fn bridge_candidates() -> Vec<Candidate> {
-    let wired = drivers().iter().copied().filter(|driver| driver.serial.is_some());
-    let mut all: Vec<_> = wired.map(|driver| Candidate::new(driver, None)).collect();
-    all.sort_by_key(|candidate| candidate.driver.probe_last);
-    all
 }
 
 /// What to try on Bluetooth: the brands that match the advertisement, then all others. A brand
@@ -104,7 +97,13 @@ pub fn ble_candidates(device: Option<&Advertisement<'_>>) -> Vec<Candidate> {
         .filter(|driver| driver.gatt.is_some() && !driver.unchecked && !is_recognised(driver));
     let unchecked = guesses.iter().filter(|guess| guess.driver.unchecked && guess.likely);
     let all = checked.chain(others).chain(unchecked.map(|guess| guess.driver));
-    all.map(|driver| Candidate { driver, baud: None, recognised: is_recognised(driver) }).collect()
+    let candidate = |driver: &'static DriverInfo| Candidate {
+        driver,
+        baud: None,
+        address: None,
+        recognised: is_recognised(driver),
+    };
+    all.map(candidate).collect()
 }
 
 #[cfg(test)]
@@ -206,47 +205,6 @@ mod tests {
         }
     }
 
-    fn names(candidates: &[Candidate]) -> Vec<&'static str> {
-        candidates.iter().map(|candidate| candidate.driver.name).collect()
-    }
-
-    #[test]
-    fn every_wired_brand_is_tried_at_each_of_its_rates() {
-        let candidates = serial_candidates(&[]);
-        for driver in drivers() {
-            for baud in driver.serial.map_or(&[][..], |serial| serial.bauds) {
-                let same = |candidate: &&Candidate| {
-                    candidate.driver.name == driver.name && candidate.baud == Some(*baud)
-                };
-                assert_eq!(candidates.iter().filter(same).count(), 1, "{} {baud}", driver.name);
-            }
-        }
-    }
-
-    #[test]
-    fn usual_rates_come_first_and_writing_brands_last() {
-        let candidates = serial_candidates(&[]);
-        let last = |candidate: &Candidate| candidate.driver.probe_last;
-        assert!(candidates.iter().map(last).is_sorted(), "{:?}", names(&candidates));
-        assert!(candidates.iter().any(last), "a driver that writes a trigger register");
-        let usual = |candidate: &Candidate| candidate.driver.serial.map(|serial| serial.bauds[0]);
-        let early = candidates.iter().filter(|candidate| !last(candidate));
-        assert!(
-            early.map(|candidate| candidate.baud != usual(candidate)).is_sorted(),
-            "{:?}",
-            names(&candidates)
-        );
-    }
-
-    #[test]
-    fn given_rate_is_the_only_one() {
-        let wired = drivers().iter().filter(|driver| driver.serial.is_some()).count();
-        assert_eq!(serial_candidates(&[4800]).len(), wired);
-        assert!(serial_candidates(&[4800]).iter().all(|candidate| candidate.baud == Some(4800)));
-        assert!(bridge_candidates().iter().all(|candidate| candidate.baud.is_none()));
-        assert_eq!(bridge_candidates().len(), wired);
-    }
-
     #[test]
     fn every_bluetooth_brand_is_tried_once() {
         let checked = |driver: &&&DriverInfo| driver.gatt.is_some() && !driver.unchecked;
@@ -266,13 +224,5 @@ mod tests {
         assert_eq!(position(&device, "superb"), Some(0), "the last one");
         assert_eq!(position(&UNKNOWN, "superb"), None);
         assert_eq!(position(&device, "tianpwr"), None);
-    }
-
-    #[test]
-    fn impossible_address_becomes_the_first_possible_one() {
-        let daren = Candidate::new(&daren::INFO, None);
-        let given = |address| Options { address, ..Options::default() };
-        assert_eq!(daren.options(&given(5)).address, 5);
-        assert_eq!(daren.options(&given(200)).address, 0);
     }
 }
