@@ -95,6 +95,7 @@ async fn session(brand: &'static SimBrand, file: &Path) -> Vec<Value> {
         members: vec![member],
         recorder: Some(recorder),
         ble: None,
+        probes_first: false,
     };
     let mut updates = board.subscribe(&id).unwrap();
     let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));

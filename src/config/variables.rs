@@ -89,10 +89,10 @@ macro_rules! variables {
 variables! {
     Battery {
         BMS_TYPE {
-            derived: "`pylontech-sc0500` with `BMS_BARCODE`, `daren` with `BMS_PORT`, `auto` with `BMS_ADDRESS`",
+            derived: "`pylontech-sc0500` with `BMS_BARCODE`, `daren` with `BMS_PORT`, or what is found where that does not answer, `auto` with `BMS_ADDRESS`",
             rule: Rule::Brand, example: "daren",
             help: "Type (brand) of the battery. `auto` identifies it by asking: over Bluetooth the brands that match the \
-                advertisement first, on a port every brand at its usual baud rates. `simulated` needs no hardware." }
+                advertisement first, on a port every brand at its usual baud rates and addresses. `simulated` needs no hardware." }
         BMS_PORT { aliases: &["SERIAL_PORT"], example: "/dev/ttyUSB0",
             rule: Rule::text("the path of a serial device, or tcp://host:port for an RS485-to-Ethernet bridge",
                 |text| Endpoint::parse(text).is_some()),
@@ -100,7 +100,8 @@ variables! {
                 the order of plugging in; or `tcp://host:port` for an RS485-to-Ethernet bridge." }
         BMS_SLAVE_ID { default: Some("1"), example: "1",
             rule: Rule::text("a whole number from 0 to 255, decimal or like 0x01", |text| rule::bus_address(text).is_some()),
-            help: "Address on the RS485 bus, decimal or hexadecimal (`0x01`). Some types accept a smaller range." }
+            help: "Address on the RS485 bus, decimal or hexadecimal (`0x01`). Some types accept a smaller range. If it is unset \
+                and nothing answers, 0 and the other addresses are tried." }
         BMS_BAUDRATE { derived: "per type; its other usual rates are tried if nothing answers",
             rule: Rule::whole(300, 4_000_000, " bits per second"), example: "9600",
             help: "Baud rate of the serial line. A bridge (`tcp://`) has its own setting." }
