@@ -107,7 +107,7 @@ async fn silent_line_fails_once_per_round() {
 /// `BMS_PORT` alone stands for Daren, which other brands do not answer.
 #[tokio::test(start_paused = true)]
 async fn silent_assumed_type_is_followed_by_a_search() {
-    for name in ["jbd", "pace", "seplos", "pylontech-sc0500", "renogy"] {
+    for name in ["jbd", "jk:pb", "pace", "seplos", "pylontech-sc0500", "renogy"] {
         let brand = sim::find(name).expect("a simulated brand");
         assert_eq!(found(&[], simulated(brand)).await.0, brand.driver(), "{name}");
     }
