@@ -15,6 +15,7 @@
 //! request. After a timeout it does not: one silent battery on a shared bus, or a request that a
 //! battery does not know, costs the other batteries no more than one timeout per cycle.
 
+mod numbered;
 mod runner;
 mod session;
 

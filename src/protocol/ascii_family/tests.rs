@@ -24,15 +24,15 @@ fn note_all(info: &[u8], into: &mut Reading) -> Result<(), DecodeError> {
     Ok(())
 }
 
-fn driver(address: u8) -> Runner<Pack> {
+fn driver(address: u8) -> Runner {
     Runner::new(Pack::new(&LAYOUT, &Options { address, ..Options::default() }))
 }
 
-fn request(driver: &mut Runner<Pack>) -> Option<Frame> {
+fn request(driver: &mut Runner) -> Option<Frame> {
     Frame::parse(&next_request(driver)?).ok()
 }
 
-fn service(driver: &mut Runner<Pack>) -> Option<u8> {
+fn service(driver: &mut Runner) -> Option<u8> {
     request(driver).map(|frame| frame.cid2)
 }
 

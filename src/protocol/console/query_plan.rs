@@ -49,7 +49,7 @@ pub struct QueryPlan {
     info: Option<Info>,
     /// Queries are identified by their index in the dialect.
     queue: VecDeque<usize>,
-    session: Session<usize>,
+    session: Session,
     reading: Reading,
     end: Option<Result<(), ProtocolError>>,
     /// The last error of an optional query in this cycle.

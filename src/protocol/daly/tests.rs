@@ -10,7 +10,7 @@ const APP_TOTALS: &[u8] = &[0xA5, 0x80, 0x90, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0xBD];
 /// 52.8 V, 0 A, 50 %.
 const A5_REPLY: &[u8] = &[0xA5, 1, 0x90, 8, 2, 0x10, 0, 0, 0x75, 0x30, 1, 0xF4, 0xEA];
 
-fn driver(options: Options) -> Runner<Daly> {
+fn driver(options: Options) -> Runner {
     Runner::new(Daly::new(&options))
 }
 

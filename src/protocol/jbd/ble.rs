@@ -41,7 +41,7 @@ const NO_ADDRESS: &str = "the password is mixed with the Bluetooth address, whic
 /// A conversation over Bluetooth.
 #[derive(Debug)]
 pub(super) struct JbdBle {
-    runner: Runner<Jbd>,
+    runner: Runner,
     timeout: Duration,
     mac: Option<[u8; 6]>,
     password: Option<Secret>,
@@ -79,7 +79,7 @@ enum State {
 }
 
 impl JbdBle {
-    pub(super) fn new(runner: Runner<Jbd>, options: &Options) -> Self {
+    pub(super) fn new(runner: Runner, options: &Options) -> Self {
         JbdBle {
             runner,
             timeout: Jbd::new(options).timeout,

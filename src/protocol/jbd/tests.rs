@@ -67,7 +67,7 @@ fn run(driver: &mut dyn Driver, mut reply: impl FnMut(&[u8]) -> Vec<u8>) -> (Cyc
     panic!("no end");
 }
 
-fn driver() -> Runner<Jbd> {
+fn driver() -> Runner {
     Runner::new(Jbd::new(&Options::default()))
 }
 

@@ -27,8 +27,8 @@ enum Mode {
 
 pub(super) struct JkSerial {
     address: u8,
-    ttl: Runner<Ttl>,
-    pb: Runner<Pb>,
+    ttl: Runner,
+    pb: Runner,
     passive: PassiveReader,
     /// Detects a master while requests are sent.
     parser: BusParser,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::numbered::{Numbered, NumberedRequests};
 use super::{Framing, Need, Pacing, Progress, RequestReply, Session};
 use crate::model::Reading;
 use crate::protocol::driver::{CycleKind, Driver, Side, Step};
@@ -13,12 +14,12 @@ const BUFFER: usize = 4096;
 
 /// Drives a [`RequestReply`] protocol.
 #[derive(Debug)]
-pub struct Runner<P: RequestReply> {
-    protocol: P,
+pub struct Runner {
+    protocol: Box<dyn NumberedRequests>,
     kind: CycleKind,
     state: RunnerState,
     /// Requests of this cycle without a reply; the front one is in progress.
-    queue: VecDeque<P::Query>,
+    queue: VecDeque<usize>,
     request: Vec<u8>,
     pacing: Pacing,
     retries_left: u8,
@@ -32,7 +33,7 @@ pub struct Runner<P: RequestReply> {
     /// The most specific error of the optional requests of this cycle.
     optional_error: Option<ProtocolError>,
     reading: Reading,
-    session: Session<P::Query>,
+    session: Session,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +48,13 @@ enum RunnerState {
     Failed(ProtocolError),
 }
 
-impl<P: RequestReply> Runner<P> {
+impl Runner {
     /// Ready for the first cycle of a session.
-    pub fn new(protocol: P) -> Self {
+    pub fn new(protocol: impl RequestReply + 'static) -> Self {
+        Runner::of(Box::new(Numbered::new(protocol)))
+    }
+
+    fn of(protocol: Box<dyn NumberedRequests>) -> Self {
         let mut runner = Runner {
             protocol,
             kind: CycleKind::Read,
@@ -87,7 +92,7 @@ impl<P: RequestReply> Runner<P> {
     }
 
     /// The bytes of a request may differ from try to try.
-    fn prepare_request(&mut self, query: P::Query) {
+    fn prepare_request(&mut self, query: usize) {
         self.protocol.begin(query);
         self.request = self.protocol.encode(query);
         self.received = 0;
@@ -159,7 +164,7 @@ impl<P: RequestReply> Runner<P> {
         }
     }
 
-    fn handle_frame(&mut self, query: P::Query, frame: &[u8]) {
+    fn handle_frame(&mut self, query: usize, frame: &[u8]) {
         match self.decode(query, frame) {
             Err(DecodeError::Foreign) => {}
             Ok(()) if self.protocol.progress(query) != Progress::Complete => {}
@@ -177,7 +182,7 @@ impl<P: RequestReply> Runner<P> {
         }
     }
 
-    fn complete(&mut self, query: P::Query) {
+    fn complete(&mut self, query: usize) {
         match self.protocol.need(query) {
             Need::Once => self.session.closed.push(query),
             Need::Steady => self.session.note_reply(query),
@@ -188,7 +193,7 @@ impl<P: RequestReply> Runner<P> {
     }
 
     /// Decodes into copies, so that a bad frame leaves nothing behind.
-    fn decode(&mut self, query: P::Query, frame: &[u8]) -> Result<(), DecodeError> {
+    fn decode(&mut self, query: usize, frame: &[u8]) -> Result<(), DecodeError> {
         let mut reading = self.reading.clone();
         self.protocol.decode(query, frame, &mut reading)?;
         if self.protocol.need(query) == Need::Once {
@@ -201,7 +206,7 @@ impl<P: RequestReply> Runner<P> {
 
     /// The request has failed in this cycle. A battery that refuses one is awake, so the next one
     /// follows; after anything else the optional ones wait for the next cycle.
-    fn give_up(&mut self, query: P::Query) {
+    fn give_up(&mut self, query: usize) {
         let error = self.error.take().unwrap_or_else(|| ProtocolError::Timeout {
             query: self.protocol.describe(query),
             received: self.received,
@@ -229,7 +234,7 @@ impl<P: RequestReply> Runner<P> {
     }
 }
 
-impl<P: RequestReply> Driver for Runner<P> {
+impl Driver for Runner {
     fn reset(&mut self) {
         self.session = Session::default();
         self.protocol.reset();
@@ -239,7 +244,7 @@ impl<P: RequestReply> Driver for Runner<P> {
     fn start(&mut self, kind: CycleKind) {
         self.queue = match kind {
             CycleKind::Write(setting) => self.protocol.write_plan(setting).into(),
-            CycleKind::Read | CycleKind::Identify => self.session.open(self.protocol.plan()),
+            CycleKind::Read | CycleKind::Identify => self.session.open(&self.protocol.plan()),
         };
         self.kind = kind;
         self.retain_self_describing();

@@ -8,42 +8,32 @@ use crate::model::Reading;
 /// [`Need::Steady`](super::Need::Steady) without any reply, is not repeated in this session.
 const MAX_FAILURES: usize = 2;
 
-#[derive(Debug)]
-pub(in crate::protocol) struct Session<Q> {
+/// Requests are numbers.
+#[derive(Debug, Default)]
+pub(in crate::protocol) struct Session {
     /// Content of the replies to [`Need::Once`](super::Need::Once).
     pub(in crate::protocol) known: Reading,
     /// Requests that are answered or given up for the session.
-    pub(in crate::protocol) closed: Vec<Q>,
+    pub(in crate::protocol) closed: Vec<usize>,
     /// One entry for each failure of an optional request.
-    failed: Vec<Q>,
+    failed: Vec<usize>,
     /// Requests of [`Need::Steady`](super::Need::Steady) that had a reply.
-    pub(in crate::protocol) steady: Vec<Q>,
+    pub(in crate::protocol) steady: Vec<usize>,
 }
 
-impl<Q> Default for Session<Q> {
-    fn default() -> Self {
-        Session {
-            known: Reading::default(),
-            closed: Vec::new(),
-            failed: Vec::new(),
-            steady: Vec::new(),
-        }
-    }
-}
-
-impl<Q: Copy + PartialEq> Session<Q> {
-    fn failures(&self, query: Q) -> usize {
+impl Session {
+    fn failures(&self, query: usize) -> usize {
         self.failed.iter().filter(|&&failed| failed == query).count()
     }
 
-    pub(in crate::protocol) fn note_reply(&mut self, query: Q) {
+    pub(in crate::protocol) fn note_reply(&mut self, query: usize) {
         if !self.steady.contains(&query) {
             self.steady.push(query);
             self.failed.retain(|failed| *failed != query);
         }
     }
 
-    pub(in crate::protocol) fn note_failure(&mut self, query: Q, refused: bool) {
+    pub(in crate::protocol) fn note_failure(&mut self, query: usize, refused: bool) {
         self.failed.push(query);
         if refused || self.failures(query) >= MAX_FAILURES {
             self.closed.push(query);
@@ -52,8 +42,8 @@ impl<Q: Copy + PartialEq> Session<Q> {
 
     /// The requests of a plan that are open. Those that failed before come last, so that one without
     /// a reply does not keep the others from being sent.
-    pub(in crate::protocol) fn open(&self, plan: &[Q]) -> VecDeque<Q> {
-        let mut open: Vec<Q> =
+    pub(in crate::protocol) fn open(&self, plan: &[usize]) -> VecDeque<usize> {
+        let mut open: Vec<usize> =
             plan.iter().copied().filter(|query| !self.closed.contains(query)).collect();
         open.sort_by_key(|&query| self.failures(query));
         open.into()

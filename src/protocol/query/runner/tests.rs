@@ -74,7 +74,7 @@ impl RequestReply for Toy {
 
 /// Runs a cycle: each item is the reply to one request; `""` is a timeout. Returns the requests and
 /// the end.
-fn play(runner: &mut Runner<Toy>, answers: &[&str]) -> (String, Step) {
+fn play(runner: &mut Runner, answers: &[&str]) -> (String, Step) {
     let mut asked = String::new();
     let mut answers = answers.iter();
     for _ in 0..200 {
@@ -128,7 +128,7 @@ fn need_once_is_requested_once_and_in_every_reading() {
 
 #[test]
 fn identify_fails_only_when_nothing_is_known() {
-    let identify = |runner: &mut Runner<Toy>, answers: &[&str]| {
+    let identify = |runner: &mut Runner, answers: &[&str]| {
         runner.start(CycleKind::Identify);
         play(runner, answers)
     };
