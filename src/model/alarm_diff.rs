@@ -56,7 +56,7 @@ mod tests {
         assert_eq!(diff(&none, &[(Alarm::FuseBlown, false)]), unchanged);
         assert_eq!(diff(&none, &[(Alarm::FuseBlown, true)]), started);
         assert_eq!(diff(&one, &[(Alarm::FuseBlown, true)]), unchanged);
-        assert_eq!(diff(&one, &[]), unchanged, "the make did not report the alarm this time");
+        assert_eq!(diff(&one, &[]), unchanged, "the battery did not report the alarm this time");
         assert_eq!(diff(&one, &[(Alarm::FuseBlown, false)]), ended);
     }
 }

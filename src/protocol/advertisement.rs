@@ -47,7 +47,7 @@ const NAME: u16 = 10;
 const MANUFACTURER: u16 = 40;
 const MOST: usize = 9;
 
-/// Company ids that no company owns, and that of the beacons of all makes (Apple).
+/// Company ids that no company owns, and that of the beacons of all brands (Apple).
 const COMMON_IDS: [u16; 3] = [0, 0xFFFF, 0x004C];
 const COMMON_MANUFACTURER: u16 = 2;
 

@@ -68,7 +68,7 @@ const MATCHERS: &[AdvertisementMatcher] = &[
     AdvertisementMatcher::Name("TZ-H*"),
     AdvertisementMatcher::Name("ECO-LFP*"),
     AdvertisementMatcher::Name("LT40AH*"),
-    // Names that other makes may have as well.
+    // Names that other brands may have as well.
     AdvertisementMatcher::All(&[AdvertisementMatcher::Name("12???BL*"), SERVICE]),
     AdvertisementMatcher::All(&[AdvertisementMatcher::Name("24???BL*"), SERVICE]),
     AdvertisementMatcher::All(&[AdvertisementMatcher::Name("@KsM:*"), SERVICE]),
