@@ -12,7 +12,6 @@ use bms_reader::model::Reading;
 use bms_reader::model::catalog::{CATALOG, Get, Kind};
 use bms_reader::model::reading::{ChargeLimits, Switch};
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::info::Source;
 use bms_reader::protocol::{CycleKind, DriverInfo, Options, Step, drivers};
 use bms_reader::sim::{Bus, Faults, SimBrand, brands, pylontech_sc0500};
 use common::play;
@@ -56,7 +55,7 @@ fn support() -> String {
     );
     for info in drivers() {
         for (medium, link) in media(info) {
-            let (name, title, verified) = (info.name, title(info), info.verified);
+            let (name, title, verified) = (info.name, title(info), info.verified_on(medium));
             let (values, switches) = (values(info, medium), switches(info.controls_on(medium)));
             writeln!(table, "| `{name}` | {title} | {link} | {values} | {switches} | {verified} |")
                 .unwrap();
@@ -67,11 +66,9 @@ fn support() -> String {
 
 /// The brand with the names under which people search for it.
 fn title(info: &DriverInfo) -> String {
-    let others: Vec<&str> = match info.source {
-        Source::Profile(loaded) => loaded.profile.brands.iter().map(String::as_str).collect(),
-        Source::Code(_) => Vec::new(),
-    };
-    let others: Vec<&str> = others.into_iter().filter(|name| *name != info.title).collect();
+    let brands = info.source.profile().map_or(&[][..], |loaded| &loaded.profile.brands);
+    let others = brands.iter().map(String::as_str).filter(|name| !info.title.contains(name));
+    let others: Vec<&str> = others.collect();
     match others.is_empty() {
         true => info.title.to_owned(),
         false => format!("{}: {}", info.title, others.join(", ")),
@@ -112,7 +109,7 @@ fn values(info: &DriverInfo, medium: Medium) -> String {
     let readings: Vec<Reading> = match brands.is_empty() {
         false => brands.iter().map(|brand| simulated(info, brand, medium)).collect(),
         // Without a simulator, the recorded conversations show what is read.
-        true => common::vectors::conversations(info.name)
+        true => common::vectors::conversations(info)
             .iter()
             .map(|it| it.play(info, &it.options, &|bytes, _| vec![bytes.to_vec()]))
             .filter_map(|end| match end {

@@ -93,10 +93,8 @@ fn recorded() -> BTreeMap<String, Vec<Device>> {
         }
         let corpus: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let file = path.file_stem().unwrap().to_str().unwrap();
-        let brand = corpus["profile"].as_str().unwrap_or(file);
-        if protocol::find(brand).is_none() {
-            continue;
-        }
+        let name = corpus["profile"].as_str().unwrap_or(file);
+        let Some(brand) = protocol::find(name).map(|info| info.name) else { continue };
         let list = corpus["advertisements"].as_array().cloned().unwrap_or_default();
         let devices = list.iter().map(|entry| Device::recorded(&entry["advertisement"]));
         all.entry(brand.to_owned()).or_default().extend(devices);

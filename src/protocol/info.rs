@@ -19,6 +19,9 @@ pub struct DriverInfo {
     pub serial: Option<SerialDefaults>,
     /// How it is reached by Bluetooth.
     pub gatt: Option<GattProfile>,
+    /// The profile of the Bluetooth side of a brand that is code by wire. Its name is a second name
+    /// of the brand.
+    pub bluetooth: Option<&'static str>,
     /// How it is recognised in a Bluetooth scan. Each match is a hint and no proof.
     pub matchers: &'static [AdvertisementMatcher],
     /// Addresses that it can have on a bus.
@@ -50,6 +53,17 @@ pub struct DriverInfo {
 pub enum Source {
     Code(fn(&Options) -> Box<dyn Driver>),
     Profile(&'static Loaded),
+    /// Code by wire, a profile over Bluetooth.
+    Both(fn(&Options) -> Box<dyn Driver>, &'static Loaded),
+}
+
+impl Source {
+    pub fn profile(&self) -> Option<&'static Loaded> {
+        match self {
+            Source::Code(_) => None,
+            Source::Profile(loaded) | Source::Both(_, loaded) => Some(loaded),
+        }
+    }
 }
 
 impl DriverInfo {
@@ -68,6 +82,7 @@ impl DriverInfo {
             title,
             serial: None,
             gatt: None,
+            bluetooth: None,
             matchers: &[],
             addresses: 1..=1,
             variants: &[],
@@ -91,8 +106,17 @@ impl DriverInfo {
     /// A conversation with one battery.
     pub fn driver(&self, options: &Options) -> Box<dyn Driver> {
         match self.source {
-            Source::Code(new) => new(options),
+            Source::Both(_, loaded) if options.medium == Medium::Ble => loaded.driver(options),
+            Source::Code(new) | Source::Both(new, _) => new(options),
             Source::Profile(loaded) => loaded.driver(options),
+        }
+    }
+
+    /// What the driver of this medium was verified with.
+    pub fn verified_on(&self, medium: Medium) -> &'static str {
+        match self.source {
+            Source::Both(_, loaded) if medium == Medium::Ble => &loaded.profile.verified,
+            _ => self.verified,
         }
     }
 

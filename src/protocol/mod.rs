@@ -80,8 +80,7 @@ pub fn drivers() -> &'static [&'static DriverInfo] {
     static ALL: OnceLock<Vec<&'static DriverInfo>> = OnceLock::new();
     ALL.get_or_init(|| {
         let mut all: Vec<&'static DriverInfo> = Vec::new();
-        let built_in = profiles::names().filter_map(profiles::built_in);
-        for info in profiles::own().iter().copied().chain(CODE.iter().copied()).chain(built_in) {
+        for info in names().filter_map(find) {
             if all.iter().all(|known| known.name != info.name) {
                 all.push(info);
             }
@@ -90,7 +89,7 @@ pub fn drivers() -> &'static [&'static DriverInfo] {
     })
 }
 
-/// The name of every brand.
+/// Every name that a brand can be configured by. Some brands have two.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let own = profiles::own().iter().chain(CODE).map(|info| info.name);
     own.chain(profiles::names())
@@ -103,11 +102,25 @@ pub fn is_built_in(name: &str) -> bool {
 
 /// The driver of that name.
 pub fn find(name: &str) -> Option<&'static DriverInfo> {
-    let known = profiles::own().iter().chain(CODE).find(|info| info.name == name);
-    known.copied().or_else(|| profiles::built_in(name))
+    own(name).or_else(|| code(name)).or_else(|| profiles::built_in(name))
+}
+
+fn own(name: &str) -> Option<&'static DriverInfo> {
+    profiles::own().iter().copied().find(|info| info.name == name)
+}
+
+/// The brand that is code, also by the name of its Bluetooth side.
+fn code(name: &str) -> Option<&'static DriverInfo> {
+    static COMPLETE: [OnceLock<&'static DriverInfo>; CODE.len()] =
+        [const { OnceLock::new() }; CODE.len()];
+    let is_called = |info: &&DriverInfo| {
+        info.name == name || (info.bluetooth == Some(name) && own(info.name).is_none())
+    };
+    let at = CODE.iter().position(is_called)?;
+    Some(COMPLETE[at].get_or_init(|| profiles::with_bluetooth(CODE[at])))
 }
 
 /// The brand that this variable stands for where `BMS_TYPE` is missing.
 pub fn implied_by(variable: ImpliedBy) -> Option<&'static DriverInfo> {
-    CODE.iter().copied().find(|info| info.implied_by == Some(variable))
+    CODE.iter().find(|info| info.implied_by == Some(variable)).and_then(|info| find(info.name))
 }

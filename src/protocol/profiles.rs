@@ -55,6 +55,23 @@ pub fn info(profile: Profile) -> &'static DriverInfo {
     }))
 }
 
+/// A brand that is code, together with the profile of its Bluetooth side.
+pub(super) fn with_bluetooth(info: &'static DriverInfo) -> &'static DriverInfo {
+    let side = info.bluetooth.and_then(built_in);
+    let loaded = side.and_then(|side| side.source.profile());
+    let (Some(side), Some(loaded), Source::Code(new)) = (side, loaded, info.source) else {
+        return info;
+    };
+    Box::leak(Box::new(DriverInfo {
+        gatt: side.gatt,
+        matchers: side.matchers,
+        addresses: info.addresses.clone(),
+        unchecked: side.unchecked,
+        source: Source::Both(new, loaded),
+        ..*info
+    }))
+}
+
 /// Whether every reply with values is protected; Modbus always is.
 fn has_checksums(profile: &Profile) -> bool {
     let replies = profile.requests.iter().flat_map(|request| &request.replies);

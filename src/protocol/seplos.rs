@@ -14,6 +14,7 @@ use crate::model::{Alarm, CentiPercent, Millivolts, Reading, SensorLocation};
 
 pub static INFO: DriverInfo = DriverInfo {
     serial: SerialDefaults::new(&[9600, 19_200], 2),
+    bluetooth: Some("seplos-v2"),
     addresses: 0..=15,
     verified: "recorded frames of two packs; most alarms from the document only",
     ..DriverInfo::new("seplos", "Seplos V2", |options| {

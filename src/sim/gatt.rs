@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::battery::Battery;
 use super::state::PackState;
-use super::{Responder, SimBrand, SimPack};
+use super::{Responder, SimBrand, SimPack, find};
 use crate::model;
 use crate::protocol::advertisement::AdvertisementMatcher;
 use crate::protocol::info::GattChannel;
@@ -36,6 +36,8 @@ pub enum GattSpecError {
 
 /// A battery with a fixed state. `expected` contains the values that a reader must publish, by key.
 pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value, GattSpecError> {
+    // A brand whose frames differ over Bluetooth has another simulator there.
+    let brand = find(&format!("{}:ble", brand.name)).unwrap_or(brand);
     let no_bluetooth = || GattSpecError::NoBluetooth(brand.name);
     let info = protocol::find(brand.driver()).ok_or_else(no_bluetooth)?;
     let channel =

@@ -111,13 +111,12 @@ impl SimBrand {
             protocol: SimProtocol::Profile(profile),
         };
         let wire = || brand(info.name, info.addresses.clone(), None);
-        match (info.serial, info.gatt) {
-            (Some(_), Some(_)) => {
-                let name: &'static str = format!("{}:ble", info.name).leak();
-                vec![wire(), brand(name, 1..=1, NOTIFICATION)]
-            }
-            (Some(_), None) => vec![wire()],
-            (None, _) => vec![brand(info.name, 1..=1, NOTIFICATION)],
+        let ble = || brand(format!("{}:ble", info.name).leak(), 1..=1, NOTIFICATION);
+        match (info.source, info.serial, info.gatt) {
+            (Source::Both(..), ..) => vec![ble()],
+            (_, Some(_), Some(_)) => vec![wire(), ble()],
+            (_, Some(_), None) => vec![wire()],
+            (_, None, _) => vec![brand(info.name, 1..=1, NOTIFICATION)],
         }
     }
 
@@ -193,18 +192,21 @@ pub fn brands() -> &'static [&'static SimBrand] {
     ALL.get_or_init(|| {
         let is_code = |brand: &&SimBrand| {
             let info = protocol::find(brand.driver());
-            info.is_some_and(|info| matches!(info.source, Source::Code(_)))
+            info.is_some_and(|info| !matches!(info.source, Source::Profile(_)))
         };
-        let profiles = drivers().iter().filter_map(|info| match info.source {
-            Source::Profile(loaded) => Some((*info, &loaded.profile)),
-            Source::Code(_) => None,
-        });
+        let profiles =
+            drivers().iter().filter_map(|info| Some((*info, &info.source.profile()?.profile)));
         let tables = profiles.flat_map(|(info, profile)| SimBrand::of(info, profile));
         let tables = tables.map(|brand| &*Box::leak(Box::new(brand)));
         CODE.iter().copied().filter(is_code).chain(tables).collect()
     })
 }
 
+/// The simulator of that name.
 pub fn find(name: &str) -> Option<&'static SimBrand> {
-    brands().iter().copied().find(|brand| brand.name == name)
+    let named = |name: &str| brands().iter().copied().find(|brand| brand.name == name);
+    named(name).or_else(|| {
+        let info = protocol::find(name).filter(|info| info.bluetooth == Some(name))?;
+        named(&format!("{}:ble", info.name))
+    })
 }

@@ -77,7 +77,8 @@ pub fn exist(driver: &str) -> bool {
 }
 
 /// The recorded conversations of a driver.
-pub fn conversations(driver: &str) -> Vec<Conversation> {
+pub fn conversations(info: &DriverInfo) -> Vec<Conversation> {
+    let driver = info.bluetooth.unwrap_or(info.name);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/corpus/{driver}.json"));
     let Ok(text) = fs::read_to_string(path) else { return Vec::new() };
     let file = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{driver}.json: {e}"));

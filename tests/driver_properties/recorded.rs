@@ -4,7 +4,6 @@ use std::sync::LazyLock;
 
 use bms_reader::model::Reading;
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::info::Source;
 use bms_reader::protocol::{CycleKind, Driver, DriverInfo, Options, Step, drivers};
 
 use crate::common::play;
@@ -45,7 +44,7 @@ impl Recorded {
         if detected.iter().all(|it| matches!(it.play(it.driver().as_mut()).end, Step::Done(_))) {
             batteries.extend(detected);
         }
-        if batteries.is_empty() {
+        if batteries.is_empty() || info.bluetooth.is_some() {
             batteries.extend(Recorded::from_conversations(info));
         }
         batteries
@@ -54,7 +53,7 @@ impl Recorded {
     /// The first conversation that consists of requests with one answer each. Where the battery
     /// sends unasked, or waits for acknowledgements, there is none.
     fn from_conversations(info: &'static DriverInfo) -> Option<Recorded> {
-        let conversations = conversations(info.name).into_iter();
+        let conversations = conversations(info).into_iter();
         let usable = conversations.filter(|it| !it.rejected && !it.expected.is_null());
         let recorded = usable.map(|conversation| {
             let exchanges: &'static [Vector] = Vector::of(info, &conversation).leak();
@@ -113,10 +112,7 @@ impl Recorded {
 
     /// The number of dialects that the driver has to tell apart.
     pub(super) fn dialects(&self) -> usize {
-        let units = match self.info.source {
-            Source::Profile(loaded) => loaded.profile.units.len(),
-            Source::Code(_) => 0,
-        };
+        let units = self.info.source.profile().map_or(0, |loaded| loaded.profile.units.len());
         let variants = if self.options.variant.is_some() { 1 } else { self.info.variants.len() };
         variants.max(units).max(1)
     }

@@ -30,6 +30,19 @@ fn address_alone_configures_a_battery() {
 }
 
 #[test]
+fn brand_with_another_protocol_over_bluetooth_is_one_type() {
+    for (name, brand) in
+        [("daren", "daren"), ("daren_ble", "daren"), ("seplos", "seplos"), ("Seplos-V2", "seplos")]
+    {
+        let config = load_valid(&[ADDRESS, ("BMS_TYPE", name)]);
+        let device = &config.devices[0];
+        assert_eq!((device.profile.brand.as_str(), device.options.medium), (brand, Medium::Ble));
+        let driver = device.driver.unwrap();
+        assert!(driver.gatt.is_some() && driver.serial.is_some(), "{name}");
+    }
+}
+
+#[test]
 fn all_bluetooth_variables_are_applied() {
     let config = load_valid(&[
         ADDRESS,

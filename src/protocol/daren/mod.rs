@@ -14,6 +14,7 @@ use super::{DriverInfo, ImpliedBy, Runner, SerialDefaults};
 
 pub static INFO: DriverInfo = DriverInfo {
     serial: SerialDefaults::new(&[9600, 19_200], 2),
+    bluetooth: Some("daren-ble"),
     addresses: 0..=15,
     implied_by: Some(ImpliedBy::Port),
     verified: "recorded frames of six packs",
