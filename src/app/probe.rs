@@ -1,5 +1,7 @@
 //! Identifies the batteries at a port or Bluetooth address, as the type `auto` does.
 
+use std::collections::BTreeSet;
+
 use tracing::info;
 
 use super::read::{read, read_lines};
@@ -20,6 +22,8 @@ pub struct Identified {
     pub address: Option<u8>,
 }
 
+/// The usual addresses: that of a single pack, and that of a master.
+const USUAL_ADDRESSES: [u8; 2] = [1, 0];
 /// Addresses of a brand that are asked; racks have no more packs.
 const MAX_ADDRESSES: usize = 16;
 /// Seconds for a whole reply; a pack that sends nothing within a part of it is absent.
@@ -31,38 +35,77 @@ pub async fn probe_device(address: &str, adapter: &str, bluetooth: &Bluetooth) -
     identified(&state, None).map(|found| vec![found])
 }
 
-/// Identifies every pack at a port.
+/// Identifies every pack at a port, of every brand.
 pub async fn probe_port(path: &str, bluetooth: &Bluetooth) -> ProbeResult {
     let state = read_one(&[("bms_type", detection::AUTO), ("bms_port", path)], bluetooth).await?;
     let address = state.profile.address.as_ref().and_then(|address| address.parse().ok());
     let first = identified(&state, address)?;
-    let others = read_others(path, &first, bluetooth).await;
-    let mut packs: Vec<_> = std::iter::once(first).chain(others).collect();
+    let mut packs = ask(path, &first, addresses_of(first.driver), bluetooth).await;
+    // People number the packs of one wire from one brand to the next.
+    let next = packs.iter().chain([&first]).filter_map(|pack| pack.address).max();
+    let next = next.and_then(|last| last.checked_add(1));
+    let usual: Vec<u8> = USUAL_ADDRESSES.into_iter().chain(next).collect();
+    for found in ask(path, &first, other_brands(first.driver, &usual), bluetooth).await {
+        if packs.iter().all(|pack| pack.driver.name != found.driver.name) {
+            packs.extend(ask(path, &first, addresses_of(found.driver), bluetooth).await);
+        }
+    }
+    packs.push(first);
     packs.sort_by_key(|pack| pack.address);
     Ok(packs)
 }
 
-/// The packs at the other addresses of the same line. The first one is read again, so that the baud
-/// rate is known.
-async fn read_others(path: &str, first: &Identified, bluetooth: &Bluetooth) -> Vec<Identified> {
-    let others = first.driver.addresses.clone().filter(|address| Some(*address) != first.address);
-    let addresses: Vec<_> =
-        first.address.into_iter().chain(others.take(MAX_ADDRESSES - 1)).collect();
-    if addresses.len() < 2 {
+fn addresses_of(driver: &'static DriverInfo) -> Vec<(&'static DriverInfo, u8)> {
+    driver.addresses.clone().take(MAX_ADDRESSES).map(|address| (driver, address)).collect()
+}
+
+/// The usual addresses of the other brands with a wire, without those whose requests write.
+fn other_brands(known: &DriverInfo, usual: &[u8]) -> Vec<(&'static DriverInfo, u8)> {
+    let others = protocol::drivers().iter().copied().filter(|driver| {
+        driver.serial.is_some() && !driver.probe_last && driver.name != known.name
+    });
+    let each = |driver: &'static DriverInfo| {
+        let known = &driver.addresses;
+        let addresses =
+            usual.iter().filter(|address| known.contains(address)).chain([known.start()]);
+        addresses
+            .copied()
+            .collect::<BTreeSet<u8>>()
+            .into_iter()
+            .map(move |address| (driver, address))
+    };
+    others.flat_map(each).collect()
+}
+
+/// Reads the batteries of these brands and addresses that a known one shares a line with, and
+/// returns those that answer. The known one is read first, so that the baud rate is known.
+async fn ask(
+    path: &str,
+    known: &Identified,
+    mut targets: Vec<(&'static DriverInfo, u8)>,
+    bluetooth: &Bluetooth,
+) -> Vec<Identified> {
+    let first = (known.driver, known.address.unwrap_or_default());
+    targets.retain(|(driver, address)| (driver.name, *address) != (first.0.name, first.1));
+    if targets.is_empty() {
         return Vec::new();
     }
-    info!("{path}: asking {} addresses for {}", addresses.len(), first.driver.title);
-    let device = |address: &u8| {
-        let (number, id) = (address.to_string(), format!("pack{address}"));
-        Device::from_variables(&[
-            ("bms_type", first.driver.name),
+    let brands: BTreeSet<_> = targets.iter().map(|(driver, _)| driver.title).collect();
+    let brands: Vec<_> = brands.into_iter().collect();
+    info!("{path}: asking {} addresses for {}", targets.len(), brands.join(", "));
+    let device = |(driver, address): &(&'static DriverInfo, u8)| {
+        let (number, id) = (address.to_string(), format!("{}-{address}", driver.name));
+        let device = Device::from_variables(&[
+            ("bms_type", driver.name),
             ("bms_port", path),
             ("bms_slave_id", &number),
             ("device_id", &id),
             ("bms_timeout", TIMEOUT),
-        ])
+        ]);
+        device.map(|device| (device, *address))
     };
-    let devices: Vec<_> = addresses.iter().filter_map(device).collect();
+    let devices = std::iter::once(&first).chain(&targets).filter_map(device);
+    let (devices, addresses): (Vec<_>, Vec<_>) = devices.unzip();
     let states = read_lines(&devices, bluetooth, |line| line.probes_first = true).await;
     let found = addresses.iter().zip(&states).skip(1);
     found.filter_map(|(address, state)| identified(state, Some(*address)).ok()).collect()

@@ -74,13 +74,16 @@ fn serial_port(path: &str) -> DiscoveredDevice {
 
 /// `None` if it does not advertise like a battery.
 fn ble_device(found: &BleDevice) -> Option<DiscoveredDevice> {
-    let guess = recognise(&advertisement(found)).into_iter().next()?;
-    let (address, title) = (&found.address, guess.driver.title);
-    let kind = if guess.likely { guess.driver.name } else { detection::AUTO };
+    let guesses = recognise(&advertisement(found));
+    if guesses.is_empty() {
+        return None;
+    }
+    let (address, titles) = (&found.address, detection::titles(&guesses));
+    let kind = detection::type_to_set(&guesses);
     let name = found.name.as_deref().unwrap_or("unnamed").replace(char::is_control, " ");
     Some(DiscoveredDevice {
         address: address.clone(),
-        description: format!("{name}, perhaps {title}"),
+        description: format!("{name}, perhaps {titles}"),
         settings: vec![format!("BMS_TYPE={kind}"), format!("BMS_ADDRESS={address}")],
     })
 }

@@ -1,5 +1,6 @@
 //! The search for the brand of a battery.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bms_reader::app;
@@ -12,6 +13,9 @@ use bms_reader::protocol;
 use bms_reader::sim::serve::{self, ListenAddr, SimBus, SimServer, SimServerOptions};
 use bms_reader::sim::{self, Bus, Faults, SimBrand, brands};
 use bms_reader::transport::{Bluetooth, LinkConfig, MemoryPort};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -224,29 +228,66 @@ async fn auto_detects_a_brand_on_a_serial_port() {
     simulator.await.unwrap().unwrap();
 }
 
+/// A bridge to several simulated buses, as if they shared a wire.
+async fn shared_wire(buses: Vec<(&'static SimBrand, Vec<u8>)>, stop: &CancellationToken) -> String {
+    let mut peers = Vec::new();
+    for (brand, addresses) in buses {
+        let options = SimServerOptions {
+            brand,
+            addresses,
+            seed: 1,
+            speed: 1.0,
+            pacing: None,
+            faults: Faults::default(),
+            listen: ListenAddr::Tcp("127.0.0.1:0".to_owned()),
+        };
+        let server = SimServer::open(&options).await.unwrap();
+        peers.push(server.port().trim_start_matches("tcp://").to_owned());
+        tokio::spawn(server.serve(stop.clone()));
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = format!("tcp://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((reader, _)) = listener.accept().await {
+            let (mut requests, replies) = reader.into_split();
+            let (replies, mut buses) = (Arc::new(Mutex::new(replies)), Vec::new());
+            for peer in &peers {
+                let (mut from, to) = TcpStream::connect(peer).await.unwrap().into_split();
+                buses.push(to);
+                let replies = replies.clone();
+                tokio::spawn(async move {
+                    let mut bytes = [0; 1024];
+                    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+                        let _ = replies.lock().await.write_all(&bytes[..count]).await;
+                    }
+                });
+            }
+            tokio::spawn(async move {
+                let mut bytes = [0; 1024];
+                while let Ok(count @ 1..) = requests.read(&mut bytes).await {
+                    for bus in &mut buses {
+                        bus.write_all(&bytes[..count]).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
 #[tokio::test]
-async fn scan_lists_every_pack_on_a_wire() {
-    let options = SimServerOptions {
-        brand: &sim::daren::BRAND,
-        addresses: vec![1, 2, 5],
-        seed: 1,
-        speed: 1.0,
-        pacing: None,
-        faults: Faults::default(),
-        listen: ListenAddr::Terminal { link: None },
-    };
-    let server = SimServer::open(&options).await.unwrap();
-    let port = server.port();
+async fn scan_lists_every_pack_of_every_brand_on_a_wire() {
     let stop = CancellationToken::new();
-    let simulator = tokio::spawn(server.serve(stop.clone()));
+    let eg4 = sim::find("eg4").unwrap();
+    let port = shared_wire(vec![(&sim::daren::BRAND, vec![1, 2, 5]), (eg4, vec![6])], &stop).await;
     let mut scan = std::process::Command::new(env!("CARGO_BIN_EXE_bms-reader"));
     scan.args(["scan", "--seconds", "1", "--probe", &port]).env("LOG_LEVEL", "info");
     let output = tokio::task::spawn_blocking(move || scan.output()).await.unwrap().unwrap();
     let (text, log) =
         [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap()).into();
-    assert!(text.contains("  3 packs found\n    address 1: "), "{text}\n{log}");
+    assert!(text.contains("  4 packs found\n    address 1: Daren, "), "{text}\n{log}");
+    assert!(text.contains("    address 6: EG4"), "{text}\n{log}");
     assert!(text.contains(r#""id":"pack5""#) && text.contains("BANKS="), "{text}");
     assert!(log.contains("trying daren"), "{log}");
     stop.cancel();
-    simulator.await.unwrap().unwrap();
 }

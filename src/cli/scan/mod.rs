@@ -175,31 +175,33 @@ impl ScanResult {
 
 impl FoundPort {
     fn environment(&self) -> Environment {
-        let packs = packs(self.probe.as_ref());
-        let brand = packs.first().map_or(detection::AUTO, |pack| pack.driver.name);
-        let mut variables =
-            vec![("BMS_TYPE", brand.to_owned()), ("BMS_PORT", self.found.path.clone())];
-        match packs {
-            [Identified { address: Some(address), driver, .. }]
-                if *address != driver.default_address() =>
-            {
-                variables.push(("BMS_SLAVE_ID", address.to_string()));
+        match &by_address(packs(self.probe.as_ref()))[..] {
+            [] => vec![("BMS_TYPE", detection::AUTO.to_owned()), self.port()],
+            [[only, ..]] => {
+                let mut variables = vec![("BMS_TYPE", only.driver.name.to_owned()), self.port()];
+                let address = only.address.filter(|it| *it != only.driver.default_address());
+                variables.extend(address.map(|address| ("BMS_SLAVE_ID", address.to_string())));
+                variables
             }
-            [] | [_] => {}
-            _ => variables = self.several(packs),
+            several => self.bank(several),
         }
-        variables
     }
 
-    /// The settings for several packs, which are one bank.
-    fn several(&self, packs: &[Identified]) -> Environment {
+    fn port(&self) -> (&'static str, String) {
+        ("BMS_PORT", self.found.path.clone())
+    }
+
+    /// The settings for several packs, which are one bank. Of several brands that read one pack, the
+    /// first one is set.
+    fn bank(&self, packs: &[&[Identified]]) -> Environment {
+        let packs = || packs.iter().filter_map(|brands| brands.first());
         let id = |pack: &Identified| format!("pack{}", pack.address.unwrap_or_default());
         let device = |pack: &Identified| {
             json!({"id": id(pack), "type": pack.driver.name, "port": self.found.path,
                 "slave_id": pack.address})
         };
-        let devices: Vec<_> = packs.iter().map(device).collect();
-        let members: Vec<_> = packs.iter().map(id).collect();
+        let devices: Vec<_> = packs().map(device).collect();
+        let members: Vec<_> = packs().map(id).collect();
         let banks = json!([{"id": "bank", "members": members, "wiring": "parallel"}]);
         vec![("DEVICES", json!(devices).to_string()), ("BANKS", banks.to_string())]
     }
@@ -222,10 +224,8 @@ impl FoundPort {
 impl FoundDevice {
     /// A mere guess is left to `auto`.
     fn environment(&self) -> Environment {
-        let likely = || self.guesses.first().filter(|guess| guess.likely).map(|guess| guess.driver);
-        let identified = packs(self.probe.as_ref()).first().map(|pack| pack.driver);
-        let driver = identified.or_else(likely);
-        let brand = driver.map_or(detection::AUTO, |driver| driver.name);
+        let identified = packs(self.probe.as_ref()).first().map(|pack| pack.driver.name);
+        let brand = identified.unwrap_or_else(|| detection::type_to_set(&self.guesses));
         vec![("BMS_TYPE", brand.to_owned()), ("BMS_ADDRESS", self.found.address.clone())]
     }
 
@@ -256,7 +256,12 @@ impl FoundDevice {
 /// The variables to set.
 type Environment = Vec<(&'static str, String)>;
 
-/// The batteries that answered.
+/// The packs by address: at each, the brands whose requests it answers.
+fn by_address(packs: &[Identified]) -> Vec<&[Identified]> {
+    packs.chunk_by(|one, other| one.address == other.address).collect()
+}
+
+/// The batteries that answered, ordered by address.
 fn packs(probe: Option<&ProbeResult>) -> &[Identified] {
     probe.and_then(|result| result.as_deref().ok()).unwrap_or_default()
 }
@@ -266,7 +271,7 @@ fn add_probe(object: &mut Value, probe: Option<&ProbeResult>) {
         None => {}
         Some(Ok(packs)) => {
             object["answered"] = json!(packs.first().map(|pack| pack.driver.name));
-            let pack = |it: &Identified| json!({"address": it.address, "model": it.model});
+            let pack = |it: &Identified| json!({"type": it.driver.name, "address": it.address, "model": it.model});
             object["packs"] = packs.iter().map(pack).collect();
         }
         Some(Err(fault)) => object["error"] = json!(fault),

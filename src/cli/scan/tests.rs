@@ -162,6 +162,42 @@ fn bridge_needs_no_device_in_docker() {
 }
 
 #[test]
+fn brands_that_read_one_pack_are_all_named() {
+    let other = Identified { driver: &crate::protocol::seplos::INFO, model: None, ..identified(1) };
+    let probe = |packs: &[&Identified]| Some(Ok(packs.iter().map(|it| (*it).clone()).collect()));
+    let found = result(vec![port("/dev/a", probe(&[&identified(1), &other]))], vec![]);
+    let text = text::render(&found);
+    assert!(text.contains("  identified as Daren, DR-JC03 or Seplos V2\n"), "{text}");
+    assert!(text.contains("  answers several brands: "), "{text}");
+    let json = found.to_json();
+    assert_eq!(json["serial"][0]["environment"]["BMS_TYPE"], "daren");
+    let types = [&json["serial"][0]["packs"][0]["type"], &json["serial"][0]["packs"][1]["type"]];
+    assert_eq!(types, ["daren", "seplos"]);
+
+    // The configuration allows each address once.
+    let packs = probe(&[&identified(1), &other, &identified(2)]);
+    let found = result(vec![port("/dev/a", packs)], vec![]);
+    let text = text::render(&found);
+    assert!(
+        text.contains("  2 packs found\n    address 1: Daren, DR-JC03 or Seplos V2\n"),
+        "{text}"
+    );
+    let json = found.to_json();
+    let devices = json["serial"][0]["environment"]["DEVICES"].as_str().unwrap();
+    let devices: Value = serde_json::from_str(devices).unwrap();
+    assert_eq!((devices.as_array().unwrap().len(), &devices[1]["id"]), (2, &json!("pack2")));
+}
+
+#[test]
+fn two_likely_brands_are_left_to_auto() {
+    let likely = |driver| Guess { driver, likely: true };
+    let guesses = vec![likely(daren()), likely(&crate::protocol::seplos::INFO)];
+    let text = text::render(&result(vec![], vec![device("x", guesses)]));
+    assert!(text.contains("  probably Daren or Seplos V2\n"), "{text}");
+    assert!(text.contains("BMS_TYPE=auto BMS_ADDRESS="), "{text}");
+}
+
+#[test]
 fn unusual_address_is_part_of_the_settings() {
     let found = result(vec![port("/dev/a", Some(Ok(vec![identified(0)])))], vec![]);
     assert_eq!(found.to_json()["serial"][0]["environment"]["BMS_SLAVE_ID"], "0");

@@ -1,8 +1,8 @@
 //! The result of a scan as text.
 
-use super::{Environment, FoundDevice, FoundPort, ScanResult};
+use super::{Environment, FoundDevice, FoundPort, ScanResult, by_address};
 use crate::app::probe::{Identified, ProbeResult};
-use crate::protocol::{drivers, uuid16};
+use crate::protocol::{detection, drivers, uuid16};
 
 const NO_PORT: &str = "\
 No serial port found. Is the adapter plugged in? In Docker, pass it on with
@@ -91,15 +91,11 @@ fn headline(device: &FoundDevice) -> String {
 }
 
 fn render_guesses(device: &FoundDevice) -> String {
-    let titles = |likely: bool| {
-        let guesses = device.guesses.iter().filter(|guess| guess.likely == likely);
-        guesses.map(|guess| guess.driver.title).collect::<Vec<_>>().join(" or ")
-    };
-    let (likely, possible) = (titles(true), titles(false));
-    match (likely.is_empty(), possible.is_empty()) {
-        (false, _) => format!("  probably {likely}\n"),
-        (true, false) => format!("  possibly {possible}; other devices advertise the same\n"),
-        (true, true) => String::new(),
+    let titles = detection::titles(&device.guesses);
+    match device.guesses.first() {
+        Some(guess) if guess.likely => format!("  probably {titles}\n"),
+        Some(_) => format!("  possibly {titles}; other devices advertise the same\n"),
+        None => String::new(),
     }
 }
 
@@ -111,14 +107,24 @@ fn render_probe(probe: Option<&ProbeResult>) -> String {
                 let model = pack.model.as_ref().map(|model| format!(", {model}"));
                 format!("{}{}", pack.driver.title, model.unwrap_or_default())
             };
-            if let [only] = &packs[..] {
-                return format!("  identified as {}\n", name(only));
-            }
-            let line = |pack: &Identified| {
-                format!("    address {}: {}\n", pack.address.unwrap_or_default(), name(pack))
+            let names =
+                |brands: &[Identified]| brands.iter().map(name).collect::<Vec<_>>().join(" or ");
+            let packs = by_address(packs);
+            let line = |brands: &&[Identified]| {
+                let address = brands.first().and_then(|pack| pack.address).unwrap_or_default();
+                format!("    address {address}: {}\n", names(brands))
             };
-            let lines: String = packs.iter().map(line).collect();
-            format!("  {} packs found\n{lines}", packs.len())
+            let mut text = match &packs[..] {
+                [only] => format!("  identified as {}\n", names(only)),
+                several => {
+                    let lines: String = several.iter().map(line).collect();
+                    format!("  {} packs found\n{lines}", several.len())
+                }
+            };
+            if packs.iter().any(|brands| brands.len() > 1) {
+                text += "    answers several brands: compare the values with its display\n";
+            }
+            text
         }
         Some(Err(fault)) => format!("  {}\n    {}\n", fault.message, fault.hint),
     }

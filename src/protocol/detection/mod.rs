@@ -58,6 +58,23 @@ fn recognise_among(drivers: &[&'static DriverInfo], device: &Advertisement<'_>) 
     guesses.into_iter().map(guess).collect()
 }
 
+/// The type to configure: the only likely brand. Otherwise a search has to decide.
+pub fn type_to_set(guesses: &[Guess]) -> &'static str {
+    match guesses {
+        [first, others @ ..] if first.likely && others.iter().all(|other| !other.likely) => {
+            first.driver.name
+        }
+        _ => AUTO,
+    }
+}
+
+/// The likely brands, or else the possible ones, as people know them: `A or B`.
+pub fn titles(guesses: &[Guess]) -> String {
+    let best = guesses.first().is_some_and(|first| first.likely);
+    let best = guesses.iter().filter(|guess| guess.likely == best);
+    best.map(|guess| guess.driver.title).collect::<Vec<_>>().join(" or ")
+}
+
 /// A brand to try.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate {
