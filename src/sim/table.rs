@@ -8,7 +8,7 @@ use crate::protocol::driver::Medium;
 use crate::protocol::table::frame::{Numbers, compose};
 use crate::protocol::table::key::Key;
 use crate::protocol::table::scalar::Count;
-use crate::protocol::table::schema::{Profile, Request};
+use crate::protocol::table::schema::{Field, Profile, Request};
 use crate::protocol::table::{MAX_PACKS, medium_name};
 use encode::{Encoder, fields};
 
@@ -49,15 +49,16 @@ impl TablePack {
             state = state.with_cells(cells);
         }
         let encoder = Encoder::new(self.profile, self.medium, &state);
-        let frames =
-            request.replies.iter().flat_map(|reply| encoder.reply(request, reply, numbers));
+        let is_refusal = |field: &Field| matches!(field.key, Key::Exception);
+        let replies = request.replies.iter().filter(|it| !it.fields.iter().any(is_refusal));
+        let frames = replies.flat_map(|reply| encoder.reply(request, reply, numbers));
         frames.flatten().collect()
     }
 }
 
 /// Number of cells for which the replies have room; `None` where it is not fixed.
 fn room(profile: &'static Profile) -> Option<usize> {
-    let arrays = fields(profile).filter(|field| field.key == Key::Cells);
+    let arrays = fields(profile).filter(|field| matches!(field.key, Key::Cells));
     let ends = arrays.map(|field| match (&field.count, field.number) {
         (Some(Count::Fixed(count)), None) => Some(field.first - 1 + count),
         _ => None,

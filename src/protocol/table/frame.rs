@@ -1,7 +1,7 @@
 //! Recognising the replies that a profile describes, and composing them.
 
 use super::scalar::{Bytes, Token, unhex};
-use super::schema::{Check, CheckKind, Kind, Length, MAX_FRAME, Order, Profile, Reply, Request};
+use super::schema::{Check, CheckKind, Length, MAX_FRAME, Order, Profile, Reply, Request};
 use crate::protocol::checksum::{
     crc8_maxim, crc16_modbus, crc16_xmodem, crc32, negated_sum16, sum8, sum16, xor8,
 };
@@ -22,75 +22,27 @@ pub struct Shape<'a> {
     size: Option<usize>,
     length: Option<Length>,
     check: Option<&'a Check>,
-    /// Bytes before those that the checksum covers.
-    skipped: usize,
     order: Order,
     text: bool,
     unmask: Option<usize>,
 }
 
-static MODBUS_CHECK: Check = Check {
-    kind: CheckKind::Crc16Modbus,
-    order: Some(Order::Little),
-    from: 0,
-    digits: false,
-    accept: None,
-};
-
 impl<'a> Shape<'a> {
-    pub fn new(
-        profile: &'a Profile,
-        request: &Request,
-        reply: &'a Reply,
-        numbers: Numbers,
-    ) -> Self {
+    pub fn new(profile: &'a Profile, reply: &'a Reply, numbers: Numbers) -> Self {
         let frame = &profile.frame;
-        let bytes = |bytes: &Bytes| resolve(bytes, numbers).collect::<Vec<_>>();
-        let mut shape = Shape {
-            head: bytes(reply.head.as_ref().unwrap_or(&frame.head)),
-            tail: bytes(reply.tail.as_ref().unwrap_or(&frame.tail)),
+        let bytes = |own: &'a Option<Bytes>, all: &'a Bytes| {
+            resolve(own.as_ref().unwrap_or(all), numbers).collect()
+        };
+        Shape {
+            head: bytes(&reply.head, &frame.head),
+            tail: bytes(&reply.tail, &frame.tail),
             size: reply.size.or(frame.size),
             length: reply.length.or(frame.length),
             check: reply.check.as_ref().or(frame.check.as_ref()),
-            skipped: 0,
             order: profile.order,
             text: frame.text,
             unmask: frame.unmask,
-        };
-        if let (Some(modbus), Some((_, count))) = (&profile.modbus, request.read) {
-            let function = request.function.unwrap_or(modbus.function);
-            let prefix = bytes(&modbus.prefix);
-            let at = prefix.len() + 2;
-            shape.head = prefix;
-            shape.head.extend([Some(numbers.unit), Some(function)]);
-            if !modbus.longer {
-                shape.head.push(u8::try_from(data_length(function, count)).ok());
-            }
-            let add = at as i64 + 3;
-            shape.length = Some(Length { at, kind: Kind::U8, order: None, add });
-            shape.check = Some(&MODBUS_CHECK);
-            shape.skipped = modbus.prefix.0.len();
         }
-        shape
-    }
-
-    /// A refusal of a Modbus request.
-    pub fn refusal(profile: &Profile, request: &Request, numbers: Numbers) -> Option<Shape<'a>> {
-        let (modbus, _) = (profile.modbus.as_ref()?, request.read?);
-        let function = request.function.unwrap_or(modbus.function);
-        let mut head: Vec<_> = resolve(&modbus.prefix, numbers).collect();
-        head.extend([Some(numbers.unit), Some(function | 0x80)]);
-        Some(Shape {
-            size: Some(head.len() + 3),
-            head,
-            tail: Vec::new(),
-            length: None,
-            check: Some(&MODBUS_CHECK),
-            skipped: modbus.prefix.0.len(),
-            order: Order::Big,
-            text: false,
-            unmask: None,
-        })
     }
 
     pub fn may_begin(&self, bytes: &[u8]) -> bool {
@@ -154,7 +106,7 @@ impl<'a> Shape<'a> {
         let found = unsigned(&bytes[start..], check.order.unwrap_or(self.order)) as u32;
         let covered = match check.digits {
             true => digits.get(check.from..digits.len().saturating_sub(2 * width)),
-            false => bytes.get(check.from + self.skipped..start),
+            false => bytes.get(check.from..start),
         };
         let expected = check.kind.of(covered.ok_or(too_short)?);
         bytes.truncate(start);
@@ -170,6 +122,7 @@ impl<'a> Shape<'a> {
     pub fn close(&self, body: &[u8]) -> Vec<u8> {
         let start = if self.text { 0 } else { self.head.len() };
         let mut bytes = body.to_vec();
+        bytes.resize(bytes.len().max(start), 0);
         if !self.text {
             for (byte, head) in bytes.iter_mut().zip(&self.head) {
                 *byte = head.unwrap_or(*byte);
@@ -197,7 +150,7 @@ impl<'a> Shape<'a> {
         if let Some(check) = self.check {
             let covered = match check.digits {
                 true => digits.get(check.from..),
-                false => bytes.get(check.from + self.skipped..),
+                false => bytes.get(check.from..),
             };
             let covered = covered.unwrap_or_default();
             let (sum, at) = (check.kind.of(covered), bytes.len());
@@ -215,14 +168,6 @@ impl<'a> Shape<'a> {
     /// A checksum protects the content.
     pub fn is_checked(&self) -> bool {
         self.check.is_some_and(|check| check.kind != CheckKind::None)
-    }
-}
-
-/// Bytes of data in the reply to a Modbus read.
-pub fn data_length(function: u8, count: u16) -> usize {
-    match function {
-        1 | 2 => usize::from(count).div_ceil(8),
-        _ => usize::from(count) * 2,
     }
 }
 
@@ -247,18 +192,9 @@ pub fn resolve(bytes: &Bytes, numbers: Numbers) -> impl Iterator<Item = Option<u
 
 /// The bytes of a request.
 pub fn compose(profile: &Profile, request: &Request, numbers: Numbers) -> Vec<u8> {
-    if let (Some(modbus), Some((first, count))) = (&profile.modbus, request.read) {
-        let function = request.function.unwrap_or(modbus.function);
-        let prefix: Vec<u8> = resolve(&modbus.prefix, numbers).flatten().collect();
-        let mut frame = vec![numbers.unit, function];
-        frame.extend(first.to_be_bytes());
-        frame.extend(count.to_be_bytes());
-        frame.extend(crc16_modbus(&frame).to_le_bytes());
-        return [prefix, frame].concat();
-    }
     let mut bytes = Vec::new();
     for token in request.send.iter().flat_map(|send| &send.0) {
-        match (token, &profile.frame.check) {
+        match (token, request_check(profile, request)) {
             (Token::Byte(byte), _) => bytes.push(*byte),
             (Token::Unit, _) => bytes.push(numbers.unit),
             (Token::Pack, _) => bytes.push(numbers.pack),
@@ -271,6 +207,12 @@ pub fn compose(profile: &Profile, request: &Request, numbers: Numbers) -> Vec<u8
         }
     }
     bytes
+}
+
+/// The checksum of a request is that of its reply.
+pub fn request_check<'a>(profile: &'a Profile, request: &'a Request) -> Option<&'a Check> {
+    let own = request.replies.first().and_then(|reply| reply.check.as_ref());
+    own.or(profile.frame.check.as_ref())
 }
 
 /// An unsigned number.

@@ -2,12 +2,12 @@
 
 use super::scalar::Notation;
 use crate::did_you_mean::closest;
-use crate::model::reading::{Identity, Module, Probe, SensorLocation};
-use crate::model::units::Unit;
+use crate::model::reading::{Identity, Module, Probe, SensorLocation, Switch};
+use crate::model::units::{Millivolts, Unit};
 use crate::model::{Alarm, Reading};
 
 /// What a field of a profile stands for.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default)]
 pub enum Key {
     Number(&'static NumberKey),
     Text(&'static TextKey),
@@ -17,18 +17,17 @@ pub enum Key {
     Temperatures,
     /// One bit for each cell.
     BalancingCells,
-    Switch(SwitchKey),
-    /// A named state that is neither switch nor alarm: `state heater_on`.
-    State(&'static str),
+    /// On where the number is not 0: `state heater_on`, `alarm cell_disconnected`.
+    Flag(Flag),
     /// A status word with named bits: `word protection`.
     Word(&'static str),
-    /// An alarm that any number but 0 raises: `alarm cell_disconnected`.
-    Alarm(Alarm),
     /// Keeps a number, or text, for counts and conditions.
     Variable(&'static str),
     /// The battery refuses the request with this code; 0 is a good reply.
     #[default]
     Refusal,
+    /// The same in a reply of Modbus, which is no part of a profile.
+    Exception,
     /// State of charge as the ratio of the capacities that were read before.
     SocOfFull,
     SocOfDesign,
@@ -40,15 +39,8 @@ pub struct NumberKey {
     pub name: &'static str,
     /// Number of the smallest units in the unit that people read.
     pub factor: i64,
-    /// Returns whether the number fits.
-    pub set: fn(&mut Reading, i64) -> bool,
-    pub get: fn(&Reading) -> Option<i64>,
-}
-
-impl PartialEq for NumberKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
+    /// Stores the number, if there is one. Returns what is stored then; `None` if it does not fit.
+    pub access: fn(&mut Reading, Option<i64>) -> Option<i64>,
 }
 
 /// A text of the identity.
@@ -58,26 +50,27 @@ pub struct TextKey {
     pub field: fn(&mut Identity) -> &mut Option<String>,
 }
 
-impl PartialEq for TextKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SwitchKey {
-    Charging,
-    Discharging,
-}
-
-/// Meaning of one bit of a status word.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Meaning {
-    Raises(Alarm),
-    Switch(SwitchKey),
+/// What is on or off: a field, or one bit of a status word.
+#[derive(Debug, Clone, Copy)]
+pub enum Flag {
+    Alarm(Alarm),
+    Switch(Switch),
+    /// A named state that is neither switch nor alarm.
     State(&'static str),
     /// Documented, and of no interest.
     Ignored,
+}
+
+impl Flag {
+    pub fn note(self, on: bool, into: &mut Reading) {
+        match self {
+            Flag::Alarm(alarm) => into.alarms.note(alarm, on),
+            Flag::Switch(Switch::Discharging) => into.switches.discharging = Some(on),
+            Flag::Switch(_) => into.switches.charging = Some(on),
+            Flag::State(name) => *into.states.entry(name).or_default() |= on,
+            Flag::Ignored => {}
+        }
+    }
 }
 
 macro_rules! numbers {
@@ -85,14 +78,7 @@ macro_rules! numbers {
         &[$(NumberKey {
             name: $name,
             factor: $factor,
-            set: |reading, number| {
-                let value = Unit::from_i64(number);
-                if value.is_some() {
-                    reading.$($field).+ = value;
-                }
-                value.is_some()
-            },
-            get: |reading| reading.$($field).+.map(Unit::to_i64),
+            access: |reading, number| access(&mut reading.$($field).+, number),
         }),*]
     };
 }
@@ -119,76 +105,61 @@ static NUMBERS: &[NumberKey] = numbers! {
     "pack_voltage_lower_limit" 1000 limits.pack_lower;
 };
 
-/// Numbers that are not a field of their own.
-static OTHERS: &[NumberKey] = &[
-    probe("mos_temp", SensorLocation::Mosfet, |r, n| set_probe(r, SensorLocation::Mosfet, n)),
-    probe("ambient_temp", SensorLocation::Ambient, |r, n| set_probe(r, SensorLocation::Ambient, n)),
-    probe("average_temp", SensorLocation::Average, |r, n| set_probe(r, SensorLocation::Average, n)),
-    NumberKey {
-        name: "temperature",
-        factor: 10,
-        set: |reading, number| {
-            let value = Unit::from_i64(number);
-            reading.probes.push(Probe { location: SensorLocation::Cells, value });
-            value.is_some()
-        },
-        get: |_| None,
-    },
-    NumberKey {
-        name: "min_cell_voltage",
-        factor: 1000,
-        set: |reading, number| set_range(reading, number, true),
-        get: |reading| reading.modules.first()?.range.map(|(low, _)| low.to_i64()),
-    },
-    NumberKey {
-        name: "max_cell_voltage",
-        factor: 1000,
-        set: |reading, number| set_range(reading, number, false),
-        get: |reading| reading.modules.first()?.range.map(|(_, high)| high.to_i64()),
-    },
-];
-
-const fn probe(
-    name: &'static str,
-    location: SensorLocation,
-    set: fn(&mut Reading, i64) -> bool,
-) -> NumberKey {
-    let get: fn(&Reading) -> Option<i64> = match location {
-        SensorLocation::Mosfet => |reading| get_probe(reading, SensorLocation::Mosfet),
-        SensorLocation::Ambient => |reading| get_probe(reading, SensorLocation::Ambient),
-        _ => |reading| get_probe(reading, SensorLocation::Average),
-    };
-    NumberKey { name, factor: 10, set, get }
-}
-
-fn get_probe(reading: &Reading, location: SensorLocation) -> Option<i64> {
-    let probe = reading.probes.iter().find(|probe| probe.location == location)?;
-    probe.value.map(Unit::to_i64)
-}
-
-fn set_probe(reading: &mut Reading, location: SensorLocation, number: i64) -> bool {
-    let Some(value) = Unit::from_i64(number) else { return false };
-    // Of the packs of a stack, the hottest one is of interest.
-    match reading.probes.iter_mut().find(|probe| probe.location == location) {
-        Some(probe) => probe.value = probe.value.max(Some(value)),
-        None => reading.probes.push(Probe { location, value: Some(value) }),
+fn access<T: Unit>(slot: &mut Option<T>, number: Option<i64>) -> Option<i64> {
+    if let Some(number) = number {
+        *slot = T::from_i64(number);
     }
-    true
+    slot.map(Unit::to_i64)
+}
+
+macro_rules! others {
+    ($($name:literal $factor:literal $access:expr;)*) => {
+        &[$(NumberKey { name: $name, factor: $factor, access: $access }),*]
+    };
+}
+
+/// Numbers that are not a field of their own.
+static OTHERS: &[NumberKey] = others! {
+    "mos_temp" 10 |reading, number| access_probe(reading, SensorLocation::Mosfet, number);
+    "ambient_temp" 10 |reading, number| access_probe(reading, SensorLocation::Ambient, number);
+    "average_temp" 10 |reading, number| access_probe(reading, SensorLocation::Average, number);
+    "temperature" 10 |reading, number| {
+        let value = Some(Unit::from_i64(number?)?);
+        reading.probes.push(Probe { location: SensorLocation::Cells, value });
+        number
+    };
+    "min_cell_voltage" 1000 |reading, number| access_range(reading, number, true);
+    "max_cell_voltage" 1000 |reading, number| access_range(reading, number, false);
+};
+
+fn access_probe(
+    reading: &mut Reading,
+    location: SensorLocation,
+    number: Option<i64>,
+) -> Option<i64> {
+    let known = reading.probes.iter_mut().find(|probe| probe.location == location);
+    let Some(number) = number else { return known?.value.map(Unit::to_i64) };
+    let value = Some(Unit::from_i64(number)?);
+    // Of the packs of a stack, the hottest one is of interest.
+    match known {
+        Some(probe) => probe.value = probe.value.max(value),
+        None => reading.probes.push(Probe { location, value }),
+    }
+    Some(number)
 }
 
 /// The cells of a battery that reports their range only.
-fn set_range(reading: &mut Reading, number: i64, low: bool) -> bool {
-    let Some(value) = Unit::from_i64(number) else { return false };
+fn access_range(reading: &mut Reading, number: Option<i64>, lowest: bool) -> Option<i64> {
     if reading.modules.is_empty() {
         reading.modules.push(Module::default());
     }
-    let range = reading.modules[0].range.get_or_insert((value, value));
-    if low {
-        range.0 = value;
-    } else {
-        range.1 = value;
+    let range = &mut reading.modules[0].range;
+    if let Some(number) = number {
+        let value = Millivolts::from_i64(number)?;
+        let (low, high) = range.get_or_insert((value, value));
+        *(if lowest { low } else { high }) = value;
     }
-    true
+    range.map(|(low, high)| if lowest { low } else { high }.to_i64())
 }
 
 static TEXTS: &[TextKey] = &[
@@ -200,85 +171,85 @@ static TEXTS: &[TextKey] = &[
 ];
 
 /// Keys with a form of their own.
-const SPECIAL: &[(&str, Key)] = &[
-    ("cells", Key::Cells),
-    ("temperatures", Key::Temperatures),
-    ("balancing_cells", Key::BalancingCells),
-    ("charging_enabled", Key::Switch(SwitchKey::Charging)),
-    ("discharging_enabled", Key::Switch(SwitchKey::Discharging)),
-    ("refusal", Key::Refusal),
-    ("soc_of_full", Key::SocOfFull),
-    ("soc_of_design", Key::SocOfDesign),
+const SPECIAL: &[Key] = &[
+    Key::Cells,
+    Key::Temperatures,
+    Key::BalancingCells,
+    Key::Flag(Flag::Switch(Switch::Charging)),
+    Key::Flag(Flag::Switch(Switch::Discharging)),
+    Key::Refusal,
+    Key::SocOfFull,
+    Key::SocOfDesign,
 ];
 
 impl Key {
-    /// As written in a profile.
+    /// As written in a profile, without `state`, `alarm` and `word`.
     pub fn name(&self) -> &'static str {
         match self {
             Key::Number(number) => number.name,
             Key::Text(text) => text.name,
-            Key::Alarm(alarm) => alarm.name(),
-            Key::State(name) | Key::Word(name) | Key::Variable(name) => name,
-            other => SPECIAL.iter().find(|(_, key)| key == other).map_or("", |(name, _)| name),
+            Key::Flag(Flag::Alarm(alarm)) => alarm.name(),
+            Key::Flag(Flag::Switch(switch)) => switch.key(),
+            Key::Flag(Flag::State(name)) | Key::Word(name) | Key::Variable(name) => name,
+            Key::Cells => "cells",
+            Key::Temperatures => "temperatures",
+            Key::BalancingCells => "balancing_cells",
+            Key::SocOfFull => "soc_of_full",
+            Key::SocOfDesign => "soc_of_design",
+            Key::Refusal | Key::Exception | Key::Flag(Flag::Ignored) => "refusal",
         }
     }
 
-    /// Every key, without those that begin with `$`, `state` or `word`.
+    /// Every key, without those that begin with `$`, `state`, `alarm` or `word`.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        let numbers = NUMBERS.iter().chain(OTHERS).map(|number| number.name);
-        let texts = TEXTS.iter().map(|text| text.name);
-        numbers.chain(texts).chain(SPECIAL.iter().map(|(name, _)| *name))
+        Key::all().map(|key| key.name())
+    }
+
+    fn all() -> impl Iterator<Item = Key> {
+        let numbers = NUMBERS.iter().chain(OTHERS).map(Key::Number);
+        numbers.chain(TEXTS.iter().map(Key::Text)).chain(SPECIAL.iter().copied())
     }
 }
 
 impl Notation for Key {
     fn parse(text: &str) -> Result<Self, String> {
-        if text.starts_with('$') {
-            return Ok(Key::Variable(leak(text)));
+        match text.split_once(' ') {
+            _ if text.starts_with('$') => return Ok(Key::Variable(leak(text))),
+            Some(("state", _)) => return Flag::parse(text).map(Key::Flag),
+            Some(("alarm", name)) => {
+                return match Flag::parse(name)? {
+                    flag @ Flag::Alarm(_) => Ok(Key::Flag(flag)),
+                    _ => Err(format!("`{name}` is no alarm")),
+                };
+            }
+            Some(("word", name)) => return identifier(name).map(Key::Word),
+            _ => {}
         }
-        if let Some(name) = text.strip_prefix("state ") {
-            return identifier(name).map(Key::State);
-        }
-        if let Some(name) = text.strip_prefix("alarm ") {
-            return Meaning::parse(name).and_then(|meaning| match meaning {
-                Meaning::Raises(alarm) => Ok(Key::Alarm(alarm)),
-                _ => Err(format!("`{name}` is no alarm")),
-            });
-        }
-        if let Some(name) = text.strip_prefix("word ") {
-            return identifier(name).map(Key::Word);
-        }
-        let number =
-            NUMBERS.iter().chain(OTHERS).find(|number| number.name == text).map(Key::Number);
-        let found = number
-            .or_else(|| TEXTS.iter().find(|key| key.name == text).map(Key::Text))
-            .or_else(|| SPECIAL.iter().find(|(name, _)| *name == text).map(|(_, key)| *key));
-        found.ok_or_else(|| match closest(text, Key::names()) {
-        Some((known, _)) => format!("there is no key `{text}`; did you mean `{known}`?"),
-        None => {
-            let known: Vec<_> = Key::names().collect();
-            format!(
-                "there is no key `{text}`. The keys are {}, `state NAME`, `alarm NAME`, `word NAME` for bits and \
-                 $NAME for a variable",
-                known.join(", ")
-            )
-        }
-    })
+        Key::all().find(|key| key.name() == text).ok_or_else(|| {
+            match closest(text, Key::names()) {
+                Some((known, _)) => format!("there is no key `{text}`; did you mean `{known}`?"),
+                None => format!(
+                    "there is no key `{text}`. The keys are {}, `state NAME`, `alarm NAME`, `word NAME` for bits and \
+                     $NAME for a variable",
+                    Key::names().collect::<Vec<_>>().join(", ")
+                ),
+            }
+        })
     }
 }
 
-impl Notation for Meaning {
+impl Notation for Flag {
     fn parse(text: &str) -> Result<Self, String> {
         if let Some(name) = text.strip_prefix("state ") {
-            return identifier(name).map(Meaning::State);
+            return identifier(name).map(Flag::State);
         }
         match text {
-            "charging_enabled" => return Ok(Meaning::Switch(SwitchKey::Charging)),
-            "discharging_enabled" => return Ok(Meaning::Switch(SwitchKey::Discharging)),
-            "ignored" => return Ok(Meaning::Ignored),
+            "charging_enabled" => return Ok(Flag::Switch(Switch::Charging)),
+            "discharging_enabled" => return Ok(Flag::Switch(Switch::Discharging)),
+            "ignored" => return Ok(Flag::Ignored),
             _ => {}
         }
-        Alarm::from_name(text).map(Meaning::Raises).ok_or_else(|| {
+        Alarm::from_name(text).map(Flag::Alarm).ok_or_else(|| {
             let names = Alarm::ALL.iter().map(|alarm| alarm.name());
             let hint = match closest(text, names) {
                 Some((known, _)) => format!("did you mean `{known}`? "),

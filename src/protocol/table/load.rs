@@ -4,7 +4,7 @@ use super::key::Key;
 use super::scalar::{Bytes, Count, Token};
 use super::schema::{Conditions, Field, Gatt, Kind, Profile, Reply, Request};
 use super::yaml::{self, Error, Result};
-use super::{built_in, safety};
+use super::{built_in, modbus, safety};
 
 /// Longest profile that is read.
 pub const MAX_SIZE: usize = 128 * 1024;
@@ -33,6 +33,7 @@ fn read(text: &str) -> Result<Profile> {
         profile = Profile { place, name, title, brands, verified, like, scan, ble, serial, ..base };
     }
     verify(&profile)?;
+    modbus::expand(&mut profile);
     Ok(profile)
 }
 
@@ -130,11 +131,11 @@ fn check_reply(profile: &Profile, request: &Request, reply: &Reply) -> Check {
 }
 
 fn check_fields<'a>(fields: &'a [Field], variables: &mut Vec<&'a str>) -> Result<()> {
-    let mut arrays: Vec<&Key> = Vec::new();
+    let mut arrays: Vec<&str> = Vec::new();
     for field in fields {
         check_field(field, &arrays, variables)
             .map_err(|message| Error::at(field.place, message).below(field.key.name()))?;
-        arrays.extend(field.count.as_ref().map(|_| &field.key));
+        arrays.extend(field.count.as_ref().map(|_| field.key.name()));
         if let Key::Variable(name) = field.key {
             variables.push(name);
         }
@@ -142,13 +143,13 @@ fn check_fields<'a>(fields: &'a [Field], variables: &mut Vec<&'a str>) -> Result
     Ok(())
 }
 
-fn check_field(field: &Field, arrays: &[&Key], variables: &[&str]) -> Check {
+fn check_field(field: &Field, arrays: &[&str], variables: &[&str]) -> Check {
     let count = field.count.as_ref();
     let counted = count.and_then(|it| if let Count::Variable(it) = it { Some(it) } else { None });
     let conditions = names(&field.condition).chain(names(&field.negative));
     known(conditions.chain(&field.less).chain(counted), variables)?;
     require(
-        field.after.as_ref().is_none_or(|array| arrays.contains(&array)),
+        field.after.as_ref().is_none_or(|array| arrays.contains(&array.as_str())),
         "`after` names an array that does not stand before it in this reply",
     )?;
     let (is_text, is_variable) = (field.kind == Kind::Text, matches!(field.key, Key::Variable(_)));

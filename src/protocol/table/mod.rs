@@ -5,8 +5,10 @@ pub mod decode;
 pub mod frame;
 pub mod guess;
 pub mod key;
+pub mod layout;
 pub mod load;
 pub mod loaded;
+mod modbus;
 pub mod number;
 mod safety;
 pub mod scalar;
@@ -15,9 +17,10 @@ mod yaml;
 
 use std::time::Duration;
 
-use self::decode::{Decoder, Variables};
+use self::decode::Decoder;
 use self::frame::{Numbers, Shape};
-use self::schema::{Profile, Registers, Request};
+use self::layout::{Variable, Variables};
+use self::schema::{Profile, Reply, Request};
 use super::driver::{CycleKind, Medium, Options};
 use super::error::DecodeError;
 use super::frame::FrameShape;
@@ -52,6 +55,13 @@ pub fn medium_name(medium: Medium) -> &'static str {
     if medium == Medium::Ble { "ble" } else { "serial" }
 }
 
+#[derive(Debug)]
+struct ExpectedReply {
+    reply: &'static Reply,
+    shape: Shape<'static>,
+    seen: bool,
+}
+
 /// A conversation with one battery.
 #[derive(Debug)]
 pub struct Table {
@@ -65,10 +75,8 @@ pub struct Table {
     proven: bool,
     timeout: Duration,
     variables: Variables,
-    /// Of the request in progress: the refusal, if there is one, and the replies.
-    refusal: Option<Shape<'static>>,
-    shapes: Vec<Shape<'static>>,
-    seen: Vec<bool>,
+    /// The replies to the request in progress.
+    replies: Vec<ExpectedReply>,
     matched: Option<usize>,
     query: Query,
 }
@@ -77,7 +85,7 @@ impl Table {
     pub fn new(profile: &'static Profile, plan: &'static [Query], options: &Options) -> Self {
         let limit = profile.timeout;
         let mut variables = Variables::default();
-        variables.set_text("$medium", medium_name(options.medium).to_owned());
+        variables.set("$medium", Variable::Text(medium_name(options.medium).to_owned()));
         Table {
             profile,
             plan,
@@ -89,9 +97,7 @@ impl Table {
                 Medium::Serial => options.timeout,
             },
             variables,
-            refusal: None,
-            shapes: Vec::new(),
-            seen: Vec::new(),
+            replies: Vec::new(),
             matched: None,
             query: Query { request: 0, pack: 0 },
         }
@@ -105,7 +111,7 @@ impl Table {
         Decoder {
             bytes,
             order: self.profile.order,
-            registers: registers(self.profile, self.request(self.query)),
+            registers: self.request(self.query).registers,
             pack: self.query.pack,
             variables,
         }
@@ -120,40 +126,24 @@ impl Table {
     }
 }
 
-/// Where the registers of a reply are; `None` where places are bytes.
-pub fn registers(profile: &Profile, request: &Request) -> Option<Registers> {
-    let modbus = profile.modbus.as_ref();
-    let function = request.function.or(modbus.map(|modbus| modbus.function));
-    let data = modbus.map_or(0, |modbus| modbus.prefix.0.len()) as i64 + 3;
-    match (request.read, function) {
-        (Some(_), Some(1 | 2)) => None,
-        (Some((first, _)), _) => Some(Registers { first: first.into(), at: data }),
-        (None, _) => request.registers,
-    }
-}
-
-/// The replies to a request, and its refusal.
+/// The replies to a request.
 struct Shapes<'a>(&'a Table);
 
 impl Shapes<'_> {
-    fn possible<'b>(&'b self, bytes: &'b [u8]) -> impl Iterator<Item = &'b Shape<'static>> + 'b {
-        let all = self.0.shapes.iter().chain(&self.0.refusal);
-        all.filter(|shape| shape.may_begin(bytes))
+    fn possible<'b>(&'b self, bytes: &'b [u8]) -> impl Iterator<Item = &'b ExpectedReply> + 'b {
+        self.0.replies.iter().filter(|it| it.shape.may_begin(bytes))
     }
 
     /// Where no checksum protects a frame, its values have to make sense.
-    fn has_sense(&self, shape: &Shape<'static>, frame: &[u8]) -> bool {
-        let Ok(bytes) = shape.open(frame) else { return false };
-        let mut shapes = self.0.shapes.iter();
-        let Some(index) = shapes.position(|other| std::ptr::eq(other, shape)) else { return true };
-        if shape.is_checked() {
+    fn has_sense(&self, expected: &ExpectedReply, frame: &[u8]) -> bool {
+        let Ok(bytes) = expected.shape.open(frame) else { return false };
+        if expected.shape.is_checked() {
             return true;
         }
         let (mut variables, mut scratch) = (self.0.variables.clone(), Reading::default());
         let mut decoder = self.0.decoder(&bytes, &mut variables);
-        let fields = &self.0.request(self.0.query).replies[index].fields;
         !matches!(
-            decoder.decode(fields, &mut scratch),
+            decoder.decode(&expected.reply.fields, &mut scratch),
             Err(DecodeError::OutOfRange { .. } | DecodeError::TooShort(_))
         )
     }
@@ -166,10 +156,10 @@ impl FrameShape for Shapes<'_> {
 
     /// Of several possible replies the first that is complete and valid decides.
     fn length(&self, bytes: &[u8]) -> Option<usize> {
-        let lengths = || self.possible(bytes).map(|shape| (shape, shape.length(bytes)));
-        let valid = lengths().find_map(|(shape, length)| {
+        let lengths = || self.possible(bytes).map(|it| (it, it.shape.length(bytes)));
+        let valid = lengths().find_map(|(expected, length)| {
             let length = length?;
-            self.has_sense(shape, bytes.get(..length)?).then_some(length)
+            self.has_sense(expected, bytes.get(..length)?).then_some(length)
         });
         // Until all are complete, one of them may still become valid.
         valid.or_else(|| {
@@ -179,7 +169,7 @@ impl FrameShape for Shapes<'_> {
 
     fn is_valid(&self, frame: &[u8]) -> bool {
         self.possible(frame)
-            .any(|shape| shape.length(frame) == Some(frame.len()) && self.has_sense(shape, frame))
+            .any(|it| it.shape.length(frame) == Some(frame.len()) && self.has_sense(it, frame))
     }
 }
 
@@ -200,11 +190,8 @@ impl RequestReply for Table {
 
     fn describe(&self, query: Query) -> String {
         let request = self.request(query);
-        let name = match (&request.name, request.read) {
-            (Some(name), _) => name.clone(),
-            (None, Some((first, count))) => format!("{count} registers from {first:04X}"),
-            (None, None) => format!("request {}", query.request + 1),
-        };
+        let name = request.name.clone();
+        let name = name.unwrap_or_else(|| format!("request {}", query.request + 1));
         if query.pack > 0 { format!("{name} of pack {}", query.pack) } else { name }
     }
 
@@ -222,26 +209,18 @@ impl RequestReply for Table {
         frame: &[u8],
         into: &mut Reading,
     ) -> Result<(), DecodeError> {
-        if let Some(Ok(refusal)) = self.refusal.as_ref().map(|refusal| refusal.open(frame)) {
-            let code = refusal.last().copied().unwrap_or_default();
-            let reason = super::modbus::exception(code);
-            return Err(DecodeError::Refused { code: code.into(), reason });
-        }
-        let request = self.request(query);
-        let repeats = request.linger.is_some();
+        let repeats = self.request(query).linger.is_some();
         let mut error = DecodeError::Foreign;
-        for (index, shape) in self.shapes.iter().enumerate() {
+        for (index, ExpectedReply { reply, shape, seen }) in self.replies.iter().enumerate() {
             if !shape.may_begin(frame) || shape.length(frame) != Some(frame.len()) {
                 continue;
             }
             match shape.open(frame) {
-                Ok(_) if self.seen[index] && !repeats => {}
+                Ok(_) if *seen && !repeats => {}
                 Ok(bytes) => {
                     let mut variables = self.variables.clone();
-                    let mut decoder = self.decoder(&bytes, &mut variables);
-                    decoder.decode(&request.replies[index].fields, into)?;
-                    self.variables = variables;
-                    self.matched = Some(index);
+                    self.decoder(&bytes, &mut variables).decode(&reply.fields, into)?;
+                    (self.variables, self.matched) = (variables, Some(index));
                     return Ok(());
                 }
                 Err(damage) => error = damage,
@@ -261,7 +240,7 @@ impl RequestReply for Table {
             return true;
         }
         let request = self.encode(query);
-        self.shapes.iter().any(|shape| {
+        self.replies.iter().any(|ExpectedReply { shape, .. }| {
             shape.length(&request) == Some(request.len()) && shape.open(&request).is_ok()
         })
     }
@@ -276,29 +255,28 @@ impl RequestReply for Table {
 
     fn begin(&mut self, query: Query) {
         self.query = query;
-        let (request, numbers) = (self.request(query), self.numbers(query));
-        let replies = request.replies.iter();
-        let shapes = replies.map(|reply| Shape::new(self.profile, request, reply, numbers));
-        self.shapes = shapes.collect();
-        self.refusal = Shape::refusal(self.profile, request, numbers);
-        self.seen = vec![false; self.shapes.len()];
+        let numbers = self.numbers(query);
+        let expected = |reply: &'static Reply| ExpectedReply {
+            reply,
+            shape: Shape::new(self.profile, reply, numbers),
+            seen: false,
+        };
+        self.replies = self.request(query).replies.iter().map(expected).collect();
     }
 
     fn accept(&mut self, _query: Query) {
         self.proven = true;
-        if let Some(seen) = self.matched.take().and_then(|index| self.seen.get_mut(index)) {
-            *seen = true;
+        if let Some(expected) = self.matched.take().and_then(|index| self.replies.get_mut(index)) {
+            expected.seen = true;
         }
     }
 
     fn progress(&self, query: Query) -> Progress {
-        let request = self.request(query);
-        let mut replies = request.replies.iter().zip(&self.seen);
-        if !replies.all(|(reply, seen)| *seen || reply.optional) {
+        if !self.replies.iter().all(|it| it.seen || it.reply.optional) {
             return Progress::Missing;
         }
-        match request.linger {
-            Some(_) if self.seen.is_empty() => Progress::Missing,
+        match self.request(query).linger {
+            Some(_) if self.replies.is_empty() => Progress::Missing,
             Some(linger) => Progress::Enough(linger),
             None => Progress::Complete,
         }

@@ -1,7 +1,7 @@
 //! Requests that change a battery are refused when a profile is loaded.
 
 use super::MAX_PACKS;
-use super::frame::{Numbers, compose};
+use super::frame::{Numbers, compose, request_check};
 use super::scalar::{Bytes, Token};
 use super::schema::{Profile, Request};
 use crate::protocol::checksum::crc16_modbus;
@@ -9,82 +9,8 @@ use crate::protocol::checksum::crc16_modbus;
 /// Functions of Modbus that write: coils, registers, masked and mixed access.
 const MODBUS_WRITES: [u8; 7] = [0x05, 0x06, 0x0F, 0x10, 0x15, 0x16, 0x17];
 
-/// What the known write requests of a family begin with; `??` is any byte.
-const WRITES: &[(&str, &[&str])] = &[
-    ("JBD", &["DD 5A"]),
-    ("a JBD module", &["FF AA 16"]),
-    ("ANT", &["A5 A5"]),
-    ("Braun Power", &["7B ?? 02", "7B 1D", "7B 1E", "7B E2", "7B FA", "7B FB", "7B FC"]),
-    ("JBD UP16S", &["?? 79"]),
-    (
-        "JK",
-        &["4E 57 ?? ?? ?? ?? ?? ?? 01", "4E 57 ?? ?? ?? ?? ?? ?? 02", "4E 57 ?? ?? ?? ?? ?? ?? 05"],
-    ),
-    ("Daly", &["A5 ?? 00 08", "A5 ?? 21 08", "A5 ?? D9 08", "A5 ?? DA 08"]),
-    ("NEEY", &["AA 55 11 00", "AA 55 11 03"]),
-    ("ALLPOWERS", &["A5 65 00 B1"]),
-    ("TianPower", &["55 00", "55 01", "55 02", "55 03", "55 05", "55 06", "55 07"]),
-    ("Saftkiste", &["F0 FF 04", "F0 FF 05"]),
-    ("ABC", &["DD C0"]),
-    ("Telit Terminal I/O", &["2B 2B 2B"]),
-    (
-        "TDT",
-        &[
-            "7E ?? ?? 06",
-            "1E ?? ?? 06",
-            "?? ?? ?? 03 00 79 00",
-            "?? ?? ?? 03 00 7A 00",
-            "?? ?? ?? 03 00 82 00",
-            "?? ?? ?? 03 00 83 00",
-            "?? ?? ?? 03 00 84 00",
-            "?? ?? ?? 03 00 85 00",
-            "?? ?? ?? 03 00 86 00",
-        ],
-    ),
-    (
-        "HumsiENK",
-        &["AA 50", "AA 51", "AA 52", "AA 53", "AA 5B", "AA 5C", "AA 5D", "AA 66", "AA 67", "AA 68"],
-    ),
-    (
-        "Seplos",
-        &["7E 10 ?? 46 63", "7E 10 ?? 46 64", "7E 10 ?? 46 65", "7E 10 ?? 46 A1", "7E 10 ?? 46 AA"],
-    ),
-    // Text: `:` address function, `~` version address CID1 CID2.
-    ("E&J", &["3A ?? ?? 30 35", "3A ?? ?? 30 36"]),
-    (
-        "Daren",
-        &[
-            "7E ?? ?? ?? ?? 34 41 34 35",
-            "7E ?? ?? ?? ?? 34 41 34 39",
-            "7E ?? ?? ?? ?? 34 41 34 45",
-            "7E ?? ?? ?? ?? 34 41 38",
-            "7E ?? ?? ?? ?? 34 41 39 30",
-        ],
-    ),
-    (
-        "Pylontech",
-        &[
-            "7E ?? ?? ?? ?? 34 36 34 35",
-            "7E ?? ?? ?? ?? 34 36 34 39",
-            "7E ?? ?? ?? ?? 34 36 34 45",
-            "7E ?? ?? ?? ?? 34 36 39 34",
-            "7E ?? ?? ?? ?? 34 36 39 35",
-        ],
-    ),
-];
-
-/// Families of which only these requests are known to read: the start of all, and what follows it.
-const READS: &[(&str, &str, &[&str])] = &[
-    ("ANT", "7E A1", &["01", "02"]),
-    ("LiTime", "00 00 04 01", &["13", "16"]),
-    ("JK", "AA 55 90 EB", &["96", "97", "A1"]),
-    ("RoyPow", "EA D1 01 04 FF", &["01", "02", "03", "04", "05", "11"]),
-    ("Greenway", "46 16", &["01"]),
-    ("ECO-WORTHY", "FF 08", &["02 00 0B 01 00 64 01", "02 00 0B 01 00 14 01"]),
-    ("PaceEX", "9A 00 00", &["0A 00", "0A 01", "0A 02", "00 01", "00 02"]),
-    ("PowerXtreme", "3C ?? 3A", &["53 54", "57 41", "53 52", "4E 41"]),
-    ("Büttner", "41 50 50 2B", &["41 45 4E", "4E 45 54", "52 44 4E"]),
-];
+/// What the write requests of each family begin with.
+const FAMILIES: &str = include_str!("families.txt");
 
 /// Whether a request of a profile is one that only reads, as far as the family is known.
 pub fn check(profile: &Profile, request: &Request) -> Result<(), String> {
@@ -92,7 +18,7 @@ pub fn check(profile: &Profile, request: &Request) -> Result<(), String> {
     if send.0.contains(&Token::Any) {
         return Err("`??` has no meaning in `send`: every byte must be known".into());
     }
-    if send.0.contains(&Token::Check) && profile.frame.check.is_none() {
+    if send.0.contains(&Token::Check) && request_check(profile, request).is_none() {
         return Err("`{check}` needs `frame: {check: ...}`".into());
     }
     numbers(profile, send).try_for_each(|numbers| only_reads(&compose(profile, request, numbers)))
@@ -134,13 +60,18 @@ fn writes(bytes: &[u8]) -> Option<&'static str> {
     {
         return Some("a Modbus write");
     }
-    let write = WRITES.iter().find(|(_, starts)| starts.iter().any(|it| begins(it, bytes)));
-    write.map(|(family, _)| *family).or_else(|| {
-        let other = READS.iter().find(|(_, start, reads)| {
-            let rest = bytes.get(start.split(' ').count()..).unwrap_or_default();
-            begins(start, bytes) && !reads.iter().any(|read| begins(read, rest))
-        });
-        other.map(|(family, ..)| *family)
+    let mut rules = FAMILIES.lines().filter(|line| !line.starts_with('#'));
+    rules.find_map(|line| {
+        let (family, rule) = line.split_once(": ")?;
+        let starts = |starts: &str, bytes| starts.split(", ").any(|start| begins(start, bytes));
+        let is_write = match rule.split_once(": ") {
+            None => starts(rule, bytes),
+            Some((all, reads)) => {
+                let rest = bytes.get(all.split(' ').count()..).unwrap_or_default();
+                begins(all, bytes) && !starts(reads, rest)
+            }
+        };
+        is_write.then_some(family)
     })
 }
 

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::key::{Key, Meaning};
+use super::key::{Flag, Key};
 use super::scalar::{BuiltIn, Bytes, Channel, Count, FACTORS, Name, Scale, Uuid, Values};
 use super::yaml::tree::Node;
 use super::yaml::{Pairs, Place, Read, Result, Rule, block, put};
@@ -253,6 +253,7 @@ block! {
 }
 
 block! {
+    #[derive(Default)]
     Reply at place {
         /// What it begins with, in place of the head of all frames.
         head: Option<Bytes>,
@@ -270,12 +271,13 @@ block! {
 }
 
 block! {
+    #[derive(Default)]
     Field at place {
         key: Key = required,
         /// Byte of the frame, or register.
         at: i64 [PLACES],
         /// Key of an array: `at` counts bytes from its end.
-        after: Option<Key>,
+        after: Option<String>,
         kind "type": Kind,
         order: Option<Order>,
         /// Bits of the number that count; the lowest of them becomes bit 0.
@@ -306,9 +308,9 @@ block! {
         /// Length of a text.
         size: usize [OFFSETS],
         /// Meanings of the bits of a status word.
-        bits: Pairs<u8, Meaning>,
+        bits: Pairs<u8, Flag>,
         /// Meanings of the values of a status word that is a number.
-        values: Pairs<Values, Meaning>,
+        values: Pairs<Values, Flag>,
         /// What a simulated battery sends here, where it is not known from the key.
         sim: Option<i64> [FACTORS],
     }

@@ -1,18 +1,16 @@
 //! Replies from the state of a pack.
 
-use std::collections::BTreeMap;
-
 use crate::model::Reading;
-use crate::model::reading::{ChargeLimits, Module, Pack, Probe, SensorLocation};
+use crate::model::reading::{Module, Pack, Probe, SensorLocation, Switch};
 use crate::model::units::Unit;
 use crate::protocol::driver::Medium;
-use crate::protocol::table::decode::Variables;
 use crate::protocol::table::frame::{Numbers, Shape, put, unsigned};
-use crate::protocol::table::key::{Key, Meaning, SwitchKey};
+use crate::protocol::table::key::{Flag, Key, NumberKey};
+use crate::protocol::table::layout::{Layout, Variable, Variables};
+use crate::protocol::table::medium_name;
 use crate::protocol::table::number::scatter;
 use crate::protocol::table::scalar::Count;
-use crate::protocol::table::schema::{Conditions, Field, Kind, Profile, Reply, Request};
-use crate::protocol::table::{medium_name, registers};
+use crate::protocol::table::schema::{Conditions, Field, Kind, Order, Profile, Reply, Request};
 use crate::sim::PackState;
 
 /// Composes replies from the state of a pack.
@@ -26,19 +24,15 @@ pub(super) struct Encoder<'a> {
 impl<'a> Encoder<'a> {
     pub(super) fn new(profile: &'static Profile, medium: Medium, state: &'a PackState) -> Self {
         let mut variables = Variables::default();
-        variables.set_text("$medium", medium_name(medium).to_owned());
+        variables.set("$medium", Variable::Text(medium_name(medium).to_owned()));
         let mut encoder = Encoder { profile, state, reading: reading(state), variables };
-        let known = |field: &&Field| matches!(field.key, Key::Variable(_));
-        for field in fields(profile).filter(known) {
-            if let Key::Variable(name) = field.key
-                && field.kind == Kind::Text
-            {
-                encoder.variables.set_text(name, text_of(field));
-            } else if let Key::Variable(name) = field.key
-                && encoder.variables.meet(&field.condition)
-            {
+        for field in fields(profile) {
+            let Key::Variable(name) = field.key else { continue };
+            if field.kind == Kind::Text {
+                encoder.variables.set(name, Variable::Text(text_of(field)));
+            } else if encoder.variables.meet(&field.condition) {
                 let value = field.sim.unwrap_or_else(|| encoder.variable(name, field));
-                encoder.variables.set_number(name, value);
+                encoder.variables.set(name, Variable::Number(value));
             }
         }
         encoder
@@ -68,12 +62,16 @@ impl<'a> Encoder<'a> {
             if let Key::Number(key) = field.key
                 && field.less.iter().any(|it| it == name)
             {
-                let value = (key.get)(&self.reading).unwrap_or_default().min(0);
+                let value = self.get(key).unwrap_or_default().min(0);
                 return -unscaled(field, value, key.factor);
             }
         }
         let valid = declared.valid.as_ref().and_then(|valid| valid.example());
         valid.unwrap_or(i64::from(packs))
+    }
+
+    fn get(&self, key: &NumberKey) -> Option<i64> {
+        (key.access)(&mut self.reading.clone(), None)
     }
 
     /// A reply, or several where each has the cells that it has room for.
@@ -83,7 +81,7 @@ impl<'a> Encoder<'a> {
         reply: &'static Reply,
         numbers: Numbers,
     ) -> Vec<Vec<u8>> {
-        let shape = Shape::new(self.profile, request, reply, numbers);
+        let shape = Shape::new(self.profile, reply, numbers);
         let numbered = reply.fields.iter().find(|field| field.number.is_some());
         let room = match numbered.and_then(|field| field.count.as_ref()) {
             Some(Count::Fixed(room)) => *room,
@@ -95,14 +93,15 @@ impl<'a> Encoder<'a> {
     }
 
     fn body(&self, request: &Request, reply: &'static Reply, first_cell: usize) -> Vec<u8> {
-        let registers = registers(self.profile, request);
         let mut bytes = Vec::new();
-        if let (Some(registers), Some((_, count))) = (registers, request.read) {
-            bytes.resize(registers.at as usize + 2 * usize::from(count), 0);
-        } else if let (Some(modbus), Some((_, count))) = (&self.profile.modbus, request.read) {
-            bytes.resize(modbus.prefix.0.len() + 3 + usize::from(count).div_ceil(8), 0);
+        if let Some((_, count)) = request.read {
+            let data = request
+                .registers
+                .map_or(usize::from(count).div_ceil(8), |_| 2 * usize::from(count));
+            let before = self.profile.modbus.as_ref().map_or(0, |modbus| modbus.prefix.0.len()) + 3;
+            bytes.resize(before + data, 0);
         }
-        let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut layout = Layout::new(request.registers);
         let mut sensors = 0;
         let others = self.profile.requests.iter().filter(|it| it.send == request.send);
         // The same bytes may be requested twice, for different fields of the reply.
@@ -111,19 +110,18 @@ impl<'a> Encoder<'a> {
         let others = others.filter(|it| !std::ptr::eq(*it, reply)).flat_map(|it| &it.fields);
         let fields = reply.fields.iter().chain(others);
         for field in fields.filter(|it| self.variables.meet(&it.condition)) {
-            let at = match (&field.after, registers) {
-                (Some(array), _) => ends.get(array.name()).map_or(0, |end| *end as i64) + field.at,
-                (None, Some(registers)) => registers.at + 2 * (field.at - registers.first),
-                (None, None) => field.at,
-            };
-            let at = usize::try_from(at).unwrap_or_default();
+            let Some(at) = layout.place(field) else { continue };
             if field.optional && request.read.is_some() && at >= bytes.len() {
                 continue;
             }
             match (&field.count, field.kind) {
                 (Some(count), _) => {
-                    let count = self.count(field, count);
-                    ends.insert(field.key.name(), at + count * field.step());
+                    let rest = match field.key {
+                        Key::Cells => (self.state.cells.len() + 1).saturating_sub(field.first),
+                        _ => self.state.sensors.len(),
+                    };
+                    let count = layout.entries(field, (count, at, rest), &self.variables);
+                    let count = count.unwrap_or_default();
                     self.array(field, at, count, first_cell, &mut sensors, &mut bytes);
                 }
                 (None, Kind::Text) => {
@@ -138,22 +136,6 @@ impl<'a> Encoder<'a> {
             }
         }
         bytes
-    }
-
-    fn count(&self, field: &Field, count: &Count) -> usize {
-        let count = match count {
-            Count::Fixed(count) => *count as i64,
-            Count::Variable(name) => self.variables.number(name).unwrap_or_default(),
-            Count::Rest if field.key == Key::Cells => {
-                (self.state.cells.len() + 1).saturating_sub(field.first) as i64
-            }
-            Count::Rest => self.state.sensors.len() as i64,
-        };
-        usize::try_from(count - self.less(field)).unwrap_or_default()
-    }
-
-    fn less(&self, field: &Field) -> i64 {
-        field.less.iter().filter_map(|name| self.variables.number(name)).sum()
     }
 
     fn array(
@@ -196,11 +178,9 @@ impl<'a> Encoder<'a> {
                 *sensors += 1;
                 (self.sensor(*sensors - 1)?, key.factor)
             }
-            Key::Number(key) => ((key.get)(&self.reading)?, key.factor),
+            Key::Number(key) => (self.get(key)?, key.factor),
             Key::Variable(name) => (self.variables.number(name)?, 1),
-            Key::Switch(switch) => (self.switch(switch).into(), 1),
-            Key::State(name) => (self.is_on(name).into(), 1),
-            Key::Alarm(alarm) => (state.alarms.contains(&alarm).into(), 1),
+            Key::Flag(flag) => (self.is_on(flag).into(), 1),
             Key::Word(_) => (self.word(field), 1),
             Key::BalancingCells => {
                 let cells =
@@ -219,36 +199,26 @@ impl<'a> Encoder<'a> {
         sensors.get(index).or(sensors.last()).map(|sensor| sensor.to_i64())
     }
 
-    fn switch(&self, switch: SwitchKey) -> bool {
-        match switch {
-            SwitchKey::Charging => self.state.charging,
-            SwitchKey::Discharging => self.state.discharging,
-        }
-    }
-
-    fn is_on(&self, name: &str) -> bool {
-        match name {
-            "charging" => self.state.current.0 > 0,
-            "discharging" => self.state.current.0 < 0,
-            "balancing" => self.state.balancing.contains(&true),
-            _ => false,
+    fn is_on(&self, flag: Flag) -> bool {
+        match flag {
+            Flag::Alarm(alarm) => self.state.alarms.contains(&alarm),
+            Flag::Switch(Switch::Charging) => self.state.charging,
+            Flag::Switch(_) => self.state.discharging,
+            Flag::State("charging") => self.state.current.0 > 0,
+            Flag::State("discharging") => self.state.current.0 < 0,
+            Flag::State("balancing") => self.state.balancing.contains(&true),
+            Flag::State(_) | Flag::Ignored => false,
         }
     }
 
     fn word(&self, field: &Field) -> i64 {
-        let is_set = |meaning: &Meaning| match *meaning {
-            Meaning::Raises(alarm) => self.state.alarms.contains(&alarm),
-            Meaning::Switch(switch) => self.switch(switch),
-            Meaning::State(name) => self.is_on(name),
-            Meaning::Ignored => false,
-        };
         // A number has one meaning: an alarm, where there is one.
-        let set = || field.values.iter().filter(|(_, meaning)| is_set(meaning));
-        let alarm = set().find(|(_, meaning)| matches!(meaning, Meaning::Raises(_)));
+        let set = || field.values.iter().filter(|(_, flag)| self.is_on(*flag));
+        let alarm = set().find(|(_, flag)| matches!(flag, Flag::Alarm(_)));
         if let Some((values, _)) = alarm.or(set().next()) {
             return values.example().unwrap_or_default();
         }
-        let set = field.bits.iter().filter(|(_, meaning)| is_set(meaning));
+        let set = field.bits.iter().filter(|(_, flag)| self.is_on(*flag));
         set.fold(0, |word, (bit, _)| word | 1 << bit)
     }
 
@@ -263,7 +233,7 @@ impl<'a> Encoder<'a> {
         }
         let absent = || field.absent.as_ref().and_then(|absent| absent.example()).unwrap_or(0);
         // Of an array, they belong to its count.
-        let less = if field.count.is_none() { self.less(field) } else { 0 };
+        let less = if field.count.is_none() { self.variables.sum(&field.less) } else { 0 };
         let raw = match value {
             Some((raw, 0)) => raw,
             Some((value, factor)) => unscaled(field, value, factor).saturating_add(less),
@@ -316,7 +286,7 @@ fn text_of(field: &Field) -> String {
 
 fn put_bytes(bytes: &mut Vec<u8>, at: usize, new: impl Iterator<Item = u8>) {
     new.enumerate().for_each(|(index, byte)| {
-        put(bytes, at + index, 1, crate::protocol::table::schema::Order::Big, byte.into());
+        put(bytes, at + index, 1, Order::Big, byte.into());
     });
 }
 
@@ -350,7 +320,6 @@ fn reading(state: &PackState) -> Reading {
             probe(SensorLocation::Average, state.average),
         ],
         modules: vec![Module { range: Some((lowest, highest)), ..Module::default() }],
-        limits: ChargeLimits::default(),
         ..Reading::default()
     }
 }

@@ -1,7 +1,6 @@
 //! A YAML document as a tree whose values know their places.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
@@ -32,14 +31,15 @@ pub(super) enum Content {
 /// Builds the tree.
 pub(super) struct Reader<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
-    anchors: BTreeMap<usize, (Node, usize)>,
+    /// Number of each anchor, with what it stands for and the number of values in that.
+    anchors: Vec<(usize, Node, usize)>,
     nodes: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Reader { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), nodes: 0 }
+        Reader { parser: Parser::new_from_str(text), anchors: Vec::new(), nodes: 0 }
     }
 
     pub(super) fn document(&mut self) -> Result<Node> {
@@ -94,17 +94,18 @@ impl<'a> Reader<'a> {
             Event::SequenceStart(anchor, None) => (Content::List(self.list(depth)?), anchor),
             Event::MappingStart(anchor, None) => (Content::Map(self.map(depth)?), anchor),
             Event::Alias(anchor) => {
-                let (node, size) = self.anchors.get(&anchor).cloned().ok_or_else(|| {
+                let known = self.anchors.iter().find(|(number, ..)| *number == anchor);
+                let (_, node, size) = known.ok_or_else(|| {
                     Error::at(place, "a text that begins with * must be in quotes")
                 })?;
                 self.nodes += size;
-                return Ok(node);
+                return Ok(node.clone());
             }
             _ => return Err(Error::at(place, "unexpected end")),
         };
         let node = Node { place, content };
         if anchor > 0 {
-            self.anchors.insert(anchor, (node.clone(), self.nodes - before));
+            self.anchors.push((anchor, node.clone(), self.nodes - before));
         }
         Ok(node)
     }
