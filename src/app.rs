@@ -6,7 +6,7 @@ mod bank;
 mod lines;
 pub mod probe;
 mod read;
-mod suggest;
+mod setup;
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::history::{self, History};
 use crate::model::{DeviceId, Restored};
 use crate::poll::{Line, run_line};
+use crate::setup::Setup;
 use crate::sink::{http, mqtt};
 use crate::transport::Bluetooth;
 
@@ -85,10 +86,14 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
         let (history, board, file) = (history.clone(), board.clone(), config.history.file.clone());
         move |stop| history::run(history.clone(), board.clone(), file.clone(), stop).boxed()
     });
-    if let Some(listen) = config.http_listen {
-        let (board, access, history) = (board.clone(), config.http_access, history.clone());
+    let (setup, setup_task) = Setup::new();
+    sinks.spawn(
+        setup::run(setup_task, board.clone(), app.bluetooth.clone(), stop_sinks.clone()).boxed(),
+    );
+    if let Some(settings) = config.http.clone() {
+        let (board, history) = (board.clone(), history.clone());
         supervise(&mut sinks, "http", &stop_sinks, move |stop| {
-            http::run(listen, access, board.clone(), history.clone(), stop).boxed()
+            http::run(settings.clone(), board.clone(), history.clone(), setup.clone(), stop).boxed()
         });
     }
     // The file has the energy counters to the milliwatt-hour, the broker has them rounded.
@@ -106,9 +111,6 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
         start_counters_at_zero(board, "no earlier values in the history file");
     } else {
         start_counters_at_zero(board, "without MQTT or HISTORY_FILE they are lost at a restart");
-    }
-    if config.devices.is_empty() {
-        sinks.spawn(suggest::batteries(board.clone(), stop_sinks.clone()).boxed());
     }
     stop.cancelled().await;
     join_all("a line", app.lines, LINES_STOP).await;
@@ -168,6 +170,7 @@ fn supervise(
 pub struct App {
     /// The newest state of every battery.
     pub board: Board,
+    bluetooth: Bluetooth,
     commands: CommandBus,
     lines: JoinSet<()>,
     capture: Option<JoinHandle<()>>,
@@ -180,7 +183,8 @@ impl App {
         let banks = config.banks.iter().map(|bank| &bank.profile);
         let board = Board::new(batteries.chain(banks).cloned());
         let (recorder, capture) = config.capture.as_deref().and_then(open_capture).unzip();
-        let lines = lines(&config.devices, &Bluetooth::default(), sim, stop);
+        let bluetooth = Bluetooth::default();
+        let lines = lines(&config.devices, &bluetooth, sim, stop);
         let ids = |line: &Line| line.members.iter().map(|member| member.id.clone()).collect();
         let mut groups: Vec<Vec<DeviceId>> = lines.iter().map(ids).collect();
         groups.extend(config.banks.iter().map(|bank| vec![bank.profile.id.clone()]));
@@ -195,7 +199,7 @@ impl App {
             let (board, commands) = (board.clone(), commands.clone());
             tasks.spawn(bank::run_bank(bank, board, commands, inbox, stop.clone()).boxed());
         }
-        App { board, commands, lines: tasks, capture }
+        App { board, bluetooth, commands, lines: tasks, capture }
     }
 }
 

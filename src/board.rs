@@ -1,7 +1,7 @@
 //! The newest state of every battery, shared by all tasks.
 //!
 //! Only the newest state is kept, so a slow sink can neither block a line nor grow memory. The board
-//! also holds the state of the broker and the devices found while nothing is configured.
+//! also holds the state of the broker.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,9 +9,7 @@ use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::watch;
 
-use crate::model::{
-    BrokerState, DeviceId, DeviceState, DiscoveredDevice, EnergyTotals, Profile, Restored,
-};
+use crate::model::{BrokerState, DeviceId, DeviceState, EnergyTotals, Profile, Restored};
 
 /// A handle; cheap to clone.
 #[derive(Debug, Clone)]
@@ -23,7 +21,6 @@ pub struct Board {
     broker: Arc<watch::Sender<Option<BrokerState>>>,
     /// Messages that wait for the broker.
     pub mqtt_queue: Arc<AtomicUsize>,
-    discovered: Arc<watch::Sender<Vec<DiscoveredDevice>>>,
 }
 
 impl Board {
@@ -36,7 +33,6 @@ impl Board {
             changes: Arc::default(),
             broker: Arc::default(),
             mqtt_queue: Arc::default(),
-            discovered: Arc::default(),
         }
     }
 
@@ -108,14 +104,6 @@ impl Board {
 
     pub fn update_broker(&self, change: impl FnOnce(&mut BrokerState)) {
         self.broker.send_modify(|state| change(state.get_or_insert_default()));
-    }
-
-    pub fn discovered(&self) -> Vec<DiscoveredDevice> {
-        self.discovered.borrow().clone()
-    }
-
-    pub fn set_discovered(&self, discovered: Vec<DiscoveredDevice>) {
-        self.discovered.send_replace(discovered);
     }
 }
 

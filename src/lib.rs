@@ -23,6 +23,8 @@ pub mod poll;
 pub mod protocol;
 pub mod random;
 pub mod raw;
+pub mod setup;
 pub mod sim;
 pub mod sink;
+pub mod supervisor;
 pub mod transport;

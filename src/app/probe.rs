@@ -20,6 +20,8 @@ pub struct Identified {
     pub model: Option<String>,
     /// Address of the pack on its bus.
     pub address: Option<u8>,
+    /// With the values of the read.
+    pub state: DeviceState,
 }
 
 /// The usual addresses: that of a single pack, and that of a master.
@@ -29,17 +31,22 @@ const MAX_ADDRESSES: usize = 16;
 /// Seconds for a whole reply; a pack that sends nothing within a part of it is absent.
 const TIMEOUT: &str = "2";
 
-/// Identifies the battery with this Bluetooth address.
-pub async fn probe_device(address: &str, adapter: &str, bluetooth: &Bluetooth) -> ProbeResult {
-    let state = read_one(&[("bms_address", address), ("bms_adapter", adapter)], bluetooth).await?;
-    identified(&state, None).map(|found| vec![found])
+/// Identifies the battery that these variables configure, with their names in lower case.
+pub async fn probe_device(
+    variables: &[(&str, &str)],
+    bluetooth: &Bluetooth,
+) -> Result<Identified, Fault> {
+    let device = Device::from_variables(variables).ok_or_else(not_probed)?;
+    let state = read(&[device], bluetooth, None).await.pop().ok_or_else(not_probed)?;
+    // A Bluetooth address is no number.
+    let address = state.profile.address.as_ref().and_then(|address| address.parse().ok());
+    identified(&state, address)
 }
 
 /// Identifies every pack at a port, of every brand.
 pub async fn probe_port(path: &str, bluetooth: &Bluetooth) -> ProbeResult {
-    let state = read_one(&[("bms_type", detection::AUTO), ("bms_port", path)], bluetooth).await?;
-    let address = state.profile.address.as_ref().and_then(|address| address.parse().ok());
-    let first = identified(&state, address)?;
+    let first =
+        probe_device(&[("bms_type", detection::AUTO), ("bms_port", path)], bluetooth).await?;
     let mut packs = ask(path, &first, addresses_of(first.driver), bluetooth).await;
     // People number the packs of one wire from one brand to the next.
     let next = packs.iter().chain([&first]).filter_map(|pack| pack.address).max();
@@ -111,16 +118,11 @@ async fn ask(
     found.filter_map(|(address, state)| identified(state, Some(*address)).ok()).collect()
 }
 
-/// Reads the battery that these variables configure, with their names in lower case.
-async fn read_one(variables: &[(&str, &str)], bluetooth: &Bluetooth) -> Result<DeviceState, Fault> {
-    let device = Device::from_variables(variables).ok_or_else(not_probed)?;
-    read(&[device], bluetooth, None).await.pop().ok_or_else(not_probed)
-}
-
 fn identified(state: &DeviceState, address: Option<u8>) -> Result<Identified, Fault> {
     match protocol::find(&state.profile.brand).zip(state.snapshot.as_ref()) {
         Some((driver, snapshot)) => {
-            Ok(Identified { driver, model: snapshot.reading.identity.model.clone(), address })
+            let model = snapshot.reading.identity.model.clone();
+            Ok(Identified { driver, model, address, state: state.clone() })
         }
         None => {
             let fault = state.attempt.as_ref().and_then(|attempt| attempt.fault.clone());

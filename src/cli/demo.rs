@@ -63,7 +63,7 @@ async fn run(seconds: Option<u64>, speed: f64) -> Outcome {
     start_log(&config.log)?;
     let stop =
         app::stop_on_signal().map_err(|error| failed(format!("cannot handle signals: {error}")))?;
-    if let Some(listen) = config.http_listen {
+    if let Some(listen) = config.http.as_ref().map(|http| http.listen) {
         println!("Dashboard: http://{listen}/");
     }
     println!("{}", description(broker.as_ref(), &config));

@@ -22,7 +22,7 @@ pub(super) const COMMAND: Command = Command {
 };
 
 fn run() -> Outcome {
-    let Some(listen) = load_config()?.http_listen else {
+    let Some(listen) = load_config()?.http.map(|http| http.listen) else {
         println!("not checked: HTTP_LISTEN is off");
         return Ok(SUCCESS);
     };

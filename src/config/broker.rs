@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 
 use super::rule;
+use super::service;
 use super::values::Values;
 use super::variables::*;
 use crate::model::Secret;
-use crate::sink::mqtt::{Discovery, Publish, Settings, Supervisor, Tls};
+use crate::sink::mqtt::{Discovery, Publish, Settings, SupervisedBroker, Tls};
 
 /// `None` if no broker is configured. `ids`: batteries and banks, in order.
 pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
-    let supervisor = supervisor(values);
+    // Used in the Home Assistant add-on, unless a broker is configured.
+    let supervisor = service::supervisor(values).filter(|_| !values.is_set(&MQTT_HOST));
     if !values.is_set(&MQTT_HOST) && supervisor.is_none() {
         values.warn("MQTT_HOST is not set: nothing is published to MQTT");
         return None;
@@ -28,8 +30,10 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
             Some(_) => String::new(),
             None => values.explicit(&MQTT_HOST).and_then(rule::host)?,
         },
-        supervisor: supervisor
-            .map(|supervisor| Supervisor { tls: tls.clone().unwrap_or_default(), ..supervisor }),
+        supervisor: supervisor.map(|supervisor| SupervisedBroker {
+            supervisor,
+            tls: tls.clone().unwrap_or_default(),
+        }),
         port: values.number(&MQTT_PORT).unwrap_or(if tls.is_some() { 8883 } else { 1883 }),
         client_id: text(&MQTT_CLIENT_ID).unwrap_or_else(|| match ids.first() {
             Some(first) => format!("bms-reader-{first}"),
@@ -65,13 +69,6 @@ fn dashboard(values: &Values) -> Option<String> {
         let listen = values.value(&HTTP_LISTEN).and_then(rule::listen)?;
         Some(format!("http://{}", listen.filter(is_reachable)?))
     })
-}
-
-/// Used in the Home Assistant add-on, unless a broker is configured.
-fn supervisor(values: &Values) -> Option<Supervisor> {
-    let token = values.explicit(&SUPERVISOR_TOKEN).filter(|_| !values.is_set(&MQTT_HOST))?;
-    let url = values.value(&SUPERVISOR_API)?;
-    Some(Supervisor { url: url.to_owned(), token: Secret::new(token), tls: Tls::default() })
 }
 
 fn login(values: &Values) -> Option<(String, Secret)> {

@@ -6,10 +6,12 @@ mod broker;
 mod device;
 mod endpoint;
 mod error;
+mod installation;
 mod profiles;
 mod redacted;
 mod rule;
 mod service;
+mod setup;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -17,7 +19,6 @@ mod values;
 pub mod variables;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,8 +46,7 @@ pub struct Config {
     /// `None`: no broker is configured.
     pub mqtt: Option<mqtt::Settings>,
     /// `None`: the HTTP server is off.
-    pub http_listen: Option<SocketAddr>,
-    pub http_access: http::Access,
+    pub http: Option<http::Settings>,
     pub history: HistorySettings,
     /// Whether commands may change a battery.
     pub allow_control: bool,
@@ -92,10 +92,20 @@ pub struct Bank {
 /// argument and the files that it names, and on the add-on's options.
 pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Diagnostics> {
     let reporter = Reporter::default();
+    let options = setup::options(environment.clone());
     let values = source::collect(environment, &reporter);
     profiles::load(&values);
-    let thresholds = service::thresholds(&values);
-    let mut batteries = device::all(&values, &thresholds);
+    build(&values, options, &reporter)
+}
+
+/// `options`: the configuration as the set-up page shows it.
+fn build(
+    values: &Values,
+    options: http::Options,
+    reporter: &Reporter,
+) -> Result<Config, Diagnostics> {
+    let thresholds = service::thresholds(values);
+    let mut batteries = device::all(values, &thresholds);
     let allow_control = values.is_on(&variables::ALLOW_CONTROL);
     if allow_control {
         for device in &mut batteries.devices {
@@ -104,11 +114,12 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Diagnostics
             device.profile.controls = controls.unwrap_or_default().to_vec();
         }
     }
-    let banks = bank::all(&values, &batteries);
+    let banks = bank::all(values, &batteries);
     let bank_ids = banks.iter().map(|bank| bank.profile.id.as_str());
     let ids: Vec<&str> = batteries.ids.iter().map(String::as_str).chain(bank_ids).collect();
-    let mqtt = broker::settings(&values, &ids);
-    warn_about_unknown_types(&values, &batteries.devices, mqtt.as_ref());
+    let mqtt = broker::settings(values, &ids);
+    let http = service::http(values, options);
+    warn_about_unknown_types(values, &batteries.devices, mqtt.as_ref());
     let diagnostics = reporter.take();
     if !diagnostics.errors.is_empty() {
         return Err(diagnostics);
@@ -117,15 +128,11 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Diagnostics
         devices: batteries.devices,
         banks,
         mqtt,
-        http_access: match values.is_set(&variables::SUPERVISOR_TOKEN) {
-            true => http::Access::HomeAssistant,
-            false => http::Access::Anyone,
-        },
-        http_listen: values.value(&variables::HTTP_LISTEN).and_then(rule::listen).flatten(),
-        history: service::history(&values),
+        http,
+        history: service::history(values),
         allow_control,
         capture: values.value(&variables::BMS_CAPTURE).map(PathBuf::from),
-        log: service::log(&values),
+        log: service::log(values),
         warnings: diagnostics.warnings,
     })
 }

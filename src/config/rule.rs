@@ -155,6 +155,27 @@ pub fn host(text: &str) -> Option<String> {
     (is_name || text.parse::<IpAddr>().is_ok()).then(|| text.to_owned())
 }
 
+/// Host names without ports, separated by commas, in lower case.
+pub fn hosts(text: &str) -> Option<Vec<String>> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(|name| host(name).map(|name| name.to_lowercase())).collect()
+}
+
+/// The host of a URL, in lower case.
+pub fn url_host(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let name = authority.rsplit_once(':').filter(|(_, port)| is_port(port));
+    host(name.map_or(authority, |(name, _)| name)).map(|name| name.to_lowercase())
+}
+
+/// A password that needs no quotes in a header, a cookie or an environment file.
+pub fn is_token(text: &str) -> bool {
+    (8..=128).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !br#""\,;'$#"#.contains(&byte))
+}
+
 /// Address of the HTTP server; `Some(None)` for `off`.
 pub fn listen(text: &str) -> Option<Option<SocketAddr>> {
     if is_off(text) {
@@ -274,6 +295,28 @@ mod tests {
         assert_eq!(listen("OFF"), Some(None));
         assert_eq!(listen("example.org"), None);
         assert_eq!(listen("127.0.0.1"), None);
+    }
+
+    #[test]
+    fn hosts_are_names_without_ports() {
+        assert_eq!(hosts("A.example, b"), Some(vec!["a.example".to_owned(), "b".to_owned()]));
+        assert_eq!(hosts("a.example:8099"), None);
+        for (url, name) in [
+            ("http://Bms.example:8099/", Some("bms.example")),
+            ("https://bms.example/page", Some("bms.example")),
+            ("http://[fe80::1]:8099", Some("fe80::1")),
+            ("http://", None),
+        ] {
+            assert_eq!(url_host(url).as_deref(), name, "{url}");
+        }
+    }
+
+    #[test]
+    fn token_needs_no_quotes() {
+        assert!(is_token("correct-horse") && is_token("!%&/()=?"));
+        for wrong in ["short", "with blank", "semi;colon", "dollar$x", "quote'123", "umlaut-ü-x"] {
+            assert!(!is_token(wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -155,10 +155,7 @@ fn read_options(environment: &Entries, reporter: &Reporter) -> Entries {
     let allowed = match read_text(Path::new(path)) {
         Ok(text) => match serde_json::from_str::<serde_json::Map<_, _>>(&text) {
             Ok(options) => {
-                return options
-                    .into_iter()
-                    .filter_map(|(name, value)| Some((name.to_lowercase(), option_text(value)?)))
-                    .collect();
+                return option_entries(options);
             }
             // The message of the error would repeat values, which may be secret.
             Err(error) => {
@@ -176,6 +173,12 @@ fn read_options(environment: &Entries, reporter: &Reporter) -> Entries {
     };
     reporter.error(ConfigError::new(variable.name, allowed, variable.example).with_value(path));
     Entries::new()
+}
+
+/// Options as the environment would contain them, with their names in lower case.
+pub(super) fn option_entries(options: serde_json::Map<String, serde_json::Value>) -> Entries {
+    let entry = |(name, value): (String, _)| Some((name.to_lowercase(), option_text(value)?));
+    options.into_iter().filter_map(entry).collect()
 }
 
 /// An option as the environment would contain it; `None` if it counts as unset.

@@ -225,6 +225,17 @@ variables! {
                 |text| text.starts_with("http://") || text.starts_with("https://")),
             example: "http://192.168.1.10:8099",
             help: "URL of the dashboard as browsers reach it; Home Assistant links to it from each battery." }
+        HTTP_TOKEN { secret: true, example: "correct-horse-battery",
+            derived: "without it everybody who reaches the page can read, and only this machine can set up",
+            rule: Rule::text("8 to 128 letters, digits and signs other than quotes, comma, semicolon, backslash, $ and #",
+                rule::is_token),
+            help: "Password of the page, the API and the metrics; scripts send it as `Authorization: Bearer <token>`. With \
+                it the set-up page works from other machines, too. The health check and Home Assistant's own page need none." }
+        HTTP_ALLOWED_HOSTS { example: "battery.example.org",
+            rule: Rule::text("host names without ports, separated by commas", |text| rule::hosts(text).is_some()),
+            help: "Further names of this machine in the address of the page. Its IP addresses, names without a dot and \
+                names that end with `.local`, `.lan`, `.home`, `.internal` or `.home.arpa` are always allowed. Web sites \
+                with these names may show the page in a frame." }
         HISTORY_HOURS {
             default: Some("48"), rule: Rule::whole(1, 744, " hours"), example: "48", help: "Length of the history in hours.",
         }

@@ -1,4 +1,4 @@
-//! The MQTT broker, and devices found while no battery is configured.
+//! The connection to the MQTT broker.
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BrokerState {
@@ -9,14 +9,4 @@ pub struct BrokerState {
     pub connections: u64,
     /// Why there is no connection, for people.
     pub error: Option<String>,
-}
-
-/// A port or Bluetooth device that may be a battery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiscoveredDevice {
-    /// Path of the port or address of the Bluetooth device.
-    pub address: String,
-    pub description: String,
-    /// Lines for the environment: `BMS_PORT=/dev/ttyUSB0`.
-    pub settings: Vec<String>,
 }

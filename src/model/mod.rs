@@ -9,6 +9,7 @@ pub mod derived;
 pub mod device_state;
 pub mod energy;
 pub mod fault;
+pub mod installation;
 pub mod profile;
 pub mod reading;
 pub mod secret;
@@ -36,12 +37,13 @@ mod named_enum;
 
 pub use alarm::{Alarm, AlarmSet, Severity};
 pub use alarm_diff::AlarmDiff;
-pub use broker::{BrokerState, DiscoveredDevice};
+pub use broker::BrokerState;
 pub use derived::{ActiveAlarm, AlarmKey, Derived};
 pub use device_state::{Attempt, Counters, DeviceState, LinkState, Restored};
 pub use energy::{Energy, EnergyTotals};
 pub use entries::{Entry, entries};
 pub use fault::{Fault, FaultKind};
+pub use installation::Installation;
 pub use profile::{DeviceId, Profile};
 pub use reading::{
     Activity, Cell, ChargeLimits, ConsoleStatus, Identity, Module, Pack, Parts, Probe, Reading,

@@ -138,7 +138,8 @@ async fn identify_devices(
                 || (list.is_empty() && !guesses.is_empty())
         });
         let probe = if is_target {
-            Some(probe_device(&found.address, &found.adapter, bluetooth).await)
+            let place = [("bms_address", &*found.address), ("bms_adapter", &*found.adapter)];
+            Some(probe_device(&place, bluetooth).await.map(|found| vec![found]))
         } else {
             None
         };

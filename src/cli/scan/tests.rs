@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::FaultKind;
+use crate::model::{DeviceState, FaultKind, Profile};
 use crate::protocol::{DriverInfo, uuid16};
 use crate::transport::LinkError;
 
@@ -9,7 +9,8 @@ fn port(path: &str, probe: Option<ProbeResult>) -> FoundPort {
 }
 
 fn identified(address: u8) -> Identified {
-    Identified { driver: daren(), model: Some("DR-JC03".into()), address: Some(address) }
+    let (driver, state) = (daren(), DeviceState::new(Profile::sample("bms")));
+    Identified { driver, model: Some("DR-JC03".into()), address: Some(address), state }
 }
 
 fn daren() -> &'static DriverInfo {

@@ -55,7 +55,8 @@ const TWO: &str = r#"[{"id": "a", "type": "simulated"}, {"id": "b", "type": "sim
 fn empty_environment_is_valid() {
     let config = load_valid(&[]);
     assert!(config.devices.is_empty() && config.banks.is_empty() && config.mqtt.is_none());
-    assert_eq!(config.http_listen, Some("127.0.0.1:8099".parse().unwrap()));
+    let listen = config.http.map(|http| http.listen);
+    assert_eq!(listen, Some("127.0.0.1:8099".parse().unwrap()));
     assert_eq!(config.history.span, Duration::from_secs(48 * 3600));
     assert_eq!(config.log.filter, "warn,bms_reader=info");
     assert!(!config.log.json && !config.allow_control);

@@ -1,13 +1,16 @@
-//! HTTP: a dashboard, the newest readings, their history, metrics, and the health of the program.
-//! Read-only.
+//! HTTP: a dashboard, the newest readings, their history, metrics, the health of the program, and
+//! the set-up page, which alone can do more than read.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::response::Redirect;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -16,7 +19,9 @@ use tracing::{info, warn};
 
 use crate::board::Board;
 use crate::history::History;
+use crate::setup::Setup;
 
+mod access;
 mod api;
 mod error;
 mod events;
@@ -25,50 +30,48 @@ mod metrics;
 mod overview;
 mod page;
 mod serve;
+mod setup;
 mod stall;
 #[cfg(test)]
 mod tests;
 
+pub use access::Access;
+use access::Guard;
+use setup::SetupPage;
+pub use setup::{BatteryOptions, BrandChoice, Options, SetupSettings};
 use stall::StallDetector;
 
 /// Interval between two attempts to listen on a port that is in use.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Requests of Home Assistant's ingress come from this address (developer documentation,
-/// "Ingress").
-const INGRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 32, 2));
+/// The largest request is one that adds the packs of a bus.
+const MAX_BODY: usize = 16 * 1024;
 
-/// Which clients are served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    Anyone,
-    /// Home Assistant's ingress, which authenticates its users, and this machine.
-    HomeAssistant,
-}
-
-impl Access {
-    fn allows(self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        self == Access::Anyone || client == INGRESS || client.is_loopback()
-    }
+/// Settings of the server.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub access: Access,
+    pub setup: SetupSettings,
 }
 
 /// Serves until `stop`. A port that is in use is reported once and tried again.
 pub async fn run(
-    listen: SocketAddr,
-    access: Access,
+    settings: Settings,
     board: Board,
     history: History,
+    setup: Setup,
     stop: CancellationToken,
 ) {
-    let routes = routes(board, history, stop.clone());
+    let Settings { listen, access, setup: page } = settings;
+    let (guard, page) = (Guard::new(access), SetupPage::new(page, setup));
+    let routes = routes(board, history, guard, page, stop.clone());
     let mut reported = false;
     loop {
         match TcpListener::bind(listen).await {
             Ok(listener) => {
                 info!("http: listening on {listen}");
-                let allows = |client| access.allows(client);
-                return serve::serve(listener, allows, routes, &stop).await;
+                return serve::serve(listener, routes, &stop).await;
             }
             Err(error) if !reported => {
                 reported = true;
@@ -102,12 +105,20 @@ struct AppState {
     board: Board,
     history: History,
     stalls: StallDetector,
+    guard: Guard,
+    setup: SetupPage,
     /// One for each client that may receive events.
     event_permits: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
-fn routes(board: Board, history: History, stop: CancellationToken) -> Router {
+fn routes(
+    board: Board,
+    history: History,
+    guard: Guard,
+    setup: SetupPage,
+    stop: CancellationToken,
+) -> Router {
     let stalls = StallDetector::new(&board);
     let event_permits = Arc::new(Semaphore::new(events::MAX_CLIENTS));
     let files = page::FILES.iter().fold(Router::new(), |router, file| {
@@ -121,8 +132,25 @@ fn routes(board: Board, history: History, stop: CancellationToken) -> Router {
         .route("/api/devices", get(api::devices))
         .route("/api/devices/{id}", get(api::device))
         .route("/api/devices/{id}/history", get(history::history))
+        .route("/setup", get(async || Redirect::to("./#/setup/")))
+        .route("/api/login", post(setup::login))
+        .route("/api/setup", get(setup::state))
+        .route("/api/setup/search", post(setup::search))
+        .route("/api/setup/test", post(setup::test))
+        .route("/api/setup/stop", post(setup::stop))
+        .route("/api/setup/change", post(setup::change))
         // Used by flows written for a Node-RED gateway.
         .route("/{brand}/{id}/latest", get(history::latest))
         .route("/{brand}/{id}/history48h", get(history::history48h))
-        .with_state(AppState { board, history, stalls, event_permits, stop })
+        .with_state(AppState {
+            board,
+            history,
+            stalls,
+            guard: guard.clone(),
+            setup,
+            event_permits,
+            stop,
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(guard, access::guard))
 }

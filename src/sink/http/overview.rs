@@ -6,17 +6,15 @@ use crate::board::Board;
 use crate::history::History;
 use crate::model::catalog::{Category, Get};
 use crate::model::{
-    BrokerState, Cell, DeviceState, DiscoveredDevice, Entry, LinkState, Profile, Snapshot, Value,
-    entries,
+    BrokerState, Cell, DeviceState, Entry, LinkState, Profile, Snapshot, Value, entries,
 };
 
-/// All batteries, the broker, and the devices found while no battery is configured.
+/// All batteries, and the broker.
 pub(super) fn overview(board: &Board, history: &History) -> Json {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "history_hours": history.span.as_secs() / 3600,
         "broker": broker(board.broker().as_ref()),
-        "found": board.discovered().iter().map(discovered).collect::<Vec<_>>(),
         "batteries": board.states().map(|state| battery(&state)).collect::<Vec<_>>(),
     })
 }
@@ -27,10 +25,6 @@ pub(super) fn broker(broker: Option<&BrokerState>) -> Json {
             "address": broker.address, "connected": broker.connected, "trouble": broker.error,
         })
     }))
-}
-
-fn discovered(device: &DiscoveredDevice) -> Json {
-    json!({"place": device.address, "words": device.description, "lines": device.settings})
 }
 
 /// Without values unless the battery is online, because old ones would look current.
@@ -81,7 +75,7 @@ fn members(snapshot: &Snapshot, live: bool) -> Vec<Json> {
 }
 
 /// All values but those of cells and alarms, which have lists of their own.
-fn values(state: &DeviceState) -> Vec<Json> {
+pub(super) fn values(state: &DeviceState) -> Vec<Json> {
     let value = |entry: Entry| {
         json!({
             "key": entry.key, "name": entry.name, "unit": entry.quantity.kind.unit(),

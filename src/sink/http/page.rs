@@ -1,11 +1,14 @@
 //! The dashboard, embedded in the binary. All links are relative, so that it works below any path
 //! (Home Assistant's ingress, a proxy), and nothing is loaded from elsewhere.
 
-use axum::http::header;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::IntoResponse;
 
+/// For every response: those of the API may be opened in a browser, too.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'";
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 pub(super) struct File {
     pub(super) path: &'static str,
@@ -20,6 +23,8 @@ const STYLE: &str = "text/css; charset=utf-8";
 pub(super) const FILES: &[File] = &[
     File { path: "/", content_type: HTML, text: include_str!("page/index.html") },
     File { path: "/app.js", content_type: SCRIPT, text: include_str!("page/app.js") },
+    File { path: "/setup.js", content_type: SCRIPT, text: include_str!("page/setup.js") },
+    File { path: "/texts.js", content_type: SCRIPT, text: include_str!("page/texts.js") },
     File { path: "/chart.js", content_type: SCRIPT, text: include_str!("page/chart.js") },
     File { path: "/views.js", content_type: SCRIPT, text: include_str!("page/views.js") },
     File { path: "/style.css", content_type: STYLE, text: include_str!("page/style.css") },
@@ -30,9 +35,24 @@ pub(super) fn response(file: &'static File) -> impl IntoResponse {
         (header::CONTENT_TYPE, file.content_type),
         // A new version of the program brings a new page.
         (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
     ];
     (headers, file.text)
+}
+
+/// Whether it is the path of a file, which is the same in every installation.
+pub(super) fn is_file(path: &str) -> bool {
+    FILES.iter().any(|file| file.path == path)
+}
+
+/// Keeps other sites from using responses, or the page in a frame; `hosts` may show it in one.
+pub(super) fn add_security_headers(headers: &mut HeaderMap, hosts: &[String]) {
+    let frames: String =
+        hosts.iter().map(|host| format!(" http://{host}:* https://{host}:*")).collect();
+    let policy = HeaderValue::from_str(&format!("{CONTENT_SECURITY_POLICY}{frames}"));
+    let policy = policy.unwrap_or(HeaderValue::from_static(CONTENT_SECURITY_POLICY));
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }

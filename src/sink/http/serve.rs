@@ -1,14 +1,16 @@
 //! Accepts and serves connections. Their number is limited, and idle ones are closed, so that
 //! clients cannot use up the file descriptors that ports and the broker need.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
 use futures_util::FutureExt;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
@@ -18,6 +20,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::access::Client;
+
 const MAX_CONNECTIONS: usize = 64;
 /// A connection without a complete request for this long is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,15 +30,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a failure to accept, for example when no descriptor is left.
 const ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 
-/// Serves clients that `allows` accepts until `stop`, then completes the requests in progress.
-pub(super) async fn serve(
-    listener: TcpListener,
-    allows: impl Fn(IpAddr) -> bool,
-    routes: Router,
-    stop: &CancellationToken,
-) {
-    let forbidden = || async { (StatusCode::FORBIDDEN, "open this page in Home Assistant") };
-    let forbidden = Router::new().fallback(forbidden);
+/// Serves until `stop`, then completes the requests in progress.
+pub(super) async fn serve(listener: TcpListener, routes: Router, stop: &CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -42,8 +39,8 @@ pub(super) async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, client)) => {
-                    let routes = if allows(client.ip()) { &routes } else { &forbidden };
-                    connections.spawn(handle(stream, routes.clone(), stop.clone()).boxed());
+                    let connection = handle(stream, client, routes.clone(), stop.clone());
+                    connections.spawn(connection.boxed());
                 }
                 Err(error) => {
                     debug!("http: cannot accept a connection: {error}");
@@ -55,14 +52,18 @@ pub(super) async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-async fn handle(stream: TcpStream, routes: Router, stop: CancellationToken) {
+async fn handle(stream: TcpStream, client: SocketAddr, routes: Router, stop: CancellationToken) {
     // The kernel then also closes a connection whose receive window stays closed. On systems
     // without the option it lasts until the stop.
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let routes = TowerToHyperService::new(routes);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), routes));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Client(client.ip()));
+        routes.call(request)
+    });
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // Errors are those of the client.
         _ = connection.as_mut() => return,
@@ -73,8 +74,6 @@ async fn handle(stream: TcpStream, routes: Router, stop: CancellationToken) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::{Instant, timeout};
@@ -83,12 +82,12 @@ mod tests {
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-    async fn start(allows: fn(IpAddr) -> bool) -> (SocketAddr, CancellationToken) {
+    async fn start() -> (SocketAddr, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let until = stop.clone();
         let routes = Router::new().route("/", get(|| async { "here" }));
-        tokio::spawn(async move { serve(listener, allows, routes, &until).await });
+        tokio::spawn(async move { serve(listener, routes, &until).await });
         (at, stop)
     }
 
@@ -111,23 +110,9 @@ mod tests {
         begin.elapsed()
     }
 
-    #[tokio::test]
-    async fn forbidden_client_gets_403_on_every_path() {
-        let (at, _stop) = start(|_| false).await;
-        for path in ["/", "/api/overview"] {
-            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-            let mut stream = TcpStream::connect(at).await.unwrap();
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let mut response = String::new();
-            stream.read_to_string(&mut response).await.unwrap();
-            assert!(response.starts_with("HTTP/1.1 403 "), "{response}");
-            assert!(response.ends_with("\r\n\r\nopen this page in Home Assistant"), "{response}");
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn idle_and_slow_clients_are_disconnected() {
-        let (at, _stop) = start(|_| true).await;
+        let (at, _stop) = start().await;
         let silent = TcpStream::connect(at).await.unwrap();
         let mut slow = TcpStream::connect(at).await.unwrap();
         slow.write_all(&REQUEST[..20]).await.unwrap();
@@ -140,7 +125,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn excess_connections_wait() {
-        let (at, _stop) = start(|_| true).await;
+        let (at, _stop) = start().await;
         let mut open = Vec::new();
         for _ in 0..MAX_CONNECTIONS {
             open.push(connect(at).await);
@@ -156,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn stop_closes_open_connections() {
-        let (at, stop) = start(|_| true).await;
+        let (at, stop) = start().await;
         let idle = connect(at).await;
         stop.cancel();
         assert!(time_to_close(idle).await < HEADER_TIMEOUT);
@@ -167,10 +152,10 @@ mod tests {
     async fn sockets_have_a_write_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let _other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
+        let (stream, client) = listener.accept().await.unwrap();
         let kept = SockRef::from(&stream).try_clone().unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(handle(stream, Router::new(), stop.clone()));
+        let task = tokio::spawn(handle(stream, client, Router::new(), stop.clone()));
         tokio::task::yield_now().await;
         assert_eq!(kept.tcp_user_timeout().unwrap(), Some(WRITE_TIMEOUT));
         stop.cancel();

@@ -47,7 +47,7 @@ use self::error::MqttError;
 use self::session::Publisher;
 
 pub use self::probe::probe;
-pub use self::supervisor::Supervisor;
+pub use self::supervisor::SupervisedBroker;
 
 /// The stop of the program must not wait longer for the broker.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(800);
@@ -58,7 +58,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Reports host, port, login and TLS, which then replace those below.
-    pub supervisor: Option<Supervisor>,
+    pub supervisor: Option<SupervisedBroker>,
     pub host: String,
     pub port: u16,
     /// User name and password.

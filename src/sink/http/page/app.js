@@ -1,10 +1,14 @@
 // Keeps the page current: server-sent events, polling where those do not get through, and the view for the
 // address.
 
-import { BatteryView, OverviewView, SetupView } from "./views.js";
+import { LoginView, SetupView } from "./setup.js";
+import { t } from "./texts.js";
+import { BatteryView, OverviewView } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { batteries: new Map(), found: [], history_hours: 48 };
+const state = { batteries: new Map(), history_hours: 48 };
+// No battery can have this ID.
+const SETUP = "setup/", LOGIN = "login/";
 let view = null, route = null, clockSkew = 0, loaded = false, lastUpdate = 0, lastHistory = 0;
 
 // Time of the machine that runs bms-reader.
@@ -12,6 +16,7 @@ const now = () => Date.now() + clockSkew;
 
 async function fetchJson(path) {
   const response = await fetch(path, { cache: "no-store" });
+  if (response.status === 401) show(LOGIN);
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
   const date = Date.parse(response.headers.get("date"));
   // The header has a resolution of one second, so small differences mean nothing.
@@ -37,12 +42,15 @@ function announceChanges(before, battery) {
 
 function showRoute() {
   const id = decodeURIComponent(location.hash.replace(/^#\/?/, ""));
-  const wanted = !state.batteries.size ? "setup" : state.batteries.has(id) ? id : "";
+  show(id === SETUP || !state.batteries.size ? SETUP : state.batteries.has(id) ? id : "");
+}
+
+function show(wanted) {
   if (wanted === route) return;
   const navigated = route !== null;
   view?.close();
   route = wanted;
-  view = wanted === "setup" ? new SetupView() : wanted ? new BatteryView(wanted, state, fetchJson) : new OverviewView();
+  view = wanted === LOGIN ? new LoginView() : wanted === SETUP ? new SetupView(state.batteries) : wanted ? new BatteryView(wanted, state, fetchJson) : new OverviewView();
   $("main").replaceChildren(view.node);
   render();
   refreshHistory();
@@ -101,7 +109,7 @@ async function refresh() {
     showRoute();
     render();
   } catch {
-    if (Date.now() - lastUpdate < 8000) return;
+    if (route === LOGIN || Date.now() - lastUpdate < 8000) return;
     $("lost").hidden = false;
     document.documentElement.classList.add("lost");
   }
@@ -143,7 +151,7 @@ function subscribe() {
 
 // Ages grow without updates. Some proxies hold events back, so everything is polled when none arrive.
 setInterval(() => {
-  if (document.hidden) return;
+  if (document.hidden || route === LOGIN) return;
   const silence = Date.now() - lastUpdate;
   if (silence > (state.batteries.size ? 20000 : 5000) || !loaded || !$("lost").hidden) refresh();
   if (Date.now() - lastHistory > 30000) refreshHistory();
@@ -182,6 +190,8 @@ function storedTheme(choice) {
 }
 
 setTheme(storedTheme());
+$("setup").setAttribute("aria-label", t("setup"));
+$("setup").title = t("setup");
 prefersDark.addEventListener("change", () => setTheme());
 $("theme").addEventListener("click", () => {
   const choice = setTheme() ? "light" : "dark";

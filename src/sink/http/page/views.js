@@ -1,7 +1,8 @@
-// The views: all batteries, one battery, or the set-up. `show` updates the texts of a view in place, so that focus
+// The views: all batteries, or one battery. `show` updates the texts of a view in place, so that focus
 // and scroll position stay.
 
 import { Chart, fixed, formatTime, svg } from "./chart.js";
+import { t } from "./texts.js";
 
 export function h(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -20,7 +21,7 @@ function formatNumber(value, unit, digits = DIGITS[unit]) {
   return digits === undefined ? String(value) : fixed(value, digits);
 }
 
-function format({ value, unit, key }) {
+export function format({ value, unit, key }) {
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (unit === "s") return formatDuration(value);
   if (key === "last_update") return new Date(value).toLocaleString();
@@ -83,7 +84,7 @@ function problems(battery) {
 }
 
 // Messages are written for the log: they begin with a small letter and quote commands with back-ticks.
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1).replaceAll("`", "");
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1).replaceAll("`", "");
 
 const FACTS = ["pack_voltage", "pack_current", "avg_temp", "cell_voltage_diff"];
 
@@ -380,46 +381,18 @@ export class BatteryView {
   }
 }
 
-export class SetupView {
-  constructor() {
-    this.title = "Set-up";
-    this.found = h("div", { class: "found" });
-    this.node = h("section", { class: "setup", "aria-labelledby": "title" },
-      h("h1", { id: "title", tabindex: "-1" }, "No battery is configured yet"),
-      h("p", {}, "Add the lines for your battery to the configuration and restart bms-reader. In Docker and systemd they are environment variables; in the Home Assistant app they are options in lower case."),
-      this.found,
-      h("div", { class: "panel" }, h("h2", {}, "Just trying it out?"), h("p", {}, "A simulated battery needs no hardware:"), copyable(["BMS_TYPE=simulated"])),
-      h("p", { class: "muted" }, "The command bms-reader check tests the configuration and tells you what to fix."));
-  }
-
-  show(state) {
-    const text = JSON.stringify(state.found);
-    if (text === this.shown) return;
-    this.shown = text;
-    this.found.replaceChildren(...(state.found.length ? state.found.map((found) =>
-      h("div", { class: "panel" }, h("h2", {}, found.place), h("p", { class: "muted" }, sentence(found.words)), copyable(found.lines))) : [
-      h("div", { class: "panel" }, h("h2", {}, "No device found"),
-        h("p", { class: "muted" }, "Is the adapter plugged in? In Docker, pass it to the container, for example with --device /dev/ttyUSB0. The search is repeated every minute."),
-        copyable(["BMS_TYPE=daren", "BMS_PORT=/dev/ttyUSB0"]))]));
-  }
-
-  async loadHistory() {}
-
-  close() {}
-}
-
-function copyable(lines) {
-  const text = lines.join("\n"), button = h("button", { type: "button" }, "Copy");
+export function copyable(text) {
+  const button = h("button", { type: "button" }, t("copy"));
   button.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
+      button.textContent = t("copied");
     } catch {
       // Browsers allow this on secure pages only.
       getSelection().selectAllChildren(node.querySelector("pre"));
-      button.textContent = "Selected: press Ctrl+C";
+      button.textContent = t("selected");
     }
   });
-  const node = h("div", { class: "found" }, h("pre", { tabindex: "0", "aria-label": "Lines for the configuration" }, text), h("div", {}, button));
+  const node = h("div", { class: "found" }, h("pre", { tabindex: "0", "aria-label": t("lines") }, text), h("div", {}, button));
   return node;
 }

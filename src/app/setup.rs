@@ -1,0 +1,407 @@
+//! Searches for batteries and tests them, on request of the set-up page. While no battery is
+//! configured, it also searches unasked and logs what to set.
+//!
+//! Lines in use are left alone: a test of one is refused, and a search gives the Bluetooth adapter
+//! back every few seconds.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::probe::{self, Identified};
+use crate::board::Board;
+use crate::config::Device;
+use crate::model::{DeviceState, Fault, FaultKind, Secret};
+use crate::poll::{CycleError, advertisement};
+use crate::protocol::detection::{self, recognise};
+use crate::setup::{
+    Found, Job, MAX_FOUND, Pack, Refusal, Request, SetupState, SetupTask, Target, Test,
+};
+use crate::transport::ble::BleDevice;
+use crate::transport::serial::{self, PortInfo};
+use crate::transport::{Bluetooth, LinkError};
+
+/// Interval between two searches while nothing is configured.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(60);
+/// A search scans this often for this long. Batteries advertise every second or two.
+const SCANS: usize = 3;
+const SCAN_DURATION: Duration = Duration::from_millis(2500);
+/// Includes waiting for the batteries that use the Bluetooth adapter.
+const SEARCH_LIMIT: Duration = Duration::from_secs(90);
+/// For all brands at all baud rates at a port.
+const TEST_LIMIT: Duration = Duration::from_secs(300);
+
+/// Serves the requests until `stop`.
+pub(super) async fn run(
+    task: SetupTask,
+    board: Board,
+    bluetooth: Bluetooth,
+    stop: CancellationToken,
+) {
+    let SetupTask { mut requests, state } = task;
+    let is_configured = board.devices().next().is_some();
+    if !is_configured {
+        warn!(
+            "no battery is configured: set BMS_TYPE and BMS_PORT or BMS_ADDRESS (one battery) or \
+             DEVICES (several); `bms-reader scan` lists what is connected"
+        );
+    }
+    let mut runner = JobRunner { board, bluetooth, state, logged: BTreeSet::new() };
+    let mut next_search = (!is_configured).then(Instant::now);
+    let serve = async {
+        loop {
+            let job = tokio::select! {
+                request = requests.recv() => match request {
+                    None => return,
+                    Some(Request::Stop) => continue,
+                    Some(Request::Start(job, reply)) => {
+                        let check = runner.check(&job);
+                        let accepted = check.is_ok();
+                        // The requester may have dropped its receiver.
+                        let _ = reply.send(check);
+                        if !accepted {
+                            continue;
+                        }
+                        job
+                    }
+                },
+                () = sleep_until_some(next_search) => Job::Search,
+            };
+            tokio::select! {
+                () = runner.carry_out(job, !is_configured) => {}
+                () = wait_for_stop(&mut requests) => {}
+            }
+            runner.end();
+            next_search = (!is_configured).then(|| Instant::now() + SEARCH_INTERVAL);
+        }
+    };
+    stop.run_until_cancelled(serve).await;
+}
+
+async fn sleep_until_some(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Refuses further jobs until a request to stop the present one.
+async fn wait_for_stop(requests: &mut tokio::sync::mpsc::Receiver<Request>) {
+    loop {
+        match requests.recv().await {
+            Some(Request::Stop) => return,
+            Some(Request::Start(_, reply)) => {
+                let _ = reply.send(Err(Refusal::Busy));
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+struct JobRunner {
+    board: Board,
+    bluetooth: Bluetooth,
+    state: watch::Sender<SetupState>,
+    /// Each device is logged once.
+    logged: BTreeSet<String>,
+}
+
+impl JobRunner {
+    fn check(&self, job: &Job) -> Result<(), Refusal> {
+        let Job::Test(target) = job else { return Ok(()) };
+        let variables = variables(target);
+        let Some(device) = Device::from_variables(&borrowed(&variables)) else {
+            return Err(Refusal::Invalid(
+                "write a port like /dev/ttyUSB0 or tcp://192.168.1.50:8899, a Bluetooth address \
+                 like C8:47:80:37:02:E8, and a type that the list contains"
+                    .to_owned(),
+            ));
+        };
+        let place = device.endpoint.to_string();
+        match self.board.states().find(|state| uses(state, &place)) {
+            Some(state) => Err(Refusal::Invalid(format!(
+                "{place} is in use by the battery {}: a test would disturb it, so {place} was not \
+                 opened",
+                state.profile.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    async fn carry_out(&mut self, job: Job, log: bool) {
+        match job {
+            Job::Search => {
+                let _ = timeout(SEARCH_LIMIT, self.search()).await;
+                if log {
+                    self.log_found();
+                }
+            }
+            Job::Test(target) => self.test(target).await,
+        }
+    }
+
+    /// Nothing runs any more.
+    fn end(&self) {
+        self.state.send_modify(|state| {
+            state.searching = false;
+            state.test.take_if(|test| test.result.is_none());
+        });
+    }
+
+    async fn search(&self) {
+        let ports = serial::list().into_iter().map(found_port);
+        let mut found: Vec<Found> = ports.collect();
+        self.state.send_modify(|state| {
+            state.searching = true;
+            state.bluetooth_error = None;
+            merge(&mut state.found, found.clone());
+        });
+        for _ in 0..SCANS {
+            match self.scan().await {
+                Ok(devices) => merge(&mut found, devices.iter().map(found_device).collect()),
+                Err(error) => {
+                    let fault = CycleError::Link(error).fault();
+                    self.state.send_modify(|state| state.bluetooth_error = Some(fault));
+                    break;
+                }
+            }
+            // Devices of the last search stay until this one has had time to see them.
+            self.state.send_modify(|state| merge(&mut state.found, found.clone()));
+        }
+        self.state.send_modify(|state| state.found = found);
+    }
+
+    /// What the adapters that are switched on receive in a short time.
+    async fn scan(&self) -> Result<Vec<BleDevice>, LinkError> {
+        let adapters = self.bluetooth.adapters().await?;
+        let powered: Vec<_> = adapters.iter().filter(|adapter| adapter.powered).collect();
+        if powered.is_empty() {
+            return self.bluetooth.scan(None, SCAN_DURATION).await;
+        }
+        let mut devices = Vec::new();
+        for adapter in powered {
+            devices.extend(self.bluetooth.scan(Some(&adapter.name), SCAN_DURATION).await?);
+        }
+        Ok(devices)
+    }
+
+    fn log_found(&mut self) {
+        let state = self.state.borrow().clone();
+        let batteries = state.found.iter().filter(|found| found.is_port() || found.brand.is_some());
+        let mut lines: Vec<_> = batteries.map(log_line).collect();
+        lines.extend(
+            state
+                .bluetooth_error
+                .map(|fault| format!("Bluetooth: {}; {}", fault.message, fault.hint)),
+        );
+        for line in lines {
+            if self.logged.insert(line.clone()) {
+                info!("{line}");
+            }
+        }
+    }
+
+    async fn test(&self, target: Target) {
+        self.state.send_modify(|state| {
+            state.test = Some(Test { target: target.clone(), begin: Instant::now(), result: None });
+        });
+        let probe = timeout(TEST_LIMIT, self.probe(&target)).await;
+        let result = probe.unwrap_or_else(|_| {
+            let message = format!("no answer within {} s", TEST_LIMIT.as_secs());
+            Err(Fault::new(FaultKind::Timeout, message, "choose the type of the battery"))
+        });
+        self.state.send_modify(|state| {
+            if let Some(test) = &mut state.test {
+                test.result = Some(result);
+            }
+        });
+    }
+
+    async fn probe(&self, target: &Target) -> Result<Vec<Pack>, Fault> {
+        let is_search = target.brand.is_none() && target.slave_id.is_none();
+        let found = match &target.port {
+            Some(port) if is_search => probe::probe_port(port, &self.bluetooth).await?,
+            _ => {
+                let variables = variables(target);
+                vec![probe::probe_device(&borrowed(&variables), &self.bluetooth).await?]
+            }
+        };
+        Ok(found.into_iter().map(pack).collect())
+    }
+}
+
+/// Whether the battery is at this place. A port may have several paths.
+fn uses(state: &DeviceState, place: &str) -> bool {
+    let profile = &state.profile;
+    let same_file = |one: &str| {
+        let [one, other] = [one, place].map(|path| fs::canonicalize(path).ok());
+        one.is_some() && one == other
+    };
+    match (&profile.port, &profile.address) {
+        (Some(port), _) => port == place || same_file(port),
+        (None, Some(address)) => address.eq_ignore_ascii_case(place),
+        (None, None) => false,
+    }
+}
+
+/// The variables for a battery at this place, with their names in lower case.
+fn variables(target: &Target) -> Vec<(&'static str, String)> {
+    let Target { port, address, adapter, brand, slave_id, password } = target;
+    let brand = brand.as_deref().unwrap_or(detection::AUTO);
+    let all = [
+        ("bms_type", Some(brand.to_owned())),
+        ("bms_port", port.clone()),
+        ("bms_address", address.clone()),
+        ("bms_adapter", adapter.clone()),
+        ("bms_slave_id", slave_id.map(|id| id.to_string())),
+        ("bms_password", password.as_ref().map(Secret::expose).map(str::to_owned)),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    variables.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+fn pack(identified: Identified) -> Pack {
+    let Identified { driver, address, state, .. } = identified;
+    Pack { brand: driver.name, title: driver.title, slave_id: address, state }
+}
+
+/// Adds devices, or replaces what is known of them, and keeps the most interesting ones.
+fn merge(found: &mut Vec<Found>, newer: Vec<Found>) {
+    for mut newer in newer {
+        match found.iter_mut().find(|older| older.address == newer.address) {
+            Some(older) => {
+                // A short scan may miss the name or the signal.
+                newer.name = newer.name.or(older.name.take());
+                newer.rssi = newer.rssi.or(older.rssi);
+                newer.brand = newer.brand.or(older.brand.take());
+                *older = newer;
+            }
+            None => found.push(newer),
+        }
+    }
+    found.sort_by_key(|found| {
+        let strength = found.rssi.map_or(i16::MAX, |rssi| rssi.saturating_neg());
+        (!found.is_port(), found.brand.is_none(), !found.likely, strength)
+    });
+    found.truncate(MAX_FOUND);
+}
+
+fn found_port(PortInfo { path, device }: PortInfo) -> Found {
+    Found { address: path, name: device, adapter: None, rssi: None, brand: None, likely: false }
+}
+
+fn found_device(device: &BleDevice) -> Found {
+    let guesses = recognise(&advertisement(device));
+    let brand = || (detection::type_to_set(&guesses), detection::titles(&guesses));
+    Found {
+        address: device.address.clone(),
+        // Names are arbitrary, and the log goes to terminals.
+        name: device.name.as_ref().map(|name| name.replace(char::is_control, " ")),
+        adapter: Some(device.adapter.clone()),
+        rssi: device.rssi,
+        brand: (!guesses.is_empty()).then(brand),
+        likely: guesses.first().is_some_and(|guess| guess.likely),
+    }
+}
+
+fn log_line(found: &Found) -> String {
+    let Found { address, name, brand, .. } = found;
+    if found.is_port() {
+        let auto = detection::AUTO;
+        return format!("found {address} (a serial port): set BMS_TYPE={auto} BMS_PORT={address}");
+    }
+    let name = name.as_deref().unwrap_or("unnamed");
+    let (kind, title) = brand.clone().unwrap_or((detection::AUTO, "a battery".to_owned()));
+    format!("found {address} ({name}, perhaps {title}): set BMS_TYPE={kind} BMS_ADDRESS={address}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Profile;
+    use crate::setup::Setup;
+
+    fn device(address: &str, rssi: i16, brand: bool) -> Found {
+        Found {
+            address: address.to_owned(),
+            name: None,
+            adapter: Some("hci0".to_owned()),
+            rssi: Some(rssi),
+            brand: brand.then(|| ("jbd", "JBD / Xiaoxiang".to_owned())),
+            likely: false,
+        }
+    }
+
+    #[test]
+    fn batteries_come_before_other_devices_and_strong_before_weak() {
+        let mut found = Vec::new();
+        let crowd = (0..MAX_FOUND).map(|number| device(&format!("phone{number}"), -40, false));
+        merge(&mut found, crowd.collect());
+        merge(&mut found, vec![device("far", -90, true), device("near", -50, true)]);
+        let addresses: Vec<_> = found.iter().take(3).map(|found| found.address.as_str()).collect();
+        assert_eq!(addresses, ["near", "far", "phone0"]);
+        assert_eq!(found.len(), MAX_FOUND);
+    }
+
+    #[test]
+    fn name_is_kept_when_a_later_scan_misses_it() {
+        let mut found = vec![Found { name: Some("Bench".into()), ..device("A", -50, true) }];
+        merge(&mut found, vec![Found { rssi: None, ..device("A", -60, true) }]);
+        let expected = Found { name: Some("Bench".into()), ..device("A", -50, true) };
+        assert_eq!(found, [expected]);
+    }
+
+    fn at_port(port: &str) -> Target {
+        Target { port: Some(port.to_owned()), ..Target::default() }
+    }
+
+    #[tokio::test]
+    async fn line_in_use_and_invalid_place_are_not_tested() {
+        let port = Some("tcp://127.0.0.1:9".to_owned());
+        let profile = Profile { port, name: "Rack".into(), ..Profile::sample("rack") };
+        let (setup, task) = Setup::new();
+        let stop = CancellationToken::new();
+        let board = Board::new([profile]);
+        let run = run(task, board, Bluetooth::default(), stop.clone());
+        let running = tokio::spawn(run);
+        let refusal = |port: &str| {
+            let (setup, target) = (setup.clone(), at_port(port));
+            async move { setup.start(Job::Test(target)).await.unwrap_err().to_string() }
+        };
+        let in_use = refusal("tcp://127.0.0.1:9").await;
+        assert!(in_use.contains("in use by the battery Rack"), "{in_use}");
+        let invalid = refusal("192.168.1.5").await;
+        assert!(invalid.contains("tcp://192.168.1.50:8899"), "{invalid}");
+        assert!(setup.state().test.is_none());
+        stop.cancel();
+        running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_job_runs_at_a_time_and_can_be_stopped() {
+        // Accepts connections and never answers, so the test lasts until it is stopped.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = format!("tcp://{}", silent.local_addr().unwrap());
+        let (setup, task) = Setup::new();
+        let stop = CancellationToken::new();
+        let board = Board::new([Profile::sample("rack")]);
+        let running = tokio::spawn(run(task, board, Bluetooth::default(), stop.clone()));
+        assert_eq!(setup.start(Job::Test(at_port(&port))).await, Ok(()));
+        for job in [Job::Search, Job::Test(at_port(&port))] {
+            assert_eq!(setup.start(job).await, Err(Refusal::Busy));
+        }
+        setup.stop();
+        // The requests are served in order.
+        while setup.start(Job::Test(at_port(&port))).await == Err(Refusal::Busy) {}
+        stop.cancel();
+        running.await.unwrap();
+    }
+}

@@ -1,0 +1,108 @@
+//! The configuration as the set-up page shows and changes it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::error::Reporter;
+use super::installation::installation;
+use super::redacted::redacted;
+use super::source::{option_entries, resolve};
+use super::values::{Spelling, Values};
+use super::variables::{BANKS, DEVICES, Group, READ_INTERVAL, VARIABLES};
+use super::{build, service};
+use crate::protocol::drivers;
+use crate::sink::http::{BatteryOptions, BrandChoice, Options, SetupSettings};
+
+pub(super) fn settings(values: &Values, options: Options) -> SetupSettings {
+    SetupSettings {
+        installation: installation(values),
+        supervisor: service::supervisor(values),
+        options,
+        battery_options: battery_options(),
+        brands: brands(),
+        check,
+    }
+}
+
+/// Everything that is set, in the form of the add-on's options; secrets are masked.
+pub(super) fn options(environment: BTreeMap<String, String>) -> Options {
+    let lists = [DEVICES.name, BANKS.name];
+    let value = |name: &str, text: String| match lists.contains(&name) {
+        true => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        false => Value::String(text),
+    };
+    let values = redacted(environment).values.into_iter();
+    values.map(|(name, text)| (name.to_lowercase(), value(name, text))).collect()
+}
+
+/// The options that apply to a single battery alone, and their keys in `devices`. Identity and name
+/// come first, as people write them.
+fn battery_options() -> BatteryOptions {
+    let of_battery =
+        VARIABLES.iter().filter(|v| v.group == Group::Battery && v.name != READ_INTERVAL.name);
+    let mut options: BatteryOptions = of_battery
+        .filter_map(|variable| Some((variable.name.to_lowercase(), variable.key()?)))
+        .collect();
+    options.sort_by_key(|(option, _)| !option.starts_with("device_"));
+    options
+}
+
+fn brands() -> Vec<BrandChoice> {
+    let choice = |info: &&'static crate::protocol::DriverInfo| BrandChoice {
+        name: info.name,
+        title: info.title,
+        by_wire: info.serial.is_some(),
+        by_bluetooth: info.gatt.is_some(),
+    };
+    drivers().iter().map(choice).collect()
+}
+
+/// The errors of a start with these options alone.
+fn check(options: &Options) -> Vec<String> {
+    let reporter = Reporter::default();
+    let entries = option_entries(options.clone());
+    let values = resolve(entries, Spelling::Options, &reporter);
+    let errors = build(&values, Options::new(), &reporter).err().map(|found| found.errors);
+    errors.unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn options_contain_what_is_set_without_secrets() {
+        let variables = [
+            ("DEVICES", r#"[{"id": "a", "port": "/dev/x", "password": "123456"}]"#),
+            ("MQTT_PASSWORD", "hunter2"),
+            ("READ_INTERVAL", "10"),
+        ];
+        let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let expected = json!({"devices": [{"id": "a", "port": "/dev/x", "password": "***"}],
+            "mqtt_password": "***", "read_interval": "10"});
+        let mut options = Value::Object(options(environment.into()));
+        options.sort_all_objects();
+        assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn check_reports_all_errors_of_changed_options() {
+        let of = |options: Value| check(options.as_object().unwrap());
+        let a = json!({"id": "a", "type": "daren", "port": "/dev/x"});
+        assert_eq!(of(json!({"devices": [a], "banks": [], "read_interval": 30})), [""; 0]);
+        let twice = of(json!({"devices": [a, a], "banks": [{"id": "b", "members": ["c"]}]}));
+        assert!(twice.iter().any(|error| error.contains("no other battery has")), "{twice:?}");
+        assert!(twice.iter().any(|error| error.contains("BANKS")), "{twice:?}");
+    }
+
+    #[test]
+    fn battery_options_begin_with_the_identity() {
+        let options = battery_options();
+        assert_eq!(options[0], ("device_id".to_owned(), "id".to_owned()));
+        assert!(options.contains(&("bms_slave_id".to_owned(), "slave_id".to_owned())));
+        assert!(!options.iter().any(|(_, key)| key == "interval"), "it applies to all batteries");
+    }
+}

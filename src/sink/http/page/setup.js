@@ -1,0 +1,457 @@
+// The set-up: searches, tests, and adds batteries. The server says what is allowed; this page only asks.
+
+import { t } from "./texts.js";
+import { copyable, format, h, sentence } from "./views.js";
+
+// Milliseconds between two looks at the state, while something runs and otherwise.
+const SOON = 700, LATER = 4000;
+// Seconds that a restart of the add-on may take.
+const RESTART = 120;
+// The signal strengths in dBm at which a further bar is lit.
+const BARS = [-90, -80, -70, -60];
+
+async function post(path, body = {}) {
+  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const response = await fetch(path, options);
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.error ?? `${path}: ${response.status}`);
+  return answer;
+}
+
+let fieldCount = 0;
+
+function labelled(label, input, kind = "field") {
+  input.id = `field-${++fieldCount}`;
+  const name = h("label", { for: input.id }, label);
+  return h("p", { class: kind }, ...(kind === "check" ? [input, name] : [name, input]));
+}
+
+function button(text, action, attributes = {}) {
+  const node = h("button", { type: "button", ...attributes }, text);
+  node.addEventListener("click", action);
+  return node;
+}
+
+// A section with a heading that can receive the focus.
+function panel(title, ...children) {
+  const heading = h("h2", { tabindex: "-1" }, title);
+  return { heading, node: h("section", { class: "panel" }, heading, ...children) };
+}
+
+function setText(node, text) {
+  // The same text again would be read aloud again.
+  if (node.textContent !== text) node.textContent = text;
+  node.hidden = !text;
+}
+
+const slug = (name) => name.normalize("NFKD").replace(/[\u0300-\u036f]/g, "").toLowerCase().replace(/[^a-z0-9]+/g, "_").replace(/^_|_$/g, "") || "bms";
+
+// An ID that is not taken yet.
+function freeId(name, taken) {
+  const base = slug(name);
+  for (let number = 1; ; number += 1) {
+    const id = number === 1 ? base : `${base}_${number}`;
+    if (!taken.has(id)) return id;
+  }
+}
+
+// The lines for a device that was found, for those who may not test it.
+function linesOf(found) {
+  const place = found.adapter ? "BMS_ADDRESS" : "BMS_PORT";
+  return [`BMS_TYPE=${found.type ?? "auto"}`, `${place}=${found.address}`];
+}
+
+// A device that was found. It is updated in place, so that its button keeps the focus.
+class Device {
+  constructor(found, onTest) {
+    this.title = h("strong");
+    this.details = h("span", { class: "muted" });
+    this.user = h("span", { class: "muted" });
+    this.bars = h("span", { class: "signal", role: "img" }, ...BARS.map(() => h("i")));
+    this.test = button(t("test"), () => onTest(this.found), { "aria-label": t("test_of", { place: found.address }) });
+    this.lines = h("div");
+    this.node = h("li", { class: "device" }, h("div", {}, this.title, this.details, this.user), this.bars, this.test, this.lines);
+  }
+
+  show(found, isTrusted) {
+    this.found = found;
+    const brand = found.title && t(found.likely ? "probably" : "possibly", { title: found.title });
+    setText(this.title, found.adapter ? found.name || t("unnamed") : t("serial_port"));
+    const about = found.adapter ? [brand ?? t("unknown_brand"), found.address, found.adapter] : [found.address, found.name];
+    setText(this.details, about.filter(Boolean).join(" · "));
+    setText(this.user, found.used_by ? t("used_by", { name: found.used_by }) : "");
+    this.bars.hidden = found.rssi === null;
+    this.bars.setAttribute("aria-label", t("signal", { rssi: found.rssi }));
+    this.bars.title = t("signal", { rssi: found.rssi });
+    BARS.forEach((limit, i) => this.bars.children[i].classList.toggle("lit", found.rssi >= limit));
+    this.test.hidden = !isTrusted || Boolean(found.used_by);
+    const lines = isTrusted || found.used_by ? "" : linesOf(found).join("\n");
+    if (lines !== this.shownLines) this.lines.replaceChildren(...(lines ? [copyable(lines)] : []));
+    this.shownLines = lines;
+  }
+}
+
+// Devices by address. New ones are added at the end while the focus is in the list.
+class DeviceList {
+  constructor(onTest) {
+    Object.assign(this, { onTest, devices: new Map(), node: h("ul", { class: "devices" }) });
+  }
+
+  show(list, isTrusted) {
+    for (const [address, device] of this.devices) {
+      if (list.some((found) => found.address === address)) continue;
+      device.node.remove();
+      this.devices.delete(address);
+    }
+    const hasFocus = this.node.contains(document.activeElement);
+    list.forEach((found, i) => {
+      let device = this.devices.get(found.address);
+      if (!device) {
+        this.devices.set(found.address, device = new Device(found, this.onTest));
+        this.node.append(device.node);
+      }
+      if (!hasFocus && this.node.children[i] !== device.node) this.node.insertBefore(device.node, this.node.children[i]);
+      device.show(found, isTrusted);
+    });
+  }
+}
+
+// One battery that answered, with the fields for its configuration.
+class PackForm {
+  constructor(pack, number, taken, isOnlyOne) {
+    this.pack = pack;
+    this.chosen = h("input", { type: "checkbox" });
+    this.chosen.checked = true;
+    this.name = h("input", { type: "text", maxlength: 64, value: t("battery_name", { number }) });
+    this.id = h("input", { type: "text", maxlength: 64, pattern: "[A-Za-z0-9_\\-]+", required: "", autocapitalize: "none", spellcheck: "false" });
+    const others = new Set(taken);
+    this.id.value = freeId(this.name.value, others);
+    taken.add(this.id.value);
+    // The ID follows the name until it is edited.
+    this.id.addEventListener("input", () => this.edited = true);
+    this.name.addEventListener("input", () => { if (!this.edited) this.id.value = freeId(this.name.value, others); });
+    const values = pack.values.filter((value) => value.main && !value.module).slice(0, 12);
+    const rows = values.map((value) => [value.name, format(value)]);
+    if (pack.cells) rows.push([t("cells"), String(pack.cells)]);
+    const about = [pack.title, pack.model].filter(Boolean).join(" · ");
+    this.node = h("div", { class: "pack" },
+      h("h3", {}, isOnlyOne ? about : `${t("pack", { address: pack.slave_id })} · ${about}`),
+      h("dl", { class: "grid" }, ...rows.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)))),
+      isOnlyOne ? null : labelled(t("add_this"), this.chosen, "check"),
+      h("div", { class: "fields" }, labelled(t("name"), this.name), labelled(t("id"), this.id)));
+  }
+
+  element(target, interval) {
+    const { pack } = this;
+    const element = { id: this.id.value.trim(), name: this.name.value.trim() || null, type: pack.type, port: target.port, address: target.address };
+    Object.assign(element, { adapter: target.adapter, slave_id: pack.slave_id, password: target.password, interval });
+    return Object.fromEntries(Object.entries(element).filter(([, value]) => value !== null && value !== undefined));
+  }
+}
+
+export class SetupView {
+  constructor(known) {
+    Object.assign(this, { title: t("setup"), known, target: null, isOpen: true });
+    this.status = h("p", { role: "status", class: "muted" });
+    this.error = h("p", { role: "alert", class: "error", hidden: "" });
+    this.intro = h("p");
+    this.locked = h("div", { class: "found" });
+    this.output = h("div", { class: "found" });
+    this.testPanel = h("div", { class: "found" });
+    this.node = h("section", { class: "setup", "aria-labelledby": "title" },
+      h("h1", { id: "title", tabindex: "-1" }, t("title")), this.intro, this.error, this.locked, this.output, this.testPanel,
+      this.searchPanel(), this.bridgePanel(), this.configuredPanel(), this.tryPanel());
+    this.poll();
+  }
+
+  searchPanel() {
+    this.searchButton = button(t("search"), () => this.ask(this.data?.searching ? "stop" : "search"));
+    this.list = new DeviceList((found) => this.startTest(this.targetOf(found)));
+    this.others = new DeviceList((found) => this.startTest(this.targetOf(found)));
+    this.otherTitle = h("summary");
+    this.otherDetails = h("details", { hidden: "" }, this.otherTitle, this.others.node);
+    this.hint = h("p", { class: "muted" });
+    this.bluetooth = h("p", { class: "warning" });
+    const { node } = panel(t("search_title"), h("div", { class: "actions" }, this.searchButton, this.status), this.list.node, this.otherDetails, this.bluetooth, this.hint);
+    return node;
+  }
+
+  bridgePanel() {
+    const place = h("input", { type: "text", placeholder: "tcp://192.168.1.50:8899", required: "", maxlength: 256, autocapitalize: "none", spellcheck: "false" });
+    const form = h("form", { class: "fields" }, labelled(t("bridge_label"), place), h("p", {}, h("button", {}, t("test"))));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const text = place.value.trim();
+      // People write the address alone.
+      this.startTest({ port: text.includes("://") || text.startsWith("/") ? text : `tcp://${text}` });
+    });
+    this.bridge = panel(t("bridge_title"), form).node;
+    return this.bridge;
+  }
+
+  configuredPanel() {
+    this.rows = h("ul", { class: "devices" });
+    this.configured = panel(t("batteries_title"), this.rows).node;
+    return this.configured;
+  }
+
+  tryPanel() {
+    const element = { id: "demo", name: t("try_name"), type: "simulated" };
+    this.tryAdd = button(t("try_add"), () => this.change({ add: { devices: [element] } }, (batteries) => batteries.some(({ id }) => id === "demo")));
+    this.tryLine = copyable("BMS_TYPE=simulated");
+    this.trial = panel(t("try_title"), h("p", {}, t("try_why")), h("div", {}, this.tryAdd), this.tryLine).node;
+    return this.trial;
+  }
+
+  async poll() {
+    if (!this.isOpen) return;
+    clearTimeout(this.timer);
+    try {
+      const response = await fetch("api/setup", { cache: "no-store" });
+      if (response.ok) this.update(await response.json());
+    } catch {
+      // The page shows a lost connection itself.
+    }
+    const busy = this.data?.searching || this.data?.test?.running;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.poll(), busy ? SOON : LATER);
+  }
+
+  update(data) {
+    const first = !this.data;
+    this.data = data;
+    const { found, trusted } = data;
+    this.intro.textContent = `${this.known.size ? "" : `${t("none_configured")} `}${trusted ? t("intro") : ""}`;
+    if (first) this.showLock(trusted);
+    for (const node of [this.searchButton, this.bridge]) node.hidden = !trusted;
+    const isCandidate = ({ adapter, title }) => !adapter || title;
+    const others = found.filter((device) => !isCandidate(device)), candidates = found.filter(isCandidate);
+    this.list.show(candidates, trusted);
+    this.others.show(trusted ? others : [], trusted);
+    this.otherDetails.hidden = !trusted || !others.length;
+    setText(this.otherTitle, `${t("other_devices")} (${others.length})`);
+    const count = candidates.length;
+    const result = count ? t(count === 1 ? "found_one" : "found_many", { count }) : t("found_none");
+    setText(this.status, data.searching ? t("searching") : result);
+    this.searchButton.textContent = t(data.searching ? "stop" : "search");
+    setText(this.hint, count || data.searching ? "" : [t("found_hint"), data.installation === "container" ? t("found_hint_container") : ""].join(" "));
+    const fault = data.bluetooth_error;
+    setText(this.bluetooth, fault ? `${t("no_bluetooth")}: ${fault.message}. ${sentence(fault.hint)}` : "");
+    this.showTest(data.test);
+    this.showConfigured(data.batteries);
+    this.trial.hidden = this.known.size > 0;
+    const canAdd = trusted && data.installation === "home_assistant";
+    this.tryAdd.hidden = !canAdd;
+    this.tryLine.hidden = canAdd;
+  }
+
+  showLock(trusted) {
+    if (trusted) return;
+    const token = [...crypto.getRandomValues(new Uint8Array(9))].map((byte) => (byte % 36).toString(36)).join("");
+    this.locked.replaceChildren(panel(t("locked"), h("p", {}, t("locked_why")), copyable(`HTTP_TOKEN=${token}`), h("p", { class: "muted" }, t("locked_copy"))).node);
+  }
+
+  targetOf(found) {
+    if (!found.adapter) return { port: found.address };
+    // One adapter needs no name.
+    const adapters = new Set(this.data.found.map(({ adapter }) => adapter).filter(Boolean));
+    return { address: found.address, adapter: adapters.size > 1 ? found.adapter : undefined };
+  }
+
+  async ask(what, body) {
+    setText(this.error, "");
+    try {
+      await post(`api/setup/${what}`, body);
+    } catch (error) {
+      setText(this.error, sentence(error.message));
+      this.error.scrollIntoView({ block: "nearest" });
+      return false;
+    }
+    await this.poll();
+    return true;
+  }
+
+  async startTest(target) {
+    this.output.replaceChildren();
+    this.target = target;
+    if (await this.ask("test", target)) this.testHeading?.focus();
+  }
+
+  showTest(test) {
+    const place = test && (test.port ?? test.address);
+    const key = test && [place, test.running, JSON.stringify(test.fault), JSON.stringify(test.packs?.map(({ type, slave_id }) => [type, slave_id]))].join();
+    if (test?.running && this.testStatus?.isConnected) setText(this.testStatus, t("testing", { seconds: test.seconds }));
+    if (key === this.testKey) return;
+    this.testKey = key;
+    if (!test) return this.testPanel.replaceChildren();
+    const hadFocus = this.testPanel.contains(document.activeElement);
+    this.testStatus = h("p", { role: "status" });
+    // After a reload only the place is known, and no password.
+    const target = this.target ?? { port: test.port ?? undefined, address: test.address ?? undefined, adapter: test.adapter ?? undefined };
+    const content = test.running ? [button(t("stop"), () => this.ask("stop"))] : test.packs ? this.packForms(test.packs, target) : this.retryForm(test.fault, target);
+    const { heading, node } = panel(t("test_title", { place }), this.testStatus, ...content);
+    this.testHeading = heading;
+    this.testPanel.replaceChildren(node);
+    const count = test.packs?.length;
+    const result = !test.packs ? t("test_failed") : count === 1 ? t("answered_one") : t("answered_many", { count });
+    setText(this.testStatus, test.running ? t("testing", { seconds: test.seconds }) : result);
+    if (hadFocus) heading.focus();
+  }
+
+  retryForm(fault, target) {
+    const option = (value, text) => h("option", { value }, text);
+    const medium = target.address ? "bluetooth" : "wire";
+    const brands = this.data.brands.filter((brand) => brand[medium]).sort((a, b) => a.title.localeCompare(b.title));
+    const type = h("select", {}, option("", t("type_auto")), ...brands.map((brand) => option(brand.type, brand.title)));
+    const address = h("input", { type: "number", min: 0, max: 255, placeholder: t("slave_id_auto") });
+    const password = h("input", { type: "password", autocomplete: "off", maxlength: 64 });
+    type.value = target.type ?? "";
+    const fields = [labelled(t("type"), type), target.address ? labelled(t("password"), password) : labelled(t("slave_id"), address)];
+    const form = h("form", {}, h("div", { class: "fields" }, ...fields), h("p", {}, h("button", {}, t("try_again"))));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const { port, address: mac, adapter } = target;
+      const number = address.value === "" ? undefined : Number(address.value);
+      this.startTest({ port, address: mac, adapter, type: type.value || undefined, slave_id: number, password: password.value || undefined });
+    });
+    return [h("p", { class: "error" }, sentence(fault.message)), h("p", { class: "muted" }, sentence(fault.hint)), form];
+  }
+
+  packForms(packs, target) {
+    const taken = new Set([...this.known.keys(), ...this.data.batteries.map(({ id }) => id)]);
+    const first = taken.size + 1;
+    const forms = packs.map((pack, i) => new PackForm(pack, first + i, taken, packs.length === 1));
+    const interval = h("input", { type: "number", min: 0.5, max: 3600, step: "any", placeholder: "30" });
+    const bank = h("input", { type: "checkbox" });
+    bank.checked = packs.length > 1;
+    const label = t(this.data.installation === "home_assistant" ? "add_restart" : "show_settings");
+    const form = h("form", {}, ...forms.map(({ node }) => node), h("div", { class: "fields" }, labelled(t("interval"), interval)),
+      packs.length > 1 ? labelled(t("bank"), bank, "check") : null, h("p", {}, h("button", { class: "primary" }, label)));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const chosen = forms.filter(({ chosen }) => chosen.checked);
+      if (!chosen.length) return setText(this.error, t("nothing_chosen"));
+      const devices = chosen.map((pack) => pack.element(target, interval.value === "" ? undefined : Number(interval.value)));
+      const add = { devices };
+      if (bank.checked && devices.length > 1) add.bank = { id: freeId("bank", new Set([...taken, ...devices.map(({ id }) => id)])), name: t("bank_name") };
+      this.change({ add }, (batteries) => devices.every((device) => batteries.some(({ id }) => id === device.id)));
+    });
+    return [form];
+  }
+
+  showConfigured(batteries) {
+    this.configured.hidden = !batteries.length;
+    const key = JSON.stringify(batteries);
+    if (key === this.configuredKey) return;
+    this.configuredKey = key;
+    this.rows.replaceChildren(...batteries.map(({ id, name, place }) => {
+      const input = h("input", { type: "text", maxlength: 64, value: name ?? "", placeholder: this.known.get(id)?.name ?? id, "aria-label": t("rename_of", { id }) });
+      const rename = h("form", { class: "row" }, input, h("button", {}, t("rename")));
+      rename.addEventListener("submit", (event) => {
+        event.preventDefault();
+        const wanted = input.value.trim();
+        this.change({ rename: { id, name: wanted } }, (all) => all.some((battery) => battery.id === id && (!wanted || battery.name === wanted)));
+      });
+      const remove = button(t("remove"), () => {
+        // The second press removes.
+        if (remove.textContent === t("remove")) {
+          remove.textContent = t("remove_sure");
+          remove.removeAttribute("aria-label");
+          note.hidden = false;
+          return;
+        }
+        this.change({ remove: { id } }, (all) => !all.some((battery) => battery.id === id));
+      }, { "aria-label": t("remove_of", { id }) });
+      const note = h("span", { class: "muted", role: "status", hidden: "" }, t("removed_note"));
+      return h("li", { class: "device" }, h("div", {}, h("strong", {}, id), h("span", { class: "muted" }, place ?? ""), note), rename, remove);
+    }));
+  }
+
+  // Changes the add-on's options, or shows the settings. `isDone` recognises the batteries after the restart.
+  async change(change, isDone) {
+    setText(this.error, "");
+    const status = h("p", { role: "status" }, t("saving"));
+    this.output.replaceChildren(status);
+    try {
+      const answer = await post("api/setup/change", change);
+      if (answer.restarting) return await this.waitForRestart(status, isDone);
+      this.showSettings(answer);
+    } catch (error) {
+      this.output.replaceChildren();
+      setText(this.error, sentence(error.message));
+      this.error.scrollIntoView({ block: "nearest" });
+    }
+  }
+
+  async waitForRestart(status, isDone) {
+    status.textContent = t("restarting");
+    for (let seconds = 0; seconds < RESTART && this.isOpen; seconds += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      try {
+        const { batteries } = await (await fetch("api/overview", { cache: "no-store" })).json();
+        if (!isDone(batteries)) continue;
+        status.textContent = t("restarted");
+        location.hash = "#/";
+        location.reload();
+        return;
+      } catch {
+        // It is being restarted.
+      }
+    }
+    status.textContent = t("restart_slow");
+  }
+
+  showSettings({ files, obsolete }) {
+    const blocks = files.flatMap(({ name, text }) => {
+      const link = h("a", { class: "button", download: name, href: URL.createObjectURL(new Blob([text], { type: "text/plain" })) }, t("download"));
+      const block = copyable(text.trimEnd());
+      block.lastElementChild.append(" ", link);
+      return [h("h3", {}, name), block];
+    });
+    const isMasked = files.some(({ text }) => text.includes("***"));
+    const { heading, node } = panel(t("settings_title"),
+      h("p", {}, t(this.data.installation === "container" ? "settings_container" : "settings_host")), ...blocks,
+      isMasked ? h("p", { class: "warning" }, t("settings_masked")) : null,
+      obsolete.length ? h("p", { class: "warning" }, t("settings_obsolete", { names: obsolete.join(", ") })) : null);
+    this.output.replaceChildren(node);
+    heading.focus();
+  }
+
+  show() {}
+
+  async loadHistory() {}
+
+  close() {
+    this.isOpen = false;
+    clearTimeout(this.timer);
+  }
+}
+
+// Asks for the token. The browser keeps it in a cookie that scripts cannot read.
+export class LoginView {
+  constructor() {
+    this.title = t("login");
+    const input = h("input", { type: "password", autocomplete: "current-password", required: "", maxlength: 128 });
+    const error = h("p", { role: "alert", class: "error", hidden: "" });
+    const form = h("form", {}, h("div", { class: "fields" }, labelled(t("login"), input), h("p", {}, h("button", {}, t("log_in")))));
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      setText(error, "");
+      try {
+        await post("api/login", { token: input.value });
+        location.reload();
+      } catch (failure) {
+        setText(error, sentence(failure.message));
+        input.select();
+      }
+    });
+    this.node = h("section", { class: "setup", "aria-labelledby": "title" },
+      h("h1", { id: "title", tabindex: "-1" }, t("login")), h("p", {}, t("login_why")), h("div", { class: "panel" }, form, error));
+  }
+
+  show() {}
+
+  async loadHistory() {}
+
+  close() {}
+}

@@ -1,0 +1,143 @@
+//! The requests of the set-up page.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Extension, FromRequest, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::options::Change;
+use crate::model::Secret;
+use crate::setup::{Job, Refusal, Target};
+use crate::sink::http::AppState;
+use crate::sink::http::access::{Guard, IsTrusted};
+use crate::sink::http::error::ApiError;
+
+/// The page sends the body at once.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(in crate::sink::http) async fn state(
+    State(app): State<AppState>,
+    Extension(IsTrusted(is_trusted)): Extension<IsTrusted>,
+) -> Json<Value> {
+    Json(app.setup.to_json(&app.board, is_trusted, app.guard.has_token()))
+}
+
+pub(in crate::sink::http) async fn search(
+    State(app): State<AppState>,
+    request: Request,
+) -> Result<Json<Value>, ApiError> {
+    require_trust(&request)?;
+    app.start(Job::Search).await
+}
+
+/// The battery to test; `type` and `slave_id` are found out if they are missing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TestRequest {
+    port: Option<String>,
+    address: Option<String>,
+    adapter: Option<String>,
+    r#type: Option<String>,
+    slave_id: Option<u8>,
+    password: Option<String>,
+}
+
+pub(in crate::sink::http) async fn test(
+    State(app): State<AppState>,
+    request: Request,
+) -> Result<Json<Value>, ApiError> {
+    require_trust(&request)?;
+    let TestRequest { port, address, adapter, r#type, slave_id, password } =
+        read_json(request).await?;
+    let target = Target {
+        port,
+        address,
+        adapter,
+        brand: r#type,
+        slave_id,
+        password: password.map(Secret::new),
+    };
+    app.start(Job::Test(target)).await
+}
+
+pub(in crate::sink::http) async fn stop(
+    State(app): State<AppState>,
+    request: Request,
+) -> Result<Json<Value>, ApiError> {
+    require_trust(&request)?;
+    app.setup.setup.stop();
+    Ok(Json(json!({})))
+}
+
+pub(in crate::sink::http) async fn change(
+    State(app): State<AppState>,
+    request: Request,
+) -> Result<Json<Value>, ApiError> {
+    require_trust(&request)?;
+    let change: Change = read_json(request).await?;
+    let stop = app.stop.clone();
+    tokio::select! {
+        result = app.setup.change(change) => result.map(Json),
+        // The restart has begun.
+        () = stop.cancelled() => Ok(Json(json!({"restarting": true}))),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    token: String,
+}
+
+/// Keeps the token in a cookie.
+pub(in crate::sink::http) async fn login(
+    State(app): State<AppState>,
+    request: Request,
+) -> Result<impl IntoResponse, ApiError> {
+    let Login { token } = read_json(request).await?;
+    match app.guard.accepts(&token).await {
+        true => Ok(([(header::SET_COOKIE, Guard::cookie(&token))], Json(json!({})))),
+        false => Err(ApiError(StatusCode::UNAUTHORIZED, "this is not HTTP_TOKEN".to_owned())),
+    }
+}
+
+impl AppState {
+    async fn start(&self, job: Job) -> Result<Json<Value>, ApiError> {
+        match self.setup.setup.start(job).await {
+            Ok(()) => Ok(Json(json!({}))),
+            Err(error) => {
+                let status = match error {
+                    Refusal::Busy => StatusCode::CONFLICT,
+                    Refusal::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                };
+                Err(ApiError(status, error.to_string()))
+            }
+        }
+    }
+}
+
+fn require_trust(request: &Request) -> Result<(), ApiError> {
+    match request.extensions().get::<IsTrusted>() {
+        Some(IsTrusted(true)) => Ok(()),
+        _ => Err(ApiError(
+            StatusCode::FORBIDDEN,
+            "set-up works on this machine only, unless HTTP_TOKEN is set".to_owned(),
+        )),
+    }
+}
+
+async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
+    let body = timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await;
+    let body = body
+        .map_err(|_| ApiError(StatusCode::REQUEST_TIMEOUT, "the request is too slow".to_owned()))?
+        .map_err(|error| ApiError(error.status(), error.body_text()))?;
+    serde_json::from_slice(&body)
+        .map_err(|error| ApiError(StatusCode::BAD_REQUEST, format!("unexpected JSON: {error}")))
+}
