@@ -6,12 +6,12 @@ mod broker;
 mod device;
 mod endpoint;
 mod error;
+mod http;
 mod installation;
 mod profiles;
 mod redacted;
 mod rule;
 mod service;
-mod setup;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -37,7 +37,8 @@ use crate::model::bank::Wiring;
 use crate::model::{AlarmThresholds, DeviceId, Profile};
 use crate::protocol::detection::Scope;
 use crate::protocol::{DriverInfo, Options};
-use crate::sink::{http, mqtt};
+use crate::sink::http::{Options as SetupOptions, Settings as HttpSettings};
+use crate::sink::mqtt;
 
 #[derive(Debug)]
 pub struct Config {
@@ -46,7 +47,7 @@ pub struct Config {
     /// `None`: no broker is configured.
     pub mqtt: Option<mqtt::Settings>,
     /// `None`: the HTTP server is off.
-    pub http: Option<http::Settings>,
+    pub http: Option<HttpSettings>,
     pub history: HistorySettings,
     /// Whether commands may change a battery.
     pub allow_control: bool,
@@ -92,7 +93,7 @@ pub struct Bank {
 /// argument and the files that it names, and on the add-on's options.
 pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Diagnostics> {
     let reporter = Reporter::default();
-    let options = setup::options(environment.clone());
+    let options = http::options(environment.clone());
     let values = source::collect(environment, &reporter);
     profiles::load(&values);
     build(&values, options, &reporter)
@@ -101,7 +102,7 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Config, Diagnostics
 /// `options`: the configuration as the set-up page shows it.
 fn build(
     values: &Values,
-    options: http::Options,
+    options: SetupOptions,
     reporter: &Reporter,
 ) -> Result<Config, Diagnostics> {
     let thresholds = service::thresholds(values);
@@ -118,7 +119,7 @@ fn build(
     let bank_ids = banks.iter().map(|bank| bank.profile.id.as_str());
     let ids: Vec<&str> = batteries.ids.iter().map(String::as_str).chain(bank_ids).collect();
     let mqtt = broker::settings(values, &ids);
-    let http = service::http(values, options);
+    let http = http::settings(values, options);
     warn_about_unknown_types(values, &batteries.devices, mqtt.as_ref());
     let diagnostics = reporter.take();
     if !diagnostics.errors.is_empty() {

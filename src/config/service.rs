@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use super::rule;
-use super::setup;
 use super::values::Values;
 use super::variables::*;
 use crate::model::units::{CentiPercent, DeciCelsius, Millivolts};
 use crate::model::{AlarmThresholds, Secret};
-use crate::sink::http;
 use crate::supervisor::Supervisor;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,24 +50,6 @@ pub(super) fn history(values: &Values) -> HistorySettings {
         span: Duration::from_secs(hours * 3600),
         file: values.explicit(&HISTORY_FILE).map(str::to_owned),
     }
-}
-
-/// `None` if it is off.
-pub(super) fn http(values: &Values, options: http::Options) -> Option<http::Settings> {
-    let listen = values.value(&HTTP_LISTEN).and_then(rule::listen).flatten()?;
-    let home_assistant = values.is_set(&SUPERVISOR_TOKEN);
-    let token = values.explicit(&HTTP_TOKEN).map(Secret::new);
-    if token.is_none() && !home_assistant && !listen.ip().is_loopback() {
-        values.warn(format!(
-            "everybody in the network can read the page at {listen}: set HTTP_TOKEN to a password, or \
-             HTTP_LISTEN to 127.0.0.1:{}",
-            listen.port()
-        ));
-    }
-    let mut hosts = values.explicit(&HTTP_ALLOWED_HOSTS).and_then(rule::hosts).unwrap_or_default();
-    hosts.extend(values.explicit(&HTTP_URL).and_then(rule::url_host));
-    let access = http::Access { home_assistant, token, allowed_hosts: hosts };
-    Some(http::Settings { listen, access, setup: setup::settings(values, options) })
 }
 
 /// The Supervisor of Home Assistant, where this program is an add-on.

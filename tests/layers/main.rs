@@ -64,6 +64,8 @@ const RULES: &[Rule] = &[
     Rule { module: "did_you_mean", may_use: &[], forbidden: IMPURE },
     Rule { module: "clock", may_use: &["model"], forbidden: &["std::env", "tracing"] },
     Rule { module: "command", may_use: &["model"], forbidden: &["std::env", "tracing"] },
+    Rule { module: "setup", may_use: &["model"], forbidden: &["std::env", "tracing"] },
+    Rule { module: "supervisor", may_use: &["model"], forbidden: &["std::env", "tracing"] },
     Rule {
         module: "capture",
         may_use: &["model", "protocol", "raw", "clock"],
@@ -77,6 +79,8 @@ const RULES: &[Rule] = &[
             "model",
             "board",
             "command",
+            "setup",
+            "supervisor",
             "raw",
             "history",
             "clock",
@@ -97,7 +101,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         module: "config",
-        may_use: &["model", "protocol", "sink", "did_you_mean"],
+        may_use: &["model", "protocol", "sink", "supervisor", "did_you_mean"],
         forbidden: &["async", "tokio", "tracing"],
     },
     Rule { module: "app", may_use: ANY, forbidden: &["std::env"] },

@@ -1,4 +1,4 @@
-//! The configuration as the set-up page shows and changes it.
+//! The HTTP server, and the configuration as its set-up page shows and changes it.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,34 @@ use serde_json::Value;
 use super::error::Reporter;
 use super::installation::installation;
 use super::redacted::redacted;
+use super::rule;
 use super::source::{option_entries, resolve};
 use super::values::{Spelling, Values};
-use super::variables::{BANKS, DEVICES, Group, READ_INTERVAL, VARIABLES};
+use super::variables::*;
 use super::{build, service};
-use crate::protocol::drivers;
-use crate::sink::http::{BatteryOptions, BrandChoice, Options, SetupSettings};
+use crate::model::Secret;
+use crate::protocol::{DriverInfo, drivers};
+use crate::sink::http::{Access, BatteryOptions, BrandChoice, Options, Settings, SetupSettings};
 
-pub(super) fn settings(values: &Values, options: Options) -> SetupSettings {
+/// `None` if it is off.
+pub(super) fn settings(values: &Values, options: Options) -> Option<Settings> {
+    let listen = values.value(&HTTP_LISTEN).and_then(rule::listen).flatten()?;
+    let home_assistant = values.is_set(&SUPERVISOR_TOKEN);
+    let token = values.explicit(&HTTP_TOKEN).map(Secret::new);
+    if token.is_none() && !home_assistant && !listen.ip().is_loopback() {
+        values.warn(format!(
+            "everybody in the network can read the page at {listen}: set HTTP_TOKEN to a password, or \
+             HTTP_LISTEN to 127.0.0.1:{}",
+            listen.port()
+        ));
+    }
+    let mut hosts = values.explicit(&HTTP_ALLOWED_HOSTS).and_then(rule::hosts).unwrap_or_default();
+    hosts.extend(values.explicit(&HTTP_URL).and_then(rule::url_host));
+    let access = Access { home_assistant, token, allowed_hosts: hosts };
+    Some(Settings { listen, access, setup: setup(values, options) })
+}
+
+fn setup(values: &Values, options: Options) -> SetupSettings {
     SetupSettings {
         installation: installation(values),
         supervisor: service::supervisor(values),
@@ -49,7 +69,7 @@ fn battery_options() -> BatteryOptions {
 }
 
 fn brands() -> Vec<BrandChoice> {
-    let choice = |info: &&'static crate::protocol::DriverInfo| BrandChoice {
+    let choice = |info: &&'static DriverInfo| BrandChoice {
         name: info.name,
         title: info.title,
         by_wire: info.serial.is_some(),
