@@ -16,8 +16,10 @@ fn misspelled_name_is_reported_before_the_error() {
         let output = run(command, &[("DEVICES", devices)]);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         let text = String::from_utf8(output.stderr).unwrap();
-        let (warning, error) =
-            (text.find("DEVICES[0].adress is unknown"), text.find("DEVICES[0].port must be set"));
+        let (warning, error) = (
+            text.find("battery 1 of DEVICES (a): adress is unknown"),
+            text.find("battery 1 of DEVICES (a): port must be set"),
+        );
         assert!(warning.is_some() && warning < error, "{text}");
     }
 }

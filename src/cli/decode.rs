@@ -3,14 +3,14 @@
 //! The real driver reads the recording: it receives the chunks that follow its request there;
 //! chunks without a request above them answer the first request. Then it times out.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::args::FlagValue::One;
-use super::args::{Command, Flag};
-use super::{FAILED, Outcome, SUCCESS, failed, misconfigured};
+use super::args::{Command, Flag, PROGRAM};
+use super::{FAILED, Outcome, SUCCESS, failed, misconfigured, unknown_type};
 use crate::model::derive::derive;
 use crate::model::units::Millis;
 use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, Profile, Reading, Snapshot};
@@ -24,6 +24,9 @@ const MAX_INPUT: u64 = 4 * 1024 * 1024;
 /// Far more steps than any driver needs.
 const MAX_STEPS: usize = 10_000;
 
+const INCOMPLETE: &str = "the input is empty or incomplete: give whole answers, from the first \
+                          byte to the last, and check the type";
+
 pub(super) const COMMAND: Command = Command {
     name: "decode",
     about: "Decode frames in hex from stdin into one JSON object",
@@ -36,10 +39,13 @@ pub(super) const COMMAND: Command = Command {
 };
 
 fn run(brand: &str) -> Outcome {
-    let (info, id) = protocol::find(brand).zip(DeviceId::new(brand)).ok_or_else(|| {
-        let known: Vec<_> = protocol::drivers().iter().map(|info| info.name).collect();
-        misconfigured(format!("unknown type {brand}; known types: {}", known.join(", ")))
-    })?;
+    let (info, id) = protocol::find(brand)
+        .zip(DeviceId::new(brand))
+        .ok_or_else(|| misconfigured(unknown_type(brand, COMMAND.name)))?;
+    if std::io::stdin().is_terminal() {
+        let what = if info.text { "the text of the console" } else { "the frames in hex" };
+        eprintln!("{PROGRAM}: paste {what}, then press Enter and Ctrl+D");
+    }
     let mut text = String::new();
     let read = std::io::stdin().take(MAX_INPUT).read_to_string(&mut text);
     read.map_err(|error| failed(format!("cannot read stdin: {error}")))?;
@@ -58,6 +64,10 @@ pub(super) fn without_time(state: &DeviceState) -> Value {
 }
 
 fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
+    if text.trim().is_empty() {
+        let fault = Fault::new(FaultKind::Timeout, "the input is empty", INCOMPLETE);
+        return state(info, id, Err(fault));
+    }
     let recording = match info.text {
         true => Ok(Recording::of_console(text)),
         false => Recording::parse(text),
@@ -225,10 +235,7 @@ fn more_specific(earlier: Option<Fault>, error: ProtocolError) -> Fault {
 /// The hints of the driver are about a line; here the input is at fault.
 fn with_hint_about_input(fault: Fault) -> Fault {
     let hint = match fault.kind {
-        FaultKind::Timeout => {
-            "the input is empty or incomplete: give whole answers, from the first byte to the \
-             last, and check the type"
-        }
+        FaultKind::Timeout => INCOMPLETE,
         FaultKind::BadChecksum => "digits are missing or changed: compare with the recording",
         FaultKind::BadFrame | FaultKind::UnsupportedFrame => {
             "check the type, and that the input contains answers only; start a request with >"
@@ -322,6 +329,13 @@ mod tests {
         let state = decode(info, DeviceId::new("jbd").unwrap(), "DDA50300FFFD77");
         let fault = state.attempt.unwrap().fault.unwrap();
         assert!(fault.hint.contains("a request with >"), "{fault:?}");
+    }
+
+    #[test]
+    fn empty_input_is_named() {
+        let info = protocol::find("jbd").unwrap();
+        let state = decode(info, DeviceId::new("jbd").unwrap(), " \n");
+        assert_eq!(state.attempt.unwrap().fault.unwrap().message, "the input is empty");
     }
 
     #[test]

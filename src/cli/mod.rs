@@ -34,6 +34,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app;
 use crate::config::{self, Config, Diagnostics, LogSettings};
+use crate::did_you_mean::closest;
+use crate::protocol;
 use args::{Command, CommandFuture, Invocation, PROGRAM};
 
 /// Exit codes of the contract.
@@ -77,6 +79,14 @@ fn failed(message: impl Display) -> CommandError {
 
 fn misconfigured(message: impl Display) -> CommandError {
     CommandError { exit_code: MISCONFIGURED, message: message.to_string() }
+}
+
+/// The probable type, and where the list is.
+fn unknown_type(name: &str, command: &str) -> String {
+    let near = || closest(name, protocol::names()).map(|(near, _)| near);
+    let near = protocol::nickname(name).or_else(near);
+    let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
+    format!("unknown type {name}; {near}`{PROGRAM} {command} --help` lists all types")
 }
 
 /// The warnings come first: the errors that they cause are the last thing to be read.

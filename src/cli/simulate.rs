@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::args::FlagValue::{List, One, Optional};
 use super::args::{Command, Flag, Matches};
-use super::{Outcome, SUCCESS, failed};
+use super::{Outcome, SUCCESS, failed, unknown_type};
 use crate::app;
 use crate::sim::serve::{ListenAddr, MAX_SPEED, SimServer, SimServerOptions};
 use crate::sim::{self, Battery, Faults, SimBrand, faults, gatt};
@@ -61,10 +61,7 @@ pub(super) const COMMAND: Command = Command {
 
 fn brand(matches: &Matches) -> Result<&'static SimBrand, String> {
     let name = matches.value("type").unwrap_or_default();
-    sim::find(name).ok_or_else(|| {
-        let known: Vec<_> = sim::brands().iter().map(|brand| brand.name).collect();
-        format!("unknown type {name}; known types: {}", known.join(", "))
-    })
+    sim::find(name).ok_or_else(|| unknown_type(name, COMMAND.name))
 }
 
 fn seed(matches: &Matches) -> Result<u64, String> {
@@ -86,7 +83,13 @@ fn options(matches: &Matches) -> Result<SimServerOptions, String> {
     };
     let listen = match (matches.value("tcp"), matches.value("port-link")) {
         (Some(_), Some(_)) => return Err("--tcp and --port-link exclude each other".to_owned()),
-        (Some(address), None) => ListenAddr::Tcp(address.to_owned()),
+        (Some(address), None) if is_host_and_port(address) => ListenAddr::Tcp(address.to_owned()),
+        (Some(address), None) => {
+            return Err(format!(
+                "--tcp is {address:?}, but must be a host and a port, such as 127.0.0.1:8899 or \
+                 0.0.0.0:8899"
+            ));
+        }
         (None, link) => ListenAddr::Terminal { link: link.map(PathBuf::from) },
     };
     let rules = faults::parse(matches.value("fault").unwrap_or_default());
@@ -102,6 +105,11 @@ fn options(matches: &Matches) -> Result<SimServerOptions, String> {
     })
 }
 
+fn is_host_and_port(text: &str) -> bool {
+    let parts = text.rsplit_once(':');
+    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
 fn addresses(matches: &Matches, brand: &SimBrand) -> Result<Vec<u8>, String> {
     let (first, last) = (*brand.addresses.start(), *brand.addresses.end());
     let Some(listed) = matches.values("address") else {
@@ -109,7 +117,11 @@ fn addresses(matches: &Matches, brand: &SimBrand) -> Result<Vec<u8>, String> {
     };
     let parse = |text: &String| {
         let address = text.parse().ok().filter(|address| brand.addresses.contains(address));
-        address.ok_or_else(|| format!("--address {text}: must be from {first} to {last}"))
+        let allowed = match first == last {
+            true => format!("{first}, the only address of this type"),
+            false => format!("from {first} to {last}"),
+        };
+        address.ok_or_else(|| format!("--address {text}: must be {allowed}"))
     };
     listed.iter().map(parse).collect()
 }
@@ -134,6 +146,22 @@ mod tests {
     use crate::cli::args::{self, Invocation};
     use crate::config;
     use crate::transport::Bluetooth;
+
+    #[test]
+    fn impossible_value_is_explained() {
+        for (line, words) in [
+            ("simulate --tcp 99999", "--tcp is \"99999\", but must be a host and a port"),
+            ("simulate --tcp 127.0.0.1:99999", "such as 127.0.0.1:8899"),
+            ("simulate --type jbd --address 5", "must be 1, the only address of this type"),
+            ("simulate --type jkbms", "unknown type jkbms; did you mean jk?"),
+            ("simulate --type x", "bms-reader simulate --help` lists all types"),
+        ] {
+            let invocation = args::parse(COMMANDS, line.split(' ').map(Into::into)).unwrap();
+            let Invocation::Command(matches) = invocation else { panic!("{invocation:?}") };
+            let error = options(&matches).unwrap_err();
+            assert!(error.contains(words), "{line}: {error}");
+        }
+    }
 
     #[tokio::test]
     async fn simulated_jk_on_a_port_is_read_as_jk() {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::Bank;
 use super::device::{Batteries, display_name};
 use super::error::ConfigError;
-use super::values::Values;
+use super::values::{Values, label};
 use super::variables::{BANK, BANKS, DEVICE_ID, DEVICE_NAME};
 use crate::model::bank::Wiring;
 use crate::model::{DeviceId, Profile};
@@ -42,7 +42,8 @@ pub(super) fn all(values: &Values, batteries: &Batteries) -> Vec<Bank> {
             Err(error) => {
                 let example = BANKS.example.trim_matches(['[', ']']);
                 let allowed = format!("an object with id, name, wiring and members ({error})");
-                values.error(ConfigError::new(format!("BANKS[{index}]"), allowed, example));
+                let name = label("bank", index, &values.name_of(&BANKS), None);
+                values.error(ConfigError::new(name, allowed, example));
             }
         }
     }
@@ -89,7 +90,8 @@ impl BankEntry {
 
     fn check(&self, index: usize, banks: &[Bank], batteries: &Batteries, values: &Values) {
         let error = |field: &str, value: &str, allowed: &str, example: &str| {
-            let name = format!("BANKS[{index}].{field}");
+            let label = label("bank", index, &values.name_of(&BANKS), Some(&self.id));
+            let name = format!("{label}: {field}");
             values.error(ConfigError::new(name, allowed, example).with_value(value));
         };
         let BankEntry { id, name, wiring: word, members } = self;

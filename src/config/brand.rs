@@ -6,7 +6,7 @@ use super::endpoint::Endpoint;
 use super::error::ConfigError;
 use super::rule::{SIMULATED, brands};
 use super::values::Values;
-use super::variables::{BMS_ADDRESS, BMS_BARCODE, BMS_PORT, BMS_TYPE, BMS_VARIANT};
+use super::variables::{BMS_ADDRESS, BMS_BARCODE, BMS_PORT, BMS_TYPE, BMS_VARIANT, Variable};
 use crate::did_you_mean::closest;
 use crate::protocol::{self, DriverInfo, ImpliedBy, detection};
 
@@ -47,8 +47,8 @@ impl Brand {
             Some(name) => protocol::find(&canonical(name)),
         };
         if driver.is_none() {
-            let allowed = format!("for a simulated battery {}", BMS_TYPE.rule);
-            values.reject(&BMS_VARIANT, allowed);
+            let name = values.explicit(&BMS_VARIANT).unwrap_or_default();
+            values.error(unknown_brand(&canonical(name), &BMS_VARIANT, values));
         }
         Some(Brand { name: SIMULATED, simulated: true, ..Brand::of_driver(driver?) })
     }
@@ -74,7 +74,7 @@ impl Brand {
             }
             let driver = protocol::find(&name);
             if driver.is_none() {
-                values.error(unknown_brand(&name, values));
+                values.error(unknown_brand(&name, &BMS_TYPE, values));
             }
             driver
         } else if values.is_set(&BMS_BARCODE) {
@@ -99,16 +99,23 @@ fn canonical(name: &str) -> String {
     name.to_lowercase().replace('_', "-")
 }
 
-fn unknown_brand(name: &str, values: &Values) -> ConfigError {
-    let known = &BMS_TYPE.rule;
+/// The probable type comes first: the list is long.
+fn unknown_brand(name: &str, variable: &Variable, values: &Values) -> ConfigError {
+    let list = "`bms-reader decode --help` lists all types";
     if BLE_TYPES.contains(&name) {
         let address = values.name_of(&BMS_ADDRESS);
-        let allowed = format!("unset, because {address} is enough, or {known}");
-        return values.invalid(&BMS_TYPE, allowed).with_example(detection::AUTO);
+        let allowed = format!("unset, because {address} is enough, or a type ({list})");
+        return values.invalid(variable, allowed).with_example(detection::AUTO);
     }
-    let allowed = match closest(name, brands()) {
-        Some((near, errors)) if errors <= 3 => format!("{known} (did you mean {near}?)"),
-        _ => known.to_string(),
-    };
-    values.invalid(&BMS_TYPE, allowed)
+    let near = || closest(name, brands()).filter(|(_, errors)| *errors <= 3).map(|(near, _)| near);
+    match protocol::nickname(name).or_else(near) {
+        Some(near) => {
+            let allowed = format!("a type: did you mean {near}? ({list})");
+            values.invalid(variable, allowed).with_correction(near.to_owned())
+        }
+        None => {
+            let allowed = format!("a type, or auto to detect it ({list})");
+            values.invalid(variable, allowed).with_example(detection::AUTO)
+        }
+    }
 }

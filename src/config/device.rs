@@ -10,7 +10,7 @@ use super::endpoint::Endpoint;
 use super::error::{ConfigError, Reporter};
 use super::rule;
 use super::source::resolve;
-use super::values::{Spelling, Values};
+use super::values::{Spelling, Values, label};
 use super::variables::*;
 use crate::model::profile::address_bytes;
 use crate::model::units::millis;
@@ -59,7 +59,10 @@ fn flat(values: &Values) -> Vec<Values> {
     }
     if let Some(names) = values.set_among(flat_variables()) {
         values.warn(format!(
-            "{names} without effect, because no battery is configured: set BMS_PORT, BMS_ADDRESS or BMS_TYPE"
+            "{names} without effect, because no battery is configured: set {}, {} or {}",
+            values.name_of(&BMS_PORT),
+            values.name_of(&BMS_ADDRESS),
+            values.name_of(&BMS_TYPE)
         ));
     }
     Vec::new()
@@ -88,12 +91,16 @@ fn elements(values: &Values) -> Option<Vec<Values>> {
 }
 
 fn element(index: usize, value: Value, program: &Values) -> Option<Values> {
-    let spelling = Spelling::Element(index);
+    let list = program.name_of(&DEVICES);
     let Value::Object(fields) = value else {
         let example = r#"{"id": "rack1", "port": "/dev/ttyUSB0"}"#;
-        program.error(ConfigError::new(format!("DEVICES[{index}]"), "a JSON object", example));
+        let name = label("battery", index, &list, None);
+        program.error(ConfigError::new(name, "a JSON object", example));
         return None;
     };
+    let ids = fields.iter().filter(|(key, _)| key.eq_ignore_ascii_case("id"));
+    let id = ids.filter_map(|(_, id)| id.as_str()).next();
+    let spelling = Spelling::Element(label("battery", index, &list, id).into());
     let mut entries = BTreeMap::new();
     for (key, value) in fields {
         let key = key.to_lowercase();
@@ -270,10 +277,14 @@ fn bus_address(values: &Values, driver: Option<&DriverInfo>) -> Option<u8> {
     }
     let (first, last) = (*driver.addresses.start(), *driver.addresses.end());
     let allowed = match first == last {
-        true => format!("{first} for type {}", driver.name),
+        true => format!("unset: type {} has no addresses", driver.name),
         false => format!("a whole number from {first} to {last} for type {}", driver.name),
     };
-    values.reject(&BMS_SLAVE_ID, allowed);
+    let example = match first == last {
+        true => format!("no {} at all", values.name_of(&BMS_SLAVE_ID)),
+        false => driver.default_address().to_string(),
+    };
+    values.error(values.invalid(&BMS_SLAVE_ID, allowed).with_example(example));
     None
 }
 
@@ -347,7 +358,11 @@ fn check_buses(built: &mut [(&Values, Device)]) {
             let other = &other.profile.id;
             let allowed =
                 format!("an address that no other battery on {endpoint} has; {other} has this one");
-            values.reject(&BMS_SLAVE_ID, allowed);
+            let mut error = values.invalid(&BMS_SLAVE_ID, allowed);
+            if let Some(free) = free_address(built, device) {
+                error = error.with_example(free.to_string());
+            }
+            values.error(error);
         }
         let explicit = neighbours.find(|(values, _)| values.is_set(&BMS_BAUDRATE));
         let differs = explicit.is_some_and(|(_, other)| other.bauds != device.bauds);
@@ -363,6 +378,16 @@ fn check_buses(built: &mut [(&Values, Device)]) {
             built[index].1.bauds = other.bauds.clone();
         }
     }
+}
+
+/// The first address of its brand that no battery on its line has.
+fn free_address(built: &[(&Values, Device)], device: &Device) -> Option<u8> {
+    let is_taken = |address: &u8| {
+        let same_line = built.iter().filter(|(_, other)| other.endpoint.is_same(&device.endpoint));
+        same_line.map(|(_, other)| other.options.address).any(|taken| taken == *address)
+    };
+    let mut possible = device.driver?.addresses.clone().filter(|address| *address > 0);
+    possible.find(|address| !is_taken(address))
 }
 
 /// A display name for an ID: `bms_main` becomes `BMS main`.

@@ -12,13 +12,15 @@ const SHOWN: usize = 80;
 /// A value that is missing or invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// As the user spelled it: `BMS_PORT`, `option bms_port`, `DEVICES[0].port`.
+    /// As the user spelled it: `BMS_PORT`, `option bms_port`, `battery 1 of DEVICES (rack1): port`.
     pub variable: String,
     /// `None` if nothing was set, or the value is secret.
     pub value: Option<String>,
     /// What is allowed; follows "must be".
     pub allowed: String,
     pub example: String,
+    /// The example is what the user probably means.
+    pub is_correction: bool,
 }
 
 impl ConfigError {
@@ -33,6 +35,7 @@ impl ConfigError {
             value: None,
             allowed: one_line(&allowed.into()),
             example: example.to_owned(),
+            is_correction: false,
         }
     }
 
@@ -40,8 +43,12 @@ impl ConfigError {
         ConfigError { value: Some(printable(value)), ..self }
     }
 
+    pub(super) fn with_correction(self, correction: String) -> Self {
+        ConfigError { example: one_line(&correction), is_correction: true, ..self }
+    }
+
     pub(super) fn with_example(self, example: impl Into<String>) -> Self {
-        ConfigError { example: example.into(), ..self }
+        ConfigError { example: example.into(), is_correction: false, ..self }
     }
 }
 
@@ -53,7 +60,8 @@ impl fmt::Display for ConfigError {
         if let Some(value) = &self.value {
             write!(f, " is {value:?}, but")?;
         }
-        write!(f, " must be {}; for example: {}", self.allowed, self.example)
+        let introduction = if self.is_correction { "write" } else { "for example:" };
+        write!(f, " must be {}; {introduction} {}", self.allowed, self.example)
     }
 }
 

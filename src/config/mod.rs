@@ -3,6 +3,7 @@
 mod bank;
 mod brand;
 mod broker;
+mod correction;
 mod device;
 mod endpoint;
 mod error;
@@ -15,6 +16,7 @@ mod service;
 mod source;
 #[cfg(test)]
 mod tests;
+mod unknown;
 mod values;
 pub mod variables;
 

@@ -7,20 +7,13 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::{ConfigError, Reporter};
+use super::unknown::unknown_name;
 use super::values::{Assignment, Spelling, Values};
-use super::variables::{BMS_OPTIONS_FILE, VARIABLES, Variable};
-use crate::did_you_mean::closest;
+use super::variables::{BMS_OPTIONS_FILE, SUPERVISOR_TOKEN, VARIABLES, Variable};
 use crate::model::Secret;
 
 /// In bytes; far above any options file or secret.
 const MAX_FILE_SIZE: u64 = 1 << 20;
-
-/// Prefixes that only this program uses: an unknown name with one of them is a mistake.
-const OWN_PREFIXES: [&str; 2] = ["bms_", "mqtt_"];
-
-/// Prefixes that other programs use, too: such a name is reported only if it is almost a known one.
-const SHARED_PREFIXES: [&str; 8] =
-    ["ha_", "alarm_", "history_", "http_", "read_", "device_", "allow_", "serial_"];
 
 /// Names and their values.
 pub(super) type Entries = BTreeMap<String, String>;
@@ -39,6 +32,10 @@ pub(super) fn collect(environment: Entries, reporter: &Reporter) -> Values {
     let environment = envy::from_iter(environment.into_iter().rev()).unwrap_or_default();
     let mut values = resolve(read_options(&environment, reporter), Spelling::Options, reporter);
     values.overlay(resolve(environment, Spelling::Environment, reporter));
+    if values.is_set(&SUPERVISOR_TOKEN) {
+        // The users of the add-on set options and no variables.
+        values.spelling = Spelling::Options;
+    }
     values
 }
 
@@ -59,7 +56,7 @@ pub(super) fn resolve(mut entries: Entries, spelling: Spelling, reporter: &Repor
             values.insert(variable, assignment);
         }
     }
-    for warning in entries.keys().filter_map(|name| unknown_name(name, spelling)) {
+    for warning in entries.keys().filter_map(|name| unknown_name(name, &values.spelling)) {
         values.warn(warning);
     }
     values
@@ -116,34 +113,6 @@ fn take_file(
         }
     };
     Some(Assignment { name, text })
-}
-
-/// A warning about a name that is no variable; `None` if it may belong to another program.
-fn unknown_name(name: &str, spelling: Spelling) -> Option<String> {
-    let names = VARIABLES.iter().flat_map(|variable| spelling.names(variable));
-    let files = VARIABLES.iter().filter_map(|variable| spelling.file_name(variable));
-    let known: Vec<String> = names.chain(files).collect();
-    let near = closest(name, known.iter().map(String::as_str));
-    let not_secret =
-        name.strip_suffix("_file").filter(|stem| known.iter().any(|other| other == stem));
-    let is_environment = matches!(spelling, Spelling::Environment);
-    let has_prefix = |of: &[&str]| of.iter().any(|prefix| name.starts_with(prefix));
-    let almost_known = not_secret.is_some() || near.is_some_and(|(_, errors)| errors <= 2);
-    let is_ours = has_prefix(&OWN_PREFIXES) || (has_prefix(&SHARED_PREFIXES) && almost_known);
-    if is_environment && !is_ours {
-        return None;
-    }
-    let cased = |name: &str| if is_environment { name.to_uppercase() } else { name.to_owned() };
-    let advice = match (spelling, name, not_secret, near) {
-        // Older programs disable a battery with it.
-        (Spelling::Element(_), "enabled", ..) => {
-            "; to disable a battery, remove it from the list".to_owned()
-        }
-        (_, _, Some(stem), _) => format!("; only secrets may be in a file: set {}", cased(stem)),
-        (.., Some((near, _))) => format!("; did you mean {}?", cased(near)),
-        (.., None) => String::new(),
-    };
-    Some(format!("{} is unknown and ignored{advice}", spelling.display(name)))
 }
 
 /// The options of the add-on; empty where there is no such file.

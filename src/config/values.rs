@@ -1,28 +1,36 @@
 //! The values of one source or one battery, by variable.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::correction::correction;
 use super::error::{ConfigError, Reporter};
 use super::rule;
 use super::variables::Variable;
 use crate::model::Secret;
 
 /// How a source spells the names of variables.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Spelling {
     Environment,
     Options,
-    /// `port`, in the element of `DEVICES` with this index.
-    Element(usize),
+    /// `port`, in an element of `DEVICES`; contains its [`label`].
+    Element(Rc<str>),
+}
+
+/// How messages name the element of a list: `battery 2 of DEVICES (rack1)`. People count from 1.
+pub(super) fn label(kind: &str, index: usize, list: &str, id: Option<&str>) -> String {
+    let id = id.map(|id| format!(" ({id})")).unwrap_or_default();
+    format!("{kind} {} of {list}{id}", index + 1)
 }
 
 impl Spelling {
     /// Accepted names in lower case, the documented one first; none for a variable that does not
     /// belong to a single battery in an element of `DEVICES`.
-    pub fn names(self, variable: &Variable) -> Vec<String> {
+    pub fn names(&self, variable: &Variable) -> Vec<String> {
         match self {
             Spelling::Element(_) => variable.key().into_iter().collect(),
             _ => [variable.name].iter().chain(variable.aliases).map(|n| n.to_lowercase()).collect(),
@@ -30,17 +38,17 @@ impl Spelling {
     }
 
     /// The name under which a source may contain the path of a file with the value.
-    pub fn file_name(self, variable: &Variable) -> Option<String> {
+    pub fn file_name(&self, variable: &Variable) -> Option<String> {
         let name = self.names(variable).into_iter().next().filter(|_| variable.secret)?;
         Some(format!("{name}_file"))
     }
 
     /// The name as messages show it.
-    pub fn display(self, name: &str) -> String {
+    pub fn display(&self, name: &str) -> String {
         match self {
             Spelling::Environment => name.to_uppercase(),
             Spelling::Options => format!("option {name}"),
-            Spelling::Element(index) => format!("DEVICES[{index}].{name}"),
+            Spelling::Element(label) => format!("{label}: {name}"),
         }
     }
 }
@@ -59,7 +67,13 @@ impl Assignment {
     pub fn invalid(&self, variable: &Variable, allowed: impl Into<String>) -> ConfigError {
         let text = self.text.as_ref().map_or("", Secret::expose);
         let allowed = allowed.into() + shell_leftover(text);
-        let error = ConfigError::new(&self.name, allowed, variable.example_for(text));
+        let mut error = ConfigError::new(&self.name, allowed, variable.example_for(text));
+        if !variable.secret
+            && !variable.rule.accepts(text)
+            && let Some(correction) = correction(variable, text)
+        {
+            error = error.with_correction(correction);
+        }
         match self.text {
             Some(_) if !variable.secret => error.with_value(text),
             _ => error,
@@ -153,9 +167,14 @@ impl Values {
 
     /// The elements of a JSON array; `None` if it is unset, or no array, which is reported.
     pub fn json_array(&self, variable: &Variable) -> Option<Vec<Value>> {
-        let allowed = match serde_json::from_str(self.explicit(variable)?) {
+        let text = self.explicit(variable)?;
+        let allowed = match serde_json::from_str(text) {
             Ok(Value::Array(list)) => return Some(list),
             Ok(_) => variable.rule.to_string(),
+            Err(_) if text.contains('\'') && !text.contains('"') => format!(
+                "{}, with double quotes (\") around names and texts instead of single ones (')",
+                variable.rule
+            ),
             // Syntax errors contain the position and never the text.
             Err(error) => format!("{} ({error})", variable.rule),
         };
@@ -165,9 +184,10 @@ impl Values {
 
     /// The name that the user wrote, or should write.
     pub fn name_of(&self, variable: &Variable) -> String {
-        match (self.assigned.get(variable.name), self.spelling, variable.key()) {
+        match (self.assigned.get(variable.name), &self.spelling, variable.key()) {
             (Some(assignment), _, _) => assignment.name.clone(),
             (None, Spelling::Element(_), Some(key)) => self.spelling.display(&key),
+            (None, Spelling::Options, _) => self.spelling.display(&variable.name.to_lowercase()),
             (None, ..) => variable.name.to_owned(),
         }
     }

@@ -16,6 +16,7 @@ pub mod error;
 mod frame;
 pub mod info;
 pub mod modbus;
+mod nickname;
 pub mod profiles;
 pub mod query;
 pub mod status_word;
@@ -44,6 +45,7 @@ pub mod smart123;
 pub use driver::{CapacityUnit, CycleKind, Driver, Medium, Options, Side, Step};
 pub use error::{DecodeError, ProtocolError};
 pub use info::{DriverInfo, ImpliedBy, uuid16};
+pub use nickname::nickname;
 
 // What most drivers need.
 use advertisement::AdvertisementMatcher;

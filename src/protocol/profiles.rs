@@ -72,6 +72,12 @@ pub(super) fn with_bluetooth(info: &'static DriverInfo) -> &'static DriverInfo {
     }))
 }
 
+/// Names on the batteries that this brand reads; only profiles contain them.
+pub fn brands(info: &DriverInfo) -> impl Iterator<Item = &'static str> {
+    let brands = info.source.profile().map_or(&[][..], |loaded| &loaded.profile.brands);
+    brands.iter().map(String::as_str)
+}
+
 /// Whether every reply with values is protected; Modbus always is.
 fn has_checksums(profile: &Profile) -> bool {
     let replies = profile.requests.iter().flat_map(|request| &request.replies);

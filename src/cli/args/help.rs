@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::{Command, Flag, FlagValue, PROGRAM};
+use crate::protocol;
 
 /// Columns of the help.
 const WIDTH: usize = 100;
@@ -46,7 +47,14 @@ impl Command {
         });
         let rows = positional.into_iter().chain(flags).chain([help_row("Print this help")]);
         let (about, usage) = (wrapped(&format!("{}.", self.about), 0), self.usage());
-        format!("{about}\n\nUsage: {usage}\n\n{}", columns(rows))
+        let types = match self.visible().any(|flag| flag.value == FlagValue::One("TYPE")) {
+            true => {
+                let names: Vec<_> = protocol::names().collect();
+                format!("\n{}\n", wrapped(&format!("Types: {}", names.join(", ")), 0))
+            }
+            false => String::new(),
+        };
+        format!("{about}\n\nUsage: {usage}\n\n{}{types}", columns(rows))
     }
 
     fn visible(&self) -> impl Iterator<Item = &Flag> {
@@ -116,6 +124,17 @@ mod tests {
             assert!(overview(COMMANDS).contains(&format!("\n  {} ", command.name)));
         }
         assert!(overview(COMMANDS).lines().all(|line| line.len() <= WIDTH));
+    }
+
+    #[test]
+    fn help_about_types_lists_them() {
+        for name in ["decode", "simulate"] {
+            let command = COMMANDS.iter().find(|command| command.name == name).unwrap();
+            let help = command.help().replace('\n', " ");
+            for info in protocol::drivers() {
+                assert!(help.contains(&format!(" {}", info.name)), "{name}: {}", info.name);
+            }
+        }
     }
 
     #[test]

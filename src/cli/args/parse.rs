@@ -166,7 +166,7 @@ impl Matches {
         let is_list = matches!(flag.value, FlagValue::List(_));
         let values: Vec<OsString> = match flag.value {
             FlagValue::None => Vec::new(),
-            FlagValue::One(_) | FlagValue::List(_) => vec![parser.value()?],
+            FlagValue::One(_) | FlagValue::List(_) => vec![value(flag, parser)?],
             // An error means that there are none.
             FlagValue::Optional(_) => {
                 parser.values().map(|values| values.take(1).collect()).unwrap_or_default()
@@ -192,6 +192,22 @@ impl Matches {
         let flag = self.command.flags.iter().find(is_missing).map(ToString::to_string);
         let positional = self.command.positional.filter(|_| self.positional.is_none());
         flag.or(positional.map(|(name, description)| format!("{name} ({description})")))
+    }
+}
+
+/// The value of a flag. The next flag is none: `--device --capture x` lacks a value. With an equals
+/// sign a value may begin with a dash.
+fn value(flag: &Flag, parser: &mut lexopt::Parser) -> Result<OsString, lexopt::Error> {
+    let attached = parser.optional_value();
+    let mut next =
+        || parser.try_raw_args().and_then(|arguments| arguments.as_slice().first().cloned());
+    let is_flag = |next: &OsString| next.as_encoded_bytes().starts_with(b"--");
+    match attached {
+        Some(value) => Ok(value),
+        None if next().is_some_and(|next| is_flag(&next)) => {
+            Err(format!("missing argument for option '--{}'", flag.name).into())
+        }
+        None => parser.value(),
     }
 }
 
@@ -225,6 +241,7 @@ mod tests {
         }
         assert_eq!(matches("read").value("device"), None);
         assert_eq!(matches("read --device=").value("device"), Some(""));
+        assert_eq!(matches("read --device=--x").value("device"), Some("--x"));
         assert_eq!(matches("replay x.jsonl").positional(), "x.jsonl");
         assert_eq!(matches("replay -- --x").positional(), "--x");
         let two_words = matches("profile check x.yaml");
@@ -271,6 +288,7 @@ mod tests {
             ("--device x", "invalid option '--device'"),
             ("read --devcie x", "unknown option --devcie; did you mean --device?"),
             ("read --device", "missing argument for option '--device'"),
+            ("read --device --capture x", "missing argument for option '--device'"),
             ("read --device a --device b", "--device is repeated"),
             ("read x", "read: unexpected argument 'x'"),
             ("replay a b", "replay: unexpected argument 'b'"),

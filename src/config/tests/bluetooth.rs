@@ -96,7 +96,10 @@ fn two_batteries_with_one_address_are_an_error() {
         r#"[{"id": "a", "address": "AA:BB:CC:DD:EE:01"},
             {"id": "b", "address": "aa-bb-cc-dd-ee-01", "adapter": "hci1"}]"#,
     )]);
-    assert!(message.starts_with("DEVICES[1].address is \"aa-bb-cc-dd-ee-01\""), "{message}");
+    assert!(
+        message.starts_with("battery 2 of DEVICES (b): address is \"aa-bb-cc-dd-ee-01\""),
+        "{message}"
+    );
     assert!(message.contains("another address than that of a"), "{message}");
 }
 

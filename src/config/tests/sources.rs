@@ -56,7 +56,7 @@ fn documented_name_overrides_alias_with_a_warning() {
 fn error_in_an_alias_names_the_alias() {
     let message = error(&[("SERIAL_PORT", "ttyUSB0")]);
     assert!(message.starts_with("SERIAL_PORT is \"ttyUSB0\", but must be the path"), "{message}");
-    assert!(message.ends_with("for example: /dev/ttyUSB0"), "{message}");
+    assert!(message.ends_with("write /dev/ttyUSB0"), "{message}");
 }
 
 #[test]
@@ -82,10 +82,13 @@ fn blanks_are_trimmed_and_empty_is_unset() {
 #[test]
 fn error_mentions_leftover_quotes_and_comments() {
     for (name, value, words) in [
-        ("BMS_PORT", r#""/dev/ttyUSB0""#, ", without quotes around it; for example"),
-        ("BMS_TYPE", "'daren'", ", without quotes around it; for example"),
+        ("BMS_PORT", r#""/dev/ttyUSB0""#, ", without quotes around it; write /dev/ttyUSB0"),
+        ("BMS_TYPE", "'daren'", ", without quotes around it; write daren"),
         ("DEVICES", r#"'[{"id": "a"}]'"#, ", without quotes around it; for example"),
         ("READ_INTERVAL", "30 # seconds", ", without a comment after it; for example: 30"),
+        ("BMS_PORT", "192.168.1.40:8899", "; write tcp://192.168.1.40:8899"),
+        ("READ_INTERVAL", "2,5", "; write 2.5"),
+        ("ALARM_CELL_HIGH", "\"3,65\"", "without quotes around it; write 3.65"),
     ] {
         let message = error(
             &[("BMS_ADDRESS", "C8:47:80:37:02:E8"), (name, value)]
@@ -122,6 +125,18 @@ fn unknown_name_is_a_warning_with_the_nearest_name() {
         ]
     );
     let warning = |name: &str| warnings(&[(name, "x")]).join("\n");
+    for (name, meant) in [
+        ("LOGLEVEL", "LOG_LEVEL"),
+        ("LOG_LEVL", "LOG_LEVEL"),
+        ("INTERVAL", "READ_INTERVAL"),
+        ("POLL_INTERVAL", "READ_INTERVAL"),
+        ("ALARM_CELL_MAX", "ALARM_CELL_HIGH"),
+        ("BMS_MAC", "BMS_ADDRESS"),
+        ("MQTT_USERNAME", "MQTT_USER"),
+    ] {
+        let expected = format!("{name} is unknown and ignored; did you mean {meant}?");
+        assert_eq!(warning(name), expected);
+    }
     assert!(warning("MQTT_TOPIC").ends_with("did you mean MQTT_BASE_TOPIC?"));
     assert!(warning("MQTT_USER_FILE").ends_with("only secrets may be in a file: set MQTT_USER"));
     assert!(warning("BMS_FOO_BAR").ends_with("is unknown and ignored"));
@@ -224,10 +239,32 @@ fn error_in_an_option_names_the_option() {
     assert!(message.starts_with("option mqtt_port is \"0\""), "{message}");
 }
 
+/// The users of the add-on know no variables.
+#[test]
+fn addon_messages_name_options() {
+    let options =
+        TempFile::new("addon.json", br#"{"devices": [{"id": "a"}], "alarm_cell_high": "3,65"}"#);
+    let pairs = [("BMS_OPTIONS_FILE", options.path()), ("SUPERVISOR_TOKEN", "x")];
+    let messages = errors(&pairs);
+    assert!(messages[0].starts_with("option alarm_cell_high is \"3,65\""), "{messages:?}");
+    assert!(messages[0].ends_with("; write 3.65"), "{messages:?}");
+    assert!(
+        messages[1].starts_with("battery 1 of option devices (a): port must be set"),
+        "{messages:?}"
+    );
+    let options = TempFile::new("addon2.json", br#"{"bms_slave_id": 2}"#);
+    let pairs = [("BMS_OPTIONS_FILE", options.path()), ("SUPERVISOR_TOKEN", "x")];
+    let warnings = warnings(&pairs).join("\n");
+    assert!(
+        warnings.contains("set option bms_port, option bms_address or option bms_type"),
+        "{warnings}"
+    );
+}
+
 #[test]
 fn control_characters_in_names_are_escaped() {
     let warnings = warnings(&[("BMS_\nX", "1")]);
     assert!(warnings[0].starts_with(r"BMS_\nX is unknown"), "{warnings:?}");
     let message = error(&[("DEVICES", r#"[{"id": "a", "type": "simulated", "x\ny": []}]"#)]);
-    assert!(message.starts_with(r"DEVICES[0].x\ny must be"), "{message}");
+    assert!(message.starts_with(r"battery 1 of DEVICES (a): x\ny must be"), "{message}");
 }
