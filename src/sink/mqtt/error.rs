@@ -28,6 +28,8 @@ pub enum MqttError {
     Stalled,
     #[error("the broker does not answer the subscriptions")]
     NoSubscribeAck,
+    #[error("the broker rejected a subscription; check its access rules")]
+    SubscriptionRejected,
     /// The other half of the connection has ended, and reports the cause.
     #[error("connection closed")]
     Closed,

@@ -22,6 +22,8 @@ pub enum Incoming {
     /// Topic of a retained command. It would run again at every connection, so it never runs.
     RetainedCommand(String),
     Retained(usize, RetainedState),
+    /// Topic and payload of any retained message.
+    Collected(String, Vec<u8>),
     /// Home Assistant has started.
     Birth,
     Echo,
@@ -44,12 +46,19 @@ pub struct MessageParser {
     batteries: Vec<Topics>,
     birth: String,
     echo: String,
+    /// Whether every retained message is reported.
+    collects: bool,
 }
 
 impl MessageParser {
     pub fn new(settings: &Settings, batteries: Vec<Topics>) -> Self {
         let birth = topics::birth(&settings.discovery_prefix);
-        MessageParser { batteries, birth, echo: topics::echo(&settings.client_id) }
+        MessageParser { batteries, birth, echo: topics::echo(&settings.client_id), collects: false }
+    }
+
+    /// A parser for no battery that reports every retained message.
+    pub fn collecting(settings: &Settings) -> Self {
+        MessageParser { collects: true, ..MessageParser::new(settings, Vec::new()) }
     }
 
     /// `None` when the message is of no interest.
@@ -59,6 +68,9 @@ impl MessageParser {
         }
         if topic == self.echo {
             return Some(Incoming::Echo);
+        }
+        if self.collects && retained {
+            return Some(Incoming::Collected(topic.to_owned(), payload.to_owned()));
         }
         let mut batteries = self.batteries.iter().enumerate();
         batteries.find_map(|(index, topics)| {
@@ -120,7 +132,7 @@ fn parse_retained(topics: &Topics, topic: &str, payload: &[u8]) -> Option<Retain
 }
 
 /// `None` when another program published it.
-fn parse_discovery(topics: &Topics, topic: &str, payload: &[u8]) -> Option<RetainedState> {
+pub fn parse_discovery(topics: &Topics, topic: &str, payload: &[u8]) -> Option<RetainedState> {
     let target = topics.parse_discovery(topic)?;
     let mut discovery: Map<String, Value> = serde_json::from_slice(payload).ok()?;
     let origin = discovery.get("origin").or_else(|| discovery.get("o"))?;

@@ -23,6 +23,7 @@ mod json;
 mod message;
 mod probe;
 mod publish_filter;
+mod remove;
 mod seen_quantities;
 mod session;
 mod supervisor;
@@ -47,6 +48,7 @@ use self::error::MqttError;
 use self::session::Publisher;
 
 pub use self::probe::probe;
+pub use self::remove::{RetainedTopics, bridge_topic, clear_retained, find_retained};
 pub use self::supervisor::SupervisedBroker;
 
 /// The stop of the program must not wait longer for the broker.

@@ -311,7 +311,7 @@ impl Publisher {
                 energy @ (RetainedState::EnergyCharged(_) | RetainedState::EnergyDischarged(_)),
             ) => self.batteries[index].restore(energy),
             Incoming::Echo => self.restore_energy(true),
-            Incoming::Birth | Incoming::Retained(..) => {}
+            Incoming::Birth | Incoming::Retained(..) | Incoming::Collected(..) => {}
         }
         Ok(())
     }
