@@ -4,6 +4,7 @@
 
 mod bank;
 mod lines;
+mod past;
 pub mod probe;
 mod read;
 mod setup;
@@ -31,6 +32,7 @@ use crate::sink::{http, mqtt};
 use crate::transport::Bluetooth;
 
 pub use lines::{SimOptions, lines};
+pub(crate) use past::Past;
 pub use read::read;
 
 /// Time for the lines to abandon their reads and close their connections.
@@ -81,7 +83,7 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
     let board = &app.board;
     let stop_sinks = CancellationToken::new();
     let mut sinks = JoinSet::new();
-    let history = History::new(board, config.history.span);
+    let history = app.history;
     supervise(&mut sinks, "history", &stop_sinks, {
         let (history, board, file) = (history.clone(), board.clone(), config.history.file.clone());
         move |stop| history::run(history.clone(), board.clone(), file.clone(), stop).boxed()
@@ -171,6 +173,8 @@ pub struct App {
     /// The newest state of every battery.
     pub board: Board,
     bluetooth: Bluetooth,
+    /// Empty until [`run`], which fills it from the board.
+    history: History,
     commands: CommandBus,
     lines: JoinSet<()>,
     capture: Option<JoinHandle<()>>,
@@ -199,7 +203,8 @@ impl App {
             let (board, commands) = (board.clone(), commands.clone());
             tasks.spawn(bank::run_bank(bank, board, commands, inbox, stop.clone()).boxed());
         }
-        App { board, bluetooth, commands, lines: tasks, capture }
+        let history = History::new(&board, config.history.span);
+        App { board, bluetooth, history, commands, lines: tasks, capture }
     }
 }
 

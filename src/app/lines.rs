@@ -18,13 +18,15 @@ const SEED: u64 = 1;
 pub struct SimOptions {
     /// Simulated seconds per second.
     pub speed: f64,
+    /// Simulated time at the start, in seconds.
+    pub start: f64,
     /// What goes wrong on the simulated lines.
     pub faults: Faults,
 }
 
 impl Default for SimOptions {
     fn default() -> Self {
-        SimOptions { speed: 1.0, faults: Faults::default() }
+        SimOptions { speed: 1.0, start: 0.0, faults: Faults::default() }
     }
 }
 
@@ -36,16 +38,7 @@ pub fn lines(
     sim: &SimOptions,
     stop: &CancellationToken,
 ) -> Vec<Line> {
-    let mut groups: Vec<Vec<&Device>> = Vec::new();
-    for device in devices {
-        match groups.iter_mut().find(|group| share_a_line(group[0], device)) {
-            Some(group) => group.push(device),
-            None => groups.push(vec![device]),
-        }
-    }
     let adapter_errors = ReportedAdapterErrors::default();
-    // A bus adds the address to its seed, so the seeds of two lines must be further apart.
-    let groups = groups.into_iter().zip((SEED..).step_by(256));
     let line = |(group, seed): (Vec<&Device>, u64)| {
         let mut members: Vec<_> = group.iter().map(|device| member(device)).collect();
         if members.len() > 1 {
@@ -63,12 +56,38 @@ pub fn lines(
                 return Line { ble, ..Line::new(LinkConfig::Ble(config), members) };
             }
             config::Endpoint::Simulated => {
-                return simulated_line(simulated_brand(group[0]), members, sim, seed, stop);
+                let (bus, members) = simulated_bus(&group, seed, sim.faults.clone());
+                let mut bus = SimBus::new(bus, sim.speed, None).starting_at(sim.start);
+                bus.notification = simulated_brand(group[0]).notification;
+                let port = serve::memory("simulated", bus, stop.clone());
+                let line = Line::new(LinkConfig::Memory(port), members);
+                return Line { speed: sim.speed, ..line };
             }
         };
         Line { bauds: group[0].bauds.clone(), ..Line::new(endpoint, members) }
     };
-    groups.map(line).collect()
+    groups(devices).into_iter().map(line).collect()
+}
+
+/// The batteries of each line, with the seed of its simulation.
+fn groups(devices: &[Device]) -> Vec<(Vec<&Device>, u64)> {
+    let mut groups: Vec<Vec<&Device>> = Vec::new();
+    for device in devices {
+        match groups.iter_mut().find(|group| share_a_line(group[0], device)) {
+            Some(group) => group.push(device),
+            None => groups.push(vec![device]),
+        }
+    }
+    // A bus adds the address to its seed, so the seeds of two lines must be further apart.
+    groups.into_iter().zip((SEED..).step_by(256)).collect()
+}
+
+/// The buses of the simulated lines, without faults, each with its members.
+pub(super) fn simulated_buses(devices: &[Device]) -> Vec<(sim::Bus, Vec<LineMember>)> {
+    let is_simulated =
+        |group: &Vec<&Device>| matches!(group[0].endpoint, config::Endpoint::Simulated);
+    let simulated = groups(devices).into_iter().filter(|(group, _)| is_simulated(group));
+    simulated.map(|(group, seed)| simulated_bus(&group, seed, Faults::default())).collect()
 }
 
 fn share_a_line(one: &Device, other: &Device) -> bool {
@@ -85,21 +104,14 @@ fn simulated_brand(device: &Device) -> &'static SimBrand {
     device.driver.and_then(|info| sim::find(info.name)).unwrap_or(&sim::daren::BRAND)
 }
 
-fn simulated_line(
-    brand: &'static SimBrand,
-    mut members: Vec<LineMember>,
-    sim: &SimOptions,
-    seed: u64,
-    stop: &CancellationToken,
-) -> Line {
-    let addresses: Vec<u8> = members.iter().map(|member| member.options.address).collect();
-    let bus = sim::Bus::with_batteries(brand, &addresses, seed, sim.faults.clone());
-    let mut bus = SimBus::new(bus, sim.speed, None);
+fn simulated_bus(group: &[&Device], seed: u64, faults: Faults) -> (sim::Bus, Vec<LineMember>) {
+    let brand = simulated_brand(group[0]);
+    let mut members: Vec<_> = group.iter().map(|device| member(device)).collect();
     if brand.notification.is_some() {
-        bus.notification = brand.notification;
         members.iter_mut().for_each(|member| member.options.medium = Medium::Ble);
     }
-    Line::new(LinkConfig::Memory(serve::memory("simulated", bus, stop.clone())), members)
+    let addresses: Vec<u8> = members.iter().map(|member| member.options.address).collect();
+    (sim::Bus::with_batteries(brand, &addresses, seed, faults), members)
 }
 
 fn ble_config(

@@ -23,6 +23,8 @@ mod read;
 mod replay;
 mod scan;
 mod simulate;
+mod table;
+mod terminal;
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -167,23 +169,41 @@ fn load_config_and_start_log() -> Result<Config, CommandError> {
     Ok(config)
 }
 
-/// Logs to stderr, in colour on a terminal. `Targets` is the filter without regular expressions,
-/// which would add 0.2 MB to the static binary.
+/// Logs to stderr, in colour on a terminal.
 fn start_log(log: &LogSettings) -> Result<(), CommandError> {
-    let filter: Targets = log.filter.parse().map_err(|error| {
-        misconfigured(format!(
-            "RUST_LOG is not a log filter ({error}); for example: warn,bms_reader=debug"
-        ))
-    })?;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    let filtered = tracing_subscriber::registry().with(filter);
+    let filtered = tracing_subscriber::registry().with(log_filter(log)?);
     // A second start in one process (tests) keeps the first log.
     let _ = match log.json {
         true => filtered.with(lines.json()).try_init(),
         false => filtered.with(lines).try_init(),
     };
     Ok(())
+}
+
+/// Logs to this writer as plain text without times.
+fn start_log_in(
+    log: &LogSettings,
+    writer: impl std::io::Write + Clone + Send + Sync + 'static,
+) -> Result<(), CommandError> {
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .without_time()
+        .with_target(false);
+    let _ = tracing_subscriber::registry().with(log_filter(log)?).with(lines).try_init();
+    Ok(())
+}
+
+/// `Targets` is the filter without regular expressions,
+/// which would add 0.2 MB to the static binary.
+fn log_filter(log: &LogSettings) -> Result<Targets, CommandError> {
+    log.filter.parse().map_err(|error| {
+        misconfigured(format!(
+            "RUST_LOG is not a log filter ({error}); for example: warn,bms_reader=debug"
+        ))
+    })
 }

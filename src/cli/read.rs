@@ -1,35 +1,39 @@
-//! `read`: reads each battery once; one JSON object per battery on stdout.
+//! `read`: reads each battery once; a table on a terminal, otherwise one JSON object per battery.
 
 use std::path::PathBuf;
 
-use super::args::FlagValue::One;
+use super::args::FlagValue::{self, One};
 use super::args::{Command, Flag};
 use super::{
     CommandError, FAILED, Outcome, SUCCESS, failed, load_config_and_start_log, misconfigured,
+    table, terminal,
 };
 use crate::app::read;
 use crate::capture::Recorder;
 use crate::config::Device;
 use crate::model::Attempt;
 use crate::raw::raw;
+use crate::sink::http;
 use crate::transport::Bluetooth;
 
 pub(super) const COMMAND: Command = Command {
     name: "read",
-    about: "Read each battery once; one JSON object per battery on stdout",
+    about: "Read each battery once; prints a table on a terminal, otherwise one JSON object per \
+            battery",
     positional: None,
     flags: &[
         Flag::new("device", One("ID"), "Read this battery only"),
         Flag::new("capture", One("FILE"), "Record all traffic in this file, for a bug report"),
+        Flag::new("json", FlagValue::None, "Print JSON on a terminal, too"),
     ],
     prepare: |matches| {
         let only = matches.value("device").map(str::to_owned);
         let capture = matches.value("capture").map(PathBuf::from);
-        Ok(Box::pin(run(only, capture)))
+        Ok(Box::pin(run(only, capture, matches.has("json"))))
     },
 };
 
-async fn run(only: Option<String>, capture: Option<PathBuf>) -> Outcome {
+async fn run(only: Option<String>, capture: Option<PathBuf>, json: bool) -> Outcome {
     let config = load_config_and_start_log()?;
     let devices = select(config.devices, only.as_deref())?;
     let open = |path: PathBuf| {
@@ -42,8 +46,12 @@ async fn run(only: Option<String>, capture: Option<PathBuf>) -> Outcome {
         // It ends after the last line has dropped its recorder.
         let _ = writer.await;
     }
-    for state in &states {
-        println!("{}", raw(state));
+    match terminal::size().filter(|_| !json) {
+        Some(size) => {
+            let batteries: Vec<_> = states.iter().map(http::battery_json).collect();
+            println!("{}", table::text(&batteries, size.columns));
+        }
+        None => states.iter().for_each(|state| println!("{}", raw(state))),
     }
     let is_read = |attempt: &Attempt| attempt.fault.is_none();
     let all_read = states.iter().all(|state| state.attempt.as_ref().is_some_and(is_read));

@@ -9,6 +9,10 @@ use crate::app;
 use crate::sim::serve::{ListenAddr, MAX_SPEED, SimServer, SimServerOptions};
 use crate::sim::{self, Battery, Faults, SimBrand, faults, gatt};
 
+pub(super) const SPEED: Flag =
+    Flag::new("speed", One("FACTOR"), "Simulated seconds per second; at 0 time stands still")
+        .default("1");
+
 /// The rate of `--baud-pacing` without a value.
 const DEFAULT_PACING: u32 = 9600;
 
@@ -34,10 +38,10 @@ pub(super) const COMMAND: Command = Command {
             "fault",
             One("LIST"),
             "Faults, separated by commas: silence, noise, checksum, cut, echo, foreign, rtn=05, \
-             alarm=NAME, cells=N, and for consoles modules=N, login, tbar, logout; with a \
+             alarm=NAME, weak_cell, cells=N, and for consoles modules=N, login, tbar, logout; with a \
              probability as in noise=0.2, at one address as in silence@2",
         ),
-        Flag::new("speed", One("FACTOR"), "Simulated seconds per second").default("1"),
+        SPEED,
         Flag::new("seed", One("N"), "The same seed gives the same batteries").default("1"),
         // For the fake bluetoothd of the tests and the virtual boards of the lab.
         Flag {

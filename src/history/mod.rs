@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::board::Board;
-use crate::model::{DeviceId, Millis};
+use crate::model::{DeviceId, DeviceState, Millis};
 
 pub use packed::{Series, Spread};
 pub use query::{Answer, Query};
@@ -67,6 +67,20 @@ impl History {
     pub async fn restored(&self) {
         // Cannot fail: `self` holds the sender.
         let _ = self.restored.subscribe().wait_for(|restored| *restored).await;
+    }
+
+    /// Adds a reading of the past. Readings have to be added in the order of their times, and before
+    /// [`run`].
+    pub fn add(&self, state: &DeviceState) {
+        // No file is written with it, so the end of a minute does not matter.
+        let _ = self.record(state);
+    }
+
+    /// Returns the minute before this reading if that has ended.
+    fn record(&self, state: &DeviceState) -> Option<MinuteRow> {
+        let snapshot = state.snapshot.as_ref()?;
+        let samples = battery_history::samples(state);
+        self.batteries().get_mut(&state.profile.id)?.push(snapshot.taken, &samples)
     }
 
     fn is_empty(&self) -> bool {

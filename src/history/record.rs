@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::History;
-use super::battery_history::{MinuteRow, samples};
+use super::battery_history::MinuteRow;
 use super::store::{Expiry, HistoryFile};
 use crate::board::Board;
 use crate::clock;
@@ -78,11 +78,7 @@ impl Recorder {
         if self.sequences.insert(id.clone(), snapshot.sequence) == Some(snapshot.sequence) {
             return;
         }
-        let samples = samples(state);
-        let mut batteries = self.history.batteries();
-        let ended =
-            batteries.get_mut(id).and_then(|battery| battery.push(snapshot.taken, &samples));
-        self.ended.extend(ended.map(|row| (id.clone(), row)));
+        self.ended.extend(self.history.record(state).map(|row| (id.clone(), row)));
     }
 
     /// Continues the energy counters of the file. Those it lacks may come from the broker later.

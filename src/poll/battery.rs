@@ -36,6 +36,8 @@ pub(super) struct PolledBattery {
     alarms: AlarmLog,
     /// Longest wait for one reply, even if the timeout in the options is longer.
     max_reply_timeout: Duration,
+    /// Seconds that pass for the battery in each second; 1 unless it is simulated.
+    speed: f64,
     /// Zero of the battery's monotonic clock.
     began: Instant,
     /// The last reading was implausible; a second one like it will be accepted.
@@ -62,12 +64,17 @@ impl PolledBattery {
             derived: DerivedState::new(member.thresholds.clone()),
             alarms: AlarmLog::default(),
             max_reply_timeout: max_reply_timeout.unwrap_or(Duration::MAX),
+            speed: 1.0,
             began: now,
             unconfirmed: false,
             member,
         };
         battery.renew_driver();
         battery
+    }
+
+    pub(super) fn at_speed(self, speed: f64) -> Self {
+        PolledBattery { speed, ..self }
     }
 
     /// Replaces the driver by one without any state, or removes it while the brand is unknown.
@@ -177,7 +184,10 @@ impl PolledBattery {
         };
         self.log(change, &result, took_ms);
         let good = result.ok().map(|reading| {
-            let derived = self.derived.derive(&reading, at, millis(self.member.interval));
+            // Energy and forecasts count the time of the battery.
+            let passed = |time: Duration| millis(time.mul_f64(self.speed));
+            let (at, interval) = (Uptime(passed(now - self.began)), passed(self.member.interval));
+            let derived = self.derived.derive(&reading, at, interval);
             (reading, derived)
         });
         let (is_good, is_offline) = (good.is_some(), self.health.is_offline());

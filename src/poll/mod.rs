@@ -43,6 +43,8 @@ pub struct Line {
     pub probes_first: bool,
     /// Where to capture the traffic.
     pub recorder: Option<Recorder>,
+    /// Seconds that pass for the batteries in each second; 1 unless they are simulated.
+    pub speed: f64,
 }
 
 impl Line {
@@ -55,6 +57,7 @@ impl Line {
             ble: None,
             probes_first: false,
             recorder: None,
+            speed: 1.0,
         }
     }
 }

@@ -10,6 +10,16 @@ const MORNING: i64 = 10 * 3600;
 /// All batteries share the kettle; with one each, some batteries of a bank would charge the others.
 const KETTLE: u64 = 2;
 
+/// The load is constant for this many seconds.
+pub const BLOCK: i64 = 180;
+
+/// Simulated time at which it is `of_day` (seconds after midnight) for the `days`-th time, to the
+/// middle of a block.
+pub fn time(days: u32, of_day: u32) -> f64 {
+    let seconds = i64::from(days) * DAY + i64::from(of_day);
+    (seconds / BLOCK * BLOCK + BLOCK / 2 - MORNING) as f64
+}
+
 /// Solar current minus load, in mA.
 pub(super) fn current(seed: u64, since_start: i64) -> i64 {
     let seconds = MORNING + since_start;
@@ -35,7 +45,6 @@ fn sun(seed: u64, seconds: i64, of_day: i64) -> i64 {
 
 /// No load at night, breakfast, a quiet day, a long evening, and an occasional kettle.
 fn load(seed: u64, seconds: i64, of_day: i64) -> i64 {
-    const BLOCK: i64 = 180;
     let base = match of_day / 1800 {
         0 | 11..=12 => 900,
         1..=10 => 0,
@@ -74,6 +83,13 @@ mod tests {
             assert!(sun(seed, 0, 12 * HOUR) > 10_000);
         }
         assert_ne!(current(1, 2 * HOUR), current(1, 2 * HOUR + DAY), "no day is like another");
+    }
+
+    #[test]
+    fn time_of_day_counts_from_ten_in_the_morning() {
+        assert_eq!(time(0, 10 * 3600), 90.0);
+        assert_eq!(time(2, 10 * 3600 + 179), 2.0 * DAY as f64 + 90.0);
+        assert_eq!(time(1, 0), 14.0 * 3600.0 + 90.0);
     }
 
     #[test]

@@ -76,6 +76,21 @@ impl PackState {
         self
     }
 
+    /// One cell in the middle differs as far as a worn-out cell does, and the alarms follow from it.
+    /// Readers regard a jump of more than 500 mV as implausible.
+    fn with_weak_cell(mut self) -> Self {
+        let middle = self.cells.len() / 2;
+        if let Some(cell) = self.cells.get_mut(middle) {
+            cell.0 = match self.current.0 {
+                1.. => (cell.0 + 370).min(3700),
+                0 => cell.0 - 40,
+                _ => cell.0 - 470,
+            };
+        }
+        self.voltage = terminal_voltage(&self.cells);
+        self.apply_protections()
+    }
+
     pub(super) fn with_conditions(mut self, conditions: &[Fault]) -> Self {
         for condition in conditions {
             match *condition {
@@ -83,6 +98,7 @@ impl PackState {
                     self.alarms.insert(alarm);
                 }
                 Fault::Cells(count) => self = self.with_cells(count),
+                Fault::WeakCell => self = self.with_weak_cell(),
                 _ => {}
             }
         }
@@ -168,6 +184,18 @@ mod tests {
         let seen = state.apply_protections();
         assert!(seen.alarms.contains(&Alarm::CellOvervoltage));
         assert_eq!((seen.charging, seen.discharging), (false, true));
+    }
+
+    #[test]
+    fn alarms_of_a_weak_cell_fit_the_direction_of_the_current() {
+        let alarms = |current| {
+            let state = PackState { current: Milliamps(current), ..PackState::at_rest() };
+            state.with_conditions(&[Fault::WeakCell]).alarms
+        };
+        let charging = [Alarm::CellOvervoltageWarning, Alarm::CellDifferenceWarning];
+        assert_eq!(alarms(20_000), BTreeSet::from(charging));
+        assert_eq!(alarms(-20_000), BTreeSet::from([Alarm::CellDifferenceWarning]));
+        assert_eq!(alarms(0), BTreeSet::new());
     }
 
     #[test]

@@ -262,28 +262,6 @@ fn unconfigured_service_keeps_running_and_lists_settings() {
 }
 
 #[test]
-fn demo_runs_without_configuration() {
-    let path = std::env::var("PATH").unwrap();
-    let http = format!("127.0.0.1:{}", crate::mosquitto::free_port());
-    let mut demo = program(&[("PATH", &path), ("HTTP_LISTEN", &http)])
-        .args(["demo", "--seconds", "60"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map_while(Result::ok);
-    assert_eq!(lines.next(), Some(format!("Dashboard: http://{http}/")));
-    assert!(lines.next().is_some_and(|line| line.starts_with("Publishing to")));
-    let mut expected = vec!["Rack 1", "Rack 2", "Rack 3", "Garage left", "Camper"];
-    while !expected.is_empty() {
-        let line = lines.next().unwrap_or_else(|| panic!("no values of {expected:?}"));
-        expected.retain(|name| !line.starts_with(name) || !line.contains(" V "));
-    }
-    let kill = Command::new("kill").args(["-INT", &demo.id().to_string()]).status();
-    assert!(kill.unwrap().success());
-    assert_eq!(demo.wait().unwrap().code(), Some(0));
-}
-
-#[test]
 fn help_lists_the_commands() {
     for arguments in [&["--help"][..], &["--version"], &["read", "--help"]] {
         assert_eq!(run(arguments, &[], "").status.code(), Some(0), "{arguments:?}");

@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(usage("check"), "bms-reader check");
         assert_eq!(usage("decode"), "bms-reader decode --type TYPE");
         assert_eq!(usage("replay"), "bms-reader replay FILE");
-        assert_eq!(usage("read"), "bms-reader read [--device ID] [--capture FILE]");
+        assert_eq!(usage("read"), "bms-reader read [--device ID] [--capture FILE] [--json]");
         assert_eq!(usage("scan"), "bms-reader scan [--seconds N] [--json] [--probe [TARGET...]]");
         assert_eq!(usage("simulate"), "bms-reader simulate [OPTIONS]");
     }

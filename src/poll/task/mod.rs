@@ -88,7 +88,9 @@ impl LineTask {
         };
         let recorder = line.recorder.as_ref();
         let max_reply_timeout = line.ble.as_ref().map(|_| ble::MAX_REPLY_TIMEOUT);
-        let battery = |member| PolledBattery::new(member, board, recorder, max_reply_timeout);
+        let battery = |member| {
+            PolledBattery::new(member, board, recorder, max_reply_timeout).at_speed(line.speed)
+        };
         LineTask {
             search,
             fallback,

@@ -16,6 +16,8 @@ const PACED_CHUNK: usize = 16;
 pub struct SimBus {
     bus: Arc<Mutex<Bus>>,
     start: Instant,
+    /// Simulated time at `start`, in seconds.
+    offset: f64,
     speed: f64,
     pacing: Option<u32>,
     /// Size of a Bluetooth notification; `None` on a serial line.
@@ -27,7 +29,13 @@ impl SimBus {
     /// faster than a line of this baud rate carries them.
     pub fn new(bus: Bus, speed: f64, pacing: Option<u32>) -> Self {
         let start = Instant::now();
-        SimBus { bus: Arc::new(Mutex::new(bus)), start, speed, pacing, notification: None }
+        let bus = Arc::new(Mutex::new(bus));
+        SimBus { bus, start, offset: 0.0, speed, pacing, notification: None }
+    }
+
+    /// The simulated time begins at this second.
+    pub fn starting_at(self, seconds: f64) -> Self {
+        SimBus { offset: seconds, ..self }
     }
 
     /// Address of the battery that replied last, and the simulated time in seconds.
@@ -97,9 +105,9 @@ impl SimBus {
         self.with_bus(|bus| bus.reply(request, self.seconds()))
     }
 
-    /// Simulated time since the start, in seconds.
+    /// The simulated time.
     fn seconds(&self) -> f64 {
-        self.start.elapsed().as_secs_f64() * self.speed
+        self.offset + self.start.elapsed().as_secs_f64() * self.speed
     }
 
     fn with_bus<T>(&self, use_bus: impl FnOnce(&mut Bus) -> T) -> T {

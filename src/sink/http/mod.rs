@@ -37,6 +37,7 @@ mod tests;
 
 pub use access::Access;
 use access::Guard;
+pub use overview::battery as battery_json;
 use setup::SetupPage;
 pub use setup::{BatteryOptions, BrandChoice, Options, SetupSettings};
 use stall::StallDetector;

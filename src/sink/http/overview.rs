@@ -28,7 +28,7 @@ pub(super) fn broker(broker: Option<&BrokerState>) -> Json {
 }
 
 /// Without values unless the battery is online, because old ones would look current.
-pub(super) fn battery(state: &DeviceState) -> Json {
+pub fn battery(state: &DeviceState) -> Json {
     let profile = &state.profile;
     let (link, since) = match state.link {
         LinkState::Connecting => ("connecting", None),
