@@ -17,12 +17,15 @@ mod decode;
 mod demo;
 mod diagnose;
 mod healthcheck;
+mod http;
 mod migrate;
 mod profile;
 mod read;
+mod remove;
 mod replay;
 mod scan;
 mod simulate;
+mod status;
 mod table;
 mod terminal;
 
@@ -48,8 +51,10 @@ const MISCONFIGURED: u8 = 2;
 /// Every command, in the order of the help.
 pub const COMMANDS: &[&Command] = &[
     &read::COMMAND,
+    &status::COMMAND,
     &check::COMMAND,
     &scan::COMMAND,
+    &remove::COMMAND,
     &diagnose::COMMAND,
     &replay::COMMAND,
     &decode::COMMAND,

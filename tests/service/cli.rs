@@ -1,11 +1,10 @@
 //! The subcommands, as a person or a script uses them.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value as Json;
 
-use crate::fixture::{Packs, Service, objects, program, run};
+use crate::fixture::{Packs, Service, objects, run};
 use crate::mosquitto::Mosquitto;
 
 fn stderr(output: &Output) -> String {

@@ -270,13 +270,7 @@ impl Service {
 
     /// Status and JSON of an HTTP request; `None` while the server does not answer.
     pub fn get(&self, path: &str) -> Option<(u16, Value)> {
-        let mut stream = TcpStream::connect(&self.listen).ok()?;
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split_whitespace().nth(1)?.parse().ok()?;
-        Some((status, serde_json::from_str(body).ok()?))
+        get(&self.listen, path)
     }
 
     /// Waits until the state of a battery is as wanted.
@@ -302,6 +296,17 @@ impl Drop for Service {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Status and JSON of an HTTP request; `None` while nothing answers.
+pub fn get(listen: &str, path: &str) -> Option<(u16, Value)> {
+    let mut stream = TcpStream::connect(listen).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split_whitespace().nth(1)?.parse().ok()?;
+    Some((status, serde_json::from_str(body).ok()?))
 }
 
 /// The program with these variables and no others.
