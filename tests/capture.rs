@@ -96,6 +96,7 @@ async fn session(brand: &'static SimBrand, file: &Path) -> Vec<Value> {
         recorder: Some(recorder),
         ble: None,
         probes_first: false,
+        speed: 1.0,
     };
     let mut updates = board.subscribe(&id).unwrap();
     let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));

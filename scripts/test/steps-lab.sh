@@ -21,6 +21,9 @@ step_browser() { lab_with_program browser.sh; }
 
 step_home_assistant() { lab_with_program home-assistant.sh; }
 
+# The demo on terminals of several sizes.
+step_terminal() { lab_with_program terminal.sh; }
+
 step_static() {
     need file:file readelf:binutils || return 1
     scripts/build-static x86_64-unknown-linux-musl aarch64-unknown-linux-musl

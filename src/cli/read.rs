@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::args::FlagValue::{self, One};
 use super::args::{Command, Flag};
 use super::{
-    CommandError, FAILED, Outcome, SUCCESS, failed, load_config_and_start_log, misconfigured,
-    table, terminal,
+    CommandError, FAILED, Outcome, SUCCESS, failed, load_config, misconfigured, start_log, table,
+    terminal,
 };
 use crate::app::read;
 use crate::capture::Recorder;
@@ -34,7 +34,12 @@ pub(super) const COMMAND: Command = Command {
 };
 
 async fn run(only: Option<String>, capture: Option<PathBuf>, json: bool) -> Outcome {
-    let config = load_config_and_start_log()?;
+    let table_size = terminal::size().filter(|_| !json);
+    let config = load_config()?;
+    // The table shows the results that would be logged.
+    if table_size.is_none() || !config.log.is_default {
+        start_log(&config.log)?;
+    }
     let devices = select(config.devices, only.as_deref())?;
     let open = |path: PathBuf| {
         Recorder::open(&path)
@@ -46,7 +51,7 @@ async fn run(only: Option<String>, capture: Option<PathBuf>, json: bool) -> Outc
         // It ends after the last line has dropped its recorder.
         let _ = writer.await;
     }
-    match terminal::size().filter(|_| !json) {
+    match table_size {
         Some(size) => {
             let batteries: Vec<_> = states.iter().map(http::battery_json).collect();
             println!("{}", table::text(&batteries, size.columns));

@@ -22,6 +22,8 @@ pub struct LogSettings {
     pub filter: String,
     /// One JSON object per line instead of text.
     pub json: bool,
+    /// Neither a level nor a filter is configured.
+    pub is_default: bool,
 }
 
 pub(super) fn thresholds(values: &Values) -> AlarmThresholds {
@@ -73,5 +75,6 @@ pub(super) fn log(values: &Values) -> LogSettings {
     LogSettings {
         filter: filter.unwrap_or_else(|| format!("{others},bms_reader={level}")),
         json: values.choice(&LOG_FORMAT) == Some("json"),
+        is_default: [&LOG_LEVEL, &RUST_LOG, &DEBUG_MODE].iter().all(|it| !values.is_set(it)),
     }
 }

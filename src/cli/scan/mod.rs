@@ -85,7 +85,11 @@ async fn run(time: Duration, targets: Option<Vec<String>>, as_json: bool) -> Out
 
 /// The log shows what is tried: a search takes up to a minute.
 fn show_progress() -> Result<(), CommandError> {
-    start_log(&LogSettings { filter: "warn,bms_reader=info".to_owned(), json: false })
+    start_log(&LogSettings {
+        filter: "warn,bms_reader=info".to_owned(),
+        json: false,
+        is_default: false,
+    })
 }
 
 /// What is connected and in range, as text.

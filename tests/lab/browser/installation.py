@@ -76,9 +76,8 @@ class Installation:
         self.start_with_history(self.environment())
 
     def start_demo(self):
-        """`bms-reader demo` as it looks after two days."""
-        self.history = os.path.join(self.work, "demo.db")
-        self.start_with_history(self.common_environment(), "demo", "--speed", "1")
+        """`bms-reader demo`, which begins with the history of two days."""
+        self.run(self.common_environment(), "demo")
 
     def start_with_history(self, environment, *command):
         """Lets the program create its history file, then restarts it with two days in the file."""
