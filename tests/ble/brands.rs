@@ -1,4 +1,4 @@
-//! Simulated batteries of each brand that has Bluetooth, read by the whole program.
+//! Simulated batteries of the brands that are code, and of two that are data, through all commands.
 
 use bms_reader::app;
 use bms_reader::config;
@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::{run_program, stdout};
 use crate::rig::{TEST_TIMEOUT, with_fake};
 
-/// Of the brands that are data, one of each shape: registers, one reply of several, text, unasked
-/// frames, characteristics in two services.
-const PROFILES: [&str; 5] = ["gobel", "abc", "ej", "topband", "cbtpwr"];
+/// Of the brands that are data, one that replies and one that sends unasked; `every_brand` reads all
+/// of them.
+const PROFILES: [&str; 2] = ["gobel", "topband"];
 
 /// Each brand with Bluetooth, and an address for a battery of it.
 fn brands() -> impl Iterator<Item = (&'static SimBrand, String)> {

@@ -57,6 +57,17 @@ fn battery_out_of_reach() {
 }
 
 #[test]
+fn device_without_a_service_of_a_battery() {
+    let keyboard = json!([{"uuid": "1812", "characteristics": [
+        {"uuid": "2a4d", "properties": ["read", "notify", "write"]}]}]);
+    with_fake(single(battery_with(ADDRESS, json!({"services": keyboard}))), async |_| {
+        let error = read_error(&[], true).await;
+        let message = "A4:C1:37:00:12:34 has no Bluetooth service of a known battery";
+        assert_error(&error, "connect_failed", message, "`bms-reader scan` lists the devices");
+    });
+}
+
+#[test]
 fn adapter_that_sees_nothing() {
     with_fake(single(battery_with(ADDRESS, json!({"visible": false}))), async |_| {
         let error = read_error(&[], false).await;

@@ -16,6 +16,7 @@ mod brands;
 mod bus_faults;
 mod commands;
 mod disconnect;
+mod every_brand;
 mod failures;
 mod gatt;
 mod outages;
