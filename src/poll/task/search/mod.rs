@@ -11,8 +11,9 @@ use tracing::info;
 
 use super::LineTask;
 use crate::capture::TrafficLog;
-use crate::model::DeviceId;
-use crate::model::plausible::{Implausible, contradiction};
+use crate::model::plausible::{Implausible, PlausibilityFilter, contradiction};
+use crate::model::units::Uptime;
+use crate::model::{DeviceId, Reading};
 use crate::poll::LineMember;
 use crate::poll::ble::{advertisement, ble_channels};
 use crate::poll::connection::Connection;
@@ -186,7 +187,14 @@ impl LineTask {
             trial.timeout = trial.timeout.min(detection::TIMEOUT);
         }
         battery.try_driver(info, &trial);
-        let result = self.connection.run(battery, CycleKind::Read, false).await;
+        let mut result = self.connection.run(battery, CycleKind::Read, false).await;
+        if info.unchecked
+            && let Ok(first) = result
+        {
+            // Without a checksum, another brand may seem to answer.
+            let second = self.connection.run(battery, CycleKind::Read, false).await;
+            result = agreeing(first, second);
+        }
         let result = result.and_then(|reading| match contradiction(&reading) {
             Some(reason) if !search.accepts_doubtful => {
                 search.doubtful.get_or_insert(candidate);
@@ -290,6 +298,15 @@ async fn ask_quickly(
     Ok(probe.is_answered())
 }
 
+/// The second of two readings, if they may be of one battery.
+fn agreeing(first: Box<Reading>, second: ReadResult) -> ReadResult {
+    let mut filter = PlausibilityFilter::default();
+    // An implausible one needs a second one like it.
+    let _ = filter.check(*first, Uptime(0));
+    let second = filter.check(*second?, Uptime(0)).map_err(CycleError::Implausible)?;
+    Ok(Box::new(second))
+}
+
 /// Every channel of these brands, in their order.
 fn all_channels(candidates: &[Candidate]) -> Vec<BleChannel> {
     let mut all = Vec::new();
@@ -323,4 +340,27 @@ fn found(candidate: &Candidate, options: &Options) -> String {
     }
     let place = if place.is_empty() { String::new() } else { format!(" ({})", place.join(", ")) };
     format!("found {}{place}: set {settings} to skip the search", driver.title)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Millivolts;
+
+    fn reading(volts: i32) -> Box<Reading> {
+        let mut reading = Reading::default();
+        reading.pack.voltage = Some(Millivolts(volts * 1000));
+        Box::new(reading)
+    }
+
+    #[test]
+    fn readings_without_checksum_must_agree() {
+        let second = agreeing(reading(13), Ok(reading(13)));
+        assert_eq!(second.map(|reading| reading.pack.voltage), Ok(Some(Millivolts(13_000))));
+        let second = agreeing(reading(13), Ok(reading(48)));
+        assert!(matches!(second, Err(CycleError::Implausible(_))), "{second:?}");
+        let silence = ProtocolError::Timeout { query: "?".into(), received: 0 };
+        let second = agreeing(reading(13), Err(silence.clone().into()));
+        assert_eq!(second.err(), Some(silence.into()));
+    }
 }
