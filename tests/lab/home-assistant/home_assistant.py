@@ -115,7 +115,8 @@ class WebSocket:
 
 
 class HomeAssistant:
-    def __init__(self, hass, work, broker):
+    def __init__(self, hass, work, broker, integrations=""):
+        """`integrations`: lines of its configuration in addition to what the tests need."""
         self.hass, self.work, self.port = hass, work, free_port()
         self.config = os.path.join(work, "home-assistant")
         self.url = f"http://{HOST}:{self.port}"
@@ -127,6 +128,7 @@ class HomeAssistant:
                 "homeassistant:\n  name: lab\n  unit_system: metric\n  time_zone: UTC\n"
                 f"  country: CZ\nhttp:\n  server_host: {HOST}\n  server_port: {self.port}\n"
                 "api:\nwebsocket_api:\nconfig:\nenergy:\nlogger:\n  default: warning\n"
+                + integrations
             )
         # The oldest schema, because every release migrates it to its own.
         entry = {

@@ -36,8 +36,12 @@ class ProfileTest:
         suite.reader.environment |= {"DEVICES": json.dumps([device]), "BMS_PROFILES": self.folder}
         suite.reader.start(MQTT_DISCOVERY="entity")
         suite.eventually(
+            "a brand from a file: its entities are as expected", partial(self.entity_faults, values)
+        )
+        suite.enable_entities()
+        suite.eventually(
             "a brand from a file: its entities have the values that the battery sends",
-            partial(self.faults, values),
+            partial(self.value_faults, values),
         )
         device = suite.home_assistant.devices().get(f"bms_reader_{BATTERY}") or {}
         named = device.get("manufacturer") == "Nova"
@@ -57,12 +61,15 @@ class ProfileTest:
         self.battery = Process("the simulated battery", argv, log, environment)
         wait_for_port(self.port, self.battery, 20)
 
-    def faults(self, values):
+    def entity_faults(self, values):
         entities = self.suite.entities_of(BATTERY)
         wanted = expected_entities.profile(values)
         faults = expected_entities.set_faults(set(entities), wanted)
         for key, entity in entities.items():
             if expected_entities.row(key):
                 faults += expected_entities.faults(key, entity)
-        shown = {key: entity["state"] for key, entity in entities.items()}
-        return faults or nova.differences(values, shown) or self.suite.value_faults(BATTERY)
+        return faults or self.suite.value_faults(BATTERY)
+
+    def value_faults(self, values):
+        shown = {key: e["state"] for key, e in self.suite.entities_of(BATTERY).items()}
+        return nova.differences(values, shown) or self.suite.value_faults(BATTERY)

@@ -2,10 +2,11 @@
 
 from expected_entities import OF_THE_CONNECTION
 from home_assistant import TOPIC_CLEARED
-from suite import LATER, RACKS
+from suite import DASHBOARD, LATER, RACKS
 
 # What a user has changed by hand must survive every change of the format.
 RENAMED = "sensor.my_own_name"
+MAX_ENABLED = 45
 DEVICE_TOPICS = {f"homeassistant/device/{name}/config" for name in RACKS}
 # Log messages that belong to a lost broker.
 BROKER_LOST = (
@@ -95,11 +96,23 @@ def silent_rack_faults(suite):
 
 def device_faults(suite):
     devices = suite.home_assistant.devices()
-    return [f"no device {name}" for name in RACKS if f"bms_reader_{name}" not in devices] + [
-        f"{name} without name or manufacturer"
-        for name, device in devices.items()
-        if not (device["name"] and device["manufacturer"])
-    ]
+    faults = []
+    for name in RACKS:
+        device = devices.get(f"bms_reader_{name}", {})
+        if not (device.get("name") and device.get("manufacturer")):
+            faults.append(f"{name} has no device with name and manufacturer")
+        elif device["configuration_url"] != f"{DASHBOARD}/#/{name}":
+            faults.append(f"{name} links to {device['configuration_url']}")
+    return faults
+
+
+def enabled_entity_faults(suite):
+    """More entities than people look at. Each battery has 16 cells."""
+    enabled = {
+        name: sum(entity["enabled"] for entity in suite.entities_of(name).values())
+        for name in RACKS
+    }
+    return [f"{name} has {count}" for name, count in enabled.items() if count > MAX_ENABLED]
 
 
 # steps
@@ -108,7 +121,9 @@ def device_faults(suite):
 def first_discovery(suite):
     suite.eventually("entity format: every entity is as expected", suite.rack_entity_faults)
     suite.report("every entity is in the registry", suite.home_assistant.without_unique_id())
-    suite.report("one device per battery, with name and manufacturer", device_faults(suite))
+    title = "one device per battery, with name, manufacturer and a link to its page"
+    suite.report(title, device_faults(suite))
+    suite.report(f"at most {MAX_ENABLED} entities are enabled", enabled_entity_faults(suite))
     suite.report("one discovery topic per entity", discovery_topic_faults(suite, "entity"))
     suite.report("values are equal to those on the broker", differing_values(suite))
     suite.check_log("entity format")
@@ -119,9 +134,7 @@ def change_by_hand(suite):
     home_assistant = suite.home_assistant
     soc = suite.entities_of(RACKS[0])["soc"]["entity_id"]
     home_assistant.change_entity(soc, new_entity_id=RENAMED)
-    for entity in home_assistant.entities().values():
-        if not entity["enabled"]:
-            home_assistant.change_entity(entity["entity_id"], disabled_by=None)
+    suite.enable_entities()
 
 
 def change_format(suite, form):

@@ -9,6 +9,7 @@ import home_assistant
 from processes import HOST, Broker, Reader, SimulatedBattery, free_port, tail
 
 RACKS = ("rack1", "rack2")
+DASHBOARD = "http://192.168.1.10:8099"
 # Upper limits in seconds. They only end a failed run early.
 SOON, LATER = 90, 180
 # Log messages about a slow machine.
@@ -41,6 +42,7 @@ class Suite:
             "MQTT_USER": self.broker.USER,
             "MQTT_PASSWORD": self.broker.PASSWORD,
             "HTTP_LISTEN": f"{HOST}:{free_port()}",
+            "HTTP_URL": DASHBOARD,
         }
 
     def start(self):
@@ -141,6 +143,12 @@ class Suite:
 
     def rack_entity_faults(self, enabled_by_hand=False):
         return [fault for name in RACKS for fault in self.entity_faults(name, enabled_by_hand)]
+
+    def enable_entities(self):
+        """Enables every entity that is disabled by default, as a user would."""
+        for entity in self.home_assistant.entities().values():
+            if not entity["enabled"]:
+                self.home_assistant.change_entity(entity["entity_id"], disabled_by=None)
 
     def available_entities(self):
         """Entities that are available although the reader does not run."""

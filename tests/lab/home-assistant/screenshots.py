@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Pictures of the pages of Home Assistant that the documents show.
+
+    screenshots.py BMS_READER HASS CHROMIUM FOLDER
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+
+from home_assistant import CLIENT_ID, HomeAssistant, http
+from playwright.sync_api import sync_playwright
+from processes import HOST, Broker, Reader
+
+DEVICE = {"id": "house", "name": "House battery", "type": "simulated", "interval": 1}
+SIZE = {"width": 1280, "height": 900}
+# The frontend lists the services of all integrations. These packages of the voice pipeline are not installed.
+STUBS = {"pymicro_vad": "MicroVad = None\n", "pyspeex_noise": "AudioProcessor = None\n"}
+# Nothing of the page moves after this time.
+SETTLED_MS = 3000
+
+
+def add_stubs(work):
+    folder = os.path.join(work, "stubs")
+    os.mkdir(folder)
+    for name, text in STUBS.items():
+        with open(os.path.join(folder, f"{name}.py"), "w") as file:
+            file.write(text)
+    os.environ["PYTHONPATH"] = folder
+
+
+def finish_onboarding(home_assistant):
+    for step, data in (
+        ("core_config", {}),
+        ("analytics", {}),
+        ("integration", {"client_id": CLIENT_ID, "redirect_uri": CLIENT_ID}),
+    ):
+        url = f"{home_assistant.url}/api/onboarding/{step}"
+        http("POST", url, data, home_assistant.token)
+
+
+def log_in(context, home_assistant):
+    """The frontend takes the login of an earlier visit from its local storage."""
+    tokens = {
+        "access_token": home_assistant.token,
+        "token_type": "Bearer",
+        "refresh_token": "none",
+        "expires_in": 1800,
+        "expires": 4102444800000,
+        "hassUrl": home_assistant.url,
+        "clientId": CLIENT_ID,
+    }
+    script = f"localStorage.setItem('hassTokens', {json.dumps(json.dumps(tokens))})"
+    context.add_init_script(script)
+
+
+def wait_for_device(home_assistant):
+    home_assistant.wait_until(60, "battery", lambda: "bms_reader_house" in home_assistant.devices())
+    entities = home_assistant.entities
+
+    def is_complete():
+        soc = entities().get("house_soc")
+        return soc and soc["available"]
+
+    home_assistant.wait_until(60, "reading", is_complete)
+    return home_assistant.devices()["bms_reader_house"]["id"]
+
+
+def take(home_assistant, chromium, folder):
+    device = wait_for_device(home_assistant)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        context = browser.new_context(viewport=SIZE, color_scheme="light", locale="en-GB")
+        log_in(context, home_assistant)
+        page = context.new_page()
+        page.goto(f"{home_assistant.url}/config/devices/device/{device}")
+        page.get_by_text("State of health").first.wait_for(timeout=120_000)
+        page.wait_for_timeout(SETTLED_MS)
+        page.screenshot(path=os.path.join(folder, "home-assistant-device.png"))
+        browser.close()
+
+
+def main():
+    program, hass, chromium, folder = sys.argv[1:]
+    work = tempfile.mkdtemp(prefix="bms-pictures-")
+    add_stubs(work)
+    broker = Broker(work)
+    environment = {
+        "DEVICES": json.dumps([DEVICE]),
+        "MQTT_HOST": HOST,
+        "MQTT_PORT": str(broker.port),
+        "MQTT_USER": broker.USER,
+        "MQTT_PASSWORD": broker.PASSWORD,
+        "HTTP_LISTEN": "off",
+        "HTTP_URL": "http://192.168.1.10:8099",
+    }
+    reader = Reader(program, work, environment)
+    home_assistant = HomeAssistant(hass, work, broker, "frontend:\nhistory:\nlogbook:\n")
+    try:
+        broker.start()
+        home_assistant.start()
+        finish_onboarding(home_assistant)
+        reader.start()
+        take(home_assistant, chromium, folder)
+    finally:
+        for process in (reader.process, broker.process):
+            if process:
+                process.stop(5)
+        home_assistant.stop()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
