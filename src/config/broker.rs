@@ -12,7 +12,8 @@ use crate::sink::mqtt::{Discovery, Publish, Settings, SupervisedBroker, Tls};
 /// `None` if no broker is configured. `ids`: batteries and banks, in order.
 pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
     // Used in the Home Assistant add-on, unless a broker is configured.
-    let supervisor = service::supervisor(values).filter(|_| !values.is_set(&MQTT_HOST));
+    let ingress = service::supervisor(values);
+    let supervisor = ingress.clone().filter(|_| !values.is_set(&MQTT_HOST));
     if !values.is_set(&MQTT_HOST) && supervisor.is_none() {
         values.warn("MQTT_HOST is not set: nothing is published to MQTT");
         return None;
@@ -53,6 +54,7 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
             _ => Publish::Changes(values.seconds(&MQTT_REFRESH)?),
         },
         dashboard: dashboard(values),
+        ingress,
         // Last, because its warning only makes sense beside valid settings.
         login: login(values),
     })

@@ -62,6 +62,7 @@ impl TestSink {
         let board = Board::new(ids.iter().map(|id| profile(id)));
         let settings = Settings {
             dashboard: None,
+            ingress: None,
             supervisor: None,
             host: "127.0.0.1".into(),
             port: broker.port(),

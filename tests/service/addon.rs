@@ -5,12 +5,18 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::fixture::{Packs, Service};
 use crate::mosquitto::Mosquitto;
 
 const TOKEN: &str = "a-secret-token";
+
+/// The part of the app's own information and of that about the system that is used.
+const INFO: [(&str, &str); 2] = [
+    ("GET /addons/self/info ", r#"{"result":"ok","data":{"slug":"a1b2_bms_reader"}}"#),
+    ("GET /info ", r#"{"result":"ok","data":{"homeassistant":"2026.11.0"}}"#),
+];
 
 /// Answers requests for the broker one after the other, and repeats its last answer.
 struct Supervisor {
@@ -26,15 +32,24 @@ impl Supervisor {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let received = requests.clone();
         thread::spawn(move || {
-            for (number, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            let mut number = 0;
+            for stream in listener.incoming().map_while(Result::ok) {
                 let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
                 let head: Vec<String> =
                     lines.by_ref().take_while(|line| !line.is_empty()).collect();
                 let token =
                     head.iter().find(|line| line.to_lowercase().starts_with("authorization"));
                 let request = format!("{} {}", head[0], token.cloned().unwrap_or_default());
+                let info = INFO.iter().find(|(begin, _)| request.starts_with(begin));
                 received.lock().unwrap().push(request);
-                let (status, body) = &answers[number.min(answers.len() - 1)];
+                let (status, body) = match info {
+                    Some((_, body)) => ("200 OK", *body),
+                    None => {
+                        let (status, body) = &answers[number.min(answers.len() - 1)];
+                        number += 1;
+                        (*status, body.as_str())
+                    }
+                };
                 let length = body.len();
                 let head = "Content-Type: application/json\r\nConnection: close";
                 let _ = write!(
@@ -78,12 +93,22 @@ fn addon_starts_from_options_and_supervisor() {
     mqtt.wait_for("bms/shed/online", "true");
     mqtt.wait_on("bms/shed/soc");
 
+    let config = mqtt.wait_on("homeassistant/sensor/shed/soc/config");
+    let config: Json = serde_json::from_str(&config.payload).unwrap();
+    let link = "homeassistant://app/a1b2_bms_reader";
+    assert_eq!(config["device"]["configuration_url"], link);
+
     let requests = supervisor.requests.lock().unwrap().clone();
-    assert_eq!(requests.len(), 4, "three answers, and once more before connecting: {requests:?}");
     for request in &requests {
-        assert!(request.starts_with("GET /services/mqtt HTTP/1.1"), "{request}");
         assert!(request.ends_with(&format!("Bearer {TOKEN}")), "{request}");
     }
+    let (info, broker): (Vec<_>, Vec<_>) = requests
+        .iter()
+        .partition(|request| INFO.iter().any(|(begin, _)| request.starts_with(begin)));
+    assert_eq!(info.len(), 2, "once: {requests:?}");
+    assert_eq!(broker.len(), 4, "three answers, and once more before connecting: {requests:?}");
+    let wanted = |request: &&String| request.starts_with("GET /services/mqtt HTTP/1.1");
+    assert!(broker.iter().all(wanted), "{requests:?}");
     let log = service.log();
     for secret in [TOKEN, "the-old-password", "the-new-password"] {
         assert!(!log.contains(secret), "{log}");

@@ -19,6 +19,7 @@ mod discovery;
 mod discovery_sync;
 mod error;
 mod inbound;
+mod ingress;
 mod json;
 mod message;
 mod probe;
@@ -42,6 +43,7 @@ use crate::board::Board;
 use crate::command::CommandBus;
 use crate::model::Secret;
 use crate::random::random;
+use crate::supervisor::Supervisor;
 
 use self::backoff::{Backoff, ConnectionEnd};
 use self::error::MqttError;
@@ -76,6 +78,8 @@ pub struct Settings {
     pub publish: Publish,
     /// URL of the dashboard, to which Home Assistant links from each battery. `None`: unknown.
     pub dashboard: Option<String>,
+    /// Reports where Home Assistant shows the dashboard, if `dashboard` is unknown.
+    pub ingress: Option<Supervisor>,
 }
 
 /// The files are read at each connection, so a renewed certificate needs no restart.

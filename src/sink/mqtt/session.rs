@@ -64,6 +64,8 @@ impl Publisher {
     pub async fn run_connection(&mut self, stop: &CancellationToken) -> Result<(), MqttError> {
         let located = stop.run_until_cancelled(self.settings.locate_broker()).await;
         let Some(_) = located.transpose()? else { return Ok(()) };
+        let located = stop.run_until_cancelled(self.settings.locate_dashboard()).await;
+        let Some(()) = located else { return Ok(()) };
         self.board.update_broker(|broker| {
             broker.address = format!("{}:{}", self.settings.host, self.settings.port);
         });

@@ -98,5 +98,6 @@ pub fn settings() -> Settings {
         discovery: Discovery::Entity,
         publish: Publish::Changes(Duration::from_secs(300)),
         dashboard: None,
+        ingress: None,
     }
 }

@@ -12,10 +12,10 @@ import tempfile
 
 from home_assistant import CLIENT_ID, HomeAssistant, http
 from playwright.sync_api import sync_playwright
-from processes import HOST, Broker, Reader
+from processes import HOST, Broker, Reader, SimulatedBattery
 
-DEVICE = {"id": "house", "name": "House battery", "type": "simulated", "interval": 1}
-SIZE = {"width": 1280, "height": 900}
+DEVICE = {"id": "house", "name": "House battery", "type": "daren", "interval": 1}
+SIZE = {"width": 1280, "height": 1180}
 # The frontend lists the services of all integrations. These packages of the voice pipeline are not installed.
 STUBS = {"pymicro_vad": "MicroVad = None\n", "pyspeex_noise": "AudioProcessor = None\n"}
 # Nothing of the page moves after this time.
@@ -77,6 +77,8 @@ def take(home_assistant, chromium, folder):
         page = context.new_page()
         page.goto(f"{home_assistant.url}/config/devices/device/{device}")
         page.get_by_text("State of health").first.wait_for(timeout=120_000)
+        # The port is not that of the last start.
+        page.get_by_role("button", name="Confirm").click()
         page.wait_for_timeout(SETTLED_MS)
         page.screenshot(path=os.path.join(folder, "home-assistant-device.png"))
         browser.close()
@@ -87,8 +89,9 @@ def main():
     work = tempfile.mkdtemp(prefix="bms-pictures-")
     add_stubs(work)
     broker = Broker(work)
+    battery = SimulatedBattery(program, work, "house")
     environment = {
-        "DEVICES": json.dumps([DEVICE]),
+        "DEVICES": json.dumps([{**DEVICE, "port": battery.port}]),
         "MQTT_HOST": HOST,
         "MQTT_PORT": str(broker.port),
         "MQTT_USER": broker.USER,
@@ -102,10 +105,11 @@ def main():
         broker.start()
         home_assistant.start()
         finish_onboarding(home_assistant)
+        battery.start()
         reader.start()
         take(home_assistant, chromium, folder)
     finally:
-        for process in (reader.process, broker.process):
+        for process in (reader.process, battery.process, broker.process):
             if process:
                 process.stop(5)
         home_assistant.stop()
