@@ -100,7 +100,8 @@ fn demo_starts_without_a_warning_and_with_a_past() {
         assert!(points > 550, "{id}: {points} points");
     }
     let (_, log) = demo.stop();
-    assert_eq!(log, "");
+    // The simulated faults are logged after a while, but nothing about the broker.
+    assert!(!log.contains("MQTT") && !log.contains("refused"), "{log}");
 }
 
 #[test]
