@@ -53,8 +53,7 @@ keeps_history() {
 
 # A variable that no compose file names.
 has_high_alarm() {
-  docker exec "$1" mosquitto_sub -u "$LOGIN" -P "$PASSWORD" -W 1 --retained-only \
-    -t bms/composed/alarm_limit_cell_high | grep -qx ON
+  retained "$1" bms/composed/alarm_limit_cell_high | grep -qx '.* ON'
 }
 
 container_of() { "${COMPOSE[@]}" ps -q "$1"; }
