@@ -45,14 +45,20 @@ fn setup(values: &Values, options: Options) -> SetupSettings {
     }
 }
 
-/// Everything that is set, in the form of the add-on's options; secrets are masked.
+/// What is set, in the form of the add-on's options. Passwords of batteries are masked; the other
+/// secrets are left out, because a mask is no valid value of theirs.
 pub(super) fn options(environment: BTreeMap<String, String>) -> Options {
     let lists = [DEVICES.name, BANKS.name];
     let value = |name: &str, text: String| match lists.contains(&name) {
         true => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         false => Value::String(text),
     };
+    let is_masked = |name: &str| {
+        let variable = VARIABLES.iter().find(|variable| variable.name == name);
+        variable.is_some_and(|variable| variable.secret && variable.key().is_none())
+    };
     let values = redacted(environment).values.into_iter();
+    let values = values.filter(|(name, _)| lists.contains(name) || !is_masked(name));
     values.map(|(name, text)| (name.to_lowercase(), value(name, text))).collect()
 }
 
@@ -102,7 +108,7 @@ mod tests {
         ];
         let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let expected = json!({"devices": [{"id": "a", "port": "/dev/x", "password": "***"}],
-            "mqtt_password": "***", "read_interval": "10"});
+            "read_interval": "10"});
         let mut options = Value::Object(options(environment.into()));
         options.sort_all_objects();
         assert_eq!(options, expected);

@@ -9,6 +9,9 @@
     clippy::print_stderr
 )]
 
+#[path = "../common/http.rs"]
+mod http;
+
 mod adapter_sharing;
 mod basics;
 mod battery;
@@ -23,5 +26,6 @@ mod outages;
 mod pairing;
 mod rig;
 mod scanning;
+mod setup;
 mod soak;
 mod timeouts;

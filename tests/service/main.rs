@@ -2,6 +2,8 @@
 //! its own environment, the broker a real Mosquitto, the battery on a pseudo-terminal or TCP port.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../common/http.rs"]
+mod http;
 #[path = "../common/mosquitto.rs"]
 mod mosquitto;
 
@@ -19,4 +21,5 @@ mod profiles;
 mod remove;
 mod sc0500;
 mod scale;
+mod setup;
 mod status;

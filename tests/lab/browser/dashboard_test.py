@@ -14,12 +14,13 @@ import time
 
 import measurements
 import outages
+import setup
 import views
 from installation import SOON, Installation
 from playwright.sync_api import sync_playwright
 from processes import SetupError
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from session import DESKTOP, PHONE, Session
+from session import Session
 
 METRICS = (
     "bms_up",
@@ -47,36 +48,8 @@ def metrics_faults(session):
     return [f"{name} is missing" for name in METRICS if name not in families]
 
 
-def set_up_page(session):
-    session.installation.stop_reader()
-    session.installation.run_unconfigured()
-    for theme in ("light", "dark"):
-        for size in (PHONE, DESKTOP):
-            with session.page(size, theme) as page:
-                suffix = f"{size[0]}-{theme}"
-                page.wait_for_selector("h1")
-                text = page.inner_text("main")
-                faults = page.evaluate(session.page_checks)
-                faults += [
-                    f"{wanted} is missing"
-                    for wanted in ("No battery is configured", "BMS_PORT=", "BMS_TYPE=")
-                    if wanted not in text
-                ]
-                session.report(f"the set-up page, {suffix}", faults)
-                session.screenshot(page, f"set-up-{suffix}")
-    with session.page() as page:
-        page.get_by_role("button", name="Copy").first.click()
-        session.expect(
-            "the suggested lines can be copied",
-            page,
-            "/Cop|Select/.test(document.querySelector('.found button').textContent)",
-        )
-    session.check_console("the set-up page")
-
-
 def demo(session):
     """Takes the screenshots of the README and prints measurements."""
-    session.installation.stop_reader()
     session.installation.start_demo()
     overview = json.loads(session.installation.get("api/overview"))
     ids = [battery["id"] for battery in overview["batteries"]]
@@ -115,7 +88,9 @@ def run_all(session):
     session.check_console("using the page")
     for step in outages.STEPS:
         step(session)
-    set_up_page(session)
+    session.installation.stop_reader()
+    for step in setup.STEPS:
+        step(session)
     demo(session)
 
 

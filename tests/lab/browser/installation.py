@@ -126,8 +126,8 @@ class Installation:
             time.sleep(0.1)
         raise SetupError(f"the program does not serve HTTP: {tail(self.reader.log)}")
 
-    def run_unconfigured(self):
-        self.run({"HTTP_LISTEN": f"{HOST}:{self.port}"})
+    def run_unconfigured(self, environment):
+        self.run({"HTTP_LISTEN": f"{HOST}:{self.port}", **environment})
 
     def get(self, path):
         with urllib.request.urlopen(f"http://{HOST}:{self.port}/{path}", timeout=10) as response:

@@ -16,11 +16,15 @@ class Proxy:
         self.target = target
         # Requested paths outside of the prefix: a link was not relative.
         self.strays = []
+        # Tells the program that the client is another machine.
+        self.forwarded = False
         proxy = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 proxy.forward(self)
+
+            do_POST = do_GET
 
             def log_message(self, *_):
                 pass
@@ -34,6 +38,13 @@ class Proxy:
     def url(self):
         return f"http://{HOST}:{self.port}{PREFIX}/"
 
+    def headers(self, request):
+        """Those that Home Assistant passes on, and the name that the browser used."""
+        names = ("Content-Type", "Cookie", "Origin", "Sec-Fetch-Site")
+        headers = {name: request.headers[name] for name in names if name in request.headers}
+        headers["X-Forwarded-Host"] = request.headers["Host"]
+        return headers | ({"X-Forwarded-For": "192.168.1.7"} if self.forwarded else {})
+
     def forward(self, request):
         if not urlsplit(request.path).path.startswith(PREFIX + "/"):
             self.strays.append(request.path)
@@ -42,7 +53,9 @@ class Proxy:
         upstream = http.client.HTTPConnection(HOST, self.target, timeout=60)
         # A program that is down gets no response, as with a real proxy that drops the connection.
         with contextlib.suppress(OSError, http.client.HTTPException):
-            upstream.request("GET", request.path.removeprefix(PREFIX))
+            body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+            path = request.path.removeprefix(PREFIX)
+            upstream.request(request.command, path, body, self.headers(request))
             response = upstream.getresponse()
             request.send_response_only(response.status)
             for name, value in response.getheaders():

@@ -194,10 +194,10 @@ def keyboard(session):
             " || document.activeElement.textContent).trim()"
         )
         order = []
-        for _ in range(5 + len(NAMES)):
+        for _ in range(6 + len(NAMES)):
             page.keyboard.press("Tab")
             order.append(page.evaluate(focused))
-        head = ["Skip to content", "All batteries", "Dark colours"]
+        head = ["Skip to content", "All batteries", "Set-up", "Dark colours"]
         wanted = [*head, *NAMES.values(), "JSON", "Metrics"]
         session.report("Tab visits the page in order", [] if order == wanted else [str(order)])
         page.reload()
