@@ -59,12 +59,16 @@ pub struct Pack {
     pub state: DeviceState,
 }
 
+/// The test of one place.
 #[derive(Debug, Clone)]
 pub struct Test {
     pub target: Target,
     pub begin: Instant,
-    /// `None` while it runs. At least one battery.
-    pub result: Option<Result<Vec<Pack>, Fault>>,
+    pub running: bool,
+    /// Those that have answered so far. The first one is known long before all others of a bus.
+    pub packs: Vec<Pack>,
+    /// Why none answered.
+    pub fault: Option<Fault>,
 }
 
 /// What the page shows.

@@ -45,21 +45,35 @@ pub async fn probe_device(
 
 /// Identifies every pack at a port, of every brand.
 pub async fn probe_port(path: &str, bluetooth: &Bluetooth) -> ProbeResult {
-    let first =
-        probe_device(&[("bms_type", detection::AUTO), ("bms_port", path)], bluetooth).await?;
-    let mut packs = ask(path, &first, addresses_of(first.driver), bluetooth).await;
-    // People number the packs of one wire from one brand to the next.
-    let next = packs.iter().chain([&first]).filter_map(|pack| pack.address).max();
-    let next = next.and_then(|last| last.checked_add(1));
-    let usual: Vec<u8> = USUAL_ADDRESSES.into_iter().chain(next).collect();
-    for found in ask(path, &first, other_brands(first.driver, &usual), bluetooth).await {
-        if packs.iter().all(|pack| pack.driver.name != found.driver.name) {
-            packs.extend(ask(path, &first, addresses_of(found.driver), bluetooth).await);
-        }
-    }
+    let first = probe_first(path, bluetooth).await?;
+    let mut packs = probe_others(path, &first, bluetooth).await;
     packs.push(first);
     packs.sort_by_key(|pack| pack.address);
     Ok(packs)
+}
+
+/// Identifies the pack that answers first.
+pub async fn probe_first(path: &str, bluetooth: &Bluetooth) -> Result<Identified, Fault> {
+    probe_device(&[("bms_type", detection::AUTO), ("bms_port", path)], bluetooth).await
+}
+
+/// Identifies the other packs on the line of a known one.
+pub async fn probe_others(
+    path: &str,
+    first: &Identified,
+    bluetooth: &Bluetooth,
+) -> Vec<Identified> {
+    let mut packs = ask(path, first, addresses_of(first.driver), bluetooth).await;
+    // People number the packs of one wire from one brand to the next.
+    let next = packs.iter().chain([first]).filter_map(|pack| pack.address).max();
+    let next = next.and_then(|last| last.checked_add(1));
+    let usual: Vec<u8> = USUAL_ADDRESSES.into_iter().chain(next).collect();
+    for found in ask(path, first, other_brands(first.driver, &usual), bluetooth).await {
+        if packs.iter().all(|pack| pack.driver.name != found.driver.name) {
+            packs.extend(ask(path, first, addresses_of(found.driver), bluetooth).await);
+        }
+    }
+    packs
 }
 
 fn addresses_of(driver: &'static DriverInfo) -> Vec<(&'static DriverInfo, u8)> {

@@ -149,7 +149,10 @@ impl JobRunner {
     fn end(&self) {
         self.state.send_modify(|state| {
             state.searching = false;
-            state.test.take_if(|test| test.result.is_none());
+            state.test.take_if(|test| test.packs.is_empty() && test.fault.is_none());
+            if let Some(test) = &mut state.test {
+                test.running = false;
+            }
         });
     }
 
@@ -207,31 +210,41 @@ impl JobRunner {
     }
 
     async fn test(&self, target: Target) {
-        self.state.send_modify(|state| {
-            state.test = Some(Test { target: target.clone(), begin: Instant::now(), result: None });
-        });
-        let probe = timeout(TEST_LIMIT, self.probe(&target)).await;
-        let result = probe.unwrap_or_else(|_| {
+        let begin = Instant::now();
+        let test =
+            Test { target: target.clone(), begin, running: true, packs: Vec::new(), fault: None };
+        self.state.send_modify(|state| state.test = Some(test));
+        let result = timeout(TEST_LIMIT, self.probe(&target)).await;
+        let fault = result.unwrap_or_else(|_| {
             let message = format!("no answer within {} s", TEST_LIMIT.as_secs());
             Err(Fault::new(FaultKind::Timeout, message, "choose the type of the battery"))
         });
+        self.update_test(|test| test.fault = fault.err().filter(|_| test.packs.is_empty()));
+    }
+
+    fn update_test(&self, change: impl FnOnce(&mut Test)) {
         self.state.send_modify(|state| {
             if let Some(test) = &mut state.test {
-                test.result = Some(result);
+                change(test);
             }
         });
     }
 
-    async fn probe(&self, target: &Target) -> Result<Vec<Pack>, Fault> {
-        let is_search = target.brand.is_none() && target.slave_id.is_none();
-        let found = match &target.port {
-            Some(port) if is_search => probe::probe_port(port, &self.bluetooth).await?,
+    async fn probe(&self, target: &Target) -> Result<(), Fault> {
+        let add = |found: Identified| self.update_test(|test| test.packs.push(pack(found)));
+        match &target.port {
+            Some(port) if target.brand.is_none() && target.slave_id.is_none() => {
+                let first = probe::probe_first(port, &self.bluetooth).await?;
+                add(first.clone());
+                probe::probe_others(port, &first, &self.bluetooth).await.into_iter().for_each(add);
+                self.update_test(|test| test.packs.sort_by_key(|pack| pack.slave_id));
+            }
             _ => {
                 let variables = variables(target);
-                vec![probe::probe_device(&borrowed(&variables), &self.bluetooth).await?]
+                add(probe::probe_device(&borrowed(&variables), &self.bluetooth).await?);
             }
-        };
-        Ok(found.into_iter().map(pack).collect())
+        }
+        Ok(())
     }
 }
 

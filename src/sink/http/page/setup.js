@@ -118,7 +118,7 @@ class DeviceList {
 
 // One battery that answered, with the fields for its configuration.
 class PackForm {
-  constructor(pack, number, taken, isOnlyOne) {
+  constructor(pack, number, taken) {
     this.pack = pack;
     this.chosen = h("input", { type: "checkbox" });
     this.chosen.checked = true;
@@ -133,12 +133,18 @@ class PackForm {
     const values = pack.values.filter((value) => value.main && !value.module).slice(0, 12);
     const rows = values.map((value) => [value.name, format(value)]);
     if (pack.cells) rows.push([t("cells"), String(pack.cells)]);
-    const about = [pack.title, pack.model].filter(Boolean).join(" · ");
-    this.node = h("div", { class: "pack" },
-      h("h3", {}, isOnlyOne ? about : `${t("pack", { address: pack.slave_id })} · ${about}`),
+    this.heading = h("h3");
+    this.choice = labelled(t("add_this"), this.chosen, "check");
+    this.node = h("div", { class: "pack" }, this.heading,
       h("dl", { class: "grid" }, ...rows.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)))),
-      isOnlyOne ? null : labelled(t("add_this"), this.chosen, "check"),
-      h("div", { class: "fields" }, labelled(t("name"), this.name), labelled(t("id"), this.id)));
+      this.choice, h("div", { class: "fields" }, labelled(t("name"), this.name), labelled(t("id"), this.id)));
+  }
+
+  show(isOnlyOne) {
+    const { title, model, slave_id: address } = this.pack;
+    const about = [title, model].filter(Boolean).join(" · ");
+    this.heading.textContent = isOnlyOne ? about : `${t("pack", { address })} · ${about}`;
+    this.choice.hidden = isOnlyOne;
   }
 
   element(target, interval) {
@@ -273,29 +279,44 @@ export class SetupView {
 
   async startTest(target) {
     this.output.replaceChildren();
+    // With its password, which the server does not repeat.
     this.target = target;
     if (await this.ask("test", target)) this.testHeading?.focus();
   }
 
   showTest(test) {
-    const place = test && (test.port ?? test.address);
-    const key = test && [place, test.running, JSON.stringify(test.fault), JSON.stringify(test.packs?.map(({ type, slave_id }) => [type, slave_id]))].join();
-    if (test?.running && this.testStatus?.isConnected) setText(this.testStatus, t("testing", { seconds: test.seconds }));
-    if (key === this.testKey) return;
+    const place = test && (test.port ?? test.address), count = test?.packs.length;
+    const names = test?.packs.map(({ type, slave_id }) => `${type} ${slave_id}`);
+    const key = test && JSON.stringify([place, count ? names : test.running, test.fault]);
+    if (test) {
+      const answered = count && t(count === 1 ? "answered_one" : "answered_many", { count });
+      const running = t(count ? "testing_others" : "testing", { seconds: test.seconds });
+      this.testResult = [answered, test.running ? running : count ? "" : t("test_failed")].filter(Boolean).join(" ");
+    }
+    if (key !== this.testKey) this.renderTest(test, place);
     this.testKey = key;
+    if (!test) return;
+    setText(this.testStatus, this.testResult);
+    this.stopTest.hidden = !test.running;
+  }
+
+  renderTest(test, place) {
     if (!test) return this.testPanel.replaceChildren();
-    const hadFocus = this.testPanel.contains(document.activeElement);
-    this.testStatus = h("p", { role: "status" });
-    // After a reload only the place is known, and no password.
-    const target = this.target ?? { port: test.port ?? undefined, address: test.address ?? undefined, adapter: test.adapter ?? undefined };
-    const content = test.running ? [button(t("stop"), () => this.ask("stop"))] : test.packs ? this.packForms(test.packs, target) : this.retryForm(test.fault, target);
-    const { heading, node } = panel(t("test_title", { place }), this.testStatus, ...content);
+    const focused = this.testPanel.contains(document.activeElement) && document.activeElement;
+    if (!this.target || (this.target.port ?? this.target.address) !== place) {
+      const [port, address, adapter] = [test.port, test.address, test.adapter].map((value) => value ?? undefined);
+      this.target = { port, address, adapter };
+    }
+    const content = test.packs.length ? this.packForms(test.packs, this.target) : test.running ? [] : this.retryForm(test.fault, this.target);
+    this.testStatus = h("p");
+    // The passing seconds are not read aloud.
+    if (test.packs.length || test.fault) document.getElementById("announcement").textContent = this.testResult;
+    this.stopTest = h("p", {}, button(t("stop"), () => this.ask("stop")));
+    const { heading, node } = panel(t("test_title", { place }), this.testStatus, this.stopTest, ...content);
     this.testHeading = heading;
     this.testPanel.replaceChildren(node);
-    const count = test.packs?.length;
-    const result = !test.packs ? t("test_failed") : count === 1 ? t("answered_one") : t("answered_many", { count });
-    setText(this.testStatus, test.running ? t("testing", { seconds: test.seconds }) : result);
-    if (hadFocus) heading.focus();
+    // A further pack leaves the fields of the others as they are.
+    if (focused) (focused.isConnected && focused !== document.body ? focused : heading).focus();
   }
 
   retryForm(fault, target) {
@@ -318,12 +339,19 @@ export class SetupView {
   }
 
   packForms(packs, target) {
-    const taken = new Set([...this.known.keys(), ...this.data.batteries.map(({ id }) => id)]);
-    const first = taken.size + 1;
-    const forms = packs.map((pack, i) => new PackForm(pack, first + i, taken, packs.length === 1));
-    const interval = h("input", { type: "number", min: 0.5, max: 3600, step: "any", placeholder: "30" });
-    const bank = h("input", { type: "checkbox" });
-    bank.checked = packs.length > 1;
+    if (this.formsOf !== target) {
+      Object.assign(this, { formsOf: target, forms: new Map(), bank: h("input", { type: "checkbox" }) });
+      this.interval = h("input", { type: "number", min: 0.5, max: 3600, step: "any", placeholder: "30" });
+      this.bank.checked = true;
+    }
+    const taken = new Set([...this.known.keys(), ...this.data.batteries.map(({ id }) => id), ...[...this.forms.values()].map(({ id }) => id.value)]);
+    const forms = packs.map((pack) => {
+      const key = `${pack.type} ${pack.slave_id}`;
+      if (!this.forms.has(key)) this.forms.set(key, new PackForm(pack, taken.size + 1, taken));
+      return this.forms.get(key);
+    });
+    forms.forEach((form) => form.show(packs.length === 1));
+    const { interval, bank } = this;
     const label = t(this.data.installation === "home_assistant" ? "add_restart" : "show_settings");
     const form = h("form", {}, ...forms.map(({ node }) => node), h("div", { class: "fields" }, labelled(t("interval"), interval)),
       packs.length > 1 ? labelled(t("bank"), bank, "check") : null, h("p", {}, h("button", { class: "primary" }, label)));

@@ -45,6 +45,7 @@ const TEXTS = {
 
     test_title: "Test of {place}",
     testing: "Reading … {seconds} s. A port takes a few minutes if the brand is rare.",
+    testing_others: "Looking for more batteries on the same line … {seconds} s",
     test_failed: "No battery was read",
     try_again: "Try again",
     type: "Type",

@@ -171,15 +171,12 @@ fn configured_json(device: &Options) -> Value {
 
 fn test_json(test: &Test) -> Value {
     let target = &test.target;
-    let result = test.result.as_ref();
     json!({
         "port": target.port, "address": target.address, "adapter": target.adapter,
         "seconds": test.begin.elapsed().as_secs(),
-        "running": result.is_none(),
-        "fault": result.and_then(|result| result.as_ref().err()),
-        "packs": result.and_then(|result| result.as_ref().ok()).map(|packs| {
-            packs.iter().map(pack_json).collect::<Vec<_>>()
-        }),
+        "running": test.running,
+        "fault": test.fault,
+        "packs": test.packs.iter().map(pack_json).collect::<Vec<_>>(),
     })
 }
 
