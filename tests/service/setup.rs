@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::fixture::{Packs, Service};
 use crate::http::{Answer, FakeSupervisor, request};
-use crate::mosquitto::WAIT_LIMIT;
 
 const TOKEN: &str = "a-secret-token";
 const PASSWORD: &str = "correct-horse";
@@ -23,10 +22,13 @@ fn post(service: &Service, path: &str, body: &Value) -> Answer {
     request(&service.listen(), "POST", path, &[], body).expect("an answer")
 }
 
+/// For the whole search for other batteries on a line, on a busy machine.
+const TEST_LIMIT: Duration = Duration::from_secs(300);
+
 /// Waits until the state of the page is as wanted.
 #[track_caller]
 fn wait_for(service: &Service, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + WAIT_LIMIT;
+    let deadline = Instant::now() + TEST_LIMIT;
     loop {
         let answer = request(&service.listen(), "GET", "/api/setup", &[], &Value::Null);
         let state = answer.map(|answer| answer.json).unwrap_or_default();
@@ -38,12 +40,14 @@ fn wait_for(service: &Service, what: &str, wanted: impl Fn(&Value) -> bool) -> V
     }
 }
 
-/// Tests what is at the port, and returns the packs that answered.
+/// Tests what is at the port, and returns the packs that answered. The first one is shown at once.
 #[track_caller]
 fn test(service: &Service, port: &str) -> Vec<Value> {
     wait_for(service, "the first search ends", |state| state["searching"] == false);
     let answer = post(service, "/api/setup/test", &json!({"port": port}));
     assert_eq!(answer.status, 200, "{answer:?}");
+    let state = wait_for(service, "a battery", |state| state["test"]["packs"][0].is_object());
+    assert_eq!(state["test"]["running"], true, "{state:#}");
     let state = wait_for(service, "the test ends", |state| state["test"]["running"] == false);
     let packs = state["test"]["packs"].as_array();
     packs.unwrap_or_else(|| panic!("{state:#}")).clone()

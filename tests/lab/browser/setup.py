@@ -142,7 +142,7 @@ def from_another_machine(session):
         for size in (PHONE, DESKTOP):
             with session.page(size, theme) as page:
                 suffix = f"{size[0]}-{theme}"
-                becomes_true(page, "document.querySelector('pre')")
+                becomes_true(page, "document.querySelector('main').textContent.includes('HTTP_TOKEN=')")
                 text = page.inner_text("main")
                 faults = page.evaluate(session.page_checks)
                 faults += [

@@ -167,6 +167,8 @@ export class SetupView {
     this.node = h("section", { class: "setup", "aria-labelledby": "title" },
       h("h1", { id: "title", tabindex: "-1" }, t("title")), this.intro, this.error, this.locked, this.output, this.testPanel,
       this.searchPanel(), this.bridgePanel(), this.configuredPanel(), this.tryPanel());
+    // Until the server has said what is allowed.
+    for (const node of [this.searchButton, this.bridge, this.configured, this.trial]) node.hidden = true;
     this.poll();
   }
 
