@@ -51,6 +51,7 @@ const BROKER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Runs the service until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> std::io::Result<()> {
     let stop = stop_on_signal()?;
+    info!("bms-reader {}", env!("CARGO_PKG_VERSION"));
     for warning in &config.warnings {
         warn!("{warning}");
     }
@@ -110,7 +111,7 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
             mqtt::run(settings.clone(), board.clone(), commands.clone(), stop).boxed()
         });
     } else if config.history.file.is_some() {
-        start_counters_at_zero(board, "no earlier values in the history file");
+        start_counters_at_zero(board, "no earlier values were found");
     } else {
         start_counters_at_zero(board, "without MQTT or HISTORY_FILE they are lost at a restart");
     }

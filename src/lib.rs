@@ -23,6 +23,7 @@ pub mod poll;
 pub mod protocol;
 pub mod random;
 pub mod raw;
+pub mod remedy;
 pub mod setup;
 pub mod sim;
 pub mod sink;

@@ -19,6 +19,7 @@ use crate::config::Device;
 use crate::model::{DeviceState, Fault, FaultKind, Secret};
 use crate::poll::{CycleError, advertisement};
 use crate::protocol::detection::{self, recognise};
+use crate::remedy;
 use crate::setup::{
     Found, Job, MAX_FOUND, Pack, Refusal, Request, SetupState, SetupTask, Target, Test,
 };
@@ -46,10 +47,7 @@ pub(super) async fn run(
     let SetupTask { mut requests, state } = task;
     let is_configured = board.devices().next().is_some();
     if !is_configured {
-        warn!(
-            "no battery is configured: set BMS_TYPE and BMS_PORT or BMS_ADDRESS (one battery) or \
-             DEVICES (several); `bms-reader scan` lists what is connected"
-        );
+        warn!("{}", remedy::NOT_CONFIGURED.text());
     }
     let mut runner = JobRunner { board, bluetooth, state, logged: BTreeSet::new() };
     let mut next_search = (!is_configured).then(Instant::now);

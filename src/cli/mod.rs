@@ -41,6 +41,7 @@ use crate::app;
 use crate::config::{self, Config, Diagnostics, LogSettings};
 use crate::did_you_mean::closest;
 use crate::protocol;
+use crate::remedy;
 use args::{Command, CommandFuture, Invocation, PROGRAM};
 
 /// Exit codes of the contract.
@@ -108,6 +109,7 @@ impl From<Diagnostics> for CommandError {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
+    remedy::set_installation(config::installation(&config::environment()));
     let outcome = parse().and_then(|command| command.map_or(Ok(SUCCESS), run));
     ExitCode::from(outcome.unwrap_or_else(|error| {
         eprintln!("{PROGRAM}: {}", error.message);

@@ -13,6 +13,7 @@ use crate::capture::Recorder;
 use crate::config::Device;
 use crate::model::Attempt;
 use crate::raw::raw;
+use crate::remedy;
 use crate::sink::http;
 use crate::transport::Bluetooth;
 
@@ -65,10 +66,7 @@ async fn run(only: Option<String>, capture: Option<PathBuf>, json: bool) -> Outc
 
 fn select(devices: Vec<Device>, only: Option<&str>) -> Result<Vec<Device>, CommandError> {
     if devices.is_empty() {
-        return Err(misconfigured(
-            "no battery is configured: set BMS_TYPE and BMS_PORT, or DEVICES; `bms-reader scan` \
-             lists what is connected",
-        ));
+        return Err(misconfigured(remedy::NOT_CONFIGURED.text()));
     }
     let Some(only) = only else { return Ok(devices) };
     let ids: Vec<_> = devices.iter().map(|device| device.profile.id.to_string()).collect();

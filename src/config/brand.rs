@@ -8,6 +8,7 @@ use super::rule::{SIMULATED, brands};
 use super::values::Values;
 use super::variables::{BMS_ADDRESS, BMS_BARCODE, BMS_PORT, BMS_TYPE, BMS_VARIANT, Variable};
 use crate::did_you_mean::closest;
+use crate::model::Installation;
 use crate::protocol::{self, DriverInfo, ImpliedBy, detection};
 
 /// Timeout of a whole read over Bluetooth.
@@ -101,7 +102,10 @@ fn canonical(name: &str) -> String {
 
 /// The probable type comes first: the list is long.
 fn unknown_brand(name: &str, variable: &Variable, values: &Values) -> ConfigError {
-    let list = "`bms-reader decode --help` lists all types";
+    let list = match values.installation {
+        Installation::HomeAssistant => "the documentation of the app lists all types",
+        _ => "`bms-reader decode --help` lists all types",
+    };
     if BLE_TYPES.contains(&name) {
         let address = values.name_of(&BMS_ADDRESS);
         let allowed = format!("unset, because {address} is enough, or a type ({list})");

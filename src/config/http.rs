@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::error::Reporter;
-use super::installation::installation;
 use super::redacted::redacted;
 use super::rule;
 use super::source::{option_entries, resolve};
@@ -36,7 +35,7 @@ pub(super) fn settings(values: &Values, options: Options) -> Option<Settings> {
 
 fn setup(values: &Values, options: Options) -> SetupSettings {
     SetupSettings {
-        installation: installation(values),
+        installation: values.installation,
         supervisor: service::supervisor(values),
         options,
         battery_options: battery_options(),
@@ -121,7 +120,7 @@ mod tests {
         assert_eq!(of(json!({"devices": [a], "banks": [], "read_interval": 30})), [""; 0]);
         let twice = of(json!({"devices": [a, a], "banks": [{"id": "b", "members": ["c"]}]}));
         assert!(twice.iter().any(|error| error.contains("no other battery has")), "{twice:?}");
-        assert!(twice.iter().any(|error| error.contains("BANKS")), "{twice:?}");
+        assert!(twice.iter().any(|error| error.contains("option banks")), "{twice:?}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 pub use endpoint::Endpoint;
 pub use error::{ConfigError, Diagnostics};
+pub use installation::installation;
 pub use profiles::read_profile;
 pub use redacted::{RedactedConfig, redacted};
 pub use rule::Rule;

@@ -7,10 +7,11 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::{ConfigError, Reporter};
+use super::installation::installation;
 use super::unknown::unknown_name;
 use super::values::{Assignment, Spelling, Values};
-use super::variables::{BMS_OPTIONS_FILE, SUPERVISOR_TOKEN, VARIABLES, Variable};
-use crate::model::Secret;
+use super::variables::{BMS_OPTIONS_FILE, VARIABLES, Variable};
+use crate::model::{Installation, Secret};
 
 /// In bytes; far above any options file or secret.
 const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -29,10 +30,12 @@ pub fn environment() -> Entries {
 pub(super) fn collect(environment: Entries, reporter: &Reporter) -> Values {
     // Of two names that differ in case alone the last one wins. Upper case sorts first, hence `rev`.
     // Strings deserialize from strings without errors.
+    let installation = installation(&environment);
     let environment = envy::from_iter(environment.into_iter().rev()).unwrap_or_default();
     let mut values = resolve(read_options(&environment, reporter), Spelling::Options, reporter);
     values.overlay(resolve(environment, Spelling::Environment, reporter));
-    if values.is_set(&SUPERVISOR_TOKEN) {
+    values.installation = installation;
+    if installation == Installation::HomeAssistant {
         // The users of the add-on set options and no variables.
         values.spelling = Spelling::Options;
     }

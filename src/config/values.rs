@@ -10,7 +10,7 @@ use super::correction::correction;
 use super::error::{ConfigError, Reporter};
 use super::rule;
 use super::variables::Variable;
-use crate::model::Secret;
+use crate::model::{Installation, Secret};
 
 /// How a source spells the names of variables.
 #[derive(Debug, Clone)]
@@ -100,12 +100,14 @@ fn shell_leftover(text: &str) -> &'static str {
 pub(super) struct Values {
     pub reporter: Reporter,
     pub spelling: Spelling,
+    pub installation: Installation,
     assigned: BTreeMap<&'static str, Assignment>,
 }
 
 impl Values {
     pub fn new(spelling: Spelling, reporter: Reporter) -> Self {
-        Values { reporter, spelling, assigned: BTreeMap::new() }
+        let installation = Installation::Host;
+        Values { reporter, spelling, installation, assigned: BTreeMap::new() }
     }
 
     pub fn insert(&mut self, variable: &'static Variable, assignment: Assignment) {

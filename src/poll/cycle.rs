@@ -11,6 +11,7 @@ use crate::capture::{Event, TrafficLog};
 use crate::model::plausible::Implausible;
 use crate::model::{Fault, FaultKind, Reading};
 use crate::protocol::{CycleKind, Driver, ProtocolError, Step};
+use crate::remedy;
 use crate::transport::{Link, LinkError};
 
 /// Why a cycle failed.
@@ -52,8 +53,8 @@ impl CycleError {
             CycleError::Protocol(error) => (error.kind(), error.hint()),
             CycleError::Implausible(_) => (
                 FaultKind::BadFrame,
-                "the battery is read again at once; if this happens often, check the cable and \
-                 BMS_TYPE",
+                "the battery is read again at once; if this happens often, check the cable and the \
+                 type",
             ),
             // Several timeouts in one cycle can add up to more than its limit.
             CycleError::Overrun { received: 0, .. } => {
@@ -64,21 +65,11 @@ impl CycleError {
                 FaultKind::Timeout,
                 "the line never falls silent: make sure that only one program reads it",
             ),
-            CycleError::Unrecognised(_) => (
-                FaultKind::Timeout,
-                "check that the battery is awake and of a supported type, and check the wiring or \
-                 the distance; set the type if you know it. `bms-reader scan --probe` repeats the \
-                 search; a profile adds a brand",
-            ),
-            CycleError::NoKnownService(_) => (
-                FaultKind::ConnectFailed,
-                "is the address that of a battery (`bms-reader scan` lists the devices in reach)? \
-                 Set the type if you know it; a profile adds a brand",
-            ),
-            CycleError::Panicked(_) => (
-                FaultKind::BadFrame,
-                "this is a bug in bms-reader: please report it with a log of LOG_LEVEL=TRACE",
-            ),
+            CycleError::Unrecognised(_) => (FaultKind::Timeout, remedy::UNRECOGNISED.text()),
+            CycleError::NoKnownService(_) => {
+                (FaultKind::ConnectFailed, remedy::NO_KNOWN_SERVICE.text())
+            }
+            CycleError::Panicked(_) => (FaultKind::BadFrame, remedy::CRASH.text()),
         };
         Fault::new(kind, self.to_string(), hint)
     }

@@ -1,6 +1,7 @@
 //! What can go wrong in a conversation with a battery.
 
 use crate::model::FaultKind;
+use crate::remedy;
 
 /// Why a cycle failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,10 +69,7 @@ impl ProtocolError {
     /// What the operator can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            ProtocolError::Timeout { received: 0, .. } => {
-                "check that the battery is awake, its type, address and baud rate, and the wiring (A \
-                 and B may be swapped); BMS_TYPE=auto detects the type"
-            }
+            ProtocolError::Timeout { received: 0, .. } => remedy::SILENT_BATTERY.text(),
             ProtocolError::Timeout { .. } => {
                 "there is other traffic on the line: check the baud rate, the battery's type and \
                  whether another reader uses the bus"
@@ -81,13 +79,10 @@ impl ProtocolError {
                  reader uses the bus"
             }
             ProtocolError::BadFrame { .. } | ProtocolError::Unsupported { .. } => {
-                "check the battery's type, the baud rate and the wiring; if they are right, report \
-                 the frame that the log shows with LOG_LEVEL=TRACE"
+                remedy::UNEXPECTED_REPLY.text()
             }
             ProtocolError::Refused { .. } => "check the address and the battery's type",
-            ProtocolError::Login { .. } => {
-                "check BMS_PASSWORD or BMS_BARCODE, whichever this type of battery uses"
-            }
+            ProtocolError::Login { .. } => remedy::WRONG_LOGIN.text(),
         }
     }
 

@@ -1,17 +1,19 @@
 //! What can go wrong with a connection.
 
+use crate::remedy;
+
 /// `endpoint` is a path, a `tcp://` address or a Bluetooth address; `reason` is the system's message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// The device or host does not exist.
     #[error("{endpoint} does not exist")]
     NotFound { endpoint: String },
-    /// The system denies access.
-    #[error("no permission to open {endpoint}")]
-    Denied { endpoint: String },
-    /// Another program has opened it.
-    #[error("{endpoint} is in use by another program")]
-    Busy { endpoint: String },
+    /// The system denies access. `group`: the one that may open it, where it is known.
+    #[error("no permission to open {endpoint}{}", in_brackets(group.as_deref()))]
+    Denied { endpoint: String, group: Option<String> },
+    /// Another program has opened it. `program`: its name and number, where they are known.
+    #[error("{endpoint} is in use by another program{}", in_brackets(program.as_deref()))]
+    Busy { endpoint: String, program: Option<String> },
     /// It exists, but the connection could not be opened.
     #[error("cannot open {endpoint}: {reason}")]
     Open { endpoint: String, reason: String },
@@ -48,21 +50,10 @@ impl LinkError {
             LinkError::NotFound { endpoint } if is_tcp(endpoint) => {
                 "check the host name of the bridge and your DNS"
             }
-            LinkError::NotFound { .. } => {
-                "is the adapter plugged in? `bms-reader scan` lists the ports; in Docker pass the \
-                 port with --device"
-            }
-            LinkError::Denied { .. } => {
-                "add the user to the group that owns the device (often dialout); in Docker pass \
-                 --device, and --group-add with that group"
-            }
-            LinkError::Busy { endpoint } if is_address(endpoint) => {
-                "another program on this host is connected to it by Bluetooth, and only one can be: \
-                 does the Bluetooth integration of Home Assistant use this battery?"
-            }
-            LinkError::Busy { .. } => {
-                "is another reader running? Only one program can use the port"
-            }
+            LinkError::NotFound { .. } => remedy::PORT_MISSING.text(),
+            LinkError::Denied { .. } => remedy::PORT_DENIED.text(),
+            LinkError::Busy { endpoint, .. } if is_address(endpoint) => remedy::BATTERY_BUSY.text(),
+            LinkError::Busy { .. } => remedy::PORT_BUSY.text(),
             LinkError::Open { endpoint, .. } if is_tcp(endpoint) => {
                 "is the bridge switched on, in TCP server mode, and is the port number right?"
             }
@@ -71,12 +62,9 @@ impl LinkError {
                  closer and away from USB 3 plugs; switch off Bluetooth on the phone"
             }
             LinkError::Open { endpoint, .. } if endpoint.starts_with("hci") => {
-                "the adapter is busy or hangs: try again; if that does not help, unplug it and plug \
-                 it in again, or run `systemctl restart bluetooth` on the host"
+                remedy::ADAPTER_HANGS.text()
             }
-            LinkError::Open { .. } => {
-                "check that this is the right path; `bms-reader scan` lists the ports"
-            }
+            LinkError::Open { .. } => remedy::WRONG_PORT.text(),
             LinkError::Gone { endpoint, .. } if is_tcp(endpoint) => {
                 "check the network, and that the bridge allows several connections"
             }
@@ -90,25 +78,11 @@ impl LinkError {
                 "the adapter hangs: unplug it and plug it in again; if it is a bridge, restart it"
             }
             LinkError::NoBus { fault, .. } => fault.hint(),
-            LinkError::NoAdapter { .. } => {
-                "is the adapter plugged in? `bluetoothctl list` on the host shows working adapters"
-            }
-            LinkError::AdapterOff { .. } => {
-                "switch it on: `bluetoothctl power on` or `rfkill unblock bluetooth` on the host"
-            }
-            LinkError::NotSeen { others: 0, .. } => {
-                "the adapter may hang (unplug it and plug it in again, or run `systemctl restart \
-                 bluetooth` on the host) or lack an antenna; or no Bluetooth device is near"
-            }
-            LinkError::NotSeen { .. } => {
-                "is the address right (`bms-reader scan` lists the devices in reach), the battery \
-                 awake and near enough? While a phone app is connected to it, it is invisible"
-            }
-            LinkError::NoService { .. } => {
-                "is the type right? If it is, the cache of BlueZ is outdated: on the host run \
-                 `bluetoothctl remove ADDRESS`, delete its file under /var/lib/bluetooth/*/cache, \
-                 and restart bluetooth"
-            }
+            LinkError::NoAdapter { .. } => remedy::ADAPTER_MISSING.text(),
+            LinkError::AdapterOff { .. } => remedy::ADAPTER_OFF.text(),
+            LinkError::NotSeen { others: 0, .. } => remedy::NOTHING_IN_RANGE.text(),
+            LinkError::NotSeen { .. } => remedy::BATTERY_OUT_OF_RANGE.text(),
+            LinkError::NoService { .. } => remedy::NO_SERVICE.text(),
             LinkError::Pairing { .. } => {
                 "check the password: it is the number that the battery's app asks for when pairing"
             }
@@ -146,32 +120,16 @@ impl BusFault {
     }
 
     fn hint(self) -> &'static str {
-        match self {
-            BusFault::Missing | BusFault::Closed => {
-                "Bluetooth needs the host's D-Bus: in Docker mount it with -v /run/dbus:/run/dbus:ro; \
-                 on the host install and start dbus and bluez"
-            }
-            BusFault::Denied => {
-                "the D-Bus policy must let this user call org.bluez: add the user to the group \
-                 bluetooth, or run as root"
-            }
-            BusFault::AppArmor => {
-                "in Docker add --security-opt apparmor=unconfined; in the add-on check that its \
-                 profile allows D-Bus"
-            }
-            BusFault::SeLinux => "in Docker add --security-opt label=disable",
-            BusFault::HungUp => {
-                "D-Bus refuses users that the host does not know: in Docker run as root (user: \
-                 \"0:0\") or as 65534:65534"
-            }
-            BusFault::NoBluez => {
-                "install bluez on the host and start it: systemctl start bluetooth"
-            }
-            BusFault::Silent => {
-                "restart Bluetooth on the host: systemctl restart bluetooth; if that does not \
-                 help, unplug the adapter or restart the host"
-            }
-        }
+        let remedy = match self {
+            BusFault::Missing | BusFault::Closed => &remedy::NO_DBUS,
+            BusFault::Denied => &remedy::DBUS_DENIED,
+            BusFault::AppArmor => &remedy::APPARMOR,
+            BusFault::SeLinux => &remedy::SELINUX,
+            BusFault::HungUp => &remedy::UNKNOWN_USER,
+            BusFault::NoBluez => &remedy::NO_BLUEZ,
+            BusFault::Silent => &remedy::BLUEZ_SILENT,
+        };
+        remedy.text()
     }
 }
 
@@ -182,6 +140,10 @@ fn is_tcp(endpoint: &str) -> bool {
 /// Whether this looks like `AA:BB:CC:DD:EE:FF`.
 fn is_address(endpoint: &str) -> bool {
     endpoint.len() == 17 && endpoint.bytes().filter(|byte| *byte == b':').count() == 5
+}
+
+fn in_brackets(detail: Option<&str>) -> String {
+    detail.map(|detail| format!(" ({detail})")).unwrap_or_default()
 }
 
 fn adapter_or_any(adapter: Option<&str>) -> String {

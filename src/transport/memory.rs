@@ -73,7 +73,7 @@ impl MemoryPort {
         let (near, far) = MemoryLink::pair(&endpoint);
         match self.far_ends.try_send(far) {
             Ok(()) => Ok(near),
-            Err(TrySendError::Full(_)) => Err(LinkError::Busy { endpoint }),
+            Err(TrySendError::Full(_)) => Err(LinkError::Busy { endpoint, program: None }),
             Err(TrySendError::Closed(_)) => Err(LinkError::NotFound { endpoint }),
         }
     }
@@ -113,7 +113,10 @@ mod tests {
     async fn port_is_busy_until_accepted_and_missing_after_the_end() {
         let (port, mut accepted) = MemoryPort::new("simulator");
         let _first = port.open().unwrap();
-        assert_eq!(port.open().err(), Some(LinkError::Busy { endpoint: "simulator".into() }));
+        assert_eq!(
+            port.open().err(),
+            Some(LinkError::Busy { endpoint: "simulator".into(), program: None })
+        );
         accepted.recv().await.unwrap();
         let _second = port.open().unwrap();
         drop(accepted);

@@ -6,6 +6,7 @@
 pub mod ble;
 mod error;
 pub mod memory;
+mod owner;
 pub mod serial;
 mod stream;
 pub mod tcp;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use tokio_serial::{ErrorKind, SerialStream};
 
-use super::LinkError;
 use super::stream::{ByteStream, StreamLink};
+use super::{LinkError, owner};
 
 pub type SerialLink = StreamLink<SerialStream>;
 
@@ -36,11 +36,13 @@ pub fn open(path: &str, baud: u32) -> Result<SerialLink, LinkError> {
 /// adapter unplugged while a container has it) counts as missing.
 fn open_error(endpoint: String, error: &tokio_serial::Error) -> LinkError {
     match (error.kind, error.description.as_str()) {
-        (ErrorKind::NoDevice, _) => LinkError::Busy { endpoint },
+        (ErrorKind::NoDevice, _) => {
+            LinkError::Busy { program: owner::program(&endpoint), endpoint }
+        }
         (ErrorKind::Io(io::ErrorKind::NotFound), _)
         | (_, "No such device" | "No such device or address") => LinkError::NotFound { endpoint },
         (ErrorKind::Io(io::ErrorKind::PermissionDenied), _) | (_, "Operation not permitted") => {
-            LinkError::Denied { endpoint }
+            LinkError::Denied { group: owner::group(&endpoint), endpoint }
         }
         (_, "Not a typewriter") => {
             LinkError::Open { endpoint, reason: "it is not a serial port".into() }
@@ -184,7 +186,7 @@ mod tests {
         let (_far, _near, path) = terminal();
         let first = open(&path, 9600).unwrap();
         let second = open(&path, 9600);
-        assert_eq!(second.err(), Some(LinkError::Busy { endpoint: path.clone() }));
+        assert_eq!(second.err(), Some(LinkError::Busy { endpoint: path.clone(), program: None }));
         drop(first);
         open(&path, 9600).unwrap();
     }
@@ -244,8 +246,8 @@ mod tests {
         let refused =
             tokio_serial::Error::new(ErrorKind::Io(io::ErrorKind::PermissionDenied), "no");
         assert_eq!(
-            open_error("/dev/ttyUSB0".into(), &refused),
-            LinkError::Denied { endpoint: "/dev/ttyUSB0".into() }
+            open_error(path("none"), &refused),
+            LinkError::Denied { endpoint: path("none"), group: None }
         );
         fs::remove_dir_all(folder).unwrap();
     }

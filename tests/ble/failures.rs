@@ -23,7 +23,7 @@ fn notify_acquired() -> Value {
 }
 
 fn busy() -> LinkError {
-    LinkError::Busy { endpoint: ADDRESS.into() }
+    LinkError::Busy { endpoint: ADDRESS.into(), program: None }
 }
 
 #[test]

@@ -43,8 +43,9 @@ const ANY: &[&str] = &["*"];
 /// The longest matching module applies.
 const RULES: &[Rule] = &[
     Rule { module: "model", may_use: &[], forbidden: IMPURE },
-    Rule { module: "protocol", may_use: &["model", "did_you_mean"], forbidden: IMPURE },
-    Rule { module: "transport", may_use: &[], forbidden: &["std::env"] },
+    Rule { module: "protocol", may_use: &["model", "did_you_mean", "remedy"], forbidden: IMPURE },
+    Rule { module: "remedy", may_use: &["model"], forbidden: IMPURE },
+    Rule { module: "transport", may_use: &["remedy"], forbidden: &["std::env"] },
     Rule {
         module: "poll",
         may_use: &[
@@ -56,6 +57,7 @@ const RULES: &[Rule] = &[
             "capture",
             "clock",
             "random",
+            "remedy",
         ],
         forbidden: &["std::env"],
     },
@@ -86,6 +88,7 @@ const RULES: &[Rule] = &[
             "clock",
             "random",
             "did_you_mean",
+            "remedy",
         ],
         forbidden: &["std::env"],
     },

@@ -3,12 +3,12 @@
 mod mask;
 
 use std::fs;
-use std::path::Path;
 
 use super::args::Command;
 use super::{Outcome, SUCCESS};
 use crate::app;
 use crate::config::{self, Config, Diagnostics};
+use crate::model::Installation;
 use crate::raw::raw;
 use crate::sink::mqtt;
 use crate::transport::ble::AdapterInfo;
@@ -103,12 +103,10 @@ fn machine() -> Vec<(&'static str, String)> {
         let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
         Some(line.trim_matches('"').to_owned())
     });
-    let installation = if Path::new("/data/options.json").exists() {
-        "Home Assistant add-on"
-    } else if Path::new("/.dockerenv").exists() || release.is_none() {
-        "container"
-    } else {
-        "host"
+    let installation = match config::installation(&config::environment()) {
+        Installation::HomeAssistant => "Home Assistant add-on",
+        Installation::Container => "container",
+        Installation::Host => "host",
     };
     let facts = [
         ("machine", Some(std::env::consts::ARCH.to_owned())),

@@ -10,6 +10,7 @@ use crate::poll::battery::PolledBattery;
 use crate::poll::cycle::CycleError;
 use crate::protocol::CycleKind;
 use crate::protocol::advertisement::address_bytes;
+use crate::remedy;
 use crate::transport::LinkConfig;
 
 const PAUSED: &str = "the battery is paused";
@@ -153,7 +154,7 @@ fn refusal(battery: &PolledBattery, setting: Setting) -> Option<String> {
         return Some(format!("the type {} has no {name} switch that can be set here", driver.name));
     }
     if !battery.member.control {
-        return Some(format!("{name} cannot be switched: set ALLOW_CONTROL=true to allow it"));
+        return Some(format!("{name} cannot be switched: {}", remedy::CONTROL_OFF.text()));
     }
     battery.paused.then(|| PAUSED.to_owned())
 }

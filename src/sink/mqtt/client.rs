@@ -78,6 +78,8 @@ pub struct ClientTask {
     connected: bool,
     acknowledged: Option<oneshot::Sender<()>>,
     overflowed: bool,
+    /// For messages.
+    host: String,
 }
 
 /// Nothing is sent before [`ClientTask::run`].
@@ -98,6 +100,7 @@ pub fn open(
         connected: false,
         acknowledged: None,
         overflowed: false,
+        host: settings.host.clone(),
     };
     Ok((task, MqttClient { outgoing, events }))
 }
@@ -224,7 +227,9 @@ impl ClientTask {
                         Ok(())
                     }
                     Ok(MqttEvent::Outgoing(_)) => Ok(()),
-                    Err(error) => Err(MqttError::new(error, self.connected)),
+                    Err(error) => {
+                        Err(MqttError::new(error, self.connected).with_host(&self.host))
+                    }
                 },
                 Some(first) = self.outgoing.recv(), if ready => {
                     timeout(WRITE_TIMEOUT, self.write(first)).await.unwrap_or(Err(MqttError::Stalled))

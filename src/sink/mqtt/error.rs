@@ -2,8 +2,11 @@
 
 use std::error::Error;
 use std::io;
+use std::net::IpAddr;
 
 use rumqttc::{ConnectReturnCode as Code, ConnectionError, StateError};
+
+use crate::remedy::{self, Remedy};
 
 /// The log puts the address of the broker before each message.
 #[derive(Debug, thiserror::Error)]
@@ -13,9 +16,13 @@ pub enum MqttError {
     /// The TCP connection is up, but the other side does not speak MQTT.
     #[error("no answer; is this an MQTT broker?")]
     NoAnswer,
-    #[error("closed the connection without an answer; check MQTT_PORT and MQTT_TLS")]
+    #[error("closed the connection without an answer; {}", remedy::BROKER_HUNG_UP.text())]
     HungUp,
-    #[error("login refused ({0}); check MQTT_USER and MQTT_PASSWORD")]
+    #[error("connection refused; {}", .0.text())]
+    NotListening(&'static Remedy),
+    #[error("host name not found; {}", remedy::BROKER_UNKNOWN.text())]
+    UnknownHost,
+    #[error("login refused ({0}); {login}", login = remedy::BROKER_LOGIN.text())]
     LoginRefused(&'static str),
     #[error("connection refused by the broker: {0}")]
     Refused(&'static str),
@@ -55,15 +62,28 @@ impl MqttError {
 
     fn from_io(error: &io::Error, connected: bool) -> Self {
         let text = error.to_string();
-        MqttError::Connection(match error.kind() {
-            io::ErrorKind::ConnectionRefused => "connection refused; is the broker running?".into(),
-            io::ErrorKind::InvalidData if connected => "the broker sent invalid data".into(),
-            // The standard library has no kind for it.
-            _ if text.starts_with("failed to lookup address") => {
-                "host name not found; check MQTT_HOST and your DNS".into()
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => MqttError::NotListening(&remedy::BROKER_REFUSES),
+            io::ErrorKind::InvalidData if connected => {
+                MqttError::Connection("the broker sent invalid data".into())
             }
-            _ => text,
-        })
+            // The standard library has no kind for it.
+            _ if text.starts_with("failed to lookup address") => MqttError::UnknownHost,
+            _ => MqttError::Connection(text),
+        }
+    }
+
+    /// Inside of a container `localhost` is usually a mistake.
+    pub fn with_host(self, host: &str) -> Self {
+        let is_address = || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        match self {
+            MqttError::NotListening(_)
+                if host.eq_ignore_ascii_case("localhost") || is_address() =>
+            {
+                MqttError::NotListening(&remedy::BROKER_ON_LOCALHOST)
+            }
+            other => other,
+        }
     }
 
     /// A broker without TLS cannot parse the handshake and closes the connection.
@@ -127,6 +147,7 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Installation;
 
     #[test]
     fn message_is_the_innermost_cause() {
@@ -143,6 +164,21 @@ mod tests {
         let wrapped = StateError::Deserialization(rumqttc::mqttbytes::Error::Io(reset));
         let text = MqttError::new(ConnectionError::MqttState(wrapped), true).to_string();
         assert_eq!(text, "reset by peer");
+    }
+
+    #[test]
+    fn refusal_at_localhost_is_explained() {
+        let at = |host: &str| {
+            let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+            match MqttError::new(ConnectionError::Io(refused), false).with_host(host) {
+                MqttError::NotListening(remedy) => remedy.at(Installation::Container),
+                other => panic!("{other}"),
+            }
+        };
+        for host in ["localhost", "LocalHost", "127.0.0.1", "::1"] {
+            assert!(at(host).starts_with("localhost is this container itself"), "{host}");
+        }
+        assert_eq!(at("broker"), "is the broker running?");
     }
 
     #[test]

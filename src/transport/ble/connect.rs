@@ -165,7 +165,7 @@ impl Attempt<'_> {
                         // The connection belongs to another program: leave it open.
                         self.guard.device = None;
                     }
-                    return Err(LinkError::Busy { endpoint: endpoint() });
+                    return Err(LinkError::Busy { endpoint: endpoint(), program: None });
                 }
                 Err(error) if self.adopted && !retried => {
                     debug!("{}: the existing connection is unusable: {error}", self.address);

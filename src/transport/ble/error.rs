@@ -74,7 +74,9 @@ impl BleError {
         }
         match self.kind() {
             Some(ErrorKind::NotReady) => LinkError::AdapterOff { adapter: adapter.to_owned() },
-            Some(ErrorKind::InProgress | ErrorKind::NotPermitted) => LinkError::Busy { endpoint },
+            Some(ErrorKind::InProgress | ErrorKind::NotPermitted) => {
+                LinkError::Busy { endpoint, program: None }
+            }
             Some(
                 ErrorKind::AuthenticationCanceled
                 | ErrorKind::AuthenticationFailed
@@ -168,7 +170,7 @@ mod tests {
         let endpoint = || "AA".to_owned();
         let off = LinkError::AdapterOff { adapter: "hci0".into() };
         assert_eq!(link_error(BleError::bluez(ErrorKind::NotReady, "")), off);
-        let busy = LinkError::Busy { endpoint: endpoint() };
+        let busy = LinkError::Busy { endpoint: endpoint(), program: None };
         assert_eq!(link_error(BleError::bluez(ErrorKind::InProgress, "")), busy);
         let reason = "le-connection-abort-by-local".to_owned();
         let aborted = BleError::bluez(ErrorKind::Failed, &reason);
