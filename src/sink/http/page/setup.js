@@ -255,7 +255,7 @@ export class SetupView {
 
   showLock(trusted) {
     if (trusted) return;
-    const token = [...crypto.getRandomValues(new Uint8Array(9))].map((byte) => (byte % 36).toString(36)).join("");
+    const token = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => (byte % 36).toString(36)).join("");
     this.locked.replaceChildren(panel(t("locked"), h("p", {}, t("locked_why")), copyable(`HTTP_TOKEN=${token}`), h("p", { class: "muted" }, t("locked_copy"))).node);
   }
 
