@@ -1,6 +1,7 @@
-//! Embeds the profiles of `src/protocol/brands`, so that a brand is one file and nothing else.
+//! Prepares what is embedded in the program: the profiles of `src/protocol/brands`, so that a brand is
+//! one file and nothing else, and the files of the dashboard.
 //!
-//! Their texts are similar, so all of them together are one block in the format of LZ4, about a
+//! The profiles are similar, so all of them together are one block in the format of LZ4, about a
 //! fifth of their size. `src/protocol/table/built_in.rs` unpacks it.
 
 use std::collections::HashMap;
@@ -10,12 +11,32 @@ use std::fs;
 use std::path::Path;
 
 const FOLDER: &str = "src/protocol/brands";
+const PAGE: &str = "src/sink/http/page";
 /// Shortest repetition that the format can express.
 const MIN_MATCH: usize = 4;
 /// Repetitions of one place that are compared; more of them save less than 1 %.
 const CANDIDATES: usize = 256;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let folder = env::var("OUT_DIR")?;
+    embed_profiles(Path::new(&folder))?;
+    embed_page(Path::new(&folder))
+}
+
+/// Copies the files of the page without comments and indentation, a tenth of their size.
+fn embed_page(folder: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={PAGE}");
+    for entry in fs::read_dir(PAGE)? {
+        let path = entry?.path();
+        let text = fs::read_to_string(&path)?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines: Vec<&str> = lines.filter(|line| !line.starts_with("//")).collect();
+        fs::write(folder.join(path.file_name().ok_or("a file")?), lines.join("\n"))?;
+    }
+    Ok(())
+}
+
+fn embed_profiles(folder: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={FOLDER}");
     let mut files = Vec::new();
     for entry in fs::read_dir(FOLDER)? {
@@ -32,9 +53,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         all += &fs::read_to_string(&file)?;
         list.push((name.to_owned(), start..all.len()));
     }
-    let folder = env::var("OUT_DIR")?;
-    fs::write(Path::new(&folder).join("brands.rs"), format!("&{list:?}"))?;
-    fs::write(Path::new(&folder).join("brands.lz4"), compress(all.as_bytes()))?;
+    fs::write(folder.join("brands.rs"), format!("&{list:?}"))?;
+    fs::write(folder.join("brands.lz4"), compress(all.as_bytes()))?;
     Ok(())
 }
 

@@ -20,15 +20,29 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-pub(super) const FILES: &[File] = &[
-    File { path: "/", content_type: HTML, text: include_str!("page/index.html") },
-    File { path: "/app.js", content_type: SCRIPT, text: include_str!("page/app.js") },
-    File { path: "/setup.js", content_type: SCRIPT, text: include_str!("page/setup.js") },
-    File { path: "/texts.js", content_type: SCRIPT, text: include_str!("page/texts.js") },
-    File { path: "/chart.js", content_type: SCRIPT, text: include_str!("page/chart.js") },
-    File { path: "/views.js", content_type: SCRIPT, text: include_str!("page/views.js") },
-    File { path: "/style.css", content_type: STYLE, text: include_str!("page/style.css") },
-];
+/// Adds the text of a file, as `build.rs` has prepared it.
+macro_rules! files {
+    ($($path:literal $name:literal $content_type:ident;)*) => {
+        &[$(File {
+            path: $path,
+            content_type: $content_type,
+            text: include_str!(concat!(env!("OUT_DIR"), "/", $name)),
+        },)*]
+    };
+}
+
+pub(super) const FILES: &[File] = files! {
+    "/" "index.html" HTML;
+    "/app.js" "app.js" SCRIPT;
+    "/setup.js" "setup.js" SCRIPT;
+    "/texts.js" "texts.js" SCRIPT;
+    "/texts-cs.js" "texts-cs.js" SCRIPT;
+    "/texts-de.js" "texts-de.js" SCRIPT;
+    "/texts-fr.js" "texts-fr.js" SCRIPT;
+    "/chart.js" "chart.js" SCRIPT;
+    "/views.js" "views.js" SCRIPT;
+    "/style.css" "style.css" STYLE;
+};
 
 pub(super) fn response(file: &'static File) -> impl IntoResponse {
     let headers = [
@@ -55,4 +69,23 @@ pub(super) fn add_security_headers(headers: &mut HeaderMap, hosts: &[String]) {
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In bytes: what a browser loads, whichever its language.
+    const MAX_PAGE: usize = 90_000;
+
+    #[test]
+    fn page_is_small() {
+        let (languages, rest): (Vec<&File>, Vec<&File>) =
+            FILES.iter().partition(|file| file.path.starts_with("/texts-"));
+        let rest: usize = rest.iter().map(|file| file.text.len()).sum();
+        for language in languages {
+            let size = rest + language.text.len();
+            assert!(size <= MAX_PAGE, "{size} bytes with {}", language.path);
+        }
+    }
 }

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 
+import languages
 import measurements
 import outages
 import setup
@@ -86,6 +87,7 @@ def run_all(session):
     for step in views.STEPS:
         step(session)
     session.check_console("using the page")
+    languages.languages(session)
     for step in outages.STEPS:
         step(session)
     session.installation.stop_reader()

@@ -1,6 +1,7 @@
 """Pages of the dashboard in a browser, and the verdicts about them."""
 
 import contextlib
+import importlib.resources
 import os
 import sys
 import time
@@ -9,6 +10,11 @@ from installation import NAMES, SOON
 from playwright.sync_api import Error
 
 PHONE, DESKTOP = (360, 740), (1280, 800)
+AXE = importlib.resources.files("axe_playwright_python") / "axe.min.js"
+# What axe calls moderate or minor is a matter of taste.
+RUN_AXE = """async () => (await axe.run()).violations
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`)"""
 PAGE_CHECKS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page_checks.js")
 
 
@@ -31,6 +37,7 @@ class Session:
         self.console_errors = []
         with open(PAGE_CHECKS) as file:
             self.page_checks = file.read()
+        self.axe = AXE.read_text() + "; undefined"
 
     # verdicts
 
@@ -54,7 +61,9 @@ class Session:
             self.report(title, [f"{condition} never became true", text])
 
     def check_page(self, title, page):
-        self.report(title, page.evaluate(self.page_checks))
+        """Our own checks, and those of axe."""
+        page.evaluate(self.axe)
+        self.report(title, page.evaluate(self.page_checks) + page.evaluate(RUN_AXE))
 
     def check_console(self, title):
         self.report(f"{title}: no error in the console", self.console_errors)
@@ -63,12 +72,13 @@ class Session:
     # pages
 
     @contextlib.contextmanager
-    def page(self, size=DESKTOP, theme="light"):
+    def page(self, size=DESKTOP, theme="light", locale="en-US"):
         width, height = size
         context = self.browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme=theme,
             reduced_motion="reduce",
+            locale=locale,
         )
         page = context.new_page()
         page.on("console", self.on_console)

@@ -3,7 +3,7 @@
 
 import { LoginView, SetupView } from "./setup.js";
 import { t } from "./texts.js";
-import { BatteryView, OverviewView } from "./views.js";
+import { BatteryView, OverviewView, describe } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { batteries: new Map(), history_hours: 48 };
@@ -32,10 +32,10 @@ function announce(text) {
 
 function announceChanges(before, battery) {
   if (!before) return;
-  if (before.link !== battery.link) announce(`${battery.name} is ${battery.link}`);
+  if (before.link !== battery.link) announce(t("became", { name: battery.name, link: t(battery.link) }));
   // The alarms of a bank are announced by its members.
   const started = battery.members.length ? [] : battery.alarms.filter(({ name }) => !before.alarms.some((old) => old.name === name));
-  if (started.length) announce(started.map(({ words }) => words).join(", "));
+  if (started.length) announce(started.map((alarm) => describe(alarm, state.batteries)).join(", "));
 }
 
 /* Views */
@@ -69,7 +69,7 @@ function render() {
   $("broker").hidden = !broker;
   if (broker) {
     $("broker").className = `pill ${broker.connected ? "online" : "offline"}`;
-    $("broker").textContent = broker.connected ? "MQTT connected" : "MQTT not connected";
+    $("broker").textContent = t(broker.connected ? "mqtt_connected" : "mqtt_disconnected");
     $("broker").title = `${broker.address}${broker.trouble ? `: ${broker.trouble}` : ""}`;
   }
 }
@@ -103,7 +103,7 @@ async function refresh() {
     if (state.version && state.version !== rest.version) return location.reload();
     Object.assign(state, rest);
     batteries.forEach(setBattery);
-    $("version").textContent = `version ${rest.version}`;
+    $("version").textContent = t("version", { version: rest.version });
     loaded = true;
     markConnected();
     showRoute();
@@ -172,7 +172,7 @@ function setTheme(choice) {
   const root = document.documentElement;
   if (choice) root.dataset.theme = choice;
   const isDark = (root.dataset.theme ?? (prefersDark.matches ? "dark" : "light")) === "dark";
-  const name = isDark ? "Light colours" : "Dark colours";
+  const name = t(isDark ? "light" : "dark");
   $("theme").setAttribute("aria-label", name);
   $("theme").title = name;
   $("theme").innerHTML = `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${isDark ? SUN : MOON}"/></svg>`;
@@ -190,7 +190,8 @@ function storedTheme(choice) {
 }
 
 setTheme(storedTheme());
-$("setup").setAttribute("aria-label", t("setup"));
+for (const node of document.querySelectorAll("[data-text]")) node.textContent = t(node.dataset.text);
+for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
 $("setup").title = t("setup");
 prefersDark.addEventListener("change", () => setTheme());
 $("theme").addEventListener("click", () => {

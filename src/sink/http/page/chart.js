@@ -1,5 +1,7 @@
 // A line chart over time. Pointer and arrow keys move its cursor.
 
+import { locale, t } from "./texts.js";
+
 const NAME_SPACE = "http://www.w3.org/2000/svg";
 const HEIGHT = 176, LEFT = 44, RIGHT = 8, TOP = 8, BOTTOM = 22;
 
@@ -10,11 +12,12 @@ export function svg(tag, attributes = {}, ...children) {
   return node;
 }
 
+const formats = [0, 1, 2, 3].map((digits) => new Intl.NumberFormat(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false }));
 // With a real minus sign, which is as wide as the plus sign.
-export const fixed = (number, digits) => number.toFixed(digits).replace("-", "−");
+export const fixed = (number, digits) => formats[digits].format(number).replace("-", "−");
 const pad = (number) => String(number).padStart(2, "0");
 export const formatTime = (date) => `${pad(date.getHours())}:${pad(date.getMinutes())}`;
-const formatDay = (date) => date.toLocaleDateString(undefined, { weekday: "short", day: "numeric" });
+const formatDay = (date) => date.toLocaleDateString(locale, { weekday: "short", day: "numeric" });
 
 // A round step for about `count` marks on an axis.
 function niceStep(range, count) {
@@ -37,7 +40,7 @@ export class Chart {
     this.plot.className = "plot";
     this.plot.tabIndex = 0;
     this.plot.setAttribute("role", "slider");
-    this.plot.setAttribute("aria-label", `${label} over time; arrow keys move the cursor`);
+    this.plot.setAttribute("aria-label", t("chart", { name: label }));
     this.plot.addEventListener("pointermove", (event) => this.onPointer(event));
     this.plot.addEventListener("pointerdown", (event) => this.onPointer(event));
     this.plot.addEventListener("pointerleave", () => this.setCursor(null));
@@ -84,7 +87,7 @@ export class Chart {
     this.plot.replaceChildren(root);
     this.cursor = null;
     if (!this.hasData) {
-      root.append(svg("text", { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle", class: "empty" }, "No data in this period"));
+      root.append(svg("text", { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle", class: "empty" }, t("no_data")));
       return this.setCursor(null);
     }
     const { low, high, step } = this.scale();
@@ -192,7 +195,7 @@ export class Chart {
     this.plot.setAttribute("aria-valuemin", 0);
     this.plot.setAttribute("aria-valuemax", Math.max(0, this.times.length - 1));
     this.plot.setAttribute("aria-valuenow", Math.max(0, at));
-    this.plot.setAttribute("aria-valuetext", hasData ? `${formatDay(date)} ${formatTime(date)}: ${summary}` : "no data");
+    this.plot.setAttribute("aria-valuetext", hasData ? `${formatDay(date)} ${formatTime(date)}: ${summary}` : t("no_data"));
     if (!this.cursor) return;
     this.cursor.setAttribute("visibility", index === null || !hasData ? "hidden" : "visible");
     if (index === null || !hasData) return;

@@ -2,7 +2,7 @@
 // and scroll position stay.
 
 import { Chart, fixed, formatTime, svg } from "./chart.js";
-import { t } from "./texts.js";
+import { alarmText, locale, t, valueName } from "./texts.js";
 
 export function h(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -18,13 +18,13 @@ const DIGITS = { V: 2, A: 2, W: 0, Wh: 0, kWh: 2, Ah: 1, "%": 0, "°C": 1, "mΩ"
 function formatNumber(value, unit, digits = DIGITS[unit]) {
   if (typeof value !== "number") return String(value);
   if (unit === "%" && value % 1 && value < 100) digits = 1;
-  return digits === undefined ? String(value) : fixed(value, digits);
+  return digits === undefined ? value.toLocaleString(locale, { useGrouping: false }) : fixed(value, digits);
 }
 
 export function format({ value, unit, key }) {
-  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "boolean") return t(value ? "yes" : "no");
   if (unit === "s") return formatDuration(value);
-  if (key === "last_update") return new Date(value).toLocaleString();
+  if (key === "last_update") return new Date(value).toLocaleString(locale);
   const text = formatNumber(value, unit, /cell/.test(key) && unit === "V" ? 3 : DIGITS[unit]);
   return unit ? `${text} ${unit}` : text;
 }
@@ -34,7 +34,7 @@ function formatDuration(seconds) {
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min`;
   if (s < 172800) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
-  return `${Math.floor(s / 86400)} days`;
+  return t("days", { count: Math.floor(s / 86400) });
 }
 
 const entryOf = (battery, key) => battery.values.find((entry) => entry.key === key);
@@ -50,10 +50,10 @@ function ring() {
     const isKnown = typeof soc === "number";
     share.setAttribute("stroke-dashoffset", length * (1 - (isKnown ? Math.max(0, Math.min(100, soc)) : 0) / 100));
     share.setAttribute("visibility", isKnown && soc > 0 ? "visible" : "hidden");
-    text.textContent = isKnown ? formatNumber(soc, "%", 0).replace(/\..*/, "") : "–";
+    text.textContent = isKnown ? Math.floor(soc) : "–";
     unit.textContent = isKnown ? "%" : "";
     node.setAttribute("class", `ring ${!isKnown ? "" : soc < 15 ? "empty" : soc < 30 ? "low" : ""}`);
-    node.setAttribute("aria-label", isKnown ? `State of charge ${formatNumber(soc, "%")} %` : "State of charge unknown");
+    node.setAttribute("aria-label", isKnown ? t("soc_is", { soc: `${formatNumber(soc, "%")} %` }) : t("soc_unknown"));
   };
   show(null);
   return { node, show };
@@ -61,22 +61,25 @@ function ring() {
 
 function formatLink(battery, now) {
   const { link, since } = battery;
-  if (link !== "offline" || !since) return link;
+  if (link !== "offline" || !since) return t(link);
   const date = new Date(since), isOld = now - since > 86400000;
-  return `offline since ${isOld ? `${date.toLocaleDateString()} ` : ""}${formatTime(date)}`;
+  return t("offline_since", { time: `${isOld ? `${date.toLocaleDateString(locale)} ` : ""}${formatTime(date)}` });
 }
 
 function showPower(battery, node) {
   const watts = valueOf(battery, "power"), status = valueOf(battery, "status");
   node.className = `power ${status ?? ""}`;
   node.replaceChildren(...(watts === undefined ? [battery.link === "online" ? "–" : ""] : [
-    `${watts > 0 ? "+" : watts < 0 ? "−" : ""}${Math.abs(watts).toFixed(Math.abs(watts) < 10 ? 1 : 0)} `, h("small", {}, "W"),
+    `${watts > 0 ? "+" : watts < 0 ? "−" : ""}${fixed(Math.abs(watts), Math.abs(watts) < 10 ? 1 : 0)} `, h("small", {}, "W"),
   ]));
 }
 
+// Names the battery, which in a bank may be any of its members.
+export const describe = (alarm, batteries) => alarmText(alarm, batteries.get(alarm.battery)?.name ?? alarm.battery, format);
+
 // The active alarms, and why the battery does not answer.
-function problems(battery) {
-  const alarms = battery.alarms.map((alarm) => h("li", { class: alarm.severity }, h("span", {}, alarm.words)));
+function problems(battery, batteries) {
+  const alarms = battery.alarms.map((alarm) => h("li", { class: alarm.severity }, h("span", {}, describe(alarm, batteries))));
   const { fault } = battery;
   if (!fault) return alarms;
   const text = h("span", {}, sentence(fault.message), h("span", { class: "muted" }, sentence(fault.hint)));
@@ -86,12 +89,18 @@ function problems(battery) {
 // Messages are written for the log: they begin with a small letter and quote commands with back-ticks.
 export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1).replaceAll("`", "");
 
+// `charging`, `discharging` or `idle`.
+const activity = (battery) => {
+  const status = valueOf(battery, "status");
+  return status ? t(status) : "";
+};
+
 const FACTS = ["pack_voltage", "pack_current", "avg_temp", "cell_voltage_diff"];
 
 function facts(battery) {
   return FACTS.map((key) => entryOf(battery, key)).filter(Boolean).map((entry) => {
     const text = entry.key === "cell_voltage_diff" ? `Δ ${Math.round(entry.value * 1000)} mV` : format(entry);
-    return h("div", {}, h("dt", { class: "visually-hidden" }, entry.name), h("dd", {}, text));
+    return h("div", {}, h("dt", { class: "visually-hidden" }, valueName(entry)), h("dd", {}, text));
   });
 }
 
@@ -108,16 +117,16 @@ class Card {
       h("div", { class: "top" }, h("h2", {}, this.name), this.link), this.now, this.problems, this.facts, this.spark));
   }
 
-  show(battery, now) {
+  show(battery, batteries, now) {
     this.name.textContent = battery.name;
     this.link.className = `pill ${battery.link}`;
     this.link.textContent = formatLink(battery, now);
     this.ring.show(valueOf(battery, "soc"));
     this.now.hidden = battery.link === "offline";
     showPower(battery, this.power);
-    this.status.textContent = valueOf(battery, "status") ?? (battery.link === "connecting" ? "waiting for the first reading" : "");
+    this.status.textContent = activity(battery) || (battery.link === "connecting" ? t("waiting") : "");
     this.facts.replaceChildren(...facts(battery));
-    this.problems.replaceChildren(...problems(battery));
+    this.problems.replaceChildren(...problems(battery, batteries));
     this.problems.hidden = !this.problems.children.length;
   }
 
@@ -134,10 +143,10 @@ class Card {
 
 export class OverviewView {
   constructor() {
-    this.title = "Batteries";
+    this.title = t("batteries");
     this.cards = new Map();
     this.list = h("ul", { class: "cards" });
-    this.node = h("section", { "aria-labelledby": "title" }, h("h1", { id: "title", tabindex: "-1" }, "Batteries"), this.list);
+    this.node = h("section", { "aria-labelledby": "title" }, h("h1", { id: "title", tabindex: "-1" }, t("batteries")), this.list);
   }
 
   show(state, now) {
@@ -147,7 +156,7 @@ export class OverviewView {
         this.cards.set(battery.id, card = new Card(battery));
         this.list.append(card.node);
       }
-      card.show(battery, now);
+      card.show(battery, state.batteries, now);
     }
   }
 
@@ -162,7 +171,7 @@ export class OverviewView {
 class Members {
   constructor() {
     this.rows = h("tbody");
-    this.node = h("table", { class: "members" }, h("caption", { class: "visually-hidden" }, "Batteries of this bank"), this.rows);
+    this.node = h("table", { class: "members" }, h("caption", { class: "visually-hidden" }, t("bank_members")), this.rows);
     this.cells = new Map();
   }
 
@@ -177,7 +186,7 @@ class Members {
       if (!member) continue;
       const lost = missing && member.link === "online";
       cells.link.className = `pill ${lost ? "offline" : member.link}`;
-      cells.link.textContent = lost ? "missing: last reading too old" : formatLink(member, now);
+      cells.link.textContent = lost ? t("member_missing") : formatLink(member, now);
       const [soc, power] = ["soc", "power"].map((key) => entryOf(member, key));
       cells.soc.textContent = soc ? format(soc) : "–";
       cells.power.textContent = power ? format(power) : "–";
@@ -187,12 +196,12 @@ class Members {
 
 // All modules of a stack have values of the same names, so each module has a heading.
 function valueRows(values) {
-  const rows = (entries) => entries.map((entry) => h("tr", {}, h("th", { scope: "row" }, entry.name), h("td", {}, format(entry))));
+  const rows = (entries) => entries.map((entry) => h("tr", {}, h("th", { scope: "row" }, valueName(entry)), h("td", {}, format(entry))));
   const modules = [...new Set(values.map(({ module }) => module).filter(Boolean))].sort((a, b) => a - b);
   return [
     h("tbody", {}, ...rows(values.filter(({ module }) => !module))),
     ...modules.map((number) => h("tbody", {},
-      h("tr", { class: "module" }, h("th", { colspan: 2, scope: "rowgroup" }, `Module ${number}`)), ...rows(values.filter(({ module }) => module === number)))),
+      h("tr", { class: "module" }, h("th", { colspan: 2, scope: "rowgroup" }, t("module", { number }))), ...rows(values.filter(({ module }) => module === number)))),
   ];
 }
 
@@ -218,31 +227,31 @@ export class BatteryView {
     [this.power, this.status] = [h("p"), h("p", { class: "muted" })];
     this.summary = h("dl", { class: "grid" });
     this.problems = h("ul", { class: "problems" });
-    this.noProblems = h("p", { class: "muted" }, "No alarms.");
+    this.noProblems = h("p", { class: "muted" });
     this.connection = h("dl", { class: "grid" });
     this.temperatures = h("dl", { class: "grid" });
     this.bars = h("ul", { class: "cells" });
     this.legend = h("p", { class: "legend" });
     this.members = new Members();
     this.rows = h("table");
-    this.raw = h("pre", { tabindex: "0", "aria-label": "Raw JSON" });
-    this.rawDetails = h("details", { class: "panel" }, h("summary", {}, "Raw JSON"), this.raw);
+    this.raw = h("pre", { tabindex: "0", "aria-label": t("raw") });
+    this.rawDetails = h("details", { class: "panel" }, h("summary", {}, t("raw")), this.raw);
     this.rawDetails.addEventListener("toggle", () => this.loadRaw());
     this.panels = {
-      now: panel("Now", "two-thirds", h("div", { class: "big" }, this.ring.node, h("div", {}, this.power, this.status), this.summary)),
-      problems: panel("Alarms", "third", this.noProblems, this.problems),
-      members: panel("Batteries of this bank", "", this.members.node),
-      cells: panel("Cells", "", this.bars, this.legend),
-      temperatures: panel("Temperatures", "half", this.temperatures),
-      connection: panel("Connection", "half", this.connection),
+      now: panel(t("now"), "two-thirds", h("div", { class: "big" }, this.ring.node, h("div", {}, this.power, this.status), this.summary)),
+      problems: panel(t("alarms"), "third", this.noProblems, this.problems),
+      members: panel(t("bank_members"), "", this.members.node),
+      cells: panel(t("cells"), "", this.bars, this.legend),
+      temperatures: panel(t("temperatures"), "half", this.temperatures),
+      connection: panel(t("connection"), "half", this.connection),
     };
     this.charts = [
-      new Chart("Charge", "%", 1, [{ key: "soc", name: "", stat: "mean" }], { minRange: 5 }),
-      new Chart("Power", "W", 0, [{ key: "power", name: "", stat: "mean", colour: 1 }], { zero: true, minRange: 10 }),
-      new Chart("Voltage", "V", 2, [{ key: "pack_voltage", name: "", stat: "mean", colour: 2 }], { minRange: .5 }),
-      new Chart("Cells", "V", 3, [{ key: "max_cell_voltage", name: "highest", stat: "max", colour: 1 }, { key: "min_cell_voltage", name: "lowest", stat: "min", colour: 2 }], { band: true, minRange: .02 }),
-      new Chart("Temperature", "°C", 1, [{ key: "max_temp", name: "highest", stat: "max", colour: 3 }, { key: "min_temp", name: "lowest", stat: "min", colour: 2 }], { band: true, minRange: 2 }),
-      new Chart("Current", "A", 2, [{ key: "pack_current", name: "", stat: "mean", colour: 0 }], { zero: true, minRange: 1 }),
+      new Chart(t("charge"), "%", 1, [{ key: "soc", name: "", stat: "mean" }], { minRange: 5 }),
+      new Chart(t("power"), "W", 0, [{ key: "power", name: "", stat: "mean", colour: 1 }], { zero: true, minRange: 10 }),
+      new Chart(t("voltage"), "V", 2, [{ key: "pack_voltage", name: "", stat: "mean", colour: 2 }], { minRange: .5 }),
+      new Chart(t("cells"), "V", 3, [{ key: "max_cell_voltage", name: t("highest"), stat: "max", colour: 1 }, { key: "min_cell_voltage", name: t("lowest"), stat: "min", colour: 2 }], { band: true, minRange: .02 }),
+      new Chart(t("temperature"), "°C", 1, [{ key: "max_temp", name: t("highest"), stat: "max", colour: 3 }, { key: "min_temp", name: t("lowest"), stat: "min", colour: 2 }], { band: true, minRange: 2 }),
+      new Chart(t("current"), "A", 2, [{ key: "pack_current", name: "", stat: "mean", colour: 0 }], { zero: true, minRange: 1 }),
     ].map((chart) => {
       const { node, extra } = panel(chart.label, "half", chart.plot);
       extra.append(chart.readout);
@@ -253,14 +262,14 @@ export class BatteryView {
       h("div", { class: "board" },
         this.panels.now.node, this.panels.problems.node, this.panels.members.node, this.panels.cells.node, this.panels.temperatures.node, this.panels.connection.node,
         this.rangeSelector(state.history_hours), ...this.charts.map(({ node }) => node),
-        h("details", { class: "panel" }, h("summary", {}, "All values"), this.rows),
+        h("details", { class: "panel" }, h("summary", {}, t("all_values")), this.rows),
         this.rawDetails));
   }
 
   rangeSelector(maximum) {
     const hours = RANGES.filter((range) => range < maximum).concat(maximum);
     this.hours = hours.includes(24) ? 24 : maximum;
-    const name = (range) => range < 72 ? `${range} h` : `${Math.round(range / 24)} days`;
+    const name = (range) => range < 72 ? `${range} h` : t("days", { count: Math.round(range / 24) });
     this.choices = [];
     const choices = hours.map((range) => {
       const input = h("input", { type: "radio", name: "range", value: range });
@@ -273,7 +282,7 @@ export class BatteryView {
       this.choices.push({ range, input });
       return h("label", {}, input, h("span", {}, name(range)));
     });
-    return h("div", { class: "range" }, h("h2", {}, "History"), h("fieldset", {}, h("legend", { class: "visually-hidden" }, "Time range"), ...choices));
+    return h("div", { class: "range" }, h("h2", {}, t("history")), h("fieldset", {}, h("legend", { class: "visually-hidden" }, t("time_range")), ...choices));
   }
 
   show(state, now) {
@@ -293,32 +302,32 @@ export class BatteryView {
     this.panels.cells.node.hidden ||= !battery.cells.length;
     this.ring.show(soc?.value);
     showPower(battery, this.power);
-    this.status.textContent = valueOf(battery, "status") ?? "";
+    this.status.textContent = activity(battery);
     this.showList(this.summary, SUMMARY.map((key) => entryOf(battery, key)).filter(Boolean));
     this.showList(this.temperatures, battery.values.filter((entry) => entry.unit === "°C" && !entry.module));
     this.panels.temperatures.node.hidden ||= !this.temperatures.children.length;
-    const list = problems(battery);
+    const list = problems(battery, state.batteries);
     this.problems.replaceChildren(...list);
     this.noProblems.hidden = list.length > 0;
-    this.noProblems.textContent = online ? "No alarms." : "Unknown while the battery does not answer.";
+    this.noProblems.textContent = t(online ? "no_alarms" : "alarms_unknown");
     this.showCells(battery);
     this.showConnection(battery, now);
-    this.rows.replaceChildren(h("caption", { class: "visually-hidden" }, "All values"), ...valueRows(battery.values));
+    this.rows.replaceChildren(h("caption", { class: "visually-hidden" }, t("all_values")), ...valueRows(battery.values));
     if (this.rawDetails.open && battery.attempted !== this.rawAttempt) this.loadRaw();
     this.rawAttempt = battery.attempted;
   }
 
   showList(list, entries) {
-    list.replaceChildren(...entries.map((entry) => h("div", {}, h("dt", {}, entry.name), h("dd", {}, format(entry)))));
+    list.replaceChildren(...entries.map((entry) => h("div", {}, h("dt", {}, valueName(entry)), h("dd", {}, format(entry)))));
   }
 
   showConnection(battery, now) {
-    const ago = (time) => time ? `${formatDuration((now - time) / 1000)} ago` : "never";
+    const ago = (time) => time ? t("ago", { time: formatDuration((now - time) / 1000) }) : t("never");
     const rows = [
-      ["Last good read", ago(battery.updated)], ["Read every", formatDuration(battery.interval_ms / 1000)], ["Good reads", battery.reads],
-      ["Failed reads", battery.errors], ["Reconnects", battery.reconnects],
+      [t("last_read"), ago(battery.updated)], [t("read_every"), formatDuration(battery.interval_ms / 1000)], [t("good_reads"), battery.reads],
+      [t("failed_reads"), battery.errors], [t("reconnects"), battery.reconnects],
     ];
-    if (battery.fault) rows.push(["Last error", battery.fault.type.replaceAll("_", " ")]);
+    if (battery.fault) rows.push([t("last_error"), battery.fault.type.replaceAll("_", " ")]);
     this.connection.replaceChildren(...rows.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(text)))));
   }
 
@@ -337,14 +346,14 @@ export class BatteryView {
       const mark = !isKnown || low === high ? "" : i === lowest ? "min" : i === highest ? "max" : "";
       item.className = `${mark} ${cell.balancing ? "balancing" : ""}`;
       item.querySelector("i").style.width = isKnown ? `${(cell.voltage - floor) / (range * 1.3) * 100}%` : "0";
-      item.querySelector(".volts").textContent = isKnown ? cell.voltage.toFixed(3) : "–";
+      item.querySelector(".volts").textContent = isKnown ? fixed(cell.voltage, 3) : "–";
       item.querySelector(".mark").textContent = mark;
-      item.setAttribute("aria-label", `Cell ${i + 1}: ${isKnown ? `${cell.voltage.toFixed(3)} V` : "unknown"}${mark ? `, ${mark === "min" ? "lowest" : "highest"}` : ""}${cell.balancing ? ", balancing" : ""}`);
+      item.setAttribute("aria-label", [`${t("cell", { number: i + 1 })}: ${isKnown ? `${fixed(cell.voltage, 3)} V` : t("unknown")}`, mark && t(mark === "min" ? "lowest" : "highest"), cell.balancing && t("balancing")].filter(Boolean).join(", "));
     });
     const balancing = cells.flatMap((cell, i) => cell.balancing ? [i + 1] : []);
-    this.panels.cells.extra.textContent = volts.length ? `${low.toFixed(3)} – ${high.toFixed(3)} V, difference ${Math.round((high - low) * 1000)} mV` : "";
+    this.panels.cells.extra.textContent = volts.length ? `${fixed(low, 3)} – ${fixed(high, 3)} V, ${t("difference", { mv: Math.round((high - low) * 1000) })}` : "";
     const isKnown = cells.some((cell) => cell.balancing !== null);
-    this.legend.replaceChildren(...(!isKnown ? [] : balancing.length ? [h("i"), `balancing: ${balancing.length === 1 ? "cell" : "cells"} ${balancing.join(", ")}`] : ["no cell is balancing"]));
+    this.legend.replaceChildren(...(!isKnown ? [] : balancing.length ? [h("i"), t(balancing.length === 1 ? "balancing_one" : "balancing_many", { cells: balancing.join(", ") })] : [t("balancing_none")]));
     this.legend.hidden = !isKnown;
   }
 
