@@ -174,14 +174,20 @@ export class Chart {
     this.setCursor(Math.max(0, Math.min(last, to)));
   }
 
-  // Shows the values at a point; null shows the newest ones and hides the cursor.
+  // The values of now, which the readout shows without a cursor; `undefined` where there is none.
+  setCurrent(values) {
+    this.current = values;
+    if (this.cursorIndex === null) this.setCursor(null);
+  }
+
+  // Shows the values at a point; null shows those of now and hides the cursor.
   setCursor(index) {
     this.cursorIndex = index;
     const hasData = this.hasData, at = index ?? this.times.length - 1;
     const date = hasData ? new Date(this.times[at] * 1000) : null;
-    const texts = this.lines.map(({ name }, i) => {
-      const value = hasData ? this.values[i][at] : null;
-      return [name, value === null || value === undefined ? "–" : `${fixed(value, this.decimals)} ${this.unit}`];
+    const texts = this.lines.map(({ name, stat }, i) => {
+      const value = index === null ? this.current?.[i] : hasData ? this.values[i][at] : null;
+      return [index !== null && stat === "mean" ? t("mean") : name, value === null || value === undefined ? "–" : `${fixed(value, this.decimals)} ${this.unit}`];
     });
     const when = !date ? "" : index === null ? "" : `${formatDay(date)} ${formatTime(date)}`;
     this.readout.replaceChildren(when, ...texts.map(([name, text], i) => {
@@ -195,7 +201,7 @@ export class Chart {
     this.plot.setAttribute("aria-valuemin", 0);
     this.plot.setAttribute("aria-valuemax", Math.max(0, this.times.length - 1));
     this.plot.setAttribute("aria-valuenow", Math.max(0, at));
-    this.plot.setAttribute("aria-valuetext", hasData ? `${formatDay(date)} ${formatTime(date)}: ${summary}` : t("no_data"));
+    this.plot.setAttribute("aria-valuetext", hasData ? `${when || t("now")}: ${summary}` : t("no_data"));
     if (!this.cursor) return;
     this.cursor.setAttribute("visibility", index === null || !hasData ? "hidden" : "visible");
     if (index === null || !hasData) return;

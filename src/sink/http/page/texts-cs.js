@@ -124,6 +124,7 @@ export default {
     current: "Proud",
     highest: "nejvyšší",
     lowest: "nejnižší",
+    mean: "průměr",
     history: "Historie",
     time_range: "Období",
     all_values: "Všechny hodnoty",

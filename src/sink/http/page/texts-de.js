@@ -124,6 +124,7 @@ export default {
     current: "Strom",
     highest: "höchste",
     lowest: "niedrigste",
+    mean: "Mittel",
     history: "Verlauf",
     time_range: "Zeitraum",
     all_values: "Alle Werte",

@@ -124,6 +124,7 @@ export default {
     current: "Courant",
     highest: "la plus haute",
     lowest: "la plus basse",
+    mean: "moyenne",
     history: "Historique",
     time_range: "Période",
     all_values: "Toutes les valeurs",

@@ -132,6 +132,7 @@ const ENGLISH = {
   current: "Current",
   highest: "highest",
   lowest: "lowest",
+  mean: "mean",
   history: "History",
   time_range: "Time range",
   all_values: "All values",

@@ -50,7 +50,8 @@ function ring() {
     const isKnown = typeof soc === "number";
     share.setAttribute("stroke-dashoffset", length * (1 - (isKnown ? Math.max(0, Math.min(100, soc)) : 0) / 100));
     share.setAttribute("visibility", isKnown && soc > 0 ? "visible" : "hidden");
-    text.textContent = isKnown ? Math.floor(soc) : "–";
+    text.textContent = isKnown ? formatNumber(soc, "%") : "–";
+    text.setAttribute("class", text.textContent.length > 3 ? "long" : "");
     unit.textContent = isKnown ? "%" : "";
     node.setAttribute("class", `ring ${!isKnown ? "" : soc < 15 ? "empty" : soc < 30 ? "low" : ""}`);
     node.setAttribute("aria-label", isKnown ? t("soc_is", { soc: `${formatNumber(soc, "%")} %` }) : t("soc_unknown"));
@@ -312,6 +313,7 @@ export class BatteryView {
     this.noProblems.textContent = t(online ? "no_alarms" : "alarms_unknown");
     this.showCells(battery);
     this.showConnection(battery, now);
+    for (const { chart } of this.charts) chart.setCurrent(chart.lines.map(({ key }) => valueOf(battery, key)));
     this.rows.replaceChildren(h("caption", { class: "visually-hidden" }, t("all_values")), ...valueRows(battery.values));
     if (this.rawDetails.open && battery.attempted !== this.rawAttempt) this.loadRaw();
     this.rawAttempt = battery.attempted;
