@@ -70,22 +70,3 @@ pub(super) fn add_security_headers(headers: &mut HeaderMap, hosts: &[String]) {
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// In bytes: what a browser loads, whichever its language.
-    const MAX_PAGE: usize = 90_000;
-
-    #[test]
-    fn page_is_small() {
-        let (languages, rest): (Vec<&File>, Vec<&File>) =
-            FILES.iter().partition(|file| file.path.starts_with("/texts-"));
-        let rest: usize = rest.iter().map(|file| file.text.len()).sum();
-        for language in languages {
-            let size = rest + language.text.len();
-            assert!(size <= MAX_PAGE, "{size} bytes with {}", language.path);
-        }
-    }
-}
