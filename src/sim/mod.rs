@@ -110,7 +110,7 @@ impl SimBrand {
 
     /// The sides of a brand that is data: the Bluetooth side of one with a wire is `NAME:ble`.
     fn of(info: &'static DriverInfo, profile: &'static Profile) -> Vec<SimBrand> {
-        let streams = profile.requests.iter().any(|it| it.send.is_none() && it.read.is_none());
+        let streams = profile.requests.iter().any(|it| it.send.is_none());
         let brand = |name, addresses, notification| SimBrand {
             name,
             addresses,

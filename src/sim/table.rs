@@ -7,9 +7,9 @@ use crate::protocol::checksum::crc16_modbus;
 use crate::protocol::driver::Medium;
 use crate::protocol::table::frame::{Numbers, compose};
 use crate::protocol::table::key::Key;
+use crate::protocol::table::medium_name;
 use crate::protocol::table::scalar::Count;
 use crate::protocol::table::schema::{Field, Profile, Request};
-use crate::protocol::table::{MAX_PACKS, medium_name};
 use encode::{Encoder, fields};
 
 /// A simulated battery of one brand.
@@ -28,19 +28,17 @@ impl TablePack {
     /// The request, with the numbers for which it has these bytes.
     fn find(&self, bytes: &[u8]) -> Option<(&'static Request, Numbers)> {
         let unit = match self.medium {
-            Medium::Serial => self.pack.address,
+            Medium::Serial => Some(self.pack.address),
             // The profile knows it.
-            Medium::Ble => self.profile.units.first().copied().unwrap_or(1),
+            Medium::Ble => self.profile.units.first().copied(),
         };
         let medium = medium_name(self.medium);
-        let sent = self.profile.requests.iter().filter(|request| {
-            let condition = request.condition.of("$medium");
-            condition.is_none_or(|values| values.match_text(medium))
-                && (request.send.is_some() || request.read.is_some())
-        });
-        let each = sent.flat_map(|it| numbers(self.profile, it, unit));
-        each.into_iter()
-            .find(|(request, numbers)| compose(self.profile, request, *numbers) == bytes)
+        let is_known = |request: &Request| {
+            request.condition.of("$medium").is_none_or(|values| values.match_text(medium))
+        };
+        composed(self.profile, unit)
+            .find(|(request, _, known)| known == bytes && is_known(request))
+            .map(|(request, numbers, _)| (request, numbers))
     }
 
     fn replies(&mut self, request: &'static Request, numbers: Numbers, seconds: f64) -> Vec<u8> {
@@ -66,18 +64,17 @@ fn room(profile: &'static Profile) -> Option<usize> {
     ends.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
-/// The request for every pack that it is repeated for.
-fn numbers(
-    profile: &Profile,
-    request: &'static Request,
-    unit: u8,
-) -> Vec<(&'static Request, Numbers)> {
-    let packs = if request.packs.is_some() { 1..=MAX_PACKS } else { 0..=0 };
-    let of = |pack| {
-        let modbus = (profile.modbus.is_some() && pack > 0).then_some(pack);
-        Numbers { unit: request.unit.or(modbus).unwrap_or(unit), pack }
-    };
-    packs.map(|pack| (request, of(pack))).collect()
+/// The bytes of all requests to a unit, for every pack that they are repeated for.
+fn composed(
+    profile: &'static Profile,
+    unit: Option<u8>,
+) -> impl Iterator<Item = (&'static Request, Numbers, Vec<u8>)> {
+    let sent = profile.requests.iter().filter(|request| request.send.is_some());
+    let each = sent.flat_map(|request| request.pack_numbers().map(move |pack| (request, pack)));
+    each.map(move |(request, pack)| {
+        let numbers = Numbers::of(profile, request, unit, pack);
+        (request, numbers, compose(profile, request, numbers))
+    })
 }
 
 impl Responder for TablePack {
@@ -87,30 +84,25 @@ impl Responder for TablePack {
     }
 
     fn unsolicited(&mut self, seconds: f64) -> Option<Vec<u8>> {
-        let unasked = |it: &&Request| it.send.is_none() && it.read.is_none();
-        let requests: Vec<&'static Request> =
-            self.profile.requests.iter().filter(unasked).collect();
         let numbers = Numbers { unit: self.pack.address, pack: 0 };
-        let frames = requests.into_iter().map(|request| self.replies(request, numbers, seconds));
-        let bytes: Vec<u8> = frames.flatten().collect();
+        let unasked = self.profile.requests.iter().filter(|request| request.send.is_none());
+        let bytes: Vec<u8> =
+            unasked.flat_map(|request| self.replies(request, numbers, seconds)).collect();
         (!bytes.is_empty()).then_some(bytes)
     }
 }
 
 /// Length of the first request in a buffer.
 pub fn request_end(profile: &'static Profile, buffer: &[u8]) -> Option<usize> {
-    let mut may_continue = false;
+    let mut may_continue = buffer.is_empty();
     // On a wire the address is configured.
     let is_any = profile.units.is_empty() || profile.serial.is_some();
     for unit in (0..=u8::MAX).filter(|unit| is_any || profile.units.contains(unit)) {
-        for request in &profile.requests {
-            for (request, numbers) in numbers(profile, request, unit) {
-                let bytes = compose(profile, request, numbers);
-                if !bytes.is_empty() && buffer.starts_with(&bytes) {
-                    return Some(bytes.len());
-                }
-                may_continue |= bytes.starts_with(buffer);
+        for (_, _, bytes) in composed(profile, Some(unit)) {
+            if !bytes.is_empty() && buffer.starts_with(&bytes) {
+                return Some(bytes.len());
             }
+            may_continue |= bytes.starts_with(buffer);
         }
     }
     (!may_continue).then_some(1)

@@ -14,6 +14,14 @@ pub struct Numbers {
     pub pack: u8,
 }
 
+impl Numbers {
+    pub fn of(profile: &Profile, request: &Request, unit: Option<u8>, pack: u8) -> Self {
+        // Modbus addresses the packs of a stack by their numbers.
+        let own = (profile.modbus.is_some() && pack > 0).then_some(pack);
+        Numbers { unit: request.unit.or(own).or(unit).unwrap_or(1), pack }
+    }
+}
+
 /// One kind of reply, with everything that the profile says about its form.
 #[derive(Debug, Clone)]
 pub struct Shape<'a> {
@@ -244,29 +252,27 @@ pub fn put(bytes: &mut Vec<u8>, at: usize, width: usize, order: Order, number: u
 }
 
 impl CheckKind {
-    pub fn width(self) -> usize {
+    /// Number of its bytes, and how it is computed.
+    fn algorithm(self) -> (usize, fn(&[u8]) -> u32) {
         match self {
-            CheckKind::None => 0,
-            CheckKind::Sum16
-            | CheckKind::NegatedSum16
-            | CheckKind::Crc16Modbus
-            | CheckKind::Crc16Xmodem => 2,
-            _ => 1,
+            CheckKind::None => (0, |_| 0),
+            CheckKind::Sum8 => (1, |bytes| sum8(bytes).into()),
+            CheckKind::InvertedSum8 => (1, |bytes| (!sum8(bytes)).into()),
+            CheckKind::Xor8 => (1, |bytes| xor8(bytes).into()),
+            CheckKind::Sum16 => (2, |bytes| sum16(bytes).into()),
+            CheckKind::NegatedSum16 => (2, |bytes| negated_sum16(bytes).into()),
+            CheckKind::Crc8 => (1, |bytes| crc8_maxim(bytes).into()),
+            CheckKind::Crc16Modbus => (2, |bytes| crc16_modbus(bytes).into()),
+            CheckKind::Crc16Xmodem => (2, |bytes| crc16_xmodem(bytes).into()),
+            CheckKind::Crc32Low => (1, |bytes| crc32(bytes) & 0xFF),
         }
     }
 
+    pub fn width(self) -> usize {
+        self.algorithm().0
+    }
+
     pub fn of(self, bytes: &[u8]) -> u32 {
-        match self {
-            CheckKind::None => 0,
-            CheckKind::Sum8 => sum8(bytes).into(),
-            CheckKind::InvertedSum8 => (sum8(bytes) ^ 0xFF).into(),
-            CheckKind::Xor8 => xor8(bytes).into(),
-            CheckKind::Sum16 => sum16(bytes).into(),
-            CheckKind::NegatedSum16 => negated_sum16(bytes).into(),
-            CheckKind::Crc8 => crc8_maxim(bytes).into(),
-            CheckKind::Crc16Modbus => crc16_modbus(bytes).into(),
-            CheckKind::Crc16Xmodem => crc16_xmodem(bytes).into(),
-            CheckKind::Crc32Low => crc32(bytes) & 0xFF,
-        }
+        self.algorithm().1(bytes)
     }
 }

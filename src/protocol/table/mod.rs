@@ -27,9 +27,6 @@ use super::frame::FrameShape;
 use super::query::{Framing, Need, Pacing, Progress, RequestReply};
 use crate::model::Reading;
 
-/// Packs of a stack that are asked one after the other.
-pub const MAX_PACKS: u8 = 32;
-
 /// Time to keep receiving after a damaged reply.
 const SETTLE: Duration = Duration::from_millis(300);
 const RETRIES: u8 = 2;
@@ -45,9 +42,9 @@ pub struct Query {
 
 /// The requests of every cycle. Those for packs that the battery lacks are passed over.
 pub fn plan(profile: &Profile) -> Vec<Query> {
-    let packs = |request: &Request| if request.packs.is_some() { 1..=MAX_PACKS } else { 0..=0 };
     let each = profile.requests.iter().enumerate();
-    each.flat_map(|(request, it)| packs(it).map(move |pack| Query { request, pack })).collect()
+    let each = each.flat_map(|(request, it)| it.pack_numbers().map(move |pack| (request, pack)));
+    each.map(|(request, pack)| Query { request, pack }).collect()
 }
 
 /// Value of the variable `$medium`.
@@ -119,10 +116,7 @@ impl Table {
 
     fn numbers(&self, query: Query) -> Numbers {
         let unit = self.address.or_else(|| self.profile.units.get(self.unit).copied());
-        let request = self.request(query);
-        // Modbus addresses the packs of a stack by their numbers.
-        let pack = (self.profile.modbus.is_some() && query.pack > 0).then_some(query.pack);
-        Numbers { unit: request.unit.or(pack).or(unit).unwrap_or(1), pack: query.pack }
+        Numbers::of(self.profile, self.request(query), unit, query.pack)
     }
 }
 

@@ -5,13 +5,13 @@ use super::schema::Kind;
 
 /// The number of a frame in this many parts of one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Number {
-    pub(super) value: i64,
-    pub(super) parts: i64,
+pub struct Number {
+    pub value: i64,
+    pub parts: i64,
 }
 
 impl Number {
-    pub(super) fn scaled(self, scale: Scale, factor: i64) -> i64 {
+    pub fn scaled(self, scale: Scale, factor: i64) -> i64 {
         let numerator = i128::from(self.value) * i128::from(scale.numerator) * i128::from(factor);
         let denominator = i128::from(scale.denominator) * i128::from(self.parts);
         let half = if numerator < 0 { -denominator / 2 } else { denominator / 2 };

@@ -1,9 +1,8 @@
 //! Requests that change a battery are refused when a profile is loaded.
 
-use super::MAX_PACKS;
 use super::frame::{Numbers, compose, request_check};
 use super::scalar::{Bytes, Token};
-use super::schema::{Profile, Request};
+use super::schema::{MAX_PACKS, Profile, Request};
 use crate::protocol::checksum::crc16_modbus;
 
 /// Functions of Modbus that write: coils, registers, masked and mixed access.

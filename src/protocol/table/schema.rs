@@ -9,6 +9,8 @@ use super::yaml::tree::Node;
 use super::yaml::{Pairs, Place, Read, Result, Rule, block, put};
 use crate::protocol::query::Need;
 
+/// Packs of a stack that are asked one after the other.
+pub const MAX_PACKS: u8 = 32;
 /// Longest reply that is accepted; every real one is shorter.
 pub const MAX_FRAME: usize = 2048;
 
@@ -229,6 +231,13 @@ block! {
         /// words from here.
         registers: Option<Registers>,
         replies: Vec<Reply>,
+    }
+}
+
+impl Request {
+    /// The packs that it is repeated for; 0 is the whole battery.
+    pub fn pack_numbers(&self) -> RangeInclusive<u8> {
+        if self.packs.is_some() { 1..=MAX_PACKS } else { 0..=0 }
     }
 }
 

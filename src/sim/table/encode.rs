@@ -8,8 +8,8 @@ use crate::protocol::table::frame::{Numbers, Shape, put, unsigned};
 use crate::protocol::table::key::{Flag, Key, NumberKey};
 use crate::protocol::table::layout::{Layout, Variable, Variables};
 use crate::protocol::table::medium_name;
-use crate::protocol::table::number::scatter;
-use crate::protocol::table::scalar::Count;
+use crate::protocol::table::number::{Number, scatter};
+use crate::protocol::table::scalar::{Count, Scale};
 use crate::protocol::table::schema::{Conditions, Field, Kind, Order, Profile, Reply, Request};
 use crate::sim::PackState;
 
@@ -88,115 +88,23 @@ impl<'a> Encoder<'a> {
             _ => usize::MAX,
         };
         let frames = self.state.cells.len().div_ceil(room).max(1);
-        let first = |frame: usize| frame.saturating_mul(room);
-        (0..frames).map(|frame| shape.close(&self.body(request, reply, first(frame)))).collect()
+        let body = |frame: usize| {
+            let first_cell = frame.saturating_mul(room);
+            let mut body = Body { encoder: self, first_cell, bytes: Vec::new(), sensors: 0 };
+            body.append(request, reply);
+            shape.close(&body.bytes)
+        };
+        (0..frames).map(body).collect()
     }
 
-    fn body(&self, request: &Request, reply: &'static Reply, first_cell: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        if let Some((_, count)) = request.read {
-            let data = request
-                .registers
-                .map_or(usize::from(count).div_ceil(8), |_| 2 * usize::from(count));
-            let before = self.profile.modbus.as_ref().map_or(0, |modbus| modbus.prefix.0.len()) + 3;
-            bytes.resize(before + data, 0);
-        }
-        let mut layout = Layout::new(request.registers);
-        let mut sensors = 0;
+    /// The fields of a reply. The same bytes may be requested twice, for different fields of it.
+    fn fields(&self, request: &Request, reply: &'static Reply) -> impl Iterator<Item = &'a Field> {
         let others = self.profile.requests.iter().filter(|it| it.send == request.send);
-        // The same bytes may be requested twice, for different fields of the reply.
         let others = others.filter(|it| it.read.is_none() && it.send.is_some());
         let others = others.flat_map(|it| &it.replies).filter(|it| it.head == reply.head);
-        let others = others.filter(|it| !std::ptr::eq(*it, reply)).flat_map(|it| &it.fields);
-        let fields = reply.fields.iter().chain(others);
-        for field in fields.filter(|it| self.variables.meet(&it.condition)) {
-            let Some(at) = layout.place(field) else { continue };
-            if field.optional && request.read.is_some() && at >= bytes.len() {
-                continue;
-            }
-            match (&field.count, field.kind) {
-                (Some(count), _) => {
-                    let rest = match field.key {
-                        Key::Cells => (self.state.cells.len() + 1).saturating_sub(field.first),
-                        _ => self.state.sensors.len(),
-                    };
-                    let count = layout.entries(field, (count, at, rest), &self.variables);
-                    let count = count.unwrap_or_default();
-                    self.array(field, at, count, first_cell, &mut sensors, &mut bytes);
-                }
-                (None, Kind::Text) => {
-                    let text = text_of(field);
-                    let text = text.bytes().chain(std::iter::repeat(0)).take(field.size);
-                    put_bytes(&mut bytes, at, text);
-                }
-                (None, _) => {
-                    let value = self.value(field, &mut sensors);
-                    self.number(field, at, value, &mut bytes);
-                }
-            }
-        }
-        bytes
-    }
-
-    fn array(
-        &self,
-        field: &Field,
-        at: usize,
-        count: usize,
-        first_cell: usize,
-        sensors: &mut usize,
-        bytes: &mut Vec<u8>,
-    ) {
-        for index in 0..count {
-            let cell = first_cell + field.first - 1 + index;
-            let value = match field.key {
-                Key::Cells => self.state.cells.get(cell).map(|cell| (cell.to_i64(), 1000)),
-                Key::Temperatures => {
-                    *sensors += 1;
-                    self.sensor(*sensors - 1).map(|sensor| (sensor, 10))
-                }
-                _ => Some((0, 1)),
-            };
-            let place = at + index * field.step();
-            self.number(field, place, value, bytes);
-            let number =
-                field.number.and_then(|distance| usize::try_from(place as i64 + distance).ok());
-            if let Some(number) = number.filter(|_| value.is_some()) {
-                put_bytes(bytes, number, [cell as u8 + 1].into_iter());
-            }
-        }
-    }
-
-    /// The value of a field and the number of its smallest units in one; `None` if it has none.
-    fn value(&self, field: &Field, sensors: &mut usize) -> Option<(i64, i64)> {
-        if let Some(raw) = field.sim.filter(|_| !matches!(field.key, Key::Variable(_))) {
-            return Some((raw, 0));
-        }
-        let state = self.state;
-        Some(match field.key {
-            Key::Number(key) if key.name == "temperature" => {
-                *sensors += 1;
-                (self.sensor(*sensors - 1)?, key.factor)
-            }
-            Key::Number(key) => (self.get(key)?, key.factor),
-            Key::Variable(name) => (self.variables.number(name)?, 1),
-            Key::Flag(flag) => (self.is_on(flag).into(), 1),
-            Key::Word(_) => (self.word(field), 1),
-            Key::BalancingCells => {
-                let cells =
-                    state.balancing.iter().skip(field.first - 1).take(field.kind.width() * 8);
-                let mask =
-                    cells.enumerate().fold(0, |mask, (bit, on)| mask | i64::from(*on) << bit);
-                (mask, 1)
-            }
-            _ => (0, 1),
-        })
-    }
-
-    /// More sensors than the battery has read as its last one.
-    fn sensor(&self, index: usize) -> Option<i64> {
-        let sensors = &self.state.sensors;
-        sensors.get(index).or(sensors.last()).map(|sensor| sensor.to_i64())
+        let others = others.filter(|it| !std::ptr::eq(*it, reply));
+        let all = reply.fields.iter().chain(others.flat_map(|it| &it.fields));
+        all.filter(|field| self.variables.meet(&field.condition))
     }
 
     fn is_on(&self, flag: Flag) -> bool {
@@ -221,28 +129,114 @@ impl<'a> Encoder<'a> {
         let set = field.bits.iter().filter(|(_, flag)| self.is_on(*flag));
         set.fold(0, |word, (bit, _)| word | 1 << bit)
     }
+}
+
+/// The bytes of a reply, without its head, checksum and tail.
+struct Body<'a> {
+    encoder: &'a Encoder<'a>,
+    first_cell: usize,
+    bytes: Vec<u8>,
+    /// Number of sensors so far.
+    sensors: usize,
+}
+
+impl Body<'_> {
+    fn append(&mut self, request: &Request, reply: &'static Reply) {
+        let mut layout = Layout::new(request.registers);
+        for field in self.encoder.fields(request, reply) {
+            let Some(at) = layout.place(field) else { continue };
+            match (&field.count, field.kind) {
+                (Some(count), _) => {
+                    let state = self.encoder.state;
+                    let rest = match field.key {
+                        Key::Cells => (state.cells.len() + 1).saturating_sub(field.first),
+                        _ => state.sensors.len(),
+                    };
+                    let count = layout.entries(field, (count, at, rest), &self.encoder.variables);
+                    self.array(field, at, count.unwrap_or_default());
+                }
+                (None, Kind::Text) => {
+                    let text = text_of(field).into_bytes().into_iter();
+                    self.write(at, text.chain(std::iter::repeat(0)).take(field.size));
+                }
+                (None, _) => {
+                    let value = self.value(field);
+                    self.number(field, at, value);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, at: usize, new: impl Iterator<Item = u8>) {
+        for (at, byte) in (at..).zip(new) {
+            put(&mut self.bytes, at, 1, Order::Big, byte.into());
+        }
+    }
+
+    fn array(&mut self, field: &Field, at: usize, count: usize) {
+        for index in 0..count {
+            let cell = self.first_cell + field.first - 1 + index;
+            let value = match field.key {
+                Key::Cells => self.encoder.state.cells.get(cell).map(|it| (it.to_i64(), 1000)),
+                Key::Temperatures => self.next_sensor().map(|sensor| (sensor, 10)),
+                _ => Some((0, 1)),
+            };
+            let place = at + index * field.step();
+            self.number(field, place, value);
+            let number = field.number.filter(|_| value.is_some());
+            if let Some(number) = number.and_then(|it| usize::try_from(place as i64 + it).ok()) {
+                self.write(number, [cell as u8 + 1].into_iter());
+            }
+        }
+    }
+
+    /// The value of a field and the number of its smallest units in one; `None` if it has none.
+    fn value(&mut self, field: &Field) -> Option<(i64, i64)> {
+        if let Some(raw) = field.sim.filter(|_| !matches!(field.key, Key::Variable(_))) {
+            return Some((raw, 0));
+        }
+        Some(match field.key {
+            Key::Number(key) if key.name == "temperature" => (self.next_sensor()?, key.factor),
+            Key::Number(key) => (self.encoder.get(key)?, key.factor),
+            Key::Variable(name) => (self.encoder.variables.number(name)?, 1),
+            Key::Flag(flag) => (self.encoder.is_on(flag).into(), 1),
+            Key::Word(_) => (self.encoder.word(field), 1),
+            Key::BalancingCells => {
+                let cells = self.encoder.state.balancing.iter().skip(field.first - 1);
+                let bits = cells.take(field.kind.width() * 8).enumerate();
+                (bits.fold(0, |bits, (bit, on)| bits | i64::from(*on) << bit), 1)
+            }
+            _ => (0, 1),
+        })
+    }
+
+    /// More sensors than the battery has read as its last one.
+    fn next_sensor(&mut self) -> Option<i64> {
+        let sensors = &self.encoder.state.sensors;
+        self.sensors += 1;
+        sensors.get(self.sensors - 1).or(sensors.last()).map(|sensor| sensor.to_i64())
+    }
 
     /// Writes a number as the frame has it.
-    fn number(&self, field: &Field, at: usize, value: Option<(i64, i64)>, bytes: &mut Vec<u8>) {
-        let (width, order) = (field.kind.width(), field.order.unwrap_or(self.profile.order));
+    fn number(&mut self, field: &Field, at: usize, value: Option<(i64, i64)>) {
+        let (width, bytes) = (field.kind.width(), &mut self.bytes);
+        let order = field.order.unwrap_or(self.encoder.profile.order);
         if field.kind == Kind::F32 {
             let (value, factor) = value.unwrap_or((0, 1));
             let scale = field.scale.denominator as f64 / field.scale.numerator as f64;
             let float = value as f64 / factor.max(1) as f64 * scale;
             return put(bytes, at, width, order, (float as f32).to_bits().into());
         }
-        let absent = || field.absent.as_ref().and_then(|absent| absent.example()).unwrap_or(0);
         // Of an array, they belong to its count.
-        let less = if field.count.is_none() { self.variables.sum(&field.less) } else { 0 };
-        let raw = match value {
+        let less = if field.count.is_none() { self.encoder.variables.sum(&field.less) } else { 0 };
+        let mut raw = match value {
             Some((raw, 0)) => raw,
             Some((value, factor)) => unscaled(field, value, factor).saturating_add(less),
-            None => absent(),
+            None => field.absent.as_ref().and_then(|absent| absent.example()).unwrap_or(0),
         };
-        let raw = match &field.valid {
-            Some(valid) if !valid.contain(raw) => valid.example().unwrap_or(raw),
-            _ => raw,
-        };
+        if let Some(valid) = field.valid.as_ref().filter(|valid| !valid.contain(raw)) {
+            raw = valid.example().unwrap_or(raw);
+        }
         let bits = match (field.kind, field.mask) {
             (_, Some(mask)) => scatter(raw.cast_unsigned(), mask),
             (Kind::Sm16, _) if raw < 0 => 0x8000 | raw.unsigned_abs(),
@@ -255,39 +249,29 @@ impl<'a> Encoder<'a> {
         // A variable may repeat a part of another field.
         let is_variable = matches!(field.key, Key::Variable(_)) && field.sim.is_none();
         let known = unsigned(&bytes[at..at + width], order);
-        if is_variable && known & field.mask.unwrap_or(u64::MAX) != 0 {
+        let mask = field.mask.unwrap_or(u64::MAX);
+        if is_variable && known & mask != 0 {
             return;
         }
         // Several fields may be parts of one number.
-        let others = match field.mask {
-            Some(mask) => known & !mask,
-            None if matches!(field.key, Key::Word(_)) => known,
-            None => 0,
-        };
-        let mask = field.mask.unwrap_or(u64::MAX);
+        let is_word = field.mask.is_none() && matches!(field.key, Key::Word(_));
+        let others = if is_word { known } else { known & !mask };
         put(bytes, at, width, order, others | (bits ^ field.xor) & mask);
     }
 }
 
 fn unscaled(field: &Field, value: i64, factor: i64) -> i64 {
     let value = if field.negative.is_empty() { value } else { value.abs() };
-    let numerator = i128::from(value) * i128::from(field.scale.denominator);
-    let denominator = i128::from(field.scale.numerator) * i128::from(factor);
-    let half =
-        if (numerator < 0) == (denominator < 0) { denominator / 2 } else { -denominator / 2 };
-    i64::try_from((numerator + half) / denominator).unwrap_or_default() - field.add
+    let Scale { numerator, denominator } = field.scale;
+    let inverse =
+        Scale { numerator: denominator * numerator.signum(), denominator: numerator.abs() };
+    Number { value, parts: factor }.scaled(inverse, 1) - field.add
 }
 
 /// A text that begins like all texts of simulated batteries.
 fn text_of(field: &Field) -> String {
     let text = format!("SIM{}", field.key.name().trim_start_matches('$').to_uppercase());
     text.chars().take(field.size).collect()
-}
-
-fn put_bytes(bytes: &mut Vec<u8>, at: usize, new: impl Iterator<Item = u8>) {
-    new.enumerate().for_each(|(index, byte)| {
-        put(bytes, at + index, 1, Order::Big, byte.into());
-    });
 }
 
 pub(super) fn fields(profile: &'static Profile) -> impl Iterator<Item = &'static Field> {
