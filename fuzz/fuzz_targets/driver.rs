@@ -1,69 +1,30 @@
 //! Any driver of the registry, with a battery that answers whatever the fuzzer likes.
 #![no_main]
 
-use std::sync::LazyLock;
+use bms_reader::protocol::driver::Side;
+use bms_reader::protocol::{CycleKind, drivers};
+use bms_reader_fuzz::{Input, cycle, options};
 
-use bms_reader::protocol::driver::{Medium, Side};
-use bms_reader::protocol::{self, CycleKind, Driver, DriverInfo, Options, Step};
+/// The rest of the input answers each request.
+const WHOLE: u8 = 0x10;
 
-/// More calls of `step` than any cycle may need.
-const STEPS: usize = 200;
-
-/// Named by `FUZZ_DRIVER`, so that each driver gets its own time and corpus.
-static DRIVER: LazyLock<&'static DriverInfo> = LazyLock::new(|| {
-    let name = std::env::var("FUZZ_DRIVER").expect("FUZZ_DRIVER names the driver");
-    protocol::find(&name).expect("FUZZ_DRIVER is the name of a driver")
-});
-
-// Three bytes configure the battery; the rest are its answers, which `fuzz/seeds` writes likewise.
-// Two cycles, so that what a session remembers is used too.
-libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let [flags, address, chunk, answers @ ..] = input else { return };
-    let mut driver = DRIVER.driver(&options(*flags, *address));
-    // FF occurs in no text protocol and rarely in most others. Where it is common, the whole input
-    // answers each request.
-    let whole = flags & 0x10 != 0;
-    let mut split = answers.split(|&byte| byte == 0xFF);
-    let mut next = || if whole { Some(answers) } else { split.next() };
-    for _ in 0..2 {
-        driver.start(CycleKind::Read);
-        cycle(driver.as_mut(), usize::from(*chunk).max(1), &mut next);
+// Several cycles, so that what a session remembers is used, too.
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let mut input = Input(bytes);
+    let info = input.pick(drivers(), |info| info.name);
+    let (flags, address, piece) = (input.byte(), input.byte(), input.byte());
+    let mut driver = info.driver(&options(info, flags, address));
+    let answers = input.0;
+    for kind in [CycleKind::Read, CycleKind::Identify, CycleKind::Read] {
+        let mut next = || input.chunk().map(<[u8]>::to_vec);
+        let mut again = Some(answers.to_vec());
+        cycle(driver.as_mut(), kind, piece.into(), |request| match flags & WHOLE {
+            0 => next(),
+            // Nothing more follows until the next request.
+            _ if request.is_empty() => again.take(),
+            _ => again.take().or_else(|| Some(answers.to_vec())),
+        });
     }
     driver.redact(Side::Battery, &mut answers.to_vec());
     driver.redact(Side::Reader, &mut answers.to_vec());
 });
-
-fn options(flags: u8, address: u8) -> Options {
-    let dialect = usize::from(flags & 0x03);
-    let variant = dialect.checked_sub(1).and_then(|index| DRIVER.variants.get(index));
-    let ble = DRIVER.gatt.is_some() && (flags & 0x04 != 0 || DRIVER.serial.is_none());
-    Options {
-        address,
-        medium: if ble { Medium::Ble } else { Medium::Serial },
-        variant: variant.map(|name| (*name).to_owned()),
-        barcode: (flags & 0x08 != 0).then(|| "PPTAP00000000050".to_owned()),
-        ..Options::default()
-    }
-}
-
-fn cycle<'a>(driver: &mut dyn Driver, chunk: usize, next: &mut impl FnMut() -> Option<&'a [u8]>) {
-    let mut answer = None;
-    for _ in 0..STEPS {
-        let step = driver.step();
-        assert_eq!(step, driver.step(), "step changes something");
-        match step {
-            Step::Pause(_) => driver.advance(),
-            Step::Send(request) => {
-                assert!(!request.is_empty(), "an empty request");
-                driver.advance();
-                answer = next();
-            }
-            Step::Await(_) => match answer.take() {
-                Some(bytes) => bytes.chunks(chunk).for_each(|chunk| driver.receive(chunk)),
-                None => driver.handle_timeout(),
-            },
-            Step::Done(_) | Step::Failed(_) => return,
-        }
-    }
-    panic!("no end after {STEPS} steps");
-}

@@ -57,5 +57,5 @@ step_fuzz() {
             { skip "rustup cannot install the nightly toolchain" || return; }
     fi
     cargo_tool cargo-fuzz || { skip "cargo-fuzz does not compile" || return; }
-    CARGO_TARGET_DIR=$cache/fuzz fuzz/smoke "${FUZZ_SECONDS:-30}"
+    CARGO_TARGET_DIR=$cache/fuzz fuzz/run "${FUZZ_AMOUNT:-15s}"
 }

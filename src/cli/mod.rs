@@ -29,6 +29,9 @@ mod status;
 mod table;
 mod terminal;
 
+#[cfg(fuzzing)]
+pub use replay::replay as replay_capture;
+
 use std::fmt::Display;
 use std::io::IsTerminal;
 use std::process::ExitCode;

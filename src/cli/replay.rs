@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,15 +38,15 @@ pub(super) const COMMAND: Command = Command {
 
 fn run(path: &Path) -> Outcome {
     let file = File::open(path).map_err(|error| error.to_string());
-    let replayed = file.and_then(|file| replay(BufReader::new(file)));
+    let replayed = file.and_then(|file| replay(BufReader::new(file), &mut io::stdout()));
     match replayed.map_err(|error| failed(format!("{}: {error}", path.display())))? {
         0 => Ok(SUCCESS),
         count => Err(failed(format!("{count} attempts ended differently than in the capture"))),
     }
 }
 
-/// The number of attempts that ended differently.
-fn replay(mut capture: impl BufRead) -> Result<usize, String> {
+/// Writes the results to `out`; returns the number of attempts that ended differently.
+pub fn replay(mut capture: impl BufRead, out: &mut impl Write) -> Result<usize, String> {
     let mut batteries: BTreeMap<String, Battery> = BTreeMap::new();
     let mut differences = 0;
     for number in 1.. {
@@ -62,7 +62,7 @@ fn replay(mut capture: impl BufRead) -> Result<usize, String> {
             .map_err(|error| in_line(format!("not a line of a capture: {error}")))?;
         let battery = batteries.entry(entry.device).or_default();
         if let Some((result, recorded)) = battery.apply(entry.event, entry.at).map_err(in_line)? {
-            println!("{result}");
+            writeln!(out, "{result}").map_err(|error| error.to_string())?;
             differences += usize::from(result != recorded);
         }
     }
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn line_without_end_is_not_read_into_memory() {
-        let error = replay(BufReader::new(std::io::repeat(b'x'))).unwrap_err();
+        let error = replay(BufReader::new(io::repeat(b'x')), &mut io::sink()).unwrap_err();
         assert_eq!(error, "line 1: longer than 1 MiB: not a line of a capture");
     }
 }

@@ -177,7 +177,9 @@ impl DecodeError {
     }
 }
 
+/// A fuzzer cannot guess checksums, so under `fuzz/` every one is right.
 pub(super) fn check(expected: impl Into<u32>, got: impl Into<u32>) -> Result<(), DecodeError> {
     let (expected, got) = (expected.into(), got.into());
-    if expected == got { Ok(()) } else { Err(DecodeError::Checksum { expected, got }) }
+    let is_right = expected == got || cfg!(fuzzing);
+    if is_right { Ok(()) } else { Err(DecodeError::Checksum { expected, got }) }
 }

@@ -5,7 +5,7 @@ use super::schema::{Check, CheckKind, Length, MAX_FRAME, Order, Profile, Reply, 
 use crate::protocol::checksum::{
     crc8_maxim, crc16_modbus, crc16_xmodem, crc32, negated_sum16, sum8, sum16, xor8,
 };
-use crate::protocol::error::DecodeError;
+use crate::protocol::error::{self, DecodeError};
 
 /// What `{unit}` and `{pack}` stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,11 +119,8 @@ impl<'a> Shape<'a> {
         let expected = check.kind.of(covered.ok_or(too_short)?);
         bytes.truncate(start);
         let accepted = check.accept.as_ref().is_some_and(|accept| accept.contain(found.into()));
-        if expected == found || accepted {
-            Ok(bytes)
-        } else {
-            Err(DecodeError::Checksum { expected, got: found })
-        }
+        let right = if accepted { Ok(()) } else { error::check(expected, found) };
+        right.map(|()| bytes)
     }
 
     /// The frame of which [`open`](Self::open) returns these bytes; their length decides its length.

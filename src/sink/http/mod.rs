@@ -25,6 +25,8 @@ mod access;
 mod api;
 mod error;
 mod events;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod history;
 mod metrics;
 mod overview;

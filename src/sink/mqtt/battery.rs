@@ -23,7 +23,7 @@ use super::topics::{self, Topics};
 use super::{Discovery, Settings};
 
 /// Home Assistant's payload for an unknown value (core, `components/mqtt/const.py`).
-const UNKNOWN: &str = "None";
+pub(super) const UNKNOWN: &str = "None";
 
 /// One battery as the broker knows it. What is not in `sent` and `discovery` outlasts connections.
 #[derive(Debug)]

@@ -18,6 +18,8 @@ mod command_payload;
 mod discovery;
 mod discovery_sync;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inbound;
 mod ingress;
 mod json;

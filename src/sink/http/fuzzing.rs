@@ -1,0 +1,28 @@
+//! The server without a connection, for `fuzz/`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use axum::{Extension, Router};
+use tokio_util::sync::CancellationToken;
+
+use super::access::{Access, Client, Guard};
+use super::setup::{BatteryOptions, Options, SetupPage, SetupSettings};
+use super::{History, routes};
+use crate::board::Board;
+use crate::model::Installation;
+use crate::setup::Setup;
+
+/// The routes for a client on this machine, with a set-up page whose task never runs.
+pub fn router(board: Board, history: History, stop: CancellationToken) -> Router {
+    let settings = SetupSettings {
+        installation: Installation::Container,
+        supervisor: None,
+        options: Options::new(),
+        battery_options: BatteryOptions::new(),
+        brands: Vec::new(),
+        check: |_| Vec::new(),
+    };
+    let page = SetupPage::new(settings, Setup::new().0);
+    let client = Client(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    routes(board, history, Guard::new(Access::default()), page, stop).layer(Extension(client))
+}
