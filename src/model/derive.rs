@@ -1,6 +1,8 @@
 //! What follows from one reading: power, extremes, means. Values that the battery reports itself
 //! win.
 
+use std::cmp::Reverse;
+
 use super::derived::Derived;
 use super::reading::{Activity, Module, Reading, SensorLocation};
 use super::units::{DeciCelsius, Millivolts, Milliwatts, mean};
@@ -15,7 +17,7 @@ pub fn derive(reading: &Reading) -> Derived {
         power: pack.power.or_else(|| Some(Milliwatts::product(pack.voltage?, pack.current?))),
         // Of equal cells, the first one.
         lowest_cell: voltages().min_by_key(|(number, voltage)| (*voltage, *number)),
-        highest_cell: voltages().min_by_key(|(number, voltage)| (-voltage.0, *number)),
+        highest_cell: voltages().max_by_key(|(number, voltage)| (*voltage, Reverse(*number))),
         min_temp: temperatures.iter().min().copied(),
         max_temp: temperatures.iter().max().copied(),
         avg_temp: reported_average.or_else(|| mean(&temperatures)),
@@ -63,6 +65,14 @@ mod tests {
         let derived = derive(&reading);
         assert_eq!(derived.lowest_cell, Some((3, Millivolts(3309))));
         assert_eq!(derived.highest_cell, Some((4, Millivolts(3326))));
+    }
+
+    #[test]
+    fn smallest_voltage_that_fits_is_no_maximum() {
+        let cells = [i32::MIN, 3300, i32::MIN].map(|mv| Cell::of(Millivolts(mv))).to_vec();
+        let derived = derive(&Reading { cells, ..Reading::default() });
+        assert_eq!(derived.lowest_cell, Some((1, Millivolts(i32::MIN))));
+        assert_eq!(derived.highest_cell, Some((2, Millivolts(3300))));
     }
 
     #[test]
