@@ -28,7 +28,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let path = OPTIONS_FILE.to_str().expect("the path is text");
         environment = BTreeMap::from([("BMS_OPTIONS_FILE".to_owned(), path.to_owned())]);
     }
-    format!("{:?}", config::redacted(environment.clone()));
+    let _ = format!("{:?}", config::redacted(environment.clone()));
     match config::load(environment) {
         Ok(config) => {
             let ids: Vec<_> = config.devices.iter().map(|device| &device.profile.id).collect();

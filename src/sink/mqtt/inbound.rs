@@ -63,6 +63,10 @@ impl MessageParser {
 
     /// `None` when the message is of no interest.
     pub fn parse(&self, topic: &str, payload: &[u8], retained: bool) -> Option<Incoming> {
+        // An answer to a topic that no broker accepts would end the connection.
+        if !topics::is_publishable(topic) {
+            return None;
+        }
         if topic == self.birth {
             return (payload == b"online").then_some(Incoming::Birth);
         }
@@ -196,6 +200,15 @@ mod tests {
             assert_eq!(incoming, Some(Incoming::RetainedCommand(topic.clone())));
             assert_eq!(parser().parse(&topic, b"", true), None);
             assert!(parser().command_filters().contains(&topic));
+        }
+    }
+
+    #[test]
+    fn topic_with_a_wildcard_is_ignored() {
+        let own = br#"{"origin": {"name": "bms-reader"}}"#;
+        for key in ["module_+", "#", "so\0c"] {
+            let topic = format!("homeassistant/sensor/rack/{key}/config");
+            assert_eq!(parser().parse(&topic, own, true), None, "{topic}");
         }
     }
 
