@@ -192,3 +192,17 @@ fn silent_battery_is_asked_once_per_cycle() {
         }
     }
 }
+
+/// Also of brands without recordings, whatever is asked for.
+#[test]
+fn silent_battery_ends_every_cycle() {
+    for info in protocol::drivers() {
+        for medium in [Medium::Serial, Medium::Ble] {
+            let mut driver = info.driver(&Options { medium, ..Options::default() });
+            for kind in [CycleKind::Read, CycleKind::Identify, CycleKind::Read] {
+                driver.start(kind);
+                assert!(play(driver.as_mut(), |_| Vec::new()).is_ok(), "{} {kind:?}", info.name);
+            }
+        }
+    }
+}

@@ -239,8 +239,11 @@ impl RequestReply for Table {
         })
     }
 
-    fn fallback_plan(&mut self, _query: Query, _kind: CycleKind) -> Option<Vec<Query>> {
-        if self.proven || self.address.is_some() || self.profile.units.is_empty() {
+    /// Only the first request tries the other units: another one would start over for ever.
+    fn fallback_plan(&mut self, query: Query, _kind: CycleKind) -> Option<Vec<Query>> {
+        let is_first = self.plan.iter().find(|query| self.has_reply(**query)) == Some(&query);
+        let has_units = self.address.is_none() && !self.profile.units.is_empty();
+        if self.proven || !has_units || !is_first {
             return None;
         }
         self.unit = (self.unit + 1) % self.profile.units.len();
