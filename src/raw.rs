@@ -127,7 +127,7 @@ fn cell_info(snapshot: &Snapshot) -> Json {
         ("max_voltage", value(extremes.map(|(highest, _)| highest.1))),
         ("min_voltage", value(extremes.map(|(_, lowest)| lowest.1))),
         ("delta_cell_voltage", value(derived.cell_voltage_diff())),
-        ("balancing", json(&balancing.as_ref().map(|cells| !cells.is_empty()))),
+        ("balancing", json(&snapshot.is_balancing())),
         ("balancing_cells", json(&balancing)),
         ("charging_enabled", json(&reading.switches.charging)),
         ("discharging_enabled", json(&reading.switches.discharging)),
@@ -141,7 +141,7 @@ fn modules(snapshot: &Snapshot) -> Json {
     let modules = snapshot.reading.modules.iter().zip(&snapshot.derived.modules);
     let objects = modules.map(|(module, range)| {
         let cells = Some(&module.cells).filter(|cells| !cells.is_empty());
-        let spread = range.map(|(low, high)| Value::decimal((high.0 - low.0).into(), 3));
+        let spread = range.map(|(low, high)| Value::decimal(high.to_i64() - low.to_i64(), 3));
         object([
             ("serial_number", json(&module.serial)),
             ("first_cell", json(&cells.map(|cells| cells.start + 1))),

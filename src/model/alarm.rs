@@ -62,6 +62,8 @@ alarms! {
     AmbientOvertemperature "ambient_overtemperature" Protection "Ambient overtemperature";
     AmbientUndertemperature "ambient_undertemperature" Protection "Ambient undertemperature";
     MosOvertemperature "mos_overtemperature" Protection "MOSFET overtemperature";
+    ChargeMosOvertemperature "charge_mos_overtemperature" Protection "Charge MOSFET overtemperature";
+    DischargeMosOvertemperature "discharge_mos_overtemperature" Protection "Discharge MOSFET overtemperature";
     MosUndertemperature "mos_undertemperature" Protection "MOSFET undertemperature";
     MosSoftwareLock "mos_software_lock" Protection "MOSFETs turned off by command";
     CellOvertemperature "cell_overtemperature" Protection "Cell overtemperature";
@@ -120,6 +122,12 @@ alarms! {
     TemperatureSensorFailure "temperature_sensor_failure" Fault "Temperature sensor failure";
     ChargeMosFailure "charge_mos_failure" Fault "Charge MOSFET failure";
     DischargeMosFailure "discharge_mos_failure" Fault "Discharge MOSFET failure";
+    ChargeMosStuck "charge_mos_stuck" Fault "Charge MOSFET stuck on";
+    DischargeMosStuck "discharge_mos_stuck" Fault "Discharge MOSFET stuck on";
+    ChargeMosOpen "charge_mos_open" Fault "Charge MOSFET does not turn on";
+    DischargeMosOpen "discharge_mos_open" Fault "Discharge MOSFET does not turn on";
+    ChargeMosSensorFailure "charge_mos_sensor_failure" Fault "Charge MOSFET temperature sensor failure";
+    DischargeMosSensorFailure "discharge_mos_sensor_failure" Fault "Discharge MOSFET temperature sensor failure";
     AfeFailure "afe_failure" Fault "Measuring chip failure";
     OscillatorFailure "oscillator_failure" Fault "Crystal oscillator failure";
     EepromFailure "eeprom_failure" Fault "EEPROM failure";
@@ -147,6 +155,9 @@ impl Alarm {
         Alarm::ALL.iter().copied().find(|alarm| alarm.name() == name)
     }
 }
+
+/// Abnormal states that recorded replies of consoles contain. No document lists all of them.
+const DOCUMENTED: [&str; 4] = ["Low", "High", "Over", "SysError"];
 
 /// The alarms of one reading.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -181,6 +192,12 @@ impl AlarmSet {
     /// The states of a text console; `None` for a normal one.
     pub fn statuses(&self) -> impl Iterator<Item = (&str, Option<&str>)> + '_ {
         self.statuses.iter().map(|(subject, status)| (subject.as_str(), status.as_deref()))
+    }
+
+    /// The abnormal states of a text console that no source describes. A word may be line noise.
+    pub fn undocumented_statuses(&self) -> impl Iterator<Item = (&str, &str)> + '_ {
+        let abnormal = self.statuses().filter_map(|(subject, status)| Some((subject, status?)));
+        abnormal.filter(|(_, status)| !DOCUMENTED.contains(status))
     }
 
     /// Includes abnormal states of a text console.

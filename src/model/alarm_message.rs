@@ -82,6 +82,8 @@ static WORDINGS: &[Wording] = &[
     row("ambient_overtemperature", "ambient temperature", HIGH, AMBIENT),
     row("ambient_undertemperature", "ambient temperature", LOW, AMBIENT),
     row("mos_overtemperature", "MOSFET temperature", HIGH, MOSFET),
+    row("charge_mos_overtemperature", "Charge MOSFET temperature", HIGH, MOSFET),
+    row("discharge_mos_overtemperature", "Discharge MOSFET temperature", HIGH, MOSFET),
     row("mos_undertemperature", "MOSFET temperature", LOW, MOSFET),
     row("temperature_difference", "temperature difference", HIGH, None),
     row("wire_resistance", "resistance of a balance wire", HIGH, None),

@@ -77,6 +77,17 @@ fn only_module_is_disabled_by_default() {
 }
 
 #[test]
+fn board_that_reports_no_cells_still_balances() {
+    for on in [true, false] {
+        let mut reading = Reading::default();
+        reading.states.insert("balancing", on);
+        let text = if on { "ON" } else { "OFF" };
+        let texts = texts(&state(reading));
+        assert!(texts.contains(&("balancing".into(), text.into())), "{texts:?}");
+    }
+}
+
+#[test]
 fn many_cells_are_disabled_by_default() {
     let cells_enabled = |cells: usize| {
         let cells = vec![Cell::of(Millivolts(3300)); cells];

@@ -28,4 +28,10 @@ impl Snapshot {
             numbers.map(|(number, _)| number).collect()
         })
     }
+
+    /// Some boards report only that they balance, and not which cells.
+    pub fn is_balancing(&self) -> Option<bool> {
+        let cells = self.balancing_cells().map(|cells| !cells.is_empty());
+        cells.or_else(|| self.reading.states.get("balancing").copied())
+    }
 }

@@ -15,6 +15,13 @@ pub enum Bit {
     DischargeSwitch,
 }
 
+impl Bit {
+    #[cfg(test)]
+    pub(super) fn alarm(self) -> Option<Alarm> {
+        if let Bit::Raises(alarm) = self { Some(alarm) } else { None }
+    }
+}
+
 /// The bits of a status word that have a documented meaning. Several bits may raise one alarm.
 #[derive(Debug)]
 pub struct StatusWord {

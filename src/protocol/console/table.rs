@@ -18,6 +18,17 @@ pub fn number(field: &str, text: &str) -> Result<Option<i32>, DecodeError> {
     text.parse().map(Some).map_err(not_a_number)
 }
 
+/// Longest word of a console that describes a state; the longest known one has eight characters.
+const MAX_WORD: usize = 32;
+
+/// A word that describes a state. Line noise would become an alarm, so damage is an error.
+pub fn word<'a>(field: &str, text: &'a str) -> Result<&'a str, DecodeError> {
+    let is_plain = text.bytes().all(|byte| matches!(byte, 0x20..=0x7E)) && text.len() <= MAX_WORD;
+    let shown = || text.chars().take(MAX_WORD).collect::<String>();
+    let damaged = || DecodeError::Invalid(format!("{field} is `{}`, which is damaged", shown()));
+    is_plain.then_some(text).ok_or_else(damaged)
+}
+
 /// Consoles print thousandths of a degree.
 pub fn temperature(thousandths: i32) -> DeciCelsius {
     // The hundredth part of an `i32` always fits.
@@ -100,8 +111,9 @@ impl<'a> Row<'a> {
     }
 
     /// The first word of the column; `None` for a dash.
-    pub fn word(&self, name: &str) -> Option<&'a str> {
-        self.words(name).first().copied().filter(|word| *word != "-")
+    pub fn word(&self, name: &str) -> Result<Option<&'a str>, DecodeError> {
+        let found = self.words(name).first().copied().filter(|word| *word != "-");
+        found.map(|text| word(name, text)).transpose()
     }
 
     pub fn number(&self, name: &str) -> Result<Option<i32>, DecodeError> {
@@ -121,10 +133,11 @@ impl<'a> Row<'a> {
     }
 
     /// The words of the four state columns: base, voltage, current and temperature.
-    pub fn states(&self, columns: [&str; 4]) -> ConsoleStatus {
+    pub fn states(&self, columns: [&str; 4]) -> Result<ConsoleStatus, DecodeError> {
         let [base, voltage, current, temperature] =
-            columns.map(|name| self.word(name).map(str::to_owned));
-        ConsoleStatus { base, voltage, current, temperature }
+            columns.map(|name| self.word(name).map(|word| word.map(str::to_owned)));
+        let (voltage, current, temperature) = (voltage?, current?, temperature?);
+        Ok(ConsoleStatus { base: base?, voltage, current, temperature })
     }
 
     /// The number before this unit.
@@ -191,8 +204,9 @@ mod tests {
         assert_eq!(row.percent("CoulombAH"), Ok(Some(CentiPercent(8400))));
         assert_eq!(row.amount("CoulombAH", "mAH"), Ok(Some(42_041)));
         assert_eq!(row.amount("CoulombWH", "WH"), Ok(Some(15_960)));
-        assert_eq!((row.word("B.V.St"), row.word("Err Code")), (Some("Normal"), Some("0x0")));
-        assert_eq!((row.word("MosTempr"), row.number("MosTempr")), (None, Ok(None)));
+        assert_eq!(row.word("B.V.St"), Ok(Some("Normal")));
+        assert_eq!(row.word("Err Code"), Ok(Some("0x0")));
+        assert_eq!((row.word("MosTempr"), row.number("MosTempr")), (Ok(None), Ok(None)));
     }
 
     #[test]
@@ -209,10 +223,19 @@ mod tests {
         assert_eq!(rows.len(), 3);
         assert_eq!(rows[0].percent("Coulomb"), Ok(Some(CentiPercent(9600))));
         assert_eq!(rows[0].amount("Coulomb", "mAH"), Ok(None));
-        assert_eq!(rows[0].word("M.T.St"), Some("Normal"));
-        assert_eq!((rows[1].number("Volt"), rows[1].word("M.T.St")), (Ok(None), None));
+        assert_eq!(rows[0].word("M.T.St"), Ok(Some("Normal")));
+        assert_eq!((rows[1].number("Volt"), rows[1].word("M.T.St")), (Ok(None), Ok(None)));
         let error = rows[2].number("Volt").unwrap_err();
         assert_eq!(error.to_string(), "Volt is `49x26`, which is not a number");
+    }
+
+    #[test]
+    fn damaged_word_is_an_error() {
+        for text in ["Nor\u{FFFD}al", "Nor\u{7}al", "Grün", &"x".repeat(33)] {
+            let error = word("B.V.St", text).unwrap_err().to_string();
+            assert!(error.contains("B.V.St") && error.len() < 100, "{error}");
+        }
+        assert_eq!(word("B.V.St", "SysError"), Ok("SysError"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(super) fn note_failures(bytes: [u8; FAILURES.len()], into: &mut Reading) {
     }
 }
 
-/// A full battery is no alarm. In byte 4 the transistors are stuck, then open. Bits 4 and 5 of byte 6
+/// A full battery is no alarm. Bits 4 and 5 of byte 6
 /// are in the paper of D2 only, but a recorded A5 board had bit 4 set while its discharging
 /// transistor was off for no other reason.
 pub(crate) static FAILURES: [StatusWord; 7] = [
@@ -30,9 +30,9 @@ pub(crate) static FAILURES: [StatusWord; 7] = [
         0 CellDifferenceWarning, 1 CellDifference,
         2 TemperatureDifferenceWarning, 3 TemperatureDifference),
     status_word!("failure_4";
-        0 MosOvertemperature, 1 MosOvertemperature,
-        2 TemperatureSensorFailure, 3 TemperatureSensorFailure,
-        4 ChargeMosFailure, 5 DischargeMosFailure, 6 ChargeMosFailure, 7 DischargeMosFailure),
+        0 ChargeMosOvertemperature, 1 DischargeMosOvertemperature,
+        2 ChargeMosSensorFailure, 3 DischargeMosSensorFailure,
+        4 ChargeMosStuck, 5 DischargeMosStuck, 6 ChargeMosOpen, 7 DischargeMosOpen),
     status_word!("failure_5";
         0 AfeFailure, 1 SamplingFailure, 2 TemperatureSensorFailure, 3 EepromFailure,
         4 ClockFailure, 5 PrechargeFailure, 6 CommunicationFailure, 7 InternalCommunicationFailure),
@@ -86,8 +86,8 @@ pub(crate) const LEVELS: [[[Alarm; 2]; 2]; 8] = {
 pub(crate) static FLAGS: [StatusWord; 14] = [
     status_word!("failure_0"; 6 "charger_connected", 7 CommunicationFailure),
     status_word!("failure_1"; 6 "discharger_connected", 7 CommunicationFailure),
-    status_word!("failure_2"; 6 MosOvertemperature, 7 TemperatureSensorFailure),
-    status_word!("failure_3"; 6 MosOvertemperature, 7 TemperatureSensorFailure),
+    status_word!("failure_2"; 6 ChargeMosOvertemperature, 7 ChargeMosSensorFailure),
+    status_word!("failure_3"; 6 DischargeMosOvertemperature, 7 DischargeMosSensorFailure),
     status_word!("failure_4"; 6 ShortCircuit, 7 "upgrading"),
     status_word!("failure_5"; 6 ChargeUndervoltageWarning, 7 DischargeOvervoltageWarning),
     status_word!("failure_6"; 6 "parallel_communication", 7 "parallel_communication_fault"),

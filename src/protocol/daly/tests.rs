@@ -30,6 +30,14 @@ fn requests_without_reply(options: Options) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn every_failure_bit_has_an_alarm_of_its_own() {
+    let bits = status::FAILURES.iter().flat_map(|word| word.bits);
+    let alarms: Vec<_> = bits.filter_map(|(_, bit)| bit.alarm()).collect();
+    let distinct: std::collections::BTreeSet<_> = alarms.iter().collect();
+    assert_eq!(distinct.len(), alarms.len(), "{alarms:?}");
+}
+
+#[test]
 fn dialects_are_tried_in_turn_by_reading() {
     let requests = requests_without_reply(on(Medium::Serial));
     assert_eq!(requests, [D2_STATUS, P81_FIRST, A5_TOTALS]);

@@ -33,14 +33,14 @@ pub(super) fn pwr(
             into.probes.push(Probe { location, value: Some(value) });
         }
     }
-    states::set_pack(row.states(["Base.St", "Volt.St", "Curr.St", "Temp.St"]), into);
+    states::set_pack(row.states(["Base.St", "Volt.St", "Curr.St", "Temp.St"])?, into);
     for (name, column) in [
         ("cell_voltage_status", "B.V.St"),
         ("cell_temperature_status", "B.T.St"),
         ("mos_temperature_status", "M.T.St"),
         ("system_alarm_status", "SysAlarm.St"),
     ] {
-        states::set(into, name, row.word(column));
+        states::set(into, name, row.word(column)?);
     }
     into.received.cell_info = true;
     Ok(())
@@ -50,11 +50,11 @@ pub(super) fn pwr(
 pub(super) fn bat(lines: &[String], _: &Options, into: &mut Reading) -> Result<(), DecodeError> {
     let cell = |row: Row<'_>| {
         let ConsoleStatus { voltage, temperature, .. } =
-            row.states(["Base State", "Volt. State", "Curr. State", "Temp. State"]);
+            row.states(["Base State", "Volt. State", "Curr. State", "Temp. State"])?;
         let cell = Cell {
             voltage: row.number("Volt")?.map(Millivolts),
             temperature: row.temperature("Tempr")?,
-            balancing: row.word("BAL").map(|word| word == "Y"),
+            balancing: row.word("BAL")?.map(|word| word == "Y"),
             voltage_status: voltage,
             temperature_status: temperature,
             ..Cell::default()

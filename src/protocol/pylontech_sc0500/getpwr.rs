@@ -10,7 +10,7 @@
 //! Sources describe it as lines or as one long line, so line ends are ignored.
 
 use super::super::console::states;
-use super::super::console::table::{number, temperature};
+use super::super::console::table::{number, temperature, word};
 use super::{CELLS_PER_MODULE, user};
 use crate::model::{
     ConsoleStatus, MilliampHours, Milliamps, Millivolts, MilliwattHours, Probe, Reading,
@@ -98,10 +98,17 @@ fn decode_summary(
     // the temperature of the controller, far from the mean of the cells.
     let value = number("temperature", degrees)?.map(temperature);
     into.probes = vec![Probe { location: SensorLocation::Average, value }];
-    let state =
-        |index: usize| status.get(index).filter(|text| !text.is_empty()).map(|t| t.to_string());
-    let [base, voltage, current, temperature] = [0, 1, 2, 3].map(state);
-    states::set_pack(ConsoleStatus { base, voltage, current, temperature }, into);
+    let state = |index: usize, name| {
+        let text = status.get(index).filter(|text| !text.is_empty());
+        text.map(|text| word(name, text).map(str::to_owned)).transpose()
+    };
+    let states = ConsoleStatus {
+        base: state(0, "base state")?,
+        voltage: state(1, "voltage state")?,
+        current: state(2, "current state")?,
+        temperature: state(3, "temperature state")?,
+    };
+    states::set_pack(states, into);
     Ok(())
 }
 
@@ -141,6 +148,17 @@ mod tests {
         let reading = read(&lines).unwrap();
         assert_eq!((reading.cells[2].voltage, reading.cells[2].temperature), (None, None));
         assert!(!reading.alarms.any_active());
+    }
+
+    #[test]
+    fn line_noise_is_no_alarm() {
+        for noisy in ["Nor\u{FFFD}al", "\u{FFFD}"] {
+            for line in [0, 3] {
+                let mut lines = stack(15);
+                lines[line] = lines[line].replacen("Normal", noisy, 1);
+                assert!(matches!(read(&lines), Err(DecodeError::Invalid(_))), "{noisy} in {line}");
+            }
+        }
     }
 
     #[test]

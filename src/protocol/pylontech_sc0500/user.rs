@@ -10,7 +10,9 @@
 //! `unit` and `bat` count from the far end of the stack: their first module is the last BMU
 //! (mletenay/home-assistant-pylontech).
 
-use super::super::console::table::{Row, Table, consecutive_cells, field, number, temperature};
+use super::super::console::table::{
+    Row, Table, consecutive_cells, field, number, temperature, word,
+};
 use super::super::console::{ConsoleDialect, Decode, query, states};
 use super::{IDENTITY, assign_serials, divide_into_modules, serials};
 use crate::model::{
@@ -42,7 +44,7 @@ fn pwr(lines: &[String], _: &Options, into: &mut Reading) -> Result<(), DecodeEr
     let table = Table::find(lines)?;
     let row = table.rows().next().ok_or(DecodeError::Empty)?;
     // In that table rows are packs, and their charge is a percentage only.
-    if row.word("Coulomb").is_some() && row.word("CoulombAH").is_none() {
+    if row.word("Coulomb")?.is_some() && row.word("CoulombAH")?.is_none() {
         let reason = "this is the console of a low-voltage pack (pylontech-console)";
         return Err(DecodeError::Invalid(reason.to_owned()));
     }
@@ -63,16 +65,16 @@ fn pwr(lines: &[String], _: &Options, into: &mut Reading) -> Result<(), DecodeEr
     if let Some(value) = row.temperature("Tempr")? {
         into.probes.push(Probe { location: SensorLocation::Ambient, value: Some(value) });
     }
-    states::set_pack(row.states(["Base.St", "Volt.St", "Curr.St", "Temp.St"]), into);
+    states::set_pack(row.states(["Base.St", "Volt.St", "Curr.St", "Temp.St"])?, into);
     for (name, column) in [
         ("cell_voltage_status", "B.V.St"),
         ("cell_temperature_status", "B.T.St"),
         ("module_voltage_status", "U.V.St"),
         ("module_temperature_status", "U.T.St"),
     ] {
-        states::set(into, name, row.word(column));
+        states::set(into, name, row.word(column)?);
     }
-    if let Some(code) = row.word("Err Code").and_then(error_code) {
+    if let Some(code) = row.word("Err Code")?.and_then(error_code) {
         states::set_error_code(into, code);
     }
     into.received.cell_info = true;
@@ -113,8 +115,8 @@ pub(super) fn cell(
     Ok(Cell {
         voltage: number(&name("voltage"), voltage)?.map(Millivolts),
         temperature: number(&name("temperature"), degrees)?.map(temperature),
-        voltage_status: Some(voltage_status.to_owned()),
-        temperature_status: Some(temperature_status.to_owned()),
+        voltage_status: Some(word(&name("voltage state"), voltage_status)?.to_owned()),
+        temperature_status: Some(word(&name("temperature state"), temperature_status)?.to_owned()),
         ..Cell::default()
     })
 }
