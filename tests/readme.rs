@@ -19,12 +19,16 @@ use common::play;
 const CYCLES: usize = 3;
 
 fn keys() -> String {
-    let mut table = String::from("| key | unit | meaning |\n|---|---|---|\n");
+    let mut table = String::from("| key | unit and possible values | meaning |\n|---|---|---|\n");
     for quantity in CATALOG {
         let unit = quantity.kind.unit().unwrap_or(match quantity.kind {
             Kind::Flag | Kind::Problem => "`ON`/`OFF`",
             _ => "",
         });
+        let unit = match quantity.possible {
+            Some((low, high)) => format!("{low} to {high} {unit}").trim_end().to_owned(),
+            None => unit.to_owned(),
+        };
         let key = quantity.key.replace("{}", "N");
         let name = match quantity.key {
             "alarm_{}" => "one for each protection and warning that the battery knows".to_owned(),

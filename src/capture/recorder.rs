@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +28,8 @@ pub struct Recorder {
 impl Recorder {
     /// Appends to the file. The task ends when every handle is dropped.
     pub fn open(path: &Path) -> io::Result<(Self, JoinHandle<()>)> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        // It contains serial numbers, and frames whose secrets no driver knows.
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         let size = file.metadata()?.len();
         let (lines, queue) = mpsc::channel(QUEUE);
         let shown = path.display().to_string();

@@ -10,7 +10,7 @@ use super::device_state::DeviceState;
 use super::reading::{Cell, Module, SensorLocation};
 use super::snapshot::Snapshot;
 use super::thresholds::Threshold;
-use super::units::{Millivolts, Milliwatts};
+use super::units::{Millivolts, Milliwatts, Unit};
 use super::value::Value;
 
 /// A single quantity, or a family of them (one per cell).
@@ -25,6 +25,8 @@ pub struct Quantity {
     /// Enabled in Home Assistant by default.
     pub enabled: bool,
     pub get: Get,
+    /// Lowest and highest value that any battery can have, in whole units; others are damage.
+    pub possible: Option<(i64, i64)>,
 }
 
 /// Lowest and highest cell voltage.
@@ -96,6 +98,29 @@ impl Kind {
         }
     }
 
+    /// What rows of this kind have as `possible`, unless they say otherwise.
+    const fn possible(self) -> Option<(i64, i64)> {
+        match self {
+            // Some gauges count a little beyond full.
+            Charge => Some((0, 120)),
+            // A new battery may have more than its nominal capacity.
+            Share => Some((0, 200)),
+            // Up to the largest high-voltage stack.
+            Voltage => Some((-2, 1500)),
+            // 20 kA would melt any terminal.
+            Current => Some((-20_000, 20_000)),
+            Power => Some((-30_000_000, 30_000_000)),
+            StoredEnergy => Some((0, 10_000_000)),
+            Energy => Some((0, 1_000_000_000)),
+            Capacity => Some((0, 100_000)),
+            // No electronics work beyond it. A disconnected sensor reads absolute zero.
+            Temperature => Some((-60, 200)),
+            Resistance => Some((0, 100_000)),
+            Duration | Signal | Remaining | Count | Number | Enum(_) | Text | Timestamp | Flag
+            | Problem => None,
+        }
+    }
+
     pub fn unit(self) -> Option<&'static str> {
         self.format().0
     }
@@ -124,8 +149,8 @@ pub static CATALOG: &[Quantity] = &[
     main("pack_voltage", "Pack voltage", Voltage, One(|s| value(s.reading.pack.voltage))),
     main("pack_current", "Pack current", Current, One(|s| value(s.reading.pack.current))),
     main("power", "Power", Power, One(|s| value(s.derived.power))),
-    extra("charge_power", "Charge power", Power, One(|s| one_way(s.derived.power?.0))),
-    extra("discharge_power", "Discharge power", Power, One(|s| one_way(-s.derived.power?.0))),
+    extra("charge_power", "Charge power", Power, One(|s| one_way(s.derived.power?.0))).within(0, 30_000_000),
+    extra("discharge_power", "Discharge power", Power, One(|s| one_way(-s.derived.power?.0))).within(0, 30_000_000),
     main("remaining_capacity", "Remaining capacity", Capacity, One(|s| value(s.reading.pack.remaining))),
     detail("full_capacity", "Full capacity", Capacity, One(|s| value(s.reading.pack.full))),
     hidden("design_capacity", "Design capacity", Capacity, One(|s| value(s.reading.pack.design))),
@@ -134,7 +159,7 @@ pub static CATALOG: &[Quantity] = &[
     main("energy_discharged", "Energy discharged", Energy, One(|s| Some(s.derived.energy?.discharged.kwh()))),
     main("time_to_full", "Time to full", Remaining, One(|s| s.derived.times.to_full.map(Value::integer))),
     main("time_to_empty", "Time to empty", Remaining, One(|s| s.derived.times.to_empty.map(Value::integer))),
-    detail("cycle_count", "Cycle count", Count, One(|s| s.reading.pack.cycles.map(Value::integer))),
+    detail("cycle_count", "Cycle count", Count, One(|s| s.reading.pack.cycles.map(Value::integer))).within(0, 100_000),
     main("status", "Status", Enum(ACTIVITIES), One(|s| s.derived.activity.map(|it| it.name().to_owned().into()))),
     detail("voltage_status", "Voltage status", Text, One(|s| text(&s.reading.pack.console_status.voltage))),
     detail("current_status", "Current status", Text, One(|s| text(&s.reading.pack.console_status.current))),
@@ -145,8 +170,8 @@ pub static CATALOG: &[Quantity] = &[
     detail("max_temp", "Maximum temperature", Temperature, One(|s| value(s.derived.max_temp))),
     main("avg_temp", "Average temperature", Temperature, One(|s| value(s.derived.avg_temp))),
     hidden("temp_{}", "Temperature {}", Temperature, Get::Probe),
-    main("min_cell_voltage", "Minimum cell voltage", Voltage, One(|s| voltage(s.derived.lowest_cell))),
-    main("max_cell_voltage", "Maximum cell voltage", Voltage, One(|s| voltage(s.derived.highest_cell))),
+    main("min_cell_voltage", "Minimum cell voltage", Voltage, One(|s| voltage(s.derived.lowest_cell))).of_cell(),
+    main("max_cell_voltage", "Maximum cell voltage", Voltage, One(|s| voltage(s.derived.highest_cell))).of_cell(),
     main("cell_voltage_diff", "Cell voltage difference", Voltage, One(|s| value(s.derived.cell_voltage_diff()))),
     hidden("min_cell", "Lowest cell", Number, One(|s| number(s.derived.lowest_cell))),
     hidden("max_cell", "Highest cell", Number, One(|s| number(s.derived.highest_cell))),
@@ -155,27 +180,27 @@ pub static CATALOG: &[Quantity] = &[
     detail("pack_voltage_spread", "Spread between pack voltages", Voltage, One(|s| value(bank(s)?.voltage_spread))),
     detail("soc_spread", "Spread between states of charge", Share, One(|s| value(bank(s)?.soc_spread))),
     detail("members_missing", "Members missing", Text, One(|s| value(Some(list(bank(s)?.missing.iter()))))),
-    detail("cell_{}_voltage", "Cell {} voltage", Voltage, PerCell(|c| value(c.voltage))),
+    detail("cell_{}_voltage", "Cell {} voltage", Voltage, PerCell(|c| value(c.voltage))).of_cell(),
     hidden("cell_{}_temp", "Cell {} temperature", Temperature, PerCell(|c| value(c.temperature))),
     hidden("cell_{}_resistance", "Cell {} resistance", Resistance, PerCell(|c| value(c.resistance))),
     hidden("cell_{}_voltage_status", "Cell {} voltage status", Text, PerCell(|c| text(&c.voltage_status))),
     hidden("cell_{}_temp_status", "Cell {} temperature status", Text, PerCell(|c| text(&c.temperature_status))),
     detail("module_{}_serial_number", "Serial number", Text, PerModule(|module, _| text(&module.serial))),
-    main("module_{}_min_cell_voltage", "Minimum cell voltage", Voltage, PerModule(|_, range| value(range.map(|range| range.0)))),
-    main("module_{}_max_cell_voltage", "Maximum cell voltage", Voltage, PerModule(|_, range| value(range.map(|range| range.1)))),
+    main("module_{}_min_cell_voltage", "Minimum cell voltage", Voltage, PerModule(|_, range| value(range.map(|range| range.0)))).of_cell(),
+    main("module_{}_max_cell_voltage", "Maximum cell voltage", Voltage, PerModule(|_, range| value(range.map(|range| range.1)))).of_cell(),
     main("module_{}_cell_voltage_diff", "Cell voltage difference", Voltage, PerModule(|_, range| value(range.map(difference)))),
     hidden("charge_voltage_limit", "Charge voltage limit", Voltage, One(|s| value(s.reading.limits.charge_voltage))),
     hidden("discharge_voltage_limit", "Discharge voltage limit", Voltage, One(|s| value(s.reading.limits.discharge_voltage))),
     hidden("charge_current_limit", "Charge current limit", Current, One(|s| value(s.reading.limits.charge_current))),
     hidden("discharge_current_limit", "Discharge current limit", Current, One(|s| value(s.reading.limits.discharge_current))),
-    hidden("cell_voltage_upper_limit", "Upper limit of the cell voltage", Voltage, One(|s| value(s.reading.limits.cell_upper))),
-    hidden("cell_voltage_lower_limit", "Lower limit of the cell voltage", Voltage, One(|s| value(s.reading.limits.cell_lower))),
+    hidden("cell_voltage_upper_limit", "Upper limit of the cell voltage", Voltage, One(|s| value(s.reading.limits.cell_upper))).of_cell(),
+    hidden("cell_voltage_lower_limit", "Lower limit of the cell voltage", Voltage, One(|s| value(s.reading.limits.cell_lower))).of_cell(),
     hidden("pack_voltage_upper_limit", "Upper limit of the pack voltage", Voltage, One(|s| value(s.reading.limits.pack_upper))),
     hidden("pack_voltage_lower_limit", "Lower limit of the pack voltage", Voltage, One(|s| value(s.reading.limits.pack_lower))),
     detail("charging_enabled", "Charging enabled", Flag, One(|s| value(s.reading.switches.charging))),
     detail("discharging_enabled", "Discharging enabled", Flag, One(|s| value(s.reading.switches.discharging))),
     detail("balancing_enabled", "Balancing enabled", Flag, One(|s| value(s.reading.switches.balancing))),
-    detail("balancing", "Balancing", Flag, One(|s| value(s.balancing_cells().map(|cells| !cells.is_empty())))),
+    detail("balancing", "Balancing", Flag, One(|s| value(s.is_balancing()))),
     hidden("balancing_cells", "Balancing cells", Text, One(|s| value(s.balancing_cells().map(|cells| list(cells.iter()))))),
     Quantity { category: Category::Primary, ..detail("problem", "Problem", Problem, One(|s| value(s.derived.problem))) },
     hidden("error_code", "Error code", Number, One(|s| s.reading.pack.error_code.map(Value::integer))),
@@ -196,7 +221,8 @@ pub static CATALOG: &[Quantity] = &[
 ];
 
 const fn main(key: &'static str, name: &'static str, kind: Kind, get: Get) -> Quantity {
-    Quantity { key, name, kind, category: Category::Primary, enabled: true, get }
+    let possible = kind.possible();
+    Quantity { key, name, kind, category: Category::Primary, enabled: true, get, possible }
 }
 
 /// A main value that follows from others.
@@ -217,6 +243,27 @@ const fn threshold(key: &'static str, threshold: Threshold) -> Quantity {
 }
 
 impl Quantity {
+    const fn within(self, low: i64, high: i64) -> Quantity {
+        Quantity { possible: Some((low, high)), ..self }
+    }
+
+    /// From a reversed cell to the 16 V of a block of eight lead cells that is measured as one.
+    const fn of_cell(self) -> Quantity {
+        self.within(-2, 16)
+    }
+
+    /// Whether any battery can have this value.
+    pub fn is_possible<T: Unit>(&self, value: T) -> bool {
+        let unit = 10_i64.pow(T::SCALE);
+        let fits = |(low, high)| (low * unit..=high * unit).contains(&value.to_i64());
+        self.possible.is_none_or(fits)
+    }
+
+    /// The row with this key, in which `{}` stands for the member.
+    pub fn row(key: &str) -> Option<&'static Quantity> {
+        CATALOG.iter().find(|quantity| quantity.key == key)
+    }
+
     /// The row of a key with its member filled in: `cell_3_voltage`.
     pub fn of(key: &str) -> Option<&'static Quantity> {
         CATALOG.iter().find(|quantity| match quantity.key.split_once("{}") {

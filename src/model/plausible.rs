@@ -4,45 +4,24 @@
 //! The filter knows nothing of brands and chemistries, so an implausible reading may still be true:
 //! a load that pulls a cell down, a gauge that jumps to 100 %, a disconnected sensor, parallel
 //! strings whose cells do not add up to the pack voltage. It therefore rejects a reading only once:
-//! when the next one is like it, that one passes. Only values that cannot exist are removed even
-//! then, and the rest of such a reading is published without them.
+//! when the next one is like it, that one passes. Only values that are not possible by the catalogue
+//! are removed even then, and the rest of such a reading is published without them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 
+use super::catalog::Quantity;
 use super::reading::Reading;
 use super::units::{Unit, Uptime};
 use super::value::Value;
 
-/// What is possible for one kind of value, and what is usual.
-#[derive(Debug)]
-struct Limits {
-    range: RangeInclusive<i32>,
-    /// The largest usual change from a value to that of the next read.
-    max_jump: fn(i32) -> i64,
-    unit: &'static str,
-    /// Decimal places of the integer values.
-    scale: u32,
-}
+/// The largest usual change from a value to that of the next read; `None`: any change is usual.
+type MaxJump = Option<fn(i64) -> i64>;
 
-/// From a reversed cell to the 16 V of a block of eight lead cells that is measured as one.
-static CELL: Limits = Limits { range: -2000..=16_000, max_jump: |_| 500, unit: "V", scale: 3 };
-/// Up to the largest high-voltage stack. A jump of 15 % is unusual.
-static PACK: Limits = Limits {
-    range: -2000..=1_500_000,
-    max_jump: |from| (i64::from(from) * 15 / 100).max(PACK_TOLERANCE_MV),
-    unit: "V",
-    scale: 3,
-};
-/// 20 kA would melt any terminal.
-static CURRENT: Limits =
-    Limits { range: -20_000_000..=20_000_000, max_jump: |_| i64::MAX, unit: "A", scale: 3 };
-/// No electronics work beyond it. A disconnected sensor reads -40 °C, or absolute zero.
-static SENSOR: Limits = Limits { range: -600..=2000, max_jump: |_| 200, unit: "°C", scale: 1 };
-static CELL_SENSOR: Limits =
-    Limits { range: -600..=2000, max_jump: |_| i64::MAX, unit: "°C", scale: 1 };
-/// Some gauges count a little beyond full.
-static SOC: Limits = Limits { range: 0..=12_000, max_jump: |_| 2000, unit: "%", scale: 2 };
+const CELL_JUMP: MaxJump = Some(|_| 500);
+/// 15 %.
+const PACK_JUMP: MaxJump = Some(|from| (from * 15 / 100).max(PACK_TOLERANCE_MV));
+const SENSOR_JUMP: MaxJump = Some(|_| 200);
+const SOC_JUMP: MaxJump = Some(|_| 2000);
 
 /// Cells and pack are measured at different times by different converters.
 const SUM_TOLERANCE_PER_CENT: i64 = 5;
@@ -56,10 +35,19 @@ const MAX_AGE_MS: u64 = 300_000;
 struct Candidate {
     reading: Reading,
     /// Its values by name.
-    numbers: BTreeMap<String, (i32, &'static Limits)>,
+    numbers: BTreeMap<String, Number>,
     /// Names of the values that were removed or do not fit together.
     implausible: BTreeSet<String>,
     at: Uptime,
+}
+
+/// A value that is compared with that of the next read.
+#[derive(Debug, Clone)]
+struct Number {
+    value: i64,
+    max_jump: fn(i64) -> i64,
+    /// With its unit.
+    text: String,
 }
 
 /// Why a reading was rejected.
@@ -76,8 +64,8 @@ pub struct PlausibilityFilter {
 impl PlausibilityFilter {
     /// Returns the reading without values that cannot exist.
     pub fn check(&mut self, reading: Reading, at: Uptime) -> Result<Reading, Implausible> {
-        let mut reasons = Vec::new();
-        let now = Candidate::new(reading, at, &mut reasons);
+        let (mut now, mut reasons) = Candidate::new(reading, at);
+        now.note_undocumented_statuses(&mut reasons);
         for stored in [&mut self.passed, &mut self.pending] {
             stored.take_if(|stored| at.since(stored.at) > MAX_AGE_MS);
         }
@@ -102,8 +90,7 @@ impl PlausibilityFilter {
 /// Why these cannot be the values of a battery, if nothing but a valid frame confirms that they are:
 /// brands with different registers share the requests of Modbus.
 pub fn contradiction(reading: &Reading) -> Option<String> {
-    let mut reasons = Vec::new();
-    Candidate::new(reading.clone(), Uptime(0), &mut reasons);
+    let (_, mut reasons) = Candidate::new(reading.clone(), Uptime(0));
     let pack = &reading.pack;
     let cells = reading.cells.iter().filter_map(|cell| cell.voltage);
     let has_voltage = pack.voltage.into_iter().chain(cells).any(|voltage| voltage.0 > 0);
@@ -114,56 +101,135 @@ pub fn contradiction(reading: &Reading) -> Option<String> {
 }
 
 impl Candidate {
-    /// Removes values that cannot exist and adds the reasons.
-    fn new(mut reading: Reading, at: Uptime, reasons: &mut Vec<String>) -> Self {
-        let (mut numbers, mut implausible) = (BTreeMap::new(), BTreeSet::new());
-        let mut is_impossible = |name: String, number: i32, limits: &'static Limits| {
-            let possible = limits.range.contains(&number);
-            if possible {
-                numbers.insert(name, (number, limits));
-            } else {
-                reasons.push(format!("{name} cannot be {}", limits.with_unit(number)));
-                implausible.insert(name);
-            }
-            !possible
-        };
-        for (number, cell) in (1..).zip(&mut reading.cells) {
-            let number = usize::to_string(&number);
-            let name = format!("the voltage of cell {number}");
-            cell.voltage.take_if(|it| is_impossible(name, it.0, &CELL));
-            let name = format!("the temperature of cell {number}");
-            cell.temperature.take_if(|it| is_impossible(name, it.0, &CELL_SENSOR));
-        }
-        for (number, probe) in (1..).zip(&mut reading.probes) {
-            let name = format!("the temperature of sensor {}", usize::to_string(&number));
-            probe.value.take_if(|it| is_impossible(name, it.0, &SENSOR));
-        }
-        let pack = &mut reading.pack;
-        pack.voltage.take_if(|it| is_impossible("the pack voltage".into(), it.0, &PACK));
-        pack.current.take_if(|it| is_impossible("the current".into(), it.0, &CURRENT));
-        pack.soc.take_if(|it| is_impossible("the state of charge".into(), it.0, &SOC));
+    /// Without the values that cannot exist, and what is implausible about the reading.
+    fn new(mut reading: Reading, at: Uptime) -> (Self, Vec<String>) {
+        let Sieve { numbers, mut implausible, mut reasons } = Sieve::sift(&mut reading);
         if let Some(mismatch) = sum_mismatch(&reading) {
             reasons.push(mismatch);
             implausible.insert("the sum of the cells".to_owned());
         }
-        Candidate { reading, numbers, implausible, at }
+        (Candidate { reading, numbers, implausible, at }, reasons)
+    }
+
+    /// An unknown word may be line noise, so it needs a second reading.
+    fn note_undocumented_statuses(&mut self, reasons: &mut Vec<String>) {
+        for (subject, word) in self.reading.alarms.undocumented_statuses() {
+            let subject = subject.replace('_', " ");
+            reasons.push(format!("{subject} is {word}, which is unknown"));
+            self.implausible.insert(format!("{subject} {word}"));
+        }
     }
 
     /// The first value that changed by more than is usual from one read to the next.
     fn jump_from(&self, before: &Candidate) -> Option<String> {
-        self.numbers.iter().find_map(|(name, (to, limits))| {
-            let (from, _) = before.numbers.get(name)?;
-            let jumped = i64::from(from.abs_diff(*to)) > (limits.max_jump)(*from);
-            let [from, to] = [from, to].map(|number| limits.with_unit(*number));
-            jumped.then(|| format!("{name} jumped from {from} to {to}"))
+        self.numbers.iter().find_map(|(name, to)| {
+            let from = before.numbers.get(name)?;
+            let jumped = (to.value - from.value).abs() > (to.max_jump)(from.value);
+            jumped.then(|| format!("{name} jumped from {} to {}", from.text, to.text))
         })
     }
 }
 
-impl Limits {
-    fn with_unit(&self, number: i32) -> String {
-        format!("{} {}", Value::decimal(number.into(), self.scale), self.unit)
+/// Removes the values that no battery can have; returns why each of them was removed.
+pub fn remove_impossible(reading: &mut Reading) -> Vec<String> {
+    Sieve::sift(reading).reasons
+}
+
+/// Separates the values that any battery can have from those that none has.
+#[derive(Debug, Default)]
+struct Sieve {
+    /// The possible ones that are compared with the next read, by name.
+    numbers: BTreeMap<String, Number>,
+    /// The names of those that were removed.
+    implausible: BTreeSet<String>,
+    reasons: Vec<String>,
+}
+
+impl Sieve {
+    fn sift(reading: &mut Reading) -> Self {
+        let mut sieve = Sieve::default();
+        let [voltage, temperature, resistance] =
+            ["cell_{}_voltage", "cell_{}_temp", "cell_{}_resistance"].map(Quantity::row);
+        for (number, cell) in (1..).zip(&mut reading.cells) {
+            let name = |what: &str| format!("the {what} of cell {}", usize::to_string(&number));
+            sieve.take(voltage, &name("voltage"), &mut cell.voltage, CELL_JUMP);
+            sieve.take(temperature, &name("temperature"), &mut cell.temperature, None);
+            sieve.take(resistance, &name("resistance"), &mut cell.resistance, None);
+        }
+        let sensor = Quantity::row("temp_{}");
+        for (number, probe) in (1..).zip(&mut reading.probes) {
+            let name = format!("the temperature of sensor {}", usize::to_string(&number));
+            sieve.take(sensor, &name, &mut probe.value, SENSOR_JUMP);
+        }
+        let range = Quantity::row("module_{}_min_cell_voltage");
+        for (number, module) in (1..).zip(&mut reading.modules) {
+            let Some((low, high)) = module.range else { continue };
+            let name =
+                |what: &str| format!("the {what} cell of module {}", usize::to_string(&number));
+            let (mut low, mut high) = (Some(low), Some(high));
+            sieve.take(range, &name("lowest"), &mut low, None);
+            sieve.take(range, &name("highest"), &mut high, None);
+            module.range = low.zip(high);
+        }
+        sieve.sift_pack(reading);
+        sieve
     }
+
+    fn sift_pack(&mut self, reading: &mut Reading) {
+        let (pack, limits) = (&mut reading.pack, &mut reading.limits);
+        self.pack("pack_voltage", &mut pack.voltage, PACK_JUMP);
+        self.pack("pack_current", &mut pack.current, None);
+        self.pack("power", &mut pack.power, None);
+        self.pack("soc", &mut pack.soc, SOC_JUMP);
+        self.pack("soh", &mut pack.soh, None);
+        self.pack("remaining_capacity", &mut pack.remaining, None);
+        self.pack("full_capacity", &mut pack.full, None);
+        self.pack("design_capacity", &mut pack.design, None);
+        self.pack("remaining_energy", &mut pack.remaining_energy, None);
+        self.pack("cycle_count", &mut pack.cycles, None);
+        self.pack("charge_voltage_limit", &mut limits.charge_voltage, None);
+        self.pack("discharge_voltage_limit", &mut limits.discharge_voltage, None);
+        self.pack("charge_current_limit", &mut limits.charge_current, None);
+        self.pack("discharge_current_limit", &mut limits.discharge_current, None);
+        self.pack("cell_voltage_upper_limit", &mut limits.cell_upper, None);
+        self.pack("cell_voltage_lower_limit", &mut limits.cell_lower, None);
+        self.pack("pack_voltage_upper_limit", &mut limits.pack_upper, None);
+        self.pack("pack_voltage_lower_limit", &mut limits.pack_lower, None);
+    }
+
+    /// A value of the pack, with the name that it has in the catalogue.
+    fn pack<T: Unit>(&mut self, key: &str, value: &mut Option<T>, max_jump: MaxJump) {
+        let Some(quantity) = Quantity::row(key) else { return };
+        let name = format!("the {}", quantity.name.to_lowercase());
+        self.take(Some(quantity), &name, value, max_jump);
+    }
+
+    fn take<T: Unit>(
+        &mut self,
+        quantity: Option<&Quantity>,
+        name: &str,
+        value: &mut Option<T>,
+        max_jump: MaxJump,
+    ) {
+        let (Some(quantity), Some(number)) = (quantity, *value) else { return };
+        let text = || with_unit(quantity, number);
+        if !quantity.is_possible(number) {
+            self.reasons.push(format!("{name} cannot be {}", text()));
+            self.implausible.insert(name.to_owned());
+            *value = None;
+        } else if let Some(max_jump) = max_jump {
+            let number = Number { value: number.to_i64(), max_jump, text: text() };
+            self.numbers.insert(name.to_owned(), number);
+        }
+    }
+}
+
+fn with_unit<T: Unit>(quantity: &Quantity, value: T) -> String {
+    let number = match T::SCALE {
+        0 => Value::integer(value.to_i64()),
+        _ => value.into(),
+    };
+    quantity.kind.unit().map_or(number.to_string(), |unit| format!("{number} {unit}"))
 }
 
 /// The cells of one string add up to the pack voltage, those of parallel strings to a multiple.
