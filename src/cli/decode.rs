@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use super::args::FlagValue::One;
 use super::args::{Command, Flag, PROGRAM};
-use super::{FAILED, Outcome, SUCCESS, failed, misconfigured, unknown_type};
+use super::{FAILED, Outcome, SUCCESS, failed, misconfigured, print, unknown_type};
 use crate::model::derive::derive;
+use crate::model::plausible::remove_impossible;
 use crate::model::units::Millis;
 use crate::model::{Attempt, DeviceId, DeviceState, Fault, FaultKind, Profile, Reading, Snapshot};
 use crate::poll::CycleError;
@@ -49,9 +50,13 @@ fn run(brand: &str) -> Outcome {
     let mut text = String::new();
     let read = std::io::stdin().take(MAX_INPUT).read_to_string(&mut text);
     read.map_err(|error| failed(format!("cannot read stdin: {error}")))?;
-    let state = decode(info, id, &text);
-    println!("{}", without_time(&state));
-    Ok(if state.snapshot.is_some() { SUCCESS } else { FAILED })
+    let mut decoded = decode(info, &text);
+    for reason in decoded.reading.as_mut().map(remove_impossible).unwrap_or_default() {
+        eprintln!("{PROGRAM}: left out: {reason}");
+    }
+    let is_good = decoded.fault.is_none();
+    print(without_time(&state(info, id, decoded)))?;
+    Ok(if is_good { SUCCESS } else { FAILED })
 }
 
 /// The `raw` JSON of a recording, the time of which is unknown.
@@ -63,32 +68,41 @@ pub(super) fn without_time(state: &DeviceState) -> Value {
     object
 }
 
-fn decode(info: &'static DriverInfo, id: DeviceId, text: &str) -> DeviceState {
+/// What a recording contains. With a fault, the reading has the identity alone.
+#[derive(Debug, Default)]
+pub(super) struct Decoded {
+    pub reading: Option<Reading>,
+    pub fault: Option<Fault>,
+}
+
+impl From<Result<Reading, Fault>> for Decoded {
+    fn from(result: Result<Reading, Fault>) -> Self {
+        match result {
+            Ok(reading) => Decoded { reading: Some(reading), fault: None },
+            Err(fault) => Decoded { reading: None, fault: Some(fault) },
+        }
+    }
+}
+
+fn decode(info: &'static DriverInfo, text: &str) -> Decoded {
     if text.trim().is_empty() {
         let fault = Fault::new(FaultKind::Timeout, "the input is empty", INCOMPLETE);
-        return state(info, id, Err(fault));
+        return Err(fault).into();
     }
     let recording = match info.text {
         true => Ok(Recording::of_console(text)),
         false => Recording::parse(text),
     };
-    state(info, id, recording.and_then(|recording| recording.decode(info)))
+    recording.map_or_else(|fault| Err(fault).into(), |recording| recording.decode(info))
 }
 
 /// The state of a battery after the only attempt to read it.
-pub(super) fn state(
-    info: &DriverInfo,
-    id: DeviceId,
-    result: Result<Reading, Fault>,
-) -> DeviceState {
+pub(super) fn state(info: &DriverInfo, id: DeviceId, decoded: Decoded) -> DeviceState {
     let profile =
         Profile { name: info.title.to_owned(), ..Profile::new(id, info.name, info.title) };
-    let (snapshot, fault) = match result {
-        Ok(reading) => (Some(snapshot(&profile, Millis(0), reading)), None),
-        Err(fault) => (None, Some(fault)),
-    };
+    let snapshot = decoded.reading.map(|reading| snapshot(&profile, Millis(0), reading));
     let connected = snapshot.is_some();
-    state_after_attempt(profile, snapshot, connected, fault)
+    state_after_attempt(profile, snapshot, connected, decoded.fault)
 }
 
 /// A snapshot of a battery without history.
@@ -144,28 +158,45 @@ impl Recording {
         Recording { exchanges: vec![(None, vec![text.into_bytes()])], is_console: true }
     }
 
-    /// The first reading of any attempt, or the most specific fault.
-    fn decode(&self, info: &DriverInfo) -> Result<Reading, Fault> {
-        // Names alone are only of use where no attempt finds values. The driver of frames reads
-        // twice, because it may use another form of its request in the second cycle.
-        let rounds: &[&[CycleKind]] = match self.is_console {
-            true => &[&[CycleKind::Read], &[CycleKind::Identify]],
-            false => &[&[CycleKind::Read, CycleKind::Read, CycleKind::Identify]],
-        };
-        let all_options = all_options(info);
+    /// The first reading of any attempt. Without one, the identity, and the most specific fault
+    /// where a frame with values was refused.
+    fn decode(&self, info: &DriverInfo) -> Decoded {
+        // The driver of frames reads twice, because it may use another form of its request in the
+        // second cycle.
+        let reads = if self.is_console { 1 } else { 2 };
         let mut fault: Option<Fault> = None;
-        for kinds in rounds {
-            for options in &all_options {
-                let mut driver = info.driver(options);
-                for kind in *kinds {
-                    match self.clone().play(&mut *driver, *kind) {
-                        Ok(reading) => return Ok(reading),
-                        Err(error) => fault = Some(more_specific(fault, error)),
+        let mut refusals: Vec<(Options, ProtocolError)> = Vec::new();
+        let mut identity: Option<(Options, Reading)> = None;
+        for options in all_options(info) {
+            let mut driver = info.driver(&options);
+            for _ in 0..reads {
+                match self.clone().play(&mut *driver, CycleKind::Read) {
+                    Ok(reading) => return Ok(reading).into(),
+                    Err(error) => {
+                        fault = Some(more_specific(fault, error.clone()));
+                        refusals.push((options.clone(), error));
                     }
                 }
             }
+            // Names alone are only of use where no attempt finds values.
+            if identity.is_none() {
+                match self.clone().play(&mut *driver, CycleKind::Identify) {
+                    Ok(reading) => identity = Some((options, reading)),
+                    Err(error) => fault = Some(more_specific(fault, error)),
+                }
+            }
         }
-        Err(fault.unwrap_or_else(|| not_hex(0)))
+        let Some((options, reading)) = identity else {
+            return Err(fault.unwrap_or_else(|| not_hex(0))).into();
+        };
+        // In other dialects the frames mean something else.
+        refusals.retain(|(other, error)| {
+            let same = (other.medium, &other.variant) == (options.medium, &options.variant);
+            same && !matches!(error, ProtocolError::Timeout { .. })
+        });
+        let errors = refusals.into_iter().map(|(_, error)| error);
+        let fault = errors.fold(None, |known, error| Some(more_specific(known, error)));
+        Decoded { reading: Some(reading), fault }
     }
 
     fn play(mut self, driver: &mut dyn Driver, kind: CycleKind) -> Result<Reading, ProtocolError> {
@@ -270,7 +301,8 @@ mod tests {
 
     fn decode_hex(brand: &str, text: &str) -> Result<Reading, Fault> {
         let info = protocol::find(brand).unwrap();
-        Recording::parse(text).and_then(|recording| recording.decode(info))
+        let decoded = decode(info, text);
+        decoded.fault.map_or_else(|| Ok(decoded.reading.unwrap()), Err)
     }
 
     #[test]
@@ -310,6 +342,9 @@ mod tests {
         let damaged = basic.replace("FA8D", "FA8E");
         let fault = decode_hex("jbd", &damaged);
         assert_eq!(fault.unwrap_err().kind, FaultKind::BadChecksum);
+        let decoded = decode(protocol::find("jbd").unwrap(), &format!("{damaged}\n{name}"));
+        assert_eq!(decoded.fault.unwrap().kind, FaultKind::BadChecksum, "the name is no reading");
+        assert_eq!(decoded.reading.unwrap().identity.model.unwrap(), "JBD-SP04S034-L4S-200A-B-U");
     }
 
     #[test]
@@ -318,24 +353,21 @@ mod tests {
             [("daren", ""), ("daren", "7E"), ("jbd", "DD03"), ("pylontech-sc0500", "")]
         {
             let info = protocol::find(brand).unwrap();
-            let state = decode(info, DeviceId::new(brand).unwrap(), text);
-            let fault = state.attempt.unwrap().fault.unwrap();
+            let fault = decode(info, text).fault.unwrap();
             assert!(
                 fault.hint.starts_with("the input is empty or incomplete"),
                 "{brand} {text}: {fault:?}"
             );
         }
         let info = protocol::find("jbd").unwrap();
-        let state = decode(info, DeviceId::new("jbd").unwrap(), "DDA50300FFFD77");
-        let fault = state.attempt.unwrap().fault.unwrap();
+        let fault = decode(info, "DDA50300FFFD77").fault.unwrap();
         assert!(fault.hint.contains("a request with >"), "{fault:?}");
     }
 
     #[test]
     fn empty_input_is_named() {
         let info = protocol::find("jbd").unwrap();
-        let state = decode(info, DeviceId::new("jbd").unwrap(), " \n");
-        assert_eq!(state.attempt.unwrap().fault.unwrap().message, "the input is empty");
+        assert_eq!(decode(info, " \n").fault.unwrap().message, "the input is empty");
     }
 
     #[test]

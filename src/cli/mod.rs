@@ -2,8 +2,8 @@
 //! stderr.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-/// Prints a line to stdout. The standard macro panics when the reader is gone, as in
-/// `bms-reader scan | head`.
+/// Prints a line to stdout whose loss is no failure of the command. The standard macro panics when
+/// the reader is gone.
 macro_rules! println {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -33,7 +33,7 @@ mod terminal;
 pub use replay::replay as replay_capture;
 
 use std::fmt::Display;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use tracing_subscriber::filter::Targets;
@@ -100,6 +100,18 @@ fn unknown_type(name: &str, command: &str) -> String {
     format!("unknown type {name}; {near}`{PROGRAM} {command} --help` lists all types")
 }
 
+/// Prints a line of the result of a command. A reader that closes the pipe, as in
+/// `bms-reader scan | head`, is no error; a full disk is one.
+fn print(line: impl Display) -> Result<(), CommandError> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let error = format!("cannot write to stdout: {error}; free space, or print elsewhere");
+            Err(failed(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The warnings come first: the errors that they cause are the last thing to be read.
 impl From<Diagnostics> for CommandError {
     fn from(diagnostics: Diagnostics) -> Self {
@@ -136,7 +148,7 @@ fn parse() -> Result<Option<CommandFuture>, CommandError> {
             }
         }
         Invocation::Print(text) => {
-            println!("{}", text.trim_end());
+            print(text.trim_end())?;
             Ok(None)
         }
     }
@@ -182,8 +194,8 @@ fn load_config_and_start_log() -> Result<Config, CommandError> {
 /// Logs to stderr, in colour on a terminal.
 fn start_log(log: &LogSettings) -> Result<(), CommandError> {
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false);
     let filtered = tracing_subscriber::registry().with(log_filter(log)?);
     // A second start in one process (tests) keeps the first log.
@@ -197,7 +209,7 @@ fn start_log(log: &LogSettings) -> Result<(), CommandError> {
 /// Logs to this writer as plain text without times.
 fn start_log_in(
     log: &LogSettings,
-    writer: impl std::io::Write + Clone + Send + Sync + 'static,
+    writer: impl Write + Clone + Send + Sync + 'static,
 ) -> Result<(), CommandError> {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || writer.clone())

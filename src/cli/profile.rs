@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::args::Command;
 use super::decode::{Recording, all_options, from_hex, state, without_time};
-use super::{CommandError, Outcome, SUCCESS, failed, misconfigured};
+use super::{CommandError, Outcome, SUCCESS, failed, misconfigured, print};
 use crate::capture::{Entry, Event};
 use crate::config::read_profile;
 use crate::did_you_mean::closest;
@@ -64,7 +64,7 @@ pub(super) const NEW: Command = Command {
 
 fn show(name: &str) -> Outcome {
     if let Some(text) = profiles::text(name) {
-        println!("{}", text.trim_end());
+        print(text.trim_end())?;
         return Ok(SUCCESS);
     }
     let known: Vec<&str> = profiles::names().collect();
@@ -83,7 +83,7 @@ fn show(name: &str) -> Outcome {
 fn check(path: &Path) -> Outcome {
     let in_file = |error: String| misconfigured(format!("{}: {error}", path.display()));
     let profile = read_profile(path).map_err(in_file)?;
-    println!("{}", summary(&profile).trim_end());
+    print(summary(&profile).trim_end())?;
     let (info, vectors) = (profiles::info(profile), path.with_extension("json"));
     if !vectors.exists() {
         eprintln!("no recorded conversations: there is no file {}", vectors.display());
@@ -116,8 +116,8 @@ fn play(
     let result =
         read_conversation(info, conversation).map_err(|error| CycleError::Protocol(error).fault());
     let failure = result.as_ref().err().map(Fault::to_string);
-    let found = without_time(&state(info, id, result));
-    println!("{found}");
+    let found = without_time(&state(info, id, result.into()));
+    print(&found)?;
     Ok(match (failure, conversation.rejected) {
         (None, true) => vec!["the frames are damaged, but there is a reading".to_owned()],
         (Some(failure), false) if conversation.expected["error"].is_null() => vec![failure],
@@ -259,7 +259,7 @@ fn new(path: &Path) -> Outcome {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let name = stem.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     let name = if name.is_empty() { "battery" } else { &name };
-    println!("{}", guess::profile(name, &exchanges).trim_end());
+    print(guess::profile(name, &exchanges).trim_end())?;
     Ok(SUCCESS)
 }
 

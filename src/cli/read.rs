@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::args::FlagValue::{self, One};
 use super::args::{Command, Flag};
 use super::{
-    CommandError, FAILED, Outcome, SUCCESS, failed, load_config, misconfigured, start_log, table,
-    terminal,
+    CommandError, FAILED, Outcome, SUCCESS, failed, load_config, misconfigured, print, start_log,
+    table, terminal,
 };
 use crate::app::read;
 use crate::capture::Recorder;
@@ -55,9 +55,9 @@ async fn run(only: Option<String>, capture: Option<PathBuf>, json: bool) -> Outc
     match table_size {
         Some(size) => {
             let batteries: Vec<_> = states.iter().map(http::battery_json).collect();
-            println!("{}", table::text(&batteries, size.columns));
+            print(table::text(&batteries, size.columns))?;
         }
-        None => states.iter().for_each(|state| println!("{}", raw(state))),
+        None => states.iter().try_for_each(|state| print(raw(state)))?,
     }
     let is_read = |attempt: &Attempt| attempt.fault.is_none();
     let all_read = states.iter().all(|state| state.attempt.as_ref().is_some_and(is_read));

@@ -11,7 +11,7 @@ mod simulated;
 mod stack;
 
 use bms_reader::protocol::driver::Medium;
-use bms_reader::protocol::{CycleKind, Step};
+use bms_reader::protocol::{self, CycleKind, Options, Step};
 use calls::{apply, bytes, call, stream};
 use common::vectors::{Vector, facts, vectors};
 use common::{Delivery, play};

@@ -172,6 +172,21 @@ fn decode_accepts_good_vectors_and_rejects_bad_ones() {
 }
 
 #[test]
+fn full_disk_behind_stdout_is_a_failure() {
+    for arguments in
+        [&["--version"][..], &["decode", "--type", "daren"], &["profile", "show", "ant"]]
+    {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let (input, errors) = (Stdio::null(), Stdio::piped());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bms-reader"));
+        command.args(arguments).stdin(input).stdout(full).stderr(errors);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains("cannot write to stdout"), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn decode_reads_console_text() {
     let file = |brand: &str| -> Json {
         let path = format!("{}/tests/vectors/{brand}.json", env!("CARGO_MANIFEST_DIR"));

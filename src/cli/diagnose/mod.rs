@@ -5,7 +5,7 @@ mod mask;
 use std::fs;
 
 use super::args::Command;
-use super::{Outcome, SUCCESS};
+use super::{Outcome, SUCCESS, print};
 use crate::app;
 use crate::config::{self, Config, Diagnostics};
 use crate::model::Installation;
@@ -48,7 +48,7 @@ async fn run() -> Outcome {
         let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
         report.push_str(&format!("\n#### {title}\n\n```text\n{lines}```\n"));
     }
-    println!("{}", mask::masked(&report, &redacted));
+    print(mask::masked(&report, &redacted))?;
     Ok(SUCCESS)
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::args::FlagValue::{self, Many, One};
 use super::args::{Command, Flag, PROGRAM};
-use super::{CommandError, Outcome, SUCCESS, start_log};
+use super::{CommandError, Outcome, SUCCESS, print, start_log};
 use crate::app::probe::{Identified, ProbeResult, probe_device, probe_port};
 use crate::config::{Endpoint, LogSettings};
 use crate::model::{Fault, FaultKind};
@@ -79,7 +79,7 @@ async fn run(time: Duration, targets: Option<Vec<String>>, as_json: bool) -> Out
         eprintln!("{PROGRAM}: {target} not probed: neither a port nor a Bluetooth device in range");
     }
     let text = if as_json { result.to_json().to_string() } else { text::render(&result) };
-    println!("{}", text.trim_end());
+    print(text.trim_end())?;
     Ok(SUCCESS)
 }
 
