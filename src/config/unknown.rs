@@ -12,7 +12,7 @@ const SHARED_PREFIXES: [&str; 8] =
     ["ha_", "history_", "http_", "read_", "device_", "allow_", "serial_", "log_"];
 
 /// Names that people try, most of them from other programs, and those that they mean.
-const SYNONYMS: [(&str, &str); 40] = [
+const SYNONYMS: [(&str, &str); 39] = [
     ("address", "bms_address"),
     ("alarm_cell_diff", "alarm_cell_delta"),
     ("alarm_cell_max", "alarm_cell_high"),
@@ -49,7 +49,6 @@ const SYNONYMS: [(&str, &str); 40] = [
     ("mqtt_username", "mqtt_user"),
     ("poll_interval", "read_interval"),
     ("polling_interval", "read_interval"),
-    ("serial_device", "bms_port"),
     ("slave_id", "bms_slave_id"),
     ("update_interval", "read_interval"),
     ("web_port", "http_listen"),

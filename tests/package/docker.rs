@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use bms_reader::config::load;
 use bms_reader::config::variables::VARIABLES;
 use serde_json::{Value, json};
 
@@ -122,6 +123,17 @@ fn container_gets_every_variable_of_the_env_file() {
     for name in names {
         let known = OF_COMPOSE.contains(&name) || VARIABLES.iter().any(|it| it.name == name);
         assert!(known, "{name} in .env.example is no variable");
+    }
+}
+
+/// The container gets them, too.
+#[test]
+fn variables_of_compose_cause_no_warning() {
+    let value = |name: &&str| ((*name).to_owned(), "1".to_owned());
+    let config = load(OF_COMPOSE.iter().map(value).collect()).expect("a configuration");
+    for name in OF_COMPOSE {
+        let warned = config.warnings.iter().any(|warning| warning.contains(name));
+        assert!(!warned, "{name}: {:?}", config.warnings);
     }
 }
 
