@@ -22,10 +22,11 @@ use tracing::{error, info, warn};
 
 use crate::board::Board;
 use crate::capture::Recorder;
+use crate::clock;
 use crate::command::CommandBus;
 use crate::config::Config;
 use crate::history::{self, History};
-use crate::model::{DeviceId, Restored};
+use crate::model::{DeviceId, EnergySource, Restored};
 use crate::poll::{Line, run_line};
 use crate::setup::Setup;
 use crate::sink::{http, mqtt};
@@ -115,6 +116,7 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
     } else {
         start_counters_at_zero(board, "without MQTT or HISTORY_FILE they are lost at a restart");
     }
+    sinks.spawn(detect_pauses(board.clone(), stop_sinks.clone()).boxed());
     stop.cancelled().await;
     join_all("a line", app.lines, LINES_STOP).await;
     if let Some(capture) = app.capture {
@@ -127,7 +129,8 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
 
 /// Starts the energy counters of the batteries for which nothing was restored.
 fn start_counters_at_zero(board: &Board, reason: &str) {
-    let restored: Vec<_> = board.devices().filter_map(|id| board.restore(id, None)).collect();
+    let restored: Vec<_> =
+        board.devices().filter_map(|id| board.restore(id, None, EnergySource::File)).collect();
     if restored.contains(&Restored::Zero) {
         info!("energy counters start at 0: {reason}");
     }
@@ -166,6 +169,13 @@ fn supervise(
         }
     };
     tasks.spawn(supervisor.boxed());
+}
+
+/// Notices when the process was stopped or the machine slept, even if no sink looks at the board.
+async fn detect_pauses(board: Board, stop: CancellationToken) {
+    while stop.run_until_cancelled(sleep(Duration::from_secs(1))).await.is_some() {
+        board.detect_pause(clock::uptime(), clock::now());
+    }
 }
 
 /// The board and the tasks that fill it.
@@ -232,14 +242,14 @@ mod tests {
         let board = Board::new(["a", "b"].map(Profile::sample));
         let [a, b] = ["a", "b"].map(|name| DeviceId::new(name).unwrap());
         let before = |id| board.latest(id).and_then(|state| state.energy_before_start);
-        board.restore(&a, Some(totals(7)));
+        board.restore(&a, Some(totals(7)), EnergySource::File);
         let stop = CancellationToken::new();
         let task = tokio::spawn(start_counters_without_broker(board.clone(), stop));
         sleep(BROKER_TIMEOUT / 2).await;
         assert_eq!((before(&a), before(&b)), (Some(totals(7)), None));
         task.await.unwrap();
         assert_eq!((before(&a), before(&b)), (Some(totals(7)), Some(totals(0))));
-        board.restore(&b, Some(totals(5)));
+        board.restore(&b, Some(totals(5)), EnergySource::Broker);
         assert_eq!(before(&b), Some(totals(5)));
     }
 

@@ -5,11 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
-use crate::model::{BrokerState, DeviceId, DeviceState, EnergyTotals, Profile, Restored};
+use crate::model::staleness::MAX_PAUSE;
+use crate::model::units::millis;
+use crate::model::{
+    BrokerState, DeviceId, DeviceState, EnergySource, EnergyTotals, LinkState, Millis, Profile,
+    Restored, Uptime,
+};
 
 /// A handle; cheap to clone.
 #[derive(Debug, Clone)]
@@ -21,6 +26,8 @@ pub struct Board {
     broker: Arc<watch::Sender<Option<BrokerState>>>,
     /// Messages that wait for the broker.
     pub mqtt_queue: Arc<AtomicUsize>,
+    /// Time of the last check for a pause, in milliseconds on the boot-time clock.
+    last_check: Arc<AtomicU64>,
 }
 
 impl Board {
@@ -33,6 +40,7 @@ impl Board {
             changes: Arc::default(),
             broker: Arc::default(),
             mqtt_queue: Arc::default(),
+            last_check: Arc::default(),
         }
     }
 
@@ -91,10 +99,34 @@ impl Board {
     }
 
     /// See [`DeviceState::restore`]. `None` when there is no such battery.
-    pub fn restore(&self, device: &DeviceId, found: Option<EnergyTotals>) -> Option<Restored> {
+    pub fn restore(
+        &self,
+        device: &DeviceId,
+        found: Option<EnergyTotals>,
+        source: EnergySource,
+    ) -> Option<Restored> {
         let mut restored = None;
-        self.update(device, |state| restored = Some(state.restore(found)));
+        self.update(device, |state| restored = Some(state.restore(found, source)));
         restored
+    }
+
+    /// Marks batteries offline whose values grew old while the process was stopped or the machine
+    /// slept: whoever wakes first must not take them for current. Call it before old states are
+    /// shown, and at least every [`MAX_PAUSE`].
+    pub fn detect_pause(&self, now: Uptime, time: Millis) {
+        let before = Uptime(self.last_check.fetch_max(now.0, Ordering::Relaxed));
+        if before == Uptime(0) || now.since(before) < millis(MAX_PAUSE) {
+            return;
+        }
+        for device in self.slots.keys() {
+            self.update_if(device, |state| {
+                let expired = state.link == LinkState::Online && state.is_stale(now);
+                if expired {
+                    state.mark_offline(time);
+                }
+                expired
+            });
+        }
     }
 
     /// `None` when no broker is configured.
@@ -135,6 +167,28 @@ impl Updates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_that_grew_old_during_a_pause_are_offline() {
+        let board = Board::new(["slow", "fast", "unread"].map(Profile::sample));
+        let id = |name| DeviceId::new(name).unwrap();
+        let link = |name| board.latest(&id(name)).unwrap().link;
+        for (name, interval_ms) in [("slow", 60_000), ("fast", 5_000)] {
+            board.update_profile(&id(name), |profile| profile.interval_ms = interval_ms);
+            board.update(&id(name), |state| {
+                state.accept((Millis(0), Uptime(1_000)), 1, Default::default(), Default::default());
+            });
+        }
+        // The reads are late, but the program runs.
+        for second in 1..=100 {
+            board.detect_pause(Uptime(second * 1000), Millis(7));
+        }
+        assert_eq!(link("fast"), LinkState::Online);
+        board.detect_pause(Uptime(130_000), Millis(8));
+        let offline = LinkState::Offline { since: Millis(8) };
+        let links = ["slow", "fast", "unread"].map(link);
+        assert_eq!(links, [LinkState::Online, offline, LinkState::Connecting]);
+    }
 
     #[tokio::test]
     async fn updates_begin_with_every_state() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::model::{DeviceId, Setting};
+use crate::model::{DeviceId, Energy, Setting};
 
 /// Commands that may wait for one line; more are refused.
 const INBOX: usize = 8;
@@ -30,6 +30,15 @@ pub struct ConfigChange {
     pub timeout: Option<Duration>,
     pub scan_timeout: Option<Duration>,
     pub paused: Option<bool>,
+    /// New totals of the energy counters.
+    pub energy_charged: Option<Energy>,
+    pub energy_discharged: Option<Energy>,
+}
+
+impl ConfigChange {
+    pub fn sets_energy(&self) -> bool {
+        self.energy_charged.is_some() || self.energy_discharged.is_some()
+    }
 }
 
 /// Why a command was not carried out, for people.

@@ -158,12 +158,15 @@ impl BankTask {
         let members: Vec<_> =
             members.map(|(state, member)| Member { state, present: member.present }).collect();
         let (reading, derived) = self.bank.combine(&members, Uptime(millis(now - self.began)));
+        let present = members.iter().filter(|member| member.present);
+        let oldest = present.filter_map(|member| member.state.read_at).min();
+        let read_at = oldest.unwrap_or_else(clock::uptime);
         let missing = derived.bank.iter().flat_map(|bank| &bank.missing);
         let missing: Vec<_> = missing.map(DeviceId::as_str).collect();
         self.log_missing(!missing.is_empty(), &format!("missing: {}", missing.join(", ")));
         self.board.update(&self.id, |state| {
             state.record_attempt(time, 0, true, None);
-            state.accept(time, 0, reading, derived);
+            state.accept((time, read_at), 0, reading, derived);
         });
     }
 

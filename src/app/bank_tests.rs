@@ -1,7 +1,8 @@
 use super::*;
+use crate::clock;
 use crate::model::bank::Wiring;
 use crate::model::derive::derive;
-use crate::model::{EnergyTotals, Milliamps, Millis, Profile, Reading};
+use crate::model::{EnergySource, EnergyTotals, Milliamps, Millis, Profile, Reading};
 
 /// A bank of `a` (read every 10 s) and `b` (every 30 s).
 struct TestBank {
@@ -37,7 +38,7 @@ impl TestBank {
             let mut reading = Reading::default();
             reading.pack.current = Some(Milliamps(amps * 1000));
             let derived = derive(&reading);
-            state.accept(Millis(0), 1, reading, derived);
+            state.accept((Millis(0), clock::uptime()), 1, reading, derived);
         });
     }
 
@@ -164,7 +165,7 @@ async fn bank_adopts_the_longest_interval_of_its_members() {
 async fn bank_continues_restored_energy_counters() {
     let bank = TestBank::start();
     let kept = EnergyTotals { charged: crate::model::Energy(500), ..EnergyTotals::default() };
-    bank.board.restore(&id("bank"), Some(kept));
+    bank.board.restore(&id("bank"), Some(kept), EnergySource::Broker);
     bank.read("a", 5);
     bank.read("b", 7);
     seconds(1).await;

@@ -11,7 +11,8 @@ use crate::model::bank::{Bank, Member};
 use crate::model::derived_state::DerivedState;
 use crate::model::units::millis;
 use crate::model::{
-    DeviceId, DeviceState, Energy, EnergyTotals, Millis, MilliwattHours, Profile, Reading, Uptime,
+    DeviceId, DeviceState, Energy, EnergySource, EnergyTotals, Millis, MilliwattHours, Profile,
+    Reading, Uptime,
 };
 use crate::poll::LineMember;
 use crate::protocol::Driver;
@@ -68,7 +69,7 @@ impl Past {
         let batteries = batteries.map(|battery| &battery.state);
         for state in batteries.chain(self.banks.iter().map(|bank| &bank.state)) {
             let energy = state.snapshot.as_ref().and_then(|snapshot| snapshot.derived.energy);
-            self.board.restore(&state.profile.id, energy);
+            self.board.restore(&state.profile.id, energy, EnergySource::File);
         }
     }
 
@@ -115,10 +116,10 @@ impl PastBattery {
     fn read(&mut self, bus: &mut DirectBus, seconds: f64, time: Millis) {
         let Some(reading) = bus.read(self.driver.as_mut(), seconds) else { return };
         if self.state.energy_before_start.is_none() {
-            self.state.restore(Some(lifetime_energy(&reading)));
+            self.state.restore(Some(lifetime_energy(&reading)), EnergySource::File);
         }
         let derived = self.derived.derive(&reading, Uptime(time.0), millis(STEP));
-        self.state.accept(time, 0, reading, derived);
+        self.state.accept((time, Uptime(time.0)), 0, reading, derived);
     }
 }
 
@@ -153,11 +154,12 @@ impl PastBank {
         let is_member = |state: &&DeviceState| self.members.contains(&state.profile.id);
         let states: Vec<_> = states.iter().copied().filter(is_member).collect();
         let before = states.iter().filter_map(|state| state.energy_before_start);
-        self.state.restore(Some(before.fold(EnergyTotals::default(), |sum, energy| sum + energy)));
+        let before = before.fold(EnergyTotals::default(), |sum, energy| sum + energy);
+        self.state.restore(Some(before), EnergySource::File);
         let members: Vec<_> =
             states.into_iter().map(|state| Member { state, present: true }).collect();
         let (reading, derived) = self.bank.combine(&members, Uptime(time.0));
-        self.state.accept(time, 0, reading, derived);
+        self.state.accept((time, Uptime(time.0)), 0, reading, derived);
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
             "device" => Discovery::Device,
             _ => Discovery::Off,
         },
+        allow_config: values.is_on(&ALLOW_CONFIG),
         publish: match values.choice(&MQTT_PUBLISH)? {
             "all" => Publish::All,
             _ => Publish::Changes(values.seconds(&MQTT_REFRESH)?),
@@ -88,9 +89,14 @@ fn tls(values: &Values) -> Option<Tls> {
     let insecure = values.is_on(&MQTT_TLS_INSECURE);
     if !values.is_on(&MQTT_TLS) {
         let files = [&MQTT_CA_FILE, &MQTT_CLIENT_CERT_FILE, &MQTT_CLIENT_KEY_FILE];
-        let insecure = insecure.then_some(&MQTT_TLS_INSECURE);
-        if let Some(names) = values.set_among(files.iter().chain(&insecure)) {
-            values.warn(format!("{names} ignored, because MQTT_TLS is off"));
+        if let Some(names) = values.set_among(&files) {
+            // Never send in clear what was meant to be encrypted.
+            let allowed =
+                format!("true because of {names}; to connect without TLS, remove {names}");
+            values.reject(&MQTT_TLS, allowed);
+        } else if insecure {
+            let name = values.name_of(&MQTT_TLS_INSECURE);
+            values.warn(format!("{name} is ignored, because MQTT_TLS is off"));
         }
         return None;
     }

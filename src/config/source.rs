@@ -109,13 +109,21 @@ fn take_file(
             Some(Secret::new(text))
         }
         Err(error) => {
-            let allowed = format!("the path of a readable file ({error})");
+            let allowed = format!("the path of a readable file, not the secret itself ({error})");
             let example = format!("/run/secrets/{direct}");
-            values.error(ConfigError::new(&name, allowed, &example).with_value(path));
+            let error = ConfigError::new(&name, allowed, &example);
+            values.error(if is_path(path) { error.with_value(path) } else { error });
             None
         }
     };
     Some(Assignment { name, text })
+}
+
+/// Whether this is a path for sure. It may also be the secret, which must not be shown.
+fn is_path(text: &str) -> bool {
+    let path = Path::new(text);
+    let folder = path.parent().filter(|folder| folder.parent().is_some());
+    path.is_absolute() && (path.exists() || folder.is_some_and(Path::is_dir))
 }
 
 /// The options of the add-on; empty where there is no such file.

@@ -182,7 +182,8 @@ variables! {
         MQTT_TLS { default: Some("false"), rule: Rule::Bool, example: "true",
             help: "Encrypt the connection, and verify the broker against the bundled web roots and `MQTT_CA_FILE`." }
         MQTT_CA_FILE { rule: FILE, example: "/certs/ca.pem",
-            help: "PEM file with additional root certificates, for a broker with its own CA." }
+            help: "PEM file with additional root certificates, for a broker with its own CA, or with the certificate of the \
+                broker itself, if it is self-signed." }
         MQTT_CLIENT_CERT_FILE { rule: FILE, example: "/certs/client.pem", help: "PEM file with the client certificate." }
         MQTT_CLIENT_KEY_FILE {
             rule: FILE, example: "/certs/client.key", help: "PEM file with the private key of the client certificate." }
@@ -193,7 +194,7 @@ variables! {
             rule: Rule::text("one level of a topic: no /, + or #, at most 128 characters", rule::is_topic_level),
             help: "Client ID at the broker. Two clients with the same ID disconnect each other." }
         MQTT_KEEP_ALIVE { default: Some("20"), rule: Rule::whole(5, 3600, " seconds"), example: "20",
-            help: "Keep-alive interval in seconds. An unreachable broker is noticed after twice this time." }
+            help: "Keep-alive interval in seconds. An unreachable broker is noticed within this time." }
         MQTT_PUBLISH { default: Some("changes"), rule: Rule::Choice(&["changes", "all"]), example: "changes",
             help: "`changes`: send an unchanged value again only every `MQTT_REFRESH` seconds; `all`: send every value at \
                 every read." }
@@ -244,6 +245,9 @@ variables! {
         ALLOW_CONTROL { default: Some("false"), rule: Rule::Bool, example: "false",
             help: "Allow commands that change the battery: its charge, discharge and balancing switches, if the type has \
                 them. Every change is verified and logged." }
+        ALLOW_CONFIG { default: Some("true"), rule: Rule::Bool, example: "false",
+            help: "Allow `cmd/config` to change intervals, addresses and energy counters over MQTT. Set it to `false` if others \
+                may publish at the broker." }
         BMS_CAPTURE { rule: FILE, example: "/data/capture.jsonl",
             help: "Record all traffic with the batteries in this file for a bug report (JSON lines, secrets masked, at \
                 most 64 MiB); `bms-reader replay` plays it back." }

@@ -12,7 +12,7 @@ use super::battery_history::MinuteRow;
 use super::store::{Expiry, HistoryFile};
 use crate::board::Board;
 use crate::clock;
-use crate::model::{DeviceId, DeviceState, EnergyTotals, Restored};
+use crate::model::{DeviceId, DeviceState, EnergySource, EnergyTotals, Restored};
 
 /// The file is written after each minute of the clock. In milliseconds.
 const MINUTE: u64 = 60_000;
@@ -85,7 +85,9 @@ impl Recorder {
     async fn restore_counters(&mut self) {
         let counters = self.with_file(HistoryFile::counters).await.unwrap_or_default();
         for (id, totals) in counters {
-            if let Some(Restored::Resumed(totals)) = self.board.restore(&id, Some(totals)) {
+            if let Some(Restored::Resumed(totals)) =
+                self.board.restore(&id, Some(totals), EnergySource::File)
+            {
                 tracing::info!(
                     "{id}: energy counters continue from {totals} (kept by the history file)"
                 );

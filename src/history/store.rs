@@ -140,6 +140,7 @@ impl Store {
         rows: &[(DeviceId, MinuteRow)],
         expiry: Expiry,
         counters: &[(DeviceId, EnergyTotals)],
+        may_lower: bool,
     ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
         {
@@ -162,15 +163,16 @@ impl Store {
         }
         delete_expired(&transaction, expiry)?;
         for (device, EnergyTotals { charged, discharged }) in counters {
-            // Never lowers them: a run that could not read the file counts from zero.
+            // Only the user lowers them. A run that could not read the file counts from zero.
             transaction.execute(
                 "INSERT INTO counters VALUES (?1, ?2, ?3) ON CONFLICT (device) DO UPDATE SET
-                 charged = max(charged, excluded.charged),
-                 discharged = max(discharged, excluded.discharged)",
+                 charged = iif(?4, excluded.charged, max(charged, excluded.charged)),
+                 discharged = iif(?4, excluded.discharged, max(discharged, excluded.discharged))",
                 params![
                     device.as_str(),
                     charged.milliwatt_hours().0,
-                    discharged.milliwatt_hours().0
+                    discharged.milliwatt_hours().0,
+                    may_lower
                 ],
             )?;
         }
@@ -238,16 +240,26 @@ pub(super) struct HistoryFile {
     store: Option<Store>,
     queue: Vec<(DeviceId, MinuteRow)>,
     last_error: Option<String>,
+    /// The counters of this run continue those of the file.
+    continues_counters: bool,
 }
 
 impl HistoryFile {
     pub(super) fn new(path: String) -> Self {
-        HistoryFile { path, store: None, queue: Vec::new(), last_error: None }
+        HistoryFile {
+            path,
+            store: None,
+            queue: Vec::new(),
+            last_error: None,
+            continues_counters: false,
+        }
     }
 
     /// The energy counters in the file; none if it cannot be read.
     pub(super) fn counters(&mut self) -> Vec<(DeviceId, EnergyTotals)> {
-        self.access(|store| store.counters()).unwrap_or_default()
+        let counters = self.access(|store| store.counters());
+        self.continues_counters = counters.is_some();
+        counters.unwrap_or_default()
     }
 
     /// Adds the minutes in the file to the history.
@@ -276,7 +288,8 @@ impl HistoryFile {
         let mut queue = std::mem::take(&mut self.queue);
         queue.extend(rows);
         queue.drain(..queue.len().saturating_sub(MAX_QUEUED));
-        if self.access(|store| store.write(&queue, expiry, counters)).is_none() {
+        let may_lower = self.continues_counters;
+        if self.access(|store| store.write(&queue, expiry, counters, may_lower)).is_none() {
             self.queue = queue;
         }
     }

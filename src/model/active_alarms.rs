@@ -81,7 +81,7 @@ mod tests {
         let mut state =
             DeviceState::new(Profile { name: "Rack 1".into(), ..Profile::sample("rack1") });
         let derived = DerivedState::new(thresholds).derive(&reading, Uptime(0), 1000);
-        state.accept(Millis(0), 1, reading, derived);
+        state.accept((Millis(0), Uptime(0)), 1, reading, derived);
         state
     }
 

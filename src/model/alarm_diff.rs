@@ -39,7 +39,7 @@ mod tests {
         }
         let mut state = DeviceState::new(Profile::sample("rack"));
         let derived = derive(&reading);
-        state.accept(Millis(1), 0, reading, derived);
+        state.accept((Millis(1), crate::model::Uptime(0)), 0, reading, derived);
         state
     }
 

@@ -34,7 +34,7 @@ fn state(id: &str, reading: Reading) -> DeviceState {
     let mut state =
         DeviceState::new(Profile { name: format!("Name of {id}"), ..Profile::sample(id) });
     let derived = DerivedState::new(AlarmThresholds::default()).derive(&reading, Uptime(0), 1000);
-    state.accept(Millis(0), 1, reading, derived);
+    state.accept((Millis(0), Uptime(0)), 1, reading, derived);
     state
 }
 
@@ -145,7 +145,7 @@ fn alarms_of_members_are_alarms_of_the_bank() {
     let message = "Name of hot: cell voltage high, now 3.7 V (BMS protection)";
     assert_eq!(alarms[0].message, message);
     let mut bank = DeviceState::new(Profile::sample("bank"));
-    bank.accept(Millis(0), 0, Reading::default(), derived);
+    bank.accept((Millis(0), Uptime(0)), 0, Reading::default(), derived);
     assert_eq!(bank.active_alarms().len(), 1);
     let covers = |battery: &str| bank.covers_alarm(&(battery.into(), "cell_overvoltage".into()));
     assert!(covers("a"));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Add;
 
+use super::reading::Reading;
 use super::units::MilliwattHours;
 use super::value::Value;
 
@@ -59,6 +60,11 @@ impl EnergyTotals {
         }
     }
 
+    /// Whether one of them is more than `limit`.
+    pub fn exceeds(self, limit: Energy) -> bool {
+        self.charged.max(self.discharged) > limit
+    }
+
     /// Zero where `other` is larger.
     pub fn saturating_sub(self, other: EnergyTotals) -> EnergyTotals {
         self.combine(other, u64::saturating_sub)
@@ -68,6 +74,29 @@ impl EnergyTotals {
     pub fn max(self, other: EnergyTotals) -> EnergyTotals {
         self.combine(other, u64::max)
     }
+}
+
+/// More full cycles than any battery survives.
+const LIFETIME_CYCLES: u64 = 20_000;
+/// Batteries that report a tiny capacity by mistake keep their counters up to this total.
+const MIN_LIFETIME: Energy = Energy(10_000 * MWH_PER_KWH * MWMS_PER_MWH);
+/// One full cycle of a battery of unknown capacity.
+pub const UNKNOWN_CYCLE: Energy = Energy(5 * MWH_PER_KWH * MWMS_PER_MWH);
+
+/// The energy of one full charge; `None` when voltage or capacity are unknown.
+pub fn of_one_cycle(reading: &Reading) -> Option<Energy> {
+    let pack = &reading.pack;
+    let capacity = [pack.full, pack.design, pack.remaining].into_iter().flatten().max()?;
+    let capacity = u64::try_from(capacity.0).ok().filter(|capacity| *capacity > 0)?;
+    let voltage = u64::try_from(pack.voltage?.0).ok().filter(|voltage| *voltage > 0)?;
+    let mwh = capacity.checked_mul(voltage)? / 1000;
+    mwh.checked_mul(MWMS_PER_MWH).map(Energy)
+}
+
+/// More than the battery can count in its life.
+pub fn of_a_lifetime(reading: &Reading) -> Option<Energy> {
+    let lifetime = of_one_cycle(reading)?.0.saturating_mul(LIFETIME_CYCLES);
+    Some(Energy(lifetime).max(MIN_LIFETIME))
 }
 
 impl fmt::Display for EnergyTotals {

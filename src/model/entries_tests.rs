@@ -6,7 +6,7 @@ use crate::model::{Alarm, Profile, derive::derive};
 fn state(reading: Reading) -> DeviceState {
     let mut state = DeviceState::new(Profile::sample("b"));
     let derived = derive(&reading);
-    state.accept(Millis(1_771_097_625_510), 250, reading, derived);
+    state.accept((Millis(1_771_097_625_510), crate::model::Uptime(0)), 250, reading, derived);
     state
 }
 

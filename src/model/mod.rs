@@ -39,7 +39,7 @@ pub use alarm::{Alarm, AlarmSet, Severity};
 pub use alarm_diff::AlarmDiff;
 pub use broker::BrokerState;
 pub use derived::{ActiveAlarm, AlarmKey, Derived};
-pub use device_state::{Attempt, Counters, DeviceState, LinkState, Restored};
+pub use device_state::{Attempt, Counters, DeviceState, EnergySource, LinkState, Restored};
 pub use energy::{Energy, EnergyTotals};
 pub use entries::{Entry, entries};
 pub use fault::{Fault, FaultKind};

@@ -192,13 +192,16 @@ impl PolledBattery {
         });
         let (is_good, is_offline) = (good.is_some(), self.health.is_offline());
         let mut published = None;
+        let read_at = clock::uptime();
         self.board.update(&self.member.id, |state| {
             let ended = clock::now();
             state.record_attempt(ended, took_ms, connected, fault);
             state.rssi = self.signal.filter(|_| connected);
             state.counters.rejected += u64::from(rejected);
             match good {
-                Some((reading, derived)) => state.accept(ended, took_ms, reading, derived),
+                Some((reading, derived)) => {
+                    state.accept((ended, read_at), took_ms, reading, derived)
+                }
                 None if is_offline => state.mark_offline(ended),
                 None => {}
             }

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -162,6 +162,29 @@ impl Mosquitto {
             command.arg("-r");
         }
         assert!(command.status().expect("mosquitto_pub starts").success(), "published {topic}");
+    }
+
+    /// Publishes a retained message that is too long for an argument.
+    pub fn publish_large(&self, topic: &str, payload: &str) {
+        let mut command = self.client("mosquitto_pub");
+        command.args(["-q", "1", "-t", topic, "-r", "-s"]).stdin(Stdio::piped());
+        let mut process = command.spawn().expect("mosquitto_pub starts");
+        let mut input = process.stdin.take().expect("a pipe");
+        input.write_all(payload.as_bytes()).expect("mosquitto_pub reads");
+        drop(input);
+        assert!(process.wait().expect("mosquitto_pub ends").success(), "published {topic}");
+    }
+
+    /// Publishes the same message many times over one connection.
+    pub fn publish_many(&self, topic: &str, payload: &str, count: usize) {
+        let mut command = self.client("mosquitto_pub");
+        command.args(["-q", "0", "-t", topic, "-l"]).stdin(Stdio::piped());
+        let mut process = command.spawn().expect("mosquitto_pub starts");
+        let mut input = process.stdin.take().expect("a pipe");
+        let lines = format!("{payload}\n").repeat(count);
+        input.write_all(lines.as_bytes()).expect("mosquitto_pub reads");
+        drop(input);
+        assert!(process.wait().expect("mosquitto_pub ends").success(), "published {topic}");
     }
 
     /// Subscribes to every topic. Retained messages are recorded as well.

@@ -2,8 +2,8 @@
 
 use bms_reader::model::derived_state::DerivedState;
 use bms_reader::model::{
-    AlarmThresholds, DeciCelsius, DeviceId, DeviceState, Millis, Millivolts, Profile, Uptime,
-    entries,
+    AlarmThresholds, DeciCelsius, DeviceId, DeviceState, EnergySource, Millis, Millivolts, Profile,
+    Uptime, entries,
 };
 use bms_reader::protocol::Options;
 use bms_reader::sim::{Battery, Faults, PackState, brands};
@@ -40,8 +40,8 @@ fn enabled_entities_of_every_brand() {
         let mut state = DeviceState::new(Profile::new(id, brand.driver(), brand.name));
         let cells = reading.cells.len();
         let derived = DerivedState::new(thresholds()).derive(&reading, Uptime(0), 30_000);
-        state.restore(None);
-        state.accept(Millis(1), 1, reading, derived);
+        state.restore(None, EnergySource::File);
+        state.accept((Millis(1), Uptime(1)), 1, reading, derived);
         let list = entries(&state);
         let fixed = WITHOUT_VALUE + INTERMITTENT.len();
         let all = fixed + list.iter().filter(|it| !INTERMITTENT.contains(&&*it.key)).count();

@@ -115,6 +115,8 @@ const RULES: &[Rule] = &[
 /// Crates that only these modules may name, so that replacing one is a change in one place.
 const CONFINED_CRATES: &[(&str, &[&str])] = &[
     ("rumqttc", &["sink::mqtt::client", "sink::mqtt::error"]),
+    ("tokio_rustls", &["sink::mqtt::client"]),
+    ("nix", &["clock"]),
     ("axum", &["sink::http"]),
     ("envy", &["config::source"]),
     ("rusqlite", &["history::store"]),

@@ -5,10 +5,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bms_reader::board::Board;
+use bms_reader::clock;
 use bms_reader::command::{Command, CommandBus, CommandInbox};
 use bms_reader::model::derive::derive;
 use bms_reader::model::reading::{Cell, Probe, SensorLocation};
-use bms_reader::model::units::{CentiPercent, DeciCelsius, Milliamps, Millis, Millivolts};
+use bms_reader::model::units::{CentiPercent, DeciCelsius, Milliamps, Millis, Millivolts, Uptime};
 use bms_reader::model::{
     Alarm, Attempt, BrokerState, DeviceId, EnergyTotals, Fault, FaultKind, LinkState, Profile,
     Reading, Snapshot,
@@ -63,6 +64,7 @@ impl TestSink {
         let settings = Settings {
             dashboard: None,
             ingress: None,
+            allow_config: true,
             supervisor: None,
             host: "127.0.0.1".into(),
             port: broker.port(),
@@ -127,6 +129,13 @@ impl TestSink {
     }
 
     pub fn read_battery(&self, id: &str, reading: Reading) {
+        self.read_earlier(id, reading, Duration::ZERO);
+    }
+
+    /// A good read that ended this long ago.
+    pub fn read_earlier(&self, id: &str, reading: Reading, age: Duration) {
+        let age = u64::try_from(age.as_millis()).expect("a short time");
+        let read_at = Uptime(clock::uptime().0 - age);
         self.board.update(&device(id), |state| {
             let sequence = state.snapshot.as_ref().map_or(1, |snapshot| snapshot.sequence + 1);
             let derived = derive(&reading);
@@ -135,7 +144,18 @@ impl TestSink {
             let snapshot = Snapshot { device, sequence, taken, took_ms: 250, reading, derived };
             state.snapshot = Some(Arc::new(snapshot));
             state.link = LinkState::Online;
+            state.read_at = Some(read_at);
             state.counters.reads += 1;
+            state.attempt = Some(attempt(state.attempt.as_ref(), None));
+        });
+    }
+
+    /// A good read as the poll task stores it, with energy counters.
+    pub fn accept(&self, id: &str, reading: Reading) {
+        self.board.update(&device(id), |state| {
+            let derived = derive(&reading);
+            let taken = Millis(1_771_097_625_510);
+            state.accept((taken, clock::uptime()), 250, reading, derived);
             state.attempt = Some(attempt(state.attempt.as_ref(), None));
         });
     }
@@ -160,8 +180,13 @@ impl TestSink {
         self.board.latest(&device(id)).expect("such a battery").energy_before_start
     }
 
+    /// Why there is no connection.
+    pub fn broker_error(&self) -> Option<String> {
+        self.board.broker().and_then(|broker| broker.error)
+    }
+
     pub fn broker_state(&self) -> BrokerState {
-        self.board.broker().expect("the sink runs")
+        self.board.broker().unwrap_or_default()
     }
 
     #[track_caller]

@@ -8,11 +8,13 @@ mod commands;
 mod discovery;
 mod energy;
 mod fixture;
+mod hostile;
 #[path = "../common/mosquitto.rs"]
 mod mosquitto;
 mod proxy;
 mod publishing;
 mod reconnecting;
+mod slow_link;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -1,9 +1,9 @@
 //! A TCP proxy between the sink and its broker that can drop or delay data.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -21,7 +21,14 @@ pub struct Proxy {
 struct Faults {
     /// Connections opened before the last cut lose all data.
     cuts: AtomicU32,
+    /// Connections opened before the last drop are closed.
+    drops: AtomicU32,
+    stalled: AtomicBool,
     holds_echo: AtomicBool,
+    /// Bytes per second in each direction; 0: unlimited.
+    speed: AtomicU64,
+    /// Bytes that were forwarded to the broker.
+    upstream: AtomicU64,
 }
 
 impl Proxy {
@@ -52,6 +59,26 @@ impl Proxy {
         self.faults.cuts.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Limits the speed of each connection and direction.
+    pub fn throttle(&self, bytes_per_second: u64) {
+        self.faults.speed.store(bytes_per_second, Ordering::SeqCst);
+    }
+
+    /// Bytes that were forwarded to the broker.
+    pub fn upstream(&self) -> u64 {
+        self.faults.upstream.load(Ordering::SeqCst)
+    }
+
+    /// Nothing is forwarded meanwhile, and what the client sends stays in its socket.
+    pub fn stall(&self, stall: bool) {
+        self.faults.stalled.store(stall, Ordering::SeqCst);
+    }
+
+    /// Closes the present connections.
+    pub fn drop_connections(&self) {
+        self.faults.drops.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Delays the broker's echo and all that follows it.
     pub fn hold_echo(&self, hold: bool) {
         self.faults.holds_echo.store(hold, Ordering::SeqCst);
@@ -61,8 +88,32 @@ impl Proxy {
 fn forward(mut from: TcpStream, mut to: TcpStream, faults: &Faults, is_downstream: bool) {
     let cuts = || faults.cuts.load(Ordering::SeqCst);
     let initial_cuts = cuts();
+    let drops = || faults.drops.load(Ordering::SeqCst);
+    let initial_drops = drops();
+    from.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
     let mut chunk = [0; 4096];
-    while let Ok(length @ 1..) = from.read(&mut chunk) {
+    loop {
+        let speed = faults.speed.load(Ordering::SeqCst);
+        let size = if speed == 0 { chunk.len() } else { 512 };
+        if drops() != initial_drops {
+            break;
+        }
+        if faults.stalled.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(10));
+            continue;
+        }
+        let length = match from.read(&mut chunk[..size]) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+            Err(_) => break,
+        };
+        if speed > 0 {
+            thread::sleep(Duration::from_secs_f64(length as f64 / speed as f64));
+        }
+        if !is_downstream {
+            faults.upstream.fetch_add(length as u64, Ordering::SeqCst);
+        }
         let chunk = &chunk[..length];
         let is_echo = is_downstream && chunk.windows(ECHO.len()).any(|window| window == ECHO);
         while is_echo && faults.holds_echo.load(Ordering::SeqCst) {
@@ -73,4 +124,5 @@ fn forward(mut from: TcpStream, mut to: TcpStream, faults: &Faults, is_downstrea
         }
     }
     let _ = to.shutdown(Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
 }

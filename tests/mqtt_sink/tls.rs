@@ -32,6 +32,23 @@ fn unknown_authority_is_trusted_only_if_insecure() {
 }
 
 #[test]
+fn self_signed_certificate_of_the_broker_is_pinned() {
+    for constraint in ["CA:TRUE", "CA:FALSE"] {
+        let (broker, other) = (self_signed(constraint), self_signed(constraint));
+        let pinned =
+            |of: &Mosquitto| Tls { ca_file: Some(path(of.folder(), "self.pem")), ..Tls::default() };
+        let sink = start(&broker, pinned(&broker));
+        broker.wait_for_log(CONNECTED);
+        sink.stop();
+        // The same name, but another key.
+        let sink = start(&other, pinned(&broker));
+        sink.wait_until("a refusal", |sink| sink.broker_error().is_some());
+        assert!(!other.log().contains(CONNECTED), "{}", other.log());
+        sink.stop();
+    }
+}
+
+#[test]
 fn client_certificate_is_presented() {
     let broker = encrypted("require_certificate true\n");
     let file = |name| path(broker.folder(), name);
@@ -49,6 +66,26 @@ fn start(broker: &Mosquitto, tls: Tls) -> TestSink {
     let mut sink = TestSink::with_discovery(broker, Discovery::Entity);
     sink.settings.tls = Some(tls);
     sink.run()
+}
+
+/// A broker with a self-signed certificate for another name.
+fn self_signed(constraint: &str) -> Mosquitto {
+    let mut broker = Mosquitto::not_started();
+    let folder = broker.folder().to_owned();
+    let key = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+    let constraint = format!("-addext basicConstraints=critical,{constraint}");
+    openssl(
+        &folder,
+        &key,
+        &format!("-subj /CN=broker {constraint} -keyout self.key -out self.pem"),
+    );
+    broker.configure(&format!(
+        "allow_anonymous true\ncertfile {}\nkeyfile {}\n",
+        path(&folder, "self.pem"),
+        path(&folder, "self.key"),
+    ));
+    broker.restart();
+    broker
 }
 
 /// A broker whose certificate is signed by a private authority.

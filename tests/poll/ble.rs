@@ -184,7 +184,7 @@ async fn one_command_changes_address_adapter_and_times() {
         interval: Some(Duration::from_secs(60)),
         timeout: Some(Duration::from_secs(3)),
         scan_timeout: Some(Duration::from_secs(9)),
-        paused: None,
+        ..ConfigChange::default()
     };
     line.configure(1, change).await.unwrap();
     let profile = line.state(1).profile;

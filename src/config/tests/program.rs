@@ -33,10 +33,24 @@ fn tls_changes_the_port_and_needs_both_files() {
     let files = with(&[("MQTT_CLIENT_CERT_FILE", "/c.pem"), ("MQTT_CLIENT_KEY_FILE", "/k.pem")]);
     let tls = load_valid(&files).mqtt.unwrap().tls.unwrap();
     assert_eq!(tls.client_files, Some(("/c.pem".into(), "/k.pem".into())));
-    assert_eq!(
-        warnings(&[("MQTT_HOST", "broker"), ("MQTT_CA_FILE", "/ca.pem")]),
-        ["MQTT_CA_FILE ignored, because MQTT_TLS is off"]
-    );
+    let insecure = [("MQTT_HOST", "broker"), ("MQTT_TLS_INSECURE", "true")];
+    assert_eq!(warnings(&insecure), ["MQTT_TLS_INSECURE is ignored, because MQTT_TLS is off"]);
+}
+
+#[test]
+fn tls_files_without_tls_are_refused() {
+    for off in [&[][..], &[("MQTT_TLS", "false")]] {
+        let pairs = [&[("MQTT_HOST", "broker"), ("MQTT_CA_FILE", "/ca.pem")], off].concat();
+        let message = error(&pairs);
+        assert!(message.starts_with("MQTT_TLS ") && message.contains("MQTT_CA_FILE"), "{message}");
+    }
+}
+
+#[test]
+fn config_command_is_allowed_by_default() {
+    let allowed = |pairs: &[(&str, &str)]| load_valid(pairs).mqtt.unwrap().allow_config;
+    assert!(allowed(&[("MQTT_HOST", "b")]));
+    assert!(!allowed(&[("MQTT_HOST", "b"), ("ALLOW_CONFIG", "off")]));
 }
 
 #[test]

@@ -166,9 +166,16 @@ fn secret_is_read_from_file() {
 
 #[test]
 fn unreadable_secret_file_is_an_error() {
-    let missing = error(&[("MQTT_PASSWORD_FILE", "/nonexistent/secret")]);
-    assert!(missing.starts_with("MQTT_PASSWORD_FILE is \"/nonexistent/secret\""), "{missing}");
-    assert!(missing.ends_with("/run/secrets/mqtt_password"), "{missing}");
+    let folder = std::env::temp_dir();
+    let missing = folder.join("no-such-secret").display().to_string();
+    let message = error(&[("MQTT_PASSWORD_FILE", missing.as_str())]);
+    assert!(message.starts_with(&format!("MQTT_PASSWORD_FILE is {missing:?}")), "{message}");
+    for secret in ["hunter2", "/hunter2", "hun/ter2", "/hun/ter2", "./hunter2"] {
+        let message = error(&[("MQTT_PASSWORD_FILE", secret)]);
+        assert!(!message.contains("hunter2") && !message.contains("ter2"), "{message}");
+        assert!(message.contains("not the secret itself"), "{message}");
+    }
+    assert!(message.ends_with("/run/secrets/mqtt_password"), "{message}");
     assert!(error(&[("MQTT_PASSWORD_FILE", "/")]).contains("not a regular file"));
     // It has no end.
     assert!(error(&[("MQTT_PASSWORD_FILE", "/dev/zero")]).contains("not a regular file"));

@@ -298,13 +298,24 @@ fn count(file: &mut HistoryFile, counters: &[(&str, EnergyTotals)]) {
 #[test]
 fn energy_counters_outlive_the_minutes_and_never_fall() {
     let folder = Folder::new();
+    // Never read, so that this run counts from zero.
     let mut file = folder.file();
-    assert_eq!(file.counters(), []);
     count(&mut file, &[("a", totals(123_456_789, 5)), ("b", totals(1, 2))]);
     count(&mut file, &[("a", totals(123_456_788, 7))]);
     std::mem::forget(file);
     let kept = [(id("a"), totals(123_456_789, 7)), (id("b"), totals(1, 2))];
     assert_eq!(folder.file().counters(), kept);
+}
+
+#[test]
+fn counters_that_the_user_has_set_are_lowered() {
+    let folder = Folder::new();
+    let mut file = folder.file();
+    count(&mut file, &[("a", totals(123_456_789, 5))]);
+    let mut file = folder.file();
+    assert_eq!(file.counters(), [(id("a"), totals(123_456_789, 5))]);
+    count(&mut file, &[("a", totals(0, 7))]);
+    assert_eq!(folder.file().counters(), [(id("a"), totals(0, 7))]);
 }
 
 #[test]

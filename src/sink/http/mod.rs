@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{from_fn_with_state, map_request};
 use axum::response::Redirect;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::board::Board;
+use crate::clock;
 use crate::history::History;
 use crate::setup::Setup;
 
@@ -123,6 +124,7 @@ fn routes(
     stop: CancellationToken,
 ) -> Router {
     let stalls = StallDetector::new(&board);
+    let awake = board.clone();
     let event_permits = Arc::new(Semaphore::new(events::MAX_CLIENTS));
     let files = page::FILES.iter().fold(Router::new(), |router, file| {
         router.route(file.path, get(move || async { page::response(file) }))
@@ -156,4 +158,8 @@ fn routes(
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(guard, access::guard))
+        .layer(map_request(move |request: Request| {
+            awake.detect_pause(clock::uptime(), clock::now());
+            async { request }
+        }))
 }

@@ -141,7 +141,7 @@ mod tests {
         let present = |state| Member { state, present: true };
         let members = [present(&rack), Member { state: &away, present: false }];
         let (reading, derived) = Bank::default().combine(&members, Uptime(7));
-        bank.accept(Millis(7), 0, reading, derived);
+        bank.accept((Millis(7), Uptime(0)), 0, reading, derived);
         let json = battery(&bank);
         let expected = json!([{"id": "rack", "missing": false}, {"id": "away", "missing": true}]);
         assert_eq!(json["members"], expected);
@@ -157,7 +157,7 @@ mod tests {
         let module = Module { serial: Some("X1".into()), ..Module::default() };
         let reading = Reading { modules: vec![Module::default(), module], ..Reading::default() };
         let derived = derive(&reading);
-        state.accept(Millis(7), 1, reading, derived);
+        state.accept((Millis(7), Uptime(0)), 1, reading, derived);
         let json = battery(&state);
         let values = json["values"].as_array().unwrap();
         let serial = values.iter().find(|value| value["value"] == "X1").expect("the serial number");

@@ -8,6 +8,48 @@ use crate::model::{AlarmDiff, AlarmKey, DeviceState, LinkState};
 
 use super::discovery::{ALARM_ENDED, ALARM_STARTED};
 use super::json::object;
+use super::limits::{MAX_ALARM_TEXT, MAX_ALARMS};
+
+/// The retained list, with our own fields only: anyone may have written it, and what ends is
+/// published again. `None` for other payloads.
+pub fn parse_list(payload: &[u8]) -> Option<Vec<Map<String, Value>>> {
+    let list: Vec<Map<String, Value>> = serde_json::from_slice(payload).ok()?;
+    Some(list.into_iter().take(MAX_ALARMS).filter_map(own_fields).collect())
+}
+
+fn own_fields(mut alarm: Map<String, Value>) -> Option<Map<String, Value>> {
+    alarm.retain(|field, value| match field.as_str() {
+        "battery" | "name" | "source" | "severity" => value.as_str().is_some_and(is_word),
+        "words" | "unit" => match value {
+            Value::String(text) => {
+                *text = escaped(text);
+                true
+            }
+            _ => false,
+        },
+        "cell" | "value" => value.is_number(),
+        _ => false,
+    });
+    key(&alarm).map(|_| alarm)
+}
+
+fn is_word(text: &str) -> bool {
+    text.len() <= 64
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
+/// Without control characters and HTML.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars().filter(|c| !c.is_control()).take(MAX_ALARM_TEXT) {
+        match c {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
 
 /// The alarms of one battery that were published.
 #[derive(Debug, Default)]
@@ -28,7 +70,7 @@ impl AlarmEvents {
     /// The events between what was published and the present read; none while the battery does not
     /// answer.
     pub fn events(&self, state: &DeviceState) -> Vec<Value> {
-        if !is_current(state) {
+        if !is_read(state) {
             return Vec::new();
         }
         let none = Alarms::new();
@@ -42,7 +84,7 @@ impl AlarmEvents {
 
     /// The events of this read have arrived.
     pub fn mark_published(&mut self, state: &DeviceState) {
-        if is_current(state) {
+        if is_read(state) {
             let published = self.published.get_or_insert_default();
             for key in AlarmDiff::new(published, state).ended {
                 published.remove(&key);
@@ -52,7 +94,7 @@ impl AlarmEvents {
     }
 }
 
-fn is_current(state: &DeviceState) -> bool {
+fn is_read(state: &DeviceState) -> bool {
     state.link == LinkState::Online && state.snapshot.is_some()
 }
 
@@ -149,6 +191,21 @@ mod tests {
         fresh.remember(Vec::new());
         let events = published(&mut fresh, &blown);
         assert_eq!(summaries(&events), ["started fuse_blown"]);
+    }
+
+    #[test]
+    fn only_own_fields_of_the_retained_list_are_read_back() {
+        let list =
+            br#"[{"battery": "rack", "name": "fuse_blown", "words": "<img src=x>\u0007 Fuse",
+            "cell": 4, "value": "<b>", "script": "x", "severity": {"a": 1}, "source": "bms"},
+            {"battery": "rack", "name": "<b>", "words": "x"}, {"words": "x"}]"#;
+        let expected = json!([{"battery": "rack", "name": "fuse_blown",
+            "words": "&lt;img src=x&gt; Fuse", "cell": 4, "source": "bms"}]);
+        assert_eq!(json!(parse_list(list)), expected);
+        let many = json!(vec![json!({"battery": "rack", "name": "x"}); 300]).to_string();
+        assert_eq!(parse_list(many.as_bytes()).expect("a list").len(), MAX_ALARMS);
+        let own = active(&state(&[(Alarm::FuseBlown, true), (Alarm::CellOvervoltage, true)]));
+        assert_eq!(parse_list(json!(own).to_string().as_bytes()), Some(own));
     }
 
     #[test]

@@ -7,6 +7,10 @@ const STABLE: Duration = Duration::from_secs(10);
 /// This many short connections in a row are no accident.
 const SUSPICIOUS: u32 = 3;
 
+/// Pauses after a refused login, doubled each time.
+const FIRST_REFUSAL: Duration = Duration::from_secs(5);
+const LAST_REFUSAL: Duration = Duration::from_secs(60);
+
 /// How a connection, or the attempt at one, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionEnd {
@@ -19,11 +23,13 @@ pub enum ConnectionEnd {
 /// The failed attempts so far.
 ///
 /// Retrying is cheap, and users expect values within five seconds of the broker's return, so the
-/// steps stay small. A refused login is different: brokers log each one or lock the user out.
+/// steps stay small. A refused login is different: brokers log each one or lock the user out. The
+/// first steps are still short, because a broker that starts may refuse before it knows its users.
 #[derive(Debug, Clone, Default)]
 pub struct Backoff {
     failures: u32,
     short_connections: u32,
+    refusals: u32,
 }
 
 impl Backoff {
@@ -35,9 +41,16 @@ impl Backoff {
             ConnectionEnd::Lost(_) => self.short_connections += 1,
             ConnectionEnd::Unreachable | ConnectionEnd::LoginRefused => {}
         }
+        if matches!(end, ConnectionEnd::Lost(_)) {
+            self.refusals = 0;
+        }
         self.failures = self.failures.saturating_add(1);
         match end {
-            ConnectionEnd::LoginRefused => Duration::from_secs(60).mul_f64(1.0 + jitter / 10.0),
+            ConnectionEnd::LoginRefused => {
+                self.refusals = self.refusals.saturating_add(1);
+                let step = FIRST_REFUSAL.saturating_mul(1 << (self.refusals - 1).min(8));
+                step.min(LAST_REFUSAL).mul_f64(1.0 + jitter / 10.0)
+            }
             _ => Duration::from_secs(self.failures.min(4).into()).mul_f64(1.0 - jitter / 2.0),
         }
     }
@@ -67,12 +80,15 @@ mod tests {
     }
 
     #[test]
-    fn refused_login_waits_a_minute() {
+    fn refused_login_waits_from_five_seconds_to_a_minute() {
         let mut backoff = Backoff::default();
-        for jitter in [0.0, 0.5, 0.999] {
-            let wait = backoff.next(ConnectionEnd::LoginRefused, jitter);
-            assert!(wait >= Duration::from_secs(60) && wait < Duration::from_secs(67), "{wait:?}");
-        }
+        let refused = ConnectionEnd::LoginRefused;
+        let steps: Vec<_> = (0..6).map(|_| seconds(&mut backoff, refused)).collect();
+        assert_eq!(steps, [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]);
+        let wait = backoff.next(refused, 0.999);
+        assert!(wait < Duration::from_secs(67), "{wait:?}");
+        backoff.next(ConnectionEnd::Lost(STABLE), 0.0);
+        assert_eq!(seconds(&mut backoff, refused), 5.0);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::model::catalog::Get;
-use crate::model::{DeviceId, DeviceState, Energy, Identity, LinkState, Profile, entries};
+use crate::model::{
+    DeviceId, DeviceState, Energy, EnergyTotals, Identity, LinkState, Profile, Uptime, entries,
+};
 use crate::raw;
 
 use super::alarms::{self, AlarmEvents};
@@ -39,10 +41,28 @@ pub struct PublishedBattery {
     /// Keys whose value the broker retains, as far as known.
     retained_values: BTreeSet<String>,
     discovery: RetainedDiscovery,
+    /// The last announcement; `None` while one is being sent.
+    pub announced: Option<Announcement>,
+    /// Refused energy totals that are in the log.
+    pub reported_energy: Option<EnergyTotals>,
     sent: Sent,
     /// Number of the last attempt that was published as `raw`.
     raw_attempt: u64,
     pub alarms: AlarmEvents,
+}
+
+/// The last message of an announcement. The broker acknowledges it after all that came before.
+#[derive(Debug)]
+pub struct Announcement {
+    pub message: Message,
+    /// `None` once it is acknowledged.
+    acknowledged: Option<oneshot::Receiver<()>>,
+}
+
+impl Announcement {
+    pub fn new(message: Message, acknowledged: oneshot::Receiver<()>) -> Self {
+        Announcement { message, acknowledged: Some(acknowledged) }
+    }
 }
 
 /// What was published and need not be repeated.
@@ -77,21 +97,38 @@ impl PublishedBattery {
             seen: SeenQuantities::default(),
             retained_values: BTreeSet::new(),
             discovery: RetainedDiscovery::default(),
+            announced: None,
+            reported_energy: None,
             sent: Sent::default(),
             raw_attempt: 0,
             alarms: AlarmEvents::default(),
         }
     }
 
+    /// The last message of what the broker has acknowledged; `None` while something is under way.
+    pub fn acknowledged(&mut self) -> Option<&Message> {
+        let Announcement { message, acknowledged } = self.announced.as_mut()?;
+        acknowledged.take_if(|acknowledged| acknowledged.try_recv().is_ok());
+        acknowledged.is_none().then_some(message)
+    }
+
+    /// For a new connection on which the announcements are still retained.
+    pub fn reset_values(&mut self) {
+        let discovery = self.sent.discovery.take();
+        self.sent = Sent { discovery, ..Sent::default() };
+    }
+
     /// For a new connection: the broker may have lost everything.
     pub fn reset(&mut self) {
         self.discovery = RetainedDiscovery::default();
+        self.announced = None;
         self.sent = Sent::default();
     }
 
     /// Everything will be published again.
     pub fn invalidate(&mut self) {
         self.discovery.invalidate();
+        self.announced = None;
         self.sent = Sent::default();
     }
 
@@ -155,25 +192,30 @@ impl PublishedBattery {
 
     /// State and values. `online` follows the values when true and precedes them when false, so
     /// that an old value never appears to be current.
+    ///
+    /// A battery with an old reading is online only if it was before on this connection: reads that
+    /// are merely late must not make it offline.
     pub fn report(
         &mut self,
         state: &DeviceState,
         settings: &Settings,
-        now: Instant,
+        now: Uptime,
     ) -> Vec<Message> {
-        let is_online = state.link == LinkState::Online;
+        let was_online = self.sent.states.get(&self.topics.topic(topics::ONLINE));
+        let was_online = was_online.is_some_and(|payload| payload == "true");
+        let is_online = state.link == LinkState::Online && (was_online || !state.is_stale(now));
         let online = self.changed_state(topics::ONLINE, is_online.to_string());
         let (offline, online) = if is_online { (None, online) } else { (online, None) };
         let meta = self.changed_state(topics::META, meta(state).to_string());
-        let states = [offline, meta, self.active_alarms(state)];
+        let states = [offline, meta, self.active_alarms(state, now)];
         let values = self.values(state, settings, now);
         let rest = [online, self.raw(state)];
         states.into_iter().flatten().chain(values).chain(rest.into_iter().flatten()).collect()
     }
 
     /// The alarms of a battery that does not answer are not published again, as they may be over.
-    fn active_alarms(&mut self, state: &DeviceState) -> Option<Message> {
-        let snapshot = state.snapshot.as_ref().filter(|_| state.link == LinkState::Online)?;
+    fn active_alarms(&mut self, state: &DeviceState, now: Uptime) -> Option<Message> {
+        let snapshot = state.snapshot.as_ref().filter(|_| is_current(state, now))?;
         let derived = &snapshot.derived;
         let has_alarms = !snapshot.reading.alarms.is_empty()
             || !derived.thresholds.is_empty()
@@ -200,9 +242,9 @@ impl PublishedBattery {
 
     /// The values that are due. The values of a read are published while it is new; those from
     /// before the battery stopped answering are never published again.
-    fn values(&mut self, state: &DeviceState, settings: &Settings, now: Instant) -> Vec<Message> {
+    fn values(&mut self, state: &DeviceState, settings: &Settings, now: Uptime) -> Vec<Message> {
         let sequence = state.snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
-        let is_new = state.link == LinkState::Online && sequence != self.sent.sequence;
+        let is_new = is_current(state, now) && sequence != self.sent.sequence;
         let mut messages = Vec::new();
         let mut present = BTreeSet::new();
         for entry in entries(state) {
@@ -246,6 +288,11 @@ impl PublishedBattery {
     pub fn offline(&self) -> Message {
         Message::retained(self.topics.topic(topics::ONLINE), "false")
     }
+}
+
+/// Whether the values may be published.
+pub fn is_current(state: &DeviceState, now: Uptime) -> bool {
+    state.link == LinkState::Online && !state.is_stale(now)
 }
 
 /// Keys are those of the `raw` JSON.

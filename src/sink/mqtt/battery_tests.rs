@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use super::*;
 use crate::model::derived::BankSummary;
 use crate::model::{Alarm, AlarmSet, Cell, Millis, Millivolts, Reading};
@@ -8,6 +6,8 @@ use crate::sink::mqtt::test_data::{self, reading, settings, state, unread_state}
 use crate::sink::mqtt::topics::DiscoveryTarget;
 
 const BRIDGE: &str = "bms/bridge/c/online";
+/// When the reads of [`test_data::state`] ended.
+const NOW: Uptime = test_data::READ_AT;
 
 fn battery() -> PublishedBattery {
     PublishedBattery::new(&settings(), &test_data::profile())
@@ -35,14 +35,14 @@ fn topics_of(messages: &[Message]) -> Vec<&str> {
 
 #[test]
 fn second_read_publishes_changed_values_only() {
-    let (mut battery, settings, start) = (battery(), settings(), Instant::now());
+    let (mut battery, settings, start) = (battery(), settings(), NOW);
     let first = battery.values(&state(reading(16), 1), &settings, start);
     assert_eq!(payloads(&first)["bms/rack/cell_16_voltage"], "3.324");
     assert!(first.iter().all(|message| message.retain && !message.at_least_once));
 
     let mut reading = reading(16);
     reading.cells[2] = Cell::of(Millivolts(3300));
-    let later = start + Duration::from_secs(30);
+    let later = Uptime(start.0 + 30_000);
     let second = battery.values(&state(reading.clone(), 2), &settings, later);
     let changed = [
         "bms/rack/cell_3_voltage",
@@ -53,15 +53,17 @@ fn second_read_publishes_changed_values_only() {
     ];
     assert_eq!(payloads(&second).into_keys().collect::<Vec<_>>(), changed);
 
-    let refreshed = start + Duration::from_secs(301);
-    let third = battery.values(&state(reading, 3), &settings, refreshed);
+    let refreshed = Uptime(start.0 + 301_000);
+    let mut third = state(reading, 3);
+    third.read_at = Some(refreshed);
+    let third = battery.values(&third, &settings, refreshed);
     assert_eq!(third.len(), first.len() - 5 + 1, "all but those sent recently");
 }
 
 #[test]
 fn values_of_an_old_read_are_not_published_again() {
     let settings = Settings { publish: Publish::All, ..settings() };
-    let (mut battery, now) = (battery(), Instant::now());
+    let (mut battery, now) = (battery(), NOW);
     let mut state = state(reading(4), 1);
     battery.values(&state, &settings, now);
     state.counters.errors = 1;
@@ -78,8 +80,29 @@ fn values_of_an_old_read_are_not_published_again() {
 }
 
 #[test]
+fn stale_reading_is_never_published_as_online() {
+    let (mut battery, settings) = (battery(), settings());
+    let state = state(reading(4), 1);
+    let (fresh, stale) = (Uptime(NOW.0 + 90_000), Uptime(NOW.0 + 90_001));
+    let old = battery.report(&state, &settings, stale);
+    assert_eq!(payloads(&old)["bms/rack/online"], "false");
+    assert!(
+        !topics_of(&old).contains(&"bms/rack/soc") && !topics_of(&old).contains(&"bms/rack/alarms")
+    );
+    let current = battery.report(&state, &settings, fresh);
+    assert_eq!(payloads(&current)["bms/rack/online"], "true");
+    assert_eq!(payloads(&current)["bms/rack/soc"], "64.0");
+    // The next read is late; only failed reads make the battery offline.
+    assert!(battery.report(&state, &settings, stale).is_empty());
+    battery.reset_values();
+    let reconnected = battery.report(&state, &settings, stale);
+    assert_eq!(payloads(&reconnected)["bms/rack/online"], "false");
+    assert!(!topics_of(&reconnected).contains(&"bms/rack/soc"));
+}
+
+#[test]
 fn missing_value_becomes_unknown_and_is_cleared() {
-    let (mut battery, settings, now) = (battery(), settings(), Instant::now());
+    let (mut battery, settings, now) = (battery(), settings(), NOW);
     battery.values(&state(reading(4), 1), &settings, now);
     let mut messages = battery.values(&state(without_soh(), 2), &settings, now);
     messages.retain(|message| message.topic == "bms/rack/soh");
@@ -91,7 +114,7 @@ fn missing_value_becomes_unknown_and_is_cleared() {
 
 #[test]
 fn without_discovery_missing_value_is_only_cleared() {
-    let (mut battery, now) = (battery(), Instant::now());
+    let (mut battery, now) = (battery(), NOW);
     let settings = Settings { discovery: Discovery::Off, ..settings() };
     battery.values(&state(reading(4), 1), &settings, now);
     let mut messages = battery.values(&state(without_soh(), 2), &settings, now);
@@ -104,7 +127,7 @@ fn value_of_a_removed_cell_is_cleared() {
     let (mut battery, settings) = (battery(), settings());
     let four = state(reading(4), 1);
     battery.discovery(&four, &settings, BRIDGE);
-    battery.values(&four, &settings, Instant::now());
+    battery.values(&four, &settings, NOW);
     let messages = battery.discovery(&state(reading(3), 2), &settings, BRIDGE);
     assert!(messages.contains(&Message::clear("bms/rack/cell_4_voltage")));
 }
@@ -137,7 +160,7 @@ fn intermittent_quantity_always_has_an_entity() {
         let found: Vec<_> = messages.iter().filter(|message| message.topic == topic).collect();
         assert!(found.len() == 1 && !found[0].payload.is_empty(), "{key}: {found:?}");
     }
-    let values = battery.values(&state, &settings(), Instant::now());
+    let values = battery.values(&state, &settings(), NOW);
     let cleared =
         [Message::event("bms/rack/time_to_full", "None"), Message::clear("bms/rack/time_to_full")];
     assert!(values.ends_with(&cleared), "the value of an earlier run: {values:?}");
@@ -164,16 +187,16 @@ fn incomplete_bank_keeps_its_entities() {
 fn active_alarms_are_published_as_a_list() {
     let mut battery = battery();
     let mut reading = reading(4);
-    let first = battery.active_alarms(&state(reading.clone(), 1));
+    let first = battery.active_alarms(&state(reading.clone(), 1), NOW);
     let list = r#"[{"name":"low_soc_warning","battery":"rack","words":"Rack battery: charge low, now 64 % (BMS warning)","value":64.0,"unit":"%","source":"bms","severity":"warning"}]"#;
     assert_eq!(first, Some(Message::retained("bms/rack/alarms", list)));
-    assert_eq!(battery.active_alarms(&state(reading.clone(), 2)), None);
+    assert_eq!(battery.active_alarms(&state(reading.clone(), 2), NOW), None);
     reading.alarms = AlarmSet::default();
     let none = Some(Message::retained("bms/rack/alarms", "[]"));
-    assert_eq!(battery.active_alarms(&state(reading.clone(), 3)), none, "thresholds are set");
+    assert_eq!(battery.active_alarms(&state(reading.clone(), 3), NOW), none, "thresholds are set");
     battery.reset();
     reading.cells.clear();
-    assert_eq!(battery.active_alarms(&state(reading, 4)), None, "nothing can raise an alarm");
+    assert_eq!(battery.active_alarms(&state(reading, 4), NOW), None, "nothing can raise an alarm");
 }
 
 #[test]
@@ -216,7 +239,7 @@ fn alarm_of_an_offline_battery_does_not_end() {
 
 #[test]
 fn online_follows_the_values_and_offline_precedes_them() {
-    let (mut battery, settings, now) = (battery(), settings(), Instant::now());
+    let (mut battery, settings, now) = (battery(), settings(), NOW);
     let mut state = state(reading(4), 1);
     let position = |messages: &[Message], topic: &str| {
         messages.iter().position(|message| message.topic == topic).expect("published")

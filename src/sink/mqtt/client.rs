@@ -1,47 +1,51 @@
-//! One connection to the broker. Only this file and `error.rs` use the MQTT library.
+//! One connection to the broker. Only this module and `error.rs` use the MQTT library, which encodes
+//! and decodes the packets.
 //!
-//! A connection is used once. The library's own reconnecting has no back-off and carries over the
-//! state of the broken connection (half-sent queues, packet ids, packets that the broker rejects);
-//! a new connection on which everything is published again is more reliable.
+//! A connection is used once: a new one on which everything is published again is more reliable than
+//! one that carries over half-sent queues and packet ids.
 //!
 //! [`ClientTask`] owns the socket and must be polled continuously, the session uses the
 //! [`MqttClient`]; two bounded queues connect them. The task never waits for the session, so the
 //! session may wait for the task.
 
-use std::net::Ipv6Addr;
+mod codec;
+mod connection;
+mod flow;
+mod intake;
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::task::Poll;
 
+use futures_util::{FutureExt, Sink, SinkExt, StreamExt};
 use rumqttc::{
-    Disconnect, Event as MqttEvent, EventLoop, LastWill, MqttOptions, Packet, Publish, QoS,
-    Request, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe,
+    Packet, PubAck, Publish, QoS, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Settings;
 use super::error::MqttError;
 use super::inbound::{Incoming, MessageParser};
+use super::limits::MAX_PACKET;
 use super::message::Message;
 use super::topics;
+use crate::clock;
 
-/// Both ways. The library's default of 10 KiB is too small for the discovery of a device with many
-/// cells.
-const MAX_PACKET: usize = 1024 * 1024;
+use codec::Received;
+use connection::{CONNECT_TIMEOUT, Connection};
+use flow::Flow;
+use intake::Intake;
+
 /// Upper bound of what a packet contains besides topic and payload.
 const PACKET_OVERHEAD: usize = 16;
-/// Messages waiting for the socket: a read of a large pack, or several.
-const OUTGOING_QUEUE: usize = 512;
+/// Messages waiting for room in the flow; few, because values grow old in the queue.
+const OUTGOING_QUEUE: usize = 64;
 /// More events than can arrive between two turns of the scheduler.
 const EVENT_QUEUE: usize = 4096;
-/// Messages sent but not yet acknowledged.
-const MAX_INFLIGHT: u16 = 1000;
-/// A broker that does not read for this long is gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A broker acknowledges at once; one that answers pings but acknowledges nothing must not block
-/// the session.
-const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the broker sent.
 #[derive(Debug)]
@@ -55,8 +59,8 @@ pub enum Event {
 
 #[derive(Debug)]
 struct Outgoing {
-    request: Option<Request>,
-    /// Signalled once this request and all earlier messages are acknowledged.
+    packet: Option<Packet>,
+    /// Signalled once this packet and all earlier ones are acknowledged.
     acknowledged: Option<oneshot::Sender<()>>,
 }
 
@@ -69,17 +73,12 @@ pub struct MqttClient {
 
 /// Moves packets between the socket and a [`MqttClient`].
 pub struct ClientTask {
-    event_loop: EventLoop,
-    parser: MessageParser,
+    settings: Settings,
+    parser: Arc<MessageParser>,
     outgoing: mpsc::Receiver<Outgoing>,
     events: mpsc::Sender<Event>,
     /// Messages that wait for the socket or for an acknowledgement, for the metrics.
     queue_length: Arc<AtomicUsize>,
-    connected: bool,
-    acknowledged: Option<oneshot::Sender<()>>,
-    overflowed: bool,
-    /// For messages.
-    host: String,
 }
 
 /// Nothing is sent before [`ClientTask::run`].
@@ -87,56 +86,17 @@ pub fn open(
     settings: &Settings,
     parser: MessageParser,
     queue_length: Arc<AtomicUsize>,
-) -> Result<(ClientTask, MqttClient), MqttError> {
+) -> (ClientTask, MqttClient) {
     let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_QUEUE);
     let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
     let task = ClientTask {
-        // The library's own request queue stays empty, because it flushes after each message.
-        event_loop: EventLoop::new(options(settings)?, 1),
-        parser,
+        settings: settings.clone(),
+        parser: Arc::new(parser),
         outgoing: outgoing_receiver,
         events: event_sender,
         queue_length,
-        connected: false,
-        acknowledged: None,
-        overflowed: false,
-        host: settings.host.clone(),
     };
-    Ok((task, MqttClient { outgoing, events }))
-}
-
-fn options(settings: &Settings) -> Result<MqttOptions, MqttError> {
-    let host = match settings.host.parse::<Ipv6Addr>() {
-        Ok(address) => format!("[{address}]"),
-        Err(_) => settings.host.clone(),
-    };
-    let mut options = MqttOptions::new(settings.client_id.clone(), host, settings.port);
-    // Whole seconds in two bytes; the library panics on less than one.
-    let keep_alive = settings.keep_alive.as_secs().clamp(1, u16::MAX.into());
-    options.set_keep_alive(Duration::from_secs(keep_alive));
-    options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
-    options.set_inflight(MAX_INFLIGHT);
-    let will = topics::bridge_online(&settings.client_id);
-    options.set_last_will(LastWill::new(will, "false", QoS::AtLeastOnce, true));
-    if let Some((user, password)) = &settings.login {
-        options.set_credentials(user, password.expose());
-    }
-    if let Some(tls) = &settings.tls {
-        enable_tls(&mut options, tls)?;
-    }
-    Ok(options)
-}
-
-#[cfg(feature = "tls")]
-fn enable_tls(options: &mut MqttOptions, tls: &super::Tls) -> Result<(), MqttError> {
-    let config = rumqttc::TlsConfiguration::Rustls(super::tls::client_config(tls)?);
-    options.set_transport(rumqttc::Transport::tls_with_config(config));
-    Ok(())
-}
-
-#[cfg(not(feature = "tls"))]
-fn enable_tls(_options: &mut MqttOptions, _tls: &super::Tls) -> Result<(), MqttError> {
-    Err(MqttError::Tls("this program was built without TLS".to_owned()))
+    (task, MqttClient { outgoing, events })
 }
 
 impl MqttClient {
@@ -155,7 +115,7 @@ impl MqttClient {
                 let Message { topic, payload, retain, at_least_once } = message;
                 let qos = if at_least_once { QoS::AtLeastOnce } else { QoS::AtMostOnce };
                 let publish = Publish { retain, ..Publish::new(topic, qos, payload) };
-                self.send(Some(Request::Publish(publish)), None).await?;
+                self.send(Some(Packet::Publish(publish)), None).await?;
             }
         }
         Ok(())
@@ -166,36 +126,39 @@ impl MqttClient {
         // The broker sends messages of QoS 1 one acknowledgement at a time, so the echo of QoS 0
         // would overtake retained messages.
         let filters = filters.into_iter().map(|path| SubscribeFilter::new(path, QoS::AtMostOnce));
-        self.send(Some(Subscribe::new_many(filters).into()), None).await
+        self.send(Some(Packet::Subscribe(Subscribe::new_many(filters))), None).await
     }
 
     pub async fn unsubscribe(&self, topics: Vec<String>) -> Result<(), MqttError> {
-        self.send(Some(Request::Unsubscribe(Unsubscribe { pkid: 0, topics })), None).await
+        self.send(Some(Packet::Unsubscribe(Unsubscribe { pkid: 0, topics })), None).await
     }
 
-    /// Waits until the broker has acknowledged every message.
+    /// Waits until the broker has acknowledged every message. The task ends a connection on which it
+    /// does not.
     pub async fn wait_acknowledged(&self) -> Result<(), MqttError> {
-        self.send_and_wait(None).await
+        self.acknowledged().await?.await.map_err(|_| MqttError::Closed)
+    }
+
+    /// Signalled once the broker has acknowledged every message so far.
+    pub async fn acknowledged(&self) -> Result<oneshot::Receiver<()>, MqttError> {
+        let (sender, acknowledged) = oneshot::channel();
+        self.send(None, Some(sender)).await?;
+        Ok(acknowledged)
     }
 
     /// Ends the connection without triggering the last will.
     pub async fn disconnect(&self) -> Result<(), MqttError> {
-        self.send_and_wait(Some(Request::Disconnect(Disconnect))).await
-    }
-
-    async fn send_and_wait(&self, request: Option<Request>) -> Result<(), MqttError> {
-        let (sender, acknowledged) = oneshot::channel();
-        self.send(request, Some(sender)).await?;
-        let result = timeout(ACKNOWLEDGE_TIMEOUT, acknowledged).await;
-        result.map_err(|_| MqttError::Stalled)?.map_err(|_| MqttError::Closed)
+        let (sender, sent) = oneshot::channel();
+        self.send(Some(Packet::Disconnect), Some(sender)).await?;
+        sent.await.map_err(|_| MqttError::Closed)
     }
 
     async fn send(
         &self,
-        request: Option<Request>,
+        packet: Option<Packet>,
         acknowledged: Option<oneshot::Sender<()>>,
     ) -> Result<(), MqttError> {
-        let outgoing = Outgoing { request, acknowledged };
+        let outgoing = Outgoing { packet, acknowledged };
         self.outgoing.send(outgoing).await.map_err(|_| MqttError::Closed)
     }
 }
@@ -216,33 +179,74 @@ fn is_sendable(message: &Message) -> bool {
 
 impl ClientTask {
     /// Connects and moves packets until the connection ends.
-    pub async fn run(mut self) -> MqttError {
+    pub async fn run(self) -> MqttError {
+        let ClientTask { settings, parser, outgoing, events, queue_length } = self;
+        let connection = timeout(CONNECT_TIMEOUT, Connection::open(&settings, parser.clone()));
+        let connection = match connection.await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return error.with_host(&settings.host),
+            Err(_) => return MqttError::NoAnswer,
+        };
+        let flow = Flow::new(settings.keep_alive, Instant::now());
+        let intake = Intake::new(parser);
+        let mut exchange = Exchange {
+            connection,
+            flow,
+            intake,
+            outgoing,
+            events,
+            queue_length,
+            progress: 0,
+            flushed: true,
+            waiting: VecDeque::new(),
+        };
+        exchange.report(Event::Connected);
+        exchange.run().await
+    }
+}
+
+/// A connection while it lasts.
+struct Exchange {
+    connection: Connection,
+    flow: Flow,
+    intake: Intake,
+    outgoing: mpsc::Receiver<Outgoing>,
+    events: mpsc::Sender<Event>,
+    queue_length: Arc<AtomicUsize>,
+    /// See [`codec::PacketCodec::progress`].
+    progress: u64,
+    /// Nothing waits in the buffer of the connection.
+    flushed: bool,
+    /// Those who wait for the acknowledgement of a packet and all before it.
+    waiting: VecDeque<(u64, oneshot::Sender<()>)>,
+}
+
+impl Exchange {
+    async fn run(&mut self) -> MqttError {
         loop {
-            let ready = self.connected && self.has_room();
+            let ready = self.flow.has_room();
+            let next_check = self.flow.next_check();
+            // Not biased: whoever floods this client must not keep it from sending.
             let result = tokio::select! {
-                biased;
-                event = self.event_loop.poll() => match event {
-                    Ok(MqttEvent::Incoming(packet)) => {
-                        self.receive(packet);
-                        Ok(())
-                    }
-                    Ok(MqttEvent::Outgoing(_)) => Ok(()),
-                    Err(error) => {
-                        Err(MqttError::new(error, self.connected).with_host(&self.host))
-                    }
+                received = exchange(&mut self.connection, &mut self.flushed) => match received {
+                    Ok(received) => self.receive(received),
+                    Err(error) => Err(error),
                 },
-                Some(first) = self.outgoing.recv(), if ready => {
-                    timeout(WRITE_TIMEOUT, self.write(first)).await.unwrap_or(Err(MqttError::Stalled))
-                }
+                Some(first) = self.outgoing.recv(), if ready => self.write(first),
+                () = sleep_until(next_check) => Ok(()),
             };
-            let inflight = self.event_loop.state.inflight();
-            let waiting = self.outgoing.len() + usize::from(inflight);
-            self.queue_length.store(waiting, Ordering::Relaxed);
+            let result = result.and_then(|()| self.check());
             if let Err(error) = result {
                 return error;
             }
-            if inflight == 0
-                && let Some(acknowledged) = self.acknowledged.take()
+            let waiting = self.outgoing.len() + self.flow.unacknowledged();
+            self.queue_length.store(waiting, Ordering::Relaxed);
+            while self.flushed
+                && self
+                    .waiting
+                    .front()
+                    .is_some_and(|(number, _)| self.flow.is_acknowledged(*number))
+                && let Some((_, acknowledged)) = self.waiting.pop_front()
             {
                 // The session may have stopped waiting.
                 let _ = acknowledged.send(());
@@ -250,53 +254,138 @@ impl ClientTask {
         }
     }
 
-    /// The library reuses packet ids without checking that they are free.
-    fn has_room(&self) -> bool {
-        let state = &self.event_loop.state;
-        state.inflight() < MAX_INFLIGHT && state.collision.is_none()
+    /// Part of a packet also counts as life.
+    fn check(&mut self) -> Result<(), MqttError> {
+        let (now, progress) = (Instant::now(), self.connection.packets.codec().progress);
+        if std::mem::replace(&mut self.progress, progress) != progress {
+            self.flow.receive(now);
+        }
+        if self.flow.mark_if_due(now) {
+            self.feed(Packet::PingReq)?;
+        }
+        self.flow.check(now)
     }
 
-    fn receive(&mut self, packet: Packet) {
-        let event = match packet {
-            Packet::ConnAck(_) => {
-                self.connected = true;
-                Event::Connected
+    fn receive(&mut self, received: Option<Received>) -> Result<(), MqttError> {
+        let event = match received {
+            None => return Ok(()),
+            Some(Received::TooLarge(message)) => {
+                self.intake.report_too_large(&message, clock::uptime());
+                return Ok(());
             }
-            Packet::SubAck(ack) => {
-                let codes = ack.return_codes.into_iter();
-                Event::Subscribed(
-                    codes.filter(|code| *code == SubscribeReasonCode::Failure).count(),
-                )
-            }
-            Packet::Publish(Publish { topic, payload, retain, .. }) => {
-                let Some(incoming) = self.parser.parse(&topic, &payload, retain) else { return };
-                Event::Incoming(incoming)
-            }
-            _ => return,
+            Some(Received::Packet(packet)) => self.handle(packet)?,
         };
-        // The session may be waiting for this task, so the task must not wait for the session.
-        if self.events.try_send(event).is_err() && !self.overflowed {
-            self.overflowed = true;
-            tracing::warn!("MQTT: messages arrive faster than they are handled, some are dropped");
-        }
-    }
-
-    /// Writes this request and all that are queued behind it, then flushes once.
-    async fn write(&mut self, first: Outgoing) -> Result<(), MqttError> {
-        let mut next = Some(first);
-        while let Some(Outgoing { request, acknowledged }) = next {
-            if let Some(request) = request
-                && let Some(packet) = self.event_loop.state.handle_outgoing_packet(request)?
-                && let Some(network) = &mut self.event_loop.network
-            {
-                network.write(packet).await?;
-            }
-            self.acknowledged = acknowledged.or(self.acknowledged.take());
-            next = if self.has_room() { self.outgoing.try_recv().ok() } else { None };
-        }
-        if let Some(network) = &mut self.event_loop.network {
-            network.flush().await?;
+        if let Some(event) = event {
+            self.report(event);
         }
         Ok(())
     }
+
+    fn handle(&mut self, packet: Packet) -> Result<Option<Event>, MqttError> {
+        Ok(match packet {
+            Packet::PingResp => {
+                self.flow.confirm(Instant::now());
+                None
+            }
+            Packet::PubAck(ack) => {
+                self.flow.acknowledge(ack.pkid);
+                None
+            }
+            Packet::UnsubAck(ack) => {
+                self.flow.acknowledge(ack.pkid);
+                None
+            }
+            Packet::SubAck(ack) => {
+                self.flow.acknowledge(ack.pkid);
+                let codes = ack.return_codes.into_iter();
+                let rejected = codes.filter(|code| *code == SubscribeReasonCode::Failure).count();
+                Some(Event::Subscribed(rejected))
+            }
+            Packet::Publish(publish) => {
+                if publish.qos == QoS::AtLeastOnce {
+                    self.feed(Packet::PubAck(PubAck { pkid: publish.pkid }))?;
+                }
+                let Publish { topic, payload, retain, .. } = publish;
+                self.intake.take(&topic, &payload, retain, clock::uptime()).map(Event::Incoming)
+            }
+            _ => None,
+        })
+    }
+
+    /// The session may be waiting for this task, so the task must not wait for the session.
+    fn report(&mut self, event: Event) {
+        if self.events.try_send(event).is_err() {
+            self.intake.report_overflow(clock::uptime());
+        }
+    }
+
+    /// Takes this packet and all that are queued behind it, as far as there is room.
+    fn write(&mut self, first: Outgoing) -> Result<(), MqttError> {
+        let mut next = Some(first);
+        while let Some(Outgoing { packet, acknowledged }) = next {
+            match packet {
+                Some(Packet::Disconnect) => {
+                    self.connection.close_gently();
+                    self.feed(Packet::Disconnect)?;
+                }
+                Some(packet) => self.send(packet)?,
+                None => {}
+            }
+            let number = self.flow.last_number();
+            self.waiting.extend(acknowledged.map(|acknowledged| (number, acknowledged)));
+            next = if self.flow.has_room() { self.outgoing.try_recv().ok() } else { None };
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, mut packet: Packet) -> Result<(), MqttError> {
+        let now = Instant::now();
+        match &mut packet {
+            Packet::Publish(publish) if publish.qos == QoS::AtMostOnce => {}
+            Packet::Publish(Publish { pkid, .. })
+            | Packet::Subscribe(Subscribe { pkid, .. })
+            | Packet::Unsubscribe(Unsubscribe { pkid, .. }) => *pkid = self.flow.packet_id(now),
+            _ => {}
+        }
+        let before = self.connection.packets.write_buffer().len();
+        self.feed(packet)?;
+        self.flow.send(self.connection.packets.write_buffer().len() - before, now);
+        Ok(())
+    }
+
+    /// Adds a packet to the buffer of the connection, which never waits.
+    fn feed(&mut self, packet: Packet) -> Result<(), MqttError> {
+        self.flushed = false;
+        match self.connection.packets.feed(packet).now_or_never() {
+            Some(result) => result.map_err(|error| MqttError::new(error, true)),
+            None => Err(MqttError::Stalled),
+        }
+    }
+}
+
+/// Writes what is buffered, and returns the next packet of the broker. `None`: all was written.
+async fn exchange(
+    connection: &mut Connection,
+    flushed: &mut bool,
+) -> Result<Option<Received>, MqttError> {
+    let failed = |error| MqttError::new(error, true);
+    poll_fn(|context| {
+        let mut packets = Pin::new(&mut connection.packets);
+        if !*flushed {
+            match Sink::<Packet>::poll_flush(packets.as_mut(), context) {
+                Poll::Ready(Ok(())) => {
+                    *flushed = true;
+                    return Poll::Ready(Ok(None));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(failed(error))),
+                Poll::Pending => {}
+            }
+        }
+        match packets.poll_next_unpin(context) {
+            Poll::Ready(Some(received)) => Poll::Ready(received.map(Some).map_err(failed)),
+            Poll::Ready(None) => Poll::Ready(Err(MqttError::Aborted)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }

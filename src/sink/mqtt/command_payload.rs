@@ -8,21 +8,24 @@ use serde_json::{Map, Value, json};
 use crate::command::{Command, CommandError, ConfigChange};
 use crate::did_you_mean::closest;
 use crate::model::profile::{INTERVAL_MS, SCAN_TIMEOUT_MS, TIMEOUT_MS, address_bytes};
+use crate::model::{Energy, MilliwattHours};
 
 use super::message::Message;
 use super::topics::{self, Topics};
 
-/// Far more than all fields together need.
-const MAX_CONFIG: usize = 4096;
-
-const FIELDS: [&str; 6] =
-    ["address", "adapter", "poll_interval_s", "timeout_s", "scan_timeout_s", "paused"];
+const FIELDS: [&str; 8] = [
+    "address",
+    "adapter",
+    "poll_interval_s",
+    "timeout_s",
+    "scan_timeout_s",
+    "paused",
+    "energy_charged_kwh",
+    "energy_discharged_kwh",
+];
 
 /// The payload of `cmd/config`. One invalid field rejects all of them.
 pub fn parse_config(payload: &[u8]) -> Result<ConfigChange, String> {
-    if payload.len() > MAX_CONFIG {
-        return Err(format!("the message is larger than {MAX_CONFIG} bytes"));
-    }
     let fields: Map<String, Value> = serde_json::from_slice(payload).map_err(|error| {
         format!("not a JSON object: {error}; example: {{\"poll_interval_s\": 10}}")
     })?;
@@ -41,6 +44,8 @@ pub fn parse_config(payload: &[u8]) -> Result<ConfigChange, String> {
                 change.paused =
                     given.map(|paused| paused.as_bool().ok_or_else(error)).transpose()?;
             }
+            "energy_charged_kwh" => change.energy_charged = energy(name, given)?,
+            "energy_discharged_kwh" => change.energy_discharged = energy(name, given)?,
             unknown => return Err(unknown_field(unknown)),
         }
     }
@@ -77,6 +82,14 @@ fn seconds(
     Ok(Some(Duration::from_secs_f64(number.ok_or_else(error)?)))
 }
 
+fn energy(name: &str, value: Option<&Value>) -> Result<Option<Energy>, String> {
+    let Some(value) = value else { return Ok(None) };
+    let kwh = value.as_f64().filter(|kwh| (0.0..=1e6).contains(kwh));
+    let mwh = kwh.map(|kwh| MilliwattHours((kwh * 1e6).round() as i64));
+    let error = || format!("{name}: a number of kWh from 0 to 1000000 expected, not {value}");
+    mwh.and_then(Energy::of).map(Some).ok_or_else(error)
+}
+
 fn unknown_field(name: &str) -> String {
     match closest(name, FIELDS).filter(|(field, errors)| *errors <= field.len() / 2) {
         Some((field, _)) => format!("unknown field \"{name}\"; did you mean \"{field}\"?"),
@@ -93,19 +106,15 @@ pub fn parse_on_off(payload: &[u8]) -> Result<bool, String> {
     }
 }
 
-/// The reply to a command. `cmd/read` has none: it is answered by the reading, and errors are logged.
+/// The reply to a command. `cmd/read` has none: it is answered by the reading, and the caller logs
+/// its error.
 pub fn reply(
     topics: &Topics,
     command: &Command,
     result: Result<(), CommandError>,
-) -> Option<Message> {
+) -> Result<Option<Message>, CommandError> {
     let (key, accepted) = match command {
-        Command::Read => {
-            if let Err(error) = result {
-                tracing::warn!("MQTT: read command failed: {error}");
-            }
-            return None;
-        }
+        Command::Read => return result.map(|()| None),
         Command::Configure(change) => (topics::CONFIG_COMMAND.to_owned(), accepted(change)),
         Command::Switch(setting) => {
             let state = if setting.on { "ON" } else { "OFF" };
@@ -114,10 +123,10 @@ pub fn reply(
         }
     };
     let topic = topics.topic(&key);
-    Some(match result {
+    Ok(Some(match result {
         Ok(()) => Message::event(topics::command_result(&topic), accepted.to_string()),
         Err(error) => error_reply(&topic, &error.0),
-    })
+    }))
 }
 
 /// The reply to a command that was not carried out.
@@ -129,6 +138,7 @@ pub fn error_reply(command_topic: &str, error: &str) -> Message {
 /// The fields that were applied, with their names and units in `cmd/config`.
 fn accepted(change: &ConfigChange) -> Value {
     let seconds = |time: Option<Duration>| time.map(|time| json!(time.as_secs_f64()));
+    let kwh = |energy: Option<Energy>| energy.map(|energy| energy.kwh().to_json());
     let fields = [
         ("ok", Some(json!(true))),
         ("address", change.address.as_ref().map(|address| json!(address))),
@@ -137,6 +147,8 @@ fn accepted(change: &ConfigChange) -> Value {
         ("timeout_s", seconds(change.timeout)),
         ("scan_timeout_s", seconds(change.scan_timeout)),
         ("paused", change.paused.map(Value::from)),
+        ("energy_charged_kwh", kwh(change.energy_charged)),
+        ("energy_discharged_kwh", kwh(change.energy_discharged)),
     ];
     let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(fields.collect())
@@ -150,7 +162,7 @@ mod tests {
 
     fn reply_to(command: &Command, result: Result<(), CommandError>) -> Option<Message> {
         let topics = Topics::new("bms/{id}", "homeassistant", &test_data::profile());
-        reply(&topics, command, result)
+        reply(&topics, command, result).expect("no read command")
     }
 
     fn parsed(payload: &str) -> Result<ConfigChange, String> {
@@ -162,7 +174,7 @@ mod tests {
         assert_eq!(parsed("{}"), Ok(ConfigChange::default()));
         let all = parsed(
             r#"{"address": "c8-47-80-37-02-e8", "adapter": "hci1", "poll_interval_s": 0.5,
-                "timeout_s": 20, "scan_timeout_s": 5, "paused": true}"#,
+                "timeout_s": 20, "scan_timeout_s": 5, "paused": true, "energy_charged_kwh": 12.5}"#,
         );
         let expected = ConfigChange {
             address: Some("C8:47:80:37:02:E8".into()),
@@ -171,9 +183,11 @@ mod tests {
             timeout: Some(Duration::from_secs(20)),
             scan_timeout: Some(Duration::from_secs(5)),
             paused: Some(true),
+            energy_charged: Energy::from_kwh("12.5"),
+            energy_discharged: None,
         };
         assert_eq!(all, Ok(expected.clone()));
-        let payload = r#"{"ok":true,"address":"C8:47:80:37:02:E8","adapter":"hci1","poll_interval_s":0.5,"timeout_s":20.0,"scan_timeout_s":5.0,"paused":true}"#;
+        let payload = r#"{"ok":true,"address":"C8:47:80:37:02:E8","adapter":"hci1","poll_interval_s":0.5,"timeout_s":20.0,"scan_timeout_s":5.0,"paused":true,"energy_charged_kwh":12.5}"#;
         let reply = reply_to(&Command::Configure(expected), Ok(()));
         assert_eq!(reply, Some(Message::event("bms/rack/cmd/config/result", payload)));
     }
@@ -205,6 +219,8 @@ mod tests {
             (r#"{"scan_timeout_s": 0.5}"#, "1 to 60"),
             (r#"{"scan_timeout_s": 61}"#, "1 to 60"),
             (r#"{"paused": "yes"}"#, "paused"),
+            (r#"{"energy_charged_kwh": -1}"#, "0 to 1000000"),
+            (r#"{"energy_discharged_kwh": 1e7}"#, "energy_discharged_kwh"),
             (r#"{"poll_interval": 10}"#, "poll_interval_s"),
             (r#"{"adress": "x"}"#, "\"address\""),
             (r#"{"colour": "red"}"#, "fields: address, "),
@@ -221,12 +237,6 @@ mod tests {
     #[test]
     fn one_invalid_field_rejects_all() {
         assert!(parsed(r#"{"poll_interval_s": 10, "paused": 1}"#).is_err());
-    }
-
-    #[test]
-    fn huge_config_is_rejected_unparsed() {
-        let payload = format!(r#"{{"address": "{}"}}"#, "x".repeat(MAX_CONFIG));
-        assert!(parsed(&payload).expect_err("too large").contains("larger"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Discovery;
 use super::discovery::{self, Context, Entity};
+use super::limits::MAX_ANNOUNCED;
 use super::message::Message;
 use super::seen_quantities::SeenQuantities;
 use super::topics::DiscoveryTarget;
@@ -33,7 +34,10 @@ pub struct DiscoveryUpdate {
 impl RetainedDiscovery {
     /// Adds what an earlier run published.
     pub fn add(&mut self, target: DiscoveryTarget, components: Map<String, Value>) {
-        self.0.insert(target, RetainedPayload { text: None, components });
+        let count: usize = self.0.values().map(|payload| payload.components.len()).sum();
+        if count + components.len() <= MAX_ANNOUNCED {
+            self.0.insert(target, RetainedPayload { text: None, components });
+        }
     }
 
     /// The next update sends everything again, as Home Assistant expects after its start.

@@ -1,10 +1,12 @@
 //! Why a connection to the broker failed or ended, in messages for the operator.
 
-use std::error::Error;
+#[cfg(feature = "tls")]
+use std::error::Error as StdError;
 use std::io;
 use std::net::IpAddr;
 
-use rumqttc::{ConnectReturnCode as Code, ConnectionError, StateError};
+use rumqttc::ConnectReturnCode as Code;
+use rumqttc::mqttbytes::Error;
 
 use crate::remedy::{self, Remedy};
 
@@ -31,8 +33,14 @@ pub enum MqttError {
     /// Connecting failed, or an established connection ended.
     #[error("{0}")]
     Connection(String),
+    #[error("the broker closed the connection")]
+    Aborted,
+    #[error("the broker no longer answers")]
+    Silent,
     #[error("the broker accepts no more messages")]
     Stalled,
+    #[error("the broker sent invalid data ({0})")]
+    Invalid(Error),
     #[error("the broker does not answer the subscriptions")]
     NoSubscribeAck,
     #[error("the broker rejected a subscription; check its access rules")]
@@ -44,19 +52,11 @@ pub enum MqttError {
 
 impl MqttError {
     /// `connected`: the broker had accepted the connection.
-    pub fn new(error: ConnectionError, connected: bool) -> Self {
+    pub fn new(error: Error, connected: bool) -> Self {
         match error {
-            ConnectionError::Io(error) => MqttError::from_io(&error, connected),
-            ConnectionError::MqttState(StateError::ConnectionAborted) if !connected => {
-                MqttError::HungUp
-            }
-            ConnectionError::MqttState(error) => error.into(),
-            ConnectionError::FlushTimeout => MqttError::Stalled,
-            ConnectionError::ConnectionRefused(code) => MqttError::from_code(code),
-            ConnectionError::NetworkTimeout | ConnectionError::NotConnAck(_) => MqttError::NoAnswer,
-            ConnectionError::RequestsDone => MqttError::Closed,
-            #[cfg(feature = "tls")]
-            ConnectionError::Tls(error) => MqttError::from_tls(&error),
+            Error::Io(error) => MqttError::from_io(&error, connected),
+            error if connected => MqttError::Invalid(error),
+            _ => MqttError::NoAnswer,
         }
     }
 
@@ -64,9 +64,7 @@ impl MqttError {
         let text = error.to_string();
         match error.kind() {
             io::ErrorKind::ConnectionRefused => MqttError::NotListening(&remedy::BROKER_REFUSES),
-            io::ErrorKind::InvalidData if connected => {
-                MqttError::Connection("the broker sent invalid data".into())
-            }
+            io::ErrorKind::UnexpectedEof if !connected => MqttError::HungUp,
             // The standard library has no kind for it.
             _ if text.starts_with("failed to lookup address") => MqttError::UnknownHost,
             _ => MqttError::Connection(text),
@@ -88,7 +86,7 @@ impl MqttError {
 
     /// A broker without TLS cannot parse the handshake and closes the connection.
     #[cfg(feature = "tls")]
-    fn from_tls(error: &(dyn Error + 'static)) -> Self {
+    pub fn from_tls(error: &(dyn StdError + 'static)) -> Self {
         let text = innermost(error);
         let mut errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
         let closed = errors.any(|error| CLOSED_BY_PEER.contains(&error.kind()));
@@ -99,7 +97,7 @@ impl MqttError {
         })
     }
 
-    fn from_code(code: Code) -> Self {
+    pub fn from_code(code: Code) -> Self {
         match code {
             Code::BadUserNamePassword => MqttError::LoginRefused("wrong user or password"),
             Code::NotAuthorized => MqttError::LoginRefused("not authorised"),
@@ -116,14 +114,17 @@ impl MqttError {
     }
 }
 
-/// An error of an established connection.
-impl From<StateError> for MqttError {
-    fn from(error: StateError) -> Self {
-        MqttError::Connection(match error {
-            StateError::ConnectionAborted => "the broker closed the connection".to_owned(),
-            StateError::AwaitPingResp => "the broker no longer answers".to_owned(),
-            other => innermost(&other),
-        })
+/// The connection could not be opened.
+impl From<io::Error> for MqttError {
+    fn from(error: io::Error) -> Self {
+        MqttError::from_io(&error, false)
+    }
+}
+
+/// The broker could not be greeted.
+impl From<Error> for MqttError {
+    fn from(error: Error) -> Self {
+        MqttError::new(error, false)
     }
 }
 
@@ -135,12 +136,16 @@ const CLOSED_BY_PEER: &[io::ErrorKind] = &[
     io::ErrorKind::BrokenPipe,
 ];
 
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+#[cfg(feature = "tls")]
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// The library wraps the cause up to three times.
-fn innermost(error: &(dyn Error + 'static)) -> String {
+/// The libraries wrap the cause several times.
+#[cfg(feature = "tls")]
+fn innermost(error: &(dyn StdError + 'static)) -> String {
     causes(error).last().unwrap_or(error).to_string()
 }
 
@@ -150,27 +155,26 @@ mod tests {
     use crate::model::Installation;
 
     #[test]
-    fn message_is_the_innermost_cause() {
+    fn message_names_the_remedy() {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-        let text = MqttError::new(ConnectionError::Io(refused), false).to_string();
+        let text = MqttError::from(refused).to_string();
         assert_eq!(text, "connection refused; is the broker running?");
 
         let unknown =
             io::Error::other("failed to lookup address information: Name does not resolve");
-        let text = MqttError::new(ConnectionError::Io(unknown), false).to_string();
+        let text = MqttError::from(unknown).to_string();
         assert_eq!(text, "host name not found; check MQTT_HOST and your DNS");
 
-        let reset = io::Error::other("reset by peer");
-        let wrapped = StateError::Deserialization(rumqttc::mqttbytes::Error::Io(reset));
-        let text = MqttError::new(ConnectionError::MqttState(wrapped), true).to_string();
-        assert_eq!(text, "reset by peer");
+        let reset = Error::Io(io::Error::other("reset by peer"));
+        assert_eq!(MqttError::new(reset, true).to_string(), "reset by peer");
+        assert!(matches!(MqttError::new(Error::MalformedPacket, false), MqttError::NoAnswer));
     }
 
     #[test]
     fn refusal_at_localhost_is_explained() {
         let at = |host: &str| {
             let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-            match MqttError::new(ConnectionError::Io(refused), false).with_host(host) {
+            match MqttError::from(refused).with_host(host) {
                 MqttError::NotListening(remedy) => remedy.at(Installation::Container),
                 other => panic!("{other}"),
             }
@@ -191,9 +195,7 @@ mod tests {
 
     #[test]
     fn only_credential_errors_are_login_refusals() {
-        let refused = |code| {
-            MqttError::new(ConnectionError::ConnectionRefused(code), false).is_login_refused()
-        };
+        let refused = |code| MqttError::from_code(code).is_login_refused();
         assert!(refused(Code::NotAuthorized));
         assert!(refused(Code::BadUserNamePassword));
         assert!(!refused(Code::ServiceUnavailable));

@@ -6,9 +6,11 @@ use crate::command::Command;
 use crate::model::{Energy, Setting, Switch};
 
 use super::Settings;
+use super::alarms;
 use super::command_payload::{error_reply, parse_config, parse_on_off};
 use super::discovery::{ORIGIN, platform};
 use super::json::object;
+use super::limits;
 use super::message::Message;
 use super::topics::{self, DiscoveryTarget, Topics};
 
@@ -17,13 +19,15 @@ use super::topics::{self, DiscoveryTarget, Topics};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Incoming {
     Command(usize, Command),
-    /// The payload of a command is invalid; this is the reply.
-    InvalidCommand(Message),
+    /// The command is invalid or not allowed; this is the reply.
+    InvalidCommand(usize, Message),
     /// Topic of a retained command. It would run again at every connection, so it never runs.
     RetainedCommand(String),
     Retained(usize, RetainedState),
     /// Topic and payload of any retained message.
     Collected(String, Vec<u8>),
+    /// The broker still retains what this run announced for the battery.
+    Intact(usize),
     /// Home Assistant has started.
     Birth,
     Echo,
@@ -44,21 +48,51 @@ pub enum RetainedState {
 #[derive(Debug)]
 pub struct MessageParser {
     batteries: Vec<Topics>,
+    /// The last acknowledged announcement of each battery.
+    announced: Vec<Option<Message>>,
     birth: String,
     echo: String,
     /// Whether every retained message is reported.
     collects: bool,
+    allow_config: bool,
 }
 
 impl MessageParser {
     pub fn new(settings: &Settings, batteries: Vec<Topics>) -> Self {
-        let birth = topics::birth(&settings.discovery_prefix);
-        MessageParser { batteries, birth, echo: topics::echo(&settings.client_id), collects: false }
+        MessageParser {
+            announced: vec![None; batteries.len()],
+            batteries,
+            birth: topics::birth(&settings.discovery_prefix),
+            echo: topics::echo(&settings.client_id),
+            collects: false,
+            allow_config: settings.allow_config,
+        }
     }
 
     /// A parser for no battery that reports every retained message.
     pub fn collecting(settings: &Settings) -> Self {
         MessageParser { collects: true, ..MessageParser::new(settings, Vec::new()) }
+    }
+
+    pub fn with_announced(self, announced: Vec<Option<Message>>) -> Self {
+        MessageParser { announced, ..self }
+    }
+
+    pub fn batteries(&self) -> usize {
+        self.batteries.len()
+    }
+
+    /// The longest payload that is accepted on a topic, in bytes.
+    pub fn max_payload(&self, topic: &str) -> usize {
+        if topic == self.birth || topic == self.echo {
+            return limits::MAX_SHORT;
+        }
+        let limit = |topics: &Topics| match topics.key(topic) {
+            Some(key) => Some(limits::max_payload(key)),
+            None => topics.parse_discovery(topic).map(|_| limits::MAX_ANNOUNCEMENT),
+        };
+        let other = if self.collects { limits::MAX_ANNOUNCEMENT } else { 0 };
+        self.batteries.iter().find_map(limit).unwrap_or(other)
     }
 
     /// `None` when the message is of no interest.
@@ -78,12 +112,17 @@ impl MessageParser {
         }
         let mut batteries = self.batteries.iter().enumerate();
         batteries.find_map(|(index, topics)| {
-            let command = topics.key(topic).and_then(|key| parse_command(key, payload));
+            let command = topics.key(topic).and_then(|key| self.parse_command(key, payload));
             match command {
                 Some(_) if retained && payload.is_empty() => None,
                 Some(_) if retained => Some(Incoming::RetainedCommand(topic.to_owned())),
                 Some(Ok(command)) => Some(Incoming::Command(index, command)),
-                Some(Err(error)) => Some(Incoming::InvalidCommand(error_reply(topic, &error))),
+                Some(Err(error)) => {
+                    Some(Incoming::InvalidCommand(index, error_reply(topic, &error)))
+                }
+                None if retained && self.is_intact(index, topic, payload) => {
+                    Some(Incoming::Intact(index))
+                }
                 None if retained => {
                     Some(Incoming::Retained(index, parse_retained(topics, topic, payload)?))
                 }
@@ -102,35 +141,35 @@ impl MessageParser {
         commands.chain([self.birth.clone(), self.echo.clone()]).collect()
     }
 
-    /// Topics of [`RetainedState`], which is read once after connecting.
-    pub fn retained_filters(&self) -> Vec<String> {
-        let filters = self.batteries.iter().flat_map(|topics| {
-            let keys = [topics::ENERGY_CHARGED, topics::ENERGY_DISCHARGED, topics::ALARMS];
-            topics.discovery_filters().into_iter().chain(keys.map(|key| topics.topic(key)))
-        });
-        filters.collect()
+    fn is_intact(&self, index: usize, topic: &str, payload: &[u8]) -> bool {
+        let announced = self.announced.get(index).and_then(Option::as_ref);
+        announced
+            .is_some_and(|message| message.topic == topic && message.payload.as_bytes() == payload)
+    }
+
+    /// `None` when the key is not that of a command.
+    fn parse_command(&self, key: &str, payload: &[u8]) -> Option<Result<Command, String>> {
+        Some(match key {
+            topics::READ_COMMAND => Ok(Command::Read),
+            topics::CONFIG_COMMAND if !self.allow_config => Err(CONFIG_OFF.to_owned()),
+            topics::CONFIG_COMMAND => parse_config(payload).map(Command::Configure),
+            _ => {
+                let is_switch = |switch: &Switch| topics::switch_command(*switch) == key;
+                let switch = Switch::ALL.into_iter().find(is_switch)?;
+                parse_on_off(payload).map(|on| Command::Switch(Setting { switch, on }))
+            }
+        })
     }
 }
 
-/// `None` when the key is not that of a command.
-fn parse_command(key: &str, payload: &[u8]) -> Option<Result<Command, String>> {
-    Some(match key {
-        topics::READ_COMMAND => Ok(Command::Read),
-        topics::CONFIG_COMMAND => parse_config(payload).map(Command::Configure),
-        _ => {
-            let is_switch = |switch: &Switch| topics::switch_command(*switch) == key;
-            let switch = Switch::ALL.into_iter().find(is_switch)?;
-            parse_on_off(payload).map(|on| Command::Switch(Setting { switch, on }))
-        }
-    })
-}
+const CONFIG_OFF: &str = "cmd/config is switched off; set ALLOW_CONFIG=true to allow it";
 
 fn parse_retained(topics: &Topics, topic: &str, payload: &[u8]) -> Option<RetainedState> {
     let energy = || Energy::from_kwh(std::str::from_utf8(payload).ok()?);
     match topics.key(topic) {
         Some(topics::ENERGY_CHARGED) => energy().map(RetainedState::EnergyCharged),
         Some(topics::ENERGY_DISCHARGED) => energy().map(RetainedState::EnergyDischarged),
-        Some(topics::ALARMS) => serde_json::from_slice(payload).ok().map(RetainedState::Alarms),
+        Some(topics::ALARMS) => alarms::parse_list(payload).map(RetainedState::Alarms),
         _ => parse_discovery(topics, topic, payload),
     }
 }
@@ -143,10 +182,11 @@ pub fn parse_discovery(topics: &Topics, topic: &str, payload: &[u8]) -> Option<R
     if origin["name"] != ORIGIN {
         return None;
     }
-    let components = match &target {
+    let mut components = match &target {
         DiscoveryTarget::Entity(component, key) => object(json!({ key: platform(component) })),
         DiscoveryTarget::Device(_) => object(discovery.remove("components").unwrap_or_default()),
     };
+    components.retain(|key, _| topics::is_value_key(key));
     Some(RetainedState::Discovery(target, components))
 }
 
@@ -182,7 +222,7 @@ mod tests {
         assert_eq!(sent("bms/rack/cmd/charging", b"OFF"), Some(Incoming::Command(0, off)));
         for topic in ["bms/rack/cmd/config", "bms/rack/cmd/charging"] {
             match sent(topic, b"?") {
-                Some(Incoming::InvalidCommand(reply)) => {
+                Some(Incoming::InvalidCommand(0, reply)) => {
                     assert_eq!(reply.topic, format!("{topic}/result"));
                     assert!(reply.payload.starts_with(r#"{"ok":false,"error":"#), "{reply:?}");
                 }
@@ -228,9 +268,45 @@ mod tests {
         assert_eq!(sent("bms/rack/energy_charged", b"1.0"), None, "published by this run");
         assert_eq!(retained("bms/rack/alarms", b"[]"), Some(RetainedState::Alarms(Vec::new())));
         assert_eq!(retained("bms/rack/alarms", br#"["fuse_blown"]"#), None, "not an object");
-        for topic in ["bms/rack/energy_charged", "bms/rack/alarms"] {
-            assert!(parser().retained_filters().contains(&topic.to_owned()));
-            assert!(!parser().command_filters().contains(&topic.to_owned()), "{topic}");
+    }
+
+    #[test]
+    fn config_command_can_be_switched_off() {
+        let settings = Settings { allow_config: false, ..test_data::settings() };
+        let topics = Topics::new("bms/{id}", "homeassistant", &test_data::profile());
+        let parser = MessageParser::new(&settings, vec![topics]);
+        let parse = |topic| parser.parse(topic, b"{\"paused\": true}", false);
+        match parse("bms/rack/cmd/config") {
+            Some(Incoming::InvalidCommand(0, reply)) => {
+                assert!(reply.payload.contains("ALLOW_CONFIG"), "{reply:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(parse("bms/rack/cmd/read"), Some(Incoming::Command(0, Command::Read)));
+    }
+
+    #[test]
+    fn announcement_of_this_run_is_recognised() {
+        let topic = "homeassistant/sensor/rack/soc/config";
+        let own = r#"{"origin": {"name": "bms-reader"}}"#;
+        let parser = parser().with_announced(vec![Some(Message::retained(topic, own))]);
+        assert_eq!(parser.parse(topic, own.as_bytes(), true), Some(Incoming::Intact(0)));
+        for (topic, payload) in
+            [(topic, &b"{}"[..]), ("homeassistant/sensor/rack/soh/config", own.as_bytes())]
+        {
+            assert_ne!(parser.parse(topic, payload, true), Some(Incoming::Intact(0)));
+        }
+    }
+
+    #[test]
+    fn announced_keys_that_are_no_values_are_ignored() {
+        let payload = br#"{"o": {"name": "bms-reader"}, "components":
+            {"online": {}, "raw": {}, "cmd/read": {}, "a/#": {}, "": {}, "cell_1_voltage": {}}}"#;
+        match retained("homeassistant/device/rack/config", payload) {
+            Some(RetainedState::Discovery(_, components)) => {
+                assert_eq!(components.keys().collect::<Vec<_>>(), ["cell_1_voltage"]);
+            }
+            other => panic!("{other:?}"),
         }
     }
 

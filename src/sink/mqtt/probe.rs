@@ -26,7 +26,7 @@ pub async fn probe(settings: &Settings) -> Result<(), String> {
 
 async fn connect(settings: &Settings) -> Result<(), MqttError> {
     let parser = MessageParser::new(settings, Vec::new());
-    let (task, mut client) = client::open(settings, parser, Arc::default())?;
+    let (task, mut client) = client::open(settings, parser, Arc::default());
     let session = async {
         while !matches!(client.next().await?, Event::Connected) {}
         // The connection works, however it ends.

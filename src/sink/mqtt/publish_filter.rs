@@ -1,24 +1,22 @@
 //! Decides whether a value is published: the change filter.
 
-use std::time::Instant;
-
 use super::Publish;
+use crate::model::Uptime;
+use crate::model::units::millis;
 
 /// The text last published for a key, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastSent {
     pub text: String,
-    pub at: Instant,
+    pub at: Uptime,
 }
 
 /// Whether to publish `text` at `now`. A value that was never published is always due.
-pub fn is_due(last: Option<&LastSent>, text: &str, now: Instant, policy: Publish) -> bool {
+pub fn is_due(last: Option<&LastSent>, text: &str, now: Uptime, policy: Publish) -> bool {
     let Some(last) = last else { return true };
     match policy {
         Publish::All => true,
-        Publish::Changes(refresh) => {
-            last.text != text || now.saturating_duration_since(last.at) >= refresh
-        }
+        Publish::Changes(refresh) => last.text != text || now.since(last.at) >= millis(refresh),
     }
 }
 
@@ -32,10 +30,9 @@ mod tests {
 
     #[test]
     fn unchanged_value_is_due_after_the_refresh_time() {
-        let start = Instant::now();
-        let sent = LastSent { text: "1.0".into(), at: start };
+        let sent = LastSent { text: "1.0".into(), at: Uptime(1000) };
         let policy = Publish::Changes(Duration::from_secs(300));
-        let after = |seconds| start + Duration::from_secs(seconds);
+        let after = |seconds: u64| Uptime(1000 + 1000 * seconds);
         assert!(!is_due(Some(&sent), "1.0", after(299), policy));
         assert!(is_due(Some(&sent), "1.0", after(300), policy));
         assert!(is_due(Some(&sent), "1.1", after(0), policy));
@@ -48,17 +45,17 @@ mod tests {
             refresh in 1u64..600,
         ) {
             let policy = Publish::Changes(Duration::from_secs(refresh));
-            let mut now = Instant::now();
+            let mut now = Uptime(1);
             let mut sent: Option<LastSent> = None;
             for (value, seconds) in readings {
-                now += Duration::from_secs(seconds);
+                now = Uptime(now.0 + seconds * 1000);
                 let text = value.to_string();
                 if is_due(sent.as_ref(), &text, now, policy) {
                     sent = Some(LastSent { text: text.clone(), at: now });
                 }
                 let last = sent.as_ref().expect("the first value is always due");
                 prop_assert_eq!(&last.text, &text);
-                prop_assert!(now.duration_since(last.at) < Duration::from_secs(refresh));
+                prop_assert!(now.since(last.at) < refresh * 1000);
             }
         }
 
@@ -67,9 +64,8 @@ mod tests {
             value in 0u8..9,
             seconds in 0u64..300,
         ) {
-            let start = Instant::now();
-            let sent = LastSent { text: value.to_string(), at: start };
-            let now = start + Duration::from_secs(seconds);
+            let sent = LastSent { text: value.to_string(), at: Uptime(1000) };
+            let now = Uptime(1000 + seconds * 1000);
             let policy = Publish::Changes(Duration::from_secs(300));
             prop_assert!(!is_due(Some(&sent), &value.to_string(), now, policy));
             prop_assert!(is_due(Some(&sent), &value.to_string(), now, Publish::All));

@@ -66,7 +66,7 @@ async fn with_connection<T>(
     let attempt = async {
         settings.locate_broker().await?;
         let parser = MessageParser::collecting(&settings);
-        let (task, mut client) = client::open(&settings, parser, Arc::default())?;
+        let (task, mut client) = client::open(&settings, parser, Arc::default());
         let session = async {
             while !matches!(client.next().await?, Event::Connected) {}
             let result = session(&mut client).await?;

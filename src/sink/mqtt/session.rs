@@ -1,5 +1,7 @@
 //! What is published on a connection, and in which order.
 
+mod prepare;
+
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,22 +12,23 @@ use tokio::time::{self, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, Updates};
-use crate::command::{CommandBus, CommandError};
-use crate::model::{BrokerState, DeviceState, EnergyTotals, Restored};
+use crate::clock;
+use crate::command::{Command, CommandBus, CommandError, ConfigChange};
+use crate::model::{BrokerState, DeviceId, DeviceState};
 use crate::random::random;
 
-use super::battery::PublishedBattery;
+use super::battery::{Announcement, PublishedBattery, is_current};
 use super::client::{self, Event, MqttClient};
 use super::command_payload::reply;
 use super::error::MqttError;
 use super::inbound::{Incoming, MessageParser, RetainedState};
+use super::limits::{BIRTH_INTERVAL, LOG_LINES, Rate};
 use super::message::Message;
 use super::topics;
 use super::{DISCONNECT_TIMEOUT, Settings};
 
-const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The session continues without retained messages that have not arrived by then.
-const RETAINED_TIMEOUT: Duration = Duration::from_secs(3);
+use prepare::report_refused;
+
 /// Commands that are carried out at the same time.
 const MAX_COMMANDS: usize = 16;
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,6 +45,8 @@ pub struct Publisher {
     bridge: String,
     /// In the order of the board.
     batteries: Vec<PublishedBattery>,
+    /// Limits the log lines about failed read commands.
+    failed_reads: Rate,
 }
 
 impl Publisher {
@@ -57,6 +62,7 @@ impl Publisher {
             board,
             commands,
             batteries,
+            failed_reads: Rate::new(LOG_LINES),
         }
     }
 
@@ -70,7 +76,7 @@ impl Publisher {
             broker.address = format!("{}:{}", self.settings.host, self.settings.port);
         });
         let (parser, queue_length) = (self.parser(), self.board.mqtt_queue.clone());
-        let (task, mut client) = client::open(&self.settings, parser, queue_length)?;
+        let (task, mut client) = client::open(&self.settings, parser, queue_length);
         let session = async {
             stop.run_until_cancelled(self.serve(&mut client)).await.transpose()?;
             if self.connected_since.is_some() {
@@ -96,7 +102,7 @@ impl Publisher {
         if last.as_ref() == Some(&text) {
             tracing::debug!("MQTT: {broker}: {text}");
         } else if error.is_login_refused() {
-            tracing::error!("MQTT: {broker}: {text}; retrying every minute");
+            tracing::error!("MQTT: {broker}: {text}; retrying up to once a minute");
         } else {
             tracing::warn!("MQTT: {broker}: {text}; retrying");
         }
@@ -120,9 +126,11 @@ impl Publisher {
         });
     }
 
-    fn parser(&self) -> MessageParser {
-        let batteries = self.batteries.iter().map(|battery| battery.topics.clone());
-        MessageParser::new(&self.settings, batteries.collect())
+    fn parser(&mut self) -> MessageParser {
+        let batteries = self.batteries.iter().map(|battery| battery.topics.clone()).collect();
+        let announced = self.batteries.iter_mut().map(PublishedBattery::acknowledged);
+        let announced = announced.map(|message| message.cloned()).collect();
+        MessageParser::new(&self.settings, batteries).with_announced(announced)
     }
 
     async fn serve(&mut self, client: &mut MqttClient) -> Result<Infallible, MqttError> {
@@ -132,26 +140,28 @@ impl Publisher {
         for command in early_commands {
             self.handle(command, &mut replies, client).await?;
         }
-        let mut republish_at = None;
+        let (mut republish_at, mut not_before) = (None, time::Instant::now());
         loop {
             tokio::select! {
                 event = client.next() => match event? {
                     // Many programs receive the birth message at the same moment.
-                    Event::Incoming(Incoming::Birth) => {
+                    Event::Incoming(Incoming::Birth) if republish_at.is_none() => {
                         let delay = Duration::from_secs(1).mul_f64(1.0 + 2.0 * random());
-                        republish_at = Some(time::Instant::now() + delay);
+                        republish_at = Some(not_before.max(time::Instant::now() + delay));
                     }
                     Event::Incoming(incoming) => self.handle(incoming, &mut replies, client).await?,
                     Event::Connected | Event::Subscribed(_) => {}
                 },
                 states = updates.next() => self.publish_updates(&states, client).await?,
-                Some(Ok(reply)) = replies.join_next(), if !replies.is_empty() => {
-                    client.publish(reply).await?;
-                }
+                Some(Ok(reply)) = replies.join_next(), if !replies.is_empty() => match reply {
+                    Ok(reply) => client.publish(reply).await?,
+                    Err(error) => self.report_failed_read(&error),
+                },
                 () = sleep_until(republish_at.unwrap_or_else(time::Instant::now)),
                     if republish_at.is_some() =>
                 {
                     republish_at = None;
+                    not_before = time::Instant::now() + BIRTH_INTERVAL;
                     self.batteries.iter_mut().for_each(PublishedBattery::invalidate);
                     updates = self.publish_all(client).await?;
                 }
@@ -159,108 +169,21 @@ impl Publisher {
         }
     }
 
-    /// Subscribes and collects what the broker retains. Returns the commands that arrived meanwhile.
-    async fn prepare(&mut self, client: &mut MqttClient) -> Result<Vec<Incoming>, MqttError> {
-        let mut commands = Vec::new();
-        self.batteries.iter_mut().for_each(PublishedBattery::reset);
-        let is_connected = |event: &Event| matches!(event, Event::Connected);
-        self.receive_until(is_connected, client, &mut commands).await?;
-        self.report_connected();
-
-        // Nothing else is in flight: the library may give a subscription the packet id of a message.
-        let parser = self.parser();
-        let retained = parser.retained_filters();
-        client.subscribe([parser.command_filters(), retained.clone()].concat()).await?;
-        let is_subscribed = |event: &Event| matches!(event, Event::Subscribed(_));
-        timeout(SUBSCRIBE_TIMEOUT, self.receive_until(is_subscribed, client, &mut commands))
-            .await
-            .unwrap_or(Err(MqttError::NoSubscribeAck))?;
-
-        let echo = topics::echo(&self.settings.client_id);
-        let echo = Message { at_least_once: false, ..Message::event(echo, "echo") };
-        client.publish([echo]).await?;
-        let is_echo = |event: &Event| matches!(event, Event::Incoming(Incoming::Echo));
-        let echoed = self.receive_until(is_echo, client, &mut commands);
-        let echoed = timeout(RETAINED_TIMEOUT, echoed).await.ok().transpose()?;
-        if echoed.is_none() {
-            tracing::debug!("MQTT: the broker did not return the echo in time");
-        }
-        client.unsubscribe(retained).await?;
-        self.restore_energy(echoed.is_some());
-        Ok(commands)
-    }
-
-    async fn receive_until(
-        &mut self,
-        is_last: impl Fn(&Event) -> bool,
-        client: &mut MqttClient,
-        commands: &mut Vec<Incoming>,
-    ) -> Result<(), MqttError> {
-        loop {
-            let event = client.next().await?;
-            let last = is_last(&event);
-            match event {
-                Event::Subscribed(rejected) if rejected > 0 => tracing::warn!(
-                    "MQTT: the broker rejected {rejected} subscriptions: commands and the removal \
-                     of old entities will not work, energy counters start at 0. Check its access \
-                     rules"
-                ),
-                Event::Incoming(Incoming::Retained(index, state)) => {
-                    self.batteries[index].restore(state);
-                }
-                // Everything is about to be published anyway.
-                Event::Incoming(Incoming::Birth | Incoming::Echo) => {}
-                Event::Incoming(command) if commands.len() < MAX_COMMANDS => commands.push(command),
-                Event::Incoming(_) | Event::Connected | Event::Subscribed(_) => {}
-            }
-            if last {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Lets the energy counters continue from the retained values. Until `all_arrived`, a battery
-    /// needs both: the missing one may still arrive, and zero would replace it.
-    fn restore_energy(&mut self, all_arrived: bool) {
-        for battery in &mut self.batteries {
-            let (charged, discharged) = (battery.retained_charged, battery.retained_discharged);
-            let complete = all_arrived || (charged.is_some() && discharged.is_some());
-            if !complete || std::mem::replace(&mut battery.energy_restored, true) {
-                continue;
-            }
-            let found = (charged.is_some() || discharged.is_some()).then(|| EnergyTotals {
-                charged: charged.unwrap_or_default(),
-                discharged: discharged.unwrap_or_default(),
-            });
-            let id = &battery.id;
-            match self.board.restore(id, found) {
-                Some(Restored::Resumed(totals)) => tracing::info!(
-                    "{id}: energy counters continue from {totals} (kept by the broker)"
-                ),
-                Some(Restored::Zero) => tracing::info!(
-                    "{id}: energy counters start at 0: no earlier values on the broker"
-                ),
-                Some(Restored::AlreadyKnown) | None => {}
-            }
-        }
-    }
-
     /// Discovery comes first, so that no entity becomes available before it is described. The
     /// program's own `online` comes after all values: until then the broker may retain old ones.
     async fn publish_all(&mut self, client: &MqttClient) -> Result<Updates, MqttError> {
-        let now = Instant::now();
         let mut updates = self.board.updates();
         // All states are ready at once. A board without batteries has none.
         let states = updates.next().now_or_never().unwrap_or_default();
         for (battery, state) in self.batteries.iter_mut().zip(&states) {
-            client.publish(battery.discovery(state, &self.settings, &self.bridge)).await?;
+            announce(battery, state, &self.settings, &self.bridge, client).await?;
         }
-        for (battery, state) in self.batteries.iter_mut().zip(&states) {
-            client.publish(battery.report(state, &self.settings, now)).await?;
+        for battery in &mut self.batteries {
+            report(battery, &self.board, &self.settings, client).await?;
         }
         client.publish([Message::retained(self.bridge.clone(), "true")]).await?;
-        for (battery, state) in self.batteries.iter_mut().zip(&states) {
-            publish_alarm_events(battery, state, client).await?;
+        for battery in &mut self.batteries {
+            publish_alarm_events(battery, &self.board, client).await?;
         }
         Ok(updates)
     }
@@ -270,13 +193,15 @@ impl Publisher {
         states: &[DeviceState],
         client: &MqttClient,
     ) -> Result<(), MqttError> {
-        let now = Instant::now();
         for state in states {
             let is_own = |battery: &&mut PublishedBattery| battery.id == state.profile.id;
             let Some(battery) = self.batteries.iter_mut().find(is_own) else { continue };
-            client.publish(battery.discovery(state, &self.settings, &self.bridge)).await?;
-            client.publish(battery.report(state, &self.settings, now)).await?;
-            publish_alarm_events(battery, state, client).await?;
+            if let Some(totals) = state.energy_refused {
+                report_refused(battery, totals);
+            }
+            announce(battery, state, &self.settings, &self.bridge, client).await?;
+            report(battery, &self.board, &self.settings, client).await?;
+            publish_alarm_events(battery, &self.board, client).await?;
         }
         Ok(())
     }
@@ -284,15 +209,25 @@ impl Publisher {
     async fn handle(
         &mut self,
         incoming: Incoming,
-        replies: &mut JoinSet<Option<Message>>,
+        replies: &mut JoinSet<Result<Option<Message>, CommandError>>,
         client: &MqttClient,
     ) -> Result<(), MqttError> {
         match incoming {
+            Incoming::Command(index, Command::Configure(change)) if change.sets_energy() => {
+                let battery = &self.batteries[index];
+                let result = self.set_energy(&battery.id, &change);
+                let answer = reply(&battery.topics, &Command::Configure(change), result);
+                client.publish(answer.ok().flatten()).await?;
+            }
             Incoming::Command(index, command) => {
                 let PublishedBattery { id, topics, .. } = &self.batteries[index];
                 if replies.len() >= MAX_COMMANDS {
                     let error = CommandError("too many commands are pending, try again".to_owned());
-                    return client.publish(reply(topics, &command, Err(error))).await;
+                    match reply(topics, &command, Err(error)) {
+                        Ok(reply) => client.publish(reply).await?,
+                        Err(error) => self.report_failed_read(&error),
+                    }
+                    return Ok(());
                 }
                 let (commands, id, topics) = (self.commands.clone(), id.clone(), topics.clone());
                 let carry_out = async move {
@@ -303,7 +238,7 @@ impl Publisher {
                 };
                 replies.spawn(carry_out.boxed());
             }
-            Incoming::InvalidCommand(reply) => client.publish([reply]).await?,
+            Incoming::InvalidCommand(_, reply) => client.publish([reply]).await?,
             Incoming::RetainedCommand(topic) => tracing::warn!(
                 "MQTT: ignored a retained command on {topic}; send commands without the retain flag"
             ),
@@ -313,9 +248,30 @@ impl Publisher {
                 energy @ (RetainedState::EnergyCharged(_) | RetainedState::EnergyDischarged(_)),
             ) => self.batteries[index].restore(energy),
             Incoming::Echo => self.restore_energy(true),
-            Incoming::Birth | Incoming::Retained(..) | Incoming::Collected(..) => {}
+            Incoming::Birth
+            | Incoming::Intact(_)
+            | Incoming::Retained(..)
+            | Incoming::Collected(..) => {}
         }
         Ok(())
+    }
+
+    fn set_energy(&self, id: &DeviceId, change: &ConfigChange) -> Result<(), CommandError> {
+        let ConfigChange { energy_charged, energy_discharged, .. } = *change;
+        let rest = ConfigChange { energy_charged: None, energy_discharged: None, ..change.clone() };
+        if rest != ConfigChange::default() {
+            let reason = "set energy counters and other fields in separate messages";
+            return Err(CommandError(reason.to_owned()));
+        }
+        tracing::info!("{id}: energy counters set on request");
+        self.board.update(id, |state| state.set_energy(energy_charged, energy_discharged));
+        Ok(())
+    }
+
+    fn report_failed_read(&mut self, error: &CommandError) {
+        if self.failed_reads.admit(clock::uptime()).is_some() {
+            tracing::warn!("MQTT: read command failed: {error}");
+        }
     }
 
     /// A clean end suppresses the last will, so `online` is published explicitly.
@@ -328,18 +284,75 @@ impl Publisher {
     }
 }
 
+/// Describes a battery to Home Assistant, as far as that changed.
+async fn announce(
+    battery: &mut PublishedBattery,
+    state: &DeviceState,
+    settings: &Settings,
+    bridge: &str,
+    client: &MqttClient,
+) -> Result<(), MqttError> {
+    let messages = battery.discovery(state, settings, bridge);
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let is_kept = |message: &&Message| message.retain && !message.payload.is_empty();
+    let last = messages.iter().rfind(is_kept).cloned();
+    let before = battery.announced.take().map(|announced| announced.message);
+    client.publish(messages).await?;
+    if let Some(last) = last.or(before) {
+        battery.announced = Some(Announcement::new(last, client.acknowledged().await?));
+    }
+    Ok(())
+}
+
+/// Publishes the newest state of a battery. On a slow link its values may grow old meanwhile; the
+/// rest of them is then left out.
+async fn report(
+    battery: &mut PublishedBattery,
+    board: &Board,
+    settings: &Settings,
+    client: &MqttClient,
+) -> Result<(), MqttError> {
+    // The second report is that of a battery without current values.
+    for _ in 0..2 {
+        let Some(state) = latest(board, battery) else { return Ok(()) };
+        let was_current = is_current(&state, clock::uptime());
+        let mut messages = battery.report(&state, settings, clock::uptime()).into_iter();
+        let complete = loop {
+            let Some(message) = messages.next() else { break true };
+            if was_current && state.is_stale(clock::uptime()) {
+                break false;
+            }
+            client.publish([message]).await?;
+        };
+        if complete {
+            return Ok(());
+        }
+        battery.reset_values();
+    }
+    Ok(())
+}
+
+fn latest(board: &Board, battery: &PublishedBattery) -> Option<DeviceState> {
+    board.detect_pause(clock::uptime(), clock::now());
+    board.latest(&battery.id)
+}
+
 /// Events follow `online`, because Home Assistant drops those of an unavailable entity. Events that
 /// the broker has not acknowledged are published again on the next connection.
 async fn publish_alarm_events(
     battery: &mut PublishedBattery,
-    state: &DeviceState,
+    board: &Board,
     client: &MqttClient,
 ) -> Result<(), MqttError> {
-    let events = battery.alarm_events(state);
+    let current = |state: &DeviceState| is_current(state, clock::uptime());
+    let Some(state) = latest(board, battery).filter(current) else { return Ok(()) };
+    let events = battery.alarm_events(&state);
     if !events.is_empty() {
         client.publish(events).await?;
         client.wait_acknowledged().await?;
     }
-    battery.alarms.mark_published(state);
+    battery.alarms.mark_published(&state);
     Ok(())
 }

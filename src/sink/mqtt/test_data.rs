@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{Discovery, Publish, Settings};
 use crate::model::derived_state::DerivedState;
 use crate::model::{
-    Alarm, AlarmThresholds, Cell, CentiPercent, DeciCelsius, DeviceState, MilliampHours, Milliamps,
-    Millis, Millivolts, Module, Probe, Profile, Reading, SensorLocation, Uptime,
+    Alarm, AlarmThresholds, Cell, CentiPercent, DeciCelsius, DeviceState, EnergySource,
+    MilliampHours, Milliamps, Millis, Millivolts, Module, Probe, Profile, Reading, SensorLocation,
+    Uptime,
 };
 
 /// A rack battery on a serial port, read every 30 s.
@@ -68,6 +69,9 @@ pub fn stack(modules: usize) -> DeviceState {
     state(Reading { cells, modules, ..Reading::default() }, 1)
 }
 
+/// When every read ended, on the boot-time clock.
+pub const READ_AT: Uptime = Uptime(1_000_000);
+
 /// After good read number `sequence`, without energy counters of an earlier run.
 pub fn state(reading: Reading, sequence: u64) -> DeviceState {
     let mut state = unread_state();
@@ -76,9 +80,9 @@ pub fn state(reading: Reading, sequence: u64) -> DeviceState {
         AlarmThresholds { cell_high: Some(Millivolts(3650)), ..AlarmThresholds::default() };
     let mut derived = DerivedState::new(limits).derive(&reading, Uptime(0), 30_000);
     derived.times.to_empty = Some(20_700);
-    state.restore(None);
+    state.restore(None, EnergySource::Broker);
     state.counters.reads = sequence - 1;
-    state.accept(taken, 250, reading, derived);
+    state.accept((taken, READ_AT), 250, reading, derived);
     state.record_attempt(taken, 250, true, None);
     state.attempt.as_mut().expect("an attempt").number = sequence;
     state
@@ -97,6 +101,7 @@ pub fn settings() -> Settings {
         discovery_prefix: "homeassistant".into(),
         discovery: Discovery::Entity,
         publish: Publish::Changes(Duration::from_secs(300)),
+        allow_config: true,
         dashboard: None,
         ingress: None,
     }

@@ -1,14 +1,15 @@
 //! TLS: which certificates are trusted and which one is presented.
 //!
-//! The MQTT library could build this configuration itself, but reads PEM files with an unmaintained
-//! crate and installs no crypto provider.
+//! A broker is trusted if an authority vouches for it, or if it presents exactly a certificate of
+//! `MQTT_CA_FILE`: many brokers at home have a self-signed one, which is no authority.
 
 use std::fmt::Display;
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
-    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -19,15 +20,12 @@ use super::error::MqttError;
 
 /// Reads the files and builds the configuration.
 pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, MqttError> {
-    let provider = ring::default_provider();
-    let algorithms = provider.signature_verification_algorithms;
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_safe_default_protocol_versions()?;
-    let builder = if tls.insecure {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(algorithms)))
-    } else {
-        builder.with_root_certificates(roots(tls.ca_file.as_deref())?)
-    };
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .dangerous();
+    let verifier = Verifier::new(tls, provider)?;
+    let builder = builder.with_custom_certificate_verifier(Arc::new(verifier));
     let config = match &tls.client_files {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
@@ -36,17 +34,6 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, MqttError> {
         }
     };
     Ok(Arc::new(config))
-}
-
-/// The bundled web roots and those in the file.
-fn roots(ca_file: Option<&str>) -> Result<RootCertStore, MqttError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(path) = ca_file {
-        for certificate in certificates(path)? {
-            roots.add(certificate).map_err(|error| invalid(path, error))?;
-        }
-    }
-    Ok(roots)
 }
 
 fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, MqttError> {
@@ -68,20 +55,58 @@ impl From<Error> for MqttError {
     }
 }
 
-/// Accepts any certificate (`MQTT_TLS_INSECURE`); the signatures still have to be valid.
+/// Decides whether the broker is the right one. The signatures have to be valid in any case.
 #[derive(Debug)]
-struct AnyCertificate(WebPkiSupportedAlgorithms);
+struct Verifier {
+    /// With the bundled web roots and those in the file; `None` accepts any certificate
+    /// (`MQTT_TLS_INSECURE`).
+    authorities: Option<Arc<WebPkiServerVerifier>>,
+    /// The certificates in the file.
+    pinned: Vec<CertificateDer<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
-impl ServerCertVerifier for AnyCertificate {
+impl Verifier {
+    fn new(tls: &Tls, provider: Arc<CryptoProvider>) -> Result<Self, MqttError> {
+        let algorithms = provider.signature_verification_algorithms;
+        if tls.insecure {
+            return Ok(Verifier { authorities: None, pinned: Vec::new(), algorithms });
+        }
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let path = tls.ca_file.as_deref();
+        let pinned = path.map(certificates).transpose()?.unwrap_or_default();
+        for certificate in &pinned {
+            let added = roots.add(certificate.clone());
+            added.map_err(|error| invalid(path.unwrap_or_default(), error))?;
+        }
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        let authorities = authorities.build();
+        let authorities = authorities.map_err(|error| MqttError::Tls(error.to_string()))?;
+        Ok(Verifier { authorities: Some(authorities), pinned, algorithms })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
+        match &self.authorities {
+            // Only its owner has the key of this very certificate, whatever name and dates it has.
+            Some(_) if self.pinned.contains(end_entity) => Ok(ServerCertVerified::assertion()),
+            Some(authorities) => authorities.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
+            None => Ok(ServerCertVerified::assertion()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -90,7 +115,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -99,11 +124,11 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 

@@ -122,6 +122,14 @@ fn topic_level(client_id: &str) -> String {
     if client_id.is_empty() { "_".to_owned() } else { client_id.chars().map(safe).collect() }
 }
 
+/// Whether this may be the key of a value or an entity, from whichever version.
+pub fn is_value_key(key: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    (1..=64).contains(&key.len())
+        && key.bytes().all(is_plain)
+        && ![RAW, ONLINE, META, ALARMS].contains(&key)
+}
+
 /// Whether a broker accepts this topic for publishing; an invalid one ends the connection.
 pub fn is_publishable(topic: &str) -> bool {
     !topic.is_empty() && topic.len() <= usize::from(u16::MAX) && !topic.contains(['+', '#', '\0'])
