@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::history::{self, History};
 use crate::model::{DeviceId, EnergySource, Restored};
 use crate::poll::{Line, run_line};
+use crate::remedy;
 use crate::setup::Setup;
 use crate::sink::{http, mqtt};
 use crate::transport::Bluetooth;
@@ -114,7 +115,11 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
     } else if config.history.file.is_some() {
         start_counters_at_zero(board, "no earlier values were found");
     } else {
-        start_counters_at_zero(board, "without MQTT or HISTORY_FILE they are lost at a restart");
+        let file = remedy::setting("HISTORY_FILE");
+        start_counters_at_zero(
+            board,
+            &format!("without MQTT or {file} they are lost at a restart"),
+        );
     }
     sinks.spawn(detect_pauses(board.clone(), stop_sinks.clone()).boxed());
     stop.cancelled().await;
@@ -224,7 +229,10 @@ fn open_capture(path: &Path) -> Option<(Recorder, JoinHandle<()>)> {
     let file = path.display();
     Recorder::open(path)
         .inspect(|_| info!("capturing all traffic to {file}"))
-        .inspect_err(|error| warn!("BMS_CAPTURE: cannot write to {file}: {error}; not capturing"))
+        .inspect_err(|error| {
+            let setting = remedy::setting("BMS_CAPTURE");
+            warn!("{setting}: cannot write to {file}: {error}; not capturing");
+        })
         .ok()
 }
 

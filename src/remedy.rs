@@ -17,6 +17,18 @@ fn installation() -> Installation {
     INSTALLATION.get().copied().unwrap_or(Installation::Host)
 }
 
+/// How messages name this variable: in Home Assistant it is an option.
+pub fn setting(variable: &str) -> String {
+    setting_at(installation(), variable)
+}
+
+fn setting_at(installation: Installation, variable: &str) -> String {
+    match installation {
+        Installation::HomeAssistant => format!("option {}", variable.to_lowercase()),
+        Installation::Container | Installation::Host => variable.to_owned(),
+    }
+}
+
 /// A remedy in the words of each installation.
 #[derive(Debug)]
 pub struct Remedy {
@@ -289,6 +301,13 @@ mod tests {
             let text = remedy.at(Installation::HomeAssistant);
             assert!(shell.iter().all(|word| !text.contains(word)), "{name}: {text}");
         }
+    }
+
+    #[test]
+    fn variable_is_an_option_in_home_assistant() {
+        let name = |installation| setting_at(installation, "MQTT_CLIENT_ID");
+        assert_eq!(name(Installation::HomeAssistant), "option mqtt_client_id");
+        assert_eq!(name(Installation::Container), "MQTT_CLIENT_ID");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::args::Command;
 use super::{FAILED, Outcome, SUCCESS, load_config, scan};
 use crate::app;
 use crate::config::Config;
+use crate::model::Profile;
 use crate::sink::mqtt;
 use crate::transport::Bluetooth;
 
@@ -54,8 +55,8 @@ async fn check_batteries(config: &Config, bluetooth: &Bluetooth) -> bool {
                 "OK    {id} at {endpoint}: {title} answered in {} ms, {model}, {cells} cells",
                 snapshot.took_ms
             );
-            if device.driver.is_none() {
-                println!("note  {id}: set its type to {}", state.profile.brand);
+            if let Some(note) = settings_to_add(&device.profile, &state.profile) {
+                println!("note  {id}: set {note}; without it the search is repeated at each start");
             }
             continue;
         }
@@ -74,6 +75,20 @@ async fn check_batteries(config: &Config, bluetooth: &Bluetooth) -> bool {
     all_ok
 }
 
+/// What a search found that differs from the configuration.
+fn settings_to_add(configured: &Profile, found: &Profile) -> Option<String> {
+    let changed = |configured: Option<&str>, found: Option<&str>, name: &str| {
+        found.filter(|found| configured != Some(found)).map(|found| format!("{name} to {found}"))
+    };
+    let (brand, address) = (Some(&*configured.brand), configured.address.as_deref());
+    let parts = [
+        changed(brand, Some(&*found.brand), "its type"),
+        changed(address, found.address.as_deref(), "its slave ID"),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" and "))
+}
+
 async fn check_broker(config: &Config) -> bool {
     // A warning reports that no broker is configured.
     let Some(settings) = &config.mqtt else { return true };
@@ -84,4 +99,25 @@ async fn check_broker(config: &Config) -> bool {
         Err(reason) => println!("FAIL  broker {address}: {reason}"),
     }
     result.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn note_names_what_the_search_found() {
+        let profile = |brand: &str, address: &str| {
+            let sample = Profile::sample("a");
+            Profile { brand: brand.into(), address: Some(address.into()), ..sample }
+        };
+        let note =
+            |brand, address| settings_to_add(&profile("daren", "1"), &profile(brand, address));
+        assert_eq!(note("daren", "1"), None);
+        assert_eq!(
+            note("seplos", "0").as_deref(),
+            Some("its type to seplos and its slave ID to 0")
+        );
+        assert_eq!(note("daren", "2").as_deref(), Some("its slave ID to 2"));
+    }
 }

@@ -3,12 +3,8 @@
 use super::{Environment, FoundDevice, FoundPort, ScanResult, by_address};
 use crate::app::probe::{Identified, ProbeResult};
 use crate::protocol::{detection, drivers, uuid16};
+use crate::remedy;
 
-const NO_PORT: &str = "\
-No serial port found. Is the adapter plugged in? In Docker, pass it on with
-  --device /dev/ttyUSB0      (`ls -l /dev/serial/by-id` on the host shows its name)
-
-";
 const NO_DEVICE: &str = "\
 No Bluetooth device in range. A battery does not advertise while a phone app or another program is \
 connected to it.
@@ -24,7 +20,7 @@ pub(super) fn render(result: &ScanResult) -> String {
 
 fn render_ports(ports: &[FoundPort]) -> String {
     if ports.is_empty() {
-        return NO_PORT.to_owned();
+        return format!("No serial port found: {}\n\n", remedy::PORT_MISSING.text());
     }
     let mut text = String::new();
     for port in ports {

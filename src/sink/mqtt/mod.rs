@@ -46,6 +46,7 @@ use crate::board::Board;
 use crate::command::CommandBus;
 use crate::model::Secret;
 use crate::random::random;
+use crate::remedy;
 use crate::supervisor::Supervisor;
 
 use self::backoff::{Backoff, ConnectionEnd};
@@ -145,9 +146,10 @@ pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: C
         if backoff.suspects_duplicate_client() && !std::mem::replace(&mut reported_duplicate, true)
         {
             let Settings { host, port, client_id, .. } = &publisher.settings;
+            let setting = remedy::setting("MQTT_CLIENT_ID");
             tracing::warn!(
                 "MQTT: the connection to {host}:{port} keeps breaking; is another client with the \
-                 ID \"{client_id}\" connected? Give each client its own MQTT_CLIENT_ID"
+                 ID \"{client_id}\" connected? Give each client its own {setting}"
             );
         }
         if stop.run_until_cancelled(sleep(pause)).await.is_none() {
