@@ -45,6 +45,7 @@ pub fn ble_channels(driver: &DriverInfo) -> Vec<BleChannel> {
         write: id(&channel.write),
         prefer_response: channel.prefer_response,
         read_only: channel.read_only,
+        read: channel.read.iter().map(id).collect(),
         greeting: channel.greeting.iter().map(|(to, bytes)| (id(to), bytes.to_vec())).collect(),
     };
     channels.iter().map(convert).collect()

@@ -171,12 +171,22 @@ pub struct GattChannel {
     /// Written once after subscribing, in this order. Characteristics that the module lacks are
     /// skipped.
     pub greeting: &'static [(Characteristic, &'static [u8])],
+    /// Values that are read: a request is the number of one, and the reply is its value behind the
+    /// number and its length. Then nothing is written but the greeting.
+    pub read: &'static [Characteristic],
 }
 
 impl GattChannel {
     /// A channel that is written without response where the characteristic allows it.
     pub const fn new(notify: &'static [Characteristic], write: Characteristic) -> Self {
-        GattChannel { notify, write, prefer_response: false, read_only: false, greeting: &[] }
+        GattChannel {
+            notify,
+            write,
+            prefer_response: false,
+            read_only: false,
+            greeting: &[],
+            read: &[],
+        }
     }
 
     /// The channel of a battery that sends unasked and is never written to.

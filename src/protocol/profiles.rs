@@ -4,13 +4,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::advertisement::AdvertisementMatcher;
-use super::info::{
-    Characteristic, DriverInfo, GattChannel, GattProfile, SerialDefaults, Source, short,
-};
+use super::info::{DriverInfo, GattChannel, GattProfile, SerialDefaults, Source, short};
 use super::table::built_in::PROFILES;
 pub use super::table::built_in::{names, text};
 use super::table::load;
 use super::table::loaded::Loaded;
+use super::table::scalar::Channel;
 use super::table::schema::{Gatt, Profile, ScanMark};
 
 /// Profiles of the user, which replace those of the same name.
@@ -91,14 +90,16 @@ fn leak<T>(list: Vec<T>) -> &'static [T] {
 }
 
 fn channel(gatt: &Gatt) -> GattChannel {
-    let notify: Vec<Characteristic> = gatt.notify.iter().map(|channel| channel.0).collect();
+    let all = |list: &[Channel]| leak(list.iter().map(|channel| channel.0).collect());
+    let first = gatt.write.as_ref().or(gatt.notify.first()).or(gatt.read.first());
     let greeting = gatt.greeting.iter().map(|it| (it.to.0, leak(it.bytes.fixed()))).collect();
     GattChannel {
-        notify: leak(notify),
-        write: gatt.write.as_ref().or(gatt.notify.first()).map_or(short(0, 0), |it| it.0),
+        notify: all(&gatt.notify),
+        write: first.map_or(short(0, 0), |it| it.0),
         read_only: gatt.write.is_none(),
         prefer_response: gatt.response,
         greeting: leak(greeting),
+        read: all(&gatt.read),
     }
 }
 

@@ -54,6 +54,7 @@ pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value
         channel,
         requests: BTreeSet::new(),
         replies: Vec::new(),
+        values: BTreeMap::new(),
     };
     let mut driver = info.driver(&options);
     for kind in CYCLES {
@@ -70,7 +71,7 @@ pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value
         let (bytes, pause) = (recorder.board.unsolicited(0.0)?, (seconds * 1000.0) as u64);
         Some(json!({"char": notify_uuid, "after_ms": pause, "hex": hex(&bytes), "repeat": -1}))
     });
-    let services = services(channel);
+    let services = services(channel, &recorder.values);
     let service =
         |(uuid, characteristics)| json!({"uuid": uuid, "characteristics": characteristics});
     Ok(json!({
@@ -84,7 +85,7 @@ pub fn device(brand: &SimBrand, address: &str, state: PackState) -> Result<Value
 }
 
 /// The characteristics of a channel by service. Old modules have one for both directions.
-fn services(channel: GattChannel) -> BTreeMap<String, Vec<Value>> {
+fn services(channel: GattChannel, values: &BTreeMap<u8, Vec<u8>>) -> BTreeMap<String, Vec<Value>> {
     let mut properties: BTreeMap<_, Vec<&str>> = BTreeMap::new();
     for notify in channel.notify {
         properties.entry((notify.service, notify.uuid)).or_default().push("notify");
@@ -98,6 +99,11 @@ fn services(channel: GattChannel) -> BTreeMap<String, Vec<Value>> {
         let characteristic = json!({"uuid": uuid(characteristic), "properties": properties});
         services.entry(uuid(service)).or_default().push(characteristic);
     }
+    for (number, read) in (0..).zip(channel.read) {
+        let value = values.get(&number).map(|value| hex(value));
+        let read_only = json!({"uuid": uuid(read.uuid), "properties": ["read"], "value": value});
+        services.entry(uuid(read.service)).or_default().push(read_only);
+    }
     services
 }
 
@@ -108,6 +114,8 @@ struct Recorder {
     channel: GattChannel,
     requests: BTreeSet<Vec<u8>>,
     replies: Vec<Value>,
+    /// Of the characteristics that are read, by number.
+    values: BTreeMap<u8, Vec<u8>>,
 }
 
 impl Recorder {
@@ -134,6 +142,10 @@ impl Recorder {
 
     fn reply_to(&mut self, request: &[u8]) -> Option<Vec<u8>> {
         let reply = self.board.respond(request, 0.0)?;
+        if let (false, [number, _, value @ ..]) = (self.channel.read.is_empty(), &reply[..]) {
+            self.values.insert(*number, value.to_vec());
+            return Some(reply);
+        }
         if self.requests.insert(request.to_vec()) {
             let notify_uuid = self.channel.notify.first().map(|notify| uuid(notify.uuid));
             let mut notify =

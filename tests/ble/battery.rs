@@ -26,12 +26,26 @@ pub const fn id(service: u128, uuid: u128) -> CharacteristicId {
 
 pub fn jbd() -> BleChannel {
     let (notify, write) = (vec![id(0xff00, 0xff01)], id(0xff00, 0xff02));
-    BleChannel { notify, write, prefer_response: false, read_only: false, greeting: Vec::new() }
+    BleChannel {
+        notify,
+        write,
+        prefer_response: false,
+        read_only: false,
+        greeting: Vec::new(),
+        read: Vec::new(),
+    }
 }
 
 pub fn jk() -> BleChannel {
     let (notify, write) = (vec![id(0xffe0, 0xffe1)], id(0xffe0, 0xffe1));
-    BleChannel { notify, write, prefer_response: false, read_only: false, greeting: Vec::new() }
+    BleChannel {
+        notify,
+        write,
+        prefer_response: false,
+        read_only: false,
+        greeting: Vec::new(),
+        read: Vec::new(),
+    }
 }
 
 /// Shared by all links of a test, as in the program.

@@ -84,8 +84,10 @@ fn verify(profile: &Profile) -> Result<()> {
 }
 
 fn check_gatt(gatt: &Gatt, sends: bool) -> Check {
-    require(!gatt.notify.is_empty(), "`notify` needs at least one characteristic")?;
-    require(gatt.write.is_some() || !sends, "requests are sent, so `write` is needed")
+    let reads = !gatt.read.is_empty();
+    require(reads || !gatt.notify.is_empty(), "`notify` needs at least one characteristic")?;
+    require(!reads || gatt.write.is_none(), "with `read`, nothing is sent to `write`")?;
+    require(reads || gatt.write.is_some() || !sends, "requests are sent, so `write` is needed")
 }
 
 fn check_request(profile: &Profile, request: &Request, variables: &[&str]) -> Check {

@@ -83,7 +83,9 @@ block! {
 
 block! {
     Gatt at place {
-        notify: Vec<Channel> = required,
+        notify: Vec<Channel>,
+        /// Values to read: a request is the number of one.
+        read: Vec<Channel>,
         /// Absent where nothing is ever written.
         write: Option<Channel>,
         /// Write with a response even where the module also allows to write without one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bluer::gatt::remote::Characteristic;
 use bluer::{Address, Device, DeviceEvent, ErrorKind};
-use futures_util::stream::{Stream, StreamExt, select_all};
+use futures_util::stream::{self, Stream, StreamExt, select_all};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
@@ -51,6 +51,8 @@ pub(super) struct Established {
     pub(super) notifications: Events<Vec<u8>>,
     pub(super) events: Events<DeviceEvent>,
     pub(super) writer: Writer,
+    /// Characteristics to read.
+    pub(super) read: Vec<Characteristic>,
     /// The configured channels that the battery has; the first one is in use.
     pub(super) channels: Vec<BleChannel>,
 }
@@ -313,6 +315,10 @@ impl Attempt<'_> {
         for characteristic in channel.notify {
             notifications.push(self.subscribe(adapter, characteristic).await?);
         }
+        if notifications.is_empty() {
+            // An empty list would be over at once.
+            notifications.push(stream::pending().boxed());
+        }
         for (to, op, bytes) in channel.greeting {
             self.greet(Writer::new(to, op).await, &bytes).await;
         }
@@ -327,6 +333,7 @@ impl Attempt<'_> {
             rssi: self.rssi,
             notifications: select_all(notifications).boxed(),
             events,
+            read: channel.read,
             channels: gatt::existing(&candidates, &self.config.channels),
             writer: call_quick("reading the MTU", writer).await?,
         }))

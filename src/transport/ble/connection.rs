@@ -1,7 +1,9 @@
 //! An open connection: a handle for the reader, and a task that owns everything behind it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use bluer::gatt::remote::Characteristic;
 use bluer::{Device, DeviceEvent, DeviceProperty, ErrorKind};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{broadcast, oneshot, watch};
@@ -26,6 +28,9 @@ const CHUNKS: usize = 256;
 /// A bluetoothd that crashes sends no signal, so the connection is checked from time to time.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// For a value to be read.
+const READ_LIMIT: Duration = Duration::from_secs(5);
+
 /// An open connection to a battery.
 #[derive(Debug)]
 pub struct BleLink {
@@ -33,6 +38,9 @@ pub struct BleLink {
     name: Option<String>,
     adapter: String,
     writer: Writer,
+    /// Characteristics to read, and the values that were read.
+    read: Vec<Characteristic>,
+    values: VecDeque<Vec<u8>>,
     channels: Vec<BleChannel>,
     chunks: broadcast::Receiver<Vec<u8>>,
     /// Its sender is dropped when the task has disconnected.
@@ -77,7 +85,9 @@ async fn run(config: BleConfig, mut reply: oneshot::Sender<Result<BleLink, LinkE
             guard.release().await;
             let _ = reply.send(Err(error));
         }
-        Some(Ok(Established { device, name, rssi, writer, channels, notifications, events })) => {
+        Some(Ok(established)) => {
+            let Established { device, name, rssi, writer, read, channels, .. } = established;
+            let Established { notifications, events, .. } = established;
             let (chunks, receiver) = broadcast::channel(CHUNKS);
             let (status, link_status) = watch::channel(LinkStatus { rssi, end: None });
             let stop = CancellationToken::new();
@@ -87,6 +97,8 @@ async fn run(config: BleConfig, mut reply: oneshot::Sender<Result<BleLink, LinkE
                 name,
                 adapter: device.adapter_name().into(),
                 writer,
+                read,
+                values: VecDeque::new(),
                 channels,
                 chunks: receiver,
                 status: link_status,
@@ -171,8 +183,35 @@ impl BleLink {
         self.status.borrow().rssi
     }
 
+    /// Reads the characteristics with these numbers, which then are received.
+    async fn read(&mut self, numbers: &[u8]) -> Result<(), LinkError> {
+        self.values.clear();
+        for number in numbers {
+            let Some(characteristic) = self.read.get(usize::from(*number)) else { continue };
+            if self.status.borrow().end.is_some() {
+                return Err(self.gone());
+            }
+            let value = call_within(READ_LIMIT, "reading", characteristic.read()).await;
+            let endpoint = self.address.clone();
+            let value = value.map_err(|error| match &error {
+                BleError::Bluez(bluez) if is_unpaired(bluez) => {
+                    let reason = "it answers only programs that are paired with it".to_owned();
+                    LinkError::Pairing { endpoint, reason }
+                }
+                BleError::Bluez(_) => LinkError::Gone { endpoint, reason: error.to_string() },
+                _ => LinkError::Stuck { endpoint },
+            })?;
+            let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
+            self.values.push_back([&[*number, length], &value[..]].concat());
+        }
+        Ok(())
+    }
+
     /// Sends all bytes, in pieces that fit into one packet each.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+        if !self.read.is_empty() {
+            return self.read(bytes).await;
+        }
         for piece in self.writer.pieces(bytes) {
             if self.status.borrow().end.is_some() {
                 return Err(self.gone());
@@ -192,6 +231,9 @@ impl BleLink {
 
     /// The next chunk, never an empty one. Cancel-safe.
     pub async fn receive(&mut self) -> Result<Vec<u8>, LinkError> {
+        if let Some(value) = self.values.pop_front() {
+            return Ok(value);
+        }
         loop {
             match self.chunks.recv().await {
                 Ok(chunk) => return Ok(chunk),
@@ -214,4 +256,10 @@ impl BleLink {
         let reason = reason.unwrap_or_else(|| "its task has ended".into());
         LinkError::Gone { endpoint: self.address.clone(), reason }
     }
+}
+
+/// The battery does not answer without a pairing. Victron's devices send the error 0E then.
+fn is_unpaired(error: &bluer::Error) -> bool {
+    matches!(error.kind, ErrorKind::NotPermitted | ErrorKind::NotAuthorized)
+        || error.message.to_lowercase().contains("0x0e")
 }

@@ -28,6 +28,7 @@ pub(super) struct Channel<C> {
     pub(super) op: WriteOp,
     /// What to write after subscribing.
     pub(super) greeting: Vec<(C, WriteOp, Vec<u8>)>,
+    pub(super) read: Vec<C>,
 }
 
 /// All characteristics of the battery, in the order of their handles.
@@ -66,6 +67,8 @@ pub(super) fn choose<C: Clone>(
     };
     channels.iter().find_map(|channel| {
         let notify = channel.notify.iter().map(subscribable).collect::<Option<_>>()?;
+        let readable = |id| Some(find(id, |flags| flags.read)?.characteristic.clone());
+        let read = channel.read.iter().map(readable).collect::<Option<_>>()?;
         let is_able = if channel.read_only { |_: &_| true } else { is_writable };
         let write = find(&channel.write, is_able)?;
         let op = write_op(&write.flags, channel.prefer_response);
@@ -75,7 +78,7 @@ pub(super) fn choose<C: Clone>(
             Some((to.characteristic.clone(), write_op(&to.flags, true), bytes.clone()))
         });
         let greeting = greeting.collect();
-        Some(Channel { notify, write: write.characteristic.clone(), op, greeting })
+        Some(Channel { notify, write: write.characteristic.clone(), op, greeting, read })
     })
 }
 
@@ -138,6 +141,7 @@ mod tests {
             prefer_response: false,
             read_only: false,
             greeting: Vec::new(),
+            read: Vec::new(),
         }
     }
 
@@ -216,6 +220,19 @@ mod tests {
         let chosen = choose(&candidates, &[BleChannel { read_only: true, ..jk() }]).unwrap();
         assert_eq!(chosen.notify, ["only"]);
         assert!(choose(&candidates, &[jk()]).is_none());
+    }
+
+    #[test]
+    fn every_value_to_read_must_be_readable() {
+        let (one, two) = ((0xfff0, 0xfff1), (0xfff0, 0xfff2));
+        let read = vec![id(one.0, one.1), id(two.0, two.1)];
+        let shunt = BleChannel { read_only: true, read, ..channel(&[], id(one.0, one.1)) };
+        let chosen = |abilities| {
+            let candidates = [candidate(one, "read", "first"), candidate(two, abilities, "second")];
+            choose(&candidates, std::slice::from_ref(&shunt)).map(|chosen| chosen.read)
+        };
+        assert_eq!(chosen("read notify"), Some(vec!["first", "second"]));
+        assert_eq!(chosen("write"), None);
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct BleChannel {
     pub read_only: bool,
     /// Written once after subscribing, in this order, where the battery has the characteristic.
     pub greeting: Vec<(CharacteristicId, Vec<u8>)>,
+    /// Values to read: sending the number of one reads it, and it is received behind its number and length.
+    pub read: Vec<CharacteristicId>,
 }
 
 /// The UUIDs of a characteristic and of its service.
