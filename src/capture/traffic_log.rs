@@ -7,7 +7,7 @@ use super::recorder::Recorder;
 use crate::clock;
 use crate::model::{DeviceId, DeviceState};
 use crate::protocol::driver::Side;
-use crate::protocol::{Driver, Options};
+use crate::protocol::{self, Driver, Options};
 use crate::raw::raw;
 
 /// Bytes of each direction that are kept for the redaction, because a frame with a secret may
@@ -75,14 +75,20 @@ impl TrafficLog {
         };
         memory.extend_from_slice(bytes);
         let hex = (self.recorder.is_some() || enabled!(Level::TRACE)).then(|| {
-            let mut copy = memory.clone();
-            driver.redact(side, &mut copy);
+            let copy = redacted(driver, side, memory);
             let start = copy.len().saturating_sub(bytes.len());
             copy.iter().skip(start).map(|byte| format!("{byte:02x}")).collect()
         });
         memory.drain(..memory.len().saturating_sub(MEMORY));
         hex
     }
+}
+
+fn redacted(driver: &dyn Driver, side: Side, bytes: &[u8]) -> Vec<u8> {
+    let mut copy = bytes.to_vec();
+    driver.redact(side, &mut copy);
+    protocol::redact(side, &mut copy);
+    copy
 }
 
 #[cfg(test)]
@@ -103,6 +109,19 @@ mod tests {
         fn handle_timeout(&mut self) {}
         fn redact(&self, _side: Side, _bytes: &mut [u8]) {
             panic!("unwanted bytes were redacted");
+        }
+    }
+
+    #[test]
+    fn passcodes_of_a_jk_board_are_redacted_for_every_type() {
+        use crate::protocol::jk::record::{RECORD, RECORD_HEADER, checksum};
+        let mut record = [&RECORD_HEADER[..], &[3, 1], &[b'7'; RECORD - 7]].concat();
+        record.push(checksum(&record));
+        for info in protocol::drivers() {
+            let driver = info.driver(&Options::default());
+            let redacted = redacted(driver.as_ref(), Side::Battery, &record);
+            assert_eq!(redacted[62..78], [0; 16], "{}", info.name);
+            assert_eq!(checksum(&redacted[..RECORD - 1]), redacted[RECORD - 1], "{}", info.name);
         }
     }
 

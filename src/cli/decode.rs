@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::args::FlagValue::One;
 use super::args::{Command, Flag, PROGRAM};
-use super::{FAILED, Outcome, SUCCESS, failed, misconfigured, print, unknown_type};
+use super::{CommandError, FAILED, Outcome, SUCCESS, failed, misconfigured, print, unknown_type};
 use crate::model::derive::derive;
 use crate::model::plausible::remove_impossible;
 use crate::model::units::Millis;
@@ -20,8 +20,9 @@ use crate::protocol::driver::Medium;
 use crate::protocol::{self, CycleKind, Driver, DriverInfo, Options, ProtocolError, Step, console};
 use crate::raw::raw;
 
-/// In bytes; more than any recording of one reading.
-const MAX_INPUT: u64 = 4 * 1024 * 1024;
+/// In bytes; ten times the longest recording of one reading, a console with 120 cells. Each address and
+/// dialect of the type searches all of it.
+const MAX_INPUT: u64 = 256 * 1024;
 /// Far more steps than any driver needs.
 const MAX_STEPS: usize = 10_000;
 
@@ -47,16 +48,25 @@ fn run(brand: &str) -> Outcome {
         let what = if info.text { "the text of the console" } else { "the frames in hex" };
         eprintln!("{PROGRAM}: paste {what}, then press Enter and Ctrl+D");
     }
-    let mut text = String::new();
-    let read = std::io::stdin().take(MAX_INPUT).read_to_string(&mut text);
-    read.map_err(|error| failed(format!("cannot read stdin: {error}")))?;
-    let mut decoded = decode(info, &text);
+    let mut decoded = decode(info, &read(std::io::stdin())?);
     for reason in decoded.reading.as_mut().map(remove_impossible).unwrap_or_default() {
         eprintln!("{PROGRAM}: left out: {reason}");
     }
     let is_good = decoded.fault.is_none();
     print(without_time(&state(info, id, decoded)))?;
     Ok(if is_good { SUCCESS } else { FAILED })
+}
+
+fn read(input: impl Read) -> Result<String, CommandError> {
+    let mut text = String::new();
+    let read = input.take(MAX_INPUT + 1).read_to_string(&mut text);
+    match read.map_err(|error| failed(format!("cannot read stdin: {error}")))? as u64 {
+        0..=MAX_INPUT => Ok(text),
+        _ => Err(failed(format!(
+            "stdin has more than {} kB; give the frames of one reading",
+            MAX_INPUT / 1024
+        ))),
+    }
 }
 
 /// The `raw` JSON of a recording, the time of which is unknown.
@@ -303,6 +313,13 @@ mod tests {
         let info = protocol::find(brand).unwrap();
         let decoded = decode(info, text);
         decoded.fault.map_or_else(|| Ok(decoded.reading.unwrap()), Err)
+    }
+
+    #[test]
+    fn input_is_limited() {
+        let error = read(std::io::repeat(b'0')).unwrap_err();
+        assert!(error.message.contains("256 kB"), "{}", error.message);
+        assert_eq!(read(&b"7E"[..]).unwrap(), "7E");
     }
 
     #[test]

@@ -122,6 +122,15 @@ fn code(name: &str) -> Option<&'static DriverInfo> {
     Some(COMPLETE[at].get_or_init(|| profiles::with_bluetooth(CODE[at])))
 }
 
+/// Overwrites secrets that batteries send, whatever their type is: that may be set wrongly, or not be
+/// known yet. The secrets that a reader sends are those of the driver that sends them.
+pub fn redact(side: Side, bytes: &mut [u8]) {
+    if side == Side::Battery {
+        jk::redact::Redactor::default().redact(bytes);
+        jk::redact::TtlRedactor::default().redact(bytes);
+    }
+}
+
 /// The brand that this variable stands for where `BMS_TYPE` is missing.
 pub fn implied_by(variable: ImpliedBy) -> Option<&'static DriverInfo> {
     CODE.iter().find(|info| info.implied_by == Some(variable)).and_then(|info| find(info.name))
