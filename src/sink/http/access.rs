@@ -87,11 +87,11 @@ impl Guard {
         let client = request.extensions.get::<Client>().map(|client| client.0.to_canonical());
         let (headers, path) = (&request.headers, request.uri.path());
         if self.access.home_assistant && client == Some(INGRESS) {
-            self.check_origin(request)?;
+            self.check_origin(request).map_err(IntoResponse::into_response)?;
             return Ok(true);
         }
-        self.check_host(headers)?;
-        self.check_origin(request)?;
+        let checked = self.check_host(headers).and_then(|()| self.check_origin(request));
+        checked.map_err(IntoResponse::into_response)?;
         let is_local = client.is_some_and(|client| client.is_loopback());
         if self.access.token.is_some() {
             let is_authorised = match given_token(headers) {
@@ -111,7 +111,7 @@ impl Guard {
         Ok(is_local && !FORWARDED.iter().any(|name| headers.contains_key(name)))
     }
 
-    fn check_host(&self, headers: &HeaderMap) -> Result<(), Response> {
+    fn check_host(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         // Browsers always send one.
         let Some(host) = text(headers, &header::HOST) else { return Ok(()) };
         let name = host_name(host).to_ascii_lowercase();
@@ -125,12 +125,12 @@ impl Guard {
         let error = format!(
             "the name {name} is not allowed: set HTTP_ALLOWED_HOSTS={name}, or use the address of this machine"
         );
-        Err(ApiError(StatusCode::MISDIRECTED_REQUEST, error).into_response())
+        Err(ApiError(StatusCode::MISDIRECTED_REQUEST, error))
     }
 
     /// Other web sites can send requests through the browser of a user, but they cannot hide where
     /// these come from.
-    fn check_origin(&self, request: &Parts) -> Result<(), Response> {
+    fn check_origin(&self, request: &Parts) -> Result<(), ApiError> {
         if [Method::GET, Method::HEAD].contains(&request.method) {
             return Ok(());
         }
@@ -153,7 +153,7 @@ impl Guard {
             (false, _) => (StatusCode::FORBIDDEN, "requests from other sites are refused"),
             (true, false) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send JSON as application/json"),
         };
-        Err(ApiError(error.0, error.1.to_owned()).into_response())
+        Err(ApiError(error.0, error.1.to_owned()))
     }
 
     /// Lets the browser send the token with each request. Scripts cannot read it, and other sites
