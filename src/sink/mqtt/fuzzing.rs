@@ -1,6 +1,6 @@
 //! The handling of packets without a broker, for `fuzz/`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::model::DeviceState;
 
@@ -33,15 +33,15 @@ pub fn exchange(state: &DeviceState, device_format: bool, packets: &[Packet<'_>]
     for packet in packets {
         match parser.parse(&packet.topic, packet.payload, packet.retained) {
             Some(Incoming::Retained(_, retained)) => battery.restore(retained),
-            Some(Incoming::InvalidCommand(message)) => replies.push(message),
+            Some(Incoming::InvalidCommand(_, message)) => replies.push(message),
             Some(Incoming::Command(_, command)) => {
-                replies.extend(reply(&battery.topics, &command, Ok(())));
+                replies.extend(reply(&battery.topics, &command, Ok(())).ok().flatten());
             }
             _ => {}
         }
     }
     let announced = battery.discovery(state, &settings, "bms_reader/status");
-    let reported = battery.report(state, &settings, Instant::now());
+    let reported = battery.report(state, &settings, state.read_at.unwrap_or_default());
     let events = battery.alarm_events(state);
     for message in replies.iter().chain(&announced).chain(&reported).chain(&events) {
         assert!(is_publishable(&message.topic), "{message:?}");
@@ -71,6 +71,8 @@ fn settings(device_format: bool) -> Settings {
         discovery_prefix: "homeassistant".into(),
         discovery: if device_format { Discovery::Device } else { Discovery::Entity },
         publish: Publish::All,
+        allow_config: true,
         dashboard: None,
+        ingress: None,
     }
 }
