@@ -200,7 +200,7 @@ impl PolledBattery {
             state.counters.rejected += u64::from(rejected);
             match good {
                 Some((reading, derived)) => {
-                    state.accept((ended, read_at), took_ms, reading, derived)
+                    state.accept((ended, read_at), took_ms, reading, derived);
                 }
                 None if is_offline => state.mark_offline(ended),
                 None => {}
