@@ -142,3 +142,42 @@ fn member(device: &Device) -> LineMember {
         thresholds: device.thresholds.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::app::App;
+    use crate::model::DeviceId;
+    use crate::sim::load_profile;
+
+    #[tokio::test(start_paused = true)]
+    async fn energy_counts_simulated_time() {
+        let environment = [
+            ("BMS_OPTIONS_FILE", "/nonexistent/options.json"),
+            ("BMS_TYPE", "simulated"),
+            ("READ_INTERVAL", "2"),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = config::load(environment.into()).unwrap();
+        let evening = load_profile::time(1, 19 * 3600);
+        let sim = SimOptions { speed: 60.0, start: evening, ..SimOptions::default() };
+        let app = App::build(&config, &sim, &CancellationToken::new());
+        let id = DeviceId::new("bms").unwrap();
+        let mut states = app.board.subscribe(&id).unwrap();
+        let mut reading = async |number| {
+            let state = states.wait_for(|state| state.counters.reads == number).await.unwrap();
+            let snapshot = state.snapshot.clone().unwrap();
+            let discharged = snapshot.derived.energy_since_start.discharged.milliwatt_hours().0;
+            (snapshot.reading.pack.remaining.unwrap().0, discharged)
+        };
+        let (before, _) = reading(1).await;
+        let (after, discharged) =
+            tokio::time::timeout(Duration::from_secs(600), reading(61)).await.unwrap();
+        // Two hours at about 52 V.
+        let expected = (before - after) * 52;
+        assert!(expected > 500_000, "{expected} mWh from the battery");
+        assert!((discharged - expected).abs() < expected / 10, "{discharged} of {expected} mWh");
+    }
+}
