@@ -40,7 +40,8 @@ fn device(info: &DriverInfo, address: &str) -> Value {
         ("adv_services", "service_uuids"),
         ("manufacturer", "manufacturer_data"),
     ] {
-        if !advertisement[recorded].is_null() && !(own_name && key == "name") {
+        let keeps_own = own_name && key == "name";
+        if !keeps_own && !advertisement[recorded].is_null() {
             device[key] = advertisement[recorded].clone();
         }
     }
