@@ -147,7 +147,7 @@ fn missing_bus() {
 fn bus_that_denies_access() {
     with_bus(BusKind::Denied, one_battery(), async |_| {
         let error = read_error(&[], false).await;
-        assert_error(&error, "permission_denied", "D-Bus refuses", "group");
+        assert_error(&error, "permission_denied", "D-Bus refuses", "D-Bus policy");
     });
 }
 

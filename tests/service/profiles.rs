@@ -140,7 +140,7 @@ fn type_of_an_invalid_profile_is_unknown() {
     // The broken file would have the name, too.
     assert_eq!(output.status.code(), Some(2), "{errors}");
     assert!(errors.contains("broken.yaml is ignored: line 13"), "{errors}");
-    assert!(errors.contains("BMS_TYPE is \"nova\", but must be one of"), "{errors}");
+    assert!(errors.contains("BMS_TYPE is \"nova\", but must be a type"), "{errors}");
     fs::remove_dir_all(folder).unwrap();
 }
 
