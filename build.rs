@@ -36,6 +36,11 @@ fn embed_page(folder: &Path) -> Result<(), Box<dyn Error>> {
         if name.to_string_lossy().starts_with("texts-") {
             text = text.replace("\", ", "\",").replace(": \"", ":\"");
         }
+        if name == "style.css" {
+            for sign in ["{", ":", ";", ","] {
+                text = text.replace(&format!("{sign} "), sign).replace(" {", "{");
+            }
+        }
         fs::write(folder.join(name), text)?;
     }
     Ok(())

@@ -92,8 +92,9 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
         move |stop| history::run(history.clone(), board.clone(), file.clone(), stop).boxed()
     });
     let (setup, setup_task) = Setup::new();
+    let (bluetooth, broker) = (app.bluetooth.clone(), config.mqtt.clone());
     sinks.spawn(
-        setup::run(setup_task, board.clone(), app.bluetooth.clone(), stop_sinks.clone()).boxed(),
+        setup::run(setup_task, board.clone(), bluetooth, broker, stop_sinks.clone()).boxed(),
     );
     if let Some(settings) = config.http.clone() {
         let (board, history) = (board.clone(), history.clone());

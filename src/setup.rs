@@ -1,10 +1,11 @@
-//! Looking for batteries and reading one for a test, on request of the set-up page. The results
+//! Looking for batteries, reading one for a test, and removing one from the broker, on request of the
+//! set-up page. The results
 //! are shared like those of the board: only the newest are kept.
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::model::{DeviceState, Fault};
+use crate::model::{DeviceId, DeviceState, Fault};
 
 /// Devices that are kept. Batteries come first, so that a crowd of phones does not displace them.
 pub const MAX_FOUND: usize = 64;
@@ -104,6 +105,8 @@ pub enum Request {
     /// One job runs at a time.
     Start(Job, oneshot::Sender<Result<(), Refusal>>),
     Stop,
+    /// Clears what the broker retains about a battery; answered with the number of topics.
+    Forget(DeviceId, oneshot::Sender<Result<usize, Refusal>>),
 }
 
 /// The page's side; cheap to clone.
@@ -135,6 +138,13 @@ impl Setup {
     pub async fn start(&self, job: Job) -> Result<(), Refusal> {
         let (reply, answer) = oneshot::channel();
         self.requests.try_send(Request::Start(job, reply)).map_err(|_| Refusal::Busy)?;
+        answer.await.unwrap_or(Err(Refusal::Busy))
+    }
+
+    /// Removes a battery that is not configured from the broker, so that Home Assistant forgets it.
+    pub async fn forget(&self, id: DeviceId) -> Result<usize, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.try_send(Request::Forget(id, reply)).map_err(|_| Refusal::Busy)?;
         answer.await.unwrap_or(Err(Refusal::Busy))
     }
 

@@ -16,13 +16,14 @@ use tracing::{info, warn};
 use super::probe::{self, Identified};
 use crate::board::Board;
 use crate::config::Device;
-use crate::model::{DeviceState, Fault, FaultKind, Secret};
+use crate::model::{DeviceId, DeviceState, Fault, FaultKind, Secret};
 use crate::poll::{CycleError, advertisement};
 use crate::protocol::detection::{self, recognise};
 use crate::remedy;
 use crate::setup::{
     Found, Job, MAX_FOUND, Pack, Refusal, Request, SetupState, SetupTask, Target, Test,
 };
+use crate::sink::mqtt::{self, Removal};
 use crate::transport::ble::BleDevice;
 use crate::transport::serial::{self, PortInfo};
 use crate::transport::{Bluetooth, LinkError};
@@ -42,6 +43,7 @@ pub(super) async fn run(
     task: SetupTask,
     board: Board,
     bluetooth: Bluetooth,
+    broker: Option<mqtt::Settings>,
     stop: CancellationToken,
 ) {
     let SetupTask { mut requests, state } = task;
@@ -57,6 +59,11 @@ pub(super) async fn run(
                 request = requests.recv() => match request {
                     None => return,
                     Some(Request::Stop) => continue,
+                    Some(Request::Forget(id, reply)) => {
+                        // The requester may have dropped its receiver.
+                        let _ = reply.send(forget(&runner.board, broker.as_ref(), &id).await);
+                        continue;
+                    }
                     Some(Request::Start(job, reply)) => {
                         let check = runner.check(&job);
                         let accepted = check.is_ok();
@@ -96,8 +103,44 @@ async fn wait_for_stop(requests: &mut tokio::sync::mpsc::Receiver<Request>) {
             Some(Request::Start(_, reply)) => {
                 let _ = reply.send(Err(Refusal::Busy));
             }
+            Some(Request::Forget(_, reply)) => {
+                let _ = reply.send(Err(Refusal::Busy));
+            }
             None => std::future::pending().await,
         }
+    }
+}
+
+/// Clears what the broker retains about a battery that is not configured.
+async fn forget(
+    board: &Board,
+    broker: Option<&mqtt::Settings>,
+    id: &DeviceId,
+) -> Result<usize, Refusal> {
+    let refuse = |reason: String| Err(Refusal::Invalid(reason));
+    if board.devices().any(|device| device == id) {
+        return refuse(format!("{id} is configured; remove it from the configuration first"));
+    }
+    let Some(broker) = broker else {
+        return refuse("no broker is configured, so nothing was published".to_owned());
+    };
+    match mqtt::remove(broker, id, false).await {
+        Ok(Removal::Removed { topics, left }) if left.is_empty() => {
+            info!("{id}: removed from the broker, {} topics", topics.len());
+            Ok(topics.len())
+        }
+        Ok(Removal::Removed { left, .. }) => {
+            refuse(format!("the broker did not clear {} topics, such as {}", left.len(), left[0]))
+        }
+        Ok(Removal::Online) => refuse(format!("another program publishes {id} now; stop it first")),
+        Ok(Removal::Nothing(others)) => {
+            let others: Vec<_> = others.into_iter().collect();
+            refuse(format!(
+                "the broker retains nothing about {id}; its batteries: {}",
+                others.join(", ")
+            ))
+        }
+        Err(error) => refuse(format!("the broker cannot be reached: {error}")),
     }
 }
 
@@ -335,84 +378,5 @@ fn log_line(found: &Found) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Profile;
-    use crate::setup::Setup;
-
-    fn device(address: &str, rssi: i16, brand: bool) -> Found {
-        Found {
-            address: address.to_owned(),
-            name: None,
-            adapter: Some("hci0".to_owned()),
-            rssi: Some(rssi),
-            brand: brand.then(|| ("jbd", "JBD / Xiaoxiang".to_owned())),
-            likely: false,
-        }
-    }
-
-    #[test]
-    fn batteries_come_before_other_devices_and_strong_before_weak() {
-        let mut found = Vec::new();
-        let crowd = (0..MAX_FOUND).map(|number| device(&format!("phone{number}"), -40, false));
-        merge(&mut found, crowd.collect());
-        merge(&mut found, vec![device("far", -90, true), device("near", -50, true)]);
-        let addresses: Vec<_> = found.iter().take(3).map(|found| found.address.as_str()).collect();
-        assert_eq!(addresses, ["near", "far", "phone0"]);
-        assert_eq!(found.len(), MAX_FOUND);
-    }
-
-    #[test]
-    fn name_is_kept_when_a_later_scan_misses_it() {
-        let mut found = vec![Found { name: Some("Bench".into()), ..device("A", -50, true) }];
-        merge(&mut found, vec![Found { rssi: None, ..device("A", -60, true) }]);
-        let expected = Found { name: Some("Bench".into()), ..device("A", -50, true) };
-        assert_eq!(found, [expected]);
-    }
-
-    fn at_port(port: &str) -> Target {
-        Target { port: Some(port.to_owned()), ..Target::default() }
-    }
-
-    #[tokio::test]
-    async fn line_in_use_and_invalid_place_are_not_tested() {
-        let port = Some("tcp://127.0.0.1:9".to_owned());
-        let profile = Profile { port, name: "Rack".into(), ..Profile::sample("rack") };
-        let (setup, task) = Setup::new();
-        let stop = CancellationToken::new();
-        let board = Board::new([profile]);
-        let run = run(task, board, Bluetooth::default(), stop.clone());
-        let running = tokio::spawn(run);
-        let refusal = |port: &str| {
-            let (setup, target) = (setup.clone(), at_port(port));
-            async move { setup.start(Job::Test(target)).await.unwrap_err().to_string() }
-        };
-        let in_use = refusal("tcp://127.0.0.1:9").await;
-        assert!(in_use.contains("in use by the battery Rack"), "{in_use}");
-        let invalid = refusal("192.168.1.5").await;
-        assert!(invalid.contains("tcp://192.168.1.50:8899"), "{invalid}");
-        assert!(setup.state().test.is_none());
-        stop.cancel();
-        running.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn one_job_runs_at_a_time_and_can_be_stopped() {
-        // Accepts connections and never answers, so the test lasts until it is stopped.
-        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = format!("tcp://{}", silent.local_addr().unwrap());
-        let (setup, task) = Setup::new();
-        let stop = CancellationToken::new();
-        let board = Board::new([Profile::sample("rack")]);
-        let running = tokio::spawn(run(task, board, Bluetooth::default(), stop.clone()));
-        assert_eq!(setup.start(Job::Test(at_port(&port))).await, Ok(()));
-        for job in [Job::Search, Job::Test(at_port(&port))] {
-            assert_eq!(setup.start(job).await, Err(Refusal::Busy));
-        }
-        setup.stop();
-        // The requests are served in order.
-        while setup.start(Job::Test(at_port(&port))).await == Err(Refusal::Busy) {}
-        stop.cancel();
-        running.await.unwrap();
-    }
-}
+#[path = "setup_tests.rs"]
+mod tests;

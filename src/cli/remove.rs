@@ -4,7 +4,7 @@ use super::args::{Command, Flag, FlagValue};
 use super::{CommandError, FAILED, Outcome, SUCCESS, failed, load_config, misconfigured};
 use crate::config::Config;
 use crate::model::DeviceId;
-use crate::sink::mqtt;
+use crate::sink::mqtt::{self, Removal};
 
 pub(super) const COMMAND: Command = Command {
     name: "remove",
@@ -36,36 +36,35 @@ async fn run(id: DeviceId, force: bool) -> Outcome {
     let settings = config.mqtt.as_ref().ok_or_else(|| {
         misconfigured("MQTT_HOST is not set; set it, and the login, to the broker of the battery")
     })?;
-    let error = |error| mqtt_error(settings, error);
-    let found = mqtt::find_retained(settings, &id).await.map_err(error)?;
-    if found.topics.is_empty() {
-        let others: Vec<_> = found.others.into_iter().collect();
-        let others = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
-        println!(
-            "Nothing to remove: the broker retains nothing about {id}. Its batteries: {others}"
-        );
-        return Ok(FAILED);
-    }
-    if found.online && !force {
-        return Err(failed(format!(
-            "{id} is online: a running bms-reader publishes it. Stop that one or remove {id} from \
-             its configuration first, or use --yes"
-        )));
-    }
-    mqtt::clear_retained(settings, &found.topics).await.map_err(error)?;
-    let left = mqtt::find_retained(settings, &id).await.map_err(error)?.topics;
-    for topic in found.topics.iter().filter(|topic| !left.contains(topic)) {
+    let removal = mqtt::remove(settings, &id, force).await;
+    let (topics, left) = match removal.map_err(|error| mqtt_error(settings, error))? {
+        Removal::Nothing(others) => {
+            let others: Vec<_> = others.into_iter().collect();
+            let others = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
+            println!(
+                "Nothing to remove: the broker retains nothing about {id}. Its batteries: {others}"
+            );
+            return Ok(FAILED);
+        }
+        Removal::Online => {
+            return Err(failed(format!(
+                "{id} is online: a running bms-reader publishes it. Stop that one or remove {id} \
+                 from its configuration first, or use --yes"
+            )));
+        }
+        Removal::Removed { topics, left } => (topics, left),
+    };
+    for topic in &topics {
         println!("{topic}");
     }
-    if left.is_empty() {
-        println!("Removed {id}: {} retained topics", found.topics.len());
+    let Some(example) = left.first() else {
+        println!("Removed {id}: {} retained topics", topics.len());
         return Ok(SUCCESS);
-    }
+    };
     Err(failed(format!(
-        "{} topics of {id} are still retained, such as {}: the broker denies access, or a running \
-         bms-reader publishes {id} again",
+        "{} topics of {id} are still retained, such as {example}: the broker denies access, or a \
+         running bms-reader publishes {id} again",
         left.len(),
-        left[0]
     )))
 }
 

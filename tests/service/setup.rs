@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{Packs, Service};
 use crate::http::{Answer, FakeSupervisor, request};
+use crate::mosquitto::Mosquitto;
 
 const TOKEN: &str = "a-secret-token";
 const PASSWORD: &str = "correct-horse";
@@ -234,4 +235,31 @@ fn page_open_to_the_network_is_warned_about() {
     closed.wait_for_log("http: listening");
     assert_eq!(closed.logged("set HTTP_TOKEN"), 0, "{}", closed.log());
     assert!(!closed.log().contains(PASSWORD));
+}
+
+#[test]
+fn battery_that_is_not_configured_any_more_is_removed_from_the_broker() {
+    let broker = Mosquitto::start();
+    broker.publish("bms/shed/soc", "50", true);
+    let meta = json!({"id": "shed", "type": "jbd", "origin": "bms-reader"}).to_string();
+    broker.publish("bms/shed/meta", &meta, true);
+    let port = broker.port().to_string();
+    let service = Service::start(&[
+        ("BMS_TYPE", "simulated"),
+        ("DEVICE_ID", "rack"),
+        ("MQTT_HOST", "127.0.0.1"),
+        ("MQTT_PORT", &port),
+    ]);
+    broker.subscribe().wait_for("bms/rack/online", "true");
+    let forget = |id: &str| post(&service, "/api/setup/forget", &json!({"id": id}));
+    let error = |answer: &Answer| answer.json["error"].as_str().unwrap_or_default().to_owned();
+    let answer = forget("rack");
+    assert!(error(&answer).contains("rack is configured"), "{answer:?}");
+    let answer = forget("shed");
+    assert_eq!(answer.json["topics"], 2, "{answer:?}");
+    let left = broker.retained();
+    assert!(left.iter().all(|message| !message.topic.starts_with("bms/shed/")), "{left:?}");
+    assert!(left.iter().any(|message| message.topic == "bms/rack/soc"), "{left:?}");
+    let answer = forget("shed");
+    assert!(error(&answer).contains("retains nothing about shed"), "{answer:?}");
 }

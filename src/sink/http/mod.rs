@@ -144,6 +144,7 @@ fn routes(
         .route("/api/setup/test", post(setup::test))
         .route("/api/setup/stop", post(setup::stop))
         .route("/api/setup/change", post(setup::change))
+        .route("/api/setup/forget", post(setup::forget))
         // Used by flows written for a Node-RED gateway.
         .route("/{brand}/{id}/latest", get(history::latest))
         .route("/{brand}/{id}/history48h", get(history::history48h))

@@ -54,7 +54,7 @@ use self::error::MqttError;
 use self::session::Publisher;
 
 pub use self::probe::probe;
-pub use self::remove::{RetainedTopics, bridge_topic, clear_retained, find_retained};
+pub use self::remove::{Removal, bridge_topic, clear_retained, find_retained, remove};
 pub use self::supervisor::SupervisedBroker;
 
 /// The stop of the program must not wait longer for the broker.

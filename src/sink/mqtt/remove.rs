@@ -33,22 +33,43 @@ pub struct RetainedTopics {
     pub others: BTreeSet<String>,
 }
 
+/// What became of the wish to remove a battery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// The broker retains nothing about it, but about these batteries.
+    Nothing(BTreeSet<String>),
+    /// A program publishes the battery now, so it was left alone.
+    Online,
+    /// `left` is what is still retained: the broker denied it, or it was published again.
+    Removed { topics: Vec<String>, left: Vec<String> },
+}
+
+/// Clears everything that the broker retains about a battery; with `force` also while it is online.
+pub async fn remove(settings: &Settings, id: &DeviceId, force: bool) -> Result<Removal, String> {
+    let found = find_retained(settings, id).await?;
+    if found.topics.is_empty() {
+        return Ok(Removal::Nothing(found.others));
+    }
+    if found.online && !force {
+        return Ok(Removal::Online);
+    }
+    clear_retained(settings, &found.topics).await?;
+    let left = find_retained(settings, id).await?.topics;
+    let topics = found.topics.into_iter().filter(|topic| !left.contains(topic)).collect();
+    Ok(Removal::Removed { topics, left })
+}
+
 /// Connects and collects; changes nothing.
 pub async fn find_retained(settings: &Settings, id: &DeviceId) -> Result<RetainedTopics, String> {
     let scope = Scope::new(settings, id);
-    let filters = scope.filters();
-    let session = async |client: &mut MqttClient| collect(client, settings, filters).await;
-    let messages = with_connection(settings, session).await?;
+    let messages = with_connection(settings, Work::Collect(scope.filters())).await?;
     Ok(scope.select(&messages))
 }
 
 /// Clears these topics.
 pub async fn clear_retained(settings: &Settings, topics: &[String]) -> Result<(), String> {
-    let session = async |client: &mut MqttClient| {
-        client.publish(topics.iter().map(Message::clear)).await?;
-        client.wait_acknowledged().await
-    };
-    with_connection(settings, session).await
+    let messages = topics.iter().map(Message::clear).collect();
+    with_connection(settings, Work::Publish(messages)).await.map(drop)
 }
 
 /// The topic on which the program itself is reported as available.
@@ -56,20 +77,44 @@ pub fn bridge_topic(settings: &Settings) -> String {
     topics::bridge_online(&settings.client_id)
 }
 
+/// Payloads by topic.
+type Messages = BTreeMap<String, Vec<u8>>;
+
+/// What a connection is opened for.
+enum Work {
+    /// Returns the retained messages that match these filters.
+    Collect(Vec<String>),
+    Publish(Vec<Message>),
+}
+
+impl Work {
+    async fn carry_out(
+        self,
+        client: &mut MqttClient,
+        settings: &Settings,
+    ) -> Result<Messages, MqttError> {
+        match self {
+            Work::Collect(filters) => collect(client, settings, filters).await,
+            Work::Publish(messages) => {
+                client.publish(messages).await?;
+                client.wait_acknowledged().await?;
+                Ok(Messages::new())
+            }
+        }
+    }
+}
+
 /// Uses another client id than the service, which may be connected at the same time.
-async fn with_connection<T>(
-    settings: &Settings,
-    session: impl AsyncFnOnce(&mut MqttClient) -> Result<T, MqttError>,
-) -> Result<T, String> {
+async fn with_connection(settings: &Settings, work: Work) -> Result<Messages, String> {
     let client_id = format!("{}-remove", settings.client_id);
-    let mut settings = Settings { client_id, ..settings.clone() };
+    let mut own = Settings { client_id, ..settings.clone() };
     let attempt = async {
-        settings.locate_broker().await?;
-        let parser = MessageParser::collecting(&settings);
-        let (task, mut client) = client::open(&settings, parser, Arc::default());
+        own.locate_broker().await?;
+        let parser = MessageParser::collecting(&own);
+        let (task, mut client) = client::open(&own, parser, Arc::default());
         let session = async {
             while !matches!(client.next().await?, Event::Connected) {}
-            let result = session(&mut client).await?;
+            let result = work.carry_out(&mut client, settings).await?;
             // Everything has been acknowledged, however the connection ends.
             let _ = timeout(DISCONNECT_TIMEOUT, client.disconnect()).await;
             Ok(result)
@@ -89,8 +134,8 @@ async fn collect(
     client: &mut MqttClient,
     settings: &Settings,
     mut filters: Vec<String>,
-) -> Result<BTreeMap<String, Vec<u8>>, MqttError> {
-    let mut messages = BTreeMap::new();
+) -> Result<Messages, MqttError> {
+    let mut messages = Messages::new();
     // Everything that is retained arrives before the message that is published after it.
     let echo = topics::echo(&format!("{}-remove", settings.client_id));
     filters.push(echo.clone());
@@ -159,7 +204,7 @@ impl Scope {
         })
     }
 
-    fn select(&self, messages: &BTreeMap<String, Vec<u8>>) -> RetainedTopics {
+    fn select(&self, messages: &Messages) -> RetainedTopics {
         let mut found = RetainedTopics::default();
         // Devices of modules before that of their stack, as Home Assistant needs it.
         let discovery = messages

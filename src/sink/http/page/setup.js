@@ -166,9 +166,9 @@ export class SetupView {
     this.testPanel = h("div", { class: "found" });
     this.node = h("section", { class: "setup", "aria-labelledby": "title" },
       h("h1", { id: "title", tabindex: "-1" }, t("title")), this.intro, this.error, this.locked, this.output, this.testPanel,
-      this.searchPanel(), this.bridgePanel(), this.configuredPanel(), this.tryPanel());
+      this.searchPanel(), this.bridgePanel(), this.configuredPanel(), this.forgetPanel(), this.tryPanel());
     // Until the server has said what is allowed.
-    for (const node of [this.searchButton, this.bridge, this.configured, this.trial]) node.hidden = true;
+    for (const node of [this.searchButton, this.bridge, this.configured, this.forget, this.trial]) node.hidden = true;
     this.poll();
   }
 
@@ -203,6 +203,20 @@ export class SetupView {
     return this.configured;
   }
 
+  // For a battery that is not configured any more.
+  forgetPanel() {
+    const id = h("input", { type: "text", required: "", maxlength: 64, pattern: "[A-Za-z0-9_\\-]+" }), status = h("p", { role: "status", hidden: "" });
+    const form = h("form", {}, labelled(t("id"), id), h("p", {}, h("button", {}, t("remove"))), status);
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      setText(status, "…");
+      const answer = await post("api/setup/forget", { id: id.value }).catch(({ message }) => ({ message }));
+      setText(status, answer.message ? sentence(answer.message) : t("forgotten", { count: answer.topics }));
+    });
+    this.forget = h("details", { class: "panel" }, h("summary", {}, t("forget")), h("p", {}, t("forget_why")), form);
+    return this.forget;
+  }
+
   tryPanel() {
     const element = { id: "demo", name: t("try_name"), type: "simulated" };
     this.tryAdd = button(t("try_add"), () => this.change({ add: { devices: [element] } }, (batteries) => batteries.some(({ id }) => id === "demo")));
@@ -231,7 +245,7 @@ export class SetupView {
     const { found, trusted } = data;
     this.intro.textContent = `${this.known.size ? "" : `${t("none_configured")} `}${trusted ? t("intro") : ""}`;
     if (first) this.showLock(trusted);
-    for (const node of [this.searchButton, this.bridge]) node.hidden = !trusted;
+    for (const node of [this.searchButton, this.bridge, this.forget]) node.hidden = !trusted;
     const isCandidate = ({ adapter, title }) => !adapter || title;
     const others = found.filter((device) => !isCandidate(device)), candidates = found.filter(isCandidate);
     this.list.show(candidates, trusted);

@@ -87,6 +87,9 @@ const ENGLISH = {
   remove_sure: "Really remove",
   removed_note: "Its history and its entities in Home Assistant stay until you delete them.",
 
+  forget: "Remove an old battery from Home Assistant",
+  forget_why: "Deletes what the broker still keeps about a battery that is not configured any more. Home Assistant then removes it.",
+  forgotten: "Removed ({count} topics).",
   try_title: "Just trying it out?",
   try_why: "A simulated battery needs no hardware.",
   try_name: "Simulated battery",

@@ -1,6 +1,7 @@
 //! The set-up page: looks for batteries, reads one for a test, and adds, renames or removes the
 //! configured ones. In the Home Assistant add-on it writes the add-on's own options; elsewhere it
-//! shows the finished settings. It can change nothing else.
+//! shows the finished settings. It clears what the broker retains about a battery that is not configured
+//! any more. It can change nothing else.
 
 mod files;
 mod options;
@@ -14,7 +15,7 @@ use tokio::sync::Mutex;
 
 pub use options::{BatteryOptions, Options};
 use options::{Change, devices};
-pub(super) use requests::{change, login, search, state, stop, test};
+pub(super) use requests::{change, forget, login, search, state, stop, test};
 
 use super::error::ApiError;
 use super::overview;

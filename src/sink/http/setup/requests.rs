@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::options::Change;
-use crate::model::Secret;
+use crate::model::{DeviceId, Secret};
 use crate::setup::{Job, Refusal, Target};
 use crate::sink::http::AppState;
 use crate::sink::http::access::{Guard, IsTrusted};
@@ -92,6 +92,27 @@ pub(in crate::sink::http) async fn change(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Forget {
+    id: String,
+}
+
+/// Removes a battery that is not configured any more from the broker.
+pub(in crate::sink::http) async fn forget(
+    State(app): State<AppState>,
+    request: Request,
+) -> Result<Json<Value>, ApiError> {
+    require_trust(&request)?;
+    let Forget { id } = read_json(request).await?;
+    let id = DeviceId::new(&id).ok_or_else(|| {
+        let message = "an ID consists of letters, digits, _ and -, as in the topics";
+        ApiError(StatusCode::UNPROCESSABLE_ENTITY, message.to_owned())
+    })?;
+    let topics = app.setup.setup.forget(id).await.map_err(refused)?;
+    Ok(Json(json!({"topics": topics})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Login {
     token: String,
 }
@@ -110,17 +131,17 @@ pub(in crate::sink::http) async fn login(
 
 impl AppState {
     async fn start(&self, job: Job) -> Result<Json<Value>, ApiError> {
-        match self.setup.setup.start(job).await {
-            Ok(()) => Ok(Json(json!({}))),
-            Err(error) => {
-                let status = match error {
-                    Refusal::Busy => StatusCode::CONFLICT,
-                    Refusal::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-                };
-                Err(ApiError(status, error.to_string()))
-            }
-        }
+        self.setup.setup.start(job).await.map_err(refused)?;
+        Ok(Json(json!({})))
     }
+}
+
+fn refused(error: Refusal) -> ApiError {
+    let status = match error {
+        Refusal::Busy => StatusCode::CONFLICT,
+        Refusal::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    ApiError(status, error.to_string())
 }
 
 fn require_trust(request: &Request) -> Result<(), ApiError> {
