@@ -47,8 +47,13 @@ warns_about_broker() { screen "$1" | grep -E 'WARN MQTT|refused'; }
 
 shows_url() { screen "$1" | head -n 1 | grep -qx "Dashboard: http://127.0.0.1:${PORTS[$1]}/"; }
 
-# Without -J, tmux prints a wrapped line as two.
-has_no_wrapped_line() { diff <(screen "$1") <(screen "$1" -J | sed 's/ *$//'); }
+# Without -J, tmux prints a wrapped line as two. Both pictures are taken by one command of tmux, because the demo
+# draws every second.
+has_no_wrapped_line() {
+  local both
+  both=$(terminals capture-pane -p -t "$1" \; display-message -p -t "$1" "@@" \; capture-pane -p -J -t "$1")
+  diff <(sed '/^@@$/,$d' <<<"$both" | grep .) <(sed '1,/^@@$/d' <<<"$both" | sed 's/ *$//' | grep .)
+}
 
 # Each battery has one row, and below the table there is nothing but the log.
 has_no_ghost_rows() {
