@@ -18,6 +18,7 @@ project() {
     cp "$REPOSITORY/$file" "$folder/$file"
   done
   # Outside of a network namespace these ports may be in use.
+  # shellcheck disable=SC2016  # Compose expands it.
   [ -n "${BMS_LAB_ISOLATED:-}" ] ||
     sed -i 's/"127.0.0.1:8099:8099"/"127.0.0.1::8099"/; s/- "1883:1883"/- "127.0.0.1::1883"/
       s/"${DASHBOARD_PORT:-8099}:8099"/"127.0.0.1::8099"/' "$folder"/*.yml "$folder"/docker/*.yaml

@@ -180,11 +180,6 @@ impl TestSink {
         self.board.latest(&device(id)).expect("such a battery").energy_before_start
     }
 
-    /// Why there is no connection.
-    pub fn broker_error(&self) -> Option<String> {
-        self.board.broker().and_then(|broker| broker.error)
-    }
-
     pub fn broker_state(&self) -> BrokerState {
         self.board.broker().unwrap_or_default()
     }

@@ -42,7 +42,7 @@ fn self_signed_certificate_of_the_broker_is_pinned() {
         sink.stop();
         // The same name, but another key.
         let sink = start(&other, pinned(&broker));
-        sink.wait_until("a refusal", |sink| sink.broker_error().is_some());
+        sink.wait_until("a refusal", |sink| sink.broker_state().error.is_some());
         assert!(!other.log().contains(CONNECTED), "{}", other.log());
         sink.stop();
     }
