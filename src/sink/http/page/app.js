@@ -144,9 +144,8 @@ function subscribe() {
     refresh();
     if (events.readyState === EventSource.CLOSED) setTimeout(subscribe, 15000);
   });
-  events.addEventListener("open", () => {
-    if (loaded) refresh();
-  });
+  // What changed between the first look and now was not sent.
+  events.addEventListener("open", refresh);
 }
 
 // Ages grow without updates. Some proxies hold events back, so everything is polled when none arrive.
