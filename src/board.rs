@@ -111,7 +111,7 @@ impl Board {
     }
 
     /// Marks batteries offline whose values grew old while the process was stopped or the machine
-    /// slept: whoever wakes first must not take them for current. Call it before old states are
+    /// slept: the first task to wake must not take them for current. Call it before old states are
     /// shown, and at least every [`MAX_PAUSE`].
     pub fn detect_pause(&self, now: Uptime, time: Millis) {
         let before = Uptime(self.last_check.fetch_max(now.0, Ordering::Relaxed));

@@ -13,7 +13,7 @@ pub fn now() -> Millis {
 
 /// Time since the machine was booted, for ages and lifetimes.
 ///
-/// It also counts the time in suspend, during which `Instant` stands still, and nobody can set it.
+/// It also counts the time in suspend, during which `Instant` stands still, and it cannot be set.
 pub fn uptime() -> Uptime {
     // Cannot fail: Linux has this clock since 2.6.39.
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);

@@ -22,7 +22,7 @@ pub(super) fn settings(values: &Values, options: Options) -> Option<Settings> {
     let token = values.explicit(&HTTP_TOKEN).map(Secret::new);
     if token.is_none() && !home_assistant && !listen.ip().is_loopback() {
         values.warn(format!(
-            "everybody in the network can read the page at {listen}: set HTTP_TOKEN to a password, or \
+            "the whole network can read the page at {listen}: set HTTP_TOKEN to a password, or \
              HTTP_LISTEN to 127.0.0.1:{}",
             listen.port()
         ));

@@ -227,7 +227,7 @@ variables! {
             example: "http://192.168.1.10:8099",
             help: "URL of the dashboard as browsers reach it; Home Assistant links to it from each battery." }
         HTTP_TOKEN { secret: true, example: "correct-horse-battery",
-            derived: "without it everybody who reaches the page can read, and only this machine can set up",
+            derived: "without it the page is readable from the whole network, and set-up works on this machine only",
             rule: Rule::text("8 to 128 letters, digits and signs other than quotes, comma, semicolon, backslash, $ and #",
                 rule::is_token),
             help: "Password of the page, the API and the metrics; scripts send it as `Authorization: Bearer <token>`. With \

@@ -21,7 +21,7 @@ packages() {
   [ ${#missing[@]} = 0 ] && return 0
   if [ "$(id -u)" != 0 ]; then
     root=(sudo)
-    # There is nobody to enter a password.
+    # A password cannot be entered here.
     [ -t 0 ] || root+=(--non-interactive)
   fi
   if ! command -v apt-get >/dev/null || ! "${root[@]}" true; then

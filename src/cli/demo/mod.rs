@@ -27,7 +27,7 @@ use crate::sink::mqtt;
 use broker::Mosquitto;
 use screen::LogLines;
 
-/// The IDs are unlikely for real batteries, so that nobody's topics are overwritten.
+/// The IDs are unlikely for real batteries, so that no topics of real batteries are overwritten.
 const DEVICES: &str = r#"[
     {"id": "demo_rack_1", "name": "Rack 1", "type": "simulated", "slave_id": 1, "interval": 2},
     {"id": "demo_rack_2", "name": "Rack 2", "type": "simulated", "slave_id": 2, "interval": 2},

@@ -1,4 +1,4 @@
-//! Which files are ours: a database of another program, or one that somebody has prepared, is refused.
+//! Which files are ours: a database of another program, or a manipulated one, is refused.
 
 use rusqlite::Connection;
 

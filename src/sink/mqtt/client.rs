@@ -226,7 +226,7 @@ impl Exchange {
         loop {
             let ready = self.flow.has_room();
             let next_check = self.flow.next_check();
-            // Not biased: whoever floods this client must not keep it from sending.
+            // Not biased: a flood of incoming messages must not keep this client from sending.
             let result = tokio::select! {
                 received = exchange(&mut self.connection, &mut self.flushed) => match received {
                     Ok(received) => self.receive(received),
