@@ -27,7 +27,7 @@ const RECENT_STEP: Duration = Duration::from_secs(60);
 /// A battery returns less energy than it is charged with.
 const CHARGED_PER_DISCHARGED: (u64, u64) = (104, 100);
 
-/// What [`Past::simulate`] needs.
+/// The batteries of the demo, and where their simulated readings of the last days are recorded.
 pub(crate) struct Past {
     lines: Vec<(DirectBus, Vec<PastBattery>)>,
     banks: Vec<PastBank>,
