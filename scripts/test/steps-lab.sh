@@ -38,3 +38,13 @@ step_bluetooth() { lab bluetooth.sh; }
 step_docker() { lab docker.sh; }
 
 step_manifest() { lab manifest.sh; }
+
+# Hours with 20 batteries, so not a part of `./test all`: `./test endurance`, with ENDURANCE_MINUTES if two
+# hours are too long. Also draws docs/images/endurance.svg.
+step_endurance() {
+    install_fake_bluez || { skip "Python with dbus-fast, or dbus-daemon, is missing" || return; }
+    need mosquitto:mosquitto mosquitto_sub:mosquitto-clients || { skip "Mosquitto is missing" || return; }
+    cargo build --locked --all-features --release --quiet || return 1
+    "$cache/bluez/bin/python" tests/lab/endurance.py "$CARGO_TARGET_DIR/release/bms-reader" \
+        "${ENDURANCE_MINUTES:-120}"
+}

@@ -18,11 +18,11 @@ class SetupError(Exception):
 class Process:
     """A child whose output goes to a file."""
 
-    def __init__(self, name, argv, log, environment=None):
+    def __init__(self, name, argv, log, environment=None, stdin=subprocess.DEVNULL):
         self.name, self.log = name, log
         self.output = open(log, "ab")
         self.child = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output, env=environment
+            argv, stdin=stdin, stdout=self.output, stderr=self.output, env=environment
         )
 
     def is_running(self):
