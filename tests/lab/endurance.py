@@ -80,7 +80,7 @@ def label(x, y, text, anchor="start", colour="#555"):
 def plot(rows, path):
     """Three curves over one time axis: memory on the left scale, descriptors and threads on the right."""
     seconds, memory = rows[-1][0], max(row[1] for row in rows) * 1.2
-    count = max(max(row[2:]) for row in rows) * 1.2
+    count = max(max(row[2:]) for row in rows) * 2
     curves = [
         polyline([(row[0] / seconds, row[column] / limit) for row in rows], colour)
         for column, limit, colour in ((1, memory, BLUE), (2, count, RED), (3, count, GREEN))
