@@ -12,6 +12,7 @@ Spec: {"adapter_address", "powered", "adv_interval_ms", "connect_timeout_ms", "f
    "fragment": 20, "rssi": -60, "visible": true, "known": false,
    "connected": false (true: by an earlier client), "connect_ms", "resolve_ms" (-1: never),
    "drop_after_ms", "drop_after_writes", "passkey": "123456",
+   "lose": 2 (every second notification is lost; 1: all),
    "services": [{"uuid", "characteristics": [{"uuid", "properties": [...], "value": "hex"}]}],
    "cached_services": [what BlueZ lists instead until the device is removed],
    "replies": [{"on": "ff02", "match": "hex prefix of a write",
@@ -92,6 +93,7 @@ class Dev:
         self.visible = spec.get("visible", True)
         self.connecting, self.chars, self.tasks = None, {}, set()
         self.writes, self.streams = 0, {}
+        self.notifications = 0
         self.sending = asyncio.Lock()    # a module sends one reply after the other
 
 
@@ -526,6 +528,9 @@ class Fake:
         t.add_done_callback(d.tasks.discard)
 
     async def notify(self, d, uuid, data):
+        d.notifications += 1
+        if (every := d.spec.get("lose")) and d.notifications % every == 0:
+            return
         for c in list(d.chars.values()):
             if uuid128(c.spec["uuid"]) == uuid128(uuid) and c.notify_by and c.path in self.objs:
                 await self.set(c.path, CHR, Value=data)
@@ -544,6 +549,12 @@ class Fake:
                 x.visible = q["on"]
         elif cmd == "spec":              # for example other replies, after a change of the battery's values
             d.spec.update(q["set"])
+            for r in d.spec.get("replies", []):
+                old = d.streams.get(r["match"])
+                if old is not None and not old.done():   # the stream continues with the new values
+                    stream = [n for n in r["notify"] if n.get("repeat", 1) < 0]
+                    async with d.sending:                # not within a frame
+                        self.play(d, {"match": r["match"], "notify": stream})
         elif cmd == "clear_faults":
             self.faults.clear()
             self.faults_cleared.set()

@@ -9,6 +9,8 @@
     clippy::print_stderr
 )]
 
+#[path = "../common/bluez.rs"]
+mod bluez;
 #[path = "../common/http.rs"]
 mod http;
 

@@ -4,27 +4,26 @@
 //! own: the test function starts the bus and then the test binary again.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Long enough that only a hang fails a test.
-pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub use crate::bluez::TEST_TIMEOUT;
+use crate::bluez::{BUS_ADDRESS, Bus, Events, FakeBluez, KillOnDrop, POLL, python};
 
 /// For a whole test; the longest is a soak test of 2,000 cycles.
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(1800);
 
-const POLL: Duration = Duration::from_millis(5);
-
 /// Set in the process of a test: its folder.
 const FOLDER: &str = "BMS_READER_BLE_TEST";
-const BUS_ADDRESS: &str = "DBUS_SYSTEM_BUS_ADDRESS";
+/// In that folder: the process id of the bus.
+const BUS_ID: &str = "bus.pid";
 
 /// File in which `./test` collects the tests that found no Python with dbus-fast.
 const SKIPPED: &str = "BMS_READER_BLE_SKIPPED";
@@ -81,15 +80,18 @@ fn run_in_own_process(kind: BusKind, name: &str) {
         BusKind::Denied => "<deny send_destination=\"org.bluez\"/>",
         _ => "",
     };
-    fs::write(folder.join("bus.conf"), bus_config(&folder, policy)).unwrap();
-    let _bus = (kind != BusKind::Missing).then(|| start_bus(&folder));
+    let _bus = (kind != BusKind::Missing).then(|| {
+        let bus = Bus::start(&folder, policy);
+        fs::write(folder.join(BUS_ID), bus.id().to_string()).unwrap();
+        bus
+    });
     let log = folder.join("log");
     let out = fs::File::create(&log).unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture"])
         .env(FOLDER, &folder)
         .env("RUST_BACKTRACE", "0")
-        .env(BUS_ADDRESS, format!("unix:path={}/bus", folder.display()))
+        .env(BUS_ADDRESS, Bus::address(&folder))
         .stdout(out.try_clone().unwrap())
         .stderr(out)
         .spawn()
@@ -104,54 +106,6 @@ fn run_in_own_process(kind: BusKind, name: &str) {
     fs::remove_dir_all(folder).unwrap();
 }
 
-/// Allows everything that `policy` does not deny.
-fn bus_config(folder: &Path, policy: &str) -> String {
-    format!(
-        "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\"
-         \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">
-         <busconfig><type>system</type><listen>unix:path={}/bus</listen><auth>EXTERNAL</auth>
-         <policy context=\"default\"><allow own=\"*\"/><allow send_destination=\"*\" eavesdrop=\"true\"/>
-         <allow eavesdrop=\"true\"/><allow user=\"*\"/>{policy}</policy></busconfig>",
-        folder.display()
-    )
-}
-
-/// Starts a bus in that folder and waits for its socket.
-fn start_bus(folder: &Path) -> KillOnDrop {
-    let _ = fs::remove_file(folder.join("bus"));
-    let log = fs::File::create(folder.join("bus.log")).unwrap();
-    let bus = Command::new("dbus-daemon")
-        .arg(format!("--config-file={}/bus.conf", folder.display()))
-        .args(["--nofork", "--nopidfile"])
-        .stderr(log)
-        .spawn()
-        .expect("dbus-daemon starts (Debian package dbus-daemon)");
-    let bus = KillOnDrop(bus);
-    fs::write(folder.join("bus.pid"), bus.0.id().to_string()).unwrap();
-    wait_until(|| folder.join("bus").exists());
-    bus
-}
-
-/// The Python with dbus-fast that `./test` installs; `None` without it or without dbus-daemon.
-fn python() -> Option<PathBuf> {
-    Command::new("dbus-daemon").arg("--version").stdout(Stdio::null()).status().ok()?;
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-    let python = cache.join("bms-reader/bluez/bin/python");
-    python.exists().then_some(python)
-}
-
-/// A process that ends with the test.
-struct KillOnDrop(Child);
-
-impl Drop for KillOnDrop {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn wait_exit(mut child: KillOnDrop, limit: Duration) -> Option<ExitStatus> {
     let end = Instant::now() + limit;
     while Instant::now() < end {
@@ -163,28 +117,15 @@ fn wait_exit(mut child: KillOnDrop, limit: Duration) -> Option<ExitStatus> {
     None
 }
 
-fn wait_until(mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + TEST_TIMEOUT;
-    while !condition() {
-        assert!(Instant::now() < end, "condition never met");
-        thread::sleep(POLL);
-    }
-}
-
 /// The fake bluetoothd and the events it has reported.
 pub struct Rig {
     folder: PathBuf,
     spec: PathBuf,
-    fake: Option<Fake>,
-    bus: Option<KillOnDrop>,
-    events: Arc<Mutex<Vec<Value>>>,
+    fake: Option<FakeBluez>,
+    bus: Option<Bus>,
+    events: Events,
     /// The test leaves a scan running that BlueZ does not end.
     pub scan_may_remain: bool,
-}
-
-struct Fake {
-    _process: KillOnDrop,
-    commands: ChildStdin,
 }
 
 impl Rig {
@@ -202,37 +143,21 @@ impl Rig {
     }
 
     fn start_fake(&mut self) {
-        let mut process = Command::new(python().unwrap())
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ble/fake_bluez.py"))
-            .arg(&self.spec)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (commands, output) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        let events = Arc::clone(&self.events);
-        let from = events.lock().unwrap().len();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                events.lock().unwrap().push(serde_json::from_str(&line).unwrap());
-            }
-        });
-        self.fake = Some(Fake { _process: KillOnDrop(process), commands });
-        wait_until(|| self.events.lock().unwrap()[from..].iter().any(|e| e["event"] == "ready"));
+        self.fake = Some(FakeBluez::start(&self.folder, &self.spec, &self.events, |_| true));
     }
 
     /// Kills the bus, and with it the fake.
     pub fn kill_bus(&mut self) {
         self.fake = None;
-        // The first bus belongs to the process that started this one.
-        let pid = fs::read_to_string(self.folder.join("bus.pid")).unwrap();
-        let killed = Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
-        assert!(killed.success());
-        self.bus = None;
+        if self.bus.take().is_none() {
+            // The first bus belongs to the process that started this one.
+            let id = fs::read_to_string(self.folder.join(BUS_ID)).unwrap();
+            assert!(Command::new("kill").args(["-9", &id]).status().unwrap().success());
+        }
     }
 
     pub fn restart_bus(&mut self) {
-        self.bus = Some(start_bus(&self.folder));
+        self.bus = Some(Bus::start(&self.folder, ""));
         self.start_fake();
     }
 
@@ -244,9 +169,7 @@ impl Rig {
     /// Sends a command to the fake and waits until it is done.
     pub async fn command(&mut self, command: Value) {
         let from = self.events().len();
-        let fake = self.fake.as_mut().unwrap();
-        writeln!(fake.commands, "{command}").unwrap();
-        fake.commands.flush().unwrap();
+        self.fake.as_mut().unwrap().send(&command);
         self.wait_for_event(from, |event| {
             assert_ne!(event["event"], "bad-command", "{event}");
             event["event"] == "done" && event["cmd"] == command["cmd"]
