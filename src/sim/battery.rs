@@ -16,6 +16,7 @@ pub struct Battery(Source);
 enum Source {
     Fixed(Box<PackState>),
     Active(ActiveBattery),
+    Computed(u64, fn(u64, f64) -> PackState),
 }
 
 impl Battery {
@@ -28,11 +29,19 @@ impl Battery {
         Battery(Source::Active(ActiveBattery::new(seed)))
     }
 
+    /// A battery whose state is a function of this seed and the time.
+    pub fn computed(seed: u64, state: fn(u64, f64) -> PackState) -> Self {
+        Battery(Source::Computed(seed, state))
+    }
+
     /// The battery whose seed differs by `seeds`; a fixed battery returns itself.
     pub fn neighbour(&self, seeds: i64) -> Battery {
         match &self.0 {
             Source::Fixed(_) => self.clone(),
             Source::Active(active) => Battery::active(active.seed.wrapping_add_signed(seeds)),
+            Source::Computed(seed, state) => {
+                Battery::computed(seed.wrapping_add_signed(seeds), *state)
+            }
         }
     }
 
@@ -46,6 +55,7 @@ impl Battery {
                 active.go_to((seconds.clamp(0.0, HORIZON) / STEP as f64) as i64);
                 active.state().apply_protections()
             }
+            Source::Computed(seed, state) => state(*seed, seconds).apply_protections(),
         }
     }
 }

@@ -89,7 +89,7 @@ fn broker_restart_repeats_no_event() {
 #[test]
 fn event_lost_with_a_dead_connection_is_published_on_the_next() {
     let broker = Mosquitto::start();
-    let proxy = Proxy::to(&broker);
+    let proxy = Proxy::to(broker.port());
     let mqtt = broker.subscribe();
     let mut sink = TestSink::with_discovery(&broker, Discovery::Entity);
     sink.settings.port = proxy.port();

@@ -24,7 +24,7 @@ fn sink_with_retained_counters(broker: &Mosquitto) -> TestSink {
 #[test]
 fn incomplete_counters_wait_for_a_delayed_echo() {
     let broker = Mosquitto::start();
-    let proxy = Proxy::to(&broker);
+    let proxy = Proxy::to(broker.port());
     let mqtt = broker.subscribe();
     let mut sink = sink_with_retained_counters(&broker);
     sink.settings.port = proxy.port();

@@ -12,6 +12,7 @@ mod fixture;
 mod hostile;
 #[path = "../common/mosquitto.rs"]
 mod mosquitto;
+#[path = "../common/proxy.rs"]
 mod proxy;
 mod publishing;
 mod reconnecting;

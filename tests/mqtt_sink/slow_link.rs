@@ -28,7 +28,7 @@ fn with_soc(soc: i32) -> Reading {
 #[test]
 fn slow_link_is_not_taken_for_a_dead_one() {
     let broker = Mosquitto::start();
-    let proxy = Proxy::to(&broker);
+    let proxy = Proxy::to(broker.port());
     let mqtt = broker.subscribe();
     // Discovery alone takes several times the longest silence.
     proxy.throttle(12_000);
@@ -50,7 +50,7 @@ fn slow_link_is_not_taken_for_a_dead_one() {
 #[test]
 fn discovery_is_not_repeated_after_a_reconnect() {
     let broker = Mosquitto::start();
-    let proxy = Proxy::to(&broker);
+    let proxy = Proxy::to(broker.port());
     let mqtt = broker.subscribe();
     let sink = sink(&proxy, &broker, &["rack", "shed"]).run();
     for id in ["rack", "shed"] {
@@ -94,7 +94,7 @@ fn discovery_is_not_repeated_after_a_reconnect() {
 #[test]
 fn stalled_link_delivers_no_old_values() {
     let broker = Mosquitto::start();
-    let proxy = Proxy::to(&broker);
+    let proxy = Proxy::to(broker.port());
     let mqtt = broker.subscribe();
     let mut sink = sink(&proxy, &broker, &["rack"]);
     // Far more than the limit.

@@ -1,4 +1,4 @@
-//! A TCP proxy between the sink and its broker that can drop or delay data.
+//! A TCP proxy that can refuse connections, and drop, delay or add data.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,17 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::mosquitto::Mosquitto;
-
 /// Part of the topic of the sink's echo, which follows all retained messages.
 const ECHO: &[u8] = b"/ping";
 
+#[derive(Debug, Clone)]
 pub struct Proxy {
     port: u16,
     faults: Arc<Faults>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Faults {
     /// Connections opened before the last cut lose all data.
     cuts: AtomicU32,
@@ -25,26 +24,39 @@ struct Faults {
     drops: AtomicU32,
     stalled: AtomicBool,
     holds_echo: AtomicBool,
+    refuses: AtomicBool,
+    /// Every n-th connection is closed at once; 0: none.
+    drops_every: AtomicU32,
+    /// Milliseconds that each chunk waits.
+    delay: AtomicU64,
+    /// Junk for the client, in bytes per 20 ms.
+    flood: AtomicU64,
     /// Bytes per second in each direction; 0: unlimited.
     speed: AtomicU64,
-    /// Bytes that were forwarded to the broker.
+    /// Bytes that were forwarded to the server.
     upstream: AtomicU64,
 }
 
 impl Proxy {
-    pub fn to(broker: &Mosquitto) -> Self {
+    /// To this port of the machine.
+    pub fn to(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let (broker, faults) = (broker.port(), Arc::new(Faults::default()));
+        let faults = Arc::new(Faults::default());
         let shared = faults.clone();
         thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                // Without a broker the client's connection is closed.
-                let Ok(broker) = TcpStream::connect(("127.0.0.1", broker)) else { continue };
-                let (Ok(from), Ok(to)) = (client.try_clone(), broker.try_clone()) else { continue };
+            for (number, client) in (1..).zip(listener.incoming().map_while(Result::ok)) {
+                let drops_every = shared.drops_every.load(Ordering::SeqCst);
+                let is_dropped = drops_every > 0 && number % drops_every == 0;
+                if is_dropped || shared.refuses.load(Ordering::SeqCst) {
+                    continue;
+                }
+                // Without a server the client's connection is closed.
+                let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                let (Ok(from), Ok(to)) = (client.try_clone(), server.try_clone()) else { continue };
                 let (upstream, downstream) = (shared.clone(), shared.clone());
                 thread::spawn(move || forward(from, to, &upstream, false));
-                thread::spawn(move || forward(broker, client, &downstream, true));
+                thread::spawn(move || forward(server, client, &downstream, true));
             }
         });
         Proxy { port, faults }
@@ -64,7 +76,27 @@ impl Proxy {
         self.faults.speed.store(bytes_per_second, Ordering::SeqCst);
     }
 
-    /// Bytes that were forwarded to the broker.
+    /// New connections are closed at once.
+    pub fn refuse(&self, refuse: bool) {
+        self.faults.refuses.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Every n-th new connection is closed at once; 0: none.
+    pub fn drop_every(&self, number: u32) {
+        self.faults.drops_every.store(number, Ordering::SeqCst);
+    }
+
+    /// Delays each chunk by this time.
+    pub fn delay(&self, delay: Duration) {
+        self.faults.delay.store(delay.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// Sends this amount of junk to the client every 20 ms.
+    pub fn flood(&self, bytes: u64) {
+        self.faults.flood.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Bytes that were forwarded to the server.
     pub fn upstream(&self) -> u64 {
         self.faults.upstream.load(Ordering::SeqCst)
     }
@@ -102,6 +134,13 @@ fn forward(mut from: TcpStream, mut to: TcpStream, faults: &Faults, is_downstrea
             thread::sleep(Duration::from_millis(10));
             continue;
         }
+        let flood = faults.flood.load(Ordering::SeqCst) as usize;
+        if is_downstream && flood > 0 {
+            let junk: Vec<_> = (0..flood).map(|n| (n * 131 + n / 7) as u8).collect();
+            if to.write_all(&junk).is_err() {
+                break;
+            }
+        }
         let length = match from.read(&mut chunk[..size]) {
             Ok(0) => break,
             Ok(length) => length,
@@ -111,6 +150,7 @@ fn forward(mut from: TcpStream, mut to: TcpStream, faults: &Faults, is_downstrea
         if speed > 0 {
             thread::sleep(Duration::from_secs_f64(length as f64 / speed as f64));
         }
+        thread::sleep(Duration::from_millis(faults.delay.load(Ordering::SeqCst)));
         if !is_downstream {
             faults.upstream.fetch_add(length as u64, Ordering::SeqCst);
         }

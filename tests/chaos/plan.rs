@@ -1,0 +1,87 @@
+//! What happens in a schedule. It follows from the seed alone, so that a failure can be repeated.
+
+use std::time::Duration;
+
+use crate::faults::{FAULTS, Fault};
+
+/// Repeatable random numbers: splitmix64.
+#[derive(Debug, Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// From 0 to `limit - 1`.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    pub fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len() as u64) as usize]
+    }
+}
+
+/// A fault of a schedule.
+#[derive(Clone)]
+pub struct Event {
+    pub fault: &'static Fault,
+    pub start: Duration,
+    pub duration: Duration,
+    /// Of the random numbers of the fault.
+    pub seed: u64,
+}
+
+pub struct Plan {
+    pub seed: u64,
+    /// Ordered by start. Each group has one fault at a time.
+    pub events: Vec<Event>,
+}
+
+/// All faults start and end within this time.
+const LENGTH_MS: u64 = 60_000;
+/// Every how many milliseconds a group has a fault, on average.
+const PAUSE_MS: u64 = 25_000;
+/// One fault in this many is longer than a battery may be silent.
+const LONG: u64 = 5;
+
+impl Plan {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let mut events = Vec::new();
+        let mut groups: Vec<_> = FAULTS.iter().map(|faults| faults[0].group).collect();
+        groups.dedup();
+        for (faults, _) in FAULTS.iter().zip(&groups) {
+            let mut time = random.below(PAUSE_MS);
+            while time < LENGTH_MS - 5_000 {
+                let is_long = random.below(LONG) == 0;
+                let duration = if is_long { 32_000 } else { 1_000 } + random.below(14_000);
+                let duration = duration.min(LENGTH_MS - time);
+                let pick = random.below(faults.len() as u64) as usize;
+                events.push(Event {
+                    fault: &faults[pick],
+                    start: Duration::from_millis(time),
+                    duration: Duration::from_millis(duration),
+                    seed: random.next(),
+                });
+                time += duration + 1_000 + random.below(2 * PAUSE_MS);
+            }
+        }
+        events.sort_by_key(|event| event.start);
+        Plan { seed, events }
+    }
+
+    /// The same without the events whose numbers are not in the list.
+    pub fn only(mut self, numbers: &[usize]) -> Self {
+        let mut number = 0;
+        self.events.retain(|_| {
+            number += 1;
+            numbers.contains(&number)
+        });
+        self
+    }
+}

@@ -1,0 +1,252 @@
+//! Everything that a schedule needs: a broker, packs, the program, and the observer.
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bms_reader::sim;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::faults::Undo;
+use crate::line::{Pack, Packs, Terminal, serve_on_tcp};
+use crate::mosquitto::{Mosquitto, free_port};
+use crate::observer::Observer;
+use crate::plan::{Event, Plan, Random};
+use crate::program::{Program, Resources};
+use crate::promise::{Broken, Promise};
+use crate::proxy::Proxy;
+use crate::state::{Clock, Record};
+
+pub const CLIENT_ID: &str = "chaos";
+pub const BRIDGE: &str = "bms/bridge/chaos/online";
+
+/// From the start, and from the end of the last fault, until everything has to be well.
+const RECOVERY: Duration = Duration::from_secs(60);
+/// Everything is used once before the resources are measured.
+const WARM_UP: Duration = Duration::from_secs(8);
+const STOP: Duration = Duration::from_secs(2);
+/// Memory that the allocator may keep.
+const MEMORY_SLACK_KB: u64 = 4096;
+const POLL: Duration = Duration::from_millis(100);
+
+/// On a bus, with two packs.
+const BUS_BRANDS: &[&str] = &["daren", "pace", "seplos", "pylontech"];
+/// Alone on their line.
+const BRANDS: &[&str] = &["jbd", "jk:pb", "daly", "daly:a5", "jk:ttl", "daren"];
+
+/// What faults may touch.
+pub struct Rig {
+    pub broker: Mosquitto,
+    /// Between the program and the broker.
+    pub link: Proxy,
+    pub terminals: Vec<Terminal>,
+    /// Packs behind `tcp://`, and the proxy between the program and them.
+    pub gateway: (Packs, Proxy),
+    pub program: Program,
+    pub observer: Observer,
+    pub ids: Vec<String>,
+    /// Deleted at the end.
+    pub folder: PathBuf,
+    interval: u64,
+}
+
+/// How a schedule went.
+pub struct Outcome {
+    pub broken: Vec<Broken>,
+    /// From the end of the last fault until everything was well.
+    pub recovery: Duration,
+    pub values: u64,
+    /// Before the faults and after them.
+    pub resources: [Resources; 2],
+    pub log: String,
+}
+
+impl Rig {
+    /// Which packs and settings follows from the seed.
+    pub fn start(seed: u64) -> Self {
+        let mut random = Random(!seed);
+        let name = format!("bms-reader-chaos-{}-{seed}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder");
+
+        let broker = Mosquitto::not_started();
+        let mut lines = "allow_anonymous true\n".to_owned();
+        if random.below(2) == 0 {
+            let place = broker.folder().display();
+            lines +=
+                &format!("persistence true\npersistence_location {place}/\nautosave_interval 1\n");
+        }
+        let mut broker = broker;
+        broker.configure(&lines);
+        broker.restart();
+        let link = Proxy::to(broker.port());
+
+        let clock = Clock::start();
+        let mut count = 0;
+        let mut packs = |brand: &str, addresses: &[u8]| {
+            let list = addresses.iter().map(|address| {
+                count += 1;
+                let (id, sent) = (format!("pack{count}"), Record::default());
+                Pack { id, seed: count, address: *address, sent }
+            });
+            let brand = sim::find(brand).expect("a simulated brand");
+            let list = list.collect();
+            Packs::new(brand, list, clock, seed)
+        };
+        let bus = packs(random.pick(BUS_BRANDS), &[1, 2]);
+        let single = packs(random.pick(BRANDS), &[1]);
+        let remote = packs(random.pick(BRANDS), &[1]);
+        let terminals: Vec<_> = [bus, single]
+            .into_iter()
+            .enumerate()
+            .map(|(n, packs)| Terminal::plugged_in(folder.join(format!("port{n}")), packs))
+            .collect();
+        let gateway = Proxy::to(serve_on_tcp(&remote));
+
+        let mut devices = Vec::new();
+        for terminal in &terminals {
+            devices.extend(terminal.packs.configuration(&terminal.path.display().to_string()));
+        }
+        devices.extend(remote.configuration(&format!("tcp://127.0.0.1:{}", gateway.port())));
+        let all: Vec<Pack> = terminals
+            .iter()
+            .flat_map(|terminal| terminal.packs.list.clone())
+            .chain(remote.list.clone())
+            .collect();
+        let observer = Observer::start(broker.port(), &all);
+        let interval = 1 + random.below(3);
+        let http_port = free_port();
+        let variables = [
+            ("DEVICES", json!(devices).to_string()),
+            ("READ_INTERVAL", interval.to_string()),
+            ("MQTT_HOST", "127.0.0.1".into()),
+            ("MQTT_PORT", link.port().to_string()),
+            ("MQTT_CLIENT_ID", CLIENT_ID.into()),
+            ("MQTT_KEEP_ALIVE", "10".into()),
+            ("MQTT_PUBLISH", random.pick(&["all", "changes"]).into()),
+            ("MQTT_DISCOVERY", random.pick(&["entity", "device"]).into()),
+            ("HISTORY_FILE", folder.join("history.db").display().to_string()),
+            ("HTTP_LISTEN", format!("127.0.0.1:{http_port}")),
+            ("LOG_LEVEL", "INFO".into()),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let program = Program::start(variables, http_port, &folder);
+        let ids = all.iter().map(|pack| pack.id.clone()).collect();
+        let gateway = (remote, gateway);
+        Rig { broker, link, terminals, gateway, program, observer, ids, folder, interval }
+    }
+
+    /// Runs the faults of the plan and checks that everything recovers.
+    pub fn run(mut self, plan: &Plan) -> Outcome {
+        self.recover("the start");
+        thread::sleep(WARM_UP);
+        let warm = self.program.resources().unwrap_or_default();
+        self.play(&plan.events);
+        let recovery = self.recover("the last fault");
+        let settled = self.settle(warm);
+        self.stop();
+        let (broken, values) = self.observer.results();
+        let log = self.program.log();
+        Outcome { broken, recovery, values, resources: [warm, settled], log }
+    }
+
+    fn play(&mut self, events: &[Event]) {
+        let start = Instant::now();
+        let mut active: Vec<(Duration, Undo)> = Vec::new();
+        let mut events = events.iter().peekable();
+        while events.peek().is_some() || !active.is_empty() {
+            let elapsed = start.elapsed();
+            while let Some(event) = events.next_if(|event| event.start <= elapsed) {
+                let undo = (event.fault.apply)(self, &mut Random(event.seed));
+                active.push((event.start + event.duration, undo));
+            }
+            let (over, rest) = active.into_iter().partition(|(end, _)| *end <= elapsed);
+            active = rest;
+            for (_, undo) in Vec::from(over) {
+                undo(self);
+            }
+            self.check_running();
+            thread::sleep(POLL);
+        }
+    }
+
+    fn check_running(&mut self) {
+        if let Some(status) = self.program.exit_status() {
+            let detail = format!("the program ended: {status}");
+            self.observer.report(Promise::Running, detail);
+        }
+    }
+
+    /// Waits until everything is well.
+    fn recover(&mut self, from: &str) -> Duration {
+        let start = Instant::now();
+        let age = Duration::from_secs(2 * self.interval + 3);
+        while !(self.observer.is_well(age) && self.program.is_healthy()) {
+            if start.elapsed() > RECOVERY + self.observer.delay_since(start) {
+                let detail = format!("not well after {from}: {}", self.observer.complaint());
+                self.observer.report(Promise::Recovery, detail);
+                break;
+            }
+            thread::sleep(POLL);
+        }
+        self.check_running();
+        start.elapsed()
+    }
+
+    /// Waits until the program uses no more than before.
+    fn settle(&self, warm: Resources) -> Resources {
+        let start = Instant::now();
+        loop {
+            let now = self.program.resources().unwrap_or_default();
+            let is_settled = now.descriptors <= warm.descriptors
+                && now.threads <= warm.threads
+                && now.memory_kb <= warm.memory_kb + MEMORY_SLACK_KB;
+            if is_settled {
+                return now;
+            }
+            if start.elapsed() > RECOVERY {
+                let detail = format!("before {warm:?}, after {now:?}");
+                self.observer.report(Promise::Resources, detail);
+                return now;
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    fn stop(&mut self) {
+        self.observer.expect_stop();
+        let start = Instant::now();
+        self.program.signal(Signal::SIGTERM);
+        let status = loop {
+            if let Some(status) = self.program.exit_status() {
+                break Some(status);
+            }
+            if start.elapsed() > STOP + self.observer.delay_since(start) {
+                break None;
+            }
+            thread::sleep(POLL);
+        };
+        if !status.is_some_and(|status| status.success()) {
+            let detail = format!("after SIGTERM: {status:?} in {:.1?}", start.elapsed());
+            return self.observer.report(Promise::Stop, detail);
+        }
+        let start = Instant::now();
+        while !self.observer.is_everything_offline() {
+            if start.elapsed() > STOP + self.observer.delay_since(start) {
+                let detail = format!("after the stop: {}", self.observer.complaint());
+                return self.observer.report(Promise::Stop, detail);
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.program.kill();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
