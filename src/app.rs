@@ -6,6 +6,7 @@ mod bank;
 mod lines;
 mod past;
 pub mod probe;
+pub mod process;
 mod read;
 mod setup;
 
@@ -14,7 +15,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,7 @@ use crate::transport::Bluetooth;
 
 pub use lines::{SimOptions, lines};
 pub(crate) use past::Past;
+pub use process::stop_on_signal;
 pub use read::read;
 
 /// Time for the lines to abandon their reads and close their connections.
@@ -50,7 +51,7 @@ const HISTORY_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a power cut, a broker on a slow machine takes minutes to start.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// Runs the service until SIGTERM or SIGINT.
+/// Runs the service until a signal stops it.
 pub async fn serve(config: Config) -> std::io::Result<()> {
     let stop = stop_on_signal()?;
     info!("bms-reader {}", env!("CARGO_PKG_VERSION"));
@@ -61,23 +62,6 @@ pub async fn serve(config: Config) -> std::io::Result<()> {
     run(app, &config, stop).await;
     info!("stopped");
     Ok(())
-}
-
-/// A token that SIGTERM and SIGINT cancel. In an empty image this process is number 1, for which
-/// the kernel ignores signals without a handler.
-pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = CancellationToken::new();
-    let cancel = stop.clone();
-    let wait = async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        cancel.cancel();
-    };
-    tokio::spawn(wait.boxed());
-    Ok(stop)
 }
 
 /// Runs the sinks until `stop`. On return every battery is published as offline and every

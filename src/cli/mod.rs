@@ -18,6 +18,7 @@ mod demo;
 mod diagnose;
 mod healthcheck;
 mod http;
+mod log;
 mod migrate;
 mod profile;
 mod read;
@@ -33,15 +34,11 @@ mod terminal;
 pub use replay::replay as replay_capture;
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-
 use crate::app;
-use crate::config::{self, Config, Diagnostics, LogSettings};
+use crate::config::{self, Config, Diagnostics};
 use crate::did_you_mean::closest;
 use crate::protocol;
 use crate::remedy;
@@ -124,8 +121,10 @@ impl From<Diagnostics> for CommandError {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
+    app::process::disable_core_dumps();
     remedy::set_installation(config::installation(&config::environment()));
     let outcome = parse().and_then(|command| command.map_or(Ok(SUCCESS), run));
+    log::flush();
     ExitCode::from(outcome.unwrap_or_else(|error| {
         eprintln!("{PROGRAM}: {}", error.message);
         error.exit_code
@@ -164,7 +163,8 @@ fn run(command: CommandFuture) -> Outcome {
 }
 
 async fn serve() -> Outcome {
-    let config = load_config_and_start_log()?;
+    let config = load_config()?;
+    log::start_queued(&config.log)?;
     app::serve(config).await.map_err(|error| failed(format!("cannot handle signals: {error}")))?;
     Ok(SUCCESS)
 }
@@ -183,49 +183,4 @@ fn load_profiles() -> Result<(), CommandError> {
 
 fn load_config() -> Result<Config, CommandError> {
     Ok(config::load(config::environment())?)
-}
-
-fn load_config_and_start_log() -> Result<Config, CommandError> {
-    let config = load_config()?;
-    start_log(&config.log)?;
-    Ok(config)
-}
-
-/// Logs to stderr, in colour on a terminal.
-fn start_log(log: &LogSettings) -> Result<(), CommandError> {
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false);
-    let filtered = tracing_subscriber::registry().with(log_filter(log)?);
-    // A second start in one process (tests) keeps the first log.
-    let _ = match log.json {
-        true => filtered.with(lines.json()).try_init(),
-        false => filtered.with(lines).try_init(),
-    };
-    Ok(())
-}
-
-/// Logs to this writer as plain text without times.
-fn start_log_in(
-    log: &LogSettings,
-    writer: impl Write + Clone + Send + Sync + 'static,
-) -> Result<(), CommandError> {
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(move || writer.clone())
-        .with_ansi(false)
-        .without_time()
-        .with_target(false);
-    let _ = tracing_subscriber::registry().with(log_filter(log)?).with(lines).try_init();
-    Ok(())
-}
-
-/// `Targets` is the filter without regular expressions,
-/// which would add 0.2 MB to the static binary.
-fn log_filter(log: &LogSettings) -> Result<Targets, CommandError> {
-    log.filter.parse().map_err(|error| {
-        misconfigured(format!(
-            "RUST_LOG is not a log filter ({error}); for example: warn,bms_reader=debug"
-        ))
-    })
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::args::FlagValue::{self, One};
 use super::args::{Command, Flag};
 use super::{
-    CommandError, FAILED, Outcome, SUCCESS, failed, load_config, misconfigured, print, start_log,
-    table, terminal,
+    CommandError, FAILED, Outcome, SUCCESS, failed, load_config, log, misconfigured, print, table,
+    terminal,
 };
 use crate::app::read;
 use crate::capture::Recorder;
@@ -39,7 +39,7 @@ async fn run(only: Option<String>, capture: Option<PathBuf>, json: bool) -> Outc
     let config = load_config()?;
     // The table shows the results that would be logged.
     if table_size.is_none() || !config.log.is_default {
-        start_log(&config.log)?;
+        log::start(&config.log)?;
     }
     let devices = select(config.devices, only.as_deref())?;
     let open = |path: PathBuf| {

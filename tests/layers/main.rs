@@ -116,7 +116,7 @@ const RULES: &[Rule] = &[
 const CONFINED_CRATES: &[(&str, &[&str])] = &[
     ("rumqttc", &["sink::mqtt::client", "sink::mqtt::error"]),
     ("tokio_rustls", &["sink::mqtt::client"]),
-    ("nix", &["clock"]),
+    ("nix", &["clock", "app::process"]),
     ("axum", &["sink::http"]),
     ("envy", &["config::source"]),
     ("rusqlite", &["history::store"]),

@@ -180,20 +180,36 @@ impl Service {
 
     /// Starts it with its HTTP server at this address.
     pub fn start_with(variables: &[(&str, &str)], listen: &str) -> Self {
-        let mut process = program(variables)
-            .env("HTTP_LISTEN", listen)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (lines, output) = (log.clone(), process.stderr.take().unwrap());
+        let mut service = Service::spawn(program(variables), listen, Stdio::piped());
+        let stderr = service.process.stderr.take().unwrap();
+        service.read_log(stderr);
+        service
+    }
+
+    /// Starts it with its log in this pipe, for [`Service::read_log`].
+    pub fn start_logging_to(variables: &[(&str, &str)], stderr: impl Into<Stdio>) -> Self {
+        Service::start_command(program(variables), stderr)
+    }
+
+    /// Starts a command that becomes the program.
+    pub fn start_command(command: Command, stderr: impl Into<Stdio>) -> Self {
+        Service::spawn(command, &format!("127.0.0.1:{}", free_port()), stderr.into())
+    }
+
+    fn spawn(mut command: Command, listen: &str, stderr: Stdio) -> Self {
+        command.env("HTTP_LISTEN", listen).stdout(Stdio::null()).stderr(stderr);
+        let process = command.spawn().expect("the program starts");
+        Service { process, log: Arc::default(), listen: listen.to_owned() }
+    }
+
+    /// Collects the lines of its log from now on.
+    pub fn read_log(&self, stderr: impl Read + Send + 'static) {
+        let lines = self.log.clone();
         thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 lines.lock().unwrap().push(line);
             }
         });
-        Service { process, log, listen: listen.to_owned() }
     }
 
     pub fn log(&self) -> String {
@@ -276,10 +292,16 @@ impl Service {
     /// Waits until the state of a battery is as wanted.
     #[track_caller]
     pub fn wait_state(&self, id: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.wait_json(&format!("/api/devices/{id}"), what, wanted)
+    }
+
+    /// Waits until this path answers as wanted.
+    #[track_caller]
+    pub fn wait_json(&self, path: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + WAIT_LIMIT;
         let mut last = None;
         while Instant::now() < deadline {
-            if let Some((200, state)) = self.get(&format!("/api/devices/{id}")) {
+            if let Some((200, state)) = self.get(path) {
                 if wanted(&state) {
                     return state;
                 }
@@ -288,6 +310,14 @@ impl Service {
             thread::sleep(Duration::from_millis(50));
         }
         panic!("{what} did not come; last state {last:#?}; log:\n{}", self.log());
+    }
+
+    /// The line of this limit in the table of the kernel: name, soft limit, hard limit.
+    pub fn limit(&self, name: &str) -> String {
+        let limits =
+            std::fs::read_to_string(format!("/proc/{}/limits", self.process.id())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
 

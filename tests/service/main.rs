@@ -18,6 +18,7 @@ mod legacy_environment;
 mod lifecycle;
 mod line_faults;
 mod profiles;
+mod recovery;
 mod remove;
 mod sc0500;
 mod scale;

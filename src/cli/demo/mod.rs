@@ -9,15 +9,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::args::FlagValue::{self, One};
 use super::args::{self, Flag};
 use super::simulate::{SPEED, parse_speed};
-use super::{Outcome, SUCCESS, failed, misconfigured, start_log, start_log_in};
+use super::{Outcome, SUCCESS, failed, log, misconfigured};
 use crate::app::{self, App, Past, SimOptions};
 use crate::clock;
 use crate::config::{self, Config};
@@ -81,13 +79,13 @@ async fn run(seconds: Option<u64>, speed: f64, publish: bool) -> Outcome {
             "--publish: no broker is configured and none runs on this machine; set MQTT_HOST",
         ));
     }
-    let log = LogLines::default();
+    let lines = LogLines::default();
     match screen::shows_log() {
-        true => start_log_in(&config.log, log.clone())?,
-        false => start_log(&config.log)?,
+        true => log::start_in(&config.log, lines.clone())?,
+        false => log::start(&config.log)?,
     }
     let stop =
-        stop_on_signal().map_err(|error| failed(format!("cannot handle signals: {error}")))?;
+        app::stop_on_signal().map_err(|error| failed(format!("cannot handle signals: {error}")))?;
     let simulation = SimOptions {
         speed,
         start: load_profile::time(SETTLED, local_time_of_day()),
@@ -101,7 +99,7 @@ async fn run(seconds: Option<u64>, speed: f64, publish: bool) -> Outcome {
     let app = App::build(&config, &simulation, &stop);
     let past = Past::new(&app, &config, &simulation, clock::now());
     tokio::spawn(stop.clone().run_until_cancelled_owned(inject_faults(simulation.faults)).boxed());
-    let screen = tokio::spawn(screen::show(header, log, app.board.clone(), stop.clone()).boxed());
+    let screen = tokio::spawn(screen::show(header, lines, app.board.clone(), stop.clone()).boxed());
     if let Some(seconds) = seconds {
         let stop = stop.clone();
         tokio::spawn(sleep(Duration::from_secs(seconds)).map(move |()| stop.cancel()).boxed());
@@ -115,19 +113,6 @@ async fn run(seconds: Option<u64>, speed: f64, publish: bool) -> Outcome {
         Some(settings) => remove_published(&config, settings).await,
         None => Ok(SUCCESS),
     }
-}
-
-/// The service does not handle the closing of its terminal, as it has none.
-fn stop_on_signal() -> std::io::Result<CancellationToken> {
-    let stop = app::stop_on_signal()?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let cancel = stop.clone();
-    let wait = async move {
-        hangup.recv().await;
-        cancel.cancel();
-    };
-    tokio::spawn(wait.boxed());
-    Ok(stop)
 }
 
 /// Repeats forever: a weak cell in the second pack, then a silent third pack.

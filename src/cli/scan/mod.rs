@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::args::FlagValue::{self, Many, One};
 use super::args::{Command, Flag, PROGRAM};
-use super::{CommandError, Outcome, SUCCESS, print, start_log};
+use super::{CommandError, Outcome, SUCCESS, log, print};
 use crate::app::probe::{Identified, ProbeResult, probe_device, probe_port};
 use crate::config::{Endpoint, LogSettings};
 use crate::model::{Fault, FaultKind};
@@ -85,7 +85,7 @@ async fn run(time: Duration, targets: Option<Vec<String>>, as_json: bool) -> Out
 
 /// The log shows what is tried: a search takes up to a minute.
 fn show_progress() -> Result<(), CommandError> {
-    start_log(&LogSettings {
+    log::start(&LogSettings {
         filter: "warn,bms_reader=info".to_owned(),
         json: false,
         is_default: false,
