@@ -6,6 +6,9 @@
 #![allow(dead_code, reason = "some parts are for faults that come later")]
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::too_many_lines)]
 
+#[path = "../common/bluez.rs"]
+mod bluez;
+mod clock;
 mod faults;
 mod line;
 #[path = "../common/mosquitto.rs"]
@@ -16,6 +19,7 @@ mod program;
 mod promise;
 #[path = "../common/proxy.rs"]
 mod proxy;
+mod radio;
 mod report;
 mod rig;
 mod state;

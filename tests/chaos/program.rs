@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// Variable with the program to test; otherwise it is the one that `cargo test` builds.
 const PROGRAM: &str = "CHAOS_PROGRAM";
 
@@ -53,10 +56,8 @@ impl Program {
         let _ = self.process.wait();
     }
 
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(self.pid().try_into().expect("a process id"));
-        // It may have ended, which the observer reports.
-        let _ = nix::sys::signal::kill(pid, signal);
+    pub fn signal(&self, name: Signal) {
+        signal(self.pid(), name);
     }
 
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
@@ -94,6 +95,12 @@ impl Program {
         };
         answer().is_some_and(|answer| answer.split(' ').nth(1) == Some("200"))
     }
+}
+
+pub fn signal(process: u32, signal: Signal) {
+    let id = Pid::from_raw(process.try_into().expect("a process id"));
+    // It may have ended, which the observer reports.
+    let _ = kill(id, signal);
 }
 
 fn spawn(variables: &[(String, String)], log: &Path) -> Child {

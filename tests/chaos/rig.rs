@@ -9,14 +9,16 @@ use bms_reader::sim;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::clock::ShiftedClock;
 use crate::faults::Undo;
 use crate::line::{Pack, Packs, Terminal, serve_on_tcp};
 use crate::mosquitto::{Mosquitto, free_port};
 use crate::observer::Observer;
 use crate::plan::{Event, Plan, Random};
-use crate::program::{Program, Resources};
+use crate::program::{self, Program, Resources};
 use crate::promise::{Broken, Promise};
 use crate::proxy::Proxy;
+use crate::radio::{Radio, Updates};
 use crate::state::{Clock, Record};
 
 pub const CLIENT_ID: &str = "chaos";
@@ -44,11 +46,16 @@ pub struct Rig {
     pub terminals: Vec<Terminal>,
     /// Packs behind `tcp://`, and the proxy between the program and them.
     pub gateway: (Packs, Proxy),
+    /// `None` without the software that a fake bluetoothd needs.
+    pub radio: Option<Radio>,
+    /// Of the program.
+    pub clock: ShiftedClock,
     pub program: Program,
     pub observer: Observer,
     pub ids: Vec<String>,
     /// Deleted at the end.
     pub folder: PathBuf,
+    updates: Option<Updates>,
     interval: u64,
 }
 
@@ -111,10 +118,14 @@ impl Rig {
             devices.extend(terminal.packs.configuration(&terminal.path.display().to_string()));
         }
         devices.extend(remote.configuration(&format!("tcp://127.0.0.1:{}", gateway.port())));
+        let (radio, updates) = Radio::start(&folder, clock, 101).unzip();
+        let radio_packs = radio.as_ref().map(|radio| radio.packs.clone()).unwrap_or_default();
+        devices.extend(radio.as_ref().map(Radio::configuration).unwrap_or_default());
         let all: Vec<Pack> = terminals
             .iter()
             .flat_map(|terminal| terminal.packs.list.clone())
             .chain(remote.list.clone())
+            .chain(radio_packs)
             .collect();
         let observer = Observer::start(broker.port(), &all);
         let interval = 1 + random.below(3);
@@ -132,11 +143,40 @@ impl Rig {
             ("HTTP_LISTEN", format!("127.0.0.1:{http_port}")),
             ("LOG_LEVEL", "INFO".into()),
         ];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let clock = ShiftedClock::build(&folder);
+        let variables = variables.map(|(name, value)| (name.to_owned(), value)).into_iter();
+        let variables = variables.chain(radio.as_ref().map(Radio::variable));
+        let variables = variables.chain(clock.variables()).collect();
         let program = Program::start(variables, http_port, &folder);
         let ids = all.iter().map(|pack| pack.id.clone()).collect();
         let gateway = (remote, gateway);
-        Rig { broker, link, terminals, gateway, program, observer, ids, folder, interval }
+        Rig {
+            broker,
+            link,
+            terminals,
+            gateway,
+            radio,
+            clock,
+            program,
+            observer,
+            ids,
+            folder,
+            updates,
+            interval,
+        }
+    }
+
+    /// The packs on wires.
+    pub fn packs(&self) -> impl Iterator<Item = &Packs> {
+        self.terminals.iter().map(|terminal| &terminal.packs).chain([&self.gateway.0])
+    }
+
+    /// Suspends or resumes the program and every process that it talks to.
+    pub fn suspend_all(&self, suspend: bool) {
+        let name = if suspend { Signal::SIGSTOP } else { Signal::SIGCONT };
+        self.program.signal(name);
+        self.broker.pid().into_iter().for_each(|broker| program::signal(broker, name));
+        self.radio.iter().for_each(|radio| radio.suspend(suspend));
     }
 
     /// Runs the faults of the plan and checks that everything recovers.
@@ -247,6 +287,7 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         self.program.kill();
+        self.updates = None;
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

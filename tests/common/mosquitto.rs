@@ -127,6 +127,11 @@ impl Mosquitto {
         self.signal("-CONT");
     }
 
+    /// `None` while it is stopped.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     fn signal(&self, signal: &str) {
         let id = self.process.as_ref().expect("the broker runs").id().to_string();
         let status = Command::new("kill").args([signal, &id]).status().expect("kill starts");

@@ -1,8 +1,12 @@
 //! The faults. Each group has a file, and one fault of a group is active at a time.
 
+mod bluetooth;
 mod broker;
 mod gateway;
+mod http;
+mod mqtt;
 mod port;
+mod process;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +30,15 @@ pub struct Fault {
 pub type Undo = Box<dyn FnOnce(&mut Rig)>;
 
 /// Every fault, by group.
-pub const FAULTS: &[&[Fault]] = &[broker::FAULTS, port::FAULTS, gateway::FAULTS];
+pub const FAULTS: &[&[Fault]] = &[
+    broker::FAULTS,
+    port::FAULTS,
+    gateway::FAULTS,
+    bluetooth::FAULTS,
+    process::FAULTS,
+    http::FAULTS,
+    mqtt::FAULTS,
+];
 
 /// For a fault that is over at once.
 pub fn nothing() -> Undo {
