@@ -1,6 +1,6 @@
 //! Schedules of random faults around the program, and an observer that checks what it promises.
 //!
-//! Usage: `chaos [COUNT] [--seed N] [--jobs N] [--only 1,3] [--reduce]`. Schedule `n` has seed `n`.
+//! Usage: `chaos [COUNT] [--seed N] [--jobs N] [--only 1,3] [--faults NAME/GROUP...]`. Schedule `n` has seed `n`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(dead_code, reason = "some parts are for faults that come later")]
@@ -66,11 +66,13 @@ struct Options {
     seed: u64,
     jobs: u64,
     only: Option<Vec<usize>>,
+    /// Names of faults or of groups.
+    faults: Option<Vec<String>>,
 }
 
 impl Options {
     fn parse() -> Self {
-        let mut options = Options { count: COUNT, seed: 1, jobs: JOBS, only: None };
+        let mut options = Options { count: COUNT, seed: 1, jobs: JOBS, only: None, faults: None };
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().unwrap_or_else(|| panic!("{name} needs a value"));
@@ -83,6 +85,10 @@ impl Options {
                     let numbers = numbers.split(',').map(|one| number(one) as usize);
                     options.only = Some(numbers.collect());
                 }
+                // Names contain commas.
+                "--faults" => {
+                    options.faults = Some(value().split('/').map(str::to_owned).collect());
+                }
                 count => options.count = number(count),
             }
         }
@@ -90,7 +96,7 @@ impl Options {
     }
 
     fn plan(&self, seed: u64) -> Plan {
-        let plan = Plan::new(seed);
+        let plan = Plan::new(seed, self.faults.as_deref());
         match &self.only {
             Some(numbers) => plan.only(numbers),
             None => plan,

@@ -30,6 +30,8 @@ const IN_FLIGHT: Duration = Duration::from_secs(10);
 const READ: Duration = Duration::from_secs(10);
 /// The broker ends a silent connection after one and a half times the keep-alive.
 const WILL: Duration = Duration::from_secs(15);
+/// From the end of a suspend until values from before it are replaced or their battery is offline.
+const RESUME: Duration = Duration::from_secs(10);
 /// From a good read to `online`.
 const ONLINE: Duration = Duration::from_secs(10);
 
@@ -54,6 +56,8 @@ struct View {
     bridge: Option<bool>,
     /// The program has been asked to end.
     stopping: bool,
+    /// When the last suspend was over that makes every value old.
+    resumed: Option<Instant>,
     /// When the beat was sent that came back last.
     beat: Instant,
     gaps: Vec<(Instant, Instant)>,
@@ -88,6 +92,7 @@ impl Observer {
             packs: packs.iter().map(|pack| (pack.id.clone(), view(pack))).collect(),
             bridge: None,
             stopping: false,
+            resumed: None,
             beat: start,
             gaps: Vec::new(),
             ignored: BTreeSet::new(),
@@ -127,6 +132,12 @@ impl Observer {
     /// The program was restarted on purpose: its batteries may be offline until they answer.
     pub fn forget_reads(&self) {
         self.view().packs.values_mut().for_each(|pack| pack.last_good = None);
+    }
+
+    /// Every value is old from now on, and every battery offline until it answers.
+    pub fn age_values(&self) {
+        self.forget_reads();
+        self.view().resumed = Some(Instant::now());
     }
 
     /// From now on `online` may be false.
@@ -342,6 +353,12 @@ impl View {
                 let age = now.duration_since(*sent);
                 if age > LIFETIME + READ + WILL + self.delay(*sent, now) {
                     found.push((Promise::Fresh, format!("{id}/{key} is {age:.1?} old and online")));
+                }
+                if let Some(resumed) = self.resumed.filter(|resumed| sent < resumed)
+                    && now.duration_since(resumed) > RESUME + self.delay(resumed, now)
+                {
+                    let detail = format!("{id}/{key} is from before the suspend, and online");
+                    found.push((Promise::Fresh, detail));
                 }
             }
             if let (Some(false), Some(good)) = (pack.online, pack.good_since) {

@@ -46,29 +46,40 @@ pub struct Plan {
 const LENGTH_MS: u64 = 60_000;
 /// Every how many milliseconds a group has a fault, on average.
 const PAUSE_MS: u64 = 25_000;
+/// The same in a schedule of chosen faults.
+const SHORT_PAUSE_MS: u64 = 4_000;
 /// One fault in this many is longer than a battery may be silent.
 const LONG: u64 = 5;
 
 impl Plan {
-    pub fn new(seed: u64) -> Self {
+    /// With faults whose name or group is in the list; `None`: with all.
+    pub fn new(seed: u64, names: Option<&[String]>) -> Self {
+        let is_wanted = |fault: &&Fault| {
+            names.is_none_or(|names| {
+                names.iter().any(|name| *name == fault.name || *name == fault.group)
+            })
+        };
+        let pause = if names.is_some() { SHORT_PAUSE_MS } else { PAUSE_MS };
         let mut random = Random(seed);
         let mut events = Vec::new();
-        let mut groups: Vec<_> = FAULTS.iter().map(|faults| faults[0].group).collect();
-        groups.dedup();
-        for (faults, _) in FAULTS.iter().zip(&groups) {
-            let mut time = random.below(PAUSE_MS);
+        for faults in FAULTS {
+            let faults: Vec<_> = faults.iter().filter(is_wanted).collect();
+            if faults.is_empty() {
+                continue;
+            }
+            let mut time = random.below(pause);
             while time < LENGTH_MS - 5_000 {
                 let is_long = random.below(LONG) == 0;
                 let duration = if is_long { 32_000 } else { 1_000 } + random.below(14_000);
                 let duration = duration.min(LENGTH_MS - time);
                 let pick = random.below(faults.len() as u64) as usize;
                 events.push(Event {
-                    fault: &faults[pick],
+                    fault: faults[pick],
                     start: Duration::from_millis(time),
                     duration: Duration::from_millis(duration),
                     seed: random.next(),
                 });
-                time += duration + 1_000 + random.below(2 * PAUSE_MS);
+                time += duration + 1_000 + random.below(2 * pause);
             }
         }
         events.sort_by_key(|event| event.start);

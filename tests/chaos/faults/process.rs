@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 
 use super::{Fault, Undo};
 use crate::plan::Random;
+use crate::program::signal;
 use crate::rig::Rig;
 
 const fn fault(name: &'static str, apply: fn(&mut Rig, &mut Random) -> Undo) -> Fault {
@@ -22,15 +23,24 @@ fn jump(rig: &mut Rig, seconds: i64) -> Undo {
     Box::new(move |rig| rig.clock.jump(-seconds, 0))
 }
 
-/// Nothing runs, and the clocks other than the monotonic one have moved on by `seconds` afterwards.
-fn suspend_machine(rig: &mut Rig, seconds: u32) -> Undo {
-    rig.suspend_all(true);
-    Box::new(move |rig| {
-        rig.clock.jump(i64::from(seconds), seconds);
-        // Every value is old now.
-        rig.observer.forget_reads();
-        rig.suspend_all(false);
-    })
+/// Longer than any value may live.
+fn long(random: &mut Random) -> u32 {
+    120 + random.below(40_000) as u32
+}
+
+/// All clocks but the monotonic one move on, as in a suspend.
+fn sleep_through(rig: &Rig, seconds: u32) {
+    rig.clock.jump(i64::from(seconds), seconds);
+    rig.observer.age_values();
+}
+
+fn silence_batteries(rig: &Rig, silent: bool) {
+    for packs in rig.packs() {
+        packs.faults.clear();
+        if silent {
+            packs.faults.add(Rule::always(SimFault::Silence));
+        }
+    }
 }
 
 pub const FAULTS: &[Fault] = &[
@@ -40,26 +50,39 @@ pub const FAULTS: &[Fault] = &[
     }),
     fault("program suspended, batteries silent afterwards", |rig, random| {
         rig.program.signal(Signal::SIGSTOP);
-        for packs in rig.packs() {
-            packs.faults.add(Rule::always(SimFault::Silence));
-        }
+        silence_batteries(rig, true);
         let end = Instant::now() + Duration::from_secs(3 + random.below(45));
         let program = rig.program.pid();
         let undo = super::repeat(move || {
             if Instant::now() > end {
-                crate::program::signal(program, Signal::SIGCONT);
+                signal(program, Signal::SIGCONT);
             }
             thread::sleep(Duration::from_millis(100));
         });
         Box::new(|rig| {
             undo(rig);
-            rig.packs().for_each(|packs| packs.faults.clear());
+            silence_batteries(rig, false);
             rig.program.signal(Signal::SIGCONT);
         })
     }),
-    fault("machine suspended", |rig, _| suspend_machine(rig, 0)),
+    fault("machine suspended", |rig, _| {
+        rig.suspend_all(true);
+        Box::new(|rig| rig.suspend_all(false))
+    }),
     fault("machine suspended for hours", |rig, random| {
-        suspend_machine(rig, 60 + random.below(40_000) as u32)
+        rig.suspend_all(true);
+        let seconds = long(random);
+        Box::new(move |rig| {
+            sleep_through(rig, seconds);
+            rig.suspend_all(false);
+        })
+    }),
+    fault("machine suspended for hours, batteries silent afterwards", |rig, random| {
+        rig.suspend_all(true);
+        silence_batteries(rig, true);
+        sleep_through(rig, long(random));
+        rig.suspend_all(false);
+        Box::new(|rig| silence_batteries(rig, false))
     }),
     fault("clock an hour ahead", |rig, _| jump(rig, HOUR)),
     fault("clock an hour back", |rig, _| jump(rig, -HOUR)),
