@@ -258,7 +258,6 @@ fn every_key_is_documented() {
         ("### `check`", "frame: {check: {HERE}}\n".to_owned()),
         ("### `modbus`", "modbus: {HERE}\n".to_owned()),
         ("### `requests`", request("HERE")),
-        ("### `registers`", request("registers: {HERE}")),
         ("### `replies`", request("replies: [{HERE}]")),
         ("### `fields`", request(field)),
     ] {

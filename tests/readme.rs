@@ -70,7 +70,7 @@ fn support() -> String {
 
 /// The brand with the names under which people search for it.
 fn title(info: &DriverInfo) -> String {
-    let brands = info.source.profile().map_or(&[][..], |loaded| &loaded.profile.brands);
+    let brands = info.source.profile().map_or(&[][..], |profile| &profile.brands);
     let others = brands.iter().map(String::as_str).filter(|name| !info.title.contains(name));
     let others: Vec<&str> = others.collect();
     match others.is_empty() {

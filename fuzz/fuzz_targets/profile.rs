@@ -20,13 +20,13 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         }
     };
     let info = profiles::info(profile);
-    let Source::Profile(loaded) = info.source else { unreachable!("a profile is no code") };
+    let Source::Profile(profile) = info.source else { unreachable!("a profile is no code") };
     let media = [(Medium::Serial, info.serial.is_some()), (Medium::Ble, info.gatt.is_some())];
     for (medium, _) in media.into_iter().filter(|(_, exists)| *exists) {
         let mut driver = info.driver(&Options { medium, ..Options::default() });
         let mut answers = input;
         cycle(driver.as_mut(), CycleKind::Read, 64, |_| answers.chunk().map(<[u8]>::to_vec));
-        let mut pack = TablePack::new(&loaded.profile, medium, SimPack::fixed(1));
+        let mut pack = TablePack::new(profile, medium, SimPack::fixed(1));
         cycle(driver.as_mut(), CycleKind::Read, 64, |request| pack.respond(request, 0.0));
         pack.unsolicited(1.0);
     }

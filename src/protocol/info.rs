@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::advertisement::AdvertisementMatcher;
 pub use super::characteristic::{Characteristic, short, uuid16};
 use super::driver::{Driver, Medium, Options};
-use super::table::loaded::Loaded;
+use super::table::Table;
+use super::table::schema::Profile;
 use crate::model::Switch;
 
 #[derive(Debug)]
@@ -52,16 +53,16 @@ pub struct DriverInfo {
 #[derive(Debug, Clone, Copy)]
 pub enum Source {
     Code(fn(&Options) -> Box<dyn Driver>),
-    Profile(&'static Loaded),
+    Profile(&'static Profile),
     /// Code by wire, a profile over Bluetooth.
-    Both(fn(&Options) -> Box<dyn Driver>, &'static Loaded),
+    Both(fn(&Options) -> Box<dyn Driver>, &'static Profile),
 }
 
 impl Source {
-    pub fn profile(&self) -> Option<&'static Loaded> {
+    pub fn profile(&self) -> Option<&'static Profile> {
         match self {
             Source::Code(_) => None,
-            Source::Profile(loaded) | Source::Both(_, loaded) => Some(loaded),
+            Source::Profile(profile) | Source::Both(_, profile) => Some(profile),
         }
     }
 }
@@ -106,16 +107,16 @@ impl DriverInfo {
     /// A conversation with one battery.
     pub fn driver(&self, options: &Options) -> Box<dyn Driver> {
         match self.source {
-            Source::Both(_, loaded) if options.medium == Medium::Ble => loaded.driver(options),
-            Source::Code(new) | Source::Both(new, _) => new(options),
-            Source::Profile(loaded) => loaded.driver(options),
+            Source::Code(new) => new(options),
+            Source::Both(new, _) if options.medium != Medium::Ble => new(options),
+            Source::Both(_, profile) | Source::Profile(profile) => Table::driver(profile, options),
         }
     }
 
     /// What the driver of this medium was verified with.
     pub fn verified_on(&self, medium: Medium) -> &'static str {
         match self.source {
-            Source::Both(_, loaded) if medium == Medium::Ble => &loaded.profile.verified,
+            Source::Both(_, profile) if medium == Medium::Ble => &profile.verified,
             _ => self.verified,
         }
     }

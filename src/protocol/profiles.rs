@@ -8,7 +8,6 @@ use super::info::{DriverInfo, GattChannel, GattProfile, SerialDefaults, Source, 
 use super::table::built_in::PROFILES;
 pub use super::table::built_in::{names, text};
 use super::table::load;
-use super::table::loaded::Loaded;
 use super::table::scalar::Channel;
 use super::table::schema::{Gatt, Profile, ScanMark};
 
@@ -35,8 +34,7 @@ pub fn add(profiles: Vec<&'static DriverInfo>) {
 
 /// What the rest of the program knows about the brand.
 pub fn info(profile: Profile) -> &'static DriverInfo {
-    let loaded: &'static Loaded = Box::leak(Box::new(Loaded::new(profile)));
-    let profile = &loaded.profile;
+    let profile: &'static Profile = Box::leak(Box::new(profile));
     let timeout = profile.timeout.unwrap_or(Duration::from_secs(2));
     let gatt = (!profile.ble.is_empty()).then(|| GattProfile {
         channels: leak(profile.ble.iter().map(channel).collect()),
@@ -50,15 +48,15 @@ pub fn info(profile: Profile) -> &'static DriverInfo {
         addresses: serial.map_or(1..=1, |serial| serial.first_address..=serial.last_address),
         unchecked: !has_checksums(profile),
         verified: &profile.verified,
-        ..DriverInfo::of(&profile.name.0, &profile.title, Source::Profile(loaded))
+        ..DriverInfo::of(&profile.name.0, &profile.title, Source::Profile(profile))
     }))
 }
 
 /// A brand that is code, together with the profile of its Bluetooth side.
 pub(super) fn with_bluetooth(info: &'static DriverInfo) -> &'static DriverInfo {
     let side = info.bluetooth.and_then(built_in);
-    let loaded = side.and_then(|side| side.source.profile());
-    let (Some(side), Some(loaded), Source::Code(new)) = (side, loaded, info.source) else {
+    let profile = side.and_then(|side| side.source.profile());
+    let (Some(side), Some(profile), Source::Code(new)) = (side, profile, info.source) else {
         return info;
     };
     Box::leak(Box::new(DriverInfo {
@@ -66,14 +64,14 @@ pub(super) fn with_bluetooth(info: &'static DriverInfo) -> &'static DriverInfo {
         matchers: side.matchers,
         addresses: info.addresses.clone(),
         unchecked: side.unchecked,
-        source: Source::Both(new, loaded),
+        source: Source::Both(new, profile),
         ..*info
     }))
 }
 
 /// Names on the batteries that this brand reads; only profiles contain them.
 pub fn brands(info: &DriverInfo) -> impl Iterator<Item = &'static str> {
-    let brands = info.source.profile().map_or(&[][..], |loaded| &loaded.profile.brands);
+    let brands = info.source.profile().map_or(&[][..], |profile| &profile.brands);
     brands.iter().map(String::as_str)
 }
 

@@ -33,7 +33,7 @@ pub trait RequestReply: Send {
     type Query: Copy + PartialEq + Debug + Send + 'static;
     /// The requests of a cycle, in order, the required ones first: a timeout of an optional one must
     /// not delay or lose the live values.
-    fn plan(&self) -> &'static [Self::Query];
+    fn plan(&self) -> &[Self::Query];
     /// The requests that set a switch and read it back, all of them required; none for a brand
     /// without control.
     fn write_plan(&mut self, _setting: Setting) -> Vec<Self::Query> {

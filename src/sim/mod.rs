@@ -202,8 +202,7 @@ pub fn brands() -> &'static [&'static SimBrand] {
             let info = protocol::find(brand.driver());
             info.is_some_and(|info| !matches!(info.source, Source::Profile(_)))
         };
-        let profiles =
-            drivers().iter().filter_map(|info| Some((*info, &info.source.profile()?.profile)));
+        let profiles = drivers().iter().filter_map(|info| Some((*info, info.source.profile()?)));
         let tables = profiles.flat_map(|(info, profile)| SimBrand::of(info, profile));
         let tables = tables.map(|brand| &*Box::leak(Box::new(brand)));
         CODE.iter().copied().filter(is_code).chain(tables).collect()

@@ -3,11 +3,11 @@
 mod encode;
 
 use super::{Corruption, Responder, SimPack};
-use crate::protocol::checksum::crc16_modbus;
 use crate::protocol::driver::Medium;
+use crate::protocol::modbus::with_crc;
 use crate::protocol::table::frame::{Numbers, compose};
 use crate::protocol::table::key::Key;
-use crate::protocol::table::medium_name;
+use crate::protocol::table::layout::medium_name;
 use crate::protocol::table::scalar::Count;
 use crate::protocol::table::schema::{Field, Profile, Request};
 use encode::{Encoder, fields};
@@ -25,22 +25,6 @@ impl TablePack {
         TablePack { profile, medium, pack }
     }
 
-    /// The request, with the numbers for which it has these bytes.
-    fn find(&self, bytes: &[u8]) -> Option<(&'static Request, Numbers)> {
-        let unit = match self.medium {
-            Medium::Serial => Some(self.pack.address),
-            // The profile knows it.
-            Medium::Ble => self.profile.units.first().copied(),
-        };
-        let medium = medium_name(self.medium);
-        let is_known = |request: &Request| {
-            request.condition.of("$medium").is_none_or(|values| values.match_text(medium))
-        };
-        composed(self.profile, unit)
-            .find(|(request, _, known)| known == bytes && is_known(request))
-            .map(|(request, numbers, _)| (request, numbers))
-    }
-
     fn replies(&mut self, request: &'static Request, numbers: Numbers, seconds: f64) -> Vec<u8> {
         let mut state = self.pack.state(seconds);
         if let Some(cells) = room(self.profile).filter(|room| *room < state.cells.len()) {
@@ -49,16 +33,15 @@ impl TablePack {
         let encoder = Encoder::new(self.profile, self.medium, &state);
         let is_refusal = |field: &Field| matches!(field.key, Key::Exception);
         let replies = request.replies.iter().filter(|it| !it.fields.iter().any(is_refusal));
-        let frames = replies.flat_map(|reply| encoder.reply(request, reply, numbers));
-        frames.flatten().collect()
+        replies.flat_map(|reply| encoder.reply(reply, numbers)).collect()
     }
 }
 
 /// Number of cells for which the replies have room; `None` where it is not fixed.
 fn room(profile: &'static Profile) -> Option<usize> {
     let arrays = fields(profile).filter(|field| matches!(field.key, Key::Cells));
-    let ends = arrays.map(|field| match (&field.count, field.number) {
-        (Some(Count::Fixed(count)), None) => Some(field.first - 1 + count),
+    let ends = arrays.map(|field| match &field.count {
+        Some(Count::Fixed(count)) => Some(field.first - 1 + count),
         _ => None,
     });
     ends.collect::<Option<Vec<_>>>()?.into_iter().max()
@@ -79,7 +62,16 @@ fn composed(
 
 impl Responder for TablePack {
     fn respond(&mut self, request: &[u8], seconds: f64) -> Option<Vec<u8>> {
-        let (request, numbers) = self.find(request)?;
+        let unit = match self.medium {
+            Medium::Serial => Some(self.pack.address),
+            // The profile knows it.
+            Medium::Ble => self.profile.units.first().copied(),
+        };
+        let medium = medium_name(self.medium);
+        let (request, numbers, _) = composed(self.profile, unit).find(|(known, _, bytes)| {
+            let media = known.condition.of("$medium");
+            bytes == request && media.is_none_or(|media| media.match_text(medium))
+        })?;
         Some(self.replies(request, numbers, seconds))
     }
 
@@ -111,33 +103,21 @@ pub fn request_end(profile: &'static Profile, buffer: &[u8]) -> Option<usize> {
 /// A reply with the fault, where its form allows it.
 pub fn corrupt(profile: &Profile, corruption: Corruption, reply: &[u8]) -> Vec<u8> {
     let mut bytes = reply.to_vec();
-    let prefix = profile.modbus.as_ref().map(|modbus| modbus.prefix.0.len());
-    match (corruption, prefix) {
-        (Corruption::Checksum, _) => {
+    match (corruption, reply, &profile.modbus) {
+        (Corruption::Checksum, ..) => {
             let tail = profile.frame.tail.0.len() + 1;
             if let Some(byte) = bytes.len().checked_sub(tail).and_then(|at| bytes.get_mut(at)) {
                 *byte ^= 1;
             }
             bytes
         }
-        (Corruption::Foreign, Some(prefix)) if bytes.len() > prefix + 4 => {
-            bytes[prefix] = bytes[prefix].wrapping_add(1);
-            bytes.truncate(bytes.len() - 2);
-            with_crc(bytes, prefix)
+        (Corruption::Foreign, [unit, rest @ .., _, _], Some(_)) => {
+            with_crc([&[unit.wrapping_add(1)], rest].concat())
         }
-        (Corruption::Refused(code), Some(prefix)) if bytes.len() > prefix + 4 => {
-            bytes[prefix + 1] |= 0x80;
-            bytes[prefix + 2] = code;
-            bytes.truncate(prefix + 3);
-            with_crc(bytes, prefix)
+        (Corruption::Refused(code), [unit, function, ..], Some(_)) => {
+            with_crc(vec![*unit, function | 0x80, code])
         }
         // The other brands have neither addresses nor error codes that a profile describes.
         _ => Vec::new(),
     }
-}
-
-fn with_crc(mut bytes: Vec<u8>, prefix: usize) -> Vec<u8> {
-    let crc = crc16_modbus(&bytes[prefix..]);
-    bytes.extend(crc.to_le_bytes());
-    bytes
 }

@@ -112,7 +112,7 @@ impl Recorded {
 
     /// The number of dialects that the driver has to tell apart.
     pub(super) fn dialects(&self) -> usize {
-        let units = self.info.source.profile().map_or(0, |loaded| loaded.profile.units.len());
+        let units = self.info.source.profile().map_or(0, |profile| profile.units.len());
         let variants = if self.options.variant.is_some() { 1 } else { self.info.variants.len() };
         variants.max(units).max(1)
     }

@@ -50,7 +50,8 @@ macro_rules! numbered {
 
         impl<P: RequestReply> NumberedRequests for Numbered<P> {
             fn plan(&mut self) -> Vec<usize> {
-                self.numbers(self.protocol.plan())
+                let plan = self.protocol.plan().to_vec();
+                self.numbers(&plan)
             }
 
             fn write_plan(&mut self, setting: Setting) -> Vec<usize> {

@@ -1,7 +1,8 @@
 //! Recognising the replies that a profile describes, and composing them.
 
+use super::number::{put, unsigned};
 use super::scalar::{Bytes, Token, unhex};
-use super::schema::{Check, CheckKind, Length, MAX_FRAME, Order, Profile, Reply, Request};
+use super::schema::{Check, CheckKind, Frame, Length, MAX_FRAME, Profile, Reply, Request};
 use crate::protocol::checksum::{
     crc8_maxim, crc16_modbus, crc16_xmodem, crc32, negated_sum16, sum8, sum16, xor8,
 };
@@ -20,159 +21,134 @@ impl Numbers {
         let own = (profile.modbus.is_some() && pack > 0).then_some(pack);
         Numbers { unit: request.unit.or(own).or(unit).unwrap_or(1), pack }
     }
+
+    /// A byte of a pattern; `None` for any byte.
+    fn byte(self, token: Token) -> Option<u8> {
+        match token {
+            Token::Byte(byte) => Some(byte),
+            Token::Unit => Some(self.unit),
+            Token::Pack => Some(self.pack),
+            Token::Any | Token::Check => None,
+        }
+    }
 }
 
-/// One kind of reply, with everything that the profile says about its form.
+/// One kind of reply to a request.
 #[derive(Debug, Clone)]
 pub struct Shape<'a> {
+    pub reply: &'a Reply,
+    frame: &'a Frame,
     head: Vec<Option<u8>>,
     tail: Vec<Option<u8>>,
-    size: Option<usize>,
-    length: Option<Length>,
-    check: Option<&'a Check>,
-    order: Order,
-    text: bool,
-    unmask: Option<usize>,
 }
 
 impl<'a> Shape<'a> {
     pub fn new(profile: &'a Profile, reply: &'a Reply, numbers: Numbers) -> Self {
-        let frame = &profile.frame;
-        let bytes = |own: &'a Option<Bytes>, all: &'a Bytes| {
-            resolve(own.as_ref().unwrap_or(all), numbers).collect()
+        let bytes = |bytes: &Option<Bytes>| {
+            bytes.iter().flat_map(|it| &it.0).map(|token| numbers.byte(*token)).collect()
         };
-        Shape {
-            head: bytes(&reply.head, &frame.head),
-            tail: bytes(&reply.tail, &frame.tail),
-            size: reply.size.or(frame.size),
-            length: reply.length.or(frame.length),
-            check: reply.check.as_ref().or(frame.check.as_ref()),
-            order: profile.order,
-            text: frame.text,
-            unmask: frame.unmask,
-        }
+        Shape { reply, frame: &profile.frame, head: bytes(&reply.head), tail: bytes(&reply.tail) }
     }
 
     pub fn may_begin(&self, bytes: &[u8]) -> bool {
-        matches(&self.head, bytes) && (!self.text || self.may_be_text(bytes))
+        matches(&self.head, bytes) && (!self.frame.text || self.may_be_text(bytes))
     }
 
     /// Between head and tail are digits only, and a head that can be any byte is none.
     fn may_be_text(&self, bytes: &[u8]) -> bool {
         let is_digit = |byte: &u8| byte.is_ascii_hexdigit() || *byte == 0;
         let (head, rest) = bytes.split_at(self.head.len().min(bytes.len()));
-        let inside = self
-            .size
-            .map_or(rest.len(), |size| size.saturating_sub(self.head.len() + self.tail.len()));
-        let rest = &rest[..inside.min(rest.len())];
+        let inside = self.reply.size.map_or(rest.len(), |size| {
+            size.saturating_sub(self.head.len() + self.tail.len()).min(rest.len())
+        });
+        let rest = &rest[..inside];
         let digits = rest.iter().take_while(|byte| is_digit(byte)).count();
         let ends =
-            digits == rest.len() || self.size.is_none() && matches(&self.tail, &rest[digits..]);
+            digits == inside || self.reply.size.is_none() && matches(&self.tail, &rest[digits..]);
         ends && (self.head != [None] || !head.first().is_some_and(is_digit))
     }
 
     /// Length of the frame that begins here; `None` where that needs more bytes.
     pub fn length(&self, bytes: &[u8]) -> Option<usize> {
-        if let Some(size) = self.size {
+        if let Some(size) = self.reply.size {
             return Some(size);
         }
-        if let Some(length) = self.length {
-            let end = length.at + length.kind.width();
-            let field = bytes.get(length.at..end)?;
-            let number = unsigned(field, length.order.unwrap_or(self.order));
+        if let Some(length) = self.reply.length {
+            let field = bytes.get(length.at..length.at + length.kind.width())?;
+            let number = unsigned(field, length.order.unwrap_or_default());
             let whole = i64::try_from(number).unwrap_or(i64::MAX).saturating_add(length.add);
             return Some(usize::try_from(whole).unwrap_or(0).clamp(self.head.len() + 1, MAX_FRAME));
         }
         let (start, width) = (self.head.len(), self.tail.len().max(1));
-        let mut ends = (start..bytes.len()).map(|at| at + width).filter(|end| *end <= bytes.len());
+        let mut ends = start + width..=bytes.len();
         ends.find(|end| matches(&self.tail, &bytes[end - width..*end]) || *end == MAX_FRAME)
     }
 
     /// The bytes in which a profile counts its places: the whole frame without checksum and tail or,
-    /// for a text, the bytes that its digits stand for.
+    /// for a text, the bytes that its digits stand for. Another frame than this one is foreign.
     pub fn open(&self, frame: &[u8]) -> Result<Vec<u8>, DecodeError> {
-        let too_short = DecodeError::TooShort(frame.len());
-        let inner = frame.len().checked_sub(self.tail.len()).ok_or(too_short.clone())?;
-        if !matches(&self.head, frame) || !matches(&self.tail, &frame[inner..]) {
-            return Err(DecodeError::Invalid("the frame has another start or end".into()));
+        if !self.may_begin(frame) || self.length(frame) != Some(frame.len()) {
+            return Err(DecodeError::Foreign);
+        }
+        let too_short = || DecodeError::TooShort(frame.len());
+        let inner = frame.len().checked_sub(self.tail.len()).ok_or_else(too_short)?;
+        if !matches(&self.tail, &frame[inner..]) {
+            return Err(DecodeError::Invalid("the frame has another end".into()));
         }
         let mut bytes = frame[..inner].to_vec();
-        let mut digits = Vec::new();
-        if self.text {
-            digits = bytes.split_off(self.head.len().min(inner));
+        if self.frame.text {
+            let mut digits = bytes.split_off(self.head.len().min(inner));
             digits.retain(|digit| *digit != 0);
             let message = "it has something else than hexadecimal digits";
             bytes = unhex(&digits).ok_or_else(|| DecodeError::Invalid(message.into()))?;
         }
-        if let Some(key) = self.unmask {
-            let key = *bytes.get(key).ok_or(too_short.clone())?;
+        if let Some(key) = self.frame.unmask {
+            let key = *bytes.get(key).ok_or_else(too_short)?;
             bytes.iter_mut().for_each(|byte| *byte ^= key);
         }
-        let Some(check) = self.check else { return Ok(bytes) };
-        let width = check.kind.width();
-        let start = bytes.len().checked_sub(width).ok_or(too_short.clone())?;
-        let found = unsigned(&bytes[start..], check.order.unwrap_or(self.order)) as u32;
-        let covered = match check.digits {
-            true => digits.get(check.from..digits.len().saturating_sub(2 * width)),
-            false => bytes.get(check.from..start),
-        };
-        let expected = check.kind.of(covered.ok_or(too_short)?);
+        let Some(check) = &self.reply.check else { return Ok(bytes) };
+        let start = bytes.len().checked_sub(check.kind.width()).ok_or_else(too_short)?;
+        let found = unsigned(&bytes[start..], check.order.unwrap_or_default()) as u32;
         bytes.truncate(start);
-        let accepted = check.accept.as_ref().is_some_and(|accept| accept.contain(found.into()));
-        let right = if accepted { Ok(()) } else { error::check(expected, found) };
-        right.map(|()| bytes)
+        match &check.accept {
+            Some(accept) if accept.contain(found.into()) => {}
+            _ => error::check(check.of(&bytes), found)?,
+        }
+        Ok(bytes)
     }
 
     /// The frame of which [`open`](Self::open) returns these bytes; their length decides its length.
     pub fn close(&self, body: &[u8]) -> Vec<u8> {
-        let start = if self.text { 0 } else { self.head.len() };
+        let edge = |bytes: &[Option<u8>]| bytes.iter().map(|byte| byte.unwrap_or(0x5E)).collect();
+        let (head, tail): (Vec<u8>, Vec<u8>) = (edge(&self.head), edge(&self.tail));
+        let (text, width) = (self.frame.text, self.reply.check.as_ref().map_or(0, Check::width));
+        let start = if text { 0 } else { head.len() };
+        let outside = tail.len() + if text { head.len() } else { 0 };
         let mut bytes = body.to_vec();
         bytes.resize(bytes.len().max(start), 0);
-        if !self.text {
-            for (byte, head) in bytes.iter_mut().zip(&self.head) {
-                *byte = head.unwrap_or(*byte);
-            }
+        for (byte, head) in bytes[..start].iter_mut().zip(&self.head) {
+            *byte = head.unwrap_or(*byte);
         }
-        let width = self.check.map_or(0, |check| check.kind.width());
-        let outside = self.tail.len() + if self.text { self.head.len() } else { 0 };
-        let own = match (self.size, self.length) {
-            (Some(size), _) => Some(size),
-            // The head may tell the length.
-            (None, Some(length)) if matches!(self.head.get(length.at), Some(Some(_))) => {
-                self.length(&bytes)
-            }
-            _ => None,
-        };
-        if let Some(size) = own {
-            let size = size.saturating_sub(outside) / if self.text { 2 } else { 1 };
+        // The head may tell the length.
+        let told = |length: &Length| self.head.get(length.at).copied().flatten().is_some();
+        if self.reply.size.is_some() || self.reply.length.as_ref().is_some_and(told) {
+            let inside = self.length(&bytes).unwrap_or_default().saturating_sub(outside);
+            let size = if text { inside / 2 } else { inside };
             bytes.resize(size.saturating_sub(width).max(start), 0);
-        } else if let (Some(length), false) = (self.length, self.text) {
+        } else if let (Some(length), false) = (self.reply.length, text) {
             let whole = (bytes.len() + width + outside) as i64 - length.add;
-            let order = length.order.unwrap_or(self.order);
+            let order = length.order.unwrap_or_default();
             put(&mut bytes, length.at, length.kind.width(), order, whole.cast_unsigned());
         }
-        let mut digits = hex(&bytes);
-        if let Some(check) = self.check {
-            let covered = match check.digits {
-                true => digits.get(check.from..),
-                false => bytes.get(check.from..),
-            };
-            let covered = covered.unwrap_or_default();
-            let (sum, at) = (check.kind.of(covered), bytes.len());
-            put(&mut bytes, at, width, check.order.unwrap_or(self.order), sum.into());
-            digits = hex(&bytes);
+        if let Some(check) = &self.reply.check {
+            check.append(&mut bytes);
         }
-        let edge = |bytes: &[Option<u8>]| bytes.iter().map(|byte| byte.unwrap_or(0x5E)).collect();
-        let tail: Vec<u8> = edge(&self.tail);
-        match self.text {
-            true => [edge(&self.head), digits, tail].concat(),
-            false => [bytes, tail].concat(),
-        }
+        if text { [head, hex(&bytes), tail].concat() } else { [bytes, tail].concat() }
     }
 
     /// A checksum protects the content.
     pub fn is_checked(&self) -> bool {
-        self.check.is_some_and(|check| check.kind != CheckKind::None)
+        self.reply.check.as_ref().is_some_and(|check| check.width() > 0)
     }
 }
 
@@ -185,30 +161,13 @@ fn matches(pattern: &[Option<u8>], bytes: &[u8]) -> bool {
     pattern.iter().zip(bytes).all(|(expected, byte)| expected.is_none_or(|it| it == *byte))
 }
 
-/// The bytes of a pattern; `None` for any byte.
-pub fn resolve(bytes: &Bytes, numbers: Numbers) -> impl Iterator<Item = Option<u8>> + '_ {
-    bytes.0.iter().map(move |token| match token {
-        Token::Byte(byte) => Some(*byte),
-        Token::Unit => Some(numbers.unit),
-        Token::Pack => Some(numbers.pack),
-        Token::Any | Token::Check => None,
-    })
-}
-
 /// The bytes of a request.
 pub fn compose(profile: &Profile, request: &Request, numbers: Numbers) -> Vec<u8> {
     let mut bytes = Vec::new();
     for token in request.send.iter().flat_map(|send| &send.0) {
-        match (token, request_check(profile, request)) {
-            (Token::Byte(byte), _) => bytes.push(*byte),
-            (Token::Unit, _) => bytes.push(numbers.unit),
-            (Token::Pack, _) => bytes.push(numbers.pack),
-            (Token::Check, Some(check)) => {
-                let sum = check.kind.of(bytes.get(check.from..).unwrap_or_default());
-                let (at, order) = (bytes.len(), check.order.unwrap_or(profile.order));
-                put(&mut bytes, at, check.kind.width(), order, sum.into());
-            }
-            (Token::Any | Token::Check, _) => bytes.push(0),
+        match request_check(profile, request) {
+            Some(check) if *token == Token::Check => check.append(&mut bytes),
+            _ => bytes.push(numbers.byte(*token).unwrap_or_default()),
         }
     }
     bytes
@@ -220,31 +179,20 @@ pub fn request_check<'a>(profile: &'a Profile, request: &'a Request) -> Option<&
     own.or(profile.frame.check.as_ref())
 }
 
-/// An unsigned number.
-pub fn unsigned(field: &[u8], order: Order) -> u64 {
-    let append = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
-    match order {
-        Order::Big => field.iter().fold(0, append),
-        Order::Little => field.iter().rev().fold(0, append),
-        Order::Swapped => field.chunks(2).rev().flatten().fold(0, append),
+impl Check {
+    pub fn width(&self) -> usize {
+        self.kind.width()
     }
-}
 
-/// Writes the low bytes of a number; the buffer grows as needed.
-pub fn put(bytes: &mut Vec<u8>, at: usize, width: usize, order: Order, number: u64) {
-    if bytes.len() < at + width {
-        bytes.resize(at + width, 0);
+    /// The checksum of a frame that ends with these bytes.
+    fn of(&self, bytes: &[u8]) -> u32 {
+        let covered = bytes.get(self.from..).unwrap_or_default();
+        if self.digits { self.kind.of(&hex(covered)) } else { self.kind.of(covered) }
     }
-    let big = number.to_be_bytes();
-    let field = &mut bytes[at..at + width];
-    field.copy_from_slice(&big[8 - width..]);
-    match order {
-        Order::Big => {}
-        Order::Little => field.reverse(),
-        Order::Swapped => {
-            field.reverse();
-            field.chunks_mut(2).for_each(<[u8]>::reverse);
-        }
+
+    fn append(&self, bytes: &mut Vec<u8>) {
+        let (sum, at, order) = (self.of(bytes), bytes.len(), self.order.unwrap_or_default());
+        put(bytes, at, self.width(), order, sum.into());
     }
 }
 

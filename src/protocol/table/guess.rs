@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::frame::unsigned;
+use super::number::unsigned;
 use super::schema::{CheckKind, Order};
 use crate::protocol::checksum::crc16_modbus;
 

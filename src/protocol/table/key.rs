@@ -2,8 +2,8 @@
 
 use super::scalar::Notation;
 use crate::did_you_mean::closest;
-use crate::model::reading::{Identity, Module, Probe, SensorLocation, Switch};
-use crate::model::units::{Millivolts, Unit};
+use crate::model::reading::{Identity, SensorLocation, Switch};
+use crate::model::units::Unit;
 use crate::model::{Alarm, Reading};
 
 /// What a field of a profile stands for.
@@ -13,8 +13,10 @@ pub enum Key {
     Text(&'static TextKey),
     /// Voltages of the cells.
     Cells,
-    /// Sensors between the cells.
-    Temperatures,
+    /// The highest and the lowest voltage of the cells, where these are not known.
+    CellRange,
+    /// A temperature.
+    Sensor(SensorLocation),
     /// One bit for each cell.
     BalancingCells,
     /// On where the number is not 0: `state heater_on`, `alarm cell_disconnected`.
@@ -28,9 +30,6 @@ pub enum Key {
     Refusal,
     /// The same in a reply of Modbus, which is no part of a profile.
     Exception,
-    /// State of charge as the ratio of the capacities that were read before.
-    SocOfFull,
-    SocOfDesign,
 }
 
 /// A number of the reading.
@@ -112,56 +111,6 @@ fn access<T: Unit>(slot: &mut Option<T>, number: Option<i64>) -> Option<i64> {
     slot.map(Unit::to_i64)
 }
 
-macro_rules! others {
-    ($($name:literal $factor:literal $access:expr;)*) => {
-        &[$(NumberKey { name: $name, factor: $factor, access: $access }),*]
-    };
-}
-
-/// Numbers that are not a field of their own.
-static OTHERS: &[NumberKey] = others! {
-    "mos_temp" 10 |reading, number| access_probe(reading, SensorLocation::Mosfet, number);
-    "ambient_temp" 10 |reading, number| access_probe(reading, SensorLocation::Ambient, number);
-    "average_temp" 10 |reading, number| access_probe(reading, SensorLocation::Average, number);
-    "temperature" 10 |reading, number| {
-        let value = Some(Unit::from_i64(number?)?);
-        reading.probes.push(Probe { location: SensorLocation::Cells, value });
-        number
-    };
-    "min_cell_voltage" 1000 |reading, number| access_range(reading, number, true);
-    "max_cell_voltage" 1000 |reading, number| access_range(reading, number, false);
-};
-
-fn access_probe(
-    reading: &mut Reading,
-    location: SensorLocation,
-    number: Option<i64>,
-) -> Option<i64> {
-    let known = reading.probes.iter_mut().find(|probe| probe.location == location);
-    let Some(number) = number else { return known?.value.map(Unit::to_i64) };
-    let value = Some(Unit::from_i64(number)?);
-    // Of the packs of a stack, the hottest one is of interest.
-    match known {
-        Some(probe) => probe.value = probe.value.max(value),
-        None => reading.probes.push(Probe { location, value }),
-    }
-    Some(number)
-}
-
-/// The cells of a battery that reports their range only.
-fn access_range(reading: &mut Reading, number: Option<i64>, lowest: bool) -> Option<i64> {
-    if reading.modules.is_empty() {
-        reading.modules.push(Module::default());
-    }
-    let range = &mut reading.modules[0].range;
-    if let Some(number) = number {
-        let value = Millivolts::from_i64(number)?;
-        let (low, high) = range.get_or_insert((value, value));
-        *(if lowest { low } else { high }) = value;
-    }
-    range.map(|(low, high)| if lowest { low } else { high }.to_i64())
-}
-
 static TEXTS: &[TextKey] = &[
     TextKey { name: "manufacturer", field: |identity| &mut identity.manufacturer },
     TextKey { name: "model", field: |identity| &mut identity.model },
@@ -173,13 +122,15 @@ static TEXTS: &[TextKey] = &[
 /// Keys with a form of their own.
 const SPECIAL: &[Key] = &[
     Key::Cells,
-    Key::Temperatures,
+    Key::CellRange,
+    Key::Sensor(SensorLocation::Cells),
+    Key::Sensor(SensorLocation::Mosfet),
+    Key::Sensor(SensorLocation::Ambient),
+    Key::Sensor(SensorLocation::Average),
     Key::BalancingCells,
     Key::Flag(Flag::Switch(Switch::Charging)),
     Key::Flag(Flag::Switch(Switch::Discharging)),
     Key::Refusal,
-    Key::SocOfFull,
-    Key::SocOfDesign,
 ];
 
 impl Key {
@@ -192,10 +143,12 @@ impl Key {
             Key::Flag(Flag::Switch(switch)) => switch.key(),
             Key::Flag(Flag::State(name)) | Key::Word(name) | Key::Variable(name) => name,
             Key::Cells => "cells",
-            Key::Temperatures => "temperatures",
+            Key::CellRange => "cell_voltage_range",
+            Key::Sensor(SensorLocation::Cells) => "temperatures",
+            Key::Sensor(SensorLocation::Mosfet) => "mos_temp",
+            Key::Sensor(SensorLocation::Ambient) => "ambient_temp",
+            Key::Sensor(SensorLocation::Average) => "average_temp",
             Key::BalancingCells => "balancing_cells",
-            Key::SocOfFull => "soc_of_full",
-            Key::SocOfDesign => "soc_of_design",
             Key::Refusal | Key::Exception | Key::Flag(Flag::Ignored) => "refusal",
         }
     }
@@ -206,7 +159,7 @@ impl Key {
     }
 
     fn all() -> impl Iterator<Item = Key> {
-        let numbers = NUMBERS.iter().chain(OTHERS).map(Key::Number);
+        let numbers = NUMBERS.iter().map(Key::Number);
         numbers.chain(TEXTS.iter().map(Key::Text)).chain(SPECIAL.iter().copied())
     }
 }

@@ -7,7 +7,6 @@ pub mod guess;
 pub mod key;
 pub mod layout;
 pub mod load;
-pub mod loaded;
 mod modbus;
 pub mod number;
 mod safety;
@@ -19,12 +18,13 @@ use std::time::Duration;
 
 use self::decode::Decoder;
 use self::frame::{Numbers, Shape};
-use self::layout::{Variable, Variables};
-use self::schema::{Profile, Reply, Request};
-use super::driver::{CycleKind, Medium, Options};
+use self::layout::Variables;
+use self::scalar::Token;
+use self::schema::{Profile, Request};
+use super::driver::{CycleKind, Driver, Medium, Options};
 use super::error::DecodeError;
 use super::frame::FrameShape;
-use super::query::{Framing, Need, Pacing, Progress, RequestReply};
+use super::query::{Framing, Need, Pacing, Progress, RequestReply, Runner};
 use crate::model::Reading;
 
 /// Time to keep receiving after a damaged reply.
@@ -40,30 +40,12 @@ pub struct Query {
     pub pack: u8,
 }
 
-/// The requests of every cycle. Those for packs that the battery lacks are passed over.
-pub fn plan(profile: &Profile) -> Vec<Query> {
-    let each = profile.requests.iter().enumerate();
-    let each = each.flat_map(|(request, it)| it.pack_numbers().map(move |pack| (request, pack)));
-    each.map(|(request, pack)| Query { request, pack }).collect()
-}
-
-/// Value of the variable `$medium`.
-pub fn medium_name(medium: Medium) -> &'static str {
-    if medium == Medium::Ble { "ble" } else { "serial" }
-}
-
-#[derive(Debug)]
-struct ExpectedReply {
-    reply: &'static Reply,
-    shape: Shape<'static>,
-    seen: bool,
-}
-
 /// A conversation with one battery.
 #[derive(Debug)]
 pub struct Table {
     profile: &'static Profile,
-    plan: &'static [Query],
+    /// The requests of every cycle. Those for packs that the battery lacks are passed over.
+    plan: Vec<Query>,
     /// Address on a bus.
     address: Option<u8>,
     /// Index of the unit in use, among those of the profile.
@@ -72,106 +54,98 @@ pub struct Table {
     proven: bool,
     timeout: Duration,
     variables: Variables,
-    /// The replies to the request in progress.
-    replies: Vec<ExpectedReply>,
-    matched: Option<usize>,
+    /// The replies to the request in progress, and whether they were received.
+    replies: Vec<(Shape<'static>, bool)>,
+    matched: usize,
     query: Query,
 }
 
 impl Table {
-    pub fn new(profile: &'static Profile, plan: &'static [Query], options: &Options) -> Self {
-        let limit = profile.timeout;
-        let mut variables = Variables::default();
-        variables.set("$medium", Variable::Text(medium_name(options.medium).to_owned()));
-        Table {
+    pub fn driver(profile: &'static Profile, options: &Options) -> Box<dyn Driver> {
+        let each = profile.requests.iter().enumerate();
+        let plan = each
+            .flat_map(|(request, it)| it.pack_numbers().map(move |pack| Query { request, pack }));
+        let is_serial = options.medium == Medium::Serial;
+        let limit = profile.timeout.unwrap_or(BLE_TIMEOUT).min(options.timeout);
+        Box::new(Runner::new(Table {
             profile,
-            plan,
-            address: (options.medium == Medium::Serial).then_some(options.address),
+            plan: plan.collect(),
+            address: is_serial.then_some(options.address),
             unit: 0,
             proven: false,
-            timeout: match options.medium {
-                Medium::Ble => limit.unwrap_or(BLE_TIMEOUT).min(options.timeout),
-                Medium::Serial => options.timeout,
-            },
-            variables,
+            timeout: if is_serial { options.timeout } else { limit },
+            variables: Variables::new(options.medium),
             replies: Vec::new(),
-            matched: None,
+            matched: 0,
             query: Query { request: 0, pack: 0 },
-        }
+        }))
     }
 
     fn request(&self, query: Query) -> &'static Request {
         &self.profile.requests[query.request]
     }
 
-    fn decoder<'a>(&self, bytes: &'a [u8], variables: &'a mut Variables) -> Decoder<'a> {
-        Decoder {
-            bytes,
-            order: self.profile.order,
-            registers: self.request(self.query).registers,
-            pack: self.query.pack,
-            variables,
-        }
-    }
-
     fn numbers(&self, query: Query) -> Numbers {
         let unit = self.address.or_else(|| self.profile.units.get(self.unit).copied());
         Numbers::of(self.profile, self.request(query), unit, query.pack)
     }
-}
 
-/// The replies to a request.
-struct Shapes<'a>(&'a Table);
+    fn has_unit(&self, query: Query) -> bool {
+        let send = &self.request(query).send;
+        send.as_ref().is_some_and(|send| send.0.contains(&Token::Unit))
+    }
 
-impl Shapes<'_> {
-    fn possible<'b>(&'b self, bytes: &'b [u8]) -> impl Iterator<Item = &'b ExpectedReply> + 'b {
-        self.0.replies.iter().filter(|it| it.shape.may_begin(bytes))
+    /// Decodes the content of a reply. Returns the variables as they are afterwards.
+    fn read(
+        &self,
+        shape: &Shape<'static>,
+        bytes: &[u8],
+        into: &mut Reading,
+    ) -> Result<Variables, DecodeError> {
+        let mut variables = self.variables.clone();
+        let mut decoder = Decoder { bytes, pack: self.query.pack, variables: &mut variables };
+        decoder.decode(&shape.reply.fields, into)?;
+        Ok(variables)
     }
 
     /// Where no checksum protects a frame, its values have to make sense.
-    fn has_sense(&self, expected: &ExpectedReply, frame: &[u8]) -> bool {
-        let Ok(bytes) = expected.shape.open(frame) else { return false };
-        if expected.shape.is_checked() {
-            return true;
-        }
-        let (mut variables, mut scratch) = (self.0.variables.clone(), Reading::default());
-        let mut decoder = self.0.decoder(&bytes, &mut variables);
-        !matches!(
-            decoder.decode(&expected.reply.fields, &mut scratch),
-            Err(DecodeError::OutOfRange { .. } | DecodeError::TooShort(_))
-        )
+    fn has_sense(&self, shape: &Shape<'static>, frame: &[u8]) -> bool {
+        let Ok(bytes) = shape.open(frame) else { return false };
+        shape.is_checked()
+            || !matches!(
+                self.read(shape, &bytes, &mut Reading::default()),
+                Err(DecodeError::OutOfRange { .. } | DecodeError::TooShort(_))
+            )
     }
 }
 
-impl FrameShape for Shapes<'_> {
+impl FrameShape for Table {
     fn may_begin(&self, bytes: &[u8]) -> bool {
-        self.possible(bytes).next().is_some()
+        self.replies.iter().any(|(shape, _)| shape.may_begin(bytes))
     }
 
-    /// Of several possible replies the first that is complete and valid decides.
+    /// Of several possible replies the first that is complete and valid decides. Until all are
+    /// complete, one of them may still become valid.
     fn length(&self, bytes: &[u8]) -> Option<usize> {
-        let lengths = || self.possible(bytes).map(|it| (it, it.shape.length(bytes)));
-        let valid = lengths().find_map(|(expected, length)| {
-            let length = length?;
-            self.has_sense(expected, bytes.get(..length)?).then_some(length)
-        });
-        // Until all are complete, one of them may still become valid.
-        valid.or_else(|| {
-            lengths().map(|(_, length)| length).max_by_key(|it| it.unwrap_or(usize::MAX))?
-        })
+        let possible = self.replies.iter().filter(|(shape, _)| shape.may_begin(bytes));
+        let lengths: Vec<_> = possible.map(|(shape, _)| shape.length(bytes)).collect();
+        let complete = lengths.iter().flatten().copied();
+        let valid =
+            complete.filter(|length| bytes.get(..*length).is_some_and(|it| self.is_valid(it)));
+        let longest = || lengths.iter().copied().max_by_key(|it| it.unwrap_or(usize::MAX));
+        valid.map(Some).next().or_else(longest)?
     }
 
     fn is_valid(&self, frame: &[u8]) -> bool {
-        self.possible(frame)
-            .any(|it| it.shape.length(frame) == Some(frame.len()) && self.has_sense(it, frame))
+        self.replies.iter().any(|(shape, _)| self.has_sense(shape, frame))
     }
 }
 
 impl RequestReply for Table {
     type Query = Query;
 
-    fn plan(&self) -> &'static [Query] {
-        self.plan
+    fn plan(&self) -> &[Query] {
+        &self.plan
     }
 
     fn is_self_describing(&self, query: Query) -> bool {
@@ -194,29 +168,24 @@ impl RequestReply for Table {
     }
 
     fn frame(&self, _query: Query, buffer: &[u8]) -> Framing {
-        Shapes(self).find(buffer)
+        self.find(buffer)
     }
 
     fn decode(
         &mut self,
-        query: Query,
+        _query: Query,
         frame: &[u8],
         into: &mut Reading,
     ) -> Result<(), DecodeError> {
-        let repeats = self.request(query).linger.is_some();
         let mut error = DecodeError::Foreign;
-        for (index, ExpectedReply { reply, shape, seen }) in self.replies.iter().enumerate() {
-            if !shape.may_begin(frame) || shape.length(frame) != Some(frame.len()) {
-                continue;
-            }
+        let missing = self.replies.iter().enumerate().filter(|(_, (_, seen))| !seen);
+        for (index, (shape, _)) in missing {
             match shape.open(frame) {
-                Ok(_) if *seen && !repeats => {}
                 Ok(bytes) => {
-                    let mut variables = self.variables.clone();
-                    self.decoder(&bytes, &mut variables).decode(&reply.fields, into)?;
-                    (self.variables, self.matched) = (variables, Some(index));
+                    (self.variables, self.matched) = (self.read(shape, &bytes, into)?, index);
                     return Ok(());
                 }
+                Err(DecodeError::Foreign) => {}
                 Err(damage) => error = damage,
             }
         }
@@ -234,49 +203,42 @@ impl RequestReply for Table {
             return true;
         }
         let request = self.encode(query);
-        self.replies.iter().any(|ExpectedReply { shape, .. }| {
-            shape.length(&request) == Some(request.len()) && shape.open(&request).is_ok()
-        })
+        self.replies.iter().any(|(shape, _)| shape.open(&request).is_ok())
     }
 
-    /// Only the first request tries the other units: another one would start over for ever.
+    /// Only the first request with a unit tries the others: another one would start over for ever.
     fn fallback_plan(&mut self, query: Query, _kind: CycleKind) -> Option<Vec<Query>> {
-        let is_first = self.plan.iter().find(|query| self.has_reply(**query)) == Some(&query);
+        let is_first = self.plan.iter().find(|query| self.has_unit(**query)) == Some(&query);
         let has_units = self.address.is_none() && !self.profile.units.is_empty();
         if self.proven || !has_units || !is_first {
             return None;
         }
         self.unit = (self.unit + 1) % self.profile.units.len();
-        (self.unit > 0).then(|| self.plan.to_vec())
+        (self.unit > 0).then(|| self.plan.clone())
     }
 
     fn begin(&mut self, query: Query) {
         self.query = query;
         let numbers = self.numbers(query);
-        let expected = |reply: &'static Reply| ExpectedReply {
-            reply,
-            shape: Shape::new(self.profile, reply, numbers),
-            seen: false,
-        };
-        self.replies = self.request(query).replies.iter().map(expected).collect();
+        let replies = self.request(query).replies.iter();
+        let shapes = replies.map(|reply| (Shape::new(self.profile, reply, numbers), false));
+        self.replies = shapes.collect();
     }
 
-    fn accept(&mut self, _query: Query) {
-        self.proven = true;
-        if let Some(expected) = self.matched.take().and_then(|index| self.replies.get_mut(index)) {
-            expected.seen = true;
+    fn accept(&mut self, query: Query) {
+        self.proven |= self.has_unit(query);
+        if let Some((_, seen)) = self.replies.get_mut(self.matched) {
+            *seen = true;
         }
     }
 
     fn progress(&self, query: Query) -> Progress {
-        if !self.replies.iter().all(|it| it.seen || it.reply.optional) {
+        let missing = || self.replies.iter().filter(|(_, seen)| !seen);
+        if missing().any(|(shape, _)| !shape.reply.optional) {
             return Progress::Missing;
         }
-        match self.request(query).linger {
-            Some(_) if self.replies.is_empty() => Progress::Missing,
-            Some(linger) => Progress::Enough(linger),
-            None => Progress::Complete,
-        }
+        let linger = self.request(query).linger.filter(|_| missing().next().is_some());
+        linger.map_or(Progress::Complete, Progress::Enough)
     }
 
     fn is_due(&self, query: Query) -> bool {

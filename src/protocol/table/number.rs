@@ -1,22 +1,37 @@
-//! Numbers of a frame: their signs, masks and scales.
+//! Numbers of a frame: the order of their bytes, signs, masks and scales.
 
 use super::scalar::Scale;
-use super::schema::Kind;
+use super::schema::{Kind, Order};
 
-/// The number of a frame in this many parts of one.
-#[derive(Debug, Clone, Copy)]
-pub struct Number {
-    pub value: i64,
-    pub parts: i64,
+/// Where the bytes of a number are, the highest first.
+fn places(width: usize, order: Order) -> impl Iterator<Item = usize> {
+    (0..width).map(move |index| match order {
+        Order::Big => index,
+        Order::Little => width - 1 - index,
+        // A number of odd width ends with half a word.
+        Order::Swapped => ((width - 1 - index) ^ 1).min(width - 1),
+    })
 }
 
-impl Number {
-    pub fn scaled(self, scale: Scale, factor: i64) -> i64 {
-        let numerator = i128::from(self.value) * i128::from(scale.numerator) * i128::from(factor);
-        let denominator = i128::from(scale.denominator) * i128::from(self.parts);
-        let half = if numerator < 0 { -denominator / 2 } else { denominator / 2 };
-        i64::try_from((numerator + half) / denominator).unwrap_or(i64::MAX)
+/// An unsigned number.
+pub fn unsigned(field: &[u8], order: Order) -> u64 {
+    places(field.len(), order).fold(0, |number, at| number << 8 | u64::from(field[at]))
+}
+
+/// Writes the low bytes of a number; the buffer grows as needed.
+pub fn put(bytes: &mut Vec<u8>, at: usize, width: usize, order: Order, number: u64) {
+    bytes.resize(bytes.len().max(at + width), 0);
+    for (place, byte) in places(width, order).zip(&number.to_be_bytes()[8 - width..]) {
+        bytes[at + place] = *byte;
     }
+}
+
+/// `number / parts * scale * factor`, rounded.
+pub fn scaled(number: i64, parts: i64, scale: Scale, factor: i64) -> i64 {
+    let numerator = i128::from(number) * i128::from(scale.numerator) * i128::from(factor);
+    let denominator = i128::from(scale.denominator) * i128::from(parts);
+    let half = if numerator < 0 { -denominator / 2 } else { denominator / 2 };
+    i64::try_from((numerator + half) / denominator).unwrap_or(i64::MAX)
 }
 
 /// The bits of a mask side by side.
@@ -32,14 +47,6 @@ pub fn scatter(number: u64, mask: u64) -> u64 {
 }
 
 pub(super) fn signed(bits: u64, kind: Kind) -> i64 {
-    let unused = 64 - 8 * kind.width() as u32;
-    match kind {
-        Kind::I8 | Kind::I16 | Kind::I24 | Kind::I32 => (bits << unused).cast_signed() >> unused,
-        Kind::Sm16 | Kind::Sm32 => {
-            let sign = 1 << (63 - unused);
-            let magnitude = (bits & (sign - 1)).cast_signed();
-            if bits & sign == 0 { magnitude } else { -magnitude }
-        }
-        _ => bits.cast_signed(),
-    }
+    let unused = if kind.is_signed() { 64 - 8 * kind.width() } else { 0 };
+    (bits << unused).cast_signed() >> unused
 }

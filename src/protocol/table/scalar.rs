@@ -129,8 +129,10 @@ impl Values {
         self.ranges().any(|(first, last)| (first..=last).contains(&number))
     }
 
+    /// Whether the text is one of these numbers, or matches a pattern.
     pub fn match_text(&self, text: &str) -> bool {
-        self.0.split(',').any(|pattern| is_match(pattern.trim().as_bytes(), text.as_bytes()))
+        let matches = |pattern: &str| is_match(pattern.trim().as_bytes(), text.as_bytes());
+        integer(text).is_some_and(|number| self.contain(number)) || self.0.split(',').any(matches)
     }
 
     /// A number among these values.

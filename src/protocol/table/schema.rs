@@ -157,7 +157,7 @@ block! {
 
 block! {
     /// The length of a frame: the number in it plus `add`.
-    #[derive(Copy)]
+    #[derive(Copy, Default)]
     Length {
         at: usize [OFFSETS] = required,
         kind "type": Kind,
@@ -167,6 +167,7 @@ block! {
 }
 
 block! {
+    #[derive(Default)]
     Check {
         kind "type": CheckKind = required,
         order: Option<Order>,
@@ -201,10 +202,6 @@ block! {
     Modbus {
         /// Function of the requests.
         function: u8 [READS] = 3,
-        /// Bytes before each frame, which the CRC does not cover.
-        prefix: Bytes,
-        /// Replies may have more registers than were requested.
-        longer: bool,
     }
 }
 
@@ -223,15 +220,12 @@ block! {
         need: Need,
         /// Time to wait for a reply, in place of the time for all requests.
         timeout: Option<Duration>,
-        /// Replies may repeat until nothing more arrives for this time.
+        /// Time to wait for optional replies that may follow.
         linger: Option<Duration>,
         /// Variable with the number of packs: the request is repeated for each.
         packs: Option<String>,
         /// Only where these variables have these values.
         condition "if": Conditions,
-        /// Number of the first place, where it is not the first byte of the frame: places count
-        /// words from here.
-        registers: Option<Registers>,
         replies: Vec<Reply>,
     }
 }
@@ -251,15 +245,6 @@ impl Read for Need {
             ("steady", Need::Steady),
             ("once", Need::Once),
         ])
-    }
-}
-
-block! {
-    /// Places are registers of 16 bits, the first of which is at a byte of the frame.
-    #[derive(Copy)]
-    Registers {
-        first: i64 [PLACES] = required,
-        at: i64 [PLACES] = required,
     }
 }
 
@@ -287,7 +272,7 @@ block! {
         key: Key = required,
         /// Byte of the frame, or register.
         at: i64 [PLACES],
-        /// Key of an array: `at` counts bytes from its end.
+        /// Key of a field before it: `at` counts bytes from its end.
         after: Option<String>,
         kind "type": Kind,
         order: Option<Order>,
@@ -301,21 +286,17 @@ block! {
         absent: Option<Values>,
         /// Any other number in the frame makes the reply invalid.
         valid: Option<Values>,
-        /// The value is negative where this holds.
-        negative: Conditions,
+        /// Added to the value that the key has already.
+        sum: bool,
         condition "if": Conditions,
         /// The reply may end before it.
         optional: bool,
         /// Makes it an array.
         count: Option<Count>,
-        /// Variables that are subtracted from the count, or from the number before scaling.
-        less: Vec<String>,
         /// Bytes from one entry to the next.
         step: Option<usize> [SIZES],
         /// Number of the first cell.
         first: usize [CELLS] = 1,
-        /// Distance from an entry to the byte with the number of its cell.
-        number: Option<i64> [PLACES],
         /// Length of a text.
         size: usize [OFFSETS],
         /// Meanings of the bits of a status word.
@@ -335,8 +316,7 @@ impl Field {
 }
 
 choice! {
-    /// How a number is written. The highest bit of `sm16` and `sm32` is the sign, the others are the
-    /// absolute value. A text has `size` characters, padded with blanks, NUL or FF.
+    /// How a number is written. A text has `size` characters, padded with blanks, NUL or FF.
     Kind {
         U8 "u8",
         U16 "u16",
@@ -347,8 +327,6 @@ choice! {
         I16 "i16",
         I24 "i24",
         I32 "i32",
-        Sm16 "sm16",
-        Sm32 "sm32",
         F32 "f32",
         Text "text",
     }
@@ -359,10 +337,19 @@ impl Kind {
     pub fn width(self) -> usize {
         match self {
             Kind::U8 | Kind::I8 | Kind::Text => 1,
-            Kind::U16 | Kind::I16 | Kind::Sm16 => 2,
+            Kind::U16 | Kind::I16 => 2,
             Kind::U24 | Kind::I24 => 3,
-            Kind::U32 | Kind::I32 | Kind::Sm32 | Kind::F32 => 4,
+            Kind::U32 | Kind::I32 | Kind::F32 => 4,
             Kind::U64 => 8,
         }
+    }
+
+    pub fn is_signed(self) -> bool {
+        matches!(self, Kind::I8 | Kind::I16 | Kind::I24 | Kind::I32)
+    }
+
+    /// Into how many parts of one its numbers are divided.
+    pub fn parts(self) -> i64 {
+        if self == Kind::F32 { 1_000_000 } else { 1 }
     }
 }
