@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Steps that compile, lint and test the crate. Sourced by ./test.
-: "${cache:?}" "${work:?}"
+: "${cache:?}" "${work:?}" "${chaos_arguments[@]+set}"
 
 step_fmt() { cargo fmt --check; }
 
@@ -16,7 +16,8 @@ step_build() {
 step_clippy() {
     # The fuzz targets have a lock file of their own, which must contain the same dependencies.
     cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null || return 1
-    cargo clippy --locked --all-targets --all-features -- -D warnings
+    cargo clippy --locked --all-targets --all-features -- -D warnings &&
+        cargo clippy --locked --test chaos --all-features -- -D warnings
 }
 
 # Without TLS, the only build without known advisories.
@@ -49,6 +50,15 @@ step_soak() {
     install_fake_bluez || { skip "Python with dbus-fast, or dbus-daemon, is missing" || return; }
     BMS_READER_SOAK=${SOAK_CYCLES:-2000} timeout 3600 \
         cargo test --locked --all-features --test ble soak -- --nocapture
+}
+
+# Random schedules of faults around the program; the long form tests a release build.
+step_chaos() {
+    need mosquitto:mosquitto mosquitto_sub:mosquitto-clients || return 1
+    install_fake_bluez || { skip "Python with dbus-fast, or dbus-daemon, is missing" || return; }
+    local release=()
+    [ ${#chaos_arguments[@]} = 0 ] || release=(--release)
+    cargo test --locked --all-features "${release[@]}" --test chaos -- "${chaos_arguments[@]}"
 }
 
 step_fuzz() {

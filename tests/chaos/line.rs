@@ -88,6 +88,10 @@ impl Packs {
         self.list.iter().map(entry).collect()
     }
 
+    pub fn is_console(&self) -> bool {
+        self.brand.name.starts_with("pylontech-")
+    }
+
     fn reply(&self, request: &[u8]) -> Vec<u8> {
         let step = self.clock.step();
         let mut bus = self.bus.lock().expect("no panic");

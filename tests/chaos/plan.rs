@@ -27,8 +27,10 @@ impl Random {
 }
 
 /// A fault of a schedule.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Event {
+    /// From 1, in the whole schedule.
+    pub number: usize,
     pub fault: &'static Fault,
     pub start: Duration,
     pub duration: Duration,
@@ -36,6 +38,7 @@ pub struct Event {
     pub seed: u64,
 }
 
+#[derive(Debug, Clone)]
 pub struct Plan {
     pub seed: u64,
     /// Ordered by start. Each group has one fault at a time.
@@ -44,8 +47,8 @@ pub struct Plan {
 
 /// All faults start and end within this time.
 const LENGTH_MS: u64 = 60_000;
-/// Every how many milliseconds a group has a fault, on average.
-const PAUSE_MS: u64 = 25_000;
+/// The longest time between two faults of a group.
+const PAUSE_MS: u64 = 15_000;
 /// The same in a schedule of chosen faults.
 const SHORT_PAUSE_MS: u64 = 4_000;
 /// One fault in this many is longer than a battery may be silent.
@@ -74,25 +77,27 @@ impl Plan {
                 let duration = duration.min(LENGTH_MS - time);
                 let pick = random.below(faults.len() as u64) as usize;
                 events.push(Event {
+                    number: 0,
                     fault: faults[pick],
                     start: Duration::from_millis(time),
                     duration: Duration::from_millis(duration),
                     seed: random.next(),
                 });
-                time += duration + 1_000 + random.below(2 * pause);
+                time += duration + 1_000 + random.below(pause);
             }
         }
         events.sort_by_key(|event| event.start);
+        (1..).zip(&mut events).for_each(|(number, event)| event.number = number);
         Plan { seed, events }
     }
 
-    /// The same without the events whose numbers are not in the list.
+    /// Only the events with these numbers.
     pub fn only(mut self, numbers: &[usize]) -> Self {
-        let mut number = 0;
-        self.events.retain(|_| {
-            number += 1;
-            numbers.contains(&number)
-        });
+        self.events.retain(|event| numbers.contains(&event.number));
         self
+    }
+
+    pub fn numbers(&self) -> Vec<usize> {
+        self.events.iter().map(|event| event.number).collect()
     }
 }

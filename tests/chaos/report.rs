@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::faults::FAULTS;
@@ -9,9 +11,14 @@ use crate::plan::Plan;
 use crate::promise::Promise;
 use crate::rig::Outcome;
 
+/// Around the generated part of a document.
+const MARKS: [&str; 2] = ["<!-- chaos -->\n", "<!-- /chaos -->"];
+
 #[derive(Debug, Default)]
 pub struct Report {
-    seeds: Vec<u64>,
+    /// The smallest and the largest seed.
+    seeds: Option<(u64, u64)>,
+    schedules: u64,
     /// How often each fault was tried.
     tried: BTreeMap<&'static str, u64>,
     /// How often each promise was broken in a schedule with this fault.
@@ -19,61 +26,98 @@ pub struct Report {
     failed: Vec<u64>,
     recoveries: Vec<Duration>,
     values: u64,
+    /// The largest amount of memory that was not returned, in kB.
+    growth_kb: i64,
 }
 
 impl Report {
     /// Prints a line for the schedule and adds it.
     pub fn add(&mut self, plan: &Plan, outcome: &Outcome) {
         let seed = plan.seed;
-        self.seeds.push(seed);
+        let (first, last) = self.seeds.unwrap_or((seed, seed));
+        self.seeds = Some((first.min(seed), last.max(seed)));
+        self.schedules += 1;
         self.recoveries.push(outcome.recovery);
         self.values += outcome.values;
+        let [before, after] = outcome.resources;
+        self.growth_kb = self.growth_kb.max(after.memory_kb as i64 - before.memory_kb as i64);
         for event in &plan.events {
             *self.tried.entry(event.fault.name).or_default() += 1;
-            for broken in &outcome.broken {
-                *self.broken.entry((event.fault.name, broken.promise)).or_default() += 1;
+        }
+        for promise in Promise::ALL {
+            let is_broken = outcome.broken.iter().any(|broken| broken.promise == promise);
+            for event in plan.events.iter().filter(|_| is_broken) {
+                *self.broken.entry((event.fault.name, promise)).or_default() += 1;
             }
         }
-        let [before, after] = outcome.resources;
-        let word = if outcome.broken.is_empty() { "kept" } else { "BROKEN" };
         println!(
-            "seed {seed}: {word}, {} faults, {} values, well after {:.1?}, memory {} -> {} kB",
+            "seed {seed}: {}, {} faults, {} values, well after {:.1?}, memory {} -> {} kB",
+            if outcome.broken.is_empty() { "kept" } else { "BROKEN" },
             plan.events.len(),
             outcome.values,
             outcome.recovery,
             before.memory_kb,
             after.memory_kb
         );
-        if outcome.broken.is_empty() {
-            return;
+        if !outcome.broken.is_empty() {
+            self.failed.push(seed);
+            print_details(plan, outcome);
         }
-        self.failed.push(seed);
-        for broken in &outcome.broken {
-            println!("  {:.1?} {}: {}", broken.at, broken.promise.name(), broken.detail);
-        }
-        for (number, event) in (1..).zip(&plan.events) {
-            println!(
-                "  {number}. {:.1?} {} for {:.1?}",
-                event.start, event.fault.name, event.duration
-            );
-        }
-        println!("  repeat it with: ./test chaos --seed {seed}");
-        outcome.log.lines().for_each(|line| println!("  | {line}"));
     }
 
     pub fn is_clean(&self) -> bool {
         self.failed.is_empty()
     }
+
+    /// Replaces the part of the document between the marks.
+    pub fn write_to(&self, document: &Path) {
+        let text = fs::read_to_string(document).expect("the document");
+        let (head, rest) = text.split_once(MARKS[0]).expect("a mark in the document");
+        let (_, tail) = rest.split_once(MARKS[1]).expect("a second mark in the document");
+        let text = format!("{head}{}{self}{}{tail}", MARKS[0], MARKS[1]);
+        fs::write(document, text).expect("the document is written");
+    }
+
+    fn quantile(&self, share: f64) -> Duration {
+        let mut sorted = self.recoveries.clone();
+        sorted.sort();
+        let index = (sorted.len() as f64 * share) as usize;
+        sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+}
+
+fn print_details(plan: &Plan, outcome: &Outcome) {
+    for broken in &outcome.broken {
+        println!("  {:.1?} {}: {}", broken.at, broken.promise.name(), broken.detail);
+    }
+    for event in &plan.events {
+        let (start, duration) = (event.start, event.duration);
+        println!("  {}. {start:.1?} {} for {duration:.1?}", event.number, event.fault.name);
+    }
+    println!("  repeat it with: ./test chaos --seed {}", plan.seed);
+    outcome.log.lines().for_each(|line| println!("  | {line}"));
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last) = self.seeds.unwrap_or_default();
+        let tried: u64 = self.tried.values().sum();
+        let [median, most, all] = [0.5, 0.95, 1.0].map(|share| self.quantile(share));
+        writeln!(f, "{} schedules (seeds {first} to {last}) with {tried} faults;", self.schedules)?;
+        writeln!(f, "{} values were compared with what the packs had sent. ", self.values)?;
+        match &self.failed[..] {
+            [] => writeln!(f, "No promise was broken.")?,
+            failed => writeln!(f, "Promises were broken with the seeds {failed:?}.")?,
+        }
+        write!(f, "After the last fault everything was well within {median:.1?} (median), ")?;
+        writeln!(f, "{most:.1?} (95 %) and {all:.1?} (all).")?;
+        writeln!(f, "Memory grew by at most {:.1} MB.\n", self.growth_kb as f64 / 1024.0)?;
         let promises = Promise::ALL.map(Promise::name).join(" | ");
-        writeln!(f, "| fault | tried | {promises} |")?;
-        writeln!(f, "|---|---|{}", "---|".repeat(Promise::ALL.len()))?;
+        writeln!(f, "| group | fault | tried | {promises} |")?;
+        writeln!(f, "|---|---|---|{}", "---|".repeat(Promise::ALL.len()))?;
         for fault in FAULTS.iter().copied().flatten() {
             let tried = self.tried.get(fault.name).unwrap_or(&0);
-            write!(f, "| {} | {tried} |", fault.name)?;
+            write!(f, "| {} | {} | {tried} |", fault.group, fault.name)?;
             for promise in Promise::ALL {
                 let broken = self.broken.get(&(fault.name, promise)).unwrap_or(&0);
                 write!(f, " {broken} |")?;

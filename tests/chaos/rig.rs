@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bms_reader::sim;
+use bms_reader::sim::{self, SimBrand};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -33,10 +33,18 @@ const STOP: Duration = Duration::from_secs(2);
 const MEMORY_SLACK_KB: u64 = 4096;
 const POLL: Duration = Duration::from_millis(100);
 
-/// On a bus, with two packs.
-const BUS_BRANDS: &[&str] = &["daren", "pace", "seplos", "pylontech"];
-/// Alone on their line.
-const BRANDS: &[&str] = &["jbd", "jk:pb", "daly", "daly:a5", "jk:ttl", "daren"];
+/// Every brand with a serial line, and those of them that may share one.
+fn brands() -> (Vec<&'static SimBrand>, Vec<&'static SimBrand>) {
+    // Cells in steps of 100 mV are no trace of a read.
+    let serial = |brand: &&&SimBrand| brand.notification.is_none() && brand.name != "renogy";
+    let all: Vec<_> = sim::brands().iter().filter(serial).copied().collect();
+    // The packs of a Pylontech console are neighbours of one battery.
+    let shares = |brand: &&&SimBrand| {
+        brand.addresses.clone().count() > 1 && !["pylontech-console"].contains(&brand.name)
+    };
+    let shared = all.iter().filter(shares).copied().collect();
+    (all, shared)
+}
 
 /// What faults may touch.
 pub struct Rig {
@@ -70,6 +78,16 @@ pub struct Outcome {
     pub log: String,
 }
 
+impl Outcome {
+    /// The rig itself failed, so nothing was judged.
+    pub fn not_run() -> Self {
+        let detail = "the rig failed, see the message above".to_owned();
+        let broken = Broken { promise: Promise::Running, at: Duration::ZERO, detail };
+        let (recovery, log) = (Duration::ZERO, String::new());
+        Outcome { broken: vec![broken], recovery, values: 0, resources: Default::default(), log }
+    }
+}
+
 impl Rig {
     /// Which packs and settings follows from the seed.
     pub fn start(seed: u64) -> Self {
@@ -93,19 +111,22 @@ impl Rig {
 
         let clock = Clock::start();
         let mut count = 0;
-        let mut packs = |brand: &str, addresses: &[u8]| {
-            let list = addresses.iter().map(|address| {
-                count += 1;
-                let (id, sent) = (format!("pack{count}"), Record::default());
-                Pack { id, seed: count, address: *address, sent }
-            });
-            let brand = sim::find(brand).expect("a simulated brand");
+        let mut packs = |brand: &'static SimBrand, number: usize| {
+            let list = brand.addresses.clone().filter(|address| *address > 0).take(number).map(
+                |address| {
+                    count += 1;
+                    let (id, sent) =
+                        (format!("{}-{count}", brand.name.replace(':', "-")), Record::of(brand));
+                    Pack { id, seed: count, address, sent }
+                },
+            );
             let list = list.collect();
             Packs::new(brand, list, clock, seed)
         };
-        let bus = packs(random.pick(BUS_BRANDS), &[1, 2]);
-        let single = packs(random.pick(BRANDS), &[1]);
-        let remote = packs(random.pick(BRANDS), &[1]);
+        let (all, shared) = brands();
+        let bus = packs(random.pick(&shared), 2);
+        let single = packs(random.pick(&all), 1);
+        let remote = packs(random.pick(&all), 1);
         let terminals: Vec<_> = [bus, single]
             .into_iter()
             .enumerate()

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bms_reader::model::{CentiPercent, DeciCelsius, MilliampHours, Milliamps, Millivolts};
-use bms_reader::sim::PackState;
+use bms_reader::sim::pylontech_sc0500::{self, StackState};
+use bms_reader::sim::{Battery, PackState, SimBrand};
 
 /// A pack has other values after each step.
 pub const STEP: Duration = Duration::from_millis(500);
@@ -49,17 +50,30 @@ fn small(value: u64) -> i32 {
     i32::try_from(value).expect("a small number")
 }
 
-/// The values of a state by the keys of the contract, as far as every brand reports them alike.
-pub fn values(state: &PackState) -> BTreeMap<String, f64> {
+/// The values by the keys of the contract, as far as every brand reports them alike.
+fn values(brand: &SimBrand, seed: u64, step: u64) -> BTreeMap<String, f64> {
+    let step = step as f64;
+    let mut pack = state(seed, step);
+    match brand.name {
+        "pylontech-sc0500" => {
+            let mut first = Battery::computed(seed, state);
+            let stack = StackState::of(&mut first, pylontech_sc0500::MODULES, step);
+            let modules = stack.modules.iter().rev();
+            pack.cells = modules.flat_map(|module| module.cells.clone()).collect();
+            pack.voltage = stack.voltage();
+        }
+        "pylontech-console" => pack = pack.with_cells(15),
+        _ => {}
+    }
     let volts = |millivolts: i32| f64::from(millivolts) / 1000.0;
-    let cells: Vec<_> = state.cells.iter().map(|cell| cell.0).collect();
+    let cells: Vec<_> = pack.cells.iter().map(|cell| cell.0).collect();
     let (low, high) = (cells.iter().min().expect("cells"), cells.iter().max().expect("cells"));
     let mut values = BTreeMap::from([
-        ("pack_voltage".to_owned(), volts(state.voltage.0)),
-        ("pack_current".to_owned(), f64::from(state.current.0) / 1000.0),
-        ("soc".to_owned(), f64::from(state.soc.0) / 100.0),
-        ("remaining_capacity".to_owned(), state.remaining.0 as f64 / 1000.0),
-        ("full_capacity".to_owned(), state.full.0 as f64 / 1000.0),
+        ("pack_voltage".to_owned(), volts(pack.voltage.0)),
+        ("pack_current".to_owned(), f64::from(pack.current.0) / 1000.0),
+        ("soc".to_owned(), f64::from(pack.soc.0) / 100.0),
+        ("remaining_capacity".to_owned(), pack.remaining.0 as f64 / 1000.0),
+        ("full_capacity".to_owned(), pack.full.0 as f64 / 1000.0),
         ("min_cell_voltage".to_owned(), volts(*low)),
         ("max_cell_voltage".to_owned(), volts(*high)),
         ("cell_voltage_diff".to_owned(), volts(high - low)),
@@ -83,8 +97,11 @@ impl Clock {
 }
 
 /// What a pack has sent lately. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Record(Arc<Mutex<VecDeque<Sent>>>);
+#[derive(Debug, Clone)]
+pub struct Record {
+    brand: &'static SimBrand,
+    sent: Arc<Mutex<VecDeque<Sent>>>,
+}
 
 #[derive(Debug)]
 struct Sent {
@@ -95,14 +112,18 @@ struct Sent {
 }
 
 impl Record {
+    pub fn of(brand: &'static SimBrand) -> Self {
+        Record { brand, sent: Arc::default() }
+    }
+
     /// The pack replies with its state at this step.
     pub fn add(&self, seed: u64, step: u64) {
-        self.add_values(step, || values(&state(seed, step as f64)));
+        self.add_values(step, || values(self.brand, seed, step));
     }
 
     /// The same with the values that a reader must publish.
     pub fn add_values(&self, step: u64, values: impl FnOnce() -> BTreeMap<String, f64>) {
-        let mut sent = self.0.lock().expect("no panic");
+        let mut sent = self.sent.lock().expect("no panic");
         let now = Instant::now();
         match sent.iter_mut().rev().take(2).find(|sent| sent.step == step) {
             Some(known) => known.at = now,
@@ -116,7 +137,7 @@ impl Record {
     /// When the pack last sent this value. `Err` if it did not in the time that is recorded; `None`
     /// for keys that are not judged.
     pub fn last_sent(&self, key: &str, value: f64) -> Option<Result<Instant, ()>> {
-        let sent = self.0.lock().expect("no panic");
+        let sent = self.sent.lock().expect("no panic");
         sent.back()?.values.get(key)?;
         let is_same = |sent: &&Sent| (sent.values[key] - value).abs() < 1e-6;
         Some(sent.iter().rev().find(is_same).map(|sent| sent.at).ok_or(()))
