@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Steps that compile, lint and test the crate. Sourced by ./test.
-: "${cache:?}" "${work:?}" "${chaos_arguments[@]+set}"
+: "${cache:?}" "${work:?}"
 
 step_fmt() { cargo fmt --check; }
 
@@ -56,9 +56,10 @@ step_soak() {
 step_chaos() {
     need mosquitto:mosquitto mosquitto_sub:mosquitto-clients || return 1
     install_fake_bluez || { skip "Python with dbus-fast, or dbus-daemon, is missing" || return; }
-    local release=()
-    [ ${#chaos_arguments[@]} = 0 ] || release=(--release)
-    cargo test --locked --all-features "${release[@]}" --test chaos -- "${chaos_arguments[@]}"
+    local release=() arguments
+    read -ra arguments <<<"${CHAOS_ARGUMENTS-}"
+    [ ${#arguments[@]} = 0 ] || release=(--release)
+    cargo test --locked --all-features "${release[@]}" --test chaos -- "${arguments[@]}"
 }
 
 step_fuzz() {

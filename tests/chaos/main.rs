@@ -14,6 +14,7 @@ mod observer;
 mod plan;
 mod program;
 mod promise;
+#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod radio;

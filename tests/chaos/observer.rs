@@ -47,6 +47,8 @@ struct PackView {
     /// When the last value of each cell left the pack.
     cells: BTreeMap<String, Instant>,
     energy: BTreeMap<String, f64>,
+    /// Whether the broker keeps the last values of `energy`.
+    energy_kept: bool,
 }
 
 #[derive(Debug)]
@@ -85,6 +87,7 @@ impl Observer {
             good_since: None,
             cells: BTreeMap::new(),
             energy: BTreeMap::new(),
+            energy_kept: false,
         };
         let start = Instant::now();
         let view = Arc::new(Mutex::new(View {
@@ -138,6 +141,15 @@ impl Observer {
     pub fn age_values(&self) {
         self.forget_reads();
         self.view().resumed = Some(Instant::now());
+    }
+
+    /// The program ends without a chance to store anything. Its energy counters continue from the
+    /// broker, unless another user has overwritten them there or the broker has lost them.
+    pub fn expect_kill(&self) {
+        self.forget_reads();
+        let mut view = self.view();
+        let lost = view.packs.values_mut().filter(|pack| !pack.energy_kept);
+        lost.for_each(|pack| pack.energy.clear());
     }
 
     /// From now on `online` may be false.
@@ -217,7 +229,9 @@ fn receive(
             Ok(Err(_)) => {
                 let mut view = view.lock().expect("no panic");
                 view.bridge = None;
-                view.packs.values_mut().for_each(|pack| pack.online = None);
+                for pack in view.packs.values_mut() {
+                    (pack.online, pack.energy_kept) = (None, false);
+                }
                 drop(view);
                 thread::sleep(Duration::from_millis(100));
             }
@@ -246,7 +260,8 @@ impl View {
 
     fn judge(&mut self, message: &Publish, at: Instant) {
         let payload = String::from_utf8_lossy(&message.payload).into_owned();
-        if self.ignored.contains(&payload) {
+        let is_foreign = payload.is_empty() || self.ignored.contains(&payload);
+        if is_foreign && !message.topic.contains("/energy_") {
             return;
         }
         if message.topic == BRIDGE {
@@ -262,6 +277,7 @@ impl View {
             return;
         }
         match key.as_str() {
+            _ if is_foreign => self.pack(&id).energy_kept = false,
             "online" => self.judge_online(&id, payload.parse().ok(), message.retain, at),
             "raw" => self.note_read(&id, &payload, at),
             "energy_charged" | "energy_discharged" => self.judge_energy(&id, &key, &payload, at),
@@ -327,7 +343,10 @@ impl View {
 
     fn judge_energy(&mut self, id: &str, key: &str, payload: &str, at: Instant) {
         let Ok(value) = payload.parse::<f64>() else { return };
-        let before = self.pack(id).energy.insert(key.to_owned(), value);
+        let pack = self.pack(id);
+        // Both counters of a battery are published together.
+        pack.energy_kept = true;
+        let before = pack.energy.insert(key.to_owned(), value);
         if before.is_some_and(|before| before > value) {
             let detail = format!("{id}/{key} fell from {before:?} to {payload}");
             self.report(Promise::Energy, at, detail);

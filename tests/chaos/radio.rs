@@ -52,8 +52,9 @@ impl Radio {
     /// `None` without the software that the fake needs. The seeds of the packs begin with `seed`.
     pub fn start(folder: &Path, clock: Clock, seed: u64) -> Option<(Self, Updates)> {
         python()?;
-        let pack = |(seed, (id, ..)): (u64, (&str, &str, &str))| {
-            let (id, sent) = (id.to_owned(), Record::default());
+        let pack = |(seed, (id, brand, _)): (u64, (&str, &str, &str))| {
+            let brand = sim::find(brand).expect("a simulated brand");
+            let (id, sent) = (id.to_owned(), Record::of(brand));
             Pack { id, seed, address: 1, sent }
         };
         let packs = (seed..).zip(BATTERIES).map(pack).collect();

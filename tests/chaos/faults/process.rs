@@ -65,6 +65,11 @@ pub const FAULTS: &[Fault] = &[
             rig.program.signal(Signal::SIGCONT);
         })
     }),
+    fault("program killed and started again", |rig, _| {
+        rig.observer.expect_kill();
+        rig.program.restart();
+        super::nothing()
+    }),
     fault("machine suspended", |rig, _| {
         rig.suspend_all(true);
         Box::new(|rig| rig.suspend_all(false))
