@@ -14,7 +14,6 @@ mod observer;
 mod plan;
 mod program;
 mod promise;
-#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod radio;

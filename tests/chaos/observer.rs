@@ -46,9 +46,8 @@ struct PackView {
     good_since: Option<Instant>,
     /// When the last value of each cell left the pack.
     cells: BTreeMap<String, Instant>,
-    energy: BTreeMap<String, f64>,
-    /// Whether the broker keeps the last values of `energy`.
-    energy_kept: bool,
+    /// The counters, and whether the broker keeps them.
+    energy: BTreeMap<String, (f64, bool)>,
 }
 
 #[derive(Debug)]
@@ -87,7 +86,6 @@ impl Observer {
             good_since: None,
             cells: BTreeMap::new(),
             energy: BTreeMap::new(),
-            energy_kept: false,
         };
         let start = Instant::now();
         let view = Arc::new(Mutex::new(View {
@@ -148,8 +146,7 @@ impl Observer {
     pub fn expect_kill(&self) {
         self.forget_reads();
         let mut view = self.view();
-        let lost = view.packs.values_mut().filter(|pack| !pack.energy_kept);
-        lost.for_each(|pack| pack.energy.clear());
+        view.packs.values_mut().for_each(|pack| pack.energy.retain(|_, (_, kept)| *kept));
     }
 
     /// From now on `online` may be false.
@@ -230,7 +227,8 @@ fn receive(
                 let mut view = view.lock().expect("no panic");
                 view.bridge = None;
                 for pack in view.packs.values_mut() {
-                    (pack.online, pack.energy_kept) = (None, false);
+                    pack.online = None;
+                    pack.energy.values_mut().for_each(|(_, kept)| *kept = false);
                 }
                 drop(view);
                 thread::sleep(Duration::from_millis(100));
@@ -277,7 +275,9 @@ impl View {
             return;
         }
         match key.as_str() {
-            _ if is_foreign => self.pack(&id).energy_kept = false,
+            _ if is_foreign => {
+                self.pack(&id).energy.entry(key).and_modify(|(_, kept)| *kept = false);
+            }
             "online" => self.judge_online(&id, payload.parse().ok(), message.retain, at),
             "raw" => self.note_read(&id, &payload, at),
             "energy_charged" | "energy_discharged" => self.judge_energy(&id, &key, &payload, at),
@@ -343,11 +343,8 @@ impl View {
 
     fn judge_energy(&mut self, id: &str, key: &str, payload: &str, at: Instant) {
         let Ok(value) = payload.parse::<f64>() else { return };
-        let pack = self.pack(id);
-        // Both counters of a battery are published together.
-        pack.energy_kept = true;
-        let before = pack.energy.insert(key.to_owned(), value);
-        if before.is_some_and(|before| before > value) {
+        let before = self.pack(id).energy.insert(key.to_owned(), (value, true));
+        if let Some((before, _)) = before.filter(|(before, _)| *before > value) {
             let detail = format!("{id}/{key} fell from {before:?} to {payload}");
             self.report(Promise::Energy, at, detail);
         }

@@ -1,5 +1,7 @@
 //! A TCP proxy that can refuse connections, and drop, delay or add data.
 
+#![allow(dead_code, reason = "every test crate uses its own part of it")]
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
