@@ -1,13 +1,15 @@
 //! The connection of a line: when it is opened and closed, and at which baud rate.
 
+use std::future::pending;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use tracing::debug;
 
+use super::backoff::{Backoff, Pause};
 use super::battery::PolledBattery;
 use super::ble::{self, BleSettings};
 use super::cycle::{CycleError, Outcome, ReadResult, cycle};
-use super::health::Backoff;
 use crate::capture::TrafficLog;
 use crate::model::FaultKind;
 use crate::protocol::detection::{Candidate, Probe};
@@ -17,10 +19,11 @@ use crate::transport::{BleChannel, Link, LinkConfig, LinkError};
 /// Pauses in ms before a serial port is opened again. Looking for a device node costs nothing, so a
 /// replugged adapter is found soon.
 const SERIAL_PAUSES: &[u64] = &[1_000, 2_000, 4_000, 5_000];
-/// Pauses in ms before a TCP connection is retried.
-const TCP_PAUSES: &[u64] = &[1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000];
+/// Pauses in ms before a TCP connection is retried. Asking a bridge that is off costs a few packets.
+const TCP_PAUSES: &[u64] = &[1_000, 2_000, 4_000, 8_000, 15_000];
 /// Pauses in ms before a Bluetooth connection is retried. Interference is over in a moment; a
-/// battery that stays unreachable is out of range or in use.
+/// battery that stays unreachable is out of range or in use, and each attempt keeps the adapter from
+/// the others. The transport signals the return of the adapter or the battery.
 const BLE_PAUSES: &[u64] = &[250, 250, 250, 5_000, 10_000, 30_000, 60_000];
 /// Bluetooth connects that fail before a read counts as failed: one in a few fails even at close
 /// range.
@@ -65,7 +68,7 @@ enum ConnectionState {
     /// Lost to an error, or closed in order to be reopened (`None`).
     Closed {
         error: Option<LinkError>,
-        retry: Instant,
+        pause: Pause,
     },
     /// Closed until a battery is due, and not before this moment.
     Resting(Instant),
@@ -88,7 +91,7 @@ impl Connection {
             ble,
             bauds,
             baud: 0,
-            state: ConnectionState::Closed { error: None, retry: Instant::now() },
+            state: ConnectionState::Closed { error: None, pause: Pause::over() },
             backoff: Backoff::new(pauses),
             answered: false,
             silent_reads: 0,
@@ -120,10 +123,25 @@ impl Connection {
 
     /// When to open it for a battery that is due at this moment; `None` while it is open.
     pub(super) fn open_at(&self, due: Instant) -> Option<Instant> {
-        match self.state {
+        match &self.state {
             ConnectionState::Open(_) => None,
-            ConnectionState::Closed { retry, .. } => Some(retry),
-            ConnectionState::Resting(until) => Some(due.max(until)),
+            ConnectionState::Closed { pause, .. } => Some(pause.until()),
+            ConnectionState::Resting(until) => Some(due.max(*until)),
+        }
+    }
+
+    /// Waits until the back-off may end early: see [`RetrySignal`](crate::transport::RetrySignal).
+    pub(super) async fn retry_signal(&self) {
+        match &self.state {
+            ConnectionState::Closed { pause, .. } => pause.signalled().await,
+            _ => pending().await,
+        }
+    }
+
+    pub(super) fn end_pause(&mut self) {
+        if let ConnectionState::Closed { pause, .. } = &mut self.state {
+            debug!("{}: worth another attempt before the pause is over", self.endpoint);
+            pause.end(&mut self.backoff);
         }
     }
 
@@ -161,7 +179,7 @@ impl Connection {
 
     /// Closes it, to be opened again as soon as a battery is due.
     pub(super) async fn close(&mut self) {
-        let closed = ConnectionState::Closed { error: None, retry: Instant::now() };
+        let closed = ConnectionState::Closed { error: None, pause: Pause::over() };
         self.leave(closed, CLOSE_TIMEOUT).await;
     }
 
@@ -180,8 +198,10 @@ impl Connection {
     /// Closes it because of an error, until the back-off is over.
     pub(super) async fn fail(&mut self, error: LinkError) {
         self.close().await;
-        let retry = Instant::now() + self.backoff.pause();
-        self.state = ConnectionState::Closed { error: Some(error), retry };
+        let pause = Pause::new(&mut self.backoff, self.endpoint.retry_signal(&error));
+        let seconds = (pause.until() - Instant::now()).as_secs_f32();
+        debug!("{}: next attempt within {seconds:.1} s", self.endpoint);
+        self.state = ConnectionState::Closed { error: Some(error), pause };
     }
 
     /// Why there is no link.

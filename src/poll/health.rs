@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::{FaultKind, staleness};
-use crate::random::random;
 
 /// Decides when failed reads amount to "offline".
 #[derive(Debug)]
@@ -84,37 +83,6 @@ impl Health {
     }
 }
 
-/// Growing pauses between tries, with jitter so that many lines do not retry at the same moment.
-#[derive(Debug, Clone)]
-pub struct Backoff {
-    pauses_ms: &'static [u64],
-    tries: usize,
-}
-
-impl Backoff {
-    /// Uses these pauses one after the other, and the last one from then on.
-    pub fn new(pauses_ms: &'static [u64]) -> Self {
-        Backoff { pauses_ms, tries: 0 }
-    }
-
-    /// The next pause: between three quarters and the whole of the nominal one.
-    pub fn pause(&mut self) -> Duration {
-        let nominal = self.pauses_ms.get(self.tries).or(self.pauses_ms.last());
-        self.tries = self.tries.saturating_add(1);
-        let nominal = Duration::from_millis(nominal.copied().unwrap_or_default());
-        nominal.mul_f64(0.75 + 0.25 * random())
-    }
-
-    /// The number of pauses since the last reset.
-    pub fn tries(&self) -> usize {
-        self.tries
-    }
-
-    pub fn reset(&mut self) {
-        self.tries = 0;
-    }
-}
-
 /// The next time a battery is due: whole intervals after the last one, in the future. A late cycle
 /// is skipped, never queued.
 pub fn next_due(due: Instant, interval: Duration, now: Instant) -> Instant {
@@ -178,21 +146,6 @@ mod tests {
             assert_eq!(health.succeed(start), answer);
             assert_eq!(health.succeed(start), HealthChange::None);
         }
-    }
-
-    #[test]
-    fn backoff_grows_to_the_longest_pause_until_reset() {
-        const PAUSES: &[u64] = &[1_000, 5_000, 60_000];
-        let mut backoff = Backoff::new(PAUSES);
-        let pauses: Vec<_> = (0..40).map(|_| backoff.pause()).collect();
-        for (tries, pause) in pauses.iter().enumerate() {
-            let nominal = Duration::from_millis(PAUSES[tries.min(2)]);
-            assert!(*pause <= nominal && *pause >= nominal.mul_f64(0.75), "{tries}: {pause:?}");
-        }
-        assert_eq!(backoff.tries(), 40);
-        assert!(pauses[20..].windows(2).any(|pair| pair[0] != pair[1]), "no jitter");
-        backoff.reset();
-        assert!(backoff.pause() <= SECOND);
     }
 
     #[test]

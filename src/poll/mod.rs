@@ -8,6 +8,7 @@
 //! link, `cycle` carries out the steps of the driver, and `battery` publishes the result.
 
 mod alarm_log;
+mod backoff;
 mod battery;
 mod ble;
 mod connection;

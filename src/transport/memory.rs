@@ -77,6 +77,13 @@ impl MemoryPort {
             Err(TrySendError::Closed(_)) => Err(LinkError::NotFound { endpoint }),
         }
     }
+
+    /// Waits until the simulator has accepted every earlier link.
+    pub(super) async fn accepted(self) {
+        if self.far_ends.reserve().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl fmt::Display for MemoryPort {
@@ -88,7 +95,7 @@ impl fmt::Display for MemoryPort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::Link;
+    use crate::transport::{Link, LinkConfig};
 
     #[tokio::test]
     async fn bytes_pass_in_both_directions() {
@@ -121,6 +128,24 @@ mod tests {
         let _second = port.open().unwrap();
         drop(accepted);
         assert_eq!(port.open().err(), Some(LinkError::NotFound { endpoint: "simulator".into() }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_makes_sense_once_the_simulator_accepts() {
+        let (port, mut far_ends) = MemoryPort::new("simulator");
+        let config = LinkConfig::Memory(port.clone());
+        let _near = port.open().unwrap();
+        let busy = port.open().unwrap_err();
+        let signal = config.retry_signal(&busy).unwrap();
+        assert!(timeout(WRITE_LIMIT, signal.clone()).await.is_err());
+        far_ends.recv().await.unwrap();
+        timeout(WRITE_LIMIT, signal).await.unwrap();
+
+        let _near = port.open().unwrap();
+        let signal = config.retry_signal(&busy).unwrap();
+        drop(far_ends);
+        assert!(timeout(WRITE_LIMIT, signal).await.is_err());
+        assert!(config.retry_signal(&port.open().unwrap_err()).is_none());
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use tokio::task::unconstrained;
 
 pub use ble::{BleChannel, BleConfig, BleLink, Bluetooth, CharacteristicId, Passkey};
@@ -27,6 +28,11 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// Chunks that `drain` discards at most, so that a line that sends without end cannot block it. Not
 /// less than a link in memory or over Bluetooth holds.
 const DRAIN_CHUNKS: usize = 256;
+
+/// Completes when it makes sense to try again before a back-off is over, because what was missing has
+/// returned. It may be wrong, and it knows nothing about the back-off: whoever waits has to limit how
+/// often it listens.
+pub type RetrySignal = Shared<BoxFuture<'static, ()>>;
 
 /// What a link connects to.
 #[derive(Debug, Clone)]
@@ -52,6 +58,19 @@ impl LinkConfig {
             LinkConfig::Ble(config) => ble::open(config).await.map(Link::Ble),
             LinkConfig::Memory(port) => port.open().map(Link::Memory),
         }
+    }
+
+    /// Signals when it makes sense to try again after this error. `None`: only trying reveals it, which
+    /// costs little where there is no signal.
+    pub fn retry_signal(&self, error: &LinkError) -> Option<RetrySignal> {
+        let signal = match self {
+            LinkConfig::Ble(config) => ble::recovered(config.clone(), error.clone()).boxed(),
+            LinkConfig::Memory(port) if matches!(error, LinkError::Busy { .. }) => {
+                port.clone().accepted().boxed()
+            }
+            _ => return None,
+        };
+        Some(signal.shared())
     }
 }
 

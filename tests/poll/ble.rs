@@ -10,6 +10,7 @@ use bms_reader::poll::{BleSettings, Line, ReportedAdapterErrors};
 use bms_reader::protocol::Options;
 use bms_reader::protocol::driver::Medium;
 use bms_reader::transport::{LinkConfig, MemoryPort};
+use tokio::time::Instant;
 
 use crate::fixture::{FakeBus, TestLine, id, member, profile, wait_seconds};
 
@@ -97,15 +98,18 @@ async fn connect_that_succeeds_a_moment_later_is_no_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn busy_battery_is_reported_and_read_once_it_is_free() {
+async fn busy_battery_is_reported_and_read_as_soon_as_it_is_free() {
     let (port, mut arrivals) = MemoryPort::new("ble");
     let _phone = port.open().unwrap();
     let line = TestLine::run(FakeBus::default(), ble_line(port, true));
-    wait_seconds(45).await;
+    // Within a pause that began after 46 s at most and is no shorter than 45 s.
+    wait_seconds(60).await;
     assert_eq!(line.fault(1), Some(FaultKind::PortBusy));
     assert!(matches!(line.state(1).link, LinkState::Offline { .. }));
+    let freed = Instant::now();
     let _link_of_the_phone = arrivals.recv().await;
     let mut far = arrivals.recv().await.unwrap();
+    assert_eq!(freed.elapsed(), Duration::ZERO, "the transport signals that it is free");
     far.receive().await.unwrap();
     far.send(b"!").await.unwrap();
     wait_seconds(1).await;

@@ -28,6 +28,7 @@ pub async fn run_line(line: Line, board: Board, mut inbox: CommandInbox, stop: C
             tokio::select! {
                 Some(request) = inbox.recv() => task.handle(request).await,
                 () = sleep_until_some(wakeup) => task.poll_next().await,
+                () = task.connection.retry_signal() => task.connection.end_pause(),
             }
         }
     };

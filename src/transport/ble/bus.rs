@@ -109,7 +109,7 @@ pub(super) async fn is_connected(device: &Device) -> Result<bool, BleError> {
 
 impl Bus {
     /// The adapters in order (`hci2` before `hci10`).
-    async fn adapters(&self) -> Result<Vec<AdapterInfo>, BleError> {
+    pub(super) async fn adapters(&self) -> Result<Vec<AdapterInfo>, BleError> {
         let listed = self.session.adapter_names();
         let mut names = call_quick("listing the adapters", listed).await?;
         names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
@@ -170,7 +170,7 @@ impl Bluetooth {
         }
     }
 
-    async fn connect(&self) -> Result<Arc<Bus>, LinkError> {
+    pub(super) async fn connect(&self) -> Result<Arc<Bus>, LinkError> {
         let mut current = self.bus.lock().await;
         if let Some(bus) = &*current {
             return Ok(bus.clone());

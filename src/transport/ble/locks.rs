@@ -1,5 +1,5 @@
-//! Who may use an adapter or a battery. An adapter does one thing at a time, so batteries take turns
-//! in the order in which they asked.
+//! Who may use an adapter or a battery, and who looks for one. An adapter does one thing at a time, so
+//! batteries take turns in the order in which they asked.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +46,9 @@ impl Locks {
 #[derive(Debug, Default)]
 pub(super) struct AdapterLock {
     permit: Arc<FairMutex<()>>,
+    /// Each waiter holds a clone.
+    waiters: Arc<()>,
+    pub(super) seekers: Seekers,
     history: Mutex<HashMap<Address, DeviceHistory>>,
 }
 
@@ -64,7 +67,13 @@ impl AdapterLock {
     /// Waits for the other users, on behalf of `endpoint`: a battery, or the adapter for a scan.
     pub(super) async fn acquire(&self, endpoint: &str) -> Result<Permit, LinkError> {
         let reason = "other batteries kept the adapter busy";
+        let _waiter = Arc::clone(&self.waiters);
         acquire(&self.permit, endpoint, ADAPTER_LIMIT, reason).await
+    }
+
+    /// Whether somebody waits for the adapter.
+    pub(super) fn is_contended(&self) -> bool {
+        Arc::strong_count(&self.waiters) > 1
     }
 
     pub(super) fn history(&self, battery: Address) -> DeviceHistory {
@@ -73,6 +82,42 @@ impl AdapterLock {
 
     pub(super) fn update(&self, battery: Address, change: impl FnOnce(&mut DeviceHistory)) {
         change(lock(&self.history).entry(battery).or_default());
+    }
+}
+
+/// The batteries that are sought with one adapter.
+#[derive(Debug, Default)]
+pub(super) struct Seekers(Mutex<SeekersState>);
+
+#[derive(Debug, Default)]
+struct SeekersState {
+    /// Each seeker holds a clone.
+    seekers: Arc<()>,
+    /// The task of the scans has not ended.
+    runs: bool,
+}
+
+/// A battery is sought until this is dropped.
+#[derive(Debug)]
+pub(super) struct Seeker(#[expect(dead_code, reason = "it is counted")] Arc<()>);
+
+impl Seekers {
+    /// The seeker, and whether the caller has to start the task of the scans.
+    pub(super) fn join(&self) -> (Seeker, bool) {
+        let mut state = lock(&self.0);
+        let starts = !std::mem::replace(&mut state.runs, true);
+        (Seeker(Arc::clone(&state.seekers)), starts)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        Arc::strong_count(&lock(&self.0).seekers) == 1
+    }
+
+    /// Whether the task of the scans has to go on. If not, the next seeker starts a new one.
+    pub(super) fn keep_running(&self) -> bool {
+        let mut state = lock(&self.0);
+        state.runs = Arc::strong_count(&state.seekers) > 1;
+        state.runs
     }
 }
 
@@ -130,6 +175,20 @@ mod tests {
         assert!(locks.adapter("hci1").acquire("B").await.is_ok());
     }
 
+    #[tokio::test]
+    async fn adapter_is_contended_while_a_battery_waits() {
+        let adapter = AdapterLock::default();
+        let _kept = adapter.acquire("A").await.unwrap();
+        assert!(!adapter.is_contended());
+        {
+            let waiting = adapter.acquire("B");
+            tokio::pin!(waiting);
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+            assert!(adapter.is_contended());
+        }
+        assert!(!adapter.is_contended());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn wait_for_our_own_disconnect_is_bounded() {
         let locks = Locks::default();
@@ -137,5 +196,20 @@ mod tests {
         let refused = locks.lock_battery("A").await.unwrap_err().to_string();
         assert_eq!(refused, "cannot open A: our last connection to it has not ended for 15 s");
         assert!(locks.lock_battery("B").await.is_ok());
+    }
+
+    #[test]
+    fn first_seeker_starts_the_scans_and_the_last_one_ends_them() {
+        let seekers = Seekers::default();
+        let (first, starts) = seekers.join();
+        assert!(starts && !seekers.is_empty());
+        let (second, starts) = seekers.join();
+        assert!(!starts);
+        drop(first);
+        assert!(seekers.keep_running());
+        drop(second);
+        assert!(seekers.is_empty() && !seekers.keep_running());
+        let (_third, starts) = seekers.join();
+        assert!(starts);
     }
 }

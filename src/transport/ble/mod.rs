@@ -9,6 +9,9 @@
 //!   own is 120 s.
 //! - `notify_io()` is never used, only `notify()`: the file descriptor of the former belongs to one
 //!   program, spins at its end and misses what is sent before the subscription is confirmed.
+//!
+//! After a failed attempt [`recovered`] notices the return of what was missing: BlueZ signals adapters
+//! and what any scan sees, and [`lookout`] scans now and then for batteries that were not seen.
 
 mod bus;
 mod connect;
@@ -16,7 +19,9 @@ mod connection;
 mod error;
 mod gatt;
 mod locks;
+mod lookout;
 mod pairing;
+mod recovery;
 mod scan;
 
 use std::fmt;
@@ -26,6 +31,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 pub use connection::{BleLink, open};
+pub(super) use recovery::recovered;
 
 use super::LinkError;
 

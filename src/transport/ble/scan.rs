@@ -13,7 +13,7 @@ use super::error::BleError;
 use super::{BleDevice, Bluetooth, LinkError};
 
 /// How often a scan for one battery checks whether it was seen. Batteries advertise every 0.1 to 2 s.
-const SCAN_POLL: Duration = Duration::from_millis(200);
+pub(super) const SCAN_POLL: Duration = Duration::from_millis(200);
 
 /// How often a scan for everything reads the list of devices: BlueZ drops some within seconds.
 const LIST_INTERVAL: Duration = Duration::from_secs(2);
@@ -72,7 +72,7 @@ impl Scan {
     }
 
     /// Takes an event of the scan so that they do not pile up; false when BlueZ has ended the scan.
-    async fn next_event(&mut self) -> bool {
+    pub(super) async fn next_event(&mut self) -> bool {
         match &mut self.events {
             Some(events) => events.next().await.is_some(),
             None => std::future::pending().await,
