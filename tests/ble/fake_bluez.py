@@ -26,6 +26,7 @@ Commands ("address" selects a device; without it drop and visible apply to all, 
    also "hang", "delay_ms", "path", and "hold": execute the call, reply at "clear_faults"
  {"cmd":"clear_faults"}  {"cmd":"power","on":false}  {"cmd":"adapter","on":false}
  {"cmd":"remove_device"}  {"cmd":"restart"}  {"cmd":"restart","crash":true,"down_ms":2000}
+ {"cmd":"stop","crash":true}  {"cmd":"start"} (the two halves of a restart)
  {"cmd":"spec","address":"..","set":{"replies":[...]}}  {"cmd":"state"} (what clients hold)
 """
 import asyncio
@@ -535,6 +536,29 @@ class Fake:
             if uuid128(c.spec["uuid"]) == uuid128(uuid) and c.notify_by and c.path in self.objs:
                 await self.set(c.path, CHR, Value=data)
 
+    # ---- the process ------------------------------------------------------
+    async def stop(self, q):
+        if not q.get("crash"):
+            self.power(False)
+            for p in sorted(p for p in self.objs if p != "/org/bluez"):
+                self.remove(p)
+        else:
+            for x in self.devs:
+                for t in [*x.tasks, *([x.connecting] if x.connecting else [])]:
+                    t.cancel()
+                x.writes = 0
+            self.stop_scans()
+        await self.bus.release_name("org.bluez")
+        for x in self.devs:
+            x.chars.clear()
+        self.objs = {p: o for p, o in self.objs.items() if p == "/org/bluez"}
+
+    async def start(self, q):
+        await self.bus.request_name("org.bluez")
+        await asyncio.sleep(q.get("adapter_ms", 300) / 1000)   # bluetoothd detects hci0 later
+        self.adapter_up()
+        self.add(self.hci, self.objs[self.hci])
+
     # ---- control on stdin -------------------------------------------------
     async def control(self, line):
         q = json.loads(line)
@@ -583,25 +607,13 @@ class Fake:
                     x.chars.clear()
                 self.remove(self.hci)
         elif cmd == "restart":           # a clean exit, or a crash, and a new start
-            if not q.get("crash"):
-                self.power(False)
-                for p in sorted(p for p in self.objs if p != "/org/bluez"):
-                    self.remove(p)
-            else:
-                for x in self.devs:
-                    for t in [*x.tasks, *([x.connecting] if x.connecting else [])]:
-                        t.cancel()
-                    x.writes = 0
-                self.stop_scans()
-            await self.bus.release_name("org.bluez")
-            for x in self.devs:
-                x.chars.clear()
-            self.objs = {p: o for p, o in self.objs.items() if p == "/org/bluez"}
+            await self.stop(q)
             await asyncio.sleep(q.get("down_ms", 300) / 1000)
-            await self.bus.request_name("org.bluez")
-            await asyncio.sleep(q.get("adapter_ms", 300) / 1000)   # bluetoothd detects hci0 later
-            self.adapter_up()
-            self.add(self.hci, self.objs[self.hci])
+            await self.start(q)
+        elif cmd == "stop":
+            await self.stop(q)
+        elif cmd == "start":
+            await self.start(q)
         elif cmd == "state":             # what clients hold at the moment
             emit(event="state", scanners=list(self.scanners), agents=list(self.agents), devices={
                 x.addr: {"connected": self.connected(x), "sessions": {

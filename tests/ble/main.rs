@@ -26,6 +26,7 @@ mod failures;
 mod gatt;
 mod outages;
 mod pairing;
+mod recovery;
 mod rig;
 mod scanning;
 mod setup;

@@ -27,10 +27,10 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(150);
 const RSS_SLACK_KB: u64 = 4096;
 
 /// A linear congruential generator, so that a run can be repeated.
-struct Rng(u64);
+pub struct Rng(pub u64);
 
 impl Rng {
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
