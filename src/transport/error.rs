@@ -104,9 +104,12 @@ pub enum BusFault {
     AppArmor,
     #[error("SELinux forbids access to D-Bus")]
     SeLinux,
-    /// As it does for users that its machine does not know.
+    /// Instead of a login, as D-Bus does with users that its machine does not know.
     #[error("D-Bus closed the connection")]
     HungUp,
+    /// It worked before.
+    #[error("the connection to D-Bus was lost")]
+    Lost,
     #[error("the Bluetooth service (bluetoothd) is not running")]
     NoBluez,
     #[error("the Bluetooth service does not answer")]
@@ -126,6 +129,9 @@ impl BusFault {
             BusFault::AppArmor => &remedy::APPARMOR,
             BusFault::SeLinux => &remedy::SELINUX,
             BusFault::HungUp => &remedy::UNKNOWN_USER,
+            BusFault::Lost => {
+                return "it is opened again; if this happens often, look into the log of D-Bus";
+            }
             BusFault::NoBluez => &remedy::NO_BLUEZ,
             BusFault::Silent => &remedy::BLUEZ_SILENT,
         };

@@ -178,7 +178,11 @@ impl Bluetooth {
         match call_quick("connecting to D-Bus", Bus::connect()).await {
             Ok(bus) => Ok(current.insert(Arc::new(bus)).clone()),
             Err(error) => {
-                let fault = error.bus_fault().unwrap_or(BusFault::HungUp);
+                let fault = match error.bus_fault() {
+                    // It never was a connection.
+                    Some(BusFault::Lost) | None => BusFault::HungUp,
+                    Some(fault) => fault,
+                };
                 Err(LinkError::NoBus { fault, reason: error.to_string() })
             }
         }

@@ -58,7 +58,7 @@ impl BleError {
             BleError::Bluez(Error { kind: ErrorKind::Internal(kind), message }) => match kind {
                 InternalErrorKind::DBus(name) => bus_fault(name, message),
                 InternalErrorKind::DBusConnectionLost | InternalErrorKind::JoinError => {
-                    Some(BusFault::HungUp)
+                    Some(BusFault::Lost)
                 }
                 _ => None,
             },
@@ -104,10 +104,10 @@ fn bus_fault(name: &str, message: &str) -> Option<BusFault> {
         "ServiceUnknown" | "NameHasNoOwner" => BusFault::NoBluez,
         // A service that ends during a call.
         "NoReply" if message.contains("disconnected from message bus") => BusFault::NoBluez,
-        "Disconnected" | "NoReply" => BusFault::HungUp,
+        "Disconnected" | "NoReply" => BusFault::Lost,
         "Timeout" => BusFault::Silent,
         // From the `dbus` crate itself, for example when the connection is lost.
-        "Failed" => BusFault::HungUp,
+        "Failed" => BusFault::Lost,
         _ => return None,
     })
 }
@@ -146,7 +146,7 @@ mod tests {
                 "NoReply",
                 "Did not receive a reply. Possible causes include: the remote application did not \
                  send a reply",
-                BusFault::HungUp,
+                BusFault::Lost,
             ),
             (
                 "NoReply",
@@ -156,7 +156,7 @@ mod tests {
             ("ServiceUnknown", "The name org.bluez was not provided", BusFault::NoBluez),
             ("Spawn.ServiceNotFound", "Unit dbus-org.bluez.service not found.", BusFault::NoBluez),
             ("Timeout", "", BusFault::Silent),
-            ("Failed", "Failed to send message", BusFault::HungUp),
+            ("Failed", "Failed to send message", BusFault::Lost),
         ];
         for (name, message, fault) in cases {
             assert_eq!(dbus(name, message).bus_fault(), Some(fault), "{name}: {message}");
