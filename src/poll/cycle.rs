@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::capture::{Event, TrafficLog};
+use crate::clock;
 use crate::model::plausible::Implausible;
+use crate::model::units::millis;
 use crate::model::{Fault, FaultKind, Reading};
 use crate::protocol::{CycleKind, Driver, ProtocolError, Step};
 use crate::remedy;
@@ -144,11 +146,15 @@ struct Cycle<'a> {
 impl Cycle<'_> {
     async fn run(&mut self, kind: CycleKind, limit: Duration) -> ReadResult {
         let deadline = Instant::now() + limit;
+        // Stands still in a suspend, after which a reply of unknown age may be waiting.
+        let started = clock::uptime();
+        let is_over =
+            || Instant::now() >= deadline || clock::uptime().since(started) >= millis(limit);
         self.traffic.write(|| Event::Start { kind });
         self.link.drain()?;
         self.driver.start(kind);
         loop {
-            if Instant::now() >= deadline {
+            if is_over() {
                 return Err(CycleError::Overrun { limit, received: self.received });
             }
             match self.driver.step() {

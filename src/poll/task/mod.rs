@@ -4,6 +4,8 @@
 mod commands;
 mod search;
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, trace_span, warn};
@@ -14,7 +16,9 @@ use super::connection::Connection;
 use super::cycle::{CycleError, ReadResult};
 use super::{Line, LineMember};
 use crate::board::Board;
+use crate::clock;
 use crate::command::CommandInbox;
+use crate::model::staleness::is_interrupted;
 use crate::protocol::CycleKind;
 use crate::transport::LinkError;
 use search::{Fallback, Search, SearchStep};
@@ -25,10 +29,23 @@ pub async fn run_line(line: Line, board: Board, mut inbox: CommandInbox, stop: C
     let serve = async {
         loop {
             let wakeup = task.wakeup();
-            tokio::select! {
-                Some(request) = inbox.recv() => task.handle(request).await,
-                () = sleep_until_some(wakeup) => task.poll_next().await,
-                () = task.connection.retry_signal() => task.connection.end_pause(),
+            let planned = wakeup.map_or(Duration::MAX, |wakeup| wakeup - Instant::now());
+            let began = clock::uptime();
+            let request = tokio::select! {
+                Some(request) = inbox.recv() => Some(request),
+                () = sleep_until_some(wakeup) => None,
+                () = task.connection.retry_signal() => {
+                    task.connection.end_pause();
+                    continue;
+                }
+            };
+            if task.connection.is_open() && is_interrupted(planned, began, clock::uptime()) {
+                // What has arrived meanwhile may be of any age, and more of it may be on its way.
+                task.connection.rest().await;
+            }
+            match request {
+                Some(request) => task.handle(request).await,
+                None => task.poll_next().await,
             }
         }
     };
