@@ -1,6 +1,6 @@
 //! The composition root: starts the tasks that a [`Config`] asks for and stops them in order.
 //!
-//! A sink that panics is restarted. Only the stop signal ends the process.
+//! A task that panics is restarted. Only the stop signal ends the process.
 
 mod bank;
 mod lines;
@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::board::Board;
 use crate::capture::Recorder;
@@ -31,6 +31,7 @@ use crate::poll::{Line, run_line};
 use crate::remedy;
 use crate::setup::Setup;
 use crate::sink::{http, mqtt};
+use crate::tasks::{Task, Tasks};
 use crate::transport::Bluetooth;
 
 pub use lines::{SimOptions, lines};
@@ -44,8 +45,6 @@ const LINES_STOP: Duration = Duration::from_millis(700);
 const CAPTURE_STOP: Duration = Duration::from_millis(200);
 /// Time for the sinks to publish that every battery is offline, and to disconnect.
 const SINKS_STOP: Duration = Duration::from_millis(1000);
-/// Pause before a sink that panicked is restarted.
-const RESTART_PAUSE: Duration = Duration::from_secs(5);
 /// Time for the history file to deliver its energy counters before the broker is asked for them.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a power cut, a broker on a slow machine takes minutes to start.
@@ -59,6 +58,7 @@ pub async fn serve(config: Config) -> std::io::Result<()> {
         warn!("{warning}");
     }
     let app = App::build(&config, &SimOptions::default(), &stop);
+    app.tasks.log_panics();
     run(app, &config, stop).await;
     info!("stopped");
     Ok(())
@@ -69,21 +69,22 @@ pub async fn serve(config: Config) -> std::io::Result<()> {
 pub async fn run(app: App, config: &Config, stop: CancellationToken) {
     let board = &app.board;
     let stop_sinks = CancellationToken::new();
+    let sink = |name: &str| app.tasks.register(name, &stop_sinks);
     let mut sinks = JoinSet::new();
     let history = app.history;
-    supervise(&mut sinks, "history", &stop_sinks, {
-        let (history, board, file) = (history.clone(), board.clone(), config.history.file.clone());
-        move |stop| history::run(history.clone(), board.clone(), file.clone(), stop).boxed()
+    let (shared, file) = ((history.clone(), board.clone()), config.history.file.clone());
+    supervise(&mut sinks, sink("history"), move |task| {
+        let (history, board) = shared.clone();
+        history::run(history, board, file.clone(), task).boxed()
     });
     let (setup, setup_task) = Setup::new();
     let (bluetooth, broker) = (app.bluetooth.clone(), config.mqtt.clone());
-    sinks.spawn(
-        setup::run(setup_task, board.clone(), bluetooth, broker, stop_sinks.clone()).boxed(),
-    );
+    sinks.spawn(setup::run(setup_task, board.clone(), bluetooth, broker, sink("setup")).boxed());
     if let Some(settings) = config.http.clone() {
-        let (board, history) = (board.clone(), history.clone());
-        supervise(&mut sinks, "http", &stop_sinks, move |stop| {
-            http::run(settings.clone(), board.clone(), history.clone(), setup.clone(), stop).boxed()
+        let shared = (board.clone(), history.clone(), setup);
+        supervise(&mut sinks, sink("http"), move |task| {
+            let (board, history, setup) = shared.clone();
+            http::run(settings.clone(), board, history, setup, task).boxed()
         });
     }
     // The file has the energy counters to the milliwatt-hour, the broker has them rounded.
@@ -93,9 +94,10 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
     }
     if let Some(settings) = config.mqtt.clone() {
         sinks.spawn(start_counters_without_broker(board.clone(), stop_sinks.clone()).boxed());
-        let (board, commands) = (board.clone(), app.commands.clone());
-        supervise(&mut sinks, "mqtt", &stop_sinks, move |stop| {
-            mqtt::run(settings.clone(), board.clone(), commands.clone(), stop).boxed()
+        let shared = (board.clone(), app.commands.clone());
+        supervise(&mut sinks, sink("mqtt"), move |task| {
+            let (board, commands) = shared.clone();
+            mqtt::run(settings.clone(), board, commands, task).boxed()
         });
     } else if config.history.file.is_some() {
         start_counters_at_zero(board, "no earlier values were found");
@@ -106,7 +108,7 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
             &format!("without MQTT or {file} they are lost at a restart"),
         );
     }
-    sinks.spawn(detect_pauses(board.clone(), stop_sinks.clone()).boxed());
+    sinks.spawn(watch_time(board.clone(), app.tasks.clone(), stop_sinks.clone()).boxed());
     stop.cancelled().await;
     join_all("a line", app.lines, LINES_STOP).await;
     if let Some(capture) = app.capture {
@@ -142,29 +144,22 @@ async fn join_all(what: &str, mut tasks: JoinSet<()>, limit: Duration) {
     }
 }
 
-/// Spawns a sink, and restarts it if it panics.
+/// Spawns a task that is restarted if it panics.
 fn supervise(
     tasks: &mut JoinSet<()>,
-    name: &'static str,
-    stop: &CancellationToken,
-    run: impl Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + 'static,
+    task: Task,
+    run: impl Fn(Task) -> BoxFuture<'static, ()> + Send + Sync + 'static,
 ) {
-    let stop = stop.clone();
-    let supervisor = async move {
-        while let Err(panic) = tokio::spawn(run(stop.clone())).await {
-            error!("{name} crashed ({panic}) and is restarted; please report this bug");
-            if stop.run_until_cancelled(sleep(RESTART_PAUSE)).await.is_none() {
-                return;
-            }
-        }
-    };
-    tasks.spawn(supervisor.boxed());
+    let supervised = async move { task.supervise((), |()| run(task.clone()), |_| {}).await };
+    tasks.spawn(supervised.boxed());
 }
 
-/// Notices when the process was stopped or the machine slept, even if no sink looks at the board.
-async fn detect_pauses(board: Board, stop: CancellationToken) {
+/// Notices when the process was stopped or the machine slept, even if no sink looks at the board, and
+/// lets the time of the tasks pass.
+async fn watch_time(board: Board, tasks: Tasks, stop: CancellationToken) {
     while stop.run_until_cancelled(sleep(Duration::from_secs(1))).await.is_some() {
         board.detect_pause(clock::uptime(), clock::now());
+        tasks.count_second();
     }
 }
 
@@ -173,6 +168,7 @@ async fn detect_pauses(board: Board, stop: CancellationToken) {
 pub struct App {
     /// The newest state of every battery.
     pub board: Board,
+    pub tasks: Tasks,
     bluetooth: Bluetooth,
     /// Empty until [`run`], which fills it from the board.
     history: History,
@@ -195,17 +191,20 @@ impl App {
         groups.extend(config.banks.iter().map(|bank| vec![bank.profile.id.clone()]));
         let (commands, inboxes) = CommandBus::new(&groups);
         let mut inboxes = inboxes.into_iter();
-        let mut tasks = JoinSet::new();
+        let (tasks, mut running) = (Tasks::default(), JoinSet::new());
         for (line, inbox) in lines.into_iter().zip(inboxes.by_ref()) {
+            let first = line.members.first().map_or("", |member| member.id.as_str());
+            let task = tasks.register(format!("line {first}"), stop);
             let line = Line { recorder: recorder.clone(), ..line };
-            tasks.spawn(run_line(line, board.clone(), inbox, stop.clone()).boxed());
+            running.spawn(run_line(line, board.clone(), inbox, task).boxed());
         }
         for (bank, inbox) in config.banks.iter().cloned().zip(inboxes) {
             let (board, commands) = (board.clone(), commands.clone());
-            tasks.spawn(bank::run_bank(bank, board, commands, inbox, stop.clone()).boxed());
+            let task = tasks.register(format!("bank {}", bank.profile.id), stop);
+            running.spawn(bank::run_bank(bank, board, commands, inbox, task).boxed());
         }
         let history = History::new(&board, config.history.span);
-        App { board, bluetooth, history, commands, lines: tasks, capture }
+        App { board, tasks, bluetooth, history, commands, lines: running, capture }
     }
 }
 

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
-use crate::model::staleness::MAX_PAUSE;
+use crate::model::staleness::{MAX_FAILURES, MAX_PAUSE};
 use crate::model::units::millis;
 use crate::model::{
-    BrokerState, DeviceId, DeviceState, EnergySource, EnergyTotals, LinkState, Millis, Profile,
-    Restored, Uptime,
+    BrokerState, DeviceId, DeviceState, EnergySource, EnergyTotals, Fault, FaultKind, LinkState,
+    Millis, Profile, Restored, Uptime,
 };
+use crate::remedy;
 
 /// A handle; cheap to clone.
 #[derive(Debug, Clone)]
@@ -96,6 +97,19 @@ impl Board {
         if self.slots.get(device).is_some_and(|slot| slot.send_if_modified(change)) {
             self.changes.send_modify(|count| *count = count.wrapping_add(1));
         }
+    }
+
+    /// A failed attempt by a task that crashed and could not record it.
+    pub fn record_crash(&self, device: &DeviceId, reason: &str, time: Millis, now: Uptime) {
+        let message = format!("the task crashed: {reason}");
+        let fault = Fault::new(FaultKind::BadFrame, message, remedy::CRASH.text());
+        self.update(device, |state| {
+            state.record_attempt(time, 0, false, Some(fault));
+            let failed = state.counters.consecutive_errors >= MAX_FAILURES;
+            if failed && (state.link == LinkState::Connecting || state.is_stale(now)) {
+                state.mark_offline(time);
+            }
+        });
     }
 
     /// See [`DeviceState::restore`]. `None` when there is no such battery.

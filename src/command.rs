@@ -90,6 +90,6 @@ impl CommandBus {
         let (reply, answer) = oneshot::channel();
         let request = Request { device: device.clone(), command, reply };
         inbox.try_send(request).map_err(|_| error("too many commands are waiting, try again"))?;
-        answer.await.unwrap_or_else(|_| Err(error("the program is stopping")))
+        answer.await.unwrap_or_else(|_| Err(error("interrupted, try again")))
     }
 }

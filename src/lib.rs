@@ -28,4 +28,5 @@ pub mod setup;
 pub mod sim;
 pub mod sink;
 pub mod supervisor;
+pub mod tasks;
 pub mod transport;

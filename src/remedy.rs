@@ -232,6 +232,14 @@ remedies! {
         container: "this is a bug in bms-reader: please report it with a log of LOG_LEVEL=TRACE",
         host: "this is a bug in bms-reader: please report it with a log of LOG_LEVEL=TRACE",
     }
+    STALLED {
+        home_assistant: "restart the app; this is a bug in bms-reader, unless its disk hangs: please \
+            report it with the log",
+        container: "restart the container; this is a bug in bms-reader, unless its disk hangs: please \
+            report it with the log",
+        host: "restart bms-reader; this is a bug in it, unless its disk hangs: please report it with the \
+            log",
+    }
     CONTROL_OFF {
         home_assistant: "switch on `allow_control` in the configuration of the app to allow it",
         container: "set ALLOW_CONTROL=true to allow it",

@@ -99,7 +99,7 @@ async fn session(brand: &'static SimBrand, file: &Path) -> Vec<Value> {
         speed: 1.0,
     };
     let mut updates = board.subscribe(&id).unwrap();
-    let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));
+    let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone().into()));
     let mut attempts = Vec::new();
     while attempts.len() < ATTEMPTS {
         updates.changed().await.unwrap();

@@ -6,7 +6,6 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::board::Board;
@@ -16,6 +15,7 @@ use crate::config;
 use crate::model::bank::{Bank, Member};
 use crate::model::units::millis;
 use crate::model::{DeviceId, DeviceState, Fault, FaultKind, LinkState, Uptime, staleness};
+use crate::tasks::Task;
 
 /// Members that share a line are read in turn, so wait this long for the next reading before
 /// publishing.
@@ -28,23 +28,33 @@ pub(super) async fn run_bank(
     bank: config::Bank,
     board: Board,
     commands: CommandBus,
-    mut inbox: CommandInbox,
-    stop: CancellationToken,
+    inbox: CommandInbox,
+    task: Task,
 ) {
-    let mut changes = board.changes();
-    let mut task = BankTask::new(bank, board);
+    let id = bank.profile.id.clone();
+    let state = (BankTask::new(bank, board.clone()), inbox, commands, task.clone());
+    let crashed = |panic: &str| {
+        board.record_crash(&id, panic, clock::now(), clock::uptime());
+    };
+    task.supervise(state, |state| serve(state).boxed(), crashed).await;
+}
+
+async fn serve((bank, inbox, commands, task): &mut (BankTask, CommandInbox, CommandBus, Task)) {
+    let mut changes = bank.board.changes();
     let serve = async {
         loop {
-            let wakeup = task.update(Instant::now());
+            let now = Instant::now();
+            let wakeup = bank.update(now);
+            task.progress(wakeup.saturating_duration_since(now));
             tokio::select! {
-                Some(request) = inbox.recv() => task.handle(request, &commands),
-                Some(_) = task.forwarded.join_next() => {}
+                Some(request) = inbox.recv() => bank.handle(request, commands),
+                Some(_) = bank.forwarded.join_next() => {}
                 Ok(()) = changes.changed() => sleep(SETTLE).await,
                 () = sleep_until(wakeup) => {}
             }
         }
     };
-    stop.run_until_cancelled(serve).await;
+    task.stop.run_until_cancelled(serve).await;
 }
 
 struct MemberState {

@@ -1,3 +1,5 @@
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 use crate::clock;
 use crate::model::bank::Wiring;
@@ -28,7 +30,8 @@ impl TestBank {
         let groups = ["a", "b", "bank"].map(|name| vec![id(name)]);
         let (commands, mut inboxes) = CommandBus::new(&groups);
         let inbox = inboxes.pop().expect("the inbox of the bank");
-        let task = run_bank(bank, board.clone(), commands.clone(), inbox, CancellationToken::new());
+        let task =
+            run_bank(bank, board.clone(), commands.clone(), inbox, CancellationToken::new().into());
         tokio::spawn(task);
         TestBank { board, commands, inboxes }
     }

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::probe::{self, Identified};
@@ -24,6 +24,7 @@ use crate::setup::{
     Found, Job, MAX_FOUND, Pack, Refusal, Request, SetupState, SetupTask, Target, Test,
 };
 use crate::sink::mqtt::{self, Removal};
+use crate::tasks::Task;
 use crate::transport::ble::BleDevice;
 use crate::transport::serial::{self, PortInfo};
 use crate::transport::{Bluetooth, LinkError};
@@ -37,55 +38,85 @@ const SCAN_DURATION: Duration = Duration::from_millis(2500);
 const SEARCH_LIMIT: Duration = Duration::from_secs(90);
 /// For all brands at all baud rates at a port.
 const TEST_LIMIT: Duration = Duration::from_secs(300);
+/// For removing a battery from a slow broker.
+const FORGET_LIMIT: Duration = Duration::from_secs(300);
 
-/// Serves the requests until `stop`.
+/// Serves the requests until the stop.
 pub(super) async fn run(
-    task: SetupTask,
+    setup: SetupTask,
     board: Board,
     bluetooth: Bluetooth,
     broker: Option<mqtt::Settings>,
-    stop: CancellationToken,
+    task: Task,
 ) {
-    let SetupTask { mut requests, state } = task;
+    let SetupTask { requests, state } = setup;
     let is_configured = board.devices().next().is_some();
     if !is_configured {
         warn!("{}", remedy::NOT_CONFIGURED.text());
     }
-    let mut runner = JobRunner { board, bluetooth, state, logged: BTreeSet::new() };
-    let mut next_search = (!is_configured).then(Instant::now);
-    let serve = async {
+    let jobs = JobRunner { board, bluetooth, state, logged: BTreeSet::new() };
+    let next_search = (!is_configured).then(Instant::now);
+    let server = SetupServer { requests, jobs, broker, next_search, task: task.clone() };
+    task.supervise(server, |server| server.serve_until_stop().boxed(), |_| {}).await;
+}
+
+struct SetupServer {
+    requests: mpsc::Receiver<Request>,
+    jobs: JobRunner,
+    broker: Option<mqtt::Settings>,
+    /// `None` while batteries are configured.
+    next_search: Option<Instant>,
+    task: Task,
+}
+
+impl SetupServer {
+    async fn serve_until_stop(&mut self) {
+        // A job that crashed.
+        self.jobs.end();
+        let stop = self.task.stop.clone();
+        stop.run_until_cancelled(self.serve()).await;
+    }
+
+    async fn serve(&mut self) {
+        while let Some(job) = self.next_job().await {
+            self.task.progress(SEARCH_LIMIT + TEST_LIMIT);
+            let logs = self.next_search.is_some();
+            tokio::select! {
+                () = self.jobs.carry_out(job, logs) => {}
+                () = wait_for_stop(&mut self.requests) => {}
+            }
+            self.jobs.end();
+            self.next_search = self.next_search.map(|_| Instant::now() + SEARCH_INTERVAL);
+        }
+    }
+
+    /// `None` when the page has gone.
+    async fn next_job(&mut self) -> Option<Job> {
         loop {
-            let job = tokio::select! {
-                request = requests.recv() => match request {
-                    None => return,
-                    Some(Request::Stop) => continue,
-                    Some(Request::Forget(id, reply)) => {
+            self.task.idle();
+            tokio::select! {
+                request = self.requests.recv() => match request? {
+                    Request::Stop => {}
+                    Request::Forget(id, reply) => {
+                        self.task.progress(FORGET_LIMIT);
+                        let forgotten = forget(&self.jobs.board, self.broker.as_ref(), &id).await;
                         // The requester may have dropped its receiver.
-                        let _ = reply.send(forget(&runner.board, broker.as_ref(), &id).await);
-                        continue;
+                        let _ = reply.send(forgotten);
                     }
-                    Some(Request::Start(job, reply)) => {
-                        let check = runner.check(&job);
+                    Request::Start(job, reply) => {
+                        let check = self.jobs.check(&job);
                         let accepted = check.is_ok();
                         // The requester may have dropped its receiver.
                         let _ = reply.send(check);
-                        if !accepted {
-                            continue;
+                        if accepted {
+                            return Some(job);
                         }
-                        job
                     }
                 },
-                () = sleep_until_some(next_search) => Job::Search,
-            };
-            tokio::select! {
-                () = runner.carry_out(job, !is_configured) => {}
-                () = wait_for_stop(&mut requests) => {}
+                () = sleep_until_some(self.next_search) => return Some(Job::Search),
             }
-            runner.end();
-            next_search = (!is_configured).then(|| Instant::now() + SEARCH_INTERVAL);
         }
-    };
-    stop.run_until_cancelled(serve).await;
+    }
 }
 
 async fn sleep_until_some(until: Option<Instant>) {
@@ -96,7 +127,7 @@ async fn sleep_until_some(until: Option<Instant>) {
 }
 
 /// Refuses further jobs until a request to stop the present one.
-async fn wait_for_stop(requests: &mut tokio::sync::mpsc::Receiver<Request>) {
+async fn wait_for_stop(requests: &mut mpsc::Receiver<Request>) {
     loop {
         match requests.recv().await {
             Some(Request::Stop) => return,

@@ -1,3 +1,5 @@
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 use crate::model::Profile;
 use crate::setup::Setup;
@@ -43,7 +45,7 @@ async fn line_in_use_and_invalid_place_are_not_tested() {
     let (setup, task) = Setup::new();
     let stop = CancellationToken::new();
     let board = Board::new([profile]);
-    let run = run(task, board, Bluetooth::default(), None, stop.clone());
+    let run = run(task, board, Bluetooth::default(), None, stop.clone().into());
     let running = tokio::spawn(run);
     let refusal = |port: &str| {
         let (setup, target) = (setup.clone(), at_port(port));
@@ -71,7 +73,7 @@ async fn one_job_runs_at_a_time_and_can_be_stopped() {
     let (setup, task) = Setup::new();
     let stop = CancellationToken::new();
     let board = Board::new([Profile::sample("rack")]);
-    let running = tokio::spawn(run(task, board, Bluetooth::default(), None, stop.clone()));
+    let running = tokio::spawn(run(task, board, Bluetooth::default(), None, stop.clone().into()));
     assert_eq!(setup.start(Job::Test(at_port(&port))).await, Ok(()));
     for job in [Job::Search, Job::Test(at_port(&port))] {
         assert_eq!(setup.start(job).await, Err(Refusal::Busy));

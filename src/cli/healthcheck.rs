@@ -25,7 +25,10 @@ async fn run() -> Outcome {
             println!("healthy");
             return Ok(SUCCESS);
         }
-        Ok((_, answer)) => println!("unhealthy: {answer}"),
+        Ok((_, answer)) => match answer["error"].as_str() {
+            Some(error) => println!("unhealthy: {error}"),
+            None => println!("unhealthy: {answer}"),
+        },
         Err(error) => println!("{error}; is bms-reader running?"),
     }
     Ok(FAILED)

@@ -1,11 +1,11 @@
 //! The task that records: readings from the board into memory, ended minutes into the file.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::time::Duration;
 
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::History;
 use super::battery_history::MinuteRow;
@@ -13,6 +13,7 @@ use super::store::{Expiry, HistoryFile};
 use crate::board::Board;
 use crate::clock;
 use crate::model::{DeviceId, DeviceState, EnergySource, EnergyTotals, Restored};
+use crate::tasks::Task;
 
 /// The file is written after each minute of the clock. In milliseconds.
 const MINUTE: u64 = 60_000;
@@ -23,11 +24,16 @@ const CLOCK_TRUST: Duration = Duration::from_secs(3600);
 /// Rows that are further in the future were recorded with a wrong clock.
 const MAX_CLOCK_ERROR: Duration = Duration::from_secs(24 * 3600);
 
+/// A slow disk may take this long. One that takes longer, for example an SD card that fails, stops
+/// the recording, which the health check reports.
+const FILE_LIMIT: Duration = Duration::from_secs(5 * 60);
+
 /// Records until the stop. With a file, continues the history in it.
-pub async fn run(history: History, board: Board, file: Option<String>, stop: CancellationToken) {
+pub async fn run(history: History, board: Board, file: Option<String>, task: Task) {
     let file = file.map(HistoryFile::new);
     let (sequences, ended, recorded) = (BTreeMap::new(), Vec::new(), Duration::ZERO);
-    let mut recorder = Recorder { history, board, file, sequences, ended, recorded };
+    let stop = task.stop.clone();
+    let mut recorder = Recorder { history, board, file, sequences, ended, recorded, task };
     recorder.restore_counters().await;
     // After a restart of this task the history is still in memory.
     if recorder.history.is_empty() {
@@ -40,6 +46,7 @@ pub async fn run(history: History, board: Board, file: Option<String>, stop: Can
     while continues {
         let now = clock::now().0;
         let wait = Duration::from_millis(MINUTE - now % MINUTE + GRACE);
+        recorder.task.progress(wait);
         let minute = stop.run_until_cancelled(sleep(wait));
         tokio::pin!(minute);
         continues = loop {
@@ -68,6 +75,7 @@ struct Recorder {
     ended: Vec<(DeviceId, MinuteRow)>,
     /// Time since the start of the recording.
     recorded: Duration,
+    task: Task,
 }
 
 impl Recorder {
@@ -110,23 +118,27 @@ impl Recorder {
         self.with_file(move |file| file.write(ended, expiry, &counters)).await;
     }
 
-    /// Accesses the file in a blocking task, as an SD card may be slow. `None`: no file is configured,
-    /// or an earlier access panicked.
+    /// Accesses the file in a blocking task, as an SD card may be slow. `None`: no file is configured.
     async fn with_file<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut HistoryFile) -> T + Send + 'static,
     ) -> Option<T> {
         let mut file = self.file.take()?;
+        self.task.progress(FILE_LIMIT);
         let done = spawn_blocking(move || {
             let result = work(&mut file);
             (file, result)
         });
-        let log = |error: &JoinError| {
-            tracing::error!("history: the file is no longer written ({error}). Please report this");
-        };
-        let (file, result) = done.await.inspect_err(log).ok()?;
-        self.file = Some(file);
-        Some(result)
+        match done.await {
+            Ok((file, result)) => {
+                self.file = Some(file);
+                Some(result)
+            }
+            // The restarted task opens the file again.
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            // The program is stopping.
+            Err(_) => None,
+        }
     }
 }
 

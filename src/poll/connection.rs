@@ -14,6 +14,7 @@ use crate::capture::TrafficLog;
 use crate::model::FaultKind;
 use crate::protocol::detection::{Candidate, Probe};
 use crate::protocol::{CycleKind, DriverInfo};
+use crate::tasks::Task;
 use crate::transport::{BleChannel, Link, LinkConfig, LinkError};
 
 /// Pauses in ms before a serial port is opened again. Looking for a device node costs nothing, so a
@@ -41,6 +42,12 @@ const REPLIES_PER_CYCLE: u32 = 12;
 const PROBE_LIMIT: Duration = Duration::from_secs(30);
 /// The shortest limit of a cycle: a text console needs a pause before its first command.
 const MIN_CYCLE_LIMIT: Duration = Duration::from_secs(10);
+/// Longer than anything that the limits of an operation leave out, such as closing the connection.
+const MARGIN: Duration = Duration::from_secs(60);
+/// Other batteries may use the Bluetooth adapter: for a minute before each scan of five seconds, and
+/// a few times besides.
+const WAITS_PER_SCAN_TIME: u32 = 12;
+const OTHER_WAITS: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -60,6 +67,7 @@ pub(super) struct Connection {
     batteries: usize,
     /// Brands are tried on it, so a wrong one does not end it.
     pub(super) searching: bool,
+    task: Task,
 }
 
 #[derive(Debug)]
@@ -80,6 +88,7 @@ impl Connection {
         bauds: Vec<u32>,
         batteries: usize,
         ble: Option<BleSettings>,
+        task: Task,
     ) -> Self {
         let pauses = match endpoint {
             _ if ble.is_some() => BLE_PAUSES,
@@ -97,6 +106,17 @@ impl Connection {
             silent_reads: 0,
             batteries,
             searching: false,
+            task,
+        }
+    }
+
+    /// Opening it never takes longer, even if nothing answers.
+    pub(super) fn open_limit(&self) -> Duration {
+        match &self.endpoint {
+            LinkConfig::Ble(config) => {
+                2 * config.timeout + WAITS_PER_SCAN_TIME * config.scan_timeout + OTHER_WAITS
+            }
+            _ => MARGIN,
         }
     }
 
@@ -250,6 +270,7 @@ impl Connection {
         let ConnectionState::Open(link) = &mut self.state else {
             return Err(self.closed_reason().into());
         };
+        self.task.progress(PROBE_LIMIT + MARGIN);
         let outcome = cycle(probe, link, CycleKind::Read, PROBE_LIMIT, traffic).await;
         match outcome.result {
             Err(CycleError::Link(error)) => {
@@ -295,6 +316,7 @@ impl Connection {
         };
         for number in 1.. {
             let ConnectionState::Open(link) = &mut self.state else { break };
+            self.task.progress(limit + MARGIN);
             let outcome = cycle(&mut **driver, link, kind, limit, &mut battery.traffic).await;
             self.note_outcome(&outcome).await;
             if !outcome.is_silent() || number >= tries {

@@ -1,8 +1,5 @@
 //! One cycle: carries out the steps of a driver on an open link.
 
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -14,6 +11,7 @@ use crate::model::units::millis;
 use crate::model::{Fault, FaultKind, Reading};
 use crate::protocol::{CycleKind, Driver, ProtocolError, Step};
 use crate::remedy;
+use crate::tasks::catch_panic;
 use crate::transport::{Link, LinkError};
 
 /// Why a cycle failed.
@@ -122,14 +120,8 @@ pub async fn cycle(
     traffic: &mut TrafficLog,
 ) -> Outcome {
     let mut cycle = Cycle { driver, link, traffic, received: 0 };
-    let result = {
-        let mut run = pin!(cycle.run(kind, limit));
-        poll_fn(|context| {
-            catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context)))
-                .unwrap_or_else(|panic| Err(CycleError::Panicked(panic_text(&*panic))).into())
-        })
-        .await
-    };
+    let result = catch_panic(cycle.run(kind, limit)).await;
+    let result = result.unwrap_or_else(|panic| Err(CycleError::Panicked(panic)));
     if !matches!(result, Ok(_) | Err(CycleError::Protocol(_))) {
         cycle.traffic.write(|| Event::Broken);
     }
@@ -195,13 +187,6 @@ impl Cycle<'_> {
         self.driver.handle_timeout();
         Ok(())
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no reason given")
-        .to_owned()
 }
 
 #[cfg(test)]

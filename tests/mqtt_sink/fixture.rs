@@ -88,7 +88,7 @@ impl TestSink {
             self.settings.clone(),
             self.board.clone(),
             self.bus.clone(),
-            self.stop.clone(),
+            self.stop.clone().into(),
         );
         let kill = self.kill.clone();
         self.thread = Some(std::thread::spawn(move || {

@@ -11,6 +11,7 @@ use bms_reader::model::units::Millivolts;
 use bms_reader::model::{AlarmThresholds, DeviceId, DeviceState, FaultKind, Profile, Reading};
 use bms_reader::poll::{Line, LineMember, run_line};
 use bms_reader::protocol::{CycleKind, Driver, DriverInfo, Options, ProtocolError, Step};
+use bms_reader::tasks::Tasks;
 use bms_reader::transport::{LinkConfig, MemoryPort};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -67,10 +68,18 @@ impl Driver for TestDriver {
     }
 }
 
+/// The second and third driver for this address panic when they are made, outside of a read.
+pub const CRASHING: u8 = 66;
+static DRIVERS: AtomicUsize = AtomicUsize::new(0);
+
 pub static TEST_DRIVER: DriverInfo = DriverInfo {
     controls: &[Switch::Charging],
     addresses: 0..=255,
     ..DriverInfo::new("test", "Test", |options| {
+        if options.address == CRASHING {
+            let count = DRIVERS.fetch_add(1, Ordering::Relaxed);
+            assert!(count == 0 || count > 2, "bug in the constructor");
+        }
         Box::new(TestDriver {
             options: options.clone(),
             command: None,
@@ -161,6 +170,7 @@ pub struct TestLine {
     pub bus: FakeBus,
     pub board: Board,
     pub commands: CommandBus,
+    pub tasks: Tasks,
     pub stop: CancellationToken,
     pub task: tokio::task::JoinHandle<()>,
 }
@@ -187,13 +197,26 @@ impl TestLine {
     pub fn run_on(board: Board, bus: FakeBus, line: Line) -> Self {
         let ids = line.members.iter().map(|member| member.id.clone()).collect();
         let (commands, mut inboxes) = CommandBus::new(&[ids]);
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), stop.clone()));
-        TestLine { bus, board, commands, stop, task }
+        let (tasks, stop) = (Tasks::default(), CancellationToken::new());
+        let task = tasks.register("line", &stop);
+        let task = tokio::spawn(run_line(line, board.clone(), inboxes.remove(0), task));
+        TestLine { bus, board, commands, tasks, stop, task }
     }
 
     pub fn state(&self, address: u8) -> DeviceState {
         self.board.latest(&id(address)).unwrap()
+    }
+
+    /// Lets this many seconds pass; false as soon as the task is stalled.
+    pub async fn makes_progress(&self, seconds: u64) -> bool {
+        for _ in 0..seconds {
+            wait_seconds(1).await;
+            self.tasks.count_second();
+            if self.tasks.status()[0].stalled {
+                return false;
+            }
+        }
+        true
     }
 
     pub fn fault(&self, address: u8) -> Option<FaultKind> {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bms_reader::command::ConfigChange;
 use bms_reader::model::units::Millivolts;
 use bms_reader::model::{FaultKind, LinkState};
 use bms_reader::poll::{Line, LineMember};
@@ -13,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_serial::{SerialPort, SerialStream};
 
-use crate::fixture::{FakeBus, TestLine, id, member, wait_seconds};
+use crate::fixture::{CRASHING, FakeBus, TestLine, id, member, wait_seconds};
 
 #[tokio::test(start_paused = true)]
 async fn batteries_of_one_bus_are_read_in_turn_at_their_interval() {
@@ -117,6 +118,52 @@ async fn driver_panic_fails_only_the_read_of_its_battery() {
     line.bus.unsilence();
     wait_seconds(15).await;
     assert_eq!((line.fault(1), line.fault(2)), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn line_panic_restarts_the_line_and_keeps_its_state() {
+    let line = TestLine::start(&[CRASHING, 2]);
+    wait_seconds(15).await;
+    let reads = line.state(2).counters.reads;
+    let change = ConfigChange { timeout: Some(Duration::from_secs(3)), ..ConfigChange::default() };
+    let lost = line.configure(CRASHING, change).await.unwrap_err().to_string();
+    assert!(lost.contains("interrupted"), "{lost}");
+    line.board
+        .subscribe(&id(2))
+        .unwrap()
+        .wait_for(|state| state.counters.errors == 2)
+        .await
+        .unwrap();
+    let fault = line.state(2).attempt.unwrap().fault.unwrap();
+    assert!(fault.message.contains("bug in the constructor"), "{fault:?}");
+    assert!(fault.hint.contains("report"), "{fault:?}");
+    assert_eq!(line.state(2).link, LinkState::Online, "two failures are no outage");
+    wait_seconds(30).await;
+    for address in [CRASHING, 2] {
+        assert_eq!((line.fault(address), line.state(address).link), (None, LinkState::Online));
+    }
+    assert!(line.state(2).counters.reads > reads);
+    assert_eq!(line.tasks.status()[0].restarts, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_batteries_are_no_stall() {
+    let line = TestLine::start(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    assert!(line.makes_progress(60).await);
+    (1..=8).for_each(|address| line.bus.silence(address));
+    assert!(line.makes_progress(1200).await);
+    for address in 1..=8 {
+        line.pause(address, true).await;
+    }
+    assert!(line.makes_progress(1200).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn line_that_no_longer_runs_is_stalled() {
+    let line = TestLine::start(&[1]);
+    assert!(line.makes_progress(60).await);
+    line.task.abort();
+    assert!(!line.makes_progress(300).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -177,7 +177,7 @@ async fn battery_that_wakes_up_later_is_found() {
     let (_bus, mut inboxes) = CommandBus::new(&[vec![id.clone()]]);
     let stop = CancellationToken::new();
     let inbox = inboxes.remove(0);
-    let task = tokio::spawn(run_line(line, board.clone(), inbox, stop.clone()));
+    let task = tokio::spawn(run_line(line, board.clone(), inbox, stop.clone().into()));
     let mut state = board.subscribe(&id).unwrap();
     let online = state.wait_for(|state| state.profile.brand == "pace");
     timeout(Duration::from_secs(3600), online).await.expect("it is found").unwrap();

@@ -6,8 +6,8 @@ mod search;
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, trace_span, warn};
 
 use super::battery::PolledBattery;
@@ -18,44 +18,37 @@ use super::{Line, LineMember};
 use crate::board::Board;
 use crate::clock;
 use crate::command::CommandInbox;
+use crate::model::DeviceId;
 use crate::model::staleness::is_interrupted;
 use crate::protocol::CycleKind;
+use crate::tasks::Task;
 use crate::transport::LinkError;
 use search::{Fallback, Search, SearchStep};
 
-/// Serves a line until `stop`.
-pub async fn run_line(line: Line, board: Board, mut inbox: CommandInbox, stop: CancellationToken) {
-    let mut task = LineTask::new(line, &board, false);
-    let serve = async {
-        loop {
-            let wakeup = task.wakeup();
-            let planned = wakeup.map_or(Duration::MAX, |wakeup| wakeup - Instant::now());
-            let began = clock::uptime();
-            let request = tokio::select! {
-                Some(request) = inbox.recv() => Some(request),
-                () = sleep_until_some(wakeup) => None,
-                () = task.connection.retry_signal() => {
-                    task.connection.end_pause();
-                    continue;
-                }
-            };
-            if task.connection.is_open() && is_interrupted(planned, began, clock::uptime()) {
-                // What has arrived meanwhile may be of any age, and more of it may be on its way.
-                task.connection.rest().await;
-            }
-            match request {
-                Some(request) => task.handle(request).await,
-                None => task.poll_next().await,
-            }
-        }
+/// Serves a line until the stop. After a panic it continues with new drivers on a new connection.
+pub async fn run_line(line: Line, board: Board, inbox: CommandInbox, task: Task) {
+    let ids: Vec<DeviceId> = line.members.iter().map(|member| member.id.clone()).collect();
+    let line = LineTask::new(line, &board, task.clone(), false);
+    let crashed = |panic: &str| {
+        ids.iter().for_each(|id| board.record_crash(id, panic, clock::now(), clock::uptime()));
     };
-    stop.run_until_cancelled(serve).await;
-    task.connection.close().await;
+    let state = (line, inbox, false);
+    let (mut line, ..) = task.supervise(state, |state| serve(state).boxed(), crashed).await;
+    line.connection.close().await;
+}
+
+/// The flag: it ran before, and crashed.
+async fn serve((line, inbox, crashed): &mut (LineTask, CommandInbox, bool)) {
+    if std::mem::replace(crashed, true) {
+        line.recover().await;
+    }
+    let stop = line.task.stop.clone();
+    stop.run_until_cancelled(line.serve(inbox)).await;
 }
 
 /// Reads each battery of a line once, for `read`, `check` and `scan`.
 pub async fn read_once(line: Line, board: &Board) {
-    let mut task = LineTask::new(line, board, true);
+    let mut task = LineTask::new(line, board, Task::default(), true);
     for index in 0..task.batteries.len() {
         task.read_one(index).await;
     }
@@ -92,10 +85,11 @@ struct LineTask {
     outage: Option<Outage>,
     one_shot: bool,
     probes_first: bool,
+    task: Task,
 }
 
 impl LineTask {
-    fn new(line: Line, board: &Board, one_shot: bool) -> Self {
+    fn new(line: Line, board: &Board, task: Task, one_shot: bool) -> Self {
         let unknown = line.members.iter().find(|member| member.driver.is_none());
         let search = unknown.map(|member| Search::new(member.search.clone().unwrap_or_default()));
         let fallback = match &line.members[..] {
@@ -112,14 +106,58 @@ impl LineTask {
         LineTask {
             search,
             fallback,
-            connection: Connection::new(line.endpoint, line.bauds, line.members.len(), line.ble),
+            connection: Connection::new(
+                line.endpoint,
+                line.bauds,
+                line.members.len(),
+                line.ble,
+                task.clone(),
+            ),
             batteries: line.members.into_iter().map(battery).collect(),
             board: board.clone(),
             was_open: false,
             outage: None,
             one_shot,
             probes_first: line.probes_first,
+            task,
         }
+    }
+
+    async fn serve(&mut self, inbox: &mut CommandInbox) {
+        loop {
+            let wakeup = self.wakeup();
+            let planned = wakeup.map_or(Duration::MAX, |wakeup| wakeup - Instant::now());
+            match planned {
+                Duration::MAX => self.task.idle(),
+                // Without a wait only a read or a connection is progress.
+                Duration::ZERO => {}
+                wait => self.task.progress(wait),
+            }
+            let began = clock::uptime();
+            let request = tokio::select! {
+                Some(request) = inbox.recv() => Some(request),
+                () = sleep_until_some(wakeup) => None,
+                () = self.connection.retry_signal() => {
+                    self.connection.end_pause();
+                    continue;
+                }
+            };
+            if self.connection.is_open() && is_interrupted(planned, began, clock::uptime()) {
+                // What has arrived meanwhile may be of any age, and more of it may be on its way.
+                self.connection.rest().await;
+            }
+            match request {
+                Some(request) => self.handle(request).await,
+                None => self.poll_next().await,
+            }
+        }
+    }
+
+    /// After a panic: a driver or the connection may have stopped half-way. Readings, alarms and
+    /// energy counters continue.
+    async fn recover(&mut self) {
+        self.connection.start_over().await;
+        self.batteries.iter_mut().for_each(PolledBattery::renew_driver);
     }
 
     /// The battery that has waited longest, and since when; `None` while all are paused.
@@ -175,6 +213,7 @@ impl LineTask {
 
     /// Opens the connection, for the next candidate where the brand is unknown.
     async fn open(&mut self) -> SearchStep {
+        self.task.progress(self.connection.open_limit());
         let counts = self.was_open && !self.connection.is_resting();
         let opened = match self.prepare_search().await {
             Ok(()) => self.connection.open().await,

@@ -10,13 +10,20 @@ use super::error::ApiError;
 use super::overview;
 use crate::model::{DeviceId, DeviceState};
 use crate::raw::raw;
+use crate::remedy;
 
 /// Whether this program does its work, not whether a battery or a broker is reachable.
 pub(super) async fn healthz(State(app): State<AppState>) -> (StatusCode, Json<Value>) {
-    let stalled = app.stalls.stalled(&app.board);
+    let stalled: Vec<_> = app.tasks.status().into_iter().filter(|task| task.stalled).collect();
     let status = if stalled.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let stalled: Vec<_> = stalled.into_iter().map(|task| task.name).collect();
     let version = env!("CARGO_PKG_VERSION");
-    (status, Json(json!({"ok": stalled.is_empty(), "version": version, "stalled": stalled})))
+    let mut health = json!({"ok": stalled.is_empty(), "version": version, "stalled": stalled});
+    if !stalled.is_empty() {
+        let (names, remedy) = (stalled.join(", "), remedy::STALLED.text());
+        health["error"] = format!("{names} makes no progress; {remedy}").into();
+    }
+    (status, Json(health))
 }
 
 pub(super) async fn overview(State(app): State<AppState>) -> Json<Value> {

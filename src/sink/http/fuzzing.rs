@@ -24,5 +24,6 @@ pub fn router(board: Board, history: History, stop: CancellationToken) -> Router
     };
     let page = SetupPage::new(settings, Setup::new().0);
     let client = Client(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    routes(board, history, Guard::new(Access::default()), page, stop).layer(Extension(client))
+    routes(board, history, Guard::new(Access::default()), page, Tasks::default(), stop)
+        .layer(Extension(client))
 }

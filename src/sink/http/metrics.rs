@@ -40,6 +40,13 @@ impl Collector for AppState {
         families.single("build", "Version of the program", Sample::Info(version))?;
         families.batteries(&states)?;
         families.values(&states)?;
+        let panics = Sample::Counter(self.tasks.panics());
+        families.single("panics", "Bugs that ended a task or a read", panics)?;
+        let restarts = self.tasks.status().into_iter().map(|task| {
+            let labels = vec![("task", task.name)];
+            (labels, Sample::Counter(task.restarts))
+        });
+        families.write("task_restarts", "Restarts of a task after a panic", None, restarts)?;
         let history = states.iter().filter_map(|state| {
             let bytes = self.history.size(&state.profile.id)? as f64;
             Some((device(state), Sample::Gauge(bytes)))

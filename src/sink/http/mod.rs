@@ -21,6 +21,7 @@ use crate::board::Board;
 use crate::clock;
 use crate::history::History;
 use crate::setup::Setup;
+use crate::tasks::{Task, Tasks};
 
 mod access;
 mod api;
@@ -34,7 +35,6 @@ mod overview;
 mod page;
 mod serve;
 mod setup;
-mod stall;
 #[cfg(test)]
 mod tests;
 
@@ -43,7 +43,6 @@ use access::Guard;
 pub use overview::battery as battery_json;
 use setup::SetupPage;
 pub use setup::{BatteryOptions, BrandChoice, Options, SetupSettings};
-use stall::StallDetector;
 
 /// Interval between two attempts to listen on a port that is in use.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -60,16 +59,11 @@ pub struct Settings {
 }
 
 /// Serves until `stop`. A port that is in use is reported once and tried again.
-pub async fn run(
-    settings: Settings,
-    board: Board,
-    history: History,
-    setup: Setup,
-    stop: CancellationToken,
-) {
+pub async fn run(settings: Settings, board: Board, history: History, setup: Setup, task: Task) {
+    let Task { stop, tasks, .. } = task;
     let Settings { listen, access, setup: page } = settings;
     let (guard, page) = (Guard::new(access), SetupPage::new(page, setup));
-    let routes = routes(board, history, guard, page, stop.clone());
+    let routes = routes(board, history, guard, page, tasks, stop.clone());
     let mut reported = false;
     loop {
         match TcpListener::bind(listen).await {
@@ -108,7 +102,7 @@ fn remedy(error: &io::Error) -> &'static str {
 struct AppState {
     board: Board,
     history: History,
-    stalls: StallDetector,
+    tasks: Tasks,
     guard: Guard,
     setup: SetupPage,
     /// One for each client that may receive events.
@@ -121,9 +115,9 @@ fn routes(
     history: History,
     guard: Guard,
     setup: SetupPage,
+    tasks: Tasks,
     stop: CancellationToken,
 ) -> Router {
-    let stalls = StallDetector::new(&board);
     let awake = board.clone();
     let event_permits = Arc::new(Semaphore::new(events::MAX_CLIENTS));
     let files = page::FILES.iter().fold(Router::new(), |router, file| {
@@ -151,7 +145,7 @@ fn routes(
         .with_state(AppState {
             board,
             history,
-            stalls,
+            tasks,
             guard: guard.clone(),
             setup,
             event_permits,

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,6 +23,7 @@ struct TestServer {
     address: SocketAddr,
     board: Board,
     history: History,
+    tasks: Tasks,
     stop: CancellationToken,
 }
 
@@ -38,14 +40,21 @@ impl TestServer {
         });
         let history = History::new(&board, Duration::from_secs(48 * 3600));
         let stop = CancellationToken::new();
-        tokio::spawn(crate::history::run(history.clone(), board.clone(), None, stop.clone()));
+        tokio::spawn(crate::history::run(
+            history.clone(),
+            board.clone(),
+            None,
+            stop.clone().into(),
+        ));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (guard, setup) = (Guard::new(Access::default()), set_up_page());
-        let routes = routes(board.clone(), history.clone(), guard, setup, stop.clone());
+        let tasks = Tasks::default();
+        let routes =
+            routes(board.clone(), history.clone(), guard, setup, tasks.clone(), stop.clone());
         let until = stop.clone();
         tokio::spawn(async move { serve::serve(listener, routes, &until).await });
-        TestServer { address, board, history, stop }
+        TestServer { address, board, history, tasks, stop }
     }
 
     async fn request(&self, path: &str) -> TcpStream {
@@ -241,6 +250,33 @@ async fn metrics_snapshot() {
     let stable: Vec<&str> = text.lines().filter(is_stable).collect();
     insta::assert_snapshot!(stable.join("\n"));
     assert!(text.contains("bms_reading_age_seconds{device=\"rack\"}"), "{text}");
+}
+
+#[tokio::test]
+async fn health_and_metrics_name_the_task() {
+    let server = TestServer::start().await;
+    let [sink, line] = ["mqtt", "line rack"].map(|name| server.tasks.register(name, &server.stop));
+    sink.idle();
+    line.progress(Duration::from_secs(5));
+    assert_eq!(server.json("/healthz").await["stalled"], json!([]));
+    (0..100).for_each(|_| server.tasks.count_second());
+    let (status, _, body) = server.get("/healthz").await;
+    let answer: Json = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &answer["stalled"]), (503, &json!(["line rack"])));
+    let error = answer["error"].as_str().unwrap();
+    assert!(error.starts_with("line rack makes no progress; restart"), "{error}");
+
+    let stop = server.stop.child_token();
+    let task = server.tasks.register("line shed", &stop);
+    let crash = async |stop: &mut CancellationToken| {
+        stop.cancel();
+        assert!(!stop.is_cancelled(), "bug");
+    };
+    task.supervise(stop, |stop| crash(stop).boxed(), |_| {}).await;
+    let (_, _, text) = server.get("/metrics").await;
+    assert!(text.contains("bms_task_restarts_total{task=\"line shed\"} 1\n"), "{text}");
+    assert!(text.contains("bms_task_restarts_total{task=\"mqtt\"} 0\n"), "{text}");
+    assert!(text.contains("bms_panics_total 0\n"), "{text}");
 }
 
 #[tokio::test]

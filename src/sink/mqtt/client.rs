@@ -27,13 +27,14 @@ use rumqttc::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Settings;
 use super::error::MqttError;
 use super::inbound::{Incoming, MessageParser};
 use super::limits::MAX_PACKET;
 use super::message::Message;
 use super::topics;
+use super::{STEP_LIMIT, Settings};
 use crate::clock;
+use crate::tasks::Task;
 
 use codec::Received;
 use connection::{CONNECT_TIMEOUT, Connection};
@@ -69,6 +70,8 @@ struct Outgoing {
 pub struct MqttClient {
     outgoing: mpsc::Sender<Outgoing>,
     events: mpsc::Receiver<Event>,
+    /// Of the task that uses it.
+    progress: Task,
 }
 
 /// Moves packets between the socket and a [`MqttClient`].
@@ -86,6 +89,7 @@ pub fn open(
     settings: &Settings,
     parser: MessageParser,
     queue_length: Arc<AtomicUsize>,
+    progress: Task,
 ) -> (ClientTask, MqttClient) {
     let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_QUEUE);
     let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
@@ -96,7 +100,7 @@ pub fn open(
         events: event_sender,
         queue_length,
     };
-    (task, MqttClient { outgoing, events })
+    (task, MqttClient { outgoing, events, progress })
 }
 
 impl MqttClient {
@@ -159,6 +163,7 @@ impl MqttClient {
         acknowledged: Option<oneshot::Sender<()>>,
     ) -> Result<(), MqttError> {
         let outgoing = Outgoing { packet, acknowledged };
+        self.progress.progress(STEP_LIMIT);
         self.outgoing.send(outgoing).await.map_err(|_| MqttError::Closed)
     }
 }

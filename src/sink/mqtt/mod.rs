@@ -40,7 +40,6 @@ mod topics;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::command::CommandBus;
@@ -48,6 +47,7 @@ use crate::model::Secret;
 use crate::random::random;
 use crate::remedy;
 use crate::supervisor::Supervisor;
+use crate::tasks::Task;
 
 use self::backoff::{Backoff, ConnectionEnd};
 use self::error::MqttError;
@@ -61,6 +61,11 @@ pub use self::supervisor::SupervisedBroker;
 const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(800);
 /// Applies even after an attempt that took longer than its back-off.
 const MIN_PAUSE: Duration = Duration::from_millis(200);
+/// Progress is reported this often, even if there is nothing to publish.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// For one step, such as connecting or sending a message on a slow link. A connection on which the
+/// broker does not answer ends earlier.
+const STEP_LIMIT: Duration = Duration::from_secs(60);
 
 /// The broker, and what to publish there.
 #[derive(Debug, Clone)]
@@ -118,12 +123,14 @@ pub enum Publish {
     All,
 }
 
-/// Publishes the batteries of the board until `stop`.
-pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: CancellationToken) {
-    let mut publisher = Publisher::new(settings, board, commands);
+/// Publishes the batteries of the board until the stop.
+pub async fn run(settings: Settings, board: Board, commands: CommandBus, task: Task) {
+    let stop = task.stop.clone();
+    let mut publisher = Publisher::new(settings, board, commands, task);
     let mut backoff = Backoff::default();
     let mut reported_duplicate = false;
     loop {
+        publisher.task.progress(STEP_LIMIT);
         let started = Instant::now();
         let Err(error) = publisher.run_connection(&stop).await else { return };
         publisher.report_error(&error);
@@ -152,6 +159,7 @@ pub async fn run(settings: Settings, board: Board, commands: CommandBus, stop: C
                  ID \"{client_id}\" connected? Give each client its own {setting}"
             );
         }
+        publisher.task.progress(pause);
         if stop.run_until_cancelled(sleep(pause)).await.is_none() {
             return;
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::tasks::Task;
+
 use super::client::{self, Event};
 use super::error::MqttError;
 use super::inbound::MessageParser;
@@ -26,7 +28,7 @@ pub async fn probe(settings: &Settings) -> Result<(), String> {
 
 async fn connect(settings: &Settings) -> Result<(), MqttError> {
     let parser = MessageParser::new(settings, Vec::new());
-    let (task, mut client) = client::open(settings, parser, Arc::default());
+    let (task, mut client) = client::open(settings, parser, Arc::default(), Task::default());
     let session = async {
         while !matches!(client.next().await?, Event::Connected) {}
         // The connection works, however it ends.

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::model::catalog::Quantity;
 use crate::model::{DeviceId, Profile};
+use crate::tasks::Task;
 
 use super::client::{self, Event, MqttClient};
 use super::error::MqttError;
@@ -111,7 +112,7 @@ async fn with_connection(settings: &Settings, work: Work) -> Result<Messages, St
     let attempt = async {
         own.locate_broker().await?;
         let parser = MessageParser::collecting(&own);
-        let (task, mut client) = client::open(&own, parser, Arc::default());
+        let (task, mut client) = client::open(&own, parser, Arc::default(), Task::default());
         let session = async {
             while !matches!(client.next().await?, Event::Connected) {}
             let result = work.carry_out(&mut client, settings).await?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
-use tokio::time::{self, sleep_until, timeout};
+use tokio::time::{self, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, Updates};
@@ -16,6 +16,7 @@ use crate::clock;
 use crate::command::{Command, CommandBus, CommandError, ConfigChange};
 use crate::model::{BrokerState, DeviceId, DeviceState};
 use crate::random::random;
+use crate::tasks::Task;
 
 use super::battery::{Announcement, PublishedBattery, is_current};
 use super::client::{self, Event, MqttClient};
@@ -25,7 +26,7 @@ use super::inbound::{Incoming, MessageParser, RetainedState};
 use super::limits::{BIRTH_INTERVAL, LOG_LINES, Rate};
 use super::message::Message;
 use super::topics;
-use super::{DISCONNECT_TIMEOUT, Settings};
+use super::{DISCONNECT_TIMEOUT, PROGRESS_INTERVAL, STEP_LIMIT, Settings};
 
 use prepare::report_refused;
 
@@ -47,10 +48,11 @@ pub struct Publisher {
     batteries: Vec<PublishedBattery>,
     /// Limits the log lines about failed read commands.
     failed_reads: Rate,
+    pub task: Task,
 }
 
 impl Publisher {
-    pub fn new(settings: Settings, board: Board, commands: CommandBus) -> Self {
+    pub fn new(settings: Settings, board: Board, commands: CommandBus, task: Task) -> Self {
         let published = |state: DeviceState| PublishedBattery::new(&settings, &state.profile);
         let batteries = board.states().map(published).collect();
         board.update_broker(|_| {});
@@ -63,6 +65,7 @@ impl Publisher {
             commands,
             batteries,
             failed_reads: Rate::new(LOG_LINES),
+            task,
         }
     }
 
@@ -76,7 +79,8 @@ impl Publisher {
             broker.address = format!("{}:{}", self.settings.host, self.settings.port);
         });
         let (parser, queue_length) = (self.parser(), self.board.mqtt_queue.clone());
-        let (task, mut client) = client::open(&self.settings, parser, queue_length);
+        let progress = self.task.clone();
+        let (task, mut client) = client::open(&self.settings, parser, queue_length, progress);
         let session = async {
             stop.run_until_cancelled(self.serve(&mut client)).await.transpose()?;
             if self.connected_since.is_some() {
@@ -142,7 +146,9 @@ impl Publisher {
         }
         let (mut republish_at, mut not_before) = (None, time::Instant::now());
         loop {
+            self.task.progress(STEP_LIMIT);
             tokio::select! {
+                () = sleep(PROGRESS_INTERVAL) => {}
                 event = client.next() => match event? {
                     // Many programs receive the birth message at the same moment.
                     Event::Incoming(Incoming::Birth) if republish_at.is_none() => {
