@@ -48,7 +48,7 @@ fn unreachable_batteries_do_not_starve_another() {
             })
         });
         for _ in 0..3 {
-            let from = rig.events().len();
+            let from = rig.event_count();
             read_once(&config(ADDRESS)).await.unwrap();
             let mut calls = rig.events().split_off(from);
             calls.retain(|call| {

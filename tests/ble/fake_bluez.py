@@ -21,7 +21,7 @@ Spec: {"adapter_address", "powered", "adv_interval_ms", "connect_timeout_ms", "f
 
 Commands ("address" selects a device; without it drop and visible apply to all, others to the first):
  {"cmd":"drop"}  {"cmd":"visible","on":false}  {"cmd":"notify","char":"ff01","hex":"00"}
- {"cmd":"flood","char":"ff01","count":300}  {"cmd":"rssi","value":-40}
+ {"cmd":"flood","char":"ff01","count":300}  {"cmd":"storm","count":300}  {"cmd":"rssi","value":-40}
  {"cmd":"fault","method":"Connect","error":"Failed","message":"..","times":2}
    also "hang", "delay_ms", "path", and "hold": execute the call, reply at "clear_faults"
  {"cmd":"clear_faults"}  {"cmd":"power","on":false}  {"cmd":"adapter","on":false}
@@ -106,6 +106,7 @@ class Fake:
         self.faults = [dict(f) for f in spec.get("faults", [])]
         self.objs["/org/bluez"] = {"org.bluez.AgentManager1": {}}
         self.gone = set()                # clients that have left the bus
+        self.calls = set()               # calls that are being answered
         self.agents = {}                 # sender -> object path
         self.faults_cleared = asyncio.Event()
         self.adapter_up()
@@ -127,14 +128,21 @@ class Fake:
     def dump(self, ifaces):
         return {i: {k: self.var(k, v) for k, v in p.items()} for i, p in ifaces.items()}
 
+    async def sent(self, signal):
+        """Waits until the bus has taken a signal, and lets calls be answered. Sending many without
+        it would let the queue grow and answer no call meanwhile: a future that is done is no pause."""
+        if signal is not None:
+            await signal
+        await asyncio.sleep(0)
+
     def signal(self, path, iface, member, sig, body):
-        """Queues a signal. Await the returned future when sending many, or the queue grows."""
+        """Queues a signal. Await sent() when sending many."""
         return self.bus.send(Message(message_type=MessageType.SIGNAL, path=path, interface=iface,
                                      member=member, signature=sig, body=body))
 
     def add(self, path, ifaces):
         self.objs[path] = ifaces
-        self.signal("/", OM, "InterfacesAdded", "oa{sa{sv}}", [path, self.dump(ifaces)])
+        return self.signal("/", OM, "InterfacesAdded", "oa{sa{sv}}", [path, self.dump(ifaces)])
 
     def remove(self, path):
         for p in sorted((p for p in self.objs if p == path or p.startswith(path + "/")),
@@ -160,7 +168,9 @@ class Fake:
         if m.message_type is not MessageType.METHOD_CALL or m.interface == \
                 "org.freedesktop.DBus.Peer":
             return None
-        asyncio.ensure_future(self.dispatch(m))
+        t = asyncio.ensure_future(self.dispatch(m))
+        self.calls.add(t)                # asyncio itself does not keep a task alive
+        t.add_done_callback(self.calls.discard)
         return True
 
     async def dispatch(self, m):
@@ -281,7 +291,7 @@ class Fake:
             for d in self.devs:
                 # a battery stops advertising while connected
                 if d.visible and not self.connected(d):
-                    self.seen(d, d.spec.get("rssi", -60) - n % 3)
+                    await self.sent(self.seen(d, d.spec.get("rssi", -60) - n % 3))
             await asyncio.sleep(self.spec.get("adv_interval_ms", 100) / 1000)
 
     def seen(self, d, rssi):
@@ -298,9 +308,9 @@ class Fake:
                 p["Name"] = d.spec["name"]
             if rssi is not None:
                 p["RSSI"] = rssi
-            self.add(d.path, {DEVICE: p})
-        elif rssi is not None:
-            self.set(d.path, DEVICE, RSSI=rssi)
+            return self.add(d.path, {DEVICE: p})
+        if rssi is not None:
+            return self.set(d.path, DEVICE, RSSI=rssi)
 
     # ---- device ---------------------------------------------------------
     def dev(self, path):
@@ -534,7 +544,7 @@ class Fake:
             return
         for c in list(d.chars.values()):
             if uuid128(c.spec["uuid"]) == uuid128(uuid) and c.notify_by and c.path in self.objs:
-                await self.set(c.path, CHR, Value=data)
+                await self.sent(self.set(c.path, CHR, Value=data))
 
     # ---- the process ------------------------------------------------------
     async def stop(self, q):
@@ -590,6 +600,12 @@ class Fake:
         elif cmd == "flood":             # numbered chunks of two bytes, as fast as the bus takes them
             for number in range(q["count"]):
                 await self.notify(d, q["char"], number.to_bytes(2, "big"))
+        elif cmd == "storm":             # large changes of every device, as fast as the bus takes them
+            for number in range(q["count"]):
+                data = {number % 65536: Variant("ay", bytes(200))}
+                for x in self.devs:
+                    await self.sent(self.set(x.path, DEVICE, ManufacturerData=data,
+                                             RSSI=-40 - number % 50))
         elif cmd == "rssi":
             await self.set(d.path, DEVICE, RSSI=q["value"])
         elif cmd == "fault":

@@ -23,6 +23,7 @@ mod commands;
 mod disconnect;
 mod every_brand;
 mod failures;
+mod floods;
 mod gatt;
 mod outages;
 mod pairing;

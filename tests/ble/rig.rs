@@ -25,6 +25,9 @@ const FOLDER: &str = "BMS_READER_BLE_TEST";
 /// In that folder: the process id of the bus.
 const BUS_ID: &str = "bus.pid";
 
+/// Events in the message of a failed test.
+const NEWEST: usize = 100;
+
 /// File in which `./test` collects the tests that found no Python with dbus-fast.
 const SKIPPED: &str = "BMS_READER_BLE_SKIPPED";
 
@@ -168,7 +171,7 @@ impl Rig {
 
     /// Sends a command to the fake and waits until it is done.
     pub async fn command(&mut self, command: Value) {
-        let from = self.events().len();
+        let from = self.event_count();
         self.fake.as_mut().unwrap().send(&command);
         self.wait_for_event(from, |event| {
             assert_ne!(event["event"], "bad-command", "{event}");
@@ -189,6 +192,16 @@ impl Rig {
     /// All events that the fake has reported.
     pub fn events(&self) -> Vec<Value> {
         self.events.lock().unwrap().clone()
+    }
+
+    pub fn event_count(&self) -> usize {
+        self.events.lock().unwrap().len()
+    }
+
+    /// For the message of a failed test.
+    fn newest_events(&self) -> Vec<Value> {
+        let events = self.events.lock().unwrap();
+        events[events.len().saturating_sub(NEWEST)..].to_vec()
     }
 
     /// Drops the events, so that they do not pile up in a long test.
@@ -223,18 +236,19 @@ impl Rig {
     pub async fn wait_for_event(&self, from: usize, matches: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + TEST_TIMEOUT;
         loop {
-            let found = self.events()[from..].iter().find(|event| matches(event)).cloned();
+            // Not on a copy: after a flood there are many.
+            let found = self.events.lock().unwrap()[from..].iter().find(|it| matches(it)).cloned();
             if let Some(found) = found {
                 return found;
             }
-            assert!(Instant::now() < end, "no such event: {:#?}", self.events());
+            assert!(Instant::now() < end, "no such event: {:#?}", self.newest_events());
             tokio::time::sleep(POLL).await;
         }
     }
 
     /// What clients of the fake hold at the moment.
     pub async fn state(&mut self) -> Value {
-        let from = self.events().len();
+        let from = self.event_count();
         self.command(json!({"cmd": "state"})).await;
         self.wait_for_event(from, |event| event["event"] == "state").await
     }
@@ -246,7 +260,7 @@ impl Rig {
             if matches(&state) {
                 return;
             }
-            assert!(Instant::now() < end, "{state:#}\nevents: {:#?}", self.events());
+            assert!(Instant::now() < end, "{state:#}\nevents: {:#?}", self.newest_events());
             tokio::time::sleep(POLL).await;
         }
     }
