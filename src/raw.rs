@@ -3,188 +3,245 @@
 //! The names are those that flows for other gateways read. A field that the battery does not report
 //! is absent. A failed read keeps the last status with its old time.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value as Json, json};
 
 use crate::model::derived::BankSummary;
 use crate::model::units::Unit;
 use crate::model::{
-    ChargeLimits, DeviceState, Microohms, Reading, SensorLocation, Snapshot, Value,
+    ChargeLimits, DeviceState, Microohms, Millivolts, Module, Reading, SensorLocation, Snapshot,
+    Value,
 };
 
 pub fn raw(state: &DeviceState) -> Json {
-    let (profile, snapshot) = (&state.profile, state.snapshot.as_deref());
-    let attempt = state.attempt.as_ref();
-    let fault = attempt.and_then(|attempt| attempt.fault.as_ref());
-    let current = snapshot.filter(|_| attempt.is_some() && fault.is_none());
-    let received = current.map(|snapshot| snapshot.reading.received).unwrap_or_default();
-    let model = snapshot.and_then(|snapshot| snapshot.reading.identity.model.as_ref());
-    object([
-        ("id", Some(json!(profile.id))),
-        ("type", Some(json!(profile.brand))),
-        ("port", json(&profile.port)),
-        ("address", json(&profile.address)),
-        ("adapter", json(&profile.adapter)),
-        ("rssi", json(&state.rssi)),
-        ("connected", Some(json!(attempt.is_some_and(|attempt| attempt.connected)))),
-        ("model_nbr", Some(json!(model))),
-        ("got", Some(json!(received))),
-        ("status", Some(snapshot.map_or(Json::Null, |snapshot| status(state, snapshot)))),
-        ("error", Some(json!(fault))),
-    ])
+    json!(Raw(state))
 }
 
-fn status(state: &DeviceState, snapshot: &Snapshot) -> Json {
-    let reading = &snapshot.reading;
-    let alarms = reading.alarms.iter().map(|(alarm, active)| (alarm.name(), active));
-    let statuses = reading.alarms.statuses().map(|(subject, status)| (subject, status.is_some()));
-    let unknown_bits: BTreeMap<_, _> = reading.alarms.unknown_bits().collect();
-    let taken = i64::try_from(snapshot.taken.0).unwrap_or(i64::MAX);
-    object([
-        ("last_update", value(Some(Value::decimal(taken, 3)))),
-        ("device_info", Some(device_info(reading))),
-        ("cell_info", Some(cell_info(snapshot))),
-        ("limits", (reading.limits != ChargeLimits::default()).then(|| limits(&reading.limits))),
-        ("warnings", Some(alarms.chain(statuses).collect())),
-        ("alarms", Some(json!(state.active_alarms()))),
-        ("bank", snapshot.derived.bank.as_deref().map(bank)),
-        ("states", json(&Some(&reading.states).filter(|states| !states.is_empty()))),
-        ("counters", json(&Some(&reading.counters).filter(|counters| !counters.is_empty()))),
-        ("unknown_bits", json(&Some(unknown_bits).filter(|bits| !bits.is_empty()))),
-    ])
+/// Written without a tree of values, because MQTT sends one for each read.
+pub fn text(state: &DeviceState) -> String {
+    // Cannot fail: every key is a string.
+    serde_json::to_string(&Raw(state)).unwrap_or_default()
 }
 
-fn bank(bank: &BankSummary) -> Json {
-    object([
-        ("members_missing", Some(json!(bank.missing))),
-        ("min_cell_battery", json(&bank.lowest_in)),
-        ("max_cell_battery", json(&bank.highest_in)),
-        ("pack_voltage_spread", value(bank.voltage_spread)),
-        ("soc_spread", value(bank.soc_spread)),
-    ])
+/// Serializes the fields that are known.
+macro_rules! object {
+    ($serializer:expr, { $($key:literal: $value:expr,)* }) => {{
+        let mut map = $serializer.serialize_map(None)?;
+        $(if let Some(value) = $value {
+            map.serialize_entry($key, &value)?;
+        })*
+        map.end()
+    }};
 }
 
-fn device_info(reading: &Reading) -> Json {
-    let identity = &reading.identity;
-    // JK boards report the model in their field of that name.
-    let vendor = identity.manufacturer.as_ref().or(identity.model.as_ref());
-    object([
-        ("model", json(&identity.model)),
-        ("hw_rev", json(&identity.hardware)),
-        ("sw_rev", json(&identity.software)),
-        ("serial_number", json(&identity.serial)),
-        ("vendor_id", json(&vendor)),
-        ("production_date", json(&identity.manufactured)),
-    ])
+struct Raw<'a>(&'a DeviceState);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Raw(state) = self;
+        let (profile, snapshot) = (&state.profile, state.snapshot.as_deref());
+        let attempt = state.attempt.as_ref();
+        let fault = attempt.and_then(|attempt| attempt.fault.as_ref());
+        let current = snapshot.filter(|_| attempt.is_some() && fault.is_none());
+        let model = snapshot.and_then(|snapshot| snapshot.reading.identity.model.as_ref());
+        object!(serializer, {
+            "id": Some(&profile.id),
+            "type": Some(&profile.brand),
+            "port": profile.port.as_ref(),
+            "address": profile.address.as_ref(),
+            "adapter": profile.adapter.as_ref(),
+            "rssi": state.rssi,
+            "connected": Some(attempt.is_some_and(|attempt| attempt.connected)),
+            "model_nbr": Some(model),
+            "got": Some(current.map(|snapshot| snapshot.reading.received).unwrap_or_default()),
+            "status": Some(snapshot.map(|snapshot| Status(state, snapshot))),
+            "error": Some(fault),
+        })
+    }
 }
 
-fn cell_info(snapshot: &Snapshot) -> Json {
-    let Snapshot { reading, derived, .. } = snapshot;
-    let (pack, cells, console) = (&reading.pack, &reading.cells, &reading.pack.console_status);
-    let probes = |location| {
-        let probes = reading.probes.iter().filter(move |probe| probe.location == location);
-        probes.map(|probe| probe.value)
-    };
-    let first_probe = |location| probes(location).flatten().next();
-    let text = |text: &Option<String>| text.clone().map(Value::Text);
-    // Like other JK gateways.
-    let ohms = |resistance: Microohms| Value::decimal(resistance.to_i64(), 6);
-    let extremes = derived.highest_cell.zip(derived.lowest_cell);
-    let balancing = snapshot.balancing_cells();
-    object([
-        ("total_voltage", value(pack.voltage)),
-        ("current", value(pack.current)),
-        ("power", value(derived.power.map(|power| Value::from(power).rounded(1)))),
-        ("battery_soc", value(pack.soc)),
-        ("battery_soh", value(pack.soh)),
-        ("capacity_remain", value(pack.remaining)),
-        ("full_capacity", value(pack.full)),
-        ("nominal_capacity", value(pack.design)),
-        ("energy_remain", value(pack.remaining_energy)),
-        ("cycle_count", json(&pack.cycles)),
-        ("energy_charged", value(derived.energy.map(|it| it.charged.kwh().rounded(3)))),
-        ("energy_discharged", value(derived.energy.map(|it| it.discharged.kwh().rounded(3)))),
-        ("time_to_full", json(&derived.times.to_full)),
-        ("time_to_empty", json(&derived.times.to_empty)),
-        ("status", json(&derived.activity)),
-        ("base_status", json(&console.base)),
-        ("voltage_status", json(&console.voltage)),
-        ("current_status", json(&console.current)),
-        ("temperature_status", json(&console.temperature)),
-        ("temperatures", list(probes(SensorLocation::Cells))),
-        ("temp_mos", value(first_probe(SensorLocation::Mosfet))),
-        ("temp_ambient", value(first_probe(SensorLocation::Ambient))),
-        ("temp_average", value(derived.avg_temp)),
-        ("voltages", list(cells.iter().map(|cell| cell.voltage))),
-        ("resistances", list(cells.iter().map(|cell| cell.resistance.map(ohms)))),
-        ("cell_temperatures", list(cells.iter().map(|cell| cell.temperature))),
-        ("cell_voltage_status", list(cells.iter().map(|cell| text(&cell.voltage_status)))),
-        ("cell_temperature_status", list(cells.iter().map(|cell| text(&cell.temperature_status)))),
-        ("max_cell", json(&extremes.map(|(highest, _)| highest.0))),
-        ("min_cell", json(&extremes.map(|(_, lowest)| lowest.0))),
-        ("max_voltage", value(extremes.map(|(highest, _)| highest.1))),
-        ("min_voltage", value(extremes.map(|(_, lowest)| lowest.1))),
-        ("delta_cell_voltage", value(derived.cell_voltage_diff())),
-        ("balancing", json(&snapshot.is_balancing())),
-        ("balancing_cells", json(&balancing)),
-        ("charging_enabled", json(&reading.switches.charging)),
-        ("discharging_enabled", json(&reading.switches.discharging)),
-        ("error_code", json(&pack.error_code)),
-        ("modules", (!reading.modules.is_empty()).then(|| modules(snapshot))),
-    ])
+struct Status<'a>(&'a DeviceState, &'a Snapshot);
+
+impl Serialize for Status<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Status(state, snapshot) = self;
+        let reading = &snapshot.reading;
+        let alarms = reading.alarms.iter().map(|(alarm, active)| (alarm.name(), active));
+        let statuses = reading.alarms.statuses();
+        let statuses = statuses.map(|(subject, status)| (subject, status.is_some()));
+        let taken = i64::try_from(snapshot.taken.0).unwrap_or(i64::MAX);
+        let limits = Some(&reading.limits).filter(|limits| **limits != ChargeLimits::default());
+        object!(serializer, {
+            "last_update": Some(Value::decimal(taken, 3)),
+            "device_info": Some(DeviceInfo(reading)),
+            "cell_info": Some(CellInfo(snapshot)),
+            "limits": limits.map(Limits),
+            "warnings": Some(Map(alarms.chain(statuses))),
+            "alarms": Some(state.active_alarms()),
+            "bank": snapshot.derived.bank.as_deref().map(Bank),
+            "states": Some(&reading.states).filter(|states| !states.is_empty()),
+            "counters": Some(&reading.counters).filter(|counters| !counters.is_empty()),
+            "unknown_bits": reading.alarms.unknown_bits().next().map(|_| Map(reading.alarms.unknown_bits())),
+        })
+    }
 }
 
-/// The modules of a stack with the numbers (from 1) of their first and last cell.
-fn modules(snapshot: &Snapshot) -> Json {
+struct Bank<'a>(&'a BankSummary);
+
+impl Serialize for Bank<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Bank(bank) = self;
+        object!(serializer, {
+            "members_missing": Some(&bank.missing),
+            "min_cell_battery": bank.lowest_in.as_ref(),
+            "max_cell_battery": bank.highest_in.as_ref(),
+            "pack_voltage_spread": value(bank.voltage_spread),
+            "soc_spread": value(bank.soc_spread),
+        })
+    }
+}
+
+struct DeviceInfo<'a>(&'a Reading);
+
+impl Serialize for DeviceInfo<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let identity = &self.0.identity;
+        object!(serializer, {
+            "model": identity.model.as_ref(),
+            "hw_rev": identity.hardware.as_ref(),
+            "sw_rev": identity.software.as_ref(),
+            "serial_number": identity.serial.as_ref(),
+            // JK boards report the model in their field of that name.
+            "vendor_id": identity.manufacturer.as_ref().or(identity.model.as_ref()),
+            "production_date": identity.manufactured.as_ref(),
+        })
+    }
+}
+
+struct CellInfo<'a>(&'a Snapshot);
+
+impl Serialize for CellInfo<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Snapshot { reading, derived, .. } = self.0;
+        let (pack, console) = (&reading.pack, &reading.pack.console_status);
+        let (cells, probes) = (reading.cells.iter(), |location| reading.probes_at(location));
+        let first_probe = |location| probes(location).flatten().next();
+        // Like other JK gateways.
+        let ohms = |resistance: Microohms| Value::decimal(resistance.to_i64(), 6);
+        let extremes = derived.highest_cell.zip(derived.lowest_cell);
+        object!(serializer, {
+            "total_voltage": value(pack.voltage),
+            "current": value(pack.current),
+            "power": derived.power.map(|power| Value::from(power).rounded(1)),
+            "battery_soc": value(pack.soc),
+            "battery_soh": value(pack.soh),
+            "capacity_remain": value(pack.remaining),
+            "full_capacity": value(pack.full),
+            "nominal_capacity": value(pack.design),
+            "energy_remain": value(pack.remaining_energy),
+            "cycle_count": pack.cycles,
+            "energy_charged": derived.energy.map(|it| it.charged.kwh().rounded(3)),
+            "energy_discharged": derived.energy.map(|it| it.discharged.kwh().rounded(3)),
+            "time_to_full": derived.times.to_full,
+            "time_to_empty": derived.times.to_empty,
+            "status": derived.activity,
+            "base_status": console.base.as_ref(),
+            "voltage_status": console.voltage.as_ref(),
+            "current_status": console.current.as_ref(),
+            "temperature_status": console.temperature.as_ref(),
+            "temperatures": list(probes(SensorLocation::Cells).map(value)),
+            "temp_mos": value(first_probe(SensorLocation::Mosfet)),
+            "temp_ambient": value(first_probe(SensorLocation::Ambient)),
+            "temp_average": value(derived.avg_temp),
+            "voltages": list(cells.clone().map(|cell| value(cell.voltage))),
+            "resistances": list(cells.clone().map(|cell| cell.resistance.map(ohms))),
+            "cell_temperatures": list(cells.clone().map(|cell| value(cell.temperature))),
+            "cell_voltage_status": list(cells.clone().map(|cell| cell.voltage_status.as_ref())),
+            "cell_temperature_status": list(cells.map(|cell| cell.temperature_status.as_ref())),
+            "max_cell": extremes.map(|(highest, _)| highest.0),
+            "min_cell": extremes.map(|(_, lowest)| lowest.0),
+            "max_voltage": value(extremes.map(|(highest, _)| highest.1)),
+            "min_voltage": value(extremes.map(|(_, lowest)| lowest.1)),
+            "delta_cell_voltage": value(derived.cell_voltage_diff()),
+            "balancing": self.0.is_balancing(),
+            "balancing_cells": self.0.balancing_cells(),
+            "charging_enabled": reading.switches.charging,
+            "discharging_enabled": reading.switches.discharging,
+            "error_code": pack.error_code,
+            "modules": (!reading.modules.is_empty()).then(|| modules(self.0)),
+        })
+    }
+}
+
+/// Of a stack, with its lowest and highest cell voltage.
+struct ModuleInfo<'a>(&'a Module, Option<(Millivolts, Millivolts)>);
+
+fn modules(snapshot: &Snapshot) -> Vec<ModuleInfo<'_>> {
     let modules = snapshot.reading.modules.iter().zip(&snapshot.derived.modules);
-    let objects = modules.map(|(module, range)| {
+    modules.map(|(module, range)| ModuleInfo(module, *range)).collect()
+}
+
+impl Serialize for ModuleInfo<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ModuleInfo(module, range) = self;
         let cells = Some(&module.cells).filter(|cells| !cells.is_empty());
-        let spread = range.map(|(low, high)| Value::decimal(high.to_i64() - low.to_i64(), 3));
-        object([
-            ("serial_number", json(&module.serial)),
-            ("first_cell", json(&cells.map(|cells| cells.start + 1))),
-            ("last_cell", json(&cells.map(|cells| cells.end))),
-            ("min_voltage", value(range.map(|(low, _)| low))),
-            ("max_voltage", value(range.map(|(_, high)| high))),
-            ("delta_cell_voltage", value(spread)),
-        ])
-    });
-    Json::Array(objects.collect())
+        let spread = |(low, high): (Millivolts, Millivolts)| high.to_i64() - low.to_i64();
+        object!(serializer, {
+            "serial_number": module.serial.as_ref(),
+            // From 1.
+            "first_cell": cells.map(|cells| cells.start + 1),
+            "last_cell": cells.map(|cells| cells.end),
+            "min_voltage": value(range.map(|(low, _)| low)),
+            "max_voltage": value(range.map(|(_, high)| high)),
+            "delta_cell_voltage": range.map(|range| Value::decimal(spread(range), 3)),
+        })
+    }
 }
 
-fn limits(limits: &ChargeLimits) -> Json {
-    object([
-        ("charge_voltage", value(limits.charge_voltage)),
-        ("discharge_voltage", value(limits.discharge_voltage)),
-        ("charge_current", value(limits.charge_current)),
-        ("discharge_current", value(limits.discharge_current)),
-        ("cell_voltage_upper", value(limits.cell_upper)),
-        ("cell_voltage_lower", value(limits.cell_lower)),
-        ("pack_voltage_upper", value(limits.pack_upper)),
-        ("pack_voltage_lower", value(limits.pack_lower)),
-    ])
+struct Limits<'a>(&'a ChargeLimits);
+
+impl Serialize for Limits<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Limits(limits) = self;
+        object!(serializer, {
+            "charge_voltage": value(limits.charge_voltage),
+            "discharge_voltage": value(limits.discharge_voltage),
+            "charge_current": value(limits.charge_current),
+            "discharge_current": value(limits.discharge_current),
+            "cell_voltage_upper": value(limits.cell_upper),
+            "cell_voltage_lower": value(limits.cell_lower),
+            "pack_voltage_upper": value(limits.pack_upper),
+            "pack_voltage_lower": value(limits.pack_lower),
+        })
+    }
 }
 
-/// Unknown values are left out.
-fn object(fields: impl IntoIterator<Item = (&'static str, Option<Json>)>) -> Json {
-    let known = fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
-    Json::Object(known.collect())
-}
-
-fn json(value: &Option<impl Serialize>) -> Option<Json> {
-    value.as_ref().map(|value| json!(value))
-}
-
-fn value(value: Option<impl Into<Value>>) -> Option<Json> {
-    value.map(|value| value.into().to_json())
+fn value(value: Option<impl Into<Value>>) -> Option<Value> {
+    value.map(Into::into)
 }
 
 /// Unknown members are `null`; a list without a known one is left out.
-fn list(values: impl Iterator<Item = Option<impl Into<Value>>>) -> Option<Json> {
-    let list: Vec<Option<Json>> = values.map(value).collect();
-    list.iter().any(Option::is_some).then(|| json!(list))
+fn list<T: Serialize>(
+    members: impl Iterator<Item = Option<T>> + Clone,
+) -> Option<List<impl Iterator<Item = Option<T>> + Clone>> {
+    members.clone().any(|member| member.is_some()).then_some(List(members))
+}
+
+struct List<I>(I);
+
+impl<I: Iterator<Item: Serialize> + Clone> Serialize for List<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.clone())
+    }
+}
+
+struct Map<I>(I);
+
+impl<K: Serialize, V: Serialize, I: Iterator<Item = (K, V)> + Clone> Serialize for Map<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.clone())
+    }
 }
 
 #[cfg(test)]

@@ -154,6 +154,21 @@ impl Alarm {
     pub fn from_name(name: &str) -> Option<Alarm> {
         Alarm::ALL.iter().copied().find(|alarm| alarm.name() == name)
     }
+
+    fn bit(self) -> u128 {
+        1 << self as u32
+    }
+}
+
+const _: () = assert!(Alarm::ALL.len() <= u128::BITS as usize, "the sets need more bits");
+
+/// The alarms of these bits, in the order of [`Alarm::ALL`].
+fn members(mut bits: u128) -> impl Iterator<Item = Alarm> + Clone {
+    std::iter::from_fn(move || {
+        let alarm = Alarm::ALL.get(bits.trailing_zeros() as usize).copied()?;
+        bits &= bits - 1;
+        Some(alarm)
+    })
 }
 
 /// Abnormal states that recorded replies of consoles contain. No document lists all of them.
@@ -162,8 +177,9 @@ const DOCUMENTED: [&str; 4] = ["Low", "High", "Over", "SysError"];
 /// The alarms of one reading.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AlarmSet {
-    /// Every alarm that the battery reports, active or not.
-    known: BTreeMap<Alarm, bool>,
+    /// Every alarm that the battery reports, active or not: a bit for each, in the order of [`Alarm::ALL`].
+    known: u128,
+    active: u128,
     unknown_bits: BTreeMap<&'static str, u64>,
     /// States of a text console; `None` for a normal one.
     statuses: BTreeMap<String, Option<String>>,
@@ -172,7 +188,8 @@ pub struct AlarmSet {
 impl AlarmSet {
     /// Adds the state of one bit. Several bits may stand for the same alarm: any of them raises it.
     pub fn note(&mut self, alarm: Alarm, active: bool) {
-        *self.known.entry(alarm).or_default() |= active;
+        self.known |= alarm.bit();
+        self.active |= if active { alarm.bit() } else { 0 };
     }
 
     /// Adds the set bits of a status word that have no documented meaning. They raise no problem.
@@ -190,7 +207,7 @@ impl AlarmSet {
     }
 
     /// The states of a text console; `None` for a normal one.
-    pub fn statuses(&self) -> impl Iterator<Item = (&str, Option<&str>)> + '_ {
+    pub fn statuses(&self) -> impl Iterator<Item = (&str, Option<&str>)> + Clone + '_ {
         self.statuses.iter().map(|(subject, status)| (subject.as_str(), status.as_deref()))
     }
 
@@ -202,30 +219,30 @@ impl AlarmSet {
 
     /// Includes abnormal states of a text console.
     pub fn any_active(&self) -> bool {
-        self.active().next().is_some() || self.statuses.values().any(Option::is_some)
+        self.active != 0 || self.statuses.values().any(Option::is_some)
     }
 
     /// Every alarm that the battery reports, and whether it is active.
-    pub fn iter(&self) -> impl Iterator<Item = (Alarm, bool)> + '_ {
-        self.known.iter().map(|(alarm, active)| (*alarm, *active))
+    pub fn iter(&self) -> impl Iterator<Item = (Alarm, bool)> + Clone + '_ {
+        members(self.known).map(|alarm| (alarm, self.active & alarm.bit() != 0))
     }
 
     pub fn active(&self) -> impl Iterator<Item = Alarm> + '_ {
-        self.iter().filter(|(_, active)| *active).map(|(alarm, _)| alarm)
+        members(self.active)
     }
 
     /// `None` when the battery does not report this alarm.
     pub fn get(&self, alarm: Alarm) -> Option<bool> {
-        self.known.get(&alarm).copied()
+        (self.known & alarm.bit() != 0).then_some(self.active & alarm.bit() != 0)
     }
 
     /// The battery reports no alarm at all, active or not.
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty() && self.statuses.is_empty()
+        self.known == 0 && self.statuses.is_empty()
     }
 
     /// By name of the status word.
-    pub fn unknown_bits(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+    pub fn unknown_bits(&self) -> impl Iterator<Item = (&'static str, u64)> + Clone + '_ {
         self.unknown_bits.iter().map(|(word, bits)| (*word, *bits))
     }
 }

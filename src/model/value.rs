@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::units::{Unit, divide_rounded};
@@ -44,12 +45,19 @@ impl Value {
 
     /// The value as a JSON number, string or boolean.
     pub fn to_json(&self) -> serde_json::Value {
+        json!(self)
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            // A decimal of up to 15 digits is unchanged after a conversion to `f64` and back.
-            Value::Decimal { .. } => json!(self.to_string().parse::<f64>().ok()),
-            Value::Integer(number) => json!(number),
-            Value::Switch(on) => json!(on),
-            Value::Text(text) => json!(text),
+            Value::Decimal { mantissa, scale } => {
+                serializer.serialize_f64(quotient(*mantissa, *scale))
+            }
+            Value::Integer(number) => serializer.serialize_i64(*number),
+            Value::Switch(on) => serializer.serialize_bool(*on),
+            Value::Text(text) => serializer.serialize_str(text),
         }
     }
 }
@@ -88,10 +96,19 @@ impl fmt::Display for Value {
 fn write_decimal(f: &mut fmt::Formatter<'_>, mantissa: i64, scale: u32) -> fmt::Result {
     let unit = 10_u64.pow(scale);
     let (whole, rest) = (mantissa.unsigned_abs() / unit, mantissa.unsigned_abs() % unit);
-    let fraction = format!("{rest:0width$}", width = scale as usize);
-    let fraction = fraction.trim_end_matches('0');
+    let (mut fraction, mut digits) = (rest, scale.max(1) as usize);
+    while digits > 1 && fraction % 10 == 0 {
+        fraction /= 10;
+        digits -= 1;
+    }
     let sign = if mantissa < 0 { "-" } else { "" };
-    write!(f, "{sign}{whole}.{}", if fraction.is_empty() { "0" } else { fraction })
+    write!(f, "{sign}{whole}.{fraction:0digits$}")
+}
+
+/// Exactly the number whose text a decimal of up to 15 digits is: both operands are exact in `f64`,
+/// and a division rounds to the nearest number.
+fn quotient(mantissa: i64, scale: u32) -> f64 {
+    mantissa as f64 / 10_u64.pow(scale) as f64
 }
 
 #[cfg(test)]
@@ -121,6 +138,17 @@ mod tests {
         assert_eq!(Value::decimal(591_749, 3).rounded(1).to_string(), "591.7");
         assert_eq!(Value::decimal(5, 1).rounded(3).to_string(), "0.5");
         assert_eq!(Value::Integer(63).rounded(0).to_string(), "63");
+    }
+
+    #[test]
+    fn json_number_has_the_digits_of_the_text() {
+        for mantissa in (-99_999..99_999).step_by(7).chain([1_771_097_625_510, i64::from(i32::MIN)])
+        {
+            for scale in 0..=6 {
+                let value = Value::decimal(mantissa, scale);
+                assert_eq!(value.to_json().as_f64(), value.to_string().parse().ok(), "{value}");
+            }
+        }
     }
 
     #[test]
