@@ -169,6 +169,7 @@ mod tests {
     use crate::app::App;
     use crate::config;
     use crate::history::{Answer, Query};
+    use crate::model::EntryKey;
     use tokio_util::sync::CancellationToken;
 
     const NOW: Millis = Millis(1_771_100_000_000);
@@ -198,12 +199,12 @@ mod tests {
             from: NOW.before(DAYS),
             to: NOW,
             step: Some(STEP),
-            keys: Some(vec![key.to_owned()]),
+            keys: EntryKey::parse(key).map(|key| vec![key]),
         };
         let Answer { columns, .. } =
             app.history.answer(&DeviceId::new(id).unwrap(), &query).unwrap();
         let (series, points) = &columns[0];
-        let scale = 10_f64.powi(i32::try_from(series.decimals).unwrap());
+        let scale = 10_f64.powi(series.quantity().kind.decimals().into());
         points.iter().flatten().map(|point| point.mean as f64 / scale).collect()
     }
 

@@ -361,7 +361,10 @@ mod tests {
         assert_eq!(fault.unwrap_err().kind, FaultKind::BadChecksum);
         let decoded = decode(protocol::find("jbd").unwrap(), &format!("{damaged}\n{name}"));
         assert_eq!(decoded.fault.unwrap().kind, FaultKind::BadChecksum, "the name is no reading");
-        assert_eq!(decoded.reading.unwrap().identity.model.unwrap(), "JBD-SP04S034-L4S-200A-B-U");
+        assert_eq!(
+            decoded.reading.unwrap().identity.model.clone().unwrap(),
+            "JBD-SP04S034-L4S-200A-B-U"
+        );
     }
 
     #[test]

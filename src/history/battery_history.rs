@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::packed::{Sample, Series, Spread, SpreadSum};
+use super::packed::{Sample, Spread, SpreadSum};
 use super::row_buffer::RowBuffer;
 use crate::model::units::millis;
-use crate::model::{DeviceState, Entry, Millis, Value, entries};
+use crate::model::{DeviceState, Entry, EntryKey, Millis, Value, entries};
 
 /// Every reading is kept for this long.
 const FINE_SPAN: Duration = Duration::from_secs(2 * 3600);
@@ -84,25 +84,25 @@ pub(super) fn minute_number(time: Millis) -> u64 {
 #[derive(Debug, Clone, Default)]
 struct Minute {
     last: Millis,
-    sums: Vec<(Series, SpreadSum)>,
+    sums: Vec<(EntryKey, SpreadSum)>,
 }
 
 impl Minute {
     fn add(&mut self, time: Millis, samples: &[Sample]) {
         self.last = time;
-        for (series, spread) in samples {
-            let known = self.sums.iter().position(|(known, _)| known.key == series.key);
-            let index = known.unwrap_or_else(|| {
-                self.sums.push((series.clone(), SpreadSum::EMPTY));
-                self.sums.len() - 1
+        for (key, spread) in samples {
+            // In the order of the catalogue, like the samples.
+            let index = self.sums.binary_search_by_key(key, |(known, _)| *known);
+            let index = index.unwrap_or_else(|index| {
+                self.sums.insert(index, (*key, SpreadSum::EMPTY));
+                index
             });
             self.sums[index].1.add(*spread);
         }
     }
 
     fn row(self) -> MinuteRow {
-        let samples =
-            self.sums.into_iter().filter_map(|(series, sum)| Some((series, sum.spread()?)));
+        let samples = self.sums.into_iter().filter_map(|(key, sum)| Some((key, sum.spread()?)));
         MinuteRow { time: self.last, samples: samples.collect() }
     }
 }
@@ -114,11 +114,12 @@ const UNITS: &[&str] = &["%", "V", "A", "W", "Wh", "kWh", "Ah", "°C"];
 /// The recorded values of a reading.
 pub(super) fn samples(state: &DeviceState) -> Vec<Sample> {
     let sample = |entry: Entry| {
-        let unit = entry.quantity.kind.unit().filter(|unit| UNITS.contains(unit))?;
+        let kind = entry.quantity().kind;
+        kind.unit().filter(|unit| UNITS.contains(unit))?;
         let Value::Decimal { mantissa, scale } = entry.value else { return None };
-        let decimals = u32::from(entry.quantity.kind.decimals());
+        let decimals = u32::from(kind.decimals());
         let value = mantissa.checked_mul(10_i64.checked_pow(decimals.checked_sub(scale)?)?)?;
-        Some((Series { key: entry.key, unit, decimals }, Spread::of(value)))
+        Some((entry.key, Spread::of(value)))
     };
     entries(state).into_iter().filter_map(sample).collect()
 }
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     fn volts(value: i64) -> [Sample; 1] {
-        [(Series { key: "pack_voltage".into(), unit: "V", decimals: 3 }, Spread::of(value))]
+        [(EntryKey::parse("pack_voltage").unwrap(), Spread::of(value))]
     }
 
     #[test]
@@ -161,11 +162,11 @@ mod tests {
     fn two_days_take_less_than_450_kilobytes() {
         // Readings every ten seconds; everything moves a little, all the time.
         let mut battery = BatteryHistory::new(Duration::from_secs(48 * 3600));
-        let keys: Vec<Series> =
-            (0..40).map(|n| Series { key: format!("k{n}"), unit: "V", decimals: 3 }).collect();
+        let keys = (1..=40).map(|n| EntryKey::parse(&format!("cell_{n}_voltage")).unwrap());
+        let keys: Vec<_> = keys.collect();
         for number in 0..48 * 360_u64 {
             let wave = |n: u64| Spread::of(i64::try_from(3300 + (number * (n + 7)) % 9).unwrap());
-            let samples: Vec<Sample> = keys.iter().cloned().zip((0..).map(wave)).collect();
+            let samples: Vec<Sample> = keys.iter().copied().zip((0..).map(wave)).collect();
             let time = Millis(1_771_097_625_510 + number * 10_000);
             battery.push(time, &samples);
             battery.expire(time, Duration::from_secs(10));

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use crate::board::Board;
 use crate::model::{DeviceId, DeviceState, Millis};
 
-pub use packed::{Series, Spread};
+pub use packed::Spread;
 pub use query::{Answer, Query};
 pub use record::run;
 

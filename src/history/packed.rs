@@ -3,21 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::model::Millis;
 use crate::model::units::divide_rounded;
+use crate::model::{EntryKey, Millis};
 
-/// The quantity of a column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Series {
-    /// Key of the catalogue, with its number: `cell_3_voltage`.
-    pub key: String,
-    /// Unit of the catalogue.
-    pub unit: &'static str,
-    /// Values are whole numbers of `10^-decimals` units.
-    pub decimals: u32,
-}
-
-/// The values of a period.
+/// The values of a period, as whole numbers of the smallest decimal place of their quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spread {
     pub low: i64,
@@ -32,7 +21,7 @@ impl Spread {
 }
 
 /// One value of a row.
-pub(super) type Sample = (Series, Spread);
+pub(super) type Sample = (EntryKey, Spread);
 
 /// Combines the spreads of several rows into one.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +53,7 @@ impl SpreadSum {
 /// Consecutive rows with the same columns.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
-    pub(super) columns: Arc<[Series]>,
+    pub(super) columns: Arc<[EntryKey]>,
     pub(super) rows: usize,
     /// Time of the first row.
     pub(super) oldest: Millis,
@@ -75,7 +64,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) fn new(columns: Arc<[Series]>) -> Self {
+    pub(super) fn new(columns: Arc<[EntryKey]>) -> Self {
         let means = vec![0; columns.len()];
         Block { columns, rows: 0, oldest: Millis(0), newest: Millis(0), means, bytes: Vec::new() }
     }
@@ -180,8 +169,8 @@ mod tests {
 
     use super::*;
 
-    fn columns(count: usize) -> Arc<[Series]> {
-        let series = |n| Series { key: format!("k{n}"), unit: "V", decimals: 3 };
+    fn columns(count: usize) -> Arc<[EntryKey]> {
+        let series = |n| EntryKey::parse(&format!("cell_{n}_voltage")).unwrap();
         (0..count).map(series).collect()
     }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::battery_history::{BatteryHistory, minute_number};
-use super::packed::{Block, Series, Spread, SpreadSum};
-use crate::model::Millis;
+use super::packed::{Block, Spread, SpreadSum};
 use crate::model::units::millis;
+use crate::model::{EntryKey, Millis};
 
 /// Points of an answer; a step that would give more is lengthened.
 const MAX_POINTS: u64 = 3000;
@@ -26,7 +26,7 @@ pub struct Query {
     /// Readings within one step are one point. `None`: the step depends on the range.
     pub step: Option<Duration>,
     /// Keys of the catalogue; `None` for all.
-    pub keys: Option<Vec<String>>,
+    pub keys: Option<Vec<EntryKey>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Answer {
     /// Time of the last reading of each point; a step without readings has no point.
     pub times: Vec<Millis>,
     /// For each key, a value per point.
-    pub columns: Vec<(Series, Vec<Option<Spread>>)>,
+    pub columns: Vec<(EntryKey, Vec<Option<Spread>>)>,
 }
 
 impl Query {
@@ -80,13 +80,13 @@ impl BatteryHistory {
 struct AnswerBuilder<'a> {
     query: &'a Query,
     step: Duration,
-    columns: Vec<Series>,
+    columns: Vec<EntryKey>,
     points: BTreeMap<u64, Point>,
 }
 
 impl AnswerBuilder<'_> {
     fn add(&mut self, block: &Block, wanted: impl Fn(Millis) -> bool) {
-        let columns: Vec<_> = block.columns.iter().map(|series| self.column(series)).collect();
+        let columns: Vec<_> = block.columns.iter().map(|key| self.column(*key)).collect();
         let step = millis(self.step).max(1);
         let range = self.query.from..=self.query.to;
         block.for_each(|time, values| {
@@ -105,21 +105,21 @@ impl AnswerBuilder<'_> {
     }
 
     /// Index of the column in the answer; `None` if it was not requested.
-    fn column(&mut self, series: &Series) -> Option<usize> {
-        if self.query.keys.as_ref().is_some_and(|keys| !keys.contains(&series.key)) {
+    fn column(&mut self, key: EntryKey) -> Option<usize> {
+        if self.query.keys.as_ref().is_some_and(|keys| !keys.contains(&key)) {
             return None;
         }
-        let known = self.columns.iter().position(|column| column.key == series.key);
+        let known = self.columns.iter().position(|column| *column == key);
         Some(known.unwrap_or_else(|| {
-            self.columns.push(series.clone());
+            self.columns.push(key);
             self.columns.len() - 1
         }))
     }
 
     fn build(self) -> Answer {
-        let column = |(index, series): (usize, Series)| {
+        let column = |(index, key): (usize, EntryKey)| {
             let value = |point: &Point| point.sums.get(index)?.spread();
-            (series, self.points.values().map(value).collect())
+            (key, self.points.values().map(value).collect())
         };
         Answer {
             step: self.step,
@@ -136,15 +136,19 @@ mod tests {
 
     const HOUR: u64 = 3_600_000;
 
-    fn sample(key: &str, value: i64) -> (Series, Spread) {
-        (Series { key: key.into(), unit: "V", decimals: 3 }, Spread::of(value))
+    fn key(key: &str) -> EntryKey {
+        EntryKey::parse(key).unwrap()
     }
 
-    /// A reading every 30 s for `hours`; `a` counts the readings.
+    fn sample(name: &str, value: i64) -> (EntryKey, Spread) {
+        (key(name), Spread::of(value))
+    }
+
+    /// A reading every 30 s for `hours`; `soc` counts the readings.
     fn battery(hours: u64) -> BatteryHistory {
         let mut battery = BatteryHistory::new(Duration::from_secs(48 * 3600));
         for number in 0..hours * 120 {
-            let samples = [sample("a", i64::try_from(number).unwrap()), sample("b", 5)];
+            let samples = [sample("soc", i64::try_from(number).unwrap()), sample("soh", 5)];
             battery.push(Millis(number * 30_000), &samples);
             battery.expire(Millis(number * 30_000), Duration::from_secs(30));
         }
@@ -163,12 +167,12 @@ mod tests {
     #[test]
     fn point_has_extremes_and_mean_of_its_step() {
         let mut query = query(0, 10 * HOUR, Some(3600));
-        query.keys = Some(vec!["a".into(), "unknown".into()]);
+        query.keys = Some(["soc", "power"].map(key).to_vec());
         let answer = battery(10).answer(&query);
         assert_eq!(answer.times.len(), 10);
         assert_eq!(answer.times[0], Millis(HOUR - 30_000));
-        let [(series, values)] = answer.columns.as_slice() else { panic!("{answer:?}") };
-        assert_eq!(series.key, "a");
+        let [(column, values)] = answer.columns.as_slice() else { panic!("{answer:?}") };
+        assert_eq!(*column, key("soc"));
         assert_eq!(values[0], Some(Spread { low: 0, mean: 60, high: 119 }));
         assert_eq!(values[9], Some(Spread { low: 1080, mean: 1140, high: 1199 }));
     }
@@ -190,12 +194,12 @@ mod tests {
         let mut battery = BatteryHistory::new(Duration::from_secs(48 * 3600));
         let row = |minute: u64, value| MinuteRow {
             time: Millis(30 * HOUR + minute * 60_000),
-            samples: vec![sample("a", value)],
+            samples: vec![sample("soc", value)],
         };
         battery.restore(&row(0, 1));
         battery.restore(&row(1, 2));
         for (time, value) in [(HOUR, 3), (30 * HOUR + 120_000, 4), (30 * HOUR + 125_000, 5)] {
-            battery.push(Millis(time), &[sample("a", value)]);
+            battery.push(Millis(time), &[sample("soc", value)]);
         }
         let answer = battery.answer(&query(30 * HOUR, 31 * HOUR, Some(2)));
         let means: Vec<_> = answer.columns[0].1.iter().map(|spread| spread.unwrap().mean).collect();
@@ -218,11 +222,11 @@ mod tests {
     #[test]
     fn step_without_readings_has_no_point() {
         let mut battery = battery(1);
-        battery.push(Millis(20 * HOUR), &[sample("a", 1)]);
+        battery.push(Millis(20 * HOUR), &[sample("soc", 1)]);
         let answer = battery.answer(&query(0, 48 * HOUR, None));
         let gap = answer.times.windows(2).find(|pair| pair[1].since(pair[0]) > 10 * HOUR);
         assert!(gap.is_some(), "{:?}", answer.times);
-        let b = &answer.columns.iter().find(|(series, _)| series.key == "b").unwrap().1;
+        let b = &answer.columns.iter().find(|(column, _)| *column == key("soh")).unwrap().1;
         assert_eq!(b.last(), Some(&None));
     }
 }

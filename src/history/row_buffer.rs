@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::horizon::Horizon;
-use super::packed::{Block, Sample, Series, Spread};
-use crate::model::Millis;
+use super::packed::{Block, Sample, Spread};
+use crate::model::{EntryKey, Millis};
 
 /// Rows per block. A block begins with complete values and is dropped as a whole.
 const ROWS: usize = 120;
@@ -54,14 +54,14 @@ impl RowBuffer {
     }
 
     /// The present columns and the new ones of a row.
-    fn columns_with(&self, samples: &[Sample]) -> Arc<[Series]> {
+    fn columns_with(&self, samples: &[Sample]) -> Arc<[EntryKey]> {
         let columns = self.blocks.back().map(|block| block.columns.clone()).unwrap_or_default();
-        let is_new = |series: &Series| columns.iter().all(|column| column.key != series.key);
-        let new: Vec<_> = samples.iter().map(|(series, _)| series).filter(|s| is_new(s)).collect();
+        let new = samples.iter().map(|(key, _)| *key).filter(|key| !columns.contains(key));
+        let new: Vec<_> = new.collect();
         if new.is_empty() {
             return columns;
         }
-        columns.iter().chain(new).cloned().collect()
+        columns.iter().copied().chain(new).collect()
     }
 
     /// Drops old blocks, never the newest one. `elapsed`: since the last call.
@@ -87,13 +87,13 @@ impl RowBuffer {
 }
 
 /// The samples in the order of the columns; `None` if a sample has no column.
-fn arrange(columns: &[Series], samples: &[Sample]) -> Option<Vec<Option<Spread>>> {
+fn arrange(columns: &[EntryKey], samples: &[Sample]) -> Option<Vec<Option<Spread>>> {
     let mut row = vec![None; columns.len()];
     let mut next = 0;
-    for (series, spread) in samples {
+    for (key, spread) in samples {
         // Samples are nearly always in the order of the columns.
         let mut indices = (next..columns.len()).chain(0..next);
-        let index = indices.find(|index| columns[*index].key == series.key)?;
+        let index = indices.find(|index| columns[*index] == *key)?;
         row[index] = Some(*spread);
         next = index + 1;
     }
@@ -107,7 +107,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn sample(key: &str, value: i64) -> Sample {
-        (Series { key: key.into(), unit: "V", decimals: 3 }, Spread::of(value))
+        (EntryKey::parse(key).unwrap(), Spread::of(value))
     }
 
     fn rows(buffer: &RowBuffer) -> Vec<(u64, Vec<(String, i64)>)> {
@@ -115,7 +115,8 @@ mod tests {
         for block in &buffer.blocks {
             block.for_each(|time, values| {
                 let known = block.columns.iter().zip(values);
-                let known = known.filter_map(|(s, value)| Some((s.key.clone(), (*value)?.mean)));
+                let known =
+                    known.filter_map(|(key, value)| Some((key.to_string(), (*value)?.mean)));
                 list.push((time.0, known.collect()));
             });
         }
@@ -125,16 +126,16 @@ mod tests {
     #[test]
     fn columns_appear_and_disappear() {
         let mut buffer = RowBuffer::new(SECOND * 3600, SECOND);
-        buffer.push(Millis(1), &[sample("a", 1), sample("b", 2)]);
-        buffer.push(Millis(2), &[sample("b", 3)]);
-        buffer.push(Millis(3), &[sample("c", 4), sample("a", 5)]);
-        buffer.push(Millis(4), &[sample("b", 6)]);
+        buffer.push(Millis(1), &[sample("soc", 1), sample("soh", 2)]);
+        buffer.push(Millis(2), &[sample("soh", 3)]);
+        buffer.push(Millis(3), &[sample("power", 4), sample("soc", 5)]);
+        buffer.push(Millis(4), &[sample("soh", 6)]);
         let of = |list: &[(&str, i64)]| list.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
         let expected: Vec<(u64, Vec<(String, i64)>)> = vec![
-            (1, of(&[("a", 1), ("b", 2)])),
-            (2, of(&[("b", 3)])),
-            (3, of(&[("a", 5), ("c", 4)])),
-            (4, of(&[("b", 6)])),
+            (1, of(&[("soc", 1), ("soh", 2)])),
+            (2, of(&[("soh", 3)])),
+            (3, of(&[("soc", 5), ("power", 4)])),
+            (4, of(&[("soh", 6)])),
         ];
         assert_eq!(rows(&buffer), expected);
         assert_eq!(buffer.blocks.len(), 2);
@@ -144,7 +145,7 @@ mod tests {
     fn rows_are_bounded_by_age_and_number() {
         let mut buffer = RowBuffer::new(SECOND * 1000, SECOND);
         for second in 0..5000 {
-            buffer.push(Millis(second * 1000), &[sample("a", 7)]);
+            buffer.push(Millis(second * 1000), &[sample("soc", 7)]);
             buffer.expire(Millis(second * 1000), SECOND);
         }
         let kept = rows(&buffer);
@@ -157,7 +158,7 @@ mod tests {
 
         // While the clock stands still, no row grows old.
         for _ in 0..5000 {
-            buffer.push(Millis(0), &[sample("a", 7)]);
+            buffer.push(Millis(0), &[sample("soc", 7)]);
         }
         assert!(rows(&buffer).len() <= 1000 + 3 * ROWS);
     }

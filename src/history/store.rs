@@ -20,10 +20,9 @@ use rusqlite::{Connection, ErrorCode, params};
 
 use super::battery_history::MinuteRow;
 use super::horizon::Horizon;
-use super::packed::{Series, Spread};
+use super::packed::Spread;
 use super::{History, Millis};
-use crate::model::catalog::Quantity;
-use crate::model::{DeviceId, Energy, EnergyTotals, MilliwattHours};
+use crate::model::{DeviceId, Energy, EnergyTotals, EntryKey, MilliwattHours};
 
 /// Wait for another program that has locked the file, for example a database viewer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -105,13 +104,13 @@ impl Store {
             }
             let key: String = row.get(2)?;
             // Ignored: quantities that the catalogue no longer has or has with another precision.
-            let known = series(&key).filter(|known| divisor(known) == row.get(3).ok());
+            let known = EntryKey::parse(&key).filter(|known| divisor(*known) == row.get(3).ok());
             let device = DeviceId::new(row.get_ref(1)?.as_str().unwrap_or_default());
-            let (Some(series), Some(device)) = (known, device) else { continue };
+            let (Some(key), Some(device)) = (known, device) else { continue };
             let spread = Spread { low: row.get(4)?, mean: row.get(5)?, high: row.get(6)? };
             let minute =
                 batteries.entry(device).or_insert_with(|| MinuteRow { time, samples: Vec::new() });
-            minute.samples.push((series, spread));
+            minute.samples.push((key, spread));
         }
         batteries.iter().for_each(|(device, row)| visit(device, row));
         Ok(())
@@ -154,9 +153,10 @@ impl Store {
             )?;
             for (device, row) in rows {
                 let (device, time) = (device.as_str(), signed(row.time));
-                for (series, Spread { low, mean, high }) in &row.samples {
-                    let (key, divisor) = (&series.key, divisor(series));
-                    insert_series.execute(params![device, key, series.unit, divisor])?;
+                for (key, Spread { low, mean, high }) in &row.samples {
+                    let (unit, divisor) = (key.quantity().kind.unit(), divisor(*key));
+                    let (key, unit) = (key.to_string(), unit.unwrap_or_default());
+                    insert_series.execute(params![device, key, unit, divisor])?;
                     insert_minute.execute(params![time, mean, low, high, device, key, divisor])?;
                 }
             }
@@ -219,15 +219,8 @@ fn create_private(path: &str) -> std::io::Result<()> {
     }
 }
 
-/// The series of a key of the catalogue.
-fn series(key: &str) -> Option<Series> {
-    let quantity = Quantity::of(key)?;
-    let unit = quantity.kind.unit().unwrap_or_default();
-    Some(Series { key: key.to_owned(), unit, decimals: quantity.kind.decimals().into() })
-}
-
-fn divisor(series: &Series) -> Option<i64> {
-    10_i64.checked_pow(series.decimals)
+fn divisor(key: EntryKey) -> Option<i64> {
+    10_i64.checked_pow(key.quantity().kind.decimals().into())
 }
 
 fn signed(time: Millis) -> i64 {

@@ -88,7 +88,7 @@ impl Bank {
         };
         let model = format!("{} batteries in {}", members.len(), self.wiring.name());
         let reading = Reading {
-            identity: Identity { model: Some(model), ..Identity::default() },
+            identity: Identity { model: Some(model), ..Identity::default() }.into(),
             pack,
             received: Parts { cell_info: !present.is_empty(), ..Parts::default() },
             ..Reading::default()

@@ -1,10 +1,12 @@
 //! The table of everything that can be published about a battery. Topics, discovery, metrics and
 //! the list of keys in the README come from it.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use Get::{Cell as PerCell, Link, Module as PerModule, One};
 use Kind::*;
 
-use super::alarm::Alarm;
 use super::derived::BankSummary;
 use super::device_state::DeviceState;
 use super::reading::{Cell, Module, SensorLocation};
@@ -261,21 +263,9 @@ impl Quantity {
 
     /// The row with this key, in which `{}` stands for the member.
     pub fn row(key: &str) -> Option<&'static Quantity> {
-        CATALOG.iter().find(|quantity| quantity.key == key)
-    }
-
-    /// The row of a key with its member filled in: `cell_3_voltage`.
-    pub fn of(key: &str) -> Option<&'static Quantity> {
-        CATALOG.iter().find(|quantity| match quantity.key.split_once("{}") {
-            None => quantity.key == key,
-            Some((before, after)) => {
-                let rest = key.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-                rest.is_some_and(|member| match quantity.get {
-                    Get::Alarm => Alarm::from_name(member).is_some(),
-                    _ => member.parse::<usize>().is_ok(),
-                })
-            }
-        })
+        static ROWS: LazyLock<HashMap<&str, &Quantity>> =
+            LazyLock::new(|| CATALOG.iter().map(|quantity| (quantity.key, quantity)).collect());
+        ROWS.get(key).copied()
     }
 }
 

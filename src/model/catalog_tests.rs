@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::EntryKey;
 use crate::model::reading::Activity;
 
 #[test]
@@ -18,7 +19,7 @@ fn keys_are_unique() {
 }
 
 #[test]
-fn quantity_is_found_by_key() {
+fn keys_are_parsed() {
     for (key, row) in [
         ("soc", Some("soc")),
         ("cell_12_voltage", Some("cell_{}_voltage")),
@@ -30,7 +31,7 @@ fn quantity_is_found_by_key() {
         ("temp_", None),
         ("", None),
     ] {
-        assert_eq!(Quantity::of(key).map(|quantity| quantity.key), row, "{key}");
+        assert_eq!(EntryKey::parse(key).map(|key| key.quantity().key), row, "{key}");
     }
 }
 

@@ -11,7 +11,10 @@ fn state(reading: Reading) -> DeviceState {
 }
 
 fn texts(state: &DeviceState) -> Vec<(String, String)> {
-    entries(state).into_iter().map(|entry| (entry.key, entry.value.to_string())).collect()
+    entries(state)
+        .into_iter()
+        .map(|entry| (entry.key.to_string(), entry.value.to_string()))
+        .collect()
 }
 
 #[test]
@@ -71,7 +74,8 @@ fn only_module_is_disabled_by_default() {
         let cells = vec![Cell::of(Millivolts(3300)); 2];
         let modules = vec![Module { cells: 0..2, ..Module::default() }; count];
         let all = entries(&state(Reading { cells, modules, ..Reading::default() }));
-        let range = all.iter().find(|entry| entry.key == "module_1_min_cell_voltage").unwrap();
+        let range =
+            all.iter().find(|entry| entry.key.to_string() == "module_1_min_cell_voltage").unwrap();
         assert_eq!(range.enabled, expected, "{count}");
     }
 }
@@ -94,8 +98,10 @@ fn many_cells_are_disabled_by_default() {
         let module = Module { cells: 0..2, ..Module::default() };
         let modules = vec![module.clone(), module];
         let all = entries(&state(Reading { cells, modules, ..Reading::default() }));
-        let enabled = |key: &str| all.iter().find(|entry| entry.key == key).unwrap().enabled;
-        let module = all.iter().find(|entry| entry.key == "module_1_min_cell_voltage").unwrap();
+        let enabled =
+            |key: &str| all.iter().find(|entry| entry.key.to_string() == key).unwrap().enabled;
+        let module =
+            all.iter().find(|entry| entry.key.to_string() == "module_1_min_cell_voltage").unwrap();
         assert_eq!(module.module, Some(1));
         assert!(enabled("min_cell_voltage") && module.enabled);
         enabled("cell_2_voltage")

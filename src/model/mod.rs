@@ -41,13 +41,13 @@ pub use broker::BrokerState;
 pub use derived::{ActiveAlarm, AlarmKey, Derived};
 pub use device_state::{Attempt, Counters, DeviceState, EnergySource, LinkState, Restored};
 pub use energy::{Energy, EnergyTotals};
-pub use entries::{Entry, entries};
+pub use entries::{Entry, EntryKey, entries};
 pub use fault::{Fault, FaultKind};
 pub use installation::Installation;
 pub use profile::{DeviceId, Profile};
 pub use reading::{
     Activity, Cell, ChargeLimits, ConsoleStatus, Identity, Module, Pack, Parts, Probe, Reading,
-    SensorLocation, Setting, Switch, Switches,
+    SensorLocation, Setting, Shared, Switch, Switches,
 };
 pub use secret::Secret;
 pub use snapshot::Snapshot;

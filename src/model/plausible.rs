@@ -8,8 +8,9 @@
 //! are removed even then, and the rest of such a reading is published without them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use super::catalog::Quantity;
+use super::catalog::{Kind, Quantity};
 use super::reading::Reading;
 use super::units::{Unit, Uptime};
 use super::value::Value;
@@ -34,8 +35,7 @@ const MAX_AGE_MS: u64 = 300_000;
 #[derive(Debug, Clone)]
 struct Candidate {
     reading: Reading,
-    /// Its values by name.
-    numbers: BTreeMap<String, Number>,
+    numbers: BTreeMap<Place, Number>,
     /// Names of the values that were removed or do not fit together.
     implausible: BTreeSet<String>,
     at: Uptime,
@@ -45,9 +45,42 @@ struct Candidate {
 #[derive(Debug, Clone)]
 struct Number {
     value: i64,
+    scale: u32,
+    kind: Kind,
     max_jump: fn(i64) -> i64,
-    /// With its unit.
-    text: String,
+}
+
+/// With its unit.
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scale {
+            0 => self.value.fmt(f)?,
+            scale => Value::decimal(self.value, scale).fmt(f)?,
+        }
+        self.kind.unit().map_or(Ok(()), |unit| write!(f, " {unit}"))
+    }
+}
+
+/// A value of a reading. Its text is a name for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Pack(&'static str),
+    /// What is measured, and the number of the cell.
+    Cell(&'static str, usize),
+    Sensor(usize),
+    /// Which cell, and the number of the module.
+    Module(&'static str, usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Pack(name) => write!(f, "the {}", name.to_lowercase()),
+            Place::Cell(what, number) => write!(f, "the {what} of cell {number}"),
+            Place::Sensor(number) => write!(f, "the temperature of sensor {number}"),
+            Place::Module(which, number) => write!(f, "the {which} cell of module {number}"),
+        }
+    }
 }
 
 /// Why a reading was rejected.
@@ -125,7 +158,7 @@ impl Candidate {
         self.numbers.iter().find_map(|(name, to)| {
             let from = before.numbers.get(name)?;
             let jumped = (to.value - from.value).abs() > (to.max_jump)(from.value);
-            jumped.then(|| format!("{name} jumped from {} to {}", from.text, to.text))
+            jumped.then(|| format!("{name} jumped from {from} to {to}"))
         })
     }
 }
@@ -138,8 +171,8 @@ pub fn remove_impossible(reading: &mut Reading) -> Vec<String> {
 /// Separates the values that any battery can have from those that none has.
 #[derive(Debug, Default)]
 struct Sieve {
-    /// The possible ones that are compared with the next read, by name.
-    numbers: BTreeMap<String, Number>,
+    /// The possible ones that are compared with the next read.
+    numbers: BTreeMap<Place, Number>,
     /// The names of those that were removed.
     implausible: BTreeSet<String>,
     reasons: Vec<String>,
@@ -151,24 +184,21 @@ impl Sieve {
         let [voltage, temperature, resistance] =
             ["cell_{}_voltage", "cell_{}_temp", "cell_{}_resistance"].map(Quantity::row);
         for (number, cell) in (1..).zip(&mut reading.cells) {
-            let name = |what: &str| format!("the {what} of cell {}", usize::to_string(&number));
-            sieve.take(voltage, &name("voltage"), &mut cell.voltage, CELL_JUMP);
-            sieve.take(temperature, &name("temperature"), &mut cell.temperature, None);
-            sieve.take(resistance, &name("resistance"), &mut cell.resistance, None);
+            let place = |what| Place::Cell(what, number);
+            sieve.take(voltage, place("voltage"), &mut cell.voltage, CELL_JUMP);
+            sieve.take(temperature, place("temperature"), &mut cell.temperature, None);
+            sieve.take(resistance, place("resistance"), &mut cell.resistance, None);
         }
         let sensor = Quantity::row("temp_{}");
         for (number, probe) in (1..).zip(&mut reading.probes) {
-            let name = format!("the temperature of sensor {}", usize::to_string(&number));
-            sieve.take(sensor, &name, &mut probe.value, SENSOR_JUMP);
+            sieve.take(sensor, Place::Sensor(number), &mut probe.value, SENSOR_JUMP);
         }
         let range = Quantity::row("module_{}_min_cell_voltage");
         for (number, module) in (1..).zip(&mut reading.modules) {
             let Some((low, high)) = module.range else { continue };
-            let name =
-                |what: &str| format!("the {what} cell of module {}", usize::to_string(&number));
             let (mut low, mut high) = (Some(low), Some(high));
-            sieve.take(range, &name("lowest"), &mut low, None);
-            sieve.take(range, &name("highest"), &mut high, None);
+            sieve.take(range, Place::Module("lowest", number), &mut low, None);
+            sieve.take(range, Place::Module("highest", number), &mut high, None);
             module.range = low.zip(high);
         }
         sieve.sift_pack(reading);
@@ -200,36 +230,31 @@ impl Sieve {
     /// A value of the pack, with the name that it has in the catalogue.
     fn pack<T: Unit>(&mut self, key: &str, value: &mut Option<T>, max_jump: MaxJump) {
         let Some(quantity) = Quantity::row(key) else { return };
-        let name = format!("the {}", quantity.name.to_lowercase());
-        self.take(Some(quantity), &name, value, max_jump);
+        self.take(Some(quantity), Place::Pack(quantity.name), value, max_jump);
     }
 
     fn take<T: Unit>(
         &mut self,
         quantity: Option<&Quantity>,
-        name: &str,
+        place: Place,
         value: &mut Option<T>,
         max_jump: MaxJump,
     ) {
-        let (Some(quantity), Some(number)) = (quantity, *value) else { return };
-        let text = || with_unit(quantity, number);
-        if !quantity.is_possible(number) {
-            self.reasons.push(format!("{name} cannot be {}", text()));
-            self.implausible.insert(name.to_owned());
+        let (Some(quantity), Some(taken)) = (quantity, *value) else { return };
+        let number = |max_jump| Number {
+            value: taken.to_i64(),
+            scale: T::SCALE,
+            kind: quantity.kind,
+            max_jump,
+        };
+        if !quantity.is_possible(taken) {
+            self.reasons.push(format!("{place} cannot be {}", number(|_| 0)));
+            self.implausible.insert(place.to_string());
             *value = None;
         } else if let Some(max_jump) = max_jump {
-            let number = Number { value: number.to_i64(), max_jump, text: text() };
-            self.numbers.insert(name.to_owned(), number);
+            self.numbers.insert(place, number(max_jump));
         }
     }
-}
-
-fn with_unit<T: Unit>(quantity: &Quantity, value: T) -> String {
-    let number = match T::SCALE {
-        0 => Value::integer(value.to_i64()),
-        _ => value.into(),
-    };
-    quantity.kind.unit().map_or(number.to_string(), |unit| format!("{number} {unit}"))
 }
 
 /// The cells of one string add up to the pack voltage, those of parallel strings to a multiple.

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ use super::units::{
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reading {
-    pub identity: Identity,
+    pub identity: Shared<Identity>,
     pub pack: Pack,
     /// The first one is cell 1.
     pub cells: Vec<Cell>,
@@ -36,9 +37,36 @@ pub struct Reading {
     pub received: Parts,
 }
 
+/// A part that hardly ever changes: the readings of a battery share it until one of them changes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shared<T>(Arc<T>);
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Clone> DerefMut for Shared<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl<T> From<T> for Shared<T> {
+    fn from(part: T) -> Self {
+        Shared(Arc::new(part))
+    }
+}
+
 impl Reading {
     /// The temperatures of the sensors at this location; `None` for one that is not fitted.
-    pub fn probes_at(&self, location: SensorLocation) -> impl Iterator<Item = Option<DeciCelsius>> {
+    pub fn probes_at(
+        &self,
+        location: SensorLocation,
+    ) -> impl Iterator<Item = Option<DeciCelsius>> + Clone {
         let probes = self.probes.iter().filter(move |probe| probe.location == location);
         probes.map(|probe| probe.value)
     }

@@ -145,11 +145,12 @@ impl Cycle<'_> {
         self.traffic.write(|| Event::Start { kind });
         self.link.drain()?;
         self.driver.start(kind);
+        let mut next = None;
         loop {
             if is_over() {
                 return Err(CycleError::Overrun { limit, received: self.received });
             }
-            match self.driver.step() {
+            match next.take().unwrap_or_else(|| self.driver.step()) {
                 Step::Send(bytes) => {
                     self.traffic.sent(self.driver, &bytes);
                     self.link.send(&bytes).await?;
@@ -160,7 +161,7 @@ impl Cycle<'_> {
                     self.driver.advance();
                 }
                 Step::Await(time) => {
-                    self.listen(time, (Instant::now() + time).min(deadline)).await?;
+                    next = self.listen(time, (Instant::now() + time).min(deadline)).await?;
                 }
                 Step::Done(reading) => return Ok(reading),
                 Step::Failed(error) => return Err(error.into()),
@@ -168,15 +169,17 @@ impl Cycle<'_> {
         }
     }
 
-    /// Feeds the driver until its step is no longer `Await(time)`, or until the time is over.
-    async fn listen(&mut self, time: Duration, until: Instant) -> Result<(), LinkError> {
+    /// Feeds the driver until its step is no longer `Await(time)`, and returns that step; `None` when
+    /// the time is over.
+    async fn listen(&mut self, time: Duration, until: Instant) -> Result<Option<Step>, LinkError> {
         while let Ok(chunk) = timeout_at(until, self.link.receive()).await {
             let chunk = chunk?;
             self.received += chunk.len();
             self.traffic.received(self.driver, &chunk);
             self.driver.receive(&chunk);
-            if self.driver.step() != Step::Await(time) {
-                return Ok(());
+            let step = self.driver.step();
+            if step != Step::Await(time) {
+                return Ok(Some(step));
             }
             // A line that never falls silent always has a chunk ready, so `timeout_at` never expires.
             if Instant::now() >= until {
@@ -185,7 +188,7 @@ impl Cycle<'_> {
         }
         self.traffic.write(|| Event::Silence);
         self.driver.handle_timeout();
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -44,10 +44,13 @@ fn enabled_entities_of_every_brand() {
         state.accept((Millis(1), Uptime(1)), 1, reading, derived);
         let list = entries(&state);
         let fixed = WITHOUT_VALUE + INTERMITTENT.len();
-        let all = fixed + list.iter().filter(|it| !INTERMITTENT.contains(&&*it.key)).count();
-        let shown = list.iter().filter(|it| it.enabled && !INTERMITTENT.contains(&&*it.key));
+        let all =
+            fixed + list.iter().filter(|it| !INTERMITTENT.contains(&&*it.key.to_string())).count();
+        let shown =
+            list.iter().filter(|it| it.enabled && !INTERMITTENT.contains(&&*it.key.to_string()));
         let enabled = fixed + shown.count();
-        let keys: Vec<_> = list.iter().filter(|it| it.enabled).map(|it| it.key.as_str()).collect();
+        let keys: Vec<_> =
+            list.iter().filter(|it| it.enabled).map(|it| it.key.to_string()).collect();
         assert!(cells > 16 || enabled <= MAX_ENABLED, "{}: {enabled} {keys:?}", brand.name);
         report += &format!("{}: {cells} cells, {enabled} of {all} enabled\n", brand.name);
     }

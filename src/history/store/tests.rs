@@ -42,11 +42,12 @@ fn id(name: &str) -> DeviceId {
     DeviceId::new(name).unwrap()
 }
 
+fn key(key: &str) -> EntryKey {
+    EntryKey::parse(key).unwrap()
+}
+
 fn minute(ago: u64, soc: i64, voltage: Spread) -> MinuteRow {
-    let samples = vec![
-        (series("soc").unwrap(), Spread::of(soc)),
-        (series("cell_3_voltage").unwrap(), voltage),
-    ];
+    let samples = vec![(key("soc"), Spread::of(soc)), (key("cell_3_voltage"), voltage)];
     MinuteRow { time: Millis(NOW.0 - ago * 60_000), samples }
 }
 
@@ -57,7 +58,7 @@ fn load(file: &mut HistoryFile) -> (usize, Option<Spread>) {
     let history = History::new(&Board::new(["a", "b"].map(Profile::sample)), SPAN);
     file.load(&history, NOW);
     let step = Some(Duration::from_secs(60));
-    let query = Query { from: Millis(0), to: NOW, step, keys: Some(vec!["cell_3_voltage".into()]) };
+    let query = Query { from: Millis(0), to: NOW, step, keys: Some(vec![key("cell_3_voltage")]) };
     let answer =
         history.answer(&id("a"), &Query { from: Millis(NOW.0 - 172_800_000), ..query }).unwrap();
     let last = answer.columns.first().and_then(|(_, values)| values.last().copied().flatten());

@@ -65,7 +65,7 @@ impl Info {
     }
 
     pub fn apply(&self, reading: &mut Reading) {
-        reading.identity = self.identity.clone();
+        reading.identity = self.identity.clone().into();
         reading.pack.design = self.design;
         reading.received.device_info = true;
     }

@@ -26,8 +26,8 @@ pub struct Runner {
     buffer: Vec<u8>,
     /// Bytes since the request, without its echo.
     received: usize,
-    /// The reading before the request in progress.
-    before: Reading,
+    /// The reading before the request in progress; `None` while no frame has changed it.
+    before: Option<Reading>,
     /// The most specific error of this request so far.
     error: Option<ProtocolError>,
     /// The most specific error of the optional requests of this cycle.
@@ -65,7 +65,7 @@ impl Runner {
             retries_left: 0,
             buffer: Vec::new(),
             received: 0,
-            before: Reading::default(),
+            before: None,
             error: None,
             optional_error: None,
             reading: Reading::default(),
@@ -84,7 +84,7 @@ impl Runner {
         self.pacing = self.protocol.pacing(query);
         self.retries_left = self.pacing.retries;
         self.error = None;
-        self.before = self.reading.clone();
+        self.before = None;
         self.prepare_request(query);
         if !self.pacing.gap.is_zero() && !self.request.is_empty() {
             self.state = RunnerState::Pausing;
@@ -96,7 +96,9 @@ impl Runner {
         self.protocol.begin(query);
         self.request = self.protocol.encode(query);
         self.received = 0;
-        self.reading = self.before.clone();
+        if let Some(before) = self.before.take() {
+            self.reading = before;
+        }
         if self.request.is_empty() {
             // The battery sends unasked, perhaps since the previous request.
             self.state = RunnerState::Receiving;
@@ -199,7 +201,8 @@ impl Runner {
         if self.protocol.need(query) == Need::Once {
             self.protocol.decode(query, frame, &mut self.session.known)?;
         }
-        self.reading = reading;
+        let before = std::mem::replace(&mut self.reading, reading);
+        self.before.get_or_insert(before);
         self.protocol.accept(query);
         Ok(())
     }

@@ -17,8 +17,7 @@ use super::AppState;
 use super::error::ApiError;
 use crate::clock;
 use crate::history::{Answer, Query, Spread};
-use crate::model::catalog::Quantity;
-use crate::model::{DeviceId, DeviceState, Millis, Value, entries};
+use crate::model::{DeviceId, DeviceState, EntryKey, Millis, Value, entries};
 use crate::raw::raw;
 
 /// Range and resolution that flows of the gateway expect.
@@ -65,7 +64,7 @@ pub(super) async fn history48h(
 ) -> Result<Response, ApiError> {
     let state = app.device_state_of(&brand, &id)?;
     let to = clock::now();
-    let keys = GATEWAY_NAMES.iter().map(|(_, key)| (*key).to_owned()).collect();
+    let keys = GATEWAY_NAMES.iter().filter_map(|(_, key)| EntryKey::parse(key)).collect();
     let query =
         Query { from: to.before(GATEWAY_RANGE), to, step: Some(GATEWAY_STEP), keys: Some(keys) };
     app.respond(state, query, |_, answer| gateway_rows(answer)).await
@@ -118,10 +117,8 @@ fn parse_query(
                 query.step = Some(Duration::from_secs(step));
             }
             "keys" => {
-                let keys: Vec<String> = text.split(',').map(|key| key.trim().to_owned()).collect();
-                if let Some(key) = keys.iter().find(|key| Quantity::of(key).is_none()) {
-                    return Err(format!("unknown key {key:?}; keys are like soc,pack_voltage"));
-                }
+                let keys =
+                    text.split(',').map(str::trim).map(parse_key).collect::<Result<_, _>>()?;
                 query.keys = Some(keys);
             }
             _ => return Err(format!("unknown parameter {name}; there are hours, keys and step")),
@@ -141,15 +138,20 @@ fn columns(id: &DeviceId, answer: &Answer) -> String {
     let series = answer.columns.iter().map(|(series, points)| {
         let numbers = |number: fn(&Spread) -> i64| {
             let points = points.iter().map(Option::as_ref);
-            json_list(points.map(|point| Some((number(point?), series.decimals))))
+            json_list(points.map(|point| Some((number(point?), decimals(*series)))))
         };
         let [mean, min, max] =
             [numbers(|point| point.mean), numbers(|point| point.low), numbers(|point| point.high)];
-        let (key, unit) = (&series.key, json!(series.unit));
+        let (key, unit) = (series.to_string(), json!(series.quantity().kind.unit()));
         format!("\"{key}\":{{\"unit\":{unit},\"mean\":{mean},\"min\":{min},\"max\":{max}}}")
     });
     let (step, series) = (answer.step.as_secs_f64(), series.collect::<Vec<_>>().join(","));
     format!("{{\"id\":\"{id}\",\"step\":{step},\"times\":{times},\"series\":{{{series}}}}}")
+}
+
+/// Decimal places of the values of a series.
+fn decimals(series: EntryKey) -> u32 {
+    series.quantity().kind.decimals().into()
 }
 
 /// Text, list by list: a tree of JSON values for all keys would take many times the memory.
@@ -159,13 +161,20 @@ fn json_list(decimals: impl Iterator<Item = Option<(i64, u32)>>) -> String {
     format!("[{}]", texts.collect::<Vec<_>>().join(","))
 }
 
+fn parse_key(key: &str) -> Result<EntryKey, String> {
+    EntryKey::parse(key)
+        .ok_or_else(|| format!("unknown key {key:?}; keys are like soc,pack_voltage"))
+}
+
 /// A list of [`gateway_row`].
 fn gateway_rows(answer: &Answer) -> String {
+    let columns = answer.columns.iter().map(|column| (column.0.to_string(), column));
+    let columns: HashMap<_, _> = columns.collect();
     let row = |(index, time): (usize, &Millis)| {
         let value = |key: &str| {
-            let (series, points) = answer.columns.iter().find(|(series, _)| series.key == key)?;
+            let (series, points) = columns.get(key)?;
             let point = points.get(index)?.as_ref()?;
-            Some(Value::decimal(point.mean, series.decimals))
+            Some(Value::decimal(point.mean, decimals(*series)))
         };
         gateway_row(*time, value).to_string()
     };
@@ -175,9 +184,9 @@ fn gateway_rows(answer: &Answer) -> String {
 
 /// The row of the newest reading; null before the first one.
 fn gateway_values(state: &DeviceState) -> Option<serde_json::Value> {
-    let entries = entries(state);
-    let entry = |key: &str| entries.iter().find(|entry| entry.key == key);
-    Some(gateway_row(state.snapshot.as_ref()?.taken, |key| Some(entry(key)?.value.clone())))
+    let values = entries(state).into_iter().map(|entry| (entry.key.to_string(), entry.value));
+    let values: HashMap<_, _> = values.collect();
+    Some(gateway_row(state.snapshot.as_ref()?.taken, |key| values.get(key).cloned()))
 }
 
 /// `{"ts": 1771097625510, "v": 53.02, ...}`, as the gateway's flow stored it: the state of charge as

@@ -158,7 +158,7 @@ impl Families<'_, '_> {
         let online: Vec<_> = online.map(|state| (state, entries(state))).collect();
         for quantity in CATALOG.iter().filter(|quantity| is_measured(quantity)) {
             let samples = online.iter().flat_map(|(state, entries)| {
-                let own = entries.iter().filter(|entry| std::ptr::eq(entry.quantity, quantity));
+                let own = entries.iter().filter(|entry| std::ptr::eq(entry.quantity(), quantity));
                 own.flat_map(|entry| samples(state, entry))
             });
             // `cell_{}_voltage` of the catalogue is the family `cell_voltage`.
@@ -199,8 +199,9 @@ fn description(state: &DeviceState) -> Labels {
 
 /// Label of a member of a family: `cell="3"` for the key `cell_3_voltage`.
 fn member(entry: &Entry) -> Option<(&'static str, String)> {
-    let (before, after) = entry.quantity.key.split_once("{}")?;
-    let member = entry.key.strip_prefix(before)?.strip_suffix(after)?;
+    let (before, after) = entry.quantity().key.split_once("{}")?;
+    let key = entry.key.to_string();
+    let member = key.strip_prefix(before)?.strip_suffix(after)?;
     let label = match before.trim_end_matches('_') {
         "temp" => "sensor",
         label => label,
@@ -228,12 +229,12 @@ fn base_unit(kind: Kind) -> Option<&'static str> {
 
 /// One sample, or one for each word of an enumeration.
 fn samples(state: &DeviceState, entry: &Entry) -> Vec<(Labels, Sample)> {
-    let kind = entry.quantity.kind;
+    let kind = entry.quantity().kind;
     let mut labels = device(state);
     labels.extend(member(entry));
     if let (Kind::Enum(words), Value::Text(current)) = (kind, &entry.value) {
         let sample = |word: &&'static str| {
-            let label = vec![(entry.quantity.key, (*word).to_owned())];
+            let label = vec![(entry.quantity().key, (*word).to_owned())];
             ([labels.clone(), label].concat(), Sample::Gauge(number(current == word)))
         };
         return words.iter().map(sample).collect();

@@ -78,12 +78,12 @@ fn members(snapshot: &Snapshot, live: bool) -> Vec<Json> {
 pub(super) fn values(state: &DeviceState) -> Vec<Json> {
     let value = |entry: Entry| {
         json!({
-            "key": entry.key, "name": entry.name, "unit": entry.quantity.kind.unit(),
-            "value": entry.value.to_json(), "main": entry.quantity.category == Category::Primary,
+            "key": entry.key.to_string(), "name": entry.key.name(), "unit": entry.quantity().kind.unit(),
+            "value": entry.value.to_json(), "main": entry.quantity().category == Category::Primary,
             "module": entry.module,
         })
     };
-    let is_listed = |entry: &Entry| !matches!(entry.quantity.get, Get::Cell(_) | Get::Alarm);
+    let is_listed = |entry: &Entry| !matches!(entry.quantity().get, Get::Cell(_) | Get::Alarm);
     entries(state).into_iter().filter(is_listed).map(value).collect()
 }
 

@@ -9,11 +9,12 @@ use tokio::sync::oneshot;
 
 use crate::model::catalog::Get;
 use crate::model::{
-    DeviceId, DeviceState, Energy, EnergyTotals, Identity, LinkState, Profile, Uptime, entries,
+    DeviceId, DeviceState, Energy, EnergyTotals, Entry, EntryKey, Identity, LinkState, Profile,
+    Shared, Uptime, entries,
 };
 use crate::raw;
 
-use super::alarms::{self, AlarmEvents};
+use super::alarms::AlarmEvents;
 use super::discovery::{CONNECTION, Context};
 use super::discovery_sync::{DiscoveryUpdate, RetainedDiscovery};
 use super::inbound::RetainedState;
@@ -38,8 +39,10 @@ pub struct PublishedBattery {
     /// Those counters are on the board. From then on the broker retains the values of this run.
     pub energy_restored: bool,
     seen: SeenQuantities,
-    /// Keys whose value the broker retains, as far as known.
-    retained_values: BTreeSet<String>,
+    /// Keys of the last read, whose values the broker retains, in the order of the catalogue.
+    present: Vec<EntryKey>,
+    /// Keys whose values it may retain from an earlier run; empty after the first read.
+    restored: BTreeSet<String>,
     discovery: RetainedDiscovery,
     /// The last announcement; `None` while one is being sent.
     pub announced: Option<Announcement>,
@@ -70,18 +73,20 @@ impl Announcement {
 struct Sent {
     discovery: Option<DiscoveryInput>,
     /// Last payload of each topic that is published on change.
-    states: BTreeMap<String, String>,
-    values: BTreeMap<String, LastSent>,
+    states: BTreeMap<&'static str, String>,
+    /// What `meta` was made of.
+    meta: Option<(Arc<Profile>, Option<Shared<Identity>>)>,
+    values: BTreeMap<EntryKey, LastSent>,
     /// Number of the last good read whose values were published.
     sequence: u64,
 }
 
 /// Everything besides the set of quantities that discovery messages are made of. Comparing it is
 /// much cheaper than building the messages: they take 30 times as long as the values of a read.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct DiscoveryInput {
     profile: Arc<Profile>,
-    identity: Option<Identity>,
+    identity: Option<Shared<Identity>>,
     module_serials: Vec<Option<String>>,
     complete: bool,
 }
@@ -95,7 +100,8 @@ impl PublishedBattery {
             retained_discharged: None,
             energy_restored: false,
             seen: SeenQuantities::default(),
-            retained_values: BTreeSet::new(),
+            present: Vec::new(),
+            restored: BTreeSet::new(),
             discovery: RetainedDiscovery::default(),
             announced: None,
             reported_energy: None,
@@ -141,7 +147,7 @@ impl PublishedBattery {
                     let platform = component["platform"].as_str();
                     *key != CONNECTION && matches!(platform, Some("sensor" | "binary_sensor"))
                 });
-                self.retained_values.extend(sensors.map(|(key, _)| key.clone()));
+                self.restored.extend(sensors.map(|(key, _)| key.clone()));
                 self.discovery.add(target, components);
             }
             RetainedState::EnergyCharged(energy) => self.retained_charged = Some(energy),
@@ -163,16 +169,23 @@ impl PublishedBattery {
         let bank = snapshot.and_then(|snapshot| snapshot.derived.bank.as_ref());
         // The battery was read, and a bank had all its members: every quantity was seen.
         let complete = snapshot.is_some() && bank.is_none_or(|bank| bank.missing.is_empty());
-        let input = DiscoveryInput {
-            profile: state.profile.clone(),
-            identity: snapshot.map(|snapshot| snapshot.reading.identity.clone()),
-            module_serials: modules.iter().map(|module| module.serial.clone()).collect(),
-            complete,
+        let identity = snapshot.map(|snapshot| &snapshot.reading.identity);
+        let serials = || modules.iter().map(|module| &module.serial);
+        let is_same = |sent: &DiscoveryInput| {
+            sent.complete == complete
+                && sent.profile == state.profile
+                && sent.identity.as_ref() == identity
+                && sent.module_serials.iter().eq(serials())
         };
-        if !changed && self.sent.discovery.as_ref() == Some(&input) {
+        if !changed && self.sent.discovery.as_ref().is_some_and(is_same) {
             return Vec::new();
         }
-        self.sent.discovery = Some(input);
+        self.sent.discovery = Some(DiscoveryInput {
+            profile: state.profile.clone(),
+            identity: identity.cloned(),
+            module_serials: serials().cloned().collect(),
+            complete,
+        });
         let context = Context {
             state,
             topics: &self.topics,
@@ -183,8 +196,11 @@ impl PublishedBattery {
         let DiscoveryUpdate { mut messages, removed_keys } =
             self.discovery.update(settings.discovery, &context, &self.seen, complete);
         for key in removed_keys {
-            self.sent.values.remove(&key);
-            self.retained_values.remove(&key);
+            self.restored.remove(&key);
+            if let Some(key) = EntryKey::parse(&key) {
+                self.sent.values.remove(&key);
+                self.present.retain(|present| *present != key);
+            }
             messages.push(Message::clear(self.topics.topic(&key)));
         }
         messages
@@ -201,13 +217,12 @@ impl PublishedBattery {
         settings: &Settings,
         now: Uptime,
     ) -> Vec<Message> {
-        let was_online = self.sent.states.get(&self.topics.topic(topics::ONLINE));
+        let was_online = self.sent.states.get(topics::ONLINE);
         let was_online = was_online.is_some_and(|payload| payload == "true");
         let is_online = state.link == LinkState::Online && (was_online || !state.is_stale(now));
-        let online = self.changed_state(topics::ONLINE, is_online.to_string());
+        let online = self.changed_state(topics::ONLINE, if is_online { "true" } else { "false" });
         let (offline, online) = if is_online { (None, online) } else { (online, None) };
-        let meta = self.changed_state(topics::META, meta(state).to_string());
-        let states = [offline, meta, self.active_alarms(state, now)];
+        let states = [offline, self.meta(state), self.active_alarms(state, now)];
         let values = self.values(state, settings, now);
         let rest = [online, self.raw(state)];
         states.into_iter().flatten().chain(values).chain(rest.into_iter().flatten()).collect()
@@ -220,17 +235,28 @@ impl PublishedBattery {
         let has_alarms = !snapshot.reading.alarms.is_empty()
             || !derived.thresholds.is_empty()
             || derived.bank.is_some();
-        let list = has_alarms.then(|| json!(alarms::active(state)))?;
-        self.changed_state(topics::ALARMS, list.to_string())
+        let list = has_alarms.then(|| serde_json::to_string(&state.active_alarms()).ok())?;
+        self.changed_state(topics::ALARMS, &list?)
     }
 
-    fn changed_state(&mut self, key: &str, payload: String) -> Option<Message> {
-        let topic = self.topics.topic(key);
-        if self.sent.states.get(&topic) == Some(&payload) {
+    fn meta(&mut self, state: &DeviceState) -> Option<Message> {
+        let identity = state.snapshot.as_ref().map(|snapshot| &snapshot.reading.identity);
+        let input = self.sent.meta.as_ref();
+        if input
+            .is_some_and(|(profile, sent)| *profile == state.profile && sent.as_ref() == identity)
+        {
             return None;
         }
-        self.sent.states.insert(topic.clone(), payload.clone());
-        Some(Message::retained(topic, payload))
+        self.sent.meta = Some((state.profile.clone(), identity.cloned()));
+        self.changed_state(topics::META, &meta(state).to_string())
+    }
+
+    fn changed_state(&mut self, key: &'static str, payload: &str) -> Option<Message> {
+        if self.sent.states.get(key).is_some_and(|sent| sent == payload) {
+            return None;
+        }
+        self.sent.states.insert(key, payload.to_owned());
+        Some(Message::retained(self.topics.topic(key), payload))
     }
 
     /// An event for each alarm that started or ended since [`AlarmEvents::mark_published`].
@@ -246,31 +272,45 @@ impl PublishedBattery {
         let sequence = state.snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
         let is_new = is_current(state, now) && sequence != self.sent.sequence;
         let mut messages = Vec::new();
-        let mut present = BTreeSet::new();
-        for entry in entries(state) {
-            let text = entry.value.to_string();
-            let is_current = is_new || matches!(entry.quantity.get, Get::Link(_));
-            let last = self.sent.values.get(&entry.key);
-            if is_current && is_due(last, &text, now, settings.publish) {
-                messages.push(Message::value(self.topics.topic(&entry.key), text.clone()));
-                self.sent.values.insert(entry.key.clone(), LastSent { text, at: now });
+        let mut present = Vec::with_capacity(self.present.len());
+        for Entry { key, value, .. } in entries(state) {
+            present.push(key);
+            let is_current = is_new || matches!(key.quantity().get, Get::Link(_));
+            if is_current && is_due(self.sent.values.get(&key), &value, now, settings.publish) {
+                messages.push(Message::value(self.topics.value(key), value.to_string()));
+                self.sent.values.insert(key, LastSent { value, at: now });
             }
-            present.insert(entry.key);
         }
         if is_new {
             self.sent.sequence = sequence;
-            for key in self.retained_values.difference(&present) {
-                let topic = self.topics.topic(key);
-                if settings.discovery != Discovery::Off {
-                    // Home Assistant ignores the empty message and would keep showing the value.
-                    messages.push(Message::event(topic.clone(), UNKNOWN));
-                }
-                messages.push(Message::clear(topic));
-                self.sent.values.remove(key);
-            }
-            self.retained_values = present;
+            self.clear_missing(&present, settings, &mut messages);
+            self.present = present;
         }
         messages
+    }
+
+    /// Values that the broker retains although this read does not contain them.
+    fn clear_missing(
+        &mut self,
+        read: &[EntryKey],
+        settings: &Settings,
+        messages: &mut Vec<Message>,
+    ) {
+        let is_missing = |key: &EntryKey| read.binary_search(key).is_err();
+        let missing = self.present.iter().copied().filter(is_missing);
+        let missing: Vec<_> = missing.inspect(|key| drop(self.sent.values.remove(key))).collect();
+        let mut topics: Vec<_> = missing.into_iter().map(|key| self.topics.value(key)).collect();
+        let restored = std::mem::take(&mut self.restored).into_iter();
+        let restored =
+            restored.filter(|key| EntryKey::parse(key).is_none_or(|key| is_missing(&key)));
+        topics.extend(restored.map(|key| self.topics.topic(&key)));
+        for topic in topics {
+            if settings.discovery != Discovery::Off {
+                // Home Assistant ignores the empty message and would keep showing the value.
+                messages.push(Message::event(topic.clone(), UNKNOWN));
+            }
+            messages.push(Message::clear(topic));
+        }
     }
 
     /// The complete reading, once for each attempt.
@@ -280,7 +320,7 @@ impl PublishedBattery {
             return None;
         }
         self.raw_attempt = number;
-        let (topic, payload) = (self.topics.topic(topics::RAW), raw::raw(state).to_string());
+        let (topic, payload) = (self.topics.topic(topics::RAW), raw::text(state));
         Some(Message { at_least_once: false, ..Message::event(topic, payload) })
     }
 

@@ -238,10 +238,11 @@ fn switch_entity(context: &Context<'_>, switch: Switch) -> Entity {
 }
 
 fn value_entity(context: &Context<'_>, seen: &SeenQuantity) -> Entity {
-    let SeenQuantity { quantity, key, name, module, enabled } = seen;
+    let SeenQuantity { key, module, enabled } = *seen;
+    let (quantity, name, key) = (key.quantity(), key.name(), &*key.to_string());
     let is_binary = matches!(quantity.kind, Kind::Flag | Kind::Problem);
     let component = if is_binary { "binary_sensor" } else { "sensor" };
-    let is_named = !NAMED_BY_CLASS.contains(&key.as_str());
+    let is_named = !NAMED_BY_CLASS.contains(&key);
     let mut body = object(json!({ "name": is_named.then_some(name) }));
     body.extend(ids(context, component, key));
     body.insert("state_topic".into(), json!(context.topics.topic(key)));
@@ -255,7 +256,7 @@ fn value_entity(context: &Context<'_>, seen: &SeenQuantity) -> Entity {
         "enabled_by_default": (!enabled).then_some(false),
         "expire_after": expires.then(|| expiry(context).as_secs()),
     })));
-    let entity = Entity { component, key: key.clone(), module: *module, body };
+    let entity = Entity { component, key: key.to_owned(), module, body };
     if is_measured { entity } else { entity.while_running(context) }
 }
 

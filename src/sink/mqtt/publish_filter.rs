@@ -1,22 +1,22 @@
 //! Decides whether a value is published: the change filter.
 
 use super::Publish;
-use crate::model::Uptime;
 use crate::model::units::millis;
+use crate::model::{Uptime, Value};
 
-/// The text last published for a key, and when.
+/// What was last published for a key, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastSent {
-    pub text: String,
+    pub value: Value,
     pub at: Uptime,
 }
 
-/// Whether to publish `text` at `now`. A value that was never published is always due.
-pub fn is_due(last: Option<&LastSent>, text: &str, now: Uptime, policy: Publish) -> bool {
+/// Whether to publish `value` at `now`. A value that was never published is always due.
+pub fn is_due(last: Option<&LastSent>, value: &Value, now: Uptime, policy: Publish) -> bool {
     let Some(last) = last else { return true };
     match policy {
         Publish::All => true,
-        Publish::Changes(refresh) => last.text != text || now.since(last.at) >= millis(refresh),
+        Publish::Changes(refresh) => last.value != *value || now.since(last.at) >= millis(refresh),
     }
 }
 
@@ -30,12 +30,12 @@ mod tests {
 
     #[test]
     fn unchanged_value_is_due_after_the_refresh_time() {
-        let sent = LastSent { text: "1.0".into(), at: Uptime(1000) };
+        let sent = LastSent { value: Value::Integer(10), at: Uptime(1000) };
         let policy = Publish::Changes(Duration::from_secs(300));
         let after = |seconds: u64| Uptime(1000 + 1000 * seconds);
-        assert!(!is_due(Some(&sent), "1.0", after(299), policy));
-        assert!(is_due(Some(&sent), "1.0", after(300), policy));
-        assert!(is_due(Some(&sent), "1.1", after(0), policy));
+        assert!(!is_due(Some(&sent), &Value::Integer(10), after(299), policy));
+        assert!(is_due(Some(&sent), &Value::Integer(10), after(300), policy));
+        assert!(is_due(Some(&sent), &Value::Integer(11), after(0), policy));
     }
 
     proptest! {
@@ -49,12 +49,12 @@ mod tests {
             let mut sent: Option<LastSent> = None;
             for (value, seconds) in readings {
                 now = Uptime(now.0 + seconds * 1000);
-                let text = value.to_string();
-                if is_due(sent.as_ref(), &text, now, policy) {
-                    sent = Some(LastSent { text: text.clone(), at: now });
+                let value = Value::Integer(value.into());
+                if is_due(sent.as_ref(), &value, now, policy) {
+                    sent = Some(LastSent { value: value.clone(), at: now });
                 }
                 let last = sent.as_ref().expect("the first value is always due");
-                prop_assert_eq!(&last.text, &text);
+                prop_assert_eq!(&last.value, &value);
                 prop_assert!(now.since(last.at) < refresh * 1000);
             }
         }
@@ -64,11 +64,12 @@ mod tests {
             value in 0u8..9,
             seconds in 0u64..300,
         ) {
-            let sent = LastSent { text: value.to_string(), at: Uptime(1000) };
+            let value = Value::Integer(value.into());
+            let sent = LastSent { value: value.clone(), at: Uptime(1000) };
             let now = Uptime(1000 + seconds * 1000);
             let policy = Publish::Changes(Duration::from_secs(300));
-            prop_assert!(!is_due(Some(&sent), &value.to_string(), now, policy));
-            prop_assert!(is_due(Some(&sent), &value.to_string(), now, Publish::All));
+            prop_assert!(!is_due(Some(&sent), &value, now, policy));
+            prop_assert!(is_due(Some(&sent), &value, now, Publish::All));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::model::catalog::Quantity;
+use crate::model::EntryKey;
 use crate::model::{DeviceId, Profile};
 use crate::tasks::Task;
 
@@ -242,7 +242,7 @@ impl Scope {
 /// Other programs may retain messages below the same base topic.
 fn is_own_key(key: &str) -> bool {
     let fixed = [topics::RAW, topics::ONLINE, topics::META, topics::ALARMS, topics::EVENT];
-    fixed.contains(&key) || key.starts_with("cmd/") || Quantity::of(key).is_some()
+    fixed.contains(&key) || key.starts_with("cmd/") || EntryKey::parse(key).is_some()
 }
 
 #[cfg(test)]

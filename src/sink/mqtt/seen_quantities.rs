@@ -1,16 +1,12 @@
 //! The quantities of a battery that were seen so far: each has an entity in Home Assistant.
 
-use crate::model::catalog::Quantity;
 use crate::model::entries::intermittent;
-use crate::model::{DeviceState, Entry, entries};
+use crate::model::{DeviceState, Entry, EntryKey, entries};
 
 /// One value of the catalogue, or one member of a family such as the cells.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct SeenQuantity {
-    pub quantity: &'static Quantity,
-    /// With the member filled in, like the name.
-    pub key: String,
-    pub name: String,
+    pub key: EntryKey,
     /// The module of a stack that it belongs to, counted from 1.
     pub module: Option<usize>,
     /// Home Assistant shows the entity by default.
@@ -28,44 +24,42 @@ impl SeenQuantities {
     /// and go as an entity. A family follows the battery (another pack may have fewer cells), but a
     /// family that is missing completely was merely not read this time.
     pub fn update(&mut self, state: &DeviceState) -> bool {
-        let seen = |entry| {
-            let Entry { quantity, key, name, module, enabled, .. } = entry;
-            SeenQuantity { quantity, key, name, module, enabled }
-        };
+        let seen = |Entry { key, module, enabled, .. }| SeenQuantity { key, module, enabled };
         let mut now: Vec<_> = entries(state).into_iter().map(seen).collect();
-        for quantity in intermittent(state) {
-            if !contains(&now, quantity) {
-                let (key, name) = (quantity.key.to_owned(), quantity.name.to_owned());
-                let enabled = quantity.enabled;
-                now.push(SeenQuantity { quantity, key, name, module: None, enabled });
+        for key in intermittent(state) {
+            if !contains(&now, key) {
+                let enabled = key.quantity().enabled;
+                insert(&mut now, SeenQuantity { key, module: None, enabled });
             }
         }
         // A module that was removed takes all its quantities with it.
+        let has_modules = now.iter().any(|new| new.module.is_some());
         let removed = |module: Option<usize>| {
-            module.is_some()
-                && now.iter().any(|new| new.module.is_some())
-                && now.iter().all(|new| new.module != module)
+            has_modules && module.is_some() && now.iter().all(|new| new.module != module)
         };
-        let kept =
-            self.0.iter().filter(|old| !contains(&now, old.quantity) && !removed(old.module));
-        let kept: Vec<_> = kept.cloned().collect();
-        now.extend(kept);
-        // The rows of the catalogue are in one array, so their addresses are in its order.
-        now.sort_by_key(|seen| std::ptr::from_ref(seen.quantity));
-        let changed = !now.iter().map(|new| &new.key).eq(self.0.iter().map(|old| &old.key));
+        let is_kept = |old: &&SeenQuantity| !contains(&now, old.key) && !removed(old.module);
+        let kept: Vec<_> = self.0.iter().filter(is_kept).copied().collect();
+        kept.into_iter().for_each(|old| insert(&mut now, old));
+        let changed = !now.iter().map(|new| new.key).eq(self.0.iter().map(|old| old.key));
         self.0 = now;
         changed
     }
 }
 
-fn contains(list: &[SeenQuantity], quantity: &Quantity) -> bool {
-    list.iter().any(|seen| std::ptr::eq(seen.quantity, quantity))
+/// Whether the list, which is in the order of the catalogue, has a member of the family of this key.
+fn contains(list: &[SeenQuantity], key: EntryKey) -> bool {
+    let index = list.partition_point(|seen| seen.key.row() < key.row());
+    list.get(index).is_some_and(|seen| seen.key.row() == key.row())
+}
+
+fn insert(list: &mut Vec<SeenQuantity>, new: SeenQuantity) {
+    let index = list.partition_point(|seen| seen.key < new.key);
+    list.insert(index, new);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::catalog::CATALOG;
     use crate::model::{Alarm, AlarmSet};
     use crate::sink::mqtt::test_data;
 
@@ -74,7 +68,7 @@ mod tests {
     }
 
     fn keys(seen: &SeenQuantities) -> Vec<String> {
-        seen.0.iter().map(|seen| seen.key.clone()).collect()
+        seen.0.iter().map(|seen| seen.key.to_string()).collect()
     }
 
     #[test]
@@ -110,10 +104,7 @@ mod tests {
         let mut reading = test_data::reading(16);
         reading.alarms.note(Alarm::FuseBlown, false);
         assert!(seen.update(&test_data::state(reading, 2)));
-        let row = |seen: &SeenQuantity| {
-            CATALOG.iter().position(|quantity| std::ptr::eq(quantity, seen.quantity))
-        };
-        assert!(seen.0.iter().map(row).is_sorted());
+        assert!(seen.0.iter().map(|seen| seen.key).is_sorted());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Every topic of the program.
 
-use crate::model::{Profile, Switch};
+use crate::model::{EntryKey, Profile, Switch};
 
 use DiscoveryTarget::{Device, Entity};
 
@@ -45,6 +45,11 @@ impl Topics {
 
     /// A value key or one of the constants above, below the base topic.
     pub fn topic(&self, key: &str) -> String {
+        format!("{}/{key}", self.base)
+    }
+
+    /// The topic of a value.
+    pub fn value(&self, key: EntryKey) -> String {
         format!("{}/{key}", self.base)
     }
 
