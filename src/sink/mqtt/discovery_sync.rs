@@ -2,6 +2,7 @@
 //! publish, in the order that Home Assistant needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value, json};
 
@@ -18,10 +19,26 @@ pub struct RetainedDiscovery(BTreeMap<DiscoveryTarget, RetainedPayload>);
 
 #[derive(Debug, Clone)]
 struct RetainedPayload {
-    /// `None` when it is unknown or has to be sent again.
-    text: Option<String>,
-    /// The described components by their keys.
-    components: Map<String, Value>,
+    /// Hash of the text; `None` when it is unknown or has to be sent again. The texts of a battery take
+    /// 100 kB.
+    hash: Option<u64>,
+    /// The described components by their keys, of a device. The topic of an entity says it all.
+    components: Option<Box<Map<String, Value>>>,
+}
+
+impl RetainedPayload {
+    fn keys(self, target: DiscoveryTarget) -> Vec<String> {
+        match target {
+            DiscoveryTarget::Entity(_, key) => vec![key],
+            DiscoveryTarget::Device(_) => {
+                self.components.into_iter().flat_map(|it| *it).map(|(key, _)| key).collect()
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.components.as_ref().map_or(1, |components| components.len())
+    }
 }
 
 /// The messages of one update, and the keys that lost their entity.
@@ -34,15 +51,20 @@ pub struct DiscoveryUpdate {
 impl RetainedDiscovery {
     /// Adds what an earlier run published.
     pub fn add(&mut self, target: DiscoveryTarget, components: Map<String, Value>) {
-        let count: usize = self.0.values().map(|payload| payload.components.len()).sum();
-        if count + components.len() <= MAX_ANNOUNCED {
-            self.0.insert(target, RetainedPayload { text: None, components });
+        let components = match target {
+            DiscoveryTarget::Entity(..) => None,
+            DiscoveryTarget::Device(_) => Some(Box::new(components)),
+        };
+        let payload = RetainedPayload { hash: None, components };
+        let count: usize = self.0.values().map(RetainedPayload::len).sum();
+        if count + payload.len() <= MAX_ANNOUNCED {
+            self.0.insert(target, payload);
         }
     }
 
     /// The next update sends everything again, as Home Assistant expects after its start.
     pub fn invalidate(&mut self) {
-        self.0.values_mut().for_each(|payload| payload.text = None);
+        self.0.values_mut().for_each(|payload| payload.hash = None);
     }
 
     /// `complete`: the battery was read, so that all its entities are known. Until then nothing is
@@ -127,14 +149,13 @@ impl Sync<'_> {
         self.retained.extend(kept);
         for (target, payload) in removed.into_iter().rev() {
             self.messages.push(Message::clear(self.context.topics.discovery(&target)));
-            self.removed_keys.extend(payload.components.into_iter().map(|(key, _)| key));
+            self.removed_keys.extend(payload.keys(target));
         }
     }
 
     fn publish_entity(&mut self, entity: &Entity) {
-        let components = [(entity.key.clone(), discovery::platform(entity.component))];
         let payload = discovery::entity_payload(self.context, entity);
-        self.publish(entity_target(entity), Map::from_iter(components), &payload);
+        self.publish(entity_target(entity), None, &payload);
     }
 
     fn publish_device(&mut self, module: Option<usize>, entities: &[Entity], complete: bool) {
@@ -142,8 +163,8 @@ impl Sync<'_> {
         let entities = entities.iter().filter(|entity| entity.module == module);
         let mut components: Map<String, Value> =
             entities.map(|entity| (entity.key.clone(), discovery::component(entity))).collect();
-        let before = self.retained.get(&target).map(|payload| payload.components.clone());
-        let mut missing = before.unwrap_or_default();
+        let before = self.retained.get(&target).and_then(|payload| payload.components.as_deref());
+        let mut missing = before.cloned().unwrap_or_default();
         missing.retain(|key, _| !components.contains_key(key));
         if !complete {
             components.extend(missing);
@@ -161,22 +182,24 @@ impl Sync<'_> {
             self.messages.push(Message::retained(topic, payload));
         }
         let payload = discovery::device_payload(self.context, module, components.clone());
-        self.publish(target, components, &payload);
+        self.publish(target, Some(Box::new(components)), &payload);
     }
 
     fn publish(
         &mut self,
         target: DiscoveryTarget,
-        components: Map<String, Value>,
+        components: Option<Box<Map<String, Value>>>,
         payload: &Value,
     ) {
         let text = payload.to_string();
-        let retained = self.retained.get(&target).and_then(|payload| payload.text.as_ref());
-        if retained != Some(&text) {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let hash = Some(hasher.finish());
+        if self.retained.get(&target).is_none_or(|payload| payload.hash != hash) {
             let topic = self.context.topics.discovery(&target);
-            self.messages.push(Message::retained(topic, text.clone()));
+            self.messages.push(Message::retained(topic, text));
         }
-        self.retained.insert(target, RetainedPayload { text: Some(text), components });
+        self.retained.insert(target, RetainedPayload { hash, components });
     }
 }
 
