@@ -154,25 +154,17 @@ impl Observer {
         self.view().stopping = true;
     }
 
-    /// Whether everything is online, with values that are younger than `age`.
-    pub fn is_well(&self, age: Duration) -> bool {
+    /// What is not online, or has values that are older than `age`.
+    pub fn complaints(&self, age: Duration) -> Vec<String> {
         let (view, now) = (self.view(), Instant::now());
-        let is_well = |pack: &PackView| {
-            let is_fresh = |at: &Instant| now.duration_since(*at) < age;
-            pack.online == Some(true) && !pack.cells.is_empty() && pack.cells.values().all(is_fresh)
-        };
-        view.bridge == Some(true) && view.packs.values().all(is_well)
-    }
-
-    /// What is not well.
-    pub fn complaint(&self) -> String {
-        let view = self.view();
-        let of = |(id, pack): (&String, &PackView)| {
-            let age = pack.cells.values().min().map(|at| at.elapsed().as_secs());
-            format!("{id} online {:?}, oldest value {age:?} s", pack.online)
-        };
-        let packs: Vec<_> = view.packs.iter().map(of).collect();
-        format!("bridge {:?}, {}", view.bridge, packs.join(", "))
+        let bridge = (view.bridge != Some(true)).then(|| format!("bridge {:?}", view.bridge));
+        let packs = view.packs.iter().filter_map(|(id, pack)| {
+            let oldest = pack.cells.values().min().map(|at| now.duration_since(*at));
+            let is_well = pack.online == Some(true) && oldest.is_some_and(|oldest| oldest < age);
+            let state = (pack.online, oldest.map(|oldest| oldest.as_secs()));
+            (!is_well).then(|| format!("{id} online and oldest value (s): {state:?}"))
+        });
+        bridge.into_iter().chain(packs).collect()
     }
 
     pub fn is_everything_offline(&self) -> bool {

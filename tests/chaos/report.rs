@@ -51,13 +51,14 @@ impl Report {
             }
         }
         println!(
-            "seed {seed}: {}, {} faults, {} values, well after {:.1?}, memory {} -> {} kB",
+            "seed {seed}: {}, {} faults, {} values, well after {:.1?}, memory {} -> {} kB; {}",
             if outcome.broken.is_empty() { "kept" } else { "BROKEN" },
             plan.events.len(),
             outcome.values,
             outcome.recovery,
             before.memory_kb,
-            after.memory_kb
+            after.memory_kb,
+            outcome.slowest
         );
         if !outcome.broken.is_empty() {
             self.failed.push(seed);

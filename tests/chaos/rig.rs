@@ -68,10 +68,13 @@ pub struct Rig {
 }
 
 /// How a schedule went.
+#[derive(Default)]
 pub struct Outcome {
     pub broken: Vec<Broken>,
     /// From the end of the last fault until everything was well.
     pub recovery: Duration,
+    /// What came back last.
+    pub slowest: String,
     pub values: u64,
     /// Before the faults and after them.
     pub resources: [Resources; 2],
@@ -83,8 +86,7 @@ impl Outcome {
     pub fn not_run() -> Self {
         let detail = "the rig failed, see the message above".to_owned();
         let broken = Broken { promise: Promise::Running, at: Duration::ZERO, detail };
-        let (recovery, log) = (Duration::ZERO, String::new());
-        Outcome { broken: vec![broken], recovery, values: 0, resources: Default::default(), log }
+        Outcome { broken: vec![broken], ..Outcome::default() }
     }
 }
 
@@ -206,12 +208,12 @@ impl Rig {
         thread::sleep(WARM_UP);
         let warm = self.program.resources().unwrap_or_default();
         self.play(&plan.events);
-        let recovery = self.recover("the last fault");
+        let (recovery, slowest) = self.recover("the last fault");
         let settled = self.settle(warm);
         self.stop();
         let (broken, values) = self.observer.results();
         let log = self.program.log();
-        Outcome { broken, recovery, values, resources: [warm, settled], log }
+        Outcome { broken, recovery, slowest, values, resources: [warm, settled], log }
     }
 
     fn play(&mut self, events: &[Event]) {
@@ -241,20 +243,28 @@ impl Rig {
         }
     }
 
-    /// Waits until everything is well.
-    fn recover(&mut self, from: &str) -> Duration {
-        let start = Instant::now();
+    /// Waits until everything is well. Returns how long that took, and what came back last.
+    fn recover(&mut self, from: &str) -> (Duration, String) {
+        let (start, mut slowest) = (Instant::now(), String::new());
         let age = Duration::from_secs(2 * self.interval + 3);
-        while !(self.observer.is_well(age) && self.program.is_healthy()) {
+        loop {
+            let mut complaints = self.observer.complaints(age);
+            if !self.program.is_healthy() {
+                complaints.push("/healthz".into());
+            }
+            if complaints.is_empty() {
+                break;
+            }
+            slowest = complaints.join(", ");
             if start.elapsed() > RECOVERY + self.observer.delay_since(start) {
-                let detail = format!("not well after {from}: {}", self.observer.complaint());
+                let detail = format!("not well after {from}: {slowest}");
                 self.observer.report(Promise::Recovery, detail);
                 break;
             }
             thread::sleep(POLL);
         }
         self.check_running();
-        start.elapsed()
+        (start.elapsed(), slowest)
     }
 
     /// Waits until the program uses no more than before.
@@ -297,7 +307,7 @@ impl Rig {
         let start = Instant::now();
         while !self.observer.is_everything_offline() {
             if start.elapsed() > STOP + self.observer.delay_since(start) {
-                let detail = format!("after the stop: {}", self.observer.complaint());
+                let detail = "not everything is offline after the stop".to_owned();
                 return self.observer.report(Promise::Stop, detail);
             }
             thread::sleep(POLL);
