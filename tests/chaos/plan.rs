@@ -45,12 +45,19 @@ pub struct Plan {
     pub events: Vec<Event>,
 }
 
-/// All faults start and end within this time.
-const LENGTH_MS: u64 = 60_000;
-/// The longest time between two faults of a group.
-const PAUSE_MS: u64 = 15_000;
-/// The same in a schedule of chosen faults.
-const SHORT_PAUSE_MS: u64 = 4_000;
+/// Times of a schedule in milliseconds.
+struct Timing {
+    /// All faults start and end within this time.
+    length: u64,
+    /// The longest time between two faults of a group.
+    pause: u64,
+    /// The shortest duration of a long fault.
+    long: u64,
+}
+
+const ALL_FAULTS: Timing = Timing { length: 60_000, pause: 15_000, long: 32_000 };
+/// Few faults are more frequent, and some last longer than the observer waits for their effect.
+const CHOSEN_FAULTS: Timing = Timing { length: 90_000, pause: 4_000, long: 62_000 };
 /// One fault in this many is longer than a battery may be silent.
 const LONG: u64 = 5;
 
@@ -62,7 +69,8 @@ impl Plan {
                 names.iter().any(|name| *name == fault.name || *name == fault.group)
             })
         };
-        let pause = if names.is_some() { SHORT_PAUSE_MS } else { PAUSE_MS };
+        let timing = if names.is_some() { CHOSEN_FAULTS } else { ALL_FAULTS };
+        let Timing { length, pause, long } = timing;
         let mut random = Random(seed);
         let mut events = Vec::new();
         for faults in FAULTS {
@@ -71,10 +79,10 @@ impl Plan {
                 continue;
             }
             let mut time = random.below(pause);
-            while time < LENGTH_MS - 5_000 {
+            while time < length - 5_000 {
                 let is_long = random.below(LONG) == 0;
-                let duration = if is_long { 32_000 } else { 1_000 } + random.below(14_000);
-                let duration = duration.min(LENGTH_MS - time);
+                let duration = if is_long { long } else { 1_000 } + random.below(14_000);
+                let duration = duration.min(length - time);
                 let pick = random.below(faults.len() as u64) as usize;
                 events.push(Event {
                     number: 0,

@@ -96,7 +96,7 @@ fn flood(rig: &Rig, topic: String, payload: &'static str) -> Undo {
     })
 }
 
-/// Retains these payloads one after the other on each topic, and deletes them in the end.
+/// Retains these payloads one after the other on each topic. The last ones stay there.
 fn retain(rig: &Rig, topics: Vec<String>, payloads: impl Fn(usize) -> Vec<String>) -> Undo {
     let port = rig.broker.port();
     let messages: Vec<(String, String)> = topics
@@ -107,23 +107,17 @@ fn retain(rig: &Rig, topics: Vec<String>, payloads: impl Fn(usize) -> Vec<String
         })
         .collect();
     messages.iter().for_each(|(_, payload)| rig.observer.ignore(payload));
-    let publish = move |messages: &[(String, String)]| {
+    let publish = move || {
         let mut publisher = Publisher::connect(port)?;
-        for (topic, payload) in messages {
+        for (topic, payload) in &messages {
             publisher.publish(topic, payload.as_bytes(), true)?;
         }
         publisher.finish()
     };
     let mut is_done = false;
-    let undo = super::repeat(move || {
-        is_done = is_done || publish(&messages).is_ok();
+    super::repeat(move || {
+        is_done = is_done || publish().is_ok();
         thread::sleep(Duration::from_millis(100));
-    });
-    let deletion: Vec<_> = topics.into_iter().map(|topic| (topic, String::new())).collect();
-    Box::new(move |rig| {
-        undo(rig);
-        // Without a broker there is nothing to delete, or it stays.
-        let _ = publish(&deletion);
     })
 }
 
