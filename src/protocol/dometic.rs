@@ -44,7 +44,7 @@ const CHANNEL: GattChannel = GattChannel {
 
 fn new(options: &Options) -> Box<dyn Driver> {
     Box::new(Runner::new(Dometic {
-        timeout: options.timeout.min(TIMEOUT),
+        timeout: options.ble_timeout(),
         secret: options.password.clone(),
         opened: false,
         packs: BTreeMap::new(),
@@ -53,7 +53,6 @@ fn new(options: &Options) -> Box<dyn Driver> {
     }))
 }
 
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for further packs when it is not known yet how many there are.
 const FURTHER_PACKS: Duration = Duration::from_secs(3);
 
@@ -348,7 +347,7 @@ mod tests {
     #[test]
     fn packs_are_added_up() {
         let mut driver = Dometic {
-            timeout: TIMEOUT,
+            timeout: Options::default().ble_timeout(),
             secret: None,
             opened: true,
             packs: BTreeMap::new(),

@@ -31,7 +31,7 @@ const CHANNELS: &[GattChannel] =
 
 fn new(options: &Options) -> Box<dyn Driver> {
     Box::new(Runner::new(Dpwrcore {
-        timeout: options.timeout.min(TIMEOUT),
+        timeout: options.ble_timeout(),
         unlock: options.name.as_deref().and_then(unlock_code),
         unlocked: false,
         command: 0,
@@ -41,7 +41,6 @@ fn new(options: &Options) -> Box<dyn Driver> {
     }))
 }
 
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// The battery may accept the unlock without an answer.
 const UNLOCK_LINGER: Duration = Duration::from_secs(1);
 

@@ -114,6 +114,16 @@ pub enum CapacityUnit {
     MilliampHours,
 }
 
+/// Time for a reply over Bluetooth, of most batteries.
+pub(super) const BLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Options {
+    /// Time limit for one reply of a brand that has Bluetooth only.
+    pub(super) fn ble_timeout(&self) -> Duration {
+        self.timeout.min(BLE_TIMEOUT)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Options {

@@ -33,10 +33,9 @@ const CHANNEL: GattChannel = GattChannel::new(
 );
 
 fn new(options: &Options) -> Box<dyn Driver> {
-    Box::new(Runner::new(Felicity { timeout: options.timeout.min(TIMEOUT) }))
+    Box::new(Runner::new(Felicity { timeout: options.ble_timeout() }))
 }
 
-const TIMEOUT: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_millis(500);
 const RETRIES: u8 = 1;
 /// Answers have about 900 characters.

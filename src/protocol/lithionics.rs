@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::query::Progress;
 use super::values::{centi_percent, deci_celsius};
 use super::{
-    AdvertisementMatcher, DecodeError, Driver, DriverInfo, Framing, GattChannel, GattProfile, Need,
+    AdvertisementMatcher, DecodeError, Driver, DriverInfo, Framing, GattChannel, GattProfile,
     Options, Pacing, RequestReply, Runner, short,
 };
 use crate::model::Reading;
@@ -35,11 +35,10 @@ pub static INFO: DriverInfo = DriverInfo {
 const CHANNEL: GattChannel = GattChannel::read_only(&[short(0xFFE0, 0xFFE1)]);
 
 fn new(options: &Options) -> Box<dyn Driver> {
-    let timeout = options.timeout.min(TIMEOUT);
-    Box::new(Runner::new(Lithionics { timeout, received: Received::default() }))
+    let received = Received::default();
+    Box::new(Runner::new(Lithionics { timeout: options.ble_timeout(), received }))
 }
 
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for the lines of all modules after the line of the pack.
 const MODULES: Duration = Duration::from_secs(2);
 const LONGEST_LINE: usize = 300;
@@ -229,18 +228,6 @@ impl RequestReply for Lithionics {
 
     fn is_self_describing(&self, _query: ()) -> bool {
         true
-    }
-
-    fn need(&self, _query: ()) -> Need {
-        Need::Required
-    }
-
-    fn describe(&self, _query: ()) -> String {
-        "the values that it sends unasked".to_owned()
-    }
-
-    fn encode(&self, _query: ()) -> Vec<u8> {
-        Vec::new()
     }
 
     fn frame(&self, _query: (), buffer: &[u8]) -> Framing {

@@ -9,7 +9,7 @@ use super::info::Characteristic;
 use super::query::Progress;
 use super::values::{centi_percent, deci_celsius};
 use super::{
-    AdvertisementMatcher, DecodeError, Driver, DriverInfo, Framing, GattChannel, GattProfile, Need,
+    AdvertisementMatcher, DecodeError, Driver, DriverInfo, Framing, GattChannel, GattProfile,
     Options, Pacing, Reader, RequestReply, Runner, StatusWord, check, status_word,
 };
 use crate::model::Reading;
@@ -28,10 +28,9 @@ const NOTIFY: Characteristic = Characteristic { service: SERVICE, uuid: SERVICE 
 const CHANNEL: GattChannel = GattChannel::read_only(&[NOTIFY]);
 
 fn new(options: &Options) -> Box<dyn Driver> {
-    Box::new(Runner::new(Myvolta { timeout: options.timeout.min(TIMEOUT), seen: 0 }))
+    Box::new(Runner::new(Myvolta { timeout: options.ble_timeout(), seen: 0 }))
 }
 
-const TIMEOUT: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(2);
 const RETRIES: u8 = 2;
 
@@ -104,18 +103,6 @@ impl RequestReply for Myvolta {
         true
     }
 
-    fn need(&self, _query: ()) -> Need {
-        Need::Required
-    }
-
-    fn describe(&self, _query: ()) -> String {
-        "the values that it sends unasked".to_owned()
-    }
-
-    fn encode(&self, _query: ()) -> Vec<u8> {
-        Vec::new()
-    }
-
     fn frame(&self, _query: (), buffer: &[u8]) -> Framing {
         let start = buffer.windows(2).position(|pair| pair == [0x55, 0x55]);
         match start {
@@ -151,7 +138,7 @@ impl RequestReply for Myvolta {
 
     fn pacing(&self, _query: ()) -> Pacing {
         let settle = SETTLE.min(self.timeout);
-        Pacing { timeout: self.timeout, gap: Duration::ZERO, settle, retries: RETRIES }
+        Pacing { timeout: self.timeout, settle, retries: RETRIES, ..Pacing::default() }
     }
 
     fn begin(&mut self, _query: ()) {

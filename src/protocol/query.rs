@@ -45,11 +45,17 @@ pub trait RequestReply: Send {
         self.need(query) == Need::Once
     }
     /// What a missing reply means.
-    fn need(&self, query: Self::Query) -> Need;
+    fn need(&self, _query: Self::Query) -> Need {
+        Need::Required
+    }
     /// The request as people call it, for messages.
-    fn describe(&self, query: Self::Query) -> String;
-    /// The bytes of the request.
-    fn encode(&self, query: Self::Query) -> Vec<u8>;
+    fn describe(&self, _query: Self::Query) -> String {
+        "the values that it sends unasked".to_owned()
+    }
+    /// The bytes of the request; none for a battery that sends unasked.
+    fn encode(&self, _query: Self::Query) -> Vec<u8> {
+        Vec::new()
+    }
     /// What the buffer begins with.
     fn frame(&self, query: Self::Query, buffer: &[u8]) -> Framing;
     /// Decodes one frame. After an error the runner discards `into`, so it may be half filled. It

@@ -21,7 +21,7 @@ use self::frame::{Numbers, Shape};
 use self::layout::Variables;
 use self::scalar::Token;
 use self::schema::{Profile, Request};
-use super::driver::{CycleKind, Driver, Medium, Options};
+use super::driver::{BLE_TIMEOUT, CycleKind, Driver, Medium, Options};
 use super::error::DecodeError;
 use super::frame::FrameShape;
 use super::query::{Framing, Need, Pacing, Progress, RequestReply, Runner};
@@ -30,8 +30,6 @@ use crate::model::Reading;
 /// Time to keep receiving after a damaged reply.
 const SETTLE: Duration = Duration::from_millis(300);
 const RETRIES: u8 = 2;
-/// Time limit for a reply where neither the profile nor the operator sets one.
-const BLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request, and the pack it is for; 0 for the whole battery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
