@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod cycles;
+mod size;
 mod source;
 
 use std::collections::BTreeSet;
