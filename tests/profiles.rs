@@ -15,6 +15,8 @@ use bms_reader::protocol::table::key::Key;
 use bms_reader::protocol::table::load;
 use bms_reader::protocol::{CycleKind, Options, Step, profiles};
 use bms_reader::sim::rng::Rng;
+use bms_reader::sim::table::TablePack;
+use bms_reader::sim::{Responder, SimPack};
 
 fn docs_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/profiles.md")
@@ -306,7 +308,7 @@ fn list_of_alarms_is_current() {
     assert!(fs::read_to_string(docs_path()).unwrap() == current, "{hint}");
 }
 
-/// Profiles with any mistake are refused, or read any bytes without a panic.
+/// Profiles with any mistake are refused, or read and simulate any bytes without a panic.
 #[test]
 fn mutated_profile_never_panics() {
     let extremes =
@@ -329,12 +331,14 @@ fn mutated_profile_never_panics() {
         let info = profiles::info(profile);
         let options = Options { medium: Medium::Ble, ..Options::default() };
         let mut driver = info.driver(&options);
+        let profile = info.source.profile().expect("a profile");
+        let mut pack = TablePack::new(profile, Medium::Ble, SimPack::fixed(1));
         driver.start(CycleKind::Read);
         for _ in 0..60 {
             match driver.step() {
                 Step::Send(bytes) => {
                     driver.advance();
-                    driver.receive(&bytes);
+                    driver.receive(&pack.respond(&bytes, 0.0).unwrap_or(bytes));
                 }
                 Step::Pause(_) => driver.advance(),
                 Step::Await(_) => {

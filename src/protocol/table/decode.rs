@@ -42,12 +42,10 @@ impl Decoder<'_> {
             let rest = self.bytes.len().saturating_sub(at) / field.step();
             let entries = layout.entries(field, (at, rest), self.variables);
             for index in 0..entries.map_err(|value| out_of_range(field, value))? {
-                let at = at + index * field.step();
+                let (at, cell) = (at + index * field.step(), first_cell + field.first - 1 + index);
                 match field.kind {
                     Kind::Text => self.decode_text(field, at, into)?,
-                    _ => {
-                        self.decode_number(field, at, first_cell + field.first - 1 + index, into)?
-                    }
+                    _ => self.decode_number(field, at, cell, into)?,
                 }
             }
             // Places without a sensor follow the last one.

@@ -48,7 +48,7 @@ pub struct Table {
     address: Option<u8>,
     /// Index of the unit in use, among those of the profile.
     unit: usize,
-    /// The unit in use had a reply.
+    /// A request with the unit in use had a reply.
     proven: bool,
     timeout: Duration,
     variables: Variables,

@@ -8,7 +8,7 @@ use crate::protocol::table::frame::{Numbers, Shape};
 use crate::protocol::table::key::{Flag, Key};
 use crate::protocol::table::layout::{Layout, Variables};
 use crate::protocol::table::number::{put, scaled, scatter, unsigned};
-use crate::protocol::table::scalar::{Count, Scale};
+use crate::protocol::table::scalar::{Count, Scale, Values};
 use crate::protocol::table::schema::{Field, Kind, Order, Profile, Reply};
 use crate::sim::PackState;
 
@@ -95,11 +95,11 @@ impl<'a> Encoder<'a> {
         index: usize,
         sensors: &mut impl Iterator<Item = DeciCelsius>,
     ) -> Option<i64> {
-        let (state, cell) = (self.state, field.first - 1 + index);
+        let (state, parts, cell) = (self.state, field.kind.parts(), field.first - 1 + index);
         let range = [state.cells.iter().max(), state.cells.iter().min()];
         let (value, factor) = match field.key {
             Key::Variable(name) => (self.variables.number(name)?, 1),
-            _ if field.sim.is_some() => return field.sim,
+            _ if field.sim.is_some() => return field.sim.map(|it| it.saturating_mul(parts)),
             Key::Cells => (state.cells.get(cell)?.to_i64(), 1000),
             Key::CellRange => ((*range.get(index)?)?.to_i64(), 1000),
             Key::Sensor(SensorLocation::Cells) => (sensors.next()?.to_i64(), 10),
@@ -118,7 +118,8 @@ impl<'a> Encoder<'a> {
         let Scale { numerator, denominator } = field.scale;
         let inverse =
             Scale { numerator: denominator * numerator.signum(), denominator: numerator.abs() };
-        Some(scaled(value, factor, inverse, field.kind.parts()).saturating_sub(field.add))
+        let add = field.add.saturating_mul(parts);
+        Some(scaled(value, factor, inverse, parts).saturating_sub(add))
     }
 
     fn is_on(&self, flag: Flag) -> bool {
@@ -147,20 +148,18 @@ impl<'a> Encoder<'a> {
 
 /// Writes a number as the frame has it, or one that stands for "none".
 fn write(bytes: &mut Vec<u8>, field: &Field, at: usize, number: Option<i64>) {
-    let (width, order, parts) =
-        (field.kind.width(), field.order.unwrap_or_default(), field.kind.parts());
-    let absent = || field.absent.as_ref().and_then(|absent| absent.example());
-    let mut number = number.or_else(absent).unwrap_or_default();
-    if let Some(valid) = field.valid.as_ref().filter(|valid| !valid.contain(number / parts)) {
-        number = valid.example().unwrap_or(number);
-    }
-    if !field.kind.is_signed() && field.kind != Kind::F32 {
-        number = number.max(0)
-    }
+    let (width, parts, order) =
+        (field.kind.width(), field.kind.parts(), field.order.unwrap_or_default());
+    let example = |values: &Option<Values>| Some(values.as_ref()?.example()?.saturating_mul(parts));
+    let number = number.or_else(|| example(&field.absent)).unwrap_or_default();
+    let is_valid = field.valid.as_ref().is_none_or(|valid| valid.contain(number / parts));
+    let number = if is_valid { number } else { example(&field.valid).unwrap_or(number) };
+    // What a number without a sign cannot be is the value of another field.
     let bits = match (field.kind, field.mask) {
         (Kind::F32, _) => ((number as f64 / parts as f64) as f32).to_bits().into(),
-        (_, Some(mask)) => scatter(number.cast_unsigned(), mask),
-        _ => number.cast_unsigned(),
+        (_, Some(mask)) => scatter(number.max(0).cast_unsigned(), mask),
+        (kind, None) if kind.is_signed() => number.cast_unsigned(),
+        _ => number.max(0).cast_unsigned(),
     };
     bytes.resize(bytes.len().max(at + width), 0);
     // A variable may repeat a part of another field.
