@@ -21,7 +21,7 @@ use crate::remedy;
 #[derive(Debug, Clone)]
 pub struct Board {
     slots: Arc<BTreeMap<DeviceId, watch::Sender<DeviceState>>>,
-    /// Counts the changes of all slots.
+    /// Counts the changes of all slots and of the broker.
     changes: Arc<watch::Sender<u64>>,
     /// `None` when no broker is configured.
     broker: Arc<watch::Sender<Option<BrokerState>>>,
@@ -62,7 +62,7 @@ impl Board {
         Updates { slots, changes: self.changes.subscribe() }
     }
 
-    /// Notifies of the change of any battery.
+    /// Notifies of the change of any battery, and of the broker.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -95,7 +95,7 @@ impl Board {
 
     fn update_if(&self, device: &DeviceId, change: impl FnOnce(&mut DeviceState) -> bool) {
         if self.slots.get(device).is_some_and(|slot| slot.send_if_modified(change)) {
-            self.changes.send_modify(|count| *count = count.wrapping_add(1));
+            self.count_change();
         }
     }
 
@@ -110,6 +110,10 @@ impl Board {
                 state.mark_offline(time);
             }
         });
+    }
+
+    fn count_change(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// See [`DeviceState::restore`]. `None` when there is no such battery.
@@ -148,8 +152,13 @@ impl Board {
         self.broker.borrow().clone()
     }
 
+    pub fn subscribe_broker(&self) -> watch::Receiver<Option<BrokerState>> {
+        self.broker.subscribe()
+    }
+
     pub fn update_broker(&self, change: impl FnOnce(&mut BrokerState)) {
         self.broker.send_modify(|state| change(state.get_or_insert_default()));
+        self.count_change();
     }
 }
 

@@ -10,6 +10,7 @@ mod mosquitto;
 mod addon;
 mod cli;
 mod commands;
+mod crowd;
 mod demo;
 mod derived;
 mod fixture;

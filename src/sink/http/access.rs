@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Mutex;
@@ -90,7 +90,7 @@ impl Guard {
             self.check_origin(request).map_err(IntoResponse::into_response)?;
             return Ok(true);
         }
-        let checked = self.check_host(headers).and_then(|()| self.check_origin(request));
+        let checked = self.check_host(request).and_then(|()| self.check_origin(request));
         checked.map_err(IntoResponse::into_response)?;
         let is_local = client.is_some_and(|client| client.is_loopback());
         if self.access.token.is_some() {
@@ -111,9 +111,23 @@ impl Guard {
         Ok(is_local && !FORWARDED.iter().any(|name| headers.contains_key(name)))
     }
 
-    fn check_host(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        // Browsers always send one.
-        let Some(host) = text(headers, &header::HOST) else { return Ok(()) };
+    /// Proxies and caches may look at the target or at either of two headers, so all must be allowed.
+    fn check_host(&self, request: &Parts) -> Result<(), ApiError> {
+        let mut hosts = request.headers.get_all(header::HOST).iter();
+        match (hosts.next(), hosts.next()) {
+            (Some(host), None) => self.check_name(host.to_str().unwrap_or_default())?,
+            // HTTP/1.0 has no such header. No browser uses it.
+            (None, None) if request.version < Version::HTTP_11 => {}
+            _ => {
+                let error = "a request has exactly one Host header; send one".to_owned();
+                return Err(ApiError(StatusCode::BAD_REQUEST, error));
+            }
+        }
+        request.uri.authority().map_or(Ok(()), |target| self.check_name(target.as_str()))
+    }
+
+    /// Checks a name with or without a port.
+    fn check_name(&self, host: &str) -> Result<(), ApiError> {
         let name = host_name(host).to_ascii_lowercase();
         let is_local = name == "localhost"
             || !name.contains('.')
@@ -231,6 +245,9 @@ mod tests {
 
     fn request(client: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
         let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "Host") {
+            request = request.header("Host", "localhost");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -305,6 +322,25 @@ mod tests {
         ] {
             let request = request("127.0.0.1", "GET", "/", &[("Host", host)]);
             assert_eq!(check(&open, request).await, Err(421), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn request_has_one_host_and_one_target() {
+        let open = guard(false, None);
+        let two = [("Host", "localhost"), ("Host", "localhost")];
+        assert_eq!(check(&open, request("127.0.0.1", "GET", "/", &two)).await, Err(400));
+        for (version, expected) in [(Version::HTTP_11, Err(400)), (Version::HTTP_10, Ok(true))] {
+            let mut none = request("127.0.0.1", "GET", "/", &[]);
+            none.headers_mut().remove(header::HOST);
+            *none.version_mut() = version;
+            assert_eq!(check(&open, none).await, expected, "{version:?}");
+        }
+        for (target, expected) in
+            [("http://localhost:8099/", Ok(true)), ("http://evil.example/", Err(421))]
+        {
+            let request = request("127.0.0.1", "GET", target, &[]);
+            assert_eq!(check(&open, request).await, expected, "{target}");
         }
     }
 

@@ -2,21 +2,19 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use http_body_util::channel::{Channel, Sender};
-use serde_json::Value as Json;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
 use super::AppState;
+use super::connections::Connection;
 use super::error::ApiError;
-use super::overview;
 
-pub(super) const MAX_CLIENTS: usize = 24;
 /// Chunks that wait for a slow client. The board keeps the newest states, so no more are needed.
 const CHANNEL_CAPACITY: usize = 2;
 /// A client that does not read for this long is disconnected.
@@ -27,44 +25,45 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(200);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 impl AppState {
-    /// Sends all changes until the client disconnects or the program stops.
-    async fn stream(self, mut client: Sender<Bytes>, _permit: OwnedSemaphorePermit) {
-        let mut updates = self.board.updates();
-        let mut sent_broker = None;
+    /// Sends all changes until the client disconnects.
+    async fn stream(&self, client: &mut Sender<Bytes>) {
+        let mut changes = self.board.changes();
+        let mut sent = 0;
         loop {
-            let states = tokio::select! {
-                () = self.stop.cancelled() => return,
-                states = timeout(KEEP_ALIVE, updates.next()) => states.unwrap_or_default(),
-            };
-            let battery = |state| event("battery", &overview::battery(state));
-            let mut text: String = states.iter().map(battery).collect();
-            let broker = overview::broker(self.board.broker().as_ref());
-            if sent_broker.as_ref() != Some(&broker) {
-                text.push_str(&event("broker", &broker));
-                sent_broker = Some(broker);
+            changes.mark_unchanged();
+            let (mut events, last) = self.texts.events_since(sent).await;
+            if events.is_empty() {
+                match timeout(KEEP_ALIVE, changes.changed()).await {
+                    Ok(_) => continue,
+                    Err(_) => events.push(Bytes::from_static(b": keep-alive\n\n")),
+                }
             }
-            if text.is_empty() {
-                text.push_str(": keep-alive\n\n");
+            for event in events {
+                if !matches!(timeout(SEND_TIMEOUT, client.send_data(event)).await, Ok(Ok(()))) {
+                    return;
+                }
             }
-            if !matches!(timeout(SEND_TIMEOUT, client.send_data(text.into())).await, Ok(Ok(()))) {
-                return;
-            }
+            sent = last;
             sleep(BATCH_INTERVAL).await;
         }
     }
 }
 
-fn event(name: &str, data: &Json) -> String {
-    format!("event: {name}\ndata: {data}\n\n")
-}
-
-pub(super) async fn events(State(app): State<AppState>) -> Result<impl IntoResponse, ApiError> {
+pub(super) async fn events(
+    State(app): State<AppState>,
+    connection: Option<Extension<Connection>>,
+) -> Result<impl IntoResponse, ApiError> {
     let permit = app.event_permits.clone().try_acquire_owned().map_err(|_| {
         let error = "too many clients receive events; poll /api/overview instead".to_owned();
         ApiError(StatusCode::SERVICE_UNAVAILABLE, error)
     })?;
-    let (sender, body) = Channel::new(CHANNEL_CAPACITY);
-    tokio::spawn(app.stream(sender, permit).boxed());
+    let mark = connection.map(|Extension(connection)| connection.mark_events());
+    let (mut sender, body) = Channel::new(CHANNEL_CAPACITY);
+    let stream = async move {
+        let _place = (permit, mark);
+        app.stop.run_until_cancelled(app.stream(&mut sender)).await;
+    };
+    tokio::spawn(stream.boxed());
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::{Access, Client, Guard};
 use super::setup::{BatteryOptions, Options, SetupPage, SetupSettings};
+use super::texts::Texts;
 use super::{History, routes};
 use crate::board::Board;
 use crate::model::Installation;
@@ -24,6 +25,7 @@ pub fn router(board: Board, history: History, stop: CancellationToken) -> Router
     };
     let page = SetupPage::new(settings, Setup::new().0);
     let client = Client(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    routes(board, history, Guard::new(Access::default()), page, Tasks::default(), stop)
-        .layer(Extension(client))
+    let (guard, tasks) = (Guard::new(Access::default()), Tasks::default());
+    let texts = Texts::new(board.clone(), history.clone(), tasks.clone());
+    routes(board, history, texts, guard, page, tasks, stop).layer(Extension(client))
 }

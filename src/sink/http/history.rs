@@ -1,40 +1,26 @@
 //! The history as JSON.
 
 use std::collections::HashMap;
-use std::iter;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Path, Query as Parameters, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
-use super::AppState;
 use super::error::ApiError;
+use super::texts::{Form, detached};
+use super::{AppState, gateway};
 use crate::clock;
 use crate::history::{Answer, Query, Spread};
-use crate::model::{DeviceId, DeviceState, EntryKey, Millis, Value, entries};
-use crate::raw::raw;
+use crate::model::{DeviceId, DeviceState, EntryKey, Millis, Value};
 
 /// Range and resolution that flows of the gateway expect.
 const GATEWAY_RANGE: Duration = Duration::from_secs(48 * 3600);
 const GATEWAY_STEP: Duration = Duration::from_secs(60);
-
-/// The short names that those flows use, and their keys.
-const GATEWAY_NAMES: &[(&str, &str)] = &[
-    ("v", "pack_voltage"),
-    ("a", "pack_current"),
-    ("soc", "soc"),
-    ("t1", "temp_1"),
-    ("t2", "temp_2"),
-    ("tmos", "mos_temp"),
-    ("dv", "cell_voltage_diff"),
-    ("p", "power"),
-];
 
 /// One list of values per key: `/api/devices/<id>/history?hours=48&keys=soc,power&step=300`.
 pub(super) async fn history(
@@ -52,9 +38,9 @@ pub(super) async fn history(
 pub(super) async fn latest(
     State(app): State<AppState>,
     Path((brand, id)): Path<(String, String)>,
-) -> Result<impl IntoResponse, ApiError> {
-    let state = app.device_state_of(&brand, &id)?;
-    Ok(Json(json!({"raw": raw(&state), "metrics": gateway_values(&state)})))
+) -> Result<Response, ApiError> {
+    app.device_state_of(&brand, &id)?;
+    app.battery(&id, Form::Latest).await
 }
 
 /// Two days with the gateway's short names.
@@ -64,10 +50,10 @@ pub(super) async fn history48h(
 ) -> Result<Response, ApiError> {
     let state = app.device_state_of(&brand, &id)?;
     let to = clock::now();
-    let keys = GATEWAY_NAMES.iter().filter_map(|(_, key)| EntryKey::parse(key)).collect();
+    let keys = gateway::keys().filter_map(EntryKey::parse).collect();
     let query =
         Query { from: to.before(GATEWAY_RANGE), to, step: Some(GATEWAY_STEP), keys: Some(keys) };
-    app.respond(state, query, |_, answer| gateway_rows(answer)).await
+    app.respond(state, query, |_, answer| gateway::rows(answer)).await
 }
 
 impl AppState {
@@ -87,11 +73,15 @@ impl AppState {
         query: Query,
         to_json: impl FnOnce(&DeviceId, &Answer) -> String + Send + 'static,
     ) -> Result<Response, ApiError> {
+        let permit = self.query_permits.clone().acquire_owned().await;
         let answer = move || {
             let id = &state.profile.id;
-            Some(to_json(id, &self.history.answer(id, &query)?))
+            let answer = self.history.answer(id, &query);
+            (answer.map(|answer| detached(&to_json(id, &answer))), permit)
         };
-        let text = spawn_blocking(answer).await.ok().flatten().ok_or_else(|| {
+        // The permit is returned when the thread has ended its work, so that the next query reuses it.
+        let answered = spawn_blocking(answer).await;
+        let text = answered.ok().and_then(|(text, _permit)| text).ok_or_else(|| {
             ApiError(StatusCode::INTERNAL_SERVER_ERROR, "the history cannot be read".to_owned())
         })?;
         Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
@@ -164,38 +154,4 @@ fn json_list(decimals: impl Iterator<Item = Option<(i64, u32)>>) -> String {
 fn parse_key(key: &str) -> Result<EntryKey, String> {
     EntryKey::parse(key)
         .ok_or_else(|| format!("unknown key {key:?}; keys are like soc,pack_voltage"))
-}
-
-/// A list of [`gateway_row`].
-fn gateway_rows(answer: &Answer) -> String {
-    let columns = answer.columns.iter().map(|column| (column.0.to_string(), column));
-    let columns: HashMap<_, _> = columns.collect();
-    let row = |(index, time): (usize, &Millis)| {
-        let value = |key: &str| {
-            let (series, points) = columns.get(key)?;
-            let point = points.get(index)?.as_ref()?;
-            Some(Value::decimal(point.mean, decimals(*series)))
-        };
-        gateway_row(*time, value).to_string()
-    };
-    let rows: Vec<String> = answer.times.iter().enumerate().map(row).collect();
-    format!("[{}]", rows.join(","))
-}
-
-/// The row of the newest reading; null before the first one.
-fn gateway_values(state: &DeviceState) -> Option<serde_json::Value> {
-    let values = entries(state).into_iter().map(|entry| (entry.key.to_string(), entry.value));
-    let values: HashMap<_, _> = values.collect();
-    Some(gateway_row(state.snapshot.as_ref()?.taken, |key| values.get(key).cloned()))
-}
-
-/// `{"ts": 1771097625510, "v": 53.02, ...}`, as the gateway's flow stored it: the state of charge as
-/// a whole number, and null for an unknown value.
-fn gateway_row(time: Millis, value: impl Fn(&str) -> Option<Value>) -> serde_json::Value {
-    let number = |key: &str| {
-        let number = value(key)?.to_json();
-        if key == "soc" { Some(json!(number.as_f64()?.round() as i64)) } else { Some(number) }
-    };
-    let fields = GATEWAY_NAMES.iter().map(|(name, key)| (*name, json!(number(key))));
-    iter::once(("ts", json!(time.0))).chain(fields).collect()
 }

@@ -1,38 +1,45 @@
-//! `/metrics`: OpenMetrics, generated from the catalogue for each request. Nothing is registered
+//! `/metrics`: OpenMetrics, generated from the catalogue. Nothing is registered
 //! permanently, so a battery that does not answer leaves no old value, only `bms_up` 0.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::AppState;
-use super::events::MAX_CLIENTS;
+use crate::board::Board;
 use crate::clock;
+use crate::history::History;
 use crate::model::catalog::{CATALOG, Get, Kind, Quantity};
 use crate::model::{DeviceState, Entry, LinkState, Value, entries};
+use crate::tasks::Tasks;
 
 /// OpenMetrics 1.0, section "Content type".
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-pub(super) async fn metrics(State(app): State<AppState>) -> Response {
-    let mut registry = Registry::with_prefix("bms");
-    registry.register_collector(Box::new(app));
-    let mut body = String::new();
-    match text::encode(&mut body, &registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+/// What the metrics are made of.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    pub(super) board: Board,
+    pub(super) history: History,
+    pub(super) tasks: Tasks,
+    pub(super) event_clients: usize,
+}
+
+impl Metrics {
+    pub(super) fn render(self) -> Option<String> {
+        let mut registry = Registry::with_prefix("bms");
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        text::encode(&mut text, &registry).ok()?;
+        Some(text)
     }
 }
 
-impl Collector for AppState {
+impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let states: Vec<DeviceState> = self.board.states().collect();
         let mut families = Families(&mut encoder);
@@ -53,8 +60,7 @@ impl Collector for AppState {
         });
         let help = "Memory used by the history of a battery";
         families.write("history", help, Some("bytes"), history)?;
-        let clients = MAX_CLIENTS - self.event_permits.available_permits();
-        let clients = Sample::Gauge(clients as f64);
+        let clients = Sample::Gauge(self.event_clients as f64);
         families.single("event_listeners", "Clients connected to /api/events", clients)?;
         let Some(broker) = self.board.broker() else { return Ok(()) };
         let connected = Sample::Gauge(number(broker.connected));

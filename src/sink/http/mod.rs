@@ -25,30 +25,34 @@ use crate::tasks::{Task, Tasks};
 
 mod access;
 mod api;
+mod connections;
 mod error;
 mod events;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod gateway;
 mod history;
+mod limits;
 mod metrics;
 mod overview;
+mod pace;
 mod page;
 mod serve;
 mod setup;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 pub use access::Access;
 use access::Guard;
+use limits::{MAX_BODY, MAX_EVENT_CLIENTS, MAX_QUERIES};
 pub use overview::battery as battery_json;
 use setup::SetupPage;
 pub use setup::{BatteryOptions, BrandChoice, Options, SetupSettings};
+use texts::Texts;
 
 /// Interval between two attempts to listen on a port that is in use.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The largest request is one that adds the packs of a bus.
-const MAX_BODY: usize = 16 * 1024;
 
 /// Settings of the server.
 #[derive(Debug, Clone)]
@@ -63,13 +67,17 @@ pub async fn run(settings: Settings, board: Board, history: History, setup: Setu
     let Task { stop, tasks, .. } = task;
     let Settings { listen, access, setup: page } = settings;
     let (guard, page) = (Guard::new(access), SetupPage::new(page, setup));
-    let routes = routes(board, history, guard, page, tasks, stop.clone());
+    let texts = Texts::new(board.clone(), history.clone(), tasks.clone());
+    let routes = routes(board, history, texts.clone(), guard, page, tasks, stop.clone());
     let mut reported = false;
     loop {
         match TcpListener::bind(listen).await {
             Ok(listener) => {
                 info!("http: listening on {listen}");
-                return serve::serve(listener, routes, &stop).await;
+                return tokio::select! {
+                    () = serve::serve(listener, routes, &stop) => {}
+                    () = texts.drop_unused() => {}
+                };
             }
             Err(error) if !reported => {
                 reported = true;
@@ -102,30 +110,34 @@ fn remedy(error: &io::Error) -> &'static str {
 struct AppState {
     board: Board,
     history: History,
+    texts: Texts,
     tasks: Tasks,
     guard: Guard,
     setup: SetupPage,
     /// One for each client that may receive events.
     event_permits: Arc<Semaphore>,
+    /// One for each query of the history.
+    query_permits: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
 fn routes(
     board: Board,
     history: History,
+    texts: Texts,
     guard: Guard,
     setup: SetupPage,
     tasks: Tasks,
     stop: CancellationToken,
 ) -> Router {
     let awake = board.clone();
-    let event_permits = Arc::new(Semaphore::new(events::MAX_CLIENTS));
+    let event_permits = Arc::new(Semaphore::new(MAX_EVENT_CLIENTS));
     let files = page::FILES.iter().fold(Router::new(), |router, file| {
         router.route(file.path, get(move || async { page::response(file) }))
     });
     files
         .route("/healthz", get(api::healthz))
-        .route("/metrics", get(metrics::metrics))
+        .route("/metrics", get(api::metrics))
         .route("/api/overview", get(api::overview))
         .route("/api/events", get(events::events))
         .route("/api/devices", get(api::devices))
@@ -145,10 +157,12 @@ fn routes(
         .with_state(AppState {
             board,
             history,
+            texts,
             tasks,
             guard: guard.clone(),
             setup,
             event_permits,
+            query_permits: Arc::new(Semaphore::new(MAX_QUERIES)),
             stop,
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -2,22 +2,10 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::board::Board;
-use crate::history::History;
 use crate::model::catalog::{Category, Get};
 use crate::model::{
     BrokerState, Cell, DeviceState, Entry, LinkState, Profile, Snapshot, Value, entries,
 };
-
-/// All batteries, and the broker.
-pub(super) fn overview(board: &Board, history: &History) -> Json {
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "history_hours": history.span.as_secs() / 3600,
-        "broker": broker(board.broker().as_ref()),
-        "batteries": board.states().map(|state| battery(&state)).collect::<Vec<_>>(),
-    })
-}
 
 pub(super) fn broker(broker: Option<&BrokerState>) -> Json {
     json!(broker.map(|broker| {

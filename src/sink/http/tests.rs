@@ -50,8 +50,16 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let (guard, setup) = (Guard::new(Access::default()), set_up_page());
         let tasks = Tasks::default();
-        let routes =
-            routes(board.clone(), history.clone(), guard, setup, tasks.clone(), stop.clone());
+        let texts = Texts::new(board.clone(), history.clone(), tasks.clone());
+        let routes = routes(
+            board.clone(),
+            history.clone(),
+            texts,
+            guard,
+            setup,
+            tasks.clone(),
+            stop.clone(),
+        );
         let until = stop.clone();
         tokio::spawn(async move { serve::serve(listener, routes, &until).await });
         TestServer { address, board, history, tasks, stop }
@@ -167,6 +175,41 @@ async fn page_is_small_and_links_are_relative() {
     // A browser loads one language.
     let size = common + languages.iter().max().unwrap();
     assert!(languages.len() > 1 && size < 90_000, "{size} bytes");
+}
+
+#[tokio::test]
+async fn every_response_has_security_headers() {
+    let server = TestServer::start().await;
+    for (path, expected) in [
+        ("/", 200),
+        ("/healthz", 200),
+        ("/metrics", 200),
+        ("/api/overview", 200),
+        ("/api/events", 200),
+        ("/api/devices", 200),
+        ("/api/devices/rack", 200),
+        ("/api/devices/rack/history", 200),
+        ("/daren/rack/latest", 200),
+        ("/api/setup", 200),
+        ("/api/devices/unknown", 404),
+        ("/unknown", 404),
+        ("http://evil.example/api/devices", 421),
+    ] {
+        let (mut stream, mut text) = (server.request(path).await, String::new());
+        receive_until(&mut stream, &mut text, "\r\n\r\n").await;
+        let head = text.to_lowercase();
+        assert!(head.starts_with(&format!("http/1.1 {expected} ")), "{path}: {head}");
+        let cache = if path == "/" { "no-cache" } else { "no-store" };
+        for header in [
+            "x-content-type-options: nosniff",
+            &format!("cache-control: {cache}"),
+            "cross-origin-resource-policy: same-origin",
+            "content-security-policy: default-src 'none'",
+            "referrer-policy: no-referrer",
+        ] {
+            assert_eq!(head.matches(header).count(), 1, "{path}: {header}:\n{head}");
+        }
+    }
 }
 
 #[tokio::test]

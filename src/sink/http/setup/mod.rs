@@ -65,6 +65,7 @@ impl SetupPage {
     /// program looks for batteries by itself while none is configured, but sees no settings.
     fn to_json(&self, board: &Board, is_trusted: bool, has_token: bool) -> Value {
         let state = self.setup.state();
+        let states: Vec<DeviceState> = board.states().collect();
         let settings = &self.settings;
         let configured = if is_trusted {
             devices(&settings.options, &settings.battery_options)
@@ -81,7 +82,7 @@ impl SetupPage {
             "trusted": is_trusted,
             "token": has_token,
             "searching": state.searching,
-            "found": state.found.iter().map(|found| found_json(found, board)).collect::<Vec<_>>(),
+            "found": state.found.iter().map(|found| found_json(found, &states)).collect::<Vec<_>>(),
             "bluetooth_error": state.bluetooth_error,
             "test": state.test.as_ref().filter(|_| is_trusted).map(test_json),
             "batteries": configured.iter().map(configured_json).collect::<Vec<_>>(),
@@ -145,9 +146,8 @@ fn unavailable(error: SupervisorError) -> ApiError {
     ApiError(StatusCode::BAD_GATEWAY, message)
 }
 
-fn found_json(found: &Found, board: &Board) -> Value {
-    let user =
-        board.states().find(|state| uses(state, found)).map(|state| state.profile.name.clone());
+fn found_json(found: &Found, states: &[DeviceState]) -> Value {
+    let user = states.iter().find(|state| uses(state, found)).map(|state| &state.profile.name);
     json!({
         "address": found.address, "name": found.name, "adapter": found.adapter, "rssi": found.rssi,
         "type": found.brand.as_ref().map(|brand| brand.0),
