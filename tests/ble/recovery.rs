@@ -1,8 +1,8 @@
 //! The back-off of batteries ends when the adapter, bluetoothd or their advertisements return.
 //!
-//! `BMS_READER_RECOVERY=16 cargo test --test ble recovery::measured -- --nocapture` ends 16 outages of
-//! each kind at a random moment of the longest pause, which takes half an hour, and prints how long the
-//! batteries took to come back.
+//! With `BMS_READER_RECOVERY=12` the tests in `recovery::measured` end 12 outages of each kind at a random
+//! moment of the longest pause, which takes 20 minutes, and print how long the batteries took to come
+//! back (see docs/reliability.md).
 
 use std::io;
 use std::sync::{Arc, Mutex};

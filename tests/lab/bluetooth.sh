@@ -11,6 +11,7 @@
 BUMBLE=0.0.236
 JBD=A4:C1:37:00:12:34
 JK=C8:47:80:00:12:34
+declare -A ADDRESS=([jbd1]=$JBD [jk1]=$JK)
 # Seconds for the guest to boot and both boards to be found, and for a board to come back.
 RECOVERY=180
 
@@ -73,7 +74,7 @@ start_guest() {
   cat >"$JOB/environment" <<ENVIRONMENT
 export DEVICES='[{"id": "jbd1", "address": "$JBD", "keep_connected": true},
   {"id": "jk1", "address": "$JK"}]'
-export READ_INTERVAL=2 MQTT_HOST=10.0.2.100 MQTT_PORT=1883 HTTP_LISTEN=off LOG_LEVEL=INFO
+export READ_INTERVAL=2 MQTT_HOST=10.0.2.100 MQTT_PORT=1883 HTTP_LISTEN=off RUST_LOG=info,bms_reader::poll=debug
 ENVIRONMENT
   # On a busy machine the guest's timer is late, and the kernel would stop using it.
   start qemu timeout -k 5 900 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 384 \
@@ -142,6 +143,17 @@ logs_once() {
   return 1
 }
 
+# back_off ID...: the boards are in the longest pause, of 45 to 60 s.
+back_off() {
+  local id
+  for id in "$@"; do
+    logged | grep "${ADDRESS[$id]}: next attempt within" | tail -n 1 | grep -qE 'within [4-6][0-9]\.' || return 1
+  done
+}
+
+# ends_early ID: the pause ended because something returned.
+ends_early() { logged | grep "${ADDRESS[$1]}: worth another attempt" || { logged | tail -n 12; return 1; }; }
+
 # has_board_values ID: the retained values are those of the board.
 has_board_values() {
   mosquitto_sub -h 127.0.0.1 -p "$BROKER" -v -W 2 --retained-only -t "bms/$1/+" >"$WORK/$1.values" || true
@@ -195,8 +207,10 @@ radio '{"cmd": "drop", "address": "'$JBD'"}'
 check "board out of reach: jbd1 is offline" goes_offline jbd1
 check "board out of reach: one log line reports it" logs_once "WARN .*does not see $JBD, but another device; .*jbd1 is waiting"
 check "board out of reach: jk1 is still read" eval "stays_online jk1 && is_read jk1"
+check "board out of reach: jbd1 backs off" wait_for 180 back_off jbd1
 radio '{"cmd": "visible", "on": true, "address": "'$JBD'"}'
 check "board out of reach: jbd1 comes back" comes_back jbd1
+check "board out of reach: its advertisement ended the pause" ends_early jbd1
 check "board out of reach: one log line reports its return" logs_once "jbd1: answers again after"
 
 # outage TITLE START END PATTERN PATTERN: of the whole adapter; one log line each for its start and end.
@@ -206,9 +220,11 @@ outage() {
   guest "$2"
   for id in jbd1 jk1; do check "$1: $id is offline" goes_offline "$id"; done
   check "$1: one log line reports it" logs_once "$4"
+  check "$1: both back off" wait_for 180 back_off jbd1 jk1
   guest "$3"
   for id in jbd1 jk1; do
     check "$1: $id comes back" comes_back "$id"
+    check "$1: the pause of $id ended early" ends_early "$id"
     check "$1: one log line reports the return of $id" logs_once "$id: answers again after"
   done
   check "$1: one log line reports its end" logs_once "$5"
