@@ -43,8 +43,10 @@ use intake::Intake;
 
 /// Upper bound of what a packet contains besides topic and payload.
 const PACKET_OVERHEAD: usize = 16;
-/// Messages waiting for room in the flow; few, because values grow old in the queue.
-const OUTGOING_QUEUE: usize = 64;
+/// Packets and batches waiting for room in the flow; few, because values grow old in the queue.
+const OUTGOING_QUEUE: usize = 8;
+/// Messages of QoS 0 pass through the queue in batches of this many bytes, or a few more.
+const BATCH: usize = 1024;
 /// More events than can arrive between two turns of the scheduler.
 const EVENT_QUEUE: usize = 4096;
 
@@ -60,9 +62,16 @@ pub enum Event {
 
 #[derive(Debug)]
 struct Outgoing {
-    packet: Option<Packet>,
+    content: Option<Content>,
     /// Signalled once this packet and all earlier ones are acknowledged.
     acknowledged: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Packet(Packet),
+    /// Encoded messages of QoS 0.
+    Batch(Vec<u8>),
 }
 
 /// The session's handle on a connection.
@@ -113,16 +122,26 @@ impl MqttClient {
         &self,
         messages: impl IntoIterator<Item = Message>,
     ) -> Result<(), MqttError> {
+        let mut batch = Vec::new();
         for message in messages {
-            if is_sendable(&message) {
-                tracing::debug!("MQTT: {}, {} bytes", message.topic, message.payload.len());
-                let Message { topic, payload, retain, at_least_once } = message;
-                let qos = if at_least_once { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-                let publish = Publish { retain, ..Publish::new(topic, qos, payload) };
-                self.send(Some(Packet::Publish(publish)), None).await?;
+            if !is_sendable(&message) {
+                continue;
+            }
+            tracing::debug!("MQTT: {}, {} bytes", message.topic, message.payload.len());
+            let is_value = !message.at_least_once;
+            if is_value {
+                codec::encode(&message, &mut batch);
+            }
+            if !batch.is_empty() && (!is_value || batch.len() >= BATCH) {
+                self.send(Some(Content::Batch(std::mem::take(&mut batch))), None).await?;
+            }
+            if !is_value {
+                let Message { topic, payload, retain, .. } = message;
+                let publish = Publish::new(topic, QoS::AtLeastOnce, payload);
+                self.send_packet(Packet::Publish(Publish { retain, ..publish })).await?;
             }
         }
-        Ok(())
+        if batch.is_empty() { Ok(()) } else { self.send(Some(Content::Batch(batch)), None).await }
     }
 
     /// The broker answers with [`Event::Subscribed`].
@@ -130,11 +149,11 @@ impl MqttClient {
         // The broker sends messages of QoS 1 one acknowledgement at a time, so the echo of QoS 0
         // would overtake retained messages.
         let filters = filters.into_iter().map(|path| SubscribeFilter::new(path, QoS::AtMostOnce));
-        self.send(Some(Packet::Subscribe(Subscribe::new_many(filters))), None).await
+        self.send_packet(Packet::Subscribe(Subscribe::new_many(filters))).await
     }
 
     pub async fn unsubscribe(&self, topics: Vec<String>) -> Result<(), MqttError> {
-        self.send(Some(Packet::Unsubscribe(Unsubscribe { pkid: 0, topics })), None).await
+        self.send_packet(Packet::Unsubscribe(Unsubscribe { pkid: 0, topics })).await
     }
 
     /// Waits until the broker has acknowledged every message. The task ends a connection on which it
@@ -153,16 +172,20 @@ impl MqttClient {
     /// Ends the connection without triggering the last will.
     pub async fn disconnect(&self) -> Result<(), MqttError> {
         let (sender, sent) = oneshot::channel();
-        self.send(Some(Packet::Disconnect), Some(sender)).await?;
+        self.send(Some(Content::Packet(Packet::Disconnect)), Some(sender)).await?;
         sent.await.map_err(|_| MqttError::Closed)
+    }
+
+    async fn send_packet(&self, packet: Packet) -> Result<(), MqttError> {
+        self.send(Some(Content::Packet(packet)), None).await
     }
 
     async fn send(
         &self,
-        packet: Option<Packet>,
+        content: Option<Content>,
         acknowledged: Option<oneshot::Sender<()>>,
     ) -> Result<(), MqttError> {
-        let outgoing = Outgoing { packet, acknowledged };
+        let outgoing = Outgoing { content, acknowledged };
         self.progress.progress(STEP_LIMIT);
         self.outgoing.send(outgoing).await.map_err(|_| MqttError::Closed)
     }
@@ -327,13 +350,18 @@ impl Exchange {
     /// Takes this packet and all that are queued behind it, as far as there is room.
     fn write(&mut self, first: Outgoing) -> Result<(), MqttError> {
         let mut next = Some(first);
-        while let Some(Outgoing { packet, acknowledged }) = next {
-            match packet {
-                Some(Packet::Disconnect) => {
+        while let Some(Outgoing { content, acknowledged }) = next {
+            match content {
+                Some(Content::Packet(Packet::Disconnect)) => {
                     self.connection.close_gently();
                     self.feed(Packet::Disconnect)?;
                 }
-                Some(packet) => self.send(packet)?,
+                Some(Content::Packet(packet)) => self.send(packet)?,
+                Some(Content::Batch(batch)) => {
+                    self.connection.packets.write_buffer_mut().extend_from_slice(&batch);
+                    self.flushed = false;
+                    self.flow.send(batch.len(), Instant::now());
+                }
                 None => {}
             }
             let number = self.flow.last_number();

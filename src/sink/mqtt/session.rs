@@ -324,14 +324,13 @@ async fn report(
     for _ in 0..2 {
         let Some(state) = latest(board, battery) else { return Ok(()) };
         let was_current = is_current(&state, clock::uptime());
-        let mut messages = battery.report(&state, settings, clock::uptime()).into_iter();
-        let complete = loop {
-            let Some(message) = messages.next() else { break true };
-            if was_current && state.is_stale(clock::uptime()) {
-                break false;
-            }
-            client.publish([message]).await?;
+        let messages = battery.report(&state, settings, clock::uptime()).into_iter();
+        let mut complete = true;
+        let is_current = |_: &Message| {
+            complete = !(was_current && state.is_stale(clock::uptime()));
+            complete
         };
+        client.publish(messages.take_while(is_current)).await?;
         if complete {
             return Ok(());
         }

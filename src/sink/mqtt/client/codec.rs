@@ -12,6 +12,7 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::sink::mqtt::inbound::MessageParser;
 use crate::sink::mqtt::limits::{MAX_CONTROL_PACKET, MAX_PACKET};
+use crate::sink::mqtt::message::Message;
 
 /// Type of a PUBLISH packet in the upper half of its first byte.
 const PUBLISH: u8 = 3;
@@ -107,6 +108,22 @@ impl Decoder for PacketCodec {
     }
 }
 
+/// Adds a message of QoS 0 to a batch. The packets of the library own their texts, so each would be copied.
+pub fn encode(message: &Message, batch: &mut Vec<u8>) {
+    let Message { topic, payload, retain, .. } = message;
+    batch.push(PUBLISH << 4 | u8::from(*retain));
+    let mut length = 2 + topic.len() + payload.len();
+    while length > 0x7f {
+        batch.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    batch.push(length as u8);
+    // `is_sendable` has checked both lengths.
+    batch.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+    batch.extend_from_slice(topic.as_bytes());
+    batch.extend_from_slice(payload.as_bytes());
+}
+
 impl Encoder<Packet> for PacketCodec {
     type Error = Error;
 
@@ -122,6 +139,19 @@ mod tests {
     use super::*;
     use crate::sink::mqtt::test_data;
     use crate::sink::mqtt::topics::Topics;
+
+    #[test]
+    fn batch_has_the_bytes_of_the_library() {
+        for size in [0, 1, 120, 121, 20_000] {
+            let message = Message::value("bms/rack/soc", "x".repeat(size));
+            let (mut batch, mut expected) = (Vec::new(), BytesMut::new());
+            let publish = Publish::new(&message.topic, QoS::AtMostOnce, message.payload.clone());
+            let publish = Packet::Publish(Publish { retain: true, ..publish });
+            codec().encode(publish, &mut expected).unwrap();
+            encode(&message, &mut batch);
+            assert_eq!(batch, expected, "{size}");
+        }
+    }
 
     fn codec() -> PacketCodec {
         let topics = Topics::new("bms/{id}", "homeassistant", &test_data::profile());
