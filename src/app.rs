@@ -72,11 +72,15 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
     let sink = |name: &str| app.tasks.register(name, &stop_sinks);
     let mut sinks = JoinSet::new();
     let history = app.history;
-    let (shared, file) = ((history.clone(), board.clone()), config.history.file.clone());
-    supervise(&mut sinks, sink("history"), move |task| {
-        let (history, board) = shared.clone();
-        history::run(history, board, file.clone(), task).boxed()
-    });
+    // Only the page and the file show it, and it takes more memory than a battery.
+    let has_history = config.http.is_some() || config.history.file.is_some();
+    if has_history {
+        let (shared, file) = ((history.clone(), board.clone()), config.history.file.clone());
+        supervise(&mut sinks, sink("history"), move |task| {
+            let (history, board) = shared.clone();
+            history::run(history, board, file.clone(), task).boxed()
+        });
+    }
     let (setup, setup_task) = Setup::new();
     let (bluetooth, broker) = (app.bluetooth.clone(), config.mqtt.clone());
     sinks.spawn(setup::run(setup_task, board.clone(), bluetooth, broker, sink("setup")).boxed());
@@ -89,7 +93,7 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
     }
     // The file has the energy counters to the milliwatt-hour, the broker has them rounded.
     let loaded = timeout(HISTORY_TIMEOUT, history.restored());
-    if let Some(Err(_)) = stop.run_until_cancelled(loaded).await {
+    if has_history && let Some(Err(_)) = stop.run_until_cancelled(loaded).await {
         warn!("the history file is slow; energy counters continue without it until it is loaded");
     }
     if let Some(settings) = config.mqtt.clone() {
