@@ -18,13 +18,15 @@ pub fn closest<'a>(
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<(&'a str, usize)> {
     let name: String = name.chars().take(MAX_COMPARED).collect::<String>().to_lowercase();
-    let ranked =
-        known.into_iter().map(|known| (shared_words(&name, known), distance(&name, known), known));
-    let (shared, errors, known) =
-        ranked.min_by_key(|(shared, errors, _)| (Reverse(*shared), *errors))?;
     let letters: usize = words(&name).map(|word| word.chars().count()).sum();
-    // With more than a third of the letters wrong, it is another word.
-    (shared > 0 || errors <= letters.div_ceil(3)).then_some((known, errors))
+    let ranked = known.into_iter().filter_map(|known| {
+        let shared = shared_words(&name, known);
+        // With more than a third of the letters wrong, it is another word.
+        let most = if shared > 0 { MAX_COMPARED } else { letters.div_ceil(3) };
+        Some((shared, distance(&name, known, most)?, known))
+    });
+    let closest = ranked.min_by_key(|(shared, errors, _)| (Reverse(*shared), *errors));
+    closest.map(|(_, errors, known)| (known, errors))
 }
 
 /// Words of `name` that `known` contains too, in full or as a prefix.
@@ -40,27 +42,37 @@ fn words(name: &str) -> impl Iterator<Item = &str> {
     name.split(['_', '-']).filter(|word| !word.is_empty() && !COMMON.contains(word))
 }
 
-/// Letters to insert, delete, replace or swap with their neighbour (optimal string alignment).
-fn distance(left: &str, right: &str) -> usize {
+/// Letters to insert, delete, replace or swap with their neighbour (optimal string alignment); `None`
+/// if there are more than `most`.
+fn distance(left: &str, right: &str, most: usize) -> Option<usize> {
     let letters = |text: &str| {
         text.chars().take(MAX_COMPARED).map(|c| c.to_ascii_lowercase()).collect::<Vec<_>>()
     };
     let (left, right) = (letters(left), letters(right));
-    // rows[i][j]: distance between the first i letters of `left` and the first j of `right`.
-    let mut rows: Vec<Vec<usize>> = vec![(0..=right.len()).collect()];
-    for i in 1..=left.len() {
-        let mut row = vec![i];
-        for j in 1..=right.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(left[i - 1] != right[j - 1]);
-            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
+    if left.len().abs_diff(right.len()) > most {
+        return None;
     }
-    rows[left.len()][right.len()]
+    // row[j]: distance between the first i letters of `left` and the first j of `right`.
+    let mut before = vec![0; right.len() + 1];
+    let mut last: Vec<usize> = (0..=right.len()).collect();
+    let mut row = last.clone();
+    for i in 1..=left.len() {
+        row[0] = i;
+        for j in 1..=right.len() {
+            let replaced = last[j - 1] + usize::from(left[i - 1] != right[j - 1]);
+            let mut best = replaced.min(last[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
+                best = best.min(before[j - 2] + 1);
+            }
+            row[j] = best;
+        }
+        // Each later number is derived from these two rows and is no smaller.
+        if row.iter().chain(&last).all(|errors| *errors > most) {
+            return None;
+        }
+        (before, last, row) = (last, row, before);
+    }
+    Some(last[right.len()]).filter(|errors| *errors <= most)
 }
 
 #[cfg(test)]
@@ -69,13 +81,23 @@ mod tests {
 
     #[test]
     fn every_kind_of_typing_error_counts_once() {
-        assert_eq!(distance("port", "PORT"), 0);
-        assert_eq!(distance("pord", "port"), 1);
-        assert_eq!(distance("prot", "port"), 1);
-        assert_eq!(distance("pot", "port"), 1);
-        assert_eq!(distance("poort", "port"), 1);
-        assert_eq!(distance("", "port"), 4);
-        assert_eq!(distance("port", ""), 4);
+        assert_eq!(distance("port", "PORT", 4), Some(0));
+        assert_eq!(distance("pord", "port", 4), Some(1));
+        assert_eq!(distance("prot", "port", 4), Some(1));
+        assert_eq!(distance("pot", "port", 4), Some(1));
+        assert_eq!(distance("poort", "port", 4), Some(1));
+        assert_eq!(distance("", "port", 4), Some(4));
+        assert_eq!(distance("port", "", 4), Some(4));
+    }
+
+    #[test]
+    fn more_errors_than_allowed_are_not_counted() {
+        for (name, errors) in [("port", 0), ("pord", 1), ("prot", 1), ("ropt", 2), ("mqtt", 3)] {
+            for most in 0..5 {
+                let counted = distance(name, "port", most);
+                assert_eq!(counted, (errors <= most).then_some(errors), "{name}, {most}");
+            }
+        }
     }
 
     #[test]
@@ -105,6 +127,6 @@ mod tests {
 
     #[test]
     fn only_the_beginning_of_a_long_name_is_compared() {
-        assert_eq!(distance(&"x".repeat(1_000_000), ""), MAX_COMPARED);
+        assert_eq!(distance(&"x".repeat(1_000_000), "", MAX_COMPARED), Some(MAX_COMPARED));
     }
 }

@@ -10,7 +10,7 @@ use bms_reader::model::derive::derive;
 use bms_reader::model::{
     Attempt, Cell, DeviceId, LinkState, Millis, Millivolts, Profile, Reading, Snapshot,
 };
-use bms_reader::sink::http::fuzzing::router;
+use bms_reader::sink::http::fuzzing::{Router, router};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -23,16 +23,18 @@ const CAPACITY: usize = 1 << 20;
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_all().build().expect("a runtime"));
-static BOARD: LazyLock<Board> = LazyLock::new(board);
-static HISTORY: LazyLock<History> =
-    LazyLock::new(|| History::new(&BOARD, Duration::from_secs(48 * 3600)));
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+static ROUTER: LazyLock<Router> = LazyLock::new(|| {
+    let board = board();
+    let history = History::new(&board, Duration::from_secs(48 * 3600));
     // A stopped server ends the streams of events at once.
     let stop = CancellationToken::new();
     stop.cancel();
+    router(board, history, stop)
+});
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let reply = RUNTIME.block_on(async {
-        let routes = TowerToHyperService::new(router(BOARD.clone(), HISTORY.clone(), stop));
+        let routes = TowerToHyperService::new(ROUTER.clone());
         let (mut client, server) = duplex(CAPACITY);
         client.write_all(bytes).await.expect("the request is shorter than the buffer");
         client.shutdown().await.expect("the server is there");

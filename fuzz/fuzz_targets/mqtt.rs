@@ -8,6 +8,9 @@ use bms_reader::model::{
 use bms_reader::sink::mqtt::fuzzing::{Packet, exchange};
 use bms_reader_fuzz::Input;
 
+/// The battery is published, too, if all of these bits are set.
+const PUBLISH: u8 = 0x1C;
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
     let flags = input.byte();
@@ -17,7 +20,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let topic = String::from_utf8_lossy(input.text()).into_owned();
         packets.push(Packet { topic, payload: input.chunk().unwrap_or_default(), retained });
     }
-    exchange(&battery(flags & 2 != 0), flags & 1 != 0, &packets);
+    // Publishing takes much longer than reading packets.
+    let publish = flags & PUBLISH == PUBLISH;
+    exchange(&battery(flags & 2 != 0), flags & 1 != 0, publish, &packets);
 });
 
 /// A battery that was read, or one that never answered.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::error::{ConfigError, Reporter};
 use super::installation::installation;
-use super::unknown::unknown_name;
+use super::unknown::unknown_names;
 use super::values::{Assignment, Spelling, Values};
 use super::variables::{BMS_OPTIONS_FILE, VARIABLES, Variable};
 use crate::model::{Installation, Secret};
@@ -59,7 +59,7 @@ pub(super) fn resolve(mut entries: Entries, spelling: Spelling, reporter: &Repor
             values.insert(variable, assignment);
         }
     }
-    for warning in entries.keys().filter_map(|name| unknown_name(name, &values.spelling)) {
+    for warning in unknown_names(entries.keys(), &values.spelling) {
         values.warn(warning);
     }
     values

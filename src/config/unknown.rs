@@ -1,5 +1,7 @@
 //! Names that are no variables: most of them are misspelled, or those of other programs.
 
+use std::collections::BTreeMap;
+
 use super::values::Spelling;
 use super::variables::VARIABLES;
 use crate::did_you_mean::closest;
@@ -54,21 +56,42 @@ const SYNONYMS: [(&str, &str); 39] = [
     ("web_port", "http_listen"),
 ];
 
-/// A warning about a name that is no variable; `None` if it may belong to another program.
-pub(super) fn unknown_name(name: &str, spelling: &Spelling) -> Option<String> {
-    let names = VARIABLES.iter().flat_map(|variable| spelling.names(variable));
+/// Warnings about names that are no variables, except for those that may belong to other programs.
+pub(super) fn unknown_names<'a>(
+    names: impl Iterator<Item = &'a String>,
+    spelling: &Spelling,
+) -> Vec<String> {
+    let mut names = names.peekable();
+    if names.peek().is_none() {
+        return Vec::new();
+    }
+    let variables = VARIABLES.iter().flat_map(|variable| spelling.names(variable));
     let files = VARIABLES.iter().filter_map(|variable| spelling.file_name(variable));
-    let known: Vec<String> = names.chain(files).collect();
-    let meant = synonym(name, &known);
+    let known: Vec<String> = variables.chain(files).collect();
+    let by_letters: BTreeMap<_, _> =
+        known.iter().rev().map(|known| (letters(known), known.as_str())).collect();
+    names.filter_map(|name| unknown_name(name, spelling, &known, &by_letters)).collect()
+}
+
+/// `by_letters`: the known names without what separates their words.
+fn unknown_name(
+    name: &str,
+    spelling: &Spelling,
+    known: &[String],
+    by_letters: &BTreeMap<String, &str>,
+) -> Option<String> {
+    let is_environment = matches!(spelling, Spelling::Environment);
+    let has_prefix = |of: &[&str]| of.iter().any(|prefix| name.starts_with(prefix));
+    let meant = synonym(name, known).or_else(|| by_letters.get(&letters(name)).copied());
+    let has_our_prefix = has_prefix(&OWN_PREFIXES) || has_prefix(&SHARED_PREFIXES);
+    if is_environment && meant.is_none() && !has_our_prefix {
+        return None;
+    }
     let near = closest(name, known.iter().map(String::as_str));
     let not_secret =
         name.strip_suffix("_file").filter(|stem| known.iter().any(|other| other == stem));
-    let is_environment = matches!(spelling, Spelling::Environment);
-    let has_prefix = |of: &[&str]| of.iter().any(|prefix| name.starts_with(prefix));
     let almost_known = not_secret.is_some() || near.is_some_and(|(_, errors)| errors <= 2);
-    let is_ours = meant.is_some()
-        || has_prefix(&OWN_PREFIXES)
-        || (has_prefix(&SHARED_PREFIXES) && almost_known);
+    let is_ours = meant.is_some() || has_prefix(&OWN_PREFIXES) || almost_known;
     if is_environment && !is_ours {
         return None;
     }
@@ -86,18 +109,18 @@ pub(super) fn unknown_name(name: &str, spelling: &Spelling) -> Option<String> {
     Some(format!("{} is unknown and ignored{advice}", spelling.display(name)))
 }
 
-/// The known name that this one certainly stands for: a synonym, or the same letters.
+/// The known name that this one certainly stands for.
 fn synonym<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
-    let letters = |name: &str| name.replace(['_', '-', '.'], "");
-    let meant = SYNONYMS.iter().find(|(wrong, _)| *wrong == name).map(|(_, meant)| *meant);
-    let meant = match meant {
-        // An element has the names without their prefix.
-        Some(meant) => known.iter().find(|known| {
-            *known == meant || meant.split_once('_').is_some_and(|(_, key)| key == known.as_str())
-        }),
-        None => known.iter().find(|known| letters(known) == letters(name)),
+    let (_, meant) = SYNONYMS.iter().find(|(wrong, _)| *wrong == name)?;
+    // An element has the names without their prefix.
+    let same = |known: &&String| {
+        *known == meant || meant.split_once('_').is_some_and(|(_, key)| key == known.as_str())
     };
-    meant.map(String::as_str)
+    known.iter().find(same).map(String::as_str)
+}
+
+fn letters(name: &str) -> String {
+    name.replace(['_', '-', '.'], "")
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ use crate::protocol::driver::Medium;
 use crate::protocol::info::Source;
 use crate::protocol::table::schema::Profile;
 use crate::protocol::{self, DriverInfo, drivers};
-use table::TablePack;
+use table::{TableBrand, TablePack};
 
 pub use battery::Battery;
 pub use bus::Bus;
@@ -92,7 +92,7 @@ pub enum SimProtocol {
         /// Corrupts a reply in a way that needs knowledge of the frame.
         corrupt: fn(Corruption, &[u8]) -> Vec<u8>,
     },
-    Profile(&'static Profile),
+    Profile(&'static TableBrand),
 }
 
 impl SimBrand {
@@ -110,13 +110,14 @@ impl SimBrand {
 
     /// The sides of a brand that is data: the Bluetooth side of one with a wire is `NAME:ble`.
     fn of(info: &'static DriverInfo, profile: &'static Profile) -> Vec<SimBrand> {
+        let table: &'static _ = Box::leak(Box::new(TableBrand::new(profile)));
         let streams = profile.requests.iter().any(|it| it.send.is_none());
         let brand = |name, addresses, notification| SimBrand {
             name,
             addresses,
             stream: streams.then_some(1.0),
             notification,
-            protocol: SimProtocol::Profile(profile),
+            protocol: SimProtocol::Profile(table),
         };
         let wire = || brand(info.name, info.addresses.clone(), None);
         let ble = || brand(format!("{}:ble", info.name).leak(), 1..=1, NOTIFICATION);
@@ -137,7 +138,7 @@ impl SimBrand {
     pub(crate) fn pack_on(&self, medium: Medium, pack: SimPack) -> Box<dyn Responder> {
         match self.protocol {
             SimProtocol::Code { new, .. } => new(pack),
-            SimProtocol::Profile(profile) => Box::new(TablePack::new(profile, medium, pack)),
+            SimProtocol::Profile(table) => Box::new(TablePack::new(table.profile, medium, pack)),
         }
     }
 
@@ -145,7 +146,7 @@ impl SimBrand {
     pub fn request_end(&self, buffer: &[u8]) -> Option<usize> {
         match self.protocol {
             SimProtocol::Code { request_end, .. } => request_end(buffer),
-            SimProtocol::Profile(profile) => table::request_end(profile, buffer),
+            SimProtocol::Profile(table) => table.request_end(buffer),
         }
     }
 
@@ -153,7 +154,7 @@ impl SimBrand {
     fn corrupt(&self, corruption: Corruption, reply: &[u8]) -> Vec<u8> {
         match self.protocol {
             SimProtocol::Code { corrupt, .. } => corrupt(corruption, reply),
-            SimProtocol::Profile(profile) => table::corrupt(profile, corruption, reply),
+            SimProtocol::Profile(table) => table::corrupt(table.profile, corruption, reply),
         }
     }
 

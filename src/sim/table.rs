@@ -2,6 +2,10 @@
 
 mod encode;
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::OnceLock;
+
 use super::{Corruption, Responder, SimPack};
 use crate::protocol::driver::Medium;
 use crate::protocol::modbus::with_crc;
@@ -84,20 +88,48 @@ impl Responder for TablePack {
     }
 }
 
-/// Length of the first request in a buffer.
-pub fn request_end(profile: &'static Profile, buffer: &[u8]) -> Option<usize> {
-    let mut may_continue = buffer.is_empty();
-    // On a wire the address is configured.
-    let is_any = profile.units.is_empty() || profile.serial.is_some();
-    for unit in (0..=u8::MAX).filter(|unit| is_any || profile.units.contains(unit)) {
-        for (_, _, bytes) in composed(profile, Some(unit)) {
-            if !bytes.is_empty() && buffer.starts_with(&bytes) {
-                return Some(bytes.len());
-            }
-            may_continue |= bytes.starts_with(buffer);
-        }
+#[derive(Debug)]
+struct Requests {
+    all: BTreeSet<Vec<u8>>,
+    longest: usize,
+}
+
+/// A brand that is data, with all requests that its batteries understand.
+#[derive(Debug)]
+pub struct TableBrand {
+    pub profile: &'static Profile,
+    /// Composed once, because a line of noise is compared with all of them at each byte.
+    requests: OnceLock<Requests>,
+}
+
+impl TableBrand {
+    pub(super) fn new(profile: &'static Profile) -> Self {
+        TableBrand { profile, requests: OnceLock::new() }
     }
-    (!may_continue).then_some(1)
+
+    fn requests(&self) -> &Requests {
+        self.requests.get_or_init(|| {
+            // On a wire the address is configured.
+            let is_any = self.profile.units.is_empty() || self.profile.serial.is_some();
+            let units = (0..=u8::MAX).filter(|unit| is_any || self.profile.units.contains(unit));
+            let all = units.flat_map(|unit| composed(self.profile, Some(unit)));
+            let all: BTreeSet<_> =
+                all.map(|(_, _, bytes)| bytes).filter(|bytes| !bytes.is_empty()).collect();
+            Requests { longest: all.iter().map(Vec::len).max().unwrap_or_default(), all }
+        })
+    }
+
+    /// Length of the first request in a buffer.
+    pub fn request_end(&self, buffer: &[u8]) -> Option<usize> {
+        let Requests { all, longest } = self.requests();
+        let head = |length| buffer.get(..length).is_some_and(|head| all.contains(head));
+        if let Some(length) = (1..=*longest).find(|length| head(*length)) {
+            return Some(length);
+        }
+        let next = all.range::<[u8], _>((Bound::Included(buffer), Bound::Unbounded)).next();
+        let may_continue = buffer.is_empty() || next.is_some_and(|it| it.starts_with(buffer));
+        (!may_continue).then_some(1)
+    }
 }
 
 /// A reply with the fault, where its form allows it.

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use axum::{Extension, Router};
+use axum::Extension;
+pub use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 use super::access::{Access, Client, Guard};

@@ -19,13 +19,14 @@ pub struct Packet<'a> {
     pub retained: bool,
 }
 
-/// Handles the packets, publishes the battery, and handles what was published as retained packets.
+/// Handles the packets. With `publish` it also publishes the battery, and handles what was published
+/// as retained packets.
 ///
 /// # Panics
 ///
 /// When a message is not one that a broker accepts and this program understands.
 #[allow(clippy::panic)]
-pub fn exchange(state: &DeviceState, device_format: bool, packets: &[Packet<'_>]) {
+pub fn exchange(state: &DeviceState, device_format: bool, publish: bool, packets: &[Packet<'_>]) {
     let settings = settings(device_format);
     let mut battery = PublishedBattery::new(&settings, &state.profile);
     let parser = MessageParser::new(&settings, vec![battery.topics.clone()]);
@@ -40,21 +41,36 @@ pub fn exchange(state: &DeviceState, device_format: bool, packets: &[Packet<'_>]
             _ => {}
         }
     }
-    let announced = battery.discovery(state, &settings, "bms_reader/status");
-    let reported = battery.report(state, &settings, state.read_at.unwrap_or_default());
-    let events = battery.alarm_events(state);
-    for message in replies.iter().chain(&announced).chain(&reported).chain(&events) {
-        assert!(is_publishable(&message.topic), "{message:?}");
+    check_payloads(&replies);
+    if publish {
+        publish_and_restore(&mut battery, state, &settings, &parser);
     }
-    for Message { payload, .. } in replies.iter().chain(&announced).chain(&events) {
-        let is_json = serde_json::from_str::<serde_json::Value>(payload).is_ok();
-        assert!(payload.is_empty() || payload == super::battery::UNKNOWN || is_json, "{payload}");
-    }
+}
+
+fn publish_and_restore(
+    battery: &mut PublishedBattery,
+    state: &DeviceState,
+    settings: &Settings,
+    parser: &MessageParser,
+) {
+    let announced = battery.discovery(state, settings, "bms_reader/status");
+    let reported = battery.report(state, settings, state.read_at.unwrap_or_default());
+    check_payloads(&announced);
+    check_payloads(&battery.alarm_events(state));
     for message in announced.iter().chain(&reported) {
+        assert!(is_publishable(&message.topic), "{message:?}");
         let parsed = parser.parse(&message.topic, message.payload.as_bytes(), true);
         if let Some(Incoming::Retained(_, retained)) = parsed {
             battery.restore(retained);
         }
+    }
+}
+
+fn check_payloads(messages: &[Message]) {
+    for Message { topic, payload, .. } in messages {
+        assert!(is_publishable(topic), "{topic}");
+        let is_json = serde_json::from_str::<serde_json::Value>(payload).is_ok();
+        assert!(payload.is_empty() || payload == super::battery::UNKNOWN || is_json, "{payload}");
     }
 }
 
