@@ -115,13 +115,26 @@ mod tests {
     #[test]
     fn passcodes_of_a_jk_board_are_redacted_for_every_type() {
         use crate::protocol::jk::record::{RECORD, RECORD_HEADER, checksum};
+        const SECRET: &[u8] = b"Secret-Passcode!";
         let mut record = [&RECORD_HEADER[..], &[3, 1], &[b'7'; RECORD - 7]].concat();
+        record[62..78].copy_from_slice(SECRET);
         record.push(checksum(&record));
         for info in protocol::drivers() {
             let driver = info.driver(&Options::default());
-            let redacted = redacted(driver.as_ref(), Side::Battery, &record);
-            assert_eq!(redacted[62..78], [0; 16], "{}", info.name);
-            assert_eq!(checksum(&redacted[..RECORD - 1]), redacted[RECORD - 1], "{}", info.name);
+            let shown = redacted(driver.as_ref(), Side::Battery, &record);
+            assert_eq!(shown[62..78], [0; 16], "{}", info.name);
+            assert_eq!(checksum(&shown[..RECORD - 1]), shown[RECORD - 1], "{}", info.name);
+            for at in 0..SECRET.len() + 62 {
+                let (head, tail) = record.split_at(at);
+                let damaged = [head, &[!tail[0]], &tail[1..]].concat();
+                let doubled = [head, &tail[..1], tail].concat();
+                for bytes in [[head, &tail[1..]].concat(), damaged, doubled] {
+                    let shown = redacted(driver.as_ref(), Side::Battery, &bytes);
+                    let reveals = |part: &[u8]| shown.windows(part.len()).any(|it| it == part);
+                    let reveals = reveals(b"Secret") || reveals(b"Passcode");
+                    assert!(!reveals, "{}, byte {at}", info.name);
+                }
+            }
         }
     }
 

@@ -126,8 +126,7 @@ fn code(name: &str) -> Option<&'static DriverInfo> {
 /// known yet. The secrets that a reader sends are those of the driver that sends them.
 pub fn redact(side: Side, bytes: &mut [u8]) {
     if side == Side::Battery {
-        jk::redact::Redactor::default().redact(bytes);
-        jk::redact::TtlRedactor::default().redact(bytes);
+        jk::redact::redact(bytes);
     }
 }
 

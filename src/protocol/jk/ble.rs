@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::cells::{self, Layout};
 use super::record::{Kind, Reassembly, Record, StreamItem};
-use super::redact::Redactor;
+use super::redact::redact_stream;
 use super::{Command, device_info, layout, request, switch_command};
 use crate::model::{Reading, Setting};
 use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Side, Step};
@@ -286,7 +286,7 @@ impl JkBle {
 impl Driver for JkBle {
     fn redact(&self, side: Side, bytes: &mut [u8]) {
         if side == Side::Battery {
-            Redactor::default().redact(bytes);
+            redact_stream(bytes);
         }
     }
 

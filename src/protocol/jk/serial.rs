@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use super::passive::{BusEvent, BusParser, MASTER, POLL_ROUND, PassiveReader};
 use super::pb::Pb;
-use super::redact::{Redactor, TtlRedactor};
 use super::ttl::Ttl;
-use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Runner, Side, Step};
+use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Runner, Step};
 
 pub(super) const VARIANTS: &[&str] = &["ttl", "pb"];
 
@@ -129,14 +128,6 @@ impl JkSerial {
 }
 
 impl Driver for JkSerial {
-    fn redact(&self, side: Side, bytes: &mut [u8]) {
-        if side == Side::Battery {
-            // The dialect may be unknown, so both are redacted.
-            Redactor::default().redact(bytes);
-            TtlRedactor::default().redact(bytes);
-        }
-    }
-
     fn reset(&mut self) {
         self.ttl.reset();
         self.pb.reset();

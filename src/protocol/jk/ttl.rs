@@ -18,7 +18,7 @@ pub(crate) const HEADER: [u8; 2] = [0x4E, 0x57];
 pub(super) const HEAD: usize = 11;
 /// Record number, end mark and sum.
 pub(super) const TAIL: usize = 9;
-const END_MARK: u8 = 0x68;
+pub(super) const END_MARK: u8 = 0x68;
 /// The longest recorded reply has 285 bytes, with 14 of 24 cells.
 pub(super) const LONGEST: usize = 512;
 
