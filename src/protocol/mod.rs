@@ -19,6 +19,7 @@ pub mod modbus;
 mod nickname;
 pub mod profiles;
 pub mod query;
+mod receive_buffer;
 pub mod status_word;
 pub mod table;
 #[cfg(test)]

@@ -139,6 +139,16 @@ pub enum Framing {
     Damaged(usize),
 }
 
+impl Framing {
+    /// Bytes of a buffer of this length that were searched to find out.
+    fn searched(self, available: usize) -> usize {
+        match self {
+            Framing::NeedMore => available,
+            Framing::Junk(count) | Framing::Frame(count) | Framing::Damaged(count) => count,
+        }
+    }
+}
+
 /// Time limits and pauses of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pacing {

@@ -1,5 +1,7 @@
 //! Parses the bytes of a console into whole replies.
 
+use crate::protocol::receive_buffer::ReceiveBuffer;
+
 /// The longest known reply, a table of 120 cells, has 14 kB.
 const MAX_REPLY: usize = 64 * 1024;
 /// Bytes kept before the echo, which ends them.
@@ -46,7 +48,7 @@ impl Reply {
 #[derive(Debug, Default)]
 pub struct ReplyParser {
     command: Vec<u8>,
-    line: Vec<u8>,
+    line: ReceiveBuffer,
     lines: Vec<String>,
     /// The echo of our command was received.
     echoed: bool,
@@ -78,7 +80,7 @@ impl ReplyParser {
         }
         if !self.echoed {
             let excess = self.line.len().saturating_sub(MAX_PREFIX);
-            self.line.drain(..excess);
+            self.line.consume(excess);
             return None;
         }
         self.size += 1;

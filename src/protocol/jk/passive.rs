@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::pb::{self, Topic};
 use super::record::{Kind, RECORD, RECORD_HEADER, Record};
 use crate::model::Reading;
+use crate::protocol::receive_buffer::ReceiveBuffer;
 
 /// Time in which a master polls all of its packs (measured: 4.4 s; more packs take longer).
 pub(super) const POLL_ROUND: Duration = Duration::from_secs(8);
@@ -28,7 +29,7 @@ pub(super) enum BusEvent {
 #[derive(Debug, Default)]
 pub(super) struct BusParser {
     /// At most one record.
-    buffer: Vec<u8>,
+    buffer: ReceiveBuffer,
 }
 
 impl BusParser {
@@ -42,13 +43,13 @@ impl BusParser {
         loop {
             let incomplete = Self::is_prefix(&self.buffer);
             if let Some((event, length)) = self.front() {
-                self.buffer.drain(..length);
+                self.buffer.consume(length);
                 return Some(event);
             }
             if incomplete || self.buffer.is_empty() {
                 return None;
             }
-            self.buffer.remove(0);
+            self.buffer.consume(1);
         }
     }
 

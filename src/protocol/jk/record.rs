@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use crate::protocol::receive_buffer::{ReceiveBuffer, work};
 use crate::protocol::{DecodeError, Reader, check, text};
 
 /// Length of a record with its checksum.
@@ -119,7 +120,7 @@ pub enum StreamItem {
 #[derive(Debug, Default, Clone)]
 pub struct Reassembly {
     /// Starts with a header or a part of one.
-    buffer: Vec<u8>,
+    buffer: ReceiveBuffer,
 }
 
 impl Reassembly {
@@ -134,7 +135,7 @@ impl Reassembly {
     pub fn push(&mut self, byte: u8) {
         self.buffer.push(byte);
         if byte == b'\n' && self.buffer.ends_with(NOISE) {
-            self.buffer.truncate(self.buffer.len() - NOISE.len());
+            self.buffer.drop_last(NOISE.len());
         }
     }
 
@@ -155,16 +156,17 @@ impl Reassembly {
                     None => return None,
                 }
             }
+            work::add(length);
             match Record::parse(self.buffer.first_chunk()?) {
                 Ok(record) => {
-                    self.buffer.drain(..RECORD);
+                    self.buffer.consume(RECORD);
                     return Some(StreamItem::Record(Box::new(record)));
                 }
                 // The last byte may be the beginning of `AT\r\n` and not the checksum.
                 Err(_) if self.noise_prefix() > self.buffer.len() - RECORD => return None,
                 // A valid record may start behind a false header.
                 Err(error) => {
-                    self.buffer.remove(0);
+                    self.buffer.consume(1);
                     return Some(StreamItem::Invalid(error));
                 }
             }
@@ -176,13 +178,13 @@ impl Reassembly {
     fn take_command(&mut self) -> Option<bool> {
         let frame: [u8; COMMAND] = *self.buffer.first_chunk()?;
         if checksum(&frame[..COMMAND - 1]) == frame[COMMAND - 1] {
-            self.buffer.drain(..COMMAND);
+            self.buffer.consume(COMMAND);
             return Some(frame[4] == ACKNOWLEDGEMENT);
         }
         if self.noise_prefix() > self.buffer.len() - COMMAND {
             return None;
         }
-        self.buffer.remove(0);
+        self.buffer.consume(1);
         Some(false)
     }
 
@@ -197,7 +199,8 @@ impl Reassembly {
         let stable = self.buffer.len() - self.noise_prefix();
         let start =
             (0..stable).find(|&at| self.buffer.get(at..stable).is_some_and(is_header_prefix));
-        self.buffer.drain(..start.unwrap_or(stable));
+        work::add(self.buffer.len());
+        self.buffer.consume(start.unwrap_or(stable));
     }
 
     /// Length of the item at the front.

@@ -7,6 +7,7 @@ use super::{Framing, Need, Pacing, Progress, RequestReply, Session};
 use crate::model::Reading;
 use crate::protocol::driver::{CycleKind, Driver, Side, Step};
 use crate::protocol::error::{DecodeError, ProtocolError};
+use crate::protocol::receive_buffer::{ReceiveBuffer, work};
 
 /// Bytes that may wait for the rest of their frame. The longest reply of any brand is well below;
 /// older bytes belong to no frame.
@@ -23,7 +24,7 @@ pub struct Runner {
     request: Vec<u8>,
     pacing: Pacing,
     retries_left: u8,
-    buffer: Vec<u8>,
+    buffer: ReceiveBuffer,
     /// Bytes since the request, without its echo.
     received: usize,
     /// The reading before the request in progress; `None` while no frame has changed it.
@@ -63,7 +64,7 @@ impl Runner {
             request: Vec::new(),
             pacing: Pacing::default(),
             retries_left: 0,
-            buffer: Vec::new(),
+            buffer: ReceiveBuffer::default(),
             received: 0,
             before: None,
             error: None,
@@ -138,7 +139,7 @@ impl Runner {
             if !self.protocol.reply_equals_request(query) {
                 if !self.request.is_empty() && self.buffer.starts_with(&self.request) {
                     self.received = self.received.saturating_sub(self.request.len());
-                    self.buffer.drain(..self.request.len());
+                    self.buffer.consume(self.request.len());
                     continue;
                 }
                 if self.request.starts_with(&self.buffer) {
@@ -146,20 +147,21 @@ impl Runner {
                 }
             }
             let available = self.buffer.len();
-            match self.protocol.frame(query, &self.buffer) {
+            let framing = self.protocol.frame(query, &self.buffer);
+            work::add(framing.searched(available));
+            match framing {
                 Framing::NeedMore | Framing::Junk(0) | Framing::Frame(0) | Framing::Damaged(0) => {
                     return;
                 }
-                Framing::Junk(count) => {
-                    self.buffer.drain(..count.min(available));
-                }
+                Framing::Junk(count) => self.buffer.consume(count),
                 Framing::Frame(count) => {
-                    let frame: Vec<u8> = self.buffer.drain(..count.min(available)).collect();
+                    let frame = self.buffer[..count.min(available)].to_vec();
+                    self.buffer.consume(count);
                     self.handle_frame(query, &frame);
                 }
                 Framing::Damaged(count) => {
                     let frame = self.buffer[..count.min(available)].to_vec();
-                    self.buffer.drain(..1);
+                    self.buffer.consume(1);
                     self.handle_frame(query, &frame);
                 }
             }
@@ -293,12 +295,12 @@ impl Driver for Runner {
         while self.is_receiving() && !rest.is_empty() {
             let free = BUFFER - self.buffer.len();
             let (piece, later) = rest.split_at(free.min(rest.len()));
-            self.buffer.extend_from_slice(piece);
+            self.buffer.extend(piece);
             self.received += piece.len();
             rest = later;
             self.take_frames();
             if self.buffer.len() == BUFFER {
-                self.buffer.drain(..BUFFER / 2);
+                self.buffer.consume(BUFFER / 2);
                 self.take_frames();
             }
         }
