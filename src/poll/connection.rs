@@ -184,6 +184,10 @@ impl Connection {
     /// Opens it. An error becomes the result of the reads until the next try.
     pub(super) async fn open(&mut self) -> Result<(), LinkError> {
         let baud = self.bauds.get(self.baud).copied().unwrap_or(9600);
+        if let ConnectionState::Closed { pause, .. } = &mut self.state {
+            // What waited for the return of the adapter or the battery would disturb the attempt.
+            *pause = Pause::over();
+        }
         match self.endpoint.open(baud).await {
             Ok(link) => {
                 self.state = ConnectionState::Open(link);

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use tokio::task::unconstrained;
+use tokio::task::{JoinSet, unconstrained};
 
 pub use ble::{BleChannel, BleConfig, BleLink, Bluetooth, CharacteristicId, Passkey};
 pub use error::{BusFault, LinkError};
@@ -64,7 +64,16 @@ impl LinkConfig {
     /// costs little where there is no signal.
     pub fn retry_signal(&self, error: &LinkError) -> Option<RetrySignal> {
         let signal = match self {
-            LinkConfig::Ble(config) => ble::recovered(config.clone(), error.clone()).boxed(),
+            // In a task, because it holds locks that the next attempt needs: waiting for it may end
+            // at any moment, but it must not stop between two steps.
+            LinkConfig::Ble(config) => {
+                let mut task = JoinSet::new();
+                task.spawn(ble::recovered(config.clone(), error.clone()).boxed());
+                async move {
+                    task.join_next().await;
+                }
+                .boxed()
+            }
             LinkConfig::Memory(port) if matches!(error, LinkError::Busy { .. }) => {
                 port.clone().accepted().boxed()
             }

@@ -20,7 +20,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::battery::{
-    ADDRESS, OTHER, battery, battery_with, bluetooth, config as ble_config, read_once,
+    ADDRESS, OTHER, battery, battery_with, bluetooth, config as ble_config, one_battery, open,
+    read_once,
 };
 use crate::rig::{Rig, TEST_TIMEOUT, with_fake};
 
@@ -485,4 +486,27 @@ mod measured {
         let Some(rounds) = rounds() else { return };
         with_fake(batteries(2), async |rig| measure(rig, &OUTAGES[4], rounds).await);
     }
+}
+
+/// Nobody waits for the signal during an attempt, and then it must not keep what the attempt needs.
+#[test]
+fn abandoned_wait_for_a_return_does_not_block_the_next_attempt() {
+    with_fake(one_battery(), async |rig| {
+        rig.suspend_bus(true);
+        let config = ble_config(ADDRESS);
+        let error = open(&config).await.unwrap_err();
+        assert!(matches!(error, LinkError::NoBus { .. }), "{error:?}");
+        let signal = LinkConfig::Ble(config.clone()).retry_signal(&error).unwrap();
+        // It has begun to connect, and the bus does not answer.
+        assert!(timeout(Duration::from_millis(100), signal.clone()).await.is_err());
+        rig.suspend_bus(false);
+        loop {
+            let read = timeout(TEST_TIMEOUT / 2, read_once(&config)).await;
+            match read.expect("the attempt is bounded") {
+                Ok(()) => break,
+                Err(error) => assert!(matches!(error, LinkError::NoBus { .. }), "{error:?}"),
+            }
+        }
+        drop(signal);
+    });
 }

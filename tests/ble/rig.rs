@@ -159,6 +159,16 @@ impl Rig {
         }
     }
 
+    /// Suspends or resumes the bus: connections to it stay open, but nothing is answered.
+    pub fn suspend_bus(&self, suspend: bool) {
+        let id = match &self.bus {
+            Some(bus) => bus.id().to_string(),
+            None => fs::read_to_string(self.folder.join(BUS_ID)).unwrap(),
+        };
+        let signal = if suspend { "-STOP" } else { "-CONT" };
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
     pub fn restart_bus(&mut self) {
         self.bus = Some(Bus::start(&self.folder, ""));
         self.start_fake();
