@@ -169,7 +169,9 @@ impl Radio {
         };
         let devices: Vec<Value> = BATTERIES.into_iter().zip(&self.packs).map(device).collect();
         let text = json!({"devices": devices}).to_string();
-        fs::write(self.spec(), text).expect("a file in the folder");
+        // Replaced at once, as bluetoothd may be starting.
+        let new = self.folder.join("spec.new");
+        fs::write(&new, text).and_then(|()| fs::rename(new, self.spec())).expect("a file");
         let before = std::mem::replace(&mut self.daemons().updated, step);
         for pack in &self.packs {
             // Until now they sent the values before.

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -51,8 +52,8 @@ impl Bus {
         format!("unix:path={}/bus", folder.display())
     }
 
-    /// Starts a bus in this folder and waits for its socket. It allows everything that `policy` does not
-    /// deny.
+    /// Starts a bus in this folder and waits until it accepts clients. It allows everything that `policy`
+    /// does not deny.
     pub fn start(folder: &Path, policy: &str) -> Bus {
         let (file, socket) = (folder.join("bus.conf"), folder.join("bus"));
         fs::write(&file, Bus::config(folder, policy)).unwrap();
@@ -65,7 +66,7 @@ impl Bus {
             .spawn()
             .expect("dbus-daemon starts (Debian package dbus-daemon)");
         let bus = Bus { process: KillOnDrop(process) };
-        wait_until(|| socket.exists());
+        wait_until(|| UnixStream::connect(&socket).is_ok());
         bus
     }
 
