@@ -38,11 +38,26 @@ step_tests() {
             tee "$work/tests" || status=1
     fi
     timeout 1800 cargo test --locked --all-features --doc 2>&1 | tee -a "$work/tests" || status=1
+    check_counts || status=1
     count_tests "$work/tests"
     without_bluez=$(wc -l <"$BMS_READER_BLE_SKIPPED")
     tests_passed=$((tests_passed - without_bluez))
     tests_skipped=$((tests_skipped + without_bluez))
     return $status
+}
+
+# Fails if the program needs more instructions, allocations or memory than benches/counts.json records.
+# `./bench record` writes that file.
+check_counts() {
+    local program
+    [ -e benches/counts.json ] || return 0
+    need valgrind:valgrind python3:python3 || {
+        echo "SKIPPED: the counts need valgrind and Python" >&2
+        return
+    }
+    program=$(cargo build --locked --all-features --bench counts --message-format=json 2>"$work/counts" |
+        sed -n 's/.*"name":"counts".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+    timeout 300 python3 benches/counts.py "$program" --check benches/counts.json
 }
 
 # Reads over Bluetooth 2,000 times while random calls fail, and prints what it measured.
