@@ -4,7 +4,7 @@
 
 step_shell() {
     need shellcheck:shellcheck || { skip "shellcheck is missing" || return; }
-    git ls-files -z -- test .ci/run scripts fuzz/run tests/lab |
+    git ls-files -z -- test .ci/run scripts fuzz/run tests/lab tests/chaos |
         xargs -0 grep -lZE '^#!.*(bash|/sh)$|^# shellcheck shell=' |
         xargs -0 shellcheck -x -P SCRIPTDIR
 }

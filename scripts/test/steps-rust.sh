@@ -77,6 +77,13 @@ step_chaos() {
     cargo test --locked --all-features "${release[@]}" --test chaos -- "${arguments[@]}"
 }
 
+# Takes an hour: about a minute to compile each mutant, and two for its schedules.
+step_mutants() {
+    need mosquitto:mosquitto mosquitto_sub:mosquitto-clients patch:patch || return 1
+    install_fake_bluez || { skip "Python with dbus-fast, or dbus-daemon, is missing" || return; }
+    tests/chaos/mutants/run
+}
+
 step_fuzz() {
     if ! cargo +nightly --version >/dev/null 2>&1; then
         retry timeout 600 rustup toolchain install nightly --profile minimal >"$work/nightly" 2>&1 ||
