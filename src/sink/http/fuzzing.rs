@@ -13,6 +13,7 @@ use super::{History, routes};
 use crate::board::Board;
 use crate::model::Installation;
 use crate::setup::Setup;
+use crate::tasks::Tasks;
 
 /// The routes for a client on this machine, with a set-up page whose task never runs.
 pub fn router(board: Board, history: History, stop: CancellationToken) -> Router {
