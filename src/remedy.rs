@@ -29,6 +29,24 @@ fn setting_at(installation: Installation, variable: &str) -> String {
     }
 }
 
+/// How messages say which value to set, after "set".
+pub fn assignment(variable: &str, value: &str) -> String {
+    assignment_at(installation(), variable, value)
+}
+
+fn assignment_at(installation: Installation, variable: &str, value: &str) -> String {
+    let name = setting_at(installation, variable);
+    match installation {
+        Installation::HomeAssistant => format!("{name} to {value}"),
+        Installation::Container | Installation::Host => format!("{name}={value}"),
+    }
+}
+
+/// Whether options and menus are what the user can change.
+pub fn is_home_assistant() -> bool {
+    installation() == Installation::HomeAssistant
+}
+
 /// A remedy in the words of each installation.
 #[derive(Debug)]
 pub struct Remedy {
@@ -316,6 +334,9 @@ mod tests {
         let name = |installation| setting_at(installation, "MQTT_CLIENT_ID");
         assert_eq!(name(Installation::HomeAssistant), "option mqtt_client_id");
         assert_eq!(name(Installation::Container), "MQTT_CLIENT_ID");
+        let off = |installation| assignment_at(installation, "MQTT_TLS", "false");
+        assert_eq!(off(Installation::HomeAssistant), "option mqtt_tls to false");
+        assert_eq!(off(Installation::Host), "MQTT_TLS=false");
     }
 
     #[test]

@@ -66,7 +66,8 @@ impl Supervisor {
     ) -> Result<(StatusCode, Bytes), SupervisorError> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
         let uri: Uri = url.parse().map_err(unreachable)?;
-        let host = uri.host().ok_or_else(|| unreachable("SUPERVISOR_API contains no host"))?;
+        let host =
+            uri.host().ok_or_else(|| unreachable("the URL of the Supervisor contains no host"))?;
         let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80)));
         let stream = TokioIo::new(stream.await.map_err(unreachable)?);
         let (mut sender, connection) = http1::handshake(stream).await.map_err(unreachable)?;

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::probe::{self, Identified};
 use crate::board::Board;
 use crate::config::Device;
+use crate::config::variables::{BMS_ADDRESS, BMS_PORT, BMS_TYPE};
 use crate::model::{DeviceId, DeviceState, Fault, FaultKind, Secret};
 use crate::poll::{CycleError, advertisement};
 use crate::protocol::detection::{self, recognise};
@@ -399,13 +400,20 @@ fn found_device(device: &BleDevice) -> Found {
 
 fn log_line(found: &Found) -> String {
     let Found { address, name, brand, .. } = found;
-    if found.is_port() {
-        let auto = detection::AUTO;
-        return format!("found {address} (a serial port): set BMS_TYPE={auto} BMS_PORT={address}");
-    }
-    let name = name.as_deref().unwrap_or("unnamed");
     let (kind, title) = brand.clone().unwrap_or((detection::AUTO, "a battery".to_owned()));
-    format!("found {address} ({name}, perhaps {title}): set BMS_TYPE={kind} BMS_ADDRESS={address}")
+    let (what, place) = match found.is_port() {
+        true => ("a serial port".to_owned(), &BMS_PORT),
+        false => {
+            let name = name.as_deref().unwrap_or("unnamed");
+            (format!("{name}, perhaps {title}"), &BMS_ADDRESS)
+        }
+    };
+    if remedy::is_home_assistant() {
+        return format!("found {address} ({what}): the page of the app adds it");
+    }
+    let [kind, place] = [(&BMS_TYPE, kind), (place, address)]
+        .map(|(variable, value)| remedy::assignment(variable.name, value));
+    format!("found {address} ({what}): set {kind} {place}")
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Recorder {
         let shown = path.display().to_string();
         let writer = tokio::task::spawn_blocking(move || {
             if let Err(error) = write_all(file, size, queue) {
-                warn!("BMS_CAPTURE: stopped writing to {shown}: {error}");
+                warn!("capture: stopped writing to {shown}: {error}");
             }
         });
         Ok((Recorder { lines, dropped: Arc::default() }, writer))

@@ -29,7 +29,8 @@ pub(super) fn all(values: &Values, batteries: &Batteries) -> Vec<Bank> {
         return bank_of_all(values, batteries);
     }
     if values.is_on(&BANK) {
-        values.warn(format!("{} is ignored, because BANKS is set", values.name_of(&BANK)));
+        let [one, all] = [&BANK, &BANKS].map(|variable| values.name_of(variable));
+        values.warn(format!("{one} is ignored, because {all} is set"));
     }
     let list = values.json_array(&BANKS).unwrap_or_default();
     let mut banks = Vec::new();
@@ -60,7 +61,9 @@ fn bank_of_all(values: &Values, batteries: &Batteries) -> Vec<Bank> {
         return Vec::new();
     }
     if batteries.ids.iter().any(|id| id == BANK_NAME) {
-        let allowed = "off, because a battery has the id bank; BANKS can name the bank otherwise";
+        let banks = values.name_of(&BANKS);
+        let allowed =
+            format!("off, because a battery has the id bank; {banks} can name the bank otherwise");
         values.error(values.invalid(&BANK, allowed).with_example("false"));
     }
     let (id, members) = (BANK_NAME.to_owned(), batteries.ids.clone());

@@ -15,7 +15,8 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
     let ingress = service::supervisor(values);
     let supervisor = ingress.clone().filter(|_| !values.is_set(&MQTT_HOST));
     if !values.is_set(&MQTT_HOST) && supervisor.is_none() {
-        values.warn("MQTT_HOST is not set: nothing is published to MQTT");
+        let name = values.name_of(&MQTT_HOST);
+        values.warn(format!("{name} is not set: nothing is published to MQTT"));
         return None;
     }
     let text = |variable: &Variable| values.value(variable).map(str::to_owned);
@@ -80,7 +81,8 @@ fn login(values: &Values) -> Option<(String, Secret)> {
     if user.is_none() && password.is_some() {
         // MQTT 3.1.1, section 3.1.2.9: no password without a user name.
         let name = values.name_of(&MQTT_PASSWORD);
-        values.warn(format!("{name} is ignored, because MQTT_USER is not set"));
+        let user = values.name_of(&MQTT_USER);
+        values.warn(format!("{name} is ignored, because {user} is not set"));
     }
     Some((user?.to_owned(), Secret::new(password.unwrap_or_default())))
 }
@@ -96,7 +98,8 @@ fn tls(values: &Values) -> Option<Tls> {
             values.reject(&MQTT_TLS, allowed);
         } else if insecure {
             let name = values.name_of(&MQTT_TLS_INSECURE);
-            values.warn(format!("{name} is ignored, because MQTT_TLS is off"));
+            let tls = values.name_of(&MQTT_TLS);
+            values.warn(format!("{name} is ignored, because {tls} is off"));
         }
         return None;
     }

@@ -83,7 +83,8 @@ fn elements(values: &Values) -> Option<Vec<Values>> {
         return None;
     }
     if let Some(names) = values.set_among(flat_variables()) {
-        values.warn(format!("{names} ignored, because DEVICES is set"));
+        let list = values.name_of(&DEVICES);
+        values.warn(format!("{names} ignored, because {list} is set"));
     }
     // An invalid list replaces the flat battery, too.
     let list = list.unwrap_or_default().into_iter().enumerate();

@@ -21,9 +21,10 @@ pub(super) fn settings(values: &Values, options: Options) -> Option<Settings> {
     let home_assistant = values.is_set(&SUPERVISOR_TOKEN);
     let token = values.explicit(&HTTP_TOKEN).map(Secret::new);
     if token.is_none() && !home_assistant && !listen.ip().is_loopback() {
+        let [token, address] = [&HTTP_TOKEN, &HTTP_LISTEN].map(|variable| values.name_of(variable));
         values.warn(format!(
-            "the whole network can read the page at {listen}: set HTTP_TOKEN to a password, or \
-             HTTP_LISTEN to 127.0.0.1:{}",
+            "the whole network can read the page at {listen}: set {token} to a password, or \
+             {address} to 127.0.0.1:{}",
             listen.port()
         ));
     }

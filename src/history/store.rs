@@ -23,6 +23,7 @@ use super::horizon::Horizon;
 use super::packed::Spread;
 use super::{History, Millis};
 use crate::model::{DeviceId, Energy, EnergyTotals, EntryKey, MilliwattHours};
+use crate::remedy;
 
 /// Wait for another program that has locked the file, for example a database viewer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,13 +46,14 @@ enum StoreError {
 }
 
 impl StoreError {
-    fn remedy(&self) -> &'static str {
+    fn remedy(&self) -> String {
+        let setting = remedy::setting("HISTORY_FILE");
         match self {
-            StoreError::Foreign(_) => "set HISTORY_FILE to another path",
-            error if error.is_damaged() => "move the damaged files away",
-            _ => {
-                "check HISTORY_FILE: the folder must exist and be writable, the disk must not be full"
-            }
+            StoreError::Foreign(_) => format!("set {setting} to another path"),
+            error if error.is_damaged() => "move the damaged files away".to_owned(),
+            _ => format!(
+                "check {setting}: the folder must exist and be writable, the disk must not be full"
+            ),
         }
     }
 

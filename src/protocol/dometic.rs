@@ -156,8 +156,8 @@ impl RequestReply for Dometic {
 
     fn describe(&self, query: Query) -> String {
         match query {
-            Query::Login if self.secret.is_none() => "the login without BMS_PASSWORD",
-            Query::Login => "the login with BMS_PASSWORD",
+            Query::Login if self.secret.is_none() => "the login without a password",
+            Query::Login => "the login with the password",
             Query::Network => "the request for the network",
             Query::Open => "the request for the stream",
             Query::Stream => "the stream",

@@ -262,7 +262,7 @@ impl RequestReply for Smart123 {
 
     fn describe(&self, query: Query) -> String {
         match query {
-            Query::Login => "the login with the PIN (BMS_PASSWORD)",
+            Query::Login => "the login with the PIN",
             Query::Start => "the start of the values",
             Query::Ping | Query::LastPing => "the request for values",
             Query::Version => "the request for the version",
@@ -303,10 +303,9 @@ impl RequestReply for Smart123 {
                 self.logged_in |= query == Query::Login;
                 Ok(())
             }
-            (Query::Login | Query::Start, "NA" | "WRONG" | "KO") => Err(DecodeError::Refused {
-                code: 0,
-                reason: "the PIN is wrong or missing (BMS_PASSWORD)",
-            }),
+            (Query::Login | Query::Start, "NA" | "WRONG" | "KO") => {
+                Err(DecodeError::Refused { code: 0, reason: "the PIN is wrong or missing" })
+            }
             (Query::Login | Query::Start, _) => Err(DecodeError::Foreign),
             (Query::Ping | Query::LastPing, _) => {
                 self.decode_values(line, into).map_err(|_| DecodeError::Foreign)

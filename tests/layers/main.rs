@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use source::{ident, paths, punct, strip_tests, tokenize};
+use bms_reader::config::variables::VARIABLES;
+use source::{Token, ident, paths, punct, strip_tests, tokenize};
 
 /// What the code of one module may name.
 struct Rule {
@@ -79,7 +80,7 @@ const RULES: &[Rule] = &[
     Rule { module: "raw", may_use: &["model"], forbidden: IMPURE },
     Rule {
         module: "history",
-        may_use: &["model", "board", "clock", "tasks"],
+        may_use: &["model", "board", "clock", "remedy", "tasks"],
         forbidden: &["std::env"],
     },
     Rule {
@@ -134,8 +135,18 @@ const CONFINED_CRATES: &[(&str, &[&str])] = &[
     ("lexopt", &["cli::args::parse"]),
 ];
 
+/// The only modules whose texts may contain the name of a variable: in Home Assistant the user
+/// changes options, so all others call `remedy::setting` or `remedy::assignment`, and in `config`
+/// `Values::name_of`.
+const MODULES_WITH_VARIABLES: &[&str] =
+    &["config::variables", "remedy", "sink::http::setup::files", "cli"];
+
 /// The only modules that write to stdout; everything else logs.
 const STDOUT_MODULES: &[&str] = &["cli", "main"];
+
+/// The only modules with destructors, because a panic in one ends the shipped program (see
+/// `scripts/build-static`). Those of the service contain nothing that can panic.
+const MODULES_WITH_DROP: &[&str] = &["cli", "sim", "sink::http::connections", "transport::stream"];
 
 const MAX_LINES: usize = 500;
 
@@ -189,6 +200,21 @@ fn violations(file: &str, source: &str) -> Vec<String> {
             violations.insert(format!("{file} must not name `{name}`: only {homes:?} may"));
         }
     }
+    if !MODULES_WITH_VARIABLES.iter().any(|home| is_within(&module_path, home)) {
+        let literals = tokens.iter().filter_map(|token| match token {
+            Token::Literal(text) => Some(text.trim_matches('"')),
+            _ => None,
+        });
+        for (literal, name) in literals.filter_map(|text| Some((text, variable_in(text)?))) {
+            violations.insert(format!("{file} must not name {name} in a text: {literal:?}"));
+        }
+    }
+    let drops = tokens
+        .windows(2)
+        .any(|pair| ident(pair.first()) == Some("Drop") && ident(pair.get(1)) == Some("for"));
+    if drops && !MODULES_WITH_DROP.iter().any(|home| is_within(&module_path, home)) {
+        violations.insert(format!("{file} must not implement `Drop`: a panic in it would abort"));
+    }
     let prints = tokens.windows(2).any(|pair| {
         matches!(ident(pair.first()), Some("print" | "println")) && punct(pair.get(1)) == Some('!')
     });
@@ -209,6 +235,14 @@ fn may_use(rule: &Rule, module: &[String], path: &str) -> bool {
         || is_shared_item
         || is_within(path, &module[..own_depth].join("::"))
         || rule.may_use.iter().any(|other| is_within(path, other))
+}
+
+/// The first name of a variable in a text that consists of more than that.
+fn variable_in(text: &str) -> Option<&str> {
+    let is_of_name = |c: char| c == '_' || c.is_ascii_uppercase();
+    let is_variable =
+        |word: &&str| VARIABLES.iter().any(|it| it.name == *word || it.aliases.contains(word));
+    text.split(|c| !is_of_name(c)).filter(|word| *word != text).find(is_variable)
 }
 
 fn repository() -> PathBuf {
@@ -299,6 +333,9 @@ fn bad_examples_are_rejected() {
         ("src/model/a.rs", "#[cfg(not(test))] use crate::poll::Line;", "`crate::poll::Line`"),
         ("src/model/a.rs", "#[cfg(test)] mod t { } use crate::poll::Line;", "`crate::poll::Line`"),
         ("src/model/a.rs", "const Q: char = '\"'; use crate::poll::Line; // \"", "crate::poll"),
+        ("src/sink/mqtt/mod.rs", "warn!(\"set MQTT_TLS\")", "must not name MQTT_TLS"),
+        ("src/config/mod.rs", "warn(r#\"DEVICES is \"set\"\"#)", "must not name DEVICES"),
+        ("src/poll/line.rs", "impl Drop for A { fn drop(&mut self) {} }", "`Drop`"),
         ("src/model/a.rs", &long, "lines"),
     ] {
         let found = violations(file, source);
@@ -327,6 +364,7 @@ fn good_examples_are_accepted() {
         ("src/config/mod.rs", "use crate::sink::mqtt; use crate::protocol::Options;"),
         ("src/cli/read.rs", "fn f() { println!(\"x\") }"),
         ("src/main.rs", "fn main() { bms_reader::cli::run() }"),
+        ("src/sink/mqtt/mod.rs", "setting(\"MQTT_TLS\"); f(\"MQTT_TLSX, MQTT: x\") // MQTT_TLS"),
     ] {
         assert_eq!(violations(file, source), Vec::<String>::new(), "{source:?}");
     }

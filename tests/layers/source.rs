@@ -6,7 +6,8 @@ pub enum Token {
     Ident(String),
     PathSeparator,
     Punct(char),
-    Literal,
+    /// As it is written in the source, with its quotes.
+    Literal(String),
 }
 
 /// A path in the code of a module. Paths into this crate begin with `crate`.
@@ -31,7 +32,7 @@ pub fn punct(token: Option<&Token>) -> Option<char> {
     }
 }
 
-/// Drops comments, lifetimes and the content of literals.
+/// Drops comments and lifetimes.
 pub fn tokenize(source: &str) -> Vec<Token> {
     let text: Vec<char> = source.chars().collect();
     let at = |index: usize| text.get(index).copied().unwrap_or('\0');
@@ -58,12 +59,13 @@ pub fn tokenize(source: &str) -> Vec<Token> {
                 }
             }
         } else if at(i) == '"' {
+            let start = i;
             i = end_of_literal(&text, i, '"');
-            tokens.push(Token::Literal);
+            tokens.push(Token::Literal(text[start..i.min(text.len())].iter().collect()));
         } else if at(i) == '\'' {
             if at(i + 1) == '\\' || at(i + 2) == '\'' {
                 i = end_of_literal(&text, i, '\'');
-                tokens.push(Token::Literal);
+                tokens.push(Token::Literal(String::new()));
             } else {
                 i = end_of_ident(&text, i + 1);
             }
@@ -79,7 +81,7 @@ pub fn tokenize(source: &str) -> Vec<Token> {
                     i += 1;
                 }
                 i += close.len();
-                tokens.push(Token::Literal);
+                tokens.push(Token::Literal(text[start..i.min(text.len())].iter().collect()));
             } else {
                 tokens.push(Token::Ident(found));
             }

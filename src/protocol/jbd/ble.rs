@@ -30,12 +30,12 @@ const NOISE: &[u8] = b"AT\r\n";
 const BUFFER: usize = 64;
 
 const PAIRING: &str = "the battery repeats each request instead of answering it: its Bluetooth \
-    module must be paired with its passkey first (BMS_PASSWORD)";
-const KEY: &str = "the Bluetooth module refused the key (BMS_PASSWORD, or 000000 when not set)";
-const PASSWORD: &str = "the Bluetooth module refused the password (BMS_PASSWORD)";
-const NO_PASSWORD: &str = "the Bluetooth module requires a password other than 000000: set \
-    BMS_PASSWORD to that of the phone app";
-const LENGTH: &str = "the password of a JBD battery (BMS_PASSWORD) has six characters";
+    module must first be paired with the password of the battery";
+const KEY: &str = "the Bluetooth module refused the key (the password, or 000000 without one)";
+const PASSWORD: &str = "the Bluetooth module refused the password";
+const NO_PASSWORD: &str = "the Bluetooth module requires a password other than 000000: \
+    set that of the phone app";
+const LENGTH: &str = "the password of a JBD battery has six characters";
 const NO_ADDRESS: &str = "the password is mixed with the Bluetooth address, which is unknown";
 
 /// A conversation over Bluetooth.

@@ -138,7 +138,7 @@ impl Debug {
             Some(info) => match &info.module_barcode {
                 Some(other) if !other.eq_ignore_ascii_case(self.barcode.as_str()) => {
                     let reason = format!(
-                        "the serial number of the controller is {other}, but BMS_BARCODE is {}; `tbar` was not sent",
+                        "the serial number of the controller is {other}, but the configured barcode is {}; `tbar` was not sent",
                         self.barcode.as_str()
                     );
                     return self.fail_login(reason);

@@ -21,6 +21,7 @@ use tokio::time::sleep;
 use super::error::ApiError;
 use super::page;
 use crate::model::Secret;
+use crate::remedy;
 
 /// Requests of Home Assistant's ingress come from this address (developer documentation,
 /// "Ingress").
@@ -137,7 +138,8 @@ impl Guard {
             return Ok(());
         }
         let error = format!(
-            "the name {name} is not allowed: set HTTP_ALLOWED_HOSTS={name}, or use the address of this machine"
+            "the name {name} is not allowed: set {}, or use the address of this machine",
+            remedy::assignment("HTTP_ALLOWED_HOSTS", &name)
         );
         Err(ApiError(StatusCode::MISDIRECTED_REQUEST, error))
     }
@@ -206,8 +208,10 @@ fn given_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn unauthorised() -> Response {
-    let error = "send HTTP_TOKEN as `Authorization: Bearer ...`, or open the page to log in";
-    let response = ApiError(StatusCode::UNAUTHORIZED, error.to_owned());
+    let token = remedy::setting("HTTP_TOKEN");
+    let error =
+        format!("send the {token} as `Authorization: Bearer ...`, or open the page to log in");
+    let response = ApiError(StatusCode::UNAUTHORIZED, error);
     ([(header::WWW_AUTHENTICATE, "Bearer")], response).into_response()
 }
 

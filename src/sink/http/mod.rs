@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::board::Board;
 use crate::clock;
 use crate::history::History;
+use crate::remedy;
 use crate::setup::Setup;
 use crate::tasks::{Task, Tasks};
 
@@ -95,13 +96,14 @@ pub async fn run(settings: Settings, board: Board, history: History, setup: Setu
     }
 }
 
-fn remedy(error: &io::Error) -> &'static str {
+fn remedy(error: &io::Error) -> String {
+    let setting = remedy::setting("HTTP_LISTEN");
     match error.kind() {
-        io::ErrorKind::AddrNotAvailable => {
-            "set HTTP_LISTEN to an address of this machine, to 0.0.0.0 with a port for all of them"
-        }
-        io::ErrorKind::PermissionDenied => "set HTTP_LISTEN to a port from 1024 up",
-        _ => "set HTTP_LISTEN to a free port",
+        io::ErrorKind::AddrNotAvailable => format!(
+            "set {setting} to an address of this machine, to 0.0.0.0 with a port for all of them"
+        ),
+        io::ErrorKind::PermissionDenied => format!("set {setting} to a port from 1024 up"),
+        _ => format!("set {setting} to a free port"),
     }
 }
 

@@ -91,7 +91,8 @@ impl MqttError {
         let mut errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
         let closed = errors.any(|error| CLOSED_BY_PEER.contains(&error.kind()));
         MqttError::Tls(if closed || text.contains("corrupt message") {
-            format!("{text}; is this the TLS port, usually 8883? Without TLS set MQTT_TLS=false")
+            let off = remedy::assignment("MQTT_TLS", "false");
+            format!("{text}; is this the TLS port, usually 8883? Without TLS set {off}")
         } else {
             text
         })
@@ -101,7 +102,7 @@ impl MqttError {
         match code {
             Code::BadUserNamePassword => MqttError::LoginRefused("wrong user or password"),
             Code::NotAuthorized => MqttError::LoginRefused("not authorised"),
-            Code::BadClientId => MqttError::Refused("MQTT_CLIENT_ID is not accepted"),
+            Code::BadClientId => MqttError::Refused("the client ID is not accepted"),
             Code::RefusedProtocolVersion => MqttError::Refused("MQTT 3.1.1 is not supported"),
             Code::ServiceUnavailable => MqttError::Refused("service unavailable"),
             Code::Success => MqttError::NoAnswer,

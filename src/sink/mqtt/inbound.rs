@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::command::Command;
 use crate::model::{Energy, Setting, Switch};
+use crate::remedy;
 
 use super::Settings;
 use super::alarms;
@@ -151,7 +152,7 @@ impl MessageParser {
     fn parse_command(&self, key: &str, payload: &[u8]) -> Option<Result<Command, String>> {
         Some(match key {
             topics::READ_COMMAND => Ok(Command::Read),
-            topics::CONFIG_COMMAND if !self.allow_config => Err(CONFIG_OFF.to_owned()),
+            topics::CONFIG_COMMAND if !self.allow_config => Err(config_off()),
             topics::CONFIG_COMMAND => parse_config(payload).map(Command::Configure),
             _ => {
                 let is_switch = |switch: &Switch| topics::switch_command(*switch) == key;
@@ -162,7 +163,10 @@ impl MessageParser {
     }
 }
 
-const CONFIG_OFF: &str = "cmd/config is switched off; set ALLOW_CONFIG=true to allow it";
+fn config_off() -> String {
+    let on = remedy::assignment("ALLOW_CONFIG", "true");
+    format!("cmd/config is switched off; set {on} to allow it")
+}
 
 fn parse_retained(topics: &Topics, topic: &str, payload: &[u8]) -> Option<RetainedState> {
     let energy = || Energy::from_kwh(std::str::from_utf8(payload).ok()?);

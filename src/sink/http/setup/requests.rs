@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::options::Change;
 use crate::model::{DeviceId, Secret};
+use crate::remedy;
 use crate::setup::{Job, Refusal, Target};
 use crate::sink::http::AppState;
 use crate::sink::http::access::{Guard, IsTrusted};
@@ -125,7 +126,7 @@ pub(in crate::sink::http) async fn login(
     let Login { token } = read_json(request).await?;
     match app.guard.accepts(&token).await {
         true => Ok(([(header::SET_COOKIE, Guard::cookie(&token))], Json(json!({})))),
-        false => Err(ApiError(StatusCode::UNAUTHORIZED, "this is not HTTP_TOKEN".to_owned())),
+        false => Err(ApiError(StatusCode::UNAUTHORIZED, "wrong password".to_owned())),
     }
 }
 
@@ -149,7 +150,10 @@ fn require_trust(request: &Request) -> Result<(), ApiError> {
         Some(IsTrusted(true)) => Ok(()),
         _ => Err(ApiError(
             StatusCode::FORBIDDEN,
-            "set-up works on this machine only, unless HTTP_TOKEN is set".to_owned(),
+            format!(
+                "set-up works on this machine only, unless {} is set",
+                remedy::setting("HTTP_TOKEN")
+            ),
         )),
     }
 }
