@@ -147,9 +147,7 @@ impl Attempt<'_> {
             let device = self.reach(&adapter).await?;
             match self.open_channel(&adapter, &device).await {
                 Ok(Some(established)) => {
-                    adapter.lock.update(self.address, |history| {
-                        (history.unreached, history.failures) = (false, 0);
-                    });
+                    adapter.lock.note_connected(self.address);
                     return Ok(established);
                 }
                 Ok(None) if retried => return Err(LinkError::NoService { endpoint: endpoint() }),
@@ -203,7 +201,7 @@ impl Attempt<'_> {
                     return Ok(device);
                 }
                 Ok(None) if self.scan_time.is_zero() || self.remaining(RETRY_PAUSE).is_zero() => {
-                    adapter.lock.update(self.address, |history| history.unreached = true);
+                    adapter.lock.note_unseen(self.address);
                     return Err(LinkError::NotSeen {
                         endpoint: self.config.address.clone(),
                         adapter: adapter.name().into(),

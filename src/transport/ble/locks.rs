@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bluer::Address;
 use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::LinkError;
 
@@ -17,6 +17,10 @@ const ADAPTER_LIMIT: Duration = Duration::from_secs(60);
 
 /// The longest wait for our previous connection to the same battery to end.
 const BATTERY_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a battery is sought between two attempts: a scan takes time from connections and from
+/// Wi-Fi on the same antenna, and a battery may be gone for good.
+const SEEK_LIMIT: Duration = Duration::from_secs(3600);
 
 /// The right to use an adapter or a battery, until it is dropped.
 pub(super) type Permit = OwnedMutexGuard<()>;
@@ -61,6 +65,8 @@ pub(super) struct DeviceHistory {
     pub(super) unreached: bool,
     /// Consecutive attempts that reached it and failed.
     pub(super) failures: u32,
+    /// The first attempt that did not see it, since it was last connected.
+    unseen_since: Option<Instant>,
 }
 
 impl AdapterLock {
@@ -82,6 +88,24 @@ impl AdapterLock {
 
     pub(super) fn update(&self, battery: Address, change: impl FnOnce(&mut DeviceHistory)) {
         change(lock(&self.history).entry(battery).or_default());
+    }
+
+    pub(super) fn note_unseen(&self, battery: Address) {
+        self.update(battery, |history| {
+            history.unreached = true;
+            history.unseen_since.get_or_insert_with(Instant::now);
+        });
+    }
+
+    pub(super) fn note_connected(&self, battery: Address) {
+        self.update(battery, |history| {
+            *history = DeviceHistory { rssi: history.rssi, ..DeviceHistory::default() };
+        });
+    }
+
+    /// Whether there are scans for the battery between two attempts.
+    pub(super) fn is_sought(&self, battery: Address) -> bool {
+        self.history(battery).unseen_since.is_none_or(|since| since.elapsed() < SEEK_LIMIT)
     }
 }
 
@@ -173,6 +197,23 @@ mod tests {
         let scan = adapter.acquire("hci0").await.unwrap_err();
         assert!(scan.hint().contains("the adapter is busy"), "{}", scan.hint());
         assert!(locks.adapter("hci1").acquire("B").await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn battery_is_sought_for_an_hour() {
+        let adapter = AdapterLock::default();
+        let (gone, other) = (Address::new([1; 6]), Address::new([2; 6]));
+        adapter.note_unseen(gone);
+        for _ in 0..59 {
+            tokio::time::advance(Duration::from_secs(60)).await;
+            assert!(adapter.is_sought(gone));
+            adapter.note_unseen(gone);
+        }
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(!adapter.is_sought(gone) && adapter.is_sought(other));
+        adapter.note_connected(gone);
+        adapter.note_unseen(gone);
+        assert!(adapter.is_sought(gone));
     }
 
     #[tokio::test]

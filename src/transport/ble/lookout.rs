@@ -2,7 +2,8 @@
 //!
 //! BlueZ only has active scans. One disturbs a connect, so it needs the permit of the adapter, and it
 //! takes time from open connections, so all batteries that are sought share one, which runs a third of
-//! the time at most and ends when another battery needs the adapter.
+//! the time at most and ends when another battery needs the adapter. After an hour a battery is left to
+//! the attempts, and to whatever else scans.
 
 use std::time::Duration;
 

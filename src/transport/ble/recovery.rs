@@ -11,7 +11,6 @@ use tracing::debug;
 
 use super::bus::{Bus, call_quick};
 use super::error::BleError;
-use super::locks::DeviceHistory;
 use super::lookout::seek;
 use super::{AdapterInfo, BleConfig, LinkError};
 use crate::transport::BusFault;
@@ -80,7 +79,9 @@ impl Recovery {
             // Another line may have to give up this connection, and then nothing may keep it open.
             drop(bus);
             let sought = adapter.filter(|_| self.unseen).map(|adapter| &*adapter.name);
-            let _seeker = sought.map(|adapter| seek(bluetooth, adapter));
+            let _seeker = sought
+                .filter(|adapter| bluetooth.locks.adapter(adapter).is_sought(self.address))
+                .map(|adapter| seek(bluetooth, adapter));
             loop {
                 match (changes.next().await.unwrap_or(Change::Ended), sought) {
                     (Change::Adapter, _) => self.was_usable = false,
@@ -89,7 +90,7 @@ impl Recovery {
                     (Change::Seen { rssi }, Some(adapter)) => {
                         // The next attempt can do without a scan of its own.
                         bluetooth.locks.adapter(adapter).update(self.address, |history| {
-                            *history = DeviceHistory { unreached: false, rssi, ..*history };
+                            (history.unreached, history.rssi) = (false, rssi);
                         });
                         return Some(());
                     }
