@@ -1,7 +1,8 @@
 //! A client of the broker, beside the program and its proxy, that checks what the program promises.
 //!
 //! It sends a beat to itself over the broker. While beats are late, for example because the broker
-//! is stopped or the machine is busy, it cannot judge times: such a gap extends every limit.
+//! is stopped or the machine is busy, it cannot judge times: such a gap extends every limit. So does
+//! the time for which the program and what it talks to waited for a processor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,6 +63,10 @@ struct View {
     /// When the beat was sent that came back last.
     beat: Instant,
     gaps: Vec<(Instant, Instant)>,
+    /// When processes waited for a processor, and how long.
+    waits: Vec<(Instant, Duration)>,
+    /// The sum since their start.
+    waited: Duration,
     ignored: BTreeSet<String>,
     broken: Vec<Broken>,
     judged: u64,
@@ -96,6 +101,8 @@ impl Observer {
             resumed: None,
             beat: start,
             gaps: Vec::new(),
+            waits: Vec::new(),
+            waited: Duration::ZERO,
             ignored: BTreeSet::new(),
             broken: Vec::new(),
             judged: 0,
@@ -160,7 +167,8 @@ impl Observer {
         let bridge = (view.bridge != Some(true)).then(|| format!("bridge {:?}", view.bridge));
         let packs = view.packs.iter().filter_map(|(id, pack)| {
             let oldest = pack.cells.values().min().map(|at| now.duration_since(*at));
-            let is_well = pack.online == Some(true) && oldest.is_some_and(|oldest| oldest < age);
+            let is_fresh = |oldest: Duration| oldest < age + view.delay(now - oldest, now);
+            let is_well = pack.online == Some(true) && oldest.is_some_and(is_fresh);
             let state = (pack.online, oldest.map(|oldest| oldest.as_secs()));
             (!is_well).then(|| format!("{id} online and oldest value (s): {state:?}"))
         });
@@ -171,6 +179,17 @@ impl Observer {
         let view = self.view();
         let is_offline = |pack: &PackView| pack.online == Some(false);
         view.bridge == Some(false) && view.packs.values().all(is_offline)
+    }
+
+    /// All processes together have waited this long for a processor since they started.
+    pub fn note_waiting(&self, waited: Duration) {
+        let mut view = self.view();
+        // Less than before: one of them is new.
+        let wait = waited.saturating_sub(view.waited);
+        view.waited = waited;
+        if wait > Duration::from_millis(10) {
+            view.waits.push((Instant::now(), wait));
+        }
     }
 
     /// How much the observer was delayed since then.
@@ -245,7 +264,9 @@ impl View {
             let end = (*end + AFTER_GAP).min(to);
             end.saturating_duration_since((*start).max(from))
         };
-        GAP + self.gaps.iter().map(overlap).sum::<Duration>()
+        let waits = self.waits.iter().rev().take_while(|(at, _)| *at > from);
+        let waits = waits.filter(|(at, _)| *at <= to + GAP).map(|(_, wait)| *wait);
+        GAP + self.gaps.iter().map(overlap).chain(waits).sum::<Duration>()
     }
 
     fn judge(&mut self, message: &Publish, at: Instant) {

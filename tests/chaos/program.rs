@@ -97,6 +97,16 @@ impl Program {
     }
 }
 
+/// How long the threads of a process were ready to run, but had no processor.
+pub fn waiting(process: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let waiting = threads.filter_map(|thread| {
+        let statistics = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        statistics.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(waiting.sum())
+}
+
 pub fn signal(process: u32, signal: Signal) {
     let id = Pid::from_raw(process.try_into().expect("a process id"));
     // It may have ended, which the observer reports.

@@ -84,14 +84,18 @@ impl Radio {
         BATTERIES.iter().map(entry).collect()
     }
 
-    /// Suspends or resumes the bus and bluetoothd.
-    pub fn suspend(&self, suspend: bool) {
-        let mut daemons = self.daemons();
-        daemons.is_suspended = suspend;
+    /// The processes of the bus and of bluetoothd.
+    pub fn ids(&self) -> Vec<u32> {
+        let daemons = self.daemons();
         let (bus, bluetoothd) = (daemons.bus.as_ref(), daemons.bluetoothd.as_ref());
-        let ids = [bus.map(Bus::id), bluetoothd.map(FakeBluez::id)];
+        [bus.map(Bus::id), bluetoothd.map(FakeBluez::id)].into_iter().flatten().collect()
+    }
+
+    /// Suspends or resumes them.
+    pub fn suspend(&self, suspend: bool) {
+        self.daemons().is_suspended = suspend;
         let name = if suspend { Signal::SIGSTOP } else { Signal::SIGCONT };
-        ids.into_iter().flatten().for_each(|id| signal(id, name));
+        self.ids().into_iter().for_each(|id| signal(id, name));
     }
 
     pub fn kill_bluetoothd(&self) {

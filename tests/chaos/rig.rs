@@ -205,7 +205,10 @@ impl Rig {
     /// Runs the faults of the plan and checks that everything recovers.
     pub fn run(mut self, plan: &Plan) -> Outcome {
         self.recover("the start");
-        thread::sleep(WARM_UP);
+        let start = Instant::now();
+        while start.elapsed() < WARM_UP {
+            self.pause();
+        }
         let warm = self.program.resources().unwrap_or_default();
         self.play(&plan.events);
         let (recovery, slowest) = self.recover("the last fault");
@@ -232,8 +235,16 @@ impl Rig {
                 undo(self);
             }
             self.check_running();
-            thread::sleep(POLL);
+            self.pause();
         }
+    }
+
+    /// Waits a moment, and notes how long the processes of the schedule waited for a processor.
+    fn pause(&self) {
+        thread::sleep(POLL);
+        let radio = self.radio.iter().flat_map(Radio::ids);
+        let processes = [self.program.pid()].into_iter().chain(self.broker.pid()).chain(radio);
+        self.observer.note_waiting(processes.map(program::waiting).sum());
     }
 
     fn check_running(&mut self) {
@@ -261,7 +272,7 @@ impl Rig {
                 self.observer.report(Promise::Recovery, detail);
                 break;
             }
-            thread::sleep(POLL);
+            self.pause();
         }
         self.check_running();
         (start.elapsed(), slowest)
@@ -283,7 +294,7 @@ impl Rig {
                 self.observer.report(Promise::Resources, detail);
                 return now;
             }
-            thread::sleep(POLL);
+            self.pause();
         }
     }
 
@@ -298,7 +309,7 @@ impl Rig {
             if start.elapsed() > STOP + self.observer.delay_since(start) {
                 break None;
             }
-            thread::sleep(POLL);
+            self.pause();
         };
         if !status.is_some_and(|status| status.success()) {
             let detail = format!("after SIGTERM: {status:?} in {:.1?}", start.elapsed());
@@ -310,7 +321,7 @@ impl Rig {
                 let detail = "not everything is offline after the stop".to_owned();
                 return self.observer.report(Promise::Stop, detail);
             }
-            thread::sleep(POLL);
+            self.pause();
         }
     }
 }
