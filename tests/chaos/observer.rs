@@ -41,14 +41,16 @@ const ONLINE: Duration = Duration::from_secs(10);
 struct PackView {
     pack: Pack,
     online: Option<bool>,
-    /// When a good read arrived last.
+    /// When the values of the last good read left the pack.
     last_good: Option<Instant>,
     /// The first good read since `online` is false.
     good_since: Option<Instant>,
     /// When the last value of each cell left the pack.
     cells: BTreeMap<String, Instant>,
-    /// The counters, and whether the broker keeps them.
+    /// The counters, and whether the broker has kept all of their values.
     energy: BTreeMap<String, (f64, bool)>,
+    /// The program was killed, and has not published a counter since.
+    restarted: bool,
 }
 
 #[derive(Debug)]
@@ -91,6 +93,7 @@ impl Observer {
             good_since: None,
             cells: BTreeMap::new(),
             energy: BTreeMap::new(),
+            restarted: false,
         };
         let start = Instant::now();
         let view = Arc::new(Mutex::new(View {
@@ -153,7 +156,10 @@ impl Observer {
     pub fn expect_kill(&self) {
         self.forget_reads();
         let mut view = self.view();
-        view.packs.values_mut().for_each(|pack| pack.energy.retain(|_, (_, kept)| *kept));
+        for pack in view.packs.values_mut() {
+            pack.energy.retain(|_, (_, kept)| *kept);
+            pack.restarted = true;
+        }
     }
 
     /// From now on `online` may be false.
@@ -175,10 +181,15 @@ impl Observer {
         bridge.into_iter().chain(packs).collect()
     }
 
-    pub fn is_everything_offline(&self) -> bool {
+    /// What is still online, or unknown.
+    pub fn not_offline(&self) -> Vec<String> {
         let view = self.view();
-        let is_offline = |pack: &PackView| pack.online == Some(false);
-        view.bridge == Some(false) && view.packs.values().all(is_offline)
+        let bridge = (view.bridge != Some(false)).then(|| format!("bridge {:?}", view.bridge));
+        let packs = view.packs.iter().filter(|(_, pack)| pack.online != Some(false));
+        bridge
+            .into_iter()
+            .chain(packs.map(|(id, pack)| format!("{id} {:?}", pack.online)))
+            .collect()
     }
 
     /// All processes together have waited this long for a processor since they started.
@@ -289,7 +300,11 @@ impl View {
         }
         match key.as_str() {
             _ if is_foreign => {
-                self.pack(&id).energy.entry(key).and_modify(|(_, kept)| *kept = false);
+                let pack = self.pack(&id);
+                pack.energy.entry(key).and_modify(|(_, kept)| *kept = false);
+                if pack.restarted {
+                    pack.energy.clear();
+                }
             }
             "online" => self.judge_online(&id, payload.parse().ok(), message.retain, at),
             "raw" => self.note_read(&id, &payload, at),
@@ -326,10 +341,19 @@ impl View {
 
     fn note_read(&mut self, id: &str, payload: &str, at: Instant) {
         let raw: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();
-        if raw["error"].is_null() {
-            let pack = self.pack(id);
-            pack.last_good = Some(at);
-            pack.good_since.get_or_insert(at);
+        // It may be on its way for a while, and the last one is published again after a reconnect.
+        let first_cell = raw["status"]["cell_info"]["voltages"][0].as_f64();
+        let resumed = self.resumed;
+        let pack = self.pack(id);
+        let sent = first_cell.and_then(|cell| pack.pack.sent.last_sent("cell_1_voltage", cell));
+        let sent = sent.and_then(Result::ok).filter(|sent| Some(*sent) > resumed);
+        if raw["error"].is_null()
+            && let Some(sent) = sent
+        {
+            pack.last_good = pack.last_good.max(Some(sent));
+            if pack.online == Some(false) && at.duration_since(sent) < ONLINE {
+                pack.good_since.get_or_insert(at);
+            }
         }
     }
 
@@ -356,7 +380,11 @@ impl View {
 
     fn judge_energy(&mut self, id: &str, key: &str, payload: &str, at: Instant) {
         let Ok(value) = payload.parse::<f64>() else { return };
-        let before = self.pack(id).energy.insert(key.to_owned(), (value, true));
+        let pack = self.pack(id);
+        pack.restarted = false;
+        let energy = &mut pack.energy;
+        let kept = energy.get(key).is_none_or(|(_, kept)| *kept);
+        let before = energy.insert(key.to_owned(), (value, kept));
         if let Some((before, _)) = before.filter(|(before, _)| *before > value) {
             let detail = format!("{id}/{key} fell from {before:?} to {payload}");
             self.report(Promise::Energy, at, detail);

@@ -29,6 +29,8 @@ const RECOVERY: Duration = Duration::from_secs(60);
 /// Everything is used once before the resources are measured.
 const WARM_UP: Duration = Duration::from_secs(8);
 const STOP: Duration = Duration::from_secs(2);
+/// A call to a D-Bus that was killed is given up after two minutes.
+const SETTLE: Duration = Duration::from_secs(150);
 /// Memory that the allocator may keep.
 const MEMORY_SLACK_KB: u64 = 4096;
 const POLL: Duration = Duration::from_millis(100);
@@ -289,7 +291,7 @@ impl Rig {
             if is_settled {
                 return now;
             }
-            if start.elapsed() > RECOVERY {
+            if start.elapsed() > SETTLE {
                 let detail = format!("before {warm:?}, after {now:?}");
                 self.observer.report(Promise::Resources, detail);
                 return now;
@@ -316,9 +318,9 @@ impl Rig {
             return self.observer.report(Promise::Stop, detail);
         }
         let start = Instant::now();
-        while !self.observer.is_everything_offline() {
+        while !self.observer.not_offline().is_empty() {
             if start.elapsed() > STOP + self.observer.delay_since(start) {
-                let detail = "not everything is offline after the stop".to_owned();
+                let detail = format!("after the stop: {}", self.observer.not_offline().join(", "));
                 return self.observer.report(Promise::Stop, detail);
             }
             self.pause();

@@ -204,3 +204,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rejected_requests_fail_the_read_of_every_brand() {
+    for brand in brands() {
+        let battery = Battery::fixed(PackState::at_rest());
+        let (mut bus, address) =
+            bus_of(brand, battery, Faults::new(vec![Rule::always(Fault::Refuse(4))]));
+        let medium = if brand.notification.is_some() { Medium::Ble } else { Medium::Serial };
+        let variant = brand.variant().map(str::to_owned);
+        let options = Options { address, medium, variant, ..Options::default() };
+        let mut driver = find(brand.driver()).unwrap().driver(&options);
+        let end = play(driver.as_mut(), |request| vec![bus.reply(request, 0.0)]).unwrap().end;
+        let is_console = brand.name.starts_with("pylontech-");
+        assert!(is_console || matches!(end, Step::Failed(_)), "{}: {end:?}", brand.name);
+    }
+}

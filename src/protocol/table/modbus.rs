@@ -33,7 +33,7 @@ pub fn expand(profile: &mut Profile) {
             size: Some(5),
             check: check.clone(),
             optional: true,
-            fields: vec![Field { key: Key::Exception, at: 2, ..Field::default() }],
+            fields: vec![Field { key: Key::Exception, at: 2, first: 1, ..Field::default() }],
             ..Reply::default()
         }));
     }

@@ -275,6 +275,10 @@ impl PublishedBattery {
         let mut present = Vec::with_capacity(self.present.len());
         for Entry { key, value, .. } in entries(state) {
             present.push(key);
+            // The broker may retain more than the history file, whose last write was a minute ago.
+            if !self.energy_restored && is_energy(key.quantity().key) {
+                continue;
+            }
             let is_current = is_new || matches!(key.quantity().get, Get::Link(_));
             if is_current && is_due(self.sent.values.get(&key), &value, now, settings.publish) {
                 messages.push(Message::value(self.topics.value(key), value.to_string()));
@@ -328,6 +332,10 @@ impl PublishedBattery {
     pub fn offline(&self) -> Message {
         Message::retained(self.topics.topic(topics::ONLINE), "false")
     }
+}
+
+fn is_energy(key: &str) -> bool {
+    [topics::ENERGY_CHARGED, topics::ENERGY_DISCHARGED].contains(&key)
 }
 
 /// Whether the values may be published.
