@@ -251,6 +251,9 @@ fn receive(
                 for pack in view.packs.values_mut() {
                     pack.online = None;
                     pack.energy.values_mut().for_each(|(_, kept)| *kept = false);
+                    if pack.restarted {
+                        pack.energy.clear();
+                    }
                 }
                 drop(view);
                 thread::sleep(Duration::from_millis(100));
