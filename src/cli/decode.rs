@@ -367,6 +367,26 @@ mod tests {
         );
     }
 
+    /// Newer Bluetooth modules require their key first; behind it the requests may be missing.
+    #[test]
+    fn jbd_reading_behind_the_key_is_decoded() {
+        let key = "> FFAA15063030303030303B\nFFAA15010016\n";
+        let basic = "DD03001D0618000001F201F400002C7C00000000000080640304030B8B0B8A0B84FA8D77";
+        let cells = "DD0400080F450F3D0F370F3DFEC677";
+        let (ask_basic, ask_cells) = ("> DDA50300FFFD77", "> DDA50400FFFC77");
+        for conversation in [
+            format!("{key}{ask_basic}\n{basic}\n{ask_cells}\n{cells}"),
+            format!("{key}{basic}\n{cells}"),
+            format!("{ask_basic}\n{key}{basic}\n{cells}"),
+            format!("{ask_basic}\n{ask_basic}\n{key}{basic}\n{cells}"),
+            format!("FFAA15010016\n{basic}\n{cells}"),
+        ] {
+            let reading = decode_hex("jbd", &conversation).unwrap();
+            assert_eq!(reading.pack.soc.map(|soc| soc.0), Some(10_000), "{conversation}");
+            assert_eq!(reading.cells.len(), 4, "{conversation}");
+        }
+    }
+
     #[test]
     fn hint_is_about_the_input() {
         for (brand, text) in

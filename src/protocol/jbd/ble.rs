@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use super::Jbd;
+use super::frame::START;
 use super::handshake::{self, Request, SECRET, scramble};
 use crate::model::Secret;
 use crate::protocol::{CycleKind, Driver, Options, ProtocolError, Runner, Side, Step};
@@ -51,6 +52,8 @@ pub(super) struct JbdBle {
     request: Vec<u8>,
     /// What was received since, as long as that may be its echo.
     received: Vec<u8>,
+    /// A reply that arrived during the handshake, for the next request.
+    early: Vec<u8>,
     cycle: Cycle,
     /// The module accepted the handshake on this connection.
     admitted: bool,
@@ -89,6 +92,7 @@ impl JbdBle {
             state: State::Running,
             request: Vec::new(),
             received: Vec::new(),
+            early: Vec::new(),
             cycle: Cycle::default(),
             admitted: false,
             needs_handshake: false,
@@ -181,6 +185,7 @@ impl Driver for JbdBle {
     fn start(&mut self, kind: CycleKind) {
         self.kind = kind;
         self.request.clear();
+        self.early.clear();
         self.cycle = Cycle::default();
         self.restart();
         if self.needs_handshake && !self.admitted {
@@ -205,6 +210,10 @@ impl Driver for JbdBle {
                     self.received.clear();
                 }
                 self.runner.advance();
+                if !self.early.is_empty() && matches!(self.runner.step(), Step::Await(_)) {
+                    let early = std::mem::take(&mut self.early);
+                    self.receive(&early);
+                }
             }
             State::Handshake { sent, .. } => *sent = true,
             State::Failed(_) => {}
@@ -216,6 +225,13 @@ impl Driver for JbdBle {
             return;
         }
         match &mut self.state {
+            // The module passes replies on, so the rest of the handshake is not needed.
+            State::Handshake { request: Request::Random, sent: true, received }
+                if received.is_empty() && bytes.first() == Some(&START) =>
+            {
+                self.early = bytes.to_vec();
+                self.admit();
+            }
             State::Running => {
                 if !self.cycle.replied && matches!(self.runner.step(), Step::Await(_)) {
                     let free = BUFFER.saturating_sub(self.received.len());

@@ -11,7 +11,7 @@
 use crate::protocol::checksum::negated_sum16;
 use crate::protocol::{DecodeError, FrameShape, check};
 
-const START: u8 = 0xDD;
+pub(super) const START: u8 = 0xDD;
 const END: u8 = 0x77;
 pub const READ: u8 = 0xA5;
 pub const WRITE: u8 = 0x5A;
