@@ -86,14 +86,14 @@ fn remove_passcodes(seen: &[u8], shown: &mut [u8], start: &Start, end: usize) {
         .get(start.at + 78..start.at + SERIAL.start)
         .is_some_and(|date| date[..6].iter().all(u8::is_ascii_digit) && date[6..] == [0, 0]);
     let mut removed: u8 = 0;
-    for at in start.at..end {
+    for (at, byte) in shown.iter_mut().enumerate().take(end).skip(start.at) {
         let is_removed = REMOVED.iter().any(|range| range.contains(&position(at)));
         if is_removed || (SERIAL.contains(&position(at)) && !is_aligned) {
-            removed = removed.wrapping_add(shown[at]);
-            shown[at] = 0;
+            removed = removed.wrapping_add(*byte);
+            *byte = 0;
         }
         if position(at) == RECORD - 1 && start.is_exact {
-            shown[at] = shown[at].wrapping_sub(removed);
+            *byte = byte.wrapping_sub(removed);
         }
     }
 }

@@ -74,7 +74,7 @@ fn frame(seen: &[u8], shown: &mut [u8], start: usize, end: usize) -> usize {
     // The sum is in the last two of its four bytes. Each of them is adjusted separately.
     let sum =
         |bytes: &[u8]| bytes.iter().fold(0, |sum: u16, byte| sum.wrapping_add((*byte).into()));
-    let [old, new] = [&*seen, &*shown].map(|bytes| bytes.get(start..=mark).map_or(0, sum));
+    let [old, new] = [seen, &*shown].map(|bytes| bytes.get(start..=mark).map_or(0, sum));
     let differences = new.to_be_bytes().into_iter().zip(old.to_be_bytes());
     for (at, (new, old)) in (end - 2..end).zip(differences) {
         if let Some(byte) = shown.get_mut(at) {
