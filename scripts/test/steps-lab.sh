@@ -44,7 +44,7 @@ step_manifest() { lab manifest.sh; }
 step_endurance() {
     install_fake_bluez || { skip "Python with dbus-fast, or dbus-daemon, is missing" || return; }
     need mosquitto:mosquitto mosquitto_sub:mosquitto-clients || { skip "Mosquitto is missing" || return; }
-    cargo build --locked --all-features --release --quiet || return 1
-    "$cache/bluez/bin/python" tests/lab/endurance.py "$CARGO_TARGET_DIR/release/bms-reader" \
+    scripts/build-static x86_64-unknown-linux-musl || return 1
+    "$cache/bluez/bin/python" tests/lab/endurance.py dist/amd64/bms-reader \
         "${ENDURANCE_MINUTES:-120}"
 }
