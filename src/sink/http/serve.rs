@@ -120,7 +120,7 @@ mod tests {
             let (sender, body): (Sender<Bytes>, _) = Channel::new(1);
             tokio::spawn(async move {
                 std::future::pending::<()>().await;
-                drop(sender)
+                drop(sender);
             });
             Body::new(body)
         };

@@ -7,13 +7,13 @@ use crate::protocol::jk::record::{RECORD, RECORD_HEADER, checksum};
 use crate::protocol::jk::ttl::{HEAD, HEADER, TAIL};
 
 const MODEL: &[u8; 16] = b"JK_B2A20S20P\0\0\0\0";
-const VERSIONS: &[u8; 16] = b"11.XW\0\0\011.288H\0";
+const VERSIONS: &[u8; 16] = b"11.XW\0\0\x0011.288H\0";
 
 /// Record 03 with these passcodes.
 fn device(passcode: &[u8; 16], dealer: &[u8; 5], settings: &[u8; 16]) -> Vec<u8> {
     let mut bytes = [&RECORD_HEADER[..], &[3, 9], MODEL, VERSIONS, &[7; 8], MODEL].concat();
     bytes.extend(passcode);
-    bytes.extend(b"240123\0\03081642035\0");
+    bytes.extend(b"240123\0\x003081642035\0");
     bytes.extend(dealer);
     bytes.extend(b"Input Userdata\0\0");
     bytes.extend(settings);
