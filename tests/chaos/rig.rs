@@ -233,7 +233,7 @@ impl Rig {
             }
             let (over, rest) = active.into_iter().partition(|(end, _)| *end <= elapsed);
             active = rest;
-            for (_, undo) in Vec::from(over) {
+            for (_, undo) in over {
                 undo(self);
             }
             self.check_running();
