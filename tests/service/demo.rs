@@ -158,7 +158,7 @@ fn demo_removes_what_it_published() {
 #[test]
 fn demo_at_speed_0_stands_still() {
     let mut demo = Demo::start(&["--speed", "0"], &[]);
-    demo.wait_values(&["Camper"]);
+    demo.wait_values(&["Rack 1"]);
     let values = |json: Json| json["status"]["cell_info"].clone();
     let first = values(wait_json(&demo.listen, "/api/devices/demo_rack_1"));
     demo.wait_values(&["Rack 1", "Rack 1"]);
