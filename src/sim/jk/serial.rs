@@ -76,26 +76,16 @@ fn tags(state: &PackState, balancing: bool) -> Vec<u8> {
         | i32::from(state.balancing.contains(&true)) << 2
         | 1 << 3;
     let sensor = state.sensors.first().map_or(0, |sensor| sensor.0);
-    let words = [
-        (0x80, celsius(state.mosfet.0)),
-        (0x81, celsius(state.ambient.0)),
-        (0x82, celsius(sensor)),
-        (0x83, state.voltage.0 / 10),
-        (0x84, sign | current.abs()),
-        (0x87, state.cycles as i32),
-        (0x8A, state.cells.len() as i32),
-        (0x8B, state.word(&WARNINGS) as i32),
-        (0x8C, status),
-        (0x8E, 5840),
-    ];
-    for (tag, value) in words {
-        data.byte(tag).word(value);
-    }
     let percent = (state.soc.0 / 100) as u8;
-    data.extend([0x85, percent, 0x86, 2, 0x9D, balancing.into(), 0xAB, 1, 0xAC, 1]);
-    data.byte(0xAA).four_bytes(state.design.0 / 1000);
-    data.byte(0xB9).four_bytes(state.full.0 / 1000);
+    data.byte(0x80).word(celsius(state.mosfet.0)).byte(0x81).word(celsius(state.ambient.0));
+    data.byte(0x82).word(celsius(sensor)).byte(0x83).word(state.voltage.0 / 10);
+    data.byte(0x84).word(sign | current.abs()).extend([0x85, percent, 0x86, 2]);
+    data.byte(0x87).word(state.cycles as i32).byte(0x8A).word(state.cells.len() as i32);
+    data.byte(0x8B).word(state.word(&WARNINGS) as i32).byte(0x8C).word(status);
+    data.byte(0x8E).word(5840).extend([0x9D, balancing.into()]);
+    data.byte(0xAA).four_bytes(state.design.0 / 1000).extend([0xAB, 1, 0xAC, 1]);
     data.byte(0xB2).text("123456", 10, 0).byte(0xB7).text("11.XW_S11.26___", 15, 0);
+    data.byte(0xB9).four_bytes(state.full.0 / 1000);
     data.byte(0xBA).text("Input UserdaJK_SIM16S", 24, 0).extend([0xC0, 1]);
     data.into_bytes()
 }

@@ -81,10 +81,15 @@ fn is_device(seen: &[u8], start: &Start) -> bool {
 fn remove_passcodes(seen: &[u8], shown: &mut [u8], start: &Start, end: usize) {
     let end = end.min(seen.len());
     let position = |at: usize| at - start.at;
-    // The date of manufacture in front of the serial number is where it belongs.
-    let is_aligned = seen
-        .get(start.at + 78..start.at + SERIAL.start)
-        .is_some_and(|date| date[..6].iter().all(u8::is_ascii_digit) && date[6..] == [0, 0]);
+    // The date of manufacture in front of the serial number is where it belongs, or was removed before.
+    let front = seen.get(start.at + REMOVED[0].start..start.at + SERIAL.start).unwrap_or_default();
+    let is_aligned = match front {
+        [] => false,
+        [.., a, b, c, d, e, f, 0, 0] if [a, b, c, d, e, f].iter().all(|it| it.is_ascii_digit()) => {
+            true
+        }
+        front => front.iter().all(|byte| *byte == 0),
+    };
     let mut removed: u8 = 0;
     for (at, byte) in shown.iter_mut().enumerate().take(end).skip(start.at) {
         let is_removed = REMOVED.iter().any(|range| range.contains(&position(at)));
@@ -118,7 +123,8 @@ fn remove_text(seen: &[u8], shown: &mut [u8], range: std::ops::Range<usize>, is_
         if !is_stream && reply::begins(&seen[at..]) {
             return;
         }
-        let run = seen[at..range.end].iter().take_while(|byte| is_printable(byte)).count();
+        let is_text = |at: &usize| is_printable(&seen[*at]) && !reply::begins(&seen[*at..]);
+        let run = (at..range.end).take_while(is_text).count();
         if run >= MIN_TEXT {
             shown[at..at + run].fill(0);
         }

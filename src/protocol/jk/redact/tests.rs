@@ -80,6 +80,14 @@ fn passcodes_are_removed_and_checksum_adjusted() {
     }
 }
 
+/// The driver removes passcodes, and then the capture does so for every type.
+#[test]
+fn second_redaction_changes_nothing() {
+    let secret = device(b"Secret-Passcode!", b"Deal!", b"Settings12345678");
+    let once = captured(&secret, 300, redact_stream);
+    assert_eq!(captured(&once, 300, redact), once);
+}
+
 #[test]
 fn password_is_removed_and_sum_adjusted() {
     // Sums that lose their high byte and such that do not.
