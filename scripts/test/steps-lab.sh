@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Steps that run the program together with other software: browsers, Home Assistant, BlueZ, Docker.
 # Sourced by ./test.
-: "${work:?}"
+: "${work:?}" "${cache:?}"
 
 # Runs a script of tests/lab. It ends with status 77 and the reason as its last line when a part is missing.
 lab() {
