@@ -272,7 +272,7 @@ mod tests {
         let (queue, pipe) = start(100);
         queue.push(b"last");
         queue.flush(Duration::from_millis(1));
-        assert!(queue.lines().writing || !queue.lines().waiting.is_empty(), "nobody has read it");
+        assert!(queue.lines().writing || !queue.lines().waiting.is_empty(), "the pipe is not read");
         let reader = thread::spawn(move || pipe.recv_timeout(Duration::from_secs(30)).unwrap());
         queue.flush(Duration::from_secs(60));
         let lines = queue.lines();

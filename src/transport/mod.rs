@@ -30,7 +30,7 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 const DRAIN_CHUNKS: usize = 256;
 
 /// Completes when it makes sense to try again before a back-off is over, because what was missing has
-/// returned. It may be wrong, and it knows nothing about the back-off: whoever waits has to limit how
+/// returned. It may be wrong, and it knows nothing about the back-off: the caller has to limit how
 /// often it listens.
 pub type RetrySignal = Shared<BoxFuture<'static, ()>>;
 

@@ -488,7 +488,7 @@ mod measured {
     }
 }
 
-/// Nobody waits for the signal during an attempt, and then it must not keep what the attempt needs.
+/// During an attempt the signal is not awaited, and then it must not keep what the attempt needs.
 #[test]
 fn abandoned_wait_for_a_return_does_not_block_the_next_attempt() {
     with_fake(one_battery(), async |rig| {

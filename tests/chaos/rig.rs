@@ -1,7 +1,7 @@
 //! Everything that a schedule needs: a broker, packs, the program, and the observer.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -92,6 +92,32 @@ impl Outcome {
     }
 }
 
+/// A broker that keeps its messages over a restart, or does not.
+fn start_broker(random: &mut Random) -> Mosquitto {
+    let mut broker = Mosquitto::not_started();
+    let mut lines = "allow_anonymous true\n".to_owned();
+    if random.below(2) == 0 {
+        let place = broker.folder().display();
+        lines += &format!("persistence true\npersistence_location {place}/\nautosave_interval 1\n");
+    }
+    broker.configure(&lines);
+    broker.restart();
+    broker
+}
+
+/// Variables that do not depend on the parts of the rig.
+fn settings(random: &mut Random, folder: &Path) -> Vec<(&'static str, String)> {
+    vec![
+        ("MQTT_HOST", "127.0.0.1".into()),
+        ("MQTT_CLIENT_ID", CLIENT_ID.into()),
+        ("MQTT_KEEP_ALIVE", "10".into()),
+        ("MQTT_PUBLISH", random.pick(&["all", "changes"]).into()),
+        ("MQTT_DISCOVERY", random.pick(&["entity", "device"]).into()),
+        ("HISTORY_FILE", folder.join("history.db").display().to_string()),
+        ("LOG_LEVEL", "INFO".into()),
+    ]
+}
+
 impl Rig {
     /// Which packs and settings follows from the seed.
     pub fn start(seed: u64) -> Self {
@@ -101,16 +127,7 @@ impl Rig {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder");
 
-        let broker = Mosquitto::not_started();
-        let mut lines = "allow_anonymous true\n".to_owned();
-        if random.below(2) == 0 {
-            let place = broker.folder().display();
-            lines +=
-                &format!("persistence true\npersistence_location {place}/\nautosave_interval 1\n");
-        }
-        let mut broker = broker;
-        broker.configure(&lines);
-        broker.restart();
+        let broker = start_broker(&mut random);
         let link = Proxy::to(broker.port());
 
         let clock = Clock::start();
@@ -155,21 +172,15 @@ impl Rig {
         let observer = Observer::start(broker.port(), &all);
         let interval = 1 + random.below(3);
         let http_port = free_port();
-        let variables = [
+        let mut variables = settings(&mut random, &folder);
+        variables.extend([
             ("DEVICES", json!(devices).to_string()),
             ("READ_INTERVAL", interval.to_string()),
-            ("MQTT_HOST", "127.0.0.1".into()),
             ("MQTT_PORT", link.port().to_string()),
-            ("MQTT_CLIENT_ID", CLIENT_ID.into()),
-            ("MQTT_KEEP_ALIVE", "10".into()),
-            ("MQTT_PUBLISH", random.pick(&["all", "changes"]).into()),
-            ("MQTT_DISCOVERY", random.pick(&["entity", "device"]).into()),
-            ("HISTORY_FILE", folder.join("history.db").display().to_string()),
             ("HTTP_LISTEN", format!("127.0.0.1:{http_port}")),
-            ("LOG_LEVEL", "INFO".into()),
-        ];
+        ]);
         let clock = ShiftedClock::build(&folder);
-        let variables = variables.map(|(name, value)| (name.to_owned(), value)).into_iter();
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
         let variables = variables.chain(radio.as_ref().map(Radio::variable));
         let variables = variables.chain(clock.variables()).collect();
         let program = Program::start(variables, http_port, &folder);

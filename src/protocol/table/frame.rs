@@ -130,8 +130,8 @@ impl<'a> Shape<'a> {
             *byte = head.unwrap_or(*byte);
         }
         // The head may tell the length.
-        let told = |length: &Length| self.head.get(length.at).copied().flatten().is_some();
-        if self.reply.size.is_some() || self.reply.length.as_ref().is_some_and(told) {
+        let is_known = |length: &Length| self.head.get(length.at).copied().flatten().is_some();
+        if self.reply.size.is_some() || self.reply.length.as_ref().is_some_and(is_known) {
             let inside = self.length(&bytes).unwrap_or_default().saturating_sub(outside);
             let size = if text { inside / 2 } else { inside };
             bytes.resize(size.saturating_sub(width).max(start), 0);

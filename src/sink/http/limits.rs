@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Connections at a time. Beyond a limit of connections the one that has been without a request for
-/// longest is replaced, so a crowd that only holds connections keeps nobody out.
+/// longest is replaced, so a crowd that only holds connections excludes no client.
 pub const MAX_CONNECTIONS: usize = 64;
 /// Of these, the ones that only clients on this machine get: the health check must get through.
 pub const RESERVED_CONNECTIONS: usize = 8;

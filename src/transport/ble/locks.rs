@@ -77,7 +77,7 @@ impl AdapterLock {
         acquire(&self.permit, endpoint, ADAPTER_LIMIT, reason).await
     }
 
-    /// Whether somebody waits for the adapter.
+    /// Whether a battery waits for the adapter.
     pub(super) fn is_contended(&self) -> bool {
         Arc::strong_count(&self.waiters) > 1
     }
