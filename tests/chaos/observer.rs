@@ -49,8 +49,8 @@ struct PackView {
     cells: BTreeMap<String, Instant>,
     /// The counters, and whether the broker has kept all of their values.
     energy: BTreeMap<String, (f64, bool)>,
-    /// The program was killed, and has not published a counter since.
-    restarted: bool,
+    /// When the program was killed, until it publishes a counter again.
+    killed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Observer {
             good_since: None,
             cells: BTreeMap::new(),
             energy: BTreeMap::new(),
-            restarted: false,
+            killed: None,
         };
         let start = Instant::now();
         let view = Arc::new(Mutex::new(View {
@@ -158,7 +158,7 @@ impl Observer {
         let mut view = self.view();
         for pack in view.packs.values_mut() {
             pack.energy.retain(|_, (_, kept)| *kept);
-            pack.restarted = true;
+            pack.killed = Some(Instant::now());
         }
     }
 
@@ -251,7 +251,7 @@ fn receive(
                 for pack in view.packs.values_mut() {
                     pack.online = None;
                     pack.energy.values_mut().for_each(|(_, kept)| *kept = false);
-                    if pack.restarted {
+                    if pack.killed.is_some() {
                         pack.energy.clear();
                     }
                 }
@@ -305,14 +305,15 @@ impl View {
             _ if is_foreign => {
                 let pack = self.pack(&id);
                 pack.energy.entry(key).and_modify(|(_, kept)| *kept = false);
-                if pack.restarted {
+                if pack.killed.is_some() {
                     pack.energy.clear();
                 }
             }
             "online" => self.judge_online(&id, payload.parse().ok(), message.retain, at),
             "raw" => self.note_read(&id, &payload, at),
-            "energy_charged" | "energy_discharged" => self.judge_energy(&id, &key, &payload, at),
+            // What the broker kept may be older than what it forwarded.
             _ if message.retain => {}
+            "energy_charged" | "energy_discharged" => self.judge_energy(&id, &key, &payload, at),
             "problem" if payload != "OFF" => {
                 self.report(Promise::Values, at, format!("{id}/problem is {payload}"));
             }
@@ -349,7 +350,9 @@ impl View {
         let resumed = self.resumed;
         let pack = self.pack(id);
         let sent = first_cell.and_then(|cell| pack.pack.sent.last_sent("cell_1_voltage", cell));
-        let sent = sent.and_then(Result::ok).filter(|sent| Some(*sent) > resumed);
+        let sent = sent
+            .and_then(Result::ok)
+            .filter(|sent| resumed.is_none_or(|resumed| *sent > resumed + GAP * 2));
         if raw["error"].is_null()
             && let Some(sent) = sent
         {
@@ -384,7 +387,8 @@ impl View {
     fn judge_energy(&mut self, id: &str, key: &str, payload: &str, at: Instant) {
         let Ok(value) = payload.parse::<f64>() else { return };
         let pack = self.pack(id);
-        pack.restarted = false;
+        // Older messages may still be on their way.
+        pack.killed.take_if(|killed| at.duration_since(*killed) > IN_FLIGHT);
         let energy = &mut pack.energy;
         let kept = energy.get(key).is_none_or(|(_, kept)| *kept);
         let before = energy.insert(key.to_owned(), (value, kept));

@@ -26,6 +26,8 @@ pub const BRIDGE: &str = "bms/bridge/chaos/online";
 
 /// From the start, and from the end of the last fault, until everything has to be well.
 const RECOVERY: Duration = Duration::from_secs(60);
+/// A connection may have ended unnoticed.
+const STAYS_WELL: Duration = Duration::from_secs(6);
 /// Everything is used once before the resources are measured.
 const WARM_UP: Duration = Duration::from_secs(8);
 const STOP: Duration = Duration::from_secs(2);
@@ -267,9 +269,11 @@ impl Rig {
         }
     }
 
-    /// Waits until everything is well. Returns how long that took, and what came back last.
+    /// Waits until everything is well and stays so. Returns how long that took, and what came back
+    /// last.
     fn recover(&mut self, from: &str) -> (Duration, String) {
         let (start, mut slowest) = (Instant::now(), String::new());
+        let mut well_since = None;
         let age = Duration::from_secs(2 * self.interval + 3);
         loop {
             let mut complaints = self.observer.complaints(age);
@@ -277,8 +281,14 @@ impl Rig {
                 complaints.push("/healthz".into());
             }
             if complaints.is_empty() {
-                break;
+                let since = *well_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > STAYS_WELL {
+                    break;
+                }
+                self.pause();
+                continue;
             }
+            well_since = None;
             slowest = complaints.join(", ");
             if start.elapsed() > RECOVERY + self.observer.delay_since(start) {
                 let detail = format!("not well after {from}: {slowest}");
@@ -288,7 +298,7 @@ impl Rig {
             self.pause();
         }
         self.check_running();
-        (start.elapsed(), slowest)
+        (well_since.map_or(start.elapsed(), |since| since - start), slowest)
     }
 
     /// Waits until the program uses no more than before.
