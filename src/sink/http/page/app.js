@@ -97,10 +97,16 @@ function setBattery(battery) {
   state.batteries.set(battery.id, battery);
 }
 
+// Events so far.
+let received = 0;
+
 async function refresh() {
+  const before = received;
   try {
     const { batteries, ...rest } = await fetchJson("api/overview");
     if (state.version && state.version !== rest.version) return location.reload();
+    // Events have every state, and those that came meanwhile may be newer than this.
+    if (loaded && received !== before) return markConnected();
     Object.assign(state, rest);
     batteries.forEach(setBattery);
     $("version").textContent = t("version", { version: rest.version });
@@ -130,11 +136,13 @@ function renderSoon() {
 function subscribe() {
   const events = new EventSource("api/events");
   events.addEventListener("battery", (event) => {
+    received += 1;
     setBattery(JSON.parse(event.data));
     markConnected();
     renderSoon();
   });
   events.addEventListener("broker", (event) => {
+    received += 1;
     state.broker = JSON.parse(event.data);
     markConnected();
     render();
@@ -144,8 +152,6 @@ function subscribe() {
     refresh();
     if (events.readyState === EventSource.CLOSED) setTimeout(subscribe, 15000);
   });
-  // What changed between the first look and now was not sent.
-  events.addEventListener("open", refresh);
 }
 
 // Ages grow without updates. Some proxies hold events back, so everything is polled when none arrive.
@@ -204,5 +210,5 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   $("main").focus();
 });
-refresh();
-subscribe();
+// Events begin with every state, so nothing is missed in between.
+refresh().then(subscribe);
