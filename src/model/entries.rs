@@ -81,7 +81,6 @@ impl fmt::Display for EntryKey {
     }
 }
 
-/// One published value.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub key: EntryKey,

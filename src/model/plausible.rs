@@ -50,7 +50,6 @@ struct Number {
     max_jump: fn(i64) -> i64,
 }
 
-/// With its unit.
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.scale {

@@ -99,7 +99,6 @@ impl Pause {
         sleep_until(self.earliest).await;
     }
 
-    /// Ends it now.
     pub fn end(&mut self, backoff: &mut Backoff) {
         backoff.note_early_end();
         *self = Pause::over();

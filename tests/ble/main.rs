@@ -28,6 +28,7 @@ mod gatt;
 mod outages;
 mod pairing;
 mod recovery;
+mod retry_signal;
 mod rig;
 mod scanning;
 mod setup;

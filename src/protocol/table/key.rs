@@ -15,7 +15,6 @@ pub enum Key {
     Cells,
     /// The highest and the lowest voltage of the cells, where these are not known.
     CellRange,
-    /// A temperature.
     Sensor(SensorLocation),
     /// One bit for each cell.
     BalancingCells,

@@ -13,7 +13,6 @@ fn places(width: usize, order: Order) -> impl Iterator<Item = usize> {
     })
 }
 
-/// An unsigned number.
 pub fn unsigned(field: &[u8], order: Order) -> u64 {
     places(field.len(), order).fold(0, |number, at| number << 8 | u64::from(field[at]))
 }

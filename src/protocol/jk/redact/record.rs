@@ -13,7 +13,7 @@ const SERIAL: std::ops::Range<usize> = 86..97;
 const DEVICE: u8 = 3;
 /// Length of a model and of a name. The passcode is behind the name.
 const NAME: usize = 16;
-/// The shortest passcode.
+/// The length of the shortest passcode that boards accept.
 const MIN_TEXT: usize = 4;
 
 /// The beginning of a record.
