@@ -54,7 +54,7 @@ impl Serialize for Raw<'_> {
             "rssi": state.rssi,
             "connected": Some(attempt.is_some_and(|attempt| attempt.connected)),
             "model_nbr": Some(model),
-            "got": Some(current.map(|snapshot| snapshot.reading.received).unwrap_or_default()),
+            "got": Some(current.map(|snapshot| snapshot.reading.parts()).unwrap_or_default()),
             "status": Some(snapshot.map(|snapshot| Status(state, snapshot))),
             "error": Some(fault),
         })
@@ -291,6 +291,14 @@ mod tests {
         assert_eq!(raw["status"], Json::Null);
         assert_eq!(raw["error"], Json::Null);
         assert_eq!(raw["got"]["cell_info"], false);
+    }
+
+    #[test]
+    fn values_show_which_parts_arrived() {
+        let mut reading = snapshot().reading;
+        reading.received = Parts::default();
+        assert_eq!(reading.parts(), Parts { cell_info: true, ..Parts::default() });
+        assert_eq!(Reading::default().parts(), Parts::default());
     }
 
     #[test]

@@ -62,6 +62,18 @@ impl<T> From<T> for Shared<T> {
 }
 
 impl Reading {
+    /// The parts that arrived, as the driver noted them. Where it notes none, values show them.
+    pub fn parts(&self) -> Parts {
+        if self.received != Parts::default() {
+            return self.received;
+        }
+        Parts {
+            device_info: *self.identity != Identity::default(),
+            cell_info: !self.cells.is_empty() || self.pack != Pack::default(),
+            settings: false,
+        }
+    }
+
     /// The temperatures of the sensors at this location; `None` for one that is not fitted.
     pub fn probes_at(
         &self,
