@@ -24,9 +24,11 @@ pub(super) fn centi_percent(raw: impl Into<i64>) -> Option<CentiPercent> {
     i32::try_from(raw.into()).ok().filter(|raw| *raw <= 11_000).map(CentiPercent)
 }
 
-/// State of charge of packs that report capacities only.
+/// State of charge of packs that report capacities only. Damaged replies contain any number.
 pub(super) fn ratio(remaining: MilliampHours, full: MilliampHours) -> Option<CentiPercent> {
-    centi_percent((remaining.0 * 10_000 + full.0 / 2).checked_div(full.0)?)
+    let [remaining, full] = [remaining, full].map(|capacity| i128::from(capacity.0));
+    let ratio = (remaining * 10_000 + full / 2).checked_div(full)?;
+    centi_percent(i64::try_from(ratio).ok()?)
 }
 
 /// Hundredths of an ampere-hour.
@@ -117,6 +119,8 @@ mod tests {
         assert_eq!(of(2, 3), Some(CentiPercent(6667)));
         assert_eq!(of(110, 100), Some(CentiPercent(11_000)));
         assert_eq!((of(111, 100), of(1, 0)), (None, None));
+        assert_eq!(of(i64::MAX, 1), None);
+        assert_eq!(of(i64::MAX, i64::MAX), Some(CentiPercent(10_000)));
     }
 
     #[test]
