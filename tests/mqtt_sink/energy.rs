@@ -53,3 +53,14 @@ fn without_an_echo_only_complete_counters_are_restored() {
     let energy = ["both", "one", "none"].map(|id| sink.energy_before_start(id));
     assert_eq!(energy, [totals("5.0", "3.0"), None, None]);
 }
+
+#[test]
+fn messages_of_others_are_no_echo() {
+    let broker = Mosquitto::start();
+    broker.publish(&BRIDGE.replace("online", "ping"), "echo", true);
+    let mqtt = broker.subscribe();
+    let sink = sink_with_retained_counters(&broker).run();
+    mqtt.wait_for(BRIDGE, "true");
+    let energy = ["both", "one", "none"].map(|id| sink.energy_before_start(id));
+    assert_eq!(energy, [totals("5.0", "3.0"), totals("7.0", "0.0"), totals("0.0", "0.0")]);
+}

@@ -51,7 +51,7 @@ const BATCH: usize = 1024;
 const EVENT_QUEUE: usize = 4096;
 
 /// What the broker sent.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum Event {
     /// It accepted the connection.
     Connected,

@@ -31,7 +31,8 @@ pub enum Incoming {
     Intact(usize),
     /// Home Assistant has started.
     Birth,
-    Echo,
+    /// The payload on the topic of [`Echo`](super::echo::Echo).
+    Echo(String),
 }
 
 /// What an earlier run published and the broker retained.
@@ -106,7 +107,8 @@ impl MessageParser {
             return (payload == b"online").then_some(Incoming::Birth);
         }
         if topic == self.echo {
-            return Some(Incoming::Echo);
+            let payload = String::from_utf8(payload.to_owned()).ok()?;
+            return (!retained).then_some(Incoming::Echo(payload));
         }
         if self.collects && retained {
             return Some(Incoming::Collected(topic.to_owned(), payload.to_owned()));

@@ -17,6 +17,7 @@ mod client;
 mod command_payload;
 mod discovery;
 mod discovery_sync;
+mod echo;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -12,6 +12,7 @@ use crate::model::{DeviceId, Profile};
 use crate::tasks::Task;
 
 use super::client::{self, Event, MqttClient};
+use super::echo::Echo;
 use super::error::MqttError;
 use super::inbound::{Incoming, MessageParser, parse_discovery};
 use super::message::Message;
@@ -138,21 +139,22 @@ async fn collect(
 ) -> Result<Messages, MqttError> {
     let mut messages = Messages::new();
     // Everything that is retained arrives before the message that is published after it.
-    let echo = topics::echo(&format!("{}-remove", settings.client_id));
-    filters.push(echo.clone());
+    let echo = Echo::new(&format!("{}-remove", settings.client_id));
+    filters.push(echo.topic.clone());
     client.subscribe(filters).await?;
     let all = async {
         loop {
             match client.next().await? {
                 Event::Subscribed(0) => {
-                    let echo = Message::event(echo.clone(), "echo");
-                    client.publish([Message { at_least_once: false, ..echo }]).await?;
+                    client.publish([echo.message()]).await?;
                 }
                 Event::Subscribed(_) => return Err(MqttError::SubscriptionRejected),
                 Event::Incoming(Incoming::Collected(topic, payload)) => {
                     messages.insert(topic, payload);
                 }
-                Event::Incoming(Incoming::Echo) => return Ok(()),
+                Event::Incoming(Incoming::Echo(payload)) if payload == echo.payload => {
+                    return Ok(());
+                }
                 Event::Incoming(_) | Event::Connected => {}
             }
         }

@@ -21,6 +21,7 @@ use crate::tasks::Task;
 use super::battery::{Announcement, PublishedBattery, is_current};
 use super::client::{self, Event, MqttClient};
 use super::command_payload::reply;
+use super::echo::Echo;
 use super::error::MqttError;
 use super::inbound::{Incoming, MessageParser, RetainedState};
 use super::limits::{BIRTH_INTERVAL, LOG_LINES, Rate};
@@ -44,6 +45,8 @@ pub struct Publisher {
     board: Board,
     commands: CommandBus,
     bridge: String,
+    /// The last one that was sent.
+    echo: Echo,
     /// In the order of the board.
     batteries: Vec<PublishedBattery>,
     /// Limits the log lines about failed read commands.
@@ -58,6 +61,7 @@ impl Publisher {
         board.update_broker(|_| {});
         Publisher {
             bridge: topics::bridge_online(&settings.client_id),
+            echo: Echo::new(&settings.client_id),
             settings,
             connected_since: None,
             down_since: None,
@@ -253,8 +257,9 @@ impl Publisher {
                 index,
                 energy @ (RetainedState::EnergyCharged(_) | RetainedState::EnergyDischarged(_)),
             ) => self.batteries[index].restore(energy),
-            Incoming::Echo => self.restore_energy(true),
+            Incoming::Echo(payload) if payload == self.echo.payload => self.restore_energy(true),
             Incoming::Birth
+            | Incoming::Echo(_)
             | Incoming::Intact(_)
             | Incoming::Retained(..)
             | Incoming::Collected(..) => {}

@@ -88,7 +88,7 @@ impl Intake {
                 };
                 self.collected = rest;
             }
-            Incoming::Birth | Incoming::Echo | Incoming::Intact(_) => {}
+            Incoming::Birth | Incoming::Echo(_) | Incoming::Intact(_) => {}
         }
         Some(incoming)
     }

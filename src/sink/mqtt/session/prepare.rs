@@ -8,9 +8,9 @@ use super::{MAX_COMMANDS, Publisher};
 use crate::model::{EnergySource, EnergyTotals, Restored};
 use crate::sink::mqtt::battery::PublishedBattery;
 use crate::sink::mqtt::client::{Event, MqttClient};
+use crate::sink::mqtt::echo::Echo;
 use crate::sink::mqtt::error::MqttError;
 use crate::sink::mqtt::inbound::Incoming;
-use crate::sink::mqtt::message::Message;
 use crate::sink::mqtt::topics;
 
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,10 +82,10 @@ impl Publisher {
             .await
             .unwrap_or(Err(MqttError::NoSubscribeAck))?;
 
-        let echo = topics::echo(&self.settings.client_id);
-        let echo = Message { at_least_once: false, ..Message::event(echo, "echo") };
-        client.publish([echo]).await?;
-        let is_echo = |event: &Event| matches!(event, Event::Incoming(Incoming::Echo));
+        self.echo = Echo::new(&self.settings.client_id);
+        client.publish([self.echo.message()]).await?;
+        let expected = Event::Incoming(Incoming::Echo(self.echo.payload.clone()));
+        let is_echo = |event: &Event| *event == expected;
         let echoed = self.receive_until(is_echo, client, arrived);
         let echoed = timeout(RETAINED_TIMEOUT, echoed).await.ok().transpose()?;
         if echoed.is_none() {
@@ -118,7 +118,7 @@ impl Publisher {
                 }
                 Event::Incoming(Incoming::Intact(index)) => arrived.intact.push(index),
                 // Everything is about to be published anyway.
-                Event::Incoming(Incoming::Birth | Incoming::Echo) => {}
+                Event::Incoming(Incoming::Birth | Incoming::Echo(_)) => {}
                 Event::Incoming(command) if arrived.commands.len() < MAX_COMMANDS => {
                     arrived.commands.push(command);
                 }
