@@ -62,6 +62,8 @@ struct View {
     stopping: bool,
     /// When the last suspend was over that makes every value old.
     resumed: Option<Instant>,
+    /// When the present process was started.
+    started: Option<Instant>,
     /// When the beat was sent that came back last.
     beat: Instant,
     gaps: Vec<(Instant, Instant)>,
@@ -102,6 +104,7 @@ impl Observer {
             bridge: None,
             stopping: false,
             resumed: None,
+            started: None,
             beat: start,
             gaps: Vec::new(),
             waits: Vec::new(),
@@ -160,6 +163,11 @@ impl Observer {
             pack.energy.retain(|_, (_, kept)| *kept);
             pack.killed = Some(Instant::now());
         }
+    }
+
+    /// A new process has started. What the killed one read may still arrive.
+    pub fn expect_start(&self) {
+        self.view().started = Some(Instant::now());
     }
 
     /// From now on `online` may be false.
@@ -347,12 +355,12 @@ impl View {
         let raw: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();
         // It may be on its way for a while, and the last one is published again after a reconnect.
         let first_cell = raw["status"]["cell_info"]["voltages"][0].as_f64();
-        let resumed = self.resumed;
+        let (resumed, started) = (self.resumed.map(|at| at + GAP * 2), self.started);
         let pack = self.pack(id);
         let sent = first_cell.and_then(|cell| pack.pack.sent.last_sent("cell_1_voltage", cell));
         let sent = sent
             .and_then(Result::ok)
-            .filter(|sent| resumed.is_none_or(|resumed| *sent > resumed + GAP * 2));
+            .filter(|sent| resumed.max(started).is_none_or(|from| *sent > from));
         if raw["error"].is_null()
             && let Some(sent) = sent
         {

@@ -68,6 +68,7 @@ pub const FAULTS: &[Fault] = &[
     fault("program killed and started again", |rig, _| {
         rig.observer.expect_kill();
         rig.program.restart();
+        rig.observer.expect_start();
         super::nothing()
     }),
     fault("machine suspended", |rig, _| {
