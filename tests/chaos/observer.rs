@@ -167,6 +167,7 @@ impl Observer {
 
     /// A new process has started. What the killed one read may still arrive.
     pub fn expect_start(&self) {
+        self.forget_reads();
         self.view().started = Some(Instant::now());
     }
 
