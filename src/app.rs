@@ -237,7 +237,7 @@ mod tests {
     async fn counters_start_without_the_broker_which_may_still_raise_them() {
         let board = Board::new(["a", "b"].map(Profile::sample));
         let [a, b] = ["a", "b"].map(|name| DeviceId::new(name).unwrap());
-        let before = |id| board.latest(id).and_then(|state| state.energy_before_start);
+        let before = |id| board.latest(id).and_then(|state| state.energy.before_start);
         board.restore(&a, Some(totals(7)), EnergySource::File);
         let stop = CancellationToken::new();
         let task = tokio::spawn(start_counters_without_broker(board.clone(), stop));
@@ -254,6 +254,6 @@ mod tests {
         let (board, stop) = (Board::new([Profile::sample("a")]), CancellationToken::new());
         stop.cancel();
         start_counters_without_broker(board.clone(), stop).await;
-        assert_eq!(board.states().next().unwrap().energy_before_start, None);
+        assert_eq!(board.states().next().unwrap().energy.before_start, None);
     }
 }

@@ -115,7 +115,7 @@ impl PastBattery {
 
     fn read(&mut self, bus: &mut DirectBus, seconds: f64, time: Millis) {
         let Some(reading) = bus.read(self.driver.as_mut(), seconds) else { return };
-        if self.state.energy_before_start.is_none() {
+        if self.state.energy.before_start.is_none() {
             self.state.restore(Some(lifetime_energy(&reading)), EnergySource::File);
         }
         let derived = self.derived.derive(&reading, Uptime(time.0), millis(STEP));
@@ -153,7 +153,7 @@ impl PastBank {
     fn update(&mut self, states: &[&DeviceState], time: Millis) {
         let is_member = |state: &&DeviceState| self.members.contains(&state.profile.id);
         let states: Vec<_> = states.iter().copied().filter(is_member).collect();
-        let before = states.iter().filter_map(|state| state.energy_before_start);
+        let before = states.iter().filter_map(|state| state.energy.before_start);
         let before = before.fold(EnergyTotals::default(), |sum, energy| sum + energy);
         self.state.restore(Some(before), EnergySource::File);
         let members: Vec<_> =
@@ -224,7 +224,7 @@ mod tests {
             assert!(change("energy_discharged") > kilowatt_hours / 2.0, "{id} was used");
             let total = *series(&app, id, "energy_discharged").last().unwrap();
             let board = app.board.latest(&DeviceId::new(id).unwrap()).unwrap();
-            let counted = board.energy_before_start.unwrap().discharged.milliwatt_hours().0;
+            let counted = board.energy.before_start.unwrap().discharged.milliwatt_hours().0;
             assert!((counted as f64 / 1e6 - total).abs() < 0.2, "{id}: {counted} mWh, {total} kWh");
         }
     }

@@ -65,6 +65,12 @@ impl EnergyTotals {
         self.charged.max(self.discharged) > limit
     }
 
+    /// Zero where one is more than `limit`.
+    pub fn where_at_most(self, limit: Energy) -> EnergyTotals {
+        let limit = EnergyTotals { charged: limit, discharged: limit };
+        self.combine(limit, |amount, limit| if amount > limit { 0 } else { amount })
+    }
+
     /// Zero where `other` is larger.
     pub fn saturating_sub(self, other: EnergyTotals) -> EnergyTotals {
         self.combine(other, u64::saturating_sub)

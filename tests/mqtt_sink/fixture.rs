@@ -177,7 +177,7 @@ impl TestSink {
 
     /// Energy counted before the start; `None` while unknown.
     pub fn energy_before_start(&self, id: &str) -> Option<EnergyTotals> {
-        self.board.latest(&device(id)).expect("such a battery").energy_before_start
+        self.board.latest(&device(id)).expect("such a battery").energy.before_start
     }
 
     pub fn broker_state(&self) -> BrokerState {

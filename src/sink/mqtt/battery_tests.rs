@@ -61,6 +61,22 @@ fn second_read_publishes_changed_values_only() {
 }
 
 #[test]
+fn counters_wait_for_those_of_the_broker() {
+    let (mut battery, settings) = (battery(), settings());
+    let counters = ["bms/rack/energy_charged", "bms/rack/energy_discharged"];
+    let published = |messages: &[Message]| {
+        let payloads = payloads(messages);
+        counters.map(|topic| payloads.contains_key(topic))
+    };
+    let first = battery.values(&state(reading(16), 1), &settings, NOW);
+    assert_eq!(published(&first), [false; 2]);
+    assert!(payloads(&first).contains_key("bms/rack/soc"));
+    battery.energy_restored = true;
+    let second = battery.values(&state(reading(16), 2), &settings, NOW);
+    assert_eq!(published(&second), [true; 2]);
+}
+
+#[test]
 fn values_of_an_old_read_are_not_published_again() {
     let settings = Settings { publish: Publish::All, ..settings() };
     let (mut battery, now) = (battery(), NOW);

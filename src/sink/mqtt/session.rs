@@ -206,7 +206,7 @@ impl Publisher {
         for state in states {
             let is_own = |battery: &&mut PublishedBattery| battery.id == state.profile.id;
             let Some(battery) = self.batteries.iter_mut().find(is_own) else { continue };
-            if let Some(totals) = state.energy_refused {
+            if let Some(totals) = state.energy.refused {
                 report_refused(battery, totals);
             }
             announce(battery, state, &self.settings, &self.bridge, client).await?;

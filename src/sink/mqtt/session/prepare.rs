@@ -162,8 +162,8 @@ impl Publisher {
 pub(super) fn report_refused(battery: &mut PublishedBattery, totals: EnergyTotals) {
     if battery.reported_energy.replace(totals) != Some(totals) {
         tracing::warn!(
-            "{}: the energy counters on the broker ({totals}) are ignored: the battery cannot have \
-             reached them. To set them, publish {{\"energy_charged_kwh\": ..., \
+            "{}: impossible energy counters on the broker ({totals}) are ignored: the battery cannot \
+             have reached them. To set them, publish {{\"energy_charged_kwh\": ..., \
              \"energy_discharged_kwh\": ...}} on {}",
             battery.id,
             battery.topics.topic(topics::CONFIG_COMMAND)
