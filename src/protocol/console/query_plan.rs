@@ -107,7 +107,7 @@ impl QueryPlan {
     }
 
     fn fail(&mut self, index: usize, need: Need, error: ProtocolError) {
-        if need == Need::Required {
+        if need == Need::Required || self.session.steady.contains(&index) {
             self.end = Some(Err(error));
             return;
         }
@@ -171,8 +171,10 @@ impl Conversation for QueryPlan {
         if let Err(error) = result {
             return self.fail(index, query.need, error);
         }
-        if query.need == Need::Once {
-            self.session.closed.push(index);
+        match query.need {
+            Need::Once => self.session.closed.push(index),
+            Need::Steady => self.session.note_reply(index),
+            Need::Required | Need::Optional => {}
         }
         self.queue.pop_front();
         self.finish_if_empty();
@@ -190,3 +192,46 @@ pub(crate) const NO_SUCH_PACK: &str = "pack of this number";
 
 /// Reason for a reply that was cut off.
 pub(crate) const NO_SUCCESS_LINE: &str = "the line `Command completed successfully` is missing";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::console::reply::Prompt;
+
+    static DIALECT: ConsoleDialect = ConsoleDialect {
+        queries: &[
+            query("pwr", Need::Required, Decode::Values(|_, _, _| Ok(()))),
+            query("bat", Need::Steady, Decode::Values(|_, _, _| Ok(()))),
+        ],
+        complete: |_, _| {},
+    };
+
+    /// Reads once; `bat` has this reply.
+    fn read(plan: &mut QueryPlan, bat: &str) -> ConsoleStep {
+        plan.start(CycleKind::Read);
+        for line in ["Command completed successfully", bat] {
+            plan.on_reply(&Reply { lines: vec![line.to_owned()], prompt: Prompt::User });
+        }
+        plan.step()
+    }
+
+    #[test]
+    fn damaged_command_loses_no_values() {
+        let mut plan = QueryPlan::new(&DIALECT, &Options::default());
+        let (good, damaged) = ("Command completed successfully", "Unknown command 'b@t'");
+        assert!(matches!(read(&mut plan, good), ConsoleStep::Done(_)));
+        assert!(
+            matches!(read(&mut plan, damaged), ConsoleStep::Failed(_)),
+            "and not without cells"
+        );
+        assert!(matches!(read(&mut plan, good), ConsoleStep::Done(_)));
+        assert!(plan.session.open(&[0, 1]).contains(&1));
+    }
+
+    #[test]
+    fn console_without_a_command_is_read_without_it() {
+        let mut plan = QueryPlan::new(&DIALECT, &Options::default());
+        assert!(matches!(read(&mut plan, "Unknown command 'bat'"), ConsoleStep::Done(_)));
+        assert_eq!(plan.session.open(&[0, 1]), [0]);
+    }
+}

@@ -24,8 +24,8 @@ pub static INFO: DriverInfo = DriverInfo {
 static DIALECT: ConsoleDialect = ConsoleDialect {
     queries: &[
         query("pwr", Need::Required, Decode::Values(decode::pwr)),
-        query("bat {}", Need::Optional, Decode::Values(decode::bat)),
-        query("stat {}", Need::Optional, Decode::Values(decode::stat)),
+        query("bat {}", Need::Steady, Decode::Values(decode::bat)),
+        query("stat {}", Need::Steady, Decode::Values(decode::stat)),
         query("info {}", Need::Once, Decode::Info),
     ],
     complete: |reading, _| states::set_cells(reading),

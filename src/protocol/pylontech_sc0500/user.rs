@@ -25,8 +25,8 @@ pub(super) static DIALECT: ConsoleDialect = ConsoleDialect {
     queries: &[
         query("pwr", Need::Required, Decode::Values(pwr)),
         IDENTITY,
-        query("bat", Need::Optional, Decode::Values(bat)),
-        query("unit", Need::Optional, Decode::Values(unit)),
+        query("bat", Need::Steady, Decode::Values(bat)),
+        query("unit", Need::Steady, Decode::Values(unit)),
     ],
     complete: |reading, info| {
         let mut serials = serials(info);

@@ -5,16 +5,21 @@ use std::collections::VecDeque;
 use crate::model::Reading;
 
 /// Failures after which a request of [`Need::Once`](super::Need::Once), or one of
-/// [`Need::Steady`](super::Need::Steady) without any reply, is not repeated in this session.
+/// [`Need::Steady`](super::Need::Steady) without any reply, is given up.
 const MAX_FAILURES: usize = 2;
+
+/// After as many cycles what was given up is tried again, because noise may have been the reason.
+const CYCLES_GIVEN_UP: usize = 100;
 
 /// Requests are numbers.
 #[derive(Debug, Default)]
 pub(in crate::protocol) struct Session {
     /// Content of the replies to [`Need::Once`](super::Need::Once).
     pub(in crate::protocol) known: Reading,
-    /// Requests that are answered or given up for the session.
+    /// Requests of [`Need::Once`](super::Need::Once) that had a reply.
     pub(in crate::protocol) closed: Vec<usize>,
+    /// Requests, and how many cycles do without them.
+    given_up: Vec<(usize, usize)>,
     /// One entry for each failure of an optional request.
     failed: Vec<usize>,
     /// Requests of [`Need::Steady`](super::Need::Steady) that had a reply.
@@ -34,18 +39,54 @@ impl Session {
     }
 
     pub(in crate::protocol) fn note_failure(&mut self, query: usize, refused: bool) {
-        self.failed.push(query);
+        if self.failures(query) < MAX_FAILURES {
+            self.failed.push(query);
+        }
         if refused || self.failures(query) >= MAX_FAILURES {
-            self.closed.push(query);
+            self.given_up.push((query, CYCLES_GIVEN_UP));
         }
     }
 
     /// The requests of a plan that are open. Those that failed before come last, so that one without
     /// a reply does not keep the others from being sent.
-    pub(in crate::protocol) fn open(&self, plan: &[usize]) -> VecDeque<usize> {
-        let mut open: Vec<usize> =
-            plan.iter().copied().filter(|query| !self.closed.contains(query)).collect();
+    pub(in crate::protocol) fn open(&mut self, plan: &[usize]) -> VecDeque<usize> {
+        let is_open = |query: &usize| {
+            !self.closed.contains(query) && !self.given_up.iter().any(|(it, _)| it == query)
+        };
+        let mut open: Vec<usize> = plan.iter().copied().filter(is_open).collect();
+        self.given_up.retain_mut(|(_, cycles)| {
+            *cycles -= 1;
+            *cycles > 0
+        });
         open.sort_by_key(|&query| self.failures(query));
         open.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_up_request_is_tried_again() {
+        let mut session = Session::default();
+        session.note_failure(1, true);
+        for _ in 0..CYCLES_GIVEN_UP {
+            assert_eq!(session.open(&[0, 1]), [0]);
+        }
+        assert_eq!(session.open(&[0, 1]), [0, 1]);
+        session.note_failure(1, false);
+        assert_eq!(session.open(&[0, 1]), [0], "its second failure");
+    }
+
+    #[test]
+    fn failures_take_no_more_memory_with_time() {
+        let mut session = Session::default();
+        for _ in 0..10 * CYCLES_GIVEN_UP {
+            if session.open(&[1]).contains(&1) {
+                session.note_failure(1, false);
+            }
+        }
+        assert!(session.failed.len() + session.given_up.len() <= MAX_FAILURES + 1);
     }
 }
