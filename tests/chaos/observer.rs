@@ -62,6 +62,8 @@ struct View {
     stopping: bool,
     /// When the last suspend was over that makes every value old.
     resumed: Option<Instant>,
+    /// The first attempt afterwards that the broker heard of.
+    heard: Option<Instant>,
     /// When the present process was started.
     started: Option<Instant>,
     /// When the beat was sent that came back last.
@@ -104,6 +106,7 @@ impl Observer {
             bridge: None,
             stopping: false,
             resumed: None,
+            heard: None,
             started: None,
             beat: start,
             gaps: Vec::new(),
@@ -151,7 +154,8 @@ impl Observer {
     /// Every value is old from now on, and every battery offline until it answers.
     pub fn age_values(&self) {
         self.forget_reads();
-        self.view().resumed = Some(Instant::now());
+        let mut view = self.view();
+        (view.resumed, view.heard) = (Some(Instant::now()), None);
     }
 
     /// The program ends without a chance to store anything. Its energy counters continue from the
@@ -353,6 +357,9 @@ impl View {
     }
 
     fn note_read(&mut self, id: &str, payload: &str, at: Instant) {
+        if self.resumed.is_some_and(|resumed| at > resumed + GAP * 2) {
+            self.heard.get_or_insert(at);
+        }
         let raw: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();
         // It may be on its way for a while, and the last one is published again after a reconnect.
         let first_cell = raw["status"]["cell_info"]["voltages"][0].as_f64();
@@ -427,8 +434,10 @@ impl View {
                 if age > LIFETIME + READ + WILL + self.delay(*sent, now) {
                     found.push((Promise::Fresh, format!("{id}/{key} is {age:.1?} old and online")));
                 }
-                if let Some(resumed) = self.resumed.filter(|resumed| sent < resumed)
-                    && now.duration_since(resumed) > RESUME + self.delay(resumed, now)
+                // Without a connection, its will follows as after any other loss.
+                if self.resumed.is_some_and(|resumed| *sent < resumed)
+                    && let Some(heard) = self.heard
+                    && now.duration_since(heard) > RESUME + self.delay(heard, now)
                 {
                     let detail = format!("{id}/{key} is from before the suspend, and online");
                     found.push((Promise::Fresh, detail));
