@@ -31,7 +31,7 @@ const IN_FLIGHT: Duration = Duration::from_secs(10);
 const READ: Duration = Duration::from_secs(10);
 /// The broker ends a silent connection after one and a half times the keep-alive.
 const WILL: Duration = Duration::from_secs(15);
-/// From the end of a suspend until values from before it are replaced or their battery is offline.
+/// From the first attempt after a suspend until older values are replaced or their battery is offline.
 const RESUME: Duration = Duration::from_secs(10);
 /// From a good read to `online`.
 const ONLINE: Duration = Duration::from_secs(10);

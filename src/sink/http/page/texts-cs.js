@@ -14,7 +14,7 @@ export default {
     locked_why: "Hledání a zkouška fungují na počítači, na kterém běží bms-reader, a z jiných s heslem. Nastavte ho, restartujte bms-reader a načtěte tuto stránku znovu; zeptá se na něj.",
     locked_copy: "Nebo zkopírujte řádky své baterie ze seznamu níže.",
     login: "Heslo",
-    login_why: "Tato stránka vyžaduje heslo nastavené v HTTP_TOKEN.",
+    login_why: "Tato stránka vyžaduje heslo nastavené v HTTP_TOKEN, v aplikaci pro Home Assistant volbou http_token.",
     log_in: "Přihlásit",
     search: "Hledat",
     stop: "Zastavit",

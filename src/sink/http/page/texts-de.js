@@ -14,7 +14,7 @@ export default {
     locked_why: "Suche und Test funktionieren auf dem Rechner, auf dem bms-reader läuft, und von anderen aus mit einem Passwort. Passwort setzen, bms-reader neu starten und diese Seite neu laden; sie fragt dann danach.",
     locked_copy: "Oder die Zeilen der Batterie aus der Liste unten kopieren.",
     login: "Passwort",
-    login_why: "Diese Seite braucht das Passwort, das als HTTP_TOKEN gesetzt ist.",
+    login_why: "Diese Seite braucht das Passwort, das als HTTP_TOKEN gesetzt ist, in der Home-Assistant-App als Option http_token.",
     log_in: "Anmelden",
     search: "Suchen",
     stop: "Anhalten",

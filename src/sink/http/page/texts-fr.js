@@ -14,7 +14,7 @@ export default {
     locked_why: "La recherche et le test fonctionnent sur la machine où tourne bms-reader, et depuis d’autres avec un mot de passe. Définissez-en un, redémarrez bms-reader et rechargez cette page ; elle le demandera.",
     locked_copy: "Ou copiez les lignes de votre batterie dans la liste ci-dessous.",
     login: "Mot de passe",
-    login_why: "Cette page demande le mot de passe défini par HTTP_TOKEN.",
+    login_why: "Cette page demande le mot de passe défini par HTTP_TOKEN, dans l’app Home Assistant par l’option http_token.",
     log_in: "Se connecter",
     search: "Chercher",
     stop: "Arrêter",

@@ -17,7 +17,7 @@ const ENGLISH = {
   locked_why: "Searching and testing work on the machine that runs bms-reader, and from others with a password. Set one, restart bms-reader, and reload this page; it asks for the password.",
   locked_copy: "Or copy the lines of your battery from the list below.",
   login: "Password",
-  login_why: "This page needs the password that is set as HTTP_TOKEN.",
+  login_why: "This page needs the password that is set as HTTP_TOKEN, in the Home Assistant app as the option http_token.",
   log_in: "Log in",
 
   search: "Search",
