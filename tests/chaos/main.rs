@@ -20,6 +20,7 @@ mod radio;
 mod report;
 mod rig;
 mod state;
+mod view;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
