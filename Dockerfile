@@ -4,7 +4,7 @@
 #   docker build --build-arg BIN=prebuilt .     uses dist/<arch>/bms-reader from scripts/build-static
 #
 # Older BuildKits and buildah must build this too, so no `# syntax=` line, `COPY --link` or here-documents.
-ARG RUST_IMAGE=rust:1.95-slim-bookworm
+ARG RUST_IMAGE=rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082
 ARG BIN=compiled
 
 FROM --platform=$BUILDPLATFORM ${RUST_IMAGE} AS compiled

