@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The two static binaries, each alone in a root folder: version, one read through tcp://, the service with MQTT
-# over TLS, and Bluetooth without D-Bus or without permission. The arm64 binary runs under qemu.
+# over TLS, and Bluetooth without D-Bus or without permission. The arm64 binary runs under qemu. Of the amd64 one,
+# the memory after crowds of HTTP clients, too.
 #
 #   BMS_READER, BMS_READER_ARM64   the binaries (default: dist/amd64 and dist/arm64)
 . "$(dirname "$0")/common.sh"
@@ -156,6 +157,8 @@ for arch in amd64 arm64; do
   check "$arch: D-Bus closes the connection" \
     fails_with unix:path=/closing permission_denied "D-Bus closed the connection" "as a user of this machine"
 done
+
+check "memory returns after crowds of HTTP clients" python3 "$LAB/crowd.py" "$AMD64"
 
 make_root without_authority "$AMD64"
 serve untrusted
