@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -187,6 +188,14 @@ fn write_entries(file: &Path, entries: &[Entry]) {
 
 fn is_good_attempt(entry: &Entry) -> bool {
     matches!(&entry.event, Event::Attempt { raw } if raw["error"].is_null())
+}
+
+/// It contains serial numbers, and frames whose secrets no driver knows.
+#[tokio::test]
+async fn capture_is_readable_by_its_owner_only() {
+    let file = new_file("private.jsonl");
+    drop(Recorder::open(&file).unwrap());
+    assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]
