@@ -29,4 +29,5 @@ pub mod sim;
 pub mod sink;
 pub mod supervisor;
 pub mod tasks;
+pub mod tls;
 pub mod transport;

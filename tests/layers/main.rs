@@ -72,6 +72,7 @@ const RULES: &[Rule] = &[
     Rule { module: "command", may_use: &["model"], forbidden: &["std::env", "tracing"] },
     Rule { module: "setup", may_use: &["model"], forbidden: &["std::env", "tracing"] },
     Rule { module: "supervisor", may_use: &["model"], forbidden: &["std::env", "tracing"] },
+    Rule { module: "tls", may_use: &[], forbidden: &["std::env", "tracing"] },
     Rule {
         module: "capture",
         may_use: &["model", "protocol", "raw", "clock"],
@@ -98,6 +99,7 @@ const RULES: &[Rule] = &[
             "did_you_mean",
             "remedy",
             "tasks",
+            "tls",
         ],
         forbidden: &["std::env"],
     },
@@ -124,7 +126,7 @@ const RULES: &[Rule] = &[
 /// Crates that only these modules may name, so that replacing one is a change in one place.
 const CONFINED_CRATES: &[(&str, &[&str])] = &[
     ("rumqttc", &["sink::mqtt::client", "sink::mqtt::error"]),
-    ("tokio_rustls", &["sink::mqtt::client"]),
+    ("tokio_rustls", &["tls"]),
     ("nix", &["clock", "app::process"]),
     ("axum", &["sink::http"]),
     ("envy", &["config::source"]),
@@ -237,11 +239,13 @@ fn may_use(rule: &Rule, module: &[String], path: &str) -> bool {
         || rule.may_use.iter().any(|other| is_within(path, other))
 }
 
-/// The first name of a variable in a text that consists of more than that.
+/// The first name of a variable in a text that consists of more than that. Two letters may be
+/// anything.
 fn variable_in(text: &str) -> Option<&str> {
     let is_of_name = |c: char| c == '_' || c.is_ascii_uppercase();
-    let is_variable =
-        |word: &&str| VARIABLES.iter().any(|it| it.name == *word || it.aliases.contains(word));
+    let is_variable = |word: &&str| {
+        word.len() > 2 && VARIABLES.iter().any(|it| it.name == *word || it.aliases.contains(word))
+    };
     text.split(|c| !is_of_name(c)).filter(|word| *word != text).find(is_variable)
 }
 

@@ -5,6 +5,9 @@
 mod access;
 mod alarm_events;
 mod availability;
+#[cfg(feature = "tls")]
+#[path = "../common/certificate.rs"]
+mod certificate;
 mod commands;
 mod discovery;
 mod energy;

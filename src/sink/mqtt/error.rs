@@ -1,7 +1,5 @@
 //! Why a connection to the broker failed or ended, in messages for the operator.
 
-#[cfg(feature = "tls")]
-use std::error::Error as StdError;
 use std::io;
 use std::net::IpAddr;
 
@@ -9,6 +7,7 @@ use rumqttc::ConnectReturnCode as Code;
 use rumqttc::mqttbytes::Error;
 
 use crate::remedy::{self, Remedy};
+use crate::tls::TlsError;
 
 /// The log puts the address of the broker before each message.
 #[derive(Debug, thiserror::Error)]
@@ -84,20 +83,6 @@ impl MqttError {
         }
     }
 
-    /// A broker without TLS cannot parse the handshake and closes the connection.
-    #[cfg(feature = "tls")]
-    pub fn from_tls(error: &(dyn StdError + 'static)) -> Self {
-        let text = innermost(error);
-        let mut errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
-        let closed = errors.any(|error| CLOSED_BY_PEER.contains(&error.kind()));
-        MqttError::Tls(if closed || text.contains("corrupt message") {
-            let off = remedy::assignment("MQTT_TLS", "false");
-            format!("{text}; is this the TLS port, usually 8883? Without TLS set {off}")
-        } else {
-            text
-        })
-    }
-
     pub fn from_code(code: Code) -> Self {
         match code {
             Code::BadUserNamePassword => MqttError::LoginRefused("wrong user or password"),
@@ -129,25 +114,16 @@ impl From<Error> for MqttError {
     }
 }
 
-#[cfg(feature = "tls")]
-const CLOSED_BY_PEER: &[io::ErrorKind] = &[
-    io::ErrorKind::ConnectionReset,
-    io::ErrorKind::ConnectionAborted,
-    io::ErrorKind::UnexpectedEof,
-    io::ErrorKind::BrokenPipe,
-];
-
-#[cfg(feature = "tls")]
-fn causes<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
-}
-
-/// The libraries wrap the cause several times.
-#[cfg(feature = "tls")]
-fn innermost(error: &(dyn StdError + 'static)) -> String {
-    causes(error).last().unwrap_or(error).to_string()
+impl From<TlsError> for MqttError {
+    fn from(error: TlsError) -> Self {
+        MqttError::Tls(match error {
+            TlsError::Settings(text) | TlsError::Handshake(text) => text,
+            TlsError::NotSpoken(text) => {
+                let off = remedy::assignment("MQTT_TLS", "false");
+                format!("{text}; is this the TLS port, usually 8883? Without TLS set {off}")
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -187,11 +163,10 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "tls")]
     fn tls_hint_is_given_for_a_closed_connection_only() {
-        let text = |kind| MqttError::from_tls(&io::Error::from(kind)).to_string();
-        assert!(text(io::ErrorKind::ConnectionReset).contains("MQTT_TLS=false"));
-        assert!(!text(io::ErrorKind::InvalidData).contains("MQTT_TLS=false"));
+        let text = |error: TlsError| MqttError::from(error).to_string();
+        assert!(text(TlsError::NotSpoken("reset".into())).contains("MQTT_TLS=false"));
+        assert_eq!(text(TlsError::Handshake("unknown issuer".into())), "TLS: unknown issuer");
     }
 
     #[test]

@@ -34,8 +34,6 @@ mod session;
 mod supervisor;
 #[cfg(test)]
 mod test_data;
-#[cfg(feature = "tls")]
-mod tls;
 mod topics;
 
 use std::time::{Duration, Instant};
@@ -57,6 +55,7 @@ use self::session::Publisher;
 pub use self::probe::probe;
 pub use self::remove::{Removal, bridge_topic, clear_retained, find_retained, remove};
 pub use self::supervisor::SupervisedBroker;
+pub use crate::tls::Tls;
 
 /// The stop of the program must not wait longer for the broker.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(800);
@@ -92,17 +91,6 @@ pub struct Settings {
     pub dashboard: Option<String>,
     /// Reports where Home Assistant shows the dashboard, if `dashboard` is unknown.
     pub ingress: Option<Supervisor>,
-}
-
-/// The files are read at each connection, so a renewed certificate needs no restart.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// PEM file with roots in addition to the bundled ones.
-    pub ca_file: Option<String>,
-    /// PEM files with the client certificate and its key.
-    pub client_files: Option<(String, String)>,
-    /// Accept any certificate of the broker.
-    pub insecure: bool,
 }
 
 /// Format of the Home Assistant discovery messages.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rumqttc::{Connect, ConnectReturnCode, LastWill, Login, Packet, QoS};
 use socket2::{SockRef, Socket};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
 
@@ -16,13 +15,10 @@ use crate::sink::mqtt::Settings;
 use crate::sink::mqtt::error::MqttError;
 use crate::sink::mqtt::inbound::MessageParser;
 use crate::sink::mqtt::topics;
+use crate::tls::{self, Stream};
 
 /// For TCP, TLS and the broker's answer together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// A connection that the broker has accepted.
 pub struct Connection {
@@ -38,7 +34,7 @@ impl Connection {
         let socket = SockRef::from(&stream).try_clone()?;
         // What is still queued when a connection breaks must not arrive later.
         socket.set_linger(Some(Duration::ZERO))?;
-        let stream = encrypt(settings, stream).await?;
+        let stream = tls::encrypt(settings.tls.as_ref(), &settings.host, stream).await?;
         let mut packets = Framed::new(stream, PacketCodec::new(parser));
         // `Flow` bounds the buffer. Filling it must not wait for the socket.
         packets.set_backpressure_boundary(usize::MAX);
@@ -72,23 +68,4 @@ fn connect(settings: &Settings) -> Connect {
         password: password.expose().to_owned(),
     });
     connect
-}
-
-#[cfg(feature = "tls")]
-async fn encrypt(settings: &Settings, stream: TcpStream) -> Result<Box<dyn Stream>, MqttError> {
-    let Some(tls) = &settings.tls else { return Ok(Box::new(stream)) };
-    let config = crate::sink::mqtt::tls::client_config(tls)?;
-    let name = rustls::pki_types::ServerName::try_from(settings.host.clone())
-        .map_err(|error| MqttError::Tls(format!("{}: {error}", settings.host)))?;
-    let connector = tokio_rustls::TlsConnector::from(config);
-    let stream = connector.connect(name, stream).await;
-    Ok(Box::new(stream.map_err(|error| MqttError::from_tls(&error))?))
-}
-
-#[cfg(not(feature = "tls"))]
-async fn encrypt(settings: &Settings, stream: TcpStream) -> Result<Box<dyn Stream>, MqttError> {
-    match settings.tls {
-        None => Ok(Box::new(stream)),
-        Some(_) => Err(MqttError::Tls("this program was built without TLS".to_owned())),
-    }
 }

@@ -1,9 +1,8 @@
-//! TLS: which certificates are trusted and which one is presented.
-//!
-//! A broker is trusted if an authority vouches for it, or if it presents exactly a certificate of
-//! `MQTT_CA_FILE`: many brokers at home have a self-signed one, which is no authority.
+//! TLS with rustls.
 
+use std::error::Error as StdError;
 use std::fmt::Display;
+use std::io;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -15,11 +14,53 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::Tls;
-use super::error::MqttError;
+use tokio::net::TcpStream;
+
+use super::{Stream, Tls, TlsError};
+
+pub async fn encrypt(
+    tls: &Tls,
+    host: &str,
+    stream: TcpStream,
+) -> Result<Box<dyn Stream>, TlsError> {
+    let config = client_config(tls)?;
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|error| TlsError::Settings(format!("{host}: {error}")))?;
+    let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
+    Ok(Box::new(stream.map_err(|error| handshake_error(&error))?))
+}
+
+/// A server without TLS cannot parse the handshake and closes the connection.
+fn handshake_error(error: &(dyn StdError + 'static)) -> TlsError {
+    let text = innermost(error);
+    let mut errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    let closed = errors.any(|error| CLOSED_BY_PEER.contains(&error.kind()));
+    match closed || text.contains("corrupt message") {
+        true => TlsError::NotSpoken(text),
+        false => TlsError::Handshake(text),
+    }
+}
+
+const CLOSED_BY_PEER: &[io::ErrorKind] = &[
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::ConnectionAborted,
+    io::ErrorKind::UnexpectedEof,
+    io::ErrorKind::BrokenPipe,
+];
+
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// The libraries wrap the cause several times.
+fn innermost(error: &(dyn StdError + 'static)) -> String {
+    causes(error).last().unwrap_or(error).to_string()
+}
 
 /// Reads the files and builds the configuration.
-pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, MqttError> {
+fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
@@ -36,7 +77,7 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, MqttError> {
     Ok(Arc::new(config))
 }
 
-fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, MqttError> {
+fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let list = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let list = list.map_err(|error| invalid(path, error))?;
     if list.is_empty() {
@@ -45,21 +86,20 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, MqttError> {
     Ok(list)
 }
 
-fn invalid(path: &str, reason: impl Display) -> MqttError {
-    MqttError::Tls(format!("{path}: {reason}"))
+fn invalid(path: &str, reason: impl Display) -> TlsError {
+    TlsError::Settings(format!("{path}: {reason}"))
 }
 
-impl From<Error> for MqttError {
+impl From<Error> for TlsError {
     fn from(error: Error) -> Self {
-        MqttError::Tls(format!("invalid certificate settings: {error}"))
+        TlsError::Settings(format!("invalid certificate settings: {error}"))
     }
 }
 
-/// Decides whether the broker is the right one. The signatures have to be valid in any case.
+/// Decides whether the server is the right one. The signatures have to be valid in any case.
 #[derive(Debug)]
 struct Verifier {
-    /// With the bundled web roots and those in the file; `None` accepts any certificate
-    /// (`MQTT_TLS_INSECURE`).
+    /// With the bundled web roots and those in the file; `None` accepts any certificate.
     authorities: Option<Arc<WebPkiServerVerifier>>,
     /// The certificates in the file.
     pinned: Vec<CertificateDer<'static>>,
@@ -67,7 +107,7 @@ struct Verifier {
 }
 
 impl Verifier {
-    fn new(tls: &Tls, provider: Arc<CryptoProvider>) -> Result<Self, MqttError> {
+    fn new(tls: &Tls, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let algorithms = provider.signature_verification_algorithms;
         if tls.insecure {
             return Ok(Verifier { authorities: None, pinned: Vec::new(), algorithms });
@@ -81,7 +121,7 @@ impl Verifier {
         }
         let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
         let authorities = authorities.build();
-        let authorities = authorities.map_err(|error| MqttError::Tls(error.to_string()))?;
+        let authorities = authorities.map_err(|error| TlsError::Settings(error.to_string()))?;
         Ok(Verifier { authorities: Some(authorities), pinned, algorithms })
     }
 }
@@ -140,7 +180,7 @@ mod tests {
     fn error_names_the_file() {
         let missing = Tls { ca_file: Some("/nonexistent/ca.pem".into()), ..Tls::default() };
         let error = client_config(&missing).expect_err("no such file").to_string();
-        assert!(error.starts_with("TLS: /nonexistent/ca.pem: "), "{error}");
+        assert!(error.starts_with("/nonexistent/ca.pem: "), "{error}");
 
         let not_pem = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let empty = Tls { ca_file: Some(not_pem.into()), ..Tls::default() };
@@ -155,5 +195,13 @@ mod tests {
     fn bundled_roots_need_no_file() {
         assert!(client_config(&Tls::default()).is_ok());
         assert!(client_config(&Tls { insecure: true, ..Tls::default() }).is_ok());
+    }
+
+    #[test]
+    fn closed_connection_means_that_tls_is_not_spoken() {
+        let is_closed =
+            |kind| matches!(handshake_error(&io::Error::from(kind)), TlsError::NotSpoken(_));
+        assert!(is_closed(io::ErrorKind::ConnectionReset));
+        assert!(!is_closed(io::ErrorKind::InvalidData));
     }
 }
