@@ -16,6 +16,7 @@ pub mod secret;
 pub mod snapshot;
 pub mod staleness;
 pub mod thresholds;
+pub mod time_zone;
 pub mod units;
 pub mod value;
 
@@ -54,6 +55,7 @@ pub use reading::{
 pub use secret::Secret;
 pub use snapshot::Snapshot;
 pub use thresholds::AlarmThresholds;
+pub use time_zone::TimeZone;
 pub use units::{
     CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millis, Millivolts,
     MilliwattHours, Milliwatts, Uptime,

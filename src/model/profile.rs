@@ -56,7 +56,15 @@ pub struct Profile {
     pub controls: Vec<Switch>,
 }
 
+/// The type of a group of batteries.
+pub const BANK_TYPE: &str = "bank";
+
 impl Profile {
+    /// Whether it is a group of batteries.
+    pub fn is_bank(&self) -> bool {
+        self.brand == BANK_TYPE
+    }
+
     /// A battery without an endpoint, named after its ID.
     pub fn new(id: DeviceId, brand: &str, title: &str) -> Self {
         Profile {

@@ -133,7 +133,7 @@ pub fn millis(duration: Duration) -> u64 {
 
 /// Days since 1970-01-01 to year, month, day in the Gregorian calendar (the era arithmetic of
 /// Howard Hinnant's "chrono-compatible low-level date algorithms").
-fn civil_date(days: u64) -> (u64, u64, u64) {
+pub(super) fn civil_date(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
