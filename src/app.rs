@@ -30,7 +30,7 @@ use crate::model::{DeviceId, EnergySource, Restored};
 use crate::poll::{Line, run_line};
 use crate::remedy;
 use crate::setup::Setup;
-use crate::sink::{http, mqtt};
+use crate::sink::{http, mqtt, notify};
 use crate::tasks::{Task, Tasks};
 use crate::transport::Bluetooth;
 
@@ -89,6 +89,12 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
         supervise(&mut sinks, sink("http"), move |task| {
             let (board, history, setup) = shared.clone();
             http::run(settings.clone(), board, history, setup, task).boxed()
+        });
+    }
+    if let Some(settings) = config.notify.clone() {
+        let board = board.clone();
+        supervise(&mut sinks, sink("notify"), move |task| {
+            notify::run(settings.clone(), board.clone(), task).boxed()
         });
     }
     // The file has the energy counters to the milliwatt-hour, the broker has them rounded.

@@ -4,8 +4,8 @@
 //! also holds the state of the broker.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
@@ -27,8 +27,21 @@ pub struct Board {
     broker: Arc<watch::Sender<Option<BrokerState>>>,
     /// Messages that wait for the broker.
     pub mqtt_queue: Arc<AtomicUsize>,
+    /// Set where notifications are configured.
+    pub notifications: Arc<OnceLock<Arc<NotificationCounts>>>,
     /// Time of the last check for a pause, in milliseconds on the boot-time clock.
     last_check: Arc<AtomicU64>,
+}
+
+/// Counts since the start of the program.
+#[derive(Debug, Default)]
+pub struct NotificationCounts {
+    /// Messages that a service has accepted.
+    pub sent: AtomicU64,
+    /// Attempts to send one that failed.
+    pub failed: AtomicU64,
+    /// Events that were never sent, because a service was away for too long.
+    pub left_out: AtomicU64,
 }
 
 impl Board {
@@ -41,6 +54,7 @@ impl Board {
             changes: Arc::default(),
             broker: Arc::default(),
             mqtt_queue: Arc::default(),
+            notifications: Arc::default(),
             last_check: Arc::default(),
         }
     }

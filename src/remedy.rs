@@ -295,6 +295,38 @@ remedies! {
         container: "check MQTT_USER and MQTT_PASSWORD",
         host: "check MQTT_USER and MQTT_PASSWORD",
     }
+    NOTIFY_SERVER {
+        home_assistant: "check the host, the port and the scheme in `notify_url` in the configuration of \
+            the app, and whether the server runs; localhost is this app itself",
+        container: "check the host, the port and the scheme in NOTIFY_URL, and whether the server runs; \
+            localhost is this container itself",
+        host: "check the host, the port and the scheme in NOTIFY_URL, and whether the server runs",
+    }
+    NOTIFY_CERTIFICATE {
+        home_assistant: "check the host in `notify_url` in the configuration of the app; a self-signed \
+            certificate is not accepted",
+        container: "check the host in NOTIFY_URL; for a self-signed certificate set NOTIFY_CA_FILE to it",
+        host: "check the host in NOTIFY_URL; for a self-signed certificate set NOTIFY_CA_FILE to it",
+    }
+    NOTIFY_REFUSED {
+        home_assistant: "check the token, the login, and the topic or chat in `notify_url` in the \
+            configuration of the app",
+        container: "check the token, the login, and the topic or chat in NOTIFY_URL",
+        host: "check the token, the login, and the topic or chat in NOTIFY_URL",
+    }
+    NOTIFY_REDIRECT {
+        home_assistant: "write the new address in `notify_url` in the configuration of the app; a \
+            redirection to https means the scheme that ends with s",
+        container: "write the new address in NOTIFY_URL; a redirection to https means the scheme that \
+            ends with s",
+        host: "write the new address in NOTIFY_URL; a redirection to https means the scheme that ends \
+            with s",
+    }
+    NOTIFY_BUSY {
+        home_assistant: "look at the log of the server if this lasts",
+        container: "look at the log of the server if this lasts",
+        host: "look at the log of the server if this lasts",
+    }
     BROKER_HUNG_UP {
         home_assistant: "check `mqtt_port` and `mqtt_tls` in the configuration of the app",
         container: "check MQTT_PORT and MQTT_TLS",

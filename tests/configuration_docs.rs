@@ -35,6 +35,7 @@ fn reference() -> String {
         (Group::Batteries, "Several batteries", &element_keys),
         (Group::Mqtt, "MQTT and Home Assistant", ""),
         (Group::Alarms, "Alarm thresholds", "`off` disables an alarm.\n\n"),
+        (Group::Notifications, "Notifications", ""),
         (Group::Service, "Service", ""),
     ] {
         // Writing into a String cannot fail.

@@ -14,6 +14,7 @@ use bms_reader::model::reading::{ChargeLimits, Switch};
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{CycleKind, DriverInfo, Options, Step, drivers};
 use bms_reader::sim::{Bus, Faults, SimBrand, brands, pylontech_sc0500};
+use bms_reader::sink::notify::{SERVICES, Service};
 use common::play;
 
 const CYCLES: usize = 3;
@@ -47,6 +48,16 @@ fn commands() -> String {
     writeln!(table, "| `bms-reader` | Run the service |").unwrap();
     for command in COMMANDS {
         writeln!(table, "| `{}` | {} |", command.usage(), command.about).unwrap();
+    }
+    table
+}
+
+fn services() -> String {
+    let mut table = String::from("| service | `NOTIFY_URL` | example | |\n|---|---|---|---|\n");
+    for Service { name, form, example, help, schemes, .. } in SERVICES {
+        let forms = schemes.0.into_iter().chain([schemes.1]);
+        let forms: Vec<_> = forms.map(|scheme| format!("`{scheme}://{form}`")).collect();
+        writeln!(table, "| {name} | {} | `{example}` | {help} |", forms.join("<br>")).unwrap();
     }
     table
 }
@@ -185,6 +196,7 @@ fn documents_contain_the_tables_of_the_code() {
         ("docs/topics.md", "keys", keys()),
         ("docs/batteries.md", "support", support()),
         ("docs/commands.md", "commands", commands()),
+        ("docs/notifications.md", "services", services()),
     ];
     for (file, name, table) in tables {
         let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));

@@ -20,6 +20,7 @@ mod healthcheck;
 mod http;
 mod log;
 mod migrate;
+mod notify;
 mod profile;
 mod read;
 mod remove;
@@ -54,6 +55,7 @@ pub const COMMANDS: &[&Command] = &[
     &read::COMMAND,
     &status::COMMAND,
     &check::COMMAND,
+    &notify::COMMAND,
     &scan::COMMAND,
     &remove::COMMAND,
     &diagnose::COMMAND,

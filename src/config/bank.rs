@@ -8,6 +8,7 @@ use super::error::ConfigError;
 use super::values::{Values, label};
 use super::variables::{BANK, BANKS, DEVICE_ID, DEVICE_NAME};
 use crate::model::bank::Wiring;
+use crate::model::profile::BANK_TYPE;
 use crate::model::{DeviceId, Profile};
 
 /// An element of `BANKS`.
@@ -20,7 +21,7 @@ struct BankEntry {
     members: Vec<String>,
 }
 
-/// The type of a bank, and the ID of the one that `BANK` makes.
+/// ID of the bank that `BANK` makes.
 const BANK_NAME: &str = "bank";
 
 /// The banks of `BANKS`, or the bank of all batteries that `BANK` makes.
@@ -84,7 +85,7 @@ impl BankEntry {
                 name: self.name.unwrap_or_else(|| display_name(&self.id)),
                 // A bank is complete only as often as its slowest member is read.
                 interval_ms: slowest.unwrap_or_default(),
-                ..Profile::new(DeviceId::new(&self.id)?, BANK_NAME, "Battery bank")
+                ..Profile::new(DeviceId::new(&self.id)?, BANK_TYPE, "Battery bank")
             },
             wiring: self.wiring.as_deref().map_or(Some(Wiring::default()), wiring)?,
             members,

@@ -9,6 +9,7 @@ mod endpoint;
 mod error;
 mod http;
 mod installation;
+mod notify;
 mod profiles;
 mod redacted;
 mod rule;
@@ -41,7 +42,7 @@ use crate::model::{AlarmThresholds, DeviceId, Profile};
 use crate::protocol::detection::Scope;
 use crate::protocol::{DriverInfo, Options};
 use crate::sink::http::{Options as SetupOptions, Settings as HttpSettings};
-use crate::sink::mqtt;
+use crate::sink::{mqtt, notify as notify_sink};
 
 #[derive(Debug)]
 pub struct Config {
@@ -51,6 +52,8 @@ pub struct Config {
     pub mqtt: Option<mqtt::Settings>,
     /// `None`: the HTTP server is off.
     pub http: Option<HttpSettings>,
+    /// `None`: no service is configured.
+    pub notify: Option<notify_sink::Settings>,
     pub history: HistorySettings,
     /// Whether commands may change a battery.
     pub allow_control: bool,
@@ -123,6 +126,7 @@ fn build(
     let ids: Vec<&str> = batteries.ids.iter().map(String::as_str).chain(bank_ids).collect();
     let mqtt = broker::settings(values, &ids);
     let http = http::settings(values, options);
+    let notify = notify::settings(values);
     warn_about_unknown_types(values, &batteries.devices, mqtt.as_ref());
     let diagnostics = reporter.take();
     if !diagnostics.errors.is_empty() {
@@ -133,6 +137,7 @@ fn build(
         banks,
         mqtt,
         http,
+        notify,
         history: service::history(values),
         allow_control,
         capture: values.value(&variables::BMS_CAPTURE).map(PathBuf::from),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::error::Reporter;
+use super::notify;
 use super::source;
-use super::variables::{BMS_PASSWORD, DEVICES, VARIABLES};
+use super::variables::{BMS_PASSWORD, DEVICES, NOTIFY_URL, VARIABLES};
 use crate::model::Secret;
 use crate::model::secret::MASK;
 
@@ -28,6 +29,9 @@ pub fn redacted(environment: BTreeMap<String, String>) -> RedactedConfig {
         let shown = if variable.name == DEVICES.name {
             redact_devices(text, &mut config.secrets)
         } else if variable.secret {
+            if variable.name == NOTIFY_URL.name {
+                config.secrets.extend(notify::secrets(text));
+            }
             config.secrets.push(Secret::new(text));
             MASK.to_owned()
         } else {

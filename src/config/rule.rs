@@ -191,6 +191,19 @@ pub fn listen(text: &str) -> Option<Option<SocketAddr>> {
     }
 }
 
+/// Minute of the day from `7:00` or `07:00`; `Some(None)` for `off`.
+pub fn time_of_day(text: &str) -> Option<Option<u16>> {
+    if is_off(text) {
+        return Some(None);
+    }
+    let (hour, minute) = text.split_once(':').filter(|(_, minute)| minute.len() == 2)?;
+    let number = |text: &str, limit: u16| {
+        let is_plain = (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|number: &u16| is_plain && *number < limit)
+    };
+    Some(Some(number(hour, 24)? * 60 + number(minute, 60)?))
+}
+
 /// A topic to publish on: no wildcards, no empty levels, outside of the broker's own `$` tree.
 pub fn is_topic(text: &str) -> bool {
     (1..=256).contains(&text.len())
@@ -295,6 +308,18 @@ mod tests {
         assert_eq!(listen("OFF"), Some(None));
         assert_eq!(listen("example.org"), None);
         assert_eq!(listen("127.0.0.1"), None);
+    }
+
+    #[test]
+    fn time_of_day_has_hours_and_minutes() {
+        for (text, minute) in [("07:00", 420), ("7:05", 425), ("0:00", 0), ("23:59", 1439)] {
+            assert_eq!(time_of_day(text), Some(Some(minute)), "{text}");
+        }
+        assert_eq!(time_of_day("Off"), Some(None));
+        for wrong in ["", "7", "24:00", "7:60", "7:5", "+7:00", "007:00", "7:00:00", "7.00", "true"]
+        {
+            assert_eq!(time_of_day(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -10,11 +10,11 @@ use crate::did_you_mean::closest;
 const OWN_PREFIXES: [&str; 3] = ["bms_", "mqtt_", "alarm_"];
 
 /// Prefixes that other programs use, too: such a name is reported only if it is almost a known one.
-const SHARED_PREFIXES: [&str; 8] =
-    ["ha_", "history_", "http_", "read_", "device_", "allow_", "serial_", "log_"];
+const SHARED_PREFIXES: [&str; 9] =
+    ["ha_", "history_", "http_", "read_", "device_", "allow_", "serial_", "log_", "notify_"];
 
 /// Names that people try, most of them from other programs, and those that they mean.
-const SYNONYMS: [(&str, &str); 39] = [
+const SYNONYMS: [(&str, &str); 42] = [
     ("address", "bms_address"),
     ("alarm_cell_diff", "alarm_cell_delta"),
     ("alarm_cell_max", "alarm_cell_high"),
@@ -22,6 +22,7 @@ const SYNONYMS: [(&str, &str); 39] = [
     ("alarm_soc_min", "alarm_soc_low"),
     ("alarm_temp_max", "alarm_temp_high"),
     ("alarm_temp_min", "alarm_temp_low"),
+    ("apprise_url", "notify_url"),
     ("baud_rate", "bms_baudrate"),
     ("baudrate", "bms_baudrate"),
     ("ble_address", "bms_address"),
@@ -49,6 +50,8 @@ const SYNONYMS: [(&str, &str); 39] = [
     ("mqtt_server", "mqtt_host"),
     ("mqtt_url", "mqtt_host"),
     ("mqtt_username", "mqtt_user"),
+    ("notification_url", "notify_url"),
+    ("ntfy_url", "notify_url"),
     ("poll_interval", "read_interval"),
     ("polling_interval", "read_interval"),
     ("slave_id", "bms_slave_id"),

@@ -32,6 +32,7 @@ pub enum Group {
     Batteries,
     Mqtt,
     Alarms,
+    Notifications,
     Service,
 }
 
@@ -214,6 +215,21 @@ variables! {
             help: "Alarm when a cell sensor is below this temperature; ends 2 °C above it." }
         ALARM_SOC_LOW { rule: Rule::threshold(0, 10_000, 2, " %"), example: "10",
             help: "Alarm below this state of charge; ends 2 % above it." }
+    }
+    Notifications {
+        NOTIFY_URL { secret: true, example: "ntfys://ntfy.sh/my-secret-topic",
+            rule: Rule::text("URLs of ntfy, Gotify, Telegram or a webhook, separated by commas or blanks", |_| true),
+            help: "Where [notifications](notifications.md) about alarms and lost batteries go: ntfy, Gotify, Telegram or any \
+                webhook. Several URLs are separated by commas, blanks or line breaks." }
+        NOTIFY_DAILY { default: Some("off"), example: "07:00",
+            rule: Rule::text("a local time such as 07:00, or off", |text| rule::time_of_day(text).is_some()),
+            help: "Time of a daily summary of all batteries: charge, energy and alarms." }
+        NOTIFY_CA_FILE { rule: FILE, example: "/certs/ca.pem",
+            help: "PEM file with additional root certificates for these servers, or with the certificate of the server \
+                itself, if it is self-signed." }
+        TZ { derived: "that of the machine, in a container UTC", example: "Europe/Berlin",
+            help: "Time zone of `NOTIFY_DAILY` and of times in notifications: a name, or a rule such as \
+                `CET-1CEST,M3.5.0,M10.5.0/3`. Home Assistant sets it." }
     }
     Service {
         HTTP_LISTEN { default: Some("127.0.0.1:8099"), example: "0.0.0.0:8099",

@@ -70,11 +70,13 @@ const NOT_OPTIONS: &[&str] = &[
     "MQTT_CA_FILE",
     "MQTT_CLIENT_CERT_FILE",
     "MQTT_CLIENT_KEY_FILE",
+    "NOTIFY_CA_FILE",
     "DEBUG_MODE",
     "RUST_LOG",
     // The folder of the app.
     "BMS_PROFILES",
     // Set by Home Assistant.
+    "TZ",
     "SUPERVISOR_API",
     "SUPERVISOR_TOKEN",
 ];

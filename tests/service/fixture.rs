@@ -289,6 +289,11 @@ impl Service {
         get(&self.listen, path)
     }
 
+    /// The body of an HTTP response; empty while the server does not answer.
+    pub fn text(&self, path: &str) -> String {
+        body(&self.listen, path).map(|(_, body)| body).unwrap_or_default()
+    }
+
     /// Waits until the state of a battery is as wanted.
     #[track_caller]
     pub fn wait_state(&self, id: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -330,13 +335,18 @@ impl Drop for Service {
 
 /// Status and JSON of an HTTP request; `None` while nothing answers.
 pub fn get(listen: &str, path: &str) -> Option<(u16, Value)> {
+    let (status, body) = body(listen, path)?;
+    Some((status, serde_json::from_str(&body).ok()?))
+}
+
+fn body(listen: &str, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(listen).ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split_whitespace().nth(1)?.parse().ok()?;
-    Some((status, serde_json::from_str(body).ok()?))
+    Some((status, body.to_owned()))
 }
 
 /// The program with these variables and no others.

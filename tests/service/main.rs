@@ -6,6 +6,8 @@
 mod http;
 #[path = "../common/mosquitto.rs"]
 mod mosquitto;
+#[path = "../common/receiver.rs"]
+mod receiver;
 
 mod addon;
 mod cli;
@@ -18,6 +20,7 @@ mod history;
 mod legacy_environment;
 mod lifecycle;
 mod line_faults;
+mod notifications;
 mod profiles;
 mod recovery;
 mod remove;

@@ -2,17 +2,18 @@
 
 mod bluetooth;
 
-use super::args::Command;
+use super::args::{Command, PROGRAM};
 use super::{FAILED, Outcome, SUCCESS, load_config, scan};
 use crate::app;
 use crate::config::Config;
 use crate::model::Profile;
-use crate::sink::mqtt;
+use crate::sink::{mqtt, notify};
 use crate::transport::Bluetooth;
 
 pub(super) const COMMAND: Command = Command {
     name: "check",
-    about: "Test the configuration, the ports, Bluetooth and the broker, and suggest remedies; \
+    about: "Test the configuration, the ports, Bluetooth, the broker and the services for \
+            notifications, and suggest remedies; \
             without a battery list what is connected",
     positional: None,
     flags: &[],
@@ -32,6 +33,7 @@ async fn run() -> Outcome {
         bluetooth::check_adapters(&config, &bluetooth).await,
         check_batteries(&config, &bluetooth).await,
         check_broker(&config).await,
+        check_notifications(&config).await,
     ];
     Ok(if results.contains(&false) { FAILED } else { SUCCESS })
 }
@@ -99,6 +101,25 @@ async fn check_broker(config: &Config) -> bool {
         Err(reason) => println!("FAIL  broker {address}: {reason}"),
     }
     result.is_ok()
+}
+
+/// Sends nothing.
+async fn check_notifications(config: &Config) -> bool {
+    let Some(settings) = &config.notify else { return true };
+    let mut all_ok = true;
+    for target in &settings.targets {
+        let label = target.label();
+        match notify::probe(target, &settings.tls).await {
+            Ok(()) => {
+                println!("OK    {label}: reachable; `{PROGRAM} notify` sends a test message");
+            }
+            Err(reason) => {
+                all_ok = false;
+                println!("FAIL  {label}: {reason}");
+            }
+        }
+    }
+    all_ok
 }
 
 #[cfg(test)]

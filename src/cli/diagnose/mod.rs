@@ -71,12 +71,20 @@ async fn results(config: &Config) -> Vec<Section> {
         ("Serial ports".to_owned(), ports.collect()),
         ("Bluetooth".to_owned(), vec![adapters(&bluetooth.adapters().await)]),
         ("Broker".to_owned(), vec![broker]),
+        ("Notifications".to_owned(), vec![notifications(config)]),
     ];
     for state in app::read(&config.devices, &bluetooth, None).await {
         let title = format!("One read of {}", state.profile.id);
         sections.push((title, vec![format!("{:#}", raw(&state))]));
     }
     sections
+}
+
+/// The services without their servers.
+fn notifications(config: &Config) -> String {
+    let targets = config.notify.iter().flat_map(|settings| &settings.targets);
+    let names: Vec<_> = targets.map(|target| target.service.name).collect();
+    if names.is_empty() { "not configured".to_owned() } else { names.join(", ") }
 }
 
 /// A line per adapter, or why there is none.

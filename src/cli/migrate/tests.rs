@@ -68,7 +68,7 @@ fn port_of_another_system_is_named() {
 fn env_file_keeps_its_values_under_the_documented_names() {
     let text = "# comment\nSERIAL_PORT=/dev/ttyUSB0\nBMS_BARCODE=\"H4800A1B2C3D4E5F\" # mine\n\
                 MQTT_BROKER=192.168.1.100\nMQTT_PASSWORD=a#b\nHA_DISCOVERY_PREFIX=homeassistant\n\
-                DEVICE_UNIQUE_ID=pylontech_sc0500\nDEVICE_NAME=Pylontech BMS SC0500\nEMPTY=\nTZ=UTC\n";
+                DEVICE_UNIQUE_ID=pylontech_sc0500\nDEVICE_NAME=Pylontech BMS SC0500\nEMPTY=\nTZ=UTC\nPUID=1000\n";
     assert_eq!(
         settings(text),
         [
@@ -79,9 +79,10 @@ fn env_file_keeps_its_values_under_the_documented_names() {
             "MQTT_TOPIC_PREFIX=homeassistant",
             "DEVICE_ID=pylontech_sc0500",
             "DEVICE_NAME=Pylontech BMS SC0500",
+            "TZ=UTC",
         ]
     );
-    assert_eq!(notes(text), ["line 10: TZ has no counterpart"]);
+    assert_eq!(notes(text), ["line 11: PUID has no counterpart"]);
 }
 
 /// One block in four spellings.

@@ -1,6 +1,7 @@
 //! The broker, the log and the other settings of the program.
 
 use super::{TWO, diagnostics, error, load_valid, warnings};
+use crate::model::TimeZone;
 use crate::sink::mqtt::Publish;
 
 #[test]
@@ -115,4 +116,35 @@ fn password_warning_needs_a_valid_broker() {
     assert!(ignored(&load_valid(&[("MQTT_HOST", "broker"), password]).warnings));
     let found = diagnostics(&[("MQTT_HOST", "mqtt://broker"), password]);
     assert_eq!((found.errors.len(), ignored(&found.warnings)), (1, false));
+}
+
+#[test]
+fn notifications_have_several_urls_a_time_and_a_zone() {
+    let urls =
+        ("NOTIFY_URL", "ntfys://ntfy.sh/topic,\n gotify://host:8080/token json://[::1]/hook");
+    let notify = |more: &[(&'static str, &'static str)]| {
+        load_valid(&[&[urls], more].concat()).notify.unwrap()
+    };
+    let settings = notify(&[("TZ", "UTC")]);
+    let labels: Vec<_> = settings.targets.iter().map(|target| target.label()).collect();
+    assert_eq!(labels, ["ntfy at ntfy.sh:443", "Gotify at host:8080", "webhook at [::1]:80"]);
+    assert_eq!((settings.daily, settings.zone), (None, TimeZone::find("UTC")));
+    let berlin = TimeZone::find("Europe/Berlin");
+    for zone in
+        ["Europe/Berlin", ":/usr/share/zoneinfo/Europe/Berlin", "CET-1CEST,M3.5.0,M10.5.0/3"]
+    {
+        let settings = notify(&[("TZ", zone), ("NOTIFY_DAILY", "7:30")]);
+        assert_eq!((settings.daily, settings.zone), (Some(450), berlin), "{zone}");
+    }
+    let unknown = warnings(&[urls, ("TZ", "Mars/Base")]);
+    assert!(
+        unknown[0].starts_with("TZ is no known time zone: notifications use UTC"),
+        "{unknown:?}"
+    );
+    let unused = warnings(&[("NOTIFY_DAILY", "7:30")]);
+    assert_eq!(unused, ["NOTIFY_DAILY has no effect, because NOTIFY_URL is not set"]);
+    assert!(load_valid(&[("TZ", "Mars/Base")]).notify.is_none());
+    let many = "json://host ".repeat(11);
+    let many: &'static str = Box::leak(many.into_boxed_str());
+    assert!(error(&[("NOTIFY_URL", many)]).contains("1 to 10 URLs"));
 }

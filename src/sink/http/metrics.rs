@@ -62,6 +62,15 @@ impl Collector for Metrics {
         families.write("history", help, Some("bytes"), history)?;
         let clients = Sample::Gauge(self.event_clients as f64);
         families.single("event_listeners", "Clients connected to /api/events", clients)?;
+        if let Some(counts) = self.board.notifications.get() {
+            for (name, help, count) in [
+                ("notifications_sent", "Notifications that a service has accepted", &counts.sent),
+                ("notifications_failed", "Failed attempts to send a notification", &counts.failed),
+                ("notifications_left_out", "Events that were never sent", &counts.left_out),
+            ] {
+                families.single(name, help, Sample::Counter(count.load(Ordering::Relaxed)))?;
+            }
+        }
         let Some(broker) = self.board.broker() else { return Ok(()) };
         let connected = Sample::Gauge(number(broker.connected));
         let help = "Whether the program is connected to the broker";
