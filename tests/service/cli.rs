@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value as Json;
 
-use crate::fixture::{Packs, Service, objects, run};
+use crate::fixture::{Packs, Service, objects, program, run};
 use crate::mosquitto::Mosquitto;
 
 fn stderr(output: &Output) -> String {
@@ -120,16 +120,18 @@ fn check_reports_a_wrong_password() {
     assert!(!text.contains("wrong\n") && !text.contains("secret"), "{text}");
 }
 
-fn vectors() -> Vec<Json> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/daren.json");
+fn vectors(brand: &str) -> Vec<Json> {
+    let path = format!("{}/tests/vectors/{brand}.json", env!("CARGO_MANIFEST_DIR"));
     let file: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     file["vectors"].as_array().unwrap().clone()
 }
 
+fn to_hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02X}")).collect()
+}
+
 fn decode(vector: &Json, with_request: bool) -> Output {
-    let hex = |key: &str| -> String {
-        vector[key].as_str().unwrap().bytes().map(|byte| format!("{byte:02X}")).collect()
-    };
+    let hex = |key: &str| to_hex(vector[key].as_str().unwrap());
     let mut input = format!("{}\n", hex("response_text"));
     if with_request {
         input.insert_str(0, &format!("> {}\n", hex("request_text")));
@@ -143,7 +145,7 @@ fn decode_accepts_good_vectors_and_rejects_bad_ones() {
     let mut bad = 0;
     // One status bit after the other need not be decoded by a process of its own.
     let constructed = "constructed from the documented bits";
-    for vector in vectors().iter().filter(|vector| vector["origin"] != constructed) {
+    for vector in vectors("daren").iter().filter(|vector| vector["origin"] != constructed) {
         let (id, kind) = (vector["id"].as_str().unwrap(), vector["kind"].as_str().unwrap());
         if vector["response_text"].is_null() {
             continue;
@@ -174,13 +176,11 @@ fn decode_accepts_good_vectors_and_rejects_bad_ones() {
 #[test]
 fn full_disk_behind_stdout_is_a_failure() {
     for arguments in
-        [&["--version"][..], &["decode", "--type", "daren"], &["profile", "show", "ant"]]
+        [&["--version"][..], &["read"], &["decode", "--type", "daren"], &["profile", "show", "ant"]]
     {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-        let (input, errors) = (Stdio::null(), Stdio::piped());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bms-reader"));
-        command.args(arguments).stdin(input).stdout(full).stderr(errors);
-        let output = command.output().unwrap();
+        let mut command = program(&[("BMS_TYPE", "simulated")]);
+        let output = command.args(arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         assert!(stderr(&output).contains("cannot write to stdout"), "{}", stderr(&output));
     }
@@ -188,14 +188,8 @@ fn full_disk_behind_stdout_is_a_failure() {
 
 #[test]
 fn decode_reads_console_text() {
-    let file = |brand: &str| -> Json {
-        let path = format!("{}/tests/vectors/{brand}.json", env!("CARGO_MANIFEST_DIR"));
-        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-    };
     let text = |brand: &str, id: &str| -> String {
-        let file = file(brand);
-        let vector =
-            file["vectors"].as_array().unwrap().iter().find(|vector| vector["id"] == id).unwrap();
+        let vector = vectors(brand).into_iter().find(|vector| vector["id"] == id).unwrap();
         vector["response_text"].as_str().unwrap().to_owned()
     };
     let decode = |brand: &str, text: &str| {
@@ -220,7 +214,7 @@ fn decode_reads_console_text() {
 
 #[test]
 fn decode_reads_an_identity_frame_after_its_request() {
-    let vectors = vectors();
+    let vectors = vectors("daren");
     let vector = vectors.iter().find(|vector| vector["id"] == "daren-resp-51-T1").unwrap();
     let output = decode(vector, true);
     assert_eq!(output.status.code(), Some(0));
@@ -228,6 +222,44 @@ fn decode_reads_an_identity_frame_after_its_request() {
     assert_eq!(object["got"]["device_info"], true);
     assert_eq!(object["got"]["cell_info"], false);
     assert!(object["status"]["device_info"]["sw_rev"].is_string(), "{object}");
+}
+
+/// A cut reply after the damaged one does not hide its error.
+#[test]
+fn refused_reading_is_a_failure_that_keeps_the_identity() {
+    for (brand, reading, identity) in [
+        ("daren", "daren-resp-42-16s-idle", "daren-resp-51-T1"),
+        ("pace", "pace25-42-16s", "pace25-51-C1-hw"),
+        ("seplos", "seplos2-42-16s", "seplos2-51"),
+        ("jbd", "jbd_4s_basic_sp04s034", "jbd_4s_name_sp04s034"),
+    ] {
+        let vectors = vectors(brand);
+        let exchange = |id: &str, change: fn(&mut String)| {
+            let vector = vectors.iter().find(|vector| vector["id"] == id).unwrap();
+            let hex = |key: &str| match vector[format!("{key}_hex")].as_str() {
+                Some(hex) => hex.to_owned(),
+                None => to_hex(vector[format!("{key}_text")].as_str().unwrap_or_default()),
+            };
+            let mut reply = hex("response");
+            change(&mut reply);
+            format!("> {}\n{reply}\n", hex("request")).replace("> \n", "")
+        };
+        let damaged = exchange(reading, |hex| {
+            let at = (hex.len() / 2) | 1;
+            let digit = u8::from_str_radix(&hex[at..=at], 16).unwrap() ^ 1;
+            hex.replace_range(at..=at, &format!("{digit:X}"));
+        });
+        let cut = exchange(reading, |hex| hex.truncate(20));
+        let identity = exchange(identity, |_| {});
+        for input in [format!("{damaged}{identity}"), format!("{identity}{damaged}{cut}")] {
+            let output = run(&["decode", "--type", brand], &[], &input);
+            let object = &objects(&output)[0];
+            assert_eq!(output.status.code(), Some(1), "{brand}: {object}");
+            assert_eq!(object["error"]["type"], "bad_checksum", "{brand}: {object}");
+            let known = object["status"]["device_info"].as_object().unwrap();
+            assert!(known.contains_key("model") || known.contains_key("hw_rev"), "{object}");
+        }
+    }
 }
 
 #[test]
