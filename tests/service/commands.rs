@@ -1,7 +1,12 @@
-//! Commands over MQTT.
+//! Commands over MQTT, and messages of others on their topics.
 
-use crate::fixture::{Packs, PublishedBattery, legacy_environment, parse};
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::fixture::{Packs, PublishedBattery, Service, legacy_environment, parse};
 use crate::mosquitto::Mosquitto;
+use crate::proxy::Proxy;
 
 const ID: &str = "bms_lifepo4_01";
 
@@ -35,4 +40,66 @@ fn mqtt_commands_are_executed_and_answered() {
     assert_eq!(configure(r#"{"paused": false}"#)["ok"], true);
     battery.mqtt.wait_for(&battery.topic("online"), "true");
     battery.service.wait_state(ID, "a good read", |state| state["error"].is_null());
+}
+
+#[test]
+fn too_large_message_is_named_with_its_limit() {
+    let (packs, broker) = (Packs::on_terminal(&[1]), Mosquitto::start());
+    let command = format!("bms/{ID}/cmd/read");
+    let topics = [("homeassistant/status", 64), (&command, 4096)];
+    for (topic, _) in topics {
+        broker.publish_large(topic, &"x".repeat(1_100_000));
+    }
+    let variables = legacy_environment(&packs.port, &broker);
+    let battery = PublishedBattery::start(broker, ID, &variables);
+    battery.mqtt.wait_for(&battery.topic("online"), "true");
+    let log = &battery.service;
+    for (topic, limit) in topics {
+        log.assert_logged(1, &format!("of 1100000 bytes on {topic}: at most {limit} bytes"));
+    }
+    // A lost connection would lead to the hint that another client has the same ID.
+    log.assert_logged(1, "MQTT: connected to");
+    assert_eq!(log.logged("connected") + log.logged("another client"), 1, "{}", log.log());
+}
+
+#[test]
+fn flood_of_commands_is_bounded_on_the_bus_and_in_the_log() {
+    const ADDRESSES: [u8; 3] = [1, 2, 3];
+    let (packs, broker) = (Packs::on_tcp(&ADDRESSES), Mosquitto::start());
+    let bus = Proxy::to(packs.port.rsplit(':').next().unwrap().parse().unwrap());
+    let port = format!("tcp://127.0.0.1:{}", bus.port());
+    let devices = ADDRESSES.map(|address| {
+        json!({"id": format!("pack{address}"), "type": "daren", "port": port,
+               "slave_id": address, "interval": 3600, "timeout": 5})
+    });
+    let mqtt = broker.subscribe();
+    let service = Service::start(&[
+        ("DEVICES", &json!(devices).to_string()),
+        ("MQTT_HOST", "127.0.0.1"),
+        ("MQTT_PORT", &broker.port().to_string()),
+    ]);
+    for address in ADDRESSES {
+        mqtt.wait_for(&format!("bms/pack{address}/online"), "true");
+    }
+    // What one read sends to the bus.
+    let first = bus.upstream();
+    broker.publish("bms/pack1/cmd/read", "", false);
+    let reads = |state: &serde_json::Value| state["batteries"][0]["reads"].as_u64();
+    service.wait_json("/api/overview", "a read", |state| reads(state) == Some(2));
+    let (began, before) = (Instant::now(), bus.upstream());
+    for address in ADDRESSES {
+        broker.publish_many(&format!("bms/pack{address}/cmd/read"), "x", 20_000);
+    }
+    for address in ADDRESSES {
+        broker.publish(&format!("bms/pack{address}/cmd/config"), "{\"paused\": false}", false);
+        mqtt.wait_on(&format!("bms/pack{address}/cmd/config/result"));
+    }
+    let sent = (bus.upstream() - before) as f64 / (before - first) as f64;
+    let (lines, seconds) = (service.logged(" WARN "), began.elapsed().as_secs_f64());
+    // Five at once and one every two seconds for each battery, and one that waited for its turn.
+    let allowed = ADDRESSES.len() as f64 * (5.0 + 1.0 + seconds / 2.0);
+    assert!((3.0..=allowed).contains(&sent), "{sent} of {allowed} reads in {seconds} s");
+    // Three of a kind at once and one per minute: refusals of each battery, overflow, failed reads.
+    let allowed = (ADDRESSES.len() + 2) as f64 * (3.0 + 1.0 + seconds / 60.0);
+    assert!((1.0..=allowed).contains(&(lines as f64)), "{lines} lines:\n{}", service.log());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::fixture::{Packs, Service, borrowed, legacy_environment};
+use crate::fixture::{Packs, PublishedBattery, Service, borrowed, legacy_environment};
 use crate::mosquitto::{Mosquitto, Subscriber};
 
 const BASE: &str = "bms/bms_lifepo4_01";
@@ -48,6 +48,23 @@ fn energy_counters_continue_from_retained_messages() {
     assert!(counters(&mqtt, moving).iter().all(|kwh| (123.456..124.0).contains(kwh)));
     assert!(counters(&mqtt, resting).iter().all(|kwh| *kwh == 7.5));
     service.assert_logged(1, "energy counters continue from");
+}
+
+#[test]
+fn impossible_counters_are_reported_once_with_the_remedy() {
+    let (broker, packs) = (Mosquitto::start(), Packs::on_terminal(&[1]));
+    for key in FLOWS {
+        broker.publish(&format!("{BASE}/{key}"), "999999.5", true);
+    }
+    let variables = legacy_environment(&packs.port, &broker);
+    let battery = PublishedBattery::start(broker, "bms_lifepo4_01", &variables);
+    battery.wait_reads(3);
+    let topic = battery.topic("cmd/config");
+    let counters = r#"{"energy_charged_kwh": 1.5, "energy_discharged_kwh": 2.5}"#;
+    battery.broker.publish(&topic, counters, false);
+    battery.service.wait_for_log("energy counters set on request");
+    battery.service.assert_logged(1, "impossible energy counters on the broker");
+    battery.service.assert_logged(1, &format!("\"energy_discharged_kwh\": ...}} on {topic}"));
 }
 
 #[test]

@@ -6,6 +6,8 @@
 mod http;
 #[path = "../common/mosquitto.rs"]
 mod mosquitto;
+#[path = "../common/proxy.rs"]
+mod proxy;
 #[path = "../common/receiver.rs"]
 mod receiver;
 
