@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bms_reader::model::LinkState;
+
 use crate::BRIDGE;
 use crate::fixture::{self, TestSink, pack};
 use crate::mosquitto::Mosquitto;
@@ -27,6 +29,20 @@ fn stop_publishes_offline_and_disconnects() {
     assert_eq!(mqtt.payloads("bms/rack/online"), ["false"], "published before the bridge's own");
     // Mosquitto's log line for an end without a last will.
     broker.wait_for_log("Client bms-reader-rack disconnected.");
+}
+
+/// The sink may be the first task to run after a suspend.
+#[test]
+fn values_that_grew_old_in_a_suspend_are_offline() {
+    let broker = Mosquitto::start();
+    let mqtt = broker.subscribe();
+    let sink = TestSink::with_batteries(&broker, &["rack"]);
+    sink.read_earlier("rack", pack(16), Duration::from_secs(91));
+    sink.sleep_for(Duration::from_secs(91));
+    let sink = sink.run();
+    mqtt.wait_for(BRIDGE, "true");
+    assert!(matches!(sink.link("rack"), LinkState::Offline { .. }), "{:?}", sink.link("rack"));
+    assert_eq!(mqtt.payloads("bms/rack/online"), ["false"]);
 }
 
 #[test]

@@ -150,6 +150,12 @@ impl TestSink {
         });
     }
 
+    /// Before [`TestSink::run`]: this long no task looked at the board, as in a suspend.
+    pub fn sleep_for(&self, pause: Duration) {
+        let pause = u64::try_from(pause.as_millis()).expect("a short time");
+        self.board.detect_pause(Uptime(clock::uptime().0.saturating_sub(pause)), clock::now());
+    }
+
     /// A good read as the poll task stores it, with energy counters.
     pub fn accept(&self, id: &str, reading: Reading) {
         self.board.update(&device(id), |state| {
@@ -178,6 +184,10 @@ impl TestSink {
     /// Energy counted before the start; `None` while unknown.
     pub fn energy_before_start(&self, id: &str) -> Option<EnergyTotals> {
         self.board.latest(&device(id)).expect("such a battery").energy.before_start
+    }
+
+    pub fn link(&self, id: &str) -> LinkState {
+        self.board.latest(&device(id)).expect("such a battery").link
     }
 
     pub fn broker_state(&self) -> BrokerState {
