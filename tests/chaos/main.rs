@@ -33,7 +33,7 @@ use report::Report;
 use rig::{Outcome, Rig};
 
 const USAGE: &str = "usage: chaos [COUNT] [OPTIONS]
-  COUNT          schedules [16]; the n-th has the seed n
+  COUNT          schedules [8]; the n-th has the seed n
   --first N      the seed of the first one [1]
   --seed N       only the schedule with this seed
   --only 1,3     only these faults of each schedule
@@ -118,7 +118,7 @@ struct Options {
 
 impl Options {
     fn parse() -> Self {
-        let mut options = Options { count: 16, first: 1, jobs: 16, ..Options::default() };
+        let mut options = Options { count: 8, first: 1, jobs: 16, ..Options::default() };
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().unwrap_or_else(|| wrong(&name));
