@@ -165,7 +165,8 @@ async fn page_is_small_and_links_are_relative() {
             assert!(!body.contains(absolute), "{path}: {absolute} is an absolute link");
         }
         // The name space of SVG is not an address.
-        let addresses = body.matches("http").count() - body.matches("http://www.w3.org/").count();
+        let count = |text: &str| body.matches(text).count();
+        let addresses = count("http://") + count("https://") - count("http://www.w3.org/");
         assert_eq!(addresses, 0, "{path} names another server");
         match path.starts_with("/texts-") {
             true => languages.push(body.len()),
