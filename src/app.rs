@@ -233,7 +233,7 @@ fn open_capture(path: &Path) -> Option<(Recorder, JoinHandle<()>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Energy, EnergyTotals, Profile};
+    use crate::model::{Energy, EnergyTotals, LinkState, Millis, Profile, Uptime};
 
     fn totals(charged: u64) -> EnergyTotals {
         EnergyTotals { charged: Energy(charged), ..EnergyTotals::default() }
@@ -253,6 +253,23 @@ mod tests {
         assert_eq!((before(&a), before(&b)), (Some(totals(7)), Some(totals(0))));
         board.restore(&b, Some(totals(5)), EnergySource::Broker);
         assert_eq!(before(&b), Some(totals(5)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn values_that_grew_old_in_a_suspend_are_offline_without_sinks() {
+        let (board, stop) = (Board::new([Profile::sample("a")]), CancellationToken::new());
+        let (a, before) = (DeviceId::new("a").unwrap(), clock::uptime().0.saturating_sub(60_000));
+        board.update_profile(&a, |profile| profile.interval_ms = 1000);
+        board.update(&a, |state| {
+            state.accept((Millis(0), Uptime(before)), 1, Default::default(), Default::default());
+        });
+        board.detect_pause(Uptime(before), Millis(1));
+        let mut updates = board.subscribe(&a).unwrap();
+        let task = tokio::spawn(watch_time(board.clone(), Tasks::default(), stop.clone()));
+        let offline = updates.wait_for(|state| state.link != LinkState::Online);
+        timeout(Duration::from_secs(5), offline).await.expect("it is offline").unwrap();
+        stop.cancel();
+        task.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

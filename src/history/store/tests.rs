@@ -178,6 +178,17 @@ fn file_with_foreign_objects_is_refused_unchanged() {
     }
 }
 
+/// Also limits what the objects can do that the check of the schema overlooks.
+#[test]
+fn schema_of_a_file_is_not_trusted() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.path().display().to_string()).unwrap();
+    let number = |sql: &str| store.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    assert_eq!(number("PRAGMA trusted_schema").unwrap(), 0);
+    assert_eq!(number("PRAGMA cell_size_check").unwrap(), 1);
+    assert_eq!(number("PRAGMA max_page_count").unwrap(), i64::from(MAX_PAGES));
+}
+
 #[test]
 fn new_file_is_readable_by_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;

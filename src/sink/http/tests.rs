@@ -12,7 +12,7 @@ use crate::model::derive::derive;
 use crate::model::{
     Alarm, Attempt, Cell, CentiPercent, DeciCelsius, DeviceId, Fault, FaultKind, Installation,
     LinkState, Microohms, Milliamps, Millis, Millivolts, Probe, Profile, Reading, SensorLocation,
-    Snapshot,
+    Snapshot, Uptime,
 };
 
 /// Long enough that only a hang fails a test.
@@ -210,6 +210,25 @@ async fn every_response_has_security_headers() {
         ] {
             assert_eq!(head.matches(header).count(), 1, "{path}: {header}:\n{head}");
         }
+    }
+}
+
+/// After a suspend, a request may come before any other task has run.
+#[tokio::test]
+async fn values_that_grew_old_in_a_suspend_are_not_live() {
+    for (path, expected) in [
+        ("/api/overview", "\"link\":\"offline\""),
+        ("/api/events", "\"link\":\"offline\""),
+        ("/metrics", "bms_up{device=\"rack\"} 0.0"),
+    ] {
+        let server = TestServer::start().await;
+        let before = Uptime(clock::uptime().0.saturating_sub(60_000));
+        server.board.update_profile(&id("rack"), |profile| profile.interval_ms = 1000);
+        server.board.update(&id("rack"), |state| state.read_at = Some(before));
+        server.board.detect_pause(before, Millis(1));
+        let (mut stream, mut text) = (server.request(path).await, String::new());
+        receive_until(&mut stream, &mut text, expected).await;
+        assert!(!text.contains("53.02"), "{path}: {text}");
     }
 }
 
