@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! board ─updates─▶ record ──▶ battery_history ──▶ query ──▶ http
-//!                   └─minutes, once a minute─▶ store (SQLite) ──at the start──▶ battery_history
-//! board ──energy counters, once a minute────────▶ store (SQLite) ──at the start──▶ board
+//!                   └─minutes, every five minutes─▶ store (SQLite) ──at the start──▶ battery_history
+//! board ──energy counters, every five minutes───────▶ store (SQLite) ──at the start──▶ board
 //! ```
 //!
 //! Values are delta-encoded (see `packed`): 48 hours of a battery with 16 cells that is read every
@@ -18,6 +18,7 @@ mod query;
 mod record;
 mod row_buffer;
 mod store;
+mod write_schedule;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

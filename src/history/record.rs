@@ -10,12 +10,13 @@ use tokio::time::sleep;
 use super::History;
 use super::battery_history::MinuteRow;
 use super::store::{Expiry, HistoryFile};
+use super::write_schedule::{DueWrite, WriteSchedule};
 use crate::board::Board;
 use crate::clock;
 use crate::model::{DeviceId, DeviceState, EnergySource, EnergyTotals, Restored};
 use crate::tasks::Task;
 
-/// The file is written after each minute of the clock. In milliseconds.
+/// Minutes of the clock end together. In milliseconds.
 const MINUTE: u64 = 60_000;
 /// Wait for the last reading of a minute, in milliseconds.
 const GRACE: u64 = 1_000;
@@ -31,9 +32,17 @@ const FILE_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// Records until the stop. With a file, continues the history in it.
 pub async fn run(history: History, board: Board, file: Option<String>, task: Task) {
     let file = file.map(HistoryFile::new);
-    let (sequences, ended, recorded) = (BTreeMap::new(), Vec::new(), Duration::ZERO);
     let stop = task.stop.clone();
-    let mut recorder = Recorder { history, board, file, sequences, ended, recorded, task };
+    let mut recorder = Recorder {
+        history,
+        board,
+        file,
+        sequences: BTreeMap::new(),
+        ended: Vec::new(),
+        recorded: Duration::ZERO,
+        schedule: WriteSchedule::default(),
+        task,
+    };
     recorder.restore_counters().await;
     // After a restart of this task the history is still in memory.
     if recorder.history.is_empty() {
@@ -61,7 +70,7 @@ pub async fn run(history: History, board: Board, file: Option<String>, task: Tas
         let elapsed = Duration::from_millis(elapsed);
         let ended = recorder.history.end_minutes(continues.then(clock::now), elapsed);
         recorder.ended.extend(ended);
-        recorder.write(elapsed).await;
+        recorder.write_when_due(elapsed, !continues).await;
     }
 }
 
@@ -75,6 +84,7 @@ struct Recorder {
     ended: Vec<(DeviceId, MinuteRow)>,
     /// Time since the start of the recording.
     recorded: Duration,
+    schedule: WriteSchedule,
     task: Task,
 }
 
@@ -105,15 +115,25 @@ impl Recorder {
     }
 
     /// `elapsed`: since the last call.
-    async fn write(&mut self, elapsed: Duration) {
-        let ended = std::mem::take(&mut self.ended);
+    async fn write_when_due(&mut self, elapsed: Duration, stopping: bool) {
         self.recorded += elapsed;
+        let Some(file) = &self.file else {
+            self.ended.clear();
+            return;
+        };
+        let urgent = stopping || file.has_failed();
+        let Some(DueWrite { delete }) =
+            self.schedule.advance(elapsed, !self.ended.is_empty(), urgent)
+        else {
+            return;
+        };
+        let ended = std::mem::take(&mut self.ended);
         let now = clock::now();
-        let expiry = Expiry {
+        let expiry = delete.map(|elapsed| Expiry {
             oldest: now.before(self.history.span),
             newest: (self.recorded >= CLOCK_TRUST).then(|| now.after(MAX_CLOCK_ERROR)),
             elapsed,
-        };
+        });
         let counters: Vec<_> = self.board.states().filter_map(|state| counters(&state)).collect();
         self.with_file(move |file| file.write(ended, expiry, &counters)).await;
     }

@@ -87,7 +87,7 @@ impl RowBuffer {
 }
 
 /// The samples in the order of the columns; `None` if a sample has no column.
-fn arrange(columns: &[EntryKey], samples: &[Sample]) -> Option<Vec<Option<Spread>>> {
+pub(super) fn arrange(columns: &[EntryKey], samples: &[Sample]) -> Option<Vec<Option<Spread>>> {
     let mut row = vec![None; columns.len()];
     let mut next = 0;
     for (key, spread) in samples {

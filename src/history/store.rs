@@ -1,15 +1,16 @@
 //! The history file: SQLite, because many programs can open it, and because a crash of the program or
 //! a power cut leaves a valid file.
 //!
-//! One transaction per minute. With a write-ahead log that is a few pages in sequence, which suits
-//! SD cards; the log is synced when it is merged, every thousand pages. Written data survives a crash
-//! of the program; a power cut may lose what the system had not written to the card yet.
+//! One transaction every five minutes (see `write_schedule`). With a write-ahead log that is a few pages in
+//! sequence, which suits SD cards; the log is synced when it is merged into the file. Written data survives a crash of
+//! the program; a power cut may lose what the system had not written to the card yet.
 //!
 //! No error of the file is fatal: without the file, the history is in memory only.
 
+mod layout;
+mod migration;
 mod schema;
 
-use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,18 +21,23 @@ use rusqlite::{Connection, ErrorCode, params};
 
 use super::battery_history::MinuteRow;
 use super::horizon::Horizon;
-use super::packed::Spread;
 use super::{History, Millis};
-use crate::model::{DeviceId, Energy, EnergyTotals, EntryKey, MilliwattHours};
+use crate::model::{DeviceId, Energy, EnergyTotals, MilliwattHours};
 use crate::remedy;
+use layout::Layouts;
 
 /// Wait for another program that has locked the file, for example a database viewer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Minutes of all batteries that are queued while the file cannot be written.
 const MAX_QUEUED: usize = 5000;
 
-/// Far more than a month of 20 batteries needs, in pages of 4 KiB.
+/// In bytes. A write changes a part of each of a few pages, so larger ones would mean more to write. Smaller ones fit
+/// too few rows.
+const PAGE_SIZE: u32 = 2048;
+/// Far more than a month of 20 batteries needs.
 const MAX_PAGES: u32 = 1 << 20;
+/// The log is merged into the file when it has this many pages, about twice a day with four batteries.
+const LOG_PAGES: u32 = 2000;
 /// Damaged files that are kept. None is ever replaced by a later one.
 const MAX_DAMAGED: usize = 3;
 
@@ -66,23 +72,26 @@ impl StoreError {
 
 struct Store {
     connection: Connection,
+    layouts: Layouts,
 }
 
 impl Store {
     fn open(path: &str) -> Result<Self, StoreError> {
         create_private(path)?;
-        let connection = Connection::open(path)?;
+        let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         // Nothing in the file may call functions with side effects.
         connection.execute_batch(&format!(
             "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; \
-             PRAGMA max_page_count = {MAX_PAGES};"
+             PRAGMA page_size = {PAGE_SIZE}; PRAGMA max_page_count = {MAX_PAGES}; \
+             PRAGMA wal_autocheckpoint = {LOG_PAGES};"
         ))?;
-        schema::prepare(&connection)?;
+        schema::prepare(&mut connection)?;
         // If the file system does not support WAL, SQLite keeps the present mode.
         connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
         connection.execute_batch("PRAGMA synchronous = NORMAL;")?;
-        Ok(Store { connection })
+        let layouts = Layouts::load(&connection)?;
+        Ok(Store { connection, layouts })
     }
 
     /// Visits every minute since `oldest` in order.
@@ -91,30 +100,15 @@ impl Store {
         oldest: Millis,
         mut visit: impl FnMut(&DeviceId, &MinuteRow),
     ) -> Result<(), StoreError> {
-        let mut select = self.connection.prepare(
-            "SELECT time, device, key, divisor, coalesce(low, mean), mean, coalesce(high, mean)
-             FROM minutes JOIN series ON series = series.id WHERE time >= ?1 ORDER BY time",
-        )?;
-        let mut rows = select.query([signed(oldest)])?;
-        let mut batteries: BTreeMap<DeviceId, MinuteRow> = BTreeMap::new();
-        let mut present = Millis(0);
+        let mut select =
+            self.connection.prepare("SELECT id, samples FROM rows WHERE id >= ?1 ORDER BY id")?;
+        let mut rows = select.query([layout::first_key(oldest)])?;
         while let Some(row) = rows.next()? {
-            let time = Millis(row.get::<_, i64>(0)?.unsigned_abs());
-            if time != present {
-                std::mem::take(&mut batteries).iter().for_each(|(device, row)| visit(device, row));
-                present = time;
+            let samples = row.get_ref(1)?.as_str().unwrap_or_default();
+            if let Some((device, row)) = self.layouts.decode(row.get(0)?, samples) {
+                visit(device, &row);
             }
-            let key: String = row.get(2)?;
-            // Ignored: quantities that the catalogue no longer has or has with another precision.
-            let known = EntryKey::parse(&key).filter(|known| divisor(*known) == row.get(3).ok());
-            let device = DeviceId::new(row.get_ref(1)?.as_str().unwrap_or_default());
-            let (Some(key), Some(device)) = (known, device) else { continue };
-            let spread = Spread { low: row.get(4)?, mean: row.get(5)?, high: row.get(6)? };
-            let minute =
-                batteries.entry(device).or_insert_with(|| MinuteRow { time, samples: Vec::new() });
-            minute.samples.push((key, spread));
         }
-        batteries.iter().for_each(|(device, row)| visit(device, row));
         Ok(())
     }
 
@@ -139,31 +133,17 @@ impl Store {
     fn write(
         &mut self,
         rows: &[(DeviceId, MinuteRow)],
-        expiry: Expiry,
+        expiry: Option<Expiry>,
         counters: &[(DeviceId, EnergyTotals)],
         may_lower: bool,
     ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
-        {
-            let mut insert_series = transaction.prepare(
-                "INSERT OR IGNORE INTO series (device, key, unit, divisor) VALUES (?1, ?2, ?3, ?4)",
-            )?;
-            let mut insert_minute = transaction.prepare(
-                "INSERT OR REPLACE INTO minutes
-                 SELECT ?1, id, ?2, nullif(?3, ?2), nullif(?4, ?2) FROM series
-                 WHERE device = ?5 AND key = ?6 AND divisor = ?7",
-            )?;
-            for (device, row) in rows {
-                let (device, time) = (device.as_str(), signed(row.time));
-                for (key, Spread { low, mean, high }) in &row.samples {
-                    let (unit, divisor) = (key.quantity().kind.unit(), divisor(*key));
-                    let (key, unit) = (key.to_string(), unit.unwrap_or_default());
-                    insert_series.execute(params![device, key, unit, divisor])?;
-                    insert_minute.execute(params![time, mean, low, high, device, key, divisor])?;
-                }
-            }
+        for (device, row) in rows {
+            self.layouts.insert(&transaction, device, row)?;
         }
-        delete_expired(&transaction, expiry)?;
+        if let Some(expiry) = expiry {
+            delete_expired(&transaction, expiry)?;
+        }
         for (device, EnergyTotals { charged, discharged }) in counters {
             // Only the user lowers them. A run that could not read the file counts from zero.
             transaction.execute(
@@ -194,16 +174,16 @@ pub(super) struct Expiry {
 
 fn delete_expired(connection: &Connection, expiry: Expiry) -> Result<(), StoreError> {
     let time = |sql| {
-        let time = connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0))?;
-        Ok::<_, StoreError>(time.map(|time| Millis(time.unsigned_abs())))
+        let key = connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0))?;
+        Ok::<_, StoreError>(key.map(layout::time))
     };
-    if let Some(first) = time("SELECT min(time) FROM minutes")? {
+    if let Some(first) = time("SELECT min(id) FROM rows")? {
         let end = Horizon::default().advance(first..=first, expiry.oldest, expiry.elapsed);
-        connection.execute("DELETE FROM minutes WHERE time < ?1", [signed(end)])?;
+        connection.execute("DELETE FROM rows WHERE id < ?1", [layout::first_key(end)])?;
     }
-    if let (Some(newest), Some(last)) = (expiry.newest, time("SELECT max(time) FROM minutes")?) {
-        let start = newest.max(last.before(expiry.elapsed));
-        connection.execute("DELETE FROM minutes WHERE time > ?1", [signed(start)])?;
+    if let (Some(newest), Some(last)) = (expiry.newest, time("SELECT max(id) FROM rows")?) {
+        let start = newest.max(last.before(expiry.elapsed)).after(Duration::from_millis(1));
+        connection.execute("DELETE FROM rows WHERE id >= ?1", [layout::first_key(start)])?;
     }
     Ok(())
 }
@@ -219,14 +199,6 @@ fn create_private(path: &str) -> std::io::Result<()> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
-}
-
-fn divisor(key: EntryKey) -> Option<i64> {
-    10_i64.checked_pow(key.quantity().kind.decimals().into())
-}
-
-fn signed(time: Millis) -> i64 {
-    i64::try_from(time.0).unwrap_or(i64::MAX)
 }
 
 /// Opens the file, replaces a damaged one, and logs each error once.
@@ -277,7 +249,7 @@ impl HistoryFile {
     pub(super) fn write(
         &mut self,
         rows: Vec<(DeviceId, MinuteRow)>,
-        expiry: Expiry,
+        expiry: Option<Expiry>,
         counters: &[(DeviceId, EnergyTotals)],
     ) {
         let mut queue = std::mem::take(&mut self.queue);
@@ -287,6 +259,11 @@ impl HistoryFile {
         if self.access(|store| store.write(&queue, expiry, counters, may_lower)).is_none() {
             self.queue = queue;
         }
+    }
+
+    /// Whether the last access failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.last_error.is_some()
     }
 
     /// Replaces a damaged file and tries again. `None`: failed, and the error has been logged.

@@ -2,75 +2,90 @@
 
 use rusqlite::Connection;
 
-use super::StoreError;
+use super::{StoreError, migration};
 
 /// "BMSr" in the header of our files (`PRAGMA application_id`).
 const APPLICATION: i64 = 0x424d_5372;
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
-/// Times in milliseconds since 1970. A value is `mean / divisor`; `low` and `high` are NULL if
-/// equal to `mean`. The key begins with the time, so a minute of all batteries is in few pages.
+/// A row has the values of one battery in a minute. Its ID is the time of the last reading, in milliseconds since 1970,
+/// times 65536, plus the layout. `samples` has three numbers for each series of the layout: the mean, less the base of
+/// the series, and how far the lowest and the highest value are from it. They are to be divided by the divisor of the
+/// series. The view reads the JSON with functions that this build of SQLite lacks, and other programs have.
 ///
 /// The energy counters, in milliwatt-hours, have a separate table because they outlive the minutes
-/// of a battery that was offline for longer than the history, and are finer than the charts. Older
-/// files lack it.
+/// of a battery that was offline for longer than the history, and are finer than the charts.
 const OBJECTS: [&str; 4] = [
-    "CREATE TABLE series (
-        id INTEGER PRIMARY KEY, device TEXT NOT NULL, key TEXT NOT NULL, unit TEXT NOT NULL,
-        divisor INTEGER NOT NULL, UNIQUE (device, key, divisor))",
-    "CREATE TABLE minutes (
-        time INTEGER NOT NULL, series INTEGER NOT NULL REFERENCES series,
-        mean INTEGER NOT NULL, low INTEGER, high INTEGER, PRIMARY KEY (time, series))
-        WITHOUT ROWID",
+    "CREATE TABLE layouts (id INTEGER PRIMARY KEY, device TEXT NOT NULL, series TEXT NOT NULL)",
+    "CREATE TABLE rows (id INTEGER PRIMARY KEY, samples TEXT NOT NULL)",
     "CREATE VIEW history AS
-        SELECT datetime(time / 1000, 'unixepoch') AS time, device, key, mean * 1.0 / divisor AS mean,
-            coalesce(low, mean) * 1.0 / divisor AS low, coalesce(high, mean) * 1.0 / divisor AS high,
-            unit
-        FROM minutes JOIN series ON series = series.id",
-    "CREATE TABLE counters (
-        device TEXT PRIMARY KEY, charged INTEGER NOT NULL, discharged INTEGER NOT NULL)
-        WITHOUT ROWID",
+        SELECT time, device, key, mean / divisor AS mean, (mean - below) / divisor AS low,
+            (mean + above) / divisor AS high, unit
+        FROM (
+            SELECT datetime((rows.id >> 16) / 1000, 'unixepoch') AS time, device,
+                json_extract(series.value, '$[0]') AS key,
+                json_extract(series.value, '$[1]') AS unit,
+                json_extract(series.value, '$[2]') * 1.0 AS divisor,
+                json_extract(samples, '$[' || (series.key * 3) || ']')
+                    + json_extract(series.value, '$[3]') AS mean,
+                json_extract(samples, '$[' || (series.key * 3 + 1) || ']') AS below,
+                json_extract(samples, '$[' || (series.key * 3 + 2) || ']') AS above
+            FROM rows JOIN layouts ON layouts.id = rows.id & 65535, json_each(layouts.series) AS series)
+        WHERE mean IS NOT NULL",
+    migration::COUNTERS,
 ];
 
-/// Creates what an empty or older file lacks.
+/// Creates what an empty file lacks, and converts one of an earlier version.
 ///
 /// Everything in the schema must be ours: SQLite executes the triggers, generated columns and
 /// indexed expressions of a file with each write.
-pub(super) fn prepare(connection: &Connection) -> Result<(), StoreError> {
-    let mut missing: Vec<&str> = OBJECTS.to_vec();
-    let mut count = 0;
-    let mut select = connection.prepare(
-        // Without the indexes that SQLite itself adds for a key, which have no text.
-        "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL",
-    )?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        count += 1;
-        let text: String = row.get(2)?;
-        let Some(at) = missing.iter().position(|own| words(own).eq(words(&text))) else {
-            let (kind, name): (String, String) = (row.get(0)?, row.get(1)?);
+pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
+    let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+    let (application, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
+    let found = objects(connection)?;
+    let is_old = application == APPLICATION && version == migration::VERSION;
+    let own: &[&str] = if is_old { &migration::OBJECTS } else { &OBJECTS };
+    let mut missing = own.to_vec();
+    for Object { kind, name, text } in &found {
+        let Some(at) = missing.iter().position(|own| words(own).eq(words(text))) else {
             return Err(StoreError::Foreign(format!("it contains the {kind} {name:?}")));
         };
         missing.remove(at);
     }
-    drop(rows);
-    drop(select);
-    if count > 0 {
-        let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
-        let ours = number("PRAGMA application_id")? == APPLICATION;
-        if !ours || number("PRAGMA user_version")? != VERSION {
-            return Err(StoreError::Foreign("its header has another ID or version".to_owned()));
-        }
+    if is_old {
+        let new: Vec<&str> = OBJECTS.into_iter().filter(|o| *o != migration::COUNTERS).collect();
+        return migration::migrate(connection, &format!("{}; {}", new.join(";"), header()));
+    }
+    if !found.is_empty() && (application, version) != (APPLICATION, VERSION) {
+        return Err(StoreError::Foreign("its header has another ID or version".to_owned()));
     }
     if missing.is_empty() {
         return Ok(());
     }
     let objects = missing.join(";");
-    connection.execute_batch(&format!(
-        "BEGIN; {objects}; PRAGMA application_id = {APPLICATION}; \
-         PRAGMA user_version = {VERSION}; COMMIT;"
-    ))?;
+    connection.execute_batch(&format!("BEGIN; {objects}; {}; COMMIT;", header()))?;
     Ok(())
+}
+
+fn header() -> String {
+    format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}")
+}
+
+struct Object {
+    kind: String,
+    name: String,
+    text: String,
+}
+
+fn objects(connection: &Connection) -> Result<Vec<Object>, StoreError> {
+    let mut select = connection.prepare(
+        // Without the indexes that SQLite itself adds for a key, which have no text.
+        "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL",
+    )?;
+    let object = |row: &rusqlite::Row| {
+        Ok(Object { kind: row.get(0)?, name: row.get(1)?, text: row.get(2)? })
+    };
+    Ok(select.query_map([], object)?.collect::<Result<_, _>>()?)
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::board::Board;
-use crate::history::Query;
-use crate::model::Profile;
+use crate::history::{Query, Spread};
+use crate::model::{EntryKey, Profile};
+
+mod write_volume;
 
 const SPAN: Duration = Duration::from_secs(48 * 3600);
 const NOW: Millis = Millis(1_771_097_625_510);
@@ -65,8 +67,8 @@ fn load(file: &mut HistoryFile) -> (usize, Option<Spread>) {
     (answer.times.len(), last)
 }
 
-fn keep(oldest: Millis) -> Expiry {
-    Expiry { oldest, newest: None, elapsed: Duration::from_secs(60) }
+fn keep(oldest: Millis) -> Option<Expiry> {
+    Some(Expiry { oldest, newest: None, elapsed: Duration::from_secs(60) })
 }
 
 fn write(file: &mut HistoryFile, minutes: std::ops::Range<u64>) {
@@ -91,8 +93,8 @@ fn old_minutes_are_deleted() {
     let folder = Folder::new();
     let mut file = folder.file();
     write(&mut file, 100..130);
-    let expiry =
-        Expiry { elapsed: Duration::from_secs(3600), ..keep(Millis(NOW.0 - 110 * 60_000)) };
+    let oldest = Millis(NOW.0 - 110 * 60_000);
+    let expiry = Some(Expiry { oldest, newest: None, elapsed: Duration::from_secs(3600) });
     file.write(vec![(id("a"), minute(0, 1, SPREAD))], expiry, &[]);
     assert_eq!(load(&mut file).0, 12);
 }
@@ -121,14 +123,15 @@ fn minutes_of_a_wrong_clock_are_deleted_once_the_clock_is_trusted() {
     file.write(vec![(id("a"), wrong)], keep(Millis(0)), &[]);
     let exists = || {
         let connection = Connection::open(folder.path()).unwrap();
-        let count = "SELECT count(*) FROM minutes WHERE time >= ?1";
-        connection.query_row(count, [signed(time)], |row| row.get::<_, i64>(0)).unwrap() > 0
+        let count = "SELECT count(*) FROM rows WHERE id >= ?1";
+        let first = layout::first_key(time);
+        connection.query_row(count, [first], |row| row.get::<_, i64>(0)).unwrap() > 0
     };
     assert!(exists());
-    let newest = Some(NOW.after(SPAN));
-    file.write(vec![], Expiry { newest, elapsed: Duration::ZERO, ..keep(Millis(0)) }, &[]);
+    let expiry = |elapsed| Expiry { oldest: Millis(0), newest: Some(NOW.after(SPAN)), elapsed };
+    file.write(vec![], Some(expiry(Duration::ZERO)), &[]);
     assert!(exists(), "no time has passed");
-    file.write(vec![], Expiry { newest, ..keep(Millis(0)) }, &[]);
+    file.write(vec![], Some(expiry(Duration::from_secs(60))), &[]);
     assert!(!exists());
     assert_eq!(load(&mut file).0, 10);
 }
@@ -153,11 +156,11 @@ fn earlier_damaged_file_is_never_replaced() {
 #[test]
 fn file_with_foreign_objects_is_refused_unchanged() {
     for object in [
-        "CREATE TRIGGER fill AFTER INSERT ON minutes BEGIN INSERT INTO series (device, key, unit, \
-         divisor) VALUES ('x', hex(randomblob(1000)), '', 1); END",
-        "CREATE VIEW other AS SELECT * FROM minutes",
+        "CREATE TRIGGER fill AFTER INSERT ON rows BEGIN INSERT INTO layouts (device, series) VALUES \
+         ('x', hex(randomblob(1000))); END",
+        "CREATE VIEW other AS SELECT * FROM rows",
         "DROP VIEW history; CREATE VIEW history AS SELECT 1",
-        "CREATE INDEX heavy ON minutes (hex(zeroblob(mean)))",
+        "CREATE INDEX heavy ON rows (hex(zeroblob(length(samples))))",
         "DROP TABLE counters; CREATE TABLE counters (device TEXT PRIMARY KEY, charged INTEGER, \
          discharged INTEGER, more TEXT AS (hex(zeroblob(charged))) STORED)",
     ] {
@@ -259,42 +262,6 @@ fn unwritten_minutes_are_queued_up_to_a_limit() {
     assert_eq!(load(&mut file).0, 2);
 }
 
-#[test]
-fn history_view_has_plain_values() {
-    let folder = Folder::new();
-    let mut file = folder.file();
-    file.write(vec![(id("a"), minute(0, 6400, SPREAD))], keep(Millis(0)), &[]);
-    drop(file);
-    let connection = Connection::open(folder.path()).unwrap();
-    let mut select = connection
-        .prepare("SELECT time, device, key, mean, low, high, unit FROM history ORDER BY key")
-        .unwrap();
-    let rows: Vec<(String, String, String, f64, f64, f64, String)> = select
-        .query_map([], |row| {
-            Ok((
-                row.get(0)?,
-                row.get(1)?,
-                row.get(2)?,
-                row.get(3)?,
-                row.get(4)?,
-                row.get(5)?,
-                row.get(6)?,
-            ))
-        })
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-    let text = |s: &str| s.to_owned();
-    let time = text("2026-02-14 19:33:45");
-    assert_eq!(
-        rows,
-        [
-            (time.clone(), text("a"), text("cell_3_voltage"), 3.31, 3.3, 3.35, text("V")),
-            (time, text("a"), text("soc"), 64.0, 64.0, 64.0, text("%")),
-        ]
-    );
-}
-
 fn totals(charged: i64, discharged: i64) -> EnergyTotals {
     let energy = |mwh| Energy::of(MilliwattHours(mwh)).unwrap();
     EnergyTotals { charged: energy(charged), discharged: energy(discharged) }
@@ -303,7 +270,7 @@ fn totals(charged: i64, discharged: i64) -> EnergyTotals {
 fn count(file: &mut HistoryFile, counters: &[(&str, EnergyTotals)]) {
     let counters: Vec<_> = counters.iter().map(|(name, totals)| (id(name), *totals)).collect();
     // Much later than any minute that is kept.
-    let expiry = Expiry { elapsed: SPAN, ..keep(Millis(u64::MAX)) };
+    let expiry = Some(Expiry { oldest: Millis(u64::MAX), newest: None, elapsed: SPAN });
     file.write(Vec::new(), expiry, &counters);
 }
 
@@ -330,17 +297,96 @@ fn counters_that_the_user_has_set_are_lowered() {
     assert_eq!(folder.file().counters(), [(id("a"), totals(0, 7))]);
 }
 
+/// A file that version 1 of the schema was written to, by the program of that time.
+fn old_file(folder: &Folder, changes: &str) {
+    let connection = Connection::open(folder.path()).unwrap();
+    connection.execute_batch(include_str!("version-1.sql")).unwrap();
+    connection.execute_batch(changes).unwrap();
+}
+
+fn all_rows(folder: &Folder) -> Vec<(DeviceId, MinuteRow)> {
+    let mut rows = Vec::new();
+    let collect = |store: &mut Store| {
+        store.for_each_minute(Millis(0), |device, row| rows.push((device.clone(), row.clone())))
+    };
+    folder.file().access(collect).unwrap();
+    rows
+}
+
 #[test]
-fn counters_are_added_to_an_older_file() {
+fn file_of_version_1_is_converted() {
+    for (changes, counters) in
+        [("", vec![(id("a"), totals(123_456_789, 5))]), ("DROP TABLE counters", vec![])]
+    {
+        let folder = Folder::new();
+        old_file(&folder, changes);
+        for _ in 0..2 {
+            let mut file = folder.file();
+            assert_eq!(file.counters(), counters);
+            assert_eq!(load(&mut file), (4, Some(SPREAD)));
+            assert_eq!(file.last_error, None);
+        }
+        let rows = all_rows(&folder);
+        assert_eq!(rows.len(), 7);
+        let (device, first) = &rows[0];
+        let current = Spread { low: -1200, mean: -1000, high: -7 };
+        assert_eq!((device, first.time), (&id("a"), Millis(1_771_097_425_510)));
+        assert_eq!(first.samples, [(key("soc"), Spread::of(6500)), (key("pack_current"), current)]);
+        let mut file = folder.file();
+        count(&mut file, &[("a", totals(123_456_790, 6))]);
+        assert_eq!(file.counters(), [(id("a"), totals(123_456_790, 6))]);
+    }
+}
+
+#[test]
+fn failed_conversion_leaves_the_old_file() {
     let folder = Folder::new();
+    // A value that no version has written ends the conversion in the middle.
+    old_file(&folder, "UPDATE minutes SET mean = 'x' WHERE time = 1771097625510");
+    let before = fs::read(folder.path()).unwrap();
     let mut file = folder.file();
     write(&mut file, 0..3);
+    assert!(file.last_error.is_some());
     drop(file);
-    Connection::open(folder.path()).unwrap().execute_batch("DROP TABLE counters").unwrap();
+    assert!(fs::read(folder.path()).unwrap() == before);
+}
+
+#[test]
+fn foreign_object_in_a_file_of_version_1_is_refused() {
+    let folder = Folder::new();
+    old_file(&folder, "CREATE VIEW other AS SELECT * FROM minutes");
     let mut file = folder.file();
-    assert_eq!(file.counters(), []);
-    count(&mut file, &[("a", totals(1, 2))]);
-    assert_eq!(file.counters(), [(id("a"), totals(1, 2))]);
+    write(&mut file, 0..3);
+    let error = file.last_error.unwrap();
+    assert!(error.contains("it contains the view \"other\""), "{error}");
+}
+
+#[test]
+fn quantities_appear_and_disappear() {
+    let folder = Folder::new();
+    let row = |ago, samples: &[(&str, i64)]| {
+        let samples = samples.iter().map(|(name, value)| (key(name), Spread::of(*value)));
+        (id("a"), MinuteRow { samples: samples.collect(), ..minute(ago, 0, SPREAD) })
+    };
+    let rows = vec![
+        row(3, &[("soc", 1), ("soh", 2)]),
+        row(2, &[("soh", 3)]),
+        row(1, &[("power", 4), ("soc", 5)]),
+        row(0, &[("soh", 6)]),
+    ];
+    let mut file = folder.file();
+    file.write(rows[..2].to_vec(), None, &[]);
+    // The layouts are read again after a restart.
+    let mut file = folder.file();
+    file.write(rows[2..].to_vec(), None, &[]);
+    let mut loaded = all_rows(&folder);
+    for (_, row) in &mut loaded {
+        row.samples.sort_by_key(|(key, _)| key.to_string());
+    }
+    assert_eq!(loaded, rows);
+    let connection = Connection::open(folder.path()).unwrap();
+    let layouts = "SELECT count(*) FROM layouts";
+    assert_eq!(connection.query_row(layouts, [], |row| row.get::<_, i64>(0)).unwrap(), 2);
 }
 
 #[test]

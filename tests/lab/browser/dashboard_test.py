@@ -7,7 +7,9 @@ Runs the program with simulated batteries and a broker. Prints a verdict for eac
 screenshots of every view to FOLDER. Status 0: passed, 1: failed, 2: the test could not be set up.
 """
 
+import contextlib
 import json
+import sqlite3
 import sys
 import tempfile
 import time
@@ -17,7 +19,7 @@ import measurements
 import outages
 import setup
 import views
-from installation import SOON, Installation
+from installation import HEALTHY, SOON, Installation
 from playwright.sync_api import sync_playwright
 from processes import SetupError
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -47,6 +49,20 @@ def metrics_faults(session):
     except ValueError as error:
         return [f"no OpenMetrics: {error}"]
     return [f"{name} is missing" for name in METRICS if name not in families]
+
+
+def history_file(session):
+    """Other programs read the file with the view `history`."""
+    query = "SELECT mean, low, high, unit FROM history WHERE device = ? AND key = 'soc'"
+    with contextlib.closing(sqlite3.connect(session.installation.history)) as connection:
+        rows = connection.execute(query, (HEALTHY,)).fetchall()
+    faults = [] if len(rows) > 2000 else [f"{len(rows)} rows"]
+    faults += [
+        str(row)
+        for row in rows
+        if not 0 <= row[1] <= row[0] <= row[2] <= 100 or row[3] != "%"
+    ][:5]
+    session.report("the history file has a view with plain values", faults)
 
 
 def demo(session):
@@ -84,6 +100,7 @@ def demo(session):
 
 def run_all(session):
     metrics(session)
+    history_file(session)
     for step in views.STEPS:
         step(session)
     session.check_console("using the page")

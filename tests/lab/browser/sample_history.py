@@ -1,6 +1,7 @@
 """Writes two days of plausible values into the program's history file."""
 
 import contextlib
+import json
 import math
 import sqlite3
 import time
@@ -19,7 +20,7 @@ SERIES = (
     ("min_temp", "°C", 10),
     ("max_temp", "°C", 10),
 )
-FIND_SERIES = "SELECT id FROM series WHERE device = ? AND key = ? AND unit = ? AND divisor = ?"
+LAYOUT = json.dumps([[key, unit, divisor, 0] for key, unit, divisor in SERIES])
 
 
 def minute(number, index):
@@ -62,15 +63,13 @@ def write(file, batteries):
     with contextlib.closing(sqlite3.connect(file)) as connection, connection:
         for index, (battery, present) in enumerate(batteries.items()):
             write_counters(connection, battery, index)
-            series = [find_series(connection, battery, *row) for row in SERIES]
+            layout = add_layout(connection, battery)
             for ago in range(2 * DAY - 10, -1, -1):
                 if DAY + 240 < ago < DAY + 360:
                     continue
                 time_ms = last - ago * MINUTE
-                rows = minute_rows(time_ms, ago, index, present, series)
-                connection.executemany(
-                    "INSERT OR REPLACE INTO minutes VALUES (?, ?, ?, ?, ?)", rows
-                )
+                row = (time_ms << 16 | layout, json.dumps(samples(time_ms, ago, index, present)))
+                connection.execute("INSERT OR REPLACE INTO rows VALUES (?, ?)", row)
 
 
 def write_counters(connection, battery, index):
@@ -79,22 +78,21 @@ def write_counters(connection, battery, index):
     connection.execute("INSERT OR REPLACE INTO counters VALUES (?, ?, ?)", counters)
 
 
-def find_series(connection, battery, key, unit, divisor):
-    """The id of a series, which is created if necessary."""
-    row = (battery, key, unit, divisor)
-    connection.execute(
-        "INSERT OR IGNORE INTO series (device, key, unit, divisor) VALUES (?, ?, ?, ?)", row
-    )
-    return connection.execute(FIND_SERIES, row).fetchone()[0]
+def add_layout(connection, battery):
+    row = (battery, LAYOUT)
+    return connection.execute("INSERT INTO layouts (device, series) VALUES (?, ?)", row).lastrowid
 
 
-def minute_rows(time_ms, ago, index, present, series):
-    """Time, series, mean, minimum and maximum of each series."""
+def samples(time_ms, ago, index, present):
+    """Mean, and the distance of the minimum and the maximum from it, of each series."""
     local = time.localtime(time_ms / 1000)
     since_midnight = local.tm_hour * 60 + local.tm_min
     values = minute(since_midnight + (0 if ago < DAY else DAY), index)
     # The last four hours move towards the present values.
     weight = max(0.0, 1 - ago / 240) ** 2
-    for (key, _, divisor), number, (mean, half) in zip(SERIES, series, values, strict=True):
+    numbers = []
+    for (key, _, divisor), (mean, half) in zip(SERIES, values, strict=True):
         mean += weight * (present.get(key, mean) - mean)
-        yield (time_ms, number, *(round((mean + part * half) * divisor) for part in (0, -1, 1)))
+        distance = round(half * divisor)
+        numbers += [round(mean * divisor), distance, distance]
+    return numbers
