@@ -308,6 +308,7 @@ fn not_hex(line: usize) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::work;
 
     fn decode_hex(brand: &str, text: &str) -> Result<Reading, Fault> {
         let info = protocol::find(brand).unwrap();
@@ -320,6 +321,31 @@ mod tests {
         let error = read(std::io::repeat(b'0')).unwrap_err();
         assert!(error.message.contains("256 kB"), "{}", error.message);
         assert_eq!(read(&b"7E"[..]).unwrap(), "7E");
+    }
+
+    /// Each address and dialect of a type searches all of the input, two reads and one identification
+    /// each.
+    #[test]
+    fn work_for_one_byte_of_junk_is_bounded() {
+        let mut random = 1_u32;
+        let noise = std::iter::repeat_with(|| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            random.to_be_bytes()[0]
+        });
+        let noise: Vec<u8> = noise.take(4096).collect();
+        let hex: String = noise.iter().map(|byte| format!("{byte:02X}")).collect();
+        let text: String = noise.iter().map(|byte| char::from(b' ' + byte % 95)).collect();
+        let mut worst = Vec::new();
+        for info in protocol::drivers() {
+            let attempts = 3 * all_options(info).len();
+            assert!(attempts <= 3 * 256, "{}: {attempts}", info.name);
+            work::take();
+            decode(info, if info.text { &text } else { &hex });
+            worst.push((work::take() / attempts / noise.len(), info.name));
+        }
+        worst.sort_unstable_by(|left, right| right.cmp(left));
+        // As for one driver: see `junk_costs_the_same_per_byte_in_every_driver`.
+        assert!((1..32).contains(&worst[0].0), "{:#?}", &worst[..10]);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub use driver::{CapacityUnit, CycleKind, Driver, Medium, Options, Side, Step};
 pub use error::{DecodeError, ProtocolError};
 pub use info::{DriverInfo, ImpliedBy, uuid16};
 pub use nickname::nickname;
+#[cfg(test)]
+pub(crate) use receive_buffer::work;
 
 // What most drivers need.
 use advertisement::AdvertisementMatcher;

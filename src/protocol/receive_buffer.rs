@@ -55,7 +55,7 @@ impl Deref for ReceiveBuffer {
 }
 
 /// Counts bytes that are moved or searched, so that tests can compare them with the bytes received.
-pub(super) mod work {
+pub(crate) mod work {
     #[cfg(test)]
     thread_local! {
         static COUNT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
