@@ -22,6 +22,7 @@ mod rig;
 mod state;
 mod view;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ const USAGE: &str = "usage: chaos [COUNT] [OPTIONS]
   --reduce       with --seed: leave out faults as long as the same promise is broken
   --jobs N       schedules at a time, which mostly sleep [16]
   --report FILE  write the figures into this document
+  --resume FILE  leave out what an earlier run with this output has kept, and count it
 Environment: CHAOS_PROGRAM is the program to test";
 
 /// Tries of a reduced schedule, as a failure may depend on the moment.
@@ -53,7 +55,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let mut report = Report::default();
-    run(options.plans(), options.jobs, |plan, outcome| report.add(plan, &outcome));
+    let (plans, kept) = options.split(options.plans());
+    kept.iter().for_each(|(plan, outcome)| report.count(plan, outcome));
+    run(plans, options.jobs, |plan, outcome| report.add(plan, &outcome));
     println!("{report}");
     if let Some(document) = &options.document {
         report.write_to(document);
@@ -114,6 +118,8 @@ struct Options {
     faults: Option<Vec<String>>,
     reduces: bool,
     document: Option<PathBuf>,
+    /// The output of an earlier run.
+    earlier: Option<String>,
 }
 
 impl Options {
@@ -136,6 +142,11 @@ impl Options {
                     options.faults = Some(value().split('/').map(str::to_owned).collect());
                 }
                 "--reduce" => options.reduces = true,
+                "--resume" => {
+                    let name = value();
+                    let output = std::fs::read_to_string(&name);
+                    options.earlier = Some(output.unwrap_or_else(|_| wrong(&name)));
+                }
                 "--report" => options.document = Some(value().into()),
                 count => options.count = number(count),
             }
@@ -152,6 +163,24 @@ impl Options {
             }
         };
         (self.first..self.first + self.count).map(plan).collect()
+    }
+}
+
+/// Schedules to run, and what an earlier run has kept.
+type Split = (Vec<Plan>, Vec<(Plan, Outcome)>);
+
+impl Options {
+    fn split(&self, plans: Vec<Plan>) -> Split {
+        let earlier = self.earlier.iter().flat_map(|output| output.lines());
+        let mut kept: BTreeMap<u64, Outcome> = earlier.filter_map(report::parse_kept).collect();
+        let (mut open, mut done) = (Vec::new(), Vec::new());
+        for plan in plans {
+            match kept.remove(&plan.seed) {
+                Some(outcome) => done.push((plan, outcome)),
+                None => open.push(plan),
+            }
+        }
+        (open, done)
     }
 }
 

@@ -21,7 +21,14 @@ const BEAT_PAUSE: Duration = Duration::from_millis(250);
 pub struct Observer {
     view: Arc<Mutex<View>>,
     client: Client,
-    end: Arc<AtomicBool>,
+    link: Arc<Link>,
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    connected: AtomicBool,
+    subscribed: AtomicBool,
+    end: AtomicBool,
 }
 
 impl Observer {
@@ -32,14 +39,21 @@ impl Observer {
         let (client, connection) = Client::new(options, 64);
         let start = Instant::now();
         let view = Arc::new(Mutex::new(View::new(packs, start)));
-        let end = Arc::new(AtomicBool::new(false));
-        let observer = Observer { view: view.clone(), client: client.clone(), end: end.clone() };
-        let (receiving, ended, subscriber) = (view.clone(), end.clone(), client.clone());
-        thread::spawn(move || receive(connection, &subscriber, &receiving, &ended, start));
+        let link = Arc::new(Link::default());
+        let observer = Observer { view: view.clone(), client: client.clone(), link: link.clone() };
+        let (receiving, received) = (view.clone(), link.clone());
+        thread::spawn(move || receive(connection, &receiving, &received, start));
         thread::spawn(move || {
-            while !end.load(Ordering::Relaxed) {
-                let elapsed = start.elapsed().as_millis().to_string();
-                let _ = client.try_publish(BEAT, QoS::AtMostOnce, false, elapsed);
+            while !link.end.load(Ordering::Relaxed) {
+                // Without a connection the requests of the client would wait, until none fits.
+                if link.connected.load(Ordering::Relaxed) {
+                    if !link.subscribed.load(Ordering::Relaxed) {
+                        let sent = client.try_subscribe("#", QoS::AtMostOnce).is_ok();
+                        link.subscribed.store(sent, Ordering::Relaxed);
+                    }
+                    let elapsed = start.elapsed().as_millis().to_string();
+                    let _ = client.try_publish(BEAT, QoS::AtMostOnce, false, elapsed);
+                }
                 view.lock().expect("no panic").judge_times(Instant::now());
                 thread::sleep(BEAT_PAUSE);
             }
@@ -146,22 +160,17 @@ impl Observer {
 
 impl Drop for Observer {
     fn drop(&mut self) {
-        self.end.store(true, Ordering::Relaxed);
+        self.link.end.store(true, Ordering::Relaxed);
         let _ = self.client.try_disconnect();
     }
 }
 
-fn receive(
-    mut connection: Connection,
-    client: &Client,
-    view: &Mutex<View>,
-    end: &AtomicBool,
-    start: Instant,
-) {
-    while !end.load(Ordering::Relaxed) {
+fn receive(mut connection: Connection, view: &Mutex<View>, link: &Link, start: Instant) {
+    while !link.end.load(Ordering::Relaxed) {
         match connection.recv() {
             Ok(Ok(Event::Incoming(Packet::ConnAck(_)))) => {
-                let _ = client.try_subscribe("#", QoS::AtMostOnce);
+                link.subscribed.store(false, Ordering::Relaxed);
+                link.connected.store(true, Ordering::Relaxed);
             }
             Ok(Ok(Event::Incoming(Packet::Publish(message)))) => {
                 let mut view = view.lock().expect("no panic");
@@ -175,6 +184,7 @@ fn receive(
             }
             Ok(Ok(_)) => {}
             Ok(Err(_)) => {
+                link.connected.store(false, Ordering::Relaxed);
                 let mut view = view.lock().expect("no panic");
                 view.bridge = None;
                 for pack in view.packs.values_mut() {

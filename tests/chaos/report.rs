@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::faults::FAULTS;
 use crate::plan::Plan;
+use crate::program::Resources;
 use crate::promise::Promise;
 use crate::rig::Outcome;
 
@@ -31,8 +32,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Prints a line for the schedule and adds it.
-    pub fn add(&mut self, plan: &Plan, outcome: &Outcome) {
+    /// Adds a schedule.
+    pub fn count(&mut self, plan: &Plan, outcome: &Outcome) {
         let seed = plan.seed;
         let (first, last) = self.seeds.unwrap_or((seed, seed));
         self.seeds = Some((first.min(seed), last.max(seed)));
@@ -50,18 +51,26 @@ impl Report {
                 *self.broken.entry((event.fault.name, promise)).or_default() += 1;
             }
         }
+        if !outcome.broken.is_empty() {
+            self.failed.push(seed);
+        }
+    }
+
+    /// Adds a schedule and prints a line for it, which [`parse_kept`] reads.
+    pub fn add(&mut self, plan: &Plan, outcome: &Outcome) {
+        self.count(plan, outcome);
+        let (seed, [before, after]) = (plan.seed, outcome.resources);
         println!(
-            "seed {seed}: {}, {} faults, {} values, well after {:.1?}, memory {} -> {} kB; {}",
+            "seed {seed}: {}, {} faults, {} values, well after {:.1} s, memory {} -> {} kB; {}",
             if outcome.broken.is_empty() { "kept" } else { "BROKEN" },
             plan.events.len(),
             outcome.values,
-            outcome.recovery,
+            outcome.recovery.as_secs_f64(),
             before.memory_kb,
             after.memory_kb,
             outcome.slowest
         );
         if !outcome.broken.is_empty() {
-            self.failed.push(seed);
             print_details(plan, outcome);
         }
     }
@@ -85,6 +94,20 @@ impl Report {
         let index = (sorted.len() as f64 * share) as usize;
         sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
     }
+}
+
+/// The seed of a schedule that kept all promises, from the line that [`Report::add`] printed.
+pub fn parse_kept(line: &str) -> Option<(u64, Outcome)> {
+    let (seed, rest) = line.strip_prefix("seed ")?.split_once(": kept, ")?;
+    let words: Vec<&str> = rest.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+    let after = |name: &str| words.iter().skip_while(|word| **word != name).nth(1).copied();
+    let values = words.get(2)?.parse().ok()?;
+    let recovery = Duration::from_secs_f64(after("after")?.parse().ok()?);
+    let memory = [after("memory")?, after("->")?].map(|text| text.parse::<u64>().ok());
+    let [Some(before), Some(grown)] = memory else { return None };
+    let resources =
+        [before, grown].map(|memory_kb| Resources { memory_kb, ..Resources::default() });
+    Some((seed.parse().ok()?, Outcome { values, recovery, resources, ..Outcome::default() }))
 }
 
 fn print_details(plan: &Plan, outcome: &Outcome) {

@@ -31,6 +31,8 @@ const STAYS_WELL: Duration = Duration::from_secs(6);
 /// Everything is used once before the resources are measured.
 const WARM_UP: Duration = Duration::from_secs(8);
 const STOP: Duration = Duration::from_secs(2);
+/// An observer that was delayed for longer has lost its connection.
+const LONGEST_DELAY: Duration = Duration::from_secs(300);
 /// A call to a D-Bus that was killed is given up after two minutes.
 const SETTLE: Duration = Duration::from_secs(150);
 /// Memory that the allocator may keep.
@@ -290,7 +292,8 @@ impl Rig {
             }
             well_since = None;
             slowest = complaints.join(", ");
-            if start.elapsed() > RECOVERY + self.observer.delay_since(start) {
+            let delay = self.observer.delay_since(start).min(LONGEST_DELAY);
+            if start.elapsed() > RECOVERY + delay {
                 let detail = format!("not well after {from}: {slowest}");
                 self.observer.report(Promise::Recovery, detail);
                 break;
