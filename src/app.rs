@@ -49,6 +49,9 @@ const SINKS_STOP: Duration = Duration::from_millis(1000);
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a power cut, a broker on a slow machine takes minutes to start.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Below [`MAX_PAUSE`](crate::model::staleness::MAX_PAUSE), and rarely, because each wake-up of a resting
+/// process costs as much as decoding several frames.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs the service until a signal stops it.
 pub async fn serve(config: Config) -> std::io::Result<()> {
@@ -167,9 +170,9 @@ fn supervise(
 /// Notices when the process was stopped or the machine slept, even if no sink looks at the board, and
 /// lets the time of the tasks pass.
 async fn watch_time(board: Board, tasks: Tasks, stop: CancellationToken) {
-    while stop.run_until_cancelled(sleep(Duration::from_secs(1))).await.is_some() {
+    while stop.run_until_cancelled(sleep(WATCH_INTERVAL)).await.is_some() {
         board.detect_pause(clock::uptime(), clock::now());
-        tasks.count_second();
+        (0..WATCH_INTERVAL.as_secs()).for_each(|_| tasks.count_second());
     }
 }
 
