@@ -7,7 +7,7 @@
 //! when the next one is like it, that one passes. Only values that are not possible by the catalogue
 //! are removed even then, and the rest of such a reading is published without them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::catalog::{Kind, Quantity};
@@ -31,11 +31,11 @@ const PACK_TOLERANCE_MV: i64 = 1000;
 /// A reading that is older than this says nothing about the next one.
 const MAX_AGE_MS: u64 = 300_000;
 
-/// A reading that passed, or one that waits for another like it.
+/// What is compared with the next reading: of one that passed, or of one that waits for another like it.
 #[derive(Debug, Clone)]
 struct Candidate {
-    reading: Reading,
-    numbers: BTreeMap<Place, Number>,
+    /// In the order of their places.
+    numbers: Vec<(Place, Number)>,
     /// Names of the values that were removed or do not fit together.
     implausible: BTreeSet<String>,
     at: Uptime,
@@ -95,9 +95,9 @@ pub struct PlausibilityFilter {
 
 impl PlausibilityFilter {
     /// Returns the reading without values that cannot exist.
-    pub fn check(&mut self, reading: Reading, at: Uptime) -> Result<Reading, Implausible> {
-        let (mut now, mut reasons) = Candidate::new(reading, at);
-        now.note_undocumented_statuses(&mut reasons);
+    pub fn check(&mut self, mut reading: Reading, at: Uptime) -> Result<Reading, Implausible> {
+        let (mut now, mut reasons) = Candidate::new(&mut reading, at);
+        now.note_undocumented_statuses(&reading, &mut reasons);
         for stored in [&mut self.passed, &mut self.pending] {
             stored.take_if(|stored| at.since(stored.at) > MAX_AGE_MS);
         }
@@ -111,7 +111,8 @@ impl PlausibilityFilter {
         if is_first || confirms(&self.passed) || confirms(&self.pending) {
             // Damage that recurs between good readings must not confirm itself.
             self.pending = None;
-            return Ok(self.passed.insert(now).reading.clone());
+            self.passed = Some(now);
+            return Ok(reading);
         }
         reasons.extend(self.passed.as_ref().and_then(|passed| now.jump_from(passed)));
         self.pending = Some(now);
@@ -122,7 +123,7 @@ impl PlausibilityFilter {
 /// Why these cannot be the values of a battery, if nothing but a valid frame confirms that they are:
 /// brands with different registers share the requests of Modbus.
 pub fn contradiction(reading: &Reading) -> Option<String> {
-    let (_, mut reasons) = Candidate::new(reading.clone(), Uptime(0));
+    let (_, mut reasons) = Candidate::new(&mut reading.clone(), Uptime(0));
     let pack = &reading.pack;
     let cells = reading.cells.iter().filter_map(|cell| cell.voltage);
     let has_voltage = pack.voltage.into_iter().chain(cells).any(|voltage| voltage.0 > 0);
@@ -133,19 +134,20 @@ pub fn contradiction(reading: &Reading) -> Option<String> {
 }
 
 impl Candidate {
-    /// Without the values that cannot exist, and what is implausible about the reading.
-    fn new(mut reading: Reading, at: Uptime) -> (Self, Vec<String>) {
-        let Sieve { numbers, mut implausible, mut reasons } = Sieve::sift(&mut reading);
-        if let Some(mismatch) = sum_mismatch(&reading) {
+    /// Removes the values that cannot exist. Returns also what is implausible about the reading.
+    fn new(reading: &mut Reading, at: Uptime) -> (Self, Vec<String>) {
+        let Sieve { mut numbers, mut implausible, mut reasons } = Sieve::sift(reading);
+        numbers.sort_unstable_by_key(|(place, _)| *place);
+        if let Some(mismatch) = sum_mismatch(reading) {
             reasons.push(mismatch);
             implausible.insert("the sum of the cells".to_owned());
         }
-        (Candidate { reading, numbers, implausible, at }, reasons)
+        (Candidate { numbers, implausible, at }, reasons)
     }
 
     /// An unknown word may be line noise, so it needs a second reading.
-    fn note_undocumented_statuses(&mut self, reasons: &mut Vec<String>) {
-        for (subject, word) in self.reading.alarms.undocumented_statuses() {
+    fn note_undocumented_statuses(&mut self, reading: &Reading, reasons: &mut Vec<String>) {
+        for (subject, word) in reading.alarms.undocumented_statuses() {
             let subject = subject.replace('_', " ");
             reasons.push(format!("{subject} is {word}, which is unknown"));
             self.implausible.insert(format!("{subject} {word}"));
@@ -154,8 +156,11 @@ impl Candidate {
 
     /// The first value that changed by more than is usual from one read to the next.
     fn jump_from(&self, before: &Candidate) -> Option<String> {
+        let mut earlier = before.numbers.iter().peekable();
         self.numbers.iter().find_map(|(name, to)| {
-            let from = before.numbers.get(name)?;
+            // Both lists have the same order.
+            while earlier.next_if(|(earlier, _)| earlier < name).is_some() {}
+            let (_, from) = earlier.next_if(|(earlier, _)| earlier == name)?;
             let jumped = (to.value - from.value).abs() > (to.max_jump)(from.value);
             jumped.then(|| format!("{name} jumped from {from} to {to}"))
         })
@@ -171,7 +176,7 @@ pub fn remove_impossible(reading: &mut Reading) -> Vec<String> {
 #[derive(Debug, Default)]
 struct Sieve {
     /// The possible ones that are compared with the next read.
-    numbers: BTreeMap<Place, Number>,
+    numbers: Vec<(Place, Number)>,
     /// The names of those that were removed.
     implausible: BTreeSet<String>,
     reasons: Vec<String>,
@@ -251,7 +256,7 @@ impl Sieve {
             self.implausible.insert(place.to_string());
             *value = None;
         } else if let Some(max_jump) = max_jump {
-            self.numbers.insert(place, number(max_jump));
+            self.numbers.push((place, number(max_jump)));
         }
     }
 }

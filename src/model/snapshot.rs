@@ -31,7 +31,8 @@ impl Snapshot {
 
     /// Some boards report only that they balance, and not which cells.
     pub fn is_balancing(&self) -> Option<bool> {
-        let cells = self.balancing_cells().map(|cells| !cells.is_empty());
+        let known = self.reading.cells.iter().filter_map(|cell| cell.balancing);
+        let cells = known.reduce(|one, other| one || other);
         cells.or_else(|| self.reading.states.get("balancing").copied())
     }
 }
