@@ -62,12 +62,14 @@ impl Request {
 }
 
 /// The requests to one line.
-pub type CommandInbox = mpsc::Receiver<Request>;
+///
+/// A queue allocates 32 places at once, so they contain pointers.
+pub type CommandInbox = mpsc::Receiver<Box<Request>>;
 
 /// Sends commands to the lines; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct CommandBus {
-    inboxes: Arc<BTreeMap<DeviceId, mpsc::Sender<Request>>>,
+    inboxes: Arc<BTreeMap<DeviceId, mpsc::Sender<Box<Request>>>>,
 }
 
 impl CommandBus {
@@ -88,7 +90,7 @@ impl CommandBus {
         let error = |text: &str| CommandError(format!("{device}: {text}"));
         let inbox = self.inboxes.get(device).ok_or_else(|| error("no such battery"))?;
         let (reply, answer) = oneshot::channel();
-        let request = Request { device: device.clone(), command, reply };
+        let request = Box::new(Request { device: device.clone(), command, reply });
         inbox.try_send(request).map_err(|_| error("too many commands are waiting, try again"))?;
         answer.await.unwrap_or_else(|_| Err(error("interrupted, try again")))
     }

@@ -47,7 +47,7 @@ async fn serve((bank, inbox, commands, task): &mut (BankTask, CommandInbox, Comm
             let wakeup = bank.update(now);
             task.progress(wakeup.saturating_duration_since(now));
             tokio::select! {
-                Some(request) = inbox.recv() => bank.handle(request, commands),
+                Some(request) = inbox.recv() => bank.handle(*request, commands),
                 Some(_) = bank.forwarded.join_next() => {}
                 Ok(()) = changes.changed() => sleep(SETTLE).await,
                 () = sleep_until(wakeup) => {}

@@ -147,7 +147,7 @@ impl LineTask {
                 self.connection.rest().await;
             }
             match request {
-                Some(request) => self.handle(request).await,
+                Some(request) => self.handle(*request).await,
                 None => self.poll_next().await,
             }
         }
