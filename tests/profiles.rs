@@ -112,7 +112,7 @@ fn built_in_profiles_are_shown() {
     let (code, output, _) = folder.run(&["profile", "show", "litime"]);
     assert_eq!(
         (code, Some(output.trim_end())),
-        (Some(0), profiles::text("litime").map(str::trim_end))
+        (Some(0), profiles::text("litime").as_deref().map(str::trim_end))
     );
     let (code, _, errors) = folder.run(&["profile", "show", "jk"]);
     assert_eq!(code, Some(1));
@@ -313,10 +313,10 @@ fn list_of_alarms_is_current() {
 fn mutated_profile_never_panics() {
     let extremes =
         ["0", "-1", "255", "65536", "-9223372036854775808", "18446744073709551615", "1e30", "$x"];
-    let texts: Vec<&str> = profiles::names().filter_map(profiles::text).collect();
+    let texts: Vec<String> = profiles::names().filter_map(profiles::text).collect();
     let (mut random, mut loaded) = (Rng::new(7), 0);
     for round in 0..1500 {
-        let text = texts[round % texts.len()];
+        let text = &texts[round % texts.len()];
         let mut words: Vec<&str> = text.split_inclusive([' ', '\n', ',', '}', ']']).collect();
         for _ in 0..=random.below(2) {
             let at = random.below(words.len());

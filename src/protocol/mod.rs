@@ -102,7 +102,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Whether the program has a brand of that name without the profiles of the user.
 pub fn is_built_in(name: &str) -> bool {
-    CODE.iter().any(|info| info.name == name) || profiles::text(name).is_some()
+    CODE.iter().any(|info| info.name == name) || profiles::names().any(|known| known == name)
 }
 
 /// The driver of that name.

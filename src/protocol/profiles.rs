@@ -19,7 +19,7 @@ pub fn built_in(name: &str) -> Option<&'static DriverInfo> {
     static READ: [OnceLock<Option<&'static DriverInfo>>; PROFILES.len()] =
         [const { OnceLock::new() }; PROFILES.len()];
     let at = names().position(|known| known == name)?;
-    *READ[at].get_or_init(|| load::parse(text(name)?).ok().map(info))
+    *READ[at].get_or_init(|| load::parse(&text(name)?).ok().map(info))
 }
 
 /// The profiles of the user.

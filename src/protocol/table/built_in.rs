@@ -1,7 +1,6 @@
 //! The texts of the profiles in the program, which `build.rs` packs.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 
 /// Name of each, and its place in the text of all.
 pub static PROFILES: &[(&str, Range<usize>)] = include!(concat!(env!("OUT_DIR"), "/brands.rs"));
@@ -10,29 +9,35 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     PROFILES.iter().map(|(name, _)| *name)
 }
 
-/// The first call unpacks all profiles.
-pub fn text(name: &str) -> Option<&'static str> {
-    static ALL: OnceLock<String> = OnceLock::new();
+/// Unpacked each time: all texts together take 0.2 MB, and most processes need one or none.
+pub fn text(name: &str) -> Option<String> {
     static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/brands.lz4"));
     let (_, place) = PROFILES.iter().find(|(known, _)| *known == name)?;
-    ALL.get_or_init(|| String::from_utf8(unpack(PACKED)).unwrap_or_default()).get(place.clone())
+    let bytes = unpack(PACKED, place.end);
+    String::from_utf8(bytes.get(place.clone())?.to_vec()).ok()
 }
 
-/// Unpacks a block of LZ4.
-fn unpack(mut packed: &[u8]) -> Vec<u8> {
+/// Unpacks a block of LZ4, as far as this length.
+fn unpack(mut packed: &[u8], length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    while let Some((token, rest)) = packed.split_first() {
+    while bytes.len() < length
+        && let Some((token, rest)) = packed.split_first()
+    {
         packed = rest;
         let count = number(token >> 4, &mut packed);
         let (literals, rest) = packed.split_at(count.min(packed.len()));
         bytes.extend(literals);
         let Some((distance, rest)) = rest.split_first_chunk() else { break };
         packed = rest;
-        let length = number(token & 15, &mut packed) + 4;
+        let count = number(token & 15, &mut packed) + 4;
         let distance = usize::from(u16::from_le_bytes(*distance));
         let Some(start) = bytes.len().checked_sub(distance) else { break };
-        // What is repeated may reach into its own copy.
-        for at in start..start + length {
+        if count <= distance {
+            bytes.extend_from_within(start..start + count);
+            continue;
+        }
+        // What is repeated reaches into its own copy.
+        for at in start..start + count {
             bytes.extend(bytes.get(at).copied());
         }
     }
@@ -59,7 +64,7 @@ mod tests {
         assert_eq!(files.count(), PROFILES.len());
         for name in names() {
             let file = std::fs::read_to_string(format!("{folder}/{name}.yaml")).unwrap();
-            assert_eq!(text(name), Some(file.as_str()), "{name}");
+            assert_eq!(text(name), Some(file), "{name}");
         }
     }
 
@@ -68,13 +73,13 @@ mod tests {
         // 16 literals, then 300 bytes from the distance of one byte.
         let packed = [&[0xFF, 1][..], b"abcdefghijklmnop", &[1, 0, 255, 26, 0x10, b'x']].concat();
         let expected = format!("abcdefghijklmno{}x", "p".repeat(301));
-        assert_eq!(String::from_utf8(unpack(&packed)).unwrap(), expected);
+        assert_eq!(String::from_utf8(unpack(&packed, 317)).unwrap(), expected);
     }
 
     #[test]
     fn damaged_blocks_end_early() {
         for packed in [&b"\xFF\xFF"[..], b"\x10a\x05\x00", b"\x40ab", b"\x10a\x01"] {
-            assert!(unpack(packed).len() < 20);
+            assert!(unpack(packed, usize::MAX).len() < 20);
         }
     }
 }

@@ -20,7 +20,7 @@ pub fn parse(text: &str) -> std::result::Result<Profile, String> {
 fn read(text: &str) -> Result<Profile> {
     let mut profile: Profile = yaml::from_str(text)?;
     if let Some(like) = &profile.like {
-        let base = built_in::text(&like.0).and_then(|text| yaml::from_str(text).ok());
+        let base = built_in::text(&like.0).and_then(|text| yaml::from_str(&text).ok());
         let Some(base) = base.filter(|base: &Profile| base.like.is_none()) else {
             let message = format!("the profile `{}` has `like` itself", like.0);
             return Err(Error::at(profile.place, message));
