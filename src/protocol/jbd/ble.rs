@@ -210,7 +210,7 @@ impl Driver for JbdBle {
                     self.received.clear();
                 }
                 self.runner.advance();
-                if !self.early.is_empty() && matches!(self.runner.step(), Step::Await(_)) {
+                if !self.early.is_empty() && self.runner.is_receiving() {
                     let early = std::mem::take(&mut self.early);
                     self.receive(&early);
                 }
@@ -233,7 +233,7 @@ impl Driver for JbdBle {
                 self.admit();
             }
             State::Running => {
-                if !self.cycle.replied && matches!(self.runner.step(), Step::Await(_)) {
+                if !self.cycle.replied && self.runner.is_receiving() {
                     let free = BUFFER.saturating_sub(self.received.len());
                     self.received.extend(bytes.iter().take(free));
                     self.cycle.replied = !self.request.starts_with(self.reply());
@@ -262,7 +262,7 @@ impl Driver for JbdBle {
     fn handle_timeout(&mut self) {
         match self.state {
             State::Running if self.cycle.replied => self.runner.handle_timeout(),
-            State::Running if matches!(self.runner.step(), Step::Await(_)) => {
+            State::Running if self.runner.is_receiving() => {
                 self.handle_first_timeout();
             }
             // The module knows no handshake, and the request was repeated already.

@@ -31,10 +31,13 @@ pub fn write(register: u8, value: u16) -> Vec<u8> {
 
 /// A frame: of READ or WRITE and a register, or of a register and a status.
 pub fn encode(first: u8, second: u8, data: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(data.len() + ENVELOPE);
     // No register has more than 110 bytes.
-    let covered = [&[second, data.len() as u8], data].concat();
-    let checksum = negated_sum16(&covered).to_be_bytes();
-    [&[START, first], &covered[..], &checksum, &[END]].concat()
+    frame.extend([START, first, second, data.len() as u8]);
+    frame.extend(data);
+    let checksum = negated_sum16(&frame[2..]).to_be_bytes();
+    frame.extend(checksum.into_iter().chain([END]));
+    frame
 }
 
 /// The fields of a frame: the two bytes before the length, and the data.

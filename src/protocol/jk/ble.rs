@@ -37,7 +37,7 @@ pub(super) struct JkBle {
     received_before: usize,
     acknowledged: bool,
     /// The newest record 02 of this cycle.
-    newest: Option<(Box<Record>, Layout)>,
+    newest: Option<(Record, Layout)>,
     /// The switch command was sent; the number of records checked since.
     checks: Option<u8>,
     /// Record 01 was received after the switch command.
@@ -79,7 +79,7 @@ enum Phase {
 enum State {
     Sending(Phase),
     Awaiting(Phase),
-    Done(Box<Reading>),
+    Done,
     Failed(ProtocolError),
 }
 
@@ -200,7 +200,7 @@ impl JkBle {
         }
     }
 
-    fn handle_cells(&mut self, phase: Phase, record: Box<Record>) {
+    fn handle_cells(&mut self, phase: Phase, record: Record) {
         let software = self.session.known.identity.software.as_deref();
         let Some(layout) = layout(&record, software) else {
             return self.unsupported(phase, "live values in an unknown layout".into());
@@ -225,20 +225,23 @@ impl JkBle {
     fn check_switch(&mut self) {
         let checks = self.checks.unwrap_or_default() + 1;
         self.checks = Some(checks);
-        let reading = self.reading();
         let confirmed = match self.kind {
-            CycleKind::Write(Setting { switch, on }) => reading.switches.get(switch) == Some(on),
+            CycleKind::Write(Setting { switch, on }) => {
+                self.reading().switches.get(switch) == Some(on)
+            }
             CycleKind::Read | CycleKind::Identify => true,
         };
         if confirmed || checks >= MAX_CHECKS {
-            self.state = State::Done(Box::new(reading));
+            self.state = State::Done;
         }
     }
 
-    /// The values of the session with the newest live values.
+    /// The values of the session, and the newest live values unless only the session is asked for.
     fn reading(&self) -> Reading {
         let mut reading = self.session.known.clone();
-        if let Some((record, layout)) = &self.newest {
+        if let Some((record, layout)) = &self.newest
+            && self.kind != CycleKind::Identify
+        {
             cells::decode(record, *layout, &mut reading);
         }
         reading
@@ -246,13 +249,13 @@ impl JkBle {
 
     fn next_phase(&mut self) {
         match self.kind {
-            CycleKind::Identify => self.state = State::Done(Box::new(self.session.known.clone())),
+            CycleKind::Identify => self.state = State::Done,
             _ if !self.session.streaming || !self.session.opened => {
                 self.session.opened = true;
                 self.send(Phase::Opening);
             }
             CycleKind::Write(setting) if self.checks.is_none() => self.send_switch_command(setting),
-            _ if self.newest.is_some() => self.state = State::Done(Box::new(self.reading())),
+            _ if self.newest.is_some() => self.state = State::Done,
             _ => self.state = State::Awaiting(Phase::Streaming),
         }
     }
@@ -318,7 +321,7 @@ impl Driver for JkBle {
         match &self.state {
             State::Sending(phase) => Step::Send(self.request(*phase)),
             State::Awaiting(phase) => Step::Await(self.limit(*phase)),
-            State::Done(reading) => Step::Done(reading.clone()),
+            State::Done => Step::Done(Box::new(self.reading())),
             State::Failed(error) => Step::Failed(error.clone()),
         }
     }

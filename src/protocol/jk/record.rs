@@ -109,8 +109,9 @@ impl Record {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and nearly all are records")]
 pub enum StreamItem {
-    Record(Box<Record>),
+    Record(Record),
     Acknowledgement,
     /// Bytes with the header of a record.
     Invalid(DecodeError),
@@ -160,7 +161,7 @@ impl Reassembly {
             match Record::parse(self.buffer.first_chunk()?) {
                 Ok(record) => {
                     self.buffer.consume(RECORD);
-                    return Some(StreamItem::Record(Box::new(record)));
+                    return Some(StreamItem::Record(record));
                 }
                 // The last byte may be the beginning of `AT\r\n` and not the checksum.
                 Err(_) if self.noise_prefix() > self.buffer.len() - RECORD => return None,

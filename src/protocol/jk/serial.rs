@@ -78,7 +78,7 @@ impl JkSerial {
         serial
     }
 
-    fn runner(&mut self) -> Option<&mut dyn Driver> {
+    fn runner(&mut self) -> Option<&mut Runner> {
         match self.current {
             Mode::Ttl => Some(&mut self.ttl),
             Mode::Pb => Some(&mut self.pb),
@@ -107,7 +107,7 @@ impl JkSerial {
     /// A reply identifies the dialect.
     fn note_success(&mut self) {
         let current = self.current;
-        let done = self.runner().is_some_and(|runner| matches!(runner.step(), Step::Done(_)));
+        let done = self.runner().is_some_and(|runner| runner.is_done());
         if done {
             self.dialect = Some(current);
         }

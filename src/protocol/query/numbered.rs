@@ -18,17 +18,17 @@ impl<P: RequestReply> Numbered<P> {
     pub(super) fn new(protocol: P) -> Self {
         Numbered { protocol, queries: Vec::new() }
     }
+}
 
-    fn numbers(&mut self, queries: &[P::Query]) -> Vec<usize> {
-        let number = |query: &P::Query| {
-            let known = self.queries.iter().position(|known| known == query);
-            known.unwrap_or_else(|| {
-                self.queries.push(*query);
-                self.queries.len() - 1
-            })
-        };
-        queries.iter().map(number).collect()
-    }
+/// The numbers of these requests; new ones are added to the known ones.
+fn numbers<Q: Copy + PartialEq>(known: &mut Vec<Q>, queries: &[Q]) -> Vec<usize> {
+    let number = |query: &Q| {
+        known.iter().position(|known| known == query).unwrap_or_else(|| {
+            known.push(*query);
+            known.len() - 1
+        })
+    };
+    queries.iter().map(number).collect()
 }
 
 /// Methods of [`RequestReply`] that take a request, by whether they change the protocol.
@@ -50,18 +50,17 @@ macro_rules! numbered {
 
         impl<P: RequestReply> NumberedRequests for Numbered<P> {
             fn plan(&mut self) -> Vec<usize> {
-                let plan = self.protocol.plan().to_vec();
-                self.numbers(&plan)
+                numbers(&mut self.queries, self.protocol.plan())
             }
 
             fn write_plan(&mut self, setting: Setting) -> Vec<usize> {
                 let plan = self.protocol.write_plan(setting);
-                self.numbers(&plan)
+                numbers(&mut self.queries, &plan)
             }
 
             fn fallback_plan(&mut self, query: usize, kind: CycleKind) -> Option<Vec<usize>> {
                 let plan = self.protocol.fallback_plan(self.queries[query], kind)?;
-                Some(self.numbers(&plan))
+                Some(numbers(&mut self.queries, &plan))
             }
 
             fn redact(&self, side: Side, bytes: &mut [u8]) {

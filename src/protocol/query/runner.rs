@@ -25,6 +25,8 @@ pub struct Runner {
     pacing: Pacing,
     retries_left: u8,
     buffer: ReceiveBuffer,
+    /// The frame that was decoded last; kept for its memory.
+    frame: Vec<u8>,
     /// Bytes since the request, without its echo.
     received: usize,
     /// The reading before the request in progress; `None` while no frame has changed it.
@@ -65,6 +67,7 @@ impl Runner {
             pacing: Pacing::default(),
             retries_left: 0,
             buffer: ReceiveBuffer::default(),
+            frame: Vec::new(),
             received: 0,
             before: None,
             error: None,
@@ -127,7 +130,12 @@ impl Runner {
         }
     }
 
-    fn is_receiving(&self) -> bool {
+    pub(in crate::protocol) fn is_done(&self) -> bool {
+        self.state == RunnerState::Done
+    }
+
+    /// The step is [`Step::Await`].
+    pub(in crate::protocol) fn is_receiving(&self) -> bool {
         matches!(self.state, RunnerState::Receiving | RunnerState::Settling)
     }
 
@@ -154,15 +162,14 @@ impl Runner {
                     return;
                 }
                 Framing::Junk(count) => self.buffer.consume(count),
-                Framing::Frame(count) => {
-                    let frame = self.buffer[..count.min(available)].to_vec();
-                    self.buffer.consume(count);
+                Framing::Frame(count) | Framing::Damaged(count) => {
+                    let mut frame = std::mem::take(&mut self.frame);
+                    frame.clear();
+                    frame.extend_from_slice(&self.buffer[..count.min(available)]);
+                    let is_damaged = matches!(framing, Framing::Damaged(_));
+                    self.buffer.consume(if is_damaged { 1 } else { count });
                     self.handle_frame(query, &frame);
-                }
-                Framing::Damaged(count) => {
-                    let frame = self.buffer[..count.min(available)].to_vec();
-                    self.buffer.consume(1);
-                    self.handle_frame(query, &frame);
+                    self.frame = frame;
                 }
             }
         }
