@@ -5,8 +5,8 @@ use tokio::time::timeout;
 
 use super::{LinkError, WRITE_LIMIT};
 
-/// Bytes that one `receive` returns at most.
-const CHUNK: usize = 4096;
+/// Bytes that one `receive` returns at most. Nearly every reply fits, and each wait allocates as much.
+const CHUNK: usize = 1024;
 
 /// An open serial port or TCP connection.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin {
