@@ -46,6 +46,12 @@ impl EntryKey {
         })
     }
 
+    /// A quantity that is no family.
+    fn single(key: &str) -> Option<EntryKey> {
+        let row = CATALOG.iter().position(|quantity| quantity.key == key)?;
+        Some(EntryKey { row: u16::try_from(row).ok()?, member: Member::Only })
+    }
+
     /// Index in the catalog, which the members of a family share.
     pub fn row(self) -> usize {
         self.row.into()
@@ -70,14 +76,15 @@ impl EntryKey {
 impl fmt::Display for EntryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.quantity().key;
-        let (before, after) = key.split_once("{}").unwrap_or((key, ""));
+        // One character is found faster than `{}`, and a key is written for each published value.
+        let (before, after) = key.split_once('{').unwrap_or((key, ""));
         f.write_str(before)?;
         match self.member {
             Member::Only => {}
             Member::Number(number) => number.fmt(f)?,
             Member::Alarm(alarm) => f.write_str(alarm.name())?,
         }
-        f.write_str(after)
+        f.write_str(after.strip_prefix('}').unwrap_or(after))
     }
 }
 
@@ -106,7 +113,7 @@ impl Entry {
 
 /// All known values in the order of the catalog, rounded. An unknown value has no entry.
 pub fn entries(state: &DeviceState) -> Vec<Entry> {
-    let mut list = Vec::new();
+    let mut list = Vec::with_capacity(CATALOG.len());
     let snapshot = state.snapshot.as_deref();
     let reading = snapshot.map(|snapshot| &snapshot.reading);
     let many_cells = reading.is_some_and(|reading| reading.cells.len() > MAX_ENABLED_CELLS);
@@ -166,7 +173,7 @@ pub fn intermittent(state: &DeviceState) -> impl Iterator<Item = EntryKey> {
     let pack = pack.filter(|pack| pack.remaining.is_some() && pack.current.is_some());
     let (to_empty, to_full) = (pack.is_some(), pack.is_some_and(|pack| pack.full.is_some()));
     let keys = [("time_to_full", to_full), ("time_to_empty", to_empty)];
-    keys.into_iter().filter(|(_, known)| *known).filter_map(|(key, _)| EntryKey::parse(key))
+    keys.into_iter().filter(|(_, known)| *known).filter_map(|(key, _)| EntryKey::single(key))
 }
 
 #[cfg(test)]

@@ -76,7 +76,8 @@ struct Sent {
     states: BTreeMap<&'static str, String>,
     /// What `meta` was made of.
     meta: Option<(Arc<Profile>, Option<Shared<Identity>>)>,
-    values: BTreeMap<EntryKey, LastSent>,
+    /// In the order of the catalogue.
+    values: Vec<(EntryKey, LastSent)>,
     /// Number of the last good read whose values were published.
     sequence: u64,
 }
@@ -198,7 +199,7 @@ impl PublishedBattery {
         for key in removed_keys {
             self.restored.remove(&key);
             if let Some(key) = EntryKey::parse(&key) {
-                self.sent.values.remove(&key);
+                self.sent.values.retain(|(sent, _)| *sent != key);
                 self.present.retain(|present| *present != key);
             }
             messages.push(Message::clear(self.topics.topic(&key)));
@@ -273,16 +274,29 @@ impl PublishedBattery {
         let is_new = is_current(state, now) && sequence != self.sent.sequence;
         let mut messages = Vec::new();
         let mut present = Vec::with_capacity(self.present.len());
+        let sent = &mut self.sent.values;
+        let mut index = 0;
         for Entry { key, value, .. } in entries(state) {
             present.push(key);
+            // Both lists have the same order.
+            index += sent[index..].iter().take_while(|(sent, _)| *sent < key).count();
+            let last = sent.get_mut(index).filter(|(sent, _)| *sent == key);
             // The broker may retain more than the history file, whose last write was a minute ago.
             if !self.energy_restored && is_energy(key.quantity().key) {
                 continue;
             }
             let is_current = is_new || matches!(key.quantity().get, Get::Link(_));
-            if is_current && is_due(self.sent.values.get(&key), &value, now, settings.publish) {
-                messages.push(Message::value(self.topics.value(key), value.to_string()));
-                self.sent.values.insert(key, LastSent { value, at: now });
+            let is_due = is_due(last.as_ref().map(|(_, last)| last), &value, now, settings.publish);
+            if is_current && is_due {
+                messages.push(Message::value(
+                    self.topics.value(key),
+                    topics::text(12, format_args!("{value}")),
+                ));
+                let value = LastSent { value, at: now };
+                match last {
+                    Some((_, last)) => *last = value,
+                    None => sent.insert(index, (key, value)),
+                }
             }
         }
         if is_new {
@@ -300,10 +314,15 @@ impl PublishedBattery {
         settings: &Settings,
         messages: &mut Vec<Message>,
     ) {
+        if self.present == read && self.restored.is_empty() {
+            return;
+        }
         let is_missing = |key: &EntryKey| read.binary_search(key).is_err();
         let missing = self.present.iter().copied().filter(is_missing);
-        let missing: Vec<_> = missing.inspect(|key| drop(self.sent.values.remove(key))).collect();
-        let mut topics: Vec<_> = missing.into_iter().map(|key| self.topics.value(key)).collect();
+        let mut topics: Vec<_> = missing.map(|key| self.topics.value(key)).collect();
+        self.sent
+            .values
+            .retain(|(sent, _)| !is_missing(sent) || self.present.binary_search(sent).is_err());
         let restored = std::mem::take(&mut self.restored).into_iter();
         let restored =
             restored.filter(|key| EntryKey::parse(key).is_none_or(|key| is_missing(&key)));

@@ -13,9 +13,18 @@ use super::message::Message;
 use super::seen_quantities::SeenQuantities;
 use super::topics::DiscoveryTarget;
 
-/// The discovery messages of one battery that the broker retains.
+/// The discovery messages of one battery that the broker retains. Packed between updates: a battery has a
+/// hundred entities, and their names take four times as much memory in a map.
 #[derive(Debug, Clone, Default)]
-pub struct RetainedDiscovery(BTreeMap<DiscoveryTarget, RetainedPayload>);
+pub struct RetainedDiscovery {
+    /// `component/key/` of each entity. No level of a topic contains a slash.
+    entities: String,
+    /// Of the same entities.
+    hashes: Vec<Option<u64>>,
+    devices: Targets,
+}
+
+type Targets = BTreeMap<DiscoveryTarget, RetainedPayload>;
 
 #[derive(Debug, Clone)]
 struct RetainedPayload {
@@ -56,15 +65,47 @@ impl RetainedDiscovery {
             DiscoveryTarget::Device(_) => Some(Box::new(components)),
         };
         let payload = RetainedPayload { hash: None, components };
-        let count: usize = self.0.values().map(RetainedPayload::len).sum();
-        if count + payload.len() <= MAX_ANNOUNCED {
-            self.0.insert(target, payload);
+        let devices: usize = self.devices.values().map(RetainedPayload::len).sum();
+        if self.hashes.len() + devices + payload.len() <= MAX_ANNOUNCED {
+            self.insert(target, payload);
         }
+    }
+
+    /// Of two equal targets the last one counts.
+    fn insert(&mut self, target: DiscoveryTarget, payload: RetainedPayload) {
+        match target {
+            DiscoveryTarget::Entity(component, key) => {
+                self.entities.extend([&component, "/", &key, "/"]);
+                self.hashes.push(payload.hash);
+            }
+            DiscoveryTarget::Device(_) => drop(self.devices.insert(target, payload)),
+        }
+    }
+
+    fn unpack(self) -> Targets {
+        let mut levels = self.entities.split('/');
+        let entities = self.hashes.into_iter().map_while(|hash| {
+            let (component, key) = (levels.next()?.to_owned(), levels.next()?.to_owned());
+            let payload = RetainedPayload { hash, components: None };
+            Some((DiscoveryTarget::Entity(component, key), payload))
+        });
+        let mut targets = self.devices;
+        targets.extend(entities);
+        targets
+    }
+
+    fn pack(targets: Targets) -> Self {
+        let mut packed = RetainedDiscovery::default();
+        targets.into_iter().for_each(|(target, payload)| packed.insert(target, payload));
+        packed.entities.shrink_to_fit();
+        packed.hashes.shrink_to_fit();
+        packed
     }
 
     /// The next update sends everything again, as Home Assistant expects after its start.
     pub fn invalidate(&mut self) {
-        self.0.values_mut().for_each(|payload| payload.hash = None);
+        self.hashes.fill(None);
+        self.devices.values_mut().for_each(|payload| payload.hash = None);
     }
 
     /// `complete`: the battery was read, so that all its entities are known. Until then nothing is
@@ -77,52 +118,65 @@ impl RetainedDiscovery {
         seen: &SeenQuantities,
         complete: bool,
     ) -> DiscoveryUpdate {
-        let entities = match format {
-            Discovery::Off => Vec::new(),
-            Discovery::Entity | Discovery::Device => discovery::entities(context, seen),
-        };
-        let is_device = |target: &DiscoveryTarget| matches!(target, DiscoveryTarget::Device(_));
-        let is_other_format = |target: &DiscoveryTarget| match format {
-            Discovery::Off => true,
-            Discovery::Entity => is_device(target),
-            Discovery::Device => !is_device(target),
-        };
-        if format != Discovery::Off && !complete && self.0.keys().any(is_other_format) {
-            return DiscoveryUpdate::default();
-        }
-        let (messages, removed_keys) = (Vec::new(), BTreeSet::new());
-        let mut sync = Sync { context, retained: &mut self.0, messages, removed_keys };
-        if format != Discovery::Off {
-            sync.migrate(is_other_format, &entities);
-        }
-        // Before the same entities are announced in the other format, otherwise Home Assistant logs
-        // a conflict for each of them. After `migrate` it keeps them.
-        sync.remove(is_other_format);
-        let target = |entity: &Entity| match format {
-            Discovery::Device => DiscoveryTarget::Device(entity.module),
-            Discovery::Entity | Discovery::Off => entity_target(entity),
-        };
-        let targets: BTreeSet<_> = entities.iter().map(target).collect();
-        if format == Discovery::Entity {
-            entities.iter().for_each(|entity| sync.publish_entity(entity));
-        } else {
-            let modules: BTreeSet<_> = entities.iter().map(|entity| entity.module).collect();
-            modules.into_iter().for_each(|module| sync.publish_device(module, &entities, complete));
-        }
-        if complete {
-            sync.remove(|target| !targets.contains(target));
-        }
-        let Sync { messages, mut removed_keys, .. } = sync;
-        // Without discovery the values are all there is, so they stay.
-        let is_removed = |key: &String| entities.iter().all(|entity| entity.key != *key);
-        removed_keys.retain(|key| format != Discovery::Off && is_removed(key));
-        DiscoveryUpdate { messages, removed_keys }
+        let mut targets = std::mem::take(self).unpack();
+        let update = update(&mut targets, format, context, seen, complete);
+        *self = RetainedDiscovery::pack(targets);
+        update
     }
+}
+
+fn update(
+    retained: &mut Targets,
+    format: Discovery,
+    context: &Context<'_>,
+    seen: &SeenQuantities,
+    complete: bool,
+) -> DiscoveryUpdate {
+    let entities = match format {
+        Discovery::Off => Vec::new(),
+        Discovery::Entity | Discovery::Device => discovery::entities(context, seen),
+    };
+    let is_device = |target: &DiscoveryTarget| matches!(target, DiscoveryTarget::Device(_));
+    let is_other_format = |target: &DiscoveryTarget| match format {
+        Discovery::Off => true,
+        Discovery::Entity => is_device(target),
+        Discovery::Device => !is_device(target),
+    };
+    if format != Discovery::Off && !complete && retained.keys().any(is_other_format) {
+        return DiscoveryUpdate::default();
+    }
+    let (messages, removed_keys) = (Vec::new(), BTreeSet::new());
+    let mut sync = Sync { context, retained, messages, removed_keys };
+    if format != Discovery::Off {
+        sync.migrate(is_other_format, &entities);
+    }
+    // Before the same entities are announced in the other format, otherwise Home Assistant logs
+    // a conflict for each of them. After `migrate` it keeps them.
+    sync.remove(is_other_format);
+    let target = |entity: &Entity| match format {
+        Discovery::Device => DiscoveryTarget::Device(entity.module),
+        Discovery::Entity | Discovery::Off => entity_target(entity),
+    };
+    let targets: BTreeSet<_> = entities.iter().map(target).collect();
+    if format == Discovery::Entity {
+        entities.iter().for_each(|entity| sync.publish_entity(entity));
+    } else {
+        let modules: BTreeSet<_> = entities.iter().map(|entity| entity.module).collect();
+        modules.into_iter().for_each(|module| sync.publish_device(module, &entities, complete));
+    }
+    if complete {
+        sync.remove(|target| !targets.contains(target));
+    }
+    let Sync { messages, mut removed_keys, .. } = sync;
+    // Without discovery the values are all there is, so they stay.
+    let is_removed = |key: &String| entities.iter().all(|entity| entity.key != *key);
+    removed_keys.retain(|key| format != Discovery::Off && is_removed(key));
+    DiscoveryUpdate { messages, removed_keys }
 }
 
 struct Sync<'a> {
     context: &'a Context<'a>,
-    retained: &'a mut BTreeMap<DiscoveryTarget, RetainedPayload>,
+    retained: &'a mut Targets,
     messages: Vec<Message>,
     removed_keys: BTreeSet<String>,
 }

@@ -25,12 +25,22 @@ impl SeenQuantities {
     /// family that is missing completely was merely not read this time.
     pub fn update(&mut self, state: &DeviceState) -> bool {
         let seen = |Entry { key, module, enabled, .. }| SeenQuantity { key, module, enabled };
-        let mut now: Vec<_> = entries(state).into_iter().map(seen).collect();
+        let entries = entries(state);
+        // `collect` would keep the memory of the values.
+        let mut now = Vec::with_capacity(entries.len());
+        now.extend(entries.into_iter().map(seen));
         for key in intermittent(state) {
             if !contains(&now, key) {
                 let enabled = key.quantity().enabled;
                 insert(&mut now, SeenQuantity { key, module: None, enabled });
             }
+        }
+        let is_same = |now: &[SeenQuantity], old: &[SeenQuantity]| {
+            now.iter().map(|new| new.key).eq(old.iter().map(|old| old.key))
+        };
+        if is_same(&now, &self.0) {
+            self.0 = now;
+            return false;
         }
         // A module that was removed takes all its quantities with it.
         let has_modules = now.iter().any(|new| new.module.is_some());
@@ -40,7 +50,7 @@ impl SeenQuantities {
         let is_kept = |old: &&SeenQuantity| !contains(&now, old.key) && !removed(old.module);
         let kept: Vec<_> = self.0.iter().filter(is_kept).copied().collect();
         kept.into_iter().for_each(|old| insert(&mut now, old));
-        let changed = !now.iter().map(|new| new.key).eq(self.0.iter().map(|old| old.key));
+        let changed = !is_same(&now, &self.0);
         self.0 = now;
         changed
     }

@@ -1,5 +1,7 @@
 //! Every topic of the program.
 
+use std::fmt;
+
 use crate::model::{EntryKey, Profile, Switch};
 
 use DiscoveryTarget::{Device, Entity};
@@ -50,7 +52,7 @@ impl Topics {
 
     /// The topic of a value.
     pub fn value(&self, key: EntryKey) -> String {
-        format!("{}/{key}", self.base)
+        text(self.base.len() + 32, format_args!("{}/{key}", self.base))
     }
 
     /// The reverse of [`Topics::topic`].
@@ -86,6 +88,14 @@ impl Topics {
     pub fn discovery_filters(&self) -> [String; 2] {
         [Entity("+".into(), "+".into()), Device(None)].map(|target| self.discovery(&target))
     }
+}
+
+/// A text that is hardly ever longer than this, so that it is not moved while it grows.
+pub fn text(length: usize, content: fmt::Arguments<'_>) -> String {
+    let mut text = String::with_capacity(length);
+    // Cannot fail.
+    let _ = fmt::Write::write_fmt(&mut text, content);
+    text
 }
 
 /// What a discovery message describes.
@@ -137,7 +147,8 @@ pub fn is_value_key(key: &str) -> bool {
 
 /// Whether a broker accepts this topic for publishing; an invalid one ends the connection.
 pub fn is_publishable(topic: &str) -> bool {
-    !topic.is_empty() && topic.len() <= usize::from(u16::MAX) && !topic.contains(['+', '#', '\0'])
+    let is_forbidden = |byte| matches!(byte, b'+' | b'#' | 0);
+    (1..=usize::from(u16::MAX)).contains(&topic.len()) && !topic.bytes().any(is_forbidden)
 }
 
 #[cfg(test)]
