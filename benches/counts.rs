@@ -140,7 +140,9 @@ fn publish(batteries: usize, reads: usize, changing: bool) -> u128 {
         let (port, mut raw_messages) = broker::start().await;
         let (commands, _inboxes) = CommandBus::new(&[]);
         let task = Tasks::default().register("mqtt", &CancellationToken::new());
-        tokio::spawn(mqtt::run(settings(port), board.clone(), commands, task));
+        let file_restored = CancellationToken::new();
+        file_restored.cancel();
+        tokio::spawn(mqtt::run(settings(port), board.clone(), commands, file_restored, task));
         let mut publisher = PublishedReads::new(&board, reading, changing);
         // The first read is announced to Home Assistant.
         for number in 0..10 {

@@ -100,26 +100,22 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
             notify::run(settings.clone(), board.clone(), task).boxed()
         });
     }
-    // The file has the energy counters to the milliwatt-hour, the broker has them rounded.
+    let file_restored = CancellationToken::new();
+    if let Some(settings) = config.mqtt.clone() {
+        sinks.spawn(start_counters_without_broker(board.clone(), stop_sinks.clone()).boxed());
+        let shared = (board.clone(), app.commands.clone(), file_restored.clone());
+        supervise(&mut sinks, sink("mqtt"), move |task| {
+            let (board, commands, file_restored) = shared.clone();
+            mqtt::run(settings.clone(), board, commands, file_restored, task).boxed()
+        });
+    }
     let loaded = timeout(HISTORY_TIMEOUT, history.restored());
     if has_history && let Some(Err(_)) = stop.run_until_cancelled(loaded).await {
         warn!("the history file is slow; energy counters continue without it until it is loaded");
     }
-    if let Some(settings) = config.mqtt.clone() {
-        sinks.spawn(start_counters_without_broker(board.clone(), stop_sinks.clone()).boxed());
-        let shared = (board.clone(), app.commands.clone());
-        supervise(&mut sinks, sink("mqtt"), move |task| {
-            let (board, commands) = shared.clone();
-            mqtt::run(settings.clone(), board, commands, task).boxed()
-        });
-    } else if config.history.file.is_some() {
-        start_counters_at_zero(board, "no earlier values were found");
-    } else {
-        let file = remedy::setting("HISTORY_FILE");
-        start_counters_at_zero(
-            board,
-            &format!("without MQTT or {file} they are lost at a restart"),
-        );
+    file_restored.cancel();
+    if config.mqtt.is_none() {
+        start_counters_at_zero(board, &reason_for_zero(config));
     }
     sinks.spawn(watch_time(board.clone(), app.tasks.clone(), stop_sinks.clone()).boxed());
     stop.cancelled().await;
@@ -138,6 +134,17 @@ fn start_counters_at_zero(board: &Board, reason: &str) {
         board.devices().filter_map(|id| board.restore(id, None, EnergySource::File)).collect();
     if restored.contains(&Restored::Zero) {
         info!("energy counters start at 0: {reason}");
+    }
+}
+
+/// Why nothing was restored, where there is no broker.
+fn reason_for_zero(config: &Config) -> String {
+    match &config.history.file {
+        Some(_) => "no earlier values were found".to_owned(),
+        None => {
+            let file = remedy::setting("HISTORY_FILE");
+            format!("without MQTT or {file} they are lost at a restart")
+        }
     }
 }
 

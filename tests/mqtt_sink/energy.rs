@@ -2,9 +2,10 @@
 
 use bms_reader::model::EnergyTotals;
 use bms_reader::model::energy::Energy;
+use tokio_util::sync::CancellationToken;
 
 use crate::BRIDGE;
-use crate::fixture::TestSink;
+use crate::fixture::{TestSink, pack};
 use crate::mosquitto::Mosquitto;
 use crate::proxy::Proxy;
 
@@ -38,6 +39,23 @@ fn incomplete_counters_wait_for_a_delayed_echo() {
     assert_eq!(energy("both"), totals("5.0", "3.0"));
     assert_eq!(energy("one"), totals("7.0", "0.0"));
     assert_eq!(energy("none"), totals("0.0", "0.0"));
+}
+
+#[test]
+fn history_file_precedes_the_broker_and_delays_nothing_else() {
+    let broker = Mosquitto::start();
+    let mqtt = broker.subscribe();
+    let mut sink = sink_with_retained_counters(&broker);
+    let file_restored = CancellationToken::new();
+    sink.file_restored = file_restored.clone();
+    let sink = sink.run();
+    sink.accept("both", pack(4));
+    mqtt.wait_for("bms/both/online", "true");
+    mqtt.wait_for(BRIDGE, "true");
+    assert_eq!(sink.energy_before_start("both"), None, "the file has not been read");
+    file_restored.cancel();
+    sink.wait_until("the counters", |sink| sink.energy_before_start("none").is_some());
+    assert_eq!(sink.energy_before_start("both"), totals("5.0", "3.0"));
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub fn start_and_read() -> (Mosquitto, Subscriber, TestSink) {
 
 pub struct TestSink {
     pub settings: Settings,
+    /// Cancelled, as without a history file.
+    pub file_restored: CancellationToken,
     board: Board,
     bus: CommandBus,
     inboxes: Vec<CommandInbox>,
@@ -80,7 +82,9 @@ impl TestSink {
         let lines: Vec<Vec<DeviceId>> = ids.iter().map(|id| vec![device(id)]).collect();
         let (bus, inboxes) = CommandBus::new(&lines);
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-        TestSink { settings, board, bus, inboxes, stop, kill, thread: None }
+        let file_restored = CancellationToken::new();
+        file_restored.cancel();
+        TestSink { settings, file_restored, board, bus, inboxes, stop, kill, thread: None }
     }
 
     pub fn run(mut self) -> Self {
@@ -88,6 +92,7 @@ impl TestSink {
             self.settings.clone(),
             self.board.clone(),
             self.bus.clone(),
+            self.file_restored.clone(),
             self.stop.clone().into(),
         );
         let kill = self.kill.clone();

@@ -39,6 +39,7 @@ mod topics;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::command::CommandBus;
@@ -112,10 +113,18 @@ pub enum Publish {
     All,
 }
 
-/// Publishes the batteries of the board until the stop.
-pub async fn run(settings: Settings, board: Board, commands: CommandBus, task: Task) {
+/// Publishes the batteries of the board until the stop. Once `file_restored` is cancelled, the broker
+/// may restore the energy counters that the history file lacks: the file has them to the
+/// milliwatt-hour, the broker has them rounded.
+pub async fn run(
+    settings: Settings,
+    board: Board,
+    commands: CommandBus,
+    file_restored: CancellationToken,
+    task: Task,
+) {
     let stop = task.stop.clone();
-    let mut publisher = Publisher::new(settings, board, commands, task);
+    let mut publisher = Publisher::new(settings, board, commands, file_restored, task);
     let mut backoff = Backoff::default();
     let mut reported_duplicate = false;
     loop {

@@ -51,11 +51,20 @@ pub struct Publisher {
     batteries: Vec<PublishedBattery>,
     /// Limits the log lines about failed read commands.
     failed_reads: Rate,
+    file_restored: CancellationToken,
+    /// Every retained value has arrived on this connection.
+    all_arrived: bool,
     pub task: Task,
 }
 
 impl Publisher {
-    pub fn new(settings: Settings, board: Board, commands: CommandBus, task: Task) -> Self {
+    pub fn new(
+        settings: Settings,
+        board: Board,
+        commands: CommandBus,
+        file_restored: CancellationToken,
+        task: Task,
+    ) -> Self {
         let published = |state: DeviceState| PublishedBattery::new(&settings, &state.profile);
         let batteries = board.states().map(published).collect();
         board.update_broker(|_| {});
@@ -69,6 +78,8 @@ impl Publisher {
             commands,
             batteries,
             failed_reads: Rate::new(LOG_LINES),
+            file_restored,
+            all_arrived: false,
             task,
         }
     }
@@ -149,6 +160,7 @@ impl Publisher {
             self.handle(command, &mut replies, client).await?;
         }
         let (mut republish_at, mut not_before) = (None, time::Instant::now());
+        let (file_restored, mut restores) = (self.file_restored.clone(), true);
         loop {
             self.task.progress(STEP_LIMIT);
             tokio::select! {
@@ -162,6 +174,10 @@ impl Publisher {
                     Event::Incoming(incoming) => self.handle(incoming, &mut replies, client).await?,
                     Event::Connected | Event::Subscribed(_) => {}
                 },
+                () = file_restored.cancelled(), if restores => {
+                    restores = false;
+                    self.restore_energy();
+                }
                 states = updates.next() => self.publish_updates(&states, client).await?,
                 Some(Ok(reply)) = replies.join_next(), if !replies.is_empty() => match reply {
                     Ok(reply) => client.publish(reply).await?,
@@ -257,7 +273,10 @@ impl Publisher {
                 index,
                 energy @ (RetainedState::EnergyCharged(_) | RetainedState::EnergyDischarged(_)),
             ) => self.batteries[index].restore(energy),
-            Incoming::Echo(payload) if payload == self.echo.payload => self.restore_energy(true),
+            Incoming::Echo(payload) if payload == self.echo.payload => {
+                self.all_arrived = true;
+                self.restore_energy();
+            }
             Incoming::Birth
             | Incoming::Echo(_)
             | Incoming::Intact(_)

@@ -34,6 +34,7 @@ impl Publisher {
         &mut self,
         client: &mut MqttClient,
     ) -> Result<Vec<Incoming>, MqttError> {
+        self.all_arrived = false;
         let mut arrived = Arrived::default();
         let is_connected = |event: &Event| matches!(event, Event::Connected);
         self.receive_until(is_connected, client, &mut arrived).await?;
@@ -61,8 +62,8 @@ impl Publisher {
             }
         }
         if !filters.is_empty() {
-            let all_arrived = self.collect(filters, permanent, client, &mut arrived).await?;
-            self.restore_energy(all_arrived);
+            self.all_arrived = self.collect(filters, permanent, client, &mut arrived).await?;
+            self.restore_energy();
         }
         Ok(arrived.commands)
     }
@@ -130,12 +131,16 @@ impl Publisher {
         }
     }
 
-    /// Lets the energy counters continue from the retained values. Until `all_arrived`, a battery
-    /// needs both: the missing one may still arrive, and zero would replace it.
-    pub(super) fn restore_energy(&mut self, all_arrived: bool) {
+    /// Lets the energy counters continue from the retained values, after the history file was asked for
+    /// them. Until all have arrived, a battery needs both: the missing one may still arrive, and zero
+    /// would replace it.
+    pub(super) fn restore_energy(&mut self) {
+        if !self.file_restored.is_cancelled() {
+            return;
+        }
         for battery in &mut self.batteries {
             let (charged, discharged) = (battery.retained_charged, battery.retained_discharged);
-            let complete = all_arrived || (charged.is_some() && discharged.is_some());
+            let complete = self.all_arrived || (charged.is_some() && discharged.is_some());
             if !complete || std::mem::replace(&mut battery.energy_restored, true) {
                 continue;
             }
