@@ -135,7 +135,8 @@ impl PolledBattery {
 
     /// The connection was opened; `counts` unless it was closed on purpose before.
     pub(super) fn connected(&mut self, link: Option<&Link>, counts: bool) {
-        if let Some(Link::Ble(link)) = link
+        let ble = link.and_then(Link::ble);
+        if let Some(link) = ble
             && link.name() != self.member.options.name.as_deref()
         {
             self.member.options.name = link.name().map(str::to_owned);
@@ -149,14 +150,14 @@ impl PolledBattery {
             self.board.update(&self.member.id, |state| state.counters.reconnects += 1);
         }
         self.measure_signal(link);
-        if let Some(Link::Ble(link)) = link {
+        if let Some(link) = link.and_then(Link::ble) {
             let adapter = link.adapter().to_owned();
             self.update_profile(|profile| profile.adapter = Some(adapter));
         }
     }
 
     pub(super) fn measure_signal(&mut self, link: Option<&Link>) {
-        if let Some(Link::Ble(link)) = link {
+        if let Some(link) = ble {
             self.signal = link.rssi().or(self.signal);
         }
     }

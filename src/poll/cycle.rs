@@ -9,10 +9,14 @@ use crate::clock;
 use crate::model::plausible::Implausible;
 use crate::model::units::millis;
 use crate::model::{Fault, FaultKind, Reading};
-use crate::protocol::{CycleKind, Driver, ProtocolError, Step};
+use crate::protocol::{CycleKind, Driver, Pause, ProtocolError, Step};
 use crate::remedy;
 use crate::tasks::catch_panic;
 use crate::transport::{Link, LinkError};
+
+/// The rest of a reply may take this long after the pause that follows it: 16 frames of Daly take
+/// 220 ms.
+const MAX_TAIL: Duration = Duration::from_millis(300);
 
 /// Why a cycle failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -156,8 +160,8 @@ impl Cycle<'_> {
                     self.link.send(&bytes).await?;
                     self.driver.advance();
                 }
-                Step::Pause(time) => {
-                    sleep(time).await;
+                Step::Pause(pause) => {
+                    self.pause(pause, deadline).await?;
                     self.driver.advance();
                 }
                 Step::Await(time) => {
@@ -167,6 +171,28 @@ impl Cycle<'_> {
                 Step::Failed(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Bytes of an earlier reply prolong the quiet, but a line that never falls silent does not keep a
+    /// request back.
+    async fn pause(&mut self, pause: Pause, deadline: Instant) -> Result<(), LinkError> {
+        let time = match pause {
+            Pause::Quiet(time) => time,
+            Pause::Full(time) => {
+                sleep(time).await;
+                return Ok(());
+            }
+        };
+        let last = self.link.quiet_at(time).map(|quiet| deadline.min(quiet + MAX_TAIL));
+        while let Some(quiet) = self.link.quiet_at(time).min(last)
+            && quiet > Instant::now()
+            && let Ok(chunk) = timeout_at(quiet, self.link.receive()).await
+        {
+            let chunk = chunk?;
+            self.traffic.received(self.driver, &chunk);
+            self.driver.receive(&chunk);
+        }
+        Ok(())
     }
 
     /// Feeds the driver until its step is no longer `Await(time)`, and returns that step; `None` when
@@ -240,7 +266,7 @@ mod tests {
     /// One read within nine seconds.
     async fn read(driver: &mut ScriptedDriver, link: MemoryLink) -> Outcome {
         let mut traffic = TrafficLog::new(&DeviceId::new("b").unwrap(), None);
-        cycle(driver, &mut Link::Memory(link), CycleKind::Read, SECOND * 9, &mut traffic).await
+        cycle(driver, &mut Link::from(link), CycleKind::Read, SECOND * 9, &mut traffic).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -286,10 +312,75 @@ mod tests {
         assert_eq!(driver.inputs.last().unwrap(), "silence");
     }
 
+    const PAUSE: Duration = Duration::from_millis(100);
+    const QUIET: Step = Step::Pause(Pause::Quiet(PAUSE));
+
+    /// How long a cycle with these steps takes.
+    async fn time_of(steps: Vec<Step>, link: &mut Link) -> Duration {
+        let began = Instant::now();
+        let steps = [steps, vec![Step::Done(Box::default())]].concat();
+        let mut driver = scripted(steps, usize::MAX);
+        let mut traffic = TrafficLog::new(&DeviceId::new("b").unwrap(), None);
+        let outcome = cycle(&mut driver, link, CycleKind::Read, SECOND * 9, &mut traffic).await;
+        assert!(outcome.result.is_ok(), "{outcome:?}");
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pause_is_counted_from_the_last_byte() {
+        let (near, mut far) = MemoryLink::pair("test");
+        let mut link = Link::from(near);
+        assert_eq!(time_of(vec![QUIET], &mut link).await, Duration::ZERO, "nothing was sent yet");
+
+        far.send(b"a reply").await.unwrap();
+        assert_eq!(time_of(vec![QUIET], &mut link).await, PAUSE, "right after a reply");
+        sleep(PAUSE / 4).await;
+        assert_eq!(time_of(vec![], &mut link).await, Duration::ZERO);
+        sleep(PAUSE).await;
+        assert_eq!(time_of(vec![QUIET], &mut link).await, Duration::ZERO, "after a long silence");
+
+        let request = Step::Send(b"?".to_vec());
+        let elapsed = time_of(vec![request, QUIET], &mut link).await;
+        assert_eq!(elapsed, PAUSE, "after a request without a reply");
+        let full = Step::Pause(Pause::Full(PAUSE));
+        assert_eq!(time_of(vec![full], &mut link).await, PAUSE, "whatever was before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rest_of_a_reply_prolongs_the_pause() {
+        for (pieces, end) in [(0, 100), (1, 180), (2, 260), (50, 400)] {
+            let (near, mut far) = MemoryLink::pair("test");
+            let mut link = Link::from(near);
+            far.send(b"a reply").await.unwrap();
+            let rest = async {
+                for _ in 0..pieces {
+                    sleep(PAUSE * 4 / 5).await;
+                    far.send(b" and more").await.unwrap();
+                }
+            };
+            let (elapsed, ()) = tokio::join!(time_of(vec![QUIET], &mut link), rest);
+            assert_eq!(elapsed, Duration::from_millis(end), "{pieces} more pieces");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_without_a_reply_makes_later_pauses_longer() {
+        let (near, mut far) = MemoryLink::pair("test");
+        let mut link = Link::from(near);
+        let short = || Step::Pause(Pause::Quiet(PAUSE / 10));
+        far.send(b"a reply").await.unwrap();
+        assert_eq!(time_of(vec![short()], &mut link).await, PAUSE / 10);
+        let request = vec![Step::Send(b"?".to_vec()), Step::Await(SECOND), short()];
+        assert_eq!(time_of(request, &mut link).await, SECOND);
+        far.send(b"a reply").await.unwrap();
+        assert_eq!(time_of(vec![short()], &mut link).await, PAUSE);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn endless_driver_is_stopped_at_the_limit() {
         let (near, _far) = MemoryLink::pair("test");
-        let pauses: VecDeque<Step> = std::iter::repeat_n(Step::Pause(SECOND), 100).collect();
+        let pauses: VecDeque<Step> =
+            std::iter::repeat_n(Step::Pause(Pause::Full(SECOND)), 100).collect();
         let mut driver = scripted(pauses, 0);
         let outcome = read(&mut driver, near).await;
         let overrun = outcome.result.unwrap_err();

@@ -5,15 +5,13 @@
 use std::time::Duration;
 
 use super::ascii_frame::{self, Frame};
+use super::query::TURN_ROUND;
 use super::values::{self, centi_ah, deci_kelvin, keep, plain_text};
 use super::{
     CycleKind, DecodeError, Framing, Need, Options, Pacing, ProtocolError, Reader, RequestReply,
 };
 use crate::model::{Alarm, Milliamps, Reading, SensorLocation};
 
-/// Quiet time before a request. No document asks for it, but half-duplex adapters need a moment to
-/// turn round.
-const GAP: Duration = Duration::from_millis(100);
 /// The longest reply takes 225 ms at 9600 baud.
 const SETTLE: Duration = Duration::from_millis(300);
 const RETRIES: u8 = 2;
@@ -232,7 +230,7 @@ impl RequestReply for Pack {
     }
 
     fn pacing(&self, _query: &'static Service) -> Pacing {
-        Pacing { timeout: self.timeout, gap: GAP, settle: SETTLE, retries: RETRIES }
+        Pacing { timeout: self.timeout, gap: TURN_ROUND, settle: SETTLE, retries: RETRIES }
     }
 
     /// Codes 02 and 03 mean that the request arrived damaged; 05 and 06 may be about INFO.

@@ -68,8 +68,7 @@ pub enum Step {
     Send(Vec<u8>),
     /// Pass on what is received within this time.
     Await(Duration),
-    /// Leave the line quiet.
-    Pause(Duration),
+    Pause(Pause),
     Done(Box<Reading>),
     Failed(ProtocolError),
 }
@@ -77,6 +76,25 @@ pub enum Step {
 /// What carries the bytes. Some brands use a different dialect on each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Medium {
+/// How long to leave the line alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// Until nothing was sent or received for this time, which may be over already.
+    Quiet(Duration),
+    /// This time, whatever happened before.
+    Full(Duration),
+}
+
+impl Pause {
+    /// The same for `limit` at most.
+    pub fn min(self, limit: Duration) -> Self {
+        match self {
+            Pause::Quiet(time) => Pause::Quiet(time.min(limit)),
+            Pause::Full(time) => Pause::Full(time.min(limit)),
+        }
+    }
+}
+
     /// A serial port, or a bridge to one.
     Serial,
     Ble,

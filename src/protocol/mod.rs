@@ -43,7 +43,7 @@ pub mod pylontech_sc0500;
 pub mod seplos;
 pub mod smart123;
 
-pub use driver::{CapacityUnit, CycleKind, Driver, Medium, Options, Side, Step};
+pub use driver::{CapacityUnit, CycleKind, Driver, Medium, Options, Pause, Side, Step};
 pub use error::{DecodeError, ProtocolError};
 pub use info::{DriverInfo, ImpliedBy, uuid16};
 pub use nickname::nickname;

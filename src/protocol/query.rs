@@ -28,6 +28,10 @@ use crate::model::{Reading, Setting};
 pub use runner::Runner;
 pub(super) use session::Session;
 
+/// Quiet time before a request where no source asks for more: half-duplex adapters need a moment to
+/// turn round. Ten characters at 9600 baud; Modbus requires three and a half.
+pub const TURN_ROUND: Duration = Duration::from_millis(10);
+
 /// A brand with a few requests and one framed reply to each.
 pub trait RequestReply: Send {
     type Query: Copy + PartialEq + Debug + Send + 'static;
@@ -154,7 +158,7 @@ impl Framing {
 pub struct Pacing {
     /// Time for one reply.
     pub timeout: Duration,
-    /// Quiet time before each request.
+    /// Quiet time before the request, counted from the last byte on the line.
     pub gap: Duration,
     /// Time to keep receiving after a damaged reply before the request is repeated.
     pub settle: Duration,

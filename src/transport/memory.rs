@@ -113,7 +113,7 @@ mod tests {
         drop(far);
         assert!(matches!(near.receive().await, Err(LinkError::Gone { .. })));
         assert!(matches!(near.send(b"?").await, Err(LinkError::Gone { .. })));
-        assert!(matches!(Link::Memory(near).drain(), Err(LinkError::Gone { .. })));
+        assert!(matches!(Link::from(near).drain(), Err(LinkError::Gone { .. })));
     }
 
     #[tokio::test]
@@ -151,7 +151,7 @@ mod tests {
     #[tokio::test]
     async fn drain_discards_only_what_has_arrived() {
         let (near, mut far) = MemoryLink::pair("simulator");
-        let mut near = Link::Memory(near);
+        let mut near = Link::from(near);
         far.send(b"stale").await.unwrap();
         far.send(b"staler").await.unwrap();
         near.drain().unwrap();

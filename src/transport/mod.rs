@@ -1,7 +1,7 @@
 //! Moving bytes over a serial port, TCP, Bluetooth or memory; knows nothing about batteries.
 //!
-//! [`Link`] is an enum, not a trait object: the set is closed. Every operation has its own time
-//! limit.
+//! The kinds of [`Link`] are an enum, not a trait object: the set is closed. Every operation has its
+//! own time limit.
 
 pub mod ble;
 mod error;
@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::task::{JoinSet, unconstrained};
+use tokio::time::Instant;
 
 pub use ble::{BleChannel, BleConfig, BleLink, Bluetooth, CharacteristicId, Passkey};
 pub use error::{BusFault, LinkError};
@@ -28,6 +29,10 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// Chunks that `drain` discards at most, so that a line that sends without end cannot block it. Not
 /// less than a link in memory or over Bluetooth holds.
 const DRAIN_CHUNKS: usize = 256;
+
+/// The pause on a line on which a request had no reply that came sooner after the last byte. No source
+/// knows a battery that needs a longer one than its driver requests.
+const CAREFUL_PAUSE: Duration = Duration::from_millis(100);
 
 /// Completes when it makes sense to try again before a back-off is over, because what was missing has
 /// returned. It may be wrong, and it knows nothing about the back-off: the caller has to limit how
@@ -52,12 +57,14 @@ pub enum LinkConfig {
 impl LinkConfig {
     /// Opens the link. `baud` applies to serial ports only.
     pub async fn open(&self, baud: u32) -> Result<Link, LinkError> {
-        match self {
-            LinkConfig::Serial { path } => serial::open(path, baud).map(Link::Serial),
-            LinkConfig::Tcp { address } => tcp::open(address).await.map(Link::Tcp),
-            LinkConfig::Ble(config) => ble::open(config).await.map(Link::Ble),
-            LinkConfig::Memory(port) => port.open().map(Link::Memory),
-        }
+        Ok(match self {
+            LinkConfig::Serial { path } => {
+                Link { baud: Some(baud), ..Link::from(serial::open(path, baud)?) }
+            }
+            LinkConfig::Tcp { address } => tcp::open(address).await?.into(),
+            LinkConfig::Ble(config) => ble::open(config).await?.into(),
+            LinkConfig::Memory(port) => port.open()?.into(),
+        })
     }
 
     /// Signals when it makes sense to try again after this error. `None`: only trying reveals it, which
@@ -97,35 +104,99 @@ impl fmt::Display for LinkConfig {
 
 /// An open connection that carries bytes.
 #[derive(Debug)]
-pub enum Link {
+pub struct Link {
+    channel: Channel,
+    /// Baud rate of a serial port, on which bytes leave later than they are written.
+    baud: Option<u32>,
+    /// When the last byte passed in either direction; `None`: none since the link was opened.
+    last_byte: Option<Instant>,
+    /// A request was sent less than [`CAREFUL_PAUSE`] after the last byte, and nothing was received
+    /// since.
+    unanswered: bool,
+    /// Shortest pause, whatever is asked for.
+    min_pause: Duration,
+}
+
+#[derive(Debug)]
+enum Channel {
     Serial(serial::SerialLink),
     Tcp(tcp::TcpLink),
     Ble(BleLink),
     Memory(MemoryLink),
 }
 
-/// Evaluates an expression for the link inside a [`Link`].
+/// Evaluates an expression for the link inside a [`Channel`].
 macro_rules! for_link {
     ($enum:expr, $link:ident => $call:expr) => {
         match $enum {
-            Link::Serial($link) => $call,
-            Link::Tcp($link) => $call,
-            Link::Ble($link) => $call,
-            Link::Memory($link) => $call,
+            Channel::Serial($link) => $call,
+            Channel::Tcp($link) => $call,
+            Channel::Ble($link) => $call,
+            Channel::Memory($link) => $call,
         }
     };
 }
 
+/// Links of each kind.
+macro_rules! links {
+    ($($link:ty => $channel:ident),*) => {
+        $(impl From<$link> for Link {
+            fn from(link: $link) -> Self {
+                let channel = Channel::$channel(link);
+                let min_pause = Duration::ZERO;
+                Link { channel, baud: None, last_byte: None, unanswered: false, min_pause }
+            }
+        })*
+    };
+}
+
+links! {
+    serial::SerialLink => Serial,
+    tcp::TcpLink => Tcp,
+    BleLink => Ble,
+    MemoryLink => Memory
+}
+
 impl Link {
+    /// The link over Bluetooth, if it is one.
+    pub fn ble(&self) -> Option<&BleLink> {
+        match &self.channel {
+            Channel::Ble(link) => Some(link),
+            _ => None,
+        }
+    }
+
     /// Sends all bytes or returns an error.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
-        for_link!(self, link => link.send(bytes).await)
+        for_link!(&mut self.channel, link => link.send(bytes).await)?;
+        let now = Instant::now();
+        self.unanswered = self.last_byte.is_some_and(|last| now < last + CAREFUL_PAUSE);
+        let baud = self.baud.map_or(u64::MAX, |baud| u64::from(baud.max(1)));
+        // Ten bits a byte, with start and stop bit.
+        let on_the_wire = Duration::from_nanos(bytes.len() as u64 * 10_000_000_000 / baud);
+        self.last_byte = Some(now + on_the_wire);
+        Ok(())
     }
 
     /// The next chunk. Cancel-safe. Never an empty chunk: the end of the stream is
     /// [`LinkError::Gone`].
     pub async fn receive(&mut self) -> Result<Vec<u8>, LinkError> {
-        for_link!(self, link => link.receive().await)
+        let chunk = for_link!(&mut self.channel, link => link.receive().await)?;
+        self.last_byte = Some(Instant::now());
+        self.unanswered = false;
+        Ok(chunk)
+    }
+
+    /// When the line will have been quiet for `pause`, if nothing is received until then; `None`:
+    /// it has been since the link was opened.
+    ///
+    /// A request without a reply may have come too soon after the last byte, so from then on pauses
+    /// are at least [`CAREFUL_PAUSE`].
+    pub fn quiet_at(&mut self, pause: Duration) -> Option<Instant> {
+        if self.unanswered {
+            self.min_pause = CAREFUL_PAUSE;
+        }
+        Some(self.last_byte? + pause.max(self.min_pause))
     }
 
     /// Discards what has arrived before a request. Never waits for more.
@@ -142,10 +213,10 @@ impl Link {
 
     /// Closes the connection in an orderly way where the other side needs that.
     pub async fn close(self) {
-        match self {
-            Link::Serial(_) | Link::Memory(_) => {}
-            Link::Tcp(link) => link.close().await,
-            Link::Ble(link) => link.close().await,
+        match self.channel {
+            Channel::Serial(_) | Channel::Memory(_) => {}
+            Channel::Tcp(link) => link.close().await,
+            Channel::Ble(link) => link.close().await,
         }
     }
 }

@@ -120,7 +120,7 @@ mod tests {
     use tokio_serial::{DataBits, FlowControl, Parity, SerialPort, StopBits};
 
     use super::*;
-    use crate::transport::Link;
+    use crate::transport::{Channel, Link};
 
     /// Long enough that only a hang fails a test.
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap(), Err(gone.clone()));
         let sent = timeout(PATIENCE, link.send(b"?")).await.unwrap();
         assert!(matches!(sent, Err(LinkError::Gone { .. })), "{sent:?}");
-        assert_eq!(Link::Serial(link).drain(), Err(gone));
+        assert_eq!(Link::from(link).drain(), Err(gone));
     }
 
     #[tokio::test]
@@ -194,10 +194,10 @@ mod tests {
     #[tokio::test]
     async fn drain_discards_only_what_has_arrived() {
         let (mut far, _near, path) = terminal();
-        let mut link = Link::Serial(open(&path, 9600).unwrap());
+        let mut link = Link::from(open(&path, 9600).unwrap());
         link.drain().unwrap();
         far.write_all(b"stale").await.unwrap();
-        let Link::Serial(port) = &link else { panic!("another link") };
+        let Channel::Serial(port) = &link.channel else { panic!("another link") };
         timeout(PATIENCE, port.stream.readable()).await.unwrap().unwrap();
         link.drain().unwrap();
         far.write_all(b"fresh").await.unwrap();

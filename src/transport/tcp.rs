@@ -68,7 +68,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::transport::Link;
+    use crate::transport::{Channel, Link};
 
     /// Long enough that only a hang fails a test.
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -129,7 +129,7 @@ mod tests {
             reason: TcpStream::END_REASON.into(),
         };
         assert_eq!(timeout(PATIENCE, link.receive()).await.unwrap(), Err(gone.clone()));
-        assert_eq!(Link::Tcp(link).drain(), Err(gone));
+        assert_eq!(Link::from(link).drain(), Err(gone));
     }
 
     #[tokio::test]
@@ -153,10 +153,10 @@ mod tests {
     #[tokio::test]
     async fn drain_discards_only_what_has_arrived() {
         let (mut far, link) = connected().await;
-        let mut link = Link::Tcp(link);
+        let mut link = Link::from(link);
         link.drain().unwrap();
         far.write_all(b"stale").await.unwrap();
-        let Link::Tcp(connection) = &link else { panic!("another link") };
+        let Channel::Tcp(connection) = &link.channel else { panic!("another link") };
         timeout(PATIENCE, connection.stream.readable()).await.unwrap().unwrap();
         link.drain().unwrap();
         far.write_all(b"fresh").await.unwrap();

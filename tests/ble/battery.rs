@@ -111,8 +111,7 @@ pub async fn open_default() -> Link {
 }
 
 pub fn ble_link(link: &Link) -> &BleLink {
-    let Link::Ble(link) = link else { panic!("{link:?}") };
-    link
+    link.ble().unwrap_or_else(|| panic!("{link:?}"))
 }
 
 /// Waits until the link has received every notification that the fake has sent so far. Signals

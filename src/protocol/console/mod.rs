@@ -17,7 +17,8 @@ pub mod table;
 
 use std::time::Duration;
 
-use super::{CycleKind, Driver, ProtocolError, Step};
+use super::query::TURN_ROUND;
+use super::{CycleKind, Driver, Pause, ProtocolError, Step};
 use crate::model::Reading;
 use reply::{Reply, ReplyParser};
 
@@ -28,8 +29,9 @@ pub const PROMPT: &str = "pylon>";
 
 /// A freshly opened serial line may still deliver output of the console.
 pub const SETTLE_TIME: Duration = Duration::from_secs(2);
-/// Pause between two commands.
-pub const COMMAND_GAP: Duration = Duration::from_millis(100);
+/// Quiet time before a command. The prompt reports that the console is ready, and no source asks for
+/// more.
+pub const COMMAND_GAP: Duration = TURN_ROUND;
 
 /// A command with its timing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,14 +95,14 @@ impl<C: Conversation> ConsoleDriver<C> {
         self.state = match self.conversation.step() {
             ConsoleStep::Send(command) => {
                 self.parser = ReplyParser::new(&command.text);
-                if self.pause(&command).is_zero() { State::Sending } else { State::Pausing }
+                if !self.fresh && command.pause.is_zero() { State::Sending } else { State::Pausing }
             }
             ConsoleStep::Done(_) | ConsoleStep::Failed(_) => State::Idle,
         };
     }
 
-    fn pause(&self, command: &Command) -> Duration {
-        if self.fresh { SETTLE_TIME.max(command.pause) } else { command.pause }
+    fn pause(&self, command: &Command) -> Pause {
+        if self.fresh { Pause::Full(SETTLE_TIME) } else { Pause::Quiet(command.pause) }
     }
 }
 

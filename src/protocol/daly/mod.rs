@@ -55,10 +55,12 @@ const CHANNELS: &[GattChannel] = &[
     GattChannel::new(&[short(0xFF00, 0xFF01)], short(0xFF00, 0xFF02)),
 ];
 
-/// A board needs 20 ms of quiet between its reply and the next request.
-const GAP: Duration = Duration::from_millis(50);
-/// Replies of several frames continue for up to 15 frames after the last cell.
-const LONG_GAP: Duration = Duration::from_millis(230);
+/// Without 20 ms of quiet between its reply and the next request, a board does not reply
+/// (dbus-serialbattery).
+const GAP: Duration = Duration::from_millis(20);
+/// Replies of several frames may continue after the last cell, with at most this long between two
+/// frames.
+const LONG_GAP: Duration = Duration::from_millis(80);
 /// Between setting a switch and reading it back.
 const SWITCH_DELAY: Duration = Duration::from_millis(500);
 const SETTLE: Duration = Duration::from_millis(300);

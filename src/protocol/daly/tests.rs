@@ -1,7 +1,7 @@
 use super::*;
 use crate::protocol::modbus::with_crc;
 use crate::protocol::testing::next_request;
-use crate::protocol::{Driver, ProtocolError, Reader, Step};
+use crate::protocol::{Driver, Pause, ProtocolError, Reader, Step};
 
 const D2_STATUS: &[u8] = &[0xD2, 3, 0, 0, 0, 0x3E, 0xD7, 0xB9];
 const P81_FIRST: &[u8] = &[0x81, 3, 0, 0, 0, 0x40, 0x5B, 0xFA];
@@ -105,7 +105,7 @@ fn write_is_confirmed_and_read_back() {
     let write = [0xD2, 6, 0, 0xA5, 0, 0, 0x8A, 0x4A];
     assert_eq!(next_request(&mut driver).as_deref(), Some(&write[..]));
     driver.receive(&write);
-    assert_eq!(driver.step(), Step::Pause(SWITCH_DELAY), "before reading back");
+    assert_eq!(driver.step(), Step::Pause(Pause::Quiet(SWITCH_DELAY)), "before reading back");
     assert_eq!(next_request(&mut driver).as_deref(), Some(D2_STATUS));
     driver.receive(&status(0, 1));
     let Step::Done(reading) = driver.step() else { panic!("{:?}", driver.step()) };

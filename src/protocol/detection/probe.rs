@@ -80,7 +80,7 @@ impl Driver for Probe<'_> {
                     self.driver.advance();
                 }
                 Step::Pause(_) if self.skips => self.driver.advance(),
-                Step::Pause(time) => return Step::Pause(time.min(self.limit)),
+                Step::Pause(pause) => return Step::Pause(pause.min(self.limit)),
                 Step::Await(_) if self.skips => self.driver.handle_timeout(),
                 Step::Await(time) => return Step::Await(time.min(self.limit)),
                 Step::Done(_) | Step::Failed(_) if self.cycles < CYCLES => {
@@ -140,8 +140,8 @@ mod tests {
                     sent.push(request);
                     probe.advance();
                 }
-                Step::Pause(time) => {
-                    assert!(time <= LIMIT);
+                Step::Pause(pause) => {
+                    assert_eq!(pause, pause.min(LIMIT));
                     probe.advance();
                 }
                 Step::Await(time) => {

@@ -12,6 +12,7 @@ pub(crate) mod handshake;
 
 use std::time::Duration;
 
+use super::query::TURN_ROUND;
 use super::{
     AdvertisementMatcher, CycleKind, DecodeError, Driver, DriverInfo, FrameShape, Framing,
     GattChannel, GattProfile, Medium, Need, Options, Pacing, ProtocolError, RequestReply, Runner,
@@ -87,9 +88,6 @@ const MATCHERS: &[AdvertisementMatcher] = &[
     AdvertisementMatcher::Address("10:A5:62"),
 ];
 
-/// No document asks for quiet before a request, but half-duplex adapters need a moment to turn
-/// round.
-const GAP: Duration = Duration::from_millis(50);
 /// Between setting a switch and reading it back.
 const SWITCH_DELAY: Duration = Duration::from_millis(500);
 /// The longest reply takes 74 ms at 9600 baud; over Bluetooth 123 ms were measured at most.
@@ -258,7 +256,7 @@ impl RequestReply for Jbd {
     }
 
     fn pacing(&self, query: Query) -> Pacing {
-        let gap = if self.switched { SWITCH_DELAY } else { GAP };
+        let gap = if self.switched { SWITCH_DELAY } else { TURN_ROUND };
         let timeout = match (self.medium, query) {
             (Medium::Ble, Query::Counters) => self.timeout.min(BLE_COUNTERS_TIMEOUT),
             _ => self.timeout,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::Step;
+use crate::protocol::{Pause, Step};
 
 /// Register 03 of a pack with one cell, at rest, with these transistors on.
 fn basic(fets: u8, locked: bool) -> Vec<u8> {
@@ -36,7 +36,7 @@ fn is(query: Query, request: &[u8]) -> bool {
 #[derive(Default)]
 struct Cycle {
     requests: Vec<Vec<u8>>,
-    pauses: Vec<Duration>,
+    pauses: Vec<Pause>,
     timeouts: Vec<Duration>,
 }
 
@@ -45,8 +45,8 @@ fn run(driver: &mut dyn Driver, mut reply: impl FnMut(&[u8]) -> Vec<u8>) -> (Cyc
     let (mut cycle, mut waiting) = (Cycle::default(), None);
     for _ in 0..200 {
         match driver.step() {
-            Step::Pause(time) => {
-                cycle.pauses.push(time);
+            Step::Pause(pause) => {
+                cycle.pauses.push(pause);
                 driver.advance();
             }
             Step::Send(request) => {
@@ -145,7 +145,7 @@ fn write_changes_one_switch_and_reads_it_back() {
     for (switch, on, before, after, off) in cases {
         let (cycle, end) = set_switch(switch, on, before, after);
         assert_eq!(cycle.requests, [frame::read(3), frame::write(0xE1, off), frame::read(3)]);
-        assert_eq!(cycle.pauses, [GAP, GAP, SWITCH_DELAY]);
+        assert_eq!(cycle.pauses, [TURN_ROUND, TURN_ROUND, SWITCH_DELAY].map(Pause::Quiet));
         let Step::Done(reading) = end else { panic!("{end:?}") };
         assert_eq!(reading.switches.get(switch), Some(on));
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::tags;
 use crate::model::Reading;
+use crate::protocol::query::TURN_ROUND;
 use crate::protocol::{DecodeError, Framing, Need, Options, Pacing, RequestReply, check};
 
 pub(crate) const HEADER: [u8; 2] = [0x4E, 0x57];
@@ -116,7 +117,7 @@ impl RequestReply for Ttl {
     fn pacing(&self, _query: All) -> Pacing {
         Pacing {
             timeout: self.timeout,
-            gap: Duration::from_millis(100),
+            gap: TURN_ROUND,
             settle: Duration::from_millis(200),
             retries: 2,
         }

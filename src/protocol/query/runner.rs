@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::numbered::{Numbered, NumberedRequests};
 use super::{Framing, Need, Pacing, Progress, RequestReply, Session};
 use crate::model::Reading;
-use crate::protocol::driver::{CycleKind, Driver, Side, Step};
+use crate::protocol::driver::{CycleKind, Driver, Pause, Side, Step};
 use crate::protocol::error::{DecodeError, ProtocolError};
 use crate::protocol::receive_buffer::{ReceiveBuffer, work};
 
@@ -268,7 +268,7 @@ impl Driver for Runner {
     fn step(&mut self) -> Step {
         let Pacing { timeout, gap, settle, .. } = self.pacing;
         match &self.state {
-            RunnerState::Pausing => Step::Pause(gap),
+            RunnerState::Pausing => Step::Pause(Pause::Quiet(gap)),
             RunnerState::Sending => Step::Send(self.request.clone()),
             RunnerState::Receiving => {
                 match self.queue.front().map(|query| self.protocol.progress(*query)) {

@@ -24,7 +24,7 @@ use self::schema::{Profile, Request};
 use super::driver::{BLE_TIMEOUT, CycleKind, Driver, Medium, Options};
 use super::error::DecodeError;
 use super::frame::FrameShape;
-use super::query::{Framing, Need, Pacing, Progress, RequestReply, Runner};
+use super::query::{Framing, Need, Pacing, Progress, RequestReply, Runner, TURN_ROUND};
 use crate::model::Reading;
 
 /// Time to keep receiving after a damaged reply.
@@ -192,7 +192,9 @@ impl RequestReply for Table {
 
     fn pacing(&self, query: Query) -> Pacing {
         let timeout = self.request(query).timeout.unwrap_or(self.timeout);
-        Pacing { timeout, gap: self.profile.gap, settle: SETTLE.min(timeout), retries: RETRIES }
+        let default = if self.address.is_some() { TURN_ROUND } else { Duration::ZERO };
+        let gap = self.profile.gap.unwrap_or(default);
+        Pacing { timeout, gap, settle: SETTLE.min(timeout), retries: RETRIES }
     }
 
     /// Some replies repeat the request, or begin with it. Bluetooth has no echo.

@@ -56,8 +56,9 @@ block! {
         units: Vec<u8>,
         /// Time to wait for a reply.
         timeout: Option<Duration>,
-        /// Silence before each request.
-        gap: Duration,
+        /// Silence before each request, counted from the last byte on the line; 0.01 by wire and
+        /// none over Bluetooth where it is not given.
+        gap: Option<Duration>,
         /// The battery sends unasked, or goes on sending once it was asked.
         streams: bool,
         requests: Vec<Request>,

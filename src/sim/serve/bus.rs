@@ -152,8 +152,8 @@ mod tests {
         bus.add(1, daren::BRAND.pack(SimPack::fixed(1)));
         let bus = SimBus::new(bus, 1.0, pacing);
         let (near, far) = MemoryLink::pair("simulator");
-        tokio::spawn(async move { bus.serve(&mut Link::Memory(far)).await });
-        Link::Memory(near)
+        tokio::spawn(async move { bus.serve(&mut Link::from(far)).await });
+        Link::from(near)
     }
 
     #[tokio::test(start_paused = true)]

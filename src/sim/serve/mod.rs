@@ -69,7 +69,7 @@ pub fn memory(name: &str, bus: SimBus, stop: CancellationToken) -> MemoryPort {
     let serve = stop.run_until_cancelled_owned(async move {
         let mut readers = JoinSet::new();
         while let Some(link) = arrivals.recv().await {
-            admit(&mut readers, &bus, Link::Memory(link));
+            admit(&mut readers, &bus, Link::from(link));
         }
         // Links stay usable after the port is dropped.
         while readers.join_next().await.is_some() {}
@@ -146,7 +146,7 @@ async fn accept(listener: TcpListener, bus: &SimBus) -> LinkError {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let link = TcpLink::new(format!("tcp://{peer}"), stream);
-                admit(&mut readers, bus, Link::Tcp(link));
+                admit(&mut readers, bus, Link::from(link));
             }
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
@@ -343,9 +343,9 @@ mod tests {
         let bus = Bus::with_batteries(&daren::BRAND, &[1], 1, Faults::default());
         let port = memory("simulator", SimBus::new(bus, 1.0, None), stop.clone());
         for _ in 0..3 {
-            request(&mut Link::Memory(port.open().unwrap())).await;
+            request(&mut Link::from(port.open().unwrap())).await;
         }
-        let mut link = Link::Memory(port.open().unwrap());
+        let mut link = Link::from(port.open().unwrap());
         request(&mut link).await;
         stop.cancel();
         assert!(is_gone(&mut link).await);
@@ -357,7 +357,7 @@ mod tests {
         let bus = Bus::with_batteries(&daren::BRAND, &[1], 1, Faults::default());
         let bus = SimBus::new(bus, 1.0, None);
         let mut link =
-            Link::Memory(memory("simulator", bus, CancellationToken::new()).open().unwrap());
+            Link::from(memory("simulator", bus, CancellationToken::new()).open().unwrap());
         request(&mut link).await;
     }
 

@@ -38,7 +38,7 @@ impl Terminal {
     pub(super) async fn serve(self, bus: &SimBus) -> LinkError {
         // Bound to names, so that they live as long as this future.
         let Terminal { far, _near, path: _, link: _link } = self;
-        let mut far = Link::Serial(far);
+        let mut far = Link::from(far);
         loop {
             match bus.serve(&mut far).await {
                 // The reader has stopped reading; the next one gets a fresh start.

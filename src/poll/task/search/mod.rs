@@ -138,7 +138,7 @@ impl LineTask {
     /// Limits the search on Bluetooth to the brands whose characteristics the battery has.
     pub(super) async fn narrow_search(&mut self) {
         let Some(search) = &mut self.search else { return };
-        let Some(Link::Ble(link)) = self.connection.link() else { return };
+        let Some(link) = self.connection.link().and_then(Link::ble) else { return };
         if !search.channels.is_empty() {
             return;
         }
