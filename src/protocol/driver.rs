@@ -52,6 +52,9 @@ pub enum Side {
 pub enum CycleKind {
     /// The live values, and once per session the identity.
     Read,
+    /// The live values alone where the protocol allows that, for the first publication. The reading
+    /// is marked as [`live_only`](Reading::live_only) if a `Read` has more to request.
+    Live,
     /// The identity, or any other part of a reading whose reply is self-describing: a recording may
     /// contain nothing else.
     Identify,
@@ -73,9 +76,6 @@ pub enum Step {
     Failed(ProtocolError),
 }
 
-/// What carries the bytes. Some brands use a different dialect on each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Medium {
 /// How long to leave the line alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
@@ -95,6 +95,9 @@ impl Pause {
     }
 }
 
+/// What carries the bytes. Some brands use a different dialect on each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Medium {
     /// A serial port, or a bridge to one.
     Serial,
     Ble,
