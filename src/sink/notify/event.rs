@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::model::units::Millis;
-use crate::model::{ActiveAlarm, Fault, Profile, Severity, TimeZone};
+use crate::model::{Fault, Profile, Severity, TimeZone};
 
 /// A message about several events has at most this many lines.
 pub const MAX_EVENTS: usize = 20;
@@ -112,8 +112,8 @@ impl Event {
         self
     }
 
-    pub fn with_alarm(mut self, alarm: &ActiveAlarm) -> Self {
-        self.details.push(("alarm", json!(alarm)));
+    pub fn with_alarm(mut self, alarm: Value) -> Self {
+        self.details.push(("alarm", alarm));
         self
     }
 

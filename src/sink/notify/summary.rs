@@ -1,8 +1,7 @@
 //! The daily summary.
 
-use std::collections::BTreeMap;
-
 use super::event::{Event, EventKind, Level, clock_time};
+use super::watcher::entry;
 use crate::model::{
     CentiPercent, DeviceId, DeviceState, EnergyTotals, LinkState, Millis, TimeZone, Value,
 };
@@ -13,7 +12,7 @@ const MAX_LINES: usize = 20;
 /// What happened to the batteries since the last summary.
 #[derive(Debug, Default)]
 pub struct Day {
-    batteries: BTreeMap<DeviceId, BatteryDay>,
+    batteries: Vec<(DeviceId, BatteryDay)>,
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +28,7 @@ impl Day {
         let Some(snapshot) = state.snapshot.as_deref() else { return };
         let Some(soc) = snapshot.reading.pack.soc else { return };
         if state.link == LinkState::Online {
-            let day = self.batteries.entry(state.profile.id.clone()).or_default();
+            let day = entry(&mut self.batteries, &state.profile.id);
             let (low, high) = day.soc.unwrap_or((soc, soc));
             day.soc = Some((low.min(soc), high.max(soc)));
         }
@@ -56,7 +55,7 @@ impl Day {
     }
 
     fn line(&mut self, state: &DeviceState, zone: Option<&TimeZone>) -> String {
-        let day = self.batteries.entry(state.profile.id.clone()).or_default();
+        let day = entry(&mut self.batteries, &state.profile.id);
         let mut facts = Vec::new();
         let snapshot = state.snapshot.as_deref();
         match (state.link, snapshot) {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
+
 use super::event::{Event, EventKind, Level};
 use super::throttle::Throttle;
-use crate::model::{
-    ActiveAlarm, AlarmDiff, AlarmKey, DeviceId, DeviceState, LinkState, Millis, Uptime,
-};
+use crate::model::{AlarmDiff, AlarmKey, DeviceId, DeviceState, LinkState, Millis, Uptime};
 
 /// Far more than batteries and alarms that can change within an hour.
 const MAX_THROTTLES: usize = 1000;
@@ -14,16 +14,18 @@ const MAX_THROTTLES: usize = 1000;
 /// The key of what is not an alarm.
 const LINK: &str = "link";
 
-/// What was found out about the batteries so far.
+/// What was found out about the batteries so far. The lists are short, and a map for each type of value would
+/// add several kB to the program.
 #[derive(Debug, Default)]
 pub struct Watcher {
-    batteries: BTreeMap<DeviceId, WatchedBattery>,
-    throttles: BTreeMap<AlarmKey, Throttle>,
+    batteries: Vec<(DeviceId, WatchedBattery)>,
+    throttles: Vec<(AlarmKey, Throttle)>,
 }
 
 #[derive(Debug, Default)]
 struct WatchedBattery {
-    active: BTreeMap<AlarmKey, ActiveAlarm>,
+    /// The messages of the active alarms.
+    active: BTreeMap<AlarmKey, String>,
     offline_since: Option<Millis>,
 }
 
@@ -37,16 +39,16 @@ impl Watcher {
         };
         let throttled = events.into_iter().filter_map(|(key, event)| {
             if self.throttles.len() >= MAX_THROTTLES {
-                self.throttles.retain(|_, throttle| !throttle.is_calm(now));
+                self.throttles.retain(|(_, throttle)| !throttle.is_calm(now));
             }
-            self.throttles.entry(key).or_default().change(event, now)
+            entry(&mut self.throttles, &key).change(event, now)
         });
         throttled.collect()
     }
 
     fn battery(&mut self, state: &DeviceState, time: Millis) -> Vec<(AlarmKey, Event)> {
         let profile = &state.profile;
-        let battery = self.batteries.entry(profile.id.clone()).or_default();
+        let battery = entry(&mut self.batteries, &profile.id);
         let event = |kind, level, text: String| Event::new(kind, level, time, text).about(profile);
         let link = (profile.id.to_string(), LINK.to_owned());
         let mut events = Vec::new();
@@ -82,26 +84,40 @@ impl Watcher {
         }
         let diff = AlarmDiff::new(&battery.active, state);
         for key in diff.ended {
-            if let Some(alarm) = battery.active.remove(&key) {
-                let ended = event(EventKind::AlarmEnded, Level::Success, alarm.message.clone());
-                events.push((key, ended.with_alarm(&alarm)));
+            if let Some(message) = battery.active.remove(&key) {
+                let alarm = json!({"name": key.1, "battery": key.0, "words": message});
+                let ended = event(EventKind::AlarmEnded, Level::Success, message);
+                events.push((key, ended.with_alarm(alarm)));
             }
         }
         for (key, alarm) in diff.started {
             let started =
                 event(EventKind::AlarmStarted, alarm.severity.into(), alarm.message.clone());
-            events.push((key.clone(), started.with_alarm(&alarm)));
-            battery.active.insert(key, alarm);
+            events.push((key.clone(), started.with_alarm(json!(alarm))));
+            battery.active.insert(key, alarm.message);
         }
         events
     }
 
     /// Events that were held back for long enough.
     pub fn due(&mut self, now: Uptime) -> Vec<Event> {
-        let events = self.throttles.values_mut().filter_map(|throttle| throttle.due(now)).collect();
-        self.throttles.retain(|_, throttle| !throttle.is_calm(now));
+        let events =
+            self.throttles.iter_mut().filter_map(|(_, throttle)| throttle.due(now)).collect();
+        self.throttles.retain(|(_, throttle)| !throttle.is_calm(now));
         events
     }
+}
+
+/// The value of this key, which is added if it is missing.
+pub fn entry<'a, K: Clone + PartialEq, V: Default>(
+    list: &'a mut Vec<(K, V)>,
+    key: &K,
+) -> &'a mut V {
+    let at = list.iter().position(|(known, _)| known == key).unwrap_or_else(|| {
+        list.push((key.clone(), V::default()));
+        list.len() - 1
+    });
+    &mut list[at].1
 }
 
 /// `45 s`, `12 min`, `3 h 5 min`.
