@@ -10,6 +10,8 @@ const MAX_FAILURES: usize = 2;
 
 /// After as many cycles what was given up is tried again, because noise may have been the reason.
 const CYCLES_GIVEN_UP: usize = 100;
+/// The same for what was refused, which takes no timeout.
+const CYCLES_REFUSED: usize = 10;
 
 /// Requests are numbers.
 #[derive(Debug, Default)]
@@ -42,7 +44,9 @@ impl Session {
         if self.failures(query) < MAX_FAILURES {
             self.failed.push(query);
         }
-        if refused || self.failures(query) >= MAX_FAILURES {
+        if refused {
+            self.given_up.push((query, CYCLES_REFUSED));
+        } else if self.failures(query) >= MAX_FAILURES {
             self.given_up.push((query, CYCLES_GIVEN_UP));
         }
     }
@@ -71,12 +75,15 @@ mod tests {
     fn given_up_request_is_tried_again() {
         let mut session = Session::default();
         session.note_failure(1, true);
-        for _ in 0..CYCLES_GIVEN_UP {
+        for _ in 0..CYCLES_REFUSED {
             assert_eq!(session.open(&[0, 1]), [0]);
         }
         assert_eq!(session.open(&[0, 1]), [0, 1]);
         session.note_failure(1, false);
-        assert_eq!(session.open(&[0, 1]), [0], "its second failure");
+        for _ in 0..CYCLES_GIVEN_UP {
+            assert_eq!(session.open(&[0, 1]), [0], "its second failure");
+        }
+        assert_eq!(session.open(&[0, 1]), [0, 1]);
     }
 
     #[test]
