@@ -277,7 +277,7 @@ mod tests {
         let mut updates = board.subscribe(&a).unwrap();
         let task = tokio::spawn(watch_time(board.clone(), Tasks::default(), stop.clone()));
         let offline = updates.wait_for(|state| state.link != LinkState::Online);
-        timeout(Duration::from_secs(5), offline).await.expect("it is offline").unwrap();
+        timeout(2 * WATCH_INTERVAL, offline).await.expect("it is offline").unwrap();
         stop.cancel();
         task.await.unwrap();
     }

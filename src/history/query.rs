@@ -1,6 +1,6 @@
 //! Queries of the history. The answer has a number of points that fits on a screen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::battery_history::{BatteryHistory, minute_number};
@@ -61,17 +61,23 @@ struct Point {
 impl BatteryHistory {
     /// Uses single readings where available and minutes otherwise. The readings are not always the
     /// newer rows: if the clock is set after the start, the first ones have the date of another year.
+    /// A minute in which the program was started again has a row of the earlier run, too.
     pub(super) fn answer(&self, query: &Query) -> Answer {
         let step = query.step();
         let mut answer =
             AnswerBuilder { query, step, columns: Vec::new(), points: BTreeMap::new() };
-        let mut fine = BTreeSet::new();
+        let mut first_of_minute = BTreeMap::new();
         for block in &self.fine.blocks {
-            block.for_each(|time, _| fine.extend([minute_number(time)]));
+            block.for_each(|time, _| {
+                let first = first_of_minute.entry(minute_number(time)).or_insert(time);
+                *first = time.min(*first);
+            });
             answer.add(block, |_| true);
         }
         for block in &self.coarse.blocks {
-            answer.add(block, |time| !fine.contains(&minute_number(time)));
+            answer.add(block, |time| {
+                first_of_minute.get(&minute_number(time)).is_none_or(|first| time < *first)
+            });
         }
         answer.build()
     }
@@ -204,6 +210,18 @@ mod tests {
         let answer = battery.answer(&query(30 * HOUR, 31 * HOUR, Some(2)));
         let means: Vec<_> = answer.columns[0].1.iter().map(|spread| spread.unwrap().mean).collect();
         assert_eq!(means, [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn minute_of_a_restart_has_the_points_of_both_runs() {
+        let mut battery = BatteryHistory::new(Duration::from_secs(48 * 3600));
+        battery.restore(&MinuteRow { time: Millis(HOUR + 5_000), samples: vec![sample("soc", 1)] });
+        for (time, value) in [(HOUR + 9_000, 2), (HOUR + 59_000, 3), (HOUR + 65_000, 4)] {
+            battery.push(Millis(time), &[sample("soc", value)]);
+        }
+        let answer = battery.answer(&query(HOUR, 2 * HOUR, Some(1)));
+        let means: Vec<_> = answer.columns[0].1.iter().map(|spread| spread.unwrap().mean).collect();
+        assert_eq!(means, [1, 2, 3, 4]);
     }
 
     #[test]

@@ -111,12 +111,13 @@ fn stopped_app_disconnects_its_batteries() {
             for id in ["kept", "closed"] {
                 let id = DeviceId::new(id).unwrap();
                 let mut state = app.board.subscribe(&id).unwrap();
-                let reads = state.wait_for(|state| state.counters.reads >= 3);
-                let state = timeout(TEST_TIMEOUT, reads).await.expect("three reads").unwrap();
+                let reads = state.wait_for(|state| state.counters.reads >= 4);
+                let state = timeout(TEST_TIMEOUT, reads).await.expect("four reads").unwrap();
                 assert_eq!((state.link, &*state.profile.brand), (LinkState::Online, brand.name));
                 assert_eq!(state.profile.adapter.as_deref(), Some("hci0"));
             }
-            // One for the battery that stays connected, and one for each read of the other.
+            // One for the battery that stays connected, and one for each read of the other; the second
+            // completes the first.
             let connects = rig.count("Connect").await - before;
             assert!(connects >= 4, "{connects}");
             let running = app::run(app, &config, stop.clone());

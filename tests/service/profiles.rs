@@ -75,12 +75,12 @@ fn battery_with_a_profile_reaches_the_broker() {
         ("temp_1", "21.5"),
         ("charging_enabled", "ON"),
         ("alarm_cell_overvoltage", "OFF"),
-        ("online", "true"),
     ] {
         let topic = battery.topic(key);
         let message = battery.mqtt.wait(key, |message| message.topic == topic);
         assert_eq!(message.payload, value, "{key}");
     }
+    battery.mqtt.wait_for(&battery.topic("online"), "true");
     let service = &battery.service;
     service.wait_for_log("tdt.yaml replaces the built-in type tdt");
     service.wait_for_log("broken.yaml is ignored: line 13, column ");
