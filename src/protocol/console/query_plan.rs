@@ -107,7 +107,8 @@ impl QueryPlan {
     }
 
     fn fail(&mut self, index: usize, need: Need, error: ProtocolError) {
-        if need == Need::Required || self.session.steady.contains(&index) {
+        if need == Need::Required || self.session.is_steady(index) {
+            self.session.note_steady_failure(index);
             self.end = Some(Err(error));
             return;
         }
@@ -125,7 +126,7 @@ impl QueryPlan {
 impl Conversation for QueryPlan {
     fn reset(&mut self) {
         self.info = None;
-        self.session = Session::default();
+        self.session.renew();
     }
 
     fn start(&mut self, kind: CycleKind) {

@@ -245,8 +245,9 @@ impl Runner {
         });
         let refused = matches!(error, ProtocolError::Refused { .. });
         let need = self.protocol.need(query);
-        let required = need == Need::Required || self.session.steady.contains(&query);
+        let required = need == Need::Required || self.session.is_steady(query);
         if required && self.kind != CycleKind::Identify {
+            self.session.note_steady_failure(query);
             self.finish();
             self.state = RunnerState::Failed(error);
             return;
@@ -258,9 +259,10 @@ impl Runner {
         if refused || self.kind == CycleKind::Identify {
             self.optional_error = ProtocolError::more_specific(self.optional_error.take(), error);
         } else {
-            let (protocol, steady) = (&self.protocol, &self.session.steady);
-            self.queue
-                .retain(|query| protocol.need(*query) == Need::Required || steady.contains(query));
+            let (protocol, session) = (&self.protocol, &self.session);
+            self.queue.retain(|query| {
+                protocol.need(*query) == Need::Required || session.is_steady(*query)
+            });
         }
         self.next_request();
     }
@@ -268,7 +270,7 @@ impl Runner {
 
 impl Driver for Runner {
     fn reset(&mut self) {
-        self.session = Session::default();
+        self.session.renew();
         self.protocol.reset();
         self.start(CycleKind::Read);
     }

@@ -8,6 +8,9 @@ use crate::model::Reading;
 /// [`Need::Steady`](super::Need::Steady) without any reply, is given up.
 const MAX_FAILURES: usize = 2;
 
+/// After as many failed cycles in a row a request that once had a reply is optional again.
+const MAX_STEADY_FAILURES: usize = 20;
+
 /// After as many cycles what was given up is tried again, because noise may have been the reason.
 const CYCLES_GIVEN_UP: usize = 100;
 /// The same for what was refused, which takes no timeout.
@@ -24,8 +27,9 @@ pub(in crate::protocol) struct Session {
     given_up: Vec<(usize, usize)>,
     /// One entry for each failure of an optional request.
     failed: Vec<usize>,
-    /// Requests of [`Need::Steady`](super::Need::Steady) that had a reply.
-    pub(in crate::protocol) steady: Vec<usize>,
+    /// Requests of [`Need::Steady`](super::Need::Steady) that had a reply, and how many cycles in a row
+    /// have failed because of each since then.
+    steady: Vec<(usize, usize)>,
 }
 
 impl Session {
@@ -33,11 +37,32 @@ impl Session {
         self.failed.iter().filter(|&&failed| failed == query).count()
     }
 
+    /// For a new connection. Probably it leads to the same battery, so what had a reply stays required.
+    pub(in crate::protocol) fn renew(&mut self) {
+        let steady = std::mem::take(&mut self.steady);
+        *self = Session { steady, ..Session::default() };
+    }
+
+    pub(in crate::protocol) fn is_steady(&self, query: usize) -> bool {
+        self.steady.iter().any(|(it, _)| *it == query)
+    }
+
     pub(in crate::protocol) fn note_reply(&mut self, query: usize) {
-        if !self.steady.contains(&query) {
-            self.steady.push(query);
-            self.failed.retain(|failed| *failed != query);
+        match self.steady.iter_mut().find(|(it, _)| *it == query) {
+            Some((_, failures)) => *failures = 0,
+            None => {
+                self.steady.push((query, 0));
+                self.failed.retain(|failed| *failed != query);
+            }
         }
+    }
+
+    /// A cycle has failed because of this request. The battery may be another one.
+    pub(in crate::protocol) fn note_steady_failure(&mut self, query: usize) {
+        self.steady.retain_mut(|(it, failures)| {
+            *failures += usize::from(*it == query);
+            *failures < MAX_STEADY_FAILURES
+        });
     }
 
     pub(in crate::protocol) fn note_failure(&mut self, query: usize, refused: bool) {
@@ -95,5 +120,23 @@ mod tests {
             }
         }
         assert!(session.failed.len() + session.given_up.len() <= MAX_FAILURES + 1);
+    }
+
+    #[test]
+    fn what_had_a_reply_stays_required_over_a_reconnect() {
+        let mut session = Session::default();
+        session.note_reply(1);
+        session.renew();
+        for _ in 1..MAX_STEADY_FAILURES {
+            session.note_steady_failure(1);
+        }
+        assert!(session.is_steady(1));
+        session.note_reply(1);
+        for _ in 1..MAX_STEADY_FAILURES {
+            session.note_steady_failure(1);
+        }
+        assert!(session.is_steady(1), "a reply starts again");
+        session.note_steady_failure(1);
+        assert!(!session.is_steady(1), "another battery");
     }
 }
