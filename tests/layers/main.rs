@@ -45,7 +45,11 @@ const ANY: &[&str] = &["*"];
 /// The longest matching module applies.
 const RULES: &[Rule] = &[
     Rule { module: "model", may_use: &[], forbidden: IMPURE },
-    Rule { module: "protocol", may_use: &["model", "did_you_mean", "remedy"], forbidden: IMPURE },
+    Rule {
+        module: "protocol",
+        may_use: &["model", "did_you_mean", "lz4", "remedy"],
+        forbidden: IMPURE,
+    },
     Rule { module: "remedy", may_use: &["model"], forbidden: IMPURE },
     Rule { module: "transport", may_use: &["remedy"], forbidden: &["std::env"] },
     Rule {
@@ -67,6 +71,7 @@ const RULES: &[Rule] = &[
     Rule { module: "board", may_use: &["model", "remedy"], forbidden: &["std::env", "tracing"] },
     Rule { module: "random", may_use: &[], forbidden: &["std::env", "tracing"] },
     Rule { module: "did_you_mean", may_use: &[], forbidden: IMPURE },
+    Rule { module: "lz4", may_use: &[], forbidden: IMPURE },
     Rule { module: "clock", may_use: &["model"], forbidden: &["std::env", "tracing"] },
     Rule { module: "tasks", may_use: &["random", "remedy"], forbidden: &["std::env"] },
     Rule { module: "command", may_use: &["model"], forbidden: &["std::env", "tracing"] },
@@ -97,6 +102,7 @@ const RULES: &[Rule] = &[
             "clock",
             "random",
             "did_you_mean",
+            "lz4",
             "remedy",
             "tasks",
             "tls",

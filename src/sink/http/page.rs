@@ -4,6 +4,8 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::IntoResponse;
 
+use crate::lz4;
+
 /// For every response: those of the API may be opened in a browser, too.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
@@ -13,20 +15,20 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 pub(super) struct File {
     pub(super) path: &'static str,
     content_type: &'static str,
-    text: &'static str,
+    packed: &'static [u8],
 }
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// Adds the text of a file, as `build.rs` has prepared it.
+/// Adds the content of a file, as `build.rs` has prepared it.
 macro_rules! files {
     ($($path:literal $name:literal $content_type:ident;)*) => {
         &[$(File {
             path: $path,
             content_type: $content_type,
-            text: include_str!(concat!(env!("OUT_DIR"), "/", $name)),
+            packed: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".lz4")),
         },)*]
     };
 }
@@ -50,7 +52,7 @@ pub(super) fn response(file: &'static File) -> impl IntoResponse {
         // A new version of the program brings a new page.
         (header::CACHE_CONTROL, "no-cache"),
     ];
-    (headers, file.text)
+    (headers, lz4::unpack(file.packed, usize::MAX))
 }
 
 /// Whether it is the path of a file, which is the same in every installation.
