@@ -85,7 +85,7 @@ impl Observer {
     pub fn age_values(&self) {
         self.forget_reads();
         let mut view = self.view();
-        (view.resumed, view.heard) = (Some(Instant::now()), None);
+        (view.resumed, view.reported) = (Some(Instant::now()), None);
     }
 
     /// The program ends without a chance to store anything. Its energy counters continue from the

@@ -53,8 +53,8 @@ pub struct View {
     pub stopping: bool,
     /// When the last suspend was over that makes every value old.
     pub resumed: Option<Instant>,
-    /// The first attempt afterwards that the broker heard of.
-    pub heard: Option<Instant>,
+    /// The first attempt afterwards that the broker received.
+    pub reported: Option<Instant>,
     /// When the present process was started.
     pub started: Option<Instant>,
     /// When the beat was sent that came back last.
@@ -86,7 +86,7 @@ impl View {
             bridge: None,
             stopping: false,
             resumed: None,
-            heard: None,
+            reported: None,
             started: None,
             beat: start,
             gaps: Vec::new(),
@@ -179,7 +179,7 @@ impl View {
 
     fn note_read(&mut self, id: &str, payload: &str, at: Instant) {
         if self.resumed.is_some_and(|resumed| at > resumed + GAP * 2) {
-            self.heard.get_or_insert(at);
+            self.reported.get_or_insert(at);
         }
         let raw: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();
         // It may be on its way for a while, and the last one is published again after a reconnect.
@@ -257,8 +257,8 @@ impl View {
                 }
                 // Without a connection, its will follows as after any other loss.
                 if self.resumed.is_some_and(|resumed| *sent < resumed)
-                    && let Some(heard) = self.heard
-                    && now.duration_since(heard) > RESUME + self.delay(heard, now)
+                    && let Some(reported) = self.reported
+                    && now.duration_since(reported) > RESUME + self.delay(reported, now)
                 {
                     let detail = format!("{id}/{key} is from before the suspend, and online");
                     found.push((Promise::Fresh, detail));
