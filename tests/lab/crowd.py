@@ -17,11 +17,11 @@ import time
 
 from processes import HOST, Process, SimulatedBattery, free_port, wait_for_port
 
-CLIENTS, RESPONSES, PIPELINED = 60, 8 * 60, 20
+CLIENTS, RESPONSES, PIPELINED = 60, 6 * 60, 8
 PATHS = ("/api/overview", "/metrics", "/api/devices", "/api/devices/pack/history", "/", "/api/events")
 # kB. The allocator returns memory to the system from 2 MB on.
 FIRST, NEXT = 2048, 512
-LIMIT = 60  # s
+LIMIT, VISIT = 60, 5  # s
 
 
 def memory(pid):
@@ -35,7 +35,9 @@ def visit(port, path, times, count):
     with contextlib.suppress(OSError), socket.create_connection((HOST, port), 5) as client:
         client.settimeout(1)
         client.sendall(request * times)
-        while received := client.recv(65536):
+        # A stream of events does not end.
+        end = time.monotonic() + VISIT
+        while (received := client.recv(65536)) and time.monotonic() < end:
             count(received.count(b"HTTP/1.1 200"))
 
 
