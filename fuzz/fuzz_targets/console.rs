@@ -14,7 +14,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let info = input.pick(&CONSOLES, |info| info.name);
     let flags = input.byte();
     let mut driver = info.driver(&options(info, flags, 1));
-    for kind in [CycleKind::Live, CycleKind::Read] {
+    for kind in [CycleKind::Read, CycleKind::Read] {
         cycle(driver.as_mut(), kind, usize::MAX, |request| {
             if request.is_empty() || input.is_empty() {
                 return None;

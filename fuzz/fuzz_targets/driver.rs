@@ -15,7 +15,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let (flags, address, piece) = (input.byte(), input.byte(), input.byte());
     let mut driver = info.driver(&options(info, flags, address));
     let answers = input.0;
-    for kind in [CycleKind::Live, CycleKind::Read, CycleKind::Identify] {
+    for kind in [CycleKind::Read, CycleKind::Identify, CycleKind::Read] {
         let mut next = || input.chunk().map(<[u8]>::to_vec);
         let mut again = Some(answers.to_vec());
         cycle(driver.as_mut(), kind, piece.into(), |request| match flags & WHOLE {

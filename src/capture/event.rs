@@ -130,7 +130,6 @@ mod tests {
         let setting = Setting { switch: Switch::Charging, on: true };
         for (kind, expected) in [
             (CycleKind::Read, json!("read")),
-            (CycleKind::Live, json!("live")),
             (CycleKind::Identify, json!("identify")),
             (CycleKind::Write(setting), json!({"switch": {"name": "charging", "on": true}})),
         ] {

@@ -90,7 +90,6 @@ impl Bank {
         let reading = Reading {
             identity: Identity { model: Some(model), ..Identity::default() }.into(),
             pack,
-            live_only: present.iter().filter_map(|it| it.snapshot()).any(|it| it.reading.live_only),
             received: Parts { cell_info: !present.is_empty(), ..Parts::default() },
             ..Reading::default()
         };

@@ -35,8 +35,6 @@ pub struct Reading {
     /// How often each protection has triggered, and other counts, by name.
     pub counters: BTreeMap<&'static str, u32>,
     pub received: Parts,
-    /// What is requested once in a session is not in it yet and follows in the next reading.
-    pub live_only: bool,
 }
 
 /// A part that hardly ever changes: the readings of a battery share it until one of them changes it.

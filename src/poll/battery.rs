@@ -17,7 +17,7 @@ use crate::model::derived_state::DerivedState;
 use crate::model::plausible::PlausibilityFilter;
 use crate::model::units::{Uptime, millis};
 use crate::model::{LinkState, Profile, Reading, Value};
-use crate::protocol::{CycleKind, Driver, DriverInfo, Medium, Options};
+use crate::protocol::{Driver, DriverInfo, Medium, Options};
 use crate::transport::Link;
 
 pub(super) struct PolledBattery {
@@ -40,8 +40,6 @@ pub(super) struct PolledBattery {
     speed: f64,
     /// Zero of the battery's monotonic clock.
     began: Instant,
-    /// Nothing was published yet, so the live values are, as soon as they are known.
-    is_new: bool,
     /// The last reading was implausible; a second one like it will be accepted.
     pub(super) unconfirmed: bool,
 }
@@ -68,7 +66,6 @@ impl PolledBattery {
             max_reply_timeout: max_reply_timeout.unwrap_or(Duration::MAX),
             speed: 1.0,
             began: now,
-            is_new: true,
             unconfirmed: false,
             member,
         };
@@ -121,7 +118,6 @@ impl PolledBattery {
         self.health = Health::new(Instant::now());
         self.plausibility = PlausibilityFilter::default();
         self.unconfirmed = false;
-        self.is_new = true;
         self.derived.change_battery(self.member.thresholds.clone());
         self.alarms = AlarmLog::default();
         let paused = self.paused;
@@ -154,15 +150,10 @@ impl PolledBattery {
             self.board.update(&self.member.id, |state| state.counters.reconnects += 1);
         }
         self.measure_signal(link);
-        if let Some(link) = ble {
+        if let Some(link) = link.and_then(Link::ble) {
             let adapter = link.adapter().to_owned();
             self.update_profile(|profile| profile.adapter = Some(adapter));
         }
-    }
-
-    /// What the next read is for.
-    pub(super) fn cycle_kind(&self) -> CycleKind {
-        if self.is_new { CycleKind::Live } else { CycleKind::Read }
     }
 
     pub(super) fn measure_signal(&mut self, link: Option<&Link>) {
@@ -171,9 +162,8 @@ impl PolledBattery {
         }
     }
 
-    /// Publishes the result of an attempt that began at `started`, and schedules the next one. True if
-    /// that is to read the rest of this reading.
-    pub(super) fn record(&mut self, started: Instant, connected: bool, result: ReadResult) -> bool {
+    /// Publishes the result of an attempt that began at `started`, and schedules the next one.
+    pub(super) fn record(&mut self, started: Instant, connected: bool, result: ReadResult) {
         let now = Instant::now();
         let took_ms = millis(now - started);
         let at = Uptime(millis(now - self.began));
@@ -182,10 +172,8 @@ impl PolledBattery {
         });
         let fault = result.as_ref().err().map(CycleError::fault);
         let rejected = matches!(result, Err(CycleError::Implausible(_)));
-        let live_only = result.as_ref().is_ok_and(|reading| reading.live_only);
-        self.is_new &= result.is_err();
-        // An implausible reading may be an alarm, which must not wait for the next interval.
-        self.due = if live_only || (rejected && !self.unconfirmed) {
+        self.due = if rejected && !self.unconfirmed {
+            // It may be an alarm, which must not wait for the next interval.
             now
         } else {
             next_due(self.due, self.member.interval, now)
@@ -220,12 +208,11 @@ impl PolledBattery {
             }
             published = Some(state.clone());
         });
-        let Some(state) = published else { return live_only };
+        let Some(state) = published else { return };
         if is_good {
             self.alarms.update(&state);
         }
         self.traffic.attempt(&state);
-        live_only
     }
 
     fn log(&self, change: HealthChange, result: &Result<Reading, CycleError>, took_ms: u64) {

@@ -52,9 +52,6 @@ pub enum Side {
 pub enum CycleKind {
     /// The live values, and once per session the identity.
     Read,
-    /// The live values alone where the protocol allows that, for the first publication. The reading
-    /// is marked as [`live_only`](Reading::live_only) if a `Read` has more to request.
-    Live,
     /// The identity, or any other part of a reading whose reply is self-describing: a recording may
     /// contain nothing else.
     Identify,

@@ -6,7 +6,6 @@ mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod entities;
-mod live;
 mod recorded;
 mod simulated;
 mod stack;

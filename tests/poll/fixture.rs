@@ -36,7 +36,7 @@ impl Driver for TestDriver {
     fn start(&mut self, kind: CycleKind) {
         self.command = match kind {
             CycleKind::Write(setting) => Some(setting.on),
-            CycleKind::Read | CycleKind::Live | CycleKind::Identify => None,
+            CycleKind::Read | CycleKind::Identify => None,
         };
         self.state = DriverState::Requesting;
     }

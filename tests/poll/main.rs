@@ -8,7 +8,6 @@ mod common;
 mod ble;
 mod bridge;
 mod commands;
-mod first_values;
 mod fixture;
 mod line;
 mod search;

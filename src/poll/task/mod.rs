@@ -313,8 +313,7 @@ impl LineTask {
         }
         let battery = &mut self.batteries[index];
         let span = trace_span!("line", device = %battery.member.id);
-        let kind = if self.one_shot { CycleKind::Read } else { battery.cycle_kind() };
-        let read = self.connection.run(battery, kind, self.one_shot);
+        let read = self.connection.run(battery, CycleKind::Read, self.one_shot);
         let result = read.instrument(span).await;
         if self.begin_fallback(&result).await {
             return SearchStep::Continue;
@@ -339,13 +338,11 @@ impl LineTask {
             Err(CycleError::Link(error)) => Some(error.clone()),
             _ => None,
         };
-        let continues = battery.record(started, connected, result);
+        battery.record(started, connected, result);
         if let Some(error) = lost {
             self.note_lost(&error);
         }
-        if !continues {
-            self.connection.release(self.batteries[index].member.driver).await;
-        }
+        self.connection.release(self.batteries[index].member.driver).await;
     }
 }
 

@@ -132,15 +132,11 @@ impl Conversation for QueryPlan {
     fn start(&mut self, kind: CycleKind) {
         let plan: Vec<usize> = (0..self.dialect.queries.len()).collect();
         self.queue = self.session.open(&plan);
-        let is_once = |index: &usize| self.dialect.queries[*index].need == Need::Once;
-        let live_only = kind == CycleKind::Live && self.queue.iter().any(is_once);
-        match kind {
-            CycleKind::Read => {}
-            CycleKind::Live => self.queue.retain(|index| !is_once(index)),
-            CycleKind::Identify | CycleKind::Write(_) => self.queue.retain(is_once),
+        if kind != CycleKind::Read {
+            self.queue.retain(|index| self.dialect.queries[*index].need == Need::Once);
         }
         self.kind = kind;
-        self.reading = Reading { live_only, ..Reading::default() };
+        self.reading = Reading::default();
         self.end = None;
         self.error = None;
         self.finish_if_empty();

@@ -268,7 +268,7 @@ impl RequestReply for Daly {
         }
         Some(match kind {
             CycleKind::Write(setting) => self.write_plan(setting),
-            CycleKind::Read | CycleKind::Live | CycleKind::Identify => self.plan().to_vec(),
+            CycleKind::Read | CycleKind::Identify => self.plan().to_vec(),
         })
     }
 

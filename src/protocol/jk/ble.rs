@@ -229,7 +229,7 @@ impl JkBle {
             CycleKind::Write(Setting { switch, on }) => {
                 self.reading().switches.get(switch) == Some(on)
             }
-            CycleKind::Read | CycleKind::Live | CycleKind::Identify => true,
+            CycleKind::Read | CycleKind::Identify => true,
         };
         if confirmed || checks >= MAX_CHECKS {
             self.state = State::Done;

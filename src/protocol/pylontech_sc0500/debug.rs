@@ -108,8 +108,7 @@ impl Debug {
         let needs_info = self.session.info.is_none() && self.info_failures < MAX_INFO_FAILURES;
         self.phase = match self.kind {
             _ if needs_info => Phase::Info,
-            // `info` stays in front: it proves that the barcode is that of this controller.
-            CycleKind::Read | CycleKind::Live => Phase::Getpwr,
+            CycleKind::Read => Phase::Getpwr,
             CycleKind::Identify | CycleKind::Write(_) => self.done(Reading::default()),
         };
     }

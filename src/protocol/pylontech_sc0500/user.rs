@@ -24,9 +24,9 @@ use crate::protocol::{DecodeError, Need, Options};
 pub(super) static DIALECT: ConsoleDialect = ConsoleDialect {
     queries: &[
         query("pwr", Need::Required, Decode::Values(pwr)),
+        IDENTITY,
         query("bat", Need::Steady, Decode::Values(bat)),
         query("unit", Need::Steady, Decode::Values(unit)),
-        IDENTITY,
     ],
     complete: |reading, info| {
         let mut serials = serials(info);

@@ -33,8 +33,6 @@ pub struct Runner {
     before: Option<Reading>,
     /// The most specific error of this request so far.
     error: Option<ProtocolError>,
-    /// Requests that the next cycle has more than this one, of [`CycleKind::Live`].
-    left_out: Vec<usize>,
     /// The most specific error of the optional requests of this cycle.
     optional_error: Option<ProtocolError>,
     reading: Reading,
@@ -73,7 +71,6 @@ impl Runner {
             received: 0,
             before: None,
             error: None,
-            left_out: Vec::new(),
             optional_error: None,
             reading: Reading::default(),
             session: Session::default(),
@@ -118,7 +115,6 @@ impl Runner {
     fn finish(&mut self) {
         self.queue.clear();
         self.buffer.clear();
-        self.reading.live_only = self.left_out.iter().any(|query| self.protocol.is_due(*query));
         let identified_nothing =
             self.kind == CycleKind::Identify && self.reading == Reading::default();
         self.state = match self.optional_error.take() {
@@ -127,26 +123,10 @@ impl Runner {
         };
     }
 
-    /// Fills the queue with the requests of a plan that this kind of cycle has.
-    ///
-    /// To identify a battery, or a recording, only replies count that identify their request. For the
-    /// live values, what comes before them in the plan is a greeting and belongs to them.
-    fn begin_plan(&mut self, plan: &[usize]) {
-        self.queue = self.session.open(plan);
-        self.left_out.clear();
-        let protocol = &self.protocol;
-        let is_live =
-            |query: &usize| matches!(protocol.need(*query), Need::Required | Need::Steady);
-        match self.kind {
-            CycleKind::Identify => self.queue.retain(|query| protocol.is_self_describing(*query)),
-            CycleKind::Live => {
-                let greetings = self.queue.iter().position(is_live).unwrap_or_default();
-                let later = self.queue.split_off(greetings);
-                let (live, left_out): (Vec<_>, _) = later.into_iter().partition(is_live);
-                self.queue.extend(live);
-                self.left_out = left_out;
-            }
-            CycleKind::Read | CycleKind::Write(_) => {}
+    /// To identify a battery, or a recording, only replies count that identify their request.
+    fn retain_self_describing(&mut self) {
+        if self.kind == CycleKind::Identify {
+            self.queue.retain(|query| self.protocol.is_self_describing(*query));
         }
     }
 
@@ -276,15 +256,12 @@ impl Driver for Runner {
     }
 
     fn start(&mut self, kind: CycleKind) {
+        self.queue = match kind {
+            CycleKind::Write(setting) => self.protocol.write_plan(setting).into(),
+            CycleKind::Read | CycleKind::Identify => self.session.open(&self.protocol.plan()),
+        };
         self.kind = kind;
-        self.left_out.clear();
-        match kind {
-            CycleKind::Write(setting) => self.queue = self.protocol.write_plan(setting).into(),
-            CycleKind::Read | CycleKind::Live | CycleKind::Identify => {
-                let plan = self.protocol.plan();
-                self.begin_plan(&plan);
-            }
-        }
+        self.retain_self_describing();
         self.optional_error = None;
         self.reading = self.session.known.clone();
         self.next_request();
@@ -351,7 +328,8 @@ impl Driver for Runner {
                 let fallback =
                     silent.then(|| self.protocol.fallback_plan(query, self.kind)).flatten();
                 let Some(plan) = fallback else { return self.give_up(query) };
-                self.begin_plan(&plan);
+                self.queue = self.session.open(&plan);
+                self.retain_self_describing();
                 self.next_request();
             }
             RunnerState::Settling if self.retries_left > 0 => {

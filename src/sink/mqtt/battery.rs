@@ -168,9 +168,8 @@ impl PublishedBattery {
         let snapshot = state.snapshot.as_deref();
         let modules = snapshot.map_or(&[][..], |snapshot| &snapshot.reading.modules);
         let bank = snapshot.and_then(|snapshot| snapshot.derived.bank.as_ref());
-        // The battery was read completely, and a bank had all its members: every quantity was seen.
-        let complete = snapshot.is_some_and(|snapshot| !snapshot.reading.live_only)
-            && bank.is_none_or(|bank| bank.missing.is_empty());
+        // The battery was read, and a bank had all its members: every quantity was seen.
+        let complete = snapshot.is_some() && bank.is_none_or(|bank| bank.missing.is_empty());
         let identity = snapshot.map(|snapshot| &snapshot.reading.identity);
         let serials = || modules.iter().map(|module| &module.serial);
         let is_same = |sent: &DiscoveryInput| {
@@ -302,10 +301,7 @@ impl PublishedBattery {
         }
         if is_new {
             self.sent.sequence = sequence;
-            // What the first reading lacks follows at once, so it must not become unknown meanwhile.
-            if state.snapshot.as_ref().is_none_or(|snapshot| !snapshot.reading.live_only) {
-                self.clear_missing(&present, settings, &mut messages);
-            }
+            self.clear_missing(&present, settings, &mut messages);
             self.present = present;
         }
         messages

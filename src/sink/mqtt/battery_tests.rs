@@ -200,33 +200,6 @@ fn incomplete_bank_keeps_its_entities() {
 }
 
 #[test]
-fn first_values_change_nothing_that_is_not_known_yet() {
-    let (mut battery, settings) = (battery(), settings());
-    restore_entity(&mut battery, "sensor", "soh");
-    restore_entity(&mut battery, "sensor", "cell_4_voltage");
-    let mut first = without_soh();
-    first.cells.truncate(3);
-    first.identity = Default::default();
-    let live = state(Reading { live_only: true, ..first.clone() }, 1);
-    let messages = battery.discovery(&live, &settings, BRIDGE);
-    assert!(messages.iter().any(|message| message.topic.ends_with("/soc/config")));
-    assert!(messages.iter().all(|message| !message.payload.is_empty()), "no entity is removed");
-    let values = battery.values(&live, &settings, NOW);
-    assert_eq!(payloads(&values)["bms/rack/soc"], "64.0");
-    assert!(!topics_of(&values).contains(&"bms/rack/soh"), "it does not become unknown");
-
-    first.identity.serial = Some("C0B1D2".into());
-    let complete = state(first, 2);
-    let messages = battery.discovery(&complete, &settings, BRIDGE);
-    let described = messages.iter().filter(|message| message.topic.ends_with("/soc/config"));
-    let described: Vec<_> = described.map(|message| message.payload.contains("C0B1D2")).collect();
-    assert_eq!(described, [true], "again, with the serial number");
-    let removed = Message::clear("homeassistant/sensor/rack/cell_4_voltage/config");
-    assert!(messages.contains(&removed), "{messages:?}");
-    assert!(messages.contains(&Message::clear("bms/rack/soh")), "{messages:?}");
-}
-
-#[test]
 fn active_alarms_are_published_as_a_list() {
     let mut battery = battery();
     let mut reading = reading(4);
