@@ -109,6 +109,23 @@ fn start_broker(random: &mut Random) -> Mosquitto {
     broker
 }
 
+/// Two packs on a bus, one on a port of its own, and one behind a gateway.
+fn random_packs(random: &mut Random, clock: Clock, seed: u64) -> [Packs; 3] {
+    let (all, shared) = brands();
+    let mut count = 0;
+    [(&shared, 2), (&all, 1), (&all, 1)].map(|(brands, number)| {
+        let brand: &'static SimBrand = random.pick(brands);
+        let addresses = brand.addresses.clone().filter(|address| *address > 0).take(number);
+        let list = addresses.map(|address| {
+            count += 1;
+            let id = format!("{}-{count}", brand.name.replace(':', "-"));
+            Pack { id, seed: count, address, sent: Record::of(brand) }
+        });
+        let list = list.collect();
+        Packs::new(brand, list, clock, seed)
+    })
+}
+
 /// Variables that do not depend on the parts of the rig.
 fn settings(random: &mut Random, folder: &Path) -> Vec<(&'static str, String)> {
     vec![
@@ -135,23 +152,7 @@ impl Rig {
         let link = Proxy::to(broker.port());
 
         let clock = Clock::start();
-        let mut count = 0;
-        let mut packs = |brand: &'static SimBrand, number: usize| {
-            let list = brand.addresses.clone().filter(|address| *address > 0).take(number).map(
-                |address| {
-                    count += 1;
-                    let (id, sent) =
-                        (format!("{}-{count}", brand.name.replace(':', "-")), Record::of(brand));
-                    Pack { id, seed: count, address, sent }
-                },
-            );
-            let list = list.collect();
-            Packs::new(brand, list, clock, seed)
-        };
-        let (all, shared) = brands();
-        let bus = packs(random.pick(&shared), 2);
-        let single = packs(random.pick(&all), 1);
-        let remote = packs(random.pick(&all), 1);
+        let [bus, single, remote] = random_packs(&mut random, clock, seed);
         let terminals: Vec<_> = [bus, single]
             .into_iter()
             .enumerate()

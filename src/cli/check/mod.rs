@@ -103,7 +103,7 @@ async fn check_broker(config: &Config) -> bool {
     result.is_ok()
 }
 
-/// Sends nothing.
+/// Connects to each service without sending a message, which people would receive.
 async fn check_notifications(config: &Config) -> bool {
     let Some(settings) = &config.notify else { return true };
     let mut all_ok = true;
