@@ -60,7 +60,10 @@ fn run(brand: &str) -> Outcome {
 fn read(input: impl Read) -> Result<String, CommandError> {
     let mut text = String::new();
     let read = input.take(MAX_INPUT + 1).read_to_string(&mut text);
-    match read.map_err(|error| failed(format!("cannot read stdin: {error}")))? as u64 {
+    match read.map_err(|error| {
+        failed(format!("cannot read stdin: {error}; give frames in hex, as in a log at TRACE"))
+    })? as u64
+    {
         0..=MAX_INPUT => Ok(text),
         _ => Err(failed(format!(
             "stdin has more than {} kB; give the frames of one reading",

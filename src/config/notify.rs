@@ -67,7 +67,7 @@ fn zone(values: &Values) -> Option<TimeZone> {
     let zone = TimeZone::find(name).or_else(|| read_zone(path));
     if zone.is_none() {
         values.warn(format!(
-            "{} is no known time zone: notifications use UTC; for example: {}",
+            "{} is {text:?}, which is no known time zone: notifications use UTC; for example: {}",
             values.name_of(&TZ),
             TZ.example
         ));
