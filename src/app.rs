@@ -223,7 +223,9 @@ impl App {
             let task = tasks.register(format!("bank {}", bank.profile.id), stop);
             running.spawn(bank::run_bank(bank, board, commands, inbox, task).boxed());
         }
-        let history = History::new(&board, config.history.span);
+        let mut history = History::new(&board, config.history.span);
+        history.zone = config.history.zone;
+        history.is_kept = config.history.file.is_some();
         App { board, tasks, bluetooth, history, commands, lines: running, capture }
     }
 }

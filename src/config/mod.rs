@@ -20,6 +20,7 @@ mod tests;
 mod unknown;
 mod values;
 pub mod variables;
+mod zone;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -126,7 +127,8 @@ fn build(
     let ids: Vec<&str> = batteries.ids.iter().map(String::as_str).chain(bank_ids).collect();
     let mqtt = broker::settings(values, &ids);
     let http = http::settings(values, options);
-    let notify = notify::settings(values);
+    let zone = zone::local(values);
+    let notify = notify::settings(values, zone);
     warn_about_unknown_types(values, &batteries.devices, mqtt.as_ref());
     let diagnostics = reporter.take();
     if !diagnostics.errors.is_empty() {
@@ -138,7 +140,7 @@ fn build(
         mqtt,
         http,
         notify,
-        history: service::history(values),
+        history: service::history(values, zone.unwrap_or_default()),
         allow_control,
         capture: values.value(&variables::BMS_CAPTURE).map(PathBuf::from),
         log: service::log(values),

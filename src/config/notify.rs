@@ -1,6 +1,4 @@
-//! The services that receive notifications, and the local time of the daily summary.
-
-use std::fs;
+//! The services that receive notifications.
 
 use super::error::ConfigError;
 use super::rule;
@@ -11,15 +9,9 @@ use crate::sink::notify::{self, Settings, Target, Tls};
 
 /// More are a mistake.
 const MAX_TARGETS: usize = 10;
-/// The time zone of a machine; a container has none.
-const LOCAL_TIME: &str = "/etc/localtime";
-/// In bytes. A pipe or a device in its place would have no end.
-const MAX_ZONE_FILE: u64 = 64 * 1024;
-/// In front of the name of a zone in a path.
-const ZONE_FOLDER: &str = "zoneinfo/";
 
 /// `None` if no service is configured.
-pub(super) fn settings(values: &Values) -> Option<Settings> {
+pub(super) fn settings(values: &Values, zone: Option<TimeZone>) -> Option<Settings> {
     let Some(text) = values.explicit(&NOTIFY_URL) else {
         let url = values.name_of(&NOTIFY_URL);
         if let Some(names) = values.set_among(&[&NOTIFY_DAILY, &NOTIFY_CA_FILE])
@@ -46,7 +38,7 @@ pub(super) fn settings(values: &Values) -> Option<Settings> {
         targets,
         tls: Tls { ca_file: values.explicit(&NOTIFY_CA_FILE).map(str::to_owned), ..Tls::default() },
         daily: values.value(&NOTIFY_DAILY).and_then(rule::time_of_day).flatten(),
-        zone: zone(values),
+        zone,
     })
 }
 
@@ -57,29 +49,4 @@ pub(super) fn secrets(text: &str) -> Vec<Secret> {
 
 fn urls(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c == ',' || c.is_whitespace()).filter(|url| !url.is_empty())
-}
-
-/// `None`: UTC.
-fn zone(values: &Values) -> Option<TimeZone> {
-    let Some(text) = values.explicit(&TZ) else { return read_zone(LOCAL_TIME) };
-    let path = text.trim_start_matches(':');
-    let name = path.split_once(ZONE_FOLDER).map_or(path, |(_, name)| name);
-    let zone = TimeZone::find(name).or_else(|| read_zone(path));
-    if zone.is_none() {
-        values.warn(format!(
-            "{} is {text:?}, which is no known time zone: notifications use UTC; for example: {}",
-            values.name_of(&TZ),
-            TZ.example
-        ));
-    }
-    zone
-}
-
-/// The rule at the end of a file of the time zone database (RFC 9636, section 3.3).
-fn read_zone(path: &str) -> Option<TimeZone> {
-    let is_small = fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() < MAX_ZONE_FILE);
-    let content = is_small.then(|| fs::read(path).ok()).flatten()?;
-    let content = content.strip_prefix(b"TZif")?;
-    let rule = content.trim_ascii_end().rsplit(|byte| *byte == b'\n').next()?;
-    TimeZone::parse(std::str::from_utf8(rule).ok()?)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::values::Values;
 use super::variables::*;
 use crate::model::units::{CentiPercent, DeciCelsius, Millivolts};
-use crate::model::{AlarmThresholds, Secret};
+use crate::model::{AlarmThresholds, Secret, TimeZone};
 use crate::supervisor::Supervisor;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct HistorySettings {
     pub span: Duration,
     /// Keeps it across restarts; `None`: in memory only.
     pub file: Option<String>,
+    /// Of the days.
+    pub zone: TimeZone,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +48,12 @@ pub(super) fn thresholds(values: &Values) -> AlarmThresholds {
     thresholds
 }
 
-pub(super) fn history(values: &Values) -> HistorySettings {
+pub(super) fn history(values: &Values, zone: TimeZone) -> HistorySettings {
     let hours: u64 = values.number(&HISTORY_HOURS).unwrap_or_default();
     HistorySettings {
         span: Duration::from_secs(hours * 3600),
         file: values.explicit(&HISTORY_FILE).map(str::to_owned),
+        zone,
     }
 }
 

@@ -228,8 +228,8 @@ variables! {
             help: "PEM file with additional root certificates for these servers, or with the certificate of the server \
                 itself, if it is self-signed." }
         TZ { derived: "that of the machine, in a container UTC", example: "Europe/Berlin",
-            help: "Time zone of `NOTIFY_DAILY` and of times in notifications: a name, or a rule such as \
-                `CET-1CEST,M3.5.0,M10.5.0/3`. Home Assistant sets it." }
+            help: "Time zone of `NOTIFY_DAILY`, of times in notifications, and of the days of the energy: a name, or a \
+                rule such as `CET-1CEST,M3.5.0,M10.5.0/3`. Home Assistant sets it." }
     }
     Service {
         HTTP_LISTEN { default: Some("127.0.0.1:8099"), example: "0.0.0.0:8099",

@@ -10,8 +10,12 @@
 //! ten seconds take less than 400 kB, even if every value changes all the time. The time of a row is
 //! that of the reading, so a jump of the clock moves rows, but loses and duplicates none. Rows are
 //! deleted no faster than time passes (see `horizon`).
+//!
+//! The energy of each day and the alarms are kept for years, apart from the charts (`energy_days`, `alarm_records`).
 
+mod alarm_records;
 mod battery_history;
+mod energy_days;
 mod horizon;
 mod packed;
 mod query;
@@ -27,28 +31,61 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::board::Board;
-use crate::model::{DeviceId, DeviceState, Millis};
+use crate::model::{DeviceId, DeviceState, Millis, TimeZone};
 
+pub use alarm_records::AlarmRecord;
+pub use energy_days::Day;
 pub use packed::Spread;
 pub use query::{Answer, Query};
 pub use record::run;
 
+use alarm_records::AlarmRecords;
 use battery_history::{BatteryHistory, MinuteRow};
+use energy_days::EnergyDays;
+use store::Batch;
 
 /// A handle to the history of all batteries; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct History {
     pub span: Duration,
+    /// Of the days.
+    pub zone: TimeZone,
+    /// Whether a file keeps it.
+    pub is_kept: bool,
     batteries: Arc<Mutex<BTreeMap<DeviceId, BatteryHistory>>>,
+    records: Arc<Mutex<Records>>,
     /// Whether the energy counters of the file have been restored to the board.
     restored: Arc<watch::Sender<bool>>,
+}
+
+/// What is kept for years.
+#[derive(Debug)]
+struct Records {
+    /// In the order of the board.
+    days: Vec<(DeviceId, EnergyDays)>,
+    alarms: AlarmRecords,
+}
+
+impl Records {
+    fn days(&mut self, device: &DeviceId) -> Option<&mut EnergyDays> {
+        self.days.iter_mut().find(|(id, _)| id == device).map(|(_, days)| days)
+    }
 }
 
 impl History {
     /// Keeps rows of each battery of the board for `span`.
     pub fn new(board: &Board, span: Duration) -> Self {
         let batteries = board.devices().map(|id| (id.clone(), BatteryHistory::new(span))).collect();
-        History { span, batteries: Arc::new(Mutex::new(batteries)), restored: Arc::default() }
+        let days = board.devices().map(|id| (id.clone(), EnergyDays::default())).collect();
+        let records = Records { days, alarms: AlarmRecords::default() };
+        History {
+            span,
+            zone: TimeZone::default(),
+            is_kept: false,
+            batteries: Arc::new(Mutex::new(batteries)),
+            records: Arc::new(Mutex::new(records)),
+            restored: Arc::default(),
+        }
     }
 
     /// Takes milliseconds for a range of days, so call it from a blocking task. `None`: unknown battery.
@@ -56,6 +93,18 @@ impl History {
         // A copy shares the packed rows, so recording continues meanwhile.
         let battery = self.batteries().get(device)?.clone();
         Some(battery.answer(query))
+    }
+
+    /// The energy of each day of a battery since the day with this number. `None`: unknown battery.
+    pub fn energy_days(&self, device: &DeviceId, since: u32) -> Option<Vec<Day>> {
+        let mut records = self.records();
+        let days = &records.days(device)?.days;
+        Some(days[days.partition_point(|day| day.number < since)..].to_vec())
+    }
+
+    /// Of all batteries, newest first.
+    pub fn alarms(&self) -> Vec<AlarmRecord> {
+        self.records().alarms.records.iter().rev().cloned().collect()
     }
 
     /// Memory of a battery's history in bytes.
@@ -81,7 +130,14 @@ impl History {
     fn record(&self, state: &DeviceState) -> Option<MinuteRow> {
         let snapshot = state.snapshot.as_ref()?;
         let samples = battery_history::samples(state);
-        self.batteries().get_mut(&state.profile.id)?.push(snapshot.taken, &samples)
+        let (id, derived) = (&state.profile.id, &snapshot.derived);
+        let mut records = self.records();
+        if let Some(days) = records.days(id) {
+            days.count(&self.zone, snapshot.taken, derived.energy_since_start);
+        }
+        records.alarms.record(state, snapshot);
+        drop(records);
+        self.batteries().get_mut(id)?.push(snapshot.taken, &samples)
     }
 
     fn is_empty(&self) -> bool {
@@ -96,6 +152,33 @@ impl History {
         if let Some(battery) = self.batteries().get_mut(device) {
             battery.restore(row);
         }
+    }
+
+    fn restore_day(&self, device: &DeviceId, day: Day) {
+        if let Some(days) = self.records().days(device) {
+            days.restore(day);
+        }
+    }
+
+    fn restore_alarm(&self, record: AlarmRecord) {
+        let mut records = self.records();
+        // The alarms of a battery that is not configured any more would never end.
+        if records.days(&record.device).is_some() {
+            records.alarms.restore(record);
+        }
+    }
+
+    /// Energy and alarms that are not in the file yet.
+    fn take_unwritten(&self, rows: Vec<(DeviceId, MinuteRow)>) -> Batch {
+        let Records { days, alarms } = &mut *self.records();
+        let days = days
+            .iter_mut()
+            .flat_map(|(id, days)| days.take_unwritten().into_iter().map(|day| (id.clone(), day)));
+        Batch { rows, days: days.collect(), alarms: alarms.take_unwritten() }
+    }
+
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends every minute but that of `now` (`None`: every minute), and drops old rows.

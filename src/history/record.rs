@@ -119,6 +119,7 @@ impl Recorder {
         self.recorded += elapsed;
         let Some(file) = &self.file else {
             self.ended.clear();
+            self.history.take_unwritten(Vec::new());
             return;
         };
         let urgent = stopping || file.has_failed();
@@ -127,7 +128,7 @@ impl Recorder {
         else {
             return;
         };
-        let ended = std::mem::take(&mut self.ended);
+        let batch = self.history.take_unwritten(std::mem::take(&mut self.ended));
         let now = clock::now();
         let expiry = delete.map(|elapsed| Expiry {
             oldest: now.before(self.history.span),
@@ -135,7 +136,7 @@ impl Recorder {
             elapsed,
         });
         let counters: Vec<_> = self.board.states().filter_map(|state| counters(&state)).collect();
-        self.with_file(move |file| file.write(ended, expiry, &counters)).await;
+        self.with_file(move |file| file.write(batch, expiry, &counters)).await;
     }
 
     /// Accesses the file in a blocking task, as an SD card may be slow. `None`: no file is configured.

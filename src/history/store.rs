@@ -9,6 +9,7 @@
 
 mod layout;
 mod migration;
+mod records;
 mod schema;
 
 use std::fs::OpenOptions;
@@ -19,7 +20,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, params};
 
+use super::alarm_records::{self, AlarmRecord};
 use super::battery_history::MinuteRow;
+use super::energy_days::{Day, MAX_DAYS};
 use super::horizon::Horizon;
 use super::{History, Millis};
 use crate::model::{DeviceId, Energy, EnergyTotals, MilliwattHours};
@@ -132,13 +135,14 @@ impl Store {
     /// Adds minutes, deletes expired ones, and raises the energy counters.
     fn write(
         &mut self,
-        rows: &[(DeviceId, MinuteRow)],
+        batch: &Batch,
         expiry: Option<Expiry>,
         counters: &[(DeviceId, EnergyTotals)],
         may_lower: bool,
     ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
-        for (device, row) in rows {
+        records::write(&transaction, batch)?;
+        for (device, row) in &batch.rows {
             self.layouts.insert(&transaction, device, row)?;
         }
         if let Some(expiry) = expiry {
@@ -159,6 +163,33 @@ impl Store {
             )?;
         }
         Ok(transaction.commit()?)
+    }
+}
+
+/// What is to be added to the file.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) rows: Vec<(DeviceId, MinuteRow)>,
+    pub(super) days: Vec<(DeviceId, Day)>,
+    pub(super) alarms: Vec<AlarmRecord>,
+}
+
+impl Batch {
+    fn append(&mut self, other: Batch) {
+        self.rows.extend(other.rows);
+        self.rows.drain(..self.rows.len().saturating_sub(MAX_QUEUED));
+        for (device, day) in other.days {
+            let is_same =
+                |(id, known): &&mut (DeviceId, Day)| *id == device && known.number == day.number;
+            match self.days.iter_mut().find(is_same) {
+                Some((_, known)) => known.energy = known.energy + day.energy,
+                None => self.days.push((device, day)),
+            }
+        }
+        self.days.drain(..self.days.len().saturating_sub(MAX_QUEUED));
+        for record in other.alarms {
+            alarm_records::merge(&mut self.alarms, record);
+        }
     }
 }
 
@@ -205,7 +236,7 @@ fn create_private(path: &str) -> std::io::Result<()> {
 pub(super) struct HistoryFile {
     path: String,
     store: Option<Store>,
-    queue: Vec<(DeviceId, MinuteRow)>,
+    queue: Batch,
     last_error: Option<String>,
     /// The counters of this run continue those of the file.
     continues_counters: bool,
@@ -216,7 +247,7 @@ impl HistoryFile {
         HistoryFile {
             path,
             store: None,
-            queue: Vec::new(),
+            queue: Batch::default(),
             last_error: None,
             continues_counters: false,
         }
@@ -229,7 +260,7 @@ impl HistoryFile {
         counters.unwrap_or_default()
     }
 
-    /// Adds the minutes in the file to the history.
+    /// Adds the minutes, days and alarms in the file to the history.
     pub(super) fn load(&mut self, history: &History, now: Millis) {
         let oldest = now.before(history.span);
         let mut count = 0;
@@ -239,22 +270,22 @@ impl HistoryFile {
                 history.restore(device, row);
             })
         });
+        self.access(|store| records::load(&store.connection, history));
         if loaded.is_some() {
             tracing::info!("history: loaded {count} minutes from {}", self.path);
         }
     }
 
-    /// Adds minutes to the file, deletes expired ones, and stores the energy counters.
-    /// Minutes that cannot be written are queued; of the counters only the newest matter.
+    /// Adds a batch to the file, deletes expired minutes, and stores the energy counters.
+    /// What cannot be written is queued; of the counters only the newest matter.
     pub(super) fn write(
         &mut self,
-        rows: Vec<(DeviceId, MinuteRow)>,
+        batch: Batch,
         expiry: Option<Expiry>,
         counters: &[(DeviceId, EnergyTotals)],
     ) {
         let mut queue = std::mem::take(&mut self.queue);
-        queue.extend(rows);
-        queue.drain(..queue.len().saturating_sub(MAX_QUEUED));
+        queue.append(batch);
         let may_lower = self.continues_counters;
         if self.access(|store| store.write(&queue, expiry, counters, may_lower)).is_none() {
             self.queue = queue;

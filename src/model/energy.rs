@@ -76,6 +76,17 @@ impl EnergyTotals {
         self.combine(other, u64::saturating_sub)
     }
 
+    /// The part of `part / whole`, for example of a time.
+    pub fn share(self, part: u64, whole: u64) -> EnergyTotals {
+        let share = |amount: u64| u128::from(amount) * u128::from(part) / u128::from(whole.max(1));
+        self.combine(self, |amount, _| u64::try_from(share(amount)).unwrap_or(u64::MAX))
+    }
+
+    /// Rounded down.
+    pub fn whole_milliwatt_hours(self) -> EnergyTotals {
+        self.combine(self, |amount, _| amount / MWMS_PER_MWH * MWMS_PER_MWH)
+    }
+
     /// The larger one of each total.
     pub fn max(self, other: EnergyTotals) -> EnergyTotals {
         self.combine(other, u64::max)

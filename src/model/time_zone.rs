@@ -102,15 +102,27 @@ impl TimeZone {
         seconds + self.offset_at(seconds)
     }
 
+    /// The number of the local day, 0 for 1970-01-01, and when it begins. Days have 23 to 25 hours.
+    pub fn day(&self, time: Millis) -> (u32, Millis) {
+        let number = self.local_seconds(time).div_euclid(DAY);
+        let midnight = self.time_of(number * DAY);
+        // Where daylight saving time skips midnight, the day begins later.
+        let skipped = number * DAY - self.local_seconds(midnight);
+        let midnight = Millis(midnight.0.saturating_add_signed(skipped * 1000));
+        (u32::try_from(number).unwrap_or_default(), midnight)
+    }
+
+    /// The time at this many local seconds since 1970.
+    fn time_of(&self, local: i64) -> Millis {
+        let time = local - self.offset_at(local - self.standard);
+        Millis(u64::try_from(time).unwrap_or_default() * 1000)
+    }
+
     /// The next time of this minute of the day. Where daylight saving time skips it, the time an hour
     /// later or earlier; where it repeats it, one of both.
     pub fn next(&self, after: Millis, minute: u16) -> Millis {
         let today = self.local_seconds(after) / DAY;
-        let at = |day: i64| {
-            let local = day * DAY + i64::from(minute) * 60;
-            let time = local - self.offset_at(local - self.standard);
-            Millis(u64::try_from(time).unwrap_or_default() * 1000)
-        };
+        let at = |day: i64| self.time_of(day * DAY + i64::from(minute) * 60);
         (today..).map(at).find(|time| *time > after).unwrap_or(after)
     }
 }
@@ -268,6 +280,26 @@ mod tests {
                 at = berlin.next(at, minute);
                 assert_eq!(at.iso8601()[..16], *utc, "{minute}");
             }
+        }
+    }
+
+    #[test]
+    fn day_begins_at_local_midnight() {
+        for (name, utc, begin, hours) in [
+            ("Europe/Berlin", "2026-03-29T12:00", "2026-03-28T23:00", 23),
+            ("Europe/Berlin", "2026-10-25T12:00", "2026-10-24T22:00", 25),
+            ("Europe/Berlin", "2026-07-01T21:59", "2026-06-30T22:00", 24),
+            ("America/New_York", "2026-11-01T04:30", "2026-11-01T04:00", 25),
+            // Midnight is skipped.
+            ("Asia/Beirut", "2026-03-29T12:00", "2026-03-28T22:00", 23),
+        ] {
+            let zone = zone(name);
+            let (number, midnight) = zone.day(time(utc));
+            assert_eq!(midnight, time(begin), "{name} {utc}");
+            let last = Millis(midnight.0 + hours * 3_600_000 - 1);
+            assert_eq!(zone.day(last), (number, midnight), "{name} {utc}");
+            assert_eq!(zone.day(Millis(last.0 + 1)).0, number + 1, "{name} {utc}");
+            assert_eq!(zone.day(Millis(midnight.0 - 1)).0, number - 1, "{name} {utc}");
         }
     }
 

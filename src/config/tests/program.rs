@@ -138,8 +138,9 @@ fn notifications_have_several_urls_a_time_and_a_zone() {
     }
     let unknown = warnings(&[urls, ("TZ", "Mars/Base")]);
     assert!(
-        unknown[0]
-            .starts_with("TZ is \"Mars/Base\", which is no known time zone: notifications use UTC"),
+        unknown[0].starts_with(
+            "TZ is \"Mars/Base\", which is no known time zone: notifications and days use UTC"
+        ),
         "{unknown:?}"
     );
     let unused = warnings(&[("NOTIFY_DAILY", "7:30")]);

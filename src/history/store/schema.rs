@@ -15,7 +15,10 @@ const VERSION: i64 = 2;
 ///
 /// The energy counters, in milliwatt-hours, have a separate table because they outlive the minutes
 /// of a battery that was offline for longer than the history, and are finer than the charts.
-const OBJECTS: [&str; 4] = [
+///
+/// The energy of a day is in milliwatt-hours; `day` is its number since 1970-01-01, and comes first in the key so that
+/// the days of all batteries that grow are on one page. Times of alarms are in milliseconds.
+const OBJECTS: [&str; 6] = [
     "CREATE TABLE layouts (id INTEGER PRIMARY KEY, device TEXT NOT NULL, series TEXT NOT NULL)",
     "CREATE TABLE rows (id INTEGER PRIMARY KEY, samples TEXT NOT NULL)",
     "CREATE VIEW history AS
@@ -33,6 +36,12 @@ const OBJECTS: [&str; 4] = [
             FROM rows JOIN layouts ON layouts.id = rows.id & 65535, json_each(layouts.series) AS series)
         WHERE mean IS NOT NULL",
     migration::COUNTERS,
+    "CREATE TABLE days (
+        day INTEGER NOT NULL, device TEXT NOT NULL, charged INTEGER NOT NULL,
+        discharged INTEGER NOT NULL, PRIMARY KEY (day, device)) WITHOUT ROWID",
+    "CREATE TABLE alarms (
+        start INTEGER NOT NULL, device TEXT NOT NULL, name TEXT NOT NULL, end INTEGER,
+        details TEXT NOT NULL, PRIMARY KEY (start, device, name)) WITHOUT ROWID",
 ];
 
 /// Creates what an empty file lacks, and converts one of an earlier version.

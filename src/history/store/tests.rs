@@ -7,6 +7,7 @@ use crate::board::Board;
 use crate::history::{Query, Spread};
 use crate::model::{EntryKey, Profile};
 
+mod energy;
 mod write_volume;
 
 const SPAN: Duration = Duration::from_secs(48 * 3600);
@@ -71,11 +72,15 @@ fn keep(oldest: Millis) -> Option<Expiry> {
     Some(Expiry { oldest, newest: None, elapsed: Duration::from_secs(60) })
 }
 
+fn batch(rows: Vec<(DeviceId, MinuteRow)>) -> Batch {
+    Batch { rows, ..Batch::default() }
+}
+
 fn write(file: &mut HistoryFile, minutes: std::ops::Range<u64>) {
     let rows = minutes.rev().flat_map(|ago| {
         [(id("a"), minute(ago, 6400, SPREAD)), (id("b"), minute(ago, 100, Spread::of(3000)))]
     });
-    file.write(rows.collect(), keep(Millis(NOW.0 - 172_800_000)), &[]);
+    file.write(batch(rows.collect()), keep(Millis(NOW.0 - 172_800_000)), &[]);
 }
 
 #[test]
@@ -95,7 +100,7 @@ fn old_minutes_are_deleted() {
     write(&mut file, 100..130);
     let oldest = Millis(NOW.0 - 110 * 60_000);
     let expiry = Some(Expiry { oldest, newest: None, elapsed: Duration::from_secs(3600) });
-    file.write(vec![(id("a"), minute(0, 1, SPREAD))], expiry, &[]);
+    file.write(batch(vec![(id("a"), minute(0, 1, SPREAD))]), expiry, &[]);
     assert_eq!(load(&mut file).0, 12);
 }
 
@@ -106,7 +111,7 @@ fn wrong_clock_deletes_no_more_than_passing_time() {
     write(&mut file, 0..2000);
     let ten_years_ahead = Millis(NOW.0 + 315_360_000_000);
     for _ in 0..3 {
-        file.write(vec![], keep(ten_years_ahead), &[]);
+        file.write(Batch::default(), keep(ten_years_ahead), &[]);
     }
     let kept = load(&mut file).0;
     assert!((1990..2000).contains(&kept), "{kept}");
@@ -120,7 +125,7 @@ fn minutes_of_a_wrong_clock_are_deleted_once_the_clock_is_trusted() {
     let mut wrong = minute(0, 1, SPREAD);
     wrong.time.0 += 315_360_000_000;
     let time = wrong.time;
-    file.write(vec![(id("a"), wrong)], keep(Millis(0)), &[]);
+    file.write(batch(vec![(id("a"), wrong)]), keep(Millis(0)), &[]);
     let exists = || {
         let connection = Connection::open(folder.path()).unwrap();
         let count = "SELECT count(*) FROM rows WHERE id >= ?1";
@@ -129,9 +134,9 @@ fn minutes_of_a_wrong_clock_are_deleted_once_the_clock_is_trusted() {
     };
     assert!(exists());
     let expiry = |elapsed| Expiry { oldest: Millis(0), newest: Some(NOW.after(SPAN)), elapsed };
-    file.write(vec![], Some(expiry(Duration::ZERO)), &[]);
+    file.write(Batch::default(), Some(expiry(Duration::ZERO)), &[]);
     assert!(exists(), "no time has passed");
-    file.write(vec![], Some(expiry(Duration::from_secs(60))), &[]);
+    file.write(Batch::default(), Some(expiry(Duration::from_secs(60))), &[]);
     assert!(!exists());
     assert_eq!(load(&mut file).0, 10);
 }
@@ -250,10 +255,10 @@ fn unwritten_minutes_are_queued_up_to_a_limit() {
     let path = folder.0.join("missing/history.db");
     let mut file = HistoryFile::new(path.display().to_string());
     write(&mut file, 0..4000);
-    assert_eq!(file.queue.len(), MAX_QUEUED);
+    assert_eq!(file.queue.rows.len(), MAX_QUEUED);
     fs::create_dir(path.parent().unwrap()).unwrap();
-    file.write(Vec::new(), keep(Millis(0)), &[]);
-    assert_eq!((file.queue.len(), &file.last_error), (0, &None));
+    file.write(Batch::default(), keep(Millis(0)), &[]);
+    assert_eq!((file.queue.rows.len(), &file.last_error), (0, &None));
     assert_eq!(load(&mut file), (MAX_QUEUED / 2, Some(SPREAD)));
     // A deleted file is created again.
     fs::remove_file(&path).unwrap();
@@ -271,7 +276,7 @@ fn count(file: &mut HistoryFile, counters: &[(&str, EnergyTotals)]) {
     let counters: Vec<_> = counters.iter().map(|(name, totals)| (id(name), *totals)).collect();
     // Much later than any minute that is kept.
     let expiry = Some(Expiry { oldest: Millis(u64::MAX), newest: None, elapsed: SPAN });
-    file.write(Vec::new(), expiry, &counters);
+    file.write(Batch::default(), expiry, &counters);
 }
 
 #[test]
@@ -375,10 +380,10 @@ fn quantities_appear_and_disappear() {
         row(0, &[("soh", 6)]),
     ];
     let mut file = folder.file();
-    file.write(rows[..2].to_vec(), None, &[]);
+    file.write(batch(rows[..2].to_vec()), None, &[]);
     // The layouts are read again after a restart.
     let mut file = folder.file();
-    file.write(rows[2..].to_vec(), None, &[]);
+    file.write(batch(rows[2..].to_vec()), None, &[]);
     let mut loaded = all_rows(&folder);
     for (_, row) in &mut loaded {
         row.samples.sort_by_key(|(key, _)| key.to_string());

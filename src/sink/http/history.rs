@@ -66,19 +66,26 @@ impl AppState {
         Err(ApiError(StatusCode::NOT_FOUND, error))
     }
 
-    /// Answering takes a while on a small machine, and must not block the other tasks.
     async fn respond(
         self,
         state: DeviceState,
         query: Query,
-        to_json: impl FnOnce(&DeviceId, &Answer) -> String + Send + 'static,
+        to_json: fn(&DeviceId, &Answer) -> String,
+    ) -> Result<Response, ApiError> {
+        let answer = move |app: &AppState| {
+            let id = &state.profile.id;
+            Some(to_json(id, &app.history.answer(id, &query)?))
+        };
+        self.render(Box::new(answer)).await
+    }
+
+    /// Answering takes a while on a small machine, and must not block the other tasks.
+    pub(super) async fn render(
+        self,
+        render: Box<dyn FnOnce(&AppState) -> Option<String> + Send>,
     ) -> Result<Response, ApiError> {
         let permit = self.query_permits.clone().acquire_owned().await;
-        let answer = move || {
-            let id = &state.profile.id;
-            let answer = self.history.answer(id, &query);
-            (answer.map(|answer| detached(&to_json(id, &answer))), permit)
-        };
+        let answer = move || (render(&self).map(|text| detached(&text)), permit);
         // The permit is returned when the thread has ended its work, so that the next query reuses it.
         let answered = spawn_blocking(answer).await;
         let text = answered.ok().and_then(|(text, _permit)| text).ok_or_else(|| {
@@ -117,7 +124,10 @@ fn parse_query(
     Ok(query)
 }
 
-fn parse_within<T: FromStr + PartialOrd>(text: &str, range: RangeInclusive<T>) -> Option<T> {
+pub(super) fn parse_within<T: FromStr + PartialOrd>(
+    text: &str,
+    range: RangeInclusive<T>,
+) -> Option<T> {
     text.parse().ok().filter(|number| range.contains(number))
 }
 
@@ -145,7 +155,7 @@ fn decimals(series: EntryKey) -> u32 {
 }
 
 /// Text, list by list: a tree of JSON values for all keys would take many times the memory.
-fn json_list(decimals: impl Iterator<Item = Option<(i64, u32)>>) -> String {
+pub(super) fn json_list(decimals: impl Iterator<Item = Option<(i64, u32)>>) -> String {
     let text = |(mantissa, scale)| Value::decimal(mantissa, scale).to_string();
     let texts = decimals.map(|decimal| decimal.map_or_else(|| "null".to_owned(), text));
     format!("[{}]", texts.collect::<Vec<_>>().join(","))

@@ -38,6 +38,7 @@ mod metrics;
 mod overview;
 mod pace;
 mod page;
+mod records;
 mod serve;
 mod setup;
 #[cfg(test)]
@@ -145,6 +146,8 @@ fn routes(
         .route("/api/devices", get(api::devices))
         .route("/api/devices/{id}", get(api::device))
         .route("/api/devices/{id}/history", get(history::history))
+        .route("/api/energy", get(records::energy))
+        .route("/api/alarms", get(records::alarms))
         .route("/setup", get(async || Redirect::to("./#/setup/")))
         .route("/api/login", post(setup::login))
         .route("/api/setup", get(setup::state))

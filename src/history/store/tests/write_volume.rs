@@ -78,7 +78,11 @@ fn day_of_four_batteries_writes_less_than_ten_megabytes() {
         let expiry = due.delete.map(|elapsed| Expiry { oldest, newest: None, elapsed });
         let energy = i64::try_from(minute).unwrap() * 700;
         let counters = ids.clone().map(|id| (id, totals(energy, energy)));
-        file.write(std::mem::take(&mut queued), expiry, &counters);
+        let number = u32::try_from(time.0 / 86_400_000).unwrap();
+        let day = |id: &DeviceId| (id.clone(), Day { number, energy: totals(3500, 3500) });
+        let days = ids.iter().map(day).collect();
+        let batch = Batch { rows: std::mem::take(&mut queued), days, alarms: Vec::new() };
+        file.write(batch, expiry, &counters);
     }
     let written = written() - start;
     let size = fs::metadata(folder.path()).unwrap().len();

@@ -1,0 +1,40 @@
+//! What is kept for years.
+
+use super::*;
+use crate::model::{AlarmSet, Energy, MilliampHours};
+
+#[tokio::test]
+async fn energy_and_alarms_are_kept() {
+    let server = TestServer::start().await;
+    server.recorded().await;
+    let mut snapshot = snapshot(now_ms(), 2);
+    snapshot.reading.pack.full = Some(MilliampHours(100_000));
+    snapshot.derived.energy_since_start.charged = Energy(1_250 * 3_600_000);
+    snapshot.reading.alarms = AlarmSet::default();
+    snapshot.reading.alarms.note(Alarm::CellOvervoltage, false);
+    let (start, end) = (server.json("/api/alarms").await, snapshot.taken.0);
+    server.board.update(&id("rack"), |state| state.snapshot = Some(Arc::new(snapshot)));
+    let limit = Instant::now() + TIMEOUT;
+    let energy = loop {
+        let energy = server.json("/api/energy?days=1").await;
+        if !energy["days"].as_array().unwrap().is_empty() || Instant::now() > limit {
+            break energy;
+        }
+        sleep(Duration::from_millis(5)).await;
+    };
+    let today = energy["today"].clone();
+    let known = json!({"id": "rack", "cycle": 5302.0, "charged": [1.3], "discharged": [0.0]});
+    let unknown = json!({"id": "shed", "cycle": null, "charged": [null], "discharged": [null]});
+    let house = json!({"cycle": null, "charged": [1.3], "discharged": [0.0]});
+    let expected = json!({"unit": "Wh", "kept": false, "today": today, "days": [today], "house": house, "batteries": [known, unknown]});
+    assert_eq!(energy, expected);
+
+    let alarm = &start["alarms"][0];
+    assert_eq!((&alarm["name"], &alarm["end"]), (&json!("cell_overvoltage"), &Json::Null));
+    assert_eq!(alarm["values"]["max_cell_voltage"], 3.326);
+    let ended = server.json("/api/alarms").await;
+    assert_eq!((&ended["alarms"][0]["end"], &ended["alarms"][1]), (&json!(end), &Json::Null));
+    for wrong in ["days=0", "days=x", "hours=1"] {
+        assert_eq!(server.get(&format!("/api/energy?{wrong}")).await.0, 400, "{wrong}");
+    }
+}
