@@ -218,5 +218,6 @@ fn settings(port: u16) -> mqtt::Settings {
         allow_config: false,
         dashboard: None,
         ingress: None,
+        victron: Default::default(),
     }
 }

@@ -24,6 +24,7 @@ impl TestBank {
             profile: profile("bank", 30_000),
             members: vec![id("a"), id("b")],
             wiring: Wiring::Parallel,
+            victron: None,
         };
         let profiles = [profile("a", 10_000), profile("b", 30_000), bank.profile.clone()];
         let board = Board::new(profiles);

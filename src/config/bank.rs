@@ -1,12 +1,17 @@
 //! Groups of batteries that are also published as one.
 
+use std::time::Duration;
+
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::Bank;
 use super::device::{Batteries, display_name};
 use super::error::ConfigError;
-use super::values::{Values, label};
-use super::variables::{BANK, BANKS, DEVICE_ID, DEVICE_NAME};
+use super::source::resolve;
+use super::values::{Spelling, Values, label};
+use super::variables::{BANK, BANKS, DEVICE_ID, DEVICE_NAME, VICTRON};
+use super::victron;
 use crate::model::bank::Wiring;
 use crate::model::profile::BANK_TYPE;
 use crate::model::{DeviceId, Profile};
@@ -35,11 +40,12 @@ pub(super) fn all(values: &Values, batteries: &Batteries) -> Vec<Bank> {
     }
     let list = values.json_array(&BANKS).unwrap_or_default();
     let mut banks = Vec::new();
-    for (index, element) in list.into_iter().enumerate() {
+    for (index, mut element) in list.into_iter().enumerate() {
+        let victron = victron_values(index, &mut element, values);
         match serde_json::from_value::<BankEntry>(element) {
             Ok(entry) => {
                 entry.check(index, &banks, batteries, values);
-                banks.extend(entry.bank(batteries));
+                banks.extend(entry.bank(batteries, &victron));
             }
             Err(error) => {
                 let example = BANKS.example.trim_matches(['[', ']']);
@@ -69,26 +75,46 @@ fn bank_of_all(values: &Values, batteries: &Batteries) -> Vec<Bank> {
     }
     let (id, members) = (BANK_NAME.to_owned(), batteries.ids.clone());
     let entry = BankEntry { id, name: None, wiring: None, members };
-    entry.bank(batteries).into_iter().collect()
+    let mut victron = Values::new(values.spelling.clone(), values.reporter.clone());
+    victron.inherit(&VICTRON, values);
+    entry.bank(batteries, &victron).into_iter().collect()
+}
+
+/// Takes the fields for Venus OS out of an element, which are variables of a battery as well.
+fn victron_values(index: usize, element: &mut Value, program: &Values) -> Values {
+    let fields = element.as_object_mut().map(std::mem::take).unwrap_or_default();
+    let id = fields.get("id").and_then(Value::as_str);
+    let label = label("bank", index, &program.name_of(&BANKS), id);
+    let (own, rest): (Map<_, _>, Map<_, _>) =
+        fields.into_iter().partition(|(key, _)| key.starts_with("victron"));
+    if let Some(object) = element.as_object_mut() {
+        *object = rest;
+    }
+    let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let entries = own.into_iter().map(|(key, value)| (key, text(value))).collect();
+    let mut values = resolve(entries, Spelling::Element(label.into()), &program.reporter);
+    values.inherit(&VICTRON, program);
+    values
 }
 
 impl BankEntry {
     /// `None` if something is invalid, which has been reported.
-    fn bank(self, batteries: &Batteries) -> Option<Bank> {
+    fn bank(self, batteries: &Batteries, victron: &Values) -> Option<Bank> {
         let members: Option<Vec<_>> = self.members.iter().map(|id| DeviceId::new(id)).collect();
         let members = members?;
         let profiles = batteries.devices.iter().map(|device| &device.profile);
         let profiles = profiles.filter(|profile| members.contains(&profile.id));
-        let slowest = profiles.map(|profile| profile.interval_ms).max();
+        let slowest = profiles.map(|profile| profile.interval_ms).max().unwrap_or_default();
         Some(Bank {
             profile: Profile {
                 name: self.name.unwrap_or_else(|| display_name(&self.id)),
                 // A bank is complete only as often as its slowest member is read.
-                interval_ms: slowest.unwrap_or_default(),
+                interval_ms: slowest,
                 ..Profile::new(DeviceId::new(&self.id)?, BANK_TYPE, "Battery bank")
             },
             wiring: self.wiring.as_deref().map_or(Some(Wiring::default()), wiring)?,
             members,
+            victron: victron::settings(victron, Duration::from_millis(slowest)),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The settings of the MQTT connection.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::rule;
@@ -57,6 +58,8 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
         },
         dashboard: dashboard(values),
         ingress,
+        // Each battery has its own.
+        victron: BTreeMap::new(),
         // Last, because its warning only makes sense beside valid settings.
         login: login(values),
     })

@@ -12,6 +12,7 @@ use super::rule;
 use super::source::resolve;
 use super::values::{Spelling, Values, label};
 use super::variables::*;
+use super::victron;
 use crate::model::profile::address_bytes;
 use crate::model::units::millis;
 use crate::model::{AlarmThresholds, DeviceId, Profile, Secret};
@@ -57,7 +58,7 @@ fn flat(values: &Values) -> Vec<Values> {
     if values.set_among(&[&BMS_TYPE, &BMS_PORT, &BMS_ADDRESS, &BMS_BARCODE]).is_some() {
         return vec![values.clone()];
     }
-    if let Some(names) = values.set_among(flat_variables()) {
+    if let Some(names) = values.set_among(of_single_battery()) {
         values.warn(format!(
             "{names} without effect, because no battery is configured: set {}, {} or {}",
             values.name_of(&BMS_PORT),
@@ -66,11 +67,6 @@ fn flat(values: &Values) -> Vec<Values> {
         ));
     }
     Vec::new()
-}
-
-/// The variables that apply to a single battery alone.
-fn flat_variables() -> impl Iterator<Item = &'static &'static Variable> {
-    VARIABLES.iter().filter(|v| v.group == Group::Battery && v.name != READ_INTERVAL.name)
 }
 
 /// The elements of `DEVICES`; `None` if it is unset or empty.
@@ -82,7 +78,7 @@ fn elements(values: &Values) -> Option<Vec<Values>> {
     if list.as_ref().is_some_and(Vec::is_empty) {
         return None;
     }
-    if let Some(names) = values.set_among(flat_variables()) {
+    if let Some(names) = values.set_among(of_single_battery()) {
         let list = values.name_of(&DEVICES);
         values.warn(format!("{names} ignored, because {list} is set"));
     }
@@ -118,7 +114,9 @@ fn element(index: usize, value: Value, program: &Values) -> Option<Values> {
         entries.insert(key, text);
     }
     let mut values = resolve(entries, spelling, &program.reporter);
-    values.inherit(&READ_INTERVAL, program);
+    for variable in INHERITED {
+        values.inherit(variable, program);
+    }
     if let Some(error) = missing_id(&values) {
         values.error(error);
     }
@@ -192,6 +190,7 @@ fn battery(values: &Values, thresholds: &AlarmThresholds) -> Option<Device> {
         scan_timeout: values.millis(&BMS_SCAN_TIMEOUT)?,
         keep_connected: values.explicit(&BMS_KEEP_CONNECTED).and_then(rule::boolean),
         thresholds: thresholds.clone(),
+        victron: victron::settings(values, interval),
     })
 }
 

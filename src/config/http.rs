@@ -65,9 +65,7 @@ pub(super) fn options(environment: BTreeMap<String, String>) -> Options {
 /// The options that apply to a single battery alone, and their keys in `devices`. Identity and name
 /// come first, as people write them.
 fn battery_options() -> BatteryOptions {
-    let of_battery =
-        VARIABLES.iter().filter(|v| v.group == Group::Battery && v.name != READ_INTERVAL.name);
-    let mut options: BatteryOptions = of_battery
+    let mut options: BatteryOptions = of_single_battery()
         .filter_map(|variable| Some((variable.name.to_lowercase(), variable.key()?)))
         .collect();
     options.sort_by_key(|(option, _)| !option.starts_with("device_"));

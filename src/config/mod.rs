@@ -20,6 +20,7 @@ mod tests;
 mod unknown;
 mod values;
 pub mod variables;
+mod victron;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -86,6 +87,8 @@ pub struct Device {
     /// Bluetooth: whether the connection stays open between two reads; `None`: depends on the brand.
     pub keep_connected: Option<bool>,
     pub thresholds: AlarmThresholds,
+    /// `None`: no driver of Venus OS reads it.
+    pub victron: Option<mqtt::Victron>,
 }
 
 /// The configuration of a group of batteries.
@@ -94,6 +97,8 @@ pub struct Bank {
     pub profile: Profile,
     pub members: Vec<DeviceId>,
     pub wiring: Wiring,
+    /// `None`: no driver of Venus OS reads it.
+    pub victron: Option<mqtt::Victron>,
 }
 
 /// Reads and checks the configuration; reports all errors at once. The result depends on the
@@ -125,7 +130,13 @@ fn build(
     let banks = bank::all(values, &batteries);
     let bank_ids = banks.iter().map(|bank| bank.profile.id.as_str());
     let ids: Vec<&str> = batteries.ids.iter().map(String::as_str).chain(bank_ids).collect();
-    let mqtt = broker::settings(values, &ids);
+    let mut mqtt = broker::settings(values, &ids);
+    if let Some(mqtt) = &mut mqtt {
+        let of_batteries = batteries.devices.iter().map(|it| (&it.profile.id, &it.victron));
+        let of_banks = banks.iter().map(|bank| (&bank.profile.id, &bank.victron));
+        let all = of_batteries.chain(of_banks);
+        mqtt.victron = all.filter_map(|(id, it)| Some((id.clone(), it.clone()?))).collect();
+    }
     let http = http::settings(values, options);
     let zone = zone::local(values);
     let notify = notify::settings(values, zone);

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 
 use crate::model::DeviceId;
 use crate::protocol::{detection, drivers};
+use crate::sink::mqtt::VictronFormat;
 
 /// The type that needs no hardware.
 pub const SIMULATED: &str = "simulated";
@@ -153,6 +154,14 @@ pub fn host(text: &str) -> Option<String> {
         && !text.starts_with(['-', '.'])
         && text.bytes().any(|byte| byte.is_ascii_alphanumeric());
     (is_name || text.parse::<IpAddr>().is_ok()).then(|| text.to_owned())
+}
+
+/// The driver of Venus OS that reads a battery; `Some(None)` for none.
+pub fn victron(text: &str) -> Option<Option<VictronFormat>> {
+    match boolean(text) {
+        Some(on) => Some(on.then_some(VictronFormat::MqttBattery)),
+        None => VictronFormat::parse(text).map(Some),
+    }
 }
 
 /// Host names without ports, separated by commas, in lower case.

@@ -37,11 +37,15 @@ pub enum Group {
 }
 
 impl Variable {
-    /// Its name in an element of `DEVICES`: without the prefix, in lower case. Only variables of a
+    /// Its name in an element of `DEVICES`: in lower case, without the prefix of most of them. Only variables of a
     /// single battery have one.
     pub fn key(&self) -> Option<String> {
-        let (_, key) = self.name.split_once('_').filter(|_| self.group == Group::Battery)?;
-        Some(key.to_lowercase())
+        if self.group != Group::Battery {
+            return None;
+        }
+        let prefixes = ["BMS_", "DEVICE_", "READ_"];
+        let key = prefixes.iter().find_map(|prefix| self.name.strip_prefix(prefix));
+        Some(key.unwrap_or(self.name).to_lowercase())
     }
 
     /// A valid value of the kind that this invalid one was meant to be.
@@ -70,6 +74,15 @@ const BRIDGE: &str = "tcp://192.168.1.50:8899";
 
 const FILE: Rule = Rule::text("the path of a file", |_| true);
 const OBJECTS: Rule = Rule::text("a JSON array of objects", |_| true);
+
+/// Variables of a battery that apply to all batteries where they are set for the program.
+pub static INHERITED: [&Variable; 2] = [&READ_INTERVAL, &VICTRON];
+
+/// The variables that apply to a single battery alone.
+pub fn of_single_battery() -> impl Iterator<Item = &'static &'static Variable> {
+    let is_inherited = |v: &Variable| INHERITED.iter().any(|inherited| inherited.name == v.name);
+    VARIABLES.iter().filter(move |v| v.group == Group::Battery && !is_inherited(v))
+}
 
 /// Declares the variables and the list of them.
 macro_rules! variables {
@@ -148,6 +161,16 @@ variables! {
             rule: Rule::text("one line of at most 100 characters",
                 |text| text.chars().count() <= 100 && !text.chars().any(char::is_control)),
             example: "Garage battery", help: "Display name." }
+        VICTRON { default: Some("false"), example: "true",
+            rule: Rule::text("true, false, mqtt-battery or serialbattery", |text| rule::victron(text).is_some()),
+            help: "`true`: also publish for [Venus OS](victron.md), in the format of its driver dbus-mqtt-battery; `serialbattery`: in \
+                that of dbus-serialbattery, which needs a read every 5 seconds." }
+        VICTRON_CHARGE_VOLTAGE { rule: Rule::Number { min: 1000, max: 1_000_000, decimals: 3, unit: " V", off: false }, example: "55.2",
+            help: "Venus OS: highest voltage for chargers. Where the battery reports one, too, the lower applies." }
+        VICTRON_CHARGE_CURRENT { rule: Rule::Number { min: 0, max: 5_000_000, decimals: 3, unit: " A", off: false }, example: "100",
+            help: "Venus OS: highest charge current. Where the battery reports one, too, the lower applies." }
+        VICTRON_DISCHARGE_CURRENT { rule: Rule::Number { min: 0, max: 5_000_000, decimals: 3, unit: " A", off: false }, example: "150",
+            help: "Venus OS: highest discharge current. Where the battery reports one, too, the lower applies." }
     }
     Batteries {
         DEVICES { secret: true, rule: OBJECTS,

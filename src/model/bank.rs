@@ -10,9 +10,9 @@ use super::device_state::DeviceState;
 use super::energy::EnergyTotals;
 use super::forecast::Forecast;
 use super::named_enum::named_enum;
-use super::reading::{Activity, Identity, Pack, Parts, Reading};
+use super::reading::{Activity, ChargeLimits, Identity, Pack, Parts, Reading};
 use super::snapshot::Snapshot;
-use super::units::{CentiPercent, MilliampHours, Millivolts, Unit, Uptime, mean};
+use super::units::{CentiPercent, MilliampHours, Milliamps, Millivolts, Unit, Uptime, mean};
 
 named_enum! {
     /// How the members are connected.
@@ -90,6 +90,7 @@ impl Bank {
         let reading = Reading {
             identity: Identity { model: Some(model), ..Identity::default() }.into(),
             pack,
+            limits: group.limits(),
             received: Parts { cell_info: !present.is_empty(), ..Parts::default() },
             ..Reading::default()
         };
@@ -142,6 +143,39 @@ impl Group<'_> {
             design: self.charge(|pack| pack.design),
             remaining_energy: self.sum(|s| s.reading.pack.remaining_energy),
             ..Pack::default()
+        }
+    }
+
+    /// In parallel, the currents add up and the strictest voltage applies; in series, the other way round.
+    /// A battery that takes no charge adds none.
+    fn limits(&self) -> ChargeLimits {
+        let unless_off = |on, limit| if on == Some(false) { Some(Milliamps(0)) } else { limit };
+        let charge =
+            |s: &Snapshot| unless_off(s.reading.switches.charging, s.reading.limits.charge_current);
+        let discharge = |s: &Snapshot| {
+            unless_off(s.reading.switches.discharging, s.reading.limits.discharge_current)
+        };
+        let (highest, lowest) = (
+            |s: &Snapshot| s.reading.limits.charge_voltage,
+            |s: &Snapshot| s.reading.limits.discharge_voltage,
+        );
+        let limits = ChargeLimits::default();
+        match self.wiring {
+            Wiring::Parallel => ChargeLimits {
+                charge_current: self.sum(charge),
+                discharge_current: self.sum(discharge),
+                charge_voltage: self.all(highest).and_then(|all| all.into_iter().min()),
+                discharge_voltage: self.all(lowest).and_then(|all| all.into_iter().max()),
+                ..limits
+            },
+            Wiring::Series => ChargeLimits {
+                charge_current: self.all(charge).and_then(|all| all.into_iter().min()),
+                // Discharge currents are negative.
+                discharge_current: self.all(discharge).and_then(|all| all.into_iter().max()),
+                charge_voltage: self.sum(highest),
+                discharge_voltage: self.sum(lowest),
+                ..limits
+            },
         }
     }
 

@@ -188,3 +188,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn limits_add_up_or_the_strictest_applies() {
+    let limited = |id: &str, amps: i32, volts: i32, charging: bool| {
+        let mut reading = Reading::default();
+        reading.limits.charge_current = Some(Milliamps(amps * 1000));
+        reading.limits.discharge_current = Some(Milliamps(-2000 * amps));
+        reading.limits.charge_voltage = Some(Millivolts(volts * 1000));
+        reading.limits.discharge_voltage = Some(Millivolts(volts * 800));
+        reading.switches.charging = Some(charging);
+        state(id, reading)
+    };
+    let (a, b, off) =
+        (limited("a", 50, 56, true), limited("b", 30, 55, true), limited("off", 80, 57, false));
+    let limits = |wiring, members: &[&DeviceState]| {
+        let members: Vec<_> = members.iter().map(|state| (*state, true)).collect();
+        let limits = combine(wiring, &members).0.limits;
+        let currents = (limits.charge_current.unwrap().0, limits.discharge_current.unwrap().0);
+        (currents, limits.charge_voltage.unwrap().0, limits.discharge_voltage.unwrap().0)
+    };
+    let parallel = |members: &[&DeviceState]| limits(Wiring::Parallel, members);
+    assert_eq!(parallel(&[&a, &b]), ((80_000, -160_000), 55_000, 44_800));
+    assert_eq!(parallel(&[&a, &off]), ((50_000, -260_000), 56_000, 45_600));
+    assert_eq!(
+        limits(Wiring::Series, &[&a, &b, &off]),
+        ((0, -60_000), 168_000, 134_400),
+        "one that takes no charge ends it for all"
+    );
+    let unknown = state("c", Reading::default());
+    let members = [(&a, true), (&unknown, true)];
+    assert_eq!(combine(Wiring::Parallel, &members).0.limits, ChargeLimits::default());
+}

@@ -40,7 +40,7 @@ mod named_enum;
 pub use alarm::{Alarm, AlarmSet, Severity};
 pub use alarm_diff::AlarmDiff;
 pub use broker::BrokerState;
-pub use derived::{ActiveAlarm, AlarmKey, Derived};
+pub use derived::{ActiveAlarm, AlarmKey, AlarmSource, Derived};
 pub use device_state::{Attempt, Counters, DeviceState, LinkState};
 pub use energy::{Energy, EnergyTotals};
 pub use energy_base::{EnergySource, Restored};
@@ -54,7 +54,7 @@ pub use reading::{
 };
 pub use secret::Secret;
 pub use snapshot::Snapshot;
-pub use thresholds::AlarmThresholds;
+pub use thresholds::{AlarmThresholds, Threshold};
 pub use time_zone::TimeZone;
 pub use units::{
     CentiPercent, DeciCelsius, Microohms, MilliampHours, Milliamps, Millis, Millivolts,

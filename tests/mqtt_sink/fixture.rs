@@ -66,6 +66,7 @@ impl TestSink {
         let settings = Settings {
             dashboard: None,
             ingress: None,
+            victron: Default::default(),
             allow_config: true,
             supervisor: None,
             host: "127.0.0.1".into(),

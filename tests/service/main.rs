@@ -10,6 +10,8 @@ mod mosquitto;
 mod proxy;
 #[path = "../common/receiver.rs"]
 mod receiver;
+#[path = "../common/schema.rs"]
+mod schema;
 
 mod addon;
 mod cli;
@@ -30,3 +32,4 @@ mod sc0500;
 mod scale;
 mod setup;
 mod status;
+mod victron;

@@ -23,6 +23,7 @@ use super::message::Message;
 use super::publish_filter::{LastSent, is_due};
 use super::seen_quantities::SeenQuantities;
 use super::topics::{self, Topics};
+use super::victron::Feed;
 use super::{Discovery, Settings};
 
 /// Home Assistant's payload for an unknown value (core, `components/mqtt/const.py`).
@@ -52,6 +53,8 @@ pub struct PublishedBattery {
     /// Number of the last attempt that was published as `raw`.
     raw_attempt: u64,
     pub alarms: AlarmEvents,
+    /// `None` unless a driver of Venus OS reads this battery.
+    victron: Option<Feed>,
 }
 
 /// The last message of an announcement. The broker acknowledges it after all that came before.
@@ -94,9 +97,12 @@ struct DiscoveryInput {
 
 impl PublishedBattery {
     pub fn new(settings: &Settings, profile: &Profile) -> Self {
+        let topics = Topics::new(&settings.base_topic, &settings.discovery_prefix, profile);
+        let victron = settings.victron.get(&profile.id).cloned();
         PublishedBattery {
             id: profile.id.clone(),
-            topics: Topics::new(&settings.base_topic, &settings.discovery_prefix, profile),
+            victron: victron.map(|settings| Feed::new(settings, &topics)),
+            topics,
             retained_charged: None,
             retained_discharged: None,
             energy_restored: false,
@@ -123,6 +129,7 @@ impl PublishedBattery {
     pub fn reset_values(&mut self) {
         let discovery = self.sent.discovery.take();
         self.sent = Sent { discovery, ..Sent::default() };
+        self.victron.iter_mut().for_each(Feed::reset);
     }
 
     /// For a new connection: the broker may have lost everything.
@@ -130,6 +137,7 @@ impl PublishedBattery {
         self.discovery = RetainedDiscovery::default();
         self.announced = None;
         self.sent = Sent::default();
+        self.victron.iter_mut().for_each(Feed::reset);
     }
 
     /// Everything will be published again.
@@ -225,7 +233,7 @@ impl PublishedBattery {
         let (offline, online) = if is_online { (None, online) } else { (online, None) };
         let states = [offline, self.meta(state), self.active_alarms(state, now)];
         let values = self.values(state, settings, now);
-        let rest = [online, self.raw(state)];
+        let rest = [online, self.raw(state), self.victron(state, now)];
         states.into_iter().flatten().chain(values).chain(rest.into_iter().flatten()).collect()
     }
 
@@ -345,6 +353,16 @@ impl PublishedBattery {
         self.raw_attempt = number;
         let (topic, payload) = (self.topics.topic(topics::RAW), raw::text(state));
         Some(Message { at_least_once: false, ..Message::event(topic, payload) })
+    }
+
+    /// What a driver of Venus OS gets now.
+    pub fn victron(&mut self, state: &DeviceState, now: Uptime) -> Option<Message> {
+        self.victron.as_mut()?.update(state, is_current(state, now), now)
+    }
+
+    /// For the stop of the program: no charger may rely on a battery that is not read any more.
+    pub fn stop_victron(&mut self) -> Option<Message> {
+        self.victron.as_mut()?.stop()
     }
 
     /// For the stop of the program.

@@ -90,5 +90,6 @@ fn settings(device_format: bool) -> Settings {
         allow_config: true,
         dashboard: None,
         ingress: None,
+        victron: Default::default(),
     }
 }

@@ -35,7 +35,9 @@ mod supervisor;
 #[cfg(test)]
 mod test_data;
 mod topics;
+mod victron;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -43,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::command::CommandBus;
-use crate::model::Secret;
+use crate::model::{DeviceId, Secret};
 use crate::random::random;
 use crate::remedy;
 use crate::supervisor::Supervisor;
@@ -56,6 +58,7 @@ use self::session::Publisher;
 pub use self::probe::probe;
 pub use self::remove::{Removal, bridge_topic, clear_retained, find_retained, remove};
 pub use self::supervisor::SupervisedBroker;
+pub use self::victron::{Format as VictronFormat, Limits as VictronLimits, Victron};
 pub use crate::tls::Tls;
 
 /// The stop of the program must not wait longer for the broker.
@@ -92,6 +95,8 @@ pub struct Settings {
     pub dashboard: Option<String>,
     /// Reports where Home Assistant shows the dashboard, if `dashboard` is unknown.
     pub ingress: Option<Supervisor>,
+    /// The batteries and banks that drivers of Venus OS read.
+    pub victron: BTreeMap<DeviceId, Victron>,
 }
 
 /// Format of the Home Assistant discovery messages.

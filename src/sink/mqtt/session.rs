@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
-use tokio::time::{self, sleep, sleep_until, timeout};
+use tokio::time::{self, MissedTickBehavior, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, Updates};
@@ -34,6 +34,8 @@ use prepare::report_refused;
 /// Commands that are carried out at the same time.
 const MAX_COMMANDS: usize = 16;
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often it is checked whether a driver of Venus OS needs a message.
+const VICTRON_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Publishes all batteries of the board; outlasts connections.
 pub struct Publisher {
@@ -161,6 +163,8 @@ impl Publisher {
         }
         let (mut republish_at, mut not_before) = (None, time::Instant::now());
         let (file_restored, mut restores) = (self.file_restored.clone(), true);
+        let mut repeat = time::interval(VICTRON_INTERVAL);
+        repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.task.progress(STEP_LIMIT);
             tokio::select! {
@@ -177,6 +181,9 @@ impl Publisher {
                 () = file_restored.cancelled(), if restores => {
                     restores = false;
                     self.restore_energy();
+                }
+                _ = repeat.tick(), if !self.settings.victron.is_empty() => {
+                    self.repeat_victron(client).await?;
                 }
                 states = updates.next() => self.publish_updates(&states, client).await?,
                 Some(Ok(reply)) = replies.join_next(), if !replies.is_empty() => match reply {
@@ -228,6 +235,15 @@ impl Publisher {
             announce(battery, state, &self.settings, &self.bridge, client).await?;
             report(battery, &self.board, &self.settings, client).await?;
             publish_alarm_events(battery, &self.board, client).await?;
+        }
+        Ok(())
+    }
+
+    /// The drivers of Venus OS need messages more often than some batteries are read.
+    async fn repeat_victron(&mut self, client: &MqttClient) -> Result<(), MqttError> {
+        for battery in &mut self.batteries {
+            let Some(state) = latest(&self.board, battery) else { continue };
+            client.publish(battery.victron(&state, clock::uptime())).await?;
         }
         Ok(())
     }
@@ -305,7 +321,9 @@ impl Publisher {
     }
 
     /// A clean end suppresses the last will, so `online` is published explicitly.
-    async fn disconnect(&self, client: &MqttClient) -> Result<(), MqttError> {
+    async fn disconnect(&mut self, client: &MqttClient) -> Result<(), MqttError> {
+        let stops = self.batteries.iter_mut().filter_map(PublishedBattery::stop_victron);
+        client.publish(stops).await?;
         client.publish(self.batteries.iter().map(PublishedBattery::offline)).await?;
         client.publish([Message::retained(self.bridge.clone(), "false")]).await?;
         // Closing a socket with unread acknowledgements may discard what is still on its way.

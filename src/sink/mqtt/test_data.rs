@@ -1,5 +1,6 @@
 //! A realistic battery for the tests of this folder.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Discovery, Publish, Settings};
@@ -104,5 +105,6 @@ pub fn settings() -> Settings {
         allow_config: true,
         dashboard: None,
         ingress: None,
+        victron: BTreeMap::new(),
     }
 }
