@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::extract::{Path, Query as Parameters, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::task::spawn_blocking;
@@ -16,11 +16,15 @@ use super::texts::{Form, detached};
 use super::{AppState, gateway};
 use crate::clock;
 use crate::history::{Answer, Query, Spread};
+use crate::model::units::millis;
 use crate::model::{DeviceId, DeviceState, EntryKey, Millis, Value};
 
 /// Range and resolution that flows of the gateway expect.
 const GATEWAY_RANGE: Duration = Duration::from_secs(48 * 3600);
 const GATEWAY_STEP: Duration = Duration::from_secs(60);
+
+/// Renders an answer in a thread of its own. `None`: it cannot be read.
+type Render = Box<dyn FnOnce(&AppState) -> Option<String> + Send>;
 
 /// One list of values per key: `/api/devices/<id>/history?hours=48&keys=soc,power&step=300`.
 pub(super) async fn history(
@@ -32,6 +36,22 @@ pub(super) async fn history(
     let query = parse_query(&parameters, app.history.span, clock::now())
         .map_err(|error| ApiError(StatusCode::BAD_REQUEST, error))?;
     app.respond(state, query, columns).await
+}
+
+/// The same as a table: `/api/devices/<id>/history.csv?from=1796000000&to=1796086400&keys=soc`.
+pub(super) async fn csv(
+    app: State<AppState>,
+    id: Path<String>,
+    parameters: Parameters<HashMap<String, String>>,
+) -> Result<Response, ApiError> {
+    let state = app.device_state(&id)?;
+    let query = parse_query(&parameters, app.history.span, clock::now())
+        .map_err(|error| ApiError(StatusCode::BAD_REQUEST, error))?;
+    let State(app) = app;
+    let mut response = app.respond(state, query, |_, answer| table(answer)).await?;
+    let content_type = HeaderValue::from_static("text/csv; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    Ok(response)
 }
 
 /// The newest reading, complete and with the gateway's short names.
@@ -80,10 +100,7 @@ impl AppState {
     }
 
     /// Answering takes a while on a small machine, and must not block the other tasks.
-    pub(super) async fn render(
-        self,
-        render: Box<dyn FnOnce(&AppState) -> Option<String> + Send>,
-    ) -> Result<Response, ApiError> {
+    pub(super) async fn render(self, render: Render) -> Result<Response, ApiError> {
         let permit = self.query_permits.clone().acquire_owned().await;
         let answer = move || (render(&self).map(|text| detached(&text)), permit);
         // The permit is returned when the thread has ended its work, so that the next query reuses it.
@@ -118,8 +135,25 @@ fn parse_query(
                     text.split(',').map(str::trim).map(parse_key).collect::<Result<_, _>>()?;
                 query.keys = Some(keys);
             }
-            _ => return Err(format!("unknown parameter {name}; there are hours, keys and step")),
+            "from" | "to" => {
+                let seconds = parse_within(text, 0.0..=1e11).ok_or_else(|| {
+                    format!("{name} is in seconds since 1970, like 1796000000, not {text}")
+                })?;
+                let time = Millis(millis(Duration::from_secs_f64(seconds)));
+                match name.as_str() {
+                    "from" => query.from = time.max(query.from),
+                    _ => query.to = time,
+                }
+            }
+            _ => {
+                return Err(format!(
+                    "unknown parameter {name}; there are hours, from, to, keys and step"
+                ));
+            }
         }
+    }
+    if parameters.contains_key("from") && parameters.contains_key("hours") {
+        return Err("write hours or from, not both".to_owned());
     }
     Ok(query)
 }
@@ -147,6 +181,31 @@ fn columns(id: &DeviceId, answer: &Answer) -> String {
     });
     let (step, series) = (answer.step.as_secs_f64(), series.collect::<Vec<_>>().join(","));
     format!("{{\"id\":\"{id}\",\"step\":{step},\"times\":{times},\"series\":{{{series}}}}}")
+}
+
+/// Times in UTC, and three columns for each series. RFC 4180 has the line ends.
+fn table(answer: &Answer) -> String {
+    let mut text = "time".to_owned();
+    for (series, _) in &answer.columns {
+        let unit = series.quantity().kind.unit().unwrap_or_default();
+        text += &format!(",{series} ({unit}),{series}_min,{series}_max");
+    }
+    text += "\r\n";
+    for (row, time) in answer.times.iter().enumerate() {
+        text += &time.iso8601();
+        for (series, points) in &answer.columns {
+            match points.get(row).copied().flatten() {
+                Some(Spread { mean, low, high }) => {
+                    let [mean, low, high] =
+                        [mean, low, high].map(|number| Value::decimal(number, decimals(*series)));
+                    text += &format!(",{mean},{low},{high}");
+                }
+                None => text += ",,,",
+            }
+        }
+        text += "\r\n";
+    }
+    text
 }
 
 /// Decimal places of the values of a series.

@@ -146,6 +146,7 @@ fn routes(
         .route("/api/devices", get(api::devices))
         .route("/api/devices/{id}", get(api::device))
         .route("/api/devices/{id}/history", get(history::history))
+        .route("/api/devices/{id}/history.csv", get(history::csv))
         .route("/api/energy", get(records::energy))
         .route("/api/alarms", get(records::alarms))
         .route("/setup", get(async || Redirect::to("./#/setup/")))

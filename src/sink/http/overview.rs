@@ -15,7 +15,8 @@ pub(super) fn broker(broker: Option<&BrokerState>) -> Json {
     }))
 }
 
-/// Without values unless the battery is online, because old ones would look current.
+/// Without values unless the battery is online, because old ones would look current. An offline battery has its `last`
+/// values instead.
 pub fn battery(state: &DeviceState) -> Json {
     let profile = &state.profile;
     let (link, since) = match state.link {
@@ -27,6 +28,7 @@ pub fn battery(state: &DeviceState) -> Json {
     let live = snapshot.filter(|_| state.link == LinkState::Online);
     let cells: Vec<Json> =
         live.map_or(Vec::new(), |snapshot| snapshot.reading.cells.iter().map(cell).collect());
+    let last = snapshot.filter(|_| matches!(state.link, LinkState::Offline { .. }));
     let attempt = state.attempt.as_ref();
     let counters = &state.counters;
     json!({
@@ -39,6 +41,7 @@ pub fn battery(state: &DeviceState) -> Json {
         "fault": attempt.and_then(|attempt| attempt.fault.as_ref()),
         "reads": counters.reads, "errors": counters.errors, "reconnects": counters.reconnects,
         "values": live.map_or(Vec::new(), |_| values(state)),
+        "last": last.map(|_| values(state)),
         "cells": cells,
         "alarms": live.map_or(Vec::new(), |_| state.active_alarms()),
         "members": snapshot.map_or(Vec::new(), |snapshot| members(snapshot, live.is_some())),
@@ -119,7 +122,7 @@ mod tests {
             "words": "rack: cell voltage high, now 3.309 V (BMS protection)", "value": 3.309, "unit": "V",
         }]);
         assert_eq!(json["alarms"], alarms);
-        assert_eq!(json["members"], json!([]));
+        assert_eq!((&json["members"], &json["last"]), (&json!([]), &Json::Null));
     }
 
     #[test]
@@ -164,5 +167,6 @@ mod tests {
         for list in ["values", "cells", "alarms"] {
             assert_eq!(json[list], json!([]), "{list}");
         }
+        assert_eq!(json["last"][0]["value"], 64.0);
     }
 }

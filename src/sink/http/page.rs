@@ -41,6 +41,8 @@ pub(super) const FILES: &[File] = files! {
     "/texts-cs.js" "texts-cs.js" SCRIPT;
     "/texts-de.js" "texts-de.js" SCRIPT;
     "/texts-fr.js" "texts-fr.js" SCRIPT;
+    "/parts.js" "parts.js" SCRIPT;
+    "/records.js" "records.js" SCRIPT;
     "/chart.js" "chart.js" SCRIPT;
     "/views.js" "views.js" SCRIPT;
     "/style.css" "style.css" STYLE;

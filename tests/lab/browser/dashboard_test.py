@@ -76,7 +76,7 @@ def demo(session):
         " spark.querySelector('polyline')?.points.length > 200)"
     )
     calm = (
-        f"{cards} && !document.querySelector('.problems li')"
+        f"{cards} && !document.querySelector('.card .problems li')"
         " && !document.querySelector('.card .pill:not(.online)')"
     )
     with session.page((1280, 860)) as page:

@@ -86,6 +86,7 @@ class Installation:
         values = self.wait_for_values()
         self.stop_reader()
         sample_history.write(self.history, values)
+        sample_history.write_alarm(self.history, UNPLUGGED, NAMES[UNPLUGGED])
         self.run(environment, *command)
 
     def wait_for_history_file(self):

@@ -1,6 +1,7 @@
-"""Writes two days of plausible values into the program's history file."""
+"""Writes two days of plausible values, and years of energy, into the program's history file."""
 
 import contextlib
+import datetime
 import json
 import math
 import sqlite3
@@ -8,6 +9,7 @@ import time
 
 MINUTE = 60_000
 DAY = 1440
+EPOCH = datetime.date(1970, 1, 1)
 
 # Key, unit, divisor.
 SERIES = (
@@ -63,6 +65,7 @@ def write(file, batteries):
     with contextlib.closing(sqlite3.connect(file)) as connection, connection:
         for index, (battery, present) in enumerate(batteries.items()):
             write_counters(connection, battery, index)
+            write_days(connection, battery)
             layout = add_layout(connection, battery)
             for ago in range(2 * DAY - 10, -1, -1):
                 if DAY + 240 < ago < DAY + 360:
@@ -76,6 +79,43 @@ def write_counters(connection, battery, index):
     # Energy in and out in mWh, as after a year with one charge of a few kWh per day.
     counters = (battery, 1_204_310_000 + index * 87_550_000, 1_131_720_000 + index * 81_220_000)
     connection.execute("INSERT OR REPLACE INTO counters VALUES (?, ?, ?)", counters)
+
+
+def energy_of(day):
+    """Energy in and out in mWh on a day since 1970."""
+    charged = 4_000_000 + day % 365 * 10_000
+    return charged, charged * 95 // 100
+
+
+def energy_of_year(year):
+    """In kWh."""
+    start, end = (datetime.date(int(year) + n, 1, 1) for n in (0, 1))
+    days = range((start - EPOCH).days, (end - EPOCH).days)
+    return [sum(energy_of(day)[way] for day in days) / 1e6 for way in (0, 1)]
+
+
+def write_days(connection, battery):
+    # Six years, so that the year before is complete.
+    today = (datetime.date.today() - EPOCH).days
+    rows = [(day, battery, *energy_of(day)) for day in range(today - 2190, today)]
+    connection.executemany("INSERT OR REPLACE INTO days VALUES (?, ?, ?, ?)", rows)
+
+
+def write_alarm(file, battery, name):
+    """An alarm of yesterday."""
+    values = {"pack_voltage": 51.2, "soc": 9.0, "min_cell_voltage": 3.1, "max_cell_voltage": 3.25}
+    details = {
+        "name": "limit_soc_low",
+        "battery": battery,
+        "words": f"{name}: charge low, 9 % (limit 10 %)",
+        "source": "limit",
+        "severity": "warning",
+        "values": values,
+    }
+    start = int(time.time() * 1000) - DAY * MINUTE
+    row = (start, battery, details["name"], start + 12 * MINUTE, json.dumps(details))
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("INSERT OR REPLACE INTO alarms VALUES (?, ?, ?, ?, ?)", row)
 
 
 def add_layout(connection, battery):

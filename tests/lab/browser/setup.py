@@ -62,7 +62,7 @@ def in_the_app(session):
                 session.screenshot(page, f"set-up-test-{width}-{theme}")
         page.get_by_label("Name", exact=True).fill(NAME)
         page.get_by_role("button", name="Add and restart").click()
-        card = f"[...document.querySelectorAll('.card h2')].some((h2) => h2.textContent === '{NAME}')"
+        card = f"[...document.querySelectorAll('.card h2, h1')].some((h2) => h2.textContent === '{NAME}')"
         session.expect("the added battery is on the dashboard", page, card, 2 * SOON)
         device = {"id": "garage", "name": NAME, "type": "daren", "port": port, "slave_id": 1}
         check_options(session, app, "adding", [device])

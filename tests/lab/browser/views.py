@@ -2,7 +2,9 @@
 
 import json
 import re
+import time
 
+import sample_history
 from installation import ALARMED, BANK, HEALTHY, MEMBERS, NAMES, STACK
 from session import DESKTOP, PHONE, becomes_true
 
@@ -20,13 +22,16 @@ def layouts(session):
 def layout(session, page, suffix):
     page.wait_for_selector(".card .spark polyline", state="attached")
     page.wait_for_selector(".card .problems li")
+    page.wait_for_selector(".bars rect", state="attached")
+    page.wait_for_selector(".alarms li.ended")
+    page.locator("summary").click()
     session.check_page(f"all batteries, {suffix}", page)
     session.screenshot(page, f"batteries-{suffix}")
     for device in (HEALTHY, ALARMED, BANK, STACK):
         session.open_view(page, device)
         page.wait_for_selector(".plot .line", state="attached")
-        page.locator("summary").first.click()
-        page.locator("summary").last.click()
+        for summary in page.locator("summary").all():
+            summary.click()
         becomes_true(page, "document.querySelector('details pre').textContent.length > 99")
         session.check_page(f"{NAMES[device]}, {suffix}", page)
         for summary in page.locator("summary").all():
@@ -139,9 +144,9 @@ def bank(session):
 def modules(session):
     with session.page() as page:
         session.open_view(page, STACK)
-        page.locator("summary").first.click()
+        page.locator("summary", has_text="All values").click()
         page.wait_for_selector("tr.module")
-        groups = page.locator("details tbody").evaluate_all(
+        groups = page.locator("details:has(.module) tbody").evaluate_all(
             "(bodies) => bodies.map((body) =>"
             " [...body.querySelectorAll('th')].map((th) => th.textContent))"
         )
@@ -195,23 +200,103 @@ def charts(session):
             page,
             "document.querySelectorAll('.plot')[1].querySelectorAll('.line').length === 2",
         )
-        count = page.locator(".plot svg").count()
+        count = page.locator(".plot[role=slider] svg").count()
         session.report("six charts", [] if count == 6 else [f"{count} charts"])
+
+
+def house(session):
+    with session.page() as page:
+        page.wait_for_selector(".house .power small")
+        session.expect(
+            "the power of all batteries is the sum of theirs",
+            page,
+            """(() => {
+              const watts = (node) => Number(node?.textContent.replace("−", "-").replace(/[^-\\d.]/g, ""));
+              const cards = [...document.querySelectorAll(".card")].filter((it) => !it.parentNode.matches(".bank"));
+              const sum = cards.reduce((sum, card) => sum + watts(card.querySelector(".power")), 0);
+              return cards.length === %d && Math.abs(watts(document.querySelector(".house .power")) - sum) < 5;
+            })()"""
+            % (len(NAMES) - 1),
+        )
+        text = page.inner_text(".house")
+        wanted = (f"{len(NAMES) - 1} of {len(NAMES) - 1} online", "Power in", "Charged today")
+        session.report(
+            "all batteries together have power and energy",
+            [f"{part!r} is not in {text!r}" for part in wanted if part not in text],
+        )
+        members = page.locator(".bank .cards h2").all_inner_texts()
+        faults = [] if members == [NAMES[id] for id in MEMBERS] else [str(members)]
+        session.report("a bank contains its batteries", faults)
+
+
+def energy(session):
+    """The bars, totals and table of each period, and the time for years of all batteries."""
+    with session.page() as page:
+        page.wait_for_selector(".bars rect", state="attached")
+        count = "document.querySelectorAll('.bars rect').length / 2 ==="
+        is_year = "/^\\d{4}$/.test(document.querySelector('.energy tbody th').textContent)"
+        for period, condition in (
+            ("Week", f"{count} 26"),
+            ("Day", f"{count} 31"),
+            ("Month", f"{count} 24"),
+            ("Year", is_year),
+        ):
+            page.get_by_text(period, exact=True).click()
+            session.expect(f"energy by {period.lower()}", page, condition)
+        page.locator(".energy summary").click()
+        rows = page.locator(".energy tbody tr").all_inner_texts()
+        written = sample_history.energy_of_year(rows[1].split("\t")[0])
+        batteries = len(NAMES) - 1
+        wanted = [f"{batteries * energy:.0f} kWh" for energy in written]
+        faults = [] if rows[1].split("\t")[1:] == wanted else [f"{rows[1]!r}, not {wanted}"]
+        text = page.inner_text(".energy .grid")
+        if not re.search(r"Efficiency\s+9[0-9] %", text):
+            faults.append(f"no efficiency in {text!r}")
+        session.report("a year has the energy of its days", faults)
+        session.check_page("energy by year", page)
+        start = time.monotonic()
+        size = len(session.installation.get("api/energy?days=2200"))
+        took = time.monotonic() - start
+        print(f"      | measured: {size / 1024:.0f} KiB of energy in {took * 1000:.0f} ms")
+        session.open_view(page, HEALTHY)
+        page.wait_for_selector(".bars rect", state="attached")
+        session.report("a battery has its energy", [])
+
+
+def alarms(session):
+    with session.page() as page:
+        page.wait_for_selector(".alarms li.ended")
+        text = page.inner_text(".alarms li.ended")
+        wanted = ("Garden shed", "12 min", "51.20 V", "9 %", "Cells 3.100 V – 3.250 V")
+        faults = [f"{part!r} is not in {text!r}" for part in wanted if part not in text]
+        session.report("a past alarm has its time and values", faults)
+        page.get_by_role("button", name="Clear list").click()
+        gone = "!document.querySelector('.alarms li.ended')"
+        active = "document.querySelector('.alarms li')"
+        session.expect("past alarms are cleared, active ones stay", page, f"{gone} && {active}")
+        page.reload()
+        page.wait_for_selector(".alarms li")
+        session.expect("the list stays cleared", page, gone)
+        page.get_by_role("button", name="Show all").click()
+        session.expect("cleared alarms are not deleted", page, "!(" + gone + ")")
 
 
 def keyboard(session):
     with session.page() as page:
         page.wait_for_selector(".card h2 a")
+        page.wait_for_selector(".alarms li.ended")
         focused = (
             "(document.activeElement.getAttribute('aria-label')"
             " || document.activeElement.textContent).trim()"
         )
         order = []
-        for _ in range(6 + len(NAMES)):
+        for _ in range(9 + len(NAMES)):
             page.keyboard.press("Tab")
             order.append(page.evaluate(focused))
         head = ["Skip to content", "All batteries", "Set-up", "Dark colours"]
-        wanted = [*head, *NAMES.values(), "JSON", "Metrics"]
+        # The chosen period has its name beside it.
+        records = ["", "As a table", "Clear list"]
+        wanted = [*head, *NAMES.values(), *records, "JSON", "Metrics"]
         session.report("Tab visits the page in order", [] if order == wanted else [str(order)])
         page.reload()
         page.wait_for_selector(".card h2 a")
@@ -235,4 +320,4 @@ def theme(session):
         session.report("the theme button changes the colours and is remembered", faults)
 
 
-STEPS = (layouts, overview, live_values, cells, bank, modules, charts, keyboard, theme)
+STEPS = (layouts, overview, live_values, cells, bank, modules, charts, house, energy, alarms, keyboard, theme)

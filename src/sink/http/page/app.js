@@ -1,9 +1,10 @@
 // Keeps the page current: server-sent events, polling where those do not get through, and the view for the
 // address.
 
+import { describe, stored } from "./parts.js";
 import { LoginView, SetupView } from "./setup.js";
 import { t } from "./texts.js";
-import { BatteryView, OverviewView, describe } from "./views.js";
+import { BatteryView, OverviewView } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { batteries: new Map(), history_hours: 48 };
@@ -42,7 +43,8 @@ function announceChanges(before, battery) {
 
 function showRoute() {
   const id = decodeURIComponent(location.hash.replace(/^#\/?/, ""));
-  show(id === SETUP || !state.batteries.size ? SETUP : state.batteries.has(id) ? id : "");
+  const [only] = state.batteries.size === 1 ? state.batteries.keys() : [""];
+  show(id === SETUP || !state.batteries.size ? SETUP : state.batteries.has(id) ? id : only);
 }
 
 function show(wanted) {
@@ -184,24 +186,14 @@ function setTheme(choice) {
   return isDark;
 }
 
-// Without an argument only reads. Browsers may deny access to the storage.
-function storedTheme(choice) {
-  try {
-    if (choice) localStorage.setItem("theme", choice);
-    return localStorage.getItem("theme");
-  } catch {
-    return null;
-  }
-}
-
-setTheme(storedTheme());
+setTheme(stored("theme"));
 for (const node of document.querySelectorAll("[data-text]")) node.textContent = t(node.dataset.text);
 for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
 $("setup").title = t("setup");
 prefersDark.addEventListener("change", () => setTheme());
 $("theme").addEventListener("click", () => {
   const choice = setTheme() ? "light" : "dark";
-  storedTheme(choice);
+  stored("theme", choice);
   setTheme(choice);
 });
 

@@ -20,7 +20,7 @@ export const formatTime = (date) => `${pad(date.getHours())}:${pad(date.getMinut
 const formatDay = (date) => date.toLocaleDateString(locale, { weekday: "short", day: "numeric" });
 
 // A round step for about `count` marks on an axis.
-function niceStep(range, count) {
+export function niceStep(range, count) {
   const raw = range / count, power = 10 ** Math.floor(Math.log10(raw));
   return [1, 2, 2.5, 5, 10].map((n) => n * power).find((step) => step >= raw * .999);
 }

@@ -1,7 +1,7 @@
 // The set-up: searches, tests, and adds batteries. The server says what is allowed; this page only asks.
 
 import { t } from "./texts.js";
-import { copyable, format, h, sentence } from "./views.js";
+import { copyable, format, h, sentence } from "./parts.js";
 
 // Milliseconds between two looks at the state, while something runs and otherwise.
 const SOON = 700, LATER = 4000;

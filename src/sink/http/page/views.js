@@ -2,63 +2,9 @@
 // and scroll position stay.
 
 import { Chart, fixed, formatTime, svg } from "./chart.js";
-import { alarmText, locale, t, valueName } from "./texts.js";
-
-export function h(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
-  return node;
-}
-
-const DIGITS = { V: 2, A: 2, W: 0, Wh: 0, kWh: 2, Ah: 1, "%": 0, "°C": 1, "mΩ": 2 };
-
-function formatNumber(value, unit, digits = DIGITS[unit]) {
-  if (typeof value !== "number") return String(value);
-  if (unit === "%" && value % 1 && value < 100) digits = 1;
-  return digits === undefined ? value.toLocaleString(locale, { useGrouping: false }) : fixed(value, digits);
-}
-
-export function format({ value, unit, key }) {
-  if (typeof value === "boolean") return t(value ? "yes" : "no");
-  if (unit === "s") return formatDuration(value);
-  if (key === "last_update") return new Date(value).toLocaleString(locale);
-  const text = formatNumber(value, unit, /cell/.test(key) && unit === "V" ? 3 : DIGITS[unit]);
-  return unit ? `${text} ${unit}` : text;
-}
-
-function formatDuration(seconds) {
-  const s = Math.max(0, Math.round(seconds));
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min`;
-  if (s < 172800) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
-  return t("days", { count: Math.floor(s / 86400) });
-}
-
-const entryOf = (battery, key) => battery.values.find((entry) => entry.key === key);
-const valueOf = (battery, key) => entryOf(battery, key)?.value;
-
-// The state of charge as a ring.
-function ring() {
-  const length = 2 * Math.PI * 52;
-  const share = svg("circle", { cx: 60, cy: 60, r: 52, class: "share", "stroke-dasharray": length, transform: "rotate(-90 60 60)" });
-  const text = svg("text", { x: 60, y: 69 }), unit = svg("text", { x: 60, y: 87, class: "unit" });
-  const node = svg("svg", { viewBox: "0 0 120 120", class: "ring", role: "img" }, svg("circle", { cx: 60, cy: 60, r: 52 }), share, text, unit);
-  const show = (soc) => {
-    const isKnown = typeof soc === "number";
-    share.setAttribute("stroke-dashoffset", length * (1 - (isKnown ? Math.max(0, Math.min(100, soc)) : 0) / 100));
-    share.setAttribute("visibility", isKnown && soc > 0 ? "visible" : "hidden");
-    text.textContent = isKnown ? formatNumber(soc, "%") : "–";
-    text.setAttribute("class", text.textContent.length > 3 ? "long" : "");
-    unit.textContent = isKnown ? "%" : "";
-    node.setAttribute("class", `ring ${!isKnown ? "" : soc < 15 ? "empty" : soc < 30 ? "low" : ""}`);
-    node.setAttribute("aria-label", isKnown ? t("soc_is", { soc: `${formatNumber(soc, "%")} %` }) : t("soc_unknown"));
-  };
-  show(null);
-  return { node, show };
-}
+import { describe, entryOf, format, formatDuration, h, panel, ring, sentence, showPower, valueOf } from "./parts.js";
+import { AlarmPanel, EnergyPanel, kwh } from "./records.js";
+import { locale, t, valueName } from "./texts.js";
 
 function formatLink(battery, now) {
   const { link, since } = battery;
@@ -67,16 +13,12 @@ function formatLink(battery, now) {
   return t("offline_since", { time: `${isOld ? `${date.toLocaleDateString(locale)} ` : ""}${formatTime(date)}` });
 }
 
-function showPower(battery, node) {
-  const watts = valueOf(battery, "power"), status = valueOf(battery, "status");
-  node.className = `power ${status ?? ""}`;
-  node.replaceChildren(...(watts === undefined ? [battery.link === "online" ? "–" : ""] : [
-    `${watts > 0 ? "+" : watts < 0 ? "−" : ""}${fixed(Math.abs(watts), Math.abs(watts) < 10 ? 1 : 0)} `, h("small", {}, "W"),
-  ]));
+// An offline battery has its last values, which are marked as such.
+function shownOf(battery, now) {
+  const { last, updated } = battery;
+  if (!last) return { ...battery, old: "" };
+  return { ...battery, values: last, old: t("last_values", { time: formatDuration((now - updated) / 1000) }) };
 }
-
-// Names the battery, which in a bank may be any of its members.
-export const describe = (alarm, batteries) => alarmText(alarm, batteries.get(alarm.battery)?.name ?? alarm.battery, format);
 
 // The active alarms, and why the battery does not answer.
 function problems(battery, batteries) {
@@ -86,9 +28,6 @@ function problems(battery, batteries) {
   const text = h("span", {}, sentence(fault.message), h("span", { class: "muted" }, sentence(fault.hint)));
   return [...alarms, h("li", { class: battery.link === "online" ? "warning" : "fault" }, text)];
 }
-
-// Messages are written for the log: they begin with a small letter and quote commands with back-ticks.
-export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1).replaceAll("`", "");
 
 // `charging`, `discharging` or `idle`.
 const activity = (battery) => {
@@ -118,14 +57,16 @@ class Card {
       h("div", { class: "top" }, h("h2", {}, this.name), this.link), this.now, this.problems, this.facts, this.spark));
   }
 
-  show(battery, batteries, now) {
+  show(present, batteries, now) {
+    const battery = shownOf(present, now);
+    this.node.querySelector("article").classList.toggle("old", battery.old !== "");
     this.name.textContent = battery.name;
     this.link.className = `pill ${battery.link}`;
     this.link.textContent = formatLink(battery, now);
     this.ring.show(valueOf(battery, "soc"));
-    this.now.hidden = battery.link === "offline";
+    this.now.hidden = battery.link === "offline" && !battery.old;
     showPower(battery, this.power);
-    this.status.textContent = activity(battery) || (battery.link === "connecting" ? t("waiting") : "");
+    this.status.textContent = battery.old || activity(battery) || (battery.link === "connecting" ? t("waiting") : "");
     this.facts.replaceChildren(...facts(battery));
     this.problems.replaceChildren(...problems(battery, batteries));
     this.problems.hidden = !this.problems.children.length;
@@ -142,30 +83,89 @@ class Card {
   }
 }
 
+// All batteries together.
+class House {
+  constructor() {
+    this.ring = ring();
+    [this.power, this.status, this.facts] = [h("p"), h("p", { class: "muted" }), h("dl", { class: "grid" })];
+    const { node, extra } = panel(t("house"), "house", h("div", { class: "big" }, this.ring.node, h("div", {}, this.power, this.status), this.facts));
+    Object.assign(this, { node, extra });
+  }
+
+  // `today`: energy in and out.
+  show(state, today) {
+    // A bank repeats its members.
+    const all = [...state.batteries.values()].filter(({ type }) => type !== "bank");
+    this.node.hidden = all.length < 2;
+    const online = all.filter(({ link }) => link === "online"), isComplete = online.length === all.length;
+    this.extra.textContent = t("online_of", { online: online.length, count: all.length });
+    const powers = online.map((battery) => valueOf(battery, "power") ?? 0);
+    const sum = (list) => list.reduce((total, value) => total + value, 0);
+    const net = sum(powers), status = net > 10 ? "charging" : net < -10 ? "discharging" : "idle";
+    showPower({ link: "online", values: online.length ? [{ key: "power", value: net }, { key: "status", value: status }] : [] }, this.power);
+    this.status.textContent = online.length ? t(status) : "";
+    // In Wh. Without the capacity of each, all count the same, and nothing is known about the time.
+    const sizes = online.map((battery) => (valueOf(battery, "full_capacity") ?? valueOf(battery, "design_capacity")) * valueOf(battery, "pack_voltage"));
+    const isKnown = sizes.every((size) => size > 0);
+    const charges = online.map((battery, i) => valueOf(battery, "soc") / 100 * (isKnown ? sizes[i] : 1));
+    const size = isKnown ? sum(sizes) : online.length, charge = sum(charges);
+    this.ring.show(charge / size >= 0 ? Math.round(charge / size * 1000) / 10 : null);
+    const left = status === "charging" ? size - charge : status === "discharging" ? charge : NaN;
+    const seconds = isKnown && isComplete ? left / Math.abs(net) * 3600 : NaN, key = status === "charging" ? "time_to_full" : "time_to_empty";
+    const watts = (list) => format({ value: Math.abs(sum(list)), unit: "W" });
+    const rows = [
+      [t("power_in"), watts(powers.filter((power) => power > 0))], [t("power_out"), watts(powers.filter((power) => power < 0))],
+      ...(today ? [[t("charged_today"), kwh(today[0])], [t("discharged_today"), kwh(today[1])]] : []),
+      ...(seconds >= 0 ? [[t(key), formatDuration(seconds)]] : []),
+    ];
+    this.facts.replaceChildren(...rows.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))));
+  }
+}
+
 export class OverviewView {
   constructor() {
     this.title = t("batteries");
     this.cards = new Map();
     this.list = h("ul", { class: "cards" });
-    this.node = h("section", { "aria-labelledby": "title" }, h("h1", { id: "title", tabindex: "-1" }, t("batteries")), this.list);
+    [this.house, this.energy, this.alarms] = [new House(), new EnergyPanel(), new AlarmPanel()];
+    this.node = h("section", { "aria-labelledby": "title" }, h("h1", { id: "title", tabindex: "-1" }, t("batteries")),
+      this.house.node, this.list, h("div", { class: "board" }, this.energy.node, this.alarms.node));
   }
 
   show(state, now) {
+    this.house.show(state, this.energy.today);
+    this.alarms.show(state);
+    const banks = [...state.batteries.values()].filter(({ members }) => members.length);
     for (const battery of state.batteries.values()) {
       let card = this.cards.get(battery.id);
-      if (!card) {
-        this.cards.set(battery.id, card = new Card(battery));
-        this.list.append(card.node);
-      }
+      if (!card) this.cards.set(battery.id, card = new Card(battery));
+      // A bank contains its members, which are known once it was read.
+      const bank = banks.find(({ members }) => members.some(({ id }) => id === battery.id));
+      const list = bank ? this.membersOf(bank.id) : this.list;
+      if (card.node.parentNode !== list) list.append(card.node);
       card.show(battery, state.batteries, now);
     }
   }
 
+  membersOf(id) {
+    let card = this.cards.get(id);
+    if (!card) this.cards.set(id, card = new Card({ id }));
+    if (!card.members) {
+      card.members = h("ul", { class: "cards" });
+      card.node.append(card.members);
+      card.node.classList.add("bank");
+    }
+    return card.members;
+  }
+
   async loadHistory(fetchJson) {
+    await Promise.all([this.energy.load(fetchJson), this.alarms.load(fetchJson)]);
     for (const [id, card] of this.cards) card.showHistory(await fetchJson(`api/devices/${id}/history?hours=24&keys=soc&step=300`));
   }
 
-  close() {}
+  close() {
+    this.energy.close();
+  }
 }
 
 // The batteries of a bank. Rows are kept, so that a link keeps the focus.
@@ -206,11 +206,6 @@ function valueRows(values) {
   ];
 }
 
-function panel(title, kind, ...children) {
-  const extra = h("span");
-  return { extra, node: h("section", { class: `panel ${kind}` }, h("h2", {}, title, extra), ...children) };
-}
-
 const SUMMARY = [
   "pack_voltage", "pack_current", "remaining_capacity", "remaining_energy", "soh", "cycle_count", "time_to_full", "time_to_empty",
   "energy_charged", "energy_discharged",
@@ -221,6 +216,7 @@ const RANGES = [1, 6, 24, 48, 168, 744];
 export class BatteryView {
   constructor(id, state, fetchJson) {
     Object.assign(this, { id, fetchJson });
+    [this.energy, this.alarms] = [new EnergyPanel(id), new AlarmPanel(id)];
     this.heading = h("h1", { id: "title", tabindex: "-1" });
     this.link = h("span");
     this.description = h("p", { class: "muted" });
@@ -262,7 +258,7 @@ export class BatteryView {
       h("div", { class: "head" }, this.heading, this.link, this.description),
       h("div", { class: "board" },
         this.panels.now.node, this.panels.problems.node, this.panels.members.node, this.panels.cells.node, this.panels.temperatures.node, this.panels.connection.node,
-        this.rangeSelector(state.history_hours), ...this.charts.map(({ node }) => node),
+        this.rangeSelector(state.history_hours), ...this.charts.map(({ node }) => node), this.energy.node, this.alarms.node,
         h("details", { class: "panel" }, h("summary", {}, t("all_values")), this.rows),
         this.rawDetails));
   }
@@ -283,27 +279,34 @@ export class BatteryView {
       this.choices.push({ range, input });
       return h("label", {}, input, h("span", {}, name(range)));
     });
-    return h("div", { class: "range" }, h("h2", {}, t("history")), h("fieldset", {}, h("legend", { class: "visually-hidden" }, t("time_range")), ...choices));
+    this.csv = h("a", { class: "button", download: `${this.id}.csv` }, "CSV");
+    return h("div", { class: "range" }, h("h2", {}, t("history")), this.csv, h("fieldset", {}, h("legend", { class: "visually-hidden" }, t("time_range")), ...choices));
   }
 
   show(state, now) {
-    const battery = state.batteries.get(this.id);
+    const present = state.batteries.get(this.id), battery = shownOf(present, now);
+    this.alarms.show(state);
     this.interval = battery.interval_ms / 1000;
     this.now = now;
-    const soc = entryOf(battery, "soc");
+    const soc = entryOf(present, "soc");
     this.title = soc ? `${format(soc)} · ${battery.name}` : battery.name;
     this.heading.textContent = battery.name;
     this.link.className = `pill ${battery.link}`;
     this.link.textContent = formatLink(battery, now);
     this.description.textContent = [battery.title, battery.model, battery.place].filter(Boolean).join(" · ");
     const online = battery.link === "online";
-    for (const name of ["now", "cells", "temperatures"]) this.panels[name].node.hidden = !online;
+    for (const name of ["now", "temperatures"]) {
+      this.panels[name].node.hidden = !online && !battery.old;
+      this.panels[name].node.classList.toggle("old", battery.old !== "");
+      this.panels[name].extra.textContent = battery.old;
+    }
+    this.panels.cells.node.hidden = !online;
     this.panels.members.node.hidden = !battery.members.length;
     this.members.show(battery.members, state, now);
     this.panels.cells.node.hidden ||= !battery.cells.length;
-    this.ring.show(soc?.value);
+    this.ring.show(valueOf(battery, "soc"));
     showPower(battery, this.power);
-    this.status.textContent = activity(battery);
+    this.status.textContent = battery.old ? "" : activity(battery);
     this.showList(this.summary, SUMMARY.map((key) => entryOf(battery, key)).filter(Boolean));
     this.showList(this.temperatures, battery.values.filter((entry) => entry.unit === "°C" && !entry.module));
     this.panels.temperatures.node.hidden ||= !this.temperatures.children.length;
@@ -313,8 +316,8 @@ export class BatteryView {
     this.noProblems.textContent = t(online ? "no_alarms" : "alarms_unknown");
     this.showCells(battery);
     this.showConnection(battery, now);
-    for (const { chart } of this.charts) chart.setCurrent(chart.lines.map(({ key }) => valueOf(battery, key)));
-    this.rows.replaceChildren(h("caption", { class: "visually-hidden" }, t("all_values")), ...valueRows(battery.values));
+    for (const { chart } of this.charts) chart.setCurrent(chart.lines.map(({ key }) => valueOf(present, key)));
+    this.rows.replaceChildren(h("caption", { class: "visually-hidden" }, t("all_values")), ...valueRows(present.values));
     if (this.rawDetails.open && battery.attempted !== this.rawAttempt) this.loadRaw();
     this.rawAttempt = battery.attempted;
   }
@@ -368,8 +371,10 @@ export class BatteryView {
   }
 
   async loadHistory(fetchJson, now) {
+    await Promise.all([this.energy.load(fetchJson), this.alarms.load(fetchJson)]);
     const keys = [...new Set(this.charts.flatMap(({ chart }) => chart.lines.map((line) => line.key)))];
     const hours = this.hours;
+    this.csv.href = `api/devices/${this.id}/history.csv?hours=${hours}`;
     const history = await fetchJson(`api/devices/${this.id}/history?hours=${hours}&keys=${keys}`);
     if (hours !== this.hours) return;
     if (!this.chosen) {
@@ -388,22 +393,7 @@ export class BatteryView {
   }
 
   close() {
+    this.energy.close();
     for (const { chart } of this.charts) chart.close();
   }
-}
-
-export function copyable(text) {
-  const button = h("button", { type: "button" }, t("copy"));
-  button.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(text);
-      button.textContent = t("copied");
-    } catch {
-      // Browsers allow this on secure pages only.
-      getSelection().selectAllChildren(node.querySelector("pre"));
-      button.textContent = t("selected");
-    }
-  });
-  const node = h("div", { class: "found" }, h("pre", { tabindex: "0", "aria-label": t("lines") }, text), h("div", {}, button));
-  return node;
 }

@@ -1,4 +1,4 @@
-//! What is kept for years.
+//! What is kept for years, and the history as a table.
 
 use super::*;
 use crate::model::{AlarmSet, Energy, MilliampHours};
@@ -36,5 +36,31 @@ async fn energy_and_alarms_are_kept() {
     assert_eq!((&ended["alarms"][0]["end"], &ended["alarms"][1]), (&json!(end), &Json::Null));
     for wrong in ["days=0", "days=x", "hours=1"] {
         assert_eq!(server.get(&format!("/api/energy?{wrong}")).await.0, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn history_is_a_table() {
+    let server = TestServer::start().await;
+    server.recorded().await;
+    let taken = server.board.latest(&id("rack")).unwrap().snapshot.unwrap().taken;
+    let path = "/api/devices/rack/history.csv?keys=soc,power";
+    let (status, head, body) = server.get(path).await;
+    assert!(status == 200 && head.contains("content-type: text/csv"), "{head}");
+    let time = taken.iso8601();
+    let row = format!("{time},63.5,63.5,63.5,-591.7,-591.7,-591.7");
+    let columns = "time,soc (%),soc_min,soc_max,power (W),power_min,power_max";
+    assert_eq!(body, format!("{columns}\r\n{row}\r\n"));
+    let second = taken.0 / 1000;
+    for (range, rows) in [
+        (format!("from={second}"), 1),
+        (format!("from={}", second + 1), 0),
+        (format!("from={}&to={}", second - 60, second), 0),
+        (format!("from={}&to={}", second - 60, second + 1), 1),
+        (format!("from={}&to={}", second + 60, second - 60), 0),
+    ] {
+        let (_, _, body) = server.get(&format!("{path}&{range}")).await;
+        // Without data there are no columns either.
+        assert_eq!(body.lines().count(), 1 + rows, "{range}: {body}");
     }
 }
