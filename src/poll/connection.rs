@@ -15,12 +15,13 @@ use crate::model::FaultKind;
 use crate::protocol::detection::{Candidate, Probe};
 use crate::protocol::{CycleKind, DriverInfo};
 use crate::tasks::Task;
-use crate::transport::{BleChannel, Link, LinkConfig, LinkError};
+use crate::transport::{BleChannel, Link, LinkConfig, LinkError, esphome};
 
 /// Pauses in ms before a serial port is opened again. Looking for a device node costs nothing, so a
 /// replugged adapter is found soon.
 const SERIAL_PAUSES: &[u64] = &[1_000, 2_000, 4_000, 5_000];
-/// Pauses in ms before a TCP connection is retried. Asking a bridge that is off costs a few packets.
+/// Pauses in ms before a connection to a bridge or another device is retried. Asking one that is off
+/// costs a few packets.
 const TCP_PAUSES: &[u64] = &[1_000, 2_000, 4_000, 8_000, 15_000];
 /// Pauses in ms before a Bluetooth connection is retried. Interference is over in a moment; a
 /// battery that stays unreachable is out of range or in use, and each attempt keeps the adapter from
@@ -52,7 +53,7 @@ const OTHER_WAITS: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) endpoint: LinkConfig,
-    /// `None` on a serial port or TCP.
+    /// `None` everywhere else.
     pub(super) ble: Option<BleSettings>,
     /// Rates to try; the further ones only until a battery has answered.
     bauds: Vec<u32>,
@@ -92,7 +93,7 @@ impl Connection {
     ) -> Self {
         let pauses = match endpoint {
             _ if ble.is_some() => BLE_PAUSES,
-            LinkConfig::Tcp { .. } => TCP_PAUSES,
+            _ if endpoint.is_remote() => TCP_PAUSES,
             _ => SERIAL_PAUSES,
         };
         Connection {
@@ -116,6 +117,7 @@ impl Connection {
             LinkConfig::Ble(config) => {
                 2 * config.timeout + WAITS_PER_SCAN_TIME * config.scan_timeout + OTHER_WAITS
             }
+            LinkConfig::Esphome(_) => esphome::OPEN_LIMIT + MARGIN,
             _ => MARGIN,
         }
     }

@@ -12,7 +12,7 @@ use crate::model::{Fault, FaultKind, Reading};
 use crate::protocol::{CycleKind, Driver, Pause, ProtocolError, Step};
 use crate::remedy;
 use crate::tasks::catch_panic;
-use crate::transport::{Link, LinkError};
+use crate::transport::{EsphomeFault, Link, LinkError};
 
 /// The rest of a reply may take this long after the pause that follows it: 16 frames of Daly take
 /// 220 ms.
@@ -90,6 +90,13 @@ fn link_kind(error: &LinkError) -> FaultKind {
         LinkError::NoBus { .. } | LinkError::NoAdapter { .. } | LinkError::AdapterOff { .. } => {
             FaultKind::AdapterNotFound
         }
+        LinkError::Esphome { fault, .. } => match fault {
+            EsphomeFault::WrongKey | EsphomeFault::KeyRequired | EsphomeFault::NotEncrypted => {
+                FaultKind::AuthFailed
+            }
+            EsphomeFault::NoPort { .. } => FaultKind::PortNotFound,
+            _ => FaultKind::ConnectFailed,
+        },
         LinkError::NotSeen { .. } => FaultKind::DeviceNotFound,
         LinkError::Pairing { .. } => FaultKind::AuthFailed,
     }

@@ -1,8 +1,9 @@
 //! What can go wrong with a connection.
 
+use super::esphome_fault::EsphomeFault;
 use crate::remedy;
 
-/// `endpoint` is a path, a `tcp://` address or a Bluetooth address; `reason` is the system's message.
+/// `endpoint` is a path, a `tcp://` or `esphome://` address or a Bluetooth address; `reason` is the system's message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// The device or host does not exist.
@@ -38,6 +39,9 @@ pub enum LinkError {
     /// The battery is connected, but lacks the characteristics of its type.
     #[error("{endpoint} lacks the Bluetooth service of this battery type")]
     NoService { endpoint: String },
+    /// An ESPHome device does not serve us.
+    #[error("{endpoint}: {fault}")]
+    Esphome { endpoint: String, fault: EsphomeFault },
     /// The battery requires pairing, and that failed.
     #[error("pairing with {endpoint} failed: {reason}")]
     Pairing { endpoint: String, reason: String },
@@ -50,12 +54,24 @@ impl LinkError {
             LinkError::NotFound { endpoint } if is_tcp(endpoint) => {
                 "check the host name of the bridge and your DNS"
             }
+            LinkError::NotFound { endpoint } if is_esphome(endpoint) => {
+                "check the host name and your DNS; names that end with .local are not resolved here, so \
+                 write the IP address"
+            }
             LinkError::NotFound { .. } => remedy::PORT_MISSING.text(),
             LinkError::Denied { .. } => remedy::PORT_DENIED.text(),
             LinkError::Busy { endpoint, .. } if is_address(endpoint) => remedy::BATTERY_BUSY.text(),
+            LinkError::Busy { endpoint, .. } if is_esphome(endpoint) => {
+                EsphomeFault::PortBusy.hint()
+            }
             LinkError::Busy { .. } => remedy::PORT_BUSY.text(),
             LinkError::Open { endpoint, .. } if is_tcp(endpoint) => {
                 "is the bridge switched on, in TCP server mode, and is the port number right?"
+            }
+            LinkError::Open { endpoint, .. } | LinkError::Gone { endpoint, .. }
+                if is_esphome(endpoint) =>
+            {
+                EsphomeFault::Silent.hint()
             }
             LinkError::Open { endpoint, .. } if is_address(endpoint) => {
                 "is the signal weak, or a phone app connected to the battery? Move the adapter \
@@ -78,6 +94,7 @@ impl LinkError {
                 "the adapter hangs: unplug it and plug it in again; if it is a bridge, restart it"
             }
             LinkError::NoBus { fault, .. } => fault.hint(),
+            LinkError::Esphome { fault, .. } => fault.hint(),
             LinkError::NoAdapter { .. } => remedy::ADAPTER_MISSING.text(),
             LinkError::AdapterOff { .. } => remedy::ADAPTER_OFF.text(),
             LinkError::NotSeen { others: 0, .. } => remedy::NOTHING_IN_RANGE.text(),
@@ -141,6 +158,10 @@ impl BusFault {
 
 fn is_tcp(endpoint: &str) -> bool {
     endpoint.starts_with("tcp://")
+}
+
+fn is_esphome(endpoint: &str) -> bool {
+    endpoint.starts_with("esphome://")
 }
 
 /// Whether this looks like `AA:BB:CC:DD:EE:FF`.

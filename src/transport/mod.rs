@@ -1,10 +1,12 @@
-//! Moving bytes over a serial port, TCP, Bluetooth or memory; knows nothing about batteries.
+//! Moving bytes over a serial port, TCP, ESPHome, Bluetooth or memory; knows nothing about batteries.
 //!
 //! The kinds of [`Link`] are an enum, not a trait object: the set is closed. Every operation has its
 //! own time limit.
 
 pub mod ble;
 mod error;
+pub mod esphome;
+mod esphome_fault;
 pub mod memory;
 mod owner;
 pub mod serial;
@@ -21,6 +23,8 @@ use tokio::time::Instant;
 
 pub use ble::{BleChannel, BleConfig, BleLink, Bluetooth, CharacteristicId, Passkey};
 pub use error::{BusFault, LinkError};
+pub use esphome::{EsphomeLink, EsphomePort};
+pub use esphome_fault::EsphomeFault;
 pub use memory::{MemoryLink, MemoryPort};
 
 /// A request is shorter than any buffer on the way: what does not accept it within this time is dead.
@@ -49,22 +53,32 @@ pub enum LinkConfig {
     Tcp {
         address: String,
     },
+    /// A serial port of an ESPHome device.
+    Esphome(EsphomePort),
     Ble(BleConfig),
     /// A simulator in this process.
     Memory(MemoryPort),
 }
 
 impl LinkConfig {
-    /// Opens the link. `baud` applies to serial ports only.
+    /// Opens the link. `baud` applies to serial ports only, here or of another device.
     pub async fn open(&self, baud: u32) -> Result<Link, LinkError> {
         Ok(match self {
             LinkConfig::Serial { path } => {
                 Link { baud: Some(baud), ..Link::from(serial::open(path, baud)?) }
             }
             LinkConfig::Tcp { address } => tcp::open(address).await?.into(),
+            LinkConfig::Esphome(port) => {
+                Link { baud: Some(baud), ..Link::from(port.open(baud).await?) }
+            }
             LinkConfig::Ble(config) => ble::open(config).await?.into(),
             LinkConfig::Memory(port) => port.open()?.into(),
         })
+    }
+
+    /// Whether replies also need the time of a network.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, LinkConfig::Tcp { .. } | LinkConfig::Esphome(_))
     }
 
     /// Signals when it makes sense to try again after this error. `None`: only trying reveals it, which
@@ -90,12 +104,13 @@ impl LinkConfig {
     }
 }
 
-/// A path (`/dev/ttyUSB0`), `tcp://10.0.0.5:8899` or a Bluetooth address.
+/// A path (`/dev/ttyUSB0`), `tcp://10.0.0.5:8899`, `esphome://10.0.0.7/BMS bus` or a Bluetooth address.
 impl fmt::Display for LinkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LinkConfig::Serial { path } => f.write_str(path),
             LinkConfig::Tcp { address } => write!(f, "tcp://{address}"),
+            LinkConfig::Esphome(port) => f.write_str(&port.endpoint),
             LinkConfig::Ble(config) => f.write_str(&config.address),
             LinkConfig::Memory(port) => port.fmt(f),
         }
@@ -121,6 +136,7 @@ pub struct Link {
 enum Channel {
     Serial(serial::SerialLink),
     Tcp(tcp::TcpLink),
+    Esphome(EsphomeLink),
     Ble(BleLink),
     Memory(MemoryLink),
 }
@@ -131,6 +147,7 @@ macro_rules! for_link {
         match $enum {
             Channel::Serial($link) => $call,
             Channel::Tcp($link) => $call,
+            Channel::Esphome($link) => $call,
             Channel::Ble($link) => $call,
             Channel::Memory($link) => $call,
         }
@@ -153,6 +170,7 @@ macro_rules! links {
 links! {
     serial::SerialLink => Serial,
     tcp::TcpLink => Tcp,
+    EsphomeLink => Esphome,
     BleLink => Ble,
     MemoryLink => Memory
 }
@@ -216,6 +234,7 @@ impl Link {
         match self.channel {
             Channel::Serial(_) | Channel::Memory(_) => {}
             Channel::Tcp(link) => link.close().await,
+            Channel::Esphome(link) => link.close().await,
             Channel::Ble(link) => link.close().await,
         }
     }

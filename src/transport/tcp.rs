@@ -27,6 +27,13 @@ impl ByteStream for TcpStream {
 /// Connects to `host:port`.
 pub async fn open(address: &str) -> Result<TcpLink, LinkError> {
     let endpoint = format!("tcp://{address}");
+    let stream = connect(address, &endpoint).await?;
+    Ok(TcpLink::new(endpoint, stream))
+}
+
+/// Connects to `host:port`, which errors call `endpoint`.
+pub(super) async fn connect(address: &str, endpoint: &str) -> Result<TcpStream, LinkError> {
+    let endpoint = endpoint.to_owned();
     let Ok(found) = timeout(CONNECT_LIMIT, lookup_host(address)).await else {
         let reason = "the name server does not answer".into();
         return Err(LinkError::Open { endpoint, reason });
@@ -39,8 +46,8 @@ pub async fn open(address: &str) -> Result<TcpLink, LinkError> {
     let share = CONNECT_LIMIT / addresses.len() as u32;
     let mut reason = String::new();
     for address in addresses {
-        match timeout(share, connect(address)).await {
-            Ok(Ok(stream)) => return Ok(TcpLink::new(endpoint, stream)),
+        match timeout(share, connect_to(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => reason = error.to_string(),
             Err(_) => reason = format!("{address} does not answer"),
         }
@@ -48,7 +55,7 @@ pub async fn open(address: &str) -> Result<TcpLink, LinkError> {
     Err(LinkError::Open { endpoint, reason })
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_keepalive(true)?;
     // A request is one small packet and must be sent at once.

@@ -140,6 +140,7 @@ const CONFINED_CRATES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["sink::http::metrics"]),
     ("tokio_serial", &["transport::serial", "sim::serve"]),
     ("bluer", &["transport::ble"]),
+    ("ring", &["transport::esphome::noise", "tls"]),
     ("lexopt", &["cli::args::parse"]),
 ];
 

@@ -4,10 +4,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/esphome.rs"]
+mod esphome_device;
 
 mod ble;
 mod bridge;
 mod commands;
+mod esphome;
 mod fixture;
 mod line;
 mod search;

@@ -24,8 +24,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time for the first byte of a reply to a quick question, where a whole reply may take `timeout`.
 /// Batteries answer within 0.2 s; a bridge adds the delays of a network.
-pub fn probe_limit(timeout: Duration, is_bridge: bool) -> Duration {
-    if is_bridge { timeout * 2 / 5 } else { timeout / 4 }
+pub fn probe_limit(timeout: Duration, is_remote: bool) -> Duration {
+    if is_remote { timeout * 2 / 5 } else { timeout / 4 }
 }
 
 /// A brand that an advertisement may belong to.

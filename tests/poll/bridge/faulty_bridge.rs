@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bms_reader::sim::Bus;
-use bms_reader::transport::LinkConfig;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bms_reader::transport::esphome::Device;
+use bms_reader::transport::{EsphomePort, LinkConfig};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// A loopback address that other programs hardly use, so that the port of a bridge is still free
-/// when it restarts.
-const HOST: &str = "127.0.0.2";
+use crate::esphome_device::{Front, HOST, KEY, Settings};
+
 /// Pause between two packets, so that they arrive separately.
 const PACKET_GAP: Duration = Duration::from_millis(2);
 /// The number of pauses in one reply; the pieces of a longer one are sent in groups.
@@ -26,6 +26,14 @@ const MAX_GAPS: usize = 30;
 
 /// A request and the reply to it.
 pub type Exchange = (Vec<u8>, Vec<u8>);
+
+/// What carries the bytes between the reader and the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Medium {
+    Tcp,
+    /// A serial port of an ESPHome device, encrypted.
+    Esphome,
+}
 
 /// What a bridge does to a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +107,7 @@ impl Portion {
 
 #[derive(Debug)]
 pub struct FaultyBridge {
+    medium: Medium,
     address: SocketAddr,
     serial: Arc<Mutex<Serial>>,
     /// Connections with smaller numbers are half open.
@@ -123,7 +132,7 @@ struct Serial {
 }
 
 impl FaultyBridge {
-    pub async fn open(bus: Bus, strays: HashMap<Vec<u8>, Vec<u8>>) -> Self {
+    pub async fn open(medium: Medium, bus: Bus, strays: HashMap<Vec<u8>, Vec<u8>>) -> Self {
         let listener = TcpListener::bind((HOST, 0)).await.unwrap();
         let serial = Serial {
             bus,
@@ -134,6 +143,7 @@ impl FaultyBridge {
             disturbances: 0,
         };
         let mut bridge = FaultyBridge {
+            medium,
             address: listener.local_addr().unwrap(),
             serial: Arc::new(Mutex::new(serial)),
             first_live: Arc::default(),
@@ -147,7 +157,15 @@ impl FaultyBridge {
 
     /// How to connect to it.
     pub fn endpoint(&self) -> LinkConfig {
-        LinkConfig::Tcp { address: format!("{HOST}:{}", self.address.port()) }
+        let address = self.address.to_string();
+        match self.medium {
+            Medium::Tcp => LinkConfig::Tcp { address },
+            Medium::Esphome => {
+                let endpoint = format!("esphome://{address}");
+                let device = Device::new(address, endpoint.clone(), Some(KEY));
+                LinkConfig::Esphome(EsphomePort { device, name: None, endpoint })
+            }
+        }
     }
 
     pub fn set_behaviour(&self, behaviour: Behaviour) {
@@ -188,6 +206,7 @@ impl FaultyBridge {
         self.stop = CancellationToken::new();
         let (serial, next, first_live) =
             (self.serial.clone(), self.next.clone(), self.first_live.clone());
+        let medium = self.medium;
         let accept = async move {
             let mut connections = JoinSet::new();
             loop {
@@ -195,10 +214,13 @@ impl FaultyBridge {
                 stream.set_nodelay(true).unwrap();
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let (serial, first_live) = (serial.clone(), first_live.clone());
+                let is_half_open = move || number < first_live.load(Ordering::Relaxed);
                 connections.spawn(async move {
-                    let is_half_open = || number < first_live.load(Ordering::Relaxed);
                     // The reader may disconnect at any time.
-                    let _ = serve(stream, &serial, is_half_open).await;
+                    let _ = match medium {
+                        Medium::Tcp => serve(stream, &serial, is_half_open).await,
+                        Medium::Esphome => serve_esphome(stream, serial, is_half_open).await,
+                    };
                 });
             }
         };
@@ -209,8 +231,22 @@ impl FaultyBridge {
     }
 }
 
+async fn serve_esphome(
+    stream: TcpStream,
+    serial: Arc<Mutex<Serial>>,
+    is_half_open: impl Fn() -> bool + Clone + Send + Sync + 'static,
+) -> io::Result<()> {
+    let front = Front::new(Settings::default());
+    let silent = is_half_open.clone();
+    let bus = move |stream| {
+        let (serial, is_half_open) = (serial.clone(), is_half_open.clone());
+        tokio::spawn(async move { serve(stream, &serial, is_half_open).await });
+    };
+    front.serve(stream, Arc::new(bus), silent).await
+}
+
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     serial: &Mutex<Serial>,
     is_half_open: impl Fn() -> bool,
 ) -> io::Result<()> {

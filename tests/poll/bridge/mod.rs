@@ -1,4 +1,4 @@
-//! Every wired brand through `tcp://` and a faulty bridge. The simulated batteries never change, so
+//! Every wired brand through a faulty bridge, which speaks raw TCP or is an ESPHome device. The simulated batteries never change, so
 //! every published value is compared with the known one.
 
 mod expected;
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::fixture::{FakeBus, TestLine, id, member};
 use crate::search::wired;
 use expected::{Expected, ExpectedBattery, assert_expected};
-use faulty_bridge::{Behaviour, FaultyBridge, Mix, Portion};
+use faulty_bridge::{Behaviour, FaultyBridge, Medium, Mix, Portion};
 
 /// Long enough that only a hang fails a test.
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -33,6 +33,7 @@ const MIXED_ATTEMPTS: u64 = 3;
 /// Batteries of one brand: two, if its bus has addresses for them.
 #[derive(Debug, Clone)]
 struct Setup {
+    medium: Medium,
     brand: &'static SimBrand,
     addresses: Vec<u8>,
     options: Options,
@@ -42,9 +43,10 @@ fn setups() -> Vec<Setup> {
     let setup = |brand: &'static SimBrand| {
         let variant = brand.variant().map(str::to_owned);
         let timeout = Duration::from_millis(300);
+        let medium = Medium::Tcp;
         let options = Options { variant, timeout, ..Options::default() };
         let addresses = brand.addresses.clone().filter(|address| *address > 0).take(2).collect();
-        Setup { brand, addresses, options }
+        Setup { medium, brand, addresses, options }
     };
     let mut setups: Vec<Setup> = wired().map(setup).collect();
     // With the number of its controller, this one is read in another way.
@@ -60,9 +62,19 @@ fn setups() -> Vec<Setup> {
     setups
 }
 
+/// Raw TCP and ESPHome, where the connection itself is concerned.
+fn setups_on_each_medium() -> impl Iterator<Item = Setup> {
+    let on = |medium| setups().into_iter().map(move |setup| Setup { medium, ..setup });
+    on(Medium::Tcp).chain(on(Medium::Esphome))
+}
+
 impl Setup {
     fn bus(&self) -> SimBus {
         SimBus::with_batteries(self.brand, &self.addresses, SEED, Faults::default())
+    }
+
+    async fn open_bridge(&self, strays: HashMap<Vec<u8>, Vec<u8>>) -> FaultyBridge {
+        FaultyBridge::open(self.medium, self.bus(), strays).await
     }
 
     fn driver(&self) -> &'static DriverInfo {
@@ -95,7 +107,7 @@ impl Setup {
 
     fn name(&self) -> String {
         let suffix = if self.options.barcode.is_some() { " with a login" } else { "" };
-        format!("{}{suffix}", self.brand.name)
+        format!("{}{suffix} over {:?}", self.brand.name, self.medium)
     }
 }
 
@@ -180,7 +192,7 @@ fn has_failed(state: &DeviceState, kinds: &[FaultKind]) -> bool {
 
 async fn changes_replies(setup: Setup, expected: Expected, behaviour: Behaviour) {
     let context = format!("{}, {behaviour:?}", setup.name());
-    let bridge = FaultyBridge::open(setup.bus(), expected.strays.clone()).await;
+    let bridge = setup.open_bridge(expected.strays.clone()).await;
     bridge.set_behaviour(behaviour);
     let line = VerifiedLine::new(context, setup, &bridge, &expected);
     line.wait_for_all(|state| attempts(state) >= MIXED_ATTEMPTS).await;
@@ -192,7 +204,7 @@ async fn changes_replies(setup: Setup, expected: Expected, behaviour: Behaviour)
 
 async fn fragments_replies(setup: Setup, expected: Expected) {
     let context = format!("{} in pieces", setup.name());
-    let bridge = FaultyBridge::open(setup.bus(), HashMap::new()).await;
+    let bridge = setup.open_bridge(HashMap::new()).await;
     bridge.set_behaviour(Behaviour::Pieces);
     let patient = Options { timeout: Duration::from_secs(60), ..setup.options.clone() };
     let line = VerifiedLine::new(context, Setup { options: patient, ..setup }, &bridge, &expected);
@@ -207,7 +219,7 @@ async fn fragments_replies(setup: Setup, expected: Expected) {
 
 async fn restarts(setup: Setup, expected: Expected) {
     let context = format!("{} behind a bridge that restarts", setup.name());
-    let mut bridge = FaultyBridge::open(setup.bus(), HashMap::new()).await;
+    let mut bridge = setup.open_bridge(HashMap::new()).await;
     let line = VerifiedLine::new(context, setup, &bridge, &expected);
     line.wait_for_all(is_online).await;
     bridge.switch_off().await;
@@ -220,7 +232,7 @@ async fn restarts(setup: Setup, expected: Expected) {
 
 async fn forgets_connections(setup: Setup, expected: Expected) {
     let context = format!("{} behind a bridge that forgets a connection", setup.name());
-    let bridge = FaultyBridge::open(setup.bus(), HashMap::new()).await;
+    let bridge = setup.open_bridge(HashMap::new()).await;
     let line = VerifiedLine::new(context, setup, &bridge, &expected);
     line.wait_for_all(is_online).await;
     bridge.forget_connections();
@@ -251,13 +263,13 @@ fn behaviours(setup: &Setup) -> Vec<Behaviour> {
 
 #[tokio::test]
 async fn line_recovers_when_the_bridge_restarts() {
-    let setups = setups().into_iter().map(Setup::quick);
+    let setups = setups_on_each_medium().map(Setup::quick);
     run_all(setups.map(|setup| restarts(setup.clone(), Expected::of(&setup)).boxed())).await;
 }
 
 #[tokio::test]
 async fn line_recovers_when_the_bridge_forgets_connections() {
-    let setups = setups().into_iter().map(Setup::quick);
+    let setups = setups_on_each_medium().map(Setup::quick);
     run_all(setups.map(|setup| forgets_connections(setup.clone(), Expected::of(&setup)).boxed()))
         .await;
 }
@@ -275,7 +287,7 @@ async fn foreign_and_late_replies_yield_no_wrong_value() {
 
 #[tokio::test]
 async fn fragmented_replies_are_read() {
-    let setups = setups().into_iter();
+    let setups = setups_on_each_medium();
     run_all(setups.map(|setup| fragments_replies(setup.clone(), Expected::of(&setup)).boxed()))
         .await;
 }

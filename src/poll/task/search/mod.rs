@@ -290,8 +290,7 @@ async fn ask_quickly(
     options: &Options,
     unanswered: &mut BTreeSet<Vec<u8>>,
 ) -> Result<bool, CycleError> {
-    let is_bridge = matches!(connection.endpoint, LinkConfig::Tcp { .. });
-    let limit = detection::probe_limit(options.timeout, is_bridge);
+    let limit = detection::probe_limit(options.timeout, connection.endpoint.is_remote());
     let mut probe = Probe::new(info.driver(options), unanswered, limit);
     // A replay of a capture runs whole reads only.
     connection.probe(&mut probe, &mut TrafficLog::new(id, None)).await?;

@@ -1,0 +1,220 @@
+//! Serial ports of ESPHome devices (`serial_proxy:`) over the native API of ESPHome, version 1.
+//!
+//! One connection to each device serves all its ports. It lasts as long as the process: a device
+//! without any client restarts after 15 minutes. A task owns it ([`connection`]), and the protocol
+//! itself has no IO ([`session`]).
+//!
+//! Devices drop serial data when their TCP buffer is full, so a port is no more reliable than a
+//! serial line.
+//!
+//! Source: <https://github.com/esphome/esphome>, `components/api/api.proto` of 2026.6 and 2026.10,
+//! and programs built from both.
+
+mod connection;
+pub mod fields;
+pub mod frame;
+pub mod message;
+pub mod noise;
+pub mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, timeout};
+use tracing::info;
+
+use self::connection::{Connection, connect};
+use self::message::DeviceInfo;
+pub use self::noise::Key;
+use super::esphome_fault::EsphomeFault;
+use super::{LinkError, WRITE_LIMIT, tcp};
+
+/// Opening a port takes at most as long as the name server, the connection, four steps of the
+/// session and the port, and once more if another port is opened at the same time.
+pub const OPEN_LIMIT: Duration = Duration::from_secs(2 * (5 + 5 + 5 * 10));
+/// A failed attempt counts for all ports that are opened within this time.
+const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
+
+/// A device. Clones share its connection.
+#[derive(Debug, Clone)]
+pub struct Device(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// `host:port`, an IPv6 address in brackets.
+    address: String,
+    /// As errors show it.
+    endpoint: String,
+    key: Option<Key>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connected: Option<(Connection, DeviceInfo)>,
+    failed: Option<(Instant, LinkError)>,
+    /// Its name at the first connection.
+    name: Option<String>,
+}
+
+impl Device {
+    pub fn new(address: String, endpoint: String, key: Option<Key>) -> Self {
+        Device(Arc::new(Shared { address, endpoint, key, state: Mutex::default() }))
+    }
+
+    /// The present connection, or a new one. `fresh`: whether it is new.
+    async fn connection(&self) -> Result<(Connection, DeviceInfo, bool), LinkError> {
+        let mut state = self.0.state.lock().await;
+        if let Some((connection, info)) = state.connected.as_ref().filter(|it| it.0.is_alive()) {
+            return Ok((connection.clone(), info.clone(), false));
+        }
+        state.connected = None;
+        if let Some((at, error)) = &state.failed
+            && at.elapsed() < FAILURE_LIFETIME
+        {
+            return Err(error.clone());
+        }
+        match self.connect(&mut state.name).await {
+            Ok((connection, info)) => {
+                state.failed = None;
+                state.connected = Some((connection.clone(), info.clone()));
+                Ok((connection, info, true))
+            }
+            Err(error) => {
+                state.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        name: &mut Option<String>,
+    ) -> Result<(Connection, DeviceInfo), LinkError> {
+        let Shared { address, endpoint, key, .. } = &*self.0;
+        let stream = tcp::connect(address, endpoint).await?;
+        let result = connect(stream, key.as_ref()).await;
+        let found = match &result {
+            Ok((_, info)) => Some(&info.name),
+            Err((found, _)) => found.as_ref(),
+        };
+        if let (Some(expected), Some(found)) = (&*name, found)
+            && expected != found
+        {
+            let [expected, found] = [expected, found].map(String::clone);
+            return Err(not_open(endpoint, EsphomeFault::OtherDevice { expected, found }));
+        }
+        let (connection, device) = result.map_err(|(_, fault)| not_open(endpoint, fault))?;
+        let silent = match device.replies_to_serial_requests() {
+            true => "",
+            false => "; it does not report a port that another client uses",
+        };
+        info!("{endpoint}: connected to {}, ESPHome {}{silent}", device.name, device.version);
+        *name = Some(device.name.clone());
+        Ok((connection, device))
+    }
+}
+
+/// A serial port of a device.
+#[derive(Debug, Clone)]
+pub struct EsphomePort {
+    pub device: Device,
+    /// Name or number; `None`: the only one.
+    pub name: Option<String>,
+    /// As the user sees it, without the key.
+    pub endpoint: String,
+}
+
+impl EsphomePort {
+    pub async fn open(&self, baud: u32) -> Result<EsphomeLink, LinkError> {
+        let endpoint = &self.endpoint;
+        loop {
+            let (connection, info, fresh) = self.device.connection().await?;
+            let Some(port) = info.port(self.name.as_deref()) else {
+                let (name, ports) = (self.name.clone(), info.ports);
+                return Err(not_open(endpoint, EsphomeFault::NoPort { name, ports }));
+            };
+            match connection.open(port, baud).await {
+                Ok(data) => {
+                    let endpoint = endpoint.clone();
+                    return Ok(EsphomeLink { endpoint, port, connection, data });
+                }
+                // It was lost before, and nothing had noticed that.
+                Err(_) if !fresh && !connection.is_alive() => {}
+                Err(fault) => return Err(not_open(endpoint, fault)),
+            }
+        }
+    }
+}
+
+/// An error while a port is opened.
+fn not_open(endpoint: &str, fault: EsphomeFault) -> LinkError {
+    let endpoint = endpoint.to_owned();
+    match fault {
+        EsphomeFault::PortBusy => LinkError::Busy { endpoint, program: None },
+        EsphomeFault::Silent | EsphomeFault::Closed(_) | EsphomeFault::BadFrame => {
+            LinkError::Open { endpoint, reason: fault.to_string() }
+        }
+        fault => LinkError::Esphome { endpoint, fault },
+    }
+}
+
+/// An open serial port.
+#[derive(Debug)]
+pub struct EsphomeLink {
+    endpoint: String,
+    port: u64,
+    connection: Connection,
+    data: mpsc::Receiver<Vec<u8>>,
+}
+
+impl EsphomeLink {
+    /// Returns when the system has accepted the bytes.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+        // Twice, because the bytes of another port may be on their way.
+        let write = self.connection.write(self.port, bytes.to_vec());
+        match timeout(2 * WRITE_LIMIT, write).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(self.gone()),
+            Err(_) => Err(LinkError::Stuck { endpoint: self.endpoint.clone() }),
+        }
+    }
+
+    /// The next chunk, never an empty one. Cancel-safe.
+    pub async fn receive(&mut self) -> Result<Vec<u8>, LinkError> {
+        match self.data.recv().await {
+            Some(chunk) => Ok(chunk),
+            None => Err(self.gone()),
+        }
+    }
+
+    fn gone(&self) -> LinkError {
+        let reason = match self.connection.is_alive() {
+            true => EsphomeFault::PortBusy.to_string(),
+            false => self.connection.end().to_string(),
+        };
+        LinkError::Gone { endpoint: self.endpoint.clone(), reason }
+    }
+
+    pub(super) async fn close(self) {
+        let _ = timeout(WRITE_LIMIT, self.connection.close(self.port)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    /// Recorded handshakes and messages.
+    pub fn vectors() -> Value {
+        let text = include_str!("../../../tests/vectors/esphome/api.json");
+        serde_json::from_str(text).unwrap()
+    }
+
+    pub fn hex(value: &Value) -> Vec<u8> {
+        let digits = value.as_str().unwrap();
+        let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+        (0..digits.len()).step_by(2).map(byte).collect()
+    }
+}
