@@ -8,7 +8,7 @@ use crate::poll::{self, BleSettings, Line, LineMember, ReportedAdapterErrors};
 use crate::protocol::driver::Medium;
 use crate::sim::serve::{self, SimBus};
 use crate::sim::{self, Faults, SimBrand};
-use crate::transport::{BleConfig, Bluetooth, LinkConfig, Passkey};
+use crate::transport::{BleConfig, Bluetooth, EsphomePort, LinkConfig, Passkey, esphome};
 
 /// Fixed, so that the simulated batteries are the same at every start.
 const SEED: u64 = 1;
@@ -39,6 +39,7 @@ pub fn lines(
     stop: &CancellationToken,
 ) -> Vec<Line> {
     let adapter_errors = ReportedAdapterErrors::default();
+    let mut esphome = EsphomeDevices::default();
     let line = |(group, seed): (Vec<&Device>, u64)| {
         let mut members: Vec<_> = group.iter().map(|device| member(device)).collect();
         if members.len() > 1 {
@@ -48,6 +49,7 @@ pub fn lines(
         let endpoint = match &group[0].endpoint {
             config::Endpoint::Serial { path } => LinkConfig::Serial { path: path.clone() },
             config::Endpoint::Tcp { address } => LinkConfig::Tcp { address: address.clone() },
+            config::Endpoint::Esphome(port) => LinkConfig::Esphome(esphome.port(port)),
             config::Endpoint::Ble { address, adapter } => {
                 let keep_connected = group[0].keep_connected;
                 let adapter_errors = adapter_errors.clone();
@@ -67,6 +69,24 @@ pub fn lines(
         Line { bauds: group[0].bauds.clone(), ..Line::new(endpoint, members) }
     };
     groups(devices).into_iter().map(line).collect()
+}
+
+/// All ports of an ESPHome device share its connection.
+#[derive(Default)]
+struct EsphomeDevices(Vec<(String, esphome::Device)>);
+
+impl EsphomeDevices {
+    fn port(&mut self, port: &config::SerialPort) -> EsphomePort {
+        let address = port.address();
+        let known = self.0.iter().find(|(known, _)| *known == address);
+        let device = known.map(|(_, device)| device.clone()).unwrap_or_else(|| {
+            let key = port.key.as_ref().map(|key| esphome::Key(key.0));
+            let device = esphome::Device::new(address.clone(), port.device(), key);
+            self.0.push((address, device.clone()));
+            device
+        });
+        EsphomePort { device, name: port.name.clone(), endpoint: port.to_string() }
+    }
 }
 
 /// The batteries of each line, with the seed of its simulation.

@@ -8,6 +8,7 @@ use super::Device;
 use super::brand::Brand;
 use super::endpoint::Endpoint;
 use super::error::{ConfigError, Reporter};
+use super::esphome::{SerialPort, without_key};
 use super::rule;
 use super::source::resolve;
 use super::values::{Spelling, Values, label};
@@ -49,6 +50,7 @@ pub(super) fn all(values: &Values, thresholds: &AlarmThresholds) -> Batteries {
         built.extend(battery(values, thresholds).map(|device| (values, device)));
     }
     check_buses(&mut built);
+    share_keys(&mut built);
     batteries.devices = built.into_iter().map(|(_, device)| device).collect();
     batteries
 }
@@ -230,7 +232,7 @@ fn endpoint(values: &Values, brand: &Brand) -> Option<Endpoint> {
     let error = match (values.is_set(&BMS_PORT), values.is_set(&BMS_ADDRESS)) {
         (true, true) => {
             let port = values.name_of(&BMS_PORT);
-            let example = values.explicit(&BMS_PORT).unwrap_or(BMS_PORT.example);
+            let example = without_key(values.explicit(&BMS_PORT).unwrap_or(BMS_PORT.example));
             values
                 .invalid(&BMS_ADDRESS, format!("unset, because {port} is set"))
                 .with_example(format!("{port}={example} alone"))
@@ -259,7 +261,7 @@ fn endpoint(values: &Values, brand: &Brand) -> Option<Endpoint> {
 fn warn_without_effect(values: &Values, endpoint: &Endpoint) {
     let others: &[&Variable] = match endpoint {
         Endpoint::Ble { .. } => &[&BMS_SLAVE_ID, &BMS_BAUDRATE],
-        Endpoint::Serial { .. } => &[&BMS_ADAPTER, &BMS_SCAN_TIMEOUT, &BMS_KEEP_CONNECTED],
+        _ if endpoint.has_baud() => &[&BMS_ADAPTER, &BMS_SCAN_TIMEOUT, &BMS_KEEP_CONNECTED],
         _ => &[&BMS_ADAPTER, &BMS_SCAN_TIMEOUT, &BMS_KEEP_CONNECTED, &BMS_BAUDRATE],
     };
     for variable in others.iter().filter(|variable| values.is_set(variable)) {
@@ -293,7 +295,7 @@ fn bus_address(values: &Values, driver: Option<&DriverInfo>) -> Option<u8> {
 fn scope(values: &Values, endpoint: &Endpoint, brand: &Brand) -> Option<Scope> {
     let has_type = brand.driver.is_some() && !brand.assumed;
     let address = values.explicit(&BMS_SLAVE_ID).and_then(rule::bus_address);
-    let is_wire = matches!(endpoint, Endpoint::Serial { .. } | Endpoint::Tcp { .. });
+    let is_wire = endpoint.has_baud() || matches!(endpoint, Endpoint::Tcp { .. });
     if !is_wire || (has_type && address.is_some()) {
         return None;
     }
@@ -325,9 +327,9 @@ fn barcode(values: &Values) -> Option<String> {
 /// has its own, so the first one serves for timing only. Empty while the brand is unknown.
 fn bauds(values: &Values, endpoint: &Endpoint, driver: Option<&DriverInfo>) -> Vec<u32> {
     let usual = driver.and_then(|driver| driver.serial).map_or(&[][..], |serial| serial.bauds);
-    match (endpoint, values.number(&BMS_BAUDRATE)) {
-        (Endpoint::Serial { .. }, Some(rate)) => vec![rate],
-        (Endpoint::Serial { .. }, None) => usual.to_vec(),
+    match (endpoint.has_baud(), values.number(&BMS_BAUDRATE)) {
+        (true, Some(rate)) => vec![rate],
+        (true, None) => usual.to_vec(),
         _ => usual.iter().take(1).copied().collect(),
     }
 }
@@ -376,6 +378,31 @@ fn check_buses(built: &mut [(&Values, Device)]) {
         });
         if let Some((_, other)) = explicit {
             built[index].1.bauds = other.bauds.clone();
+        }
+    }
+}
+
+/// All ports of an ESPHome device have its key, which has to be set for one of them only.
+fn share_keys(built: &mut [(&Values, Device)]) {
+    let mut known: Vec<SerialPort> = Vec::new();
+    for (values, device) in built.iter() {
+        let Endpoint::Esphome(port) = &device.endpoint else { continue };
+        match known.iter().find(|other| other.is_same_device(port)) {
+            Some(other) if port.key.is_some() && port.key != other.key => {
+                let device = port.device();
+                values.reject(
+                    &BMS_PORT,
+                    format!("a port with the same key as the others of {device}"),
+                );
+            }
+            None if port.key.is_some() => known.push(port.clone()),
+            _ => {}
+        }
+    }
+    for (_, device) in built {
+        if let Endpoint::Esphome(port) = &mut device.endpoint {
+            let other = known.iter().find(|other| other.is_same_device(port));
+            port.key = other.and_then(|other| other.key.clone());
         }
     }
 }

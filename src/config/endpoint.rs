@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::esphome::SerialPort;
 use super::rule;
 
 /// Where a battery is.
@@ -15,6 +16,8 @@ pub enum Endpoint {
         /// `host:port`, an IPv6 address in brackets.
         address: String,
     },
+    /// A serial port of an ESPHome device.
+    Esphome(SerialPort),
     Ble {
         /// `C8:47:80:37:02:E8`
         address: String,
@@ -26,7 +29,8 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// Parses a path (`/dev/ttyUSB0`) or `tcp://host:port`, with an IPv6 address in brackets.
+    /// Parses a path (`/dev/ttyUSB0`), `tcp://host:port`, with an IPv6 address in brackets, or
+    /// `esphome://host/name`.
     pub fn parse(text: &str) -> Option<Endpoint> {
         if let Some(peer) = text.strip_prefix("tcp://") {
             let (host, port) = peer.rsplit_once(':')?;
@@ -35,6 +39,9 @@ impl Endpoint {
             let port = port.parse().ok().filter(|port: &u16| *port != 0)?;
             let host = if host.contains(':') { format!("[{host}]") } else { host };
             return Some(Endpoint::Tcp { address: format!("{host}:{port}") });
+        }
+        if let Some(port) = SerialPort::parse(text) {
+            return Some(Endpoint::Esphome(port));
         }
         // A name alone (`ttyUSB0`) would depend on the working directory.
         let is_path = text.starts_with('/') && text.len() > 1 && !text.contains('\0');
@@ -49,6 +56,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether the baud rate is set here, and not at a bridge.
+    pub fn has_baud(&self) -> bool {
+        matches!(self, Endpoint::Serial { .. } | Endpoint::Esphome(_))
+    }
+
     pub fn is_ble(&self) -> bool {
         matches!(self, Endpoint::Ble { .. })
     }
@@ -61,17 +73,19 @@ impl Endpoint {
             (Endpoint::Ble { address, .. }, Endpoint::Ble { address: other, .. }) => {
                 address == other
             }
+            (Endpoint::Esphome(one), Endpoint::Esphome(other)) => one.is_same(other),
             _ => self == other,
         }
     }
 }
 
-/// As in the configuration; `simulated` for a simulator.
+/// As in the configuration, without keys; `simulated` for a simulator.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Serial { path } => f.write_str(path),
             Endpoint::Tcp { address } => write!(f, "tcp://{address}"),
+            Endpoint::Esphome(port) => port.fmt(f),
             Endpoint::Ble { address, .. } => f.write_str(address),
             Endpoint::Simulated => f.write_str(rule::SIMULATED),
         }
@@ -85,7 +99,7 @@ mod tests {
     #[test]
     fn display_equals_parsed_text() {
         for text in
-            ["/dev/ttyUSB0", "tcp://10.0.0.5:8899", "tcp://bridge.lan:23", "tcp://[fe80::1]:1"]
+            ["/dev/ttyUSB0", "tcp://10.0.0.5:8899", "tcp://[fe80::1]:1", "esphome://a.lan/BMS bus"]
         {
             assert_eq!(
                 Endpoint::parse(text).map(|endpoint| endpoint.to_string()).as_deref(),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
+use super::esphome::without_key;
 use crate::model::secret::MASK;
 
 /// Longer values are truncated in messages.
@@ -44,7 +45,7 @@ impl ConfigError {
     }
 
     pub(super) fn with_correction(self, correction: String) -> Self {
-        ConfigError { example: one_line(&correction), is_correction: true, ..self }
+        ConfigError { example: one_line(&without_key(&correction)), is_correction: true, ..self }
     }
 
     pub(super) fn with_example(self, example: impl Into<String>) -> Self {
@@ -65,14 +66,15 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// The value without what may be a login (`user:password@host`), truncated.
+/// The value without what may be a login (`user:password@host`) or a key, truncated.
 fn printable(value: &str) -> String {
+    let value = without_key(value);
     let shown = match value.rsplit_once('@') {
         Some((login, host)) => {
             let scheme = login.find("://").map_or("", |at| &login[..at + 3]);
             format!("{scheme}{MASK}@{host}")
         }
-        None => value.to_owned(),
+        None => value,
     };
     match shown.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}...", &shown[..end]),
@@ -135,6 +137,7 @@ mod tests {
     fn login_in_a_url_is_masked() {
         assert_eq!(printable("mqtt://me:p@ss@broker:1"), "mqtt://***@broker:1");
         assert_eq!(printable("me:hunter2@broker"), "***@broker");
+        assert_eq!(printable("esphome://a?key=b@c"), "esphome://a?***");
         assert_eq!(printable("hunter2@y://z"), "***@y://z");
     }
 

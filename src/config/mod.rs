@@ -7,6 +7,7 @@ mod correction;
 mod device;
 mod endpoint;
 mod error;
+mod esphome;
 mod http;
 mod installation;
 mod notify;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 pub use endpoint::Endpoint;
 pub use error::{ConfigError, Diagnostics};
+pub use esphome::SerialPort;
 pub use installation::installation;
 pub use profiles::read_profile;
 pub use redacted::{RedactedConfig, redacted};

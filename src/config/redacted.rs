@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::error::Reporter;
+use super::esphome;
 use super::notify;
 use super::source;
-use super::variables::{BMS_PASSWORD, DEVICES, NOTIFY_URL, VARIABLES};
+use super::variables::{BMS_PASSWORD, BMS_PORT, DEVICES, NOTIFY_URL, VARIABLES};
 use crate::model::Secret;
 use crate::model::secret::MASK;
 
@@ -35,17 +36,18 @@ pub fn redacted(environment: BTreeMap<String, String>) -> RedactedConfig {
             config.secrets.push(Secret::new(text));
             MASK.to_owned()
         } else {
-            text.to_owned()
+            config.secrets.extend(esphome::secrets(text));
+            esphome::without_key(text)
         };
         config.values.push((variable.name, shown));
     }
     config
 }
 
-/// Masks the passwords of the batteries; a list that cannot be parsed is masked as a whole.
+/// Masks the passwords of the batteries and the keys in their ports; a list that cannot be parsed is masked as a whole.
 fn redact_devices(text: &str, secrets: &mut Vec<Secret>) -> String {
     let Ok(mut list) = serde_json::from_str::<Value>(text) else { return MASK.to_owned() };
-    let password = BMS_PASSWORD.key().unwrap_or_default();
+    let [password, port] = [&BMS_PASSWORD, &BMS_PORT].map(|it| it.key().unwrap_or_default());
     let elements = list.as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
     for (key, value) in elements.iter_mut().filter_map(Value::as_object_mut).flatten() {
         if key.eq_ignore_ascii_case(&password) {
@@ -53,6 +55,11 @@ fn redact_devices(text: &str, secrets: &mut Vec<Secret>) -> String {
                 Value::String(text) => Secret::new(text),
                 other => Secret::new(other.to_string()),
             });
+        } else if key.eq_ignore_ascii_case(&port)
+            && let Some(text) = value.as_str()
+        {
+            secrets.extend(esphome::secrets(text));
+            *value = esphome::without_key(text).into();
         }
     }
     list.to_string()

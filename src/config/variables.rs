@@ -50,8 +50,11 @@ impl Variable {
 
     /// A valid value of the kind that this invalid one was meant to be.
     pub fn example_for(&self, invalid: &str) -> &'static str {
-        let is_bridge = self.name == BMS_PORT.name && invalid.contains("://");
-        if is_bridge { BRIDGE } else { self.example }
+        match self.name == BMS_PORT.name && invalid.contains("://") {
+            true if invalid.starts_with("esphome") => ESPHOME,
+            true => BRIDGE,
+            false => self.example,
+        }
     }
 
     const fn new(name: &'static str, group: Group) -> Self {
@@ -71,6 +74,8 @@ impl Variable {
 
 /// An RS485-to-Ethernet bridge.
 const BRIDGE: &str = "tcp://192.168.1.50:8899";
+/// A serial port of an ESPHome device. Its key has 44 characters.
+const ESPHOME: &str = "esphome://192.168.1.51/BMS bus?key=...";
 
 const FILE: Rule = Rule::text("the path of a file", |_| true);
 const OBJECTS: Rule = Rule::text("a JSON array of objects", |_| true);
@@ -108,10 +113,12 @@ variables! {
             help: "Type (brand) of the battery. `auto` identifies it by asking: over Bluetooth the brands that match the \
                 advertisement first, on a port every brand at its usual baud rates and addresses. `simulated` needs no hardware." }
         BMS_PORT { aliases: &["SERIAL_PORT"], example: "/dev/ttyUSB0",
-            rule: Rule::text("the path of a serial device, or tcp://host:port for an RS485-to-Ethernet bridge",
+            rule: Rule::text("the path of a serial device, tcp://host:port for an RS485-to-Ethernet bridge, or \
+                esphome://host/name?key=... for a serial port of an ESPHome device with its key of 44 characters",
                 |text| Endpoint::parse(text).is_some()),
             help: "Serial device, preferably its name under `/dev/serial/by-id/`, which does not depend on \
-                the order of plugging in; or `tcp://host:port` for an RS485-to-Ethernet bridge." }
+                the order of plugging in; `tcp://host:port` for an RS485-to-Ethernet bridge; or \
+                `esphome://host/name?key=...` for a [serial port of an ESPHome device](remote.md). The key is never shown." }
         BMS_SLAVE_ID { default: Some("1"), example: "1",
             rule: Rule::text("a whole number from 0 to 255, decimal or like 0x01", |text| rule::bus_address(text).is_some()),
             help: "Address on the RS485 bus, decimal or hexadecimal (`0x01`). Some types accept a smaller range. If it is unset \

@@ -2,6 +2,8 @@
 //! its own environment, the broker a real Mosquitto, the battery on a pseudo-terminal or TCP port.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../common/esphome.rs"]
+mod esphome_device;
 #[path = "../common/http.rs"]
 mod http;
 #[path = "../common/mosquitto.rs"]
@@ -19,6 +21,7 @@ mod commands;
 mod crowd;
 mod demo;
 mod derived;
+mod esphome;
 mod fixture;
 mod history;
 mod legacy_environment;

@@ -11,7 +11,7 @@ use crate::model::secret::MASK;
 const MIN_SECRET: usize = 3;
 
 /// Each is followed by a host.
-const SCHEMES: [&str; 3] = ["tcp://", "mqtt://", "mqtts://"];
+const SCHEMES: [&str; 4] = ["tcp://", "esphome://", "mqtt://", "mqtts://"];
 
 /// The value of a variable as the report shows it.
 pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {

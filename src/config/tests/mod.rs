@@ -2,6 +2,7 @@
 
 mod battery;
 mod bluetooth;
+mod esphome;
 mod program;
 mod sources;
 
