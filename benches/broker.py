@@ -41,7 +41,8 @@ class Session(asyncio.Protocol):
     def send(self, packet):
         self.broker.packets += 1
         self.broker.bytes += len(packet)
-        self.transport.write(packet)
+        if not self.transport.is_closing():
+            self.transport.write(packet)
 
     def data_received(self, data):
         buffer, start = self.buffer, 0

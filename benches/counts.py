@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Instructions, allocations and memory of one repetition of each workload of counts.rs, measured with valgrind.
 
-    counts.py PROGRAM [--check counts.json] [--write counts.json] [--json]
+    counts.py PROGRAM [--check counts.json] [--write counts.json]
 
---check fails if a figure is more than 5 % above the recorded one. Instructions are compared only if the compiler is
-the one that they were recorded with. --write records them."""
+--check fails if a figure is more than 5 % above the recorded one. Instructions are compared only if compiler and
+processor are those that they were recorded with. --write records them."""
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 # A workload, and two counts of repetitions whose difference is measured.
 WORKLOADS = {
@@ -39,7 +41,8 @@ def measure(program):
     with tempfile.TemporaryDirectory() as folder:
         runs = {(workload, count): (program, workload, count, folder)
                 for workload, counts in WORKLOADS.items() for count in counts}
-        results = {key: profile(*run) for key, run in runs.items()}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = dict(zip(runs, pool.map(lambda run: profile(*run), runs.values())))
     for workload, (few, many) in WORKLOADS.items():
         first, second = results[workload, few], results[workload, many]
         each = [(after - before) / (many - few) for before, after in zip(first, second)]
@@ -51,7 +54,8 @@ def measure(program):
 
 
 def compiler():
-    return subprocess.run(["rustc", "-V"], check=True, capture_output=True, text=True).stdout.strip()
+    version = subprocess.run(["rustc", "-V"], check=True, capture_output=True, text=True).stdout.strip()
+    return f"{version} for {platform.machine()}"
 
 
 def exceeded(figures, recorded):

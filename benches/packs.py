@@ -1,6 +1,7 @@
 """Simulated packs: Daren packs with fixed or changing values on pseudo-terminals and TCP ports, and a relay that
 limits a line to its baud rate."""
 import asyncio
+import json
 import os
 import pty
 import time
@@ -25,18 +26,36 @@ CHANGING = [frame(n) for n in range(100)]
 RESTING = [frame(0, 0)]
 
 
+def identity():
+    """Recorded replies to the requests that are sent once, by the request."""
+    with open(os.path.join(os.path.dirname(__file__), "../tests/vectors/daren.json")) as file:
+        vectors = {vector["id"]: vector for vector in json.load(file)["vectors"]}
+    names = "resp-B0-mfg", "resp-B0-cap-a", "resp-51-T1_G", "resp-47-a"
+    replies = [vectors["daren-" + name] for name in names]
+    return {vector["request_text"].encode(): vector["response_text"].encode() for vector in replies}
+
+
+IDENTITY = identity()
+
+
 class Pack:
-    """Answers every request with the next frame."""
+    """Answers each request for the live values with the next frame."""
 
     def __init__(self, frames):
         self.frames, self.reads, self.buffer = frames, 0, b""
+        self.last, self.longest_gap = time.monotonic(), 0.0
 
     def replies(self, data):
         self.buffer += data
         *requests, self.buffer = self.buffer.split(b"\r")
-        for _ in requests:
-            self.reads += 1
-            yield self.frames[self.reads % len(self.frames)]
+        for request in requests:
+            if known := IDENTITY.get(request + b"\r"):
+                yield known
+            else:
+                now = time.monotonic()
+                self.longest_gap, self.last = max(self.longest_gap, now - self.last), now
+                self.reads += 1
+                yield self.frames[self.reads % len(self.frames)]
 
 
 def terminal():

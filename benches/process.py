@@ -20,8 +20,15 @@ class Process:
 
     def resident(self):
         """Resident memory in kB, with the pages of its file."""
+        return self.memory("Rss:")
+
+    def private(self):
+        """The part of it that is not pages of its file: heap and stacks."""
+        return self.memory("Anonymous:")
+
+    def memory(self, kind):
         with open(f"/proc/{self.pid}/smaps_rollup") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("Rss:"))
+            return sum(int(line.split()[1]) for line in file if line.startswith(kind))
 
     def written(self):
         """Bytes that reached the storage layer."""
