@@ -158,13 +158,21 @@ class Bench:
         # The first cycles also read the identity. A busy machine only adds to the others.
         self.record(**{f"paced_{name}": min(ratios[2:])})
 
-    async def decode(self):
-        """Time and allocations of a read from its bytes, beside aiobmsble, and the counts of a publication."""
-        def time_of(workload):
-            runs = [subprocess.run([self.arguments.counts, workload, "20000"], check=True, capture_output=True, text=True)
-                    for _ in range(5)]
-            return min(int(run.stdout) for run in runs) / 1e3
-        self.record(decode_jk_us=time_of("decode-jk"), decode_jbd_us=time_of("decode-jbd"))
+    def decode(self):
+        """CPU time and allocations of a read from its bytes, beside aiobmsble, and the counts of a publication."""
+        def cpu_of(workload, count):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([self.arguments.counts, workload, str(count)], check=True, stdout=subprocess.DEVNULL)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+        def time_of(workload, few, many):
+            """Microseconds of one repetition."""
+            shortest = lambda count: min(cpu_of(workload, count) for _ in range(5))
+            return 1e6 * (shortest(many) - shortest(few)) / (many - few)
+        self.record(decode_jk_us=time_of("decode-jk", 1000, 51000), decode_jbd_us=time_of("decode-jbd", 1000, 51000),
+                    changed_at_once_us=time_of("publish-changed", 100, 2100),
+                    rest_at_once_us=time_of("publish-rest", 100, 2100))
         if self.arguments.aiobmsble_python:
             peer = subprocess.run([self.arguments.aiobmsble_python, os.path.join(HERE, "aiobmsble_decode.py")],
                                   check=True, capture_output=True, text=True)
@@ -206,7 +214,7 @@ async def main(arguments):
         parts = {
             "cycle": bench.side_by_side,
             "start": bench.first_value,
-            "decode": bench.decode,
+            "decode": lambda: asyncio.to_thread(bench.decode),
             "growth": bench.growth,
             "paced": lambda: bench.paced("daren", 9600, "daren", "1"),
             "paced3": lambda: bench.paced("bus", 9600, "daren", "1,2,3"),
@@ -219,7 +227,7 @@ async def main(arguments):
                 await parts[name]()
         if slow:
             await slow
-        bench.record(seconds=asyncio.get_running_loop().time() - began)
+        bench.record(seconds=asyncio.get_running_loop().time() - began, load=os.getloadavg()[1])
     report.write(bench.figures, arguments.output)
 
 
