@@ -29,7 +29,7 @@ def profile(program, workload, count, folder):
     """Instructions, allocations, and the highest amount of memory in use."""
     output = os.path.join(folder, f"{workload}-{count}")
     command = ["valgrind", "--tool=dhat", f"--dhat-out-file={output}", program, workload, str(count)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=300)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=900)
     with open(output) as file:
         data = json.load(file)
     points = data["pps"]

@@ -57,7 +57,7 @@ check_counts() {
     }
     program=$(cargo build --locked --all-features --bench counts --message-format=json 2>"$work/counts" |
         sed -n 's/.*"name":"counts".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
-    timeout 300 python3 benches/counts.py "$program" --check benches/counts.json
+    timeout 1800 python3 benches/counts.py "$program" --check benches/counts.json
 }
 
 # Reads over Bluetooth 2,000 times while random calls fail, and prints what it measured.
