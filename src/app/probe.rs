@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tracing::info;
 
 use super::read::{read, read_lines};
-use crate::config::Device;
+use crate::config::{Device, Endpoint};
 use crate::model::{DeviceState, Fault, FaultKind};
 use crate::protocol::{self, DriverInfo, detection};
 use crate::transport::Bluetooth;
@@ -113,7 +113,9 @@ async fn ask(
     }
     let brands: BTreeSet<_> = targets.iter().map(|(driver, _)| driver.title).collect();
     let brands: Vec<_> = brands.into_iter().collect();
-    info!("{path}: asking {} addresses for {}", targets.len(), brands.join(", "));
+    // Without the key of an ESPHome device.
+    let port = Endpoint::parse(path).map(|endpoint| endpoint.to_string()).unwrap_or_default();
+    info!("{port}: asking {} addresses for {}", targets.len(), brands.join(", "));
     let device = |(driver, address): &(&'static DriverInfo, u8)| {
         let (number, id) = (address.to_string(), format!("{}-{address}", driver.name));
         let device = Device::from_variables(&[
