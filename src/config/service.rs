@@ -14,7 +14,7 @@ pub struct HistorySettings {
     pub span: Duration,
     /// Keeps it across restarts; `None`: in memory only.
     pub file: Option<String>,
-    /// Of the days.
+    /// In which days begin and end.
     pub zone: TimeZone,
 }
 

@@ -13,7 +13,7 @@ const MAX_ZONE_FILE: u64 = 64 * 1024;
 /// In front of the name of a zone in a path.
 const ZONE_FOLDER: &str = "zoneinfo/";
 
-/// `None`: UTC.
+/// The zone of `TZ`, or that of the machine; `None` for UTC.
 pub(super) fn local(values: &Values) -> Option<TimeZone> {
     let Some(text) = values.explicit(&TZ) else { return read_zone(LOCAL_TIME) };
     let path = text.trim_start_matches(':');

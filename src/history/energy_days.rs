@@ -103,7 +103,7 @@ mod tests {
         Day { number, energy: totals(charged, discharged) }
     }
 
-    /// In UTC.
+    /// Counts at this hour after 1970-01-01, in UTC.
     fn count(days: &mut EnergyDays, hour: u64, charged: u64, discharged: u64) {
         let zone = TimeZone::default();
         days.count(&zone, Millis(hour * 3_600_000), totals(charged, discharged));

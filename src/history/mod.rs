@@ -48,7 +48,7 @@ use store::Batch;
 #[derive(Debug, Clone)]
 pub struct History {
     pub span: Duration,
-    /// Of the days.
+    /// In which days begin and end.
     pub zone: TimeZone,
     /// Whether a file keeps it.
     pub is_kept: bool,

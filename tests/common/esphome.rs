@@ -42,7 +42,7 @@ pub struct Settings {
     pub cuts_frame: bool,
     /// It sends one byte at a time.
     pub chops: bool,
-    /// It sends messages that nobody asked for, and of unknown types.
+    /// It sends unrequested messages, some of unknown types.
     pub chatty: bool,
 }
 
@@ -66,7 +66,7 @@ impl Default for Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     Client,
-    Goodbye,
+    Disconnect,
     Subscribed(u64),
     Configured { port: u64, baud: u64 },
     Unsubscribed(u64),
@@ -269,7 +269,7 @@ impl Client {
             }
             api::PING => self.peer.send(api::PONG, &[]).await?,
             api::DISCONNECT => {
-                self.front.note(Seen::Goodbye);
+                self.front.note(Seen::Disconnect);
                 self.peer.send(api::DISCONNECT_REPLY, &[]).await?;
                 return Ok(false);
             }

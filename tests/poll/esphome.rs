@@ -131,15 +131,15 @@ async fn ports_of_a_device_share_its_connection() {
 }
 
 #[tokio::test]
-async fn closed_link_frees_the_port_and_the_last_handle_says_goodbye() {
+async fn closed_link_frees_the_port_and_the_last_handle_disconnects() {
     let fake = FakeDevice::start(Settings::default(), echo()).await;
     let port = fake.port(&fake.device(Some(KEY)), None);
     let link = port.open(9600).await.unwrap();
     bms_reader::transport::Link::from(link).close().await;
     fake.wait_for("unsubscribed", |seen| seen.contains(&Seen::Unsubscribed(0))).await;
-    assert_eq!(fake.count(&Seen::Goodbye), 0);
+    assert_eq!(fake.count(&Seen::Disconnect), 0);
     drop(port);
-    fake.wait_for("goodbye", |seen| seen.contains(&Seen::Goodbye)).await;
+    fake.wait_for("disconnect request", |seen| seen.contains(&Seen::Disconnect)).await;
 }
 
 #[tokio::test]

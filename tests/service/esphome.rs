@@ -18,7 +18,7 @@ const KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 enum Action {
     Off,
     On,
-    WaitForGoodbye,
+    WaitForDisconnect,
 }
 
 /// A device in a thread of its own, in front of a simulator.
@@ -51,8 +51,12 @@ impl Device {
                     match action {
                         Action::Off => device.switch_off().await,
                         Action::On => device.switch_on().await,
-                        Action::WaitForGoodbye => {
-                            device.wait_for("goodbye", |seen| seen.contains(&Seen::Goodbye)).await;
+                        Action::WaitForDisconnect => {
+                            device
+                                .wait_for("disconnect request", |seen| {
+                                    seen.contains(&Seen::Disconnect)
+                                })
+                                .await;
                         }
                     }
                     report.send(()).unwrap();
@@ -112,6 +116,6 @@ fn battery_is_read_and_its_key_is_nowhere() {
     assert!(texts[3].contains("esphome://<") || texts[3].contains("esphome://127"), "{}", texts[3]);
 
     battery.service.signal("-TERM");
-    device.run(Action::WaitForGoodbye);
+    device.run(Action::WaitForDisconnect);
     assert!(battery.service.wait_for_exit().success());
 }

@@ -152,6 +152,10 @@ impl Feed {
     /// `None` if the reading lacks what the driver needs.
     fn payload(&mut self, state: &DeviceState) -> Option<(u64, Value)> {
         let snapshot = state.snapshot.as_deref()?;
+        // A bank has no totals while a member is missing.
+        if snapshot.derived.bank.as_ref().is_some_and(|bank| !bank.missing.is_empty()) {
+            return None;
+        }
         let limits = self.settings.limits;
         let source = Source { snapshot, limits, alarms: state.active_alarms() };
         let id = &state.profile.id;

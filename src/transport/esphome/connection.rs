@@ -24,10 +24,10 @@ const COMMANDS: usize = 16;
 /// Chunks that wait for a link, of at most [`PIECE`] bytes.
 const PIECES: usize = 64;
 const PIECE: usize = 1024;
-/// For the goodbye, and for what a device sends before it closes the connection.
-const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+/// For the disconnect request, and for what a device sends before it closes the connection.
+const DISCONNECT_LIMIT: Duration = Duration::from_secs(1);
 
-/// Access to the task; it says goodbye when all clones are dropped.
+/// Access to the task; it disconnects when all clones are dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     commands: mpsc::Sender<Command>,
@@ -142,7 +142,7 @@ impl Wire {
                 }
             }
         };
-        match timeout(GOODBYE_LIMIT, read).await {
+        match timeout(DISCONNECT_LIMIT, read).await {
             Ok(EsphomeFault::Closed(_)) | Err(_) => fault,
             Ok(reason) => reason,
         }
@@ -199,7 +199,7 @@ impl Task {
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(command) => self.handle(command).await?,
-                    None => return self.say_goodbye().await,
+                    None => return self.disconnect().await,
                 },
                 waited = self.wire.wait() => waited?,
             }
@@ -276,11 +276,11 @@ impl Task {
         dropped.into_iter().try_for_each(|port| self.wire.session.close_port(port))
     }
 
-    async fn say_goodbye(&mut self) -> Result<(), EsphomeFault> {
+    async fn disconnect(&mut self) -> Result<(), EsphomeFault> {
         self.wire.session.disconnect()?;
         self.wire.flush().await?;
         let closed = async { while self.wire.wait().await.is_ok() {} };
-        let _ = timeout(GOODBYE_LIMIT, closed).await;
+        let _ = timeout(DISCONNECT_LIMIT, closed).await;
         Ok(())
     }
 }

@@ -259,7 +259,7 @@ impl Session {
         self.send(api::SERIAL_WRITE, &api::serial_data(port, bytes))
     }
 
-    /// Says goodbye.
+    /// Requests the end of the connection.
     pub fn disconnect(&mut self) -> Result<(), EsphomeFault> {
         self.send(api::DISCONNECT, &[])
     }

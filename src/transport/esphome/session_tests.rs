@@ -92,7 +92,7 @@ fn silent_connection_is_asked_once_and_ends() {
 }
 
 #[test]
-fn ping_and_goodbye_of_the_device_are_answered() {
+fn ping_and_disconnect_request_of_the_device_are_answered() {
     let mut rig = Rig::ready(19);
     rig.answer(api::PING, &[]).unwrap();
     assert_eq!(rig.sent(), [api::PONG]);

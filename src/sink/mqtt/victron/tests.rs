@@ -144,3 +144,20 @@ fn serial_battery_names_what_is_missing() {
     reading.switches.discharging = None;
     assert_eq!(message(&reading), Err("discharge switch"));
 }
+
+/// Its totals are unknown then; that it never reports them would be wrong.
+#[test]
+fn bank_with_a_missing_member_stops_chargers_without_a_warning() {
+    let mut feed = feed(Limits::default());
+    let mut state = test_data::state(test_data::reading(16), 1);
+    assert!(feed.update(&state, true, READ_AT).is_some());
+    let snapshot = std::sync::Arc::make_mut(state.snapshot.as_mut().unwrap());
+    let missing = vec![test_data::profile().id];
+    snapshot.derived.bank =
+        Some(Box::new(crate::model::derived::BankSummary { missing, ..Default::default() }));
+    snapshot.reading.pack.soc = None;
+    let end = feed.update(&state, true, READ_AT).unwrap();
+    let end: Value = serde_json::from_str(&end.payload).unwrap();
+    assert_eq!(end["Info"]["MaxChargeCurrent"], 0);
+    assert!(!feed.reported);
+}
