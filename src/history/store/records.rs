@@ -31,7 +31,7 @@ pub(super) fn write(connection: &Connection, batch: &Batch) -> Result<(), StoreE
     Ok(())
 }
 
-/// Deletes what exceeds the limits, and adds the rest to the history. Anyone may have written the file: what cannot be
+/// Deletes what exceeds the limits, and adds the rest to the history. Anyone may have written the file: what is impossible
 /// is left out.
 pub(super) fn load(connection: &Connection, history: &History) -> Result<(), StoreError> {
     connection.execute(
