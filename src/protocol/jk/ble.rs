@@ -333,14 +333,14 @@ impl Driver for JkBle {
     }
 
     /// Bytes outside of an `Await` are dropped; the stream continues.
-    fn receive(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            let State::Awaiting(_) = self.state else { return };
-            self.received += 1;
-            self.reassembly.push(byte);
-            while let State::Awaiting(phase) = self.state {
-                let Some(item) = self.reassembly.next_item() else { break };
-                self.handle(phase, item);
+    fn receive(&mut self, mut bytes: &[u8]) {
+        while let State::Awaiting(phase) = self.state {
+            let before = bytes.len();
+            let item = self.reassembly.receive(&mut bytes);
+            self.received += before - bytes.len();
+            match item {
+                Some(item) => self.handle(phase, item),
+                None => return,
             }
         }
     }

@@ -129,11 +129,31 @@ impl Reassembly {
         self.buffer.clear();
     }
 
-    /// Call [`next_item`](Self::next_item) after each byte until it returns `None`.
-    ///
+    /// Takes bytes from the front until an item is complete. `None`: all bytes were taken.
+    pub fn receive(&mut self, bytes: &mut &[u8]) -> Option<StreamItem> {
+        loop {
+            if let Some(item) = self.next_item() {
+                return Some(item);
+            }
+            let (part, rest) = bytes.split_at(self.incomplete_part(bytes));
+            self.buffer.extend(part);
+            *bytes = rest;
+            let (&byte, rest) = rest.split_first()?;
+            *bytes = rest;
+            self.push(byte);
+        }
+    }
+
+    /// How many of these bytes neither complete an item nor end noise.
+    fn incomplete_part(&self, bytes: &[u8]) -> usize {
+        let missing = self.length().map_or(0, |length| length.saturating_sub(self.buffer.len()));
+        let part = bytes.iter().take(missing.saturating_sub(1));
+        part.take_while(|&&byte| byte != b'\n').count()
+    }
+
     /// `AT\r\n` is removed everywhere. No field contains these four bytes for longer than one record, so
     /// at most one record is lost.
-    pub fn push(&mut self, byte: u8) {
+    fn push(&mut self, byte: u8) {
         self.buffer.push(byte);
         if byte == b'\n' && self.buffer.ends_with(NOISE) {
             self.buffer.drop_last(NOISE.len());
@@ -141,7 +161,7 @@ impl Reassembly {
     }
 
     /// The next complete item.
-    pub fn next_item(&mut self) -> Option<StreamItem> {
+    fn next_item(&mut self) -> Option<StreamItem> {
         loop {
             let length = self.length().or_else(|| {
                 self.drop_junk();
@@ -238,14 +258,23 @@ mod tests {
         bytes
     }
 
-    /// The items of a stream as text.
+    /// The items of a stream as text, the same however it is divided.
     fn found(bytes: &[u8]) -> Vec<String> {
+        let whole = found_in_pieces(bytes, bytes.len());
+        for size in [1, 7, 20] {
+            assert_eq!(found_in_pieces(bytes, size), whole, "in pieces of {size}");
+        }
+        whole
+    }
+
+    fn found_in_pieces(bytes: &[u8], size: usize) -> Vec<String> {
         let mut reassembly = Reassembly::default();
         let mut items = Vec::new();
-        for &byte in bytes {
-            reassembly.push(byte);
-            items.extend(std::iter::from_fn(|| reassembly.next_item()));
-            assert!(reassembly.buffer.len() <= RECORD + NOISE.len());
+        for mut piece in bytes.chunks(size) {
+            while let Some(item) = reassembly.receive(&mut piece) {
+                items.push(item);
+            }
+            assert!(piece.is_empty() && reassembly.buffer.len() <= RECORD + NOISE.len());
         }
         let describe = |item: &StreamItem| match item {
             StreamItem::Record(record) => format!("{:?}", record.kind()),
@@ -305,9 +334,7 @@ mod tests {
 
     #[test]
     fn a_record_prints_nothing_of_itself() {
-        let bytes = record(3, b'7');
-        let mut reassembly = Reassembly::default();
-        bytes.iter().for_each(|&byte| reassembly.push(byte));
-        assert_eq!(format!("{:?}", reassembly.next_item()), "Some(Record(Record(Device, 9)))");
+        let item = Reassembly::default().receive(&mut &record(3, b'7')[..]);
+        assert_eq!(format!("{item:?}"), "Some(Record(Record(Device, 9)))");
     }
 }
