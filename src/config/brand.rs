@@ -10,6 +10,7 @@ use super::variables::{BMS_ADDRESS, BMS_BARCODE, BMS_PORT, BMS_TYPE, BMS_VARIANT
 use crate::did_you_mean::closest;
 use crate::model::Installation;
 use crate::protocol::{self, DriverInfo, ImpliedBy, detection};
+use crate::sim;
 
 /// Timeout of a whole read over Bluetooth.
 const BLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -43,15 +44,22 @@ impl Brand {
 
     /// A simulated battery; its variant is the brand to simulate.
     fn simulated(values: &Values) -> Option<Brand> {
-        let driver = match values.explicit(&BMS_VARIANT) {
+        let name = values.explicit(&BMS_VARIANT).map(canonical);
+        let driver = match &name {
             None => protocol::implied_by(ImpliedBy::Port),
-            Some(name) => protocol::find(&canonical(name)),
+            Some(name) => protocol::find(name),
         };
-        if driver.is_none() {
-            let name = values.explicit(&BMS_VARIANT).unwrap_or_default();
-            values.error(unknown_brand(&canonical(name), &BMS_VARIANT, values));
+        let name = name.unwrap_or_default();
+        let Some(driver) = driver else {
+            values.error(unknown_brand(&name, &BMS_VARIANT, values));
+            return None;
+        };
+        if sim::find(driver.name).is_none() {
+            let allowed = format!("a type that has a simulator, which {name} has not");
+            values.error(values.invalid(&BMS_VARIANT, allowed).with_example("daren"));
+            return None;
         }
-        Some(Brand { name: SIMULATED, simulated: true, ..Brand::of_driver(driver?) })
+        Some(Brand { name: SIMULATED, simulated: true, ..Brand::of_driver(driver) })
     }
 
     /// The default timeout: of one answer on a serial line, of a whole read over Bluetooth.

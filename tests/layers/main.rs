@@ -121,7 +121,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         module: "config",
-        may_use: &["model", "protocol", "sink", "supervisor", "did_you_mean"],
+        may_use: &["model", "protocol", "sim", "sink", "supervisor", "did_you_mean"],
         forbidden: &["async", "tokio", "tracing"],
     },
     Rule { module: "app", may_use: ANY, forbidden: &["std::env"] },

@@ -7,6 +7,7 @@ use crate::config::Endpoint;
 use crate::model::bank::Wiring;
 use crate::protocol;
 use crate::protocol::driver::CapacityUnit;
+use crate::sim;
 
 #[test]
 fn misspelled_name_is_reported_with_the_error_that_it_causes() {
@@ -148,6 +149,23 @@ fn simulated_battery_needs_no_port() {
     assert_eq!(device.profile.port, None);
     assert_eq!(device.bauds.len(), 1);
     assert!(config.warnings.iter().any(|w| w == "BMS_BAUDRATE has no effect on simulated"));
+}
+
+#[test]
+fn type_without_simulator_is_refused() {
+    let mut refused = 0;
+    for info in protocol::drivers() {
+        let pairs = [("BMS_TYPE", "simulated"), ("BMS_VARIANT", info.name)];
+        if sim::find(info.name).is_some() {
+            assert_eq!(load_valid(&pairs).devices[0].driver.unwrap().name, info.name);
+        } else {
+            let message = error(&pairs);
+            let reason = format!("a type that has a simulator, which {} has not", info.name);
+            assert!(message.starts_with("BMS_VARIANT") && message.contains(&reason), "{message}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
 }
 
 #[test]
