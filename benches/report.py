@@ -62,7 +62,8 @@ ROWS = [
         lambda it: it["history_mb_day"] / 10,
         "Measured over five minutes, which contain one write. The first one of a new file also creates its tables and indexes, and every value changes at every read here, which no battery does."),
     Row("size of the program under test", "{binary_mb:.2f} MB", "", "6.0 MB", lambda it: it["binary_mb"] / 6,
-        "It is a release build with symbols; the shipped programs are built for size by `scripts/build-static`."),
+        "0.76 MB are unwind tables, which let a panic end only its own task, 0.7 MB TLS, 0.6 MB Bluetooth over D-Bus, 0.5 MB "
+        "SQLite."),
 ]
 # With its documented defaults, batmon-ha reads every second and publishes each of about 47 values.
 BATMON_PACKETS_HOUR = 47 * 3600
