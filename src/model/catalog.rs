@@ -123,6 +123,11 @@ impl Kind {
         }
     }
 
+    /// In Home Assistant.
+    pub fn component(self) -> &'static str {
+        if matches!(self, Flag | Problem) { "binary_sensor" } else { "sensor" }
+    }
+
     pub fn unit(self) -> Option<&'static str> {
         self.format().0
     }

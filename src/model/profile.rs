@@ -29,6 +29,12 @@ impl DeviceId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The entity of a value in Home Assistant, unless its user changes it: `sensor.rack_1_soc`.
+    pub fn entity(&self, component: &str, key: &str) -> String {
+        let name = format!("{self}_{key}").to_ascii_lowercase().replace('-', "_");
+        format!("{component}.{name}")
+    }
 }
 
 impl fmt::Display for DeviceId {

@@ -33,6 +33,7 @@ mod events;
 pub mod fuzzing;
 mod gateway;
 mod history;
+mod home_assistant;
 mod limits;
 mod metrics;
 mod overview;
@@ -149,6 +150,7 @@ fn routes(
         .route("/api/devices/{id}/history.csv", get(history::csv))
         .route("/api/energy", get(records::energy))
         .route("/api/alarms", get(records::alarms))
+        .route("/api/homeassistant/dashboard.yaml", get(home_assistant::dashboard))
         .route("/setup", get(async || Redirect::to("./#/setup/")))
         .route("/api/login", post(setup::login))
         .route("/api/setup", get(setup::state))

@@ -15,6 +15,7 @@ use crate::model::{
     Snapshot, Uptime,
 };
 
+mod home_assistant;
 mod records;
 
 /// Long enough that only a hang fails a test.

@@ -208,12 +208,12 @@ impl Entity {
 /// `object_id` is read by cores before 2025.10, `default_entity_id` by those since; each ignores
 /// the other.
 fn ids(context: &Context<'_>, component: &str, key: &str) -> Map<String, Value> {
-    let id = format!("{}_{key}", context.state.profile.id);
-    let slug = id.replace(|c: char| !c.is_ascii_alphanumeric(), "_").to_ascii_lowercase();
+    let id = &context.state.profile.id;
+    let entity = id.entity(component, key);
     object(json!({
-        "unique_id": id,
-        "object_id": slug,
-        "default_entity_id": format!("{component}.{slug}"),
+        "unique_id": format!("{id}_{key}"),
+        "object_id": entity.split_once('.').map(|(_, name)| name),
+        "default_entity_id": entity,
     }))
 }
 
@@ -240,8 +240,7 @@ fn switch_entity(context: &Context<'_>, switch: Switch) -> Entity {
 fn value_entity(context: &Context<'_>, seen: &SeenQuantity) -> Entity {
     let SeenQuantity { key, module, enabled } = *seen;
     let (quantity, name, key) = (key.quantity(), key.name(), &*key.to_string());
-    let is_binary = matches!(quantity.kind, Kind::Flag | Kind::Problem);
-    let component = if is_binary { "binary_sensor" } else { "sensor" };
+    let component = quantity.kind.component();
     let is_named = !NAMED_BY_CLASS.contains(&key);
     let mut body = object(json!({ "name": is_named.then_some(name) }));
     body.extend(ids(context, component, key));

@@ -1,6 +1,7 @@
 """A bank of the two batteries, a battery with switches, an alarm, and the energy dashboard."""
 
 import json
+import urllib.request
 from functools import partial
 
 import expected_entities
@@ -111,6 +112,31 @@ class BankTest:
             faults += [] if same else [f"{name}: {found}"]
         return faults
 
+    def notification_faults(self, wanted):
+        """Titles of the notifications that the blueprint sent, and the words of the alarm in them."""
+        found = self.home_assistant.notifications()
+        same = [title for title, _ in found] == wanted
+        same = same and all("rack2" in message.lower() for _, message in found)
+        return [] if same else [str(found)]
+
+    def dashboard_faults(self):
+        """Entities of the generated dashboard that Home Assistant does not have, and batteries without a section."""
+        url = f"http://{self.suite.reader.environment['HTTP_LISTEN']}/api/homeassistant/dashboard.yaml"
+        with urllib.request.urlopen(url, timeout=30) as response:
+            config = self.home_assistant.parse_yaml(response.read().decode())
+        sections = config["views"][0]["sections"]
+        titles = [section["cards"][0]["heading"] for section in sections]
+        faults = [] if titles == ["House bank", *RACKS, SWITCHED] else [f"sections: {titles}"]
+        states = self.home_assistant.entities().values()
+        known = {entity["entity_id"] for entity in states if entity["enabled"]}
+        # An earlier step renamed this one.
+        known.add(f"sensor.{RACKS[0]}_soc")
+        shown = set()
+        for card in (card for section in sections for card in section["cards"]):
+            shown |= {card["entity"]} if "entity" in card else set(card.get("entities", []))
+        faults += [] if len(shown) > 40 else [f"{len(shown)} entities"]
+        return faults + [f"no entity {name}" for name in sorted(shown - known)]
+
     # steps
 
     def first_discovery(self):
@@ -129,6 +155,7 @@ class BankTest:
         suite.report("the switches are as expected", sum(faults, []))
         others = [n for n in self.switch_entities() if not n.startswith(f"{SWITCHED}_")]
         suite.report("no other device has switches", others)
+        suite.report("the generated dashboard names existing entities", self.dashboard_faults())
         suite.check_log("bank and switches")
 
     def start_alarm(self):
@@ -140,6 +167,10 @@ class BankTest:
         self.suite.eventually(
             "an alarm fires one event at its battery and one at the bank",
             lambda: self.alarm_event_faults(["started"]),
+        )
+        self.suite.eventually(
+            "the blueprint sends a notification",
+            lambda: self.notification_faults(["Battery alarm"]),
         )
 
     def energy_dashboard(self):
@@ -202,6 +233,10 @@ class BankTest:
         self.suite.eventually(
             "the alarm has ended: one more event at the battery and at the bank",
             lambda: self.alarm_event_faults(["started", "ended"]),
+        )
+        self.suite.eventually(
+            "the blueprint sends one more, although the entity was unavailable",
+            lambda: self.notification_faults(["Battery alarm", "Battery alarm ended"]),
         )
         self.suite.check_log("silent member")
 

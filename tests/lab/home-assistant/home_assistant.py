@@ -9,7 +9,9 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
+import subprocess
 import struct
 import time
 import urllib.error
@@ -156,6 +158,13 @@ class HomeAssistant:
         with open(os.path.join(self.config, ".storage", "core.config_entries"), "w") as file:
             json.dump({**store, "data": {"entries": [entry]}}, file)
 
+    def add_blueprint(self, path):
+        """Copies a file of the repository to where imported blueprints are."""
+        repository = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../..")
+        folder = os.path.join(self.config, "blueprints", "automation", "bms-reader")
+        os.makedirs(folder)
+        shutil.copy(os.path.join(repository, path), folder)
+
     def start(self, limit=240):
         log = os.path.join(self.work, f"home-assistant-{len(self.logs) + 1}.log")
         self.logs.append(log)
@@ -281,6 +290,21 @@ class HomeAssistant:
             for entry in info["entities"]:
                 topics[entry["entity_id"]] = entry["discovery_data"]["topic"]
         return topics
+
+    def parse_yaml(self, text):
+        """What its own YAML library reads."""
+        program = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"
+        python = os.path.join(os.path.dirname(self.hass), "python")
+        run = subprocess.run([python, "-c", program], input=text, capture_output=True, text=True)
+        if run.returncode:
+            raise ValueError(run.stderr[-500:])
+        return json.loads(run.stdout)
+
+    def notifications(self):
+        """Title and message of each persistent notification, the oldest first."""
+        listed = self.socket.call("persistent_notification/get")
+        listed.sort(key=lambda notification: notification["created_at"])
+        return [(notification["title"], notification["message"]) for notification in listed]
 
     def repairs(self):
         issues = self.socket.call("repairs/list_issues")["issues"]

@@ -9,10 +9,11 @@ import os
 import shutil
 import sys
 import tempfile
+import urllib.request
 
 from home_assistant import CLIENT_ID, HomeAssistant, http
 from playwright.sync_api import sync_playwright
-from processes import HOST, Broker, Reader, SimulatedBattery
+from processes import HOST, Broker, Reader, SimulatedBattery, free_port
 
 DEVICE = {"id": "house", "name": "House battery", "type": "daren", "interval": 1}
 SIZE = {"width": 1280, "height": 1180}
@@ -68,7 +69,17 @@ def wait_for_device(home_assistant):
     return home_assistant.devices()["bms_reader_house"]["id"]
 
 
-def take(home_assistant, chromium, folder):
+def add_dashboard(home_assistant, url):
+    """Creates a dashboard from the generated text, as a user does in the raw configuration editor. Returns its path."""
+    with urllib.request.urlopen(url, timeout=30) as response:
+        config = home_assistant.parse_yaml(response.read().decode())
+    path, call = "battery-dashboard", home_assistant.socket.call
+    call("lovelace/dashboards/create", url_path=path, title="Batteries", mode="storage")
+    call("lovelace/config/save", url_path=path, config=config)
+    return path
+
+
+def take(home_assistant, chromium, folder, dashboard):
     device = wait_for_device(home_assistant)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -81,6 +92,13 @@ def take(home_assistant, chromium, folder):
         page.get_by_role("button", name="Confirm").click()
         page.wait_for_timeout(SETTLED_MS)
         page.screenshot(path=os.path.join(folder, "home-assistant-device.png"))
+        page.goto(f"{home_assistant.url}/{add_dashboard(home_assistant, dashboard)}")
+        page.get_by_text("House battery").first.wait_for(timeout=120_000)
+        page.wait_for_timeout(SETTLED_MS)
+        for text in ("Entity not found", "Configuration error", "Unknown type"):
+            if page.get_by_text(text).count():
+                raise SystemExit(f"The dashboard shows: {text}")
+        page.screenshot(path=os.path.join(folder, "home-assistant-dashboard.png"))
         browser.close()
 
 
@@ -96,7 +114,7 @@ def main():
         "MQTT_PORT": str(broker.port),
         "MQTT_USER": broker.USER,
         "MQTT_PASSWORD": broker.PASSWORD,
-        "HTTP_LISTEN": "off",
+        "HTTP_LISTEN": f"{HOST}:{free_port()}",
         "HTTP_URL": "http://192.168.1.10:8099",
     }
     reader = Reader(program, work, environment)
@@ -107,7 +125,9 @@ def main():
         finish_onboarding(home_assistant)
         battery.start()
         reader.start()
-        take(home_assistant, chromium, folder)
+        address = environment["HTTP_LISTEN"]
+        dashboard = f"http://{address}/api/homeassistant/dashboard.yaml"
+        take(home_assistant, chromium, folder, dashboard)
     finally:
         for process in (reader.process, battery.process, broker.process):
             if process:

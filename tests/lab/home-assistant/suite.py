@@ -10,6 +10,18 @@ from processes import HOST, Broker, Reader, SimulatedBattery, free_port, tail
 
 RACKS = ("rack1", "rack2")
 DASHBOARD = "http://192.168.1.10:8099"
+# A notification for each alarm of the second battery.
+AUTOMATION = """
+automation:
+  - alias: Alarm
+    use_blueprint:
+      path: bms-reader/alarm-notification.yaml
+      input:
+        alarms: [event.rack2_alarm]
+        do:
+          - action: persistent_notification.create
+            data: {title: "{{ title }}", message: "{{ message }}"}
+"""
 # Upper limits in seconds. They only end a failed run early.
 SOON, LATER = 90, 180
 # Log messages about a slow machine.
@@ -21,7 +33,8 @@ class Suite:
         self.program, self.work = program, work
         self.broker = Broker(work)
         self.racks = [SimulatedBattery(program, work, name) for name in RACKS]
-        self.home_assistant = home_assistant.HomeAssistant(hass, work, self.broker)
+        self.home_assistant = home_assistant.HomeAssistant(hass, work, self.broker, AUTOMATION)
+        self.home_assistant.add_blueprint("docs/alarm-notification.yaml")
         self.reader = Reader(program, work, self.environment())
         # Names in log messages that concern our entities.
         self.log_names = list(RACKS)
