@@ -23,18 +23,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     embed_page(Path::new(&folder))
 }
 
-/// Packs the files of the page, without comments and indentation.
+/// Packs the files of the page, without comments and most blanks.
 fn embed_page(folder: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={PAGE}");
     for entry in fs::read_dir(PAGE)? {
         let path = entry?.path();
         let text = fs::read_to_string(&path)?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let lines: Vec<&str> = lines.filter(|line| !line.starts_with("//")).collect();
+        let is_comment = |line: &str| line.starts_with("//") || line.starts_with("/*");
+        let lines: Vec<&str> = lines.filter(|line| !is_comment(line)).collect();
         let (name, mut text) = (path.file_name().ok_or("a file")?, lines.join("\n"));
-        // The languages are nothing but tables of texts without quotes.
-        if name.to_string_lossy().starts_with("texts-") {
-            text = text.replace("\", ", "\",").replace(": \"", ":\"");
+        if path.extension().is_some_and(|extension| extension == "js") {
+            text = squeeze(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         }
         if name == "style.css" {
             for sign in ["{", ":", ";", ","] {
@@ -46,6 +46,43 @@ fn embed_page(folder: &Path) -> Result<(), Box<dyn Error>> {
         fs::write(packed, compress(text.as_bytes()))?;
     }
     Ok(())
+}
+
+/// Removes the blanks of a script that separate no words. Texts keep theirs: strings, and templates, whose
+/// expressions are code again. Regular expressions must contain neither quotes nor blanks.
+fn squeeze(script: &str) -> Result<String, &'static str> {
+    let mut squeezed = String::with_capacity(script.len());
+    // The quotes and braces that are open.
+    let mut open = Vec::new();
+    let mut characters = script.chars().peekable();
+    while let Some(character) = characters.next() {
+        let quote = open.last().copied().filter(|open| *open != '{');
+        match (quote, character) {
+            (Some(_), '\n') => return Err("the lines of a text lose their indentation"),
+            (Some(_), '\\') => {
+                squeezed.push(character);
+                squeezed.extend(characters.next());
+                continue;
+            }
+            (Some(quote), _) if quote == character => _ = open.pop(),
+            (Some('`'), '{') if squeezed.ends_with('$') => open.push('{'),
+            (Some(_), _) => {}
+            (None, '"' | '\'' | '`' | '{') => open.push(character),
+            (None, '}') => _ = open.pop(),
+            (None, ' ') if !separates(squeezed.chars().last(), characters.peek()) => continue,
+            (None, _) => {}
+        }
+        squeezed.push(character);
+    }
+    if open.is_empty() { Ok(squeezed) } else { Err("an open quote or brace at the end") }
+}
+
+/// Whether a blank between these is needed: between words, and in `a - -b`.
+fn separates(before: Option<char>, after: Option<&char>) -> bool {
+    let (Some(before), Some(after)) = (before, after) else { return false };
+    let is_word = |character: char| character.is_alphanumeric() || "_$".contains(character);
+    let is_sign = |character: char| "+-".contains(character);
+    is_word(before) && is_word(*after) || is_sign(before) && is_sign(*after)
 }
 
 fn embed_profiles(folder: &Path) -> Result<(), Box<dyn Error>> {

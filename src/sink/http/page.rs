@@ -40,6 +40,7 @@ pub(super) const FILES: &[File] = files! {
     "/texts.js" "texts.js" SCRIPT;
     "/texts-cs.js" "texts-cs.js" SCRIPT;
     "/texts-de.js" "texts-de.js" SCRIPT;
+    "/texts-en.js" "texts-en.js" SCRIPT;
     "/texts-fr.js" "texts-fr.js" SCRIPT;
     "/parts.js" "parts.js" SCRIPT;
     "/records.js" "records.js" SCRIPT;

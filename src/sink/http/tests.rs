@@ -15,6 +15,7 @@ use crate::model::{
     Snapshot, Uptime,
 };
 
+mod files;
 mod home_assistant;
 mod records;
 
@@ -153,32 +154,6 @@ fn snapshot(taken: u64, sequence: u64) -> Snapshot {
     reading.alarms.note(Alarm::FuseBlown, false);
     let derived = derive(&reading);
     Snapshot { device: id("rack"), sequence, taken: Millis(taken), took_ms: 250, reading, derived }
-}
-
-#[tokio::test]
-async fn page_is_small_and_links_are_relative() {
-    let server = TestServer::start().await;
-    let (mut common, mut languages) = (0, vec![0]);
-    for file in page::FILES {
-        let path = file.path;
-        let (status, head, body) = server.get(path).await;
-        assert_eq!(status, 200, "{path}");
-        assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
-        for absolute in ["href=\"/", "src=\"/", "url(", "fetch(\"/", "@import", "//cdn"] {
-            assert!(!body.contains(absolute), "{path}: {absolute} is an absolute link");
-        }
-        // The name space of SVG is not an address.
-        let count = |text: &str| body.matches(text).count();
-        let addresses = count("http://") + count("https://") - count("http://www.w3.org/");
-        assert_eq!(addresses, 0, "{path} names another server");
-        match path.starts_with("/texts-") {
-            true => languages.push(body.len()),
-            false => common += body.len(),
-        }
-    }
-    // A browser loads one language.
-    let size = common + languages.iter().max().unwrap();
-    assert!(languages.len() > 1 && size < 110_000, "{size} bytes");
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ function showRoute() {
 function show(wanted) {
   if (wanted === route) return;
   const navigated = route !== null;
-  view?.close();
+  view?.close?.();
   route = wanted;
   view = wanted === LOGIN ? new LoginView() : wanted === SETUP ? new SetupView(state.batteries) : wanted ? new BatteryView(wanted, state, fetchJson) : new OverviewView();
   $("main").replaceChildren(view.node);
@@ -64,7 +64,7 @@ function show(wanted) {
 
 function render() {
   if (!view) return;
-  view.show(state, now());
+  view.show?.(state, now());
   document.title = `${view.title} – bms-reader`;
   $("nav").textContent = state.batteries.get(route)?.name ?? "";
   const { broker } = state;
@@ -79,7 +79,7 @@ function render() {
 async function refreshHistory() {
   lastHistory = Date.now();
   try {
-    await view?.loadHistory(fetchJson, now());
+    await view?.loadHistory?.(fetchJson, now());
   } catch {
     // Retried at the next tick.
     lastHistory = 0;

@@ -70,28 +70,37 @@ export function showPower(battery, node) {
 // Names the battery, which in a bank may be any of its members.
 export const describe = (alarm, batteries) => alarmText(alarm, batteries.get(alarm.battery)?.name ?? alarm.battery, format);
 
+// A section with a heading that can receive the focus.
 export function panel(title, kind, ...children) {
-  const extra = h("span");
-  return { extra, node: h("section", { class: `panel ${kind}` }, h("h2", {}, title, extra), ...children) };
+  const extra = h("span"), heading = h("h2", { tabindex: "-1" }, title, extra);
+  return { extra, heading, node: h("section", { class: `panel ${kind}` }, heading, ...children) };
+}
+
+// The rows of a list of terms, with a text or an element for each name.
+export const termRows = (rows) => rows.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)));
+
+export function button(text, action, attributes = {}) {
+  const node = h("button", { type: "button", ...attributes }, text);
+  node.addEventListener("click", action);
+  return node;
 }
 
 // Messages are written for the log: they begin with a small letter and quote commands with back-ticks.
 export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1).replaceAll("`", "");
 
 export function copyable(text) {
-  const button = h("button", { type: "button" }, t("copy"));
-  button.addEventListener("click", async () => {
+  const lines = h("pre", { tabindex: "0", "aria-label": t("lines") }, text);
+  const copy = button(t("copy"), async () => {
     try {
       await navigator.clipboard.writeText(text);
-      button.textContent = t("copied");
+      copy.textContent = t("copied");
     } catch {
       // Browsers allow this on secure pages only.
-      getSelection().selectAllChildren(node.querySelector("pre"));
-      button.textContent = t("selected");
+      getSelection().selectAllChildren(lines);
+      copy.textContent = t("selected");
     }
   });
-  const node = h("div", { class: "found" }, h("pre", { tabindex: "0", "aria-label": t("lines") }, text), h("div", {}, button));
-  return node;
+  return h("div", { class: "found" }, lines, h("div", {}, copy));
 }
 
 // Without a value only reads. Browsers may deny access to the storage.

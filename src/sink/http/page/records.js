@@ -1,7 +1,7 @@
 // What is kept for years: the energy of each day, and the alarms. Of one battery, or of all without an ID.
 
 import { fixed, niceStep, svg } from "./chart.js";
-import { describe, format, formatDuration, h, panel, stored } from "./parts.js";
+import { button, describe, format, formatDuration, h, panel, stored, termRows } from "./parts.js";
 import { locale, t } from "./texts.js";
 
 const HEIGHT = 176, LEFT = 44, TOP = 8, BOTTOM = 22;
@@ -12,7 +12,6 @@ const MIN_CYCLES = 10;
 const ALARMS = 10;
 
 export const kwh = (value) => `${fixed(value, value < 100 ? 2 : 0)} kWh`;
-const rows = (entries) => entries.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)));
 const noon = (day) => new Date(`${day}T12:00Z`);
 
 // The first day of the period.
@@ -97,7 +96,7 @@ export class EnergyPanel {
     const efficiency = hasEfficiency ? `${fixed(100 * discharged / charged, 0)} %` : "–";
     this.note.textContent = [isKept ? "" : t("energy_not_kept"), hasEfficiency ? "" : t("efficiency_later")].join(" ").trim();
     this.note.hidden = !this.note.textContent;
-    this.totals.replaceChildren(...rows([
+    this.totals.replaceChildren(...termRows([
       [h("span", { class: "key c0" }, t("charged")), kwh(charged)], [h("span", { class: "key c1" }, t("discharged")), kwh(discharged)],
       [t("efficiency"), efficiency], [t("cycles"), cycles === null ? "–" : fixed(cycles, 1)],
     ]));
@@ -149,14 +148,13 @@ export class AlarmPanel {
     this.id = id;
     this.list = h("ul", { class: "problems" });
     this.none = h("p", { class: "muted" });
-    [this.clear, this.all] = ["clear_list", "show_all"].map((key) => h("button", { type: "button" }, t(key)));
-    this.clear.addEventListener("click", () => {
+    this.clear = button(t("clear_list"), () => {
       stored("alarms_cleared", String(Math.max(...this.alarms.map(({ start }) => start))));
       this.showsAll = false;
       this.render();
       this.all.focus();
     });
-    this.all.addEventListener("click", () => {
+    this.all = button(t("show_all"), () => {
       this.showsAll = true;
       this.render();
       this.clear.focus();

@@ -1,7 +1,7 @@
 // The set-up: searches, tests, and adds batteries. The server says what is allowed; this page only asks.
 
 import { t } from "./texts.js";
-import { copyable, format, h, sentence } from "./parts.js";
+import { button, copyable, format, h, panel, sentence, termRows } from "./parts.js";
 
 // Milliseconds between two looks at the state, while something runs and otherwise.
 const SOON = 700, LATER = 4000;
@@ -26,16 +26,18 @@ function labelled(label, input, kind = "field") {
   return h("p", { class: kind }, ...(kind === "check" ? [input, name] : [name, input]));
 }
 
-function button(text, action, attributes = {}) {
-  const node = h("button", { type: "button", ...attributes }, text);
-  node.addEventListener("click", action);
-  return node;
-}
+// A field for an ID, a name or an address.
+const textInput = (attributes) => h("input", { type: "text", maxlength: 64, ...attributes });
+const ID = { required: "", pattern: "[A-Za-z0-9_\\-]+", autocapitalize: "none", spellcheck: "false" };
+const fields = (...children) => h("div", { class: "fields" }, ...children);
 
-// A section with a heading that can receive the focus.
-function panel(title, ...children) {
-  const heading = h("h2", { tabindex: "-1" }, title);
-  return { heading, node: h("section", { class: "panel" }, heading, ...children) };
+function formOf(submit, attributes, ...children) {
+  const form = h("form", attributes, ...children);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit();
+  });
+  return form;
 }
 
 function setText(node, text) {
@@ -122,8 +124,8 @@ class PackForm {
     this.pack = pack;
     this.chosen = h("input", { type: "checkbox" });
     this.chosen.checked = true;
-    this.name = h("input", { type: "text", maxlength: 64, value: t("battery_name", { number }) });
-    this.id = h("input", { type: "text", maxlength: 64, pattern: "[A-Za-z0-9_\\-]+", required: "", autocapitalize: "none", spellcheck: "false" });
+    this.name = textInput({ value: t("battery_name", { number }) });
+    this.id = textInput(ID);
     const others = new Set(taken);
     this.id.value = freeId(this.name.value, others);
     taken.add(this.id.value);
@@ -136,8 +138,8 @@ class PackForm {
     this.heading = h("h3");
     this.choice = labelled(t("add_this"), this.chosen, "check");
     this.node = h("div", { class: "pack" }, this.heading,
-      h("dl", { class: "grid" }, ...rows.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)))),
-      this.choice, h("div", { class: "fields" }, labelled(t("name"), this.name), labelled(t("id"), this.id)));
+      h("dl", { class: "grid" }, ...termRows(rows)),
+      this.choice, fields(labelled(t("name"), this.name), labelled(t("id"), this.id)));
   }
 
   show(isOnlyOne) {
@@ -180,39 +182,37 @@ export class SetupView {
     this.otherDetails = h("details", { hidden: "" }, this.otherTitle, this.others.node);
     this.hint = h("p", { class: "muted" });
     this.bluetooth = h("p", { class: "warning" });
-    const { node } = panel(t("search_title"), h("div", { class: "actions" }, this.searchButton, this.status), this.list.node, this.otherDetails, this.bluetooth, this.hint);
+    const { node } = panel(t("search_title"), "", h("div", { class: "actions" }, this.searchButton, this.status), this.list.node, this.otherDetails, this.bluetooth, this.hint);
     return node;
   }
 
   bridgePanel() {
-    const place = h("input", { type: "text", placeholder: "tcp://192.168.1.50:8899", required: "", maxlength: 256, autocapitalize: "none", spellcheck: "false" });
-    const form = h("form", { class: "fields" }, labelled(t("bridge_label"), place), h("p", {}, h("button", {}, t("test"))));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
+    const place = textInput({ ...ID, pattern: null, maxlength: 256, placeholder: "tcp://192.168.1.50:8899" });
+    const test = () => {
       const text = place.value.trim();
       // People write the address alone.
       this.startTest({ port: text.includes("://") || text.startsWith("/") ? text : `tcp://${text}` });
-    });
-    this.bridge = panel(t("bridge_title"), form).node;
+    };
+    const form = formOf(test, { class: "fields" }, labelled(t("bridge_label"), place), h("p", {}, h("button", {}, t("test"))));
+    this.bridge = panel(t("bridge_title"), "", form).node;
     return this.bridge;
   }
 
   configuredPanel() {
     this.rows = h("ul", { class: "devices" });
-    this.configured = panel(t("batteries_title"), this.rows).node;
+    this.configured = panel(t("batteries_title"), "", this.rows).node;
     return this.configured;
   }
 
   // For a battery that is not configured any more.
   forgetPanel() {
-    const id = h("input", { type: "text", required: "", maxlength: 64, pattern: "[A-Za-z0-9_\\-]+" }), status = h("p", { role: "status", hidden: "" });
-    const form = h("form", {}, labelled(t("id"), id), h("p", {}, h("button", {}, t("remove"))), status);
-    form.addEventListener("submit", async (event) => {
-      event.preventDefault();
+    const id = textInput(ID), status = h("p", { role: "status", hidden: "" });
+    const forget = async () => {
       setText(status, "…");
       const answer = await post("api/setup/forget", { id: id.value }).catch(({ message }) => ({ message }));
       setText(status, answer.message ? sentence(answer.message) : t("forgotten", { count: answer.topics }));
-    });
+    };
+    const form = formOf(forget, {}, labelled(t("id"), id), h("p", {}, h("button", {}, t("remove"))), status);
     this.forget = h("details", { class: "panel" }, h("summary", {}, t("forget")), h("p", {}, t("forget_why")), form);
     return this.forget;
   }
@@ -221,7 +221,7 @@ export class SetupView {
     const element = { id: "demo", name: t("try_name"), type: "simulated" };
     this.tryAdd = button(t("try_add"), () => this.change({ add: { devices: [element] } }, (batteries) => batteries.some(({ id }) => id === "demo")));
     this.tryLine = copyable("BMS_TYPE=simulated");
-    this.trial = panel(t("try_title"), h("p", {}, t("try_why")), h("div", {}, this.tryAdd), this.tryLine).node;
+    this.trial = panel(t("try_title"), "", h("p", {}, t("try_why")), h("div", {}, this.tryAdd), this.tryLine).node;
     return this.trial;
   }
 
@@ -270,7 +270,7 @@ export class SetupView {
   showLock(trusted) {
     if (trusted) return;
     const token = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => (byte % 36).toString(36)).join("");
-    this.locked.replaceChildren(panel(t("locked"), h("p", {}, t("locked_why")), copyable(`HTTP_TOKEN=${token}`), h("p", { class: "muted" }, t("locked_copy"))).node);
+    this.locked.replaceChildren(panel(t("locked"), "", h("p", {}, t("locked_why")), copyable(`HTTP_TOKEN=${token}`), h("p", { class: "muted" }, t("locked_copy"))).node);
   }
 
   targetOf(found) {
@@ -285,12 +285,16 @@ export class SetupView {
     try {
       await post(`api/setup/${what}`, body);
     } catch (error) {
-      setText(this.error, sentence(error.message));
-      this.error.scrollIntoView({ block: "nearest" });
+      this.showError(error);
       return false;
     }
     await this.poll();
     return true;
+  }
+
+  showError({ message }) {
+    setText(this.error, sentence(message));
+    this.error.scrollIntoView({ block: "nearest" });
   }
 
   async startTest(target) {
@@ -328,7 +332,7 @@ export class SetupView {
     // The passing seconds are not read aloud.
     if (test.packs.length || test.fault) document.getElementById("announcement").textContent = this.testResult;
     this.stopTest = h("p", {}, button(t("stop"), () => this.ask("stop")));
-    const { heading, node } = panel(t("test_title", { place }), this.testStatus, this.stopTest, ...content);
+    const { heading, node } = panel(t("test_title", { place }), "", this.testStatus, this.stopTest, ...content);
     this.testHeading = heading;
     this.testPanel.replaceChildren(node);
     // A further pack leaves the fields of the others as they are.
@@ -343,14 +347,13 @@ export class SetupView {
     const address = h("input", { type: "number", min: 0, max: 255, placeholder: t("slave_id_auto") });
     const password = h("input", { type: "password", autocomplete: "off", maxlength: 64 });
     type.value = target.type ?? "";
-    const fields = [labelled(t("type"), type), target.address ? labelled(t("password"), password) : labelled(t("slave_id"), address)];
-    const form = h("form", {}, h("div", { class: "fields" }, ...fields), h("p", {}, h("button", {}, t("try_again"))));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
+    const retry = () => {
       const { port, address: mac, adapter } = target;
       const number = address.value === "" ? undefined : Number(address.value);
       this.startTest({ port, address: mac, adapter, type: type.value || undefined, slave_id: number, password: password.value || undefined });
-    });
+    };
+    const detail = target.address ? labelled(t("password"), password) : labelled(t("slave_id"), address);
+    const form = formOf(retry, {}, fields(labelled(t("type"), type), detail), h("p", {}, h("button", {}, t("try_again"))));
     return [h("p", { class: "error" }, sentence(fault.message)), h("p", { class: "muted" }, sentence(fault.hint)), form];
   }
 
@@ -369,18 +372,16 @@ export class SetupView {
     forms.forEach((form) => form.show(packs.length === 1));
     const { interval, bank } = this;
     const label = t(this.data.installation === "home_assistant" ? "add_restart" : "show_settings");
-    const form = h("form", {}, ...forms.map(({ node }) => node), h("div", { class: "fields" }, labelled(t("interval"), interval)),
-      packs.length > 1 ? labelled(t("bank"), bank, "check") : null, h("p", {}, h("button", { class: "primary" }, label)));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
+    const submit = () => {
       const chosen = forms.filter(({ chosen }) => chosen.checked);
       if (!chosen.length) return setText(this.error, t("nothing_chosen"));
       const devices = chosen.map((pack) => pack.element(target, interval.value === "" ? undefined : Number(interval.value)));
       const add = { devices };
       if (bank.checked && devices.length > 1) add.bank = { id: freeId("bank", new Set([...taken, ...devices.map(({ id }) => id)])), name: t("bank_name") };
       this.change({ add }, (batteries) => devices.every((device) => batteries.some(({ id }) => id === device.id)));
-    });
-    return [form];
+    };
+    return [formOf(submit, {}, ...forms.map(({ node }) => node), fields(labelled(t("interval"), interval)),
+      packs.length > 1 ? labelled(t("bank"), bank, "check") : null, h("p", {}, h("button", { class: "primary" }, label)))];
   }
 
   showConfigured(batteries) {
@@ -389,13 +390,12 @@ export class SetupView {
     if (key === this.configuredKey) return;
     this.configuredKey = key;
     this.rows.replaceChildren(...batteries.map(({ id, name, place }) => {
-      const input = h("input", { type: "text", maxlength: 64, value: name ?? "", placeholder: this.known.get(id)?.name ?? id, "aria-label": t("rename_of", { id }) });
-      const rename = h("form", { class: "row" }, input, h("button", {}, t("rename")));
-      rename.addEventListener("submit", (event) => {
-        event.preventDefault();
+      const input = textInput({ value: name ?? "", placeholder: this.known.get(id)?.name ?? id, "aria-label": t("rename_of", { id }) });
+      const submit = () => {
         const wanted = input.value.trim();
         this.change({ rename: { id, name: wanted } }, (all) => all.some((battery) => battery.id === id && (!wanted || battery.name === wanted)));
-      });
+      };
+      const rename = formOf(submit, { class: "row" }, input, h("button", {}, t("rename")));
       const remove = button(t("remove"), () => {
         // The second press removes.
         if (remove.textContent === t("remove")) {
@@ -422,8 +422,7 @@ export class SetupView {
       this.showSettings(answer);
     } catch (error) {
       this.output.replaceChildren();
-      setText(this.error, sentence(error.message));
-      this.error.scrollIntoView({ block: "nearest" });
+      this.showError(error);
     }
   }
 
@@ -453,17 +452,13 @@ export class SetupView {
       return [h("h3", {}, name), block];
     });
     const isMasked = files.some(({ text }) => text.includes("***"));
-    const { heading, node } = panel(t("settings_title"),
+    const { heading, node } = panel(t("settings_title"), "",
       h("p", {}, t(this.data.installation === "container" ? "settings_container" : "settings_host")), ...blocks,
       isMasked ? h("p", { class: "warning" }, t("settings_masked")) : null,
       obsolete.length ? h("p", { class: "warning" }, t("settings_obsolete", { names: obsolete.join(", ") })) : null);
     this.output.replaceChildren(node);
     heading.focus();
   }
-
-  show() {}
-
-  async loadHistory() {}
 
   close() {
     this.isOpen = false;
@@ -477,9 +472,7 @@ export class LoginView {
     this.title = t("login");
     const input = h("input", { type: "password", autocomplete: "current-password", required: "", maxlength: 128 });
     const error = h("p", { role: "alert", class: "error", hidden: "" });
-    const form = h("form", {}, h("div", { class: "fields" }, labelled(t("login"), input), h("p", {}, h("button", {}, t("log_in")))));
-    form.addEventListener("submit", async (event) => {
-      event.preventDefault();
+    const logIn = async () => {
       setText(error, "");
       try {
         await post("api/login", { token: input.value });
@@ -488,14 +481,9 @@ export class LoginView {
         setText(error, sentence(failure.message));
         input.select();
       }
-    });
+    };
+    const form = formOf(logIn, {}, fields(labelled(t("login"), input), h("p", {}, h("button", {}, t("log_in")))));
     this.node = h("section", { class: "setup", "aria-labelledby": "title" },
       h("h1", { id: "title", tabindex: "-1" }, t("login")), h("p", {}, t("login_why")), h("div", { class: "panel" }, form, error));
   }
-
-  show() {}
-
-  async loadHistory() {}
-
-  close() {}
 }

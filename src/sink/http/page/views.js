@@ -2,7 +2,7 @@
 // and scroll position stay.
 
 import { Chart, fixed, formatTime, svg } from "./chart.js";
-import { describe, entryOf, format, formatDuration, h, panel, ring, sentence, showPower, valueOf } from "./parts.js";
+import { describe, entryOf, format, formatDuration, h, panel, ring, sentence, showPower, termRows, valueOf } from "./parts.js";
 import { AlarmPanel, EnergyPanel, kwh } from "./records.js";
 import { locale, t, valueName } from "./texts.js";
 
@@ -118,7 +118,7 @@ class House {
       ...(today ? [[t("charged_today"), kwh(today[0])], [t("discharged_today"), kwh(today[1])]] : []),
       ...(seconds >= 0 ? [[t(key), formatDuration(seconds)]] : []),
     ];
-    this.facts.replaceChildren(...rows.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))));
+    this.facts.replaceChildren(...termRows(rows));
   }
 }
 
@@ -323,7 +323,7 @@ export class BatteryView {
   }
 
   showList(list, entries) {
-    list.replaceChildren(...entries.map((entry) => h("div", {}, h("dt", {}, valueName(entry)), h("dd", {}, format(entry)))));
+    list.replaceChildren(...termRows(entries.map((entry) => [valueName(entry), format(entry)])));
   }
 
   showConnection(battery, now) {
@@ -333,7 +333,7 @@ export class BatteryView {
       [t("failed_reads"), battery.errors], [t("reconnects"), battery.reconnects],
     ];
     if (battery.fault) rows.push([t("last_error"), battery.fault.type.replaceAll("_", " ")]);
-    this.connection.replaceChildren(...rows.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(text)))));
+    this.connection.replaceChildren(...termRows(rows));
   }
 
   showCells({ cells }) {
