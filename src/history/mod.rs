@@ -9,7 +9,7 @@
 //! Values are delta-encoded (see `packed`): 48 hours of a battery with 16 cells that is read every
 //! ten seconds take less than 400 kB, even if every value changes all the time. The time of a row is
 //! that of the reading, so a jump of the clock moves rows, but loses and duplicates none. Rows are
-//! deleted no faster than time passes (see `horizon`).
+//! deleted no faster than time passes (see `horizon`). What charts show is also kept by hour, for a year.
 //!
 //! The energy of each day and the alarms are kept for years, apart from the charts (`energy_days`, `alarm_records`).
 
@@ -40,7 +40,7 @@ pub use query::{Answer, Query};
 pub use record::run;
 
 use alarm_records::AlarmRecords;
-use battery_history::{BatteryHistory, MinuteRow};
+use battery_history::{BatteryHistory, HistoryRow, YEAR};
 use energy_days::EnergyDays;
 use store::Batch;
 
@@ -127,7 +127,7 @@ impl History {
     }
 
     /// Returns the minute before this reading if that has ended.
-    fn record(&self, state: &DeviceState) -> Option<MinuteRow> {
+    fn record(&self, state: &DeviceState) -> Option<HistoryRow> {
         let snapshot = state.snapshot.as_ref()?;
         let samples = battery_history::samples(state);
         let (id, derived) = (&state.profile.id, &snapshot.derived);
@@ -148,9 +148,21 @@ impl History {
         self.batteries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn restore(&self, device: &DeviceId, row: &MinuteRow) {
+    /// `is_recent`: for the minutes. `is_new`: not part of an hour that is already there.
+    fn restore_minute(&self, device: &DeviceId, row: &HistoryRow, is_recent: bool, is_new: bool) {
         if let Some(battery) = self.batteries().get_mut(device) {
-            battery.restore(row);
+            if is_recent {
+                battery.restore(row);
+            }
+            if is_new {
+                battery.add_to_hour(row);
+            }
+        }
+    }
+
+    fn restore_hour(&self, device: &DeviceId, row: &HistoryRow) {
+        if let Some(battery) = self.batteries().get_mut(device) {
+            battery.restore_hour(row);
         }
     }
 
@@ -168,13 +180,22 @@ impl History {
         }
     }
 
-    /// Energy and alarms that are not in the file yet.
-    fn take_unwritten(&self, rows: Vec<(DeviceId, MinuteRow)>) -> Batch {
+    /// How far queries may go back.
+    pub fn range(&self) -> Duration {
+        YEAR.max(self.span)
+    }
+
+    /// Hours, energy and alarms that are not in the file yet.
+    fn take_unwritten(&self, rows: Vec<(DeviceId, HistoryRow)>) -> Batch {
+        let mut hours = Vec::new();
+        for (id, battery) in self.batteries().iter_mut() {
+            hours.extend(battery.take_unwritten().into_iter().map(|row| (id.clone(), row)));
+        }
         let Records { days, alarms } = &mut *self.records();
         let days = days
             .iter_mut()
             .flat_map(|(id, days)| days.take_unwritten().into_iter().map(|day| (id.clone(), day)));
-        Batch { rows, days: days.collect(), alarms: alarms.take_unwritten() }
+        Batch { rows, hours, days: days.collect(), alarms: alarms.take_unwritten() }
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
@@ -183,7 +204,7 @@ impl History {
 
     /// Ends every minute but that of `now` (`None`: every minute), and drops old rows.
     /// `elapsed`: since the last call.
-    fn end_minutes(&self, now: Option<Millis>, elapsed: Duration) -> Vec<(DeviceId, MinuteRow)> {
+    fn end_minutes(&self, now: Option<Millis>, elapsed: Duration) -> Vec<(DeviceId, HistoryRow)> {
         let mut ended = Vec::new();
         for (id, battery) in self.batteries().iter_mut() {
             ended.extend(battery.end_minute(now).map(|row| (id.clone(), row)));

@@ -1,9 +1,11 @@
 //! Queries of the history. The answer has a number of points that fits on a screen.
+//!
+//! An hour of which readings or minutes are kept is answered from them, every other from the hours of the last year.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::battery_history::{BatteryHistory, minute_number};
+use super::battery_history::{BatteryHistory, HOUR, hour_number, minute_number};
 use super::packed::{Block, Spread, SpreadSum};
 use crate::model::units::millis;
 use crate::model::{EntryKey, Millis};
@@ -33,6 +35,8 @@ pub struct Query {
 pub struct Answer {
     /// May be longer than requested.
     pub step: Duration,
+    /// Time of the oldest row of the battery, whatever the query.
+    pub oldest: Option<Millis>,
     /// Time of the last reading of each point; a step without readings has no point.
     pub times: Vec<Millis>,
     /// For each key, a value per point.
@@ -40,6 +44,10 @@ pub struct Answer {
 }
 
 impl Query {
+    fn contains(&self, time: Millis) -> bool {
+        (self.from..=self.to).contains(&time)
+    }
+
     fn step(&self) -> Duration {
         let seconds = self.to.since(self.from).div_ceil(1000);
         let wanted = self.step.unwrap_or_else(|| {
@@ -63,23 +71,44 @@ impl BatteryHistory {
     /// newer rows: if the clock is set after the start, the first ones have the date of another year.
     /// A minute in which the program was started again has a row of the earlier run, too.
     pub(super) fn answer(&self, query: &Query) -> Answer {
-        let step = query.step();
-        let mut answer =
-            AnswerBuilder { query, step, columns: Vec::new(), points: BTreeMap::new() };
-        let mut first_of_minute = BTreeMap::new();
+        let (mut first_of_minute, mut detailed) = (BTreeMap::new(), BTreeSet::new());
         for block in &self.fine.blocks {
             block.for_each(|time, _| {
                 let first = first_of_minute.entry(minute_number(time)).or_insert(time);
                 *first = time.min(*first);
+                detailed.insert(hour_number(time));
             });
-            answer.add(block, |_| true);
         }
         for block in &self.coarse.blocks {
-            answer.add(block, |time| {
+            block.for_each(|time, _| {
+                detailed.insert(hour_number(time));
+            });
+        }
+        let mut step = query.step();
+        // Hours with gaps in between would look like missing data.
+        if query.step.is_none() {
+            for block in &self.hours.blocks {
+                block.for_each(|time, _| {
+                    if query.contains(time) && !detailed.contains(&hour_number(time)) {
+                        step = step.max(HOUR);
+                    }
+                });
+            }
+        }
+        let mut answer =
+            AnswerBuilder { query, step, columns: Vec::new(), points: BTreeMap::new() };
+        for block in &self.fine.blocks {
+            answer.add(block, &|_| true);
+        }
+        for block in &self.coarse.blocks {
+            answer.add(block, &|time| {
                 first_of_minute.get(&minute_number(time)).is_none_or(|first| time < *first)
             });
         }
-        answer.build()
+        for block in &self.hours.blocks {
+            answer.add(block, &|time| !detailed.contains(&hour_number(time)));
+        }
+        Answer { oldest: self.oldest(), ..answer.build() }
     }
 }
 
@@ -91,12 +120,11 @@ struct AnswerBuilder<'a> {
 }
 
 impl AnswerBuilder<'_> {
-    fn add(&mut self, block: &Block, wanted: impl Fn(Millis) -> bool) {
+    fn add(&mut self, block: &Block, wanted: &dyn Fn(Millis) -> bool) {
         let columns: Vec<_> = block.columns.iter().map(|key| self.column(*key)).collect();
         let step = millis(self.step).max(1);
-        let range = self.query.from..=self.query.to;
         block.for_each(|time, values| {
-            if !range.contains(&time) || !wanted(time) {
+            if !self.query.contains(time) || !wanted(time) {
                 return;
             }
             let point = self.points.entry(time.0 / step).or_default();
@@ -129,6 +157,7 @@ impl AnswerBuilder<'_> {
         };
         Answer {
             step: self.step,
+            oldest: None,
             times: self.points.values().map(|point| point.last).collect(),
             columns: self.columns.into_iter().enumerate().map(column).collect(),
         }
@@ -137,7 +166,7 @@ impl AnswerBuilder<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::battery_history::MinuteRow;
+    use super::super::battery_history::HistoryRow;
     use super::*;
 
     const HOUR: u64 = 3_600_000;
@@ -198,7 +227,7 @@ mod tests {
     #[test]
     fn clock_set_after_start_hides_no_minutes() {
         let mut battery = BatteryHistory::new(Duration::from_secs(48 * 3600));
-        let row = |minute: u64, value| MinuteRow {
+        let row = |minute: u64, value| HistoryRow {
             time: Millis(30 * HOUR + minute * 60_000),
             samples: vec![sample("soc", value)],
         };
@@ -215,13 +244,39 @@ mod tests {
     #[test]
     fn minute_of_a_restart_has_the_points_of_both_runs() {
         let mut battery = BatteryHistory::new(Duration::from_secs(48 * 3600));
-        battery.restore(&MinuteRow { time: Millis(HOUR + 5_000), samples: vec![sample("soc", 1)] });
+        battery
+            .restore(&HistoryRow { time: Millis(HOUR + 5_000), samples: vec![sample("soc", 1)] });
         for (time, value) in [(HOUR + 9_000, 2), (HOUR + 59_000, 3), (HOUR + 65_000, 4)] {
             battery.push(Millis(time), &[sample("soc", value)]);
         }
         let answer = battery.answer(&query(HOUR, 2 * HOUR, Some(1)));
         let means: Vec<_> = answer.columns[0].1.iter().map(|spread| spread.unwrap().mean).collect();
         assert_eq!(means, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn hours_answer_for_what_is_no_longer_kept_in_detail() {
+        let mut battery = battery(0);
+        // Ten days, two of which are kept in detail, with a gap of six hours.
+        for number in (0..240 * 60).filter(|number| !(6000..6360).contains(number)) {
+            let sample = sample("soc", i64::try_from(number).unwrap());
+            battery.push(Millis(number * 60_000), &[sample]);
+            battery.expire(Millis(number * 60_000), Duration::from_secs(60));
+        }
+        let answer = battery.answer(&query(0, 240 * HOUR, None));
+        assert_eq!((answer.step.as_secs(), answer.oldest), (3600, Some(Millis(59 * 60_000))));
+        // The hours of the gap have no point.
+        assert_eq!(answer.times.len(), 240 - 6);
+        let values = &answer.columns[0].1;
+        assert_eq!(values[0], Some(Spread { low: 0, mean: 30, high: 59 }));
+        assert_eq!(values[106 - 6], Some(Spread { low: 6360, mean: 6390, high: 6419 }));
+        assert_eq!(values[233].unwrap().high, 240 * 60 - 1);
+        // A requested step is kept; nothing is answered twice.
+        let answer = battery.answer(&query(0, 240 * HOUR, Some(300)));
+        let steps: Vec<_> = answer.times.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+        assert_eq!((answer.step.as_secs(), steps[0], *steps.last().unwrap()), (300, HOUR, 300_000));
+        // What is kept in detail has no coarser step.
+        assert_eq!(battery.answer(&query(200 * HOUR, 240 * HOUR, None)).step.as_secs(), 300);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::History;
-use super::battery_history::MinuteRow;
+use super::battery_history::HistoryRow;
 use super::store::{Expiry, HistoryFile};
 use super::write_schedule::{DueWrite, WriteSchedule};
 use crate::board::Board;
@@ -81,7 +81,7 @@ struct Recorder {
     /// Number of the last recorded reading of each battery.
     sequences: BTreeMap<DeviceId, u64>,
     /// Minutes to be written to the file.
-    ended: Vec<(DeviceId, MinuteRow)>,
+    ended: Vec<(DeviceId, HistoryRow)>,
     /// Time since the start of the recording.
     recorded: Duration,
     schedule: WriteSchedule,

@@ -12,6 +12,7 @@ mod migration;
 mod records;
 mod schema;
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,18 +22,20 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, params};
 
 use super::alarm_records::{self, AlarmRecord};
-use super::battery_history::MinuteRow;
+use super::battery_history::{HistoryRow, YEAR, hour_number};
 use super::energy_days::{Day, MAX_DAYS};
 use super::horizon::Horizon;
 use super::{History, Millis};
 use crate::model::{DeviceId, Energy, EnergyTotals, MilliwattHours};
 use crate::remedy;
-use layout::Layouts;
+use layout::{Layouts, Tier};
 
 /// Wait for another program that has locked the file, for example a database viewer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Minutes of all batteries that are queued while the file cannot be written.
 const MAX_QUEUED: usize = 5000;
+/// Hours of all batteries: the first start with a file of an earlier version makes those of a month.
+const MAX_QUEUED_HOURS: usize = 20_000;
 
 /// In bytes. A write changes a part of each of a few pages, so larger ones would mean more to write. Smaller ones fit
 /// too few rows.
@@ -75,7 +78,8 @@ impl StoreError {
 
 struct Store {
     connection: Connection,
-    layouts: Layouts,
+    minutes: Layouts,
+    hours: Layouts,
 }
 
 impl Store {
@@ -93,26 +97,28 @@ impl Store {
         // If the file system does not support WAL, SQLite keeps the present mode.
         connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
         connection.execute_batch("PRAGMA synchronous = NORMAL;")?;
-        let layouts = Layouts::load(&connection)?;
-        Ok(Store { connection, layouts })
+        let [minutes, hours] = Tier::ALL.map(|tier| Layouts::load(&connection, tier));
+        Ok(Store { minutes: minutes?, hours: hours?, connection })
     }
 
-    /// Visits every minute since `oldest` in order.
-    fn for_each_minute(
-        &self,
-        oldest: Millis,
-        mut visit: impl FnMut(&DeviceId, &MinuteRow),
-    ) -> Result<(), StoreError> {
-        let mut select =
-            self.connection.prepare("SELECT id, samples FROM rows WHERE id >= ?1 ORDER BY id")?;
-        let mut rows = select.query([layout::first_key(oldest)])?;
-        while let Some(row) = rows.next()? {
-            let samples = row.get_ref(1)?.as_str().unwrap_or_default();
-            if let Some((device, row)) = self.layouts.decode(row.get(0)?, samples) {
-                visit(device, &row);
+    /// Adds the hours and minutes to the history, and makes the hours that the file lacks from its minutes: that of the
+    /// last run, and all of a file of an earlier version. Returns the number of minutes.
+    fn load(&self, history: &History, now: Millis) -> Result<usize, StoreError> {
+        let first = time_of(&self.connection, "min", Tier::Minutes)?.unwrap_or(now);
+        let mut present = BTreeSet::new();
+        self.hours.for_each_row(&self.connection, now.before(YEAR), &mut |device, row| {
+            history.restore_hour(device, row);
+            if hour_number(row.time) >= hour_number(first) {
+                present.insert((device.clone(), hour_number(row.time)));
             }
-        }
-        Ok(())
+        })?;
+        let (mut count, oldest) = (0, now.before(history.span));
+        self.minutes.for_each_row(&self.connection, first, &mut |device, row| {
+            let is_new = !present.contains(&(device.clone(), hour_number(row.time)));
+            history.restore_minute(device, row, row.time >= oldest, is_new);
+            count += usize::from(row.time >= oldest);
+        })?;
+        Ok(count)
     }
 
     /// Of every battery ever recorded. Invalid counters are left out.
@@ -132,7 +138,7 @@ impl Store {
         Ok(counters)
     }
 
-    /// Adds minutes, deletes expired ones, and raises the energy counters.
+    /// Adds minutes and hours, deletes expired ones, and raises the energy counters.
     fn write(
         &mut self,
         batch: &Batch,
@@ -143,10 +149,15 @@ impl Store {
         let transaction = self.connection.transaction()?;
         records::write(&transaction, batch)?;
         for (device, row) in &batch.rows {
-            self.layouts.insert(&transaction, device, row)?;
+            self.minutes.insert(&transaction, device, row)?;
+        }
+        for (device, row) in &batch.hours {
+            self.hours.insert(&transaction, device, row)?;
         }
         if let Some(expiry) = expiry {
-            delete_expired(&transaction, expiry)?;
+            delete_expired(&transaction, expiry, Tier::Minutes)?;
+            let oldest = expiry.oldest.before(YEAR);
+            delete_expired(&transaction, Expiry { oldest, ..expiry }, Tier::Hours)?;
         }
         for (device, EnergyTotals { charged, discharged }) in counters {
             // Only the user lowers them. A run that could not read the file counts from zero.
@@ -169,7 +180,8 @@ impl Store {
 /// What is to be added to the file.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub(super) rows: Vec<(DeviceId, MinuteRow)>,
+    pub(super) rows: Vec<(DeviceId, HistoryRow)>,
+    pub(super) hours: Vec<(DeviceId, HistoryRow)>,
     pub(super) days: Vec<(DeviceId, Day)>,
     pub(super) alarms: Vec<AlarmRecord>,
 }
@@ -178,6 +190,8 @@ impl Batch {
     fn append(&mut self, other: Batch) {
         self.rows.extend(other.rows);
         self.rows.drain(..self.rows.len().saturating_sub(MAX_QUEUED));
+        self.hours.extend(other.hours);
+        self.hours.drain(..self.hours.len().saturating_sub(MAX_QUEUED_HOURS));
         for (device, day) in other.days {
             let is_same =
                 |(id, known): &&mut (DeviceId, Day)| *id == device && known.number == day.number;
@@ -193,7 +207,7 @@ impl Batch {
     }
 }
 
-/// Which minutes to delete.
+/// Which minutes to delete. Hours are deleted a year later.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expiry {
     pub(super) oldest: Millis,
@@ -203,20 +217,25 @@ pub(super) struct Expiry {
     pub(super) elapsed: Duration,
 }
 
-fn delete_expired(connection: &Connection, expiry: Expiry) -> Result<(), StoreError> {
-    let time = |sql| {
-        let key = connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0))?;
-        Ok::<_, StoreError>(key.map(layout::time))
+fn delete_expired(connection: &Connection, expiry: Expiry, tier: Tier) -> Result<(), StoreError> {
+    let delete = |which, time| {
+        let sql = format!("DELETE FROM {} WHERE id {which} ?1", tier.rows());
+        connection.execute(&sql, [layout::first_key(time)])
     };
-    if let Some(first) = time("SELECT min(id) FROM rows")? {
-        let end = Horizon::default().advance(first..=first, expiry.oldest, expiry.elapsed);
-        connection.execute("DELETE FROM rows WHERE id < ?1", [layout::first_key(end)])?;
+    if let Some(first) = time_of(connection, "min", tier)? {
+        delete("<", Horizon::default().advance(first..=first, expiry.oldest, expiry.elapsed))?;
     }
-    if let (Some(newest), Some(last)) = (expiry.newest, time("SELECT max(id) FROM rows")?) {
-        let start = newest.max(last.before(expiry.elapsed)).after(Duration::from_millis(1));
-        connection.execute("DELETE FROM rows WHERE id >= ?1", [layout::first_key(start)])?;
+    if let (Some(newest), Some(last)) = (expiry.newest, time_of(connection, "max", tier)?) {
+        delete(">=", newest.max(last.before(expiry.elapsed)).after(Duration::from_millis(1)))?;
     }
     Ok(())
+}
+
+/// `which`: `min` or `max`.
+fn time_of(connection: &Connection, which: &str, tier: Tier) -> Result<Option<Millis>, StoreError> {
+    let sql = format!("SELECT {which}(id) FROM {}", tier.rows());
+    let key = connection.query_row(&sql, [], |row| row.get::<_, Option<i64>>(0))?;
+    Ok(key.map(layout::time))
 }
 
 /// Creates the file for its owner only: the load of a house shows when its residents are away. An
@@ -262,16 +281,9 @@ impl HistoryFile {
 
     /// Adds the minutes, days and alarms in the file to the history.
     pub(super) fn load(&mut self, history: &History, now: Millis) {
-        let oldest = now.before(history.span);
-        let mut count = 0;
-        let loaded = self.access(|store| {
-            store.for_each_minute(oldest, |device, row| {
-                count += 1;
-                history.restore(device, row);
-            })
-        });
+        let loaded = self.access(|store| store.load(history, now));
         self.access(|store| records::load(&store.connection, history));
-        if loaded.is_some() {
+        if let Some(count) = loaded {
             tracing::info!("history: loaded {count} minutes from {}", self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! How the values of a minute are stored: a row per battery, with the values as a JSON array. Its layout lists the
+//! How the values of a minute or an hour are stored: a row per battery, with the values as a JSON array. Its layout lists the
 //! quantities in their order, and a base value of each: differences have fewer digits, and an SD card less to write.
 
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
 use super::StoreError;
-use crate::history::battery_history::MinuteRow;
+use crate::history::battery_history::HistoryRow;
 use crate::history::packed::{Sample, Spread};
 use crate::history::row_buffer::arrange;
 use crate::model::{DeviceId, EntryKey, Millis};
@@ -25,15 +25,44 @@ struct Layout {
     bases: Vec<i64>,
 }
 
-/// The layouts of a file. A battery gets another one when it reports a quantity for the first time, so there are few.
-#[derive(Debug, Default)]
-pub(super) struct Layouts(Vec<Layout>);
+/// Two tables of rows and their layouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tier {
+    Minutes,
+    Hours,
+}
+
+impl Tier {
+    pub(super) const ALL: [Tier; 2] = [Tier::Minutes, Tier::Hours];
+
+    pub(super) fn rows(self) -> &'static str {
+        match self {
+            Tier::Minutes => "rows",
+            Tier::Hours => "hours",
+        }
+    }
+
+    fn layouts(self) -> &'static str {
+        match self {
+            Tier::Minutes => "layouts",
+            Tier::Hours => "hour_layouts",
+        }
+    }
+}
+
+/// The layouts of a tier. A battery gets another one when it reports a quantity for the first time, so there are few.
+#[derive(Debug)]
+pub(super) struct Layouts {
+    tier: Tier,
+    list: Vec<Layout>,
+}
 
 impl Layouts {
     /// Layouts that are not understood are left out, and with them their rows.
-    pub(super) fn load(connection: &Connection) -> Result<Self, StoreError> {
+    pub(super) fn load(connection: &Connection, tier: Tier) -> Result<Self, StoreError> {
+        let table = tier.layouts();
         let mut select =
-            connection.prepare("SELECT id, device, series FROM layouts ORDER BY id")?;
+            connection.prepare(&format!("SELECT id, device, series FROM {table} ORDER BY id"))?;
         let mut rows = select.query([])?;
         let mut layouts = Vec::new();
         while let Some(row) = rows.next()? {
@@ -45,7 +74,27 @@ impl Layouts {
             let (columns, bases) = series.iter().map(column).unzip();
             layouts.push(Layout { id, device, columns, bases });
         }
-        Ok(Layouts(layouts))
+        Ok(Layouts { tier, list: layouts })
+    }
+
+    /// Visits every row since `oldest` in order.
+    pub(super) fn for_each_row(
+        &self,
+        connection: &Connection,
+        oldest: Millis,
+        visit: &mut dyn FnMut(&DeviceId, &HistoryRow),
+    ) -> Result<(), StoreError> {
+        let table = self.tier.rows();
+        let sql = format!("SELECT id, samples FROM {table} WHERE id >= ?1 ORDER BY id");
+        let mut select = connection.prepare(&sql)?;
+        let mut rows = select.query([first_key(oldest)])?;
+        while let Some(row) = rows.next()? {
+            let samples = row.get_ref(1)?.as_str().unwrap_or_default();
+            if let Some((device, row)) = self.decode(row.get(0)?, samples) {
+                visit(device, &row);
+            }
+        }
+        Ok(())
     }
 
     /// Adds or replaces the row of a battery.
@@ -53,16 +102,16 @@ impl Layouts {
         &mut self,
         connection: &Connection,
         device: &DeviceId,
-        row: &MinuteRow,
+        row: &HistoryRow,
     ) -> Result<(), StoreError> {
-        let known = self.0.iter().rev().find(|layout| layout.device == *device);
+        let known = self.list.iter().rev().find(|layout| layout.device == *device);
         let fitting = known.and_then(|layout| Some((layout.id, layout.encode(&row.samples)?)));
         let (layout, text) = match fitting {
             Some(fitting) => fitting,
             None => self.add(connection, device, &row.samples)?,
         };
         connection.execute(
-            "INSERT OR REPLACE INTO rows VALUES (?1, ?2)",
+            &format!("INSERT OR REPLACE INTO {} VALUES (?1, ?2)", self.tier.rows()),
             params![first_key(row.time) | i64::from(layout), text],
         )?;
         Ok(())
@@ -75,7 +124,7 @@ impl Layouts {
         device: &DeviceId,
         samples: &[Sample],
     ) -> Result<(u16, String), StoreError> {
-        let previous = self.0.iter().rev().find(|layout| layout.device == *device);
+        let previous = self.list.iter().rev().find(|layout| layout.device == *device);
         let kept = previous.map_or(Vec::new(), Layout::known_columns);
         let is_new = |key: &EntryKey| kept.iter().all(|(known, _)| known != key);
         let new = samples.iter().map(|(key, spread)| (*key, spread.mean));
@@ -83,7 +132,7 @@ impl Layouts {
         let columns: Vec<(EntryKey, i64)> = kept.into_iter().chain(new).collect();
         let series: Vec<Value> = columns.iter().map(|(key, base)| series(*key, *base)).collect();
         connection.execute(
-            "INSERT INTO layouts (device, series) VALUES (?1, ?2)",
+            &format!("INSERT INTO {} (device, series) VALUES (?1, ?2)", self.tier.layouts()),
             params![device.as_str(), json!(series).to_string()],
         )?;
         let id = u16::try_from(connection.last_insert_rowid())
@@ -91,14 +140,14 @@ impl Layouts {
         let (columns, bases) = columns.into_iter().map(|(key, base)| (Some(key), base)).unzip();
         let layout = Layout { id, device: device.clone(), columns, bases };
         let text = layout.encode(samples).unwrap_or_default();
-        self.0.push(layout);
+        self.list.push(layout);
         Ok((id, text))
     }
 
     /// The battery and the time of a row; `None` without its layout.
-    pub(super) fn decode(&self, id: i64, text: &str) -> Option<(&DeviceId, MinuteRow)> {
+    fn decode(&self, id: i64, text: &str) -> Option<(&DeviceId, HistoryRow)> {
         let number = u16::try_from(id & i64::from(u16::MAX)).ok()?;
-        let layout = self.0.iter().find(|layout| layout.id == number)?;
+        let layout = self.list.iter().find(|layout| layout.id == number)?;
         let numbers: Vec<Option<i64>> = serde_json::from_str(text).ok()?;
         let values = numbers.chunks_exact(3).zip(&layout.bases);
         let values = values.map(|(numbers, base)| {
@@ -110,7 +159,7 @@ impl Layouts {
         let samples = layout.columns.iter().zip(values);
         let samples = samples.filter_map(|(key, spread)| Some(((*key)?, spread?))).collect();
         let time = Millis((id >> LAYOUT_BITS).unsigned_abs());
-        Some((&layout.device, MinuteRow { time, samples }))
+        Some((&layout.device, HistoryRow { time, samples }))
     }
 }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use super::StoreError;
-use super::layout::{Layouts, divisor};
-use crate::history::battery_history::MinuteRow;
+use super::layout::{Layouts, Tier, divisor};
+use crate::history::battery_history::HistoryRow;
 use crate::history::packed::Spread;
 use crate::model::{DeviceId, EntryKey, Millis};
 
@@ -44,7 +44,7 @@ pub(super) fn migrate(connection: &mut Connection, create: &str) -> Result<(), S
     transaction.execute_batch("DROP VIEW history")?;
     let counters = COUNTERS.replacen("TABLE", "TABLE IF NOT EXISTS", 1);
     transaction.execute_batch(&format!("{counters}; {create}"))?;
-    let mut layouts = Layouts::default();
+    let mut layouts = Layouts::load(&transaction, Tier::Minutes)?;
     for_each_minute(&transaction, |device, row| layouts.insert(&transaction, device, row))?;
     transaction.execute_batch("DROP TABLE minutes; DROP TABLE series")?;
     transaction.commit()?;
@@ -56,14 +56,14 @@ pub(super) fn migrate(connection: &mut Connection, create: &str) -> Result<(), S
 
 fn for_each_minute(
     connection: &Connection,
-    mut visit: impl FnMut(&DeviceId, &MinuteRow) -> Result<(), StoreError>,
+    mut visit: impl FnMut(&DeviceId, &HistoryRow) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut select = connection.prepare(
         "SELECT time, device, key, divisor, coalesce(low, mean), mean, coalesce(high, mean)
          FROM minutes JOIN series ON series = series.id ORDER BY time",
     )?;
     let mut rows = select.query([])?;
-    let mut batteries: BTreeMap<DeviceId, MinuteRow> = BTreeMap::new();
+    let mut batteries: BTreeMap<DeviceId, HistoryRow> = BTreeMap::new();
     let mut present = Millis(0);
     while let Some(row) = rows.next()? {
         let time = Millis(row.get::<_, i64>(0)?.unsigned_abs());
@@ -79,7 +79,7 @@ fn for_each_minute(
         let (Some(key), Some(device)) = (known, device) else { continue };
         let spread = Spread { low: row.get(4)?, mean: row.get(5)?, high: row.get(6)? };
         let minute =
-            batteries.entry(device).or_insert_with(|| MinuteRow { time, samples: Vec::new() });
+            batteries.entry(device).or_insert_with(|| HistoryRow { time, samples: Vec::new() });
         minute.samples.push((key, spread));
     }
     for (device, row) in batteries {

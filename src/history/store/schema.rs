@@ -8,6 +8,41 @@ use super::{StoreError, migration};
 const APPLICATION: i64 = 0x424d_5372;
 const VERSION: i64 = 2;
 
+macro_rules! view {
+    ($view:literal, $rows:literal, $layouts:literal) => {
+        concat!(
+            "CREATE VIEW ",
+            $view,
+            " AS
+        SELECT time, device, key, mean / divisor AS mean, (mean - below) / divisor AS low,
+            (mean + above) / divisor AS high, unit
+        FROM (
+            SELECT datetime((",
+            $rows,
+            ".id >> 16) / 1000, 'unixepoch') AS time, device,
+                json_extract(series.value, '$[0]') AS key,
+                json_extract(series.value, '$[1]') AS unit,
+                json_extract(series.value, '$[2]') * 1.0 AS divisor,
+                json_extract(samples, '$[' || (series.key * 3) || ']')
+                    + json_extract(series.value, '$[3]') AS mean,
+                json_extract(samples, '$[' || (series.key * 3 + 1) || ']') AS below,
+                json_extract(samples, '$[' || (series.key * 3 + 2) || ']') AS above
+            FROM ",
+            $rows,
+            " JOIN ",
+            $layouts,
+            " ON ",
+            $layouts,
+            ".id = ",
+            $rows,
+            ".id & 65535, json_each(",
+            $layouts,
+            ".series) AS series)
+        WHERE mean IS NOT NULL"
+        )
+    };
+}
+
 /// A row has the values of one battery in a minute. Its ID is the time of the last reading, in milliseconds since 1970,
 /// times 65536, plus the layout. `samples` has three numbers for each series of the layout: the mean, less the base of
 /// the series, and how far the lowest and the highest value are from it. They are to be divided by the divisor of the
@@ -18,23 +53,10 @@ const VERSION: i64 = 2;
 ///
 /// The energy of a day is in milliwatt-hours; `day` is its number since 1970-01-01, and comes first in the key so that
 /// the days of all batteries that grow are on one page. Times of alarms are in milliseconds.
-const OBJECTS: [&str; 6] = [
+const OBJECTS: [&str; 9] = [
     "CREATE TABLE layouts (id INTEGER PRIMARY KEY, device TEXT NOT NULL, series TEXT NOT NULL)",
     "CREATE TABLE rows (id INTEGER PRIMARY KEY, samples TEXT NOT NULL)",
-    "CREATE VIEW history AS
-        SELECT time, device, key, mean / divisor AS mean, (mean - below) / divisor AS low,
-            (mean + above) / divisor AS high, unit
-        FROM (
-            SELECT datetime((rows.id >> 16) / 1000, 'unixepoch') AS time, device,
-                json_extract(series.value, '$[0]') AS key,
-                json_extract(series.value, '$[1]') AS unit,
-                json_extract(series.value, '$[2]') * 1.0 AS divisor,
-                json_extract(samples, '$[' || (series.key * 3) || ']')
-                    + json_extract(series.value, '$[3]') AS mean,
-                json_extract(samples, '$[' || (series.key * 3 + 1) || ']') AS below,
-                json_extract(samples, '$[' || (series.key * 3 + 2) || ']') AS above
-            FROM rows JOIN layouts ON layouts.id = rows.id & 65535, json_each(layouts.series) AS series)
-        WHERE mean IS NOT NULL",
+    view!("history", "rows", "layouts"),
     migration::COUNTERS,
     "CREATE TABLE days (
         day INTEGER NOT NULL, device TEXT NOT NULL, charged INTEGER NOT NULL,
@@ -42,6 +64,9 @@ const OBJECTS: [&str; 6] = [
     "CREATE TABLE alarms (
         start INTEGER NOT NULL, device TEXT NOT NULL, name TEXT NOT NULL, end INTEGER,
         details TEXT NOT NULL, PRIMARY KEY (start, device, name)) WITHOUT ROWID",
+    "CREATE TABLE hour_layouts (id INTEGER PRIMARY KEY, device TEXT NOT NULL, series TEXT NOT NULL)",
+    "CREATE TABLE hours (id INTEGER PRIMARY KEY, samples TEXT NOT NULL)",
+    view!("history_of_hours", "hours", "hour_layouts"),
 ];
 
 /// Creates what an empty file lacks, and converts one of an earlier version.

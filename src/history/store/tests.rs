@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::board::Board;
+use crate::history::packed::Sample;
 use crate::history::{Query, Spread};
 use crate::model::{EntryKey, Profile};
 
 mod energy;
+mod hours;
 mod write_volume;
 
 const SPAN: Duration = Duration::from_secs(48 * 3600);
@@ -49,9 +51,9 @@ fn key(key: &str) -> EntryKey {
     EntryKey::parse(key).unwrap()
 }
 
-fn minute(ago: u64, soc: i64, voltage: Spread) -> MinuteRow {
+fn minute(ago: u64, soc: i64, voltage: Spread) -> HistoryRow {
     let samples = vec![(key("soc"), Spread::of(soc)), (key("cell_3_voltage"), voltage)];
-    MinuteRow { time: Millis(NOW.0 - ago * 60_000), samples }
+    HistoryRow { time: Millis(NOW.0 - ago * 60_000), samples }
 }
 
 const SPREAD: Spread = Spread { low: 3300, mean: 3310, high: 3350 };
@@ -72,7 +74,7 @@ fn keep(oldest: Millis) -> Option<Expiry> {
     Some(Expiry { oldest, newest: None, elapsed: Duration::from_secs(60) })
 }
 
-fn batch(rows: Vec<(DeviceId, MinuteRow)>) -> Batch {
+fn batch(rows: Vec<(DeviceId, HistoryRow)>) -> Batch {
     Batch { rows, ..Batch::default() }
 }
 
@@ -309,10 +311,12 @@ fn old_file(folder: &Folder, changes: &str) {
     connection.execute_batch(changes).unwrap();
 }
 
-fn all_rows(folder: &Folder) -> Vec<(DeviceId, MinuteRow)> {
+fn all_rows(folder: &Folder) -> Vec<(DeviceId, HistoryRow)> {
     let mut rows = Vec::new();
     let collect = |store: &mut Store| {
-        store.for_each_minute(Millis(0), |device, row| rows.push((device.clone(), row.clone())))
+        let mut push =
+            |device: &DeviceId, row: &HistoryRow| rows.push((device.clone(), row.clone()));
+        store.minutes.for_each_row(&store.connection, Millis(0), &mut push)
     };
     folder.file().access(collect).unwrap();
     rows
@@ -371,7 +375,7 @@ fn quantities_appear_and_disappear() {
     let folder = Folder::new();
     let row = |ago, samples: &[(&str, i64)]| {
         let samples = samples.iter().map(|(name, value)| (key(name), Spread::of(*value)));
-        (id("a"), MinuteRow { samples: samples.collect(), ..minute(ago, 0, SPREAD) })
+        (id("a"), HistoryRow { samples: samples.collect(), ..minute(ago, 0, SPREAD) })
     };
     let rows = vec![
         row(3, &[("soc", 1), ("soh", 2)]),

@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::texts::{Form, detached};
 use super::{AppState, gateway};
 use crate::clock;
-use crate::history::{Answer, Query, Spread};
+use crate::history::{Answer, History, Query, Spread};
 use crate::model::units::millis;
 use crate::model::{DeviceId, DeviceState, EntryKey, Millis, Value};
 
@@ -33,7 +33,7 @@ pub(super) async fn history(
     Parameters(parameters): Parameters<HashMap<String, String>>,
 ) -> Result<Response, ApiError> {
     let state = app.device_state(&id)?;
-    let query = parse_query(&parameters, app.history.span, clock::now())
+    let query = parse_query(&parameters, &app.history, clock::now())
         .map_err(|error| ApiError(StatusCode::BAD_REQUEST, error))?;
     app.respond(state, query, columns).await
 }
@@ -45,7 +45,7 @@ pub(super) async fn csv(
     parameters: Parameters<HashMap<String, String>>,
 ) -> Result<Response, ApiError> {
     let state = app.device_state(&id)?;
-    let query = parse_query(&parameters, app.history.span, clock::now())
+    let query = parse_query(&parameters, &app.history, clock::now())
         .map_err(|error| ApiError(StatusCode::BAD_REQUEST, error))?;
     let State(app) = app;
     let mut response = app.respond(state, query, |_, answer| table(answer)).await?;
@@ -114,16 +114,18 @@ impl AppState {
 
 fn parse_query(
     parameters: &HashMap<String, String>,
-    max_range: Duration,
-    to: Millis,
+    history: &History,
+    now: Millis,
 ) -> Result<Query, String> {
-    let mut query = Query { from: to.before(max_range), to, step: None, keys: None };
+    let (from, to) = (now.before(history.span), now);
+    let mut query = Query { from, to, step: None, keys: None };
     for (name, text) in parameters {
         match name.as_str() {
             "hours" => {
                 let hours = parse_within(text, 0.01..=10_000.0)
                     .ok_or_else(|| format!("hours is a number like 48, not {text}"))?;
-                query.from = to.before(Duration::from_secs_f64(hours * 3600.0).min(max_range));
+                let range = Duration::from_secs_f64(hours * 3600.0).min(history.range());
+                query.from = now.before(range);
             }
             "step" => {
                 let step = parse_within(text, 1..=86_400)
@@ -141,7 +143,7 @@ fn parse_query(
                 })?;
                 let time = Millis(millis(Duration::from_secs_f64(seconds)));
                 match name.as_str() {
-                    "from" => query.from = time.max(query.from),
+                    "from" => query.from = time.max(now.before(history.range())),
                     _ => query.to = time,
                 }
             }
@@ -165,10 +167,12 @@ pub(super) fn parse_within<T: FromStr + PartialOrd>(
     text.parse().ok().filter(|number| range.contains(number))
 }
 
-/// `{"id": ..., "step": 300, "times": [...], "series": {"soc": {"unit": "%", "mean": [...], ...}}}`.
+/// `{"id": ..., "step": 300, "oldest": ..., "times": [...], "series": {"soc": {"unit": "%", "mean": [...], ...}}}`.
 fn columns(id: &DeviceId, answer: &Answer) -> String {
-    let times = answer.times.iter().map(|time| Some((i64::try_from(time.0).ok()?, 3)));
-    let times = json_list(times);
+    let seconds = |time: &Millis| Some((i64::try_from(time.0).ok()?, 3));
+    let times = json_list(answer.times.iter().map(seconds));
+    let oldest = json_list(answer.oldest.iter().map(seconds));
+    let oldest = if oldest == "[]" { "null" } else { oldest.trim_matches(['[', ']']) };
     let series = answer.columns.iter().map(|(series, points)| {
         let numbers = |number: fn(&Spread) -> i64| {
             let points = points.iter().map(Option::as_ref);
@@ -180,7 +184,9 @@ fn columns(id: &DeviceId, answer: &Answer) -> String {
         format!("\"{key}\":{{\"unit\":{unit},\"mean\":{mean},\"min\":{min},\"max\":{max}}}")
     });
     let (step, series) = (answer.step.as_secs_f64(), series.collect::<Vec<_>>().join(","));
-    format!("{{\"id\":\"{id}\",\"step\":{step},\"times\":{times},\"series\":{{{series}}}}}")
+    format!(
+        "{{\"id\":\"{id}\",\"step\":{step},\"oldest\":{oldest},\"times\":{times},\"series\":{{{series}}}}}"
+    )
 }
 
 /// Times in UTC, and three columns for each series. RFC 4180 has the line ends.

@@ -237,6 +237,9 @@ async fn history_has_columns_per_key() {
     assert_eq!(keys, ["soc", "power"]);
     let none = server.json("/api/devices/shed/history").await;
     assert_eq!((&none["times"], &none["series"]), (&json!([]), &json!({})));
+    assert_eq!((&all["oldest"], &none["oldest"]), (&all["times"][0], &Json::Null));
+    let year = server.json("/api/devices/rack/history?hours=8784&keys=soc").await;
+    assert_eq!((&year["step"], &year["times"]), (&json!(86_400), &all["times"]));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! How much is written to the disk, counted in bytes.
 
 use super::*;
+use crate::history::battery_history::BatteryHistory;
 use crate::history::write_schedule::WriteSchedule;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -49,14 +50,14 @@ fn battery() -> Vec<(EntryKey, i64)> {
 }
 
 /// A minute in which every value moves.
-fn row(battery: &[(EntryKey, i64)], number: u64, time: Millis) -> MinuteRow {
+fn row(battery: &[(EntryKey, i64)], number: u64, time: Millis) -> HistoryRow {
     let sample = |(index, (key, value)): (u64, &(EntryKey, i64))| {
         let mixed = (number * 40 + index).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
         let noise = |range| i64::try_from(mixed % range).unwrap();
         let mean = value + noise(15);
         (*key, Spread { low: mean - noise(12), mean, high: mean + noise(13) })
     };
-    MinuteRow { time, samples: (0..).zip(battery).map(sample).collect() }
+    HistoryRow { time, samples: (0..).zip(battery).map(sample).collect() }
 }
 
 #[test]
@@ -64,6 +65,7 @@ fn day_of_four_batteries_writes_less_than_ten_megabytes() {
     let folder = Folder::new();
     let (mut file, mut schedule) = (folder.file(), WriteSchedule::default());
     let (ids, values) = (["a", "b", "c", "d"].map(id), battery());
+    let mut hourly = ids.clone().map(|_| BatteryHistory::new(Duration::ZERO));
     let (mut queued, mut start) = (Vec::new(), 0);
     // From the end of the span on, rows expire as fast as new ones are added.
     for minute in 0..SPAN_MINUTES + DAY {
@@ -72,7 +74,9 @@ fn day_of_four_batteries_writes_less_than_ten_megabytes() {
         }
         let time = NOW.after(MINUTE * u32::try_from(minute).unwrap());
         let row = |(n, id): (u64, &DeviceId)| (id.clone(), row(&values, minute * 4 + n, time));
-        queued.extend((0..).zip(&ids).map(row));
+        let rows: Vec<_> = (0..).zip(&ids).map(row).collect();
+        hourly.iter_mut().zip(&rows).for_each(|(battery, (_, row))| battery.add_to_hour(row));
+        queued.extend(rows);
         let Some(due) = schedule.advance(MINUTE, true, false) else { continue };
         let oldest = time.before(MINUTE * u32::try_from(SPAN_MINUTES).unwrap());
         let expiry = due.delete.map(|elapsed| Expiry { oldest, newest: None, elapsed });
@@ -81,7 +85,11 @@ fn day_of_four_batteries_writes_less_than_ten_megabytes() {
         let number = u32::try_from(time.0 / 86_400_000).unwrap();
         let day = |id: &DeviceId| (id.clone(), Day { number, energy: totals(3500, 3500) });
         let days = ids.iter().map(day).collect();
-        let batch = Batch { rows: std::mem::take(&mut queued), days, alarms: Vec::new() };
+        let hours = ids.iter().zip(&mut hourly).flat_map(|(id, battery)| {
+            battery.take_unwritten().into_iter().map(|row| (id.clone(), row))
+        });
+        let hours = hours.collect();
+        let batch = Batch { rows: std::mem::take(&mut queued), hours, days, alarms: Vec::new() };
         file.write(batch, expiry, &counters);
     }
     let written = written() - start;
