@@ -21,6 +21,9 @@ step_browser() { lab_with_program browser.sh; }
 
 step_home_assistant() { lab_with_program home-assistant.sh; }
 
+# Wired batteries on the serial proxies of two generations of ESPHome.
+step_esphome() { lab_with_program esphome.sh; }
+
 # The demo on terminals of several sizes.
 step_terminal() { lab_with_program terminal.sh; }
 
