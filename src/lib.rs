@@ -18,6 +18,7 @@ pub mod command;
 pub mod config;
 pub mod did_you_mean;
 pub mod history;
+pub mod http_client;
 mod lz4;
 pub mod model;
 pub mod poll;

@@ -322,7 +322,7 @@ remedies! {
         host: "write the new address in NOTIFY_URL; a redirection to https means the scheme that ends \
             with s",
     }
-    NOTIFY_BUSY {
+    SERVER_BUSY {
         home_assistant: "look at the log of the server if this lasts",
         container: "look at the log of the server if this lasts",
         host: "look at the log of the server if this lasts",

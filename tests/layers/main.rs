@@ -78,6 +78,7 @@ const RULES: &[Rule] = &[
     Rule { module: "setup", may_use: &["model"], forbidden: &["std::env", "tracing"] },
     Rule { module: "supervisor", may_use: &["model"], forbidden: &["std::env", "tracing"] },
     Rule { module: "tls", may_use: &[], forbidden: &["std::env", "tracing"] },
+    Rule { module: "http_client", may_use: &["tls"], forbidden: &["std::env", "tracing"] },
     Rule {
         module: "capture",
         may_use: &["model", "protocol", "raw", "clock"],
@@ -106,6 +107,7 @@ const RULES: &[Rule] = &[
             "remedy",
             "tasks",
             "tls",
+            "http_client",
         ],
         forbidden: &["std::env"],
     },

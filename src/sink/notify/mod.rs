@@ -14,7 +14,6 @@ mod sender;
 mod service;
 mod summary;
 mod throttle;
-mod url;
 mod watcher;
 
 use std::sync::Arc;

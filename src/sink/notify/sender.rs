@@ -151,6 +151,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http_client::HttpError;
 
     #[test]
     fn messages_are_paced_after_a_burst() {
@@ -166,9 +167,10 @@ mod tests {
     #[test]
     fn pauses_grow_and_respect_the_server() {
         let seconds = |attempt, error: &SendError, jitter| pause(attempt, error, jitter).as_secs();
-        let pauses = [1, 2, 3, 4, 9, 4_000_000].map(|it| seconds(it, &SendError::Timeout, 0.0));
+        let late = SendError::Http(HttpError::Timeout);
+        let pauses = [1, 2, 3, 4, 9, 4_000_000].map(|it| seconds(it, &late, 0.0));
         assert_eq!(pauses, [5, 10, 20, 40, 600, 600]);
-        assert!(pause(1, &SendError::Timeout, 0.999) >= FIRST_PAUSE / 2);
+        assert!(pause(1, &late, 0.999) >= FIRST_PAUSE / 2);
         let busy = |retry_after| SendError::Busy { reason: String::new(), retry_after };
         assert_eq!(seconds(1, &busy(Some(Duration::from_secs(100))), 0.5), 105);
         assert_eq!(seconds(5, &busy(Some(Duration::from_secs(1))), 0.0), 80);

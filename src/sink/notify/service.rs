@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::event::{Level, Message};
-use super::url::{Url, base64, decode};
 use crate::did_you_mean::closest;
+use crate::http_client::{Url, base64, decode};
 use crate::model::Secret;
 
 const HTTP: u16 = 80;

@@ -1,4 +1,6 @@
-//! The parts of a URL that names a service. Errors never contain the text, which is a secret.
+//! The parts of a URL, which may be a secret.
+
+use std::fmt::Write;
 
 /// `scheme://user:password@authority/path?query`, still encoded.
 #[derive(Debug, Clone, Copy)]
@@ -6,7 +8,7 @@ pub struct Url<'a> {
     pub scheme: &'a str,
     /// User name and password, separated by a colon.
     pub login: Option<&'a str>,
-    /// Host and port, or what a service has in their place.
+    /// Host and port, or what a service of notifications has in their place.
     pub authority: &'a str,
     /// Begins with a slash, unless it is empty.
     pub path: &'a str,
@@ -83,6 +85,23 @@ pub fn decode(text: &str) -> Option<String> {
     (!text.chars().any(char::is_control)).then_some(text)
 }
 
+/// The reverse of [`decode`], for the value of a parameter.
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                encoded.push(byte.into());
+            }
+            // Writing into a String cannot fail.
+            _ => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+    }
+    encoded
+}
+
 /// Base64, for logins.
 pub fn base64(text: &str) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -135,6 +154,13 @@ mod tests {
         for wrong in ["%", "%4", "%zz", "%+1", "a%0d%0aX: y", "%ff"] {
             assert_eq!(decode(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn encoded_text_is_one_value() {
+        let text = "my org/ä&b=1~";
+        assert_eq!(encode(text), "my%20org%2F%C3%A4%26b%3D1~");
+        assert_eq!(decode(&encode(text)).as_deref(), Some(text));
     }
 
     /// The examples of RFC 4648.
