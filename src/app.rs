@@ -11,6 +11,7 @@ mod read;
 mod setup;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -30,7 +31,7 @@ use crate::model::{DeviceId, EnergySource, Restored};
 use crate::poll::{Line, run_line};
 use crate::remedy;
 use crate::setup::Setup;
-use crate::sink::{http, mqtt, notify};
+use crate::sink::{http, influx, mqtt, notify};
 use crate::tasks::{Task, Tasks};
 use crate::transport::Bluetooth;
 
@@ -94,12 +95,7 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
             http::run(settings.clone(), board, history, setup, task).boxed()
         });
     }
-    if let Some(settings) = config.notify.clone() {
-        let board = board.clone();
-        supervise(&mut sinks, sink("notify"), move |task| {
-            notify::run(settings.clone(), board.clone(), task).boxed()
-        });
-    }
+    start_senders(&mut sinks, config, board, sink);
     let file_restored = CancellationToken::new();
     if let Some(settings) = config.mqtt.clone() {
         sinks.spawn(start_counters_without_broker(board.clone(), stop_sinks.clone()).boxed());
@@ -126,6 +122,28 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
     }
     stop_sinks.cancel();
     join_all("a sink", sinks, SINKS_STOP).await;
+}
+
+/// Starts the sinks that send to servers other than the broker. `register` makes the task of one.
+fn start_senders(
+    sinks: &mut JoinSet<()>,
+    config: &Config,
+    board: &Board,
+    register: impl Fn(&str) -> Task,
+) {
+    if let Some(settings) = config.notify.clone() {
+        let board = board.clone();
+        supervise(sinks, register("notify"), move |task| {
+            notify::run(settings.clone(), board.clone(), task).boxed()
+        });
+    }
+    if let Some(settings) = config.influx.clone() {
+        let shared = (board.clone(), Arc::<influx::Backlog>::default());
+        supervise(sinks, register("influx"), move |task| {
+            let (board, backlog) = shared.clone();
+            influx::run(settings.clone(), board, backlog, task).boxed()
+        });
+    }
 }
 
 /// Starts the energy counters of the batteries for which nothing was restored.

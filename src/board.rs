@@ -29,6 +29,8 @@ pub struct Board {
     pub mqtt_queue: Arc<AtomicUsize>,
     /// Set where notifications are configured.
     pub notifications: Arc<OnceLock<Arc<NotificationCounts>>>,
+    /// Set where a server for line protocol is configured.
+    pub influx: Arc<OnceLock<Arc<InfluxCounts>>>,
     /// Time of the last check for a pause, in milliseconds on the boot-time clock.
     last_check: Arc<AtomicU64>,
 }
@@ -44,6 +46,17 @@ pub struct NotificationCounts {
     pub left_out: AtomicU64,
 }
 
+/// Readings for a server for line protocol, since the start of the program.
+#[derive(Debug, Default)]
+pub struct InfluxCounts {
+    /// Confirmed by the server.
+    pub written: AtomicU64,
+    /// Refused by the server, or gone because it was away for too long.
+    pub dropped: AtomicU64,
+    /// Not confirmed yet.
+    pub waiting: AtomicU64,
+}
+
 impl Board {
     /// The set of batteries never changes afterwards.
     pub fn new(profiles: impl IntoIterator<Item = Profile>) -> Self {
@@ -55,6 +68,7 @@ impl Board {
             broker: Arc::default(),
             mqtt_queue: Arc::default(),
             notifications: Arc::default(),
+            influx: Arc::default(),
             last_check: Arc::default(),
         }
     }

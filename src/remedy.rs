@@ -322,6 +322,32 @@ remedies! {
         host: "write the new address in NOTIFY_URL; a redirection to https means the scheme that ends \
             with s",
     }
+    INFLUX_SERVER {
+        home_assistant: "check the host, the port and the scheme in `influx_url` in the configuration of \
+            the app, and whether the server runs; localhost is this app itself",
+        container: "check the host, the port and the scheme in INFLUX_URL, and whether the server runs; \
+            localhost is this container itself",
+        host: "check the host, the port and the scheme in INFLUX_URL, and whether the server runs",
+    }
+    INFLUX_CERTIFICATE {
+        home_assistant: "check the host in `influx_url` in the configuration of the app; a self-signed \
+            certificate is not accepted",
+        container: "check the host in INFLUX_URL; for a self-signed certificate set INFLUX_CA_FILE to it",
+        host: "check the host in INFLUX_URL; for a self-signed certificate set INFLUX_CA_FILE to it",
+    }
+    INFLUX_LOGIN {
+        home_assistant: "check `influx_token`, or `influx_user` and `influx_password`, and whether they may \
+            write to this database",
+        container: "check INFLUX_TOKEN, or INFLUX_USER and INFLUX_PASSWORD, and whether they may write to \
+            this database",
+        host: "check INFLUX_TOKEN, or INFLUX_USER and INFLUX_PASSWORD, and whether they may write to this \
+            database",
+    }
+    INFLUX_DATABASE {
+        home_assistant: "check `influx_bucket` and `influx_org`, or `influx_database`, and whether it exists",
+        container: "check INFLUX_BUCKET and INFLUX_ORG, or INFLUX_DATABASE, and whether it exists",
+        host: "check INFLUX_BUCKET and INFLUX_ORG, or INFLUX_DATABASE, and whether it exists",
+    }
     SERVER_BUSY {
         home_assistant: "look at the log of the server if this lasts",
         container: "look at the log of the server if this lasts",

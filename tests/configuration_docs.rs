@@ -36,6 +36,7 @@ fn reference() -> String {
         (Group::Mqtt, "MQTT and Home Assistant", ""),
         (Group::Alarms, "Alarm thresholds", "`off` disables an alarm.\n\n"),
         (Group::Notifications, "Notifications", ""),
+        (Group::Influx, "InfluxDB and VictoriaMetrics", ""),
         (Group::Service, "Service", ""),
     ] {
         // Writing into a String cannot fail.

@@ -9,6 +9,7 @@ mod endpoint;
 mod error;
 mod esphome;
 mod http;
+mod influx;
 mod installation;
 mod notify;
 mod profiles;
@@ -46,7 +47,7 @@ use crate::model::{AlarmThresholds, DeviceId, Profile};
 use crate::protocol::detection::Scope;
 use crate::protocol::{DriverInfo, Options};
 use crate::sink::http::{Options as SetupOptions, Settings as HttpSettings};
-use crate::sink::{mqtt, notify as notify_sink};
+use crate::sink::{influx as influx_sink, mqtt, notify as notify_sink};
 
 #[derive(Debug)]
 pub struct Config {
@@ -58,6 +59,8 @@ pub struct Config {
     pub http: Option<HttpSettings>,
     /// `None`: no service is configured.
     pub notify: Option<notify_sink::Settings>,
+    /// `None`: no server for line protocol is configured.
+    pub influx: Option<influx_sink::Settings>,
     pub history: HistorySettings,
     /// Whether commands may change a battery.
     pub allow_control: bool,
@@ -142,6 +145,7 @@ fn build(
     let http = http::settings(values, options);
     let zone = zone::local(values);
     let notify = notify::settings(values, zone);
+    let influx = influx::settings(values);
     warn_about_unknown_types(values, &batteries.devices, mqtt.as_ref());
     let diagnostics = reporter.take();
     if !diagnostics.errors.is_empty() {
@@ -153,6 +157,7 @@ fn build(
         mqtt,
         http,
         notify,
+        influx,
         history: service::history(values, zone.unwrap_or_default()),
         allow_control,
         capture: values.value(&variables::BMS_CAPTURE).map(PathBuf::from),

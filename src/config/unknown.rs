@@ -10,11 +10,13 @@ use crate::did_you_mean::closest;
 const OWN_PREFIXES: [&str; 3] = ["bms_", "mqtt_", "alarm_"];
 
 /// Prefixes that other programs use, too: such a name is reported only if it is almost a known one.
-const SHARED_PREFIXES: [&str; 9] =
-    ["ha_", "history_", "http_", "read_", "device_", "allow_", "serial_", "log_", "notify_"];
+const SHARED_PREFIXES: [&str; 10] = [
+    "ha_", "history_", "http_", "read_", "device_", "allow_", "serial_", "log_", "notify_",
+    "influx_",
+];
 
 /// Names that people try, most of them from other programs, and those that they mean.
-const SYNONYMS: [(&str, &str); 42] = [
+const SYNONYMS: [(&str, &str); 44] = [
     ("address", "bms_address"),
     ("alarm_cell_diff", "alarm_cell_delta"),
     ("alarm_cell_max", "alarm_cell_high"),
@@ -40,6 +42,8 @@ const SYNONYMS: [(&str, &str); 42] = [
     ("bms_serial_port", "bms_port"),
     ("bms_unit_id", "bms_slave_id"),
     ("http_port", "http_listen"),
+    ("influxdb_token", "influx_token"),
+    ("influxdb_url", "influx_url"),
     ("interval", "read_interval"),
     ("mac_address", "bms_address"),
     ("mqtt_address", "mqtt_host"),

@@ -5,6 +5,7 @@ use super::endpoint::Endpoint;
 use super::rule::{self, Rule};
 use crate::model::profile::{INTERVAL_MS, SCAN_TIMEOUT_MS, TIMEOUT_MS, address_bytes};
 use crate::protocol::barcode::{Barcode, BarcodeError};
+use crate::sink::influx::Address;
 
 #[derive(Debug)]
 pub struct Variable {
@@ -33,6 +34,7 @@ pub enum Group {
     Mqtt,
     Alarms,
     Notifications,
+    Influx,
     Service,
 }
 
@@ -260,6 +262,26 @@ variables! {
         TZ { derived: "that of the machine, in a container UTC", example: "Europe/Berlin",
             help: "Time zone of `NOTIFY_DAILY`, of times in notifications, and of the days of the energy: a name, or a \
                 rule such as `CET-1CEST,M3.5.0,M10.5.0/3`. Home Assistant sets it." }
+    }
+    Influx {
+        INFLUX_URL { example: "http://192.168.1.20:8086",
+            rule: Rule::text("a URL such as http://host:8086, without a login and without a path of the API",
+                |text| Address::parse(text).is_some()),
+            help: "[InfluxDB, VictoriaMetrics or Telegraf](influx.md): address of the server to which readings are written \
+                in line protocol." }
+        INFLUX_TOKEN { secret: true, example: "my-token",
+            rule: Rule::text("the token as the server shows it", |text| text.bytes().all(|byte| byte.is_ascii_graphic())),
+            help: "InfluxDB 2 and 3: token that may write to the bucket." }
+        INFLUX_BUCKET { example: "batteries", help: "InfluxDB 2 and 3, and Telegraf: bucket, or database of InfluxDB 3." }
+        INFLUX_ORG { example: "home", help: "InfluxDB 2: organization of the bucket." }
+        INFLUX_DATABASE { example: "batteries", help: "InfluxDB 1: database; VictoriaMetrics: value of the label `db`." }
+        INFLUX_USER { example: "bms", help: "InfluxDB 1, or a proxy: user name." }
+        INFLUX_PASSWORD { secret: true, example: "secret", help: "Password of `INFLUX_USER`." }
+        INFLUX_INTERVAL { derived: "every reading", rule: Rule::whole(1, 86_400, " seconds"), example: "60",
+            help: "Seconds between two readings of a battery that are written." }
+        INFLUX_CA_FILE { rule: FILE, example: "/certs/ca.pem",
+            help: "PEM file with additional root certificates for this server, or with its own certificate, if it is \
+                self-signed." }
     }
     Service {
         HTTP_LISTEN { default: Some("127.0.0.1:8099"), example: "0.0.0.0:8099",

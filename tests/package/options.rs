@@ -71,6 +71,7 @@ const NOT_OPTIONS: &[&str] = &[
     "MQTT_CLIENT_CERT_FILE",
     "MQTT_CLIENT_KEY_FILE",
     "NOTIFY_CA_FILE",
+    "INFLUX_CA_FILE",
     "DEBUG_MODE",
     "RUST_LOG",
     // The folder of the app.

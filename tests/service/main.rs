@@ -6,6 +6,8 @@
 mod esphome_device;
 #[path = "../common/http.rs"]
 mod http;
+#[path = "../common/line_server.rs"]
+mod line_server;
 #[path = "../common/mosquitto.rs"]
 mod mosquitto;
 #[path = "../common/proxy.rs"]
@@ -24,6 +26,7 @@ mod derived;
 mod esphome;
 mod fixture;
 mod history;
+mod influx;
 mod legacy_environment;
 mod lifecycle;
 mod line_faults;

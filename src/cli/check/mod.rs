@@ -7,12 +7,12 @@ use super::{FAILED, Outcome, SUCCESS, load_config, scan};
 use crate::app;
 use crate::config::Config;
 use crate::model::Profile;
-use crate::sink::{mqtt, notify};
+use crate::sink::{influx, mqtt, notify};
 use crate::transport::Bluetooth;
 
 pub(super) const COMMAND: Command = Command {
     name: "check",
-    about: "Test the configuration, the ports, Bluetooth, the broker and the services for \
+    about: "Test the configuration, the ports, Bluetooth, the broker, InfluxDB and the services for \
             notifications, and suggest remedies; \
             without a battery list what is connected",
     positional: None,
@@ -33,6 +33,7 @@ async fn run() -> Outcome {
         bluetooth::check_adapters(&config, &bluetooth).await,
         check_batteries(&config, &bluetooth).await,
         check_broker(&config).await,
+        check_influx(&config).await,
         check_notifications(&config).await,
     ];
     Ok(if results.contains(&false) { FAILED } else { SUCCESS })
@@ -99,6 +100,17 @@ async fn check_broker(config: &Config) -> bool {
     match &result {
         Ok(()) => println!("OK    broker {address}: login accepted"),
         Err(reason) => println!("FAIL  broker {address}: {reason}"),
+    }
+    result.is_ok()
+}
+
+async fn check_influx(config: &Config) -> bool {
+    let Some(influx::Settings { server, .. }) = &config.influx else { return true };
+    let result = influx::probe(server).await;
+    let label = server.label();
+    match &result {
+        Ok(()) => println!("OK    InfluxDB {label}: reachable"),
+        Err(reason) => println!("FAIL  InfluxDB {label}: {reason}"),
     }
     result.is_ok()
 }

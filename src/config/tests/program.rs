@@ -119,6 +119,46 @@ fn password_warning_needs_a_valid_broker() {
 }
 
 #[test]
+fn line_protocol_needs_a_database_and_ignores_what_loses() {
+    const URL: (&str, &str) = ("INFLUX_URL", "https://host:8086/sub");
+    assert!(load_valid(&[]).influx.is_none());
+    let config = load_valid(&[
+        URL,
+        ("INFLUX_TOKEN", "abc=="),
+        ("INFLUX_BUCKET", "bms"),
+        ("INFLUX_INTERVAL", "60"),
+        ("INFLUX_USER", "me"),
+        ("INFLUX_DATABASE", "bms"),
+    ]);
+    let settings = config.influx.unwrap();
+    assert_eq!(
+        (settings.server.label().as_str(), settings.interval.as_secs()),
+        ("https://host:8086", 60)
+    );
+    for warning in [
+        "INFLUX_DATABASE has no effect, because INFLUX_BUCKET is set",
+        "INFLUX_USER has no effect, because INFLUX_TOKEN is set",
+    ] {
+        assert!(config.warnings.iter().any(|it| it == warning), "{:?}", config.warnings);
+    }
+    let lonely = warnings(&[("INFLUX_ORG", "home"), ("INFLUX_PASSWORD", "secret")]);
+    assert_eq!(
+        lonely,
+        ["INFLUX_ORG, INFLUX_PASSWORD has no effect, because INFLUX_URL is not set"]
+    );
+    let missing = error(&[URL]);
+    assert!(
+        missing.starts_with("INFLUX_BUCKET must be set: InfluxDB 2 and 3 need it"),
+        "{missing}"
+    );
+    let plain = ("INFLUX_URL", "http://host:8086");
+    let unsafe_ = error(&[plain, ("INFLUX_DATABASE", "bms"), ("INFLUX_CA_FILE", "/ca.pem")]);
+    assert!(unsafe_.contains("begins with https:// because of INFLUX_CA_FILE"), "{unsafe_}");
+    let login = error(&[("INFLUX_URL", "http://me:hunter2@host"), ("INFLUX_DATABASE", "bms")]);
+    assert!(login.contains("http://***@host") && !login.contains("hunter2"), "{login}");
+}
+
+#[test]
 fn notifications_have_several_urls_a_time_and_a_zone() {
     let urls =
         ("NOTIFY_URL", "ntfys://ntfy.sh/topic,\n gotify://host:8080/token json://[::1]/hook");

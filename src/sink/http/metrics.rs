@@ -71,6 +71,20 @@ impl Collector for Metrics {
                 families.single(name, help, Sample::Counter(count.load(Ordering::Relaxed)))?;
             }
         }
+        if let Some(counts) = self.board.influx.get() {
+            for (name, help, count) in [
+                ("influx_written", "Readings that the InfluxDB server has taken", &counts.written),
+                (
+                    "influx_dropped",
+                    "Readings that it has refused, or that grew too old",
+                    &counts.dropped,
+                ),
+            ] {
+                families.single(name, help, Sample::Counter(count.load(Ordering::Relaxed)))?;
+            }
+            let waiting = Sample::Gauge(counts.waiting.load(Ordering::Relaxed) as f64);
+            families.single("influx_queue", "Readings waiting for the InfluxDB server", waiting)?;
+        }
         let Some(broker) = self.board.broker() else { return Ok(()) };
         let connected = Sample::Gauge(number(broker.connected));
         let help = "Whether the program is connected to the broker";
