@@ -91,9 +91,15 @@ fn link_kind(error: &LinkError) -> FaultKind {
             FaultKind::AdapterNotFound
         }
         LinkError::Esphome { fault, .. } => match fault {
-            EsphomeFault::WrongKey | EsphomeFault::KeyRequired | EsphomeFault::NotEncrypted => {
-                FaultKind::AuthFailed
-            }
+            EsphomeFault::WrongKey
+            | EsphomeFault::KeyRequired
+            | EsphomeFault::NotEncrypted
+            | EsphomeFault::PinRequired => FaultKind::AuthFailed,
+            EsphomeFault::Unreachable(_)
+            | EsphomeFault::NoProxy
+            | EsphomeFault::OnlyListens
+            | EsphomeFault::HearsNothing => FaultKind::AdapterNotFound,
+            EsphomeFault::ProxyBusy => FaultKind::PortBusy,
             EsphomeFault::NoPort { .. } => FaultKind::PortNotFound,
             _ => FaultKind::ConnectFailed,
         },

@@ -35,9 +35,33 @@ pub enum EsphomeFault {
     Closed(String),
     #[error("the system has no random numbers")]
     NoRandomness,
+    /// As a Bluetooth proxy. The reason is that of another error.
+    #[error("the Bluetooth proxy cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("it is no Bluetooth proxy")]
+    NoProxy,
+    #[error("it receives advertisements and cannot connect")]
+    OnlyListens,
+    /// It serves one client.
+    #[error("the Bluetooth proxy is used by another program, probably Home Assistant")]
+    ProxyBusy,
+    #[error("the Bluetooth proxy receives no Bluetooth device at all")]
+    HearsNothing,
+    #[error("all {0} connections of the Bluetooth proxy are in use")]
+    NoSlot(u64),
+    #[error("the battery wants a PIN, which a Bluetooth proxy cannot give")]
+    PinRequired,
 }
 
 impl EsphomeFault {
+    /// Whether a Bluetooth proxy may serve us again without any change of its configuration.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            EsphomeFault::Unreachable(_) | EsphomeFault::ProxyBusy | EsphomeFault::HearsNothing
+        )
+    }
+
     /// What the operator can do.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -67,11 +91,31 @@ impl EsphomeFault {
             EsphomeFault::PortRefused { .. } => {
                 "check `uart:` and `serial_proxy:` in the YAML of the device"
             }
+            EsphomeFault::NoProxy => {
+                "add `esp32_ble_tracker:` and `bluetooth_proxy:` to the YAML of the device"
+            }
+            EsphomeFault::OnlyListens => {
+                "set `active: true` under `bluetooth_proxy:` in the YAML of the device, and update \
+                 ESPHome"
+            }
+            EsphomeFault::ProxyBusy => {
+                "use an ESP32 of its own as the proxy, and do not add it to Home Assistant"
+            }
+            EsphomeFault::HearsNothing => {
+                "restart the device; if Home Assistant uses it as its proxy, use one of its own here"
+            }
+            EsphomeFault::NoSlot(_) => {
+                "set a higher `connection_slots:` under `bluetooth_proxy:` (up to 9), or add a proxy"
+            }
+            EsphomeFault::PinRequired => {
+                "read it with a Bluetooth adapter of this machine, or remove the PIN"
+            }
             EsphomeFault::Version(_) => "update ESPHome on the device, or this program",
             EsphomeFault::Rejected(_)
             | EsphomeFault::BadFrame
             | EsphomeFault::Silent
             | EsphomeFault::Closed(_)
+            | EsphomeFault::Unreachable(_)
             | EsphomeFault::NoRandomness => {
                 "check the power and the Wi-Fi of the device; it serves a few clients at a time"
             }

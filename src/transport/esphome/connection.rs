@@ -4,15 +4,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
+use super::bluetooth::{self, SCANNER_MODE, SLOTS_REQUEST, SUBSCRIBE};
 use super::message::DeviceInfo;
 use super::noise::Key;
+use super::peers::{Peers, Request};
+use super::radio::Radio;
 use super::session::{Event, Session};
 use crate::transport::WRITE_LIMIT;
 use crate::transport::esphome_fault::EsphomeFault;
@@ -27,25 +29,49 @@ const PIECE: usize = 1024;
 /// For the disconnect request, and for what a device sends before it closes the connection.
 const DISCONNECT_LIMIT: Duration = Duration::from_secs(1);
 
+/// TCP, or a stream in memory.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// Access to the task; it disconnects when all clones are dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     commands: mpsc::Sender<Command>,
     ended: Arc<OnceLock<EsphomeFault>>,
+    /// What it receives as a Bluetooth proxy.
+    pub radio: watch::Receiver<Radio>,
 }
 
 #[derive(Debug)]
 enum Command {
-    Open { port: u64, baud: u32, data: mpsc::Sender<Vec<u8>>, done: Done },
-    Close { port: u64, done: Done },
-    Write { port: u64, bytes: Vec<u8>, done: Done },
+    Open {
+        port: u64,
+        baud: u32,
+        data: mpsc::Sender<Vec<u8>>,
+        done: Done,
+    },
+    Close {
+        port: u64,
+        done: Done,
+    },
+    Write {
+        port: u64,
+        bytes: Vec<u8>,
+        done: Done,
+    },
+    /// Asks for advertisements and for the number of free slots.
+    Listen {
+        done: Done,
+    },
+    /// About a battery that the proxy connects to.
+    Bluetooth(Request),
 }
 
 type Done = oneshot::Sender<Result<(), EsphomeFault>>;
 
 /// Makes itself known to the device. The name that it reports comes along with an error.
 pub(super) async fn connect(
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     key: Option<&Key>,
 ) -> Result<(Connection, DeviceInfo), (Option<String>, EsphomeFault)> {
     let session = Session::new(key, Instant::now()).map_err(|fault| (None, fault))?;
@@ -64,8 +90,10 @@ pub(super) async fn connect(
     }
     let info = wire.session.info().clone();
     let (commands, receiver) = mpsc::channel(COMMANDS);
-    let connection = Connection { commands, ended: Arc::default() };
-    let task = Task { wire, ports: Vec::new(), commands: receiver };
+    let peers = Peers::default();
+    let radio = peers.radio.subscribe();
+    let connection = Connection { commands, ended: Arc::default(), radio };
+    let task = Task { wire, ports: Vec::new(), peers, commands: receiver };
     tokio::spawn(task.run(connection.ended.clone()).boxed());
     Ok((connection, info))
 }
@@ -96,6 +124,16 @@ impl Connection {
         self.call(|done| Command::Write { port, bytes, done }).await
     }
 
+    /// Subscribes to the advertisements.
+    pub async fn listen(&self) -> Result<(), EsphomeFault> {
+        self.call(|done| Command::Listen { done }).await
+    }
+
+    /// Sends a request; its reply arrives in the request.
+    pub async fn request(&self, request: Request) -> Result<(), EsphomeFault> {
+        self.commands.send(Command::Bluetooth(request)).await.map_err(|_| self.end())
+    }
+
     async fn call(&self, command: impl FnOnce(Done) -> Command) -> Result<(), EsphomeFault> {
         let (done, result) = oneshot::channel();
         if self.commands.send(command(done)).await.is_err() {
@@ -115,7 +153,7 @@ impl Connection {
 
 /// A connection and what is said on it.
 struct Wire {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     session: Session,
     chunk: Vec<u8>,
 }
@@ -173,6 +211,7 @@ impl Wire {
 struct Task {
     wire: Wire,
     ports: Vec<TaskPort>,
+    peers: Peers,
     commands: mpsc::Receiver<Command>,
 }
 
@@ -193,7 +232,7 @@ impl Task {
 
     async fn serve(&mut self) -> Result<(), EsphomeFault> {
         loop {
-            self.dispatch();
+            self.dispatch()?;
             self.release_dropped()?;
             self.wire.flush().await?;
             tokio::select! {
@@ -231,12 +270,26 @@ impl Task {
                 self.wire.flush().await?;
                 let _ = done.send(Ok(()));
             }
+            Command::Listen { done } => {
+                self.peers.radio.send_modify(|radio| {
+                    (radio.is_ours, radio.last) = (false, Some(Instant::now()));
+                });
+                session.send(SLOTS_REQUEST, &[])?;
+                session.send(SUBSCRIBE, &bluetooth::subscribe_raw())?;
+                let _ = done.send(Ok(()));
+            }
+            Command::Bluetooth(mut request) => {
+                let (kind, payload) = (request.kind, std::mem::take(&mut request.payload));
+                if self.peers.begin(request) {
+                    session.send(kind, &payload)?;
+                }
+            }
         }
         Ok(())
     }
 
     /// Passes on what the session has received.
-    fn dispatch(&mut self) {
+    fn dispatch(&mut self) -> Result<(), EsphomeFault> {
         while let Some(event) = self.wire.session.next_event() {
             match event {
                 Event::Ready => {}
@@ -244,6 +297,16 @@ impl Task {
                 Event::PortFailed { port, fault } => {
                     self.opened(port, Err(fault));
                     self.ports.retain(|it| it.number != port);
+                }
+                Event::Bluetooth(message) => {
+                    let was_ours = self.peers.radio.borrow().is_ours;
+                    self.peers.handle(&message, Instant::now());
+                    let radio = self.peers.radio.borrow();
+                    if radio.is_ours && !was_ours && radio.is_passive {
+                        // Most batteries have their names in the reply to an active scan only.
+                        let active = bluetooth::active_scan();
+                        self.wire.session.send(SCANNER_MODE, &active)?;
+                    }
                 }
                 Event::Data { port, bytes } => {
                     let Some(port) = self.ports.iter().find(|it| it.number == port) else {
@@ -259,6 +322,7 @@ impl Task {
                 }
             }
         }
+        Ok(())
     }
 
     fn opened(&mut self, port: u64, result: Result<(), EsphomeFault>) {
@@ -268,8 +332,12 @@ impl Task {
         }
     }
 
-    /// Frees the ports whose links were dropped.
+    /// Frees the ports and batteries whose links were dropped.
     fn release_dropped(&mut self) -> Result<(), EsphomeFault> {
+        for address in self.peers.take_dropped() {
+            let payload = bluetooth::disconnect(address);
+            self.wire.session.send(bluetooth::DEVICE_REQUEST, &payload)?;
+        }
         let is_dropped = |port: &&TaskPort| port.data.is_closed();
         let dropped: Vec<_> = self.ports.iter().filter(is_dropped).map(|it| it.number).collect();
         self.ports.retain(|port| !dropped.contains(&port.number));

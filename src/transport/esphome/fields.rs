@@ -124,6 +124,21 @@ pub fn bytes(payload: &[u8], field: u64) -> &[u8] {
     every_bytes(payload, field).last().unwrap_or_default()
 }
 
+/// Every number with this field number, packed or not.
+pub fn every_number(payload: &[u8], field: u64) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for (_, value) in Fields(payload).filter(|(key, _)| *key == field) {
+        match value {
+            Value::Number(number) => numbers.push(number),
+            Value::Bytes(packed) => {
+                let mut packed = Fields(packed);
+                numbers.extend(std::iter::from_fn(|| packed.number()));
+            }
+        }
+    }
+    numbers
+}
+
 /// A text without control characters, because it is logged.
 pub fn text(payload: &[u8], field: u64) -> String {
     String::from_utf8_lossy(bytes(payload, field)).replace(char::is_control, " ")
@@ -152,6 +167,7 @@ mod tests {
         let message = [0x0D, 1, 2, 0, 0, 0x11, 1, 0, 0, 0, 0, 0, 0, 0, 0x1A, 1, 7, 0x1A, 1, 8];
         assert_eq!((number(&message, 1), number(&message, 2)), (513, 1));
         assert_eq!(every_bytes(&message, 3).collect::<Vec<_>>(), [[7], [8]]);
+        assert_eq!((every_number(&message, 1), every_number(&message, 3)), (vec![513], vec![7, 8]));
     }
 
     #[test]
@@ -183,6 +199,7 @@ mod tests {
         #[test]
         fn any_bytes_end(bytes: Vec<u8>) {
             prop_assert!(Fields(&bytes).count() <= bytes.len());
+            prop_assert!(every_number(&bytes, 1).len() <= bytes.len());
         }
     }
 }

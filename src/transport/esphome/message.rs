@@ -40,6 +40,8 @@ pub struct DeviceInfo {
     pub version: String,
     /// The names of the serial ports; their order is that of their numbers.
     pub ports: Vec<String>,
+    /// What it can do as a Bluetooth proxy, as bits; 0 if it is none.
+    pub bluetooth: u64,
     /// Version of its API, as major and minor number.
     pub api: [u64; 2],
 }
@@ -47,7 +49,8 @@ pub struct DeviceInfo {
 impl DeviceInfo {
     pub fn read(payload: &[u8], api: [u64; 2]) -> Self {
         let ports = every_bytes(payload, 25).take(MAX_PORTS).map(|port| name(port, 1)).collect();
-        DeviceInfo { name: name(payload, 2), version: name(payload, 4), ports, api }
+        let [name, version] = [2, 4].map(|field| name(payload, field));
+        DeviceInfo { name, version, ports, bluetooth: number(payload, 15), api }
     }
 
     /// Whether it answers requests for serial ports. Older ones do not report a port in use.
@@ -125,11 +128,11 @@ impl SerialReply {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::super::tests::{hex, vectors};
     use super::*;
 
-    fn recorded(what: &str) -> Vec<u8> {
+    pub fn recorded(what: &str) -> Vec<u8> {
         let all = vectors()["messages"].as_array().unwrap().clone();
         hex(&all.iter().find(|message| message["what"] == what).unwrap()["payload"])
     }
@@ -142,6 +145,7 @@ mod tests {
             ("garage", "2026.10.0", &["BMS bus".to_owned()][..])
         );
         assert!(info.replies_to_serial_requests());
+        assert_eq!(info.bluetooth, 0xFF);
         let subscribe = "serial: subscribe the first port (empty)";
         assert_eq!(serial_request(0, SUBSCRIBE), recorded(subscribe));
         assert_eq!(serial_settings(0, 9600), recorded("serial: 9600 8N1"));

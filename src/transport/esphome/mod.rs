@@ -1,6 +1,7 @@
-//! Serial ports of ESPHome devices (`serial_proxy:`) over the native API of ESPHome, version 1.
+//! Serial ports (`serial_proxy:`) and Bluetooth (`bluetooth_proxy:`) of ESPHome devices over the native
+//! API of ESPHome, version 1.
 //!
-//! One connection to each device serves all its ports. It lasts as long as the process: a device
+//! One connection to each device serves all its ports and batteries. It lasts as long as the process: a device
 //! without any client restarts after 15 minutes. A task owns it ([`connection`]), and the protocol
 //! itself has no IO ([`session`]).
 //!
@@ -10,23 +11,33 @@
 //! Source: <https://github.com/esphome/esphome>, `components/api/api.proto` of 2026.6 and 2026.10,
 //! and programs built from both.
 
+pub mod bluetooth;
 mod connection;
 pub mod fields;
 pub mod frame;
 pub mod message;
 pub mod noise;
+mod peer;
+mod peers;
+mod proxy;
+pub mod radio;
 pub mod session;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::DuplexStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout};
 use tracing::info;
 
-use self::connection::{Connection, connect};
+use self::connection::{Connection, Stream, connect};
 use self::message::DeviceInfo;
 pub use self::noise::Key;
+pub use self::peer::{Peer, PeerError, end_reason};
+pub use self::peers::Notice;
+pub use self::proxy::Proxy;
 use super::esphome_fault::EsphomeFault;
 use super::{LinkError, WRITE_LIMIT, tcp};
 
@@ -47,7 +58,20 @@ struct Shared {
     /// As errors show it.
     endpoint: String,
     key: Option<Key>,
+    memory: Option<InMemory>,
     state: Mutex<State>,
+    /// When a proxy that was silent was asked for advertisements again.
+    retaken: Mutex<Option<Instant>>,
+}
+
+/// Connects to a device in this process; `None`: it refuses.
+type Dial = dyn Fn() -> Option<DuplexStream> + Send + Sync;
+struct InMemory(Arc<Dial>);
+
+impl fmt::Debug for InMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InMemory")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +84,33 @@ struct State {
 
 impl Device {
     pub fn new(address: String, endpoint: String, key: Option<Key>) -> Self {
-        Device(Arc::new(Shared { address, endpoint, key, state: Mutex::default() }))
+        Device::build(address, endpoint, key, None)
+    }
+
+    /// A device in this process.
+    pub fn in_memory(name: &str, key: Option<Key>, dial: Arc<Dial>) -> Self {
+        let endpoint = format!("esphome://{name}");
+        Device::build(format!("{name}:0"), endpoint, key, Some(InMemory(dial)))
+    }
+
+    fn build(
+        address: String,
+        endpoint: String,
+        key: Option<Key>,
+        memory: Option<InMemory>,
+    ) -> Self {
+        let (state, retaken) = (Mutex::default(), Mutex::default());
+        Device(Arc::new(Shared { address, endpoint, key, memory, state, retaken }))
+    }
+
+    /// `host:port`, an IPv6 address in brackets.
+    pub fn address(&self) -> &str {
+        &self.0.address
+    }
+
+    /// As errors show it.
+    pub fn endpoint(&self) -> &str {
+        &self.0.endpoint
     }
 
     /// The present connection, or a new one. `fresh`: whether it is new.
@@ -92,8 +142,14 @@ impl Device {
         &self,
         name: &mut Option<String>,
     ) -> Result<(Connection, DeviceInfo), LinkError> {
-        let Shared { address, endpoint, key, .. } = &*self.0;
-        let stream = tcp::connect(address, endpoint).await?;
+        let Shared { address, endpoint, key, memory, .. } = &*self.0;
+        let stream: Box<dyn Stream> = match memory {
+            None => Box::new(tcp::connect(address, endpoint).await?),
+            Some(InMemory(dial)) => Box::new(dial().ok_or_else(|| LinkError::Open {
+                endpoint: endpoint.clone(),
+                reason: "connection refused".to_owned(),
+            })?),
+        };
         let result = connect(stream, key.as_ref()).await;
         let found = match &result {
             Ok((_, info)) => Some(&info.name),

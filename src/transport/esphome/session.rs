@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::bluetooth;
 use super::fields::number;
 use super::frame::{Framing, Message};
 use super::message::{self as api, DeviceInfo, SerialReply};
@@ -40,6 +41,8 @@ pub enum Event {
         port: u64,
         bytes: Vec<u8>,
     },
+    /// Of the Bluetooth proxy.
+    Bluetooth(Message),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +165,12 @@ impl Session {
         self.asked = false;
         self.framing.push(bytes);
         while let Some(message) = self.framing.next_message()? {
-            self.handle(&message, now)?;
+            match self.phase {
+                Phase::Ready if bluetooth::is_bluetooth(message.kind) => {
+                    self.events.push_back(Event::Bluetooth(message));
+                }
+                _ => self.handle(&message, now)?,
+            }
         }
         self.greet(now)
     }
@@ -180,7 +188,8 @@ impl Session {
         (self.phase, self.phase_end) = (phase, now + STEP_LIMIT);
     }
 
-    fn send(&mut self, kind: u64, payload: &[u8]) -> Result<(), EsphomeFault> {
+    /// Queues a message.
+    pub fn send(&mut self, kind: u64, payload: &[u8]) -> Result<(), EsphomeFault> {
         self.framing.write(kind, payload, &mut self.outgoing)
     }
 
