@@ -9,7 +9,7 @@ use crate::protocol::DriverInfo;
 use crate::protocol::advertisement::Advertisement;
 use crate::protocol::info::{Characteristic, GattChannel};
 use crate::transport::ble::BleDevice;
-use crate::transport::{BleChannel, CharacteristicId, LinkError};
+use crate::transport::{BleChannel, CharacteristicId, EsphomeFault, LinkError};
 
 /// Longest wait for one reply within the time of a read: the first after connecting takes a second
 /// or two, and a lost one must leave time to repeat the request.
@@ -79,9 +79,12 @@ impl ReportedAdapterErrors {
     }
 }
 
-/// Distinguishes an unusable adapter from an unreachable battery. An adapter that receives no
+/// Distinguishes an unusable adapter or proxy from an unreachable battery. An adapter that receives no
 /// advertisement at all counts as unusable.
 pub(super) fn is_adapter_error(error: &LinkError) -> bool {
+    if let LinkError::Esphome { fault, .. } = error {
+        return !matches!(fault, EsphomeFault::PinRequired | EsphomeFault::NoSlot(_));
+    }
     matches!(
         error,
         LinkError::NoBus { .. }

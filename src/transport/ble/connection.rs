@@ -3,20 +3,17 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bluer::gatt::remote::Characteristic;
-use bluer::{Device, DeviceEvent, DeviceProperty, ErrorKind};
+use bluer::{Device, DeviceEvent, DeviceProperty};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
-use super::bus::{call_within, is_connected};
+use super::bus::is_connected;
 use super::connect::{ConnectionGuard, Established, Events, connect};
-use super::error::BleError;
-use super::gatt::Writer;
+use super::operations::Operations;
 use super::{BleChannel, BleConfig, LinkError};
-use crate::transport::WRITE_LIMIT;
 
 /// For the task to disconnect; its own limits are shorter.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -28,18 +25,14 @@ const CHUNKS: usize = 256;
 /// A bluetoothd that crashes sends no signal, so the connection is checked from time to time.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// For a value to be read.
-const READ_LIMIT: Duration = Duration::from_secs(5);
-
 /// An open connection to a battery.
 #[derive(Debug)]
 pub struct BleLink {
     address: String,
     name: Option<String>,
     adapter: String,
-    writer: Writer,
-    /// Characteristics to read, and the values that were read.
-    read: Vec<Characteristic>,
+    operations: Operations,
+    /// Values that were read.
     values: VecDeque<Vec<u8>>,
     channels: Vec<BleChannel>,
     chunks: broadcast::Receiver<Vec<u8>>,
@@ -51,28 +44,79 @@ pub struct BleLink {
 
 /// What the task reports to the link.
 #[derive(Debug, Default)]
-struct LinkStatus {
+pub(super) struct LinkStatus {
     /// In dBm.
     rssi: Option<i16>,
     /// Why the connection has ended.
     end: Option<String>,
 }
 
-/// Connects to a battery, finds its characteristics and subscribes to them.
-///
-/// Takes `timeout` at most, plus up to a minute for other batteries on the adapter and a few seconds
-/// to disconnect. Dropping the future is safe at any point.
-pub async fn open(config: &BleConfig) -> Result<BleLink, LinkError> {
-    let endpoint = config.address.clone();
-    let (reply, result) = oneshot::channel();
-    tokio::spawn(run(config.clone(), reply).boxed());
-    result
-        .await
-        .unwrap_or_else(|_| Err(LinkError::Open { endpoint, reason: "its task has ended".into() }))
+/// What a link contains when it is opened.
+pub(super) struct Opened {
+    pub(super) address: String,
+    /// Name that the battery advertises.
+    pub(super) name: Option<String>,
+    /// Or proxy.
+    pub(super) adapter: String,
+    /// In dBm.
+    pub(super) rssi: Option<i16>,
+    pub(super) operations: Operations,
+    pub(super) channels: Vec<BleChannel>,
+}
+
+/// The side of the task. The link ends when this is dropped.
+pub(super) struct LinkTask {
+    chunks: broadcast::Sender<Vec<u8>>,
+    status: watch::Sender<LinkStatus>,
+    stop: CancellationToken,
+}
+
+impl BleLink {
+    pub(super) fn new(opened: Opened) -> (BleLink, LinkTask) {
+        let Opened { address, name, adapter, rssi, operations, channels } = opened;
+        let (chunks, receiver) = broadcast::channel(CHUNKS);
+        let (status, link_status) = watch::channel(LinkStatus { rssi, end: None });
+        let stop = CancellationToken::new();
+        let link = BleLink {
+            address,
+            name,
+            adapter,
+            operations,
+            values: VecDeque::new(),
+            channels,
+            chunks: receiver,
+            status: link_status,
+            stop: stop.clone().drop_guard(),
+        };
+        (link, LinkTask { chunks, status, stop })
+    }
+}
+
+impl LinkTask {
+    /// An empty notification is legal and carries nothing.
+    pub(super) fn send(&self, chunk: Vec<u8>) {
+        if !chunk.is_empty() {
+            let _ = self.chunks.send(chunk);
+        }
+    }
+
+    /// Forwards until that ends, which it does with a reason, or until the link is dropped.
+    pub(super) async fn run(&self, forwarding: impl Future<Output = String>) {
+        if let Some(reason) = self.stop.run_until_cancelled(forwarding).await {
+            debug!("{reason}");
+            self.status.send_modify(|status| status.end = Some(reason));
+        }
+    }
+
+    /// Ends the stream, after the reason, so that a reader who notices the end finds it. The battery is
+    /// free when what is returned is dropped.
+    pub(super) fn end(self) -> watch::Sender<LinkStatus> {
+        self.status
+    }
 }
 
 /// The task of one connection, from the first step to the disconnect.
-async fn run(config: BleConfig, mut reply: oneshot::Sender<Result<BleLink, LinkError>>) {
+pub(super) async fn run(config: BleConfig, mut reply: oneshot::Sender<Result<BleLink, LinkError>>) {
     let mut guard = ConnectionGuard::default();
     let established = tokio::select! {
         biased;
@@ -88,30 +132,20 @@ async fn run(config: BleConfig, mut reply: oneshot::Sender<Result<BleLink, LinkE
         Some(Ok(established)) => {
             let Established { device, name, rssi, writer, read, channels, .. } = established;
             let Established { notifications, events, .. } = established;
-            let (chunks, receiver) = broadcast::channel(CHUNKS);
-            let (status, link_status) = watch::channel(LinkStatus { rssi, end: None });
-            let stop = CancellationToken::new();
-            // If nothing waits for the link any more, it is dropped here and ends the task at once.
-            let _ = reply.send(Ok(BleLink {
+            let (link, task) = BleLink::new(Opened {
                 address: config.address,
                 name,
                 adapter: device.adapter_name().into(),
-                writer,
-                read,
-                values: VecDeque::new(),
+                rssi,
+                operations: Operations::Bluez { writer, read },
                 channels,
-                chunks: receiver,
-                status: link_status,
-                stop: stop.clone().drop_guard(),
-            }));
-            let forwarding = forward(&device, notifications, events, &chunks, &status);
-            if let Some(reason) = stop.run_until_cancelled(forwarding).await {
-                debug!("{}: {reason}", device.address());
-                status.send_modify(|status| status.end = Some(reason));
-            }
-            // After the reason, so that a reader who notices the end finds it.
-            drop(chunks);
+            });
+            // If nothing waits for the link any more, it is dropped here and ends the task at once.
+            let _ = reply.send(Ok(link));
+            task.run(forward(&device, notifications, events, &task)).await;
+            let status = task.end();
             guard.release().await;
+            drop(status);
         }
     }
 }
@@ -121,32 +155,29 @@ async fn forward(
     device: &Device,
     mut notifications: Events<Vec<u8>>,
     mut events: Events<DeviceEvent>,
-    chunks: &broadcast::Sender<Vec<u8>>,
-    status: &watch::Sender<LinkStatus>,
+    task: &LinkTask,
 ) -> String {
-    // An empty notification is legal and carries nothing.
-    let send = |chunk: Vec<u8>| (!chunk.is_empty()).then(|| chunks.send(chunk));
     let mut check = interval(CHECK_INTERVAL);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut event_expected = false;
     loop {
         tokio::select! {
             chunk = notifications.next() => match chunk {
-                Some(chunk) => drop(send(chunk)),
+                Some(chunk) => task.send(chunk),
                 None => return "BlueZ ended the notifications".to_owned(),
             },
             event = events.next() => {
                 // bluer sorts one stream of signals into these two: what it had put into the
                 // notifications before this event was sent before it.
                 while let Some(Some(chunk)) = notifications.next().now_or_never() {
-                    send(chunk);
+                    task.send(chunk);
                 }
                 match event {
                     Some(DeviceEvent::PropertyChanged(DeviceProperty::Connected(false))) => {
                         return "the battery disconnected or is out of reach".to_owned();
                     }
                     Some(DeviceEvent::PropertyChanged(DeviceProperty::Rssi(rssi))) => {
-                        status.send_modify(|status| status.rssi = Some(rssi));
+                        task.status.send_modify(|status| status.rssi = Some(rssi));
                     }
                     Some(_) => {}
                     None => return "BlueZ removed the battery".to_owned(),
@@ -187,20 +218,9 @@ impl BleLink {
     async fn read(&mut self, numbers: &[u8]) -> Result<(), LinkError> {
         self.values.clear();
         for number in numbers {
-            let Some(characteristic) = self.read.get(usize::from(*number)) else { continue };
-            if self.status.borrow().end.is_some() {
-                return Err(self.gone());
-            }
-            let value = call_within(READ_LIMIT, "reading", characteristic.read()).await;
-            let endpoint = self.address.clone();
-            let value = value.map_err(|error| match &error {
-                BleError::Bluez(bluez) if is_unpaired(bluez) => {
-                    let reason = "it answers only programs that are paired with it".to_owned();
-                    LinkError::Pairing { endpoint, reason }
-                }
-                BleError::Bluez(_) => LinkError::Gone { endpoint, reason: error.to_string() },
-                _ => LinkError::Stuck { endpoint },
-            })?;
+            self.check_open()?;
+            let value = self.operations.read((*number).into(), &self.address).await?;
+            let Some(value) = value else { continue };
             let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
             self.values.push_back([&[*number, length], &value[..]].concat());
         }
@@ -209,24 +229,18 @@ impl BleLink {
 
     /// Sends all bytes, in pieces that fit into one packet each.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
-        if !self.read.is_empty() {
+        if self.operations.reads() {
             return self.read(bytes).await;
         }
-        for piece in self.writer.pieces(bytes) {
-            if self.status.borrow().end.is_some() {
-                return Err(self.gone());
-            }
-            let written = call_within(WRITE_LIMIT, "writing", self.writer.write(piece)).await;
-            let endpoint = || self.address.clone();
-            written.map_err(|error| match &error {
-                BleError::Bluez(bluez) if bluez.kind != ErrorKind::InProgress => {
-                    LinkError::Gone { endpoint: endpoint(), reason: error.to_string() }
-                }
-                // The battery or BlueZ does not finish a write.
-                _ => LinkError::Stuck { endpoint: endpoint() },
-            })?;
+        for piece in bytes.chunks(self.operations.max_write()) {
+            self.check_open()?;
+            self.operations.write(piece, &self.address).await?;
         }
         Ok(())
+    }
+
+    fn check_open(&self) -> Result<(), LinkError> {
+        if self.status.borrow().end.is_some() { Err(self.gone()) } else { Ok(()) }
     }
 
     /// The next chunk, never an empty one. Cancel-safe.
@@ -256,10 +270,4 @@ impl BleLink {
         let reason = reason.unwrap_or_else(|| "its task has ended".into());
         LinkError::Gone { endpoint: self.address.clone(), reason }
     }
-}
-
-/// The battery does not answer without a pairing. Victron's devices send the error 0E then.
-fn is_unpaired(error: &bluer::Error) -> bool {
-    matches!(error.kind, ErrorKind::NotPermitted | ErrorKind::NotAuthorized)
-        || error.message.to_lowercase().contains("0x0e")
 }

@@ -15,9 +15,9 @@ const BLUER_MARGIN: usize = 2;
 /// A characteristic of the battery, as far as the choice needs it.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate<C> {
-    id: CharacteristicId,
-    flags: CharacteristicFlags,
-    characteristic: C,
+    pub(super) id: CharacteristicId,
+    pub(super) flags: CharacteristicFlags,
+    pub(super) characteristic: C,
 }
 
 /// The characteristics to use.
@@ -107,7 +107,7 @@ pub(super) struct Writer {
     characteristic: Characteristic,
     request: CharacteristicWriteRequest,
     /// In bytes; [`MIN_WRITE`] before BlueZ 5.62, which does not report the MTU.
-    max_write: usize,
+    pub(super) max_write: usize,
 }
 
 impl Writer {

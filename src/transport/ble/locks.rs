@@ -77,6 +77,11 @@ impl AdapterLock {
         acquire(&self.permit, endpoint, ADAPTER_LIMIT, reason).await
     }
 
+    /// Whether a battery uses it.
+    pub(super) fn is_taken(&self) -> bool {
+        self.permit.try_lock().is_err()
+    }
+
     /// Whether a battery waits for the adapter.
     pub(super) fn is_contended(&self) -> bool {
         Arc::strong_count(&self.waiters) > 1

@@ -1,4 +1,5 @@
-//! Bluetooth Low Energy through BlueZ, the Bluetooth service of Linux, over D-Bus.
+//! Bluetooth Low Energy through BlueZ, the Bluetooth service of Linux, over D-Bus, or through the Bluetooth
+//! proxies of ESPHome ([`proxies`], [`proxy`]).
 //!
 //! One task owns each connection ([`connection`]): dropping a [`BleLink`], or the future of
 //! [`open`], leaves the disconnect to that task. That matters because a battery accepts a single
@@ -20,7 +21,11 @@ mod error;
 mod gatt;
 mod locks;
 mod lookout;
+mod operations;
 mod pairing;
+mod proxies;
+mod proxy;
+mod proxy_gatt;
 mod recovery;
 mod scan;
 
@@ -28,19 +33,77 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use futures_util::FutureExt;
+use tokio::sync::{Mutex, oneshot};
 
-pub use connection::{BleLink, open};
+pub use connection::BleLink;
+pub use proxies::ANY_PROXY;
 pub(super) use recovery::recovered;
 
-use super::LinkError;
+use super::{LinkError, esphome};
 
-/// Access to the Bluetooth adapters of this machine. Clones share one connection to the system bus
-/// and the locks on adapters and batteries, so a process needs a single one.
+/// Access to the Bluetooth adapters of this machine and to Bluetooth proxies. Clones share one connection
+/// to the system bus and to each proxy, and the locks on adapters and batteries, so a process needs a
+/// single one.
 #[derive(Debug, Clone, Default)]
 pub struct Bluetooth {
     bus: Arc<Mutex<Option<Arc<bus::Bus>>>>,
     locks: Arc<locks::Locks>,
+    proxies: Arc<proxies::Proxies>,
+}
+
+impl Bluetooth {
+    /// With these proxies and their names; `None`: as the device calls itself.
+    pub fn with_proxies(proxies: Vec<(Option<String>, esphome::Device)>) -> Self {
+        let proxies = Arc::new(proxies::Proxies::new(proxies));
+        Bluetooth { proxies, ..Bluetooth::default() }
+    }
+
+    pub fn proxies(&self) -> impl Iterator<Item = &esphome::Device> {
+        self.proxies.devices()
+    }
+
+    /// The state of each proxy, after it has received for this time.
+    pub async fn proxy_infos(&self, time: Duration) -> Vec<Result<ProxyInfo, LinkError>> {
+        self.proxies.infos(time).await
+    }
+
+    /// Whether a battery with this adapter is read through a proxy.
+    pub async fn uses_proxy(&self, adapter: Option<&str>) -> bool {
+        self.route(adapter).await.is_some()
+    }
+
+    /// The proxies with this name; `None`: an adapter of this machine. Without a name, adapters come
+    /// first.
+    async fn route(&self, adapter: Option<&str>) -> Option<Vec<usize>> {
+        if self.proxies.is_empty() && adapter != Some(ANY_PROXY) {
+            return None;
+        }
+        let Some(name) = adapter else {
+            let adapters = self.adapters().await.unwrap_or_default();
+            let powered = adapters.iter().any(|adapter| adapter.powered);
+            return if powered { None } else { Some(self.proxies.named(ANY_PROXY).await) };
+        };
+        let named = self.proxies.named(name).await;
+        (!named.is_empty() || name == ANY_PROXY).then_some(named)
+    }
+}
+
+/// Connects to a battery, finds its characteristics and subscribes to them.
+///
+/// Takes `timeout` at most, plus up to a minute for other batteries on the adapter and a few seconds
+/// to disconnect. Dropping the future is safe at any point.
+pub async fn open(config: &BleConfig) -> Result<BleLink, LinkError> {
+    let (reply, result) = oneshot::channel();
+    let task = match config.bluetooth.route(config.adapter.as_deref()).await {
+        None => connection::run(config.clone(), reply).boxed(),
+        Some(proxies) => proxy::run(config.clone(), proxies, reply).boxed(),
+    };
+    tokio::spawn(task);
+    let endpoint = config.address.clone();
+    result
+        .await
+        .unwrap_or_else(|_| Err(LinkError::Open { endpoint, reason: "its task has ended".into() }))
 }
 
 /// Which battery to connect to, and how long that may take.
@@ -49,7 +112,8 @@ pub struct BleConfig {
     pub bluetooth: Bluetooth,
     /// Of the battery, as in `AA:BB:CC:DD:EE:FF`.
     pub address: String,
-    /// Name (`hci0`) or address of our adapter; the first that is switched on when not given.
+    /// Name (`hci0`) or address of our adapter, or name of a proxy; when not given, the first adapter that
+    /// is switched on, or else any proxy.
     pub adapter: Option<String>,
     /// Time to scan for a battery that BlueZ does not know.
     pub scan_timeout: Duration,
@@ -106,7 +170,7 @@ impl fmt::Debug for Passkey {
 /// A device that a scan saw, or that is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BleDevice {
-    /// Name of the adapter that saw it.
+    /// Name of the adapter or proxy that saw it.
     pub adapter: String,
     pub address: String,
     pub name: Option<String>,
@@ -117,6 +181,32 @@ pub struct BleDevice {
     pub manufacturer: Vec<(u16, Vec<u8>)>,
     /// A program on this machine is connected to it.
     pub connected: bool,
+}
+
+/// A Bluetooth proxy that serves us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyInfo {
+    pub name: String,
+    /// As errors show it.
+    pub endpoint: String,
+    /// Of ESPHome.
+    pub version: String,
+    /// Devices in reach.
+    pub heard: usize,
+    /// Free connections, and all; `None`: it does not report them.
+    pub slots: Option<(u64, u64)>,
+}
+
+/// `garage (esphome://10.0.0.7), ESPHome 2026.10.0: 12 devices in reach, 2 of 3 connections free`
+impl fmt::Display for ProxyInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ProxyInfo { name, endpoint, version, heard, slots } = self;
+        write!(f, "{name} ({endpoint}), ESPHome {version}: {heard} devices in reach")?;
+        match slots {
+            Some((free, limit)) => write!(f, ", {free} of {limit} connections free"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A Bluetooth adapter of this machine.

@@ -12,6 +12,7 @@ use tracing::debug;
 use super::bus::{Bus, call_quick};
 use super::error::BleError;
 use super::lookout::seek;
+use super::proxies::parse_address;
 use super::{AdapterInfo, BleConfig, LinkError};
 use crate::transport::BusFault;
 
@@ -23,7 +24,17 @@ const BUS_PAUSE: Duration = Duration::from_secs(5);
 ///
 /// A battery that was reached and failed is not waited for: its advertisements reveal nothing new.
 pub async fn recovered(config: BleConfig, error: LinkError) {
-    let Ok(address) = config.address.parse() else { return pending().await };
+    let Ok(address) = config.address.parse::<Address>() else { return pending().await };
+    if let Some(proxies) = config.bluetooth.route(config.adapter.as_deref()).await {
+        let is_missing = match &error {
+            LinkError::NotSeen { .. } => true,
+            LinkError::Esphome { fault, .. } => fault.may_pass(),
+            _ => false,
+        };
+        let address = parse_address(&config.address).filter(|_| is_missing);
+        let Some(address) = address else { return pending().await };
+        return config.bluetooth.proxies.heard_again(&config, &proxies, address).await;
+    }
     let was_usable = !matches!(
         error,
         LinkError::NoBus { .. } | LinkError::NoAdapter { .. } | LinkError::AdapterOff { .. }

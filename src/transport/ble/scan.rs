@@ -1,6 +1,6 @@
 //! Scanning: for one battery, or for everything in reach.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::bus::{AdapterHandle, call_quick, is_connected, unless_missing};
 use super::error::BleError;
-use super::{BleDevice, Bluetooth, LinkError};
+use super::{ANY_PROXY, BleDevice, Bluetooth, LinkError};
 
 /// How often a scan for one battery checks whether it was seen. Batteries advertise every 0.1 to 2 s.
 pub(super) const SCAN_POLL: Duration = Duration::from_millis(200);
@@ -109,20 +109,45 @@ pub(super) async fn count_in_reach(adapter: &Adapter) -> Result<usize, BleError>
 }
 
 impl Bluetooth {
-    /// Scans for the given time. The device with the strongest signal comes first.
+    /// Scans for the given time, without a name with an adapter and all proxies. The device with the
+    /// strongest signal comes first.
     pub async fn scan(
+        &self,
+        adapter: Option<&str>,
+        time: Duration,
+    ) -> Result<Vec<BleDevice>, LinkError> {
+        let mut devices = match adapter {
+            None if !self.proxies.is_empty() => {
+                let proxies = self.proxies.named(ANY_PROXY).await;
+                let remote = self.proxies.scan(&proxies, time);
+                match tokio::join!(self.scan_locally(None, time), remote) {
+                    (Ok(local), Ok(remote)) => [local, remote].concat(),
+                    (_, Ok(devices)) | (Ok(devices), _) => devices,
+                    (_, Err(error)) => return Err(error),
+                }
+            }
+            name => match self.route(name).await {
+                Some(proxies) => self.proxies.scan(&proxies, time).await?,
+                None => self.scan_locally(name, time).await?,
+            },
+        };
+        devices.sort_by_key(|device| device.rssi.map_or(i16::MAX, |rssi| -rssi));
+        let mut seen = BTreeSet::new();
+        devices.retain(|device| seen.insert(device.address.clone()));
+        Ok(devices)
+    }
+
+    async fn scan_locally(
         &self,
         adapter: Option<&str>,
         time: Duration,
     ) -> Result<Vec<BleDevice>, LinkError> {
         let adapter = self.adapter(adapter).await?;
         let _permit = adapter.lock.acquire(adapter.name()).await?;
-        let mut devices: Vec<_> = match scan_all(&adapter, time).await {
-            Ok(devices) => devices.into_values().collect(),
-            Err(error) => return Err(adapter.link_error(&error, adapter.name()).await),
-        };
-        devices.sort_by_key(|device| device.rssi.map_or(i16::MAX, |rssi| -rssi));
-        Ok(devices)
+        match scan_all(&adapter, time).await {
+            Ok(devices) => Ok(devices.into_values().collect()),
+            Err(error) => Err(adapter.link_error(&error, adapter.name()).await),
+        }
     }
 }
 

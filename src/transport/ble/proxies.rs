@@ -1,0 +1,386 @@
+//! The Bluetooth proxies of the configuration, and which of them a battery is read through.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{BleConfig, BleDevice, LinkError, ProxyInfo};
+use crate::transport::EsphomeFault;
+use crate::transport::esphome::radio::{Heard, IN_REACH, Radio};
+use crate::transport::esphome::{Device, Proxy};
+
+/// The name of the adapter that stands for any proxy.
+pub const ANY_PROXY: &str = "proxies";
+
+/// How long the other proxies have to receive a battery that one has received.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How long a failure counts against a proxy, and how much in dB: another one is tried if it is not
+/// much farther away, because a distant one blocks the battery in vain.
+const FAILURE_LIFETIME: Duration = Duration::from_secs(600);
+const FAILURE_COST: i16 = 15;
+/// How much better another proxy must be than the one that worked, in dB.
+const STAY_BONUS: i16 = 8;
+/// From one attempt to reach a proxy that cannot be used to the next.
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
+
+/// The proxies, in the order of the configuration.
+#[derive(Debug, Default)]
+pub(super) struct Proxies {
+    all: Vec<NamedDevice>,
+    history: Mutex<History>,
+}
+
+#[derive(Debug)]
+struct NamedDevice {
+    /// `None`: as the device calls itself.
+    name: Option<String>,
+    device: Device,
+}
+
+/// By number of the proxy and address of the battery.
+#[derive(Debug, Default)]
+struct History {
+    failures: HashMap<(usize, u64), Instant>,
+    /// The proxy that a battery was read through.
+    last: HashMap<u64, usize>,
+}
+
+/// A proxy that receives the battery.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) index: usize,
+    pub(super) name: String,
+    pub(super) proxy: Proxy,
+    pub(super) heard: Heard,
+}
+
+impl Proxies {
+    pub(super) fn new(proxies: Vec<(Option<String>, Device)>) -> Self {
+        let named = |(name, device)| NamedDevice { name, device };
+        Proxies { all: proxies.into_iter().map(named).collect(), history: Mutex::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.all.iter().map(|it| &it.device)
+    }
+
+    /// How errors name it.
+    pub(super) fn endpoint(&self, index: usize) -> &str {
+        self.all.get(index).map_or(ANY_PROXY, |it| it.device.endpoint())
+    }
+
+    /// The numbers of the proxies with this name; [`ANY_PROXY`] is the name of all.
+    pub(super) async fn named(&self, name: &str) -> Vec<usize> {
+        if name == ANY_PROXY {
+            return (0..self.all.len()).collect();
+        }
+        let mut found = Vec::new();
+        for (index, NamedDevice { name: given, device }) in self.all.iter().enumerate() {
+            let host = device.address().rsplit_once(':').map_or("", |(host, _)| host);
+            let is_named = match given {
+                Some(given) => given.eq_ignore_ascii_case(name),
+                None => listen(device).await.is_ok_and(|it| it.name.eq_ignore_ascii_case(name)),
+            };
+            if is_named || host == name {
+                found.push(index);
+            }
+        }
+        found
+    }
+
+    async fn listen(&self, index: usize) -> Result<(String, Proxy), LinkError> {
+        let adapter = Some(ANY_PROXY.to_owned());
+        let Some(named) = self.all.get(index) else { return Err(LinkError::NoAdapter { adapter }) };
+        let proxy = listen(&named.device).await?;
+        Ok((named.name.clone().unwrap_or_else(|| proxy.name.clone()), proxy))
+    }
+
+    /// The proxy that receives the battery best, of those with these numbers.
+    pub(super) async fn find(
+        &self,
+        config: &BleConfig,
+        wanted: &[usize],
+        address: u64,
+    ) -> Result<Candidate, LinkError> {
+        let search = |index: usize| async move { self.wait_heard(index, config, address).await };
+        let mut searches: FuturesUnordered<_> = wanted.iter().map(|it| search(*it)).collect();
+        let (mut found, mut error, mut until) = (Vec::<Candidate>::new(), None, None);
+        loop {
+            let next = searches.next();
+            let result = match until {
+                Some(until) => timeout_at(until, next).await.unwrap_or_default(),
+                None => next.await,
+            };
+            match result {
+                None => break,
+                Some(Ok(candidate)) => {
+                    let settle =
+                        if self.is_last(&candidate, address) { Duration::ZERO } else { SETTLE };
+                    let end = Instant::now() + settle;
+                    until = Some(until.map_or(end, |until: Instant| until.min(end)));
+                    found.push(candidate);
+                }
+                // A proxy that cannot be used may be the one next to the battery.
+                Some(Err(new)) => {
+                    let is_seen = |error: &LinkError| matches!(error, LinkError::NotSeen { .. });
+                    if error.as_ref().is_none_or(is_seen) {
+                        error = Some(new);
+                    }
+                }
+            }
+        }
+        let no_proxy = || LinkError::NoAdapter { adapter: Some(ANY_PROXY.to_owned()) };
+        self.choose(found, address).ok_or_else(|| error.unwrap_or_else(no_proxy))
+    }
+
+    /// Waits until a proxy receives the battery.
+    async fn wait_heard(
+        &self,
+        index: usize,
+        config: &BleConfig,
+        address: u64,
+    ) -> Result<Candidate, LinkError> {
+        let (name, proxy) = self.listen(index).await?;
+        let since = self.heard_since(index, address);
+        let mut radio = proxy.radio();
+        let is_heard = |radio: &Radio| radio.get(address).is_some_and(|it| it.at >= since);
+        let lock = config.bluetooth.locks.adapter(self.endpoint(index));
+        loop {
+            // A proxy that connects to a battery does not scan.
+            let is_connecting = lock.is_taken();
+            let heard = timeout(config.scan_timeout, radio.wait_for(|it| is_heard(it))).await;
+            match heard.map(|radio| radio.map(|radio| radio.get(address).cloned())) {
+                Ok(Ok(Some(heard))) => return Ok(Candidate { index, name, proxy, heard }),
+                Ok(Ok(None)) => break,
+                Ok(Err(_)) => return Err(self.failed(index, unreachable(&proxy))),
+                Err(_) if is_connecting => drop(lock.acquire(&config.address).await?),
+                Err(_) => break,
+            }
+        }
+        let radio = radio.borrow();
+        let endpoint = config.address.clone();
+        if radio.slots.as_ref().is_some_and(|slots| slots.allocated.contains(&address)) {
+            let program = Some(format!("another client of the Bluetooth proxy {name}"));
+            return Err(LinkError::Busy { endpoint, program });
+        }
+        Err(match radio.in_reach(Instant::now()).count() {
+            0 => self.failed(index, EsphomeFault::HearsNothing),
+            others => LinkError::NotSeen { endpoint, adapter: name, others },
+        })
+    }
+
+    pub(super) fn failed(&self, index: usize, fault: EsphomeFault) -> LinkError {
+        LinkError::Esphome { endpoint: self.endpoint(index).to_owned(), fault }
+    }
+
+    /// A battery that could not be connected has to be received again before the next attempt.
+    fn heard_since(&self, index: usize, address: u64) -> Instant {
+        let now = Instant::now();
+        let recent = now.checked_sub(IN_REACH).unwrap_or(now);
+        let failure = self.history().failures.get(&(index, address)).copied();
+        failure.map_or(recent, |failure| failure.max(recent))
+    }
+
+    fn is_last(&self, candidate: &Candidate, address: u64) -> bool {
+        self.history().last.get(&address) == Some(&candidate.index)
+    }
+
+    fn choose(&self, candidates: Vec<Candidate>, address: u64) -> Option<Candidate> {
+        let has_slot = |candidate: &Candidate| {
+            let radio = candidate.proxy.radio();
+            let radio = radio.borrow();
+            radio.slots.as_ref().is_none_or(|slots| slots.free > 0)
+        };
+        let rank = |candidate: &Candidate| {
+            let failure = self.history().failures.get(&(candidate.index, address)).copied();
+            let failed = failure.is_some_and(|at| at.elapsed() < FAILURE_LIFETIME);
+            (
+                has_slot(candidate),
+                score(candidate.heard.rssi, failed, self.is_last(candidate, address)),
+            )
+        };
+        candidates.into_iter().max_by_key(rank)
+    }
+
+    pub(super) fn note_failure(&self, index: usize, address: u64) {
+        self.history().failures.insert((index, address), Instant::now());
+    }
+
+    pub(super) fn note_connected(&self, index: usize, address: u64) {
+        let mut history = self.history();
+        history.failures.remove(&(index, address));
+        history.last.insert(address, index);
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Completes when one of these proxies receives the battery from now on.
+    pub(super) async fn heard_again(&self, config: &BleConfig, wanted: &[usize], address: u64) {
+        let begin = Instant::now();
+        let wait = |index: usize| async move {
+            let (_, proxy) = self.listen(index).await.ok()?;
+            let is_heard = |radio: &Radio| radio.get(address).is_some_and(|it| it.at > begin);
+            let mut radio = proxy.radio();
+            let heard = timeout(config.scan_timeout, radio.wait_for(|it| is_heard(it))).await;
+            heard.ok()?.ok().map(drop)
+        };
+        loop {
+            let round = Instant::now() + RETRY_PAUSE;
+            let mut waits: FuturesUnordered<_> = wanted.iter().map(|it| wait(*it)).collect();
+            while let Some(result) = waits.next().await {
+                if result.is_some() {
+                    return;
+                }
+            }
+            tokio::time::sleep_until(round).await;
+        }
+    }
+
+    pub(super) async fn infos(&self, time: Duration) -> Vec<Result<ProxyInfo, LinkError>> {
+        let until = Instant::now() + time;
+        let info = |index: usize| async move {
+            let (name, proxy) = self.listen(index).await?;
+            tokio::time::sleep_until(until).await;
+            let radio = proxy.radio();
+            let radio = radio.borrow();
+            let heard = radio.in_reach(Instant::now()).count();
+            let slots = radio.slots.as_ref().map(|slots| (slots.free, slots.limit));
+            let endpoint = self.endpoint(index).to_owned();
+            Ok(ProxyInfo { name, endpoint, version: proxy.version, heard, slots })
+        };
+        futures_util::future::join_all((0..self.all.len()).map(info)).await
+    }
+
+    /// What these proxies receive within the time; an error if none of them can be used.
+    pub(super) async fn scan(
+        &self,
+        wanted: &[usize],
+        time: Duration,
+    ) -> Result<Vec<BleDevice>, LinkError> {
+        let until = Instant::now() + time;
+        let search = |index: usize| async move {
+            let (name, proxy) = self.listen(index).await?;
+            tokio::time::sleep_until(until).await;
+            let radio = proxy.radio();
+            let radio = radio.borrow();
+            let now = Instant::now();
+            let found = radio.in_reach(now).map(|(address, it)| device(&name, &radio, address, it));
+            Ok(Vec::from_iter(found))
+        };
+        let mut searches: FuturesUnordered<_> = wanted.iter().map(|it| search(*it)).collect();
+        let (mut devices, mut error, mut any) = (Vec::new(), None, false);
+        while let Some(result) = searches.next().await {
+            match result {
+                Ok(found) => {
+                    any = true;
+                    devices.extend(found);
+                }
+                Err(new) => error = Some(new),
+            }
+        }
+        match error {
+            Some(error) if !any => Err(error),
+            _ => Ok(devices),
+        }
+    }
+}
+
+/// Runs to its end even if the caller stops waiting, so that a slow proxy is connected some time.
+async fn listen(device: &Device) -> Result<Proxy, LinkError> {
+    let (endpoint, device) = (device.endpoint().to_owned(), device.clone());
+    let task = tokio::spawn(async move { device.listen().await }.boxed());
+    task.await.unwrap_or_else(|_| {
+        let fault = EsphomeFault::Unreachable("its task has ended".to_owned());
+        Err(LinkError::Esphome { endpoint, fault })
+    })
+}
+
+pub(super) fn unreachable(proxy: &Proxy) -> EsphomeFault {
+    EsphomeFault::Unreachable(proxy.end().to_string())
+}
+
+/// The signal in dBm, corrected by what is known from earlier.
+fn score(rssi: i16, failed: bool, is_last: bool) -> i16 {
+    let cost = if failed { FAILURE_COST } else { 0 };
+    let bonus = if is_last { STAY_BONUS } else { 0 };
+    rssi.saturating_sub(cost).saturating_add(bonus)
+}
+
+fn device(proxy: &str, radio: &Radio, address: u64, heard: &Heard) -> BleDevice {
+    let advertised = heard.advertised.clone();
+    let slots = radio.slots.as_ref();
+    BleDevice {
+        adapter: proxy.to_owned(),
+        address: address_text(address),
+        name: advertised.name,
+        rssi: Some(heard.rssi),
+        services: advertised.services,
+        manufacturer: advertised.manufacturer,
+        connected: slots.is_some_and(|slots| slots.allocated.contains(&address)),
+    }
+}
+
+fn address_text(address: u64) -> String {
+    let [_, _, bytes @ ..] = address.to_be_bytes();
+    bytes.map(|byte| format!("{byte:02X}")).join(":")
+}
+
+/// `None` if this is no Bluetooth address.
+pub(super) fn parse_address(text: &str) -> Option<u64> {
+    let mut bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16));
+    let mut address = 0;
+    for _ in 0..6 {
+        address = address << 8 | u64::from(bytes.next()?.ok()?);
+    }
+    bytes.next().is_none().then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn best_signal_wins_unless_it_failed_or_the_last_one_is_nearly_as_good() {
+        assert!(score(-60, false, false) > score(-70, false, false));
+        assert!(score(-70, false, true) > score(-63, false, false));
+        assert!(score(-71, false, true) < score(-60, false, false));
+        assert!(score(-60, true, false) < score(-70, false, false));
+        assert!(score(-60, true, false) > score(-80, false, false), "too far away");
+        assert!(score(i16::MIN, true, false) < 0 && score(i16::MAX, false, true) > 0);
+    }
+
+    #[test]
+    fn address_is_parsed_as_shown() {
+        let address = 0xA4C1_3800_0AFF;
+        assert_eq!(address_text(address), "A4:C1:38:00:0A:FF");
+        assert_eq!(parse_address("a4:C1:38:00:0A:ff"), Some(address));
+        for wrong in ["", "A4:C1:38:00:0A", "A4:C1:38:00:0A:FF:00", "A4:C1:38:00:0A:XX"] {
+            assert_eq!(parse_address(wrong), None, "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_proxy_is_any_proxy_and_names_are_those_of_the_configuration() {
+        let device =
+            |host: &str| Device::new(format!("{host}:6053"), format!("esphome://{host}"), None);
+        let named = |name: &str| Some(name.to_owned());
+        let proxies = Proxies::new(vec![
+            (named("garage"), device("10.0.0.7")),
+            (named("house"), device("10.0.0.8")),
+        ]);
+        assert_eq!(proxies.named(ANY_PROXY).await, [0, 1]);
+        assert_eq!(proxies.named("House").await, [1]);
+        assert_eq!(proxies.named("10.0.0.7").await, [0]);
+        assert_eq!(proxies.named("hci0").await, [0; 0]);
+    }
+}
