@@ -35,7 +35,7 @@ use crate::sink::{http, influx, mqtt, notify};
 use crate::tasks::{Task, Tasks};
 use crate::transport::Bluetooth;
 
-pub use lines::{SimOptions, lines};
+pub use lines::{SimOptions, bluetooth, lines};
 pub(crate) use past::Past;
 pub use process::stop_on_signal;
 pub use read::read;
@@ -222,7 +222,7 @@ impl App {
         let banks = config.banks.iter().map(|bank| &bank.profile);
         let board = Board::new(batteries.chain(banks).cloned());
         let (recorder, capture) = config.capture.as_deref().and_then(open_capture).unzip();
-        let bluetooth = Bluetooth::default();
+        let bluetooth = bluetooth(&config.proxies);
         let lines = lines(&config.devices, &bluetooth, sim, stop);
         let ids = |line: &Line| line.members.iter().map(|member| member.id.clone()).collect();
         let mut groups: Vec<Vec<DeviceId>> = lines.iter().map(ids).collect();

@@ -39,7 +39,8 @@ pub fn lines(
     stop: &CancellationToken,
 ) -> Vec<Line> {
     let adapter_errors = ReportedAdapterErrors::default();
-    let mut esphome = EsphomeDevices::default();
+    let of_proxy = |device: &esphome::Device| (device.address().to_owned(), device.clone());
+    let mut esphome = EsphomeDevices(bluetooth.proxies().map(of_proxy).collect());
     let line = |(group, seed): (Vec<&Device>, u64)| {
         let mut members: Vec<_> = group.iter().map(|device| member(device)).collect();
         if members.len() > 1 {
@@ -71,8 +72,17 @@ pub fn lines(
     groups(devices).into_iter().map(line).collect()
 }
 
-/// All ports of an ESPHome device share its connection.
-#[derive(Default)]
+/// Access to the adapters of this machine and to these proxies.
+pub fn bluetooth(proxies: &[config::BleProxy]) -> Bluetooth {
+    let device = |proxy: &config::BleProxy| {
+        let config::BleProxy { device, name } = proxy;
+        let key = device.key.as_ref().map(|key| esphome::Key(key.0));
+        (name.clone(), esphome::Device::new(device.address(), device.device(), key))
+    };
+    Bluetooth::with_proxies(proxies.iter().map(device).collect())
+}
+
+/// All ports of an ESPHome device share its connection, also with the batteries that it is the proxy of.
 struct EsphomeDevices(Vec<(String, esphome::Device)>);
 
 impl EsphomeDevices {

@@ -254,13 +254,15 @@ impl JobRunner {
 
     /// What the adapters that are switched on receive in a short time.
     async fn scan(&self) -> Result<Vec<BleDevice>, LinkError> {
-        let adapters = self.bluetooth.adapters().await?;
-        let powered: Vec<_> = adapters.iter().filter(|adapter| adapter.powered).collect();
-        if powered.is_empty() {
-            return self.bluetooth.scan(None, SCAN_DURATION).await;
-        }
-        let mut devices = Vec::new();
-        for adapter in powered {
+        // The first one, and all proxies.
+        let first = self.bluetooth.scan(None, SCAN_DURATION).await;
+        let adapters = match &first {
+            Ok(_) => self.bluetooth.adapters().await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        let powered = adapters.iter().filter(|adapter| adapter.powered);
+        let mut devices = first?;
+        for adapter in powered.skip(1) {
             devices.extend(self.bluetooth.scan(Some(&adapter.name), SCAN_DURATION).await?);
         }
         Ok(devices)

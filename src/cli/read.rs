@@ -8,14 +8,13 @@ use super::{
     CommandError, FAILED, Outcome, SUCCESS, failed, load_config, log, misconfigured, print, table,
     terminal,
 };
-use crate::app::read;
+use crate::app::{self, read};
 use crate::capture::Recorder;
 use crate::config::Device;
 use crate::model::Attempt;
 use crate::raw::raw;
 use crate::remedy;
 use crate::sink::http;
-use crate::transport::Bluetooth;
 
 pub(super) const COMMAND: Command = Command {
     name: "read",
@@ -41,13 +40,14 @@ async fn run(only: Option<String>, capture: Option<PathBuf>, json: bool) -> Outc
     if table_size.is_none() || !config.log.is_default {
         log::start(&config.log)?;
     }
+    let bluetooth = app::bluetooth(&config.proxies);
     let devices = select(config.devices, only.as_deref())?;
     let open = |path: PathBuf| {
         Recorder::open(&path)
             .map_err(|error| failed(format!("cannot write to {}: {error}", path.display())))
     };
     let (recorder, writer) = capture.or(config.capture).map(open).transpose()?.unzip();
-    let states = read(&devices, &Bluetooth::default(), recorder).await;
+    let states = read(&devices, &bluetooth, recorder).await;
     if let Some(writer) = writer {
         // It ends after the last line has dropped its recorder.
         let _ = writer.await;

@@ -13,6 +13,7 @@ mod influx;
 mod installation;
 mod notify;
 mod profiles;
+mod proxies;
 mod redacted;
 mod rule;
 mod service;
@@ -34,6 +35,7 @@ pub use error::{ConfigError, Diagnostics};
 pub use esphome::SerialPort;
 pub use installation::installation;
 pub use profiles::read_profile;
+pub use proxies::BleProxy;
 pub use redacted::{RedactedConfig, redacted};
 pub use rule::Rule;
 pub use service::{HistorySettings, LogSettings};
@@ -53,6 +55,7 @@ use crate::sink::{influx as influx_sink, mqtt, notify as notify_sink};
 pub struct Config {
     pub devices: Vec<Device>,
     pub banks: Vec<Bank>,
+    pub proxies: Vec<BleProxy>,
     /// `None`: no broker is configured.
     pub mqtt: Option<mqtt::Settings>,
     /// `None`: the HTTP server is off.
@@ -124,6 +127,8 @@ fn build(
 ) -> Result<Config, Diagnostics> {
     let thresholds = service::thresholds(values);
     let mut batteries = device::all(values, &thresholds);
+    let proxies = proxies::all(values);
+    proxies::share(values, &proxies, &mut batteries.devices);
     let allow_control = values.is_on(&variables::ALLOW_CONTROL);
     if allow_control {
         for device in &mut batteries.devices {
@@ -154,6 +159,7 @@ fn build(
     Ok(Config {
         devices: batteries.devices,
         banks,
+        proxies,
         mqtt,
         http,
         notify,
@@ -164,6 +170,11 @@ fn build(
         log: service::log(values),
         warnings: diagnostics.warnings,
     })
+}
+
+/// The Bluetooth proxies alone, for commands that need no other part of the configuration.
+pub fn load_proxies(environment: BTreeMap<String, String>) -> Vec<BleProxy> {
+    proxies::all(&source::collect(environment, &Reporter::default()))
 }
 
 /// Loads the user's profiles alone, for commands that need no other part of the configuration.

@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::error::Reporter;
 use super::esphome;
 use super::notify;
+use super::proxies;
 use super::source;
-use super::variables::{BMS_PASSWORD, BMS_PORT, DEVICES, NOTIFY_URL, VARIABLES};
+use super::variables::{BLE_PROXIES, BMS_PASSWORD, BMS_PORT, DEVICES, NOTIFY_URL, VARIABLES};
 use crate::model::Secret;
 use crate::model::secret::MASK;
 
@@ -32,6 +33,9 @@ pub fn redacted(environment: BTreeMap<String, String>) -> RedactedConfig {
         } else if variable.secret {
             if variable.name == NOTIFY_URL.name {
                 config.secrets.extend(notify::secrets(text));
+            }
+            if variable.name == BLE_PROXIES.name {
+                config.secrets.extend(proxies::secrets(text));
             }
             config.secrets.push(Secret::new(text));
             MASK.to_owned()

@@ -143,6 +143,12 @@ pub fn bus_address(text: &str) -> Option<u8> {
     }
 }
 
+/// The name of a Bluetooth adapter, or that of an ESPHome device.
+pub fn is_adapter(text: &str) -> bool {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(is_allowed)
+}
+
 /// A host name or an IP address. An IPv6 address may have brackets, which are removed.
 pub fn host(text: &str) -> Option<String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));

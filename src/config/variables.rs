@@ -143,10 +143,10 @@ variables! {
             rule: Rule::text("a Bluetooth address: six pairs of hexadecimal digits", |text| address_bytes(text).is_some()),
             example: "C8:47:80:37:02:E8",
             help: "Bluetooth address of the battery, instead of `BMS_PORT`; `bms-reader scan` lists it." }
-        BMS_ADAPTER { derived: "the first powered adapter",
-            rule: Rule::text("the name of a Bluetooth adapter",
-                |text| text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric())),
-            example: "hci0", help: "Bluetooth adapter with the best reception." }
+        BMS_ADAPTER { derived: "the first powered adapter, or else any proxy", example: "hci0",
+            rule: Rule::text("the name of a Bluetooth adapter or proxy", rule::is_adapter),
+            help: "Bluetooth adapter with the best reception, or the name of a [proxy](remote.md#a-bluetooth-proxy); `proxies` \
+                uses the proxy with the best reception." }
         BMS_SCAN_TIMEOUT { default: Some("5"), rule: Rule::seconds(SCAN_TIMEOUT_MS), example: "5",
             help: "Seconds to search for a Bluetooth device that the system does not know yet." }
         BMS_PASSWORD { secret: true, example: "123456",
@@ -186,6 +186,12 @@ variables! {
             example: r#"[{"id": "rack1", "type": "daren", "port": "/dev/ttyUSB0", "slave_id": 1}]"#,
             help: "Several batteries. If it is set, the variables of a single battery are ignored, except \
                 `READ_INTERVAL`. Never shown, because it may contain passwords." }
+        BLE_PROXIES { secret: true, example: "10.0.0.7",
+            rule: Rule::text("addresses of ESPHome devices, separated by commas or blanks, or a JSON array of objects with host, \
+                port, key and name", |_| true),
+            help: "[Bluetooth proxies](remote.md#a-bluetooth-proxy): ESP32s with ESPHome near the batteries. Either addresses \
+                (`host`, `host:port`, `host?key=...`) separated by commas or blanks, or a JSON array: `[{\"host\": \
+                \"10.0.0.7\", \"key\": \"...\", \"name\": \"garage\"}]`. Never shown, because it may contain keys." }
         BANKS { rule: OBJECTS, example: r#"[{"id": "house", "name": "House bank", "members": ["rack1", "rack2"]}]"#,
             help: "Groups of batteries that are also published as one battery. `wiring` is `parallel` (the default) or \
                 `series`." }

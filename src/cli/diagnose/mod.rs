@@ -12,7 +12,7 @@ use crate::model::Installation;
 use crate::raw::raw;
 use crate::sink::mqtt;
 use crate::transport::ble::AdapterInfo;
-use crate::transport::{Bluetooth, LinkError, serial};
+use crate::transport::{LinkError, serial};
 
 pub(super) const COMMAND: Command = Command {
     name: "diagnose",
@@ -60,7 +60,7 @@ fn warnings(warnings: Vec<String>) -> Option<Section> {
 async fn results(config: &Config) -> Vec<Section> {
     let ports = serial::list().into_iter();
     let ports = ports.map(|port| format!("{} {}", port.path, port.device.unwrap_or_default()));
-    let bluetooth = Bluetooth::default();
+    let bluetooth = app::bluetooth(&config.proxies);
     let broker = match &config.mqtt {
         None => "not configured".to_owned(),
         Some(settings) => {

@@ -4,6 +4,7 @@ mod battery;
 mod bluetooth;
 mod esphome;
 mod program;
+mod proxies;
 mod sources;
 
 use std::collections::BTreeMap;
