@@ -7,6 +7,8 @@ use crate::model::{Fault, FaultKind};
 use crate::transport::ble::{AdapterInfo, BleDevice};
 use crate::transport::{Bluetooth, LinkError};
 
+/// Batteries advertise every second or two.
+const LISTEN_TIME: Duration = Duration::from_secs(3);
 /// In dBm; below it, connections rarely hold.
 const WEAK_SIGNAL: i16 = -90;
 
@@ -17,7 +19,12 @@ pub(super) async fn check_adapters(config: &Config, bluetooth: &Bluetooth) -> bo
         Endpoint::Ble { adapter, .. } => Some(adapter.clone()),
         _ => None,
     };
-    let mut wanted: Vec<_> = config.devices.iter().filter_map(adapter_of).collect();
+    let mut wanted = Vec::new();
+    for adapter in config.devices.iter().filter_map(adapter_of) {
+        if !bluetooth.uses_proxy(adapter.as_deref()).await {
+            wanted.push(adapter);
+        }
+    }
     if wanted.is_empty() && !no_battery {
         return true;
     }
@@ -42,6 +49,18 @@ pub(super) async fn check_adapters(config: &Config, bluetooth: &Bluetooth) -> bo
         }
     }
     no_battery || results.iter().all(Result::is_ok)
+}
+
+/// Tries every proxy.
+pub(super) async fn check_proxies(bluetooth: &Bluetooth) -> bool {
+    let infos = bluetooth.proxy_infos(LISTEN_TIME).await;
+    for info in &infos {
+        match info {
+            Ok(info) => println!("OK    Bluetooth proxy: {info}"),
+            Err(error) => println!("FAIL  Bluetooth proxy: {error}\n      {}", error.hint()),
+        }
+    }
+    infos.iter().all(Result::is_ok)
 }
 
 /// Each adapter once; `None` stands for any adapter.

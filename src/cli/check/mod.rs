@@ -27,10 +27,11 @@ async fn run() -> Outcome {
     for warning in &config.warnings {
         println!("note  {warning}");
     }
-    let bluetooth = Bluetooth::default();
+    let bluetooth = app::bluetooth(&config.proxies);
     // Each one runs, whatever the others find.
     let results = [
         bluetooth::check_adapters(&config, &bluetooth).await,
+        bluetooth::check_proxies(&bluetooth).await,
         check_batteries(&config, &bluetooth).await,
         check_broker(&config).await,
         check_influx(&config).await,

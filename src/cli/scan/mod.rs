@@ -10,14 +10,15 @@ use serde_json::{Value, json};
 use super::args::FlagValue::{self, Many, One};
 use super::args::{Command, Flag, PROGRAM};
 use super::{CommandError, Outcome, SUCCESS, log, print};
+use crate::app;
 use crate::app::probe::{Identified, ProbeResult, probe_device, probe_port};
-use crate::config::{Endpoint, LogSettings};
+use crate::config::{self, Endpoint, LogSettings};
 use crate::model::{Fault, FaultKind};
 use crate::poll::{CycleError, advertisement};
 use crate::protocol::detection;
 use crate::protocol::detection::{Guess, recognise};
 use crate::transport::Bluetooth;
-use crate::transport::ble::BleDevice;
+use crate::transport::ble::{ANY_PROXY, BleDevice, ProxyInfo};
 use crate::transport::serial::{self, PortInfo};
 
 /// Batteries advertise every second or two.
@@ -50,6 +51,7 @@ pub(super) const COMMAND: Command = Command {
 #[derive(Debug)]
 struct ScanResult {
     ports: Vec<FoundPort>,
+    proxies: Vec<Result<ProxyInfo, Fault>>,
     /// The strongest signal first; or why Bluetooth is not available.
     devices: Result<Vec<FoundDevice>, Fault>,
 }
@@ -64,6 +66,8 @@ struct FoundPort {
 #[derive(Debug)]
 struct FoundDevice {
     found: BleDevice,
+    /// A Bluetooth proxy has seen it.
+    by_proxy: bool,
     /// Brands that the advertisement matches.
     guesses: Vec<Guess>,
     probe: Option<ProbeResult>,
@@ -98,13 +102,20 @@ pub(super) async fn overview() -> String {
 }
 
 async fn scan(targets: Option<&[String]>, time: Duration) -> ScanResult {
-    let bluetooth = Bluetooth::default();
-    let (ports, found) = tokio::join!(scan_ports(targets, &bluetooth), bluetooth.scan(None, time));
+    let bluetooth = app::bluetooth(&config::load_proxies(config::environment()));
+    let (ports, infos, found) = tokio::join!(
+        scan_ports(targets, &bluetooth),
+        bluetooth.proxy_infos(time),
+        bluetooth.scan(None, time)
+    );
+    let shown = |info: Result<_, _>| info.map_err(|error| CycleError::Link(error).fault());
+    let proxies: Vec<Result<ProxyInfo, Fault>> = infos.into_iter().map(shown).collect();
+    let names: Vec<_> = proxies.iter().flatten().map(|info| info.name.as_str()).collect();
     let devices = match found {
-        Ok(found) => Ok(identify_devices(found, targets, &bluetooth).await),
+        Ok(found) => Ok(identify_devices(found, targets, &names, &bluetooth).await),
         Err(error) => Err(CycleError::Link(error).fault()),
     };
-    ScanResult { ports, devices }
+    ScanResult { ports, proxies, devices }
 }
 
 async fn scan_ports(targets: Option<&[String]>, bluetooth: &Bluetooth) -> Vec<FoundPort> {
@@ -132,6 +143,7 @@ fn is_called(port: &PortInfo, name: &str) -> bool {
 async fn identify_devices(
     found: Vec<BleDevice>,
     targets: Option<&[String]>,
+    proxies: &[&str],
     bluetooth: &Bluetooth,
 ) -> Vec<FoundDevice> {
     let mut devices = Vec::new();
@@ -147,7 +159,8 @@ async fn identify_devices(
         } else {
             None
         };
-        devices.push(FoundDevice { found, guesses, probe });
+        let by_proxy = proxies.contains(&&*found.adapter);
+        devices.push(FoundDevice { found, by_proxy, guesses, probe });
     }
     devices
 }
@@ -172,9 +185,21 @@ impl ScanResult {
     fn to_json(&self) -> Value {
         json!({
             "serial": self.ports.iter().map(FoundPort::to_json).collect::<Vec<_>>(),
+            "proxies": self.proxies.iter().map(proxy_json).collect::<Vec<_>>(),
             "bluetooth": self.devices().iter().map(FoundDevice::to_json).collect::<Vec<_>>(),
             "bluetooth_error": self.devices.as_ref().err(),
         })
+    }
+}
+
+fn proxy_json(proxy: &Result<ProxyInfo, Fault>) -> Value {
+    match proxy {
+        Ok(ProxyInfo { name, endpoint, version, heard, slots }) => json!({
+            "name": name, "endpoint": endpoint, "version": version, "devices": heard,
+            "free_connections": slots.map(|(free, _)| free),
+            "connections": slots.map(|(_, limit)| limit),
+        }),
+        Err(fault) => json!({"error": fault}),
     }
 }
 
@@ -231,7 +256,11 @@ impl FoundDevice {
     fn environment(&self) -> Environment {
         let identified = packs(self.probe.as_ref()).first().map(|pack| pack.driver.name);
         let brand = identified.unwrap_or_else(|| detection::type_to_set(&self.guesses));
-        vec![("BMS_TYPE", brand.to_owned()), ("BMS_ADDRESS", self.found.address.clone())]
+        let mut variables =
+            vec![("BMS_TYPE", brand.to_owned()), ("BMS_ADDRESS", self.found.address.clone())];
+        // An adapter of this machine would come first.
+        variables.extend(self.by_proxy.then(|| ("BMS_ADAPTER", ANY_PROXY.to_owned())));
+        variables
     }
 
     fn may_be_battery(&self) -> bool {

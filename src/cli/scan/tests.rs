@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{DeviceState, FaultKind, Profile};
 use crate::protocol::{DriverInfo, uuid16};
-use crate::transport::LinkError;
+use crate::transport::{EsphomeFault, LinkError};
 
 fn port(path: &str, probe: Option<ProbeResult>) -> FoundPort {
     let device = Some("/dev/ttyUSB0".to_owned());
@@ -28,13 +28,47 @@ fn device(name: &str, guesses: Vec<Guess>) -> FoundDevice {
             manufacturer: Vec::new(),
             connected: false,
         },
+        by_proxy: false,
         guesses,
         probe: None,
     }
 }
 
 fn result(ports: Vec<FoundPort>, devices: Vec<FoundDevice>) -> ScanResult {
-    ScanResult { ports, devices: Ok(devices) }
+    ScanResult { ports, proxies: Vec::new(), devices: Ok(devices) }
+}
+
+#[test]
+fn proxy_is_listed_and_a_battery_behind_it_needs_no_dbus() {
+    let guess = Guess { driver: daren(), likely: true };
+    let mut found = result(Vec::new(), vec![device("JK_B2", vec![guess])]);
+    let devices = found.devices.as_mut().unwrap();
+    (devices[0].by_proxy, devices[0].found.adapter) = (true, "garage".into());
+    let info = ProxyInfo {
+        name: "garage".into(),
+        endpoint: "esphome://10.0.0.7".into(),
+        version: "2026.10.0".into(),
+        heard: 12,
+        slots: Some((2, 3)),
+    };
+    let fault = EsphomeFault::ProxyBusy;
+    let error = LinkError::Esphome { endpoint: "esphome://10.0.0.8".into(), fault };
+    found.proxies = vec![Ok(info), Err(CycleError::Link(error).fault())];
+    let text = text::render(&found);
+    for expected in [
+        "Bluetooth proxy garage (esphome://10.0.0.7), ESPHome 2026.10.0: 12 devices in reach, 2 of 3 \
+         connections free\n",
+        "Bluetooth proxy esphome://10.0.0.8: the Bluetooth proxy is used by another program",
+        "docker run:   -e BMS_TYPE=daren -e BMS_ADDRESS=C8:47:80:37:02:E8 -e BMS_ADAPTER=proxies\n",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+    let json = found.to_json();
+    assert_eq!(
+        (&json["proxies"][0]["devices"], &json["proxies"][0]["connections"]),
+        (&12.into(), &3.into())
+    );
+    assert_eq!(json["proxies"][1]["error"]["type"], "port_busy");
 }
 
 #[test]
@@ -105,7 +139,8 @@ fn identified_battery_is_configured_by_its_type() {
 fn missing_bluetooth_is_reported_with_a_remedy() {
     let error = LinkError::AdapterOff { adapter: "hci0".into() };
     let fault = CycleError::Link(error).fault();
-    let found = ScanResult { ports: vec![port("/dev/a", None)], devices: Err(fault) };
+    let found =
+        ScanResult { devices: Err(fault), ..result(vec![port("/dev/a", None)], Vec::new()) };
     let text = text::render(&found);
     assert!(
         text.contains("Bluetooth is not available: the Bluetooth adapter hci0 is switched off\n  "),

@@ -2,8 +2,10 @@
 
 use super::{Environment, FoundDevice, FoundPort, ScanResult, by_address};
 use crate::app::probe::{Identified, ProbeResult};
+use crate::model::Fault;
 use crate::protocol::{detection, drivers, uuid16};
 use crate::remedy;
+use crate::transport::ble::ProxyInfo;
 
 const NO_DEVICE: &str = "\
 No Bluetooth device in range. A battery does not advertise while a phone app or another program is \
@@ -15,7 +17,16 @@ pub(super) fn render(result: &ScanResult) -> String {
         Ok(devices) => render_devices(devices),
         Err(fault) => format!("Bluetooth is not available: {}\n  {}\n", fault.message, fault.hint),
     };
-    render_ports(&result.ports) + &devices
+    render_ports(&result.ports) + &render_proxies(&result.proxies) + &devices
+}
+
+fn render_proxies(proxies: &[Result<ProxyInfo, Fault>]) -> String {
+    let line = |proxy: &Result<ProxyInfo, Fault>| match proxy {
+        Ok(info) => format!("Bluetooth proxy {info}\n"),
+        Err(Fault { message, hint, .. }) => format!("Bluetooth proxy {message}\n  {hint}\n"),
+    };
+    let text: String = proxies.iter().map(line).collect();
+    if text.is_empty() { text } else { text + "\n" }
 }
 
 fn render_ports(ports: &[FoundPort]) -> String {
@@ -61,7 +72,9 @@ fn render_devices(devices: &[FoundDevice]) -> String {
         }
         text += &render_guesses(device);
         text += &render_probe(device.probe.as_ref());
-        text += &render_settings("-v /run/dbus:/run/dbus:ro ", &device.environment());
+        // A proxy is reached over the network.
+        let mount = if device.by_proxy { "" } else { "-v /run/dbus:/run/dbus:ro " };
+        text += &render_settings(mount, &device.environment());
         text.push('\n');
     }
     if !others.is_empty() {
