@@ -4,7 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../common/esphome.rs"]
+#[path = "../common/esphome/mod.rs"]
 mod esphome_device;
 
 mod ble;
@@ -13,4 +13,6 @@ mod commands;
 mod esphome;
 mod fixture;
 mod line;
+mod proxy;
+mod proxy_soak;
 mod search;

@@ -2,7 +2,7 @@
 //! its own environment, the broker a real Mosquitto, the battery on a pseudo-terminal or TCP port.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../common/esphome.rs"]
+#[path = "../common/esphome/mod.rs"]
 mod esphome_device;
 #[path = "../common/http.rs"]
 mod http;

@@ -1,22 +1,29 @@
-//! An ESPHome device: its API in front of serial ports, with the faults that such devices have.
+//! An ESPHome device: its API in front of serial ports and Bluetooth, with the faults that such devices
+//! have.
 
 #![allow(dead_code, reason = "every test crate uses its own part of it")]
+
+pub mod bluetooth;
+mod peer;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bms_reader::transport::esphome::fields::{number, put_bytes, put_number, put_varint, varint};
+use bms_reader::transport::esphome::bluetooth::is_bluetooth;
+use bms_reader::transport::esphome::fields::{number, put_bytes, put_number};
 use bms_reader::transport::esphome::message as api;
-use bms_reader::transport::esphome::noise::{Cipher, Side, finish, start};
 use bms_reader::transport::esphome::{Device, Key};
 use bms_reader::transport::{EsphomePort, LinkConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, duplex, split};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+
+use bluetooth::{Air, RadioClient};
+use peer::{Peer, Stream};
 
 /// Long enough that only a hang fails a test.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,6 +51,12 @@ pub struct Settings {
     pub chops: bool,
     /// It sends unrequested messages, some of unknown types.
     pub chatty: bool,
+    /// What it can do as a Bluetooth proxy; 0 if it is none.
+    pub bluetooth: u64,
+    /// Connections that it can have.
+    pub slots: u64,
+    /// Another client receives the advertisements, and this one receives nothing.
+    pub taken: bool,
 }
 
 impl Default for Settings {
@@ -58,6 +71,9 @@ impl Default for Settings {
             cuts_frame: false,
             chops: false,
             chatty: false,
+            bluetooth: 0,
+            slots: 3,
+            taken: false,
         }
     }
 }
@@ -82,6 +98,7 @@ pub struct FakeDevice {
     pub settings: Arc<Mutex<Settings>>,
     seen: watch::Sender<Vec<Seen>>,
     bus: Bus,
+    air: Air,
     clients: Option<JoinSet<()>>,
 }
 
@@ -97,26 +114,34 @@ pub fn echo() -> Bus {
 
 impl FakeDevice {
     pub async fn start(settings: Settings, bus: Bus) -> Self {
+        FakeDevice::start_in(settings, bus, Air::default()).await
+    }
+
+    /// With batteries in reach.
+    pub async fn start_in(settings: Settings, bus: Bus, air: Air) -> Self {
         let listener = TcpListener::bind((HOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let settings = Arc::new(Mutex::new(settings));
         let seen = watch::Sender::new(Vec::new());
-        let mut device = FakeDevice { address, settings, seen, bus, clients: None };
+        let mut device = FakeDevice { address, settings, seen, bus, air, clients: None };
         device.listen(listener);
         device
     }
 
     fn listen(&mut self, listener: TcpListener) {
         let (settings, seen, bus) = (self.settings.clone(), self.seen.clone(), self.bus.clone());
+        let air = self.air.clone();
         let mut accepting = JoinSet::new();
         accepting.spawn(async move {
             let mut clients = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let front = Front { settings: settings.clone(), seen: seen.clone() };
+                stream.set_nodelay(true).unwrap();
+                let front =
+                    Front { settings: settings.clone(), seen: seen.clone(), air: air.clone() };
                 let bus = bus.clone();
                 clients.spawn(async move {
-                    let _ = front.serve(stream, bus, || false).await;
+                    let _ = front.serve(Box::new(stream), bus, || false).await;
                 });
             }
         });
@@ -182,12 +207,17 @@ impl FakeDevice {
 pub struct Front {
     pub settings: Arc<Mutex<Settings>>,
     pub seen: watch::Sender<Vec<Seen>>,
+    pub air: Air,
 }
 
 impl Front {
     pub fn new(settings: Settings) -> Self {
+        Front::in_reach_of(settings, Air::default())
+    }
+
+    pub fn in_reach_of(settings: Settings, air: Air) -> Self {
         let settings = Arc::new(Mutex::new(settings));
-        Front { settings, seen: watch::Sender::new(Vec::new()) }
+        Front { settings, seen: watch::Sender::new(Vec::new()), air }
     }
 
     fn settings(&self) -> Settings {
@@ -201,12 +231,11 @@ impl Front {
     /// Nothing is answered while `is_half_open`.
     pub async fn serve(
         self,
-        stream: TcpStream,
+        stream: Box<dyn Stream>,
         bus: Bus,
         is_half_open: impl Fn() -> bool,
     ) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        let mut peer = Peer { stream, received: Vec::new(), ciphers: None, chops: false };
+        let mut peer = Peer::new(stream);
         let settings = self.settings();
         peer.chops = settings.chops;
         if settings.silent || !peer.shake_hands(&settings).await? {
@@ -214,7 +243,8 @@ impl Front {
         }
         self.note(Seen::Client);
         let (sender, mut data) = mpsc::channel(64);
-        let mut client = Client { front: self, peer, bus, ports: Vec::new(), sender };
+        let (radio, mut sent) = RadioClient::new(self.air.clone(), self.settings.clone());
+        let mut client = Client { front: self, peer, bus, ports: Vec::new(), sender, radio };
         loop {
             tokio::select! {
                 message = client.peer.next_message() => {
@@ -227,6 +257,11 @@ impl Front {
                     }
                 }
                 Some((port, bytes)) = data.recv() => client.forward(port, &bytes).await?,
+                Some((kind, payload)) = sent.recv() => {
+                    if !client.front.settings().silent && !is_half_open() {
+                        client.peer.send(kind, &payload).await?;
+                    }
+                }
             }
         }
     }
@@ -238,6 +273,7 @@ struct Client {
     bus: Bus,
     ports: Vec<(u64, WriteHalf<DuplexStream>)>,
     sender: mpsc::Sender<(u64, Vec<u8>)>,
+    radio: RadioClient,
 }
 
 impl Client {
@@ -260,6 +296,7 @@ impl Client {
                 let mut reply = Vec::new();
                 put_bytes(&mut reply, 2, settings.name.as_bytes());
                 put_bytes(&mut reply, 4, b"2026.10.0");
+                put_number(&mut reply, 15, settings.bluetooth);
                 for name in &settings.ports {
                     let mut port = Vec::new();
                     put_bytes(&mut port, 1, name.as_bytes());
@@ -273,6 +310,8 @@ impl Client {
                 self.peer.send(api::DISCONNECT_REPLY, &[]).await?;
                 return Ok(false);
             }
+            127 => {}
+            kind if is_bluetooth(kind) => self.radio.handle(kind, payload),
             _ => self.handle_serial(&settings, kind, payload).await?,
         }
         Ok(true)
@@ -354,146 +393,4 @@ impl Client {
         }
         self.peer.write(&frame).await
     }
-}
-
-struct Peer {
-    stream: TcpStream,
-    received: Vec<u8>,
-    /// For receiving and for sending.
-    ciphers: Option<(Cipher, Cipher)>,
-    chops: bool,
-}
-
-impl Peer {
-    /// Reads and answers nothing.
-    async fn ignore(&mut self) -> io::Result<()> {
-        while self.stream.read_buf(&mut self.received).await? > 0 {
-            self.received.clear();
-        }
-        Ok(())
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if !self.chops {
-            return self.stream.write_all(bytes).await;
-        }
-        for byte in bytes {
-            self.stream.write_all(&[*byte]).await?;
-            tokio::task::yield_now().await;
-        }
-        Ok(())
-    }
-
-    async fn fill(&mut self) -> io::Result<()> {
-        match self.stream.read_buf(&mut self.received).await? {
-            0 => Err(ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn take(&mut self, count: usize) -> Vec<u8> {
-        let rest = self.received.split_off(count);
-        std::mem::replace(&mut self.received, rest)
-    }
-
-    async fn noise_body(&mut self) -> io::Result<Vec<u8>> {
-        loop {
-            if let Some([1, high, low]) = self.received.first_chunk::<3>() {
-                let end = 3 + usize::from(u16::from_be_bytes([*high, *low]));
-                if self.received.len() >= end {
-                    return Ok(self.take(end).split_off(3));
-                }
-            }
-            self.fill().await?;
-        }
-    }
-
-    async fn send_noise(&mut self, body: &[u8]) -> io::Result<()> {
-        let frame = noise_frame(body);
-        self.write(&frame).await
-    }
-
-    /// False if the client is refused, which closes the connection with bytes unread.
-    async fn shake_hands(&mut self, settings: &Settings) -> io::Result<bool> {
-        self.fill().await?;
-        let Some(key) = &settings.key else {
-            if self.received[0] != 0 {
-                self.write(b"\0Bad indicator byte").await?;
-                return Err(ErrorKind::InvalidData.into());
-            }
-            return Ok(true);
-        };
-        if self.received[0] != 1 {
-            self.send_noise(b"\x01Bad indicator byte").await?;
-            return Err(ErrorKind::InvalidData.into());
-        }
-        assert_eq!(self.noise_body().await?, b"", "an empty hello");
-        let body = self.noise_body().await?;
-        let name = [b"\x01", settings.name.as_bytes(), b"\x0062234509afb3\0"].concat();
-        self.send_noise(&name).await?;
-        let public = body[1..33].try_into().unwrap();
-        let started = start(key, &public).unwrap();
-        if body[33..] != started.tag {
-            self.send_noise(b"\x01Handshake MAC failure").await?;
-            return Err(ErrorKind::InvalidData.into());
-        }
-        let side = Side::generate().unwrap();
-        let own = side.public;
-        let finished = finish(&started, &own, &side.agree(&public).unwrap()).unwrap();
-        self.send_noise(&[&[0], &own[..], &finished.tag].concat()).await?;
-        self.ciphers = Some((finished.from_client, finished.from_device));
-        Ok(true)
-    }
-
-    /// Cancel-safe.
-    async fn next_message(&mut self) -> io::Result<(u64, Vec<u8>)> {
-        if self.ciphers.is_some() {
-            let mut body = self.noise_body().await?;
-            let (receiving, _) = self.ciphers.as_mut().unwrap();
-            let message = receiving.open(&mut body).expect("a valid frame");
-            let kind = u16::from_be_bytes([message[0], message[1]]);
-            return Ok((kind.into(), message[4..].to_vec()));
-        }
-        loop {
-            if let Some((kind, start, end)) = plain_frame(&self.received) {
-                return Ok((kind, self.take(end).split_off(start)));
-            }
-            self.fill().await?;
-        }
-    }
-
-    fn frame(&mut self, kind: u64, payload: &[u8]) -> Vec<u8> {
-        let Some((_, sending)) = &mut self.ciphers else {
-            let mut frame = vec![0];
-            put_varint(&mut frame, payload.len() as u64);
-            put_varint(&mut frame, kind);
-            frame.extend_from_slice(payload);
-            return frame;
-        };
-        let mut body = Vec::new();
-        body.extend((kind as u16).to_be_bytes());
-        body.extend((payload.len() as u16).to_be_bytes());
-        body.extend_from_slice(payload);
-        sending.seal(&mut body).unwrap();
-        noise_frame(&body)
-    }
-
-    async fn send(&mut self, kind: u64, payload: &[u8]) -> io::Result<()> {
-        let frame = self.frame(kind, payload);
-        self.write(&frame).await
-    }
-}
-
-fn noise_frame(body: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
-    [&[1], &length[..], body].concat()
-}
-
-/// Type of the first frame, where its payload begins, and where it ends.
-fn plain_frame(bytes: &[u8]) -> Option<(u64, usize, usize)> {
-    let (length, first) = varint(bytes.get(1..)?).unwrap()?;
-    let (kind, second) = varint(&bytes[1 + first..]).unwrap()?;
-    let start = 1 + first + second;
-    let end = start + length as usize;
-    (bytes.len() >= end).then_some((kind, start, end))
 }

@@ -242,7 +242,8 @@ async fn serve_esphome(
         let (serial, is_half_open) = (serial.clone(), is_half_open.clone());
         tokio::spawn(async move { serve(stream, &serial, is_half_open).await });
     };
-    front.serve(stream, Arc::new(bus), silent).await
+    stream.set_nodelay(true)?;
+    front.serve(Box::new(stream), Arc::new(bus), silent).await
 }
 
 async fn serve(
