@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
+use crate::model::health_report::HealthSummary;
 use crate::model::staleness::{MAX_FAILURES, MAX_PAUSE};
 use crate::model::units::millis;
 use crate::model::{
@@ -88,6 +89,11 @@ impl Board {
     pub fn updates(&self) -> Updates {
         let slots = self.devices().filter_map(|device| self.subscribe(device)).collect();
         Updates { slots, changes: self.changes.subscribe() }
+    }
+
+    /// Wakes the subscribers only when it differs.
+    pub fn update_health(&self, device: &DeviceId, health: HealthSummary) {
+        self.update_if(device, |state| std::mem::replace(&mut state.health, health) != health);
     }
 
     /// Notifies of the change of any battery, and of the broker.

@@ -11,11 +11,13 @@
 //! that of the reading, so a jump of the clock moves rows, but loses and duplicates none. Rows are
 //! deleted no faster than time passes (see `horizon`). What charts show is also kept by hour, for a year.
 //!
-//! The energy of each day and the alarms are kept for years, apart from the charts (`energy_days`, `alarm_records`).
+//! The energy of each day and the alarms are kept for years, apart from the charts (`energy_days`, `alarm_records`), and
+//! so is what is known about the cells for a year (`health_days`).
 
 mod alarm_records;
 mod battery_history;
 mod energy_days;
+mod health_days;
 mod horizon;
 mod packed;
 mod query;
@@ -31,7 +33,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::board::Board;
-use crate::model::{DeviceId, DeviceState, Millis, TimeZone};
+use crate::model::cell_health::HealthDay;
+use crate::model::{DeviceId, DeviceState, Millis, TimeZone, Uptime};
 
 pub use alarm_records::AlarmRecord;
 pub use energy_days::Day;
@@ -42,6 +45,7 @@ pub use record::run;
 use alarm_records::AlarmRecords;
 use battery_history::{BatteryHistory, HistoryRow, YEAR};
 use energy_days::EnergyDays;
+use health_days::HealthDays;
 use store::Batch;
 
 /// A handle to the history of all batteries; cheap to clone.
@@ -63,6 +67,7 @@ pub struct History {
 struct Records {
     /// In the order of the board.
     days: Vec<(DeviceId, EnergyDays)>,
+    health: BTreeMap<DeviceId, HealthDays>,
     alarms: AlarmRecords,
 }
 
@@ -77,7 +82,8 @@ impl History {
     pub fn new(board: &Board, span: Duration) -> Self {
         let batteries = board.devices().map(|id| (id.clone(), BatteryHistory::new(span))).collect();
         let days = board.devices().map(|id| (id.clone(), EnergyDays::default())).collect();
-        let records = Records { days, alarms: AlarmRecords::default() };
+        let health = board.devices().map(|id| (id.clone(), HealthDays::default())).collect();
+        let records = Records { days, health, alarms: AlarmRecords::default() };
         History {
             span,
             zone: TimeZone::default(),
@@ -100,6 +106,11 @@ impl History {
         let mut records = self.records();
         let days = &records.days(device)?.days;
         Some(days[days.partition_point(|day| day.number < since)..].to_vec())
+    }
+
+    /// What is known about the cells, by day. `None`: unknown battery.
+    pub fn health_days(&self, device: &DeviceId) -> Option<Vec<HealthDay>> {
+        Some(self.records().health.get(device)?.days.clone())
     }
 
     /// Of all batteries, newest first.
@@ -134,6 +145,10 @@ impl History {
         let mut records = self.records();
         if let Some(days) = records.days(id) {
             days.count(&self.zone, snapshot.taken, derived.energy_since_start);
+        }
+        if let Some(health) = records.health.get_mut(id) {
+            let read_at = state.read_at.unwrap_or(Uptime(snapshot.taken.0));
+            health.observe(&self.zone, read_at, snapshot);
         }
         records.alarms.record(state, snapshot);
         drop(records);
@@ -172,6 +187,21 @@ impl History {
         }
     }
 
+    fn restore_health(&self, device: &DeviceId, day: &HealthDay) {
+        if let Some(health) = self.records().health.get_mut(device) {
+            health.restore(day);
+        }
+    }
+
+    /// Days of the cells that are not in the file yet. Their rows are large, so they are written rarely.
+    fn take_unwritten_health(&self) -> Vec<(DeviceId, HealthDay)> {
+        let mut list = Vec::new();
+        for (id, health) in &mut self.records().health {
+            list.extend(health.take_unwritten().into_iter().map(|day| (id.clone(), day)));
+        }
+        list
+    }
+
     fn restore_alarm(&self, record: AlarmRecord) {
         let mut records = self.records();
         // The alarms of a battery that is not configured any more would never end.
@@ -191,11 +221,12 @@ impl History {
         for (id, battery) in self.batteries().iter_mut() {
             hours.extend(battery.take_unwritten().into_iter().map(|row| (id.clone(), row)));
         }
-        let Records { days, alarms } = &mut *self.records();
+        let Records { days, alarms, .. } = &mut *self.records();
         let days = days
             .iter_mut()
             .flat_map(|(id, days)| days.take_unwritten().into_iter().map(|day| (id.clone(), day)));
-        Batch { rows, hours, days: days.collect(), alarms: alarms.take_unwritten() }
+        let (days, alarms) = (days.collect(), alarms.take_unwritten());
+        Batch { rows, hours, days, health: Vec::new(), alarms }
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {

@@ -8,11 +8,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::History;
-use super::battery_history::HistoryRow;
+use super::battery_history::{HistoryRow, hour_number};
 use super::store::{Expiry, HistoryFile};
 use super::write_schedule::{DueWrite, WriteSchedule};
 use crate::board::Board;
 use crate::clock;
+use crate::model::health_report::HealthReport;
 use crate::model::{DeviceId, DeviceState, EnergySource, EnergyTotals, Restored};
 use crate::tasks::Task;
 
@@ -40,6 +41,7 @@ pub async fn run(history: History, board: Board, file: Option<String>, task: Tas
         sequences: BTreeMap::new(),
         ended: Vec::new(),
         recorded: Duration::ZERO,
+        reported: None,
         schedule: WriteSchedule::default(),
         task,
     };
@@ -71,6 +73,7 @@ pub async fn run(history: History, board: Board, file: Option<String>, task: Tas
         let ended = recorder.history.end_minutes(continues.then(clock::now), elapsed);
         recorder.ended.extend(ended);
         recorder.write_when_due(elapsed, !continues).await;
+        recorder.report_health();
     }
 }
 
@@ -84,6 +87,8 @@ struct Recorder {
     ended: Vec<(DeviceId, HistoryRow)>,
     /// Time since the start of the recording.
     recorded: Duration,
+    /// The hour in which the health was reported to the board.
+    reported: Option<u64>,
     schedule: WriteSchedule,
     task: Task,
 }
@@ -114,12 +119,27 @@ impl Recorder {
         self.history.restored.send_replace(true);
     }
 
+    /// Once an hour: it hardly ever changes.
+    fn report_health(&mut self) {
+        let now = clock::now();
+        if self.reported.replace(hour_number(now)) == Some(hour_number(now)) {
+            return;
+        }
+        let (today, _) = self.history.zone.day(now);
+        for id in self.board.devices() {
+            if let Some(days) = self.history.health_days(id) {
+                self.board.update_health(id, HealthReport::new(&days, today, true).summary());
+            }
+        }
+    }
+
     /// `elapsed`: since the last call.
     async fn write_when_due(&mut self, elapsed: Duration, stopping: bool) {
         self.recorded += elapsed;
         let Some(file) = &self.file else {
             self.ended.clear();
             self.history.take_unwritten(Vec::new());
+            self.history.take_unwritten_health();
             return;
         };
         let urgent = stopping || file.has_failed();
@@ -128,7 +148,10 @@ impl Recorder {
         else {
             return;
         };
-        let batch = self.history.take_unwritten(std::mem::take(&mut self.ended));
+        let mut batch = self.history.take_unwritten(std::mem::take(&mut self.ended));
+        if delete.is_some() {
+            batch.health = self.history.take_unwritten_health();
+        }
         let now = clock::now();
         let expiry = delete.map(|elapsed| Expiry {
             oldest: now.before(self.history.span),

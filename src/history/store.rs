@@ -26,6 +26,7 @@ use super::battery_history::{HistoryRow, YEAR, hour_number};
 use super::energy_days::{Day, MAX_DAYS};
 use super::horizon::Horizon;
 use super::{History, Millis};
+use crate::model::cell_health::HealthDay;
 use crate::model::{DeviceId, Energy, EnergyTotals, MilliwattHours};
 use crate::remedy;
 use layout::{Layouts, Tier};
@@ -183,6 +184,7 @@ pub(super) struct Batch {
     pub(super) rows: Vec<(DeviceId, HistoryRow)>,
     pub(super) hours: Vec<(DeviceId, HistoryRow)>,
     pub(super) days: Vec<(DeviceId, Day)>,
+    pub(super) health: Vec<(DeviceId, HealthDay)>,
     pub(super) alarms: Vec<AlarmRecord>,
 }
 
@@ -201,6 +203,16 @@ impl Batch {
             }
         }
         self.days.drain(..self.days.len().saturating_sub(MAX_QUEUED));
+        for (device, day) in other.health {
+            let is_same = |(id, known): &&mut (DeviceId, HealthDay)| {
+                *id == device && known.number == day.number
+            };
+            match self.health.iter_mut().find(is_same) {
+                Some((_, known)) => known.add(&day),
+                None => self.health.push((device, day)),
+            }
+        }
+        self.health.drain(..self.health.len().saturating_sub(MAX_QUEUED));
         for record in other.alarms {
             alarm_records::merge(&mut self.alarms, record);
         }

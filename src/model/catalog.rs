@@ -47,7 +47,7 @@ pub enum Get {
     /// The alarms that the battery reports.
     Alarm,
     Threshold(Threshold),
-    /// About the connection instead of the battery: known without a good read.
+    /// Known without a good read: about the connection, or from the history.
     Link(fn(&DeviceState) -> Option<Value>),
 }
 
@@ -182,6 +182,10 @@ pub static CATALOG: &[Quantity] = &[
     main("cell_voltage_diff", "Cell voltage difference", Voltage, One(|s| value(s.derived.cell_voltage_diff()))),
     hidden("min_cell", "Lowest cell", Number, One(|s| number(s.derived.lowest_cell))),
     hidden("max_cell", "Highest cell", Number, One(|s| number(s.derived.highest_cell))),
+    hidden("cell_spread_full", "Cell spread at full", Voltage, Link(|d| value(d.health.spread_full))),
+    hidden("cell_spread_rest", "Cell spread at rest", Voltage, Link(|d| value(d.health.spread_rest))),
+    hidden("weakest_cell", "Weakest cell", Number, Link(|d| d.health.weakest_cell.map(Value::integer))),
+    hidden("estimated_capacity", "Estimated capacity", Capacity, Link(|d| value(d.health.capacity))),
     detail("min_cell_battery", "Battery with the lowest cell", Text, One(|s| text(&bank(s)?.lowest_in))),
     detail("max_cell_battery", "Battery with the highest cell", Text, One(|s| text(&bank(s)?.highest_in))),
     detail("pack_voltage_spread", "Spread between pack voltages", Voltage, One(|s| value(bank(s)?.voltage_spread))),

@@ -7,6 +7,7 @@ use super::derived::Derived;
 use super::energy::{Energy, EnergyTotals};
 use super::energy_base::{EnergyBase, EnergySource, Restored};
 use super::fault::{Fault, FaultKind};
+use super::health_report::HealthSummary;
 use super::profile::Profile;
 use super::reading::Reading;
 use super::snapshot::Snapshot;
@@ -31,6 +32,8 @@ pub struct DeviceState {
     pub rssi: Option<i16>,
     pub counters: Counters,
     pub energy: EnergyBase,
+    /// From the history of the battery.
+    pub health: HealthSummary,
 }
 
 impl DeviceState {
@@ -45,6 +48,7 @@ impl DeviceState {
             rssi: None,
             counters: Counters::default(),
             energy: EnergyBase::default(),
+            health: HealthSummary::default(),
         }
     }
 

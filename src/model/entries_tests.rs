@@ -109,3 +109,29 @@ fn many_cells_are_disabled_by_default() {
     assert!(cells_enabled(32));
     assert!(!cells_enabled(33));
 }
+
+#[test]
+fn health_is_known_without_a_reading() {
+    use crate::model::MilliampHours;
+    use crate::model::health_report::HealthSummary;
+    let mut state = DeviceState::new(Profile::sample("a"));
+    let keys = ["cell_spread_full", "cell_spread_rest", "weakest_cell", "estimated_capacity"];
+    let found = |state: &DeviceState| -> Vec<(String, String, bool)> {
+        let list = entries(state).into_iter().filter(|it| keys.contains(&&*it.key.to_string()));
+        list.map(|it| (it.key.to_string(), it.value.to_string(), it.enabled)).collect()
+    };
+    assert_eq!(found(&state), []);
+    state.health = HealthSummary {
+        spread_full: Some(Millivolts(9)),
+        spread_rest: None,
+        weakest_cell: Some(7),
+        capacity: Some(MilliampHours(98_412)),
+    };
+    let entry = |key: &str, value: &str| (key.to_owned(), value.to_owned(), false);
+    let expected = [
+        entry("cell_spread_full", "0.009"),
+        entry("weakest_cell", "7"),
+        entry("estimated_capacity", "98.412"),
+    ];
+    assert_eq!(found(&state), expected);
+}

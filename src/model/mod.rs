@@ -25,13 +25,16 @@ pub mod active_alarms;
 pub mod alarm_diff;
 mod alarm_message;
 pub mod bank;
+mod capacity_run;
 pub mod catalog;
+pub mod cell_health;
 pub mod derive;
 pub mod derived_state;
 pub mod energy_base;
 pub mod energy_counter;
 pub mod entries;
 pub mod forecast;
+pub mod health_report;
 pub mod plausible;
 pub mod threshold_monitor;
 

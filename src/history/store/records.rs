@@ -1,11 +1,12 @@
-//! Energy by day, and alarms.
+//! Energy and cells by day, and alarms.
 
-use rusqlite::{Connection, params};
-use serde_json::Value;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::{Value, json};
 
 use super::{Batch, MAX_DAYS, StoreError};
 use crate::history::alarm_records::{AlarmRecord, MAX_RECORDS};
-use crate::history::{Day, History};
+use crate::history::{Day, History, health_days};
+use crate::model::cell_health::HealthDay;
 use crate::model::{DeviceId, Energy, EnergyTotals, Millis, MilliwattHours};
 
 /// Adds energy to its days, so that nothing is lost if the file could not be read before; adds alarms and their ends.
@@ -20,6 +21,17 @@ pub(super) fn write(connection: &Connection, batch: &Batch) -> Result<(), StoreE
                 energy.charged.milliwatt_hours().0,
                 energy.discharged.milliwatt_hours().0
             ],
+        )?;
+    }
+    for (device, day) in &batch.health {
+        let select = "SELECT numbers FROM health WHERE day = ?1 AND device = ?2";
+        let key = params![day.number, device.as_str()];
+        let known = connection.query_row(select, key, |row| row.get::<_, String>(0)).optional()?;
+        let mut sum = known.and_then(|text| health_day(day.number, &text)).unwrap_or_default();
+        sum.add(day);
+        connection.execute(
+            "INSERT OR REPLACE INTO health VALUES (?1, ?2, ?3)",
+            params![day.number, device.as_str(), json!(sum.numbers()).to_string()],
         )?;
     }
     for AlarmRecord { device, name, start, end, details } in &batch.alarms {
@@ -40,6 +52,11 @@ pub(super) fn load(connection: &Connection, history: &History) -> Result<(), Sto
         [MAX_DAYS],
     )?;
     connection.execute(
+        "DELETE FROM health WHERE day <
+         (SELECT DISTINCT day FROM health ORDER BY day DESC LIMIT 1 OFFSET ?1)",
+        [health_days::MAX_DAYS],
+    )?;
+    connection.execute(
         "DELETE FROM alarms WHERE start <
          (SELECT start FROM alarms ORDER BY start DESC LIMIT 1 OFFSET ?1)",
         [MAX_RECORDS],
@@ -57,6 +74,17 @@ pub(super) fn load(connection: &Connection, history: &History) -> Result<(), Sto
                 .restore_day(&device, Day { number, energy: EnergyTotals { charged, discharged } });
         }
     }
+    let mut select = connection.prepare("SELECT day, device, numbers FROM health ORDER BY day")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let device = DeviceId::new(row.get_ref(1)?.as_str().unwrap_or_default());
+        let number = u32::try_from(row.get::<_, i64>(0)?).ok();
+        let numbers = row.get_ref(2)?.as_str().unwrap_or_default();
+        let day = number.and_then(|number| health_day(number, numbers));
+        if let (Some(device), Some(day)) = (device, day) {
+            history.restore_health(&device, &day);
+        }
+    }
     let mut select = connection
         .prepare("SELECT start, device, name, end, details FROM alarms ORDER BY start")?;
     let mut rows = select.query([])?;
@@ -71,6 +99,10 @@ pub(super) fn load(connection: &Connection, history: &History) -> Result<(), Sto
         }
     }
     Ok(())
+}
+
+fn health_day(number: u32, numbers: &str) -> Option<HealthDay> {
+    HealthDay::restore(number, serde_json::from_str(numbers).ok()?)
 }
 
 fn time(time: Millis) -> i64 {

@@ -52,8 +52,9 @@ macro_rules! view {
 /// of a battery that was offline for longer than the history, and are finer than the charts.
 ///
 /// The energy of a day is in milliwatt-hours; `day` is its number since 1970-01-01, and comes first in the key so that
-/// the days of all batteries that grow are on one page. Times of alarms are in milliseconds.
-const OBJECTS: [&str; 9] = [
+/// the days of all batteries that grow are on one page. Times of alarms are in milliseconds. The `numbers` of the
+/// cells are those of `model::cell_health`, as a JSON array.
+const OBJECTS: [&str; 10] = [
     "CREATE TABLE layouts (id INTEGER PRIMARY KEY, device TEXT NOT NULL, series TEXT NOT NULL)",
     "CREATE TABLE rows (id INTEGER PRIMARY KEY, samples TEXT NOT NULL)",
     view!("history", "rows", "layouts"),
@@ -67,6 +68,9 @@ const OBJECTS: [&str; 9] = [
     "CREATE TABLE hour_layouts (id INTEGER PRIMARY KEY, device TEXT NOT NULL, series TEXT NOT NULL)",
     "CREATE TABLE hours (id INTEGER PRIMARY KEY, samples TEXT NOT NULL)",
     view!("history_of_hours", "hours", "hour_layouts"),
+    "CREATE TABLE health (
+        day INTEGER NOT NULL, device TEXT NOT NULL, numbers TEXT NOT NULL, PRIMARY KEY (day, device))
+        WITHOUT ROWID",
 ];
 
 /// Creates what an empty file lacks, and converts one of an earlier version.

@@ -9,6 +9,7 @@ use crate::history::{Query, Spread};
 use crate::model::{EntryKey, Profile};
 
 mod energy;
+mod health;
 mod hours;
 mod write_volume;
 

@@ -32,6 +32,7 @@ mod events;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gateway;
+mod health;
 mod history;
 mod home_assistant;
 mod limits;
@@ -148,6 +149,7 @@ fn routes(
         .route("/api/devices/{id}", get(api::device))
         .route("/api/devices/{id}/history", get(history::history))
         .route("/api/devices/{id}/history.csv", get(history::csv))
+        .route("/api/devices/{id}/health", get(health::health))
         .route("/api/energy", get(records::energy))
         .route("/api/alarms", get(records::alarms))
         .route("/api/homeassistant/dashboard.yaml", get(home_assistant::dashboard))

@@ -64,8 +64,8 @@ fn energy_json(app: &AppState, count: u32, now: Millis) -> String {
         }
     }
     house.sort_by_key(|day| day.number);
-    let date = |number: &u32| format!("{:?}", &Millis(u64::from(*number) * DAY).iso8601()[..10]);
-    let dates: Vec<_> = numbers.iter().map(date).collect();
+    let quoted = |number: &u32| format!("{:?}", date(*number));
+    let dates: Vec<_> = numbers.iter().map(quoted).collect();
     let list = batteries.iter().map(|(state, days)| {
         let columns = columns(&numbers, days, cycle(state));
         format!("{{\"id\":\"{}\",{columns}}}", state.profile.id)
@@ -73,11 +73,16 @@ fn energy_json(app: &AppState, count: u32, now: Millis) -> String {
     format!(
         "{{\"unit\":\"Wh\",\"kept\":{},\"today\":{},\"days\":[{}],\"house\":{{{}}},\"batteries\":[{}]}}",
         app.history.is_kept,
-        date(&today),
+        quoted(&today),
         dates.join(","),
         columns(&numbers, &house, capacity),
         list.collect::<Vec<_>>().join(","),
     )
+}
+
+/// `2026-11-30` for a number of days since 1970.
+pub(super) fn date(number: u32) -> String {
+    Millis(u64::from(number) * DAY).iso8601().chars().take(10).collect()
 }
 
 /// The energy of one full charge.

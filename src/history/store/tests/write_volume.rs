@@ -89,7 +89,13 @@ fn day_of_four_batteries_writes_less_than_ten_megabytes() {
             battery.take_unwritten().into_iter().map(|row| (id.clone(), row))
         });
         let hours = hours.collect();
-        let batch = Batch { rows: std::mem::take(&mut queued), hours, days, alarms: Vec::new() };
+        // The cells are written as rarely as expired rows are deleted.
+        let cells = (0..13 + 16 * 7).map(|n| i32::try_from(minute % 60 * n).unwrap()).collect();
+        let cells = HealthDay::restore(number, cells).unwrap();
+        let health = ids.iter().map(|id| (id.clone(), cells.clone()));
+        let health = health.filter(|_| expiry.is_some()).collect();
+        let batch =
+            Batch { rows: std::mem::take(&mut queued), hours, days, health, alarms: Vec::new() };
         file.write(batch, expiry, &counters);
     }
     let written = written() - start;

@@ -190,6 +190,8 @@ export default {
     max_cell_voltage: "Nejvyšší napětí článku", cell_voltage_diff: "Rozdíl napětí článků", min_cell: "Nejnižší článek",
     max_cell: "Nejvyšší článek", min_cell_battery: "Baterie s nejnižším článkem", max_cell_battery: "Baterie s nejvyšším článkem",
     pack_voltage_spread: "Rozdíl napětí baterií", soc_spread: "Rozdíl stavů nabití", members_missing: "Chybějící baterie",
+    cell_spread_full: "Rozdíl článků při plné baterii", cell_spread_rest: "Rozdíl článků v klidu",
+    weakest_cell: "Nejslabší článek", estimated_capacity: "Odhad kapacity",
     "module_{}_serial_number": "Sériové číslo", "module_{}_min_cell_voltage": "Nejnižší napětí článku",
     "module_{}_max_cell_voltage": "Nejvyšší napětí článku", "module_{}_cell_voltage_diff": "Rozdíl napětí článků",
     charge_voltage_limit: "Limit nabíjecího napětí", discharge_voltage_limit: "Limit vybíjecího napětí",

@@ -191,6 +191,8 @@ export default {
     max_cell_voltage: "Höchste Zellspannung", cell_voltage_diff: "Differenz der Zellspannungen", min_cell: "Niedrigste Zelle",
     max_cell: "Höchste Zelle", min_cell_battery: "Batterie mit der niedrigsten Zelle",
     max_cell_battery: "Batterie mit der höchsten Zelle", pack_voltage_spread: "Unterschied der Spannungen",
+    cell_spread_full: "Zellspanne bei voller Batterie", cell_spread_rest: "Zellspanne in Ruhe",
+    weakest_cell: "Schwächste Zelle", estimated_capacity: "Geschätzte Kapazität",
     soc_spread: "Unterschied der Ladezustände", members_missing: "Fehlende Batterien",
     "module_{}_serial_number": "Seriennummer", "module_{}_min_cell_voltage": "Niedrigste Zellspannung",
     "module_{}_max_cell_voltage": "Höchste Zellspannung", "module_{}_cell_voltage_diff": "Differenz der Zellspannungen",

@@ -191,6 +191,8 @@ export default {
     max_cell_voltage: "Tension de cellule la plus haute", cell_voltage_diff: "Écart des tensions de cellule",
     min_cell: "Cellule la plus basse", max_cell: "Cellule la plus haute", min_cell_battery: "Batterie de la cellule la plus basse",
     max_cell_battery: "Batterie de la cellule la plus haute", pack_voltage_spread: "Écart des tensions",
+    cell_spread_full: "Écart des cellules, batterie pleine", cell_spread_rest: "Écart des cellules au repos",
+    weakest_cell: "Cellule la plus faible", estimated_capacity: "Capacité estimée",
     soc_spread: "Écart des états de charge", members_missing: "Batteries absentes", "module_{}_serial_number": "Numéro de série",
     "module_{}_min_cell_voltage": "Tension de cellule la plus basse", "module_{}_max_cell_voltage": "Tension de cellule la plus haute",
     "module_{}_cell_voltage_diff": "Écart des tensions de cellule", charge_voltage_limit: "Limite de tension de charge",

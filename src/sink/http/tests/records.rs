@@ -64,3 +64,22 @@ async fn history_is_a_table() {
         assert_eq!(body.lines().count(), 1 + rows, "{range}: {body}");
     }
 }
+
+#[tokio::test]
+async fn health_of_new_batteries_is_not_known() {
+    let server = TestServer::start().await;
+    let no_data = "Not enough data yet: 0 of 3 days with the battery at rest, full or empty.";
+    let summary = json!({"code": "no_data", "text": no_data, "days": 0, "needed": 3});
+    let none = json!([]);
+    let history = json!({"days": [], "spread_mv": {"rest": [], "full": [], "empty": []}, "capacity_ah": [], "resistance_mohm": []});
+    let expected = json!({"id": "shed", "kept": false, "days": 0, "summary": summary, "spread_mv": {}, "cells": none, "history": history});
+    assert_eq!(server.json("/api/devices/shed/health").await, expected);
+    for (path, status) in [
+        ("rack/health?days=366", 200),
+        ("rack/health?days=0", 400),
+        ("rack/health?hours=1", 400),
+        ("nowhere/health", 404),
+    ] {
+        assert_eq!(server.get(&format!("/api/devices/{path}")).await.0, status, "{path}");
+    }
+}
