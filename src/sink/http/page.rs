@@ -45,6 +45,7 @@ pub(super) const FILES: &[File] = files! {
     "/parts.js" "parts.js" SCRIPT;
     "/records.js" "records.js" SCRIPT;
     "/chart.js" "chart.js" SCRIPT;
+    "/history.js" "history.js" SCRIPT;
     "/views.js" "views.js" SCRIPT;
     "/style.css" "style.css" STYLE;
 };

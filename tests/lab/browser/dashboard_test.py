@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 
+import charts
 import languages
 import measurements
 import outages
@@ -101,7 +102,7 @@ def demo(session):
 def run_all(session):
     metrics(session)
     history_file(session)
-    for step in views.STEPS:
+    for step in (*views.STEPS, *charts.STEPS):
         step(session)
     session.check_console("using the page")
     languages.languages(session)

@@ -160,50 +160,6 @@ def modules(session):
         session.report("the values of a module are below its name", faults)
 
 
-def charts(session):
-    with session.page() as page:
-        session.open_view(page, HEALTHY)
-        page.wait_for_selector(".plot .line", state="attached")
-        chart = page.get_by_role("slider", name="Power")
-        chart.focus()
-        now = chart.get_attribute("aria-valuetext")
-        page.keyboard.press("Home")
-        oldest = chart.get_attribute("aria-valuetext")
-        page.keyboard.press("ArrowRight")
-        following = chart.get_attribute("aria-valuetext")
-        form = re.compile(r"^\S.* \d\d:\d\d: mean [−\d]\d* W$")
-        faults = [text for text in (oldest, following) if not form.match(text or "")]
-        if not re.match(r"^Now: [−\d]\d* W$", now or ""):
-            faults.append(f"without a cursor the chart says {now}")
-        if oldest == following:
-            faults.append("the arrow keys do not move the cursor")
-        session.report("arrow keys move the cursor of a chart", faults)
-        box = chart.bounding_box()
-        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
-        readout = chart.locator("xpath=ancestor::section").locator(".readout").inner_text()
-        moved = chart.locator(".cursor").count() == 1 and re.search(r"\d\d:\d\d", readout)
-        session.report("the pointer moves the cursor", [] if moved else [readout])
-        pieces = chart.locator(".line").count()
-        faults = [] if pieces == 1 else [f"{pieces} pieces in 24 h"]
-        session.report("the last 24 hours are one line", faults)
-        page.mouse.move(0, 0)
-        session.expect(
-            "without a cursor a chart shows the value of now",
-            page,
-            "[...document.querySelectorAll('.panel')].find((it) => it.querySelector('h2')?.textContent"
-            ".startsWith('Power')).querySelector('.readout b').textContent.replace(/[^\\d]/g, '')"
-            " === document.querySelector('.big .power').textContent.replace(/[^\\d]/g, '')",
-        )
-        page.get_by_text("48 h").click()
-        session.expect(
-            "a gap in the history is a gap in the line of 48 hours",
-            page,
-            "document.querySelectorAll('.plot')[1].querySelectorAll('.line').length === 2",
-        )
-        count = page.locator(".plot[role=slider] svg").count()
-        session.report("six charts", [] if count == 6 else [f"{count} charts"])
-
-
 def house(session):
     with session.page() as page:
         page.wait_for_selector(".house .power small")
@@ -320,4 +276,4 @@ def theme(session):
         session.report("the theme button changes the colours and is remembered", faults)
 
 
-STEPS = (layouts, overview, live_values, cells, bank, modules, charts, house, energy, alarms, keyboard, theme)
+STEPS = (layouts, overview, live_values, cells, bank, modules, house, energy, alarms, keyboard, theme)

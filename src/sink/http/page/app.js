@@ -7,7 +7,7 @@ import { t } from "./texts.js";
 import { BatteryView, OverviewView } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { batteries: new Map(), history_hours: 48 };
+const state = { batteries: new Map() };
 // No battery can have this ID.
 const SETUP = "setup/", LOGIN = "login/";
 let view = null, route = null, clockSkew = 0, loaded = false, lastUpdate = 0, lastHistory = 0;
@@ -52,7 +52,7 @@ function show(wanted) {
   const navigated = route !== null;
   view?.close?.();
   route = wanted;
-  view = wanted === LOGIN ? new LoginView() : wanted === SETUP ? new SetupView(state.batteries) : wanted ? new BatteryView(wanted, state, fetchJson) : new OverviewView();
+  view = wanted === LOGIN ? new LoginView() : wanted === SETUP ? new SetupView(state.batteries) : wanted ? new BatteryView(wanted, fetchJson) : new OverviewView();
   $("main").replaceChildren(view.node);
   render();
   refreshHistory();

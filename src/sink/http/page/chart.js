@@ -1,4 +1,4 @@
-// A line chart over time. Pointer and arrow keys move its cursor.
+// A line chart over time. Its charts have one cursor and one span, which pointer and keys of each move: see history.js.
 
 import { locale, t } from "./texts.js";
 
@@ -17,7 +17,13 @@ const formats = [0, 1, 2, 3].map((digits) => new Intl.NumberFormat(locale, { min
 export const fixed = (number, digits) => formats[digits].format(number).replace("-", "−");
 const pad = (number) => String(number).padStart(2, "0");
 export const formatTime = (date) => `${pad(date.getHours())}:${pad(date.getMinutes())}`;
-const formatDay = (date) => date.toLocaleDateString(locale, { weekday: "short", day: "numeric" });
+const formatDate = (date, parts) => date.toLocaleDateString(locale, parts);
+const DAY = { weekday: "short", day: "numeric" }, MONTH = { month: "short" }, DATE = { day: "numeric", month: "short" };
+// In local time. Days have 23 to 25 hours, and months 28 to 31 days, so dates are counted, not seconds.
+export const formatMoment = (seconds) => {
+  const date = new Date(seconds * 1000);
+  return `${formatDate(date, { ...DAY, ...MONTH })} ${formatTime(date)}`;
+};
 
 // A round step for about `count` marks on an axis.
 export function niceStep(range, count) {
@@ -25,15 +31,18 @@ export function niceStep(range, count) {
   return [1, 2, 2.5, 5, 10].map((n) => n * power).find((step) => step >= raw * .999);
 }
 
-function hourStep(hours) {
-  return hours <= 1 ? 1 / 6 : hours <= 6 ? 1 : hours <= 12 ? 2 : hours <= 24 ? 4 : hours <= 48 ? 8 : Math.ceil(hours / 144) * 24;
-}
+// Minutes between two marks, and from which span in hours.
+const STEPS = [[0, 1], [.2, 5], [.7, 10], [1.5, 60], [7, 120], [13, 240], [25, 480], [49, 1440]];
+// From these spans in hours on, the marks are dates and months.
+const DATES = 200, MONTHS = 2400;
+// Pixels: a shorter drag is a click.
+const MIN_DRAG = 8;
 
 // `lines`: [{key, name, stat}], where stat is mean, min or max. `band`: shades the area between the first and the last
 // line. `zero`: the axis includes 0. `minRange`: minimum range of the axis.
 export class Chart {
-  constructor(label, unit, decimals, lines, { band = false, zero = false, minRange = 0 } = {}) {
-    Object.assign(this, { label, unit, decimals, lines, band, zero, minRange });
+  constructor(group, label, unit, decimals, lines, { band = false, zero = false, minRange = 0 } = {}) {
+    Object.assign(this, { group, label, unit, decimals, lines, band, zero, minRange });
     this.readout = document.createElement("span");
     this.readout.className = "readout";
     this.plot = document.createElement("div");
@@ -42,9 +51,14 @@ export class Chart {
     this.plot.setAttribute("role", "slider");
     this.plot.setAttribute("aria-label", t("chart", { name: label }));
     this.plot.addEventListener("pointermove", (event) => this.onPointer(event));
-    this.plot.addEventListener("pointerdown", (event) => this.onPointer(event));
-    this.plot.addEventListener("pointerleave", () => this.setCursor(null));
-    this.plot.addEventListener("blur", () => this.setCursor(null));
+    this.plot.addEventListener("pointerdown", (event) => this.onPress(event));
+    this.plot.addEventListener("pointerup", (event) => this.onRelease(event));
+    this.plot.addEventListener("pointercancel", () => this.dragged = null);
+    this.plot.addEventListener("pointerleave", () => group.setCursor(null));
+    // The cursor stays while the focus moves from chart to chart.
+    this.plot.addEventListener("blur", ({ relatedTarget }) => {
+      if (!relatedTarget?.closest(".plot")) group.setCursor(null);
+    });
     this.plot.addEventListener("keydown", (event) => this.onKey(event));
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(this.plot);
@@ -62,7 +76,7 @@ export class Chart {
     this.values = this.lines.map(({ key, stat }) => history.series[key]?.[stat] ?? []);
     const only = this.lines.length === 1 ? history.series[this.lines[0].key] : null;
     this.bounds = this.band ? [this.values.at(-1), this.values[0]] : only ? [only.min, only.max] : null;
-    Object.assign(this, { from, to, gap });
+    Object.assign(this, { from, to, gap, cursorIndex: null });
     this.draw();
   }
 
@@ -100,7 +114,7 @@ export class Chart {
       root.append(svg("line", { x1: LEFT, x2: width - RIGHT, y1: y, y2: y, class: zero && this.zero ? "zero" : "grid-line" }));
       root.append(svg("text", { x: LEFT - 6, y: y + 4, "text-anchor": "end" }, fixed(zero ? 0 : value, digits)));
     }
-    this.drawTimes(root, width);
+    for (const [x, text] of this.marks(width)) root.append(svg("text", { x, y: HEIGHT - 4, "text-anchor": "middle" }, text));
     if (this.bounds) root.append(...this.runs(this.bounds[0]).map((run) => this.area(run)));
     this.values.forEach((list, number) => {
       for (const run of this.runs(list)) {
@@ -118,17 +132,19 @@ export class Chart {
     return this.lines[number].colour ?? number;
   }
 
-  drawTimes(root, width) {
-    const hours = (this.to - this.from) / 3600, step = hourStep(hours) * 3600;
-    const zone = new Date(this.to * 1000).getTimezoneOffset() * 60;
-    let previous = -Infinity;
-    for (let time = Math.ceil((this.from - zone) / step) * step + zone; time <= this.to; time += step) {
-      const x = this.x(time), date = new Date(time * 1000);
-      const text = date.getHours() === 0 && date.getMinutes() === 0 ? formatDay(date) : formatTime(date);
-      if (x - previous < 44 || x > width - 14) continue;
-      previous = x;
-      root.append(svg("text", { x, y: HEIGHT - 4, "text-anchor": "middle" }, text));
+  // Positions and texts of the times below the chart: round local times, as many as fit.
+  marks(width) {
+    const hours = (this.to - this.from) / 3600, [, step] = STEPS.findLast(([from]) => hours >= from), marks = [];
+    const date = new Date(this.from * 1000), byMonth = hours > MONTHS;
+    const isDay = () => step >= 1440 || !date.getHours() && !date.getMinutes();
+    const parts = () => !byMonth ? hours > DATES ? DATE : DAY : date.getMonth() ? MONTH : { year: "numeric" };
+    date.setHours(0, 0, 0, 0);
+    if (byMonth) date.setDate(1);
+    for (; date <= this.to * 1000; byMonth ? date.setMonth(date.getMonth() + 1) : date.setMinutes(date.getMinutes() + step)) {
+      const x = this.x(date / 1000), text = isDay() ? formatDate(date, parts()) : formatTime(date);
+      if (x >= LEFT && x <= width - 14 && !(x - marks.at(-1)?.[0] < 44)) marks.push([x, text]);
     }
+    return marks;
   }
 
   // Runs of values without a gap, as lists of indices.
@@ -150,28 +166,50 @@ export class Chart {
     return svg("path", { d: path, class: `band c${this.colour(0)}` });
   }
 
+  timeAt({ clientX }) {
+    const share = (clientX - this.plot.getBoundingClientRect().left - LEFT) / (this.width - LEFT - RIGHT);
+    return this.from + Math.max(0, Math.min(1, share)) * (this.to - this.from);
+  }
+
   onPointer(event) {
     if (!this.hasData) return;
-    const box = this.plot.getBoundingClientRect();
-    const time = this.from + (event.clientX - box.left - LEFT) / (this.width - LEFT - RIGHT) * (this.to - this.from);
-    let nearest = 0;
-    this.times.forEach((other, i) => {
-      if (Math.abs(other - time) < Math.abs(this.times[nearest] - time)) nearest = i;
-    });
-    this.setCursor(nearest);
+    const time = this.timeAt(event);
+    if (this.dragged) this.dragged.to = time;
+    this.group.setCursor(time);
+  }
+
+  // Fingers move the cursor, and a mouse or pen selects a span.
+  onPress(event) {
+    if (this.hasData && event.pointerType !== "touch" && !event.button) {
+      this.plot.setPointerCapture(event.pointerId);
+      this.dragged = { from: this.timeAt(event), begin: event.clientX };
+    }
+    this.onPointer(event);
+  }
+
+  onRelease(event) {
+    const { dragged } = this;
+    this.dragged = null;
+    if (dragged && Math.abs(event.clientX - dragged.begin) >= MIN_DRAG) this.group.zoomTo(...[dragged.from, this.timeAt(event)].sort((a, b) => a - b));
   }
 
   onKey(event) {
-    const last = this.times.length - 1, now = this.cursorIndex ?? last;
+    const last = this.times.length - 1, now = this.cursorIndex ?? last, { group } = this;
     const jump = Math.max(1, Math.round(last / 20));
     const to = {
       ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1,
       PageDown: now - jump, PageUp: now + jump, Home: 0, End: last,
     }[event.key];
-    if (event.key === "Escape") this.setCursor(null);
-    if (to === undefined || !this.hasData) return;
+    const zoom = { "+": () => group.zoomBy(.5), "-": () => group.zoomBy(2), 0: () => group.reset() }[event.key];
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape") {
+      this.dragged = null;
+      group.setCursor(null);
+    }
+    if (!zoom && (to === undefined || !this.hasData)) return;
     event.preventDefault();
-    this.setCursor(Math.max(0, Math.min(last, to)));
+    if (zoom) zoom();
+    else group.setCursor(this.times[Math.max(0, Math.min(last, to))]);
   }
 
   // The values of now, which the readout shows without a cursor; `undefined` where there is none.
@@ -180,19 +218,28 @@ export class Chart {
     if (this.cursorIndex === null) this.setCursor(null);
   }
 
+  write(value) {
+    return value === null || value === undefined ? "–" : `${fixed(value, this.decimals)} ${this.unit}`;
+  }
+
+  // What a line is at a point: its name, value and range there.
+  pointTexts(at) {
+    const [only] = this.lines.length === 1 ? this.bounds ?? [] : [];
+    return [
+      ...this.lines.map(({ name, stat }, i) => [stat === "mean" ? t("mean") : name, this.write(this.values[i][at]), this.colour(i)]),
+      ...(only ? [["lowest", 0], ["highest", 1]].map(([key, bound]) => [t(key), this.write(this.bounds[bound][at]), `${this.colour(0)} spread`]) : []),
+    ];
+  }
+
   // Shows the values at a point; null shows those of now and hides the cursor.
   setCursor(index) {
     this.cursorIndex = index;
-    const hasData = this.hasData, at = index ?? this.times.length - 1;
-    const date = hasData ? new Date(this.times[at] * 1000) : null;
-    const texts = this.lines.map(({ name, stat }, i) => {
-      const value = index === null ? this.current?.[i] : hasData ? this.values[i][at] : null;
-      return [index !== null && stat === "mean" ? t("mean") : name, value === null || value === undefined ? "–" : `${fixed(value, this.decimals)} ${this.unit}`];
-    });
-    const when = !date ? "" : index === null ? "" : `${formatDay(date)} ${formatTime(date)}`;
-    this.readout.replaceChildren(when, ...texts.map(([name, text], i) => {
+    const { hasData } = this, at = index ?? this.times.length - 1, isShown = index !== null && hasData;
+    const now = () => this.lines.map(({ name }, i) => [name, this.write(this.current?.[i]), this.colour(i)]);
+    const texts = isShown ? this.pointTexts(at) : now(), when = isShown ? formatMoment(this.times[at]) : "";
+    this.readout.replaceChildren(when, ...texts.map(([name, text, kind]) => {
       const entry = document.createElement("span"), swatch = document.createElement("i"), bold = document.createElement("b");
-      swatch.className = `c${this.colour(i)}`;
+      swatch.className = `c${kind}`;
       bold.textContent = text;
       entry.append(swatch, name ? `${name} ` : "", bold);
       return entry;
@@ -203,10 +250,11 @@ export class Chart {
     this.plot.setAttribute("aria-valuenow", Math.max(0, at));
     this.plot.setAttribute("aria-valuetext", hasData ? `${when || t("now")}: ${summary}` : t("no_data"));
     if (!this.cursor) return;
-    this.cursor.setAttribute("visibility", index === null || !hasData ? "hidden" : "visible");
-    if (index === null || !hasData) return;
-    const x = this.x(this.times[at]);
-    this.cursor.replaceChildren(svg("line", { x1: x, x2: x, y1: TOP, y2: HEIGHT - BOTTOM, class: "cursor" }));
+    this.cursor.setAttribute("visibility", isShown ? "visible" : "hidden");
+    if (!isShown) return;
+    const x = this.x(this.times[at]), { from, to = from } = this.dragged ?? {}, [left, right] = [from, to].sort((a, b) => a - b).map(this.x);
+    const height = HEIGHT - BOTTOM - TOP, selection = { x: left, y: TOP, width: right - left, height, class: "selection" };
+    this.cursor.replaceChildren(...(this.dragged ? [svg("rect", selection)] : []), svg("line", { x1: x, x2: x, y1: TOP, y2: TOP + height, class: "cursor" }));
     this.values.forEach((list, i) => {
       if (list[at] === null || list[at] === undefined) return;
       this.cursor.append(svg("circle", { cx: x, cy: this.y(list[at]), r: 3.5, class: `c${this.colour(i)}` }));

@@ -103,6 +103,20 @@ export function copyable(text) {
   return h("div", { class: "found" }, lines, h("div", {}, copy));
 }
 
+export function setText(node, text) {
+  // The same text again would be read aloud again.
+  if (node.textContent !== text) node.textContent = text;
+  node.hidden = !text;
+}
+
+export async function post(path, body = {}) {
+  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const response = await fetch(path, options);
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.error ?? `${path}: ${response.status}`);
+  return answer;
+}
+
 // Without a value only reads. Browsers may deny access to the storage.
 export function stored(name, value) {
   try {

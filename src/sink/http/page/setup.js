@@ -1,7 +1,7 @@
 // The set-up: searches, tests, and adds batteries. The server says what is allowed; this page only asks.
 
 import { t } from "./texts.js";
-import { button, copyable, format, h, panel, sentence, termRows } from "./parts.js";
+import { button, copyable, format, h, panel, post, sentence, setText, termRows } from "./parts.js";
 
 // Milliseconds between two looks at the state, while something runs and otherwise.
 const SOON = 700, LATER = 4000;
@@ -9,14 +9,6 @@ const SOON = 700, LATER = 4000;
 const RESTART = 120;
 // The signal strengths in dBm at which a further bar is lit.
 const BARS = [-90, -80, -70, -60];
-
-async function post(path, body = {}) {
-  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  const response = await fetch(path, options);
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.error ?? `${path}: ${response.status}`);
-  return answer;
-}
 
 let fieldCount = 0;
 
@@ -38,12 +30,6 @@ function formOf(submit, attributes, ...children) {
     submit();
   });
   return form;
-}
-
-function setText(node, text) {
-  // The same text again would be read aloud again.
-  if (node.textContent !== text) node.textContent = text;
-  node.hidden = !text;
 }
 
 const slug = (name) => name.normalize("NFKD").replace(/[\u0300-\u036f]/g, "").toLowerCase().replace(/[^a-z0-9]+/g, "_").replace(/^_|_$/g, "") || "bms";

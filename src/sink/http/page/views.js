@@ -1,7 +1,8 @@
 // The views: all batteries, or one battery. `show` updates the texts of a view in place, so that focus
 // and scroll position stay.
 
-import { Chart, fixed, formatTime, svg } from "./chart.js";
+import { fixed, formatTime, svg } from "./chart.js";
+import { HistoryCharts } from "./history.js";
 import { describe, entryOf, format, formatDuration, h, panel, ring, sentence, showPower, termRows, valueOf } from "./parts.js";
 import { AlarmPanel, EnergyPanel, kwh } from "./records.js";
 import { locale, t, valueName } from "./texts.js";
@@ -211,12 +212,10 @@ const SUMMARY = [
   "energy_charged", "energy_discharged",
 ];
 
-const RANGES = [1, 6, 24, 48, 168, 744];
-
 export class BatteryView {
-  constructor(id, state, fetchJson) {
+  constructor(id, fetchJson) {
     Object.assign(this, { id, fetchJson });
-    [this.energy, this.alarms] = [new EnergyPanel(id), new AlarmPanel(id)];
+    [this.history, this.energy, this.alarms] = [new HistoryCharts(id, fetchJson), new EnergyPanel(id), new AlarmPanel(id)];
     this.heading = h("h1", { id: "title", tabindex: "-1" });
     this.link = h("span");
     this.description = h("p", { class: "muted" });
@@ -242,52 +241,19 @@ export class BatteryView {
       temperatures: panel(t("temperatures"), "half", this.temperatures),
       connection: panel(t("connection"), "half", this.connection),
     };
-    this.charts = [
-      new Chart(t("charge"), "%", 1, [{ key: "soc", name: "", stat: "mean" }], { minRange: 5 }),
-      new Chart(t("power"), "W", 0, [{ key: "power", name: "", stat: "mean", colour: 1 }], { zero: true, minRange: 10 }),
-      new Chart(t("voltage"), "V", 2, [{ key: "pack_voltage", name: "", stat: "mean", colour: 2 }], { minRange: .5 }),
-      new Chart(t("cells"), "V", 3, [{ key: "max_cell_voltage", name: t("highest"), stat: "max", colour: 1 }, { key: "min_cell_voltage", name: t("lowest"), stat: "min", colour: 2 }], { band: true, minRange: .02 }),
-      new Chart(t("temperature"), "°C", 1, [{ key: "max_temp", name: t("highest"), stat: "max", colour: 3 }, { key: "min_temp", name: t("lowest"), stat: "min", colour: 2 }], { band: true, minRange: 2 }),
-      new Chart(t("current"), "A", 2, [{ key: "pack_current", name: "", stat: "mean", colour: 0 }], { zero: true, minRange: 1 }),
-    ].map((chart) => {
-      const { node, extra } = panel(chart.label, "half", chart.plot);
-      extra.append(chart.readout);
-      return { chart, node };
-    });
     this.node = h("article", { "aria-labelledby": "title" },
       h("div", { class: "head" }, this.heading, this.link, this.description),
       h("div", { class: "board" },
         this.panels.now.node, this.panels.problems.node, this.panels.members.node, this.panels.cells.node, this.panels.temperatures.node, this.panels.connection.node,
-        this.rangeSelector(state.history_hours), ...this.charts.map(({ node }) => node), this.energy.node, this.alarms.node,
+        ...this.history.nodes, this.energy.node, this.alarms.node,
         h("details", { class: "panel" }, h("summary", {}, t("all_values")), this.rows),
         this.rawDetails));
-  }
-
-  rangeSelector(maximum) {
-    const hours = RANGES.filter((range) => range < maximum).concat(maximum);
-    this.hours = hours.includes(24) ? 24 : maximum;
-    const name = (range) => range < 72 ? `${range} h` : t("days", { count: Math.round(range / 24) });
-    this.choices = [];
-    const choices = hours.map((range) => {
-      const input = h("input", { type: "radio", name: "range", value: range });
-      input.checked = range === this.hours;
-      input.addEventListener("change", () => {
-        this.hours = range;
-        this.chosen = true;
-        this.reloadHistory();
-      });
-      this.choices.push({ range, input });
-      return h("label", {}, input, h("span", {}, name(range)));
-    });
-    this.csv = h("a", { class: "button", download: `${this.id}.csv` }, "CSV");
-    return h("div", { class: "range" }, h("h2", {}, t("history")), this.csv, h("fieldset", {}, h("legend", { class: "visually-hidden" }, t("time_range")), ...choices));
   }
 
   show(state, now) {
     const present = state.batteries.get(this.id), battery = shownOf(present, now);
     this.alarms.show(state);
-    this.interval = battery.interval_ms / 1000;
-    this.now = now;
+    this.history.show(present, now);
     const soc = entryOf(present, "soc");
     this.title = soc ? `${format(soc)} · ${battery.name}` : battery.name;
     this.heading.textContent = battery.name;
@@ -316,7 +282,6 @@ export class BatteryView {
     this.noProblems.textContent = t(online ? "no_alarms" : "alarms_unknown");
     this.showCells(battery);
     this.showConnection(battery, now);
-    for (const { chart } of this.charts) chart.setCurrent(chart.lines.map(({ key }) => valueOf(present, key)));
     this.rows.replaceChildren(h("caption", { class: "visually-hidden" }, t("all_values")), ...valueRows(present.values));
     if (this.rawDetails.open && battery.attempted !== this.rawAttempt) this.loadRaw();
     this.rawAttempt = battery.attempted;
@@ -366,34 +331,12 @@ export class BatteryView {
     if (this.rawDetails.open) this.raw.textContent = JSON.stringify(await this.fetchJson(`api/devices/${this.id}`), null, 2);
   }
 
-  reloadHistory() {
-    this.loadHistory(this.fetchJson, this.now).catch(() => {});
-  }
-
-  async loadHistory(fetchJson, now) {
-    await Promise.all([this.energy.load(fetchJson), this.alarms.load(fetchJson)]);
-    const keys = [...new Set(this.charts.flatMap(({ chart }) => chart.lines.map((line) => line.key)))];
-    const hours = this.hours;
-    this.csv.href = `api/devices/${this.id}/history.csv?hours=${hours}`;
-    const history = await fetchJson(`api/devices/${this.id}/history?hours=${hours}&keys=${keys}`);
-    if (hours !== this.hours) return;
-    if (!this.chosen) {
-      // Start with the smallest range that contains the whole history.
-      this.chosen = true;
-      const age = (now / 1000 - (history.times[0] ?? 0)) / 3600;
-      const smallest = this.choices.find(({ range }) => range >= age);
-      if (smallest && smallest.range < hours) return smallest.input.click();
-    }
-    const to = now / 1000, gap = Math.max(2.5 * history.step, 3 * this.interval, 90);
-    for (const { chart, node } of this.charts) {
-      chart.show(history, to - hours * 3600, to, gap);
-      // A battery without cells or sensors has no such chart; a new battery has empty charts.
-      node.hidden = !chart.hasData && history.times.length > 0;
-    }
+  async loadHistory(fetchJson) {
+    await Promise.all([this.history, this.energy, this.alarms].map((part) => part.load(fetchJson)));
   }
 
   close() {
     this.energy.close();
-    for (const { chart } of this.charts) chart.close();
+    this.history.close();
   }
 }
