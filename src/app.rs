@@ -89,10 +89,10 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
     let (bluetooth, broker) = (app.bluetooth.clone(), config.mqtt.clone());
     sinks.spawn(setup::run(setup_task, board.clone(), bluetooth, broker, sink("setup")).boxed());
     if let Some(settings) = config.http.clone() {
-        let shared = (board.clone(), history.clone(), setup);
+        let shared = ((board.clone(), history.clone()), app.commands.clone(), setup);
         supervise(&mut sinks, sink("http"), move |task| {
-            let (board, history, setup) = shared.clone();
-            http::run(settings.clone(), board, history, setup, task).boxed()
+            let (state, commands, setup) = shared.clone();
+            http::run(settings.clone(), state, commands, setup, task).boxed()
         });
     }
     start_senders(&mut sinks, config, board, sink);

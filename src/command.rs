@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::model::{DeviceId, Energy, Setting};
 
 /// Commands that may wait for one line; more are refused.
 const INBOX: usize = 8;
+/// The request of a command that took longer is abandoned.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -85,13 +88,16 @@ impl CommandBus {
         (CommandBus { inboxes: Arc::new(inboxes) }, receivers)
     }
 
-    /// Waits for the reply, but never for a free place in the inbox.
+    /// Waits for the reply, at most half a minute, but never for a free place in the inbox.
     pub async fn send(&self, device: &DeviceId, command: Command) -> Result<(), CommandError> {
         let error = |text: &str| CommandError(format!("{device}: {text}"));
         let inbox = self.inboxes.get(device).ok_or_else(|| error("no such battery"))?;
         let (reply, answer) = oneshot::channel();
         let request = Box::new(Request { device: device.clone(), command, reply });
         inbox.try_send(request).map_err(|_| error("too many commands are waiting, try again"))?;
-        answer.await.unwrap_or_else(|_| Err(error("interrupted, try again")))
+        match timeout(TIMEOUT, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(error("interrupted, try again"))),
+            Err(_) => Err(error("the command timed out")),
+        }
     }
 }

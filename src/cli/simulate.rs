@@ -38,7 +38,7 @@ pub(super) const COMMAND: Command = Command {
             "fault",
             One("LIST"),
             "Faults, separated by commas: silence, noise, checksum, cut, echo, foreign, rtn=05, \
-             alarm=NAME, weak_cell, cells=N, and for consoles modules=N, login, tbar, logout; with a \
+             alarm=NAME, weak_cell, stuck, cells=N, and for consoles modules=N, login, tbar, logout; with a \
              probability as in noise=0.2, at one address as in silence@2",
         ),
         SPEED,

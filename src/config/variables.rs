@@ -301,11 +301,12 @@ variables! {
             example: "http://192.168.1.10:8099",
             help: "URL of the dashboard as browsers reach it; Home Assistant links to it from each battery." }
         HTTP_TOKEN { secret: true, example: "correct-horse-battery",
-            derived: "without it the page is readable from the whole network, and set-up works on this machine only",
+            derived: "without it the page is readable from the whole network, and set-up and switches work on this machine \
+                only",
             rule: Rule::text("8 to 128 letters, digits and signs other than quotes, comma, semicolon, backslash, $ and #",
                 rule::is_token),
             help: "Password of the page, the API and the metrics; scripts send it as `Authorization: Bearer <token>`. With \
-                it the set-up page works from other machines, too. The health check and Home Assistant's own page need none." }
+                it set-up and switches work from other machines, too. The health check and Home Assistant's own page need none." }
         HTTP_ALLOWED_HOSTS { example: "battery.example.org",
             rule: Rule::text("host names without ports, separated by commas", |text| rule::hosts(text).is_some()),
             help: "Further names of this machine in the address of the page. Its IP addresses, names without a dot and \
@@ -317,8 +318,8 @@ variables! {
         HISTORY_FILE { derived: "memory only", rule: FILE, example: "/data/history.db",
             help: "File that keeps the history and the energy counters across restarts." }
         ALLOW_CONTROL { default: Some("false"), rule: Rule::Bool, example: "false",
-            help: "Allow commands that change the battery: its charge, discharge and balancing switches, if the type has \
-                them. Every change is verified and logged." }
+            help: "Allow commands that change the battery, over MQTT and on the page: its charge, discharge and \
+                balancing switches, if the type has them. Every change is verified and logged." }
         ALLOW_CONFIG { default: Some("true"), rule: Rule::Bool, example: "false",
             help: "Allow `cmd/config` to change intervals, addresses and energy counters over MQTT. Set it to `false` if others \
                 may publish at the broker." }

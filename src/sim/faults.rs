@@ -28,6 +28,8 @@ pub enum Fault {
     /// One cell is worn out: under load its voltage falls, and while charging it rises, until alarms
     /// start.
     WeakCell,
+    /// The battery accepts switch commands, but its switches do not change.
+    Stuck,
     /// The battery has another number of cells.
     Cells(usize),
     /// The stack has another number of modules.
@@ -52,6 +54,7 @@ const WITHOUT_VALUE: &[(&str, Fault)] = &[
     ("tbar", Fault::Tbar),
     ("logout", Fault::Logout),
     ("weak_cell", Fault::WeakCell),
+    ("stuck", Fault::Stuck),
 ];
 
 impl Fault {
@@ -61,6 +64,7 @@ impl Fault {
             self,
             Fault::Alarm(_)
                 | Fault::WeakCell
+                | Fault::Stuck
                 | Fault::Cells(_)
                 | Fault::Modules(_)
                 | Fault::Login
@@ -179,7 +183,7 @@ impl Faults {
 /// For help and error messages.
 pub const SYNTAX: &str = "a comma list of silence, noise, checksum, cut, echo, foreign \
     (each with =PROBABILITY from 0 to 1 or *COUNT), rtn=CODE in hex (with *COUNT), alarm=NAME, \
-    weak_cell, cells=1..32, modules=1..8, login, tbar, logout; @ADDRESS at the end limits one to that battery";
+    weak_cell, stuck, cells=1..32, modules=1..8, login, tbar, logout; @ADDRESS at the end limits one to that battery";
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}`: {reason}; allowed: {SYNTAX}; example: silence@2,noise=0.2,cut*3")]
@@ -286,7 +290,7 @@ mod tests {
     #[test]
     fn every_form_is_parsed_and_formatted() {
         let list = "silence,noise=0.2,checksum*3@2,cut@15,echo,foreign=1,rtn=0A*1,\
-                    alarm=cell_overvoltage@1,weak_cell@2,cells=15,modules=8,login,tbar,logout@1";
+                    alarm=cell_overvoltage@1,weak_cell@2,stuck,cells=15,modules=8,login,tbar,logout@1";
         let rules = parse(list).unwrap();
         assert_eq!(rules[1].frequency, Frequency::Probability(200_000));
         assert_eq!(rules[2], Rule::next(Fault::Checksum, 3).at(2));

@@ -33,7 +33,11 @@ impl SimPack {
     }
 
     pub fn state(&mut self, seconds: f64) -> PackState {
-        let mut state = self.battery.state(seconds).with_conditions(&self.conditions());
+        let conditions = self.conditions();
+        let mut state = self.battery.state(seconds).with_conditions(&conditions);
+        if conditions.contains(&Fault::Stuck) {
+            self.switches = [true; 3];
+        }
         state.charging &= self.switches[CHARGING];
         state.discharging &= self.switches[DISCHARGING];
         if !self.switches[BALANCING] {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bms_reader::sim::pylontech_sc0500::{self, StackState};
 use bms_reader::sim::serve::{ListenAddr, SimServer, SimServerOptions};
-use bms_reader::sim::{Bus, Faults, PackState, SimBrand, daren, faults};
+use bms_reader::sim::{Bus, Faults, PackState, SimBrand, daren, faults, jbd};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,11 @@ impl Packs {
     /// Daren packs on a pseudo-terminal with a fixed name.
     pub fn on_terminal(addresses: &[u8]) -> Self {
         Packs::with_port_link(&daren::BRAND, addresses)
+    }
+
+    /// A JBD pack, which has switches for charging and discharging.
+    pub fn with_switches() -> Self {
+        Packs::with_port_link(&jbd::BRAND, &[1])
     }
 
     /// A stack behind an SC0500, on a pseudo-terminal.

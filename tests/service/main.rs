@@ -20,6 +20,7 @@ mod schema;
 mod addon;
 mod cli;
 mod commands;
+mod control;
 mod crowd;
 mod demo;
 mod derived;

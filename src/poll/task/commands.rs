@@ -137,9 +137,14 @@ impl LineTask {
                 info!("{id}: {setting} on request, confirmed by the battery");
                 return Ok(());
             }
-            Ok(Some(_)) => "the battery accepted it but did not change the switch".to_owned(),
+            Ok(Some(_)) => "the battery accepted it but did not change the switch; an active \
+                            protection, or a setting in its app, can prevent it"
+                .to_owned(),
             Ok(None) => "the battery did not report the state of the switch".to_owned(),
-            Err(error) => error.fault().message,
+            Err(error) => {
+                let fault = error.fault();
+                format!("{}; {}", fault.message, fault.hint)
+            }
         };
         warn!("{id}: {setting} was requested but is not confirmed: {reason}");
         Err(format!("{setting} is not confirmed: {reason}"))

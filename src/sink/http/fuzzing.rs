@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::{Access, Client, Guard};
 use super::setup::{BatteryOptions, Options, SetupPage, SetupSettings};
-use super::texts::Texts;
-use super::{History, routes};
+use super::{AppState, History, routes};
 use crate::board::Board;
+use crate::command::CommandBus;
 use crate::model::Installation;
 use crate::setup::Setup;
 use crate::tasks::Tasks;
@@ -28,6 +28,7 @@ pub fn router(board: Board, history: History, stop: CancellationToken) -> Router
     let page = SetupPage::new(settings, Setup::new().0);
     let client = Client(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let (guard, tasks) = (Guard::new(Access::default()), Tasks::default());
-    let texts = Texts::new(board.clone(), history.clone(), tasks.clone());
-    routes(board, history, texts, guard, page, tasks, stop).layer(Extension(client))
+    let shared = (board, history);
+    let app = AppState::new(shared, CommandBus::default(), guard, page, tasks, stop);
+    routes(app).layer(Extension(client))
 }

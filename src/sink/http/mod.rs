@@ -1,5 +1,5 @@
-//! HTTP: a dashboard, the newest readings, their history, metrics, the health of the program, and
-//! the set-up page, which alone can do more than read.
+//! HTTP: a dashboard, the newest readings, their history, metrics, and the health of the program. The set-up
+//! page and the switches of the batteries alone can do more than read.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::board::Board;
 use crate::clock;
+use crate::command::CommandBus;
 use crate::history::History;
 use crate::remedy;
 use crate::setup::Setup;
@@ -27,6 +28,7 @@ use crate::tasks::{Task, Tasks};
 mod access;
 mod api;
 mod connections;
+mod control;
 mod error;
 mod events;
 #[cfg(fuzzing)]
@@ -41,6 +43,7 @@ mod overview;
 mod pace;
 mod page;
 mod records;
+mod request;
 mod serve;
 mod setup;
 #[cfg(test)]
@@ -49,6 +52,7 @@ mod texts;
 
 pub use access::Access;
 use access::Guard;
+use control::Control;
 use limits::{MAX_BODY, MAX_EVENT_CLIENTS, MAX_QUERIES};
 pub use overview::battery as battery_json;
 use setup::SetupPage;
@@ -67,12 +71,18 @@ pub struct Settings {
 }
 
 /// Serves until `stop`. A port that is in use is reported once and tried again.
-pub async fn run(settings: Settings, board: Board, history: History, setup: Setup, task: Task) {
+pub async fn run(
+    settings: Settings,
+    (board, history): (Board, History),
+    commands: CommandBus,
+    setup: Setup,
+    task: Task,
+) {
     let Task { stop, tasks, .. } = task;
     let Settings { listen, access, setup: page } = settings;
     let (guard, page) = (Guard::new(access), SetupPage::new(page, setup));
-    let texts = Texts::new(board.clone(), history.clone(), tasks.clone());
-    let routes = routes(board, history, texts.clone(), guard, page, tasks, stop.clone());
+    let app = AppState::new((board, history), commands, guard, page, tasks, stop.clone());
+    let (texts, routes) = (app.texts.clone(), routes(app));
     let mut reported = false;
     loop {
         match TcpListener::bind(listen).await {
@@ -119,6 +129,7 @@ struct AppState {
     tasks: Tasks,
     guard: Guard,
     setup: SetupPage,
+    control: Control,
     /// One for each client that may receive events.
     event_permits: Arc<Semaphore>,
     /// One for each query of the history.
@@ -126,17 +137,32 @@ struct AppState {
     stop: CancellationToken,
 }
 
-fn routes(
-    board: Board,
-    history: History,
-    texts: Texts,
-    guard: Guard,
-    setup: SetupPage,
-    tasks: Tasks,
-    stop: CancellationToken,
-) -> Router {
-    let awake = board.clone();
-    let event_permits = Arc::new(Semaphore::new(MAX_EVENT_CLIENTS));
+impl AppState {
+    fn new(
+        (board, history): (Board, History),
+        commands: CommandBus,
+        guard: Guard,
+        setup: SetupPage,
+        tasks: Tasks,
+        stop: CancellationToken,
+    ) -> Self {
+        AppState {
+            texts: Texts::new(board.clone(), history.clone(), tasks.clone()),
+            board,
+            history,
+            tasks,
+            guard,
+            setup,
+            control: Control::new(commands),
+            event_permits: Arc::new(Semaphore::new(MAX_EVENT_CLIENTS)),
+            query_permits: Arc::new(Semaphore::new(MAX_QUERIES)),
+            stop,
+        }
+    }
+}
+
+fn routes(app: AppState) -> Router {
+    let (awake, guard) = (app.board.clone(), app.guard.clone());
     let files = page::FILES.iter().fold(Router::new(), |router, file| {
         router.route(file.path, get(move || async { page::response(file) }))
     });
@@ -150,6 +176,7 @@ fn routes(
         .route("/api/devices/{id}/history", get(history::history))
         .route("/api/devices/{id}/history.csv", get(history::csv))
         .route("/api/devices/{id}/health", get(health::health))
+        .route("/api/devices/{id}/switch", post(control::switch))
         .route("/api/energy", get(records::energy))
         .route("/api/alarms", get(records::alarms))
         .route("/api/homeassistant/dashboard.yaml", get(home_assistant::dashboard))
@@ -164,17 +191,7 @@ fn routes(
         // Used by flows written for a Node-RED gateway.
         .route("/{brand}/{id}/latest", get(history::latest))
         .route("/{brand}/{id}/history48h", get(history::history48h))
-        .with_state(AppState {
-            board,
-            history,
-            texts,
-            tasks,
-            guard: guard.clone(),
-            setup,
-            event_permits,
-            query_permits: Arc::new(Semaphore::new(MAX_QUERIES)),
-            stop,
-        })
+        .with_state(app)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(guard, access::guard))
         .layer(map_request(move |request: Request| {

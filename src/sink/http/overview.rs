@@ -44,6 +44,8 @@ pub fn battery(state: &DeviceState) -> Json {
         "last": last.map(|_| values(state)),
         "cells": cells,
         "alarms": live.map_or(Vec::new(), |_| state.active_alarms()),
+        // Those that the operator allows.
+        "controls": profile.controls,
         "members": snapshot.map_or(Vec::new(), |snapshot| members(snapshot, live.is_some())),
     })
 }

@@ -37,6 +37,7 @@ pub(super) const FILES: &[File] = files! {
     "/" "index.html" HTML;
     "/app.js" "app.js" SCRIPT;
     "/setup.js" "setup.js" SCRIPT;
+    "/switches.js" "switches.js" SCRIPT;
     "/texts.js" "texts.js" SCRIPT;
     "/texts-cs.js" "texts-cs.js" SCRIPT;
     "/texts-de.js" "texts-de.js" SCRIPT;

@@ -54,16 +54,9 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let (guard, setup) = (Guard::new(Access::default()), set_up_page());
         let tasks = Tasks::default();
-        let texts = Texts::new(board.clone(), history.clone(), tasks.clone());
-        let routes = routes(
-            board.clone(),
-            history.clone(),
-            texts,
-            guard,
-            setup,
-            tasks.clone(),
-            stop.clone(),
-        );
+        let (shared, commands) = ((board.clone(), history.clone()), CommandBus::default());
+        let routes =
+            routes(AppState::new(shared, commands, guard, setup, tasks.clone(), stop.clone()));
         let until = stop.clone();
         tokio::spawn(async move { serve::serve(listener, routes, &until).await });
         TestServer { address, board, history, tasks, stop }

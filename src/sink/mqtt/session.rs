@@ -33,7 +33,6 @@ use prepare::report_refused;
 
 /// Commands that are carried out at the same time.
 const MAX_COMMANDS: usize = 16;
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it is checked whether a driver of Venus OS needs a message.
 const VICTRON_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -273,9 +272,7 @@ impl Publisher {
                 }
                 let (commands, id, topics) = (self.commands.clone(), id.clone(), topics.clone());
                 let carry_out = async move {
-                    let sent = commands.send(&id, command.clone());
-                    let late = |_| Err(CommandError(format!("{id}: the command timed out")));
-                    let result = timeout(COMMAND_TIMEOUT, sent).await.unwrap_or_else(late);
+                    let result = commands.send(&id, command.clone()).await;
                     reply(&topics, &command, result)
                 };
                 replies.spawn(carry_out.boxed());

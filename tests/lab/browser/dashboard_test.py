@@ -19,6 +19,7 @@ import languages
 import measurements
 import outages
 import setup
+import switches
 import views
 from installation import HEALTHY, SOON, Installation
 from playwright.sync_api import sync_playwright
@@ -102,7 +103,7 @@ def demo(session):
 def run_all(session):
     metrics(session)
     history_file(session)
-    for step in (*views.STEPS, *charts.STEPS):
+    for step in (*views.STEPS, *charts.STEPS, *switches.STEPS):
         step(session)
     session.check_console("using the page")
     languages.languages(session)

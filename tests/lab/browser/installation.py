@@ -10,9 +10,10 @@ import sample_history
 from processes import HOST, Broker, Reader, SetupError, SimulatedBattery, free_port, tail
 from proxy import Proxy
 
-# A bank of three batteries: one without a fault, one with an alarm, one that will be unplugged. And a
-# stack of several modules.
+# A bank of three batteries: one without a fault, one with an alarm, one that will be unplugged. A stack of
+# several modules, and a battery with switches.
 BANK, HEALTHY, ALARMED, UNPLUGGED, STACK = "bank", "rack_1", "rack_2", "shed", "stack"
+SWITCHED = "workshop"
 # In the order of the page.
 NAMES = {
     BANK: "House bank",
@@ -20,9 +21,10 @@ NAMES = {
     ALARMED: "Rack 2",
     UNPLUGGED: "Garden shed",
     STACK: "Stack",
+    SWITCHED: "Workshop",
 }
 MEMBERS = [HEALTHY, ALARMED, UNPLUGGED]
-BRANDS = {**dict.fromkeys(MEMBERS, "daren"), STACK: "pylontech-sc0500"}
+BRANDS = {**dict.fromkeys(MEMBERS, "daren"), STACK: "pylontech-sc0500", SWITCHED: "jbd"}
 # Upper limit in seconds. It only ends a failed run early.
 SOON = 60
 
@@ -65,6 +67,7 @@ class Installation:
             "DEVICES": json.dumps(devices),
             "BANKS": json.dumps([{"id": BANK, "name": NAMES[BANK], "members": MEMBERS}]),
             "BMS_TIMEOUT": "1",
+            "ALLOW_CONTROL": "true",
         }
 
     def start(self):
@@ -73,6 +76,7 @@ class Installation:
         self.batteries[ALARMED].start("--seed", "5", "--fault", "alarm=cell_overvoltage")
         self.batteries[UNPLUGGED].start("--seed", "9")
         self.batteries[STACK].start()
+        self.batteries[SWITCHED].start("--seed", "11")
         self.start_with_history(self.environment())
 
     def start_demo(self):

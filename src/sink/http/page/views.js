@@ -5,6 +5,7 @@ import { fixed, formatTime, svg } from "./chart.js";
 import { HistoryCharts } from "./history.js";
 import { describe, entryOf, format, formatDuration, h, panel, ring, sentence, showPower, termRows, valueOf } from "./parts.js";
 import { AlarmPanel, EnergyPanel, kwh } from "./records.js";
+import { SwitchPanel } from "./switches.js";
 import { locale, t, valueName } from "./texts.js";
 
 function formatLink(battery, now) {
@@ -216,6 +217,7 @@ export class BatteryView {
   constructor(id, fetchJson) {
     Object.assign(this, { id, fetchJson });
     [this.history, this.energy, this.alarms] = [new HistoryCharts(id, fetchJson), new EnergyPanel(id), new AlarmPanel(id)];
+    this.switches = new SwitchPanel(id, fetchJson);
     this.heading = h("h1", { id: "title", tabindex: "-1" });
     this.link = h("span");
     this.description = h("p", { class: "muted" });
@@ -244,7 +246,7 @@ export class BatteryView {
     this.node = h("article", { "aria-labelledby": "title" },
       h("div", { class: "head" }, this.heading, this.link, this.description),
       h("div", { class: "board" },
-        this.panels.now.node, this.panels.problems.node, this.panels.members.node, this.panels.cells.node, this.panels.temperatures.node, this.panels.connection.node,
+        this.panels.now.node, this.panels.problems.node, this.switches.node, this.panels.members.node, this.panels.cells.node, this.panels.temperatures.node, this.panels.connection.node,
         ...this.history.nodes, this.energy.node, this.alarms.node,
         h("details", { class: "panel" }, h("summary", {}, t("all_values")), this.rows),
         this.rawDetails));
@@ -254,6 +256,7 @@ export class BatteryView {
     const present = state.batteries.get(this.id), battery = shownOf(present, now);
     this.alarms.show(state);
     this.history.show(present, now);
+    this.switches.show(present);
     const soc = entryOf(present, "soc");
     this.title = soc ? `${format(soc)} · ${battery.name}` : battery.name;
     this.heading.textContent = battery.name;

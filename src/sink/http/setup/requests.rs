@@ -1,27 +1,19 @@
 //! The requests of the set-up page.
 
-use std::time::Duration;
-
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Extension, FromRequest, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::options::Change;
 use crate::model::{DeviceId, Secret};
-use crate::remedy;
 use crate::setup::{Job, Refusal, Target};
 use crate::sink::http::AppState;
 use crate::sink::http::access::{Guard, IsTrusted};
 use crate::sink::http::error::ApiError;
-
-/// The page sends the body at once.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::sink::http::request::{read_json, require_trust};
 
 pub(in crate::sink::http) async fn state(
     State(app): State<AppState>,
@@ -34,7 +26,7 @@ pub(in crate::sink::http) async fn search(
     State(app): State<AppState>,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
-    require_trust(&request)?;
+    require_trust(&request, "set-up")?;
     app.start(Job::Search).await
 }
 
@@ -54,7 +46,7 @@ pub(in crate::sink::http) async fn test(
     State(app): State<AppState>,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
-    require_trust(&request)?;
+    require_trust(&request, "set-up")?;
     let TestRequest { port, address, adapter, r#type, slave_id, password } =
         read_json(request).await?;
     let target = Target {
@@ -72,7 +64,7 @@ pub(in crate::sink::http) async fn stop(
     State(app): State<AppState>,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
-    require_trust(&request)?;
+    require_trust(&request, "set-up")?;
     app.setup.setup.stop();
     Ok(Json(json!({})))
 }
@@ -81,7 +73,7 @@ pub(in crate::sink::http) async fn change(
     State(app): State<AppState>,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
-    require_trust(&request)?;
+    require_trust(&request, "set-up")?;
     let change: Change = read_json(request).await?;
     let stop = app.stop.clone();
     tokio::select! {
@@ -102,7 +94,7 @@ pub(in crate::sink::http) async fn forget(
     State(app): State<AppState>,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
-    require_trust(&request)?;
+    require_trust(&request, "set-up")?;
     let Forget { id } = read_json(request).await?;
     let id = DeviceId::new(&id).ok_or_else(|| {
         let message = "an ID consists of letters, digits, _ and -, as in the topics";
@@ -143,26 +135,4 @@ fn refused(error: Refusal) -> ApiError {
         Refusal::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
     ApiError(status, error.to_string())
-}
-
-fn require_trust(request: &Request) -> Result<(), ApiError> {
-    match request.extensions().get::<IsTrusted>() {
-        Some(IsTrusted(true)) => Ok(()),
-        _ => Err(ApiError(
-            StatusCode::FORBIDDEN,
-            format!(
-                "set-up works on this machine only, unless {} is set",
-                remedy::setting("HTTP_TOKEN")
-            ),
-        )),
-    }
-}
-
-async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
-    let body = timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await;
-    let body = body
-        .map_err(|_| ApiError(StatusCode::REQUEST_TIMEOUT, "the request is too slow".to_owned()))?
-        .map_err(|error| ApiError(error.status(), error.body_text()))?;
-    serde_json::from_slice(&body)
-        .map_err(|error| ApiError(StatusCode::BAD_REQUEST, format!("unexpected JSON: {error}")))
 }
