@@ -24,6 +24,9 @@ step_home_assistant() { lab_with_program home-assistant.sh; }
 # Wired batteries on the serial proxies of two generations of ESPHome.
 step_esphome() { lab_with_program esphome.sh; }
 
+# The program with InfluxDB and VictoriaMetrics.
+step_influx() { lab_with_program influx.sh; }
+
 # The demo on terminals of several sizes.
 step_terminal() { lab_with_program terminal.sh; }
 

@@ -12,7 +12,7 @@ use crate::board::InfluxCounts;
 use crate::model::Millis;
 use crate::remedy;
 
-/// In bytes; about a day of one battery that is read every 30 seconds.
+/// In bytes; half a day to a day of one battery that is read every 30 seconds.
 const MAX_BYTES: usize = 4 << 20;
 /// Memory of a line besides its text, in bytes.
 const OVERHEAD: usize = 64;
