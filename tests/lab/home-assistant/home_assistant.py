@@ -176,6 +176,9 @@ class HomeAssistant:
         self.wait_until(limit, "a login", self.log_in)
         self.wait_until(limit, "the state RUNNING", self.is_running)
         self.socket = WebSocket(self.port, self.token)
+        # An address that is new is given up after five minutes unless a user confirms it.
+        with contextlib.suppress(LookupError):
+            self.socket.call("http/config/promote")
         self.wait_until(60, "its mqtt integration", self.has_mqtt)
 
     def wait_until(self, limit, what, probe):

@@ -88,8 +88,6 @@ def take(home_assistant, chromium, folder, dashboard):
         page = context.new_page()
         page.goto(f"{home_assistant.url}/config/devices/device/{device}")
         page.get_by_text("State of health").first.wait_for(timeout=120_000)
-        # The port is not that of the last start.
-        page.get_by_role("button", name="Confirm").click()
         page.wait_for_timeout(SETTLED_MS)
         page.screenshot(path=os.path.join(folder, "home-assistant-device.png"))
         page.goto(f"{home_assistant.url}/{add_dashboard(home_assistant, dashboard)}")
