@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The program with the real ESPHome: wired batteries on its serial proxies, published by a real broker.
+# The program with the real ESPHome and a real broker: wired batteries on its serial proxies, and others on its
+# Bluetooth proxy.
 #
 #   BMS_READER   the program under test (default: the debug build)
 . "$(dirname "$0")/common.sh"
@@ -121,6 +122,58 @@ console() {
   stop "$DEVICE"
 }
 
+# connections NAME: how often the proxy has connected to this battery.
+connections() { grep -c "^connected $1" "$WORK/radio.log" || true; }
+has_connections() { [ "$(connections "$1")" -ge "$2" ]; }
+
+lists_batteries() {
+  BLE_PROXIES="127.0.0.1:$PORT?key=$KEY" MQTT_HOST='' timeout 90 "$READER" scan >"$WORK/scan" 2>&1 || true
+  cat "$WORK/scan"
+  grep -q "A4:C1:37:00:12:34" "$WORK/scan" && grep -q "C8:47:80:00:12:34" "$WORK/scan" && ! grep -qF "$KEY" "$WORK/scan"
+}
+
+# Batteries with Bluetooth, on a machine without.
+bluetooth() {
+  local id address devices=() reader radio jbd jk
+  PORT=$(free_port)
+  start radio python3 "$LAB/esphome/radio.py" "$WORK/radio" "$REPOSITORY/tests/vectors"
+  radio=$STARTED
+  wait_for 20 test -S "$WORK/radio" || die "radio.py does not start: $(tail -n 3 "$WORK/radio.log")"
+  export ESPHOME_RADIO=$WORK/radio
+  device "$NEW" "$KEY"
+  for id in jbd jk; do
+    [ "$id" = jbd ] && address=A4:C1:37:00:12:34 || address=C8:47:80:00:12:34
+    devices+=("{\"id\": \"ble-$id\", \"type\": \"$id\", \"address\": \"$address\", \"adapter\": \"proxies\"}")
+  done
+  start reader env MQTT_CLIENT_ID=lab BLE_PROXIES="127.0.0.1:$PORT?key=$KEY" \
+    DEVICES="[$(IFS=,; echo "${devices[*]}")]" "$READER"
+  reader=$STARTED
+  for id in ble-jbd ble-jk; do
+    check "Bluetooth: $id is read" wait_for 90 is_published "$id/online" true
+    check "Bluetooth: $id has values" wait_for 20 has_number "$id/soc"
+  done
+  jbd=$(connections xiaoxiang)
+  jk=$(connections JK_)
+  kill -USR1 "$radio"
+  check "Bluetooth: connections lost: JBD is connected again" wait_for 60 has_connections xiaoxiang $((jbd + 1))
+  check "Bluetooth: connections lost: JK is connected again" wait_for 60 has_connections JK_ $((jk + 1))
+  check "Bluetooth: connections lost: JBD is read again" wait_for 60 is_published ble-jbd/online true
+  check "Bluetooth: connections lost: JK is read again" wait_for 60 is_published ble-jk/online true
+  end_child "$DEVICE" KILL
+  for id in ble-jbd ble-jk; do
+    check "Bluetooth: proxy killed: $id is offline" wait_for 120 is_published "$id/online" false
+  done
+  device "$NEW" "$KEY"
+  for id in ble-jbd ble-jk; do
+    check "Bluetooth: proxy back: $id is read again" wait_for 120 is_published "$id/online" true
+  done
+  check "Bluetooth: the reader stops cleanly" stops_cleanly "$reader" 5
+  check "Bluetooth: scan lists both batteries" lists_batteries
+  stop "$DEVICE"
+  unset ESPHOME_RADIO
+}
+
+bluetooth
 generation old "$OLD" "$KEY"
 generation new "$NEW" "$KEY"
 generation plain "$OLD" ""

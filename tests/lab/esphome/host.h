@@ -35,3 +35,24 @@ template<typename Server> static void set_key(Server *server) {
   else
     server->set_noise_psk(key);
 }
+
+#ifdef USE_LAB_RADIO
+#include "esphome/components/bluetooth_proxy/bluetooth_proxy.h"
+
+template<typename Register> static void add_bluetooth(Register add) {
+  auto *radio = new esphome::lab::Radio();
+  auto *proxy = new esphome::bluetooth_proxy::BluetoothProxy();
+  add(radio);
+  add(proxy);
+  proxy->set_ble_hub(radio);
+  proxy->set_active(true);
+  for (int slot = 0; slot < BLUETOOTH_PROXY_MAX_CONNECTIONS; slot++) {
+    auto *gatt = new esphome::lab::Gatt();
+    auto *connection = new esphome::bluetooth_connection::BluetoothConnection();
+    add(gatt);
+    radio->add(gatt);
+    connection->set_backend(gatt);
+    proxy->register_connection(connection);
+  }
+}
+#endif
