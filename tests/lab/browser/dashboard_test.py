@@ -68,7 +68,7 @@ def history_file(session):
 
 
 def demo(session):
-    """Takes the screenshots of the README and prints measurements."""
+    """Checks the demo and prints measurements. The pictures of the documents: scripts/screenshots."""
     session.installation.start_demo()
     overview = json.loads(session.installation.get("api/overview"))
     ids = [battery["id"] for battery in overview["batteries"]]
