@@ -86,8 +86,9 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
         });
     }
     let (setup, setup_task) = Setup::new();
-    let (bluetooth, broker) = (app.bluetooth.clone(), config.mqtt.clone());
-    sinks.spawn(setup::run(setup_task, board.clone(), bluetooth, broker, sink("setup")).boxed());
+    let (bluetooth, broker) = (app.bluetooth, config.mqtt.clone());
+    let shared = bluetooth.clone();
+    sinks.spawn(setup::run(setup_task, board.clone(), shared, broker, sink("setup")).boxed());
     if let Some(settings) = config.http.clone() {
         let shared = ((board.clone(), history.clone()), app.commands.clone(), setup);
         supervise(&mut sinks, sink("http"), move |task| {
@@ -121,7 +122,7 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
         let _ = timeout(CAPTURE_STOP, capture).await;
     }
     stop_sinks.cancel();
-    join_all("a sink", sinks, SINKS_STOP).await;
+    tokio::join!(join_all("a sink", sinks, SINKS_STOP), bluetooth.close());
 }
 
 /// Starts the sinks that send to servers other than the broker. `register` makes the task of one.

@@ -1,4 +1,4 @@
-//! A battery on a serial port of an ESPHome device, with encryption.
+//! Batteries on a serial port and behind the Bluetooth of an ESPHome device, with encryption.
 
 use std::sync::Arc;
 use std::thread;
@@ -7,7 +7,8 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::esphome_device::{Bus, FakeDevice, Seen, Settings};
+use crate::esphome_device::bluetooth::{Air, PROXY};
+use crate::esphome_device::{Bus, FakeDevice, Seen, Settings, echo};
 use crate::fixture::{Packs, PublishedBattery, legacy_environment, run};
 use crate::mosquitto::Mosquitto;
 
@@ -38,6 +39,10 @@ impl Device {
                 let _ = copy_bidirectional(&mut port, &mut simulator).await;
             });
         });
+        Device::start_in(Settings::default(), bus, Air::default())
+    }
+
+    fn start_in(settings: Settings, bus: Bus, air: Air) -> Self {
         let (actions, mut received) = mpsc::channel(1);
         let (report, done) = std::sync::mpsc::channel();
         let (started, address) = std::sync::mpsc::channel();
@@ -45,7 +50,7 @@ impl Device {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let mut device = FakeDevice::start(Settings::default(), bus).await;
+                let mut device = FakeDevice::start_in(settings, bus, air).await;
                 started.send(device.address.to_string()).unwrap();
                 while let Some(action) = received.recv().await {
                     match action {
@@ -115,6 +120,52 @@ fn battery_is_read_and_its_key_is_nowhere() {
     }
     assert!(texts[3].contains("esphome://<") || texts[3].contains("esphome://127"), "{}", texts[3]);
 
+    battery.service.signal("-TERM");
+    device.run(Action::WaitForDisconnect);
+    assert!(battery.service.wait_for_exit().success());
+}
+
+#[test]
+fn battery_is_read_through_a_proxy_and_the_key_is_nowhere() {
+    const ADDRESS: &str = "A4:C1:37:00:12:34";
+    let air = Air::default();
+    air.add(0xA4C1_3700_1234, "jbd", &[("garage", -60)]);
+    let settings = Settings { bluetooth: PROXY, ..Settings::default() };
+    let device = Device::start_in(settings, echo(), air);
+    let broker = Mosquitto::start();
+    let mut variables = legacy_environment("", &broker);
+    variables.retain(|(name, _)| *name != "BMS_PORT");
+    variables.extend([
+        ("LOG_LEVEL", "TRACE".to_owned()),
+        ("BMS_TYPE", "jbd".to_owned()),
+        ("BMS_ADDRESS", ADDRESS.to_owned()),
+        ("BMS_ADAPTER", "garage".to_owned()),
+        ("BLE_PROXIES", format!("{}?key={KEY}", device.address)),
+    ]);
+    let mut battery = PublishedBattery::start(broker, ID, &variables);
+    battery.wait_good();
+    device.run(Action::Off);
+    let failed = battery.wait_raw("an error", |raw| !raw["error"].is_null());
+    assert_eq!(failed["error"]["type"], "adapter_not_found", "{failed}");
+    device.run(Action::On);
+    battery.mqtt.clear();
+    battery.wait_good();
+    let environment: Vec<_> = variables.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let report = run(&["diagnose"], &environment, "");
+    let published = format!("{failed}{:?}", battery.mqtt.all());
+    assert!(published.contains("garage"), "{published}");
+    let texts = [
+        published,
+        battery.service.log(),
+        ["/metrics", "/api/overview", "/api/devices", "/setup"]
+            .map(|path| battery.service.text(path))
+            .concat(),
+        String::from_utf8_lossy(&report.stdout).into_owned(),
+        String::from_utf8_lossy(&report.stderr).into_owned(),
+    ];
+    for text in &texts {
+        assert!(!text.contains(KEY.trim_end_matches('=')), "{text}");
+    }
     battery.service.signal("-TERM");
     device.run(Action::WaitForDisconnect);
     assert!(battery.service.wait_for_exit().success());

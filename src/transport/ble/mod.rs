@@ -63,6 +63,12 @@ impl Bluetooth {
         self.proxies.devices()
     }
 
+    /// Disconnects from the proxies. Takes a second at most.
+    pub async fn close(&self) {
+        let closing = self.proxies.devices().map(|device| device.close().boxed());
+        futures_util::future::join_all(closing).await;
+    }
+
     /// The state of each proxy, after it has received for this time.
     pub async fn proxy_infos(&self, time: Duration) -> Vec<Result<ProxyInfo, LinkError>> {
         self.proxies.infos(time).await

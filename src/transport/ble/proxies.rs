@@ -5,8 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{BleConfig, BleDevice, LinkError, ProxyInfo};
 use crate::transport::EsphomeFault;
@@ -110,8 +111,7 @@ impl Proxies {
         wanted: &[usize],
         address: u64,
     ) -> Result<Candidate, LinkError> {
-        let search = |index: usize| async move { self.wait_heard(index, config, address).await };
-        let mut searches: FuturesUnordered<_> = wanted.iter().map(|it| search(*it)).collect();
+        let mut searches = self.searches(config, wanted, address, None);
         let (mut found, mut error, mut until) = (Vec::<Candidate>::new(), None, None);
         loop {
             let next = searches.next();
@@ -141,15 +141,27 @@ impl Proxies {
         self.choose(found, address).ok_or_else(|| error.unwrap_or_else(no_proxy))
     }
 
-    /// Waits until a proxy receives the battery.
+    /// Waits at each proxy until it receives the battery, or has received it since then.
+    fn searches<'a>(
+        &'a self,
+        config: &'a BleConfig,
+        wanted: &[usize],
+        address: u64,
+        since: Option<Instant>,
+    ) -> FuturesUnordered<BoxFuture<'a, Result<Candidate, LinkError>>> {
+        let search = |index: &usize| self.wait_heard(*index, config, address, since).boxed();
+        wanted.iter().map(search).collect()
+    }
+
     async fn wait_heard(
         &self,
         index: usize,
         config: &BleConfig,
         address: u64,
+        since: Option<Instant>,
     ) -> Result<Candidate, LinkError> {
         let (name, proxy) = self.listen(index).await?;
-        let since = self.heard_since(index, address);
+        let since = since.unwrap_or_else(|| self.heard_since(index, address));
         let mut radio = proxy.radio();
         let is_heard = |radio: &Radio| radio.get(address).is_some_and(|it| it.at >= since);
         let lock = config.bluetooth.locks.adapter(self.endpoint(index));
@@ -227,30 +239,35 @@ impl Proxies {
     /// Completes when one of these proxies receives the battery from now on.
     pub(super) async fn heard_again(&self, config: &BleConfig, wanted: &[usize], address: u64) {
         let begin = Instant::now();
-        let wait = |index: usize| async move {
-            let (_, proxy) = self.listen(index).await.ok()?;
-            let is_heard = |radio: &Radio| radio.get(address).is_some_and(|it| it.at > begin);
-            let mut radio = proxy.radio();
-            let heard = timeout(config.scan_timeout, radio.wait_for(|it| is_heard(it))).await;
-            heard.ok()?.ok().map(drop)
-        };
         loop {
             let round = Instant::now() + RETRY_PAUSE;
-            let mut waits: FuturesUnordered<_> = wanted.iter().map(|it| wait(*it)).collect();
-            while let Some(result) = waits.next().await {
-                if result.is_some() {
+            let mut searches = self.searches(config, wanted, address, Some(begin));
+            while let Some(result) = searches.next().await {
+                if result.is_ok() {
                     return;
                 }
             }
-            tokio::time::sleep_until(round).await;
+            sleep_until(round).await;
         }
     }
 
-    pub(super) async fn infos(&self, time: Duration) -> Vec<Result<ProxyInfo, LinkError>> {
+    /// These proxies, after they have received for this time.
+    async fn listen_for(
+        &self,
+        wanted: &[usize],
+        time: Duration,
+    ) -> Vec<Result<(String, Proxy), LinkError>> {
         let until = Instant::now() + time;
-        let info = |index: usize| async move {
-            let (name, proxy) = self.listen(index).await?;
-            tokio::time::sleep_until(until).await;
+        let all = join_all(wanted.iter().map(|index| self.listen(*index).boxed())).await;
+        sleep_until(until).await;
+        all
+    }
+
+    pub(super) async fn infos(&self, time: Duration) -> Vec<Result<ProxyInfo, LinkError>> {
+        let wanted = self.named(ANY_PROXY).await;
+        let all = self.listen_for(&wanted, time).await;
+        let info = |(index, listening): (usize, Result<_, _>)| {
+            let (name, proxy): (String, Proxy) = listening?;
             let radio = proxy.radio();
             let radio = radio.borrow();
             let heard = radio.in_reach(Instant::now()).count();
@@ -258,7 +275,7 @@ impl Proxies {
             let endpoint = self.endpoint(index).to_owned();
             Ok(ProxyInfo { name, endpoint, version: proxy.version, heard, slots })
         };
-        futures_util::future::join_all((0..self.all.len()).map(info)).await
+        wanted.into_iter().zip(all).map(info).collect()
     }
 
     /// What these proxies receive within the time; an error if none of them can be used.
@@ -267,23 +284,15 @@ impl Proxies {
         wanted: &[usize],
         time: Duration,
     ) -> Result<Vec<BleDevice>, LinkError> {
-        let until = Instant::now() + time;
-        let search = |index: usize| async move {
-            let (name, proxy) = self.listen(index).await?;
-            tokio::time::sleep_until(until).await;
-            let radio = proxy.radio();
-            let radio = radio.borrow();
-            let now = Instant::now();
-            let found = radio.in_reach(now).map(|(address, it)| device(&name, &radio, address, it));
-            Ok(Vec::from_iter(found))
-        };
-        let mut searches: FuturesUnordered<_> = wanted.iter().map(|it| search(*it)).collect();
         let (mut devices, mut error, mut any) = (Vec::new(), None, false);
-        while let Some(result) = searches.next().await {
-            match result {
-                Ok(found) => {
+        for listening in self.listen_for(wanted, time).await {
+            match listening {
+                Ok((name, proxy)) => {
                     any = true;
-                    devices.extend(found);
+                    let radio = proxy.radio();
+                    let radio = radio.borrow();
+                    let found = radio.in_reach(Instant::now());
+                    devices.extend(found.map(|(address, it)| device(&name, &radio, address, it)));
                 }
                 Err(new) => error = Some(new),
             }

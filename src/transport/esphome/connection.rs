@@ -124,6 +124,14 @@ impl Connection {
         self.call(|done| Command::Write { port, bytes, done }).await
     }
 
+    /// Waits until the task has disconnected, which it does if this is the last clone.
+    pub async fn close_idle(self) {
+        let Connection { commands, mut radio, .. } = self;
+        drop(commands);
+        let ended = async { while radio.changed().await.is_ok() {} };
+        let _ = timeout(DISCONNECT_LIMIT, ended).await;
+    }
+
     /// Subscribes to the advertisements.
     pub async fn listen(&self) -> Result<(), EsphomeFault> {
         self.call(|done| Command::Listen { done }).await

@@ -113,6 +113,15 @@ impl Device {
         &self.0.endpoint
     }
 
+    /// Disconnects, unless a link is open. Takes a second at most.
+    pub async fn close(&self) {
+        // While it is locked, it is not connected.
+        let connected = self.0.state.try_lock().ok().and_then(|mut state| state.connected.take());
+        if let Some((connection, _)) = connected {
+            connection.close_idle().await;
+        }
+    }
+
     /// The present connection, or a new one. `fresh`: whether it is new.
     async fn connection(&self) -> Result<(Connection, DeviceInfo, bool), LinkError> {
         let mut state = self.0.state.lock().await;
@@ -162,7 +171,7 @@ impl Device {
             return Err(not_open(endpoint, EsphomeFault::OtherDevice { expected, found }));
         }
         let (connection, device) = result.map_err(|(_, fault)| not_open(endpoint, fault))?;
-        let silent = match device.replies_to_serial_requests() {
+        let silent = match device.ports.is_empty() || device.replies_to_serial_requests() {
             true => "",
             false => "; it does not report a port that another client uses",
         };
