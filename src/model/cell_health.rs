@@ -87,7 +87,8 @@ impl HealthDay {
 
     /// `None` unless this is the number of numbers of a day.
     pub fn restore(number: u32, numbers: Vec<i32>) -> Option<Self> {
-        let is_valid = numbers.len() >= TOTALS && (numbers.len() - TOTALS).is_multiple_of(CELL_TOTALS);
+        let is_valid =
+            numbers.len() >= TOTALS && (numbers.len() - TOTALS).is_multiple_of(CELL_TOTALS);
         is_valid.then_some(HealthDay { number, numbers })
     }
 

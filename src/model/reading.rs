@@ -230,6 +230,15 @@ impl Switch {
             Switch::Balancing => "balancing_enabled",
         }
     }
+
+    /// For people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Switch::Charging => "Charging",
+            Switch::Discharging => "Discharging",
+            Switch::Balancing => "Balancing allowed",
+        }
+    }
 }
 
 /// The wanted state of a switch.

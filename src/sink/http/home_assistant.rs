@@ -6,10 +6,11 @@ use axum::response::{IntoResponse, Response};
 
 use super::AppState;
 use crate::model::entries::intermittent;
-use crate::model::{DeviceState, EntryKey, entries};
+use crate::model::{DeviceState, EntryKey, Profile, Switch, entries};
 
 /// Values with a tile of their own.
-const TILES: [&str; 10] = [
+const TILES: [&str; 11] = [
+    "problem",
     "power",
     "pack_current",
     "pack_voltage",
@@ -54,29 +55,25 @@ fn section(state: &DeviceState) -> String {
         let key = EntryKey::parse(key).filter(|key| known.contains(key))?;
         Some(profile.id.entity(key.quantity().kind.component(), &key.to_string()))
     };
+    // The heading names the battery already.
+    let tile = |key: &str| {
+        let (entity, key) = (entity(key)?, EntryKey::parse(key)?);
+        Some([("entity", entity), ("name", quoted(&key.name()))])
+    };
     let mut cards = Cards("      - type: grid\n        cards:\n".to_owned());
     cards.add("heading", &[("heading", quoted(&profile.name)), ("icon", "mdi:battery".into())]);
     if let Some(soc) = entity("soc") {
-        cards.add("gauge", &[("entity", soc), ("needle", "true".into())]);
+        cards
+            .add("gauge", &[("entity", soc), ("name", "Charge".into()), ("needle", "true".into())]);
         cards.line("severity: {green: 40, yellow: 20, red: 0}");
     }
-    for tile in TILES.iter().filter_map(|key| entity(key)) {
-        cards.add("tile", &[("entity", tile)]);
+    TILES.iter().filter_map(|key| tile(key)).for_each(|fields| cards.add("tile", &fields));
+    let connection = profile.id.entity("binary_sensor", "connection");
+    let alarm = profile.id.entity("event", "alarm");
+    for (entity, name) in [(connection, "Connection"), (alarm, "Last alarm")] {
+        cards.add("tile", &[("entity", entity), ("name", name.to_owned())]);
     }
-    cards.add("tile", &[("entity", profile.id.entity("binary_sensor", "connection"))]);
-    if let Some(problem) = entity("problem") {
-        cards.add("tile", &[("entity", problem)]);
-    }
-    cards.add("tile", &[("entity", profile.id.entity("event", "alarm"))]);
-    for switch in &profile.controls {
-        let key = format!("{}_switch", switch.name());
-        cards.add("tile", &[("entity", profile.id.entity("switch", &key))]);
-        let question = quoted(&format!("Switch {} of {}?", switch.name(), profile.name));
-        for action in ["tap_action", "icon_tap_action"] {
-            cards
-                .line(&format!("{action}: {{action: toggle, confirmation: {{text: {question}}}}}"));
-        }
-    }
+    profile.controls.iter().for_each(|switch| cards.add_switch(profile, *switch));
     if let (Some(soc), Some(power)) = (entity("soc"), entity("power")) {
         cards.add("history-graph", &[("hours_to_show", "24".into())]);
         cards.line(&format!("entities: [{soc}, {power}]"));
@@ -101,6 +98,15 @@ impl Cards {
         self.0 += &format!("          - type: {kind}\n");
         for (name, value) in fields {
             self.line(&format!("{name}: {value}"));
+        }
+    }
+
+    fn add_switch(&mut self, profile: &Profile, switch: Switch) {
+        let entity = profile.id.entity("switch", &format!("{}_switch", switch.name()));
+        self.add("tile", &[("entity", entity), ("name", switch.title().to_owned())]);
+        let question = quoted(&format!("Switch {} of {}?", switch.name(), profile.name));
+        for action in ["tap_action", "icon_tap_action"] {
+            self.line(&format!("{action}: {{action: toggle, confirmation: {{text: {question}}}}}"));
         }
     }
 

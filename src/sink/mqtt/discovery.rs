@@ -220,13 +220,8 @@ fn ids(context: &Context<'_>, component: &str, key: &str) -> Map<String, Value> 
 /// A switch that the operator allowed. It shows the state that the battery reports, not the last
 /// command.
 fn switch_entity(context: &Context<'_>, switch: Switch) -> Entity {
-    let name = match switch {
-        Switch::Charging => "Charging",
-        Switch::Discharging => "Discharging",
-        Switch::Balancing => "Balancing allowed",
-    };
     let body = json!({
-        "name": name,
+        "name": switch.title(),
         "command_topic": context.topics.topic(&topics::switch_command(switch)),
         "state_topic": context.topics.topic(switch.key()),
         "payload_on": "ON",
