@@ -102,11 +102,11 @@ export class HistoryCharts {
     const history = await fetchJson(`${path}?from=${from}&to=${to}&keys=${keys}`);
     // Another span was chosen meanwhile.
     if (hours !== this.hours || zoom !== this.zoom) return;
-    const { times, step } = history, first = times[0];
+    const { times, step, oldest } = history;
     if (!this.chosen) {
       // Start with the smallest range that contains the whole history.
       this.chosen = true;
-      const smallest = this.choices.find(({ range }) => range * 3600 >= to - (first ?? 0));
+      const smallest = this.choices.find(({ range }) => range * 3600 >= to - oldest);
       if (smallest && smallest.range < hours) return smallest.input.click();
     }
     const gap = Math.max(2.5 * step, 3 * this.interval, 90);
@@ -118,7 +118,7 @@ export class HistoryCharts {
     }
     if (this.cursor !== null) this.setCursor(this.cursor);
     this.csv.href = `${path}.csv?from=${from}&to=${to}&step=${Math.round(step)}&keys=${keys}`;
-    const since = !zoom && first - from > gap ? t("history_since", { time: formatMoment(first) }) : "";
+    const since = !zoom && oldest - from > gap ? t("history_since", { time: formatMoment(oldest) }) : "";
     const text = zoom ? `${zoom.map(formatMoment).join(" – ")} (${formatDuration(to - from)}).` : since;
     setText(this.status, text);
   }
