@@ -47,6 +47,7 @@ pub(super) const FILES: &[File] = files! {
     "/records.js" "records.js" SCRIPT;
     "/chart.js" "chart.js" SCRIPT;
     "/history.js" "history.js" SCRIPT;
+    "/health.js" "health.js" SCRIPT;
     "/views.js" "views.js" SCRIPT;
     "/style.css" "style.css" STYLE;
 };

@@ -237,6 +237,38 @@ def alarms(session):
         session.expect("cleared alarms are not deleted", page, "!(" + gone + ")")
 
 
+def health(session):
+    """A sentence, and a row for each cell with the known columns only."""
+    with session.page() as page:
+        session.open_view(page, HEALTHY)
+        page.wait_for_selector(".health table tbody tr", state="attached")
+        text = page.inner_text(".health p")
+        wanted = r"Cell 7 drops first and is getting worse \(−[56]\.\d mV a month\)\."
+        session.report("the cells are described", [] if re.fullmatch(wanted, text) else [text])
+        text = page.inner_text(".health .grid")
+        wanted = ("Spread at full", "60 mV", "Capacity (estimate)", "≈ 97.5 Ah (21 °C)")
+        session.report(
+            "spreads and the estimated capacity",
+            [f"{part!r} is not in {text!r}" for part in wanted if part not in text],
+        )
+        page.locator(".health summary").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".health tbody td")
+        heads = page.locator(".health thead th").all_inner_texts()
+        wanted = ["Cell", "lowest (%)", "highest (%)", "Drift (mV a month)", "Balancing (h)"]
+        faults = [] if heads == wanted else [str(heads)]
+        row = page.locator(".health tbody tr").nth(6).inner_text().split("\t")
+        if row[:2] != ["7", "90"] or not row[3].startswith("−"):
+            faults.append(str(row))
+        if page.locator(".health tbody tr").count() != 16:
+            faults.append("not sixteen cells")
+        session.report("a table of the cells", faults)
+        session.check_page("health of the cells", page)
+        session.open_view(page, BANK)
+        page.wait_for_selector(".panel table th a")
+        session.expect("a bank has no cells", page, "document.querySelector('.health').hidden")
+
+
 def keyboard(session):
     with session.page() as page:
         page.wait_for_selector(".card h2 a")
@@ -276,4 +308,4 @@ def theme(session):
         session.report("the theme button changes the colours and is remembered", faults)
 
 
-STEPS = (layouts, overview, live_values, cells, bank, modules, house, energy, alarms, keyboard, theme)
+STEPS = (layouts, overview, live_values, cells, bank, modules, house, energy, alarms, health, keyboard, theme)

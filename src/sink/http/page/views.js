@@ -2,6 +2,7 @@
 // and scroll position stay.
 
 import { fixed, formatTime, svg } from "./chart.js";
+import { healthPanel } from "./health.js";
 import { HistoryCharts } from "./history.js";
 import { describe, entryOf, format, formatDuration, h, panel, ring, sentence, showPower, termRows, valueOf } from "./parts.js";
 import { AlarmPanel, EnergyPanel, kwh } from "./records.js";
@@ -247,7 +248,7 @@ export class BatteryView {
       h("div", { class: "head" }, this.heading, this.link, this.description),
       h("div", { class: "board" },
         this.panels.now.node, this.panels.problems.node, this.switches.node, this.panels.members.node, this.panels.cells.node, this.panels.temperatures.node, this.panels.connection.node,
-        ...this.history.nodes, this.energy.node, this.alarms.node,
+        healthPanel(id, fetchJson), ...this.history.nodes, this.energy.node, this.alarms.node,
         h("details", { class: "panel" }, h("summary", {}, t("all_values")), this.rows),
         this.rawDetails));
   }
