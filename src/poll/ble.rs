@@ -83,7 +83,10 @@ impl ReportedAdapterErrors {
 /// advertisement at all counts as unusable.
 pub(super) fn is_adapter_error(error: &LinkError) -> bool {
     if let LinkError::Esphome { fault, .. } = error {
-        return !matches!(fault, EsphomeFault::PinRequired | EsphomeFault::NoSlot(_));
+        return !matches!(
+            fault,
+            EsphomeFault::PinRequired | EsphomeFault::BatteryTaken | EsphomeFault::NoSlot(_)
+        );
     }
     matches!(
         error,

@@ -99,7 +99,7 @@ fn link_kind(error: &LinkError) -> FaultKind {
             | EsphomeFault::NoProxy
             | EsphomeFault::OnlyListens
             | EsphomeFault::HearsNothing => FaultKind::AdapterNotFound,
-            EsphomeFault::ProxyBusy => FaultKind::PortBusy,
+            EsphomeFault::ProxyBusy | EsphomeFault::BatteryTaken => FaultKind::PortBusy,
             EsphomeFault::NoPort { .. } => FaultKind::PortNotFound,
             _ => FaultKind::ConnectFailed,
         },

@@ -49,6 +49,8 @@ pub enum EsphomeFault {
     HearsNothing,
     #[error("all {0} connections of the Bluetooth proxy are in use")]
     NoSlot(u64),
+    #[error("another client of the Bluetooth proxy is connected to the battery")]
+    BatteryTaken,
     #[error("the battery wants a PIN, which a Bluetooth proxy cannot give")]
     PinRequired,
 }
@@ -106,6 +108,10 @@ impl EsphomeFault {
             }
             EsphomeFault::NoSlot(_) => {
                 "set a higher `connection_slots:` under `bluetooth_proxy:` (up to 9), or add a proxy"
+            }
+            EsphomeFault::BatteryTaken => {
+                "a battery accepts one connection: disable the integration of Home Assistant that \
+                 reads it, or restart the proxy"
             }
             EsphomeFault::PinRequired => {
                 "read it with a Bluetooth adapter of this machine, or remove the PIN"

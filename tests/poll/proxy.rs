@@ -238,6 +238,37 @@ async fn battery_that_is_not_heard_differs_from_a_proxy_that_hears_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn battery_of_another_client_is_taken() {
+    let rig = Rig::start();
+    rig.air.take(BATTERY, true);
+    let error = rig.open().await.unwrap_err();
+    let kind = CycleError::Link(error.clone()).fault().kind;
+    let expected = (EsphomeFault::BatteryTaken, FaultKind::PortBusy);
+    assert_eq!(esphome_fault((error, kind)), expected);
+    rig.air.take(BATTERY, false);
+    rig.open().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn named_proxy_that_was_never_reached_is_no_adapter_of_this_machine() {
+    let rig = Rig::start();
+    rig.proxy.switch_off();
+    let adapter = Some("garage".to_owned());
+    let config = BleConfig { adapter, ..config(&rig.bluetooth, "jbd", ADDRESS) };
+    let config = LinkConfig::Ble(config);
+    let unreachable = |error: LinkError| {
+        matches!(error, LinkError::Esphome { fault: EsphomeFault::Unreachable(_), .. })
+    };
+    assert!(unreachable(config.open(0).await.unwrap_err()));
+    rig.proxy.switch_on();
+    sleep(Duration::from_secs(2)).await;
+    config.open(0).await.unwrap().close().await;
+    rig.proxy.switch_off();
+    sleep(Duration::from_secs(2)).await;
+    assert!(unreachable(config.open(0).await.unwrap_err()), "its name is known");
+}
+
+#[tokio::test(start_paused = true)]
 async fn failed_steps_have_a_limit_and_leave_nothing() {
     type Change = fn(&mut Faults);
     let faults: [(Change, &str); 4] = [

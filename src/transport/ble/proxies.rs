@@ -88,7 +88,7 @@ impl Proxies {
             let host = device.address().rsplit_once(':').map_or("", |(host, _)| host);
             let is_named = match given {
                 Some(given) => given.eq_ignore_ascii_case(name),
-                None => listen(device).await.is_ok_and(|it| it.name.eq_ignore_ascii_case(name)),
+                None => is_called(device, name).await,
             };
             if is_named || host == name {
                 found.push(index);
@@ -177,11 +177,11 @@ impl Proxies {
                 Err(_) => break,
             }
         }
+        proxy.refresh_slots().await;
         let radio = radio.borrow();
         let endpoint = config.address.clone();
         if radio.slots.as_ref().is_some_and(|slots| slots.allocated.contains(&address)) {
-            let program = Some(format!("another client of the Bluetooth proxy {name}"));
-            return Err(LinkError::Busy { endpoint, program });
+            return Err(LinkError::Esphome { endpoint, fault: EsphomeFault::BatteryTaken });
         }
         Err(match radio.in_reach(Instant::now()).count() {
             0 => self.failed(index, EsphomeFault::HearsNothing),
@@ -301,6 +301,18 @@ impl Proxies {
             Some(error) if !any => Err(error),
             _ => Ok(devices),
         }
+    }
+}
+
+/// A device that was never reached may have any name that no adapter has.
+async fn is_called(device: &Device, name: &str) -> bool {
+    let known = match device.name().await {
+        Some(known) => Some(known),
+        None => listen(device).await.ok().map(|proxy| proxy.name),
+    };
+    match known {
+        Some(known) => known.eq_ignore_ascii_case(name),
+        None => !name.starts_with("hci"),
     }
 }
 

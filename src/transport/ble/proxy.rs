@@ -162,6 +162,9 @@ impl Attempt<'_> {
 
     async fn wait_for_slot(&self) -> Result<(), LinkError> {
         let mut radio = self.candidate.proxy.radio();
+        if radio.borrow().slots.as_ref().is_some_and(|slots| slots.free == 0) {
+            self.candidate.proxy.refresh_slots().await;
+        }
         let slot = radio.wait_for(|it| it.slots.as_ref().is_none_or(|slots| slots.free > 0));
         match timeout(self.remaining(SLOT_LIMIT), slot).await {
             Ok(Ok(_)) => Ok(()),

@@ -59,6 +59,9 @@ enum Command {
         bytes: Vec<u8>,
         done: Done,
     },
+    AskSlots {
+        done: Done,
+    },
     /// Asks for advertisements and for the number of free slots.
     Listen {
         done: Done,
@@ -135,6 +138,11 @@ impl Connection {
     /// Subscribes to the advertisements.
     pub async fn listen(&self) -> Result<(), EsphomeFault> {
         self.call(|done| Command::Listen { done }).await
+    }
+
+    /// Asks for the number of free slots.
+    pub async fn ask_slots(&self) -> Result<(), EsphomeFault> {
+        self.call(|done| Command::AskSlots { done }).await
     }
 
     /// Sends a request; its reply arrives in the request.
@@ -284,6 +292,10 @@ impl Task {
                 });
                 session.send(SLOTS_REQUEST, &[])?;
                 session.send(SUBSCRIBE, &bluetooth::subscribe_raw())?;
+                let _ = done.send(Ok(()));
+            }
+            Command::AskSlots { done } => {
+                session.send(SLOTS_REQUEST, &[])?;
                 let _ = done.send(Ok(()));
             }
             Command::Bluetooth(mut request) => {

@@ -113,6 +113,11 @@ impl Device {
         &self.0.endpoint
     }
 
+    /// What it called itself at the first connection.
+    pub async fn name(&self) -> Option<String> {
+        self.0.state.lock().await.name.clone()
+    }
+
     /// Disconnects, unless a link is open. Takes a second at most.
     pub async fn close(&self) {
         // While it is locked, it is not connected.

@@ -159,7 +159,9 @@ fn note(radio: &mut Radio, message: &Message, now: Instant) -> bool {
     let payload = &message.payload[..];
     radio.last = Some(now);
     match message.kind {
-        api::SLOTS => radio.slots = Some(Slots::read(payload)),
+        api::SLOTS => {
+            (radio.slots, radio.slots_at) = (Some(Slots::read(payload)), Some(now));
+        }
         api::SCANNER_STATE => {
             (radio.is_ours, radio.is_passive) = (true, number(payload, 2) == 0);
         }

@@ -21,6 +21,8 @@ use crate::transport::esphome_fault::EsphomeFault;
 
 /// For the state of the scanner after a subscription; it is sent at once.
 const SCANNER_LIMIT: Duration = Duration::from_secs(3);
+/// For the number of free connections.
+const SLOTS_LIMIT: Duration = Duration::from_secs(1);
 /// Without any message about Bluetooth, another client may have taken the proxy.
 const TAKEN_AFTER: Duration = Duration::from_secs(60);
 /// From one attempt to take a silent proxy back to the next: it may belong to somebody else.
@@ -44,6 +46,17 @@ impl Proxy {
 
     pub fn peer(&self, address: u64) -> Peer {
         Peer::new(self.connection.clone(), address)
+    }
+
+    /// Asks for the free connections. A change is reported only to the client that is served.
+    pub async fn refresh_slots(&self) {
+        let (mut radio, asked) = (self.radio(), Instant::now());
+        let refreshed = async {
+            self.connection.ask_slots().await.ok()?;
+            let is_new = |radio: &Radio| radio.slots_at.is_some_and(|at| at >= asked);
+            radio.wait_for(is_new).await.ok().map(drop)
+        };
+        let _ = timeout(SLOTS_LIMIT, refreshed).await;
     }
 
     /// Why the connection to it has ended.

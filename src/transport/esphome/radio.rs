@@ -97,6 +97,8 @@ pub struct Heard {
 #[derive(Debug, Default)]
 pub struct Radio {
     pub slots: Option<Slots>,
+    /// When they were reported last.
+    pub slots_at: Option<Instant>,
     /// The state of its scanner has arrived since the subscription, so the advertisements are ours.
     pub is_ours: bool,
     /// The mode of its scanner is passive: names are not received.

@@ -28,6 +28,8 @@ const MTU: u64 = 247;
 const FIRST_HANDLE: u64 = 3;
 const CCCD: u64 = 0x2902;
 
+const ANOTHER_CLIENT: usize = usize::MAX;
+
 /// Everything that is in reach of the proxies of one test.
 #[derive(Clone, Default)]
 pub struct Air(Arc<Mutex<AirState>>);
@@ -87,6 +89,13 @@ impl Air {
 
     pub fn move_to(&self, address: u64, rssi: &[(&'static str, i16)]) {
         self.state().batteries.get_mut(&address).unwrap().rssi = rssi.iter().copied().collect();
+    }
+
+    /// Another client of the proxy is connected to it, or no longer.
+    pub fn take(&self, address: u64, taken: bool) {
+        let mut state = self.state();
+        let battery = state.batteries.get_mut(&address).unwrap();
+        battery.connected = taken.then_some(ANOTHER_CLIENT);
     }
 
     /// Connections to batteries, and clients of proxies.
@@ -226,7 +235,11 @@ impl RadioClient {
         let settings = self.settings();
         let used = self.connections.len() as u64;
         let mut slots = message(&[settings.slots.saturating_sub(used), settings.slots], None);
-        self.connections.keys().for_each(|address| put_number(&mut slots, 3, *address));
+        let state = self.air.state();
+        let others = state.batteries.iter().filter(|(_, it)| it.connected == Some(ANOTHER_CLIENT));
+        let others = others.map(|(address, _)| address);
+        self.connections.keys().chain(others).for_each(|it| put_number(&mut slots, 3, *it));
+        drop(state);
         self.send(api::SLOTS, slots);
     }
 
