@@ -157,7 +157,10 @@ impl Peers {
 /// Updates what is known about the proxy; false if nothing has changed.
 fn note(radio: &mut Radio, message: &Message, now: Instant) -> bool {
     let payload = &message.payload[..];
-    radio.last = Some(now);
+    // The number of free connections is reported to everybody who asks.
+    if message.kind != api::SLOTS {
+        radio.last = Some(now);
+    }
     match message.kind {
         api::SLOTS => {
             (radio.slots, radio.slots_at) = (Some(Slots::read(payload)), Some(now));

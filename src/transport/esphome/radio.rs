@@ -103,7 +103,8 @@ pub struct Radio {
     pub is_ours: bool,
     /// The mode of its scanner is passive: names are not received.
     pub is_passive: bool,
-    /// When anything about Bluetooth was received last, or the subscription was sent.
+    /// When anything that only the client that is served receives arrived last, or when the
+    /// subscription was sent.
     pub last: Option<Instant>,
     devices: BTreeMap<u64, Heard>,
 }
