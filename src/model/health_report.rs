@@ -1,4 +1,4 @@
-//! What the days of a battery tell about its cells, with a sentence by rules.
+//! The health of the cells, computed from the days of a battery, with a sentence chosen by rules.
 
 use super::cell_health::{CellTotal, Condition, HealthDay, Total};
 use super::units::{DeciCelsius, Microohms, MilliampHours, Millivolts, divide_rounded};
@@ -8,9 +8,9 @@ use super::value::Value;
 const RECENT_DAYS: u32 = 30;
 /// The drift is that of this many days.
 const DRIFT_DAYS: u32 = 90;
-/// Days with values, and days between the first and the last, before anything is said about drift.
+/// Days with values, and days between the first and the last, that an estimate of the drift requires.
 pub const MIN_DRIFT_DAYS: u32 = 14;
-/// Days in one condition before anything is said about the cells.
+/// Days in one condition that a sentence about the cells requires.
 pub const MIN_DAYS: usize = 3;
 /// Minutes in one condition before a day counts.
 const MIN_SAMPLES: i64 = 10;

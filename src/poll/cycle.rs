@@ -98,7 +98,7 @@ fn link_kind(error: &LinkError) -> FaultKind {
             EsphomeFault::Unreachable(_)
             | EsphomeFault::NoProxy
             | EsphomeFault::OnlyListens
-            | EsphomeFault::HearsNothing => FaultKind::AdapterNotFound,
+            | EsphomeFault::ReceivesNothing => FaultKind::AdapterNotFound,
             EsphomeFault::ProxyBusy | EsphomeFault::BatteryTaken => FaultKind::PortBusy,
             EsphomeFault::NoPort { .. } => FaultKind::PortNotFound,
             _ => FaultKind::ConnectFailed,

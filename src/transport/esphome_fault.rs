@@ -46,7 +46,7 @@ pub enum EsphomeFault {
     #[error("the Bluetooth proxy is used by another program, probably Home Assistant")]
     ProxyBusy,
     #[error("the Bluetooth proxy receives no Bluetooth device at all")]
-    HearsNothing,
+    ReceivesNothing,
     #[error("all {0} connections of the Bluetooth proxy are in use")]
     NoSlot(u64),
     #[error("another client of the Bluetooth proxy is connected to the battery")]
@@ -60,7 +60,7 @@ impl EsphomeFault {
     pub(super) fn may_pass(&self) -> bool {
         matches!(
             self,
-            EsphomeFault::Unreachable(_) | EsphomeFault::ProxyBusy | EsphomeFault::HearsNothing
+            EsphomeFault::Unreachable(_) | EsphomeFault::ProxyBusy | EsphomeFault::ReceivesNothing
         )
     }
 
@@ -103,7 +103,7 @@ impl EsphomeFault {
             EsphomeFault::ProxyBusy => {
                 "use an ESP32 of its own as the proxy, and do not add it to Home Assistant"
             }
-            EsphomeFault::HearsNothing => {
+            EsphomeFault::ReceivesNothing => {
                 "restart the device; if Home Assistant uses it as its proxy, use one of its own here"
             }
             EsphomeFault::NoSlot(_) => {

@@ -224,10 +224,10 @@ async fn unusable_proxies_are_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn battery_that_is_not_heard_differs_from_a_proxy_that_hears_nothing() {
+async fn battery_out_of_reach_differs_from_a_proxy_without_any_device() {
     let rig = Rig::start();
     rig.air.move_to(BATTERY, &[]);
-    let expected = (EsphomeFault::HearsNothing, FaultKind::AdapterNotFound);
+    let expected = (EsphomeFault::ReceivesNothing, FaultKind::AdapterNotFound);
     assert_eq!(esphome_fault(rig.error().await), expected);
     rig.air.add(BATTERY + 1, "jbd", &[("garage", -80)]);
     let (error, kind) = rig.error().await;

@@ -194,8 +194,8 @@ impl ScanResult {
 
 fn proxy_json(proxy: &Result<ProxyInfo, Fault>) -> Value {
     match proxy {
-        Ok(ProxyInfo { name, endpoint, version, heard, slots }) => json!({
-            "name": name, "endpoint": endpoint, "version": version, "devices": heard,
+        Ok(ProxyInfo { name, endpoint, version, devices, slots }) => json!({
+            "name": name, "endpoint": endpoint, "version": version, "devices": devices,
             "free_connections": slots.map(|(free, _)| free),
             "connections": slots.map(|(_, limit)| limit),
         }),

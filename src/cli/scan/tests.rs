@@ -48,7 +48,7 @@ fn proxy_is_listed_and_a_battery_behind_it_needs_no_dbus() {
         name: "garage".into(),
         endpoint: "esphome://10.0.0.7".into(),
         version: "2026.10.0".into(),
-        heard: 12,
+        devices: 12,
         slots: Some((2, 3)),
     };
     let fault = EsphomeFault::ProxyBusy;

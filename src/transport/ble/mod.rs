@@ -198,7 +198,7 @@ pub struct ProxyInfo {
     /// Of ESPHome.
     pub version: String,
     /// Devices in reach.
-    pub heard: usize,
+    pub devices: usize,
     /// Free connections, and all; `None`: it does not report them.
     pub slots: Option<(u64, u64)>,
 }
@@ -206,8 +206,8 @@ pub struct ProxyInfo {
 /// `garage (esphome://10.0.0.7), ESPHome 2026.10.0: 12 devices in reach, 2 of 3 connections free`
 impl fmt::Display for ProxyInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ProxyInfo { name, endpoint, version, heard, slots } = self;
-        write!(f, "{name} ({endpoint}), ESPHome {version}: {heard} devices in reach")?;
+        let ProxyInfo { name, endpoint, version, devices, slots } = self;
+        write!(f, "{name} ({endpoint}), ESPHome {version}: {devices} devices in reach")?;
         match slots {
             Some((free, limit)) => write!(f, ", {free} of {limit} connections free"),
             None => Ok(()),

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{BleConfig, BleDevice, LinkError, ProxyInfo};
 use crate::transport::EsphomeFault;
-use crate::transport::esphome::radio::{Heard, IN_REACH, Radio};
+use crate::transport::esphome::radio::{IN_REACH, Radio, Received};
 use crate::transport::esphome::{Device, Proxy};
 
 /// The name of the adapter that stands for any proxy.
@@ -56,7 +56,7 @@ pub(super) struct Candidate {
     pub(super) index: usize,
     pub(super) name: String,
     pub(super) proxy: Proxy,
-    pub(super) heard: Heard,
+    pub(super) received: Received,
 }
 
 impl Proxies {
@@ -149,11 +149,11 @@ impl Proxies {
         address: u64,
         since: Option<Instant>,
     ) -> FuturesUnordered<BoxFuture<'a, Result<Candidate, LinkError>>> {
-        let search = |index: &usize| self.wait_heard(*index, config, address, since).boxed();
+        let search = |index: &usize| self.wait_received(*index, config, address, since).boxed();
         wanted.iter().map(search).collect()
     }
 
-    async fn wait_heard(
+    async fn wait_received(
         &self,
         index: usize,
         config: &BleConfig,
@@ -161,16 +161,16 @@ impl Proxies {
         since: Option<Instant>,
     ) -> Result<Candidate, LinkError> {
         let (name, proxy) = self.listen(index).await?;
-        let since = since.unwrap_or_else(|| self.heard_since(index, address));
+        let since = since.unwrap_or_else(|| self.received_since(index, address));
         let mut radio = proxy.radio();
-        let is_heard = |radio: &Radio| radio.get(address).is_some_and(|it| it.at >= since);
+        let is_received = |radio: &Radio| radio.get(address).is_some_and(|it| it.at >= since);
         let lock = config.bluetooth.locks.adapter(self.endpoint(index));
         loop {
             // A proxy that connects to a battery does not scan.
             let is_connecting = lock.is_taken();
-            let heard = timeout(config.scan_timeout, radio.wait_for(|it| is_heard(it))).await;
-            match heard.map(|radio| radio.map(|radio| radio.get(address).cloned())) {
-                Ok(Ok(Some(heard))) => return Ok(Candidate { index, name, proxy, heard }),
+            let received = timeout(config.scan_timeout, radio.wait_for(|it| is_received(it))).await;
+            match received.map(|radio| radio.map(|radio| radio.get(address).cloned())) {
+                Ok(Ok(Some(received))) => return Ok(Candidate { index, name, proxy, received }),
                 Ok(Ok(None)) => break,
                 Ok(Err(_)) => return Err(self.failed(index, unreachable(&proxy))),
                 Err(_) if is_connecting => drop(lock.acquire(&config.address).await?),
@@ -184,7 +184,7 @@ impl Proxies {
             return Err(LinkError::Esphome { endpoint, fault: EsphomeFault::BatteryTaken });
         }
         Err(match radio.in_reach(Instant::now()).count() {
-            0 => self.failed(index, EsphomeFault::HearsNothing),
+            0 => self.failed(index, EsphomeFault::ReceivesNothing),
             others => LinkError::NotSeen { endpoint, adapter: name, others },
         })
     }
@@ -194,7 +194,7 @@ impl Proxies {
     }
 
     /// A battery that could not be connected has to be received again before the next attempt.
-    fn heard_since(&self, index: usize, address: u64) -> Instant {
+    fn received_since(&self, index: usize, address: u64) -> Instant {
         let now = Instant::now();
         let recent = now.checked_sub(IN_REACH).unwrap_or(now);
         let failure = self.history().failures.get(&(index, address)).copied();
@@ -216,7 +216,7 @@ impl Proxies {
             let failed = failure.is_some_and(|at| at.elapsed() < FAILURE_LIFETIME);
             (
                 has_slot(candidate),
-                score(candidate.heard.rssi, failed, self.is_last(candidate, address)),
+                score(candidate.received.rssi, failed, self.is_last(candidate, address)),
             )
         };
         candidates.into_iter().max_by_key(rank)
@@ -237,7 +237,7 @@ impl Proxies {
     }
 
     /// Completes when one of these proxies receives the battery from now on.
-    pub(super) async fn heard_again(&self, config: &BleConfig, wanted: &[usize], address: u64) {
+    pub(super) async fn received_again(&self, config: &BleConfig, wanted: &[usize], address: u64) {
         let begin = Instant::now();
         loop {
             let round = Instant::now() + RETRY_PAUSE;
@@ -270,10 +270,10 @@ impl Proxies {
             let (name, proxy): (String, Proxy) = listening?;
             let radio = proxy.radio();
             let radio = radio.borrow();
-            let heard = radio.in_reach(Instant::now()).count();
+            let devices = radio.in_reach(Instant::now()).count();
             let slots = radio.slots.as_ref().map(|slots| (slots.free, slots.limit));
             let endpoint = self.endpoint(index).to_owned();
-            Ok(ProxyInfo { name, endpoint, version: proxy.version, heard, slots })
+            Ok(ProxyInfo { name, endpoint, version: proxy.version, devices, slots })
         };
         wanted.into_iter().zip(all).map(info).collect()
     }
@@ -337,14 +337,14 @@ fn score(rssi: i16, failed: bool, is_last: bool) -> i16 {
     rssi.saturating_sub(cost).saturating_add(bonus)
 }
 
-fn device(proxy: &str, radio: &Radio, address: u64, heard: &Heard) -> BleDevice {
-    let advertised = heard.advertised.clone();
+fn device(proxy: &str, radio: &Radio, address: u64, received: &Received) -> BleDevice {
+    let advertised = received.advertised.clone();
     let slots = radio.slots.as_ref();
     BleDevice {
         adapter: proxy.to_owned(),
         address: address_text(address),
         name: advertised.name,
-        rssi: Some(heard.rssi),
+        rssi: Some(received.rssi),
         services: advertised.services,
         manufacturer: advertised.manufacturer,
         connected: slots.is_some_and(|slots| slots.allocated.contains(&address)),

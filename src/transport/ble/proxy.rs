@@ -147,7 +147,7 @@ impl Attempt<'_> {
         let mut peer = self.candidate.proxy.peer(self.address);
         claim.peer = Some((peer.clone(), CANCEL_LIMIT));
         let limit = self.remaining(CONNECT_LIMIT);
-        let address_type = self.candidate.heard.address_type;
+        let address_type = self.candidate.received.address_type;
         let connected = peer.connect(address_type, limit).await;
         let notices = connected.map_err(|error| self.not_connected(error))?;
         claim.peer = Some((peer.clone(), DISCONNECT_LIMIT));
@@ -201,7 +201,7 @@ impl Attempt<'_> {
                 LinkError::Esphome { endpoint, fault: EsphomeFault::PinRequired }
             }
             error => {
-                let (name, rssi) = (&self.candidate.name, self.candidate.heard.rssi);
+                let (name, rssi) = (&self.candidate.name, self.candidate.received.rssi);
                 let reason = format!("{error}; through the Bluetooth proxy {name}, {rssi} dBm");
                 LinkError::Open { endpoint, reason }
             }
@@ -228,12 +228,12 @@ impl Attempt<'_> {
             }
         }
         let channels: Vec<BleChannel> = gatt::existing(&candidates, &self.config.channels);
-        let heard = &self.candidate.heard;
+        let received = &self.candidate.received;
         Ok(Some(Opened {
             address: self.config.address.clone(),
-            name: heard.advertised.name.clone(),
+            name: received.advertised.name.clone(),
             adapter: self.candidate.name.clone(),
-            rssi: Some(heard.rssi),
+            rssi: Some(received.rssi),
             operations: Operations::Proxy(ProxyGatt {
                 peer,
                 write: channel.write.handle,

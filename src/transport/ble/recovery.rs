@@ -33,7 +33,7 @@ pub async fn recovered(config: BleConfig, error: LinkError) {
         };
         let address = parse_address(&config.address).filter(|_| is_missing);
         let Some(address) = address else { return pending().await };
-        return config.bluetooth.proxies.heard_again(&config, &proxies, address).await;
+        return config.bluetooth.proxies.received_again(&config, &proxies, address).await;
     }
     let was_usable = !matches!(
         error,

@@ -25,7 +25,7 @@ const SCANNER_LIMIT: Duration = Duration::from_secs(3);
 const SLOTS_LIMIT: Duration = Duration::from_secs(1);
 /// Without any message about Bluetooth, another client may have taken the proxy.
 const TAKEN_AFTER: Duration = Duration::from_secs(60);
-/// From one attempt to take a silent proxy back to the next: it may belong to somebody else.
+/// From one attempt to take a silent proxy back to the next: another program may have taken it.
 const RETAKE_PAUSE: Duration = Duration::from_secs(600);
 
 /// A device that serves us as a Bluetooth proxy.
@@ -101,7 +101,7 @@ impl Device {
                 return Ok(());
             }
             if retaken.is_some_and(|at| now - at < RETAKE_PAUSE) {
-                return Err(EsphomeFault::HearsNothing);
+                return Err(EsphomeFault::ReceivesNothing);
             }
             *retaken = Some(now);
         }

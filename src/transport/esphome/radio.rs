@@ -83,7 +83,7 @@ impl Advertised {
 
 /// A device in reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct Received {
     /// The last time.
     pub at: Instant,
     /// In dBm, smoothed.
@@ -106,7 +106,7 @@ pub struct Radio {
     /// When anything that only the client that is served receives arrived last, or when the
     /// subscription was sent.
     pub last: Option<Instant>,
-    devices: BTreeMap<u64, Heard>,
+    devices: BTreeMap<u64, Received>,
 }
 
 impl Radio {
@@ -118,7 +118,7 @@ impl Radio {
             }
         }
         let RawAdvertisement { address, rssi, address_type, data } = *advertisement;
-        let device = self.devices.entry(address).or_insert_with(|| Heard {
+        let device = self.devices.entry(address).or_insert_with(|| Received {
             at: now,
             rssi,
             address_type,
@@ -130,13 +130,13 @@ impl Radio {
         device.advertised.merge(data);
     }
 
-    pub fn get(&self, address: u64) -> Option<&Heard> {
+    pub fn get(&self, address: u64) -> Option<&Received> {
         self.devices.get(&address)
     }
 
     /// The devices that were received within a minute.
-    pub fn in_reach(&self, now: Instant) -> impl Iterator<Item = (u64, &Heard)> {
-        let recent = move |(_, device): &(&u64, &Heard)| now - device.at <= IN_REACH;
+    pub fn in_reach(&self, now: Instant) -> impl Iterator<Item = (u64, &Received)> {
+        let recent = move |(_, device): &(&u64, &Received)| now - device.at <= IN_REACH;
         self.devices.iter().filter(recent).map(|(address, device)| (*address, device))
     }
 }
