@@ -173,6 +173,22 @@ bluetooth() {
   unset ESPHOME_RADIO
 }
 
+# The configurations in docs/remote.md, as both generations read them.
+recipes() {
+  local version file
+  mkdir "$WORK/recipes"
+  printf 'wifi_ssid: lab\nwifi_password: password\napi_key: %s\n' "$KEY" >"$WORK/recipes/secrets.yaml"
+  awk -v folder="$WORK/recipes" '/^```yaml/ { file = folder "/recipe-" ++count ".yaml"; next } /^```/ { file = "" }
+    file { print > file }' "$REPOSITORY/docs/remote.md"
+  for file in "$WORK"/recipes/recipe-*.yaml; do
+    for version in 2026.6.5 2026.10.0; do
+      check "$(basename "$file") of docs/remote.md is valid for ESPHome $version" \
+        "$(dirname "$NEW")/venv-$version/bin/esphome" config "$file"
+    done
+  done
+}
+
+recipes
 bluetooth
 generation old "$OLD" "$KEY"
 generation new "$NEW" "$KEY"
