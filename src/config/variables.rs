@@ -143,7 +143,7 @@ variables! {
             rule: Rule::text("a Bluetooth address: six pairs of hexadecimal digits", |text| address_bytes(text).is_some()),
             example: "C8:47:80:37:02:E8",
             help: "Bluetooth address of the battery, instead of `BMS_PORT`; `bms-reader scan` lists it." }
-        BMS_ADAPTER { derived: "the first powered adapter, or else any proxy", example: "hci0",
+        BMS_ADAPTER { derived: "the first powered adapter, or any proxy if that does not see the battery", example: "hci0",
             rule: Rule::text("the name of a Bluetooth adapter or proxy", rule::is_adapter),
             help: "Bluetooth adapter with the best reception, or the name of a [proxy](remote.md#a-bluetooth-proxy); `proxies` \
                 uses the proxy with the best reception." }

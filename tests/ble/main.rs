@@ -11,6 +11,8 @@
 
 #[path = "../common/bluez.rs"]
 mod bluez;
+#[path = "../common/esphome/mod.rs"]
+mod esphome_device;
 #[path = "../common/http.rs"]
 mod http;
 
@@ -27,6 +29,7 @@ mod floods;
 mod gatt;
 mod outages;
 mod pairing;
+mod proxies;
 mod recovery;
 mod retry_signal;
 mod rig;

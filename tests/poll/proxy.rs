@@ -1,6 +1,5 @@
 //! Batteries behind Bluetooth proxies, in virtual time: the devices are in memory.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bms_reader::board::Board;
@@ -9,66 +8,18 @@ use bms_reader::poll::{BleSettings, CycleError, Line, ReportedAdapterErrors, ble
 use bms_reader::protocol::driver::Medium;
 use bms_reader::protocol::{self, Options};
 use bms_reader::transport::ble::ANY_PROXY;
-use bms_reader::transport::esphome::Device;
 use bms_reader::transport::{BleConfig, Bluetooth, EsphomeFault, Link, LinkConfig, LinkError};
-use tokio::io::{DuplexStream, duplex};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::esphome_device::Settings;
 use crate::esphome_device::bluetooth::{Air, Faults, PROXY, SILENT_SCANNER};
-use crate::esphome_device::{Front, KEY, Settings, echo};
+use crate::esphome_device::memory::MemoryProxy;
 use crate::fixture::{FakeBus, TestLine, id, member, profile, wait_seconds};
 
 /// Long enough that only a hang fails a test; in virtual time.
 const PATIENCE: Duration = Duration::from_secs(600);
 const BATTERY: u64 = 0xA4C1_3700_1234;
 const ADDRESS: &str = "A4:C1:37:00:12:34";
-
-/// A Bluetooth proxy in this process.
-#[derive(Clone)]
-pub struct MemoryProxy {
-    pub front: Front,
-    clients: Arc<Mutex<Option<JoinSet<()>>>>,
-    pub device: Device,
-}
-
-impl MemoryProxy {
-    pub fn start(name: &'static str, air: &Air) -> Self {
-        let settings = Settings { name, bluetooth: PROXY, ..Settings::default() };
-        MemoryProxy::with(settings, air)
-    }
-
-    pub fn with(settings: Settings, air: &Air) -> Self {
-        let name = settings.name;
-        let front = Front::in_reach_of(settings, air.clone());
-        let clients = Arc::new(Mutex::new(Some(JoinSet::new())));
-        let (serving, all) = (front.clone(), clients.clone());
-        let dial = move || -> Option<DuplexStream> {
-            let (near, far) = duplex(1 << 16);
-            let front = serving.clone();
-            all.lock().unwrap().as_mut()?.spawn(async move {
-                let _ = front.serve(Box::new(far), echo(), || false).await;
-            });
-            Some(near)
-        };
-        let device = Device::in_memory(name, Some(KEY), Arc::new(dial));
-        MemoryProxy { front, clients, device }
-    }
-
-    pub fn change(&self, change: impl FnOnce(&mut Settings)) {
-        change(&mut self.front.settings.lock().unwrap());
-    }
-
-    /// All connections end, and new ones are refused.
-    pub fn switch_off(&self) {
-        self.clients.lock().unwrap().take();
-    }
-
-    /// Unless it is on.
-    pub fn switch_on(&self) {
-        self.clients.lock().unwrap().get_or_insert_default();
-    }
-}
 
 pub fn bluetooth(proxies: &[&MemoryProxy]) -> Bluetooth {
     Bluetooth::with_proxies(proxies.iter().map(|proxy| (None, proxy.device.clone())).collect())

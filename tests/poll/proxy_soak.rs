@@ -8,9 +8,10 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::esphome_device::bluetooth::{Air, Faults};
-use crate::proxy::{MemoryProxy, bluetooth, config};
+use crate::esphome_device::memory::MemoryProxy;
+use crate::proxy::{bluetooth, config};
 
-const CYCLES: usize = 400;
+const CYCLES: usize = 2000;
 const BATTERIES: usize = 3;
 /// A cycle never takes longer: the scan, a connect that hangs and is cancelled, and an unusable proxy.
 const LIMIT: Duration = Duration::from_secs(60);

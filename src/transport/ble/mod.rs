@@ -76,19 +76,20 @@ impl Bluetooth {
 
     /// Whether a battery with this adapter is read through a proxy.
     pub async fn uses_proxy(&self, adapter: Option<&str>) -> bool {
-        self.route(adapter).await.is_some()
+        self.route(adapter, None).await.is_some()
     }
 
-    /// The proxies with this name; `None`: an adapter of this machine. Without a name, adapters come
-    /// first.
-    async fn route(&self, adapter: Option<&str>) -> Option<Vec<usize>> {
+    /// The proxies with this name; `None`: an adapter of this machine. Without a name, an adapter comes
+    /// first, unless it did not see this battery.
+    async fn route(&self, adapter: Option<&str>, battery: Option<&str>) -> Option<Vec<usize>> {
         if self.proxies.is_empty() && adapter != Some(ANY_PROXY) {
             return None;
         }
         let Some(name) = adapter else {
             let adapters = self.adapters().await.unwrap_or_default();
             let powered = adapters.iter().any(|adapter| adapter.powered);
-            return if powered { None } else { Some(self.proxies.named(ANY_PROXY).await) };
+            let is_local = powered && !battery.is_some_and(|it| self.proxies.is_out_of_reach(it));
+            return if is_local { None } else { Some(self.proxies.named(ANY_PROXY).await) };
         };
         let named = self.proxies.named(name).await;
         (!named.is_empty() || name == ANY_PROXY).then_some(named)
@@ -101,15 +102,31 @@ impl Bluetooth {
 /// to disconnect. Dropping the future is safe at any point.
 pub async fn open(config: &BleConfig) -> Result<BleLink, LinkError> {
     let (reply, result) = oneshot::channel();
-    let task = match config.bluetooth.route(config.adapter.as_deref()).await {
+    let route = config.bluetooth.route(config.adapter.as_deref(), Some(&config.address)).await;
+    let is_local = route.is_none();
+    let task = match route {
         None => connection::run(config.clone(), reply).boxed(),
         Some(proxies) => proxy::run(config.clone(), proxies, reply).boxed(),
     };
     tokio::spawn(task);
     let endpoint = config.address.clone();
-    result
+    let opened = result
         .await
-        .unwrap_or_else(|_| Err(LinkError::Open { endpoint, reason: "its task has ended".into() }))
+        .unwrap_or_else(|_| Err(LinkError::Open { endpoint, reason: "its task has ended".into() }));
+    if config.adapter.is_none() && opened.as_ref().is_err_and(is_missing) {
+        // The next attempt goes the other way.
+        config.bluetooth.proxies.set_out_of_reach(&config.address, is_local);
+    }
+    opened
+}
+
+/// Whether the battery, or the proxy next to it, is not there.
+fn is_missing(error: &LinkError) -> bool {
+    match error {
+        LinkError::NotSeen { .. } => true,
+        LinkError::Esphome { fault, .. } => fault.may_pass(),
+        _ => false,
+    }
 }
 
 /// Which battery to connect to, and how long that may take.
@@ -119,7 +136,7 @@ pub struct BleConfig {
     /// Of the battery, as in `AA:BB:CC:DD:EE:FF`.
     pub address: String,
     /// Name (`hci0`) or address of our adapter, or name of a proxy; when not given, the first adapter that
-    /// is switched on, or else any proxy.
+    /// is switched on, or any proxy if there is none or it does not see the battery.
     pub adapter: Option<String>,
     /// Time to scan for a battery that BlueZ does not know.
     pub scan_timeout: Duration,

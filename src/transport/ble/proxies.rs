@@ -1,6 +1,6 @@
 //! The Bluetooth proxies of the configuration, and which of them a battery is read through.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ struct History {
     failures: HashMap<(usize, u64), Instant>,
     /// The proxy that a battery was read through.
     last: HashMap<u64, usize>,
+    /// Batteries that the adapter of this machine did not see.
+    out_of_reach: HashSet<u64>,
 }
 
 /// A proxy that receives the battery.
@@ -230,6 +232,21 @@ impl Proxies {
         let mut history = self.history();
         history.failures.remove(&(index, address));
         history.last.insert(address, index);
+    }
+
+    pub(super) fn is_out_of_reach(&self, battery: &str) -> bool {
+        parse_address(battery).is_some_and(|it| self.history().out_of_reach.contains(&it))
+    }
+
+    /// Whether the adapter of this machine is too far away for this battery.
+    pub(super) fn set_out_of_reach(&self, battery: &str, is_out: bool) {
+        let Some(address) = parse_address(battery) else { return };
+        let out_of_reach = &mut self.history().out_of_reach;
+        if is_out {
+            out_of_reach.insert(address);
+        } else {
+            out_of_reach.remove(&address);
+        }
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

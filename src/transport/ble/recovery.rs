@@ -13,7 +13,7 @@ use super::bus::{Bus, call_quick};
 use super::error::BleError;
 use super::lookout::seek;
 use super::proxies::parse_address;
-use super::{AdapterInfo, BleConfig, LinkError};
+use super::{AdapterInfo, BleConfig, LinkError, is_missing};
 use crate::transport::BusFault;
 
 /// Until the next connection to a bus that does not work. Trying costs a local socket.
@@ -25,13 +25,9 @@ const BUS_PAUSE: Duration = Duration::from_secs(5);
 /// A battery that was reached and failed is not waited for: its advertisements reveal nothing new.
 pub async fn recovered(config: BleConfig, error: LinkError) {
     let Ok(address) = config.address.parse::<Address>() else { return pending().await };
-    if let Some(proxies) = config.bluetooth.route(config.adapter.as_deref()).await {
-        let is_missing = match &error {
-            LinkError::NotSeen { .. } => true,
-            LinkError::Esphome { fault, .. } => fault.may_pass(),
-            _ => false,
-        };
-        let address = parse_address(&config.address).filter(|_| is_missing);
+    let route = config.bluetooth.route(config.adapter.as_deref(), Some(&config.address)).await;
+    if let Some(proxies) = route {
+        let address = parse_address(&config.address).filter(|_| is_missing(&error));
         let Some(address) = address else { return pending().await };
         return config.bluetooth.proxies.received_again(&config, &proxies, address).await;
     }

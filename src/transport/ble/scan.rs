@@ -126,7 +126,7 @@ impl Bluetooth {
                     (_, Err(error)) => return Err(error),
                 }
             }
-            name => match self.route(name).await {
+            name => match self.route(name, None).await {
                 Some(proxies) => self.proxies.scan(&proxies, time).await?,
                 None => self.scan_locally(name, time).await?,
             },

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "every test crate uses its own part of it")]
 
 pub mod bluetooth;
+pub mod memory;
 mod peer;
 
 use std::io::{self, ErrorKind};
