@@ -19,8 +19,8 @@ use crate::config::LogSettings;
 
 /// Lines that wait for stderr, in bytes. A pipe holds another 64 KiB.
 const CAPACITY: usize = 128 * 1024;
-/// The stop of the program waits this long for the last lines.
-const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
+/// The stop of the program waits this long for the last lines, and then as long for the line that is being written.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(150);
 
 /// Set when the service starts; the commands write without a queue.
 static QUEUED: OnceLock<QueuedStderr> = OnceLock::new();
@@ -86,7 +86,7 @@ pub(super) fn start_in(
     Ok(())
 }
 
-/// Waits a moment until the last lines are written.
+/// Ends the log: waits a moment until its last lines are written.
 pub(super) fn flush() {
     if let Some(queued) = QUEUED.get().filter(|queued| queued.writer.get().is_some()) {
         queued.queue.flush(FLUSH_TIMEOUT);
@@ -162,6 +162,8 @@ struct Lines {
     lost: u64,
     /// A line that left the queue is not written yet.
     writing: bool,
+    /// The program stops. Tasks that still run log nothing any more.
+    closed: bool,
 }
 
 impl LogQueue {
@@ -172,6 +174,9 @@ impl LogQueue {
     /// Never waits.
     fn push(&self, line: &[u8]) {
         let mut lines = self.lines();
+        if lines.closed {
+            return;
+        }
         if lines.lost > 0 || lines.bytes + line.len() > self.capacity {
             lines.lost += 1;
         } else {
@@ -210,7 +215,13 @@ impl LogQueue {
     fn flush(&self, limit: Duration) {
         let unwritten =
             |lines: &mut Lines| lines.writing || !lines.waiting.is_empty() || lines.lost > 0;
-        drop(self.changed.wait_timeout_while(self.lines(), limit, unwritten));
+        let mut lines = self.lines();
+        lines.closed = true;
+        let waited = self.changed.wait_timeout_while(lines, limit, unwritten);
+        let (mut lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        lines.lost += lines.waiting.drain(..).count() as u64;
+        // A line is cut only if the pipe takes no more of it.
+        drop(self.changed.wait_timeout_while(lines, limit, |lines| lines.writing));
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -253,9 +264,7 @@ mod tests {
     fn lost_lines_are_reported_where_they_are_missing() {
         let (queue, pipe) = start(20);
         queue.push(b"in the pipe");
-        while !queue.lines().waiting.is_empty() {
-            thread::yield_now();
-        }
+        wait_for_writer(&queue);
         // The next two fit, the third does not, and the fourth must not overtake the report.
         for line in ["first 10 b", "second 10.", "third", "4"] {
             queue.push(line.as_bytes());
@@ -267,16 +276,37 @@ mod tests {
         assert_eq!(next(), "later");
     }
 
+    /// Waits until the writer has taken the first line.
+    fn wait_for_writer(queue: &LogQueue) {
+        while !queue.lines().waiting.is_empty() {
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn flush_waits_for_the_last_line_but_not_forever() {
         let (queue, pipe) = start(100);
         queue.push(b"last");
+        wait_for_writer(&queue);
         queue.flush(Duration::from_millis(1));
-        assert!(queue.lines().writing || !queue.lines().waiting.is_empty(), "the pipe is not read");
+        assert!(queue.lines().writing, "the pipe is not read");
         let reader = thread::spawn(move || pipe.recv_timeout(Duration::from_secs(30)).unwrap());
         queue.flush(Duration::from_secs(60));
         let lines = queue.lines();
         assert!(!lines.writing && lines.waiting.is_empty());
         assert_eq!(reader.join().unwrap(), "last");
+    }
+
+    #[test]
+    fn flush_ends_the_log_with_a_whole_line() {
+        let (queue, pipe) = start(100);
+        queue.push(b"in the pipe");
+        wait_for_writer(&queue);
+        queue.push(b"waits too long");
+        queue.flush(Duration::from_millis(1));
+        queue.push(b"after the end");
+        let next = || pipe.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_eq!([next(), next()], ["in the pipe", "1 lost"]);
+        assert!(pipe.recv_timeout(Duration::from_millis(20)).is_err());
     }
 }
