@@ -115,10 +115,10 @@ messages() { tail -n "+$((RECEIVED + 1))" "$WORK/messages.log"; }
 
 logged() { tail -n "+$((LOGGED + 1))" "$JOB/reader.log"; }
 
-# receives PATTERN SECONDS: waits for an MQTT message.
+# receives PATTERN SECONDS: waits for an MQTT message. grep reads all of them: with -q it would end `tail` by a signal.
 receives() {
   local until=$((SECONDS + $2))
-  until messages | grep -qE "$1"; do
+  until messages | grep -E "$1" >/dev/null; do
     [ "$SECONDS" -lt "$until" ] || { messages | cut -c1-160 | tail -n 3; logged | tail -n 6; return 1; }
     sleep 0.5
   done

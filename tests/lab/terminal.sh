@@ -110,7 +110,7 @@ done
 keep 80x24 demo-stopped
 
 has_read_table() { screen 60x20 | grep -qE '^BMS +[0-9.]+ +[0-9.]+ '; }
-has_json() { screen 60x20 -J -S - | grep -q '^{"id":"bms",.*"error":null}'; }
+has_json() { screen 60x20 -J -S - | grep '^{"id":"bms",.*"error":null}' >/dev/null; }
 terminals send-keys -t 60x20 'clear; BMS_TYPE=simulated "$READER" read' Enter
 check "read prints a table on a terminal" wait_for 60 has_read_table
 check "read: no line is wrapped" has_no_wrapped_line 60x20
