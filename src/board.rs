@@ -54,7 +54,7 @@ pub struct InfluxCounts {
     pub written: AtomicU64,
     /// Refused by the server, or gone because it was away for too long.
     pub dropped: AtomicU64,
-    /// Not confirmed yet.
+    /// Readings that the server has not confirmed.
     pub waiting: AtomicU64,
 }
 

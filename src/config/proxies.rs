@@ -16,7 +16,7 @@ const MAX_PROXIES: usize = 32;
 /// The name of the adapter that stands for all proxies.
 const ANY: &str = "proxies";
 
-/// A Bluetooth proxy.
+/// One entry of `BLE_PROXIES`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BleProxy {
     /// Without a serial port.

@@ -96,6 +96,12 @@ async fn read(config: &LinkConfig) -> bool {
     received >= 34
 }
 
+/// Three free connections, and no other program.
+fn restore(proxy: &MemoryProxy) {
+    proxy.change(|settings| (settings.slots, settings.taken) = (3, false));
+    proxy.switch_on();
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_cycle_ends_within_its_limit_and_leaves_nothing() {
     let air = Air::default();
@@ -147,10 +153,7 @@ async fn every_cycle_ends_within_its_limit_and_leaves_nothing() {
         *count = (count.0 + usize::from(good), count.1 + 1);
         air.change(battery, |it| *it = Faults::default());
         air.move_to(battery, &near);
-        for proxy in &proxies {
-            proxy.change(|settings| (settings.slots, settings.taken) = (3, false));
-            proxy.switch_on();
-        }
+        proxies.iter().for_each(restore);
         // For what was dropped, and for the proxies to be connected again.
         sleep(Duration::from_secs(12)).await;
         assert!(read(config).await, "cycle {cycle}: not read after {trouble:?}");

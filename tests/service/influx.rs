@@ -75,7 +75,7 @@ fn every_reading_arrives_once_and_in_order_after_outages() {
         Mode::CutEarly,
         Mode::Limit(2),
         Mode::Status("404 Not Found"),
-        Mode::Refuse { id: "nobody", partial: true },
+        Mode::Refuse { id: "unknown", partial: true },
     ] {
         server.set_mode(mode);
         server.wait_requests(2, LIMIT);

@@ -51,7 +51,7 @@ pub(super) async fn check_adapters(config: &Config, bluetooth: &Bluetooth) -> bo
     no_battery || results.iter().all(Result::is_ok)
 }
 
-/// Tries every proxy.
+/// Connects to each proxy and reports what it receives, or why it cannot be used.
 pub(super) async fn check_proxies(bluetooth: &Bluetooth) -> bool {
     let infos = bluetooth.proxy_infos(LISTEN_TIME).await;
     for info in &infos {

@@ -1,4 +1,4 @@
-//! Bluetooth proxies.
+//! `BLE_PROXIES` in both forms, and adapters that name a proxy.
 
 use super::{environment, error, load_valid};
 use crate::config::{Config, Endpoint, redacted};

@@ -157,7 +157,7 @@ impl Peers {
 /// Updates what is known about the proxy; false if nothing has changed.
 fn note(radio: &mut Radio, message: &Message, now: Instant) -> bool {
     let payload = &message.payload[..];
-    // The number of free connections is reported to everybody who asks.
+    // The number of free connections is reported to each client that requests it.
     if message.kind != api::SLOTS {
         radio.last = Some(now);
     }

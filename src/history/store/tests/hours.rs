@@ -7,7 +7,7 @@ use crate::history::battery_history::{HOUR, YEAR};
 use crate::model::units::{divide_rounded, millis};
 
 const MINUTE: u64 = 60_000;
-/// A full hour.
+/// 2026-02-14T19:00:00Z, the start of an hour.
 const START: Millis = Millis(1_771_095_600_000);
 
 fn start(folder: &Folder, now: Millis, names: &[&str]) -> (History, HistoryFile) {
@@ -137,15 +137,19 @@ fn value(quantity: usize, battery: usize, time: u64) -> i64 {
     (mean + range * (0.6 * day + 0.2 * weather)) as i64
 }
 
-/// Two readings an hour, with five hours in a thousand missing, and a restart before the queries.
-#[test]
-fn year_of_ten_batteries() {
-    let folder = Folder::new();
-    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
-    let (history, mut file) = start(&folder, START, &names);
-    let keys = QUANTITIES.map(|(name, ..)| key(name));
-    let count = millis(YEAR) / millis(HOUR);
-    let is_missing = |hour: u64| (300..305).contains(&(hour % 1000));
+/// Five hours in a thousand.
+fn is_missing(hour: u64) -> bool {
+    (300..305).contains(&(hour % 1000))
+}
+
+/// Two readings an hour, written four times a day.
+fn write_hours(
+    history: &History,
+    file: &mut HistoryFile,
+    names: &[&str],
+    keys: &[EntryKey],
+    count: u64,
+) {
     let mut rows = Vec::new();
     for hour in 0..count {
         let base = START.0 + hour * millis(HOUR);
@@ -157,7 +161,7 @@ fn year_of_ten_batteries() {
             let sample = |(n, key): (usize, &EntryKey)| (*key, Spread::of(value(n, battery, time)));
             let samples: Vec<_> = keys.iter().enumerate().map(sample).collect();
             if !is_missing(hour) {
-                rows.extend(push(&history, name, Millis(time), &samples));
+                rows.extend(push(history, name, Millis(time), &samples));
             }
         }
         let now = Millis(base).after(HOUR);
@@ -168,6 +172,17 @@ fn year_of_ten_batteries() {
             file.write(history.take_unwritten(std::mem::take(&mut rows)), Some(expiry), &[]);
         }
     }
+}
+
+/// With missing hours, and a restart before the queries.
+#[test]
+fn year_of_ten_batteries() {
+    let folder = Folder::new();
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let (history, mut file) = start(&folder, START, &names);
+    let keys = QUANTITIES.map(|(name, ..)| key(name));
+    let count = millis(YEAR) / millis(HOUR);
+    write_hours(&history, &mut file, &names, &keys, count);
     let end = Millis(START.0 + count * millis(HOUR));
     let connection = Connection::open(folder.path()).unwrap();
     let number = |sql: &str| {
