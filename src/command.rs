@@ -9,6 +9,8 @@ use tokio::time::timeout;
 
 use crate::model::{DeviceId, Energy, Setting};
 
+pub mod payload;
+
 /// Commands that may wait for one line; more are refused.
 const INBOX: usize = 8;
 /// The request of a command that took longer is abandoned.

@@ -74,7 +74,11 @@ const RULES: &[Rule] = &[
     Rule { module: "lz4", may_use: &[], forbidden: IMPURE },
     Rule { module: "clock", may_use: &["model"], forbidden: &["std::env", "tracing"] },
     Rule { module: "tasks", may_use: &["random", "remedy"], forbidden: &["std::env"] },
-    Rule { module: "command", may_use: &["model"], forbidden: &["std::env", "tracing"] },
+    Rule {
+        module: "command",
+        may_use: &["model", "did_you_mean"],
+        forbidden: &["std::env", "tracing"],
+    },
     Rule { module: "setup", may_use: &["model"], forbidden: &["std::env", "tracing"] },
     Rule { module: "supervisor", may_use: &["model"], forbidden: &["std::env", "tracing"] },
     Rule { module: "tls", may_use: &[], forbidden: &["std::env", "tracing"] },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::DeviceState;
 
 use super::battery::PublishedBattery;
-use super::command_payload::reply;
+use super::command_reply::reply;
 use super::inbound::{Incoming, MessageParser};
 use super::message::Message;
 use super::topics::is_publishable;

@@ -3,12 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use crate::command::Command;
+use crate::command::payload::{parse_config, parse_on_off};
 use crate::model::{Energy, Setting, Switch};
 use crate::remedy;
 
 use super::Settings;
 use super::alarms;
-use super::command_payload::{error_reply, parse_config, parse_on_off};
+use super::command_reply::error_reply;
 use super::discovery::{ORIGIN, platform};
 use super::json::object;
 use super::limits;

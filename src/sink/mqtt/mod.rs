@@ -14,7 +14,7 @@ mod alarms;
 mod backoff;
 mod battery;
 mod client;
-mod command_payload;
+mod command_reply;
 mod discovery;
 mod discovery_sync;
 mod echo;

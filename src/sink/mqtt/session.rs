@@ -20,7 +20,7 @@ use crate::tasks::Task;
 
 use super::battery::{Announcement, PublishedBattery, is_current};
 use super::client::{self, Event, MqttClient};
-use super::command_payload::reply;
+use super::command_reply::reply;
 use super::echo::Echo;
 use super::error::MqttError;
 use super::inbound::{Incoming, MessageParser, RetainedState};

@@ -1,17 +1,14 @@
-//! Payloads of commands and of their replies.
+//! Commands and their replies as text: the same over MQTT and HTTP.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::command::{Command, CommandError, ConfigChange};
+use super::{Command, ConfigChange};
 use crate::did_you_mean::closest;
 use crate::model::profile::{INTERVAL_MS, SCAN_TIMEOUT_MS, TIMEOUT_MS, address_bytes};
 use crate::model::{Energy, MilliwattHours};
-
-use super::message::Message;
-use super::topics::{self, Topics};
 
 const FIELDS: [&str; 8] = [
     "address",
@@ -106,37 +103,19 @@ pub fn parse_on_off(payload: &[u8]) -> Result<bool, String> {
     }
 }
 
-/// The reply to a command. `cmd/read` has none: it is answered by the reading, and the caller logs
-/// its error.
-pub fn reply(
-    topics: &Topics,
-    command: &Command,
-    result: Result<(), CommandError>,
-) -> Result<Option<Message>, CommandError> {
-    let (key, accepted) = match command {
-        Command::Read => return result.map(|()| None),
-        Command::Configure(change) => (topics::CONFIG_COMMAND.to_owned(), accepted(change)),
+/// The reply to a command that was carried out: what is now in force.
+pub fn accepted(command: &Command) -> Value {
+    match command {
+        Command::Read => json!({ "ok": true }),
+        Command::Configure(change) => accepted_config(change),
         Command::Switch(setting) => {
-            let state = if setting.on { "ON" } else { "OFF" };
-            let accepted = json!({ "ok": true, setting.switch.name(): state });
-            (topics::switch_command(setting.switch), accepted)
+            json!({ "ok": true, setting.switch.name(): if setting.on { "ON" } else { "OFF" } })
         }
-    };
-    let topic = topics.topic(&key);
-    Ok(Some(match result {
-        Ok(()) => Message::event(topics::command_result(&topic), accepted.to_string()),
-        Err(error) => error_reply(&topic, &error.0),
-    }))
-}
-
-/// The reply to a command that was not carried out.
-pub fn error_reply(command_topic: &str, error: &str) -> Message {
-    let payload = json!({ "ok": false, "error": error });
-    Message::event(topics::command_result(command_topic), payload.to_string())
+    }
 }
 
 /// The fields that were applied, with their names and units in `cmd/config`.
-fn accepted(change: &ConfigChange) -> Value {
+fn accepted_config(change: &ConfigChange) -> Value {
     let seconds = |time: Option<Duration>| time.map(|time| json!(time.as_secs_f64()));
     let kwh = |energy: Option<Energy>| energy.map(|energy| energy.kwh().to_json());
     let fields = [
@@ -157,13 +136,6 @@ fn accepted(change: &ConfigChange) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Setting, Switch};
-    use crate::sink::mqtt::test_data;
-
-    fn reply_to(command: &Command, result: Result<(), CommandError>) -> Option<Message> {
-        let topics = Topics::new("bms/{id}", "homeassistant", &test_data::profile());
-        reply(&topics, command, result).expect("no read command")
-    }
 
     fn parsed(payload: &str) -> Result<ConfigChange, String> {
         parse_config(payload.as_bytes())
@@ -188,8 +160,7 @@ mod tests {
         };
         assert_eq!(all, Ok(expected.clone()));
         let payload = r#"{"ok":true,"address":"C8:47:80:37:02:E8","adapter":"hci1","poll_interval_s":0.5,"timeout_s":20.0,"scan_timeout_s":5.0,"paused":true,"energy_charged_kwh":12.5}"#;
-        let reply = reply_to(&Command::Configure(expected), Ok(()));
-        assert_eq!(reply, Some(Message::event("bms/rack/cmd/config/result", payload)));
+        assert_eq!(accepted(&Command::Configure(expected)).to_string(), payload);
     }
 
     #[test]
@@ -197,7 +168,7 @@ mod tests {
         for payload in [r#"{"adapter": null}"#, r#"{"adapter": ""}"#, r#"{"adapter": " "}"#] {
             let change = parsed(payload).expect(payload);
             assert_eq!(change.adapter, Some(None), "{payload}");
-            assert_eq!(accepted(&change)["adapter"], Value::Null);
+            assert_eq!(accepted_config(&change)["adapter"], Value::Null);
         }
         assert_eq!(parsed("{}").expect("empty").adapter, None);
         let error = parsed(r#"{"adapter": 5}"#).expect_err("no text");
@@ -248,16 +219,5 @@ mod tests {
         for payload in [&b""[..], b"toggle", b"2", b"\xff"] {
             assert!(parse_on_off(payload).is_err());
         }
-    }
-
-    #[test]
-    fn switch_reply_names_the_state() {
-        let command = Command::Switch(Setting { switch: Switch::Discharging, on: false });
-        let topic = "bms/rack/cmd/discharging/result";
-        let expected = Message::event(topic, r#"{"ok":true,"discharging":"OFF"}"#);
-        assert_eq!(reply_to(&command, Ok(())), Some(expected));
-        let refused = reply_to(&command, Err(CommandError("busy".to_owned())));
-        let expected = Message::event(topic, r#"{"ok":false,"error":"busy"}"#);
-        assert_eq!(refused, Some(expected));
     }
 }
