@@ -10,10 +10,14 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+#[path = "src/lz4.rs"]
+#[allow(dead_code, reason = "the program unpacks")]
+mod lz4;
+
+use lz4::MIN_MATCH;
+
 const FOLDER: &str = "src/protocol/brands";
 const PAGE: &str = "src/sink/http/page";
-/// Shortest repetition that the format can express.
-const MIN_MATCH: usize = 4;
 /// Repetitions of one place that are compared; more of them save less than 1 %.
 const CANDIDATES: usize = 256;
 
@@ -120,12 +124,12 @@ fn compress(bytes: &[u8]) -> Vec<u8> {
             at += 1;
             continue;
         }
-        append(&mut packed, &bytes[literals..at], Some((length, distance)));
+        lz4::append(&mut packed, &bytes[literals..at], Some((length, distance as u16)));
         (at + 1..at + length).for_each(|at| note(bytes, at, &mut seen));
         at += length;
         literals = at;
     }
-    append(&mut packed, &bytes[literals..], None);
+    lz4::append(&mut packed, &bytes[literals..], None);
     packed
 }
 
@@ -139,31 +143,8 @@ fn note<'a>(bytes: &'a [u8], at: usize, seen: &mut HashMap<&'a [u8], Vec<usize>>
 fn longest_match(bytes: &[u8], at: usize, seen: &HashMap<&[u8], Vec<usize>>) -> (usize, usize) {
     let places = bytes.get(at..at + MIN_MATCH).and_then(|start| seen.get(start));
     let near = places.into_iter().flatten().rev().take(CANDIDATES);
-    let near = near.map(|place| (common(&bytes[*place..], &bytes[at..]), at - place));
+    let near = near.map(|place| (lz4::common(&bytes[*place..], &bytes[at..]), at - place));
     near.filter(|(_, distance)| *distance <= usize::from(u16::MAX))
         .max_by_key(|(length, distance)| (*length, std::cmp::Reverse(*distance)))
         .unwrap_or_default()
-}
-
-fn common(one: &[u8], other: &[u8]) -> usize {
-    one.iter().zip(other).take_while(|(one, other)| one == other).count()
-}
-
-fn append(packed: &mut Vec<u8>, literals: &[u8], repetition: Option<(usize, usize)>) {
-    let (length, distance) = repetition.unwrap_or((MIN_MATCH, 0));
-    let (length, count) = (length - MIN_MATCH, literals.len());
-    packed.push((count.min(15) << 4 | length.min(15)) as u8);
-    append_rest(packed, count);
-    packed.extend(literals);
-    if repetition.is_some() {
-        packed.extend((distance as u16).to_le_bytes());
-        append_rest(packed, length);
-    }
-}
-
-/// The part of a number that four bits cannot hold.
-fn append_rest(packed: &mut Vec<u8>, number: usize) {
-    let Some(rest) = number.checked_sub(15) else { return };
-    packed.extend(std::iter::repeat_n(255, rest / 255));
-    packed.push((rest % 255) as u8);
 }

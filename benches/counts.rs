@@ -219,5 +219,6 @@ fn settings(port: u16) -> mqtt::Settings {
         dashboard: None,
         ingress: None,
         victron: Default::default(),
+        backfill: None,
     }
 }

@@ -75,7 +75,14 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
     let stop_sinks = CancellationToken::new();
     let sink = |name: &str| app.tasks.register(name, &stop_sinks);
     let mut sinks = JoinSet::new();
-    let history = app.history;
+    let mut history = app.history;
+    let kept = config.influx.is_some().then(|| influx_kept(&mut history)).flatten();
+    if let Some(backfill) = config.mqtt.as_ref().and_then(|mqtt| mqtt.backfill.as_ref())
+        && let Some(unsent) = history.keep_unsent("mqtt")
+    {
+        // The program runs once.
+        let _ = backfill.unsent.set(unsent);
+    }
     // Only the page and the file show it, and it takes more memory than a battery.
     let has_history = config.http.is_some() || config.history.file.is_some();
     if has_history {
@@ -96,7 +103,7 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
             http::run(settings.clone(), state, commands, setup, task).boxed()
         });
     }
-    start_senders(&mut sinks, config, board, sink);
+    start_senders(&mut sinks, config, board, kept, sink);
     let file_restored = CancellationToken::new();
     if let Some(settings) = config.mqtt.clone() {
         sinks.spawn(start_counters_without_broker(board.clone(), stop_sinks.clone()).boxed());
@@ -125,11 +132,21 @@ pub async fn run(app: App, config: &Config, stop: CancellationToken) {
     tokio::join!(join_all("a sink", sinks, SINKS_STOP), bluetooth.close());
 }
 
+/// `None` without a file.
+fn influx_kept(history: &mut History) -> Option<influx::Kept> {
+    let (lines, seconds) = ("influx", "influx seconds");
+    Some(influx::Kept {
+        lines: history.keep_unsent(lines)?,
+        seconds: history.keep_unsent(seconds)?,
+    })
+}
+
 /// Starts the sinks that send to servers other than the broker. `register` makes the task of one.
 fn start_senders(
     sinks: &mut JoinSet<()>,
     config: &Config,
     board: &Board,
+    kept: Option<influx::Kept>,
     register: impl Fn(&str) -> Task,
 ) {
     if let Some(settings) = config.notify.clone() {
@@ -139,7 +156,7 @@ fn start_senders(
         });
     }
     if let Some(settings) = config.influx.clone() {
-        let shared = (board.clone(), Arc::<influx::Backlog>::default());
+        let shared = (board.clone(), Arc::new(influx::Backlog::new(kept)));
         supervise(sinks, register("influx"), move |task| {
             let (board, backlog) = shared.clone();
             influx::run(settings.clone(), board, backlog, task).boxed()

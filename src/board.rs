@@ -30,8 +30,7 @@ pub struct Board {
     pub mqtt_queue: Arc<AtomicUsize>,
     /// Set where notifications are configured.
     pub notifications: Arc<OnceLock<Arc<NotificationCounts>>>,
-    /// Set where a server for line protocol is configured.
-    pub influx: Arc<OnceLock<Arc<InfluxCounts>>>,
+    pub outputs: Arc<Outputs>,
     /// Time of the last check for a pause, in milliseconds on the boot-time clock.
     last_check: Arc<AtomicU64>,
 }
@@ -47,14 +46,23 @@ pub struct NotificationCounts {
     pub left_out: AtomicU64,
 }
 
-/// Readings for a server for line protocol, since the start of the program.
+/// The outputs that repeat readings until they are confirmed. Each is set where it is configured.
 #[derive(Debug, Default)]
-pub struct InfluxCounts {
-    /// Confirmed by the server.
+pub struct Outputs {
+    /// A server for line protocol.
+    pub influx: OnceLock<Arc<OutputCounts>>,
+    /// The broker, with missed readings.
+    pub backfill: OnceLock<Arc<OutputCounts>>,
+}
+
+/// Readings for such an output, since the start of the program.
+#[derive(Debug, Default)]
+pub struct OutputCounts {
+    /// Confirmed.
     pub written: AtomicU64,
-    /// Refused by the server, or gone because it was away for too long.
+    /// Refused, or gone because the output was away for too long.
     pub dropped: AtomicU64,
-    /// Readings that the server has not confirmed.
+    /// Not confirmed.
     pub waiting: AtomicU64,
 }
 
@@ -69,7 +77,7 @@ impl Board {
             broker: Arc::default(),
             mqtt_queue: Arc::default(),
             notifications: Arc::default(),
-            influx: Arc::default(),
+            outputs: Arc::default(),
             last_check: Arc::default(),
         }
     }

@@ -6,7 +6,7 @@
 # Runs a script of tests/lab. It ends with status 77 and the reason as its last line when a part is missing.
 lab() {
     local status=0
-    timeout 1500 "tests/lab/$1" 2>&1 | tee "$work/$1" || status=${PIPESTATUS[0]}
+    timeout "${LAB_LIMIT:-1500}" "tests/lab/$1" 2>&1 | tee "$work/$1" || status=${PIPESTATUS[0]}
     [ "$status" != 77 ] || skip "$(tail -n 1 "$work/$1")"
     return "$status"
 }
@@ -26,6 +26,9 @@ step_esphome() { lab_with_program esphome.sh; }
 
 # The program with InfluxDB and VictoriaMetrics.
 step_influx() { lab_with_program influx.sh; }
+
+# Outages of broker, network and server, stops and kills: every reading is counted.
+step_outages() { lab_with_program outages.sh; }
 
 # The demo on terminals of several sizes.
 step_terminal() { lab_with_program terminal.sh; }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::rule;
 use super::service;
 use super::values::Values;
 use super::variables::*;
 use crate::model::Secret;
-use crate::sink::mqtt::{Discovery, Publish, Settings, SupervisedBroker, Tls};
+use crate::sink::mqtt::{Backfill, Discovery, Publish, Settings, SupervisedBroker, Tls};
 
 /// `None` if no broker is configured. `ids`: batteries and banks, in order.
 pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
@@ -58,6 +59,12 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
         },
         dashboard: dashboard(values),
         ingress,
+        backfill: values
+            .value(&MQTT_BACKFILL)
+            .and_then(rule::backfill)
+            .flatten()
+            .map(Backfill::new)
+            .map(Arc::new),
         // Each battery has its own.
         victron: BTreeMap::new(),
         // Last, because its warning only makes sense beside valid settings.

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use crate::model::DeviceId;
 use crate::protocol::{detection, drivers};
-use crate::sink::mqtt::VictronFormat;
+use crate::sink::mqtt::{BackfillMode, VictronFormat};
 
 /// The type that needs no hardware.
 pub const SIMULATED: &str = "simulated";
@@ -167,6 +167,16 @@ pub fn victron(text: &str) -> Option<Option<VictronFormat>> {
     match boolean(text) {
         Some(on) => Some(on.then_some(VictronFormat::MqttBattery)),
         None => VictronFormat::parse(text).map(Some),
+    }
+}
+
+/// Which readings follow on a topic of their own; `Some(None)` for none.
+pub fn backfill(text: &str) -> Option<Option<BackfillMode>> {
+    match (boolean(text), text.to_ascii_lowercase().as_str()) {
+        (Some(on), _) => Some(on.then_some(BackfillMode::Missed)),
+        (None, "all") => Some(Some(BackfillMode::All)),
+        (None, "thingsboard") => Some(Some(BackfillMode::ThingsBoard)),
+        _ => None,
     }
 }
 

@@ -237,6 +237,10 @@ variables! {
         MQTT_PUBLISH { default: Some("changes"), rule: Rule::Choice(&["changes", "all"]), example: "changes",
             help: "`changes`: send an unchanged value again only every `MQTT_REFRESH` seconds; `all`: send every value at \
                 every read." }
+        MQTT_BACKFILL { default: Some("false"), example: "true",
+            rule: Rule::text("true, false, all or thingsboard", |text| rule::backfill(text).is_some()),
+            help: "Readings with their times [on a topic of their own](backfill.md). `true`: those that the broker missed, after \
+                an outage; `all`: every reading; `thingsboard`: every reading, for the gateway API of ThingsBoard." }
         MQTT_REFRESH { default: Some("300"), rule: Rule::whole(1, 86_400, " seconds"), example: "300",
             help: "Seconds after which an unchanged value is sent again." }
     }

@@ -24,6 +24,7 @@ mod query;
 mod record;
 mod row_buffer;
 mod store;
+pub mod unsent;
 mod write_schedule;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ use battery_history::{BatteryHistory, HistoryRow, YEAR};
 use energy_days::EnergyDays;
 use health_days::HealthDays;
 use store::Batch;
+use unsent::Unsent;
 
 /// A handle to the history of all batteries; cheap to clone.
 #[derive(Debug, Clone)]
@@ -56,6 +58,8 @@ pub struct History {
     pub zone: TimeZone,
     /// Whether a file keeps it.
     pub is_kept: bool,
+    /// Of the outputs that repeat what they could not send.
+    unsent: Vec<Arc<Unsent>>,
     batteries: Arc<Mutex<BTreeMap<DeviceId, BatteryHistory>>>,
     records: Arc<Mutex<Records>>,
     /// Whether the energy counters of the file have been restored to the board.
@@ -88,10 +92,18 @@ impl History {
             span,
             zone: TimeZone::default(),
             is_kept: false,
+            unsent: Vec::new(),
             batteries: Arc::new(Mutex::new(batteries)),
             records: Arc::new(Mutex::new(records)),
             restored: Arc::default(),
         }
+    }
+
+    /// Keeps what this output cannot send. `None` without a file. Call it before [`run`].
+    pub fn keep_unsent(&mut self, output: &'static str) -> Option<Arc<Unsent>> {
+        let unsent = self.is_kept.then(|| Arc::new(Unsent::new(output)))?;
+        self.unsent.push(unsent.clone());
+        Some(unsent)
     }
 
     /// Takes milliseconds for a range of days, so call it from a blocking task. `None`: unknown battery.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::History;
 use super::battery_history::{HistoryRow, hour_number};
 use super::store::{Expiry, HistoryFile};
+use super::unsent::{CHECK_INTERVAL, CLOSE_TIMEOUT};
 use super::write_schedule::{DueWrite, WriteSchedule};
 use crate::board::Board;
 use crate::clock;
@@ -46,6 +47,7 @@ pub async fn run(history: History, board: Board, file: Option<String>, task: Tas
         task,
     };
     recorder.restore_counters().await;
+    recorder.restore_unsent().await;
     // After a restart of this task the history is still in memory.
     if recorder.history.is_empty() {
         let history = recorder.history.clone();
@@ -53,17 +55,22 @@ pub async fn run(history: History, board: Board, file: Option<String>, task: Tas
     }
     let mut updates = recorder.board.updates();
     let mut last_write = clock::uptime();
-    let mut continues = true;
+    let (mut continues, mut checked) = (true, Instant::now());
     while continues {
         let now = clock::now().0;
         let wait = Duration::from_millis(MINUTE - now % MINUTE + GRACE);
         recorder.task.progress(wait);
         let minute = stop.run_until_cancelled(sleep(wait));
         tokio::pin!(minute);
+        let keeps_unsent = !recorder.history.unsent.is_empty();
         continues = loop {
             tokio::select! {
                 biased;
                 ended = &mut minute => break ended.is_some(),
+                () = sleep(CHECK_INTERVAL.saturating_sub(checked.elapsed())), if keeps_unsent => {
+                    checked = Instant::now();
+                    recorder.write_unsent(false).await;
+                }
                 states = updates.next() => states.iter().for_each(|state| recorder.record(state)),
             }
         };
@@ -75,6 +82,14 @@ pub async fn run(history: History, board: Board, file: Option<String>, task: Tas
         recorder.write_when_due(elapsed, !continues).await;
         recorder.report_health();
     }
+    let all_closed = async {
+        for unsent in &recorder.history.unsent {
+            unsent.closed.cancelled().await;
+        }
+    };
+    // What is on its way at the end may be repeated by the next run.
+    let _ = timeout(CLOSE_TIMEOUT, all_closed).await;
+    recorder.write_unsent(true).await;
 }
 
 struct Recorder {
@@ -117,6 +132,30 @@ impl Recorder {
             }
         }
         self.history.restored.send_replace(true);
+    }
+
+    /// Returns to the outputs what they could not send before the last stop.
+    async fn restore_unsent(&mut self) {
+        for unsent in self.history.unsent.clone() {
+            // After a restart of this task it is still in memory.
+            if !unsent.is_restored() {
+                let output = unsent.output;
+                let rows = self.with_file(move |file| file.unsent(output)).await;
+                unsent.restore(&rows.unwrap_or_default(), clock::uptime());
+            }
+        }
+    }
+
+    async fn write_unsent(&mut self, is_end: bool) {
+        for unsent in self.history.unsent.clone() {
+            let Some(changes) = unsent.due(clock::uptime(), is_end) else { continue };
+            let write = move |file: &mut HistoryFile| {
+                if let Some(row) = file.write_unsent(unsent.output, &changes) {
+                    unsent.confirm(&changes, row);
+                }
+            };
+            self.with_file(write).await;
+        }
     }
 
     /// Once an hour: it hardly ever changes.

@@ -11,6 +11,7 @@ mod layout;
 mod migration;
 mod records;
 mod schema;
+mod unsent;
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -25,6 +26,7 @@ use super::alarm_records::{self, AlarmRecord};
 use super::battery_history::{HistoryRow, YEAR, hour_number};
 use super::energy_days::{Day, MAX_DAYS};
 use super::horizon::Horizon;
+use super::unsent::Changes;
 use super::{History, Millis};
 use crate::model::cell_health::HealthDay;
 use crate::model::{DeviceId, Energy, EnergyTotals, MilliwattHours};
@@ -314,6 +316,16 @@ impl HistoryFile {
         if self.access(|store| store.write(&queue, expiry, counters, may_lower)).is_none() {
             self.queue = queue;
         }
+    }
+
+    /// What an output could not send before the last stop.
+    pub(super) fn unsent(&mut self, output: &str) -> Vec<(i64, String)> {
+        self.access(|store| unsent::load(&store.connection, output)).unwrap_or_default()
+    }
+
+    /// Returns the added row; `None` if nothing was written.
+    pub(super) fn write_unsent(&mut self, output: &str, changes: &Changes) -> Option<i64> {
+        self.access(|store| unsent::write(&mut store.connection, output, changes))
     }
 
     /// Whether the last access failed.

@@ -91,7 +91,7 @@ const RULES: &[Rule] = &[
     Rule { module: "raw", may_use: &["model"], forbidden: IMPURE },
     Rule {
         module: "history",
-        may_use: &["model", "board", "clock", "remedy", "tasks"],
+        may_use: &["model", "board", "clock", "lz4", "remedy", "tasks"],
         forbidden: &["std::env"],
     },
     Rule {

@@ -67,6 +67,7 @@ impl TestSink {
             dashboard: None,
             ingress: None,
             victron: Default::default(),
+            backfill: None,
             allow_config: true,
             supervisor: None,
             host: "127.0.0.1".into(),

@@ -54,7 +54,9 @@ macro_rules! view {
 /// The energy of a day is in milliwatt-hours; `day` is its number since 1970-01-01, and comes first in the key so that
 /// the days of all batteries that grow are on one page. Times of alarms are in milliseconds. The `numbers` of the
 /// cells are those of `model::cell_health`, as a JSON array.
-const OBJECTS: [&str; 10] = [
+///
+/// `packed` is a block of LZ4 with so many bytes: lines with a time and a reading that an output has not sent yet.
+const OBJECTS: [&str; 11] = [
     "CREATE TABLE layouts (id INTEGER PRIMARY KEY, device TEXT NOT NULL, series TEXT NOT NULL)",
     "CREATE TABLE rows (id INTEGER PRIMARY KEY, samples TEXT NOT NULL)",
     view!("history", "rows", "layouts"),
@@ -71,6 +73,9 @@ const OBJECTS: [&str; 10] = [
     "CREATE TABLE health (
         day INTEGER NOT NULL, device TEXT NOT NULL, numbers TEXT NOT NULL, PRIMARY KEY (day, device))
         WITHOUT ROWID",
+    "CREATE TABLE unsent (
+        id INTEGER PRIMARY KEY, output TEXT NOT NULL, length INTEGER NOT NULL,
+        packed BLOB NOT NULL)",
 ];
 
 /// Creates what an empty file lacks, and converts one of an earlier version.

@@ -11,6 +11,7 @@ use crate::model::{EntryKey, Profile};
 mod energy;
 mod health;
 mod hours;
+mod unsent;
 mod write_volume;
 
 const SPAN: Duration = Duration::from_secs(48 * 3600);

@@ -71,7 +71,7 @@ impl Collector for Metrics {
                 families.single(name, help, Sample::Counter(count.load(Ordering::Relaxed)))?;
             }
         }
-        if let Some(counts) = self.board.influx.get() {
+        if let Some(counts) = self.board.outputs.influx.get() {
             for (name, help, count) in [
                 ("influx_written", "Readings that the InfluxDB server has taken", &counts.written),
                 (
@@ -84,6 +84,21 @@ impl Collector for Metrics {
             }
             let waiting = Sample::Gauge(counts.waiting.load(Ordering::Relaxed) as f64);
             families.single("influx_queue", "Readings waiting for the InfluxDB server", waiting)?;
+        }
+        if let Some(counts) = self.board.outputs.backfill.get() {
+            let (sent, dropped) = (&counts.written, &counts.dropped);
+            for (name, help, count) in [
+                ("backfill_sent", "Missed readings that the broker has confirmed", sent),
+                ("backfill_dropped", "Missed readings that grew too old", dropped),
+            ] {
+                families.single(name, help, Sample::Counter(count.load(Ordering::Relaxed)))?;
+            }
+            let waiting = Sample::Gauge(counts.waiting.load(Ordering::Relaxed) as f64);
+            families.single(
+                "backfill_queue",
+                "Readings that the broker may have missed",
+                waiting,
+            )?;
         }
         let Some(broker) = self.board.broker() else { return Ok(()) };
         let connected = Sample::Gauge(number(broker.connected));

@@ -13,18 +13,20 @@ mod sender;
 mod server;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use self::queue::Queue;
 use self::sender::Sender;
-use crate::board::Board;
+use crate::board::{Board, Updates};
 use crate::clock;
+use crate::history::unsent::{FIRST, Record, Unsent};
 use crate::model::units::millis;
-use crate::model::{DeviceId, DeviceState, LinkState, Uptime};
+use crate::model::{DeviceId, DeviceState, LinkState, Millis, Uptime};
 use crate::tasks::Task;
 
 pub use self::line::{MEASUREMENT, TAG};
@@ -35,6 +37,11 @@ pub use crate::tls::Tls;
 const STEP_LIMIT: Duration = Duration::from_secs(60);
 /// For what still waits when the program stops. Sinks have a second.
 const STOP_TIMEOUT: Duration = Duration::from_millis(700);
+/// The same if the file keeps it, which then has to be written.
+const KEPT_STOP_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// Readings wait until the lines of the last run are read.
+const RESTORE_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -48,41 +55,99 @@ pub struct Settings {
 pub struct Backlog {
     queue: Arc<Queue>,
     points: Mutex<Points>,
+    kept: Option<Kept>,
+}
+
+/// What the history file keeps over a restart.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub lines: Arc<Unsent>,
+    /// The last second of each battery, so that the first reading of the next run does not replace its point.
+    pub seconds: Arc<Unsent>,
+}
+
+impl Backlog {
+    pub fn new(kept: Option<Kept>) -> Self {
+        let queue = Arc::new(Queue::new(kept.as_ref().map(|kept| kept.lines.clone())));
+        Backlog { queue, points: Mutex::default(), kept }
+    }
+
+    /// Continues what the last run has left in the file.
+    async fn restore(&self) {
+        let Some(Kept { seconds, .. }) = &self.kept else { return };
+        self.queue.restore().await;
+        let records = seconds.restored().await;
+        let numbers = FIRST - records.len() as u64..;
+        for (number, Record { time, text }) in numbers.zip(records) {
+            seconds.remove(number);
+            if let Some(id) = DeviceId::new(&text) {
+                let point = Point { sequence: 0, read_at: Uptime(0), second: time.0 / 1000 };
+                self.points().0.entry(id).or_insert(point);
+            }
+        }
+    }
+
+    /// Leaves to the next run what it needs.
+    fn close(&self) {
+        let Some(Kept { lines, seconds }) = &self.kept else { return };
+        for (number, (id, point)) in (FIRST..).zip(&self.points().0) {
+            let record = Record { time: Millis(point.second * 1000), text: id.as_str().into() };
+            seconds.add(number, record, clock::uptime());
+        }
+        lines.closed.cancel();
+        seconds.closed.cancel();
+    }
+
+    fn points(&self) -> MutexGuard<'_, Points> {
+        self.points.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, interval: Duration, states: &[DeviceState]) {
+        let now = clock::uptime();
+        for state in states {
+            let second = self.points().next(state, interval, now);
+            if let Some((second, line)) = second.and_then(|it| Some((it, line::line(state, it)?))) {
+                self.queue.add(second, line, clock::now());
+            }
+        }
+    }
 }
 
 /// Writes readings until the stop.
 pub async fn run(settings: Settings, board: Board, backlog: Arc<Backlog>, task: Task) {
     let (label, queue) = (settings.server.label(), &backlog.queue);
     info!("influx: writing readings to {label}");
-    let _ = board.influx.set(queue.counts.clone());
+    let _ = board.outputs.influx.set(queue.counts.clone());
     let mut sender = Sender::new(settings.server, queue.clone());
+    let mut updates = board.updates();
     tokio::select! {
         () = task.stop.cancelled() => {}
-        () = collect(settings.interval, &board, &backlog, &task) => {}
-        () = sender.run() => {}
+        () = async {
+            // A file that is slower is continued by the next run.
+            let _ = timeout(RESTORE_LIMIT, backlog.restore()).await;
+            tokio::join!(collect(settings.interval, &mut updates, &backlog, &task), sender.run());
+        } => {}
     }
-    let _ = timeout(STOP_TIMEOUT, sender.send()).await;
+    // The last readings, if they are not collected yet.
+    backlog.add(settings.interval, &updates.next().now_or_never().unwrap_or_default());
+    let limit = if backlog.kept.is_some() { KEPT_STOP_TIMEOUT } else { STOP_TIMEOUT };
+    let _ = timeout(limit, sender.send()).await;
+    backlog.close();
     let waiting = queue.len();
-    if waiting > 0 {
+    if waiting > 0 && backlog.kept.is_some() {
+        info!("influx: {label}: {waiting} readings wait in the history file");
+    } else if waiting > 0 {
         warn!("influx: {label}: {waiting} readings were not written before the stop and are lost");
     }
 }
 
 /// Never returns.
-async fn collect(interval: Duration, board: &Board, backlog: &Backlog, task: &Task) {
-    let mut updates = board.updates();
+async fn collect(interval: Duration, updates: &mut Updates, backlog: &Backlog, task: &Task) {
     loop {
         task.idle();
         let states = updates.next().await;
         task.progress(STEP_LIMIT);
-        let now = clock::uptime();
-        for state in &states {
-            let mut points = backlog.points.lock().unwrap_or_else(PoisonError::into_inner);
-            let second = points.next(state, interval, now);
-            if let Some((second, line)) = second.and_then(|it| Some((it, line::line(state, it)?))) {
-                backlog.queue.add(second, line, clock::now());
-            }
-        }
+        backlog.add(interval, &states);
     }
 }
 
@@ -144,7 +209,7 @@ pub async fn probe(server: &Server) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Millis, Profile};
+    use crate::model::Profile;
 
     const NEVER: Duration = Duration::ZERO;
 
@@ -177,6 +242,28 @@ mod tests {
         );
         let set_back = [10_000, 5_000, 5_000];
         assert_eq!(seconds(NEVER, state("a", 1000), &set_back), [10, 5, 6]);
+    }
+
+    #[tokio::test]
+    async fn first_reading_after_a_restart_does_not_replace_the_last_point() {
+        let kept = || Kept { lines: Unsent::new("lines").into(), seconds: Unsent::new("s").into() };
+        let (before, after) = (Backlog::new(Some(kept())), kept());
+        let mut state = state("a", 1000);
+        let mut read = |backlog: &Backlog, end| {
+            state.accept((Millis(end), Uptime(end)), 1, Default::default(), Default::default());
+            backlog.points().next(&state, NEVER, Uptime(end))
+        };
+        assert_eq!(read(&before, 10_100), Some(10));
+        before.close();
+        let seconds = before.kept.unwrap().seconds;
+        assert!(seconds.closed.is_cancelled());
+        after.lines.restore_for_test(&[]);
+        after.seconds.restore_for_test(&[(1, "10000 a\n10000 not/an/id\n".into())]);
+        let after = Backlog::new(Some(after));
+        after.restore().await;
+        assert_eq!(read(&after, 10_900), Some(11));
+        assert_eq!(read(&after, 12_000), Some(12));
+        assert_eq!(read(&Backlog::default(), 10_900), Some(10), "without the file");
     }
 
     #[test]

@@ -3,20 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tracing::warn;
 
-use crate::board::InfluxCounts;
+use crate::board::OutputCounts;
+use crate::clock;
+use crate::history::unsent::{self, MAX_BYTES, OVERHEAD, Record, Unsent};
 use crate::model::Millis;
 use crate::remedy;
 
-/// In bytes; half a day to a day of one battery that is read every 30 seconds.
-const MAX_BYTES: usize = 4 << 20;
-/// Memory of a line besides its text, in bytes.
-const OVERHEAD: usize = 64;
-const MAX_AGE: Duration = Duration::from_secs(7 * 86_400);
 /// In bytes. A slow network carries it within the time of a request.
 const MAX_BATCH: usize = 128 * 1024;
 
@@ -24,21 +20,30 @@ const MAX_BATCH: usize = 128 * 1024;
 pub struct Queue {
     waiting: Mutex<Waiting>,
     added: Notify,
-    pub counts: Arc<InfluxCounts>,
+    pub counts: Arc<OutputCounts>,
+    /// Keeps them over a restart.
+    unsent: Option<Arc<Unsent>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
-    /// With the second of each.
-    lines: VecDeque<(u64, Box<str>)>,
+    lines: VecDeque<Record>,
     /// Number of the first of them; each line has a number.
     first: u64,
-    /// Lines that the server has refused, each with the number of lines that it had taken until then.
-    refused: VecDeque<(u64, Box<str>)>,
+    /// Lines that the server has refused.
+    refused: VecDeque<Refused>,
     /// Of all lines.
     bytes: usize,
     /// Lines make room for others since the queue was empty.
     is_full: bool,
+}
+
+#[derive(Debug)]
+struct Refused {
+    number: u64,
+    line: Arc<str>,
+    /// Lines that the server had taken until then.
+    written: u64,
 }
 
 /// The lines of a request, which stay in the queue.
@@ -53,18 +58,55 @@ pub struct Batch {
 }
 
 impl Queue {
+    pub fn new(unsent: Option<Arc<Unsent>>) -> Self {
+        Queue { unsent, ..Queue::default() }
+    }
+
+    /// Waits for the lines that the last run could not send, and adds them. Call it before the first batch.
+    pub async fn restore(&self) {
+        let Some(unsent) = &self.unsent else { return };
+        for record in unsent.restored().await.into_iter().rev() {
+            let mut waiting = self.lock();
+            waiting.bytes += record.text.len() + OVERHEAD;
+            waiting.first -= 1;
+            waiting.lines.push_front(record);
+        }
+        self.limit(clock::now());
+    }
+
     /// The oldest lines make room for it.
     pub fn add(&self, second: u64, line: String, now: Millis) {
         let mut waiting = self.lock();
         waiting.bytes += line.len() + OVERHEAD;
-        waiting.lines.push_back((second, line.into()));
-        let oldest = now.before(MAX_AGE).0 / 1000;
+        let record = Record { time: Millis(second * 1000), text: line.into() };
+        if let Some(unsent) = &self.unsent {
+            let number = waiting.first + waiting.lines.len() as u64;
+            unsent.add(number, record.clone(), clock::uptime());
+        }
+        waiting.lines.push_back(record);
+        drop(waiting);
+        self.limit(now);
+        self.added.notify_one();
+    }
+
+    /// Drops the oldest lines if there are too many, and those that are too old.
+    fn limit(&self, now: Millis) {
+        let mut waiting = self.lock();
+        let oldest = unsent::oldest_allowed(now);
         let mut dropped = 0;
-        while (waiting.bytes > MAX_BYTES && waiting.pop_refused().is_some())
-            || ((waiting.bytes > MAX_BYTES
-                || waiting.lines.front().is_some_and(|it| it.0 < oldest))
-                && waiting.pop().is_some())
-        {
+        loop {
+            let is_over = waiting.bytes > MAX_BYTES;
+            let is_old = waiting.lines.front().is_some_and(|line| line.time < oldest);
+            let refused = if is_over { waiting.pop_refused() } else { None };
+            let number = match refused {
+                Some(refused) => refused.number,
+                None if is_over || is_old => match waiting.pop() {
+                    Some((number, _)) => number,
+                    None => break,
+                },
+                None => break,
+            };
+            self.forget(number);
             dropped += 1;
         }
         if dropped > 0 && !std::mem::replace(&mut waiting.is_full, true) {
@@ -77,8 +119,11 @@ impl Queue {
         }
         self.counts.dropped.fetch_add(dropped, Relaxed);
         self.update_counts(&mut waiting);
-        drop(waiting);
-        self.added.notify_one();
+    }
+
+    /// This line is not needed any more.
+    fn forget(&self, number: u64) {
+        self.unsent.iter().for_each(|unsent| unsent.remove(number));
     }
 
     /// Waits until there is a line.
@@ -102,11 +147,12 @@ impl Queue {
     pub fn batch(&self, limit: usize) -> Option<Batch> {
         let waiting = self.lock();
         let (is_retry, lines) = match waiting.lines.is_empty() {
-            true => (true, waiting.refused.iter().take(1)),
-            false => (false, waiting.lines.iter().take(limit)),
+            true => (true, waiting.refused.iter().map(|it| &it.line).take(1).collect()),
+            false => (false, waiting.lines.iter().map(|it| &it.text).take(limit).collect()),
         };
+        let lines: Vec<&Arc<str>> = lines;
         let mut batch = Batch { first: waiting.first, count: 0, body: String::new(), is_retry };
-        for (_, line) in lines {
+        for line in lines {
             if batch.count > 0 && batch.body.len() + line.len() >= MAX_BATCH {
                 break;
             }
@@ -122,9 +168,15 @@ impl Queue {
         let mut waiting = self.lock();
         let end = batch.first + batch.count as u64;
         match batch.is_retry {
-            true => drop(waiting.pop_retried(batch)),
-            // Some may have made room meanwhile.
-            false => while waiting.first < end && waiting.pop().is_some() {},
+            true => waiting.pop_retried(batch).iter().for_each(|it| self.forget(it.number)),
+            false => {
+                // Some may have made room meanwhile.
+                while waiting.first < end
+                    && let Some((number, _)) = waiting.pop()
+                {
+                    self.forget(number);
+                }
+            }
         }
         self.counts.written.fetch_add(batch.count as u64, Relaxed);
         self.update_counts(&mut waiting);
@@ -136,15 +188,22 @@ impl Queue {
     pub fn refuse(&self, batch: &Batch) -> Option<u64> {
         let written = self.counts.written.load(Relaxed);
         let mut waiting = self.lock();
-        let (before, line) = match batch.is_retry {
+        let refused = match batch.is_retry {
             true => waiting.pop_retried(batch)?,
-            false if waiting.first == batch.first => (written, waiting.pop()?),
+            false if waiting.first == batch.first => {
+                let (number, line) = waiting.pop()?;
+                Refused { number, line, written }
+            }
             false => return None,
         };
-        let dropped = (before < written).then(|| self.counts.dropped.fetch_add(1, Relaxed) + 1);
-        if dropped.is_none() {
-            waiting.bytes += line.len() + OVERHEAD;
-            waiting.refused.push_back((before, line));
+        let is_dropped = refused.written < written;
+        let dropped = is_dropped.then(|| self.counts.dropped.fetch_add(1, Relaxed) + 1);
+        match is_dropped {
+            true => self.forget(refused.number),
+            false => {
+                waiting.bytes += refused.line.len() + OVERHEAD;
+                waiting.refused.push_back(refused);
+            }
         }
         self.update_counts(&mut waiting);
         dropped
@@ -160,28 +219,35 @@ impl Queue {
     }
 }
 
+impl Default for Waiting {
+    fn default() -> Self {
+        let (lines, refused) = Default::default();
+        Waiting { lines, first: unsent::FIRST, refused, bytes: 0, is_full: false }
+    }
+}
+
 impl Waiting {
     fn len(&self) -> usize {
         self.lines.len() + self.refused.len()
     }
 
-    /// Removes the first line that was not refused.
-    fn pop(&mut self) -> Option<Box<str>> {
-        let (_, line) = self.lines.pop_front()?;
+    /// Removes the first line that was not refused. Returns it with its number.
+    fn pop(&mut self) -> Option<(u64, Arc<str>)> {
+        let line = self.lines.pop_front()?.text;
         self.bytes -= line.len() + OVERHEAD;
         self.first += 1;
-        Some(line)
+        Some((self.first - 1, line))
     }
 
-    fn pop_refused(&mut self) -> Option<(u64, Box<str>)> {
+    fn pop_refused(&mut self) -> Option<Refused> {
         let refused = self.refused.pop_front()?;
-        self.bytes -= refused.1.len() + OVERHEAD;
+        self.bytes -= refused.line.len() + OVERHEAD;
         Some(refused)
     }
 
     /// Removes the line of this batch, unless it has made room.
-    fn pop_retried(&mut self, batch: &Batch) -> Option<(u64, Box<str>)> {
-        let (_, line) = self.refused.front()?;
+    fn pop_retried(&mut self, batch: &Batch) -> Option<Refused> {
+        let line = &self.refused.front()?.line;
         if batch.body.trim_end() == &**line { self.pop_refused() } else { None }
     }
 }
@@ -189,6 +255,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::unsent::FIRST;
 
     const NOW: Millis = Millis(1_771_097_625_000);
 
@@ -207,16 +274,16 @@ mod tests {
         (0..room as u64).for_each(|number| add(&queue, second + number, length));
         assert_eq!(counts(&queue), (0, room as u64));
         let batch = queue.batch(3).unwrap();
-        assert_eq!((batch.first, batch.count, batch.body.lines().count()), (0, 3, 3));
+        assert_eq!((batch.first, batch.count, batch.body.lines().count()), (FIRST, 3, 3));
         // While the request was on its way, two of its lines made room.
         add(&queue, 0, length);
         add(&queue, second, length);
         assert_eq!(counts(&queue), (2, room as u64));
         queue.remove(&batch);
-        assert_eq!((queue.first(), counts(&queue).1), (3, room as u64 - 1));
+        assert_eq!((queue.first(), counts(&queue).1), (FIRST + 3, room as u64 - 1));
         // A batch is bounded by its size, too.
         assert_eq!(queue.batch(1000).unwrap().count, MAX_BATCH / (length + 1));
-        let memory: usize = queue.lock().lines.iter().map(|(_, line)| line.len() + OVERHEAD).sum();
+        let memory: usize = queue.lock().lines.iter().map(|it| it.text.len() + OVERHEAD).sum();
         assert_eq!(queue.lock().bytes, memory);
     }
 
@@ -225,10 +292,10 @@ mod tests {
         let (queue, second) = (Queue::default(), NOW.0 / 1000);
         // The clock was not set yet.
         queue.add(5, "early".into(), Millis(5000));
-        add(&queue, second - MAX_AGE.as_secs(), 10);
+        add(&queue, second - unsent::MAX_AGE.as_secs(), 10);
         assert_eq!(counts(&queue), (1, 1));
         queue.remove(&queue.batch(9).unwrap());
-        assert_eq!((queue.first(), counts(&queue)), (2, (1, 0)));
+        assert_eq!((queue.first(), counts(&queue)), (FIRST + 2, (1, 0)));
         assert!(queue.batch(9).is_none());
     }
 

@@ -51,7 +51,9 @@ pub struct PublishedBattery {
     pub reported_energy: Option<EnergyTotals>,
     sent: Sent,
     /// Number of the last attempt that was published as `raw`.
-    raw_attempt: u64,
+    pub raw_attempt: u64,
+    /// The last reading that was published on this connection, and whether `raw` had it.
+    pub published: Option<(u64, bool)>,
     pub alarms: AlarmEvents,
     /// `None` unless a driver of Venus OS reads this battery.
     victron: Option<Feed>,
@@ -114,6 +116,7 @@ impl PublishedBattery {
             reported_energy: None,
             sent: Sent::default(),
             raw_attempt: 0,
+            published: None,
             alarms: AlarmEvents::default(),
         }
     }
@@ -129,6 +132,7 @@ impl PublishedBattery {
     pub fn reset_values(&mut self) {
         let discovery = self.sent.discovery.take();
         self.sent = Sent { discovery, ..Sent::default() };
+        self.published = None;
         self.victron.iter_mut().for_each(Feed::reset);
     }
 
@@ -137,6 +141,7 @@ impl PublishedBattery {
         self.discovery = RetainedDiscovery::default();
         self.announced = None;
         self.sent = Sent::default();
+        self.published = None;
         self.victron.iter_mut().for_each(Feed::reset);
     }
 

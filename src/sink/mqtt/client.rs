@@ -72,6 +72,8 @@ enum Content {
     Packet(Packet),
     /// Encoded messages of QoS 0.
     Batch(Vec<u8>),
+    /// Waits until the broker has all bytes so far.
+    Delivery,
 }
 
 /// The session's handle on a connection.
@@ -169,6 +171,19 @@ impl MqttClient {
         Ok(acknowledged)
     }
 
+    /// Signalled once the broker has received every message so far, those of QoS 0, too. No packet is sent for it:
+    /// the flow has a PINGREQ behind them.
+    pub async fn delivered(&self) -> Result<oneshot::Receiver<()>, MqttError> {
+        let (sender, delivered) = oneshot::channel();
+        self.send(Some(Content::Delivery), Some(sender)).await?;
+        Ok(delivered)
+    }
+
+    /// Nothing waits for room in the flow.
+    pub fn is_idle(&self) -> bool {
+        self.outgoing.capacity() == OUTGOING_QUEUE
+    }
+
     /// Ends the connection without triggering the last will.
     pub async fn disconnect(&self) -> Result<(), MqttError> {
         let (sender, sent) = oneshot::channel();
@@ -245,8 +260,8 @@ struct Exchange {
     progress: u64,
     /// Nothing waits in the buffer of the connection.
     flushed: bool,
-    /// Those who wait for the acknowledgement of a packet and all before it.
-    waiting: VecDeque<(u64, oneshot::Sender<()>)>,
+    /// Those who wait for the acknowledgement of a packet and all before it, and for the receipt of these bytes.
+    waiting: VecDeque<(u64, u64, oneshot::Sender<()>)>,
 }
 
 impl Exchange {
@@ -270,11 +285,10 @@ impl Exchange {
             let waiting = self.outgoing.len() + self.flow.unacknowledged();
             self.queue_length.store(waiting, Ordering::Relaxed);
             while self.flushed
-                && self
-                    .waiting
-                    .front()
-                    .is_some_and(|(number, _)| self.flow.is_acknowledged(*number))
-                && let Some((_, acknowledged)) = self.waiting.pop_front()
+                && self.waiting.front().is_some_and(|(number, bytes, _)| {
+                    self.flow.is_acknowledged(*number) && self.flow.is_received(*bytes)
+                })
+                && let Some((.., acknowledged)) = self.waiting.pop_front()
             {
                 // The session may have stopped waiting.
                 let _ = acknowledged.send(());
@@ -351,6 +365,7 @@ impl Exchange {
     fn write(&mut self, first: Outgoing) -> Result<(), MqttError> {
         let mut next = Some(first);
         while let Some(Outgoing { content, acknowledged }) = next {
+            let is_delivery = matches!(content, Some(Content::Delivery));
             match content {
                 Some(Content::Packet(Packet::Disconnect)) => {
                     self.connection.close_gently();
@@ -362,10 +377,11 @@ impl Exchange {
                     self.flushed = false;
                     self.flow.send(batch.len(), Instant::now());
                 }
-                None => {}
+                Some(Content::Delivery) | None => {}
             }
             let number = self.flow.last_number();
-            self.waiting.extend(acknowledged.map(|acknowledged| (number, acknowledged)));
+            let bytes = if is_delivery { self.flow.sent() } else { 0 };
+            self.waiting.extend(acknowledged.map(|acknowledged| (number, bytes, acknowledged)));
             next = if self.flow.has_room() { self.outgoing.try_recv().ok() } else { None };
         }
         Ok(())

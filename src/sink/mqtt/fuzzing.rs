@@ -91,5 +91,6 @@ fn settings(device_format: bool) -> Settings {
         dashboard: None,
         ingress: None,
         victron: Default::default(),
+        backfill: None,
     }
 }

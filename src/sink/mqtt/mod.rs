@@ -11,6 +11,7 @@
 //! battery, `online` of the program, alarm events.
 
 mod alarms;
+mod backfill;
 mod backoff;
 mod battery;
 mod client;
@@ -38,6 +39,7 @@ mod topics;
 mod victron;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -55,6 +57,7 @@ use self::backoff::{Backoff, ConnectionEnd};
 use self::error::MqttError;
 use self::session::Publisher;
 
+pub use self::backfill::{Backfill, Mode as BackfillMode};
 pub use self::probe::probe;
 pub use self::remove::{Removal, bridge_topic, clear_retained, find_retained, remove};
 pub use self::supervisor::SupervisedBroker;
@@ -97,6 +100,8 @@ pub struct Settings {
     pub ingress: Option<Supervisor>,
     /// The batteries and banks that drivers of Venus OS read.
     pub victron: BTreeMap<DeviceId, Victron>,
+    /// What the broker missed; `None`: it is not sent later.
+    pub backfill: Option<Arc<Backfill>>,
 }
 
 /// Format of the Home Assistant discovery messages.
@@ -122,6 +127,21 @@ pub enum Publish {
 /// may restore the energy counters that the history file lacks: the file has them to the
 /// milliwatt-hour, the broker has them rounded.
 pub async fn run(
+    settings: Settings,
+    board: Board,
+    commands: CommandBus,
+    file_restored: CancellationToken,
+    task: Task,
+) {
+    let (backfill, readings) = (settings.backfill.clone(), board.clone());
+    let publish = publish(settings, board, commands, file_restored, task);
+    match backfill {
+        Some(backfill) => backfill.run(&readings, publish).await,
+        None => publish.await,
+    }
+}
+
+async fn publish(
     settings: Settings,
     board: Board,
     commands: CommandBus,

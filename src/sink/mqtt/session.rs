@@ -18,6 +18,7 @@ use crate::model::{BrokerState, DeviceId, DeviceState};
 use crate::random::random;
 use crate::tasks::Task;
 
+use super::backfill::{Feed, Turn};
 use super::battery::{Announcement, PublishedBattery, is_current};
 use super::client::{self, Event, MqttClient};
 use super::command_reply::reply;
@@ -55,6 +56,8 @@ pub struct Publisher {
     file_restored: CancellationToken,
     /// Every retained value has arrived on this connection.
     all_arrived: bool,
+    /// `None` unless missed readings are sent later.
+    feed: Option<Feed>,
     pub task: Task,
 }
 
@@ -81,6 +84,7 @@ impl Publisher {
             failed_reads: Rate::new(LOG_LINES),
             file_restored,
             all_arrived: false,
+            feed: None,
             task,
         }
     }
@@ -154,6 +158,9 @@ impl Publisher {
     }
 
     async fn serve(&mut self, client: &mut MqttClient) -> Result<Infallible, MqttError> {
+        let devices = self.batteries.iter().map(|battery| battery.id.clone());
+        let backfill = self.settings.backfill.clone();
+        self.feed = backfill.map(|backfill| Feed::new(backfill, devices));
         let early_commands = self.prepare(client).await?;
         let mut updates = self.publish_all(client).await?;
         let mut replies = JoinSet::new();
@@ -183,6 +190,9 @@ impl Publisher {
                 }
                 _ = repeat.tick(), if !self.settings.victron.is_empty() => {
                     self.repeat_victron(client).await?;
+                }
+                turn = next_turn(&mut self.feed), if self.feed.is_some() => {
+                    self.send_missed(turn, client).await?;
                 }
                 states = updates.next() => self.publish_updates(&states, client).await?,
                 Some(Ok(reply)) = replies.join_next(), if !replies.is_empty() => match reply {
@@ -217,7 +227,31 @@ impl Publisher {
         for battery in &mut self.batteries {
             publish_alarm_events(battery, &self.board, client).await?;
         }
+        self.note_published(client).await?;
         Ok(updates)
+    }
+
+    /// Readings that were published live are not missed, once the broker has received them.
+    async fn note_published(&mut self, client: &MqttClient) -> Result<(), MqttError> {
+        if let Some(feed) = &mut self.feed
+            && feed.note(&self.batteries)
+        {
+            feed.confirm_later(client.delivered().await?);
+        }
+        Ok(())
+    }
+
+    async fn send_missed(&mut self, turn: Turn, client: &MqttClient) -> Result<(), MqttError> {
+        let (Turn::Send(mut chunk), Some(feed)) = (turn, &mut self.feed) else {
+            return self.note_published(client).await;
+        };
+        if !client.is_idle() {
+            feed.defer();
+            return Ok(());
+        }
+        client.publish(feed.message(&mut chunk, &self.batteries)).await?;
+        feed.sent(chunk, client.acknowledged().await?);
+        Ok(())
     }
 
     async fn publish_updates(
@@ -235,6 +269,7 @@ impl Publisher {
             report(battery, &self.board, &self.settings, client).await?;
             publish_alarm_events(battery, &self.board, client).await?;
         }
+        self.note_published(client).await?;
         Ok(())
     }
 
@@ -325,6 +360,7 @@ impl Publisher {
         client.publish([Message::retained(self.bridge.clone(), "false")]).await?;
         // Closing a socket with unread acknowledgements may discard what is still on its way.
         client.wait_acknowledged().await?;
+        self.feed.iter_mut().for_each(Feed::finish);
         client.disconnect().await
     }
 }
@@ -363,6 +399,7 @@ async fn report(
     for _ in 0..2 {
         let Some(state) = latest(board, battery) else { return Ok(()) };
         let was_current = is_current(&state, clock::uptime());
+        let raw_before = battery.raw_attempt;
         let messages = battery.report(&state, settings, clock::uptime()).into_iter();
         let mut complete = true;
         let is_current = |_: &Message| {
@@ -371,11 +408,25 @@ async fn report(
         };
         client.publish(messages.take_while(is_current)).await?;
         if complete {
+            let has_raw = was_current && battery.raw_attempt != raw_before && !has_failed(&state);
+            battery.published = state.snapshot.map(|snapshot| (snapshot.sequence, has_raw));
             return Ok(());
         }
         battery.reset_values();
     }
     Ok(())
+}
+
+fn has_failed(state: &DeviceState) -> bool {
+    state.attempt.as_ref().is_none_or(|attempt| attempt.fault.is_some())
+}
+
+/// Never returns without a feed.
+async fn next_turn(feed: &mut Option<Feed>) -> Turn {
+    match feed {
+        Some(feed) => feed.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn latest(board: &Board, battery: &PublishedBattery) -> Option<DeviceState> {

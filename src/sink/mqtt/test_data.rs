@@ -106,5 +106,6 @@ pub fn settings() -> Settings {
         dashboard: None,
         ingress: None,
         victron: BTreeMap::new(),
+        backfill: None,
     }
 }

@@ -9,6 +9,8 @@ use DiscoveryTarget::{Device, Entity};
 // Levels below the base topic of a battery.
 /// The complete reading as JSON.
 pub const RAW: &str = "raw";
+/// Readings that the broker may have missed.
+pub const HISTORY: &str = "history";
 /// `true` while the battery answers.
 pub const ONLINE: &str = "online";
 /// Name, type, address and versions of the battery as JSON.
@@ -142,7 +144,7 @@ pub fn is_value_key(key: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     (1..=64).contains(&key.len())
         && key.bytes().all(is_plain)
-        && ![RAW, ONLINE, META, ALARMS].contains(&key)
+        && ![RAW, HISTORY, ONLINE, META, ALARMS].contains(&key)
 }
 
 /// Whether a broker accepts this topic for publishing; an invalid one ends the connection.

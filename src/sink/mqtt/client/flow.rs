@@ -73,6 +73,16 @@ impl Flow {
         self.unacknowledged.values().all(|(waiting, _)| *waiting > number)
     }
 
+    /// Bytes on this connection.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether the broker has received this many bytes.
+    pub fn is_received(&self, bytes: u64) -> bool {
+        self.confirmed >= bytes
+    }
+
     pub fn unacknowledged(&self) -> usize {
         self.unacknowledged.len()
     }
