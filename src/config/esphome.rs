@@ -13,6 +13,8 @@ const API_PORT: u16 = 6053;
 /// Names of the query for the key and for the serial port.
 const KEYS: [&str; 2] = ["key", "noise_psk"];
 const NAMES: [&str; 2] = ["port_name", "port"];
+/// Stands for a key, as in the documents.
+const KEY_PLACEHOLDER: &str = "KEY";
 
 /// A serial port of an ESPHome device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,6 +170,20 @@ pub fn without_key(text: &str) -> String {
     }
 }
 
+/// The text with a placeholder for its key, in a line to copy.
+pub fn with_placeholder(text: &str) -> String {
+    let Some((url, query)) = text.split_once('?').filter(|_| text.contains(SCHEME)) else {
+        return text.to_owned();
+    };
+    // An unknown field may be a misspelled one for the key.
+    let field = |field| match split_field(field) {
+        (name, _) if NAMES.contains(&name) => field.to_owned(),
+        (name, _) => format!("{name}={KEY_PLACEHOLDER}"),
+    };
+    let fields: Vec<_> = query.split('&').map(field).collect();
+    format!("{url}?{}", fields.join("&"))
+}
+
 /// What the query of this URL contains, for a search in other texts.
 pub fn secrets(text: &str) -> impl Iterator<Item = Secret> {
     let query = text.split_once('?').filter(|_| text.contains(SCHEME)).map(|(_, query)| query);
@@ -247,6 +263,14 @@ mod tests {
         assert_eq!(port.to_string(), "esphome://10.0.0.7/BMS bus");
         assert_eq!(without_key(&text), "esphome://10.0.0.7/BMS%20bus?***");
         assert_eq!(without_key("/dev/tty?x"), "/dev/tty?x");
+        assert_eq!(with_placeholder(&text), "esphome://10.0.0.7/BMS%20bus?key=KEY");
+        for (field, shown) in
+            [("port_name=BMS+bus&noise_psk", "port_name=BMS+bus&noise_psk=KEY"), ("kye", "kye=KEY")]
+        {
+            let text = with_placeholder(&format!("esphome://10.0.0.7/?{field}={KEY}"));
+            assert_eq!(text, format!("esphome://10.0.0.7/?{shown}"));
+        }
+        assert_eq!(with_placeholder("/dev/tty?x=y"), "/dev/tty?x=y");
         let secrets: Vec<_> = secrets(&text).collect();
         assert_eq!(secrets, [Secret::new(KEY)]);
     }

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 pub use endpoint::Endpoint;
 pub use error::{ConfigError, Diagnostics};
-pub use esphome::SerialPort;
+pub use esphome::{SerialPort, with_placeholder};
 pub use installation::installation;
 pub use profiles::read_profile;
 pub use proxies::BleProxy;

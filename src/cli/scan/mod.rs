@@ -12,7 +12,7 @@ use super::args::{Command, Flag, PROGRAM};
 use super::{CommandError, Outcome, SUCCESS, log, print};
 use crate::app;
 use crate::app::probe::{Identified, ProbeResult, probe_device, probe_port};
-use crate::config::{self, Endpoint, LogSettings};
+use crate::config::{self, Endpoint, LogSettings, with_placeholder};
 use crate::model::{Fault, FaultKind};
 use crate::poll::{CycleError, advertisement};
 use crate::protocol::detection;
@@ -80,6 +80,7 @@ async fn run(time: Duration, targets: Option<Vec<String>>, as_json: bool) -> Out
     }
     let result = scan(targets.as_deref(), time).await;
     for target in result.missing(targets.as_deref().unwrap_or_default()) {
+        let target = with_placeholder(target);
         eprintln!("{PROGRAM}: {target} not probed: neither a port nor a Bluetooth device in range");
     }
     let text = if as_json { result.to_json().to_string() } else { text::render(&result) };
@@ -217,8 +218,13 @@ impl FoundPort {
         }
     }
 
+    /// Without the key that a target may contain.
+    fn path(&self) -> String {
+        with_placeholder(&self.found.path)
+    }
+
     fn port(&self) -> (&'static str, String) {
-        ("BMS_PORT", self.found.path.clone())
+        ("BMS_PORT", self.path())
     }
 
     /// The settings for several packs, which are one bank. Of several brands that read one pack, the
@@ -227,7 +233,7 @@ impl FoundPort {
         let packs = || packs.iter().filter_map(|brands| brands.first());
         let id = |pack: &Identified| format!("pack{}", pack.address.unwrap_or_default());
         let device = |pack: &Identified| {
-            json!({"id": id(pack), "type": pack.driver.name, "port": self.found.path,
+            json!({"id": id(pack), "type": pack.driver.name, "port": self.path(),
                 "slave_id": pack.address})
         };
         let devices: Vec<_> = packs().map(device).collect();
@@ -242,7 +248,7 @@ impl FoundPort {
     }
 
     fn to_json(&self) -> Value {
-        let mut object = json!({"path": self.found.path, "device": self.found.device});
+        let mut object = json!({"path": self.path(), "device": self.found.device});
         if !self.is_missing() {
             object["environment"] = self.environment().into_iter().collect();
         }

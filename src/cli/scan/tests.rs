@@ -198,6 +198,25 @@ fn bridge_needs_no_device_in_docker() {
 }
 
 #[test]
+fn key_of_an_esphome_device_is_a_placeholder() {
+    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let path = format!("esphome://10.0.0.7/BMS%20bus?key={KEY}");
+    for packs in [vec![identified(1)], [1, 2].map(identified).to_vec()] {
+        let found = result(vec![port(&path, Some(Ok(packs)))], vec![]);
+        let text = text::render(&found);
+        let json = found.to_json().to_string();
+        assert!(!text.contains(KEY) && !json.contains(KEY), "{text}{json}");
+        assert!(text.contains("esphome://10.0.0.7/BMS%20bus?key=KEY"), "{text}");
+        assert!(text.contains("  KEY: `key:` under `api: encryption:`"), "{text}");
+    }
+    let found = result(vec![port(&path, None)], vec![]);
+    let text = text::render(&found);
+    let line = "-e BMS_PORT='esphome://10.0.0.7/BMS%20bus?key=KEY'\n";
+    assert!(text.contains(line), "{text}");
+    assert!(!text::render(&result(vec![port("/dev/a", None)], vec![])).contains("KEY"));
+}
+
+#[test]
 fn brands_that_read_one_pack_are_all_named() {
     let other = Identified { driver: &crate::protocol::seplos::INFO, model: None, ..identified(1) };
     let probe = |packs: &[&Identified]| Some(Ok(packs.iter().map(|it| (*it).clone()).collect()));

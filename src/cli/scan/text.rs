@@ -12,6 +12,10 @@ No Bluetooth device in range. A battery does not advertise while a phone app or 
 connected to it.
 ";
 
+/// A line to copy has no key: it would stay in the scrollback of the terminal and in bug reports.
+const KEY_NOTE: &str = "  KEY: `key:` under `api: encryption:` in the YAML of the device. DEVICES_FILE or \
+                        BLE_PROXIES_FILE keeps it out of the environment\n";
+
 pub(super) fn render(result: &ScanResult) -> String {
     let devices = match &result.devices {
         Ok(devices) => render_devices(devices),
@@ -35,7 +39,7 @@ fn render_ports(ports: &[FoundPort]) -> String {
     }
     let mut text = String::new();
     for port in ports {
-        let path = &port.found.path;
+        let path = &port.path();
         text += &format!("{path}\n");
         if let Some(device) = &port.found.device {
             text += &format!("  currently {device}\n");
@@ -46,6 +50,9 @@ fn render_ports(ports: &[FoundPort]) -> String {
             let is_device = !path.contains("://");
             let mount = if is_device { format!("--device {path}:{path} ") } else { String::new() };
             text += &render_settings(&mount, &port.environment());
+            if *path != port.found.path {
+                text += KEY_NOTE;
+            }
         }
         text.push('\n');
     }
@@ -141,8 +148,8 @@ fn render_probe(probe: Option<&ProbeResult>) -> String {
 
 /// The lines to copy. `mount` is empty or ends with a blank.
 fn render_settings(mount: &str, environment: &Environment) -> String {
-    // A shell takes JSON apart.
-    let quoted = |value: &str| match value.contains('"') {
+    // A shell takes JSON and the query of a URL apart.
+    let quoted = |value: &str| match value.contains(['"', '?', '&', ' ']) {
         true => format!("'{value}'"),
         false => value.to_owned(),
     };
