@@ -10,11 +10,12 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::battery::{
-    ADDRESS, OTHER, REQUEST, battery_with, ble_link, config, open, read, single, two_batteries,
+    ADDRESS, OTHER, REQUEST, battery_with, ble_link, config, one_battery, open, read, single,
+    two_batteries,
 };
 use crate::esphome_device::bluetooth::Air;
 use crate::esphome_device::memory::MemoryProxy;
-use crate::rig::{TEST_TIMEOUT, with_fake};
+use crate::rig::{Rig, TEST_TIMEOUT, with_fake};
 
 const ADAPTER: &str = "hci0";
 
@@ -51,6 +52,99 @@ fn battery_moves_to_a_proxy_and_back_to_the_adapter() {
         assert_eq!(ble_link(&link).adapter(), ADAPTER);
         read(&mut link).await.unwrap();
         link.close().await;
+    });
+}
+
+/// What the battery is read through, one connection after the other, until it is this.
+async fn wait_route(config: &BleConfig, expected: &str) {
+    let mut route = Vec::new();
+    let waiting = async {
+        while route.last().map(String::as_str) != Some(expected) {
+            if let Ok(mut link) = open(config).await {
+                let adapter = ble_link(&link).adapter().to_owned();
+                if adapter == ADAPTER {
+                    read(&mut link).await.unwrap();
+                }
+                link.close().await;
+                route.push(adapter);
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let waited = timeout(TEST_TIMEOUT, waiting).await;
+    waited.unwrap_or_else(|_| panic!("never read through {expected}: {route:?}"));
+}
+
+/// The battery is read through this for a while.
+async fn assert_route_stays(config: &BleConfig, expected: &str) {
+    for _ in 0..8 {
+        let link = open(config).await.unwrap();
+        assert_eq!(ble_link(&link).adapter(), expected);
+        link.close().await;
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// At the adapter, its signal is -60 to -62 dBm.
+#[test]
+fn battery_follows_the_better_signal_between_connections() {
+    with_fake(one_battery(), async |rig| {
+        let air = Air::default();
+        air.add(number(ADDRESS), "jbd", &[("garage", -56)]);
+        let proxy = MemoryProxy::start("garage", &air);
+        let config = with_proxies(ADDRESS, &[&proxy]);
+        assert_route_stays(&config, ADAPTER).await;
+        air.move_to(number(ADDRESS), &[("garage", -40)]);
+        let link = open(&config).await.unwrap();
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(air.counts().0, 0, "an open connection is not moved");
+        link.close().await;
+        wait_route(&config, "garage").await;
+        assert_eq!(rig.state().await["devices"][ADDRESS]["connected"], false);
+        air.move_to(number(ADDRESS), &[("garage", -66)]);
+        sleep(Duration::from_secs(3)).await;
+        assert_route_stays(&config, "garage").await;
+        air.move_to(number(ADDRESS), &[("garage", -80)]);
+        wait_route(&config, ADAPTER).await;
+        assert_route_stays(&config, ADAPTER).await;
+        assert_eq!(air.counts().0, 0);
+    });
+}
+
+/// After the adapter has failed to connect to the battery, it is read through this.
+async fn assert_route_after_failure(rig: &mut Rig, rssi: i16, expected: &str) {
+    let air = Air::default();
+    air.add(number(ADDRESS), "jbd", &[("garage", rssi)]);
+    let proxy = MemoryProxy::start("garage", &air);
+    let config = with_proxies(ADDRESS, &[&proxy]);
+    assert_route_stays(&config, ADAPTER).await;
+    rig.fault("Connect", json!({"error": "Failed", "message": "lost"}), 99).await;
+    open(&config).await.unwrap_err();
+    rig.command(json!({"cmd": "clear_faults"})).await;
+    assert_route_stays(&config, expected).await;
+}
+
+#[test]
+fn battery_leaves_an_adapter_that_fails_for_a_proxy() {
+    with_fake(one_battery(), async |rig| assert_route_after_failure(rig, -72, "garage").await);
+}
+
+#[test]
+fn battery_stays_at_an_adapter_that_fails_if_the_proxy_is_too_far_away() {
+    with_fake(one_battery(), async |rig| assert_route_after_failure(rig, -90, ADAPTER).await);
+}
+
+/// BlueZ knows the battery from earlier, so that nothing has measured its signal yet.
+#[test]
+fn signal_at_the_adapter_is_measured_before_it_is_compared() {
+    with_fake(single(battery_with(ADDRESS, json!({"known": true}))), async |rig| {
+        let air = Air::default();
+        air.add(number(ADDRESS), "jbd", &[("garage", -40)]);
+        let proxy = MemoryProxy::start("garage", &air);
+        let config = with_proxies(ADDRESS, &[&proxy]);
+        assert_eq!(rig.count("StartDiscovery").await, 0);
+        wait_route(&config, "garage").await;
+        assert_eq!(rig.count("StartDiscovery").await, 1);
     });
 }
 

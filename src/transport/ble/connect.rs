@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 use super::bus::{AdapterHandle, Bus, call_quick, call_within, is_connected, unless_missing};
 use super::error::BleError;
 use super::gatt::{self, Writer};
-use super::locks::Permit;
+use super::locks::{DeviceHistory, Permit};
 use super::scan::{Scan, count_in_reach};
 use super::{BleChannel, BleConfig, LinkError, pairing};
 
@@ -234,7 +234,7 @@ impl Attempt<'_> {
             adapter.lock.update(self.address, |history| history.failures = 0);
             self.remove(adapter).await;
         }
-        let scan_first = !known || history.unreached || start_over;
+        let scan_first = !known || history.unreached || start_over || self.compares(&history);
         if scan_first && !self.scan(adapter, &device).await? {
             return Ok(None);
         }
@@ -245,6 +245,12 @@ impl Attempt<'_> {
         // Without a scan it is unknown whether the battery is in reach at all: scan next time.
         let try_scan = !scan_first && error.bus_fault().is_none();
         if try_scan || error.is_missing() { Ok(None) } else { Err(error) }
+    }
+
+    /// Whether the signal has to be measured, to compare it with that at the proxies.
+    fn compares(&self, history: &DeviceHistory) -> bool {
+        let BleConfig { bluetooth, adapter, address, .. } = self.config;
+        history.rssi.is_none() && adapter.is_none() && bluetooth.proxies.are_in_reach(address)
     }
 
     /// Whether a scan of one slice sees the battery.

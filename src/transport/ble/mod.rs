@@ -80,19 +80,31 @@ impl Bluetooth {
     }
 
     /// The proxies with this name; `None`: an adapter of this machine. Without a name, an adapter comes
-    /// first, unless it did not see this battery.
+    /// first, unless it did not see this battery, or a proxy is a better choice.
     async fn route(&self, adapter: Option<&str>, battery: Option<&str>) -> Option<Vec<usize>> {
         if self.proxies.is_empty() && adapter != Some(ANY_PROXY) {
             return None;
         }
         let Some(name) = adapter else {
             let adapters = self.adapters().await.unwrap_or_default();
-            let powered = adapters.iter().any(|adapter| adapter.powered);
-            let is_local = powered && !battery.is_some_and(|it| self.proxies.is_out_of_reach(it));
+            let adapter = AdapterInfo::choose(&adapters, None).ok();
+            let is_local = adapter.is_some_and(|adapter| {
+                battery.is_none_or(|battery| self.prefers_adapter(&adapter.name, battery))
+            });
             return if is_local { None } else { Some(self.proxies.named(ANY_PROXY).await) };
         };
         let named = self.proxies.named(name).await;
         (!named.is_empty() || name == ANY_PROXY).then_some(named)
+    }
+}
+
+impl Bluetooth {
+    /// Whether this adapter is a better choice for the battery than the proxies.
+    fn prefers_adapter(&self, adapter: &str, battery: &str) -> bool {
+        self.proxies.keep_listening();
+        let address = battery.parse().ok();
+        let rssi = address.and_then(|it| self.locks.adapter(adapter).history(it).rssi);
+        !self.proxies.is_out_of_reach(battery) && !self.proxies.are_better(battery, rssi)
     }
 }
 
@@ -113,9 +125,13 @@ pub async fn open(config: &BleConfig) -> Result<BleLink, LinkError> {
     let opened = result
         .await
         .unwrap_or_else(|_| Err(LinkError::Open { endpoint, reason: "its task has ended".into() }));
+    let BleConfig { bluetooth: Bluetooth { proxies, .. }, address, .. } = config;
     if config.adapter.is_none() && opened.as_ref().is_err_and(is_missing) {
         // The next attempt goes the other way.
-        config.bluetooth.proxies.set_out_of_reach(&config.address, is_local);
+        proxies.set_out_of_reach(address, is_local);
+    }
+    if config.adapter.is_none() && is_local {
+        proxies.note_local(address, opened.is_ok());
     }
     opened
 }

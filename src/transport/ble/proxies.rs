@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{BleConfig, BleDevice, LinkError, ProxyInfo};
@@ -28,11 +29,16 @@ const STAY_BONUS: i16 = 8;
 /// From one attempt to reach a proxy that cannot be used to the next.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
+/// The number of the adapter of this machine, beside those of the proxies.
+const LOCAL: usize = usize::MAX;
+
 /// The proxies, in the order of the configuration.
 #[derive(Debug, Default)]
 pub(super) struct Proxies {
     all: Vec<NamedDevice>,
     history: Mutex<History>,
+    /// Connects to the proxies while no battery needs one, and when that began.
+    listening: Mutex<Option<(Instant, JoinHandle<()>)>>,
 }
 
 #[derive(Debug)]
@@ -42,11 +48,11 @@ struct NamedDevice {
     device: Device,
 }
 
-/// By number of the proxy and address of the battery.
+/// By number of the proxy, or [`LOCAL`], and address of the battery.
 #[derive(Debug, Default)]
 struct History {
     failures: HashMap<(usize, u64), Instant>,
-    /// The proxy that a battery was read through.
+    /// What a battery was read through.
     last: HashMap<u64, usize>,
     /// Batteries that the adapter of this machine did not see.
     out_of_reach: HashSet<u64>,
@@ -64,7 +70,7 @@ pub(super) struct Candidate {
 impl Proxies {
     pub(super) fn new(proxies: Vec<(Option<String>, Device)>) -> Self {
         let named = |(name, device)| NamedDevice { name, device };
-        Proxies { all: proxies.into_iter().map(named).collect(), history: Mutex::default() }
+        Proxies { all: proxies.into_iter().map(named).collect(), ..Proxies::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -208,20 +214,61 @@ impl Proxies {
     }
 
     fn choose(&self, candidates: Vec<Candidate>, address: u64) -> Option<Candidate> {
-        let has_slot = |candidate: &Candidate| {
-            let radio = candidate.proxy.radio();
-            let radio = radio.borrow();
-            radio.slots.as_ref().is_none_or(|slots| slots.free > 0)
-        };
         let rank = |candidate: &Candidate| {
-            let failure = self.history().failures.get(&(candidate.index, address)).copied();
-            let failed = failure.is_some_and(|at| at.elapsed() < FAILURE_LIFETIME);
-            (
-                has_slot(candidate),
-                score(candidate.received.rssi, failed, self.is_last(candidate, address)),
-            )
+            let has_slot = candidate.proxy.radio().borrow().has_slot();
+            (has_slot, self.history().score(candidate.index, address, candidate.received.rssi))
         };
         candidates.into_iter().max_by_key(rank)
+    }
+
+    /// What the proxies that are connected receive of this battery: numbers and dBm. Those without a free
+    /// connection do not count.
+    fn received(&self, address: u64) -> impl Iterator<Item = (usize, i16)> {
+        let now = Instant::now();
+        let rssi = move |device: &Device| {
+            let radio = device.radio()?;
+            let radio = radio.borrow();
+            let received = radio.get(address).filter(|_| radio.has_slot())?;
+            (now - received.at <= IN_REACH).then_some(received.rssi)
+        };
+        (0..).zip(self.devices()).filter_map(move |(index, device)| Some((index, rssi(device)?)))
+    }
+
+    /// Whether a battery that the adapter of this machine may reach is in reach of a proxy.
+    pub(super) fn are_in_reach(&self, battery: &str) -> bool {
+        parse_address(battery).is_some_and(|address| self.received(address).next().is_some())
+    }
+
+    /// Whether a proxy is a better choice for this battery than the adapter of this machine. `local`: the
+    /// signal at the adapter in dBm, if it was measured.
+    pub(super) fn are_better(&self, battery: &str, local: Option<i16>) -> bool {
+        let Some(address) = parse_address(battery) else { return false };
+        let received: Vec<_> = self.received(address).collect();
+        let mut history = self.history();
+        // The adapter comes first.
+        history.last.entry(address).or_insert(LOCAL);
+        let remote = received.into_iter().map(|(index, rssi)| history.score(index, address, rssi));
+        let Some(remote) = remote.max() else { return false };
+        match local {
+            Some(rssi) => history.score(LOCAL, address, rssi) < remote,
+            None => history.has_failed(LOCAL, address),
+        }
+    }
+
+    /// Connects to all proxies in the background, unless that was tried a moment ago: a battery may be
+    /// nearer to one of them than to the adapter that reads it.
+    pub(super) fn keep_listening(&self) {
+        let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = |(begin, task): &(Instant, JoinHandle<()>)| {
+            task.is_finished() && begin.elapsed() >= RETRY_PAUSE
+        };
+        if listening.as_ref().is_none_or(is_due) {
+            let devices: Vec<_> = self.devices().cloned().collect();
+            let all = devices.into_iter().map(|device| async move {
+                let _ = device.listen().await;
+            });
+            *listening = Some((Instant::now(), tokio::spawn(join_all(all).map(drop).boxed())));
+        }
     }
 
     pub(super) fn note_failure(&self, index: usize, address: u64) {
@@ -232,6 +279,15 @@ impl Proxies {
         let mut history = self.history();
         history.failures.remove(&(index, address));
         history.last.insert(address, index);
+    }
+
+    /// How an attempt with the adapter of this machine has ended.
+    pub(super) fn note_local(&self, battery: &str, opened: bool) {
+        match parse_address(battery) {
+            Some(address) if opened => self.note_connected(LOCAL, address),
+            Some(address) => self.note_failure(LOCAL, address),
+            None => {}
+        }
     }
 
     pub(super) fn is_out_of_reach(&self, battery: &str) -> bool {
@@ -321,6 +377,19 @@ impl Proxies {
     }
 }
 
+impl History {
+    fn has_failed(&self, index: usize, address: u64) -> bool {
+        let failure = self.failures.get(&(index, address));
+        failure.is_some_and(|at| at.elapsed() < FAILURE_LIFETIME)
+    }
+
+    /// The signal in dBm, corrected by what is known from earlier.
+    fn score(&self, index: usize, address: u64, rssi: i16) -> i16 {
+        let failed = self.has_failed(index, address);
+        score(rssi, failed, !failed && self.last.get(&address) == Some(&index))
+    }
+}
+
 /// A device that was never reached may have any name that no adapter has.
 async fn is_called(device: &Device, name: &str) -> bool {
     let known = match device.name().await {
@@ -347,7 +416,6 @@ pub(super) fn unreachable(proxy: &Proxy) -> EsphomeFault {
     EsphomeFault::Unreachable(proxy.end().to_string())
 }
 
-/// The signal in dBm, corrected by what is known from earlier.
 fn score(rssi: i16, failed: bool, is_last: bool) -> i16 {
     let cost = if failed { FAILURE_COST } else { 0 };
     let bonus = if is_last { STAY_BONUS } else { 0 };
@@ -384,41 +452,5 @@ pub(super) fn parse_address(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn best_signal_wins_unless_it_failed_or_the_last_one_is_nearly_as_good() {
-        assert!(score(-60, false, false) > score(-70, false, false));
-        assert!(score(-70, false, true) > score(-63, false, false));
-        assert!(score(-71, false, true) < score(-60, false, false));
-        assert!(score(-60, true, false) < score(-70, false, false));
-        assert!(score(-60, true, false) > score(-80, false, false), "too far away");
-        assert!(score(i16::MIN, true, false) < 0 && score(i16::MAX, false, true) > 0);
-    }
-
-    #[test]
-    fn address_is_parsed_as_shown() {
-        let address = 0xA4C1_3800_0AFF;
-        assert_eq!(address_text(address), "A4:C1:38:00:0A:FF");
-        assert_eq!(parse_address("a4:C1:38:00:0A:ff"), Some(address));
-        for wrong in ["", "A4:C1:38:00:0A", "A4:C1:38:00:0A:FF:00", "A4:C1:38:00:0A:XX"] {
-            assert_eq!(parse_address(wrong), None, "{wrong}");
-        }
-    }
-
-    #[tokio::test]
-    async fn every_proxy_is_any_proxy_and_names_are_those_of_the_configuration() {
-        let device =
-            |host: &str| Device::new(format!("{host}:6053"), format!("esphome://{host}"), None);
-        let named = |name: &str| Some(name.to_owned());
-        let proxies = Proxies::new(vec![
-            (named("garage"), device("10.0.0.7")),
-            (named("house"), device("10.0.0.8")),
-        ]);
-        assert_eq!(proxies.named(ANY_PROXY).await, [0, 1]);
-        assert_eq!(proxies.named("House").await, [1]);
-        assert_eq!(proxies.named("10.0.0.7").await, [0]);
-        assert_eq!(proxies.named("hci0").await, [0; 0]);
-    }
-}
+#[path = "proxies_tests.rs"]
+mod tests;

@@ -18,6 +18,7 @@ use super::proxy_gatt::ProxyGatt;
 use super::{BleChannel, BleConfig, CharacteristicId, LinkError};
 use crate::transport::EsphomeFault;
 use crate::transport::esphome::bluetooth::{self as api, Characteristic};
+use crate::transport::esphome::radio::Radio;
 use crate::transport::esphome::{Notice, Peer, PeerError, end_reason};
 
 /// A connect may take as long as this; the proxy's own limit is about half a minute.
@@ -162,10 +163,10 @@ impl Attempt<'_> {
 
     async fn wait_for_slot(&self) -> Result<(), LinkError> {
         let mut radio = self.candidate.proxy.radio();
-        if radio.borrow().slots.as_ref().is_some_and(|slots| slots.free == 0) {
+        if !radio.borrow().has_slot() {
             self.candidate.proxy.refresh_slots().await;
         }
-        let slot = radio.wait_for(|it| it.slots.as_ref().is_none_or(|slots| slots.free > 0));
+        let slot = radio.wait_for(Radio::has_slot);
         match timeout(self.remaining(SLOT_LIMIT), slot).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(self.proxy_failed(unreachable(&self.candidate.proxy))),
@@ -186,7 +187,7 @@ impl Attempt<'_> {
     /// A connect without a free slot fails without an error number.
     fn not_connected(&self, error: PeerError) -> LinkError {
         let radio = self.candidate.proxy.radio();
-        let is_full = radio.borrow().slots.as_ref().is_some_and(|slots| slots.free == 0);
+        let is_full = !radio.borrow().has_slot();
         match error {
             PeerError::Disconnected(0) if is_full => self.no_slot(),
             error => self.failed(error),

@@ -66,6 +66,13 @@ impl Proxy {
 }
 
 impl Device {
+    /// What it receives, if it is connected at present.
+    pub fn radio(&self) -> Option<watch::Receiver<Radio>> {
+        let state = self.0.state.try_lock().ok()?;
+        let (connection, _) = state.connected.as_ref().filter(|it| it.0.is_alive())?;
+        Some(connection.radio.clone())
+    }
+
     /// Connects to the device, unless it is connected, and subscribes to its advertisements.
     pub async fn listen(&self) -> Result<Proxy, LinkError> {
         let (connection, info, _) = self.connection().await.map_err(unreachable)?;

@@ -134,6 +134,11 @@ impl Radio {
         self.devices.get(&address)
     }
 
+    /// Whether it can connect to one more battery, as far as it has reported.
+    pub fn has_slot(&self) -> bool {
+        self.slots.as_ref().is_none_or(|slots| slots.free > 0)
+    }
+
     /// The devices that were received within a minute.
     pub fn in_reach(&self, now: Instant) -> impl Iterator<Item = (u64, &Received)> {
         let recent = move |(_, device): &(&u64, &Received)| now - device.at <= IN_REACH;
