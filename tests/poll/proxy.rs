@@ -191,13 +191,61 @@ async fn battery_out_of_reach_differs_from_a_proxy_without_any_device() {
 #[tokio::test(start_paused = true)]
 async fn battery_of_another_client_is_taken() {
     let rig = Rig::start();
+    rig.open().await.unwrap().close().await;
     rig.air.take(BATTERY, true);
+    // Until then it was received a moment ago.
+    sleep(Duration::from_secs(61)).await;
     let error = rig.open().await.unwrap_err();
     let kind = CycleError::Link(error.clone()).fault().kind;
     let expected = (EsphomeFault::BatteryTaken, FaultKind::PortBusy);
     assert_eq!(esphome_fault((error, kind)), expected);
     rig.air.take(BATTERY, false);
     rig.open().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn proxy_that_connects_another_client_is_not_taken_from_it() {
+    let rig = Rig::start();
+    rig.air.add(BATTERY + 1, "jbd", &[("garage", -60)]);
+    rig.air.take(BATTERY + 1, true);
+    let error = rig.open().await.unwrap_err();
+    let kind = CycleError::Link(error.clone()).fault().kind;
+    let expected = (EsphomeFault::ProxyBusy, FaultKind::PortBusy);
+    assert_eq!(esphome_fault((error, kind)), expected);
+    assert_eq!(rig.air.subscriptions(), 0);
+    rig.air.take(BATTERY + 1, false);
+    sleep(Duration::from_secs(1)).await;
+    rig.open().await.unwrap();
+}
+
+/// ESPHome 2026.7 and newer serve the newest client, so each subscription takes the proxy from the other one.
+#[tokio::test(start_paused = true)]
+async fn proxy_that_another_program_takes_back_is_asked_less_and_less_often() {
+    let rig = Rig::start();
+    let line = line(config(&rig.bluetooth, "jbd", ADDRESS), "jbd");
+    wait_reads(&line, 2).await;
+    rig.proxy.change(|settings| settings.stolen = true);
+    wait_seconds(2 * 3600).await;
+    // At the start, and after about 1, 11, 31 and 71 minutes.
+    assert_eq!(rig.air.subscriptions(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn proxy_that_another_program_has_left_is_used_again_soon() {
+    let rig = Rig::start();
+    rig.air.add(BATTERY + 1, "jbd", &[("garage", -60)]);
+    let line = line(config(&rig.bluetooth, "jbd", ADDRESS), "jbd");
+    wait_reads(&line, 2).await;
+    rig.proxy.change(|settings| settings.stolen = true);
+    rig.air.take(BATTERY + 1, true);
+    wait_seconds(180).await;
+    assert_eq!(line.fault(1), Some(FaultKind::PortBusy));
+    assert_eq!(rig.air.subscriptions(), 1);
+    rig.proxy.change(|settings| settings.stolen = false);
+    rig.air.take(BATTERY + 1, false);
+    let (left, before) = (Instant::now(), line.state(1).counters.reads);
+    wait_reads(&line, before + 1).await;
+    assert!(left.elapsed() < Duration::from_secs(90), "{:?}", left.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,13 +18,14 @@ pub mod frame;
 pub mod message;
 pub mod noise;
 mod peer;
-mod peers;
+pub mod peers;
 mod proxy;
 pub mod radio;
 pub mod session;
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as SyncMutex};
 use std::time::Duration;
 
 use tokio::io::DuplexStream;
@@ -60,8 +61,10 @@ struct Shared {
     key: Option<Key>,
     memory: Option<InMemory>,
     state: Mutex<State>,
-    /// When a proxy that was silent was asked for advertisements again.
-    retaken: Mutex<Option<Instant>>,
+    /// When a proxy that was silent was asked for advertisements again, and the pause after that.
+    retaken: Mutex<Option<(Instant, Duration)>>,
+    /// Batteries that were connected through it.
+    used: SyncMutex<BTreeSet<u64>>,
 }
 
 /// Connects to a device in this process; `None`: it refuses.
@@ -99,8 +102,8 @@ impl Device {
         key: Option<Key>,
         memory: Option<InMemory>,
     ) -> Self {
-        let (state, retaken) = (Mutex::default(), Mutex::default());
-        Device(Arc::new(Shared { address, endpoint, key, memory, state, retaken }))
+        let (state, retaken, used) = Default::default();
+        Device(Arc::new(Shared { address, endpoint, key, memory, state, retaken, used }))
     }
 
     /// `host:port`, an IPv6 address in brackets.

@@ -2,9 +2,12 @@
 //!
 //! A proxy sends advertisements, and all replies about batteries, to a single client. Up to ESPHome
 //! 2026.6 that is the first one that has subscribed: the others are ignored in silence. In later ones it
-//! is the newest, so that subscribing again would take the proxy away from Home Assistant. Only the
-//! client that is served receives the state of the scanner, which reveals both cases.
+//! is the newest, so that subscribing would take the proxy away from Home Assistant. Only the
+//! client that is served receives the state of the scanner, which reveals both cases. Before a subscription, only
+//! connections to batteries reveal another client.
 
+use std::collections::BTreeSet;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -25,8 +28,10 @@ const SCANNER_LIMIT: Duration = Duration::from_secs(3);
 const SLOTS_LIMIT: Duration = Duration::from_secs(1);
 /// Without any message about Bluetooth, another client may have taken the proxy.
 const TAKEN_AFTER: Duration = Duration::from_secs(60);
-/// From one attempt to take a silent proxy back to the next: another program may have taken it.
+/// From one attempt to take a silent proxy back to the next, doubled each time: another program may have taken it, and
+/// would receive nothing any more.
 const RETAKE_PAUSE: Duration = Duration::from_secs(600);
+const MAX_RETAKE_PAUSE: Duration = Duration::from_secs(86_400);
 
 /// A device that serves us as a Bluetooth proxy.
 #[derive(Debug, Clone)]
@@ -35,6 +40,7 @@ pub struct Proxy {
     pub name: String,
     /// Of ESPHome.
     pub version: String,
+    device: Device,
     connection: Connection,
 }
 
@@ -45,18 +51,12 @@ impl Proxy {
     }
 
     pub fn peer(&self, address: u64) -> Peer {
+        self.device.used().insert(address);
         Peer::new(self.connection.clone(), address)
     }
 
-    /// Asks for the free connections. A change is reported only to the client that is served.
     pub async fn refresh_slots(&self) {
-        let (mut radio, asked) = (self.radio(), Instant::now());
-        let refreshed = async {
-            self.connection.ask_slots().await.ok()?;
-            let is_new = |radio: &Radio| radio.slots_at.is_some_and(|at| at >= asked);
-            radio.wait_for(is_new).await.ok().map(drop)
-        };
-        let _ = timeout(SLOTS_LIMIT, refreshed).await;
+        refresh_slots(&self.connection).await;
     }
 
     /// Why the connection to it has ended.
@@ -88,7 +88,21 @@ impl Device {
         }
         self.subscribe(&connection, &info).await.map_err(failed)?;
         let DeviceInfo { name, version, .. } = info;
-        Ok(Proxy { name, version, connection })
+        Ok(Proxy { name, version, device: self.clone(), connection })
+    }
+
+    /// The batteries that were connected through this device.
+    fn used(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.0.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another client is connected to batteries: it would get no answer any more. Connections of ours may be
+    /// left from before an outage.
+    async fn serves_another(&self, connection: &Connection) -> bool {
+        refresh_slots(connection).await;
+        let (radio, used) = (connection.radio.borrow(), self.used());
+        let allocated = radio.slots.as_ref().map_or(&[][..], |slots| &slots.allocated);
+        allocated.iter().any(|address| !used.contains(address))
     }
 
     async fn subscribe(
@@ -103,14 +117,21 @@ impl Device {
             let radio = radio.borrow();
             (radio.last, radio.is_ours || !reports)
         };
-        if let (Some(last), true) = (last, is_ours) {
-            if now - last < TAKEN_AFTER {
-                return Ok(());
-            }
-            if retaken.is_some_and(|at| now - at < RETAKE_PAUSE) {
-                return Err(EsphomeFault::ReceivesNothing);
-            }
-            *retaken = Some(now);
+        // Served once, and silent since.
+        let is_silent = match last.filter(|_| is_ours) {
+            Some(last) if now - last < TAKEN_AFTER => return Ok(()),
+            last => last.is_some(),
+        };
+        if reports && self.serves_another(connection).await {
+            return Err(EsphomeFault::ProxyBusy);
+        }
+        if is_silent {
+            let pause = match *retaken {
+                Some((at, pause)) if now - at < pause => return Err(EsphomeFault::ReceivesNothing),
+                Some((_, pause)) => MAX_RETAKE_PAUSE.min(2 * pause),
+                None => RETAKE_PAUSE,
+            };
+            *retaken = Some((now, pause));
         }
         let lost = |fault: EsphomeFault| EsphomeFault::Unreachable(fault.to_string());
         connection.listen().await.map_err(lost)?;
@@ -124,6 +145,17 @@ impl Device {
             Err(_) => Err(EsphomeFault::ProxyBusy),
         }
     }
+}
+
+/// Asks for the free connections. A change is reported only to the client that is served.
+async fn refresh_slots(connection: &Connection) {
+    let (mut radio, asked) = (connection.radio.clone(), Instant::now());
+    let refreshed = async {
+        connection.ask_slots().await.ok()?;
+        let is_new = |radio: &Radio| radio.slots_at.is_some_and(|at| at >= asked);
+        radio.wait_for(is_new).await.ok().map(drop)
+    };
+    let _ = timeout(SLOTS_LIMIT, refreshed).await;
 }
 
 /// A proxy that cannot be reached is the same as an adapter that is missing.

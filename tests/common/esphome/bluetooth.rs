@@ -38,6 +38,7 @@ pub struct Air(Arc<Mutex<AirState>>);
 struct AirState {
     batteries: BTreeMap<u64, BatteryState>,
     clients: usize,
+    subscriptions: usize,
 }
 
 struct BatteryState {
@@ -103,6 +104,11 @@ impl Air {
         let state = self.state();
         let connected = state.batteries.values().filter(|it| it.connected.is_some()).count();
         (connected, state.clients)
+    }
+
+    /// How often a client has subscribed to advertisements, with success or not.
+    pub fn subscriptions(&self) -> usize {
+        self.state().subscriptions
     }
 
     fn faults(&self, address: u64) -> Faults {
@@ -246,6 +252,7 @@ impl RadioClient {
     pub fn handle(&mut self, kind: u64, payload: &[u8]) {
         let settings = self.settings();
         let (address, handle) = (number(payload, 1), number(payload, 2));
+        self.air.state().subscriptions += usize::from(kind == api::SUBSCRIBE);
         match kind {
             api::SLOTS_REQUEST => self.send_slots(),
             api::SUBSCRIBE if settings.taken => {}
@@ -286,7 +293,11 @@ impl RadioClient {
             let mut ticks = interval(ADVERTISING);
             loop {
                 ticks.tick().await;
-                if settings.lock().unwrap().taken {
+                let (taken, stolen) = {
+                    let settings = settings.lock().unwrap();
+                    (settings.taken, settings.stolen)
+                };
+                if taken || stolen {
                     continue;
                 }
                 let advertisements = advertisements(&air, name);

@@ -58,6 +58,8 @@ pub struct Settings {
     pub slots: u64,
     /// Another client receives the advertisements, and this one receives nothing.
     pub taken: bool,
+    /// A subscription succeeds, and another client takes the proxy back at once.
+    pub stolen: bool,
 }
 
 impl Default for Settings {
@@ -75,6 +77,7 @@ impl Default for Settings {
             bluetooth: 0,
             slots: 3,
             taken: false,
+            stolen: false,
         }
     }
 }
