@@ -8,9 +8,12 @@
 READER=$(binary BMS_READER "${CARGO_TARGET_DIR:-target}/debug/bms-reader")
 packages mosquitto mosquitto-clients || skip "Mosquitto cannot be installed"
 PATH=$PATH:/usr/sbin:/sbin
-KEY=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=
+export KEY=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=
 OTHER_KEY=BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=
 BROKER=$(free_port)
+# shellcheck source=tests/lab/esphome/rig.sh
+. "$LAB/esphome/rig.sh"
+export BROKER READER
 export BMS_OPTIONS_FILE=$WORK/none HTTP_LISTEN=off MQTT_HOST=127.0.0.1 MQTT_PORT=$BROKER READ_INTERVAL=1
 
 # The first generation answers no request of a port, the second one reports a port that is in use.
@@ -18,24 +21,15 @@ OLD=$("$LAB/esphome/build.sh" 2026.6.5 python3 | tail -n 1) || skip "ESPHome can
 HOME_ASSISTANT=$("$LAB/home-assistant/install.sh" | tail -n 1) || skip "there is no Python for the newer ESPHome"
 NEW=$("$LAB/esphome/build.sh" 2026.10.0 "$HOME_ASSISTANT/bin/python" | tail -n 1) || skip "ESPHome cannot be installed"
 
+# What concerns Bluetooth mostly waits, so these run at the same time.
+PARTS=(bluetooth faults second-client outage)
+RUNNING=()
+
 # simulate NAME OPTION...: a battery on the pseudo-terminal $WORK/NAME.
 simulate() {
   start "simulator-$1" "$READER" simulate --port-link "$WORK/$1" "${@:2}"
   wait_for 20 test -e "$WORK/$1" || die "the simulator does not start"
 }
-
-# device PROGRAM KEY: starts ESPHome on $PORT with the batteries `bus` and `other`.
-device() {
-  mkdir -p "$WORK/state"
-  start device env ESPHOME_PORT="$PORT" ESPHOME_KEY="$2" ESPHOME_PREFDIR="$WORK/state" \
-    ESPHOME_UART="$(readlink -f "$WORK/bus")" ESPHOME_UART2="$(readlink -f "$WORK/other")" "$1"
-  DEVICE=$STARTED
-  wait_for 20 port_answers "$PORT" || die "ESPHome does not start: $(tail -n 3 "$WORK/device.log")"
-}
-
-published() { mosquitto_sub -h 127.0.0.1 -p "$BROKER" -C 1 -W 2 -t "bms/$1" 2>/dev/null || true; }
-is_published() { published "$1" | grep -qx "$2"; }
-has_number() { published "$1" | grep -qE '^-?[0-9.]+$'; }
 
 # reader ID|TYPE|PORT[|SETTINGS]...: starts the program with these batteries and waits for the first.
 reader() {
@@ -122,57 +116,6 @@ console() {
   stop "$DEVICE"
 }
 
-# connections NAME: how often the proxy has connected to this battery.
-connections() { grep -c "^connected $1" "$WORK/radio.log" || true; }
-has_connections() { [ "$(connections "$1")" -ge "$2" ]; }
-
-lists_batteries() {
-  BLE_PROXIES="127.0.0.1:$PORT?key=$KEY" MQTT_HOST='' timeout 90 "$READER" scan >"$WORK/scan" 2>&1 || true
-  cat "$WORK/scan"
-  grep -q "A4:C1:37:00:12:34" "$WORK/scan" && grep -q "C8:47:80:00:12:34" "$WORK/scan" && ! grep -qF "$KEY" "$WORK/scan"
-}
-
-# Batteries with Bluetooth, on a machine without.
-bluetooth() {
-  local id address devices=() reader radio jbd jk
-  PORT=$(free_port)
-  start radio python3 "$LAB/esphome/radio.py" "$WORK/radio" "$REPOSITORY/tests/vectors"
-  radio=$STARTED
-  wait_for 20 test -S "$WORK/radio" || die "radio.py does not start: $(tail -n 3 "$WORK/radio.log")"
-  export ESPHOME_RADIO=$WORK/radio
-  device "$NEW" "$KEY"
-  for id in jbd jk; do
-    [ "$id" = jbd ] && address=A4:C1:37:00:12:34 || address=C8:47:80:00:12:34
-    devices+=("{\"id\": \"ble-$id\", \"type\": \"$id\", \"address\": \"$address\", \"adapter\": \"proxies\"}")
-  done
-  start reader env MQTT_CLIENT_ID=lab BLE_PROXIES="127.0.0.1:$PORT?key=$KEY" \
-    DEVICES="[$(IFS=,; echo "${devices[*]}")]" "$READER"
-  reader=$STARTED
-  for id in ble-jbd ble-jk; do
-    check "Bluetooth: $id is read" wait_for 90 is_published "$id/online" true
-    check "Bluetooth: $id has values" wait_for 20 has_number "$id/soc"
-  done
-  jbd=$(connections xiaoxiang)
-  jk=$(connections JK_)
-  kill -USR1 "$radio"
-  check "Bluetooth: connections lost: JBD is connected again" wait_for 60 has_connections xiaoxiang $((jbd + 1))
-  check "Bluetooth: connections lost: JK is connected again" wait_for 60 has_connections JK_ $((jk + 1))
-  check "Bluetooth: connections lost: JBD is read again" wait_for 60 is_published ble-jbd/online true
-  check "Bluetooth: connections lost: JK is read again" wait_for 60 is_published ble-jk/online true
-  end_child "$DEVICE" KILL
-  for id in ble-jbd ble-jk; do
-    check "Bluetooth: proxy killed: $id is offline" wait_for 120 is_published "$id/online" false
-  done
-  device "$NEW" "$KEY"
-  for id in ble-jbd ble-jk; do
-    check "Bluetooth: proxy back: $id is read again" wait_for 120 is_published "$id/online" true
-  done
-  check "Bluetooth: the reader stops cleanly" stops_cleanly "$reader" 5
-  check "Bluetooth: scan lists both batteries" lists_batteries
-  stop "$DEVICE"
-  unset ESPHOME_RADIO
-}
-
 # The configurations in docs/remote.md, as both generations read them.
 recipes() {
   local version file
@@ -188,12 +131,23 @@ recipes() {
   done
 }
 
+export NEW
+for part in "${PARTS[@]}"; do
+  start "$part" bash "$LAB/esphome/$part.sh"
+  RUNNING+=("$STARTED")
+done
 recipes
-bluetooth
 generation old "$OLD" "$KEY"
 generation new "$NEW" "$KEY"
 generation plain "$OLD" ""
 console old "$OLD"
 console new "$NEW"
+for part in "${PARTS[@]}"; do
+  wait "${RUNNING[0]}" || fail "$part ended with status $?"
+  RUNNING=("${RUNNING[@]:1}")
+  cat "$WORK/$part.log"
+  PASSED=$((PASSED + $(grep -c '^ok ' "$WORK/$part.log" || true)))
+  FAILED=$((FAILED + $(grep -c '^FAIL ' "$WORK/$part.log" || true)))
+done
 check "no key in a log of the program" bash -c "! grep -F -e '$KEY' -e '$OTHER_KEY' '$WORK/reader.log'"
 finish

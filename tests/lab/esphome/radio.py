@@ -1,10 +1,20 @@
 #!/usr/bin/env python3
-"""A JBD and a JK battery within range of the Bluetooth controller in radio.h, with recorded replies.
+"""JBD batteries and a JK battery within range of the Bluetooth controller in radio.h, with recorded replies.
 
-    radio.py SOCKET VECTORS
+    radio.py SOCKET VECTORS [FAULTS]
 
 SOCKET: path of the unix socket for ESPHOME_RADIO. VECTORS: the folder tests/vectors. Prints a line for each
 connection and disconnection. SIGUSR1 ends all connections, as when the batteries are out of reach for a moment.
+
+FAULTS: path of a JSON file that is read before each step, if it exists. It contains an object for each battery (`jbd`,
+`jk`, `spare1` to `spare3`), or for `all`:
+
+    mtu       size that is negotiated
+    hidden    true: out of reach
+    connect, services, notify, descriptor, write
+              an error code with which this step ends, or "hang": it never ends
+    lose      each so-many-th notification is lost; 1: all of them
+    cut       true: the controller is gone after the first notification of a reply, and with it the proxy
 """
 
 import asyncio
@@ -19,14 +29,18 @@ MTU = 247
 CONNECTION_TIMEOUT, LOCAL_HOST = 0x08, 0x16
 NOT_CONNECTED = 0x101
 ADVERTISING_SECONDS, RECORD_SECONDS = 0.2, 0.5
+# For what was sent to pass the proxy.
+CUT_SECONDS = 0.3
 RSSI = -60
+HANG = "hang"
 
 
 class Battery:
     """One service. `characteristics`: handle to 16-bit UUID and properties; notifications are of the first one."""
 
-    def __init__(self, name, service, characteristics, vectors):
-        self.name, self.service, self.characteristics = name, service, characteristics
+    def __init__(self, key, name, service, characteristics, vectors):
+        self.key, self.name = key, name
+        self.service, self.characteristics = service, characteristics
         self.replies, self.stream = {}, []
         for vector in vectors:
             self.add(vector)
@@ -49,13 +63,28 @@ class Slot:
         self.radio, self.index, self.battery = radio, index, battery
         self.registered = self.subscribed = False
         self.stream = None
+        self.notifications = 0
 
     def send(self, kind, *words):
         self.radio.send(kind, self.index, *words)
 
+    def fault(self, step, default=None):
+        return self.radio.fault(self.battery, step, default)
+
+    def finish(self, kind, step, *words):
+        """Reports the end of a step, unless it has none."""
+        code = self.fault(step, 0)
+        if code != HANG:
+            self.send(kind, *words, code)
+
     def connect(self):
+        code = self.fault("connect")
+        if code == HANG:
+            return
+        if code:
+            return self.close(code)
         print(f"connected {self.battery.name}", flush=True)
-        self.send("c", 1, MTU, 0)
+        self.send("c", 1, self.fault("mtu", MTU), 0)
 
     def close(self, reason):
         if self.stream:
@@ -70,10 +99,12 @@ class Slot:
             self.send("t", "C", f"{uuid:04x}", handle, 65535, properties)
             if properties & NOTIFY:
                 self.send("t", "D", "2902", handle + 1, 0, 0)
-        self.send("s", 0)
+        self.finish("s", "services")
 
     def write(self, handle, data):
-        self.send("w", handle, 0)
+        self.finish("w", "write", handle)
+        if self.fault("write"):
+            return
         notifications = self.battery.replies.get(data)
         if notifications is None:
             return
@@ -83,9 +114,18 @@ class Slot:
 
     def notify(self, notifications):
         handle = next(iter(self.battery.characteristics))
-        if self.registered and self.subscribed:
-            for data in notifications:
+        if not (self.registered and self.subscribed):
+            return
+        size = self.fault("mtu", MTU) - 3
+        pieces = [data[at : at + size] for data in notifications for at in range(0, len(data), size)]
+        for data in pieces:
+            self.notifications += 1
+            every = self.fault("lose")
+            if not every or self.notifications % every:
                 self.send("d", handle, data.hex())
+            if self.fault("cut"):
+                asyncio.get_running_loop().call_later(CUT_SECONDS, self.radio.hang_up)
+                return
 
     async def repeat(self):
         while True:
@@ -96,8 +136,21 @@ class Slot:
 class Radio:
     """The other end of radio.h."""
 
-    def __init__(self, batteries):
-        self.batteries, self.slots, self.writer = batteries, {}, None
+    def __init__(self, batteries, faults):
+        self.batteries, self.faults = batteries, faults
+        self.slots, self.writer = {}, None
+
+    def fault(self, battery, step, default=None):
+        try:
+            with open(self.faults) as file:
+                faults = json.load(file)
+        except OSError:
+            return default
+        return {**faults.get("all", {}), **faults.get(battery.key, {})}.get(step, default)
+
+    def hang_up(self):
+        if self.writer:
+            self.writer.close()
 
     def send(self, *words):
         if self.writer:
@@ -107,7 +160,7 @@ class Radio:
         while True:
             connected = [slot.battery for slot in self.slots.values()]
             for address, battery in self.batteries.items():
-                if battery not in connected:
+                if battery not in connected and not self.fault(battery, "hidden"):
                     self.send("A", f"{address:012x}", 0, RSSI, battery.advertisement().hex())
             await asyncio.sleep(ADVERTISING_SECONDS)
 
@@ -124,7 +177,8 @@ class Radio:
         slot = self.slots.get(index)
         if kind == "C":
             # A battery that does not exist is never connected.
-            if battery := self.batteries.get(int(words[0], 16)):
+            battery = self.batteries.get(int(words[0], 16))
+            if battery and not self.fault(battery, "hidden"):
                 self.slots[index] = Slot(self, index, battery)
                 self.slots[index].connect()
         elif kind == "M":
@@ -137,10 +191,10 @@ class Radio:
             slot.list_services()
         elif kind == "N":
             slot.registered = words[1] == "1"
-            self.send("n", index, words[0], words[1], 0)
+            slot.finish("n", "notify", words[0], words[1])
         elif kind == "w":
             slot.subscribed = bytes.fromhex(words[1])[:1] != b"\0"
-            slot.send("w", words[0], 0)
+            slot.finish("w", "descriptor", words[0])
         elif kind == "W":
             slot.write(int(words[0]), bytes.fromhex(words[2]))
 
@@ -156,15 +210,21 @@ def vectors(folder, brand, *ids):
 
 
 async def main():
-    path, folder = sys.argv[1:]
+    path, folder, faults = (*sys.argv[1:], "")[:3]
     basic, cells = "jbd_16s_ble_basic_three_notifications", "jbd_16s_ble_cells_two_notifications"
-    jbd = Battery("xiaoxiang BMS", 0xFF00, {3: (0xFF01, READ | NOTIFY), 6: (0xFF02, WRITE_WITHOUT_RESPONSE | WRITE)},
-                  vectors(folder, "jbd", basic, cells))
+
+    def jbd(key, name):
+        characteristics = {3: (0xFF01, READ | NOTIFY), 6: (0xFF02, WRITE_WITHOUT_RESPONSE | WRITE)}
+        return Battery(key, name, 0xFF00, characteristics, vectors(folder, "jbd", basic, cells))
+
     board = "jk02_32s_pb2a16s20p_v15"
     records = vectors(folder, "jk", f"{board}_devinfo", f"{board}_settings", f"{board}_cell")
-    jk = Battery("JK_PB2A16S20P", 0xFFE0, {3: (0xFFE1, NOTIFY | WRITE_WITHOUT_RESPONSE)}, records)
+    jk = Battery("jk", "JK_PB2A16S20P", 0xFFE0, {3: (0xFFE1, NOTIFY | WRITE_WITHOUT_RESPONSE)}, records)
     jk.stream = [bytes.fromhex(text) for text in records[-1]["notifications_hex"]]
-    radio = Radio({0xA4C137001234: jbd, 0xC84780001234: jk})
+    batteries = {0xA4C137001234: jbd("jbd", "xiaoxiang BMS"), 0xC84780001234: jk}
+    for number in (1, 2, 3):
+        batteries[0xA4C137005600 + number] = jbd(f"spare{number}", f"spare {number}")
+    radio = Radio(batteries, faults)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, radio.lose_connections)
     async with await asyncio.start_unix_server(radio.serve, path):
         await radio.advertise()
