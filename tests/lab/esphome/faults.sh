@@ -19,7 +19,7 @@ recovers() {
 # occupied: another client uses all connections of the proxy.
 occupied() {
   start client "$CLIENT" "$LAB/esphome/client.py" "$PORT" "$KEY" occupy A4:C1:37:00:56:0{1,2,3}
-  wait_for 20 grep -q occupied "$WORK/client.log" || die "no other client: $(tail -n 3 "$WORK/client.log")"
+  wait_for 90 grep -q occupied "$WORK/client.log" || die "no other client: $(tail -n 3 "$WORK/client.log")"
 }
 
 start_proxy

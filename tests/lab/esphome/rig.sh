@@ -20,7 +20,7 @@ start_proxy() {
   PORT=$(free_port)
   start radio python3 "$LAB/esphome/radio.py" "$WORK/radio" "$REPOSITORY/tests/vectors" "$WORK/faults"
   RADIO=$STARTED
-  wait_for 20 test -S "$WORK/radio" || die "radio.py does not start: $(tail -n 3 "$WORK/radio.log")"
+  wait_for 60 test -S "$WORK/radio" || die "radio.py does not start: $(tail -n 3 "$WORK/radio.log")"
   export ESPHOME_RADIO=$WORK/radio
   device "$NEW" "$KEY"
 }

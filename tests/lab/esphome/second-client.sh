@@ -11,7 +11,7 @@ SPARE=A4:C1:37:00:56:01
 other_client() {
   start client "$PYTHON" "$LAB/esphome/client.py" "$PORT" "$KEY" serve $SPARE
   OTHER=$STARTED
-  wait_for 30 is_served 1 || die "no other client: $(tail -n 3 "$WORK/client.log")"
+  wait_for 90 is_served 1 || die "no other client: $(tail -n 3 "$WORK/client.log")"
 }
 
 # is_served COUNT: the other client has received so many notifications.
