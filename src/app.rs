@@ -54,18 +54,20 @@ const BROKER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// process costs as much as decoding several frames.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Runs the service until a signal stops it.
-pub async fn serve(config: Config) -> std::io::Result<()> {
+/// Runs the service until a signal or a command stops it; true if it is to be started again.
+pub async fn serve(config: Config, set_log_level: fn(&'static str)) -> std::io::Result<bool> {
     let stop = stop_on_signal()?;
     info!("bms-reader {}", env!("CARGO_PKG_VERSION"));
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let app = App::build(&config, &SimOptions::default(), &stop);
+    let mut app = App::build(&config, &SimOptions::default(), &stop);
     app.tasks.log_panics();
+    app.commands.program.set_log_level = set_log_level;
+    let program = app.commands.program.clone();
     run(app, &config, stop).await;
     info!("stopped");
-    Ok(())
+    Ok(program.is_restart_requested())
 }
 
 /// Runs the sinks until `stop`. On return every battery is published as offline and every
@@ -245,7 +247,9 @@ impl App {
         let ids = |line: &Line| line.members.iter().map(|member| member.id.clone()).collect();
         let mut groups: Vec<Vec<DeviceId>> = lines.iter().map(ids).collect();
         groups.extend(config.banks.iter().map(|bank| vec![bank.profile.id.clone()]));
-        let (commands, inboxes) = CommandBus::new(&groups);
+        let (mut commands, inboxes) = CommandBus::new(&groups);
+        commands.program.started = clock::uptime();
+        commands.program.stop = stop.clone();
         let mut inboxes = inboxes.into_iter();
         let (tasks, mut running) = (Tasks::default(), JoinSet::new());
         for (line, inbox) in lines.into_iter().zip(inboxes.by_ref()) {

@@ -1,13 +1,15 @@
-//! Commands from sinks to lines.
+//! Commands from sinks to lines, and to the program itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use crate::model::{DeviceId, Energy, Setting};
+use crate::model::{DeviceId, Energy, Setting, Uptime};
 
 pub mod payload;
 
@@ -75,6 +77,38 @@ pub type CommandInbox = mpsc::Receiver<Box<Request>>;
 #[derive(Debug, Clone, Default)]
 pub struct CommandBus {
     inboxes: Arc<BTreeMap<DeviceId, mpsc::Sender<Box<Request>>>>,
+    pub program: ProgramControl,
+}
+
+/// What sinks may request from the program.
+#[derive(Debug, Clone)]
+pub struct ProgramControl {
+    /// When it started, on the boot-time clock.
+    pub started: Uptime,
+    /// Applies until the program ends.
+    pub set_log_level: fn(&'static str),
+    /// Ends the program.
+    pub stop: CancellationToken,
+    restart: Arc<AtomicBool>,
+}
+
+impl Default for ProgramControl {
+    fn default() -> Self {
+        let (started, stop, restart) = Default::default();
+        ProgramControl { started, set_log_level: |_| {}, stop, restart }
+    }
+}
+
+impl ProgramControl {
+    /// Ends the program with the exit code that makes Docker and systemd start it again.
+    pub fn restart(&self) {
+        self.restart.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+    }
+
+    pub fn is_restart_requested(&self) -> bool {
+        self.restart.load(Ordering::Relaxed)
+    }
 }
 
 impl CommandBus {
@@ -87,7 +121,7 @@ impl CommandBus {
             inboxes.extend(devices.iter().map(|device| (device.clone(), sender.clone())));
             receivers.push(receiver);
         }
-        (CommandBus { inboxes: Arc::new(inboxes) }, receivers)
+        (CommandBus { inboxes: Arc::new(inboxes), program: ProgramControl::default() }, receivers)
     }
 
     /// Waits for the reply, at most half a minute, but never for a free place in the inbox.

@@ -13,7 +13,8 @@ pub fn set_installation(installation: Installation) {
     let _ = INSTALLATION.set(installation);
 }
 
-fn installation() -> Installation {
+/// Where the program runs.
+pub fn installation() -> Installation {
     INSTALLATION.get().copied().unwrap_or(Installation::Host)
 }
 

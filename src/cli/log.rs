@@ -12,10 +12,11 @@ use std::time::Duration;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{CommandError, misconfigured};
-use crate::config::LogSettings;
+use crate::config::{LogSettings, log_filter};
 
 /// Lines that wait for stderr, in bytes. A pipe holds another 64 KiB.
 const CAPACITY: usize = 128 * 1024;
@@ -24,6 +25,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(150);
 
 /// Set when the service starts; the commands write without a queue.
 static QUEUED: OnceLock<QueuedStderr> = OnceLock::new();
+/// Changes the filter of the running log.
+static FILTER: OnceLock<reload::Handle<Targets, tracing_subscriber::Registry>> = OnceLock::new();
 
 #[derive(Debug)]
 struct QueuedStderr {
@@ -40,13 +43,23 @@ pub(super) fn start(log: &LogSettings) -> Result<(), CommandError> {
         .with_writer(Stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
-    let filtered = tracing_subscriber::registry().with(filter(log)?);
+    let (filter, handle) = reload::Layer::new(filter(log)?);
+    let filtered = tracing_subscriber::registry().with(filter);
+    let _ = FILTER.set(handle);
     // A second start in one process (tests) keeps the first log.
     let _ = match log.json {
         true => filtered.with(lines.json()).try_init(),
         false => filtered.with(lines).try_init(),
     };
     Ok(())
+}
+
+/// Applies a level as `LOG_LEVEL` does, until the program ends.
+pub(super) fn set_level(level: &'static str) {
+    if let (Some(handle), Ok(filter)) = (FILTER.get(), log_filter(level).parse::<Targets>()) {
+        // Fails only after the end of the log.
+        let _ = handle.reload(filter);
+    }
 }
 
 /// Logs to stderr from a thread. Where no thread can be started, the caller writes.

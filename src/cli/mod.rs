@@ -49,6 +49,8 @@ use args::{Command, CommandFuture, Invocation, PROGRAM};
 const SUCCESS: u8 = 0;
 const FAILED: u8 = 1;
 const MISCONFIGURED: u8 = 2;
+/// The end was requested by a command; whatever supervises the program starts it again.
+const RESTART: u8 = 75;
 
 /// Every command, in the order of the help.
 pub const COMMANDS: &[&Command] = &[
@@ -167,8 +169,9 @@ fn run(command: CommandFuture) -> Outcome {
 async fn serve() -> Outcome {
     let config = load_config()?;
     log::start_queued(&config.log)?;
-    app::serve(config).await.map_err(|error| failed(format!("cannot handle signals: {error}")))?;
-    Ok(SUCCESS)
+    let served = app::serve(config, log::set_level).await;
+    let restart = served.map_err(|error| failed(format!("cannot handle signals: {error}")))?;
+    Ok(if restart { RESTART } else { SUCCESS })
 }
 
 /// The warnings go to stderr, because these commands have no log.

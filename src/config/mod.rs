@@ -38,7 +38,7 @@ pub use profiles::read_profile;
 pub use proxies::BleProxy;
 pub use redacted::{RedactedConfig, redacted};
 pub use rule::Rule;
-pub use service::{HistorySettings, LogSettings};
+pub use service::{HistorySettings, LogSettings, log_filter};
 pub use source::environment;
 
 use error::Reporter;

@@ -63,6 +63,12 @@ pub(super) fn supervisor(values: &Values) -> Option<Supervisor> {
     Some(Supervisor { url: values.value(&SUPERVISOR_API)?.to_owned(), token })
 }
 
+/// The filter of a level, in the syntax of `RUST_LOG`. Dependencies never log more than warnings.
+pub fn log_filter(level: &str) -> String {
+    let others = if level == "error" { "error" } else { "warn" };
+    format!("{others},bms_reader={level}")
+}
+
 pub(super) fn log(values: &Values) -> LogSettings {
     let level = match values.choice(&LOG_LEVEL) {
         Some("TRACE") => "trace",
@@ -72,11 +78,9 @@ pub(super) fn log(values: &Values) -> LogSettings {
         Some("DEBUG") => "debug",
         _ => "info",
     };
-    // Dependencies never log more than warnings.
-    let others = if level == "error" { "error" } else { "warn" };
     let filter = values.explicit(&RUST_LOG).map(str::to_owned);
     LogSettings {
-        filter: filter.unwrap_or_else(|| format!("{others},bms_reader={level}")),
+        filter: filter.unwrap_or_else(|| log_filter(level)),
         json: values.choice(&LOG_FORMAT) == Some("json"),
         is_default: [&LOG_LEVEL, &RUST_LOG, &DEBUG_MODE].iter().all(|it| !values.is_set(it)),
     }

@@ -6,7 +6,7 @@ use bms_reader::command::Command;
 use bms_reader::model::Secret;
 
 use crate::BRIDGE;
-use crate::fixture::{TestSink, pack};
+use crate::fixture::{LOG_LEVELS, TestSink, pack};
 use crate::mosquitto::Mosquitto;
 
 const PASSWORD: &str = "right";
@@ -15,7 +15,7 @@ const PASSWORD: &str = "right";
 fn broker() -> Mosquitto {
     let mut broker = Mosquitto::with_login("tester", PASSWORD);
     let passwords = broker.folder().join("passwords");
-    for user in ["bms", "homeassistant", "viewer"] {
+    for user in ["bms", "homeassistant", "fleet", "viewer"] {
         let mut process = Process::new("mosquitto_passwd");
         process.arg("-b").arg(&passwords).args([user, PASSWORD]).stderr(Stdio::null());
         assert!(process.status().expect("mosquitto_passwd starts").success());
@@ -62,6 +62,12 @@ fn example_rules_allow_the_program_and_stop_others() {
     publish_as("homeassistant", &broker, "bms/rack/cmd/read", "read");
     assert_eq!(sink.accept_command(), Command::Read, "the first to arrive");
     assert_eq!(mqtt.payloads("bms/rack/soc"), ["64.0"]);
+    let level = "bms/bridge/bms-reader-rack/cmd/log_level";
+    for (user, payload) in [("viewer", "trace"), ("homeassistant", "error"), ("fleet", "debug")] {
+        publish_as(user, &broker, level, payload);
+    }
+    mqtt.wait_on(&format!("{level}/result"));
+    assert_eq!(*LOG_LEVELS.lock().expect("no panic"), ["debug"]);
     mqtt.clear();
     publish_as("homeassistant", &broker, "homeassistant/status", "online");
     mqtt.wait_for("bms/rack/soc", "64.0");

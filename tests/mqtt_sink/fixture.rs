@@ -1,12 +1,12 @@
 //! The MQTT sink on a thread of its own, with a board that the test fills.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bms_reader::board::Board;
 use bms_reader::clock;
-use bms_reader::command::{Command, CommandBus, CommandInbox};
+use bms_reader::command::{Command, CommandBus, CommandInbox, ProgramControl};
 use bms_reader::model::derive::derive;
 use bms_reader::model::reading::{Cell, Probe, SensorLocation};
 use bms_reader::model::units::{CentiPercent, DeciCelsius, Milliamps, Millis, Millivolts, Uptime};
@@ -18,6 +18,9 @@ use bms_reader::sink::mqtt::{self, Discovery, Publish, Settings};
 use tokio_util::sync::CancellationToken;
 
 use crate::mosquitto::{Mosquitto, Subscriber, WAIT_LIMIT};
+
+/// The levels that commands have set. Each test is a process of its own.
+pub static LOG_LEVELS: Mutex<Vec<&str>> = Mutex::new(Vec::new());
 
 /// A broker with a subscriber, and a running sink with one battery, `rack`.
 pub fn start() -> (Mosquitto, Subscriber, TestSink) {
@@ -82,10 +85,12 @@ impl TestSink {
             publish: Publish::Changes(Duration::from_secs(300)),
         };
         let lines: Vec<Vec<DeviceId>> = ids.iter().map(|id| vec![device(id)]).collect();
-        let (bus, inboxes) = CommandBus::new(&lines);
+        let (mut bus, inboxes) = CommandBus::new(&lines);
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         let file_restored = CancellationToken::new();
         file_restored.cancel();
+        bus.program.stop = stop.clone();
+        bus.program.set_log_level = |level| LOG_LEVELS.lock().expect("no panic").push(level);
         TestSink { settings, file_restored, board, bus, inboxes, stop, kill, thread: None }
     }
 
@@ -177,7 +182,7 @@ impl TestSink {
     pub fn fail(&self) {
         let fault = Fault::new(FaultKind::Timeout, "no answer", "check the cable");
         self.board.update(&device("rack"), |state| {
-            state.counters.errors += 1;
+            state.counters.count_fault(FaultKind::Timeout);
             state.attempt = Some(attempt(state.attempt.as_ref(), Some(fault)));
         });
     }
@@ -195,6 +200,14 @@ impl TestSink {
 
     pub fn link(&self, id: &str) -> LinkState {
         self.board.latest(&device(id)).expect("such a battery").link
+    }
+
+    pub fn program(&self) -> &ProgramControl {
+        &self.bus.program
+    }
+
+    pub fn program_mut(&mut self) -> &mut ProgramControl {
+        &mut self.bus.program
     }
 
     pub fn broker_state(&self) -> BrokerState {

@@ -5,6 +5,7 @@
 mod access;
 mod alarm_events;
 mod availability;
+mod bridge;
 #[cfg(feature = "tls")]
 #[path = "../common/certificate.rs"]
 mod certificate;

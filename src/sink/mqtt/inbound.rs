@@ -9,6 +9,7 @@ use crate::remedy;
 
 use super::Settings;
 use super::alarms;
+use super::bridge::{self, BridgeCommand};
 use super::command_reply::error_reply;
 use super::discovery::{ORIGIN, platform};
 use super::json::object;
@@ -26,6 +27,9 @@ pub enum Incoming {
     /// Topic of a retained command. It would run again at every connection, so it never runs.
     RetainedCommand(String),
     Retained(usize, RetainedState),
+    Bridge(BridgeCommand),
+    /// As [`Incoming::InvalidCommand`], for a command to the program itself.
+    InvalidBridge(Message),
     /// Topic and payload of any retained message.
     Collected(String, Vec<u8>),
     /// The broker still retains what this run announced for the battery.
@@ -55,6 +59,8 @@ pub struct MessageParser {
     announced: Vec<Option<Message>>,
     birth: String,
     echo: String,
+    /// Base of the topics of the program itself.
+    bridge: String,
     /// Whether every retained message is reported.
     collects: bool,
     allow_config: bool,
@@ -67,6 +73,7 @@ impl MessageParser {
             batteries,
             birth: topics::birth(&settings.discovery_prefix),
             echo: topics::echo(&settings.client_id),
+            bridge: topics::bridge(&settings.client_id),
             collects: false,
             allow_config: settings.allow_config,
         }
@@ -87,7 +94,7 @@ impl MessageParser {
 
     /// The longest payload that is accepted on a topic, in bytes.
     pub fn max_payload(&self, topic: &str) -> usize {
-        if topic == self.birth || topic == self.echo {
+        if topic == self.birth || topic == self.echo || self.bridge_key(topic).is_some() {
             return limits::MAX_SHORT;
         }
         let limit = |topics: &Topics| match topics.key(topic) {
@@ -113,6 +120,16 @@ impl MessageParser {
         }
         if self.collects && retained {
             return Some(Incoming::Collected(topic.to_owned(), payload.to_owned()));
+        }
+        if let Some(command) =
+            self.bridge_key(topic).and_then(|key| self.parse_bridge(key, payload))
+        {
+            return match command {
+                _ if retained && payload.is_empty() => None,
+                _ if retained => Some(Incoming::RetainedCommand(topic.to_owned())),
+                Ok(command) => Some(Incoming::Bridge(command)),
+                Err(error) => Some(Incoming::InvalidBridge(error_reply(topic, &error))),
+            };
         }
         let mut batteries = self.batteries.iter().enumerate();
         batteries.find_map(|(index, topics)| {
@@ -142,7 +159,19 @@ impl MessageParser {
             let switches = Switch::ALL.map(topics::switch_command);
             fixed.into_iter().chain(switches).map(|key| topics.topic(&key))
         });
-        commands.chain([self.birth.clone(), self.echo.clone()]).collect()
+        let bridge = [topics::LOG_LEVEL_COMMAND, topics::RESTART_COMMAND];
+        let bridge = bridge.map(|key| format!("{}/{key}", self.bridge));
+        commands.chain(bridge).chain([self.birth.clone(), self.echo.clone()]).collect()
+    }
+
+    /// The level of a topic of the program itself.
+    fn bridge_key<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        topic.strip_prefix(&self.bridge)?.strip_prefix('/')
+    }
+
+    fn parse_bridge(&self, key: &str, payload: &[u8]) -> Option<Result<BridgeCommand, String>> {
+        let command = bridge::parse_command(key, payload)?;
+        Some(if self.allow_config { command } else { Err(config_off(key)) })
     }
 
     fn is_intact(&self, index: usize, topic: &str, payload: &[u8]) -> bool {
@@ -155,7 +184,7 @@ impl MessageParser {
     fn parse_command(&self, key: &str, payload: &[u8]) -> Option<Result<Command, String>> {
         Some(match key {
             topics::READ_COMMAND => Ok(Command::Read),
-            topics::CONFIG_COMMAND if !self.allow_config => Err(config_off()),
+            topics::CONFIG_COMMAND if !self.allow_config => Err(config_off(key)),
             topics::CONFIG_COMMAND => parse_config(payload).map(Command::Configure),
             _ => {
                 let is_switch = |switch: &Switch| topics::switch_command(*switch) == key;
@@ -166,9 +195,9 @@ impl MessageParser {
     }
 }
 
-fn config_off() -> String {
+fn config_off(key: &str) -> String {
     let on = remedy::assignment("ALLOW_CONFIG", "true");
-    format!("cmd/config is switched off; set {on} to allow it")
+    format!("{key} is switched off; set {on} to allow it")
 }
 
 fn parse_retained(topics: &Topics, topic: &str, payload: &[u8]) -> Option<RetainedState> {

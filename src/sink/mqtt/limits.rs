@@ -43,8 +43,10 @@ pub struct RateLimit {
 
 /// Forced reads of one battery. Each takes time on a bus that other batteries share.
 pub const READS: RateLimit = RateLimit { burst: 5, interval: Duration::from_secs(2) };
-/// Other commands of one battery, valid or not. Each has a reply.
+/// Other commands of one battery, or of the program itself, valid or not. Each has a reply.
 pub const COMMANDS: RateLimit = RateLimit { burst: 10, interval: Duration::from_secs(1) };
+/// The program runs this long before a command may restart it.
+pub const MIN_RUN: Duration = Duration::from_secs(60);
 /// Lines of one kind in the log.
 pub const LOG_LINES: RateLimit = RateLimit { burst: 3, interval: Duration::from_secs(60) };
 /// Complete publications because Home Assistant reports its start.

@@ -14,6 +14,7 @@ mod alarms;
 mod backfill;
 mod backoff;
 mod battery;
+mod bridge;
 mod client;
 mod command_reply;
 mod discovery;

@@ -1,5 +1,6 @@
 //! What is published on a connection, and in which order.
 
+mod bridge;
 mod prepare;
 
 use std::convert::Infallible;
@@ -30,12 +31,16 @@ use super::message::Message;
 use super::topics;
 use super::{DISCONNECT_TIMEOUT, PROGRESS_INTERVAL, STEP_LIMIT, Settings};
 
+use bridge::SentBridge;
 use prepare::report_refused;
 
 /// Commands that are carried out at the same time.
 const MAX_COMMANDS: usize = 16;
 /// How often it is checked whether a driver of Venus OS needs a message.
 const VICTRON_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Commands that are being carried out; the caller logs errors and publishes replies.
+type Replies = JoinSet<Result<Option<Message>, CommandError>>;
 
 /// Publishes all batteries of the board; outlasts connections.
 pub struct Publisher {
@@ -58,6 +63,7 @@ pub struct Publisher {
     all_arrived: bool,
     /// `None` unless missed readings are sent later.
     feed: Option<Feed>,
+    sent_bridge: SentBridge,
     pub task: Task,
 }
 
@@ -85,6 +91,7 @@ impl Publisher {
             file_restored,
             all_arrived: false,
             feed: None,
+            sent_bridge: SentBridge::default(),
             task,
         }
     }
@@ -163,7 +170,7 @@ impl Publisher {
         self.feed = backfill.map(|backfill| Feed::new(backfill, devices));
         let early_commands = self.prepare(client).await?;
         let mut updates = self.publish_all(client).await?;
-        let mut replies = JoinSet::new();
+        let mut replies = Replies::new();
         for command in early_commands {
             self.handle(command, &mut replies, client).await?;
         }
@@ -171,6 +178,7 @@ impl Publisher {
         let (file_restored, mut restores) = (self.file_restored.clone(), true);
         let mut repeat = time::interval(VICTRON_INTERVAL);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut bridge_due = time::Instant::now() + bridge::INTERVAL;
         loop {
             self.task.progress(STEP_LIMIT);
             tokio::select! {
@@ -193,6 +201,10 @@ impl Publisher {
                 }
                 turn = next_turn(&mut self.feed), if self.feed.is_some() => {
                     self.send_missed(turn, client).await?;
+                }
+                () = sleep_until(bridge_due) => {
+                    bridge_due = time::Instant::now() + bridge::INTERVAL;
+                    self.publish_bridge(client).await?;
                 }
                 states = updates.next() => self.publish_updates(&states, client).await?,
                 Some(Ok(reply)) = replies.join_next(), if !replies.is_empty() => match reply {
@@ -223,6 +235,7 @@ impl Publisher {
         for battery in &mut self.batteries {
             report(battery, &self.board, &self.settings, client).await?;
         }
+        self.publish_bridge(client).await?;
         client.publish([Message::retained(self.bridge.clone(), "true")]).await?;
         for battery in &mut self.batteries {
             publish_alarm_events(battery, &self.board, client).await?;
@@ -285,7 +298,7 @@ impl Publisher {
     async fn handle(
         &mut self,
         incoming: Incoming,
-        replies: &mut JoinSet<Result<Option<Message>, CommandError>>,
+        replies: &mut Replies,
         client: &MqttClient,
     ) -> Result<(), MqttError> {
         match incoming {
@@ -312,7 +325,10 @@ impl Publisher {
                 };
                 replies.spawn(carry_out.boxed());
             }
-            Incoming::InvalidCommand(_, reply) => client.publish([reply]).await?,
+            Incoming::Bridge(command) => self.handle_bridge(command, replies, client).await?,
+            Incoming::InvalidBridge(reply) | Incoming::InvalidCommand(_, reply) => {
+                client.publish([reply]).await?
+            }
             Incoming::RetainedCommand(topic) => tracing::warn!(
                 "MQTT: ignored a retained command on {topic}; send commands without the retain flag"
             ),

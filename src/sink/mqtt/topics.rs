@@ -27,6 +27,18 @@ pub const READ_COMMAND: &str = "cmd/read";
 /// Changes address, interval and timeouts.
 pub const CONFIG_COMMAND: &str = "cmd/config";
 
+// Levels below [`bridge`], besides `online`.
+/// A message sent here returns after everything that the broker has queued for this client.
+const PING: &str = "ping";
+/// What the program is, and which batteries it publishes, as JSON.
+pub const INFO: &str = "info";
+/// How the reads of each battery go, as JSON.
+pub const HEALTH: &str = "health";
+/// Changes the level of the log until the program ends.
+pub const LOG_LEVEL_COMMAND: &str = "cmd/log_level";
+/// Ends the program, so that it is started again.
+pub const RESTART_COMMAND: &str = "cmd/restart";
+
 /// The topics of one battery.
 #[derive(Debug, Clone)]
 pub struct Topics {
@@ -45,6 +57,10 @@ impl Topics {
             prefix: prefix.trim_matches('/').to_owned(),
             id: id.to_owned(),
         }
+    }
+
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     /// A value key or one of the constants above, below the base topic.
@@ -118,14 +134,18 @@ pub fn command_result(command: &str) -> String {
     format!("{command}/result")
 }
 
-/// Availability of the program itself, which is its last will.
-pub fn bridge_online(client_id: &str) -> String {
-    format!("bms/bridge/{}/online", topic_level(client_id))
+/// The base of the topics of the program itself.
+pub fn bridge(client_id: &str) -> String {
+    format!("bms/bridge/{}", topic_level(client_id))
 }
 
-/// A message sent here returns after everything that the broker has queued for this client.
+/// Availability of the program itself, which is its last will.
+pub fn bridge_online(client_id: &str) -> String {
+    format!("{}/{ONLINE}", bridge(client_id))
+}
+
 pub fn echo(client_id: &str) -> String {
-    format!("bms/bridge/{}/ping", topic_level(client_id))
+    format!("{}/{PING}", bridge(client_id))
 }
 
 /// Home Assistant publishes `online` here when it has started (its "birth message").

@@ -11,6 +11,7 @@ use crate::sink::mqtt::limits::{self, Rate};
 #[derive(Debug)]
 pub struct Intake {
     parser: Arc<MessageParser>,
+    /// The last one is for the commands to the program itself.
     batteries: Vec<Battery>,
     too_large: Rate,
     retained_commands: Rate,
@@ -43,7 +44,7 @@ impl Battery {
 impl Intake {
     pub fn new(parser: Arc<MessageParser>) -> Self {
         let log = || Rate::new(limits::LOG_LINES);
-        let batteries = (0..parser.batteries()).map(|_| Battery::new()).collect();
+        let batteries = (0..=parser.batteries()).map(|_| Battery::new()).collect();
         let (too_large, retained_commands, overflows) = (log(), log(), log());
         let collected = limits::MAX_COLLECTED;
         Intake { parser, batteries, too_large, retained_commands, overflows, collected }
@@ -64,6 +65,9 @@ impl Intake {
                 self.admit(*index, topic, is_read, now)?;
             }
             Incoming::InvalidCommand(index, _) => self.admit(*index, topic, false, now)?,
+            Incoming::Bridge(_) | Incoming::InvalidBridge(_) => {
+                self.admit(self.parser.batteries(), topic, false, now)?;
+            }
             Incoming::RetainedCommand(_) => {
                 self.retained_commands.admit(now)?;
             }

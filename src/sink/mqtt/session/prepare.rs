@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{MAX_COMMANDS, Publisher};
+use super::{MAX_COMMANDS, Publisher, SentBridge};
 use crate::model::{EnergySource, EnergyTotals, Restored};
 use crate::sink::mqtt::battery::PublishedBattery;
 use crate::sink::mqtt::client::{Event, MqttClient};
@@ -35,6 +35,7 @@ impl Publisher {
         client: &mut MqttClient,
     ) -> Result<Vec<Incoming>, MqttError> {
         self.all_arrived = false;
+        self.sent_bridge = SentBridge::default();
         let mut arrived = Arrived::default();
         let is_connected = |event: &Event| matches!(event, Event::Connected);
         self.receive_until(is_connected, client, &mut arrived).await?;
