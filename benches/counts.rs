@@ -210,6 +210,7 @@ fn settings(port: u16) -> mqtt::Settings {
         login: None,
         client_id: "counts".to_owned(),
         keep_alive: Duration::from_secs(3600),
+        version: mqtt::Version::V311,
         tls: None,
         base_topic: "bms/{id}".to_owned(),
         discovery_prefix: "homeassistant".to_owned(),

@@ -9,7 +9,7 @@ use super::service;
 use super::values::Values;
 use super::variables::*;
 use crate::model::Secret;
-use crate::sink::mqtt::{Backfill, Discovery, Publish, Settings, SupervisedBroker, Tls};
+use crate::sink::mqtt::{Backfill, Discovery, Publish, Settings, SupervisedBroker, Tls, Version};
 
 /// `None` if no broker is configured. `ids`: batteries and banks, in order.
 pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
@@ -44,6 +44,10 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
             None => "bms-reader".to_owned(),
         }),
         keep_alive: values.seconds(&MQTT_KEEP_ALIVE)?,
+        version: match values.choice(&MQTT_VERSION)? {
+            "5" | "5.0" => Version::V5,
+            _ => Version::V311,
+        },
         tls,
         base_topic: base_topic?,
         discovery_prefix: text(&MQTT_TOPIC_PREFIX)?,

@@ -234,6 +234,9 @@ variables! {
             help: "Client ID at the broker. Two clients with the same ID disconnect each other." }
         MQTT_KEEP_ALIVE { default: Some("20"), rule: Rule::whole(5, 3600, " seconds"), example: "20",
             help: "Keep-alive interval in seconds. An unreachable broker is noticed within this time." }
+        MQTT_VERSION { default: Some("3.1.1"), rule: Rule::Choice(&["3.1.1", "3", "4", "5", "5.0"]), example: "5",
+            help: "Version of MQTT: `3.1.1` (`3` and `4` mean the same) or `5`, with which values expire at the broker and \
+                refusals are explained in the log. Where the broker does not accept 5, 3.1.1 is used." }
         MQTT_PUBLISH { default: Some("changes"), rule: Rule::Choice(&["changes", "all"]), example: "changes",
             help: "`changes`: send an unchanged value again only every `MQTT_REFRESH` seconds; `all`: send every value at \
                 every read." }

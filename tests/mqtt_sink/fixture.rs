@@ -14,7 +14,7 @@ use bms_reader::model::{
     Alarm, Attempt, BrokerState, DeviceId, EnergyTotals, Fault, FaultKind, LinkState, Profile,
     Reading, Snapshot,
 };
-use bms_reader::sink::mqtt::{self, Discovery, Publish, Settings};
+use bms_reader::sink::mqtt::{self, Discovery, Publish, Settings, Version};
 use tokio_util::sync::CancellationToken;
 
 use crate::mosquitto::{Mosquitto, Subscriber, WAIT_LIMIT};
@@ -50,6 +50,14 @@ pub struct TestSink {
     thread: Option<JoinHandle<()>>,
 }
 
+/// All tests hold for both versions; `scripts/test` runs them with each.
+fn version() -> Version {
+    match std::env::var("BMS_TEST_MQTT_VERSION").as_deref() {
+        Ok("5") => Version::V5,
+        _ => Version::V311,
+    }
+}
+
 impl TestSink {
     /// With one battery, `rack`; not running yet.
     pub fn with_discovery(broker: &Mosquitto, discovery: Discovery) -> Self {
@@ -78,6 +86,7 @@ impl TestSink {
             login: None,
             client_id: "bms-reader-rack".into(),
             keep_alive: Duration::from_secs(20),
+            version: version(),
             tls: None,
             base_topic: "bms/{id}".into(),
             discovery_prefix: "homeassistant".into(),

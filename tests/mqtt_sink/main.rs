@@ -16,6 +16,7 @@ mod fixture;
 mod hostile;
 #[path = "../common/mosquitto.rs"]
 mod mosquitto;
+mod mqtt5;
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod publishing;

@@ -2,7 +2,7 @@
 
 use super::{TWO, diagnostics, error, load_valid, warnings};
 use crate::model::TimeZone;
-use crate::sink::mqtt::Publish;
+use crate::sink::mqtt::{Publish, Version};
 
 #[test]
 fn topic_of_several_batteries_needs_id() {
@@ -14,6 +14,17 @@ fn topic_of_several_batteries_needs_id() {
     assert_eq!(load_valid(&[mqtt, topic]).mqtt.unwrap().base_topic, "solar/{type}");
     assert!(error(&[mqtt, ("MQTT_BASE_TOPIC", "/bms/{id}")]).contains("a slash at either end"));
     assert!(error(&[mqtt, ("MQTT_TOPIC_PREFIX", "ha/#")]).starts_with("MQTT_TOPIC_PREFIX"));
+}
+
+#[test]
+fn version_of_mqtt_has_several_spellings() {
+    let version =
+        |value| load_valid(&[("MQTT_HOST", "b"), ("MQTT_VERSION", value)]).mqtt.unwrap().version;
+    assert_eq!(["", "3.1.1", "3", "4"].map(version), [Version::V311; 4]);
+    assert_eq!(["5", "5.0"].map(version), [Version::V5; 2]);
+    assert!(
+        error(&[("MQTT_HOST", "b"), ("MQTT_VERSION", "6")]).starts_with("MQTT_VERSION is \"6\"")
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::discovery_sync::{DiscoveryUpdate, RetainedDiscovery};
 use super::inbound::RetainedState;
 use super::json::object;
 use super::message::Message;
-use super::publish_filter::{LastSent, is_due};
+use super::publish_filter::{LastSent, is_due, lifetime};
 use super::seen_quantities::SeenQuantities;
 use super::topics::{self, Topics};
 use super::victron::Feed;
@@ -287,6 +287,7 @@ impl PublishedBattery {
         let is_new = is_current(state, now) && sequence != self.sent.sequence;
         let mut messages = Vec::new();
         let mut present = Vec::with_capacity(self.present.len());
+        let lifetime_s = lifetime(state.profile.interval_ms, settings.publish).as_secs() as u32;
         let sent = &mut self.sent.values;
         let mut index = 0;
         for Entry { key, value, .. } in entries(state) {
@@ -301,10 +302,11 @@ impl PublishedBattery {
             let is_current = is_new || matches!(key.quantity().get, Get::Link(_));
             let is_due = is_due(last.as_ref().map(|(_, last)| last), &value, now, settings.publish);
             if is_current && is_due {
-                messages.push(Message::value(
-                    self.topics.value(key),
-                    topics::text(12, format_args!("{value}")),
-                ));
+                let payload = topics::text(12, format_args!("{value}"));
+                // The counters of the broker are the memory of this program.
+                let lifetime_s = if is_energy(key.quantity().key) { 0 } else { lifetime_s };
+                let message = Message::value(self.topics.value(key), payload);
+                messages.push(Message { lifetime_s, ..message });
                 let value = LastSent { value, at: now };
                 match last {
                     Some((_, last)) => *last = value,

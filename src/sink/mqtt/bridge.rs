@@ -8,7 +8,7 @@ use crate::remedy;
 use super::battery::PublishedBattery;
 use super::json::object;
 use super::topics;
-use super::{Discovery, Publish, Settings};
+use super::{Discovery, Publish, Settings, Version};
 
 /// What the log can be set to, as in `LOG_LEVEL`.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
@@ -77,6 +77,10 @@ pub fn info(settings: &Settings, batteries: &[PublishedBattery], started: Millis
         "started": started.iso8601(),
         "installation": installation,
         "batteries": batteries.iter().map(battery).collect::<Map<_, _>>(),
+        "mqtt_version": match settings.version {
+            Version::V311 => "3.1.1",
+            Version::V5 => "5",
+        },
         "refresh_s": refresh,
         "discovery": discovery,
         "allow_config": settings.allow_config,

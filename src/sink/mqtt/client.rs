@@ -10,39 +10,35 @@
 
 mod codec;
 mod connection;
+mod exchange;
 mod flow;
 mod intake;
+mod received;
+mod v5;
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
-use futures_util::{FutureExt, Sink, SinkExt, StreamExt};
-use rumqttc::{
-    Packet, PubAck, Publish, QoS, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe,
-};
+use rumqttc::{Packet, Publish, QoS, Subscribe, SubscribeFilter, Unsubscribe};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::error::MqttError;
 use super::inbound::{Incoming, MessageParser};
-use super::limits::MAX_PACKET;
 use super::message::Message;
 use super::topics;
-use super::{STEP_LIMIT, Settings};
-use crate::clock;
+use super::{STEP_LIMIT, Settings, Version};
 use crate::tasks::Task;
 
-use codec::Received;
 use connection::{CONNECT_TIMEOUT, Connection};
+use exchange::Exchange;
 use flow::Flow;
 use intake::Intake;
+use received::Agreed;
 
 /// Upper bound of what a packet contains besides topic and payload.
-const PACKET_OVERHEAD: usize = 16;
+const PACKET_OVERHEAD: usize = 64;
 /// Packets and batches waiting for room in the flow; few, because values grow old in the queue.
 const OUTGOING_QUEUE: usize = 8;
 /// Messages of QoS 0 pass through the queue in batches of this many bytes, or a few more.
@@ -54,7 +50,7 @@ const EVENT_QUEUE: usize = 4096;
 #[derive(Debug, PartialEq)]
 pub enum Event {
     /// It accepted the connection.
-    Connected,
+    Connected(Agreed),
     /// It answered a subscription and rejected this many of the filters.
     Subscribed(usize),
     Incoming(Incoming),
@@ -81,6 +77,8 @@ enum Content {
 pub struct MqttClient {
     outgoing: mpsc::Sender<Outgoing>,
     events: mpsc::Receiver<Event>,
+    /// Valid once the broker has accepted the connection.
+    agreed: Agreed,
     /// Of the task that uses it.
     progress: Task,
 }
@@ -111,12 +109,21 @@ pub fn open(
         events: event_sender,
         queue_length,
     };
-    (task, MqttClient { outgoing, events, progress })
+    (task, MqttClient { outgoing, events, agreed: Agreed::default(), progress })
 }
 
 impl MqttClient {
     pub async fn next(&mut self) -> Result<Event, MqttError> {
-        self.events.recv().await.ok_or(MqttError::Closed)
+        let event = self.events.recv().await.ok_or(MqttError::Closed)?;
+        if let Event::Connected(agreed) = &event {
+            self.agreed = *agreed;
+        }
+        Ok(event)
+    }
+
+    /// The version that the broker has accepted.
+    pub fn version(&self) -> Version {
+        self.agreed.version
     }
 
     /// Queues messages in order; waits while the queue is full.
@@ -126,13 +133,13 @@ impl MqttClient {
     ) -> Result<(), MqttError> {
         let mut batch = Vec::new();
         for message in messages {
-            if !is_sendable(&message) {
+            if !is_sendable(&message, self.agreed.max_packet) {
                 continue;
             }
             tracing::debug!("MQTT: {}, {} bytes", message.topic, message.payload.len());
             let is_value = !message.at_least_once;
             if is_value {
-                codec::encode(&message, &mut batch);
+                codec::encode(&message, self.agreed.version, &mut batch);
             }
             if !batch.is_empty() && (!is_value || batch.len() >= BATCH) {
                 self.send(Some(Content::Batch(std::mem::take(&mut batch))), None).await?;
@@ -207,9 +214,9 @@ impl MqttClient {
 }
 
 /// Dropping a message is better than losing the connection over it.
-fn is_sendable(message: &Message) -> bool {
+fn is_sendable(message: &Message, max_packet: usize) -> bool {
     let size = message.topic.len() + message.payload.len() + PACKET_OVERHEAD;
-    if size > MAX_PACKET {
+    if size > max_packet {
         tracing::error!(topic = message.topic, size, "MQTT: message too large, not sent");
         return false;
     }
@@ -224,217 +231,18 @@ impl ClientTask {
     /// Connects and moves packets until the connection ends.
     pub async fn run(self) -> MqttError {
         let ClientTask { settings, parser, outgoing, events, queue_length } = self;
-        let connection = timeout(CONNECT_TIMEOUT, Connection::open(&settings, parser.clone()));
+        let connection = timeout(CONNECT_TIMEOUT, Connection::open(&settings, &parser));
         let connection = match connection.await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return error.with_host(&settings.host),
             Err(_) => return MqttError::NoAnswer,
         };
-        let flow = Flow::new(settings.keep_alive, Instant::now());
+        let agreed = connection.agreed;
+        let demanded = agreed.keep_alive.map(|seconds| Duration::from_secs(seconds.into()));
+        let keep_alive = demanded.unwrap_or(settings.keep_alive);
+        let flow = Flow::new(keep_alive, agreed.max_inflight, Instant::now());
         let intake = Intake::new(parser);
-        let mut exchange = Exchange {
-            connection,
-            flow,
-            intake,
-            outgoing,
-            events,
-            queue_length,
-            progress: 0,
-            flushed: true,
-            waiting: VecDeque::new(),
-        };
-        exchange.report(Event::Connected);
+        let exchange = Exchange::new(connection, flow, intake, (outgoing, events), queue_length);
         exchange.run().await
     }
-}
-
-/// A connection while it lasts.
-struct Exchange {
-    connection: Connection,
-    flow: Flow,
-    intake: Intake,
-    outgoing: mpsc::Receiver<Outgoing>,
-    events: mpsc::Sender<Event>,
-    queue_length: Arc<AtomicUsize>,
-    /// See [`codec::PacketCodec::progress`].
-    progress: u64,
-    /// Nothing waits in the buffer of the connection.
-    flushed: bool,
-    /// Those who wait for the acknowledgement of a packet and all before it, and for the receipt of these bytes.
-    waiting: VecDeque<(u64, u64, oneshot::Sender<()>)>,
-}
-
-impl Exchange {
-    async fn run(&mut self) -> MqttError {
-        loop {
-            let ready = self.flow.has_room();
-            let next_check = self.flow.next_check();
-            // Not biased: a flood of incoming messages must not keep this client from sending.
-            let result = tokio::select! {
-                received = exchange(&mut self.connection, &mut self.flushed) => match received {
-                    Ok(received) => self.receive(received),
-                    Err(error) => Err(error),
-                },
-                Some(first) = self.outgoing.recv(), if ready => self.write(first),
-                () = sleep_until(next_check) => Ok(()),
-            };
-            let result = result.and_then(|()| self.check());
-            if let Err(error) = result {
-                return error;
-            }
-            let waiting = self.outgoing.len() + self.flow.unacknowledged();
-            self.queue_length.store(waiting, Ordering::Relaxed);
-            while self.flushed
-                && self.waiting.front().is_some_and(|(number, bytes, _)| {
-                    self.flow.is_acknowledged(*number) && self.flow.is_received(*bytes)
-                })
-                && let Some((.., acknowledged)) = self.waiting.pop_front()
-            {
-                // The session may have stopped waiting.
-                let _ = acknowledged.send(());
-            }
-        }
-    }
-
-    /// Part of a packet also counts as life.
-    fn check(&mut self) -> Result<(), MqttError> {
-        let (now, progress) = (Instant::now(), self.connection.packets.codec().progress);
-        if std::mem::replace(&mut self.progress, progress) != progress {
-            self.flow.receive(now);
-        }
-        if self.flow.mark_if_due(now) {
-            self.feed(Packet::PingReq)?;
-        }
-        self.flow.check(now)
-    }
-
-    fn receive(&mut self, received: Option<Received>) -> Result<(), MqttError> {
-        let event = match received {
-            None => return Ok(()),
-            Some(Received::TooLarge(message)) => {
-                self.intake.report_too_large(&message, clock::uptime());
-                return Ok(());
-            }
-            Some(Received::Packet(packet)) => self.handle(packet)?,
-        };
-        if let Some(event) = event {
-            self.report(event);
-        }
-        Ok(())
-    }
-
-    fn handle(&mut self, packet: Packet) -> Result<Option<Event>, MqttError> {
-        Ok(match packet {
-            Packet::PingResp => {
-                self.flow.confirm(Instant::now());
-                None
-            }
-            Packet::PubAck(ack) => {
-                self.flow.acknowledge(ack.pkid);
-                None
-            }
-            Packet::UnsubAck(ack) => {
-                self.flow.acknowledge(ack.pkid);
-                None
-            }
-            Packet::SubAck(ack) => {
-                self.flow.acknowledge(ack.pkid);
-                let codes = ack.return_codes.into_iter();
-                let rejected = codes.filter(|code| *code == SubscribeReasonCode::Failure).count();
-                Some(Event::Subscribed(rejected))
-            }
-            Packet::Publish(publish) => {
-                if publish.qos == QoS::AtLeastOnce {
-                    self.feed(Packet::PubAck(PubAck { pkid: publish.pkid }))?;
-                }
-                let Publish { topic, payload, retain, .. } = publish;
-                self.intake.take(&topic, &payload, retain, clock::uptime()).map(Event::Incoming)
-            }
-            _ => None,
-        })
-    }
-
-    /// The session may be waiting for this task, so the task must not wait for the session.
-    fn report(&mut self, event: Event) {
-        if self.events.try_send(event).is_err() {
-            self.intake.report_overflow(clock::uptime());
-        }
-    }
-
-    /// Takes this packet and all that are queued behind it, as far as there is room.
-    fn write(&mut self, first: Outgoing) -> Result<(), MqttError> {
-        let mut next = Some(first);
-        while let Some(Outgoing { content, acknowledged }) = next {
-            let is_delivery = matches!(content, Some(Content::Delivery));
-            match content {
-                Some(Content::Packet(Packet::Disconnect)) => {
-                    self.connection.close_gently();
-                    self.feed(Packet::Disconnect)?;
-                }
-                Some(Content::Packet(packet)) => self.send(packet)?,
-                Some(Content::Batch(batch)) => {
-                    self.connection.packets.write_buffer_mut().extend_from_slice(&batch);
-                    self.flushed = false;
-                    self.flow.send(batch.len(), Instant::now());
-                }
-                Some(Content::Delivery) | None => {}
-            }
-            let number = self.flow.last_number();
-            let bytes = if is_delivery { self.flow.sent() } else { 0 };
-            self.waiting.extend(acknowledged.map(|acknowledged| (number, bytes, acknowledged)));
-            next = if self.flow.has_room() { self.outgoing.try_recv().ok() } else { None };
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, mut packet: Packet) -> Result<(), MqttError> {
-        let now = Instant::now();
-        match &mut packet {
-            Packet::Publish(publish) if publish.qos == QoS::AtMostOnce => {}
-            Packet::Publish(Publish { pkid, .. })
-            | Packet::Subscribe(Subscribe { pkid, .. })
-            | Packet::Unsubscribe(Unsubscribe { pkid, .. }) => *pkid = self.flow.packet_id(now),
-            _ => {}
-        }
-        let before = self.connection.packets.write_buffer().len();
-        self.feed(packet)?;
-        self.flow.send(self.connection.packets.write_buffer().len() - before, now);
-        Ok(())
-    }
-
-    /// Adds a packet to the buffer of the connection, which never waits.
-    fn feed(&mut self, packet: Packet) -> Result<(), MqttError> {
-        self.flushed = false;
-        match self.connection.packets.feed(packet).now_or_never() {
-            Some(result) => result.map_err(|error| MqttError::new(error, true)),
-            None => Err(MqttError::Stalled),
-        }
-    }
-}
-
-/// Writes what is buffered, and returns the next packet of the broker. `None`: all was written.
-async fn exchange(
-    connection: &mut Connection,
-    flushed: &mut bool,
-) -> Result<Option<Received>, MqttError> {
-    let failed = |error| MqttError::new(error, true);
-    poll_fn(|context| {
-        let mut packets = Pin::new(&mut connection.packets);
-        if !*flushed {
-            match Sink::<Packet>::poll_flush(packets.as_mut(), context) {
-                Poll::Ready(Ok(())) => {
-                    *flushed = true;
-                    return Poll::Ready(Ok(None));
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(failed(error))),
-                Poll::Pending => {}
-            }
-        }
-        match packets.poll_next_unpin(context) {
-            Poll::Ready(Some(received)) => Poll::Ready(received.map(Some).map_err(failed)),
-            Poll::Ready(None) => Poll::Ready(Err(MqttError::Aborted)),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
 }

@@ -15,6 +15,7 @@ use crate::model::{DeviceState, Switch};
 
 use super::Publish;
 use super::json::object;
+use super::publish_filter::lifetime;
 use super::seen_quantities::{SeenQuantities, SeenQuantity};
 use super::topics::{self, Topics};
 
@@ -319,10 +320,7 @@ fn icon(quantity: &Quantity) -> Option<&'static str> {
 /// After this time without a message the value becomes unknown. The two availability topics come
 /// first, so there is room for a few lost reads and for the slowest refresh.
 fn expiry(context: &Context<'_>) -> Duration {
-    let interval = Duration::from_millis(context.state.profile.interval_ms);
-    let refresh =
-        if let Publish::Changes(refresh) = context.publish { refresh } else { Duration::ZERO };
-    (interval * 5).max(Duration::from_secs(120)).max(refresh * 2 + interval)
+    lifetime(context.state.profile.interval_ms, context.publish)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Why a connection to the broker failed or ended, in messages for the operator.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 
@@ -26,7 +27,11 @@ pub enum MqttError {
     #[error("login refused ({0}); {login}", login = remedy::BROKER_LOGIN.text())]
     LoginRefused(&'static str),
     #[error("connection refused by the broker: {0}")]
-    Refused(&'static str),
+    Refused(Cow<'static, str>),
+    #[error("MQTT 5 is not supported")]
+    VersionRefused,
+    #[error("the broker ended the connection: {0}")]
+    Ended(String),
     #[error("TLS: {0}")]
     Tls(String),
     /// Connecting failed, or an established connection ended.
@@ -87,9 +92,11 @@ impl MqttError {
         match code {
             Code::BadUserNamePassword => MqttError::LoginRefused("wrong user or password"),
             Code::NotAuthorized => MqttError::LoginRefused("not authorised"),
-            Code::BadClientId => MqttError::Refused("the client ID is not accepted"),
-            Code::RefusedProtocolVersion => MqttError::Refused("MQTT 3.1.1 is not supported"),
-            Code::ServiceUnavailable => MqttError::Refused("service unavailable"),
+            Code::BadClientId => MqttError::Refused("the client ID is not accepted".into()),
+            Code::RefusedProtocolVersion => {
+                MqttError::Refused("MQTT 3.1.1 is not supported".into())
+            }
+            Code::ServiceUnavailable => MqttError::Refused("service unavailable".into()),
             Code::Success => MqttError::NoAnswer,
         }
     }

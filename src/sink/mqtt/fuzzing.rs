@@ -9,7 +9,7 @@ use super::command_reply::reply;
 use super::inbound::{Incoming, MessageParser};
 use super::message::Message;
 use super::topics::is_publishable;
-use super::{Discovery, Publish, Settings};
+use super::{Discovery, Publish, Settings, Version};
 
 /// A packet from the broker.
 #[derive(Debug)]
@@ -82,6 +82,7 @@ fn settings(device_format: bool) -> Settings {
         login: None,
         client_id: "bms-reader".into(),
         keep_alive: Duration::ZERO,
+        version: Version::V311,
         tls: None,
         base_topic: "bms/{id}".into(),
         discovery_prefix: "homeassistant".into(),

@@ -14,6 +14,11 @@ pub const MAX_PACKET: usize = 1024 * 1024;
 /// Longest incoming packet other than a message: the acknowledgement of all subscriptions.
 pub const MAX_CONTROL_PACKET: usize = 64 * 1024;
 
+/// Longest properties of a message of MQTT 5 in bytes.
+pub const MAX_PROPERTIES: usize = 4096;
+/// Own messages that wait for their acknowledgement.
+pub const MAX_INFLIGHT: usize = 200;
+
 /// Longest payloads in bytes.
 /// The discovery of a device with 400 cells takes half of it.
 pub const MAX_ANNOUNCEMENT: usize = 256 * 1024;

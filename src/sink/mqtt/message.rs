@@ -8,12 +8,15 @@ pub struct Message {
     pub retain: bool,
     /// QoS 1: the broker acknowledges it. Otherwise QoS 0.
     pub at_least_once: bool,
+    /// With MQTT 5 the broker forgets the message after this time; 0: never. Only for QoS 0.
+    pub lifetime_s: u32,
 }
 
 impl Message {
     /// State that holds until it is replaced: discovery, availability, device information.
     pub fn retained(topic: impl Into<String>, payload: impl Into<String>) -> Self {
-        Message { topic: topic.into(), payload: payload.into(), retain: true, at_least_once: true }
+        let (topic, payload) = (topic.into(), payload.into());
+        Message { topic, payload, retain: true, at_least_once: true, lifetime_s: 0 }
     }
 
     /// A measured value, sent with QoS 0: TCP delivers it in order, a new connection sends the

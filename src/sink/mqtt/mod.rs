@@ -86,6 +86,7 @@ pub struct Settings {
     pub login: Option<(String, Secret)>,
     pub client_id: String,
     pub keep_alive: Duration,
+    pub version: Version,
     pub tls: Option<Tls>,
     /// Template of a battery's base topic, with `{id}` and `{type}`.
     pub base_topic: String,
@@ -103,6 +104,14 @@ pub struct Settings {
     pub victron: BTreeMap<DeviceId, Victron>,
     /// What the broker missed; `None`: it is not sent later.
     pub backfill: Option<Arc<Backfill>>,
+}
+
+/// Version of MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    V311,
+    /// Where the broker refuses it, 3.1.1 is used.
+    V5,
 }
 
 /// Format of the Home Assistant discovery messages.

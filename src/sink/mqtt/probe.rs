@@ -30,7 +30,7 @@ async fn connect(settings: &Settings) -> Result<(), MqttError> {
     let parser = MessageParser::new(settings, Vec::new());
     let (task, mut client) = client::open(settings, parser, Arc::default(), Task::default());
     let session = async {
-        while !matches!(client.next().await?, Event::Connected) {}
+        while !matches!(client.next().await?, Event::Connected(_)) {}
         // The connection works, however it ends.
         let _ = timeout(DISCONNECT_TIMEOUT, client.disconnect()).await;
         Ok(())

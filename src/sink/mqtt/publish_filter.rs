@@ -1,5 +1,7 @@
 //! Decides whether a value is published: the change filter.
 
+use std::time::Duration;
+
 use super::Publish;
 use crate::model::units::millis;
 use crate::model::{Uptime, Value};
@@ -20,10 +22,16 @@ pub fn is_due(last: Option<&LastSent>, value: &Value, now: Uptime, policy: Publi
     }
 }
 
+/// How long a published value counts as current without another message: room for a few lost reads and
+/// for the slowest refresh.
+pub fn lifetime(interval_ms: u64, policy: Publish) -> Duration {
+    let interval = Duration::from_millis(interval_ms);
+    let refresh = if let Publish::Changes(refresh) = policy { refresh } else { Duration::ZERO };
+    (interval * 5).max(Duration::from_secs(120)).max(refresh * 2 + interval)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -115,7 +115,7 @@ async fn with_connection(settings: &Settings, work: Work) -> Result<Messages, St
         let parser = MessageParser::collecting(&own);
         let (task, mut client) = client::open(&own, parser, Arc::default(), Task::default());
         let session = async {
-            while !matches!(client.next().await?, Event::Connected) {}
+            while !matches!(client.next().await?, Event::Connected(_)) {}
             let result = work.carry_out(&mut client, settings).await?;
             // Everything has been acknowledged, however the connection ends.
             let _ = timeout(DISCONNECT_TIMEOUT, client.disconnect()).await;
@@ -155,7 +155,7 @@ async fn collect(
                 Event::Incoming(Incoming::Echo(payload)) if payload == echo.payload => {
                     return Ok(());
                 }
-                Event::Incoming(_) | Event::Connected => {}
+                Event::Incoming(_) | Event::Connected(_) => {}
             }
         }
     };

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::command::{Command, CommandBus, CommandError, ConfigChange};
 use crate::model::{BrokerState, DeviceId, DeviceState};
 use crate::random::random;
+use crate::remedy;
 use crate::tasks::Task;
 
 use super::backfill::{Feed, Turn};
@@ -29,7 +30,7 @@ use super::inbound::{Incoming, MessageParser, RetainedState};
 use super::limits::{BIRTH_INTERVAL, LOG_LINES, Rate};
 use super::message::Message;
 use super::topics;
-use super::{DISCONNECT_TIMEOUT, PROGRESS_INTERVAL, STEP_LIMIT, Settings};
+use super::{DISCONNECT_TIMEOUT, PROGRESS_INTERVAL, STEP_LIMIT, Settings, Version};
 
 use bridge::SentBridge;
 use prepare::report_refused;
@@ -143,12 +144,21 @@ impl Publisher {
         });
     }
 
-    fn report_connected(&mut self) {
+    fn report_connected(&mut self, version: Version) {
         self.connected_since = Some(Instant::now());
         let broker = format!("{}:{}", self.settings.host, self.settings.port);
         match self.down_since.take().map(|since| since.elapsed().as_secs()) {
             None => tracing::info!("MQTT: connected to {broker}"),
             Some(seconds) => tracing::info!("MQTT: reconnected to {broker} after {seconds} s"),
+        }
+        if self.settings.version != version {
+            let setting = remedy::assignment("MQTT_VERSION", "3.1.1");
+            tracing::warn!(
+                "MQTT: the broker does not accept MQTT 5; using 3.1.1 until the next start. To leave \
+                 out the attempt, set {setting}"
+            );
+            // A broker that is only slow to answer must not cost seconds at every connection.
+            self.settings.version = version;
         }
         self.board.update_broker(|broker| {
             broker.connected = true;
@@ -190,7 +200,7 @@ impl Publisher {
                         republish_at = Some(not_before.max(time::Instant::now() + delay));
                     }
                     Event::Incoming(incoming) => self.handle(incoming, &mut replies, client).await?,
-                    Event::Connected | Event::Subscribed(_) => {}
+                    Event::Connected(_) | Event::Subscribed(_) => {}
                 },
                 () = file_restored.cancelled(), if restores => {
                     restores = false;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Discovery, Publish, Settings};
+use super::{Discovery, Publish, Settings, Version};
 use crate::model::derived_state::DerivedState;
 use crate::model::{
     Alarm, AlarmThresholds, Cell, CentiPercent, DeciCelsius, DeviceState, EnergySource,
@@ -97,6 +97,7 @@ pub fn settings() -> Settings {
         login: None,
         client_id: "c".into(),
         keep_alive: Duration::from_secs(20),
+        version: Version::V311,
         tls: None,
         base_topic: "bms/{id}".into(),
         discovery_prefix: "homeassistant".into(),

@@ -10,30 +10,23 @@ use rumqttc::{Codec, Packet};
 use tokio_util::bytes::{Buf, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
+use super::received::{Received, TooLarge};
+use super::v5;
+use crate::sink::mqtt::Version;
+use crate::sink::mqtt::error::MqttError;
 use crate::sink::mqtt::inbound::MessageParser;
-use crate::sink::mqtt::limits::{MAX_CONTROL_PACKET, MAX_PACKET};
+use crate::sink::mqtt::limits::{MAX_CONTROL_PACKET, MAX_PACKET, MAX_PROPERTIES};
 use crate::sink::mqtt::message::Message;
 
-/// Type of a PUBLISH packet in the upper half of its first byte.
+/// Types of packets in the upper half of their first byte.
+const CONNACK: u8 = 2;
 const PUBLISH: u8 = 3;
-
-#[derive(Debug)]
-pub enum Received {
-    Packet(Packet),
-    TooLarge(TooLarge),
-}
-
-/// A message that was skipped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TooLarge {
-    pub topic: String,
-    pub size: usize,
-    pub limit: usize,
-}
+const DISCONNECT: u8 = 14;
 
 #[derive(Debug)]
 pub struct PacketCodec {
     inner: Codec,
+    version: Version,
     parser: Arc<MessageParser>,
     /// Bytes of a skipped message that are still to come.
     skip: usize,
@@ -44,9 +37,9 @@ pub struct PacketCodec {
 }
 
 impl PacketCodec {
-    pub fn new(parser: Arc<MessageParser>) -> Self {
+    pub fn new(version: Version, parser: Arc<MessageParser>) -> Self {
         let inner = Codec { max_incoming_size: MAX_PACKET, max_outgoing_size: MAX_PACKET };
-        PacketCodec { inner, parser, skip: 0, buffered: 0, progress: 0 }
+        PacketCodec { inner, version, parser, skip: 0, buffered: 0, progress: 0 }
     }
 
     fn next(&mut self, stream: &mut BytesMut) -> Result<Option<Received>, Error> {
@@ -58,19 +51,43 @@ impl PacketCodec {
             if length > MAX_CONTROL_PACKET {
                 return Err(Error::PayloadSizeLimitExceeded(length));
             }
-            return Ok(self.inner.decode(stream)?.map(Received::Packet));
+            return self.decode_whole(stream);
         }
-        let Some(topic) = topic(&stream[start..], length)? else { return Ok(None) };
+        let Some((topic, end)) = topic(&stream[start..], length)? else { return Ok(None) };
         // A packet id is counted with the payload.
-        let (size, limit) = (length - 2 - topic.len(), self.parser.max_payload(&topic));
+        let (mut size, limit) = (length - end, self.parser.max_payload(&topic));
+        if self.version == Version::V5 {
+            let id = if stream[0] & 6 == 0 { 0 } else { 2 };
+            let Some(before) = stream.get(start + end + id - 1..) else { return Ok(None) };
+            let Some((header, properties)) = remaining_length(before)? else { return Ok(None) };
+            let properties = properties + header - 1;
+            size = size.checked_sub(properties).ok_or(Error::BoundaryCrossed(properties))?;
+            if properties > MAX_PROPERTIES {
+                size += properties;
+            }
+        }
         if size <= limit {
-            return Ok(self.inner.decode(stream)?.map(Received::Packet));
+            return self.decode_whole(stream);
         }
         self.skip = start + length;
         let skipped = self.skip.min(stream.len());
         stream.advance(skipped);
         self.skip -= skipped;
         Ok(Some(Received::TooLarge(TooLarge { topic, size, limit })))
+    }
+
+    fn decode_whole(&mut self, stream: &mut BytesMut) -> Result<Option<Received>, Error> {
+        match (self.version, stream[0] >> 4, stream[1]) {
+            (Version::V311, ..) => Ok(self.inner.decode(stream)?.map(Received::Packet)),
+            // Of MQTT 3: this broker knows no other version.
+            (_, CONNACK, 2) => Ok(Some(Received::Answer(Err(MqttError::VersionRefused)))),
+            (_, DISCONNECT, length) => {
+                // The library wants the length of the properties, which may be left out.
+                let reason = if length == 0 { Some(&0) } else { stream.get(2) };
+                Ok(reason.map(|reason| Received::Ended(v5::disconnect_reason(*reason))))
+            }
+            _ => v5::decode(stream),
+        }
     }
 }
 
@@ -86,14 +103,15 @@ fn remaining_length(stream: &[u8]) -> Result<Option<(usize, usize)>, Error> {
     if stream.len() > 4 { Err(Error::MalformedRemainingLength) } else { Ok(None) }
 }
 
-/// The topic of a PUBLISH packet. `None`: incomplete.
-fn topic(variable_header: &[u8], length: usize) -> Result<Option<String>, Error> {
+/// The topic of a PUBLISH packet, and where it ends. `None`: incomplete.
+fn topic(variable_header: &[u8], length: usize) -> Result<Option<(String, usize)>, Error> {
     let [high, low, rest @ ..] = variable_header else { return Ok(None) };
     let size = usize::from(u16::from_be_bytes([*high, *low]));
     if size + 2 > length {
         return Err(Error::BoundaryCrossed(size));
     }
-    Ok(rest.get(..size).map(|topic| String::from_utf8_lossy(topic).into_owned()))
+    let text = |topic| (String::from_utf8_lossy(topic).into_owned(), size + 2);
+    Ok(rest.get(..size).map(text))
 }
 
 impl Decoder for PacketCodec {
@@ -109,10 +127,13 @@ impl Decoder for PacketCodec {
 }
 
 /// Adds a message of QoS 0 to a batch. The packets of the library own their texts, so each would be copied.
-pub fn encode(message: &Message, batch: &mut Vec<u8>) {
-    let Message { topic, payload, retain, .. } = message;
+pub fn encode(message: &Message, version: Version, batch: &mut Vec<u8>) {
+    let Message { topic, payload, retain, lifetime_s, .. } = message;
     batch.push(PUBLISH << 4 | u8::from(*retain));
     let mut length = 2 + topic.len() + payload.len();
+    if version == Version::V5 {
+        length += v5::properties_size(*lifetime_s);
+    }
     while length > 0x7f {
         batch.push(length as u8 | 0x80);
         length >>= 7;
@@ -121,6 +142,9 @@ pub fn encode(message: &Message, batch: &mut Vec<u8>) {
     // `is_sendable` has checked both lengths.
     batch.extend_from_slice(&(topic.len() as u16).to_be_bytes());
     batch.extend_from_slice(topic.as_bytes());
+    if version == Version::V5 {
+        v5::write_properties(*lifetime_s, batch);
+    }
     batch.extend_from_slice(payload.as_bytes());
 }
 
@@ -128,7 +152,10 @@ impl Encoder<Packet> for PacketCodec {
     type Error = Error;
 
     fn encode(&mut self, packet: Packet, stream: &mut BytesMut) -> Result<(), Error> {
-        self.inner.encode(packet, stream)
+        match self.version {
+            Version::V311 => self.inner.encode(packet, stream),
+            Version::V5 => v5::encode(packet, stream),
+        }
     }
 }
 
@@ -142,32 +169,40 @@ mod tests {
 
     #[test]
     fn batch_has_the_bytes_of_the_library() {
-        for size in [0, 1, 120, 121, 20_000] {
+        for (size, version) in [0, 1, 80, 120, 121, 20_000]
+            .into_iter()
+            .flat_map(|size| [Version::V311, Version::V5].map(|version| (size, version)))
+        {
             let message = Message::value("bms/rack/soc", "x".repeat(size));
             let (mut batch, mut expected) = (Vec::new(), BytesMut::new());
             let publish = Publish::new(&message.topic, QoS::AtMostOnce, message.payload.clone());
             let publish = Packet::Publish(Publish { retain: true, ..publish });
-            codec().encode(publish, &mut expected).unwrap();
-            encode(&message, &mut batch);
-            assert_eq!(batch, expected, "{size}");
+            codec(version).encode(publish, &mut expected).unwrap();
+            encode(&message, version, &mut batch);
+            assert_eq!(batch, expected, "{size}, {version:?}");
         }
     }
 
-    fn codec() -> PacketCodec {
+    fn codec(version: Version) -> PacketCodec {
         let topics = Topics::new("bms/{id}", "homeassistant", &test_data::profile());
-        PacketCodec::new(Arc::new(MessageParser::new(&test_data::settings(), vec![topics])))
+        PacketCodec::new(
+            version,
+            Arc::new(MessageParser::new(&test_data::settings(), vec![topics])),
+        )
     }
 
-    fn encoded(topic: &str, size: usize) -> BytesMut {
+    fn encoded(topic: &str, size: usize, version: Version) -> BytesMut {
         let mut stream = BytesMut::new();
-        let publish = Publish::new(topic, QoS::AtMostOnce, vec![b'x'; size]);
-        Packet::Publish(publish).write(&mut stream, usize::MAX).expect("a valid packet");
+        let publish = Packet::Publish(Publish::new(topic, QoS::AtMostOnce, vec![b'x'; size]));
+        let mut codec = codec(version);
+        codec.inner.max_outgoing_size = usize::MAX;
+        codec.encode(publish, &mut stream).expect("a valid packet");
         stream
     }
 
     /// What is received when the bytes arrive in chunks of this size.
-    fn received(bytes: &[u8], chunk: usize) -> (Vec<String>, usize) {
-        let (mut codec, mut stream, mut largest) = (codec(), BytesMut::new(), 0);
+    fn received(bytes: &[u8], chunk: usize, version: Version) -> (Vec<String>, usize) {
+        let (mut codec, mut stream, mut largest) = (codec(version), BytesMut::new(), 0);
         let mut topics = Vec::new();
         for chunk in bytes.chunks(chunk) {
             stream.extend_from_slice(chunk);
@@ -177,6 +212,7 @@ mod tests {
                     Received::Packet(Packet::Publish(publish)) => publish.topic,
                     Received::Packet(other) => format!("{other:?}"),
                     Received::TooLarge(skipped) => format!("- {}", skipped.topic),
+                    other => format!("{other:?}"),
                 });
             }
         }
@@ -186,6 +222,10 @@ mod tests {
 
     #[test]
     fn large_messages_are_skipped_and_the_next_ones_read() {
+        [Version::V311, Version::V5].into_iter().for_each(skip_large_messages);
+    }
+
+    fn skip_large_messages(version: Version) {
         let mut bytes = BytesMut::new();
         let list = [
             ("homeassistant/status", 2_000_000),
@@ -199,11 +239,11 @@ mod tests {
             ("bms/other/anything", 1),
         ];
         for (topic, size) in list {
-            bytes.extend_from_slice(&encoded(topic, size));
+            bytes.extend_from_slice(&encoded(topic, size, version));
         }
         bytes.extend_from_slice(&[0xd0, 0]);
         for chunk in [1, 7, 4096, bytes.len()] {
-            let (topics, largest) = received(&bytes, chunk);
+            let (topics, largest) = received(&bytes, chunk, version);
             assert_eq!(
                 topics,
                 [
@@ -230,7 +270,61 @@ mod tests {
             &[0x30, 4, 0, 9, b'x', b'x'],
             &[0x90, 0xff, 0xff, 0x7f],
         ] {
-            assert!(codec().decode(&mut BytesMut::from(bytes)).is_err(), "{bytes:?}");
+            for version in [Version::V311, Version::V5] {
+                let result = codec(version).decode(&mut BytesMut::from(bytes));
+                assert!(result.is_err(), "{bytes:?}");
+            }
         }
+    }
+
+    #[test]
+    fn properties_of_others_have_a_limit() {
+        let mut skipped = Vec::new();
+        for size in [1000, 5000] {
+            let value = "x".repeat(size);
+            let properties =
+                [&[38, 0, 1, b'k'][..], &(size as u16).to_be_bytes(), value.as_bytes()];
+            let properties = properties.concat();
+            let topic = b"homeassistant/status";
+            let varint = |length: usize| [length as u8 | 0x80, (length >> 7) as u8];
+            let length = varint(properties.len());
+            let body = [&[0, 20][..], topic, &length, &properties, b"online"].concat();
+            let packet = [&[0x30][..], &varint(body.len()), &body].concat();
+            for chunk in [1, packet.len()] {
+                let (topics, _) = received(&packet, chunk, Version::V5);
+                skipped.extend(topics);
+            }
+        }
+        let (read, left_out) = ("homeassistant/status", "- homeassistant/status");
+        assert_eq!(skipped, [read, read, left_out, left_out]);
+        // Properties that are longer than the packet.
+        let packet = [&[0x30, 25, 0, 20][..], b"homeassistant/status", &[9, 0, 0, 0]].concat();
+        assert!(codec(Version::V5).decode(&mut BytesMut::from(&packet[..])).is_err());
+    }
+
+    #[test]
+    fn answer_of_an_older_broker_refuses_the_version() {
+        for code in [0, 1] {
+            let mut stream = BytesMut::from(&[0x20, 2, 0, code][..]);
+            let received = codec(Version::V5).decode(&mut stream);
+            assert!(
+                matches!(received, Ok(Some(Received::Answer(Err(MqttError::VersionRefused))))),
+                "{received:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn reason_of_a_disconnect_is_read_with_and_without_properties() {
+        let reason = |bytes: &[u8]| match codec(Version::V5).decode(&mut BytesMut::from(bytes)) {
+            Ok(Some(Received::Ended(reason))) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(&[0xe0, 0]), "normal disconnection");
+        assert_eq!(reason(&[0xe0, 1, 0x8e]), "session taken over");
+        assert_eq!(reason(&[0xe0, 2, 0x93, 0]), "receive maximum exceeded");
+        assert_eq!(reason(&[0xe0, 1, 7]), "reason 7");
+        let incomplete = codec(Version::V5).decode(&mut BytesMut::from(&[0xe0, 1][..]));
+        assert!(matches!(incomplete, Ok(None)), "{incomplete:?}");
     }
 }

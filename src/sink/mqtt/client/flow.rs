@@ -17,8 +17,6 @@ const WINDOWS: std::ops::RangeInclusive<u64> = 2048..=65_536;
 /// A window that is confirmed faster is doubled, a slower one is halved.
 const FAST: Duration = Duration::from_secs(1);
 const SLOW: Duration = Duration::from_secs(3);
-/// Messages that wait for their acknowledgement.
-const MAX_INFLIGHT: usize = 200;
 /// A broker that sends nothing for this long while an answer is due is gone. Any byte counts.
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 /// A short keep-alive shortens it, but not below this.
@@ -29,6 +27,8 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Flow {
     keep_alive: Duration,
+    /// Messages that may wait for their acknowledgement.
+    max_inflight: usize,
     /// Bytes since the start of the connection.
     sent: u64,
     confirmed: u64,
@@ -44,9 +44,10 @@ pub struct Flow {
 }
 
 impl Flow {
-    pub fn new(keep_alive: Duration, now: Instant) -> Self {
+    pub fn new(keep_alive: Duration, max_inflight: usize, now: Instant) -> Self {
         Flow {
             keep_alive,
+            max_inflight,
             sent: 0,
             confirmed: 0,
             window: *WINDOWS.end() / 4,
@@ -60,7 +61,7 @@ impl Flow {
     }
 
     pub fn has_room(&self) -> bool {
-        self.sent - self.confirmed < self.window && self.unacknowledged.len() < MAX_INFLIGHT
+        self.sent - self.confirmed < self.window && self.unacknowledged.len() < self.max_inflight
     }
 
     /// The number of the last packet that the broker acknowledges.
@@ -166,11 +167,12 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::mqtt::limits::MAX_INFLIGHT;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn flow(now: Instant) -> Flow {
-        Flow::new(SECOND * 60, now)
+        Flow::new(SECOND * 60, MAX_INFLIGHT, now)
     }
 
     /// A link with this speed in bytes/s: the longest time that a byte is unconfirmed.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::codec::TooLarge;
+use super::received::TooLarge;
 use crate::command::Command;
 use crate::model::Uptime;
 use crate::sink::mqtt::inbound::{Incoming, MessageParser};

@@ -37,9 +37,9 @@ impl Publisher {
         self.all_arrived = false;
         self.sent_bridge = SentBridge::default();
         let mut arrived = Arrived::default();
-        let is_connected = |event: &Event| matches!(event, Event::Connected);
+        let is_connected = |event: &Event| matches!(event, Event::Connected(_));
         self.receive_until(is_connected, client, &mut arrived).await?;
-        self.report_connected();
+        self.report_connected(client.version());
 
         let commands = self.parser().command_filters();
         let known = self.batteries.iter_mut().filter_map(PublishedBattery::acknowledged);
@@ -124,7 +124,7 @@ impl Publisher {
                 Event::Incoming(command) if arrived.commands.len() < MAX_COMMANDS => {
                     arrived.commands.push(command);
                 }
-                Event::Incoming(_) | Event::Connected | Event::Subscribed(_) => {}
+                Event::Incoming(_) | Event::Connected(_) | Event::Subscribed(_) => {}
             }
             if last {
                 return Ok(());
