@@ -217,6 +217,7 @@ fn settings(port: u16) -> mqtt::Settings {
         discovery: mqtt::Discovery::Entity,
         publish: mqtt::Publish::Changes(Duration::from_secs(3600)),
         allow_config: false,
+        remote_config: false,
         dashboard: None,
         ingress: None,
         victron: Default::default(),

@@ -57,6 +57,7 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
             _ => Discovery::Off,
         },
         allow_config: values.is_on(&ALLOW_CONFIG),
+        remote_config: remote_config(values),
         publish: match values.choice(&MQTT_PUBLISH)? {
             "all" => Publish::All,
             _ => Publish::Changes(values.seconds(&MQTT_REFRESH)?),
@@ -74,6 +75,16 @@ pub(super) fn settings(values: &Values, ids: &[&str]) -> Option<Settings> {
         // Last, because its warning only makes sense beside valid settings.
         login: login(values),
     })
+}
+
+/// What `cmd/config` must not change, no other topic may change.
+fn remote_config(values: &Values) -> bool {
+    let (is_on, is_allowed) = (values.is_on(&MQTT_REMOTE_CONFIG), values.is_on(&ALLOW_CONFIG));
+    if is_on && !is_allowed {
+        let (name, allow) = (values.name_of(&MQTT_REMOTE_CONFIG), values.name_of(&ALLOW_CONFIG));
+        values.warn(format!("{name} is ignored, because {allow} is off"));
+    }
+    is_on && is_allowed
 }
 
 /// `HTTP_URL`, or the address of `HTTP_LISTEN` if other machines reach it.

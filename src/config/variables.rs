@@ -330,6 +330,9 @@ variables! {
         ALLOW_CONFIG { default: Some("true"), rule: Rule::Bool, example: "false",
             help: "Allow `cmd/config` to change intervals, addresses and energy counters over MQTT. Set it to `false` if others \
                 may publish at the broker." }
+        MQTT_REMOTE_CONFIG { default: Some("false"), rule: Rule::Bool, example: "true",
+            help: "Apply settings of all batteries that are retained on `bms/bridge/<client id>/config`: what `cmd/config` may \
+                change, except for energy counters." }
         BMS_CAPTURE { rule: FILE, example: "/data/capture.jsonl",
             help: "Record all traffic with the batteries in this file for a bug report (JSON lines, secrets masked, at \
                 most 64 MiB); `bms-reader replay` plays it back." }

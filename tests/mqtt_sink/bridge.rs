@@ -1,6 +1,9 @@
 //! The topics of the program itself.
 
+use std::time::Duration;
+
 use bms_reader::clock;
+use bms_reader::command::{Command, ConfigChange};
 use bms_reader::model::Uptime;
 use serde_json::{Value, json};
 
@@ -121,4 +124,59 @@ fn flood_of_program_commands_is_limited() {
     let changes = LOG_LEVELS.lock().expect("no panic").len();
     assert!((10..40).contains(&changes), "{changes}");
     assert_eq!(sink.broker_state().connections, 1);
+}
+
+const REMOTE_CONFIG: &str = "bms/bridge/bms-reader-rack/config";
+
+fn sink_with_remote_config(broker: &Mosquitto) -> TestSink {
+    let mut sink = TestSink::with_batteries(broker, &["rack"]);
+    sink.settings.remote_config = true;
+    sink.run()
+}
+
+#[test]
+fn retained_settings_are_applied_once_and_acknowledged() {
+    let broker = Mosquitto::start();
+    broker.publish(REMOTE_CONFIG, r#"{"rack": {"poll_interval_s": 10}}"#, true);
+    let mqtt = broker.subscribe();
+    let mut sink = sink_with_remote_config(&broker);
+    let change = |seconds| ConfigChange {
+        interval: Some(Duration::from_secs(seconds)),
+        ..ConfigChange::default()
+    };
+    assert_eq!(sink.accept_command(), Command::Configure(change(10)));
+    let result = format!("{REMOTE_CONFIG}/result");
+    mqtt.wait_for(&result, r#"{"ok":true,"batteries":{"rack":{"poll_interval_s":10.0}}}"#);
+    // The same settings again, as on every connection, and then others.
+    broker.publish(REMOTE_CONFIG, r#"{"rack": {"poll_interval_s": 10}}"#, true);
+    broker.publish(REMOTE_CONFIG, r#"{"rack": {"poll_interval_s": 20}}"#, true);
+    assert_eq!(sink.accept_command(), Command::Configure(change(20)));
+}
+
+#[test]
+fn invalid_settings_change_nothing() {
+    let broker = Mosquitto::start();
+    let mqtt = broker.subscribe();
+    let mut sink = sink_with_remote_config(&broker);
+    mqtt.wait_for(BRIDGE, "true");
+    let result = format!("{REMOTE_CONFIG}/result");
+    let wrong = r#"{"rack": {"poll_interval_s": 10}, "shed": {"paused": true}}"#;
+    broker.publish(REMOTE_CONFIG, wrong, true);
+    let reply = mqtt.wait_on(&result).payload;
+    assert!(reply.contains(r#""ok":false"#) && reply.contains("shed"), "{reply}");
+    broker.publish("bms/rack/cmd/read", "", false);
+    assert_eq!(sink.accept_command(), Command::Read, "the first to arrive");
+}
+
+#[test]
+fn retained_settings_need_the_variable() {
+    let broker = Mosquitto::start();
+    broker.publish(REMOTE_CONFIG, r#"{"rack": {"poll_interval_s": 10}}"#, true);
+    let mqtt = broker.subscribe();
+    let mut sink = TestSink::start(&broker);
+    mqtt.wait_for(BRIDGE, "true");
+    broker.publish(REMOTE_CONFIG, r#"{"rack": {"poll_interval_s": 20}}"#, false);
+    broker.publish("bms/rack/cmd/read", "", false);
+    assert_eq!(sink.accept_command(), Command::Read, "the first to arrive");
+    assert!(mqtt.payloads(&format!("{REMOTE_CONFIG}/result")).is_empty());
 }

@@ -80,6 +80,7 @@ impl TestSink {
             victron: Default::default(),
             backfill: None,
             allow_config: true,
+            remote_config: false,
             supervisor: None,
             host: "127.0.0.1".into(),
             port: broker.port(),

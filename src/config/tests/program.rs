@@ -28,6 +28,16 @@ fn version_of_mqtt_has_several_spellings() {
 }
 
 #[test]
+fn retained_settings_need_both_variables() {
+    let on = [("MQTT_HOST", "b"), ("MQTT_REMOTE_CONFIG", "true")];
+    assert!(load_valid(&on).mqtt.unwrap().remote_config);
+    assert!(!load_valid(&on[..1]).mqtt.unwrap().remote_config);
+    let off = [on[0], on[1], ("ALLOW_CONFIG", "false")];
+    assert_eq!(warnings(&off), ["MQTT_REMOTE_CONFIG is ignored, because ALLOW_CONFIG is off"]);
+    assert!(!load_valid(&off).mqtt.unwrap().remote_config);
+}
+
+#[test]
 fn tls_changes_the_port_and_needs_both_files() {
     let on = [("MQTT_HOST", "broker"), ("MQTT_TLS", "true")];
     let with = |more: &[(&'static str, &'static str)]| [&on[..], more].concat();

@@ -84,6 +84,7 @@ pub fn info(settings: &Settings, batteries: &[PublishedBattery], started: Millis
         "refresh_s": refresh,
         "discovery": discovery,
         "allow_config": settings.allow_config,
+        "remote_config": settings.remote_config,
     })))
 }
 

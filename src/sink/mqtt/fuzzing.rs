@@ -89,6 +89,7 @@ fn settings(device_format: bool) -> Settings {
         discovery: if device_format { Discovery::Device } else { Discovery::Entity },
         publish: Publish::All,
         allow_config: true,
+        remote_config: true,
         dashboard: None,
         ingress: None,
         victron: Default::default(),

@@ -28,6 +28,8 @@ pub enum Incoming {
     RetainedCommand(String),
     Retained(usize, RetainedState),
     Bridge(BridgeCommand),
+    /// Settings for all batteries. They may be retained.
+    RemoteConfig(Vec<u8>),
     /// As [`Incoming::InvalidCommand`], for a command to the program itself.
     InvalidBridge(Message),
     /// Topic and payload of any retained message.
@@ -64,6 +66,7 @@ pub struct MessageParser {
     /// Whether every retained message is reported.
     collects: bool,
     allow_config: bool,
+    remote_config: bool,
 }
 
 impl MessageParser {
@@ -76,6 +79,7 @@ impl MessageParser {
             bridge: topics::bridge(&settings.client_id),
             collects: false,
             allow_config: settings.allow_config,
+            remote_config: settings.remote_config,
         }
     }
 
@@ -94,6 +98,9 @@ impl MessageParser {
 
     /// The longest payload that is accepted on a topic, in bytes.
     pub fn max_payload(&self, topic: &str) -> usize {
+        if self.is_remote_config(topic) {
+            return limits::MAX_REMOTE_CONFIG;
+        }
         if topic == self.birth || topic == self.echo || self.bridge_key(topic).is_some() {
             return limits::MAX_SHORT;
         }
@@ -120,6 +127,9 @@ impl MessageParser {
         }
         if self.collects && retained {
             return Some(Incoming::Collected(topic.to_owned(), payload.to_owned()));
+        }
+        if self.is_remote_config(topic) {
+            return Some(Incoming::RemoteConfig(payload.to_owned()));
         }
         if let Some(command) =
             self.bridge_key(topic).and_then(|key| self.parse_bridge(key, payload))
@@ -160,6 +170,8 @@ impl MessageParser {
             fixed.into_iter().chain(switches).map(|key| topics.topic(&key))
         });
         let bridge = [topics::LOG_LEVEL_COMMAND, topics::RESTART_COMMAND];
+        let remote_config = self.remote_config.then_some(topics::REMOTE_CONFIG);
+        let bridge = bridge.into_iter().chain(remote_config);
         let bridge = bridge.map(|key| format!("{}/{key}", self.bridge));
         commands.chain(bridge).chain([self.birth.clone(), self.echo.clone()]).collect()
     }
@@ -167,6 +179,10 @@ impl MessageParser {
     /// The level of a topic of the program itself.
     fn bridge_key<'a>(&self, topic: &'a str) -> Option<&'a str> {
         topic.strip_prefix(&self.bridge)?.strip_prefix('/')
+    }
+
+    fn is_remote_config(&self, topic: &str) -> bool {
+        self.remote_config && self.bridge_key(topic) == Some(topics::REMOTE_CONFIG)
     }
 
     fn parse_bridge(&self, key: &str, payload: &[u8]) -> Option<Result<BridgeCommand, String>> {

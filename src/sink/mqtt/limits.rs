@@ -24,6 +24,8 @@ pub const MAX_INFLIGHT: usize = 200;
 pub const MAX_ANNOUNCEMENT: usize = 256 * 1024;
 /// Far more than all fields of `cmd/config` need.
 pub const MAX_COMMAND: usize = 4096;
+/// Settings of all batteries.
+pub const MAX_REMOTE_CONFIG: usize = 64 * 1024;
 pub const MAX_ALARM_LIST: usize = 64 * 1024;
 /// Counters, birth message and echo.
 pub const MAX_SHORT: usize = 64;

@@ -30,6 +30,7 @@ mod limits;
 mod message;
 mod probe;
 mod publish_filter;
+mod remote_config;
 mod remove;
 mod seen_quantities;
 mod session;
@@ -96,6 +97,8 @@ pub struct Settings {
     pub publish: Publish,
     /// Whether `cmd/config` may change settings.
     pub allow_config: bool,
+    /// Whether settings that are retained at the broker apply.
+    pub remote_config: bool,
     /// URL of the dashboard, to which Home Assistant links from each battery. `None`: unknown.
     pub dashboard: Option<String>,
     /// Reports where Home Assistant shows the dashboard, if `dashboard` is unknown.

@@ -65,6 +65,8 @@ pub struct Publisher {
     /// `None` unless missed readings are sent later.
     feed: Option<Feed>,
     sent_bridge: SentBridge,
+    /// The last settings of the operator, which the broker sends on every connection.
+    remote_config: Vec<u8>,
     pub task: Task,
 }
 
@@ -93,6 +95,7 @@ impl Publisher {
             all_arrived: false,
             feed: None,
             sent_bridge: SentBridge::default(),
+            remote_config: Vec::new(),
             task,
         }
     }
@@ -336,8 +339,11 @@ impl Publisher {
                 replies.spawn(carry_out.boxed());
             }
             Incoming::Bridge(command) => self.handle_bridge(command, replies, client).await?,
+            Incoming::RemoteConfig(payload) => {
+                self.apply_remote_config(payload, replies, client).await?;
+            }
             Incoming::InvalidBridge(reply) | Incoming::InvalidCommand(_, reply) => {
-                client.publish([reply]).await?
+                client.publish([reply]).await?;
             }
             Incoming::RetainedCommand(topic) => tracing::warn!(
                 "MQTT: ignored a retained command on {topic}; send commands without the retain flag"

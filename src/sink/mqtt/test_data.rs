@@ -104,6 +104,7 @@ pub fn settings() -> Settings {
         discovery: Discovery::Entity,
         publish: Publish::Changes(Duration::from_secs(300)),
         allow_config: true,
+        remote_config: true,
         dashboard: None,
         ingress: None,
         victron: BTreeMap::new(),

@@ -34,6 +34,8 @@ const PING: &str = "ping";
 pub const INFO: &str = "info";
 /// How the reads of each battery go, as JSON.
 pub const HEALTH: &str = "health";
+/// Settings of all batteries, which the operator retains.
+pub const REMOTE_CONFIG: &str = "config";
 /// Changes the level of the log until the program ends.
 pub const LOG_LEVEL_COMMAND: &str = "cmd/log_level";
 /// Ends the program, so that it is started again.

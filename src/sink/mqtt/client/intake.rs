@@ -65,7 +65,7 @@ impl Intake {
                 self.admit(*index, topic, is_read, now)?;
             }
             Incoming::InvalidCommand(index, _) => self.admit(*index, topic, false, now)?,
-            Incoming::Bridge(_) | Incoming::InvalidBridge(_) => {
+            Incoming::Bridge(_) | Incoming::InvalidBridge(_) | Incoming::RemoteConfig(_) => {
                 self.admit(self.parser.batteries(), topic, false, now)?;
             }
             Incoming::RetainedCommand(_) => {

@@ -3,17 +3,20 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use serde_json::{Map, json};
 
 use super::{Publisher, Replies};
 use crate::clock;
-use crate::model::Millis;
+use crate::command::payload::accepted;
+use crate::command::{Command, CommandBus, ConfigChange};
+use crate::model::{DeviceId, Millis};
 use crate::sink::mqtt::bridge::{self, BridgeCommand};
 use crate::sink::mqtt::client::MqttClient;
 use crate::sink::mqtt::command_reply::error_reply;
 use crate::sink::mqtt::error::MqttError;
 use crate::sink::mqtt::limits::MIN_RUN;
 use crate::sink::mqtt::message::Message;
-use crate::sink::mqtt::topics;
+use crate::sink::mqtt::{remote_config, topics};
 
 /// How often it is checked whether the description of the program or the health of its batteries changed.
 pub const INTERVAL: Duration = Duration::from_secs(300);
@@ -95,4 +98,61 @@ impl Publisher {
         replies.spawn(request.boxed());
         Ok(())
     }
+
+    /// Applies all of the settings, or nothing. What was removed from them stays until the next start.
+    pub(super) async fn apply_remote_config(
+        &mut self,
+        payload: Vec<u8>,
+        replies: &mut Replies,
+        client: &MqttClient,
+    ) -> Result<(), MqttError> {
+        if payload == self.remote_config {
+            return Ok(());
+        }
+        let topic =
+            format!("{}/{}", topics::bridge(&self.settings.client_id), topics::REMOTE_CONFIG);
+        let changes = if payload.is_empty() {
+            Ok(Vec::new())
+        } else {
+            let states: Vec<_> = self.board.states().collect();
+            let profiles: Vec<_> = states.iter().map(|state| &*state.profile).collect();
+            remote_config::parse(&payload, &profiles)
+        };
+        self.remote_config = payload;
+        match changes {
+            Ok(changes) => {
+                tracing::info!("settings of {} batteries from {topic}", changes.len());
+                replies.spawn(apply(self.commands.clone(), topic, changes).map(Ok).boxed());
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!("the settings on {topic} are ignored: {error}");
+                client.publish([error_reply(&topic, &error)]).await
+            }
+        }
+    }
+}
+
+/// Sends the changes to the lines, and returns the reply.
+async fn apply(
+    commands: CommandBus,
+    topic: String,
+    changes: Vec<(DeviceId, ConfigChange)>,
+) -> Option<Message> {
+    let mut applied = Map::new();
+    for (id, change) in changes {
+        let command = Command::Configure(change);
+        if let Err(error) = commands.send(&id, command.clone()).await {
+            let done: Vec<_> = applied.keys().cloned().collect();
+            let done = if done.is_empty() { "none".to_owned() } else { done.join(", ") };
+            let error = format!("{error}; applied so far: {done}");
+            tracing::warn!("the settings on {topic}: {error}");
+            return Some(error_reply(&topic, &error));
+        }
+        let mut fields = accepted(&command);
+        fields.as_object_mut().map(|fields| fields.remove("ok"));
+        applied.insert(id.to_string(), fields);
+    }
+    let payload = json!({ "ok": true, "batteries": applied }).to_string();
+    Some(Message::event(topics::command_result(&topic), payload))
 }
