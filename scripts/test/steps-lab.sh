@@ -30,6 +30,12 @@ step_influx() { lab_with_program influx.sh; }
 # Outages of broker, network and server, stops and kills: every reading is counted.
 step_outages() { lab_with_program outages.sh; }
 
+# What docs/recipes.md names, and Node-RED.
+step_recipes() { lab_with_program recipes.sh; }
+
+# 200 readers on a cluster of RabbitMQ, so not a part of `./test all`.
+step_cluster() { lab_with_program cluster.sh; }
+
 # The demo on terminals of several sizes.
 step_terminal() { lab_with_program terminal.sh; }
 
