@@ -50,13 +50,18 @@ class Lab:
         self.observer = subprocess.Popen(observer + topics, stdout=self.observed, stderr=subprocess.DEVNULL)
         # Times of kills with the time since when something was away, and of clean stops.
         self.kills, self.stops = [], []
-        self.away_since = None
-        time.sleep(1)
+        self.away_since = self.last_outage = None
         self.start_reader()
 
     def start_broker(self):
         command = ["mosquitto", "-c", f"{self.folder}/mosquitto.conf"]
         self.broker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.broker_port)) == 0:
+                    return
+            time.sleep(0.1)
+        raise SystemExit("Mosquitto does not start")
 
     def start_reader(self):
         devices = [{"id": name, "type": "jbd", "port": f"tcp://127.0.0.1:{battery.port}"} for name, battery in self.batteries.items()]
@@ -77,10 +82,12 @@ class Lab:
     def kill_reader(self):
         self.reader.kill()
         self.reader.wait()
-        self.kills.append((self.away_since, time.time()))
+        # What was missed may not have followed yet.
+        recent = self.last_outage and time.time() - self.last_outage[1] < 10
+        self.kills.append((self.away_since or (self.last_outage[0] if recent else None), time.time()))
 
     def outage(self, kind, seconds):
-        self.away_since = time.time()
+        began = self.away_since = time.time()
         if kind == "broker":
             self.broker.terminate()
             self.broker.wait(10)
@@ -113,6 +120,8 @@ class Lab:
             self.proxy.set("open")
             self.server.mode = "open"
         self.away_since = None
+        if kind not in ("stop", "kill"):
+            self.last_outage = (began, time.time())
 
     KINDS = ("broker", "network", "server", "stop", "kill", "stop in an outage", "kill in an outage")
 
