@@ -7,6 +7,7 @@ The truth is the log of simulated batteries, whose replies are numbered. The oth
 server for line protocol.
 """
 import argparse
+import getpass
 import json
 import os
 import random
@@ -39,6 +40,8 @@ class Lab:
         self.broker_port = free_port()
         with open(f"{self.folder}/mosquitto.conf", "w") as config:
             config.write(f"listener {self.broker_port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+                         # As another user it could not write into the folder, and a restart would forget the client.
+                         f"user {getpass.getuser()}\n"
                          f"persistence_location {self.folder}/\nqueue_qos0_messages true\nmax_queued_messages 0\n"
                          "max_inflight_messages 1000\n")
         self.broker = self.reader = None
