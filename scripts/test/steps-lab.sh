@@ -30,6 +30,9 @@ step_influx() { lab_with_program influx.sh; }
 # Outages of broker, network and server, stops and kills: every reading is counted.
 step_outages() { lab_with_program outages.sh; }
 
+# The program with Mosquitto, RabbitMQ 3 and 4, NATS and amqtt: four minutes, mostly of waiting.
+step_brokers() { lab_with_program brokers.sh; }
+
 # What docs/recipes.md names, and Node-RED.
 step_recipes() { lab_with_program recipes.sh; }
 

@@ -88,3 +88,15 @@ fn stop_does_not_wait_for_an_absent_broker() {
     sink.stop();
     assert!(start.elapsed() < STOP_LIMIT);
 }
+
+/// A node of a cluster that was cut off sends the will of the old connection after the new one is up.
+#[test]
+fn late_will_of_an_earlier_connection_is_corrected() {
+    let (broker, mqtt, _sink) = fixture::start_and_read();
+    mqtt.wait_for(BRIDGE, "true");
+    mqtt.clear();
+    broker.publish(BRIDGE, "false", true);
+    mqtt.wait_for(BRIDGE, "false");
+    mqtt.wait_for(BRIDGE, "true");
+    mqtt.wait_for("bms/rack/soc", "64.0");
+}

@@ -18,6 +18,7 @@ mod receiver;
 mod schema;
 
 mod addon;
+mod brokers;
 mod cli;
 mod commands;
 mod control;

@@ -240,3 +240,37 @@ fn values_outlive_the_refresh_interval() {
         assert_eq!(expiry, Duration::from_secs(seconds), "{interval_ms} {publish:?}");
     }
 }
+
+/// A will is lost when a broker loses its network, so a value must expire by itself.
+#[test]
+fn every_measured_value_expires() {
+    // Times that may be unknown for days, results of weeks, and what concerns the reads themselves.
+    let lasting = [
+        "time_to_full",
+        "time_to_empty",
+        "cell_spread_full",
+        "cell_spread_rest",
+        "weakest_cell",
+        "estimated_capacity",
+        "rssi",
+        "read_errors",
+        "readings_rejected",
+    ];
+    for state in [pack(), test_data::stack(2)] {
+        with_context(&state, |context| {
+            let values = entities_of(context);
+            let values = values.iter().filter(|entity| entity.key != CONNECTION);
+            let values =
+                values.filter(|entity| matches!(entity.component, "sensor" | "binary_sensor"));
+            let mut count = 0;
+            for entity in values {
+                let key = entity.key.as_str();
+                let lasts = lasting.contains(&key);
+                let expiry = entity_payload(context, entity).get("expire_after").cloned();
+                assert_eq!(expiry.is_none_or(|value| value.is_null()), lasts, "{key}");
+                count += 1;
+            }
+            assert!(count > 40, "{count}");
+        });
+    }
+}

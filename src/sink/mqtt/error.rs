@@ -32,6 +32,11 @@ pub enum MqttError {
     VersionRefused,
     #[error("the broker ended the connection: {0}")]
     Ended(String),
+    #[error(
+        "connection refused: the broker does not accept the client ID; set {} to letters, digits, - and _",
+        remedy::setting("MQTT_CLIENT_ID")
+    )]
+    BadClientId,
     #[error("TLS: {0}")]
     Tls(String),
     /// Connecting failed, or an established connection ended.
@@ -92,13 +97,18 @@ impl MqttError {
         match code {
             Code::BadUserNamePassword => MqttError::LoginRefused("wrong user or password"),
             Code::NotAuthorized => MqttError::LoginRefused("not authorised"),
-            Code::BadClientId => MqttError::Refused("the client ID is not accepted".into()),
+            Code::BadClientId => MqttError::BadClientId,
             Code::RefusedProtocolVersion => {
                 MqttError::Refused("MQTT 3.1.1 is not supported".into())
             }
             Code::ServiceUnavailable => MqttError::Refused("service unavailable".into()),
             Code::Success => MqttError::NoAnswer,
         }
+    }
+
+    /// The broker ended the connection and gave no reason.
+    pub fn is_closed_by_broker(&self) -> bool {
+        matches!(self, MqttError::HungUp | MqttError::Aborted | MqttError::Connection(_))
     }
 
     /// Retrying soon does not help and may lock the user out.
@@ -152,6 +162,12 @@ mod tests {
         let reset = Error::Io(io::Error::other("reset by peer"));
         assert_eq!(MqttError::new(reset, true).to_string(), "reset by peer");
         assert!(matches!(MqttError::new(Error::MalformedPacket, false), MqttError::NoAnswer));
+    }
+
+    #[test]
+    fn refused_client_id_names_the_setting() {
+        let text = MqttError::from_code(Code::BadClientId).to_string();
+        assert!(text.ends_with("set MQTT_CLIENT_ID to letters, digits, - and _"), "{text}");
     }
 
     #[test]

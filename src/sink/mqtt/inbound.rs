@@ -36,6 +36,11 @@ pub enum Incoming {
     Collected(String, Vec<u8>),
     /// The broker still retains what this run announced for the battery.
     Intact(usize),
+    /// On the topic of the program's own `online`.
+    OwnOnline {
+        online: bool,
+        retained: bool,
+    },
     /// Home Assistant has started.
     Birth,
     /// The payload on the topic of [`Echo`](super::echo::Echo).
@@ -63,6 +68,7 @@ pub struct MessageParser {
     echo: String,
     /// Base of the topics of the program itself.
     bridge: String,
+    own_online: String,
     /// Whether every retained message is reported.
     collects: bool,
     allow_config: bool,
@@ -77,6 +83,7 @@ impl MessageParser {
             birth: topics::birth(&settings.discovery_prefix),
             echo: topics::echo(&settings.client_id),
             bridge: topics::bridge(&settings.client_id),
+            own_online: topics::bridge_online(&settings.client_id),
             collects: false,
             allow_config: settings.allow_config,
             remote_config: settings.remote_config,
@@ -128,6 +135,9 @@ impl MessageParser {
         if self.collects && retained {
             return Some(Incoming::Collected(topic.to_owned(), payload.to_owned()));
         }
+        if topic == self.own_online {
+            return Some(Incoming::OwnOnline { online: payload != b"false", retained });
+        }
         if self.is_remote_config(topic) {
             return Some(Incoming::RemoteConfig(payload.to_owned()));
         }
@@ -173,7 +183,8 @@ impl MessageParser {
         let remote_config = self.remote_config.then_some(topics::REMOTE_CONFIG);
         let bridge = bridge.into_iter().chain(remote_config);
         let bridge = bridge.map(|key| format!("{}/{key}", self.bridge));
-        commands.chain(bridge).chain([self.birth.clone(), self.echo.clone()]).collect()
+        let own = [&self.birth, &self.echo, &self.own_online].map(String::clone);
+        commands.chain(bridge).chain(own).collect()
     }
 
     /// The level of a topic of the program itself.

@@ -32,6 +32,7 @@ mod probe;
 mod publish_filter;
 mod remote_config;
 mod remove;
+mod retained_check;
 mod seen_quantities;
 mod session;
 mod supervisor;
@@ -170,6 +171,7 @@ async fn publish(
         let started = Instant::now();
         let Err(error) = publisher.run_connection(&stop).await else { return };
         publisher.report_error(&error);
+        publisher.report_blanks(&error);
         let mut relocated = false;
         if error.is_login_refused() {
             // Reinstalling the broker app changes the login.

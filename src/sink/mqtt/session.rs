@@ -1,6 +1,7 @@
 //! What is published on a connection, and in which order.
 
 mod bridge;
+mod broker_limits;
 mod prepare;
 
 use std::convert::Infallible;
@@ -29,6 +30,7 @@ use super::error::MqttError;
 use super::inbound::{Incoming, MessageParser, RetainedState};
 use super::limits::{BIRTH_INTERVAL, LOG_LINES, Rate};
 use super::message::Message;
+use super::retained_check::RetainedCheck;
 use super::topics;
 use super::{DISCONNECT_TIMEOUT, PROGRESS_INTERVAL, STEP_LIMIT, Settings, Version};
 
@@ -67,6 +69,9 @@ pub struct Publisher {
     sent_bridge: SentBridge,
     /// The last settings of the operator, which the broker sends on every connection.
     remote_config: Vec<u8>,
+    retained_check: RetainedCheck,
+    /// The log has the line about blanks in topics.
+    reported_blanks: bool,
     pub task: Task,
 }
 
@@ -96,6 +101,8 @@ impl Publisher {
             feed: None,
             sent_bridge: SentBridge::default(),
             remote_config: Vec::new(),
+            retained_check: RetainedCheck::Due(time::Instant::now()),
+            reported_blanks: false,
             task,
         }
     }
@@ -189,6 +196,7 @@ impl Publisher {
         }
         let (mut republish_at, mut not_before) = (None, time::Instant::now());
         let (file_restored, mut restores) = (self.file_restored.clone(), true);
+        self.retained_check.restart(not_before);
         let mut repeat = time::interval(VICTRON_INTERVAL);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut bridge_due = time::Instant::now() + bridge::INTERVAL;
@@ -197,12 +205,16 @@ impl Publisher {
             tokio::select! {
                 () = sleep(PROGRESS_INTERVAL) => {}
                 event = client.next() => match event? {
-                    // Many programs receive the birth message at the same moment.
-                    Event::Incoming(Incoming::Birth) if republish_at.is_none() => {
+                    // Many programs receive the birth message at the same moment. A node that lost
+                    // its network sends the will of an earlier connection when it is back.
+                    Event::Incoming(
+                        Incoming::Birth | Incoming::OwnOnline { online: false, .. },
+                    ) if republish_at.is_none() => {
                         let delay = Duration::from_secs(1).mul_f64(1.0 + 2.0 * random());
                         republish_at = Some(not_before.max(time::Instant::now() + delay));
                     }
                     Event::Incoming(incoming) => self.handle(incoming, &mut replies, client).await?,
+                    Event::Subscribed(rejected) if rejected > 0 => self.finish_retained_check(client).await?,
                     Event::Connected(_) | Event::Subscribed(_) => {}
                 },
                 () = file_restored.cancelled(), if restores => {
@@ -218,6 +230,11 @@ impl Publisher {
                 () = sleep_until(bridge_due) => {
                     bridge_due = time::Instant::now() + bridge::INTERVAL;
                     self.publish_bridge(client).await?;
+                }
+                () = sleep_until(self.retained_check.next().unwrap_or_else(time::Instant::now)),
+                    if self.retained_check.next().is_some() =>
+                {
+                    self.check_retained(client).await?;
                 }
                 states = updates.next() => self.publish_updates(&states, client).await?,
                 Some(Ok(reply)) = replies.join_next(), if !replies.is_empty() => match reply {
@@ -357,7 +374,11 @@ impl Publisher {
                 self.all_arrived = true;
                 self.restore_energy();
             }
+            Incoming::OwnOnline { retained: true, .. } => {
+                self.finish_retained_check(client).await?;
+            }
             Incoming::Birth
+            | Incoming::OwnOnline { .. }
             | Incoming::Echo(_)
             | Incoming::Intact(_)
             | Incoming::Retained(..)

@@ -146,6 +146,11 @@ pub fn bridge_online(client_id: &str) -> String {
     format!("{}/{ONLINE}", bridge(client_id))
 }
 
+/// Matches [`bridge_online`] of this client only.
+pub fn bridge_online_filter(client_id: &str) -> String {
+    format!("bms/+/{}/online", topic_level(client_id))
+}
+
 pub fn echo(client_id: &str) -> String {
     format!("{}/{PING}", bridge(client_id))
 }

@@ -92,7 +92,10 @@ impl Intake {
                 };
                 self.collected = rest;
             }
-            Incoming::Birth | Incoming::Echo(_) | Incoming::Intact(_) => {}
+            Incoming::Birth
+            | Incoming::OwnOnline { .. }
+            | Incoming::Echo(_)
+            | Incoming::Intact(_) => {}
         }
         Some(incoming)
     }

@@ -120,7 +120,9 @@ impl Publisher {
                 }
                 Event::Incoming(Incoming::Intact(index)) => arrived.intact.push(index),
                 // Everything is about to be published anyway.
-                Event::Incoming(Incoming::Birth | Incoming::Echo(_)) => {}
+                Event::Incoming(
+                    Incoming::Birth | Incoming::OwnOnline { .. } | Incoming::Echo(_),
+                ) => {}
                 Event::Incoming(command) if arrived.commands.len() < MAX_COMMANDS => {
                     arrived.commands.push(command);
                 }
