@@ -41,9 +41,10 @@ fn embed_page(folder: &Path) -> Result<(), Box<dyn Error>> {
             text = squeeze(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         }
         if name == "style.css" {
-            for sign in ["{", ":", ";", ","] {
-                text = text.replace(&format!("{sign} "), sign).replace(" {", "{");
+            for sign in ["{", ":", ";", ",", "}"] {
+                text = text.replace(&format!("{sign} "), sign).replace(&format!("{sign}\n"), sign);
             }
+            text = text.replace(" {", "{");
         }
         let mut packed = folder.join(name).into_os_string();
         packed.push(".lz4");
@@ -73,6 +74,7 @@ fn squeeze(script: &str) -> Result<String, &'static str> {
             (Some(_), _) => {}
             (None, '"' | '\'' | '`' | '{') => open.push(character),
             (None, '}') => _ = open.pop(),
+            (None, '\n') if continues(squeezed.chars().last(), characters.peek()) => continue,
             (None, ' ') if !separates(squeezed.chars().last(), characters.peek()) => continue,
             (None, _) => {}
         }
@@ -87,6 +89,11 @@ fn separates(before: Option<char>, after: Option<&char>) -> bool {
     let is_word = |character: char| character.is_alphanumeric() || "_$".contains(character);
     let is_sign = |character: char| "+-".contains(character);
     is_word(before) && is_word(*after) || is_sign(before) && is_sign(*after)
+}
+
+/// Whether a statement cannot end at a line break between these, or ends without it.
+fn continues(before: Option<char>, after: Option<&char>) -> bool {
+    before.is_some_and(|it| "{([,;".contains(it)) || after.is_some_and(|it| "})]".contains(*it))
 }
 
 fn embed_profiles(folder: &Path) -> Result<(), Box<dyn Error>> {

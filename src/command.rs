@@ -46,6 +46,17 @@ impl ConfigChange {
     pub fn sets_energy(&self) -> bool {
         self.energy_charged.is_some() || self.energy_discharged.is_some()
     }
+
+    /// The totals of energy to set, which the board has, and not the line.
+    pub fn energy(&self) -> Result<[Option<Energy>; 2], CommandError> {
+        let ConfigChange { energy_charged, energy_discharged, .. } = *self;
+        let rest = ConfigChange { energy_charged: None, energy_discharged: None, ..self.clone() };
+        if rest != ConfigChange::default() {
+            let reason = "set energy counters and other fields in separate messages";
+            return Err(CommandError(reason.to_owned()));
+        }
+        Ok([energy_charged, energy_discharged])
+    }
 }
 
 /// Why a command was not carried out, for people.

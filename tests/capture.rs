@@ -86,6 +86,8 @@ async fn session(brand: &'static SimBrand, file: &Path) -> Vec<Value> {
         address: Some(address.to_string()),
         adapter: None,
         interval_ms: 10,
+        timeout_ms: 1000,
+        scan_timeout_ms: None,
         controls: Vec::new(),
     }]);
     let (_commands, mut inboxes) = CommandBus::new(&[vec![id.clone()]]);

@@ -158,7 +158,8 @@ fn battery(values: &Values, thresholds: &AlarmThresholds) -> Option<Device> {
     warn_without_effect(values, &endpoint);
     let interval = values.millis(&READ_INTERVAL)?;
     let is_ble = endpoint.is_ble();
-    let default_timeout = brand.default_timeout(&endpoint);
+    let timeout = values.millis(&BMS_TIMEOUT).unwrap_or(brand.default_timeout(&endpoint));
+    let scan_timeout = values.millis(&BMS_SCAN_TIMEOUT)?;
     let text = |variable| values.explicit(variable).map(str::to_owned);
     Some(Device {
         profile: Profile {
@@ -167,12 +168,14 @@ fn battery(values: &Values, thresholds: &AlarmThresholds) -> Option<Device> {
             address: Some(if is_ble { endpoint.to_string() } else { address.to_string() }),
             adapter: text(&BMS_ADAPTER).filter(|_| is_ble),
             interval_ms: millis(interval),
+            timeout_ms: millis(timeout),
+            scan_timeout_ms: is_ble.then(|| millis(scan_timeout)),
             ..Profile::new(id, brand.name, brand.title)
         },
         driver: brand.driver,
         options: Options {
             address,
-            timeout: values.millis(&BMS_TIMEOUT).unwrap_or(default_timeout),
+            timeout,
             medium: if is_ble { Medium::Ble } else { Medium::Serial },
             mac: address_bytes(&endpoint.to_string()).filter(|_| is_ble),
             name: None,
@@ -189,7 +192,7 @@ fn battery(values: &Values, thresholds: &AlarmThresholds) -> Option<Device> {
         endpoint,
         interval,
         control: false,
-        scan_timeout: values.millis(&BMS_SCAN_TIMEOUT)?,
+        scan_timeout,
         keep_connected: values.explicit(&BMS_KEEP_CONNECTED).and_then(rule::boolean),
         thresholds: thresholds.clone(),
         victron: victron::settings(values, interval),

@@ -31,7 +31,8 @@ pub(super) fn settings(values: &Values, options: Options) -> Option<Settings> {
     let mut hosts = values.explicit(&HTTP_ALLOWED_HOSTS).and_then(rule::hosts).unwrap_or_default();
     hosts.extend(values.explicit(&HTTP_URL).and_then(rule::url_host));
     let access = Access { home_assistant, token, allowed_hosts: hosts };
-    Some(Settings { listen, access, setup: setup(values, options) })
+    let allow_config = values.is_on(&ALLOW_CONFIG);
+    Some(Settings { listen, access, allow_config, setup: setup(values, options) })
 }
 
 fn setup(values: &Values, options: Options) -> SetupSettings {

@@ -328,8 +328,8 @@ variables! {
             help: "Allow commands that change the battery, over MQTT and on the page: its charge, discharge and \
                 balancing switches, if the type has them. Every change is verified and logged." }
         ALLOW_CONFIG { default: Some("true"), rule: Rule::Bool, example: "false",
-            help: "Allow `cmd/config` to change intervals, addresses and energy counters over MQTT. Set it to `false` if others \
-                may publish at the broker." }
+            help: "Allow `cmd/config` and the page to change intervals, addresses and energy counters. Set it to `false` if \
+                others may publish at the broker." }
         MQTT_REMOTE_CONFIG { default: Some("false"), rule: Rule::Bool, example: "true",
             help: "Apply settings of all batteries that are retained on `bms/bridge/<client id>/config`: what `cmd/config` may \
                 change, except for energy counters." }

@@ -1,7 +1,7 @@
 //! What is known about the cells of one battery, by local day.
 
-use crate::model::cell_health::{HealthDay, HealthMonitor};
-use crate::model::{Snapshot, TimeZone, Uptime};
+use crate::model::cell_health::{HealthDay, HealthMonitor, KeptRun, MAX_GAP};
+use crate::model::{Millis, Snapshot, TimeZone, Uptime};
 
 /// A year, with a leap day.
 pub(super) const MAX_DAYS: u16 = 366;
@@ -15,10 +15,21 @@ pub(super) struct HealthDays {
     pub(super) days: Vec<HealthDay>,
     /// What was observed since the last call of `take_unwritten`.
     unwritten: Vec<HealthDay>,
+    /// When the last reading was taken.
+    last: Millis,
+    /// The run in progress at the end of the last run of the program, and its last reading. Until the first reading.
+    kept: Option<(Millis, KeptRun)>,
 }
 
 impl HealthDays {
     pub(super) fn observe(&mut self, zone: &TimeZone, read_at: Uptime, snapshot: &Snapshot) {
+        self.last = snapshot.taken;
+        if let Some((last, run)) = self.kept.take() {
+            let gap = snapshot.taken.since(last);
+            if snapshot.taken >= last && gap <= MAX_GAP {
+                self.monitor.restore_run(run, read_at, gap);
+            }
+        }
         let Some(part) = self.monitor.observe(read_at, snapshot) else { return };
         let part = part.on(zone.day(snapshot.taken).0);
         add(&mut self.unwritten, &part);
@@ -35,6 +46,15 @@ impl HealthDays {
         {
             self.days.remove(0);
         }
+    }
+
+    /// The last reading, and the run from full to empty in progress.
+    pub(super) fn run(&self) -> Option<(Millis, KeptRun)> {
+        self.kept.or_else(|| Some((self.last, self.monitor.kept_run()?)))
+    }
+
+    pub(super) fn restore_run(&mut self, last: Millis, run: KeptRun) {
+        self.kept = Some((last, run));
     }
 
     pub(super) fn take_unwritten(&mut self) -> Vec<HealthDay> {

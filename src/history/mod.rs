@@ -34,7 +34,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::board::Board;
-use crate::model::cell_health::HealthDay;
+use crate::model::cell_health::{HealthDay, KeptRun};
 use crate::model::{DeviceId, DeviceState, Millis, TimeZone, Uptime};
 
 pub use alarm_records::AlarmRecord;
@@ -47,6 +47,7 @@ use alarm_records::AlarmRecords;
 use battery_history::{BatteryHistory, HistoryRow, YEAR};
 use energy_days::EnergyDays;
 use health_days::HealthDays;
+use packed::Sample;
 use store::Batch;
 use unsent::Unsent;
 
@@ -65,6 +66,9 @@ pub struct History {
     /// Whether the energy counters of the file have been restored to the board.
     restored: Arc<watch::Sender<bool>>,
 }
+
+/// Time of the last reading of a battery, and its run in progress; `None` without one.
+type KeptRunOf = (DeviceId, Option<(Millis, KeptRun)>);
 
 /// What is kept for years.
 #[derive(Debug)]
@@ -151,6 +155,12 @@ impl History {
 
     /// Returns the minute before this reading if that has ended.
     fn record(&self, state: &DeviceState) -> Option<HistoryRow> {
+        let (time, samples) = self.record_day(state)?;
+        self.batteries().get_mut(&state.profile.id)?.push(time, &samples)
+    }
+
+    /// Records what is kept for years, and returns the time of the reading and what is drawn.
+    fn record_day(&self, state: &DeviceState) -> Option<(Millis, Vec<Sample>)> {
         let snapshot = state.snapshot.as_ref()?;
         let samples = battery_history::samples(state);
         let (id, derived) = (&state.profile.id, &snapshot.derived);
@@ -163,8 +173,7 @@ impl History {
             health.observe(&self.zone, read_at, snapshot);
         }
         records.alarms.record(state, snapshot);
-        drop(records);
-        self.batteries().get_mut(id)?.push(snapshot.taken, &samples)
+        Some((snapshot.taken, samples))
     }
 
     fn is_empty(&self) -> bool {
@@ -205,13 +214,21 @@ impl History {
         }
     }
 
-    /// Days of the cells that are not in the file yet. Their rows are large, so they are written rarely.
-    fn take_unwritten_health(&self) -> Vec<(DeviceId, HealthDay)> {
-        let mut list = Vec::new();
+    /// Days of the cells that are not in the file yet, and the runs from full to empty. Their rows are large, so they are
+    /// written rarely.
+    fn take_unwritten_health(&self) -> (Vec<(DeviceId, HealthDay)>, Vec<KeptRunOf>) {
+        let (mut days, mut runs) = (Vec::new(), Vec::new());
         for (id, health) in &mut self.records().health {
-            list.extend(health.take_unwritten().into_iter().map(|day| (id.clone(), day)));
+            days.extend(health.take_unwritten().into_iter().map(|day| (id.clone(), day)));
+            runs.push((id.clone(), health.run()));
         }
-        list
+        (days, runs)
+    }
+
+    fn restore_run(&self, device: &DeviceId, last: Millis, run: KeptRun) {
+        if let Some(health) = self.records().health.get_mut(device) {
+            health.restore_run(last, run);
+        }
     }
 
     fn restore_alarm(&self, record: AlarmRecord) {
@@ -238,7 +255,7 @@ impl History {
             .iter_mut()
             .flat_map(|(id, days)| days.take_unwritten().into_iter().map(|day| (id.clone(), day)));
         let (days, alarms) = (days.collect(), alarms.take_unwritten());
-        Batch { rows, hours, days, health: Vec::new(), alarms }
+        Batch { rows, hours, days, alarms, ..Batch::default() }
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {

@@ -189,7 +189,7 @@ impl Recorder {
         };
         let mut batch = self.history.take_unwritten(std::mem::take(&mut self.ended));
         if delete.is_some() {
-            batch.health = self.history.take_unwritten_health();
+            (batch.health, batch.runs) = self.history.take_unwritten_health();
         }
         let now = clock::now();
         let expiry = delete.map(|elapsed| Expiry {

@@ -27,7 +27,7 @@ use super::battery_history::{HistoryRow, YEAR, hour_number};
 use super::energy_days::{Day, MAX_DAYS};
 use super::horizon::Horizon;
 use super::unsent::Changes;
-use super::{History, Millis};
+use super::{History, KeptRunOf, Millis};
 use crate::model::cell_health::HealthDay;
 use crate::model::{DeviceId, Energy, EnergyTotals, MilliwattHours};
 use crate::remedy;
@@ -187,6 +187,8 @@ pub(super) struct Batch {
     pub(super) hours: Vec<(DeviceId, HistoryRow)>,
     pub(super) days: Vec<(DeviceId, Day)>,
     pub(super) health: Vec<(DeviceId, HealthDay)>,
+    /// The newest ones; empty if they were not looked at.
+    pub(super) runs: Vec<KeptRunOf>,
     pub(super) alarms: Vec<AlarmRecord>,
 }
 
@@ -215,6 +217,9 @@ impl Batch {
             }
         }
         self.health.drain(..self.health.len().saturating_sub(MAX_QUEUED));
+        if !other.runs.is_empty() {
+            self.runs = other.runs;
+        }
         for record in other.alarms {
             alarm_records::merge(&mut self.alarms, record);
         }

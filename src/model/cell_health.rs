@@ -2,7 +2,8 @@
 //!
 //! The cells are compared once a minute, in one of three conditions, in which one day can be compared with another.
 
-use super::capacity_run::{CapacityRun, EMPTY, FULL, MAX_GAP};
+use super::capacity_run::{CapacityRun, EMPTY, FULL};
+pub use super::capacity_run::{KeptRun, MAX_GAP};
 use super::named_enum::named_enum;
 use super::reading::Pack;
 use super::snapshot::Snapshot;
@@ -198,6 +199,16 @@ impl HealthMonitor {
             self.sample(at, snapshot, i64::try_from(elapsed).unwrap_or_default(), &mut day);
         }
         day.numbers.iter().any(|number| *number != 0).then_some(day)
+    }
+
+    /// The run from full to empty in progress, which outlasts a restart.
+    pub fn kept_run(&self) -> Option<KeptRun> {
+        self.run.kept()
+    }
+
+    /// Continues a run `gap` milliseconds after its last reading.
+    pub fn restore_run(&mut self, kept: KeptRun, at: Uptime, gap: u64) {
+        self.run.restore(kept, at, gap);
     }
 
     /// `elapsed`: seconds since the last sample.

@@ -58,6 +58,10 @@ pub struct Profile {
     /// Bluetooth adapter; `None` for the default one.
     pub adapter: Option<String>,
     pub interval_ms: u64,
+    /// For one reply, or for a whole read over Bluetooth.
+    pub timeout_ms: u64,
+    /// Longest search for the battery; `None` if it is not read over Bluetooth.
+    pub scan_timeout_ms: Option<u64>,
     /// Switches that the operator may turn.
     pub controls: Vec<Switch>,
 }
@@ -82,6 +86,8 @@ impl Profile {
             address: None,
             adapter: None,
             interval_ms: 0,
+            timeout_ms: 0,
+            scan_timeout_ms: None,
             controls: Vec::new(),
         }
     }

@@ -99,13 +99,14 @@ impl PolledBattery {
         self.member.driver = Some(info);
         self.member.options = options;
         let control = self.member.control;
-        let Options { medium, address, .. } = self.member.options;
+        let Options { medium, address, timeout, .. } = self.member.options;
         let controls = info.controls_on(medium);
         self.update_profile(|profile| {
             info.name.clone_into(&mut profile.brand);
             info.title.clone_into(&mut profile.title);
             if medium == Medium::Serial {
                 profile.address = Some(address.to_string());
+                profile.timeout_ms = millis(timeout);
             }
             profile.controls = if control { controls.to_vec() } else { Vec::new() };
         });
@@ -243,6 +244,7 @@ impl PolledBattery {
             info!("{id}: timeout set to {} s on request", timeout.as_secs_f64());
             self.member.options.timeout = timeout;
             self.renew_driver();
+            self.update_profile(|profile| profile.timeout_ms = millis(timeout));
         }
         if let Some(interval) = change.interval {
             info!("{}: interval set to {} s on request", self.member.id, interval.as_secs_f64());

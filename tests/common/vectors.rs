@@ -286,6 +286,8 @@ pub fn facts(info: &DriverInfo, end: Step) -> Value {
         address: None,
         adapter: None,
         interval_ms: 1000,
+        timeout_ms: 1000,
+        scan_timeout_ms: None,
         controls: Vec::new(),
     });
     let connected = reading.is_some();

@@ -269,6 +269,8 @@ fn profile(id: &str) -> Profile {
         name: "Rack battery".into(),
         port: Some("/dev/ttyUSB0".into()),
         interval_ms: 30_000,
+        timeout_ms: 2000,
+        scan_timeout_ms: None,
         ..Profile::new(device(id), "daren", "Daren")
     }
 }

@@ -268,6 +268,8 @@ pub fn profile(id: &DeviceId) -> Profile {
         address: None,
         adapter: None,
         interval_ms: 10_000,
+        timeout_ms: 1000,
+        scan_timeout_ms: None,
         controls: Vec::new(),
     }
 }

@@ -34,6 +34,31 @@ pub(super) fn write(connection: &Connection, batch: &Batch) -> Result<(), StoreE
             params![day.number, device.as_str(), json!(sum.numbers()).to_string()],
         )?;
     }
+    for (device, run) in &batch.runs {
+        let Some((last, [soc, current, duration, start, charge, lowest, then, sum, count])) = run
+        else {
+            let delete = "DELETE FROM capacity_runs WHERE device = ?1";
+            connection.execute(delete, [device.as_str()])?;
+            continue;
+        };
+        connection.execute(
+            "INSERT OR REPLACE INTO capacity_runs VALUES
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            params![
+                device.as_str(),
+                time(*last),
+                soc,
+                current,
+                duration,
+                start,
+                charge,
+                lowest,
+                then,
+                sum,
+                count
+            ],
+        )?;
+    }
     for AlarmRecord { device, name, start, end, details } in &batch.alarms {
         connection.execute(
             "INSERT OR REPLACE INTO alarms VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -85,6 +110,7 @@ pub(super) fn load(connection: &Connection, history: &History) -> Result<(), Sto
             history.restore_health(&device, &day);
         }
     }
+    load_runs(connection, history)?;
     let mut select = connection
         .prepare("SELECT start, device, name, end, details FROM alarms ORDER BY start")?;
     let mut rows = select.query([])?;
@@ -96,6 +122,22 @@ pub(super) fn load(connection: &Connection, history: &History) -> Result<(), Sto
         let is_object = serde_json::from_str(&details).is_ok_and(|it: Value| it.is_object());
         if let (Some(device), true) = (device, is_object) {
             history.restore_alarm(AlarmRecord { device, name, start, end, details });
+        }
+    }
+    Ok(())
+}
+
+fn load_runs(connection: &Connection, history: &History) -> Result<(), StoreError> {
+    let mut select = connection.prepare("SELECT * FROM capacity_runs")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let mut run = [0; 9];
+        for (index, number) in (2..).zip(&mut run) {
+            *number = row.get(index)?;
+        }
+        let last = Millis(row.get::<_, i64>(1)?.unsigned_abs());
+        if let Some(device) = DeviceId::new(row.get_ref(0)?.as_str().unwrap_or_default()) {
+            history.restore_run(&device, last, run);
         }
     }
     Ok(())

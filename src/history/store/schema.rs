@@ -53,10 +53,11 @@ macro_rules! view {
 ///
 /// The energy of a day is in milliwatt-hours; `day` is its number since 1970-01-01, and comes first in the key so that
 /// the days of all batteries that grow are on one page. Times of alarms are in milliseconds. The `numbers` of the
-/// cells are those of `model::cell_health`, as a JSON array.
+/// cells are those of `model::cell_health`, as a JSON array. A run from full to empty is that of `model::capacity_run`;
+/// `last` is the time of its last reading.
 ///
 /// `packed` is a block of LZ4 with so many bytes: lines with a time and a reading that an output has not sent yet.
-const OBJECTS: [&str; 11] = [
+const OBJECTS: [&str; 12] = [
     "CREATE TABLE layouts (id INTEGER PRIMARY KEY, device TEXT NOT NULL, series TEXT NOT NULL)",
     "CREATE TABLE rows (id INTEGER PRIMARY KEY, samples TEXT NOT NULL)",
     view!("history", "rows", "layouts"),
@@ -76,6 +77,11 @@ const OBJECTS: [&str; 11] = [
     "CREATE TABLE unsent (
         id INTEGER PRIMARY KEY, output TEXT NOT NULL, length INTEGER NOT NULL,
         packed BLOB NOT NULL)",
+    "CREATE TABLE capacity_runs (
+        device TEXT PRIMARY KEY, last INTEGER NOT NULL, soc INTEGER NOT NULL, current INTEGER NOT NULL,
+        duration INTEGER NOT NULL, start INTEGER NOT NULL, charge INTEGER NOT NULL,
+        lowest INTEGER NOT NULL, lowest_charge INTEGER NOT NULL, temperature INTEGER NOT NULL,
+        temperatures INTEGER NOT NULL) WITHOUT ROWID",
 ];
 
 /// Creates what an empty file lacks, and converts one of an earlier version.

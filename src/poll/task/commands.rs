@@ -5,6 +5,7 @@ use tracing::{info, warn};
 
 use super::LineTask;
 use crate::command::{Command, CommandError, ConfigChange, Request};
+use crate::model::units::millis;
 use crate::model::{DeviceId, Setting};
 use crate::poll::battery::PolledBattery;
 use crate::poll::cycle::CycleError;
@@ -88,6 +89,9 @@ impl LineTask {
         let new_address = change.address.as_ref().filter(is_new);
         let battery = &mut self.batteries[index];
         battery.configure(change);
+        if let Some(timeout) = change.scan_timeout {
+            battery.update_profile(|profile| profile.scan_timeout_ms = Some(millis(timeout)));
+        }
         if change.address.is_none() && change.adapter.is_none() {
             return;
         }

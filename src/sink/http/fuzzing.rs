@@ -7,6 +7,7 @@ pub use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 use super::access::{Access, Client, Guard};
+use super::control::Control;
 use super::setup::{BatteryOptions, Options, SetupPage, SetupSettings};
 use super::{AppState, History, routes};
 use crate::board::Board;
@@ -29,6 +30,7 @@ pub fn router(board: Board, history: History, stop: CancellationToken) -> Router
     let client = Client(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let (guard, tasks) = (Guard::new(Access::default()), Tasks::default());
     let shared = (board, history);
-    let app = AppState::new(shared, CommandBus::default(), guard, page, tasks, stop);
+    let control = Control::new(CommandBus::default(), true);
+    let app = AppState::new(shared, control, guard, page, tasks, stop);
     routes(app).layer(Extension(client))
 }

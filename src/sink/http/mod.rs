@@ -1,5 +1,5 @@
 //! HTTP: a dashboard, the newest readings, their history, metrics, and the health of the program. The set-up
-//! page and the switches of the batteries alone can do more than read.
+//! page, and the switches and settings of the batteries alone can do more than read.
 
 use std::io;
 use std::net::SocketAddr;
@@ -67,6 +67,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Settings {
     pub listen: SocketAddr,
     pub access: Access,
+    /// Whether the settings of a battery may be changed.
+    pub allow_config: bool,
     pub setup: SetupSettings,
 }
 
@@ -79,9 +81,10 @@ pub async fn run(
     task: Task,
 ) {
     let Task { stop, tasks, .. } = task;
-    let Settings { listen, access, setup: page } = settings;
+    let Settings { listen, access, allow_config, setup: page } = settings;
+    let control = Control::new(commands, allow_config);
     let (guard, page) = (Guard::new(access), SetupPage::new(page, setup));
-    let app = AppState::new((board, history), commands, guard, page, tasks, stop.clone());
+    let app = AppState::new((board, history), control, guard, page, tasks, stop.clone());
     let (texts, routes) = (app.texts.clone(), routes(app));
     let mut reported = false;
     loop {
@@ -140,7 +143,7 @@ struct AppState {
 impl AppState {
     fn new(
         (board, history): (Board, History),
-        commands: CommandBus,
+        control: Control,
         guard: Guard,
         setup: SetupPage,
         tasks: Tasks,
@@ -153,7 +156,7 @@ impl AppState {
             tasks,
             guard,
             setup,
-            control: Control::new(commands),
+            control,
             event_permits: Arc::new(Semaphore::new(MAX_EVENT_CLIENTS)),
             query_permits: Arc::new(Semaphore::new(MAX_QUERIES)),
             stop,
@@ -176,7 +179,9 @@ fn routes(app: AppState) -> Router {
         .route("/api/devices/{id}/history", get(history::history))
         .route("/api/devices/{id}/history.csv", get(history::csv))
         .route("/api/devices/{id}/health", get(health::health))
-        .route("/api/devices/{id}/switch", post(control::switch))
+        .route("/api/devices/{id}/switch", post(control::command))
+        .route("/api/devices/{id}/config", post(control::command))
+        .route("/api/devices/{id}/read", post(control::command))
         .route("/api/energy", get(records::energy))
         .route("/api/alarms", get(records::alarms))
         .route("/api/homeassistant/dashboard.yaml", get(home_assistant::dashboard))

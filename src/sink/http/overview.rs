@@ -44,10 +44,27 @@ pub fn battery(state: &DeviceState) -> Json {
         "last": last.map(|_| values(state)),
         "cells": cells,
         "alarms": live.map_or(Vec::new(), |_| state.active_alarms()),
+        "settings": settings(state),
         // Those that the operator allows.
         "controls": profile.controls,
         "members": snapshot.map_or(Vec::new(), |snapshot| members(snapshot, live.is_some())),
     })
+}
+
+/// What `cmd/config` may change, with its names; `null` for a bank.
+fn settings(state: &DeviceState) -> Option<Json> {
+    let profile = &state.profile;
+    let seconds = |ms: u64| ms as f64 / 1000.0;
+    let mut settings = json!({
+        "paused": state.paused, "poll_interval_s": seconds(profile.interval_ms),
+        "timeout_s": seconds(profile.timeout_ms),
+    });
+    if let Some(ms) = profile.scan_timeout_ms {
+        settings["scan_timeout_s"] = json!(seconds(ms));
+        settings["address"] = json!(profile.address);
+        settings["adapter"] = json!(profile.adapter);
+    }
+    (!profile.is_bank()).then_some(settings)
 }
 
 fn address(profile: &Profile) -> Option<String> {
@@ -125,6 +142,25 @@ mod tests {
         }]);
         assert_eq!(json["alarms"], alarms);
         assert_eq!((&json["members"], &json["last"]), (&json!([]), &Json::Null));
+    }
+
+    #[test]
+    fn settings_are_those_that_can_be_changed() {
+        let mut state = online();
+        let serial = json!({"paused": false, "poll_interval_s": 30.0, "timeout_s": 0.0});
+        assert_eq!(battery(&state)["settings"], serial);
+        let address = Some("C8:47:80:37:02:E8".to_owned());
+        let profile = Profile { scan_timeout_ms: Some(2500), address, ..Profile::sample("rack") };
+        state.profile = Arc::new(profile);
+        let found = battery(&state)["settings"].clone();
+        assert_eq!(found["scan_timeout_s"], 2.5);
+        assert_eq!(
+            (&found["address"], &found["adapter"]),
+            (&json!("C8:47:80:37:02:E8"), &Json::Null)
+        );
+        let brand = crate::model::profile::BANK_TYPE.to_owned();
+        state.profile = Arc::new(Profile { brand, ..Profile::sample("house") });
+        assert_eq!(battery(&state)["settings"], Json::Null);
     }
 
     #[test]

@@ -29,11 +29,16 @@ pub(super) fn require_trust(request: &Request, what: &str) -> Result<(), ApiErro
     }
 }
 
-pub(super) async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
+pub(super) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     let body = timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await;
-    let body = body
-        .map_err(|_| ApiError(StatusCode::REQUEST_TIMEOUT, "the request is too slow".to_owned()))?
-        .map_err(|error| ApiError(error.status(), error.body_text()))?;
-    serde_json::from_slice(&body)
-        .map_err(|error| ApiError(StatusCode::BAD_REQUEST, format!("unexpected JSON: {error}")))
+    body.map_err(|_| ApiError(StatusCode::REQUEST_TIMEOUT, "the request is too slow".to_owned()))?
+        .map_err(|error| ApiError(error.status(), error.body_text()))
+}
+
+pub(super) async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
+    parse_json(&read_body(request).await?).map_err(|error| ApiError(StatusCode::BAD_REQUEST, error))
+}
+
+pub(super) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| format!("unexpected JSON: {error}"))
 }

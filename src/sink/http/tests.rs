@@ -54,9 +54,10 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let (guard, setup) = (Guard::new(Access::default()), set_up_page());
         let tasks = Tasks::default();
-        let (shared, commands) = ((board.clone(), history.clone()), CommandBus::default());
+        let shared = (board.clone(), history.clone());
+        let control = Control::new(CommandBus::default(), true);
         let routes =
-            routes(AppState::new(shared, commands, guard, setup, tasks.clone(), stop.clone()));
+            routes(AppState::new(shared, control, guard, setup, tasks.clone(), stop.clone()));
         let until = stop.clone();
         tokio::spawn(async move { serve::serve(listener, routes, &until).await });
         TestServer { address, board, history, tasks, stop }

@@ -388,14 +388,9 @@ impl Publisher {
     }
 
     fn set_energy(&self, id: &DeviceId, change: &ConfigChange) -> Result<(), CommandError> {
-        let ConfigChange { energy_charged, energy_discharged, .. } = *change;
-        let rest = ConfigChange { energy_charged: None, energy_discharged: None, ..change.clone() };
-        if rest != ConfigChange::default() {
-            let reason = "set energy counters and other fields in separate messages";
-            return Err(CommandError(reason.to_owned()));
-        }
+        let [charged, discharged] = change.energy()?;
         tracing::info!("{id}: energy counters set on request");
-        self.board.update(id, |state| state.set_energy(energy_charged, energy_discharged));
+        self.board.update(id, |state| state.set_energy(charged, discharged));
         Ok(())
     }
 

@@ -13,7 +13,7 @@ from session import PHONE, becomes_true
 AT_CURSOR = re.compile(
     r"^(\S.* \d\d:\d\d): mean [−\d]\d* W, lowest [−\d]\d* W, highest [−\d]\d* W$"
 )
-SHOWN = "document.querySelectorAll('.plot[role=slider] svg').length === 6"
+SHOWN = "document.querySelectorAll('.half > .plot > svg').length === 6"
 TIMES = "document.querySelector('.range [role=status]').textContent"
 IS_ZOOMED = f"/ – .* \\(.+\\)\\.$/.test({TIMES})"
 
@@ -44,7 +44,7 @@ def cursor(session):
         session.report("arrow keys move the cursor of a chart", faults)
         page.keyboard.press("Tab")
         moment = following.split(": ")[0]
-        others = page.locator(".plot[role=slider]").all()
+        others = page.locator(".half > .plot").all()
         texts = [spoken(other) for other in others]
         faults = [text for text in texts if not text.startswith(f"{moment}: ")]
         if not page.evaluate("document.activeElement.ariaLabel.startsWith('Voltage')"):
@@ -55,7 +55,7 @@ def cursor(session):
         session.report("Escape hides the cursor", texts)
         box = chart.bounding_box()
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
-        readouts = page.locator(".readout").all_inner_texts()
+        readouts = page.locator(".half .readout").all_inner_texts()
         faults = [text for text in readouts if not re.search(r"\d\d:\d\d", text)]
         session.report("the pointer moves the cursor of all charts", faults)
         page.mouse.move(0, 0)
@@ -78,7 +78,7 @@ def gaps(session):
         session.expect(
             "a gap in the history is a gap in the line of 48 hours",
             page,
-            "document.querySelectorAll('.plot')[1].querySelectorAll('.line').length === 2",
+            "document.querySelectorAll('.half > .plot')[1].querySelectorAll('.line').length === 2",
         )
         page.get_by_text("1 year").click()
         session.expect(
@@ -120,6 +120,65 @@ def zoom(session):
         session.check_page("zoomed charts on a phone", page)
 
 
+class Fingers:
+    """Two fingers on a chart, at shares of its width."""
+
+    def __init__(self, page, chart):
+        self.cdp, self.box = page.context.new_cdp_session(page), chart.bounding_box()
+        self.cdp.send("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
+
+    def send(self, kind, shares):
+        # The axis takes 44 pixels on the left, and 8 are free on the right.
+        left, width = self.box["x"] + 44, self.box["width"] - 52
+        points = [
+            {"x": left + share * width, "y": self.box["y"] + 60, "id": number}
+            for number, share in enumerate(shares)
+        ]
+        self.cdp.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def move(self, start, end):
+        """One after the other touches the chart, and all move to their ends."""
+        for count in range(1, len(start) + 1):
+            self.send("touchStart", start[:count])
+        for step in range(1, 11):
+            between = zip(start, end, strict=True)
+            self.send("touchMove", [a + (b - a) * step / 10 for a, b in between])
+        self.send("touchEnd", [])
+
+
+def hours_shown(page):
+    link = page.locator(".range a", has_text=re.compile("^CSV$")).get_attribute("href")
+    start, end = (float(re.search(rf"[?&]{name}=([\d.]+)", link)[1]) for name in ("from", "to"))
+    return (end - start) / 3600
+
+
+def touch(session):
+    with session.page(PHONE) as page:
+        chart = open_charts(session, page)
+        chart.scroll_into_view_if_needed()
+        session.expect("the charts of a phone are drawn", page, SHOWN)
+        fingers = Fingers(page, chart)
+        fingers.send("touchStart", [0.3])
+        fingers.send("touchMove", [0.6])
+        text = spoken(chart)
+        fingers.send("touchEnd", [])
+        faults = [] if AT_CURSOR.match(text) else [text]
+        faults += ["a finger zooms"] if page.evaluate(IS_ZOOMED) else []
+        session.report("one finger moves the cursor", faults)
+        fingers.move([0.45, 0.55], [0.2, 0.8])
+        session.expect("two fingers apart zoom in", page, IS_ZOOMED)
+        hours = hours_shown(page)
+        session.report("what is below the fingers stays", [] if 3.8 < hours < 4.2 else [f"{hours} h"])
+        session.check_page("charts that were zoomed by touch", page)
+        fingers.move([0.2, 0.4], [0.5, 0.7])
+        moved = becomes_true(page, IS_ZOOMED)
+        hours = hours_shown(page)
+        faults = [] if moved and 3.8 < hours < 4.2 else [f"{hours} h"]
+        session.report("two fingers move the span", faults)
+        fingers.move([0.2, 0.8], [0.47, 0.53])
+        session.expect("two fingers together show the whole range", page, f"!{TIMES}")
+
+
 def csv_of_screen(session, page):
     """The table has the rows of the charts, and of them only."""
     link = page.locator(".range a", has_text=re.compile("^CSV$")).get_attribute("href")
@@ -131,7 +190,7 @@ def csv_of_screen(session, page):
     moments = [utc(row[0]) for row in rows[1:]]
     if not (moments and span[0] <= min(moments) <= max(moments) <= span[1]):
         faults.append(f"{len(moments)} rows of {moments[:1]} to {moments[-1:]} in {span}")
-    shown = int(page.locator(".plot[role=slider]").first.get_attribute("aria-valuemax")) + 1
+    shown = int(page.locator(".half > .plot").first.get_attribute("aria-valuemax")) + 1
     if shown != len(moments):
         faults.append(f"{len(moments)} rows for {shown} points")
     session.report("the table has what the charts show", faults)
@@ -141,4 +200,4 @@ def utc(text):
     return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
 
 
-STEPS = (cursor, gaps, zoom)
+STEPS = (cursor, gaps, zoom, touch)

@@ -18,6 +18,7 @@ import charts
 import languages
 import measurements
 import outages
+import settings
 import setup
 import switches
 import views
@@ -103,7 +104,7 @@ def demo(session):
 def run_all(session):
     metrics(session)
     history_file(session)
-    for step in (*views.STEPS, *charts.STEPS, *switches.STEPS):
+    for step in (*views.STEPS, *charts.STEPS, *switches.STEPS, *settings.STEPS):
         step(session)
     session.check_console("using the page")
     languages.languages(session)

@@ -251,6 +251,19 @@ def health(session):
             "spreads and the estimated capacity",
             [f"{part!r} is not in {text!r}" for part in wanted if part not in text],
         )
+        chart = page.locator(".health .plot")
+        chart.focus()
+        page.keyboard.press("Home")
+        text = chart.get_attribute("aria-valuetext")
+        wanted = r"\w+, \w+ \d+: at full 60 mV, at rest 60 mV, at empty 60 mV"
+        faults = [] if re.fullmatch(wanted, text) else [text]
+        page.keyboard.press("+")
+        course = page.inner_text(".spread-chart p")
+        if not re.match(r"At full 60 mV on \w+, \w+ \d+, 60 mV now\. At rest", course):
+            faults.append(course)
+        if chart.locator(".line").count() != 3:
+            faults.append(f"{chart.locator('.line').count()} lines")
+        session.report("the spread over time", faults)
         page.locator(".health summary").focus()
         page.keyboard.press("Enter")
         page.wait_for_selector(".health tbody td")

@@ -95,7 +95,7 @@ fn day_of_four_batteries_writes_less_than_ten_megabytes() {
         let health = ids.iter().map(|id| (id.clone(), cells.clone()));
         let health = health.filter(|_| expiry.is_some()).collect();
         let batch =
-            Batch { rows: std::mem::take(&mut queued), hours, days, health, alarms: Vec::new() };
+            Batch { rows: std::mem::take(&mut queued), hours, days, health, ..Batch::default() };
         file.write(batch, expiry, &counters);
     }
     let written = written() - start;

@@ -16,7 +16,7 @@ const formats = [0, 1, 2, 3].map((digits) => new Intl.NumberFormat(locale, { min
 // With a real minus sign, which is as wide as the plus sign.
 export const fixed = (number, digits) => formats[digits].format(number).replace("-", "−");
 const pad = (number) => String(number).padStart(2, "0");
-export const formatTime = (date) => `${pad(date.getHours())}:${pad(date.getMinutes())}`;
+export const formatTime = (date, withSeconds) => `${pad(date.getHours())}:${pad(date.getMinutes())}${withSeconds ? `:${pad(date.getSeconds())}` : ""}`;
 const formatDate = (date, parts) => date.toLocaleDateString(locale, parts);
 const DAY = { weekday: "short", day: "numeric" }, MONTH = { month: "short" }, DATE = { day: "numeric", month: "short" };
 // In local time. Days have 23 to 25 hours, and months 28 to 31 days, so dates are counted, not seconds.
@@ -31,12 +31,61 @@ export function niceStep(range, count) {
   return [1, 2, 2.5, 5, 10].map((n) => n * power).find((step) => step >= raw * .999);
 }
 
+export const formatDay = (seconds) => formatDate(new Date(seconds * 1000), { ...DAY, ...MONTH });
+
 // Minutes between two marks, and from which span in hours.
 const STEPS = [[0, 1], [.2, 5], [.7, 10], [1.5, 60], [7, 120], [13, 240], [25, 480], [49, 1440]];
 // From these spans in hours on, the marks are dates and months.
 const DATES = 200, MONTHS = 2400;
 // Pixels: a shorter drag is a click.
 const MIN_DRAG = 8;
+// Shortest span in seconds.
+const MIN_SPAN = 120;
+
+// What charts have in common: one span of time and one cursor. It has its `charts` and their `times`, the span until now
+// in seconds as `whole`, and `reload`, which shows the `span`.
+export class ChartGroup {
+  // `zoom` is the span in seconds since 1970 that was chosen instead of the whole one.
+  zoom = null;
+  cursor = null;
+  times = [];
+  moment = formatMoment;
+
+  get span() {
+    return this.zoom ?? [this.now - this.whole, this.now];
+  }
+
+  reset() {
+    this.zoom = null;
+    this.reload();
+  }
+
+  // The whole span is no zoom.
+  zoomTo(from, to) {
+    if (to - from > this.whole - 1) return this.reset();
+    const half = Math.max(to - from, MIN_SPAN) / 2, end = Math.min((from + to) / 2 + half, this.now);
+    this.zoom = [end - 2 * half, end];
+    this.reload();
+  }
+
+  // Keeps the cursor, or the middle, where it is.
+  zoomBy(factor) {
+    const [from, to] = this.span, at = this.cursor ?? (from + to) / 2;
+    this.zoomTo(at - (at - from) * factor, at + (to - at) * factor);
+  }
+
+  // All charts show their values at the point next to this time, or those of now.
+  setCursor(time) {
+    this.cursor = time;
+    const distance = (i) => Math.abs(this.times[i] - time);
+    const nearest = time === null ? null : this.times.reduce((best, _, i) => distance(i) < distance(best) ? i : best, 0);
+    for (const { chart } of this.charts) chart.setCursor(nearest);
+  }
+
+  close() {
+    for (const { chart } of this.charts) chart.close();
+  }
+}
 
 // `lines`: [{key, name, stat}], where stat is mean, min or max. `band`: shades the area between the first and the last
 // line. `zero`: the axis includes 0. `minRange`: minimum range of the axis.
@@ -53,7 +102,14 @@ export class Chart {
     this.plot.addEventListener("pointermove", (event) => this.onPointer(event));
     this.plot.addEventListener("pointerdown", (event) => this.onPress(event));
     this.plot.addEventListener("pointerup", (event) => this.onRelease(event));
-    this.plot.addEventListener("pointercancel", () => this.dragged = null);
+    this.plot.addEventListener("pointercancel", (event) => {
+      this.dragged = null;
+      this.onRelease(event);
+    });
+    // Two fingers zoom; the browser must not scroll at the same time.
+    this.plot.addEventListener("touchmove", (event) => {
+      if (event.touches.length > 1 && event.cancelable) event.preventDefault();
+    }, { passive: false });
     this.plot.addEventListener("pointerleave", () => group.setCursor(null));
     // The cursor stays while the focus moves from chart to chart.
     this.plot.addEventListener("blur", ({ relatedTarget }) => {
@@ -63,6 +119,8 @@ export class Chart {
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(this.plot);
     this.times = [];
+    // Where each finger is, by the ID of its pointer.
+    this.fingers = new Map();
     this.setCursor(null);
   }
 
@@ -115,12 +173,15 @@ export class Chart {
       root.append(svg("text", { x: LEFT - 6, y: y + 4, "text-anchor": "end" }, fixed(zero ? 0 : value, digits)));
     }
     for (const [x, text] of this.marks(width)) root.append(svg("text", { x, y: HEIGHT - 4, "text-anchor": "middle" }, text));
-    if (this.bounds) root.append(...this.runs(this.bounds[0]).map((run) => this.area(run)));
+    // Data beyond the span, while two fingers move it, is cut off.
+    const inside = svg("svg", { viewBox: `${LEFT} 0 ${width - LEFT - RIGHT} ${HEIGHT}`, x: LEFT, width: width - LEFT - RIGHT, height: HEIGHT });
+    root.append(inside);
+    if (this.bounds) inside.append(...this.runs(this.bounds[0]).map((run) => this.area(run)));
     this.values.forEach((list, number) => {
       for (const run of this.runs(list)) {
         const points = run.map((i) => `${this.x(this.times[i]).toFixed(1)},${this.y(list[i]).toFixed(1)}`);
         if (points.length === 1) points.push(points[0]);
-        root.append(svg("polyline", { points: points.join(" "), class: `line c${this.colour(number)}` }));
+        inside.append(svg("polyline", { points: points.join(" "), class: `line c${this.colour(number)}` }));
       }
     });
     this.cursor = svg("g", { visibility: "hidden" });
@@ -166,20 +227,41 @@ export class Chart {
     return svg("path", { d: path, class: `band c${this.colour(0)}` });
   }
 
-  timeAt({ clientX }) {
-    const share = (clientX - this.plot.getBoundingClientRect().left - LEFT) / (this.width - LEFT - RIGHT);
-    return this.from + Math.max(0, Math.min(1, share)) * (this.to - this.from);
+  // Of the width of the chart.
+  shareAt({ clientX }) {
+    return (clientX - this.plot.getBoundingClientRect().left - LEFT) / (this.width - LEFT - RIGHT);
+  }
+
+  timeAt(event) {
+    return this.from + Math.max(0, Math.min(1, this.shareAt(event))) * (this.to - this.from);
+  }
+
+  // The times below both fingers stay there.
+  pinch() {
+    const [a, b] = [...this.fingers.values()].sort((one, other) => one.time - other.time), distance = b.share - a.share;
+    if (distance < .02) return;
+    const span = Math.max((b.time - a.time) / distance, MIN_SPAN), from = (a.time + b.time) / 2 - (a.share + b.share) / 2 * span;
+    Object.assign(this, { from, to: from + span, isPinched: true });
+    this.draw();
   }
 
   onPointer(event) {
     if (!this.hasData) return;
+    const finger = this.fingers.get(event.pointerId);
+    if (finger) finger.share = this.shareAt(event);
+    if (this.fingers.size === 2) return this.pinch();
     const time = this.timeAt(event);
     if (this.dragged) this.dragged.to = time;
     this.group.setCursor(time);
   }
 
-  // Fingers move the cursor, and a mouse or pen selects a span.
+  // A finger moves the cursor, two fingers the span, and a mouse or pen selects one.
   onPress(event) {
+    if (this.hasData && event.pointerType === "touch" && this.fingers.size < 2) {
+      this.fingers.set(event.pointerId, { share: this.shareAt(event) });
+      for (const finger of this.fingers.values()) finger.time = this.from + finger.share * (this.to - this.from);
+      if (this.fingers.size === 2) return this.group.setCursor(null);
+    }
     if (this.hasData && event.pointerType !== "touch" && !event.button) {
       this.plot.setPointerCapture(event.pointerId);
       this.dragged = { from: this.timeAt(event), begin: event.clientX };
@@ -190,6 +272,11 @@ export class Chart {
   onRelease(event) {
     const { dragged } = this;
     this.dragged = null;
+    this.fingers.delete(event.pointerId);
+    if (this.isPinched) {
+      this.isPinched = false;
+      this.group.zoomTo(this.from, this.to);
+    }
     if (dragged && Math.abs(event.clientX - dragged.begin) >= MIN_DRAG) this.group.zoomTo(...[dragged.from, this.timeAt(event)].sort((a, b) => a - b));
   }
 
@@ -226,7 +313,7 @@ export class Chart {
   pointTexts(at) {
     const [only] = this.lines.length === 1 ? this.bounds ?? [] : [];
     return [
-      ...this.lines.map(({ name, stat }, i) => [stat === "mean" ? t("mean") : name, this.write(this.values[i][at]), this.colour(i)]),
+      ...this.lines.map(({ name }, i) => [name || t("mean"), this.write(this.values[i][at]), this.colour(i)]),
       ...(only ? [["lowest", 0], ["highest", 1]].map(([key, bound]) => [t(key), this.write(this.bounds[bound][at]), `${this.colour(0)} spread`]) : []),
     ];
   }
@@ -236,7 +323,7 @@ export class Chart {
     this.cursorIndex = index;
     const { hasData } = this, at = index ?? this.times.length - 1, isShown = index !== null && hasData;
     const now = () => this.lines.map(({ name }, i) => [name, this.write(this.current?.[i]), this.colour(i)]);
-    const texts = isShown ? this.pointTexts(at) : now(), when = isShown ? formatMoment(this.times[at]) : "";
+    const texts = isShown ? this.pointTexts(at) : now(), when = isShown ? this.group.moment(this.times[at]) : "";
     this.readout.replaceChildren(when, ...texts.map(([name, text, kind]) => {
       const entry = document.createElement("span"), swatch = document.createElement("i"), bold = document.createElement("b");
       swatch.className = `c${kind}`;

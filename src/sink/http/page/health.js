@@ -1,7 +1,7 @@
 // The health of the cells of a battery: a sentence, and what it is based on.
 
-import { fixed } from "./chart.js";
-import { h, panel, termRows } from "./parts.js";
+import { Chart, ChartGroup, fixed, formatDay } from "./chart.js";
+import { h, panel, sentence, setText, termRows } from "./parts.js";
 import { t } from "./texts.js";
 
 // In milliseconds. The values are those of many days.
@@ -12,7 +12,7 @@ const COLUMNS = [
   ["balancing_hours", "balancing_hours", 1], ["resistance_mohm", "resistance", 2],
 ];
 
-function sentence({ code, mv, drift_mv_month: drift, condition, ...rest }) {
+function summaryOf({ code, mv, drift_mv_month: drift, condition, ...rest }) {
   const values = { mv: mv === undefined ? "" : fixed(mv, 0), drift: drift === undefined ? "" : fixed(drift, 1), where: condition ? t(`at_${condition}`) : "" };
   return t(`health_${code}`, { ...rest, ...values });
 }
@@ -41,20 +41,60 @@ function facts({ spread_mv: spread, capacity }) {
   return termRows(rows);
 }
 
+// How far the cells were apart on each day, of those conditions that were met. In seconds; the days have no time.
+const DAY = 86400, CONDITIONS = [["full", 0], ["rest", 2], ["empty", 1]];
+
+class SpreadChart extends ChartGroup {
+  moment = formatDay;
+
+  constructor() {
+    super();
+    const lines = CONDITIONS.map(([key, colour]) => ({ key, name: t(`at_${key}`), stat: "mean", colour }));
+    this.chart = new Chart(this, t("spread", { where: "" }).trim(), "mV", 0, lines, { zero: true, minRange: 10 });
+    this.charts = [this];
+    this.course = h("p", { class: "muted" });
+    this.node = h("div", { class: "spread-chart" }, h("h3", {}, this.chart.label, " ", this.chart.readout), this.chart.plot, this.course);
+  }
+
+  show({ days, spread_mv: spread }) {
+    this.times = days.map((day) => new Date(`${day}T12:00`) / 1000);
+    const known = CONDITIONS.map(([key]) => spread[key].flatMap((mv, i) => mv === null ? [] : [[mv, this.times[i]]]));
+    this.node.hidden = !known.some((values) => values.length);
+    if (this.node.hidden) return;
+    this.series = Object.fromEntries(CONDITIONS.map(([key]) => [key, { mean: spread[key] }]));
+    this.now = this.times.at(-1) + DAY / 2;
+    this.whole = Math.max(this.now - this.times[0] + DAY / 2, 7 * DAY);
+    this.chart.setCurrent(known.map((values) => values.at(-1)?.[0]));
+    // The first and the last value, for those who do not see the lines.
+    const course = known.flatMap((values, i) => values.length < 2 ? [] : sentence(t("spread_course", {
+      where: t(`at_${CONDITIONS[i][0]}`), first: fixed(values[0][0], 0), last: fixed(values.at(-1)[0], 0), since: formatDay(values[0][1]),
+    })));
+    setText(this.course, course.join(" "));
+    this.reload();
+  }
+
+  // Everything is here. A condition that was not met for a week is a gap.
+  reload() {
+    this.chart.show(this, ...this.span, 7.5 * DAY);
+    if (this.cursor !== null) this.setCursor(this.cursor);
+  }
+}
+
 // Loads itself for as long as it is on the page.
 export function healthPanel(id, fetchJson) {
   const [text, grid, rows] = [h("p"), h("dl", { class: "grid" }), h("table")];
   const details = h("details", {}, h("summary", {}, t("cells")), rows);
-  const { node, extra } = panel(t("health"), "health", text, grid);
+  const spread = new SpreadChart(), { node, extra } = panel(t("health"), "health", text, grid, spread.node);
   node.hidden = true;
   const load = async () => {
     try {
-      const health = await fetchJson(`api/devices/${id}/health?days=1`);
+      const health = await fetchJson(`api/devices/${id}/health?days=366`);
       // A bank, or a battery that reports neither cells nor charge.
       node.hidden = health.summary.code === "no_cells" && !health.capacity;
-      text.textContent = sentence(health.summary);
+      text.textContent = summaryOf(health.summary);
       extra.textContent = health.days ? t("days", { count: Math.min(health.days, 30) }) : "";
       grid.replaceChildren(...facts(health));
+      spread.show(health.history);
       if (!health.cells.length) details.remove();
       else if (details.parentNode !== node) node.append(details);
       rows.replaceChildren(...table(health.cells));

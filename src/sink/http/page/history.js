@@ -1,20 +1,18 @@
 // The charts of one battery: what they show, one span of time and one cursor for all, and their data as a table.
 
-import { Chart, formatMoment } from "./chart.js";
+import { Chart, ChartGroup, formatMoment } from "./chart.js";
 import { button, formatDuration, h, panel, setText, valueOf } from "./parts.js";
 import { t } from "./texts.js";
 
 // In hours. More than the program keeps shows what there is.
 const RANGES = [1, 6, 24, 48, 168, 720, 8760];
-// Shortest span in seconds.
-const MIN_SPAN = 120;
 
 const rangeName = (hours) => hours < 72 ? `${hours} h` : hours < 8760 ? t("days", { count: hours / 24 }) : t("one_year");
 
-export class HistoryCharts {
+export class HistoryCharts extends ChartGroup {
   constructor(id, fetchJson) {
-    // `zoom` is the span in seconds since 1970 that was chosen instead of the range until now.
-    Object.assign(this, { id, fetchJson, hours: 24, zoom: null, cursor: null, times: [] });
+    super();
+    Object.assign(this, { id, fetchJson, hours: 24 });
     const line = (key, colour, stat = "mean", name = "") => ({ key, name, stat, colour });
     const range = (what, colour) => [line(`max_${what}`, colour, "max", t("highest")), line(`min_${what}`, 2, "min", t("lowest"))];
     this.charts = [
@@ -57,42 +55,17 @@ export class HistoryCharts {
     for (const { chart } of this.charts) chart.setCurrent(chart.lines.map(({ key }) => valueOf(battery, key)));
   }
 
-  get span() {
-    return this.zoom ?? [this.now - this.hours * 3600, this.now];
+  get whole() {
+    return this.hours * 3600;
   }
 
   choose(hours) {
-    Object.assign(this, { hours, zoom: null, chosen: true });
-    this.reload();
-  }
-
-  reset() {
-    this.choose(this.hours);
-  }
-
-  zoomTo(from, to) {
-    const middle = (from + to) / 2, half = Math.max(to - from, MIN_SPAN) / 2;
-    Object.assign(this, { zoom: [middle - half, middle + half], chosen: true });
-    this.reload();
-  }
-
-  // Keeps the cursor, or the middle, where it is. The whole range is no zoom.
-  zoomBy(factor) {
-    const [from, to] = this.span, at = this.cursor ?? (from + to) / 2;
-    const [left, right] = [at - (at - from) * factor, at + (to - at) * factor];
-    if (right - left > this.hours * 3600 - 1) return this.reset();
-    this.zoomTo(left, Math.min(right, this.now));
-  }
-
-  // All charts show their values at the point next to this time, or those of now.
-  setCursor(time) {
-    this.cursor = time;
-    const distance = (i) => Math.abs(this.times[i] - time);
-    const nearest = time === null ? null : this.times.reduce((best, _, i) => distance(i) < distance(best) ? i : best, 0);
-    for (const { chart } of this.charts) chart.setCursor(nearest);
+    this.hours = hours;
+    this.reset();
   }
 
   reload() {
+    this.chosen = true;
     this.load(this.fetchJson).catch(() => {});
   }
 
@@ -121,9 +94,5 @@ export class HistoryCharts {
     const since = !zoom && oldest - from > gap ? t("history_since", { time: formatMoment(oldest) }) : "";
     const text = zoom ? `${zoom.map(formatMoment).join(" – ")} (${formatDuration(to - from)}).` : since;
     setText(this.status, text);
-  }
-
-  close() {
-    for (const { chart } of this.charts) chart.close();
   }
 }

@@ -6,11 +6,12 @@ import { healthPanel } from "./health.js";
 import { HistoryCharts } from "./history.js";
 import { describe, entryOf, format, formatDuration, h, panel, ring, sentence, showPower, termRows, valueOf } from "./parts.js";
 import { AlarmPanel, EnergyPanel, kwh } from "./records.js";
-import { SwitchPanel } from "./switches.js";
+import { CommandPanels } from "./switches.js";
 import { locale, t, valueName } from "./texts.js";
 
 function formatLink(battery, now) {
   const { link, since } = battery;
+  if (battery.settings?.paused) return t("paused");
   if (link !== "offline" || !since) return t(link);
   const date = new Date(since), isOld = now - since > 86400000;
   return t("offline_since", { time: `${isOld ? `${date.toLocaleDateString(locale)} ` : ""}${formatTime(date)}` });
@@ -218,7 +219,7 @@ export class BatteryView {
   constructor(id, fetchJson) {
     Object.assign(this, { id, fetchJson });
     [this.history, this.energy, this.alarms] = [new HistoryCharts(id, fetchJson), new EnergyPanel(id), new AlarmPanel(id)];
-    this.switches = new SwitchPanel(id, fetchJson);
+    this.commands = new CommandPanels(id, fetchJson);
     this.heading = h("h1", { id: "title", tabindex: "-1" });
     this.link = h("span");
     this.description = h("p", { class: "muted" });
@@ -242,12 +243,12 @@ export class BatteryView {
       members: panel(t("bank_members"), "", this.members.node),
       cells: panel(t("cells"), "", this.bars, this.legend),
       temperatures: panel(t("temperatures"), "half", this.temperatures),
-      connection: panel(t("connection"), "half", this.connection),
+      connection: panel(t("connection"), "half connection", this.connection, this.commands.actions),
     };
     this.node = h("article", { "aria-labelledby": "title" },
       h("div", { class: "head" }, this.heading, this.link, this.description),
       h("div", { class: "board" },
-        this.panels.now.node, this.panels.problems.node, this.switches.node, this.panels.members.node, this.panels.cells.node, this.panels.temperatures.node, this.panels.connection.node,
+        this.panels.now.node, this.panels.problems.node, this.commands.switches, this.panels.members.node, this.panels.cells.node, this.panels.temperatures.node, this.panels.connection.node, this.commands.settings,
         healthPanel(id, fetchJson), ...this.history.nodes, this.energy.node, this.alarms.node,
         h("details", { class: "panel" }, h("summary", {}, t("all_values")), this.rows),
         this.rawDetails));
@@ -257,7 +258,7 @@ export class BatteryView {
     const present = state.batteries.get(this.id), battery = shownOf(present, now);
     this.alarms.show(state);
     this.history.show(present, now);
-    this.switches.show(present);
+    this.commands.show(present);
     const soc = entryOf(present, "soc");
     this.title = soc ? `${format(soc)} · ${battery.name}` : battery.name;
     this.heading.textContent = battery.name;

@@ -19,7 +19,9 @@ pub(in crate::sink::http) async fn state(
     State(app): State<AppState>,
     Extension(IsTrusted(is_trusted)): Extension<IsTrusted>,
 ) -> Json<Value> {
-    Json(app.setup.to_json(&app.board, is_trusted, app.guard.has_token()))
+    let mut json = app.setup.to_json(&app.board, is_trusted, app.guard.has_token());
+    json["config"] = app.control.allow_config.into();
+    Json(json)
 }
 
 pub(in crate::sink::http) async fn search(
