@@ -4,16 +4,17 @@
 
 use std::time::Duration;
 
-/// Connections at a time. Beyond a limit of connections the one that has been without a request for
-/// longest is replaced, so a crowd that only holds connections excludes no client.
-pub const MAX_CONNECTIONS: usize = 64;
+/// Connections at a time. Each has two buffers of 8 kB, which the allocator keeps after a crowd. Beyond
+/// a limit of connections the one that has been without a request for longest is replaced, so a crowd
+/// that only holds connections excludes no client.
+pub const MAX_CONNECTIONS: usize = 32;
 /// Of these, the ones that only clients on this machine get: the health check must get through.
-pub const RESERVED_CONNECTIONS: usize = 8;
+pub const RESERVED_CONNECTIONS: usize = 4;
 /// Connections of one address, or of one IPv6 network of 64 bits. Behind a proxy, and in Home
 /// Assistant, all users have the same one.
-pub const MAX_PER_ADDRESS: usize = 32;
+pub const MAX_PER_ADDRESS: usize = 20;
 /// Clients of `/api/events`. Their connections are never replaced.
-pub const MAX_EVENT_CLIENTS: usize = 24;
+pub const MAX_EVENT_CLIENTS: usize = 16;
 const _: () = assert!(MAX_EVENT_CLIENTS < MAX_PER_ADDRESS);
 const _: () = assert!(MAX_PER_ADDRESS < MAX_CONNECTIONS - RESERVED_CONNECTIONS);
 
@@ -28,7 +29,7 @@ pub const MAX_RESPONSE_TIME: Duration = Duration::from_secs(3600);
 /// Pause after a failure to accept, for example when no descriptor is left.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 /// Replaced connections that complete their response. Beyond this number new clients wait.
-pub const MAX_REPLACED: usize = 64;
+pub const MAX_REPLACED: usize = 12;
 /// Time for a replaced connection to complete its response.
 pub const REPLACED_GRACE: Duration = Duration::from_secs(2);
 
