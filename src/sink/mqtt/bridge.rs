@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use crate::model::{DeviceState, Installation, LinkState, Millis};
 use crate::remedy;
 
-use super::battery::PublishedBattery;
 use super::json::object;
 use super::topics;
 use super::{Discovery, Publish, Settings, Version};
@@ -54,8 +53,9 @@ fn parse_level(payload: &[u8]) -> Result<&'static str, String> {
     level.ok_or_else(|| format!("send one of {}", LEVELS.join(", ")))
 }
 
-/// What an operator of many programs wants to know about this one; nothing secret.
-pub fn info(settings: &Settings, batteries: &[PublishedBattery], started: Millis) -> Value {
+/// What an operator of many programs wants to know about this one; nothing secret. `batteries`: the base
+/// topic of each by its ID.
+pub fn info(settings: &Settings, batteries: Map<String, Value>, started: Millis) -> Value {
     let installation = match remedy::installation() {
         Installation::HomeAssistant => "home_assistant",
         Installation::Container => "container",
@@ -70,13 +70,11 @@ pub fn info(settings: &Settings, batteries: &[PublishedBattery], started: Millis
         Discovery::Device => "device",
         Discovery::Off => "off",
     };
-    let battery =
-        |battery: &PublishedBattery| (battery.id.to_string(), Value::from(battery.topics.base()));
     Value::Object(object(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started": started.iso8601(),
         "installation": installation,
-        "batteries": batteries.iter().map(battery).collect::<Map<_, _>>(),
+        "batteries": batteries,
         "mqtt_version": match settings.version {
             Version::V311 => "3.1.1",
             Version::V5 => "5",
@@ -131,8 +129,8 @@ mod tests {
     fn info_names_batteries_and_no_secret() {
         let login = Some(("user".into(), crate::model::Secret::new("geheim")));
         let settings = Settings { login, ..test_data::settings() };
-        let battery = PublishedBattery::new(&settings, &test_data::profile());
-        let info = info(&settings, &[battery], Millis(1_771_097_625_510));
+        let batteries = [("rack".to_owned(), json!("bms/rack"))].into_iter().collect();
+        let info = info(&settings, batteries, Millis(1_771_097_625_510));
         assert_eq!(info["batteries"], json!({ "rack": "bms/rack" }));
         assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(info["started"], "2026-02-14T19:33:45Z");

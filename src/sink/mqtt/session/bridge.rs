@@ -45,7 +45,9 @@ impl Publisher {
         if sent.started.0.abs_diff(started.0) > CLOCK_ERROR_MS {
             sent.started = started;
         }
-        let info = bridge::info(&self.settings, &self.batteries, sent.started);
+        let topics = self.batteries.iter();
+        let topics = topics.map(|it| (it.id.to_string(), it.topics.base().into())).collect();
+        let info = bridge::info(&self.settings, topics, sent.started);
         let connections = self.board.broker().map_or(0, |broker| broker.connections);
         let health = bridge::health(self.board.states(), connections);
         let topics =
