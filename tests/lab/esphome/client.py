@@ -17,7 +17,7 @@ from aioesphomeapi.api_pb2 import BluetoothDeviceRequest
 PUBLIC = 0
 NOTIFY_HANDLE, DESCRIPTOR_HANDLE, WRITE_HANDLE = 3, 4, 6
 REQUEST = bytes.fromhex("dda50300fffd77")
-REQUEST_SECONDS = 0.5
+REQUEST_SECONDS, OCCUPY_SECONDS = 0.5, 0.1
 DISCONNECT, CONNECT_UNCACHED = 1, 5
 
 
@@ -47,12 +47,13 @@ def request(client, address, kind):
 
 
 async def occupy(client, addresses):
-    """Replies go to the client that has subscribed, so this one does not wait for them."""
-    for address in addresses:
-        request(client, address, CONNECT_UNCACHED)
-        await asyncio.sleep(0.5)
+    """Asks again and again, because the program has a connection most of the time and gives it back after each read.
+    Replies go to the client that has subscribed, so this one does not wait for them."""
     say("occupied")
-    await asyncio.Event().wait()
+    while True:
+        for address in addresses:
+            request(client, address, CONNECT_UNCACHED)
+            await asyncio.sleep(OCCUPY_SECONDS)
 
 
 async def main():
