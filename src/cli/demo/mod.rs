@@ -206,10 +206,10 @@ async fn remove_published(config: &Config, settings: &mqtt::Settings) -> Outcome
         mqtt::clear_retained(settings, &found.topics).await.map_err(error)?;
         count += found.topics.len();
     }
-    let bridge = [mqtt::bridge_topic(settings)];
+    let bridge = mqtt::bridge_topics(settings);
     let error = |error| failed(not_removed(settings, "its own state", error));
     mqtt::clear_retained(settings, &bridge).await.map_err(error)?;
-    println!("Removed {} retained topics from {}:{}", count + 1, settings.host, settings.port);
+    println!("Removed {} retained topics from {}:{}", count + bridge.len(), settings.host, settings.port);
     Ok(SUCCESS)
 }
 

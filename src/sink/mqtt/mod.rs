@@ -62,7 +62,7 @@ use self::session::Publisher;
 
 pub use self::backfill::{Backfill, Mode as BackfillMode};
 pub use self::probe::probe;
-pub use self::remove::{Removal, bridge_topic, clear_retained, find_retained, remove};
+pub use self::remove::{Removal, bridge_topics, clear_retained, find_retained, remove};
 pub use self::supervisor::SupervisedBroker;
 pub use self::victron::{Format as VictronFormat, Limits as VictronLimits, Victron};
 pub use crate::tls::Tls;

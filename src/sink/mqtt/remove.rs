@@ -74,9 +74,10 @@ pub async fn clear_retained(settings: &Settings, topics: &[String]) -> Result<()
     with_connection(settings, Work::Publish(messages)).await.map(drop)
 }
 
-/// The topic on which the program itself is reported as available.
-pub fn bridge_topic(settings: &Settings) -> String {
-    topics::bridge_online(&settings.client_id)
+/// The retained topics of the program itself.
+pub fn bridge_topics(settings: &Settings) -> [String; 3] {
+    let bridge = topics::bridge(&settings.client_id);
+    [topics::ONLINE, topics::INFO, topics::HEALTH].map(|key| format!("{bridge}/{key}"))
 }
 
 /// Payloads by topic.
