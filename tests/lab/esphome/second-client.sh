@@ -31,7 +31,7 @@ read_through_proxy $ID
 USED='used by another program, probably Home Assistant'
 check "used by another client: port_busy" wait_for 60 has_failed $ID port_busy "$USED" "do not add it to Home Assistant"
 check "used by another client: it is served on" stays_served
-check "used by another client: nothing is read" bash -c "! grep -F '\"error\":null' '$WORK/raw.log'"
+check "used by another client: nothing is read" bash -c "! grep '^bms/$ID/raw .*\"error\":null' '$WORK/raw.log'"
 end_child "$OTHER"
 check "the other client has gone: read" wait_for 120 is_good $ID
 
