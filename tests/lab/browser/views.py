@@ -30,11 +30,11 @@ def layout(session, page, suffix):
     for device in (HEALTHY, ALARMED, BANK, STACK):
         session.open_view(page, device)
         page.wait_for_selector(".plot .line", state="attached")
-        for summary in page.locator("summary").all():
+        for summary in page.locator("summary:visible").element_handles():
             summary.click()
         becomes_true(page, "document.querySelector('details pre').textContent.length > 99")
         session.check_page(f"{NAMES[device]}, {suffix}", page)
-        for summary in page.locator("summary").all():
+        for summary in page.locator("summary:visible").element_handles():
             summary.click()
         session.screenshot(page, f"{device}-{suffix}")
 

@@ -98,7 +98,7 @@ export class CommandPanels {
     this.settings.append(h("p", { class: "muted" }, t("until_restart")), ...this.forms.map(({ node }) => node));
   }
 
-  settings = h("details", { class: "panel settings" }, h("summary", {}, t("settings")));
+  settings = h("details", { class: "panel settings", hidden: "" }, h("summary", {}, t("settings")));
 
   show(battery) {
     const { settings, controls } = battery, { trusted, config } = this.trust, isConfigurable = Boolean(trusted && config && settings);
