@@ -30,12 +30,10 @@ def layout(session, page, suffix):
     for device in (HEALTHY, ALARMED, BANK, STACK):
         session.open_view(page, device)
         page.wait_for_selector(".plot .line", state="attached")
-        for summary in page.locator("summary:visible").element_handles():
-            summary.click()
+        page.evaluate("document.querySelectorAll('details').forEach((details) => details.open = true)")
         becomes_true(page, "document.querySelector('details pre').textContent.length > 99")
         session.check_page(f"{NAMES[device]}, {suffix}", page)
-        for summary in page.locator("summary:visible").element_handles():
-            summary.click()
+        page.evaluate("document.querySelectorAll('details').forEach((details) => details.open = false)")
         session.screenshot(page, f"{device}-{suffix}")
 
 
