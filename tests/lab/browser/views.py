@@ -314,9 +314,8 @@ def theme(session):
         page.click("#theme")
         dark = page.evaluate(background)
         page.reload()
-        kept = page.evaluate(background)
-        faults = [] if light != dark == kept else [f"{light}, then {dark}, after a reload {kept}"]
-        session.report("the theme button changes the colours and is remembered", faults)
+        kept = f"'{light}' !== '{dark}' && {background} === '{dark}'"
+        session.expect("the theme button changes the colours and is remembered", page, kept)
 
 
 STEPS = (layouts, overview, live_values, cells, bank, modules, house, energy, alarms, health, keyboard, theme)
