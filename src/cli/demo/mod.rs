@@ -209,7 +209,12 @@ async fn remove_published(config: &Config, settings: &mqtt::Settings) -> Outcome
     let bridge = mqtt::bridge_topics(settings);
     let error = |error| failed(not_removed(settings, "its own state", error));
     mqtt::clear_retained(settings, &bridge).await.map_err(error)?;
-    println!("Removed {} retained topics from {}:{}", count + bridge.len(), settings.host, settings.port);
+    println!(
+        "Removed {} retained topics from {}:{}",
+        count + bridge.len(),
+        settings.host,
+        settings.port
+    );
     Ok(SUCCESS)
 }
 
