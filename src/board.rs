@@ -58,11 +58,11 @@ pub struct Outputs {
 /// Readings for such an output, since the start of the program.
 #[derive(Debug, Default)]
 pub struct OutputCounts {
-    /// Confirmed.
+    /// Confirmed by the other side.
     pub written: AtomicU64,
     /// Refused, or gone because the output was away for too long.
     pub dropped: AtomicU64,
-    /// Not confirmed.
+    /// Kept until the other side confirms them.
     pub waiting: AtomicU64,
 }
 

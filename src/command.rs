@@ -98,7 +98,7 @@ pub struct ProgramControl {
     pub started: Uptime,
     /// Applies until the program ends.
     pub set_log_level: fn(&'static str),
-    /// Ends the program.
+    /// Cancelled to end the program cleanly.
     pub stop: CancellationToken,
     restart: Arc<AtomicBool>,
 }

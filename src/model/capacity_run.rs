@@ -31,7 +31,7 @@ pub(super) struct CapacityRun {
 
 #[derive(Debug, Clone)]
 struct Run {
-    /// In milliseconds.
+    /// Time between the readings that belong to it, in milliseconds.
     duration: u64,
     start: CentiPercent,
     /// Discharged so far, in milliamp-milliseconds.

@@ -10,6 +10,13 @@ from installation import NAMES, SOON
 from playwright.sync_api import Error
 
 PHONE, DESKTOP = (360, 740), (1280, 800)
+# Size, theme and language: each of them with two others.
+APPEARANCES = (
+    (PHONE, "light", "de-DE"),
+    (PHONE, "dark", "en-US"),
+    (DESKTOP, "light", "en-US"),
+    (DESKTOP, "dark", "de-DE"),
+)
 AXE = importlib.resources.files("axe_playwright_python") / "axe.min.js"
 # What axe calls moderate or minor is a matter of taste.
 RUN_AXE = """async () => (await axe.run()).violations

@@ -3,7 +3,7 @@
 import json
 
 from installation import BANK, SWITCHED
-from session import DESKTOP, PHONE
+from session import APPEARANCES
 
 ACTIONS = ".connection > div:visible"
 PANEL = ".settings:visible"
@@ -28,12 +28,7 @@ def battery(session):
 
 def layouts(session):
     """In both themes, on phone and desktop, and in two languages."""
-    for size, theme, locale in (
-        (PHONE, "light", "de-DE"),
-        (PHONE, "dark", "en-US"),
-        (DESKTOP, "light", "en-US"),
-        (DESKTOP, "dark", "de-DE"),
-    ):
+    for size, theme, locale in APPEARANCES:
         with session.page(size, theme, locale) as page:
             name = f"{size[0]} px, {theme}, {locale}"
             open_settings(session, page)

@@ -3,7 +3,7 @@
 import json
 
 from installation import HEALTHY, SWITCHED
-from session import DESKTOP, PHONE
+from session import APPEARANCES
 
 PANEL = ".switches:not([hidden])"
 STATE = "document.querySelector('.switches li .muted').textContent"
@@ -19,12 +19,7 @@ def open_switches(session, page):
 
 def question(session):
     """In both themes, on phone and desktop, and in two languages."""
-    for size, theme, locale in (
-        (PHONE, "light", "de-DE"),
-        (PHONE, "dark", "en-US"),
-        (DESKTOP, "light", "en-US"),
-        (DESKTOP, "dark", "de-DE"),
-    ):
+    for size, theme, locale in APPEARANCES:
         with session.page(size, theme, locale) as page:
             name = f"{size[0]} px, {theme}, {locale}"
             open_switches(session, page).click()
