@@ -7,6 +7,7 @@ use lexopt::ValueExt;
 
 use super::help::overview;
 use super::{Command, Flag, FlagValue, PROGRAM};
+use crate::config::with_placeholder;
 use crate::did_you_mean::closest;
 
 /// What the command line asks for.
@@ -152,6 +153,7 @@ impl Matches {
 
     fn add_positional(&mut self, word: String) -> Result<(), String> {
         if self.command.positional.is_none() || self.positional.is_some() {
+            let word = with_placeholder(&word);
             return Err(format!("{}: unexpected argument '{word}'", self.command.name));
         }
         self.positional = Some(word);
@@ -291,6 +293,7 @@ mod tests {
             ("read --device --capture x", "missing argument for option '--device'"),
             ("read --device a --device b", "--device is repeated"),
             ("read x", "read: unexpected argument 'x'"),
+            ("scan esphome://a/b?key=x", "scan: unexpected argument 'esphome://a/b?key=KEY'"),
             ("replay a b", "replay: unexpected argument 'b'"),
             ("simulate --baud-pacing 1 2", "simulate: unexpected argument '2'"),
             ("scan --json=1", "unexpected argument for option '--json': \"1\""),
