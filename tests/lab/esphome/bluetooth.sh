@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Part of esphome.sh: a JBD and a JK battery through the Bluetooth proxy of ESPHome.
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=tests/lab/esphome/rig.sh
 . "$LAB/esphome/rig.sh"
 
 # connections NAME: how often the proxy has connected to this battery.

@@ -2,6 +2,7 @@
 # Part of esphome.sh: what goes wrong between the Bluetooth proxy of ESPHome and a battery, and what the program
 # publishes about it.
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=tests/lab/esphome/rig.sh
 . "$LAB/esphome/rig.sh"
 
 JBD=faults-jbd

@@ -2,6 +2,7 @@
 # Part of esphome.sh: a Bluetooth proxy of ESPHome that is lost in the middle of a reply, and one that is connected and
 # answers nothing.
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=tests/lab/esphome/rig.sh
 . "$LAB/esphome/rig.sh"
 
 ID=outage-jbd

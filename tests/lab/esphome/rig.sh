@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Sourced by esphome.sh and its parts: ESPHome devices, and what the program publishes about the batteries behind them.
 # $BROKER is the port of Mosquitto, $READER the program, $NEW the ESPHome that has a Bluetooth proxy.
+# shellcheck disable=SC2034  # the parts use what is set here
 
 # device PROGRAM KEY: starts ESPHome on $PORT with the batteries `bus` and `other`.
 device() {

@@ -2,6 +2,7 @@
 # Part of esphome.sh: another client of the Bluetooth proxy of ESPHome. It is ESPHome's own client library, and it makes the
 # calls that Home Assistant makes. ESPHome 2026.10 serves the newest client, so the program could take the proxy away.
 . "$(dirname "$0")/../common.sh"
+# shellcheck source=tests/lab/esphome/rig.sh
 . "$LAB/esphome/rig.sh"
 
 ID=second-jbd
