@@ -20,7 +20,7 @@ WORKLOADS = {
     "decode-jbd": (10, 40),
     "publish-changed": (10, 40),
     "publish-rest": (10, 40),
-    "batteries": (5, 15),
+    "batteries": (4, 8),
 }
 TOLERANCE = 1.05
 

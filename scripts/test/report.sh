@@ -79,12 +79,23 @@ add_step() {
     printf '\n'
 }
 
+# Prints what failed in a step, or the end of its output if it names nothing.
+print_faults() {
+    local faults
+    faults=$(sed 's/\x1b\[[0-9;]*m//g; s/^ *//' "$work/log-$1" |
+        grep -E '^(FAIL|TIMEOUT|SIG[A-Z]+) |^test .* FAILED$' | sort -u)
+    [ -n "$faults" ] || faults=$(grep -v '^$' "$work/log-$1" | tail -n 3)
+    head -n 5 <<<"$faults" | cut -c 1-200 | sed 's/^/         /'
+}
+
 # Prints a line for each step and the totals; fails if a step failed.
 print_summary() {
-    local name
+    local name before
     printf '\n== summary\n'
     for name in "$@"; do
+        before=$failed
         add_step "$name"
+        [ "$failed" = "$before" ] || print_faults "$name"
     done
     printf '%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"
     [ "$failed" = 0 ]

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Steps that run the program together with other software: browsers, Home Assistant, BlueZ, Docker.
 # Sourced by ./test.
-: "${work:?}" "${cache:?}"
+: "${work:?}" "${cache:?}" "${linted_cargo:?}"
 
 # Runs a script of tests/lab. It ends with status 77 and the reason as its last line when a part is missing.
 lab() {
@@ -13,7 +13,7 @@ lab() {
 
 # The same with a debug build of the program.
 lab_with_program() {
-    cargo build --locked --all-features --quiet || return 1
+    "${linted_cargo[@]}" build --locked --all-features --quiet || return 1
     BMS_READER=$(realpath "$CARGO_TARGET_DIR")/debug/bms-reader lab "$1"
 }
 

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 proptest! {
     // Each case is played to every battery; fuzzing looks for what takes more tries to be found.
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// No panic, no endless cycle, no control while reading, and a good cycle afterwards.
     #[test]

@@ -181,7 +181,7 @@ fn simulated_alarm_is_read_as_itself_alone() {
 
 proptest! {
     // Each case simulates up to five days.
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn simulated_battery_is_read_at_any_moment(

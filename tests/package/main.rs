@@ -6,6 +6,8 @@
 mod docker;
 mod options;
 mod store;
+#[path = "../common/yaml.rs"]
+mod yaml;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +24,7 @@ fn text(file: &str) -> String {
 }
 
 fn yaml(file: &str) -> Value {
-    serde_saphyr::from_str(&text(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    yaml::from_str(&text(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 fn manifest() -> Value {

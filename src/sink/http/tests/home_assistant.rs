@@ -1,5 +1,8 @@
 //! The dashboard for Home Assistant.
 
+#[path = "../../../../tests/common/yaml.rs"]
+mod yaml;
+
 use super::*;
 use crate::model::Switch;
 
@@ -7,7 +10,7 @@ use crate::model::Switch;
 async fn sections(server: &TestServer) -> Vec<(String, Vec<String>)> {
     let (status, head, body) = server.get("/api/homeassistant/dashboard.yaml").await;
     assert!(status == 200 && head.contains("content-type: text/yaml"), "{head}");
-    let dashboard: Json = serde_saphyr::from_str(&body).unwrap();
+    let dashboard: Json = yaml::from_str(&body).unwrap();
     let text = |value: &Json| value.as_str().unwrap().to_owned();
     let sections = dashboard["views"][0]["sections"].as_array().unwrap();
     let section = |section: &Json| {
