@@ -79,6 +79,30 @@ def add_dashboard(home_assistant, url):
     return path
 
 
+def add_to_energy_dashboard(home_assistant):
+    """Saves what docs/recipes.md recommends, as the dialog does."""
+    battery = {
+        "type": "battery",
+        "stat_energy_from": "sensor.house_energy_discharged",
+        "stat_energy_to": "sensor.house_energy_charged",
+        "stat_soc": "sensor.house_soc",
+        "power_config": {"stat_rate_inverted": "sensor.house_power"},
+    }
+    home_assistant.socket.call("energy/save_prefs", energy_sources=[battery])
+
+
+def take_energy_dialog(page, home_assistant, path):
+    """The dialog of the battery in the settings of the energy dashboard, with the type of power measurement."""
+    page.goto(f"{home_assistant.url}/config/energy/electricity")
+    settings = page.locator("ha-energy-battery-settings")
+    settings.wait_for(timeout=120_000)
+    settings.locator(".row ha-icon-button").first.click()
+    dialog = page.locator("dialog-energy-battery-settings")
+    dialog.get_by_text("Inverted").first.wait_for(timeout=60_000)
+    page.wait_for_timeout(SETTLED_MS)
+    page.screenshot(path=path)
+
+
 def take(home_assistant, chromium, folder, dashboard):
     device = wait_for_device(home_assistant)
     with sync_playwright() as playwright:
@@ -97,6 +121,8 @@ def take(home_assistant, chromium, folder, dashboard):
             if page.get_by_text(text).count():
                 raise SystemExit(f"The dashboard shows: {text}")
         page.screenshot(path=os.path.join(folder, "home-assistant-dashboard.png"))
+        add_to_energy_dashboard(home_assistant)
+        take_energy_dialog(page, home_assistant, os.path.join(folder, "home-assistant-energy.png"))
         browser.close()
 
 
@@ -116,7 +142,7 @@ def main():
         "HTTP_URL": "http://192.168.1.10:8099",
     }
     reader = Reader(program, work, environment)
-    home_assistant = HomeAssistant(hass, work, broker, "frontend:\nhistory:\nlogbook:\n")
+    home_assistant = HomeAssistant(hass, work, broker, "frontend:\nhistory:\nlogbook:\nenergy:\n")
     try:
         broker.start()
         home_assistant.start()
