@@ -9,6 +9,8 @@
     clippy::print_stderr
 )]
 
+#[path = "../common/attempts.rs"]
+mod attempts;
 #[path = "../common/bluez.rs"]
 mod bluez;
 #[path = "../common/esphome/mod.rs"]

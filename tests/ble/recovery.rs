@@ -4,8 +4,6 @@
 //! moment of the longest pause, which takes 20 minutes, and print how long the batteries took to come
 //! back (see docs/reliability.md).
 
-use std::io;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bms_reader::app;
@@ -18,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::attempts::Log;
 use crate::rig::{Rig, TEST_TIMEOUT, with_fake};
 
 /// Variable with the number of outages of each kind.
@@ -58,45 +57,6 @@ pub const OUTAGES: [Outage; 5] = [
     },
 ];
 
-/// What the program logs.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn len(&self) -> usize {
-        self.0.lock().unwrap().len()
-    }
-
-    /// Since the log had that length.
-    fn since(&self, from: usize) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()[from..]).into_owned()
-    }
-
-    /// How many times the back-off of that battery ended early.
-    fn early_ends(&self, from: usize, address: &str) -> usize {
-        let end = format!("{address}: worth another attempt");
-        self.since(from).matches(&end).count()
-    }
-
-    /// The present pause of that battery in seconds, at most.
-    fn pause(&self, from: usize, address: &str) -> Option<f32> {
-        let text = self.since(from);
-        let (_, pause) = text.rsplit_once(&format!("{address}: next attempt within "))?;
-        pause.split(' ').next()?.parse().ok()
-    }
-}
-
 /// The program with batteries that are read each second.
 struct Service {
     board: Board,
@@ -122,13 +82,7 @@ fn batteries(count: usize) -> Value {
 impl Service {
     async fn start(count: usize) -> Service {
         let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::set_global_default(subscriber).unwrap();
+        tracing::subscriber::set_global_default(log.subscriber()).unwrap();
         let addresses = addresses(count);
         let devices: Vec<_> = addresses
             .iter()

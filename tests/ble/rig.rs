@@ -48,8 +48,13 @@ pub fn with_fake<F: AsyncFnOnce(&mut Rig)>(spec: Value, test: F) {
 }
 
 pub fn with_bus<F: AsyncFnOnce(&mut Rig)>(kind: BusKind, spec: Value, test: F) {
+    with_bus_as(&test_name::<F>(), kind, spec, test);
+}
+
+/// `name`: that of the test function in its crate.
+pub fn with_bus_as<F: AsyncFnOnce(&mut Rig)>(name: &str, kind: BusKind, spec: Value, test: F) {
     if std::env::var_os(FOLDER).is_none() {
-        return run_in_own_process(kind, &test_name::<F>());
+        return run_in_own_process(kind, name);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # 200 readers on three RabbitMQ nodes; one is killed, another one loses its network. Not a part of `./test all`:
-# `./test cluster` takes seven minutes and both cores for one of them.
+# `./test cluster` takes four minutes.
 #
 #   BMS_READER   the program under test (default: the debug build)
 #   READERS      how many (default: 200)

@@ -6,6 +6,8 @@
 mod common;
 #[path = "../common/esphome/mod.rs"]
 mod esphome_device;
+#[path = "../common/faulty_bridge/mod.rs"]
+mod faulty_bridge;
 
 mod ble;
 mod bridge;

@@ -1,9 +1,11 @@
 //! The task that owns the connection to a device and serves all links through it.
 
+use std::future::pending;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::select_all;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -224,6 +226,15 @@ impl Wire {
     }
 }
 
+/// Waits until the link of a port was dropped.
+async fn link_dropped(ports: &[TaskPort]) {
+    let closed: Vec<_> = ports.iter().map(|port| port.data.closed().boxed()).collect();
+    match closed.is_empty() {
+        true => pending().await,
+        false => drop(select_all(closed).await),
+    }
+}
+
 struct Task {
     wire: Wire,
     ports: Vec<TaskPort>,
@@ -256,6 +267,7 @@ impl Task {
                     Some(command) => self.handle(command).await?,
                     None => return self.disconnect().await,
                 },
+                () = link_dropped(&self.ports) => {}
                 waited = self.wire.wait() => waited?,
             }
         }

@@ -39,6 +39,8 @@ struct AirState {
     batteries: BTreeMap<u64, BatteryState>,
     clients: usize,
     subscriptions: usize,
+    /// Where connected batteries send to, and the handle of their notifications.
+    channels: BTreeMap<u64, (mpsc::UnboundedSender<Sent>, u64)>,
 }
 
 struct BatteryState {
@@ -70,6 +72,12 @@ pub struct Faults {
     /// A disconnect is never confirmed.
     pub disconnect_hangs: bool,
     pub mtu: Option<u64>,
+    /// Bytes of one notification.
+    pub fragment: Option<usize>,
+    /// Only the first half of a reply is sent.
+    pub halved: bool,
+    /// This many notifications that belong to no frame come before a reply.
+    pub flood: usize,
 }
 
 impl Air {
@@ -97,6 +105,13 @@ impl Air {
         let mut state = self.state();
         let battery = state.batteries.get_mut(&address).unwrap();
         battery.connected = taken.then_some(ANOTHER_CLIENT);
+    }
+
+    /// Sends a notification of a connected battery that was not requested.
+    pub fn notify(&self, address: u64, bytes: &[u8]) {
+        let state = self.state();
+        let (sender, handle) = &state.channels[&address];
+        let _ = sender.send((api::NOTIFICATION, message(&[address, *handle], Some((3, bytes)))));
     }
 
     /// Connections to batteries, and clients of proxies.
@@ -332,7 +347,10 @@ impl RadioClient {
         let Some(brand) = brand else {
             return self.send_later(api::CONNECTION, failed(faults.connect.unwrap_or(133)));
         };
-        self.connections.insert(address, BatteryConnection::new(brand));
+        let connection = BatteryConnection::new(brand);
+        let channel = (self.sender.clone(), connection.notify_handle());
+        self.air.state().channels.insert(address, channel);
+        self.connections.insert(address, connection);
         self.send_slots();
         let mtu = faults.mtu.unwrap_or(MTU);
         self.send_later(api::CONNECTION, message(&[address, 1, mtu], None));
@@ -387,11 +405,15 @@ impl RadioClient {
         }
         self.send(api::WRITE_REPLY, message(&[address, handle], None));
         let connection = self.connections.get_mut(&address).unwrap();
-        let reply = connection.pack.lock().unwrap().respond(data, 0.0);
+        let mut reply = connection.pack.lock().unwrap().respond(data, 0.0);
+        if let Some(reply) = reply.as_mut().filter(|_| faults.halved) {
+            reply.truncate(reply.len() / 2);
+        }
         if !connection.is_subscribed() {
             return;
         }
-        let (pack, size) = (connection.pack.clone(), connection.brand.notification.unwrap());
+        let size = faults.fragment.or(connection.brand.notification).unwrap();
+        let pack = connection.pack.clone();
         let stream = connection.brand.stream.filter(|_| !connection.streams);
         connection.streams |= stream.is_some();
         let (air, sender, notify) =
@@ -399,6 +421,10 @@ impl RadioClient {
         let number = self.number;
         self.tasks.spawn(async move {
             sleep(DELAY).await;
+            for _ in 0..faults.flood {
+                let payload = message(&[address, notify], Some((3, &[0; 20])));
+                let _ = sender.send((api::NOTIFICATION, payload));
+            }
             let mut frame = reply;
             loop {
                 for piece in frame.iter().flat_map(|frame| frame.chunks(size)) {

@@ -248,7 +248,8 @@ impl Front {
         self.note(Seen::Client);
         let (sender, mut data) = mpsc::channel(64);
         let (radio, mut sent) = RadioClient::new(self.air.clone(), self.settings.clone());
-        let mut client = Client { front: self, peer, bus, ports: Vec::new(), sender, radio };
+        let tasks = JoinSet::new();
+        let mut client = Client { front: self, peer, bus, ports: Vec::new(), sender, tasks, radio };
         loop {
             tokio::select! {
                 message = client.peer.next_message() => {
@@ -277,6 +278,8 @@ struct Client {
     bus: Bus,
     ports: Vec<(u64, WriteHalf<DuplexStream>)>,
     sender: mpsc::Sender<(u64, Vec<u8>)>,
+    /// What the buses send; the buses see the end of the connection.
+    tasks: JoinSet<()>,
     radio: RadioClient,
 }
 
@@ -340,7 +343,10 @@ impl Client {
             api::SERIAL_REQUEST => {
                 put_number(&mut reply, 2, api::UNSUBSCRIBE);
                 self.front.note(Seen::Unsubscribed(port));
-                self.ports.retain(|(number, _)| *number != port);
+                if let Some(at) = self.ports.iter().position(|(number, _)| *number == port) {
+                    // The bus sees the end.
+                    let _ = self.ports.remove(at).1.shutdown().await;
+                }
                 return self.reply(settings, &reply).await;
             }
             api::SERIAL_CONFIGURE => {
@@ -374,7 +380,7 @@ impl Client {
         let (mut reading, writing) = split(near);
         self.ports.push((port, writing));
         let sender = self.sender.clone();
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             // A message has at most 256 bytes.
             let mut bytes = [0; 256];
             while let Ok(count @ 1..) = reading.read(&mut bytes).await {

@@ -113,6 +113,9 @@ def rabbitmq(work, name, root="", address=HOST, nodes=(), prefix=()):
         "vm_memory_high_watermark.absolute = 600MB",
         "disk_free_limit.absolute = 50MB",
         "cluster_partition_handling = pause_minority",
+        # By default a node without network is noticed after a minute, and sought every ten seconds.
+        "net_ticktime = 10",
+        "cluster_keepalive_interval = 2000",
         *(["cluster_formation.peer_discovery_backend = classic_config"] if nodes else []),
         *(f"cluster_formation.classic_config.nodes.{n} = rabbit@{node}" for n, node in enumerate(nodes, 1)),
     )

@@ -10,8 +10,8 @@ use bms_reader::raw::raw;
 use serde_json::Value as Json;
 
 use super::Setup;
-use super::faulty_bridge::Exchange;
 use crate::common::play;
+use crate::faulty_bridge::Exchange;
 use crate::fixture::{id, profile};
 
 /// Enough cycles for every request of a driver, although a request without reply ends a cycle.

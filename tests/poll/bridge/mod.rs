@@ -2,7 +2,6 @@
 //! every published value is compared with the known one.
 
 mod expected;
-mod faulty_bridge;
 
 use std::collections::HashMap;
 use std::panic::resume_unwind;
@@ -19,10 +18,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::faulty_bridge::{Behaviour, FaultyBridge, Medium, Mix, Portion};
 use crate::fixture::{FakeBus, TestLine, id, member};
 use crate::search::wired;
 use expected::{Expected, ExpectedBattery, assert_expected};
-use faulty_bridge::{Behaviour, FaultyBridge, Medium, Mix, Portion};
 
 /// Long enough that only a hang fails a test.
 const TIMEOUT: Duration = Duration::from_secs(90);

@@ -1,11 +1,19 @@
-//! An RS485-to-Ethernet bridge with the faults that such bridges have. The simulated bus behind it
-//! never changes.
+//! What is between the reader and a wired bus, with the faults that it has: an RS485-to-Ethernet bridge, an
+//! ESPHome device, or a serial adapter. The simulated bus behind it never changes.
+
+#![allow(dead_code, reason = "every test crate uses its own part of it")]
+
+mod terminal;
 
 use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bms_reader::sim::Bus;
@@ -13,10 +21,12 @@ use bms_reader::transport::esphome::Device;
 use bms_reader::transport::{EsphomePort, LinkConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use self::terminal::{Terminal, open_count, unused_path};
 use crate::esphome_device::{Front, HOST, KEY, Settings};
 
 /// Pause between two packets, so that they arrive separately.
@@ -30,6 +40,8 @@ pub type Exchange = (Vec<u8>, Vec<u8>);
 /// What carries the bytes between the reader and the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Medium {
+    /// A port of this machine.
+    Serial,
     Tcp,
     /// A serial port of an ESPHome device, encrypted.
     Esphome,
@@ -47,6 +59,11 @@ pub enum Behaviour {
     Mixed(Mix),
     /// Sends each reply after the next request.
     OneLate,
+    Silent,
+    /// Sends the first half only.
+    Halved,
+    /// Sends this many bytes that belong to no frame first.
+    Flooded(usize),
 }
 
 /// What is added to a reply.
@@ -108,14 +125,33 @@ impl Portion {
 #[derive(Debug)]
 pub struct FaultyBridge {
     medium: Medium,
-    address: SocketAddr,
-    serial: Arc<Mutex<Serial>>,
+    place: Place,
+    far: FarEnd,
     /// Connections with smaller numbers are half open.
     first_live: Arc<AtomicUsize>,
     /// The number of the next connection.
     next: Arc<AtomicUsize>,
     stop: CancellationToken,
     listener: Option<JoinHandle<()>>,
+}
+
+/// Where the reader finds it.
+#[derive(Debug)]
+enum Place {
+    Path(PathBuf),
+    Address(SocketAddr),
+}
+
+/// What all connections lead to.
+#[derive(Debug, Clone)]
+struct FarEnd {
+    serial: Arc<Mutex<Serial>>,
+    /// Wakes the open connection when there are bytes that were not requested.
+    unasked: Arc<Notify>,
+    /// Open connections; of an ESPHome device, those to its port.
+    open: Arc<AtomicUsize>,
+    /// Nothing is read any more.
+    blocked: Arc<AtomicBool>,
 }
 
 /// The bus, and how replies from it are changed.
@@ -126,6 +162,8 @@ struct Serial {
     /// What may be added to the reply to a request.
     strays: HashMap<Vec<u8>, Vec<u8>>,
     previous: Vec<u8>,
+    /// Sent without a request.
+    unasked: Vec<u8>,
     /// Requests whose last reply was changed.
     disturbed: HashSet<Vec<u8>>,
     disturbances: usize,
@@ -133,53 +171,87 @@ struct Serial {
 
 impl FaultyBridge {
     pub async fn open(medium: Medium, bus: Bus, strays: HashMap<Vec<u8>, Vec<u8>>) -> Self {
-        let listener = TcpListener::bind((HOST, 0)).await.unwrap();
         let serial = Serial {
             bus,
             behaviour: Behaviour::Plain,
             strays,
             previous: Vec::new(),
+            unasked: Vec::new(),
             disturbed: HashSet::new(),
             disturbances: 0,
         };
+        let serial = Arc::new(Mutex::new(serial));
+        let place = match medium {
+            Medium::Serial => Place::Path(unused_path()),
+            Medium::Tcp | Medium::Esphome => {
+                Place::Address((HOST.parse::<IpAddr>().unwrap(), 0).into())
+            }
+        };
         let mut bridge = FaultyBridge {
             medium,
-            address: listener.local_addr().unwrap(),
-            serial: Arc::new(Mutex::new(serial)),
+            place,
+            far: FarEnd {
+                serial,
+                unasked: Arc::default(),
+                open: Arc::default(),
+                blocked: Arc::default(),
+            },
             first_live: Arc::default(),
             next: Arc::default(),
             stop: CancellationToken::new(),
             listener: None,
         };
-        bridge.listen(listener);
+        bridge.switch_on().await;
         bridge
     }
 
     /// How to connect to it.
     pub fn endpoint(&self) -> LinkConfig {
-        let address = self.address.to_string();
+        let address = match &self.place {
+            Place::Path(path) => return LinkConfig::Serial { path: path.display().to_string() },
+            Place::Address(address) => address.to_string(),
+        };
         match self.medium {
-            Medium::Tcp => LinkConfig::Tcp { address },
             Medium::Esphome => {
                 let endpoint = format!("esphome://{address}");
                 let device = Device::new(address, endpoint.clone(), Some(KEY));
                 LinkConfig::Esphome(EsphomePort { device, name: None, endpoint })
             }
+            _ => LinkConfig::Tcp { address },
         }
     }
 
+    /// Open connections to the bus.
+    pub fn connections(&self) -> usize {
+        match &self.place {
+            Place::Path(path) => open_count(path),
+            Place::Address(_) => self.far.open.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Sends bytes to the reader that were not requested.
+    pub fn send(&self, bytes: &[u8]) {
+        self.far.serial.lock().unwrap().unasked.extend_from_slice(bytes);
+        self.far.unasked.notify_one();
+    }
+
     pub fn set_behaviour(&self, behaviour: Behaviour) {
-        self.serial.lock().unwrap().behaviour = behaviour;
+        self.far.serial.lock().unwrap().behaviour = behaviour;
     }
 
     /// The number of changed replies.
     pub fn disturbances(&self) -> usize {
-        self.serial.lock().unwrap().disturbances
+        self.far.serial.lock().unwrap().disturbances
     }
 
     /// Present connections become half open: they stay silent from now on.
     pub fn forget_connections(&self) {
         self.first_live.store(self.next.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// From now on it reads nothing, so that writes to it end in full buffers.
+    pub fn block(&self) {
+        self.far.blocked.store(true, Ordering::Relaxed);
     }
 
     /// Closes all connections, and the port.
@@ -190,85 +262,139 @@ impl FaultyBridge {
         }
     }
 
-    /// Listens on the same port again.
+    /// Listens at the same place again.
     pub async fn switch_on(&mut self) {
+        let address = match &mut self.place {
+            Place::Path(path) => {
+                let mut terminal = Terminal::plug_in(path);
+                let (far, first_live) = (self.far.clone(), self.first_live.clone());
+                let blocked = far.blocked.clone();
+                return self.run(unless(blocked, async move {
+                    let is_half_open = || first_live.load(Ordering::Relaxed) > 0;
+                    let _ = far.serve(&mut terminal.far, is_half_open).await;
+                }));
+            }
+            Place::Address(address) => address,
+        };
         let listener = loop {
-            match TcpListener::bind(self.address).await {
+            match TcpListener::bind(*address).await {
                 Ok(listener) => break listener,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(PACKET_GAP).await,
-                Err(error) => panic!("{}: {error}", self.address),
+                Err(error) => panic!("{address}: {error}"),
             }
         };
+        *address = listener.local_addr().unwrap();
         self.listen(listener);
     }
 
-    fn listen(&mut self, listener: TcpListener) {
+    /// Until it is switched off.
+    fn run(&mut self, serving: impl Future<Output = ()> + Send + 'static) {
         self.stop = CancellationToken::new();
-        let (serial, next, first_live) =
-            (self.serial.clone(), self.next.clone(), self.first_live.clone());
-        let medium = self.medium;
-        let accept = async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                stream.set_nodelay(true).unwrap();
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let (serial, first_live) = (serial.clone(), first_live.clone());
-                let is_half_open = move || number < first_live.load(Ordering::Relaxed);
-                connections.spawn(async move {
-                    // The reader may disconnect at any time.
-                    let _ = match medium {
-                        Medium::Tcp => serve(stream, &serial, is_half_open).await,
-                        Medium::Esphome => serve_esphome(stream, serial, is_half_open).await,
-                    };
-                });
-            }
-        };
+        self.far.blocked.store(false, Ordering::Relaxed);
         let stop = self.stop.clone();
         self.listener = Some(tokio::spawn(async move {
-            stop.run_until_cancelled(accept).await;
+            stop.run_until_cancelled(serving).await;
         }));
     }
+
+    fn listen(&mut self, listener: TcpListener) {
+        let (far, next, first_live) =
+            (self.far.clone(), self.next.clone(), self.first_live.clone());
+        let medium = self.medium;
+        self.run(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let (far, first_live) = (far.clone(), first_live.clone());
+                let is_half_open = move || number < first_live.load(Ordering::Relaxed);
+                let blocked = far.blocked.clone();
+                // The reader may disconnect at any time.
+                connections.spawn(unless(blocked, async move {
+                    let _ = match medium {
+                        Medium::Esphome => serve_esphome(stream, far, is_half_open).await,
+                        _ => far.serve(&mut stream, is_half_open).await,
+                    };
+                }));
+            }
+        });
+    }
+}
+
+/// Stands still while it is blocked.
+async fn unless(blocked: Arc<AtomicBool>, serving: impl Future<Output = ()>) {
+    let mut serving = pin!(serving);
+    let step = |context: &mut Context<'_>| match blocked.load(Ordering::Relaxed) {
+        true => Poll::Pending,
+        false => serving.as_mut().poll(context),
+    };
+    poll_fn(step).await;
 }
 
 async fn serve_esphome(
     stream: TcpStream,
-    serial: Arc<Mutex<Serial>>,
+    far: FarEnd,
     is_half_open: impl Fn() -> bool + Clone + Send + Sync + 'static,
 ) -> io::Result<()> {
     let front = Front::new(Settings::default());
     let silent = is_half_open.clone();
-    let bus = move |stream| {
-        let (serial, is_half_open) = (serial.clone(), is_half_open.clone());
-        tokio::spawn(async move { serve(stream, &serial, is_half_open).await });
+    let bus = move |mut stream| {
+        let (far, is_half_open) = (far.clone(), is_half_open.clone());
+        tokio::spawn(async move { far.serve(&mut stream, is_half_open).await });
     };
-    stream.set_nodelay(true)?;
     front.serve(Box::new(stream), Arc::new(bus), silent).await
 }
 
-async fn serve(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    serial: &Mutex<Serial>,
-    is_half_open: impl Fn() -> bool,
-) -> io::Result<()> {
-    let mut requests = serial.lock().unwrap().bus.connect();
-    let mut bytes = [0; 256];
-    loop {
-        let count = stream.read(&mut bytes).await?;
-        if count == 0 {
-            return Ok(());
-        }
-        if is_half_open() {
-            continue;
-        }
-        requests.push(&bytes[..count]);
-        while let Some(request) = requests.next_request() {
-            let packets = serial.lock().unwrap().reply(&request);
-            let group = packets.len().div_ceil(MAX_GAPS);
-            for (number, packet) in packets.iter().enumerate() {
-                stream.write_all(packet).await?;
-                if number % group.max(1) == 0 {
-                    sleep(PACKET_GAP).await;
+/// An open connection, for counting them.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(open: &'a AtomicUsize) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Counted(open)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl FarEnd {
+    async fn serve(
+        &self,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        is_half_open: impl Fn() -> bool,
+    ) -> io::Result<()> {
+        let _counted = Counted::new(&self.open);
+        let mut requests = self.serial.lock().unwrap().bus.connect();
+        let mut bytes = [0; 256];
+        loop {
+            let count = tokio::select! {
+                read = stream.read(&mut bytes) => read?,
+                () = self.unasked.notified() => {
+                    let unasked = std::mem::take(&mut self.serial.lock().unwrap().unasked);
+                    stream.write_all(&unasked).await?;
+                    continue;
+                }
+            };
+            if count == 0 {
+                return Ok(());
+            }
+            if is_half_open() {
+                continue;
+            }
+            requests.push(&bytes[..count]);
+            while let Some(request) = requests.next_request() {
+                let packets = self.serial.lock().unwrap().reply(&request);
+                let group = packets.len().div_ceil(MAX_GAPS);
+                for (number, packet) in packets.iter().enumerate() {
+                    stream.write_all(packet).await?;
+                    if number % group.max(1) == 0 {
+                        sleep(PACKET_GAP).await;
+                    }
                 }
             }
         }
@@ -288,6 +414,9 @@ impl Serial {
                 self.disturbances += 1;
                 vec![previous]
             }
+            Behaviour::Silent => Vec::new(),
+            Behaviour::Halved => vec![reply[..reply.len() / 2].to_vec()],
+            Behaviour::Flooded(count) => vec![vec![0; count], reply],
         }
     }
 
