@@ -136,7 +136,7 @@ class Lab:
         return f"; no reading of {silent[:5]}, offline {offline[:5]}" if silent or offline else ""
 
     def print_recovery(self, observer, since):
-        """When the readers were heard again, and when `online` was wrong."""
+        """When the first reading of each reader arrived, and when `online` was wrong."""
         raws, _ = observer.state(since)
         first = [raws[identity][0][0] - since for identity in self.ids if raws.get(identity)]
         print(f"      first readings after {distribution(first, 2)}", flush=True)
