@@ -288,7 +288,7 @@ impl Session {
         });
         match (&mut known.opening, fault) {
             (Some(opening), fault) => {
-                opening.replies += 1;
+                opening.replies = opening.replies.saturating_add(1);
                 opening.fault = opening.fault.take().or(fault);
                 self.finish_openings()
             }

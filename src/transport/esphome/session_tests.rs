@@ -121,6 +121,17 @@ fn port_is_open_when_everything_is_answered() {
 }
 
 #[test]
+fn flood_of_replies_opens_the_port_once() {
+    let mut rig = Rig::ready(16);
+    rig.open();
+    (0..256).for_each(|_| rig.reply(api::SUBSCRIBE, 0));
+    assert_eq!(rig.session.next_event(), None);
+    rig.answer(api::PONG, &[]).unwrap();
+    assert_eq!(rig.session.next_event(), Some(Event::PortOpened { port: 0 }));
+    assert_eq!(rig.session.next_event(), None);
+}
+
+#[test]
 fn older_device_answers_only_the_ping() {
     let mut rig = Rig::ready(14);
     rig.open();
