@@ -32,6 +32,8 @@ packages() {
   archives=${missing[*]}
   archives=${XDG_CACHE_HOME:-$HOME/.cache}/bms-reader/packages/${archives// /+}
   mkdir -p "$archives/partial" || return 1
+  # An installation that was interrupted blocks all others.
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive dpkg --configure -a >/dev/null 2>&1 || true
   root+=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300
     -o "Dir::Cache::archives=$archives")
   install=("${root[@]}" install -y --no-install-recommends)
