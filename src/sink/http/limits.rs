@@ -29,7 +29,7 @@ pub const MAX_RESPONSE_TIME: Duration = Duration::from_secs(3600);
 /// Pause after a failure to accept, for example when no descriptor is left.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
 /// Replaced connections that complete their response. Beyond this number new clients wait.
-pub const MAX_REPLACED: usize = 12;
+pub const MAX_REPLACED: usize = 8;
 /// Time for a replaced connection to complete its response.
 pub const REPLACED_GRACE: Duration = Duration::from_secs(2);
 
